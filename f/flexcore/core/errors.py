@@ -1,0 +1,122 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Errors by consequence: what the caller can do about it, not where it came from.
+
+FlexcoreError
+├── UserError             change the request, then run again; never retried
+│   ├── InvalidInput      an argument, field or file is wrong
+│   ├── MissingSetting    a required setting or secret is absent
+│   ├── NotFound          a named thing does not exist
+│   └── Forbidden         the credentials are refused or lack a right
+├── DataError             the data is not what the stage needs; never retried
+│   ├── EmptyData         nothing to work on
+│   └── ManifestMismatch  what a manifest promises is not what is stored
+├── TransientError        the same call may succeed later; retried
+│   ├── Unreachable       no answer from a service
+│   └── Unavailable       the service answered that it cannot now
+├── ExecutionFailed       the work ran on its runtime and ended badly
+└── DeadlineExceeded      the work did not end within its time
+
+Windmill copies an exception's attributes into `error.extra`, so each attribute is plain JSON data.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class FlexcoreError(Exception):
+    """An error whose message names the thing and the next action.
+
+    category: a stable word for programs; subject: the field or object at fault; remedy: what to do next;
+    retryable: whether the same call may succeed later; details: further JSON data such as a diagnosis, a
+    remote object or the tail of a log.
+    """
+
+    category = "error"
+    retryable = False
+
+    def __init__(
+        self, message: str, *, subject: str = "", remedy: str = "", category: str = "", **details: Any
+    ) -> None:
+        super().__init__(f"{message.rstrip('. ')}. {remedy}" if remedy else message)
+        self.category = category or type(self).category
+        self.retryable = type(self).retryable
+        self.subject = subject
+        self.remedy = remedy
+        self.details = details
+
+
+class UserError(FlexcoreError):
+    category = "user"
+
+
+class InvalidInput(UserError):
+    category = "invalid_input"
+
+
+class MissingSetting(UserError):
+    category = "missing_setting"
+
+
+class NotFound(UserError):
+    category = "not_found"
+
+
+class Forbidden(UserError):
+    category = "forbidden"
+
+
+class DataError(FlexcoreError):
+    category = "data"
+
+
+class EmptyData(DataError):
+    category = "empty_data"
+
+
+class ManifestMismatch(DataError):
+    category = "manifest_mismatch"
+
+
+class TransientError(FlexcoreError):
+    category = "transient"
+    retryable = True
+
+
+class Unreachable(TransientError):
+    category = "unreachable"
+
+
+class Unavailable(TransientError):
+    category = "unavailable"
+
+
+class ExecutionFailed(FlexcoreError):
+    category = "execution_failed"
+
+
+class DeadlineExceeded(FlexcoreError):
+    category = "deadline_exceeded"
+
+
+def validated(model: type[Model], value: Any, what: str) -> Model:
+    """`value` as a `model`, or InvalidInput that names every wrong field below `what`.
+
+    The rejected values themselves are left out of the message: they may be secrets.
+    """
+    if isinstance(value, model):
+        return value
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = [
+            (".".join([what, *(str(part) for part in item["loc"])]), item["msg"].removeprefix("Value error, "))
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        text = "; ".join(f"{field}: {problem}" for field, problem in problems)
+        raise InvalidInput(text, subject=problems[0][0], remedy="Correct the named field and run again.") from None

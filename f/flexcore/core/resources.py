@@ -1,0 +1,111 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""The Windmill resources that steps take, as models: one for each `c_*.resource-type.yaml` at the bundle's root.
+
+A form that was left empty sends "" or null; both mean the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from f.flexcore.core.redaction import secrets_of
+
+
+class Resource(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None and item != ""}
+        return value
+
+    def secrets(self) -> Iterator[str]:
+        """The values that must never be seen in any output."""
+        return secrets_of(self.model_dump(mode="json"))
+
+
+class MeltanoProject(Resource):
+    """c_meltano_project: exactly one of `path`, `git_url` and `meltano_yml` says where the project is.
+
+    env: environment variables for the plugins; every one of them is treated as a secret.
+    """
+
+    path: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    git_token: str = ""
+    subdirectory: str = ""
+    meltano_yml: str = ""
+    environment: str = ""
+    state_backend_uri: str = ""
+    env: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MeltanoProject:
+        given = [name for name in ("path", "git_url", "meltano_yml") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of path, git_url and meltano_yml (given: {', '.join(given) or 'none'})")
+        return self
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.git_token, *self.env.values())
+
+
+class RayCluster(Resource):
+    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers.
+
+    serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    """
+
+    address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
+    token: str = ""
+    headers: dict[str, str] = {}
+    verify_tls: bool = True
+    ca_certificate: str = ""
+    serve_url: str = ""
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.token, *self.headers.values())
+
+
+class KubernetesCluster(Resource):
+    """c_kubernetes_cluster: a kubeconfig with an optional context, or server with token and CA, or in-cluster.
+
+    mode auto: the kubeconfig when given, else the server when given, else in-cluster.
+    """
+
+    mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
+    kubeconfig: str = ""
+    context: str = ""
+    server: str = ""
+    token: str = ""
+    ca_certificate: str = ""
+    verify_tls: bool = True
+    namespace: str = "default"
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.kubeconfig, self.token)
+
+
+class Settings(Resource):
+    """c_flexcore_settings: where stages hand on their data, and how long they may take.
+
+    storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
+    """
+
+    storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
+    storage_endpoint_url: str = ""
+    storage_access_key: str = ""
+    storage_secret_key: str = ""
+    storage_region: str = ""
+    namespace: str = "default"
+    timeout_s: int = Field(default=3600, ge=1)
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.storage_access_key, self.storage_secret_key)

@@ -1,0 +1,220 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""The store through which stages hand on data: one URI of the settings, reached by fsspec.
+
+`file://` works where worker, Ray and cluster share a disk (one machine); `s3://` everywhere. Layout below the URI:
+`<execution key>/<attempt>/…`, with the manifest of an attempt written last, so that what has one is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from f.flexcore.core.contracts import DataManifest, File, ModelManifest
+from f.flexcore.core.errors import (
+    DataError,
+    FlexcoreError,
+    Forbidden,
+    InvalidInput,
+    ManifestMismatch,
+    NotFound,
+    Unreachable,
+    validated,
+)
+from f.flexcore.core.manifests import check_consistent, check_file, files_of
+from f.flexcore.core.resources import Settings
+
+CHUNK = 1 << 20
+AnyManifest = TypeVar("AnyManifest", DataManifest, ModelManifest)
+
+
+def home(env: Mapping[str, str] = os.environ) -> Path:
+    """Where a worker keeps what outlives a step: caches, and the default store."""
+    return Path(env.get("FLEXCORE_HOME") or Path.home() / ".flexcore")
+
+
+class Store:
+    """Files below one URI. Every method takes full URIs, and raises NotFound, Forbidden or Unreachable.
+
+    Source of the S3 options: s3fs's constructor (key, secret, endpoint_url, client_kwargs).
+    """
+
+    def __init__(self, settings: Settings, env: Mapping[str, str] = os.environ) -> None:
+        self.root = (settings.storage_uri or f"file://{home(env) / 'store'}").rstrip("/")
+        self.options = storage_options(settings)
+        self.protocol = self.root.split("://", 1)[0]
+
+    @property
+    def local(self) -> bool:
+        return self.protocol == "file"
+
+    def uri(self, *parts: str) -> str:
+        return "/".join([self.root, *parts])
+
+    def write_json(self, uri: str, value: Any) -> None:
+        self.write_bytes(uri, json.dumps(value).encode())
+
+    def write_bytes(self, uri: str, content: bytes) -> None:
+        with self._reaching(uri) as fs:
+            fs.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
+            # A reader sees the whole file or none; object stores give this by themselves.
+            target = f"{uri}.part" if self.local else uri
+            fs.pipe_file(target, content)
+            if self.local:
+                local_path(target).replace(local_path(uri))
+
+    def read_json(self, uri: str) -> Any | None:
+        """The parsed file, or None when there is none."""
+        with self._reaching(uri) as fs:
+            try:
+                content = fs.cat_file(uri)
+            except FileNotFoundError:
+                return None
+        try:
+            return json.loads(content)
+        except ValueError:
+            remedy = "Run the stage that wrote it again."
+            raise DataError(f"{uri} is not valid JSON", subject=uri, remedy=remedy) from None
+
+    def upload(self, folder: Path, uri: str) -> list[File]:
+        """Copies every file below `folder` to `uri` and returns what was stored, checksums included."""
+        files = []
+        for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+            name = path.relative_to(folder).as_posix()
+            files.append(file_entry(path, name))
+            with self._reaching(uri) as fs:
+                fs.makedirs(f"{uri}/{name}".rsplit("/", 1)[0], exist_ok=True)
+                fs.put_file(str(path), f"{uri}/{name}")
+        return files
+
+    def download(self, manifest: AnyManifest, folder: Path) -> AnyManifest:
+        """Brings a manifest's files into `folder`, each verified; returns the manifest."""
+        check_consistent(manifest)
+        for expected in files_of(manifest):
+            target = folder / expected.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._reaching(manifest.uri) as fs:
+                fs.get_file(f"{manifest.uri}/{expected.path}", str(target))
+            check_file(manifest.uri, expected, file_entry(target, expected.path))
+        return manifest
+
+    def verify(self, manifest: DataManifest | ModelManifest) -> None:
+        """Reads every file that the manifest promises; ManifestMismatch when one is absent or differs."""
+        check_consistent(manifest)
+        for expected in files_of(manifest):
+            check_file(manifest.uri, expected, self._actual(f"{manifest.uri}/{expected.path}", expected.path))
+
+    def check(self) -> None:
+        """Writes, reads and removes a small object below the root; raises when the store cannot be used."""
+        uri = self.uri(".flexcore-check")
+        self.write_bytes(uri, b"ok")
+        with self._reaching(uri) as fs:
+            fs.rm_file(uri)
+
+    def _actual(self, uri: str, path: str) -> File | None:
+        digest, size = hashlib.sha256(), 0
+        with self._reaching(uri) as fs:
+            try:
+                with fs.open(uri, "rb") as stream:
+                    while block := stream.read(CHUNK):
+                        digest.update(block)
+                        size += len(block)
+            except FileNotFoundError:
+                return None
+        return File(path=path, bytes=size, checksum=f"sha256:{digest.hexdigest()}")
+
+    @contextmanager
+    def _reaching(self, uri: str) -> Iterator[Any]:
+        protocol = uri.split("://", 1)[0]
+        if protocol != self.protocol:
+            raise InvalidInput(
+                f"{uri} is not in the configured store {self.root}",
+                subject="storage_uri",
+                remedy="Use the settings with which it was written.",
+            )
+        try:
+            yield fsspec.filesystem(protocol, **self.options)
+        except FlexcoreError:
+            raise
+        except FileNotFoundError:
+            raise NotFound(
+                f"{uri} does not exist",
+                subject=uri,
+                remedy="Check the bucket or folder, or run the stage that writes it again.",
+            ) from None
+        except PermissionError:
+            raise Forbidden(
+                f"The store refuses access to {uri}",
+                subject="storage_uri",
+                remedy="Check the access key and its rights on the bucket or folder.",
+            ) from None
+        except OSError as error:
+            raise Unreachable(
+                f"The store at {self.root} failed: {error.strerror or type(error).__name__}",
+                subject="storage_uri",
+                remedy="Check its endpoint and free space.",
+            ) from None
+        except Exception as error:
+            # botocore's own errors (no endpoint, no credentials, bad bucket name) share no base with OSError.
+            if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
+                raise
+            raise Unreachable(
+                f"The store at {self.root} cannot be used: {type(error).__name__}",
+                subject="storage_uri",
+                remedy="Check the storage URI, its endpoint, region and keys.",
+            ) from None
+
+
+def storage_options(settings: Settings) -> dict[str, Any]:
+    """fsspec's keyword arguments for the settings' store."""
+    if not settings.storage_uri.startswith("s3://"):
+        return {}
+    options: dict[str, Any] = {
+        "key": settings.storage_access_key or None,
+        "secret": settings.storage_secret_key or None,
+        "endpoint_url": settings.storage_endpoint_url or None,
+        "client_kwargs": {"region_name": settings.storage_region} if settings.storage_region else None,
+    }
+    return {key: value for key, value in options.items() if value}
+
+
+def local_path(uri: str) -> Path:
+    """The path of a `file://` URI."""
+    return Path(uri.removeprefix("file://"))
+
+
+def file_entry(path: Path, name: str) -> File:
+    """A local file as a manifest lists it."""
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return File(path=name, bytes=path.stat().st_size, checksum=f"sha256:{digest}")
+
+
+def data_manifest(value: Any, what: str = "source") -> DataManifest:
+    """`value` as the manifest of extracted data; InvalidInput or ManifestMismatch when it is not."""
+    if isinstance(value, dict) and value.get("kind") not in (None, "data"):
+        raise ManifestMismatch(
+            f"{what} is a {value.get('kind')} manifest, not data",
+            subject=what,
+            remedy="Pass the output of an extraction.",
+        )
+    return validated(DataManifest, value, what)
+
+
+def model_manifest(value: Any, what: str = "model") -> ModelManifest:
+    """`value` as the manifest of a trained model; InvalidInput or ManifestMismatch when it is not."""
+    if isinstance(value, dict) and value.get("kind") not in (None, "model"):
+        raise ManifestMismatch(
+            f"{what} is a {value.get('kind')} manifest, not a model",
+            subject=what,
+            remedy="Pass the output of a training.",
+        )
+    return validated(ModelManifest, value, what)

@@ -1,0 +1,1 @@
+"""The laptop side of flexcore: command line and local engine; never deployed."""
