@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from f.flexcore.core.redaction import secrets_of
 
 
-class Resource(BaseModel):
+class Form(BaseModel):
+    """What a person fills in: unknown fields are refused, empty ones mean the default."""
+
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     @model_validator(mode="before")
@@ -24,6 +26,10 @@ class Resource(BaseModel):
         if isinstance(value, dict):
             return {key: item for key, item in value.items() if item is not None and item != ""}
         return value
+
+
+class Resource(Form):
+    """A form that Windmill stores as a resource."""
 
     def secrets(self) -> Iterator[str]:
         """The values that must never be seen in any output."""

@@ -1,0 +1,23 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Whether a deployed model still answers, by the Open Inference Protocol v2."""
+
+from __future__ import annotations
+
+import httpx
+
+from f.flexcore.core.contracts import EndpointManifest
+from f.flexcore.core.errors import Unreachable
+
+TIMEOUT_S = 5
+
+
+def check_ready(endpoint: EndpointManifest) -> None:
+    """Raises Unreachable unless the endpoint's model says that it is ready."""
+    url = f"{endpoint.url}/v2/models/{endpoint.model_name}/ready"
+    try:
+        ready = httpx.get(url, timeout=TIMEOUT_S).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        ready = False
+    if not ready:
+        raise Unreachable(f"{url} does not answer", subject=endpoint.url, remedy="Deploy the model again.")

@@ -1,0 +1,57 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""First step of the hybrid pipeline: the whole request checked before anything runs, and the stages already done."""
+
+from typing import Any
+
+from f.flexcore.core.contracts import EndpointManifest, StepResult
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.requests import GIB, DeploymentRequest, ExtractionRequest, MlRequest, quantity
+from f.flexcore.core.resources import Form, Settings
+from f.flexcore.pipeline.endpoint import check_ready
+from f.flexcore.pipeline.stages import STAGES, finished_before
+from f.flexcore.storage.store import Store
+
+c_flexcore_settings = dict
+
+
+def main(
+    extraction: dict,
+    ml: dict,
+    deployment: dict,
+    partial_results: list[dict] | None = None,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    asked = {
+        "extraction": part("extraction", ExtractionRequest, extraction, "project"),
+        "ml": part("ml", MlRequest, ml, "cluster"),
+        "deployment": part("deployment", DeploymentRequest, deployment, "cluster"),
+    }
+    if not (isinstance(extraction, dict) and extraction.get("project")):
+        raise InvalidInput(
+            "extraction.project: no Meltano project is given",
+            subject="extraction.project",
+            remedy="Choose a c_meltano_project resource.",
+        )
+    store = Store(validated(Settings, settings or {}, "settings"))
+    finished, notes = finished_before(partial_results or [], lambda step: verify(store, step))
+    for line in (*notes, *(f"{stage} was done before and is reused" for stage in finished)):
+        print(line)
+    resources = asked["deployment"]["resources"]
+    asked["deployment"] |= {"cpus": quantity(resources["cpu"]), "memory_gib": quantity(resources["memory"]) / GIB}
+    done = {stage: finished[stage].plain() if stage in finished else None for stage in STAGES}
+    return {**asked, "done": done, "reused": list(finished)}
+
+
+def part(stage: str, form: type[Form], value: Any, resource: str) -> dict[str, Any]:
+    """One stage's request with its defaults; the resource is left out: results are stored, and it has secrets."""
+    plain = {key: item for key, item in value.items() if key != resource} if isinstance(value, dict) else value
+    return validated(form, plain, stage).model_dump(mode="json")
+
+
+def verify(store: Store, step: StepResult) -> None:
+    """Raises FlexcoreError when what the step handed on is no longer there as it was."""
+    if isinstance(step.output, EndpointManifest):
+        check_ready(step.output)
+    elif step.output is not None:
+        store.verify(step.output)

@@ -1,0 +1,75 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""The stages of the hybrid pipeline: what each is called, which were done before, and what is told of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from f.flexcore.core.contracts import EndpointManifest, PipelineResult, Stage, StageResult, StepResult
+from f.flexcore.core.errors import FlexcoreError, validated
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+FAILED = {"extraction": "Extraction failed", "ml": "ML processing failed", "deployment": "Deployment failed"}
+
+
+def finished_before(
+    partial_results: list[Any], verify: Callable[[StepResult], None]
+) -> tuple[dict[Stage, StepResult], list[str]]:
+    """The leading stages that need not run again, and a line for each that must, with the reason.
+
+    A stage counts when its manifest still verifies (`verify` raises FlexcoreError when not) and every stage before it
+    counts: a model must not outlive the data that it claims to come from. Raises InvalidInput for what is no stage.
+    """
+    given = [validated(StageResult, item, f"partial_results.{index}") for index, item in enumerate(partial_results)]
+    by_stage = {item.stage: item.result for item in given}
+    finished: dict[Stage, StepResult] = {}
+    notes = []
+    for stage in STAGES:
+        if stage not in by_stage:
+            break
+        try:
+            verify(by_stage[stage])
+        except FlexcoreError as error:
+            notes.append(f"{stage} runs again: {error}")
+            break
+        finished[stage] = by_stage[stage]
+    return finished, notes
+
+
+def stage_results(results: dict[Stage, Any], reused: set[str]) -> list[StageResult]:
+    """The stages that finished, in order; what a failed or unstarted stage left behind is not one."""
+    found = []
+    for stage in STAGES:
+        try:
+            step = StepResult.model_validate(results.get(stage))
+        except ValidationError:
+            break
+        found.append(StageResult(stage=stage, reused=stage in reused, result=step))
+    return found
+
+
+def success_of(stages: list[StageResult]) -> PipelineResult:
+    endpoint = stages[-1].result.output
+    url = endpoint.url if isinstance(endpoint, EndpointManifest) else None
+    return PipelineResult(success=True, stages=stages, final_endpoint=url)
+
+
+def failure_of(error: dict[str, Any], stages: list[StageResult]) -> PipelineResult:
+    """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}."""
+    message = str(error.get("message") or error.get("name") or "unknown error")
+    stage = failed_stage(error, stages)
+    text = f"{FAILED[stage]}: {message}" if stage else f"Request refused: {message}"
+    return PipelineResult(success=False, stages=stages, error=text, failed_stage=stage, partial_results=stages)
+
+
+def failed_stage(error: dict[str, Any], stages: list[StageResult]) -> Stage | None:
+    """The stage at fault: the one a refused request names, else the first that has no result."""
+    if error.get("step_id") == "prepare":
+        subject = str((error.get("extra") or {}).get("subject", "")).split(".")[0]
+        return next((stage for stage in STAGES if stage == subject), None)
+    done = {item.stage for item in stages}
+    return next((stage for stage in STAGES if stage not in done), None)

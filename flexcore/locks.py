@@ -1,0 +1,64 @@
+"""Exact versions, in files that hold no download addresses: `python -m flexcore.locks` (or `make locks`).
+
+pyproject.toml    every package of the laptop side, as uv's constraint-dependencies
+*.script.lock     every script of the bundle, from the named requirement set in its header, in the server's form
+wmill-lock.yaml   is then brought up to date by the CLI (`wmill generate-metadata rehash`), which works offline
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+SET_HEADER = re.compile(r"^# requirements: ?(\w+)$", re.MULTILINE)
+PINS = re.compile(
+    r"(?<=\n# pins: written by `make locks`\nconstraint-dependencies = \[\n).*?(?=^\])", re.DOTALL | re.MULTILINE
+)
+
+
+def main(root: Path = Path()) -> None:
+    """Writes every pin below `root`; raises CalledProcessError when uv finds no solution."""
+    for script in sorted((root / "f").rglob("*.py")):
+        name = SET_HEADER.search(script.read_text())
+        if name:
+            script.with_suffix(".script.lock").write_text(script_lock(root / f"dependencies/{name[1]}.requirements.in"))
+    project = root / "pyproject.toml"
+    project.write_text(PINS.sub(lambda _: laptop_pins(root), project.read_text()))
+
+
+@cache
+def script_lock(requirements: Path) -> str:
+    """The lock of every script that names this requirement set, as a Windmill server writes it."""
+    name = requirements.name.removesuffix(".requirements.in")
+    compiled = _uv("pip", "compile", "--no-header", "--no-annotate", "--strip-extras", "-p", "3.11", str(requirements))
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    header = ["# workspace-dependencies-mode: manual", f"# workspace-dependencies: {name}:{digest}", "# py: 3.11"]
+    return "\n".join([*header, compiled.strip()])
+
+
+def laptop_pins(root: Path) -> str:
+    """Lines of a TOML array: each package that `uv sync` installs here, with its exact version."""
+    exported = _uv(
+        "export",
+        "--quiet",
+        "--all-groups",
+        "--no-hashes",
+        "--no-emit-project",
+        "--no-annotate",
+        "--no-header",
+        "--project",
+        str(root),
+    )
+    pins = {line.split(";")[0].strip() for line in exported.splitlines() if "==" in line}
+    return "".join(f'  "{pin}",\n' for pin in sorted(pins))
+
+
+def _uv(*arguments: str) -> str:
+    return subprocess.run(["uv", *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+if __name__ == "__main__":
+    main()
