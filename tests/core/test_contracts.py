@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, TypeAdapter
+
+from f.flexcore.core import contracts, requests, resources
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
+
+SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
+PUBLIC = {
+    "step_result": contracts.StepResult,
+    "manifest": contracts.Manifest,
+    "pipeline_result": contracts.PipelineResult,
+    "meltano_project": resources.MeltanoProject,
+    "ray_cluster": resources.RayCluster,
+    "kubernetes_cluster": resources.KubernetesCluster,
+    "settings": resources.Settings,
+    "extraction_request": requests.ExtractionRequest,
+    "ml_request": requests.MlRequest,
+    "deployment_request": requests.DeploymentRequest,
+}
+MODELS = [model for model in PUBLIC.values() if isinstance(model, type)]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_public_schema_is_the_one_that_was_agreed(name: str) -> None:
+    """Set FLEXCORE_UPDATE_SNAPSHOTS=1 to agree to a change."""
+    schema = json.dumps(TypeAdapter(PUBLIC[name]).json_schema(), indent=1, sort_keys=True) + "\n"
+    snapshot = SNAPSHOTS / f"{name}.schema.json"
+    if os.environ.get("FLEXCORE_UPDATE_SNAPSHOTS"):
+        snapshot.write_text(schema)
+    assert snapshot.read_text() == schema
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@given(value=ANYTHING)
+def test_no_input_ends_in_an_untyped_error(model: type[BaseModel], value: object) -> None:
+    try:
+        validated(model, value, "it")
+    except FlexcoreError as error:
+        assert error.remedy and str(error).startswith("it")
+        json.dumps(error.__dict__)
+
+
+def test_a_refusal_names_every_wrong_field_and_no_value() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        validated(resources.Settings, {"storage_secret_key": {"a": "hunter2"}, "timeout_s": "soon"}, "settings")
+    assert "settings.storage_secret_key" in str(caught.value)
+    assert "settings.timeout_s" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.subject == "settings.storage_secret_key"
+
+
+def test_fields_that_a_form_left_empty_mean_their_default() -> None:
+    cluster = validated(resources.KubernetesCluster, {"mode": "", "namespace": None, "token": ""}, "cluster")
+    assert cluster.mode == "auto"
+
+
+@pytest.mark.parametrize("given", [{}, {"path": "/a", "git_url": "https://b"}])
+def test_a_project_comes_from_exactly_one_place(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="exactly one of path, git_url and meltano_yml"):
+        validated(resources.MeltanoProject, given, "project")
+
+
+@pytest.mark.parametrize(("text", "value"), [("500m", 0.5), ("2", 2), ("1Gi", 2**30), ("1.5G", 1.5e9)])
+def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: float) -> None:
+    assert requests.quantity(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "1 GB", "-1", "much", "1Gib"])
+def test_what_is_no_quantity_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not an amount"):
+        requests.quantity(text)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+
+from f.flexcore.core.identity import execution_key, label_value
+
+IN_FLOW = {
+    "WM_JOB_ID": "j1",
+    "WM_FLOW_JOB_ID": "f1",
+    "WM_FLOW_STEP_ID": "run",
+    "WM_ROOT_JOB_ID": "r1",
+    "WM_WORKSPACE": "dev",
+}
+
+
+def test_a_retry_with_a_new_job_id_keeps_the_key() -> None:
+    assert execution_key(IN_FLOW) == execution_key(IN_FLOW | {"WM_JOB_ID": "j2"})
+
+
+@pytest.mark.parametrize("changed", [{"WM_FLOW_JOB_ID": "f2"}, {"WM_FLOW_STEP_ID": "other"}])
+def test_another_flow_job_or_step_has_another_key(changed: dict[str, str]) -> None:
+    assert execution_key(IN_FLOW).value != execution_key(IN_FLOW | changed).value
+
+
+def test_a_lone_script_is_known_by_its_own_job() -> None:
+    alone = {"WM_JOB_ID": "j1", "WM_FLOW_JOB_ID": "", "WM_FLOW_STEP_ID": ""}
+    assert execution_key(alone).value == execution_key(alone).value
+    assert execution_key(alone).value != execution_key(alone | {"WM_JOB_ID": "j2"}).value
+    assert execution_key(alone).owner_job == "j1"
+
+
+def test_outside_a_worker_every_call_is_its_own_execution() -> None:
+    assert execution_key({}).value != execution_key({}).value
+
+
+def test_names_are_dns_labels_and_uuids_differ_by_attempt() -> None:
+    key = execution_key(IN_FLOW)
+    assert re.fullmatch(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])", key.name(99))
+    assert uuid.UUID(key.uuid(1)) != uuid.UUID(key.uuid(2))
+
+
+def test_labels_name_the_owner_and_fit_kubernetes_syntax() -> None:
+    labels = execution_key(IN_FLOW | {"WM_FLOW_STEP_ID": "a b/ä" * 40}).labels(2)
+    assert labels["flexcore/owner-job"] == "f1"
+    assert labels["flexcore/root-job"] == "r1"
+    assert labels["flexcore/attempt"] == "2"
+    assert all(re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value) for value in labels.values())
+
+
+@pytest.mark.parametrize(("text", "expected"), [("", ""), ("--a--", "a"), ("x" * 80, "x" * 63), ("a@b", "a_b")])
+def test_label_values_are_cut_to_what_kubernetes_takes(text: str, expected: str) -> None:
+    assert label_value(text) == expected
