@@ -64,7 +64,7 @@ class Store:
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         with self._reaching(uri) as fs:
-            fs.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
+            self._make_folder(fs, uri)
             # A reader sees the whole file or none; object stores give this by themselves.
             target = f"{uri}.part" if self.local else uri
             fs.pipe_file(target, content)
@@ -91,7 +91,7 @@ class Store:
             name = path.relative_to(folder).as_posix()
             files.append(file_entry(path, name))
             with self._reaching(uri) as fs:
-                fs.makedirs(f"{uri}/{name}".rsplit("/", 1)[0], exist_ok=True)
+                self._make_folder(fs, f"{uri}/{name}")
                 fs.put_file(str(path), f"{uri}/{name}")
         return files
 
@@ -118,6 +118,11 @@ class Store:
         self.write_bytes(uri, b"ok")
         with self._reaching(uri) as fs:
             fs.rm_file(uri)
+
+    def _make_folder(self, fs: Any, uri: str) -> None:
+        # An object store has no folders, and s3fs would create a missing bucket: a misspelt name must fail instead.
+        if self.local:
+            fs.makedirs(uri.rsplit("/", 1)[0], exist_ok=True)
 
     def _actual(self, uri: str, path: str) -> File | None:
         digest, size = hashlib.sha256(), 0

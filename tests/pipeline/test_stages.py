@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.contracts import EndpointManifest, StepResult
+from f.flexcore.core.errors import InvalidInput, ManifestMismatch
+from f.flexcore.pipeline.stages import failure_of, finished_before, stage_results, success_of
+
+ENDPOINT = EndpointManifest(uri="http://x", url="http://x", model_name="delay", model_version="1")
+
+
+def step(runtime: str) -> dict[str, Any]:
+    output = ENDPOINT if runtime == "kubernetes" else None
+    return StepResult(success=True, runtime=runtime, execution_key="fc-1", attempt=1, output=output).plain()
+
+
+EXTRACTION, ML, DEPLOYMENT = step("meltano"), step("ray"), step("kubernetes")
+PARTIAL = [{"stage": "extraction", "reused": False, "result": EXTRACTION}, {"stage": "ml", "result": ML}]
+
+
+def accept(_: StepResult) -> None:
+    return None
+
+
+def refuse(runtime: str) -> Any:
+    def verify(result: StepResult) -> None:
+        if result.runtime == runtime:
+            raise ManifestMismatch("flights.jsonl is missing")
+
+    return verify
+
+
+def test_stages_that_still_verify_are_not_run_again() -> None:
+    finished, notes = finished_before(PARTIAL, accept)
+    assert list(finished) == ["extraction", "ml"]
+    assert notes == []
+
+
+def test_a_stage_after_one_that_must_run_again_runs_again_too() -> None:
+    finished, notes = finished_before(PARTIAL, refuse("meltano"))
+    assert finished == {}
+    assert notes == ["extraction runs again: flights.jsonl is missing"]
+
+
+def test_a_later_stage_alone_is_not_enough() -> None:
+    assert finished_before(PARTIAL[1:], accept) == ({}, [])
+
+
+@pytest.mark.parametrize("garbage", [[{}], [{"stage": "cooking", "result": ML}], ["x"], [None]])
+def test_what_is_no_partial_result_is_refused_by_its_place(garbage: list[Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"partial_results\.0"):
+        finished_before(garbage, accept)
+
+
+@pytest.mark.parametrize(
+    ("results", "stage", "text"),
+    [
+        ({}, "extraction", "Extraction failed: boom"),
+        ({"extraction": EXTRACTION}, "ml", "ML processing failed: boom"),
+        ({"extraction": EXTRACTION, "ml": {"error": {"message": "boom"}}}, "ml", "ML processing failed: boom"),
+        ({"extraction": EXTRACTION, "ml": ML}, "deployment", "Deployment failed: boom"),
+    ],
+)
+def test_a_failure_names_its_stage_and_keeps_what_was_finished(results: dict[Any, Any], stage: str, text: str) -> None:
+    failure = failure_of({"message": "boom", "step_id": "run"}, stage_results(results, set()))
+    assert failure.failed_stage == stage
+    assert failure.error == text
+    assert not failure.success
+    assert [item.result.plain() for item in failure.partial_results] == [
+        item for item in results.values() if "error" not in item
+    ]
+
+
+def test_a_refused_request_names_the_stage_that_it_was_meant_for() -> None:
+    error = {
+        "message": "ml.target_column: Field required",
+        "step_id": "prepare",
+        "extra": {"subject": "ml.target_column"},
+    }
+    assert failure_of(error, []).error == "ML processing failed: ml.target_column: Field required"
+    elsewhere = failure_of({"message": "no", "step_id": "prepare", "extra": {"subject": "settings"}}, [])
+    assert (elsewhere.failed_stage, elsewhere.error) == (None, "Request refused: no")
+
+
+def test_a_success_names_the_endpoint_and_which_stages_were_reused() -> None:
+    stages = stage_results({"extraction": EXTRACTION, "ml": ML, "deployment": DEPLOYMENT}, {"extraction"})
+    result = success_of(stages)
+    assert result.final_endpoint == "http://x"
+    assert [item.reused for item in result.stages] == [True, False, False]
