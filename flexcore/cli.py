@@ -1,0 +1,227 @@
+"""The command line. Each command imports what it needs when it runs, so that `flexcore --help` is quick.
+
+Exit codes: 0 done, 1 the run failed, 2 it could not start (the message says what to do).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Runs Windmill bundles on this machine.")  # fmt: skip
+
+FAILED, CANNOT_START = 1, 2
+Root = Annotated[Path, typer.Option("--root", help="Folder of the bundle (where f/ is).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+
+
+def main() -> None:
+    app()
+
+
+def _stop(message: str) -> typer.Exit:
+    print(message, file=sys.stderr)
+    return typer.Exit(CANNOT_START)
+
+
+def _guarded(action: Callable[[], int]) -> None:
+    """Errors made for people are printed, not raised."""
+    from flexcore.engine.errors import EngineError
+
+    try:
+        code = action()
+    except EngineError as error:
+        raise _stop(f"flexcore: {error}") from None
+    raise typer.Exit(code)
+
+
+@app.command()
+def run(
+    path: Annotated[str, typer.Argument(help="Script or flow: f/x/y, or its file.")],
+    root: Root = Path(),
+    args: Annotated[str, typer.Option("--args", help="JSON object, or @file.")] = "{}",
+    as_json: AsJson = False,
+) -> None:
+    """Run a script or a flow to its end."""
+    _guarded(lambda: _run(path, root, _arguments(args), as_json))
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    from flexcore.engine.errors import BadArguments
+
+    source = "--args"
+    if text.startswith("@"):
+        source = text[1:]
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadArguments(f"{source} cannot be read: {error}; give a JSON file as @file") from None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadArguments(f"{source} is no JSON ({error}); write it as '{{\"name\": 1}}'") from None
+    if not isinstance(value, dict):
+        raise BadArguments(f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'")
+    return value
+
+
+def _run(path: str, root: Path, args: dict[str, Any], as_json: bool) -> int:
+    from flexcore.engine.engine import Engine
+    from flexcore.engine.progress import progress
+
+    shown = progress()
+    try:
+        with Engine(root, on_event=shown) as engine, engine.handling_signals():
+            done = engine.run(path, args)
+    finally:
+        shown.close()
+    if as_json:
+        print(json.dumps(done.as_json()))
+    else:
+        print(f"job {done.id}", file=sys.stderr)
+        print(json.dumps(done.result, indent=2, ensure_ascii=False))
+    return 0 if done.success else FAILED
+
+
+@app.command()
+def runs(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest runs."""
+    _guarded(lambda: _runs(limit, as_json))
+
+
+def _runs(limit: int, as_json: bool) -> int:
+    columns = ("id", "path", "kind", "status", "created", "started", "finished", "labels")
+    listed = _store().jobs("parent IS NULL", limit=limit, columns=columns)
+    if as_json:
+        print(json.dumps(listed))
+        return 0
+    for job in listed:
+        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["created"]))
+        seconds = f"{job['finished'] - (job['started'] or job['created']):.1f} s" if job["finished"] else ""
+        print(f"{job['id']}  {begun}  {job['status']:<9} {seconds:>9}  {job['path'] or '(preview)'}")
+    return 0
+
+
+@app.command()
+def logs(
+    job: Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning will do.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print the log of a job and of everything below it."""
+    _guarded(lambda: _logs(job, follow))
+
+
+def _logs(given: str, follow: bool) -> int:
+    from flexcore.engine.store import LIVE
+
+    store = _store()
+    job = _find(store, given)["id"]
+    seen = 0
+    while True:
+        live = (store.job_status(job) or {}).get("status") in LIVE
+        for row in store.logs_after(store.descendants(job), seen):
+            seen = row["seq"]
+            sys.stdout.write(row["text"])
+        sys.stdout.flush()
+        if not (follow and live):
+            return 0
+        time.sleep(0.2)
+
+
+@app.command()
+def cancel(job: Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps.")]) -> None:
+    """Cancel a job and everything below it."""
+    _guarded(lambda: _cancel(job))
+
+
+def _cancel(given: str) -> int:
+    import httpx
+
+    from flexcore.engine.errors import UnknownPath
+    from flexcore.engine.store import LIVE
+
+    store = _store()
+    job = _find(store, given)
+    if job["status"] not in LIVE:
+        raise UnknownPath(f"job {job['id']} has ended already ({job['status']}); nothing to cancel")
+    engine = next((engine for engine in store.engines() if engine["id"] == job["engine"]), None)
+    token = (store.home / "token").read_text(encoding="utf-8")
+    try:
+        if engine is None:
+            raise httpx.ConnectError("no engine")
+        httpx.post(f"{engine['url']}/api/w/local/jobs_u/queue/cancel/{job['id']}", json={"reason": "flexcore cancel"},
+                   headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False).raise_for_status()  # fmt: skip
+    except httpx.HTTPError:
+        raise UnknownPath(
+            f"the engine of job {job['id']} does not answer; it has likely ended, and the next run marks its jobs failed"
+        ) from None
+    print(f"canceled {job['id']}", file=sys.stderr)
+    return 0
+
+
+@app.command()
+def serve(
+    root: Root = Path(),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback.")] = 8765,
+) -> None:
+    """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
+    _guarded(lambda: _serve(root, port))
+
+
+def _serve(root: Path, port: int) -> int:
+    import signal
+    import threading
+
+    from flexcore.engine.engine import SIGNALS, Engine
+
+    stopped = threading.Event()
+    with Engine(root, port=port) as engine:
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: stopped.set())
+        engine.serve()
+        print(f"serving {engine.bundle.root} at {engine.url}, workspace {engine.workspace};"
+              f" the token is in {engine.home / 'token'}", file=sys.stderr, flush=True)  # fmt: skip
+        while not stopped.wait(1):
+            pass
+    return 0
+
+
+def _store() -> Any:
+    from flexcore.engine.engine import default_home
+    from flexcore.engine.store import Store
+
+    return Store(default_home())
+
+
+def _find(store: Any, given: str) -> dict[str, Any]:
+    from flexcore.engine.errors import UnknownPath
+
+    pattern = given.replace("%", "").replace("_", "") + "%"
+    found = store.jobs("id LIKE ?", [pattern], limit=2, columns=("id", "status", "engine"))
+    if len(found) != 1:
+        what = "no job" if not found else "more than one job"
+        raise UnknownPath(f"{what} has an id that begins with {given}; `flexcore runs` lists the runs")
+    return dict(found[0])
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def demo(context: typer.Context) -> None:
+    """Run the whole pipeline on real flight data (see `flexcore demo --help`)."""
+    from flexcore.demo import demo as show
+
+    sys.argv = ["flexcore demo", *context.args]
+    typer.run(show)
+
+
+if __name__ == "__main__":
+    main()

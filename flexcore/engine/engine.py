@@ -1,0 +1,314 @@
+"""The engine as a library: open it on a bundle, run a path, get the result.
+
+    with Engine(root) as engine:
+        done = engine.run("f/x/y", {"k": 1})
+        print(done.success, done.result)
+
+An engine owns what it starts: leaving the `with` block, a signal, or the death of the process ends every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from flexcore.engine.bundle import Bundle, Flow, Script
+from flexcore.engine.environments import Environments
+from flexcore.engine.errors import BadArguments, UnknownPath, WindmillError
+from flexcore.engine.flow import Ended, FlowRun
+from flexcore.engine.items import Items
+from flexcore.engine.jobs import Job
+from flexcore.engine.runtime import EventSink, Runtime
+from flexcore.engine.store import LIVE, Store
+from flexcore.engine.support import check_flow, check_script
+from flexcore.engine.watchdog import Watchdog
+from flexcore.engine.worker import Surroundings, Task
+
+# Steps that may run at the same time: enough for steps that only wait, bounded for those that compute.
+DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
+# Finished runs are kept this long.
+KEPT_S = 30 * 24 * 3600
+USER, EMAIL = "local", "local@flexcore.local"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    id: str
+    success: bool
+    result: Any
+
+    def as_json(self) -> dict[str, Any]:
+        return {"id": self.id, "success": self.success, "result": self.result}
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("FLEXCORE_HOME") or Path.home() / ".flexcore")
+
+
+class Engine:
+    """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread."""
+
+    def __init__(self, root: Path | str, home: Path | str | None = None, *, on_event: EventSink | None = None,
+                 workspace: str | None = None, processes: int | None = None, port: int = 0) -> None:  # fmt: skip
+        self.bundle = Bundle(Path(root))
+        self.home = Path(home) if home else default_home()
+        self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
+        self.store = Store(self.home)
+        self.id = secrets.token_hex(8)
+        self.token = _token(self.home)
+        self._lock_file = _engine_lock(self.home, self.id)
+        self._fail_orphans()
+        self._socket = _listen(port)
+        self._watchdog = Watchdog()
+        self._api: Any = None
+        self._threads: set[threading.Thread] = set()
+        self._closing = False
+        self.items = Items(self.bundle, self.store, self.workspace)
+        self.items.secrets.add(self.token)
+        count = processes or int(os.environ.get("FLEXCORE_WORKERS") or DEFAULT_PROCESSES)
+        self.runtime = Runtime(self.id, self.store, self.bundle, self.items, self._surroundings(), count, on_event)
+        self.store.add_engine(self.id, self.url, str(self.bundle.root))
+        self._waiter = threading.Thread(target=self._serve_when_asked, daemon=True)
+        self._waiter.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    # Running
+
+    def run(self, path: str, args: dict[str, Any] | None = None) -> JobResult:
+        """Runs a script or a flow to its end. Raises CannotStart if there is a reason not to begin."""
+        return self.wait(self.start(path, args))
+
+    def start(self, path: str, args: dict[str, Any] | None = None) -> Job:
+        path = self.bundle.path_of(path)
+        target: Script | Flow | None = self.bundle.flow(path) or self.bundle.script(path)
+        if target is None:
+            raise UnknownPath(f"no script or flow {path} in {self.bundle.root}; `ls {self.bundle.root}/f` shows what is there")
+        if isinstance(target, Flow):
+            return self.start_flow(target, args)
+        return self.start_script(target, args)
+
+    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None) -> Job:
+        """Also for a flow that is in no file: `Flow(path, value, {})`."""
+        check_flow(self.bundle, flow)
+        job = Job("flow" if self.bundle.flow(flow.path) else "flowpreview", flow.path or None, _arguments(args))
+        return self._begin(job, flow.value)
+
+    def start_script(self, script: Script, args: dict[str, Any] | None = None) -> Job:
+        check_script(script)
+        kind = "script" if self.bundle.script(script.path) else "preview"
+        job = Job(kind, script.path or None, _arguments(args))
+        timeout = script.meta.get("timeout")
+        job.timeout = float(timeout) if timeout else None
+        return self._begin(job, None, script)
+
+    def _begin(self, job: Job, value: dict[str, Any] | None, script: Script | None = None) -> Job:
+        self.runtime.add(job, value if job.kind == "flowpreview" else None)
+        thread = threading.Thread(target=self._execute, args=(job, value, script), daemon=True)
+        self._threads.add(thread)
+        thread.start()
+        return job
+
+    def _execute(self, job: Job, value: dict[str, Any] | None, script: Script | None) -> None:
+        try:
+            job.ended = self._to_its_end(job, value, script)
+        except Exception as error:  # a fault of the engine itself must not leave the job running for ever
+            reason = WindmillError(f"the engine failed: {type(error).__name__}: {error}", "InternalErr")
+            job.ended = self.runtime.finish_unstarted(job, reason.as_result())
+            raise
+        finally:
+            job.done.set()
+            self._threads.discard(threading.current_thread())
+            shutil.rmtree(self.home / "shared" / job.id, ignore_errors=True)
+
+    def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None) -> Ended:
+        if value is not None:
+            self.runtime.start(job)
+            return FlowRun(self.runtime, job, value).run()
+        assert script is not None
+        envs = dict(str(entry).split("=", 1) for entry in script.meta.get("envs") or () if "=" in str(entry))
+        return self.runtime.run_leaf(job, Task(job, script.content, script.lock, envs, script.hash))
+
+    def wait(self, job: Job) -> JobResult:
+        """A short wait in a loop, since a signal handler of Python only runs between two of them."""
+        while not job.done.wait(1):
+            pass
+        assert job.ended is not None
+        return JobResult(job.id, job.ended.counts_as_success, job.ended.result)
+
+    def cancel(self, job: str, reason: str = "no reason given", by: str = USER) -> bool:
+        """Cancels the job and all below it; False if it is not live in this engine."""
+        live = self.runtime.live.get(job)
+        if live:
+            live.cancel.request(by, reason)
+        return live is not None
+
+    @contextlib.contextmanager
+    def handling_signals(self) -> Iterator[None]:
+        """Ctrl-C, termination and hang-up cancel all that runs; the caller still gets the (failed) results."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.cancel_all(f"signal {signal.Signals(number).name}")
+
+        before = {number: signal.signal(number, stop) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def cancel_all(self, reason: str) -> None:
+        for job in list(self.runtime.live.values()):
+            if job.parent is None:
+                job.cancel.request(USER, reason)
+
+    # Opening and closing
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._closing:
+            return
+        self._closing = True
+        self.cancel_all("the engine stops")
+        for thread in list(self._threads):
+            thread.join()
+        if self._api:
+            self._api.stop()
+        self._socket.close()
+        self._watchdog.close()
+        self.store.remove_engine(self.id)
+        self.store.close()
+        self._lock_file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._lock_file.name)
+
+    def serve(self) -> None:
+        """Starts the REST API now; otherwise it starts at the first connection."""
+        if self._api is None:
+            from flexcore.engine.api import Server
+
+            self._api = Server(self, self._socket)
+            self._api.start()
+
+    def _serve_when_asked(self) -> None:
+        """Importing a web server takes longer than most steps, and most steps never ask."""
+        import select
+
+        while not self._closing and self._api is None:
+            with contextlib.suppress(OSError, ValueError):
+                ready, _, _ = select.select([self._socket], [], [], 1)
+                if ready and not self._closing:
+                    self.serve()
+                    return
+
+    def token_for(self, job: Job) -> str:
+        """A token of its own for each job, which the API can check without a list."""
+        return f"{job.id}.{self.sign(job.id)}"
+
+    def sign(self, text: str) -> str:
+        return hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            home=self.home, root=self.bundle.root, workspace=self.workspace, user=USER, email=EMAIL,
+            environments=Environments(self.home), watchdog=self._watchdog, base_url=lambda: self.url,
+            token_for=self.token_for, resolve=lambda args: {k: self.items.interpolated(v, k) for k, v in args.items()},
+            add_log=lambda job, text: self.runtime.add_log(job, text),
+            read_logs=lambda job: self.store.logs(job.id), module_source=self._module_source,
+        )  # fmt: skip
+
+    def _module_source(self, module: str) -> str | None:
+        script = self.bundle.script(module.replace(".", "/"))
+        return script.content if script else None
+
+    def _fail_orphans(self) -> None:
+        """Jobs of an engine that died without a word are told so."""
+        for engine in self.store.engines():
+            if _is_dead(self.home, engine["id"]):
+                error = {"error": {"name": "EngineDied", "message":
+                         f"the engine (process {engine['pid']}) ended before this job; run it again"}}  # fmt: skip
+                _fail_jobs_of(self.store, engine["id"], error)
+                self.store.remove_engine(engine["id"])
+        self.store.prune(time.time() - KEPT_S)
+
+
+def _fail_jobs_of(store: Store, engine: str, error: dict[str, Any]) -> None:
+    import json
+
+    marks = ", ".join("?" * len(LIVE))
+    for job in store.jobs(f"engine = ? AND status IN ({marks})", [engine, *LIVE], limit=1_000_000, columns=["id"]):
+        store.finish_job(job["id"], "failure", json.dumps(error))
+        shutil.rmtree(store.home / "jobs" / job["id"], ignore_errors=True)
+
+
+def _arguments(args: Any) -> dict[str, Any]:
+    if args is None:
+        return {}
+    if not isinstance(args, dict):
+        raise BadArguments(f"arguments must be a JSON object, not {type(args).__name__}; write them as '{{\"name\": 1}}'")
+    return args
+
+
+def _token(home: Path) -> str:
+    file = home / "token"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(handle, secrets.token_urlsafe(32).encode())
+        os.close(handle)
+    return file.read_text(encoding="utf-8")
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise BadArguments(f"port {port} cannot be used ({error.strerror}); choose another with --port") from error
+    listener.listen(128)
+    return listener
+
+
+def _engine_lock(home: Path, engine: str) -> IO[str]:
+    """Held for as long as the process lives, however it ends."""
+    folder = home / "engines"
+    folder.mkdir(exist_ok=True)
+    handle = open(folder / f"{engine}.lock", "w")  # noqa: SIM115 (kept open on purpose)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _is_dead(home: Path, engine: str) -> bool:
+    file = home / "engines" / f"{engine}.lock"
+    if not file.exists():
+        return True
+    with open(file) as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        file.unlink(missing_ok=True)
+        return True

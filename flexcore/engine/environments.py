@@ -1,0 +1,181 @@
+"""One virtual environment for each distinct lock, made once with uv and kept.
+
+An environment is built where it will stay (console scripts carry its path) and counts only when its marker file is
+there; builders of the same lock wait for one another on a file lock, so a killed build is simply built again.
+"""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flexcore.engine.errors import EnvironmentFailed
+
+MARKER = ".complete"
+# A wheel of a data stack can take minutes on a slow line; an hour means that something hangs.
+BUILD_TIMEOUT_S = 3600
+KEPT_LINES = 15
+# Distributions whose import name is not theirs; Windmill has such a table too.
+DISTRIBUTIONS = {
+    "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python-headless", "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv", "google.cloud": "google-cloud", "jwt": "pyjwt", "psycopg2": "psycopg2-binary",
+    "sklearn": "scikit-learn", "yaml": "pyyaml",
+}  # fmt: skip
+
+ModuleSource = Callable[[str], str | None]
+
+
+class Environments:
+    def __init__(self, home: Path) -> None:
+        self.folder = home / "envs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._known: dict[str, Path] = {}
+
+    def python_for(self, lock: str) -> Path:
+        """The interpreter that has exactly what the lock names; builds it at first use."""
+        requirements = requirement_lines(lock)
+        text = "\n".join(requirements)
+        if text not in self._known:
+            self._known[text] = self._ensure(requirements)
+        return self._known[text]
+
+    def _ensure(self, requirements: list[str]) -> Path:
+        version = f"{sys.version_info.major}{sys.version_info.minor}"
+        digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
+        target = self.folder / (f"py{version}-{digest}" if requirements else f"py{version}-bare")
+        python = target / "bin" / "python"
+        if (target / MARKER).exists() and python.exists():
+            return python
+        with _locked(self.folder / f"{target.name}.lock"):
+            if not ((target / MARKER).exists() and python.exists()):
+                self._build(target, requirements)
+        return python
+
+    def _build(self, target: Path, requirements: list[str]) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        _uv(["venv", "--quiet", "--no-project", "--no-config", "--python", base, str(target)], "make an environment")
+        if requirements:
+            listing = target / "requirements.txt"
+            listing.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+            python = str(target / "bin" / "python")
+            _uv(["pip", "install", "--quiet", "--no-deps", "--python", python, "-r", str(listing)],
+                f"install the lock ({len(requirements)} packages)")  # fmt: skip
+        (target / MARKER).touch()
+
+    def lock_for(self, source: str, module_source: ModuleSource) -> str:
+        """A lock for a script that has none: its requirements header, else its imports, resolved by uv."""
+        requirements = sorted(inferred_requirements(source, module_source))
+        if not requirements:
+            return ""
+        digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
+        stored = self.folder / f"inferred-{digest}.txt"
+        with _locked(self.folder / f"{stored.name}.lock"):
+            if not stored.exists():
+                stored.write_text(self._compile(requirements), encoding="utf-8")
+        return stored.read_text(encoding="utf-8")
+
+    def _compile(self, requirements: list[str]) -> str:
+        return _uv(["pip", "compile", "--quiet", "--no-header", "--strip-extras", "--no-annotate", "-"],
+                   "resolve " + ", ".join(requirements), "\n".join(requirements))  # fmt: skip
+
+
+def requirement_lines(lock: str) -> list[str]:
+    """The requirements proper: Windmill's headers (`# py: 3.11`, `# workspace-dependencies…`) are comments."""
+    lines = (line.strip() for line in lock.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def inferred_requirements(source: str, module_source: ModuleSource) -> set[str]:
+    """What Windmill would resolve: `# requirements:` or PEP 723 lists replace the imports, `# extra_requirements:` adds."""
+    manual = _listed(source, "requirements")
+    if manual is not None:
+        return set(manual)
+    block = _pep723(source)
+    if block is not None:
+        return set(block)
+    return _imported(source, module_source, set()) | set(_listed(source, "extra_requirements") or ())
+
+
+def _listed(source: str, header: str) -> list[str] | None:
+    lines = source.splitlines()
+    for number, line in enumerate(lines):
+        if re.fullmatch(rf"#\s?{header}:\s*", line):
+            block = lines[number + 1 :]
+            end = next((index for index, item in enumerate(block) if not item.startswith("#")), len(block))
+            return [item.lstrip("#").strip() for item in block[:end] if item.lstrip("#").strip()]
+    return None
+
+
+def _pep723(source: str) -> list[str] | None:
+    import tomllib
+
+    found = re.search(r"(?m)^# /// script\s*$\n((?:^#(?: .*)?$\n)+?)^# ///\s*$", source)
+    if not found:
+        return None
+    text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in found.group(1).splitlines())
+    return [str(item) for item in tomllib.loads(text).get("dependencies", [])]
+
+
+def _imported(source: str, module_source: ModuleSource, seen: set[str]) -> set[str]:
+    names: set[str] = set()
+    for module, pinned in _import_statements(source):
+        top = module.split(".")[0]
+        if pinned:
+            names.add(pinned)
+        elif top in ("f", "u"):
+            text = module_source(module) if module not in seen else None
+            seen.add(module)
+            names |= _imported(text, module_source, seen) if text else set()
+        elif top and top not in sys.stdlib_module_names:
+            names.add(DISTRIBUTIONS.get(top, top).replace("_", "-"))
+    return names
+
+
+def _import_statements(source: str) -> Iterator[tuple[str, str | None]]:
+    """Top-level imports before `main`, as Windmill scans them, each with its `# pin:` if there is one."""
+    head = re.split(r"(?m)^(?:async )?def main\(", source, maxsplit=1)[0]
+    try:
+        statements = ast.parse(head).body
+    except SyntaxError:
+        return
+    lines = head.splitlines()
+    for statement in statements:
+        pin = re.search(r"#\s*(?:re)?pin:\s*(\S+)", lines[statement.lineno - 1])
+        pinned = pin.group(1) if pin else None
+        if isinstance(statement, ast.Import):
+            yield from ((alias.name, pinned) for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and not statement.level:
+            yield statement.module or "", pinned
+
+
+def _uv(arguments: list[str], purpose: str, stdin: str | None = None) -> str:
+    program = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    try:
+        done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True,
+                              env=environment, timeout=BUILD_TIMEOUT_S, check=False)  # fmt: skip
+    except FileNotFoundError as error:
+        raise EnvironmentFailed(f"could not {purpose}: uv is not installed; run `pip install uv`") from error
+    except subprocess.TimeoutExpired as error:
+        raise EnvironmentFailed(f"could not {purpose}: uv took more than {BUILD_TIMEOUT_S} s") from error
+    if done.returncode:
+        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-KEPT_LINES:])
+        raise EnvironmentFailed(f"could not {purpose}; uv says:\n{tail}")
+    return done.stdout
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,138 @@
+"""Variables and resources as steps and expressions see them: a local value first, then the file of the bundle.
+
+Every secret value that passes through is remembered, so that what is written to the database or a log can be masked.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from flexcore.engine.bundle import Bundle
+from flexcore.engine.errors import Rejected
+from flexcore.engine.store import Row, Store
+
+# Windmill's own bound; it ends circular references.
+MAX_DEPTH = 50
+MASK = "********"
+# Shorter values would mask ordinary words and digits.
+SHORTEST_SECRET = 6
+
+
+class Secrets:
+    """The secret values that this engine has handed out, to keep them out of what it writes."""
+
+    def __init__(self) -> None:
+        self._values: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, value: Any) -> None:
+        if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
+            lines = [line for line in value.splitlines() if len(line) >= SHORTEST_SECRET]
+            forms = {value, json.dumps(value)[1:-1], *lines}
+            with self._lock:
+                self._values = tuple(sorted({*self._values, *forms}, key=len, reverse=True))
+
+    def mask(self, text: str) -> str:
+        for value in self._values:
+            if value in text:
+                text = text.replace(value, MASK)
+        return text
+
+
+class Items:
+    def __init__(self, bundle: Bundle, store: Store, workspace: str) -> None:
+        self.bundle, self.store, self.workspace = bundle, store, workspace
+        self.secrets = Secrets()
+        self._password_fields: dict[str, frozenset[str]] = {}
+
+    def variable_item(self, path: str) -> Row | None:
+        local = self.store.variable(path)
+        if local is None:
+            found = self.bundle.variable(path, self.workspace)
+            if found is None:
+                return None
+            local = {"path": path, "value": str(found.get("value", "")), "is_secret": bool(found.get("is_secret")),
+                     "description": found.get("description", "")}  # fmt: skip
+        if local["is_secret"]:
+            self.secrets.add(local["value"])
+        return local
+
+    def resource_item(self, path: str) -> Row | None:
+        item = self.store.resource(path)
+        if item is None:
+            found = self.bundle.resource(path, self.workspace)
+            if found is None:
+                return None
+            item = {"path": path, "value": found.get("value"), "resource_type": found.get("resource_type"),
+                    "description": found.get("description", "")}  # fmt: skip
+        self._note_passwords(item)
+        return item
+
+    def _note_passwords(self, item: Row) -> None:
+        if isinstance(item["value"], dict) and item["resource_type"]:
+            for field in self._passwords_of(str(item["resource_type"])):
+                self.secrets.add(item["value"].get(field))
+
+    def _passwords_of(self, resource_type: str) -> frozenset[str]:
+        """Fields that the resource type (a file at the bundle's root) marks as passwords."""
+        if resource_type not in self._password_fields:
+            file = self.bundle.root / f"{Path(resource_type).name}.resource-type.yaml"
+            schema = _schema_of(file)
+            fields = {name for name, field in schema.items() if isinstance(field, dict) and field.get("password")}
+            self._password_fields[resource_type] = frozenset(fields)
+        return self._password_fields[resource_type]
+
+    def variable(self, path: str) -> str:
+        item = self.variable_item(path)
+        if item is None:
+            raise Rejected(f"Not found: Variable {path} not found", 404)
+        return str(item["value"])
+
+    def resource(self, path: str) -> Any:
+        item = self.resource_item(path)
+        if item is None:
+            raise Rejected(f"Not found: Resource {path} not found", 404)
+        return self.interpolated(item["value"], path)
+
+    def interpolated(self, value: Any, name: str, depth: int = 0) -> Any:
+        """`$var:` and `$res:` strings replaced by what they name, at any depth."""
+        if depth >= MAX_DEPTH:
+            raise Rejected(f"`{name}` refers to itself through $res: or $var: more than {MAX_DEPTH} levels deep", 500)
+        if isinstance(value, dict):
+            return {key: self.interpolated(item, key, depth + 1) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.interpolated(item, name, depth + 1) for item in value]
+        if isinstance(value, str) and value.startswith("$"):
+            return self._named(value, name, depth)
+        return value
+
+    def _named(self, value: str, name: str, depth: int) -> Any:
+        kind, _, path = value.partition(":")
+        if kind == "$var":
+            return self._variable_for(path, name)
+        if kind == "$jsonvar":
+            return json.loads(self._variable_for(path, name))
+        if kind == "$res":
+            item = self.resource_item(path)
+            if item is None:
+                raise Rejected(f"Not found: Resource {path} not found for `{name}`", 404)
+            return self.interpolated(item["value"], path, depth + 1)
+        return value
+
+    def _variable_for(self, path: str, name: str) -> str:
+        item = self.variable_item(path)
+        if item is None:
+            raise Rejected(f"Not found: Variable {path} not found for `{name}`", 404)
+        return str(item["value"])
+
+
+def _schema_of(file: Path) -> dict[str, Any]:
+    import yaml
+
+    if not file.is_file():
+        return {}
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return dict((document.get("schema") or {}).get("properties") or {})

@@ -1,0 +1,207 @@
+"""Walks a flow and every flow inside it before anything runs, and names what the engine cannot do.
+
+What the community edition of Windmill accepts and ignores (concurrency limits, debouncing, priorities, tags) is
+accepted and ignored here as well. Everything else that is not implemented is refused: nothing is skipped in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from flexcore.engine.bundle import Bundle, Flow, Script
+from flexcore.engine.errors import BadBundle, Finding, Unsupported
+from flexcore.engine.signature import Unparsable, signature_of
+
+Value = dict[str, Any]
+
+# No effect in the community edition, or about the editor and the queue only.
+IGNORED = {
+    "concurrent_limit", "concurrency_time_window_s", "concurrency_key", "custom_concurrency_key", "debounce_key",
+    "debounce_delay_s", "debounce_args_to_accumulate", "max_total_debouncing_time", "max_total_debounces_amount",
+    "debouncing", "priority", "tag", "tag_override", "is_trigger", "assets", "summary", "notes", "groups",
+    "preserve_step_tags", "dedicated_worker", "visible_to_runner_only",
+}  # fmt: skip
+FLOW_KEYS = {"modules", "failure_module", "same_worker", "skip_expr", "early_return", "flow_env", "delete_after_use",
+             "delete_after_secs"} | IGNORED  # fmt: skip
+MODULE_KEYS = {"id", "value", "stop_after_if", "stop_after_all_iters_if", "suspend", "mock", "retry", "sleep", "timeout",
+               "delete_after_use", "delete_after_secs", "continue_on_error", "skip_if",
+               "pass_flow_input_directly"} | IGNORED  # fmt: skip
+VALUE_KEYS = {
+    "rawscript": {"content", "language", "lock", "path", "input_transforms", "input_transform"},
+    "script": {"path", "input_transforms", "input_transform", "pass_flow_input_directly"},
+    "flow": {"path", "input_transforms", "input_transform", "pass_flow_input_directly"},
+    "forloopflow": {"iterator", "modules", "skip_failures", "parallel", "parallelism"},
+    "whileloopflow": {"modules", "skip_failures", "parallel", "parallelism"},
+    "branchone": {"branches", "default"},
+    "branchall": {"branches", "parallel"},
+    "identity": {"flow"},
+}
+REQUIRED = {
+    "rawscript": ("content", "language"), "script": ("path",), "flow": ("path",), "forloopflow": ("iterator", "modules"),
+    "whileloopflow": ("modules",), "branchone": ("branches", "default"), "branchall": ("branches",), "identity": (),
+}  # fmt: skip
+NESTED_KEYS = {
+    "stop_after_if": {"expr", "skip_if_stopped", "error_message", "error_include_result"},
+    "stop_after_all_iters_if": {"expr", "skip_if_stopped", "error_message", "error_include_result"},
+    "skip_if": {"expr"},
+    "mock": {"enabled", "return_value"},
+    "retry": {"constant", "exponential", "retry_if"},
+    "suspend": {"required_events", "timeout", "resume_form", "user_auth_required", "user_groups_required",
+                "self_approval_disabled", "hide_cancel", "continue_on_disapprove_timeout"},
+}  # fmt: skip
+RETRY_KEYS = {"constant": {"attempts", "seconds"}, "exponential": {"attempts", "multiplier", "seconds", "random_factor"},
+              "retry_if": {"expr"}}  # fmt: skip
+BRANCH_KEYS = {"summary", "expr", "modules", "skip_failure", "parallel"}
+REFUSED = {
+    "cache_ttl": ("results are not cached here", "remove cache_ttl, or run it on a Windmill server"),
+    "cache_ignore_s3_path": ("results are not cached here", "remove it, or run it on a Windmill server"),
+    "preprocessor_module": ("a preprocessor is not run here", "pass the arguments that it would make"),
+    "apply_preprocessor": ("a preprocessor is not run here", "pass the arguments that it would make"),
+    "chat_input_enabled": ("chat flows are not supported", "run it on a Windmill server"),
+    "squash": ("runners kept across iterations are not supported", "remove squash"),
+    "hash": ("a script pinned by hash is not in a bundle", "use its path alone"),
+}
+
+
+def check_flow(bundle: Bundle, flow: Flow) -> None:
+    findings = list(_flow(bundle, flow, set()))
+    if findings:
+        raise Unsupported(findings)
+
+
+def check_script(script: Script) -> None:
+    findings = list(_script(script, script.path))
+    if findings:
+        raise Unsupported(findings)
+
+
+def _script(script: Script, where: str) -> Iterator[Finding]:
+    if script.language != "python3":
+        yield Finding(where, f"{script.path} is written in {script.language}", "only python3 runs here; use a server")
+        return
+    yield from _python(script.content, where)
+    for key in ("has_preprocessor", "codebase", "cache_ttl"):
+        if script.meta.get(key):
+            yield Finding(where, f"{key} of {script.path} is not supported", "remove it, or run it on a Windmill server")
+
+
+def _python(source: str, where: str) -> Iterator[Finding]:
+    if "@workflow" in source and ("import wmill" in source or "from wmill" in source):
+        yield Finding(where, "workflow-as-code is not supported", "write a flow, or run it on a Windmill server")
+    if any(line.replace(" ", "").startswith("#sandbox") for line in source.splitlines()[:10]):
+        yield Finding(where, "the sandbox annotation is not supported", "remove it, or run it on a Windmill server")
+    try:
+        signature_of(source)
+    except Unparsable:
+        pass  # a server runs such a script too, and its step fails
+
+
+def _flow(bundle: Bundle, flow: Flow, seen: set[str]) -> Iterator[Finding]:
+    where = flow.path or "the flow"
+    yield from flow.findings
+    yield from _unknown(flow.value, FLOW_KEYS, where, "flow")
+    modules = list(flow.value.get("modules") or ())
+    if not isinstance(flow.value.get("modules"), list):
+        yield Finding(where, "it has no list of modules", "give it `modules: []` at least")
+    failure = flow.value.get("failure_module")
+    yield from _modules(bundle, [*modules, *([failure] if failure else [])], where, seen)
+
+
+def _unknown(item: Value, known: set[str], where: str, kind: str) -> Iterator[Finding]:
+    for key, value in item.items():
+        if key in known or value is None or value is False:
+            continue
+        what, do = REFUSED.get(key, (f"the key is not known in a {kind}", "correct the key, or run it on a server"))
+        yield Finding(where, f"`{key}`: {what}", do)
+
+
+def _modules(bundle: Bundle, modules: list[Any], where: str, seen: set[str]) -> Iterator[Finding]:
+    ids: set[str] = set()
+    for module in modules:
+        if not isinstance(module, dict) or not isinstance(module.get("value"), dict) or not module.get("id"):
+            yield Finding(where, "a module has no id or no value", "give each module an id and a value with a type")
+            continue
+        place = f"{where}/{module['id']}"
+        if module["id"] in ids:
+            yield Finding(place, "the id is there twice", "rename one of the two modules")
+        ids.add(module["id"])
+        yield from _module(bundle, module, place, seen)
+
+
+def _module(bundle: Bundle, module: Value, where: str, seen: set[str]) -> Iterator[Finding]:
+    yield from _unknown(module, MODULE_KEYS, where, "module")
+    for key, known in NESTED_KEYS.items():
+        if isinstance(module.get(key), dict):
+            yield from _unknown(module[key], known, where, key)
+    for key, part in (module.get("retry") or {}).items():
+        if key in RETRY_KEYS and isinstance(part, dict):
+            yield from _unknown(part, RETRY_KEYS[key], where, f"retry.{key}")
+    if (module.get("suspend") or {}).get("user_auth_required"):
+        yield Finding(where, "approval by named users needs a server", "remove user_auth_required")
+    for key in ("sleep", "timeout"):
+        yield from _transform(module.get(key), where, key)
+    yield from _value(bundle, module["value"], where, seen)
+
+
+def _value(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator[Finding]:
+    kind = value.get("type")
+    if kind not in VALUE_KEYS:
+        what = f"a module of type {kind} is not supported" if kind else "the value has no type"
+        yield Finding(where, what, f"use one of {', '.join(VALUE_KEYS)}, or run it on a Windmill server")
+        return
+    yield from _unknown(value, VALUE_KEYS[kind] | IGNORED | {"type"}, where, kind)
+    for key in REQUIRED[kind]:
+        if value.get(key) is None:
+            yield Finding(where, f"a {kind} needs `{key}`", f"add {key}")
+    for name, transform in (value.get("input_transforms") or {}).items():
+        yield from _transform(transform, where, name)
+    for key in ("iterator", "parallelism"):
+        yield from _transform(value.get(key), where, key)
+    yield from _runnable(bundle, value, where, seen)
+    yield from _inner(bundle, value, where, seen)
+
+
+def _transform(transform: Any, where: str, name: str) -> Iterator[Finding]:
+    if isinstance(transform, dict) and transform.get("type") not in ("static", "javascript"):
+        yield Finding(where, f"the transform of `{name}` has type {transform.get('type')}", "use static or javascript")
+
+
+def _runnable(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator[Finding]:
+    kind, path = value["type"], value.get("path")
+    if kind == "rawscript":
+        if value.get("language") != "python3":
+            yield Finding(where, f"the step is written in {value.get('language')}", "only python3 runs here; use a server")
+        else:
+            yield from _python(str(value.get("content") or ""), where)
+    elif kind in ("script", "flow") and isinstance(path, str):
+        if path.startswith("hub/"):
+            yield Finding(where, f"{path} is on the hub", "copy it into the bundle, or run it on a Windmill server")
+            return
+        try:
+            yield from _named(bundle, kind, path, where, seen)
+        except BadBundle as error:
+            yield Finding(where, str(error), "mend the file")
+
+
+def _named(bundle: Bundle, kind: str, path: str, where: str, seen: set[str]) -> Iterator[Finding]:
+    found = bundle.script(path) if kind == "script" else bundle.flow(path)
+    if found is None:
+        yield Finding(where, f"the {kind} {path} is not in the bundle", f"add it, or correct the path (root {bundle.root})")
+    elif isinstance(found, Script):
+        yield from _script(found, where)
+    elif path not in seen:
+        seen.add(path)
+        yield from _flow(bundle, found, seen)
+
+
+def _inner(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator[Finding]:
+    for key in ("modules", "default"):
+        if isinstance(value.get(key), list):
+            yield from _modules(bundle, value[key], where, seen)
+    for branch in value.get("branches") or ():
+        if not isinstance(branch, dict):
+            yield Finding(where, "a branch is no mapping", "give it expr and modules")
+            continue
+        yield from _unknown(branch, BRANCH_KEYS, where, "branch")
+        yield from _modules(bundle, branch.get("modules") or [], where, seen)
