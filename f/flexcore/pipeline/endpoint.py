@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import httpx
-
 from f.flexcore.core.contracts import EndpointManifest
 from f.flexcore.core.errors import Unreachable
 
@@ -14,6 +12,9 @@ TIMEOUT_S = 5
 
 def check_ready(endpoint: EndpointManifest) -> None:
     """Raises Unreachable unless the endpoint's model says that it is ready."""
+    # Only a run with a finished deployment comes here; the others need not pay for the import.
+    import httpx
+
     url = f"{endpoint.url}/v2/models/{endpoint.model_name}/ready"
     try:
         ready = httpx.get(url, timeout=TIMEOUT_S).status_code == httpx.codes.OK

@@ -1,0 +1,130 @@
+"""What `wmill lint` lets pass, checked on our own bundle: metadata, locks, wiring."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from f.flexcore.core import resources
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "f").rglob("*.py"))
+FLOWS = sorted((ROOT / "f").rglob("flow.yaml"))
+RESOURCE_TYPES = {
+    "c_meltano_project": resources.MeltanoProject,
+    "c_ray_cluster": resources.RayCluster,
+    "c_kubernetes_cluster": resources.KubernetesCluster,
+    "c_flexcore_settings": resources.Settings,
+}
+SET = re.compile(r"\A# requirements: (\w+)\n# py: ==3\.11\.\*\n")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def main_of(script: Path) -> ast.FunctionDef | None:
+    functions = [node for node in ast.parse(script.read_text()).body if isinstance(node, ast.FunctionDef)]
+    return next((function for function in functions if function.name == "main"), None)
+
+
+def steps(value: Any) -> Iterator[dict[str, Any]]:
+    """Every script and flow step anywhere in a flow's value."""
+    if isinstance(value, dict):
+        if value.get("type") in ("script", "flow") and "path" in value:
+            yield value
+        for item in value.values():
+            yield from steps(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from steps(item)
+
+
+def schema_at(path: str) -> dict[str, Any]:
+    script, flow = ROOT / f"{path}.script.yaml", ROOT / f"{path}__flow/flow.yaml"
+    found = script if script.exists() else flow
+    schema = yaml.safe_load(found.read_text())["schema"]
+    assert isinstance(schema, dict)
+    return schema
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_every_script_has_its_requirement_set_metadata_and_lock(script: Path) -> None:
+    requirements = SET.match(script.read_text())
+    assert requirements, "the first lines name the requirement set and Python 3.11"
+    metadata = yaml.safe_load(script.with_suffix(".script.yaml").read_text())
+    assert metadata["summary"]
+    assert metadata["lock"] == f"!inline {name(script.with_suffix('.script.lock'))}"
+    source = ROOT / f"dependencies/{requirements[1]}.requirements.in"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    lock = script.with_suffix(".script.lock").read_text()
+    assert f"# workspace-dependencies: {requirements[1]}:{digest}" in lock, "run `make locks`"
+    assert "# py: 3.11" in lock
+
+
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if main_of(script)], ids=name)
+def test_every_argument_is_described_in_the_order_of_main(script: Path) -> None:
+    function = main_of(script)
+    assert function
+    arguments = [argument.arg for argument in function.args.args]
+    required = arguments[: len(arguments) - len(function.args.defaults)]
+    schema = schema_at(name(script).removesuffix(".py"))
+    assert schema["order"] == arguments
+    assert set(schema["properties"]) == set(arguments)
+    assert sorted(schema["required"]) == sorted(required)
+    assert all(field["description"] for field in schema["properties"].values())
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=name)
+def test_every_step_of_a_flow_gets_arguments_that_it_has_and_all_that_it_needs(flow: Path) -> None:
+    document = yaml.safe_load(flow.read_text())
+    for step in steps(document["value"]):
+        schema = schema_at(step["path"])
+        given = set(step["input_transforms"])
+        assert given <= set(schema["properties"]), step["path"]
+        assert set(schema["required"]) <= given, step["path"]
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=name)
+def test_every_flow_input_that_a_step_reads_is_in_the_form_and_described(flow: Path) -> None:
+    document = yaml.safe_load(flow.read_text())
+    fields = document["schema"]["properties"]
+    read = set(re.findall(r"flow_input\.(\w+)", json.dumps(document["value"])))
+    assert read == set(fields)
+    assert all(field["description"] for field in fields.values())
+
+
+@pytest.mark.parametrize("kind", RESOURCE_TYPES)
+def test_a_resource_type_has_the_fields_and_defaults_of_its_model(kind: str) -> None:
+    form = yaml.safe_load((ROOT / f"{kind}.resource-type.yaml").read_text())["schema"]["properties"]
+    model = RESOURCE_TYPES[kind].model_fields
+    assert list(form) and set(form) == set(model)
+    for field, info in model.items():
+        assert form[field]["description"]
+        assert form[field]["default"] == info.default
+    secret = {field for field in form if form[field].get("password")}
+    plain = {"token", "git_token", "kubeconfig", "headers", "env", "storage_access_key", "storage_secret_key"}
+    assert secret == plain & set(form)
+
+
+def test_the_laptop_and_the_workers_use_the_same_versions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pins = set(project["tool"]["uv"]["constraint-dependencies"])
+    for requirements in (ROOT / "dependencies").glob("*.requirements.in"):
+        assert set(requirements.read_text().split()) <= pins
+
+
+def test_no_file_records_a_download_address() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    assert not [entry for entry in lock["packages"].values() if "resolved" in entry]
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert "uv.lock" in ignored
