@@ -1,0 +1,57 @@
+"""Real servers, named by the environment; without them the tests here are skipped.
+
+FLEXCORE_LIVE_WINDMILL_URL, _TOKEN, _WORKSPACE   a Windmill whose workspace the tests may write to; its workers must run
+                                                 on this machine when the store is a local folder
+KUBECONFIG                                       a cluster in which the tests may create namespaces
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CLI = ROOT / "node_modules/.bin/wmill"
+
+
+@dataclass(frozen=True)
+class Windmill:
+    url: str
+    token: str
+    workspace: str
+
+    def call(self, method: str, path: str, body: Any = None, timeout: float = 600) -> Any:
+        response = httpx.request(
+            method, f"{self.url}/api/w/{self.workspace}/{path}", json=body, timeout=timeout,
+            headers={"Authorization": f"Bearer {self.token}"},
+        )  # fmt: skip
+        response.raise_for_status()
+        return response.json() if "json" in response.headers.get("content-type", "") else response.text
+
+    def run_flow(self, path: str, args: dict[str, Any]) -> tuple[bool, Any]:
+        """(success, result) of a flow that was pushed before."""
+        return self._finished(self.call("POST", f"jobs/run/f/{path}", args))
+
+    def preview(self, value: dict[str, Any], args: dict[str, Any]) -> tuple[bool, Any]:
+        """(success, result) of a flow that is only in this request."""
+        return self._finished(self.call("POST", "jobs/run/preview_flow", {"value": value, "args": args}))
+
+    def _finished(self, job: str) -> tuple[bool, Any]:
+        while True:
+            done = self.call("GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false")
+            if done["completed"]:
+                return done["success"], done["result"]
+
+
+@pytest.fixture(scope="session")
+def windmill() -> Windmill:
+    names = ["FLEXCORE_LIVE_WINDMILL_URL", "FLEXCORE_LIVE_WINDMILL_TOKEN", "FLEXCORE_LIVE_WINDMILL_WORKSPACE"]
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        pytest.skip(f"no real Windmill: {', '.join(missing)} not set")
+    return Windmill(*(os.environ[name] for name in names))
