@@ -105,16 +105,15 @@ class Engine:
             return self.start_flow(target, args)
         return self.start_script(target, args)
 
-    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None) -> Job:
-        """Also for a flow that is in no file: `Flow(path, value, {})`."""
+    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None, *, preview: bool = False) -> Job:
+        """A preview is a flow that is in no file: `Flow(path or "", value, {})`."""
         check_flow(self.bundle, flow)
-        job = Job("flow" if self.bundle.flow(flow.path) else "flowpreview", flow.path or None, _arguments(args))
+        job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args))
         return self._begin(job, flow.value)
 
-    def start_script(self, script: Script, args: dict[str, Any] | None = None) -> Job:
+    def start_script(self, script: Script, args: dict[str, Any] | None = None, *, preview: bool = False) -> Job:
         check_script(script)
-        kind = "script" if self.bundle.script(script.path) else "preview"
-        job = Job(kind, script.path or None, _arguments(args))
+        job = Job("preview" if preview else "script", script.path or None, _arguments(args))
         timeout = script.meta.get("timeout")
         job.timeout = float(timeout) if timeout else None
         return self._begin(job, None, script)

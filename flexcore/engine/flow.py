@@ -50,6 +50,8 @@ class Ended:
     error_handled: bool = False
     stored_success: bool | None = None
     identity: bool = False
+    # Such an end may lead to the failure module, but to no retry, and is not passed over by continue_on_error.
+    unrecoverable: bool = False
 
     @property
     def counts_as_success(self) -> bool:
@@ -75,6 +77,14 @@ class FlowRun:
         # The result that the current push starts from.
         self.last: Any = NOTHING
 
+    @property
+    def is_preview(self) -> bool:
+        """Whether the flow's text came with the request; a subflow is always one that was deployed."""
+        job: Job | None = self.job
+        while job and job.kind != "flow":
+            job = job.parent
+        return job is None
+
     # The loop
 
     def run(self) -> Ended:
@@ -91,9 +101,10 @@ class FlowRun:
             except WindmillError as error:
                 if not self.taken_up_anew:
                     return flow_judge.fail_between_steps(self, error)
+                result = {"error": {"message": str(error), "name": "Anyhow"}}
                 if job.parent:
-                    return self.finish(False, {"error": error.as_result()})
-                ended = self.without_job(False, {"error": error.as_result()})
+                    return self.finish(False, result)
+                ended = self.without_job(False, result)
             self.taken_up_anew = False
             try:
                 verdict, unrecoverable = flow_judge.judge(self, ended)
@@ -103,8 +114,8 @@ class FlowRun:
                 return verdict.finished
             self.last = verdict.result
 
-    def without_job(self, success: bool, result: Any, stopped: bool | None = None) -> Ended:
-        return Ended(NO_JOB, success, result, stopped)
+    def without_job(self, success: bool, result: Any, *, stopped: bool | None = None, final: bool = False) -> Ended:
+        return Ended(NO_JOB, success, result, stopped, unrecoverable=final)
 
     def _resolve_env(self) -> None:
         own = self.value.get("flow_env")
@@ -126,7 +137,7 @@ class FlowRun:
         if first and self.value.get("skip_expr"):
             names = {"result": EMPTY, "previous_result": EMPTY, "WM_SCHEDULED_FOR": _utc(self.job)}
             if is_true(self.value["skip_expr"], self.scope(names)):
-                return self.without_job(True, "stopped early", stopped=True)
+                return self.without_job(True, "stopped early", stopped=True, final=True)
         previous = self._previous(state, last)
         self.approval = {"resume": None, "resumes": [], "approvers": []}
         suspend = self._needed_resume(state)
@@ -140,10 +151,10 @@ class FlowRun:
 
     def nothing_to_run(self, state: ModuleState, last: Any) -> Ended:
         if not self.modules:
-            return self.without_job(True, self.job.args)
+            return self.without_job(True, self.job.args, final=True)
         if state.branch_chosen is not None:
-            return self.without_job(True, EMPTY if last is NOTHING else last)
-        return self.without_job(True, [])
+            return self.without_job(True, EMPTY if last is NOTHING else last, final=True)
+        return self.without_job(True, [], final=True)
 
     def _previous(self, state: ModuleState, last: Any) -> Any:
         if state.type == "Failure":
@@ -218,7 +229,10 @@ class FlowRun:
         sleep = self.modules[self.state.step - 1].get("sleep")
         if sleep is None:
             return 0.0
-        seconds = self.transform(sleep, self.scope({"result": previous, "previous_result": previous}))
+        try:
+            seconds = self.transform(sleep, self.scope({"result": previous, "previous_result": previous}))
+        except WindmillError as error:
+            raise WindmillError(f"Expected a number value, had error instead: {error}") from None
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or (isinstance(seconds, int) and seconds < 0):
             raise WindmillError(f"Expected an integer, found: {_rust(seconds)}")
         return max(0.0, float(seconds))
@@ -231,7 +245,7 @@ class FlowRun:
                 for child in plan.children]  # fmt: skip
         if self.value.get("same_worker") and len(jobs) != 1:
             raise WindmillError(
-                "Cannot continue on same worker with multiple jobs, parallel cannot be used in conjunction with"
+                "Bad request: Cannot continue on same worker with multiple jobs, parallel cannot be used in conjunction with"
                 " same_worker", "BadRequest")  # fmt: skip
         for job, child in zip(jobs, plan.children, strict=True):
             if module.get("retry"):

@@ -47,7 +47,7 @@ def judge(run: FlowRun, ended: Ended) -> tuple[Verdict, bool]:
     if run.job.cancel.requested:
         return Verdict(run.finish_canceled()), False
     try:
-        return _judge(run, ended, unrecoverable=False), False
+        return _judge(run, ended, ended.unrecoverable), ended.unrecoverable
     except WindmillError as error:
         broken = replace(ended, success=False, result={"error": str(error)}, stored_success=None)
         return _judge(run, broken, unrecoverable=True), True
@@ -250,4 +250,4 @@ def fail_between_steps(run: FlowRun, error: WindmillError) -> Ended:
     The flow above is given the result of the step before, as on a server, and not the error.
     """
     ended = run.finish(False, {"error": {"message": str(error), "name": "InternalError"}})
-    return replace(ended, result=run.last)
+    return replace(ended, result=run.last) if run.job.parent else ended

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flexcore.engine.errors import WindmillError
-from flexcore.engine.expressions import evaluate, is_true
+from flexcore.engine.expressions import Scope, evaluate, is_true
 from flexcore.engine.flow_state import NO_JOB, WAITING, ModuleState
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def plan(run: FlowRun, module: Value, state: ModuleState, previous: Any, previou
             return _for_loop(run, module, state, previous, previous_id, args)
         case "whileloopflow":
             position = len(state.flow_jobs or ()) if state.type == "InProgress" else 0
+            if run.is_preview and _is_simple(run, module["value"].get("modules") or []):
+                return _simple_iteration(run, module, state, args, position)
             return _iteration(run, module, state, args, position, position, None)
         case "branchone":
             return _branch_one(run, module, state, previous, previous_id, args)
@@ -101,13 +103,12 @@ def _arguments(run: FlowRun, module: Value, previous: Any, previous_id: str, fai
     if failing and run.job.started:
         names |= {"started_at": run.runtime.time_text(run.job.started), "flow_job_id": run.job.id}
     try:
-        return _transformed(run, value.get("input_transforms") or {}, names, previous_id), None
+        return _transformed(run.scope(names, run.results(previous_id)), value.get("input_transforms") or {}), None
     except WindmillError as error:
         return {}, error
 
 
-def _transformed(run: FlowRun, transforms: Value, names: dict[str, Any], previous_id: str) -> dict[str, Any]:
-    scope = run.scope(names, run.results(previous_id))
+def _transformed(scope: Scope, transforms: Value) -> dict[str, Any]:
     args: dict[str, Any] = {}
     for name, transform in transforms.items():
         if transform.get("type") == "static":
@@ -140,13 +141,20 @@ def _nothing(run: FlowRun, state: ModuleState, branch_chosen: Value | None = Non
     return run.nothing_to_run(done, run.last)
 
 
+def _must_wait(state: ModuleState, kind: str) -> None:
+    """Only a module that has not begun can begin; a failed parallel one is not begun again by continue_on_error."""
+    if state.type not in WAITING:
+        raise WindmillError(f"Bad request: Unrecognized module status for {kind} {state.type} {{ id: {state.id!r} }}")
+
+
 def _for_loop(run: FlowRun, module: Value, state: ModuleState, previous: Any, previous_id: str,
               args: dict[str, Any]) -> Plan | Ended:  # fmt: skip
     value = module["value"]
-    if state.type == "InProgress":
+    if state.type == "InProgress" and not state.parallel:
         assert state.items is not None and state.index is not None
         position = state.index + 1
         return _iteration(run, module, state, args, position, state.items[position], state.items)
+    _must_wait(state, "ForloopFlow")
     items = _items(run, value["iterator"], previous, previous_id)
     if not items or not value.get("modules"):
         return _nothing(run, state)
@@ -201,12 +209,40 @@ def _iteration(run: FlowRun, module: Value, state: ModuleState, args: dict[str, 
         return _nothing(run, state)
     child = _inner(run, modules, f"{run.state.step}-{index}", f"loop-{index}", with_iter(args, index, item))
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
+    return Plan([child], _loop_entered(state, before, index, items))
 
+
+def _is_simple(run: FlowRun, modules: list[Value]) -> bool:
+    """In a preview, a while loop over one plain step runs that step as a job of the flow itself."""
+    plain = ("sleep", "suspend", "retry", "stop_after_if", "stop_after_all_iters_if", "skip_if")
+    return (
+        len(modules) == 1 and run.failure_module is None and modules[0]["value"]["type"] in ("script", "rawscript")
+        and all(modules[0].get(key) is None for key in plain) and not (modules[0].get("mock") or {}).get("enabled")
+    )  # fmt: skip
+
+
+def _simple_iteration(run: FlowRun, module: Value, state: ModuleState, args: dict[str, Any], index: int) -> Plan:
+    step = module["value"]["modules"][0]
+    error: WindmillError | None = None
+    given: dict[str, Any] = {}
+    try:
+        names = {"params": {}, "previous_result": None, **run.approval}
+        scope = run.scope(names, run.results(""), with_iter(args, index, index))
+        given = _transformed(scope, step["value"].get("input_transforms") or {})
+    except WindmillError as failure:
+        error = WindmillError(f"could not transform input using an expr: {failure}")
+    child = run.runtime.script_child(run, step, given, error)
+    before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
+    return Plan([child], _loop_entered(state, before, index, None))
+
+
+def _loop_entered(state: ModuleState, before: ModuleState, index: int,
+                  items: list[Any] | None) -> Callable[[list[str]], ModuleState]:  # fmt: skip
     def entered(jobs: list[str]) -> ModuleState:
         return ModuleState(state.id, "InProgress", jobs[0], [*(before.flow_jobs or ()), jobs[0]],
                            [*(before.flow_jobs_success or ()), None], index=index, items=items)  # fmt: skip
 
-    return Plan([child], entered)
+    return entered
 
 
 def _branch_one(run: FlowRun, module: Value, state: ModuleState, previous: Any, previous_id: str,
@@ -214,6 +250,7 @@ def _branch_one(run: FlowRun, module: Value, state: ModuleState, previous: Any, 
     value = module["value"]
     names = {"result": previous, "previous_result": previous, **run.approval}
     chosen: int | None = None
+    _must_wait(state, "BranchOne")
     try:
         for position, branch in enumerate(value.get("branches") or ()):
             if is_true(branch.get("expr", ""), run.scope(names, run.results(previous_id))):
@@ -242,7 +279,9 @@ def _branch_all(run: FlowRun, module: Value, state: ModuleState, args: dict[str,
             return _nothing(run, state)
         if value.get("parallel", True):
             return _all_branches(run, state, branches, args)
-    position = 0 if state.type in WAITING else (state.branch or 0) + 1
+    if state.type != "InProgress":
+        _must_wait(state, "BranchAll")
+    position = (state.branch or 0) + 1 if state.type == "InProgress" else 0
     child = _inner(run, branches[position].get("modules") or [], f"{run.state.step}-{position}",
                    f"branchall-{position}", args)  # fmt: skip
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])

@@ -115,17 +115,20 @@ class Items:
             return self._variable_for(path, name)
         if kind == "$jsonvar":
             return json.loads(self._variable_for(path, name))
+        if kind == "$res" and "/" not in path:
+            raise Rejected(f"Internal: Argument `{name}` is an invalid resource path: {path}", 500)
         if kind == "$res":
             item = self.resource_item(path)
             if item is None:
-                raise Rejected(f"Not found: Resource {path} not found for `{name}`", 404)
+                raise Rejected(
+                    f"Not found: Resource {path} not found for `{name}`: Not found: Resource {path} not found", 404)
             return self.interpolated(item["value"], path, depth + 1)
         return value
 
     def _variable_for(self, path: str, name: str) -> str:
         item = self.variable_item(path)
         if item is None:
-            raise Rejected(f"Not found: Variable {path} not found for `{name}`", 404)
+            raise Rejected(f"Not found: Variable {path} not found for `{name}`: Not found: Variable {path} not found", 404)
         return str(item["value"])
 
 

@@ -108,7 +108,7 @@ class Job:
 
     @property
     def runnable_path(self) -> str:
-        return self.path or "tmp/main"
+        return "tmp/main" if self.path is None else self.path
 
 
 def new_id() -> str:

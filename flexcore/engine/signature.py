@@ -39,7 +39,7 @@ def signature_of(source: str, function: str = "main") -> Signature:
     try:
         parsed = ast.parse(header).body[0]
     except SyntaxError as error:
-        raise Unparsable(f"Error parsing code: {error.msg} at line {error.lineno}") from error
+        raise Unparsable(f"Error: Error parsing code: {error.msg} at line {error.lineno}") from error
     assert isinstance(parsed, ast.FunctionDef | ast.AsyncFunctionDef)
     parameters = parsed.args
     first_default = len(parameters.args) - len(parameters.defaults)

@@ -37,7 +37,7 @@ def wait_for_resume(run: FlowRun, suspend: dict[str, Any], state: ModuleState) -
         _take(run, before, messages, [message["value"] for message in messages] + [{"error": error}])
         return None
     run.runtime.add_log(run.job, error["message"])
-    return run.without_job(False, {"error": error})
+    return run.without_job(False, {"error": error}, final=True)
 
 
 def _decided(messages: list[dict[str, Any]], needed: int) -> bool:

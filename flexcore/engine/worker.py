@@ -112,16 +112,22 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
     python = around.environments.python_for(lock)
     write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root)
     (job_dir / "args.json").write_text(json.dumps(around.resolve(job.args)), encoding="utf-8")
-    if job.same_worker and job.parent:
-        _link_shared(job_dir, around.home / "shared" / job.parent.id)
+    _make_shared(job_dir, job, around.home / "shared")
     around.add_log(job, f"\n\n--- PYTHON ({sys.version_info.major}.{sys.version_info.minor}) CODE EXECUTION ---\n")
     process = _Process(python, job_dir, environment_of(task, around), job, around)
     return _outcome(process.wait(), process, job_dir, job, around)
 
 
-def _link_shared(job_dir: Path, shared: Path) -> None:
-    shared.mkdir(parents=True, exist_ok=True)
-    (job_dir / "shared").symlink_to(shared)
+def _make_shared(job_dir: Path, job: Job, folders: Path) -> None:
+    """`./shared` is there always; with same_worker it is that of the outermost flow which has same_worker."""
+    owner = job
+    while owner.same_worker and owner.parent:
+        owner = owner.parent
+    if owner is job:
+        (job_dir / "shared").mkdir()
+        return
+    (folders / owner.id).mkdir(parents=True, exist_ok=True)
+    (job_dir / "shared").symlink_to(folders / owner.id)
 
 
 class _Process:
@@ -229,13 +235,15 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
 
 
 def _succeeded(text: str, streamed: list[str]) -> Outcome:
-    value = json.loads(text) if text else None
+    if not text:
+        return failed({"message": "Internal: Result of job is invalid json (empty)", "name": "InternalErr"})
+    value = json.loads(text)
     if streamed and value is None:
         value = "".join(streamed)
     elif streamed and isinstance(value, dict):
         value["wm_stream"] = "".join(streamed)
     else:
-        return Outcome(True, value, text or "null")
+        return Outcome(True, value, text)
     return Outcome(True, value, json.dumps(value))
 
 
@@ -296,7 +304,7 @@ def _identity(task: Task, around: Surroundings) -> dict[str, str]:
 
 
 def _state_path(job: Job, flow_path: str, user: str) -> str:
-    if flow_path:
+    if job.parent:
         return f"{flow_path}/{job.step_id or 'nostep'}_user"
     if job.path:
         return f"{job.path}state/user" if job.path.endswith("/") else f"{job.path}/user"
@@ -305,6 +313,6 @@ def _state_path(job: Job, flow_path: str, user: str) -> str:
 
 def _object_path(job: Job, flow_path: str) -> str:
     unique = f"{int(time.time() * 1000)}_{job.id}"
-    if flow_path:
+    if job.parent:
         return f"{flow_path.replace('/', '_')}/manual/{job.step_id or ''}/{unique}"
     return f"{(job.path or '').replace('/', '_')}/manual/{unique}"
