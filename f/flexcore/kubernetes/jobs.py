@@ -1,0 +1,362 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Runs a batch/v1 Job to its verdict: create or attach, watch Job and pods together, follow logs, give up cleanly.
+
+find ──none──────────────→ create ──name taken──→ attach
+  ├─running, complete────→ attach
+  ├─failed in this call, or for good ──→ tell its failure again
+  └─failed before────────→ create the next attempt
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from f.flexcore.core.contracts import Diagnosis, Remote, StepResult, Timings
+from f.flexcore.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.diagnosis import (
+    DETERMINISTIC,
+    Trouble,
+    diagnosed,
+    ending,
+    error_of,
+    exit_code,
+    termination_message,
+    trouble,
+    verdict,
+)
+from f.flexcore.kubernetes.failures import Call
+from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body
+from f.flexcore.kubernetes.measures import age, timings
+from f.flexcore.kubernetes.pod_logs import PodLogs
+from f.flexcore.kubernetes.removal import remove
+from f.flexcore.kubernetes.watching import Report, Subject, Watcher
+
+Object = dict[str, Any]
+
+# How long pods may wait for a node: an autoscaler needs minutes to bring one.
+QUEUE_S = 600
+# While pods do not run, their events are looked at; they tell what no status tells (quota, volumes).
+EVENTS_EVERY_S = 2.0
+TICK_S = 1.0
+
+
+def say_now(text: str) -> None:
+    """A step's output is a pipe, which would keep lines back until it is full."""
+    print(text, flush=True)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A Job that ended, as last seen. diagnosis is None when it is complete."""
+
+    job: Object
+    attempt: int
+    pods: list[Object]
+    log_tail: str
+    exit_code: int | None
+    timings: Timings
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a running Job. job is None while it was not reported, or is gone."""
+
+    job: Object | None = None
+    pods: list[Object] = field(default_factory=list)
+    events: list[Object] = field(default_factory=list)
+    reported: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class JobRunner:
+    """One execution on one cluster. queue_s: how long pods may wait for a node."""
+
+    kubernetes: Kubernetes
+    key: ExecutionKey
+    namespace: str
+    call: str
+    request: JobRequest
+    queue_s: float = QUEUE_S
+    say: Callable[[str], None] = say_now
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self) -> Outcome:
+        """Raises the typed error of whatever ends it otherwise than well."""
+        job = self.create_or_attach()
+        logs = PodLogs(self.kubernetes, self.namespace, self.say)
+        seen = Seen(job=job, pods=self._pods_of(job)) if verdict(job) else self.observe(job, logs)
+        logs.see(seen.pods)
+        outcome = self.outcome(seen, logs)
+        if outcome.diagnosis and outcome.diagnosis.category == "deadline":
+            raise self._give_up(outcome.job, logs, outcome.diagnosis)
+        return outcome
+
+    def result(self) -> StepResult:
+        """The step's result of a Job that is complete; the typed error of one that ended otherwise."""
+        outcome = self.run()
+        if outcome.diagnosis:
+            raise self.error(outcome.job, outcome.diagnosis, outcome.log_tail, False, exit_code=outcome.exit_code)
+        return step_result(outcome, self.key, self.namespace, self.kubernetes)
+
+    # --- create or attach
+
+    def create_or_attach(self) -> Object:
+        found = self._attempts()
+        latest = found[-1] if found else None
+        if latest and not self._superseded(latest):
+            self.say(f"Attaching to Job {latest['metadata']['name']} in namespace {self.namespace}")
+            return latest
+        attempt = attempt_of(latest) + 1 if latest else 1
+        name = self.key.name(attempt)
+        deadline = (self.kubernetes.now() + timedelta(seconds=self.request.timeout_s)).isoformat()
+        body = job_body(self.request, self.key, attempt, self.namespace, self.call, deadline)
+        created = self.kubernetes.create(self._path(), body, self._asking("create", name))
+        if created is not None:
+            self.say(f"Created Job {name} in namespace {self.namespace}")
+            return created
+        existing = self.kubernetes.get(self._path(name), self._asking("get", name))
+        if existing is None or not self._is_ours(existing):
+            raise InvalidInput(
+                f"A Job named {name} exists in namespace {self.namespace} and belongs to somebody else",
+                subject=name,
+                remedy="Remove it or use another namespace.",
+            )
+        self.say(f"Attaching to Job {name}, which another run of this step has created")
+        return existing
+
+    def _attempts(self) -> list[Object]:
+        query = {"labelSelector": f"flexcore/key={self.key.value}"}
+        page = self.kubernetes.list(self._path(), query, self._asking("list"))
+        return sorted(page.get("items") or [], key=attempt_of)
+
+    def _superseded(self, job: Object) -> bool:
+        """Whether a new attempt is due: the last one failed, for another call, in a way that may pass."""
+        if job["metadata"].get("deletionTimestamp"):
+            return True
+        if verdict(job) != "failed" or (job["metadata"].get("annotations") or {}).get(CALL_ANNOTATION) == self.call:
+            return False
+        return ending(job, self._pods_of(job))[0].category not in DETERMINISTIC
+
+    def _pods_of(self, job: Object) -> list[Object]:
+        subject = self._pods_subject(job)
+        return list(self.kubernetes.list(subject.path, subject.query, subject.call).get("items") or [])
+
+    def _is_ours(self, job: Object) -> bool:
+        return bool((job["metadata"].get("labels") or {}).get("flexcore/key") == self.key.value)
+
+    # --- observe
+
+    def observe(self, job: Object, logs: PodLogs) -> Seen:
+        """Until the Job has a verdict; otherwise gives up, by its deadline or for a trouble that does not pass."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        subjects = (self._job_subject(name), self._pods_subject(job))
+        watchers = [Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
+        for watcher in watchers:
+            watcher.start()
+        try:
+            return self._until_verdict(job, uid, reports, logs)
+        finally:
+            for watcher in watchers:
+                watcher.stop()
+
+    def _until_verdict(self, job: Object, uid: str, reports: queue.SimpleQueue[Report], logs: PodLogs) -> Seen:
+        seen = Seen(job=job)
+        begun = self.clock() - age(job, self.kubernetes.now())
+        patience, looked = Patience(self.clock), self.clock()
+        told = Told(lambda text: self.say(self.kubernetes.redactor.text(text)))
+        while True:
+            self._take(reports, seen, uid)
+            logs.see(seen.pods)
+            if seen.job is None:
+                raise self._vanished(job, logs)
+            told.progress(seen.pods)
+            if verdict(seen.job) and "pods" in seen.reported:
+                return seen
+            now = self.clock()
+            if not running(seen.pods) and now - looked >= EVENTS_EVERY_S:
+                looked = now
+                seen.events = self._events(seen.job, seen.pods)
+            found = trouble(seen.job, seen.pods, seen.events)
+            told.trouble(found)
+            if found and patience.spent(found, self.queue_s):
+                raise self._give_up(seen.job, logs, found.diagnosis())
+            if now - begun >= self.request.timeout_s:
+                said = f"It did not end within {self.request.timeout_s} s"
+                late = found.diagnosis() if found else diagnosed("deadline", said)
+                raise self._give_up(seen.job, logs, late)
+
+    def _take(self, reports: queue.SimpleQueue[Report], seen: Seen, uid: str) -> None:
+        """The next report and all that wait behind it; returns after a tick when there is none."""
+        try:
+            report = reports.get(timeout=TICK_S)
+            while True:
+                if report.error:
+                    raise report.error
+                seen.reported.add(report.source)
+                if report.source == "job":
+                    seen.job = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
+                else:
+                    seen.pods = report.items
+                if seen.job is None:
+                    return
+                report = reports.get_nowait()
+        except queue.Empty:
+            return
+
+    def _events(self, job: Object, pods: Sequence[Object]) -> list[Object]:
+        """The events of the pod that waits, or of the Job that has none; none when they may not be read."""
+        uid = (pods[0] if pods else job)["metadata"]["uid"]
+        query: dict[str, str | int] = {"fieldSelector": f"involvedObject.uid={uid}", "limit": 100}
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        try:
+            page = self.kubernetes.list(path, query, Call("list", "events", self.namespace), patience_s=0)
+        except FlexcoreError:
+            return []
+        return list(page.get("items") or [])
+
+    # --- end
+
+    def outcome(self, seen: Seen, logs: PodLogs) -> Outcome:
+        assert seen.job is not None
+        logs.drain()
+        job = seen.job
+        # The two watches are not in step: the Job's end may be told before its pod's.
+        pods = seen.pods if exit_code(seen.pods) is not None else self._pods_of(job)
+        result = Outcome(
+            job=job,
+            attempt=attempt_of(job),
+            pods=pods,
+            log_tail=logs.tail(),
+            exit_code=exit_code(pods),
+            timings=timings(job, pods, self.kubernetes.now()),
+        )
+        if verdict(job) == "failed":
+            result.diagnosis, code = ending(job, pods)
+            result.exit_code = code if code is not None else result.exit_code
+        return result
+
+    def _give_up(self, job: Object, logs: PodLogs, diagnosis: Diagnosis) -> FlexcoreError:
+        """Takes the Job away and says what is left of it; the error to raise."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        self.say(self.kubernetes.redactor.text(f"Giving up on Job {name}: {diagnosis.detail}"))
+        logs.drain(1.0)
+        gone = remove(
+            self.kubernetes, self._path(name), uid, self._asking("get", name), clock=self.clock, sleep=self.sleep
+        )
+        self.say(f"Job {name} {'is deleted' if gone else 'is not yet gone; its deadline ends it'}")
+        return self.error(job, diagnosis, logs.tail(), gone)
+
+    def _vanished(self, job: Object, logs: PodLogs) -> FlexcoreError:
+        return self.error(job, diagnosed("deleted", "It was deleted before it ended"), logs.tail(), True)
+
+    def error(self, job: Object, diagnosis: Diagnosis, log_tail: str, gone: bool, **details: Any) -> FlexcoreError:
+        name = job["metadata"]["name"]
+        remote = {"kind": "Job", "name": name, "namespace": self.namespace, "uid": job["metadata"]["uid"]}
+        text = self.kubernetes.redactor.text(diagnosis.detail)
+        diagnosis = diagnosis.model_copy(update={"detail": text})
+        return error_of(
+            diagnosis, f"Job {name} failed", name, remote=remote, attempt=attempt_of(job), log_tail=log_tail,
+            deleted=gone, **details,
+        )  # fmt: skip
+
+    # --- addresses
+
+    def _path(self, name: str = "") -> str:
+        return f"/apis/batch/v1/namespaces/{self.namespace}/jobs" + (f"/{name}" if name else "")
+
+    def _asking(self, verb: str, name: str = "") -> Call:
+        return Call(verb, "jobs.batch", self.namespace, name)
+
+    def _job_subject(self, name: str) -> Subject:
+        return Subject("job", self._path(), {"fieldSelector": f"metadata.name={name}"}, self._asking("watch", name))
+
+    def _pods_subject(self, job: Object) -> Subject:
+        selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        return Subject("pods", path, {"labelSelector": selector}, Call("watch", "pods", self.namespace))
+
+
+def step_result(outcome: Outcome, key: ExecutionKey, namespace: str, kubernetes: Kubernetes) -> StepResult:
+    metadata = outcome.job["metadata"]
+    nodes = sorted({str(pod["spec"]["nodeName"]) for pod in outcome.pods if pod["spec"].get("nodeName")})
+    return StepResult(
+        success=True,
+        runtime="kubernetes",
+        execution_key=key.value,
+        attempt=outcome.attempt,
+        data={
+            "exit_code": outcome.exit_code,
+            "namespace": namespace,
+            "pods": [pod["metadata"]["name"] for pod in outcome.pods],
+            "nodes": nodes,
+            "message": kubernetes.redactor.text(termination_message(outcome.pods)),
+        },
+        metrics={"pods": len(outcome.pods), "succeeded": (outcome.job.get("status") or {}).get("succeeded")},
+        timings=outcome.timings,
+        remote=Remote(kind="Job", name=metadata["name"], uid=metadata["uid"]),
+        log_tail=outcome.log_tail,
+    )
+
+
+class Patience:
+    """How long a trouble has lasted; a trouble of another kind starts anew."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since: tuple[str, float] | None = None
+
+    def spent(self, found: Trouble, queue_s: float) -> bool:
+        # image_unreachable and image_not_found are one trouble: the kubelet's messages change between its tries.
+        kind = found.category.split("_", 1)[0]
+        if self._since is None or self._since[0] != kind:
+            self._since = (kind, self._clock())
+        limit = found.grace_s
+        if limit is None:
+            # What a queue holds back may wait as long as the work itself may take.
+            limit = float("inf") if found.category == "suspended" else queue_s
+        return self._clock() - self._since[1] >= limit
+
+
+class Told:
+    """Says what changed, once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._known: set[str] = set()
+        self._last = ""
+
+    def progress(self, pods: Sequence[Object]) -> None:
+        for pod in pods:
+            node, phase = (pod.get("spec") or {}).get("nodeName"), (pod.get("status") or {}).get("phase")
+            if node or phase != "Pending":
+                self._once(f"Pod {pod['metadata']['name']} is {str(phase).lower()}{f' on {node}' if node else ''}")
+
+    def trouble(self, found: Trouble | None) -> None:
+        if found and found.category != self._last:
+            self._last = found.category
+            self._say(f"Waiting ({found.category}): {found.detail}")
+
+    def _once(self, text: str) -> None:
+        if text not in self._known:
+            self._known.add(text)
+            self._say(text)
+
+
+def attempt_of(job: Object) -> int:
+    label = str((job["metadata"].get("labels") or {}).get("flexcore/attempt") or "")
+    return int(label) if label.isdigit() else 1
+
+
+def running(pods: Sequence[Object]) -> bool:
+    return any((pod.get("status") or {}).get("phase") not in (None, "Pending") for pod in pods)

@@ -1,0 +1,47 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Takes an object away for good: dependents first, by uid, and seen to be gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from f.flexcore.core.errors import TransientError
+from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.failures import Call
+
+# Pods get up to 30 s to end by themselves; then Kubernetes kills them.
+GONE_S = 45.0
+PAUSE_S = 0.25
+# Giving up must not be given up because of one lost answer.
+PATIENCE_S = 20.0
+
+
+def remove(
+    kubernetes: Kubernetes,
+    path: str,
+    uid: str,
+    call: Call,
+    *,
+    within_s: float = GONE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """True once the object with this uid is no more; False when it is marked for deletion but still ends its pods,
+    or when the cluster could not be asked."""
+    until = clock() + within_s
+    try:
+        kubernetes.delete(path, uid, Call("delete", call.resource, call.namespace, call.name), PATIENCE_S)
+    except TransientError:
+        return False
+    while clock() < until:
+        try:
+            found = kubernetes.get(path, call, patience_s=0)
+        except TransientError:
+            sleep(PAUSE_S)
+            continue
+        if found is None or found["metadata"]["uid"] != uid:
+            return True
+        sleep(PAUSE_S)
+    return False

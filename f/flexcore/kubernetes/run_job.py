@@ -1,0 +1,45 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Runs one container, or a whole Job manifest, on Kubernetes to its end: logs live, exit code, reason."""
+
+import os
+from typing import Any
+
+from f.flexcore.core.identity import execution_key
+from f.flexcore.kubernetes.job_body import JobRequest, check
+from f.flexcore.kubernetes.jobs import QUEUE_S, JobRunner
+from f.flexcore.kubernetes.session import connect, given, job_namespace
+
+c_kubernetes_cluster = dict
+c_flexcore_settings = dict
+
+
+def main(
+    cluster: c_kubernetes_cluster | None = None,
+    image: str = "",
+    command: list[str] | None = None,
+    args: list[str] | None = None,
+    env: list[str] | None = None,
+    secret_env: list[str] | None = None,
+    cpu: str = "",
+    memory: str = "",
+    gpus: int = 0,
+    manifest: dict | None = None,
+    namespace: str = "",
+    service_account: str = "",
+    timeout_s: int = 3600,
+    queue_timeout_s: int = 600,
+    ttl_s: int = 3600,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    request = JobRequest(
+        **given(
+            image=image, command=command, args=args, env=env, secret_env=secret_env, cpu=cpu, memory=memory, gpus=gpus,
+            service_account=service_account, manifest=manifest, timeout_s=timeout_s, ttl_s=ttl_s,
+        )
+    )  # fmt: skip
+    check(request)
+    session = connect(cluster, job_namespace(namespace, manifest), settings)
+    key, call = execution_key(os.environ), os.environ.get("WM_JOB_ID", "")
+    runner = JobRunner(session.kubernetes, key, session.namespace, call, request, queue_timeout_s or QUEUE_S)
+    return runner.result().plain()

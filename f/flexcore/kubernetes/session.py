@@ -1,0 +1,51 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""What every step of this room begins with: the resource checked, the namespace chosen, the cluster at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.resources import KubernetesCluster, Settings
+from f.flexcore.kubernetes.access import access_to, namespace_of
+from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.pod_form import check_name
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    kubernetes: Kubernetes
+    namespace: str
+    settings: Settings
+
+
+def connect(cluster: Any, namespace: str | None = "", settings: Any = None) -> Session:
+    """A Session; nothing is sent yet. Raises InvalidInput or MissingSetting for what can be told without a cluster."""
+    resource = validated(KubernetesCluster, cluster or {}, "cluster")
+    stored = validated(Settings, settings or {}, "settings")
+    access = access_to(resource)
+    chosen = namespace_of(resource, access, namespace or "")
+    check_name(chosen, "namespace")
+    redactor = Redactor([*resource.secrets(), *access.secrets(), *stored.secrets()])
+    return Session(Kubernetes(access, redactor), chosen, stored)
+
+
+def job_namespace(asked: str | None, manifest: Mapping[str, Any] | None) -> str:
+    """The namespace of a manifest counts as asked for; two different ones are a mistake."""
+    named = str(((manifest or {}).get("metadata") or {}).get("namespace") or "")
+    if asked and named and asked != named:
+        raise InvalidInput(
+            f"namespace: {asked} is asked for and the manifest says {named}",
+            subject="namespace",
+            remedy="Give one of the two.",
+        )
+    return asked or named
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that were given: a flow hands on null for what its own form left out, which means the default."""
+    return {name: value for name, value in arguments.items() if value is not None}
