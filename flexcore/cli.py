@@ -68,7 +68,9 @@ def _arguments(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise BadArguments(f"{source} is no JSON ({error}); write it as '{{\"name\": 1}}'") from None
     if not isinstance(value, dict):
-        raise BadArguments(f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'")
+        raise BadArguments(
+            f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'"
+        )
     return value
 
 
@@ -159,11 +161,16 @@ def _cancel(given: str) -> int:
     try:
         if engine is None:
             raise httpx.ConnectError("no engine")
-        httpx.post(f"{engine['url']}/api/w/local/jobs_u/queue/cancel/{job['id']}", json={"reason": "flexcore cancel"},
-                   headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False).raise_for_status()  # fmt: skip
+        httpx.post(
+            f"{engine['url']}/api/w/local/jobs_u/queue/cancel/{job['id']}",
+            json={"reason": "flexcore cancel"},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=10,
+            trust_env=False,
+        ).raise_for_status()
     except httpx.HTTPError:
         raise UnknownPath(
-            f"the engine of job {job['id']} does not answer; it has likely ended, and the next run marks its jobs failed"
+            f"the engine of job {job['id']} does not answer; it has likely ended, and the next run says so"
         ) from None
     print(f"canceled {job['id']}", file=sys.stderr)
     return 0

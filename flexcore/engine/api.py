@@ -124,7 +124,7 @@ class Api:
             (delete, w + "/resources/delete/{path:path}", self.delete_resource, False),
             (get, f"{w}/scripts/list", lambda r: [self._script_json(p) for p in self._paths("script")], False),
             (get, w + "/scripts/get/p/{path:path}", lambda r: self._script_json(_path(r)), False),
-            (get, w + "/scripts/exists/p/{path:path}", lambda r: self.engine.bundle.script(_path(r)) is not None, False),
+            (get, w + "/scripts/exists/p/{path:path}", self.script_exists, False),
             (get, w + "/scripts/raw/p/{path:path}", self.raw_script, False),
             (get, f"{w}/flows/list", lambda r: [self._flow_json(p) for p in self._paths("flow")], False),
             (get, w + "/flows/get/{path:path}", lambda r: self._flow_json(_path(r)), False),
@@ -342,7 +342,9 @@ class Api:
         job, number = self._row(request)["id"], request.path_params["resume_id"]
         approver = request.query_params.get("approver", "")
         base = f"{self.engine.url}/api/w/{self.engine.workspace}/jobs_u"
-        tail = f"{job}/{number}/{self._signature(job, number, approver)}" + (f"?approver={approver}" if approver else "")
+        tail = f"{job}/{number}/{self._signature(job, number, approver)}" + (
+            f"?approver={approver}" if approver else ""
+        )
         return {"resume": f"{base}/resume/{tail}", "cancel": f"{base}/cancel/{tail}",
                 "approvalPage": f"{base}/resume/{tail}"}  # fmt: skip
 
@@ -475,8 +477,14 @@ class Api:
         script = self.engine.bundle.script(path)
         if script is None:
             raise UnknownPath(f"script not found at name {path}")
-        return {"path": path, "hash": script.hash, "content": script.content, "language": script.language,
-                "lock": script.lock, **{key: script.meta.get(key) for key in ("summary", "description", "schema", "kind")}}  # fmt: skip
+        return {
+            "path": path,
+            "hash": script.hash,
+            "content": script.content,
+            "language": script.language,
+            "lock": script.lock,
+            **{key: script.meta.get(key) for key in ("summary", "description", "schema", "kind")},
+        }
 
     def _flow_json(self, path: str) -> Row:
         flow = self.engine.bundle.flow(path)
@@ -484,6 +492,9 @@ class Api:
             raise UnknownPath(f"flow not found at name {path}")
         return {"path": path, "value": flow.value,
                 **{key: flow.meta.get(key) for key in ("summary", "description", "schema")}}  # fmt: skip
+
+    def script_exists(self, request: Request) -> bool:
+        return self.engine.bundle.script(_path(request)) is not None
 
     def raw_script(self, request: Request) -> Response:
         path = _path(request).removesuffix(".py")
@@ -540,8 +551,12 @@ def job_json(row: Row, whole: bool = False) -> Row:
     }  # fmt: skip
     if completed:
         started = row["started"] or row["created"]
-        shown |= {"success": row["status"] in ("success", "skipped"), "is_skipped": row["status"] == "skipped",
-                  "duration_ms": int(1000 * (row["finished"] - started)), "completed_at": _time(row["finished"])}  # fmt: skip
+        shown |= {
+            "success": row["status"] in ("success", "skipped"),
+            "is_skipped": row["status"] == "skipped",
+            "duration_ms": int(1000 * (row["finished"] - started)),
+            "completed_at": _time(row["finished"]),
+        }
     if whole:
         shown |= {"args": row["args"], "raw_flow": row["definition"]}
         shown |= {"result": row["result"]} if completed else {}

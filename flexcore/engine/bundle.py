@@ -58,7 +58,9 @@ class Bundle:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         if not any((self.root / name).exists() for name in ("wmill.yaml", *SPACES)):
-            raise BadBundle(f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root")
+            raise BadBundle(
+                f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
+            )
 
     def script(self, path: str) -> Script | None:
         meta_file = self._item(path, ".script.yaml")
@@ -126,7 +128,7 @@ class Bundle:
                         yield self._relative(file.parent).removesuffix(suffix)
             elif kind == "script":
                 for file in base.glob("**/*.py"):
-                    if not any(part.endswith(FLOW_SUFFIXES + ("__app", "__raw_app", ".app", ".raw_app"))
+                    if not any(part.endswith((*FLOW_SUFFIXES, "__app", "__raw_app", ".app", ".raw_app"))
                                for part in file.relative_to(base).parts):  # fmt: skip
                         yield self._relative(file).removesuffix(".py")
             else:

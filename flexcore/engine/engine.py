@@ -100,7 +100,9 @@ class Engine:
         path = self.bundle.path_of(path)
         target: Script | Flow | None = self.bundle.flow(path) or self.bundle.script(path)
         if target is None:
-            raise UnknownPath(f"no script or flow {path} in {self.bundle.root}; `ls {self.bundle.root}/f` shows what is there")
+            raise UnknownPath(
+                f"no script or flow {path} in {self.bundle.root}; `ls {self.bundle.root}/f` shows what is there"
+            )
         if isinstance(target, Flow):
             return self.start_flow(target, args)
         return self.start_script(target, args)
@@ -201,7 +203,7 @@ class Engine:
         self.store.close()
         self._lock_file.close()
         with contextlib.suppress(OSError):
-            os.unlink(self._lock_file.name)
+            Path(self._lock_file.name).unlink()
 
     def serve(self) -> None:
         """Starts the REST API now; otherwise it starts at the first connection."""
@@ -266,7 +268,9 @@ def _arguments(args: Any) -> dict[str, Any]:
     if args is None:
         return {}
     if not isinstance(args, dict):
-        raise BadArguments(f"arguments must be a JSON object, not {type(args).__name__}; write them as '{{\"name\": 1}}'")
+        raise BadArguments(
+            f"arguments must be a JSON object, not {type(args).__name__}; write them as '{{\"name\": 1}}'"
+        )
     return args
 
 
@@ -295,7 +299,7 @@ def _engine_lock(home: Path, engine: str) -> IO[str]:
     """Held for as long as the process lives, however it ends."""
     folder = home / "engines"
     folder.mkdir(exist_ok=True)
-    handle = open(folder / f"{engine}.lock", "w")  # noqa: SIM115 (kept open on purpose)
+    handle = (folder / f"{engine}.lock").open("w")
     fcntl.flock(handle, fcntl.LOCK_EX)
     return handle
 
@@ -304,7 +308,7 @@ def _is_dead(home: Path, engine: str) -> bool:
     file = home / "engines" / f"{engine}.lock"
     if not file.exists():
         return True
-    with open(file) as handle:
+    with file.open() as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -63,7 +63,7 @@ class Environments:
     def _build(self, target: Path, requirements: list[str]) -> None:
         shutil.rmtree(target, ignore_errors=True)
         base = getattr(sys, "_base_executable", None) or sys.executable
-        _uv(["venv", "--quiet", "--no-project", "--no-config", "--python", base, str(target)], "make an environment")
+        _uv(["venv", "--quiet", "--no-project", "--python", base, str(target)], "make an environment")
         if requirements:
             listing = target / "requirements.txt"
             listing.write_text("\n".join(requirements) + "\n", encoding="utf-8")
@@ -96,7 +96,7 @@ def requirement_lines(lock: str) -> list[str]:
 
 
 def inferred_requirements(source: str, module_source: ModuleSource) -> set[str]:
-    """What Windmill would resolve: `# requirements:` or PEP 723 lists replace the imports, `# extra_requirements:` adds."""
+    """What Windmill resolves: `# requirements:` or PEP 723 replace the imports, `# extra_requirements:` adds."""
     manual = _listed(source, "requirements")
     if manual is not None:
         return set(manual)
@@ -159,11 +159,12 @@ def _import_statements(source: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _uv(arguments: list[str], purpose: str, stdin: str | None = None) -> str:
+    """Runs uv from the top folder: the project around the caller's folder has rules that are not for steps."""
     program = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
     try:
         done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True,
-                              env=environment, timeout=BUILD_TIMEOUT_S, check=False)  # fmt: skip
+                              env=environment, cwd="/", timeout=BUILD_TIMEOUT_S, check=False)  # fmt: skip
     except FileNotFoundError as error:
         raise EnvironmentFailed(f"could not {purpose}: uv is not installed; run `pip install uv`") from error
     except subprocess.TimeoutExpired as error:
@@ -176,6 +177,6 @@ def _uv(arguments: list[str], purpose: str, stdin: str | None = None) -> str:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    with open(file, "w") as handle:
+    with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -224,7 +224,9 @@ class FlowRun:
         return fresh, previous if failing else self._result_before()
 
     def _sleep_before(self, state: ModuleState, previous: Any) -> float:
-        if state.type not in ("WaitingForPriorSteps", "WaitingForEvents") or not 0 < self.state.step < len(self.modules):
+        if state.type not in ("WaitingForPriorSteps", "WaitingForEvents") or not 0 < self.state.step < len(
+            self.modules
+        ):
             return 0.0
         sleep = self.modules[self.state.step - 1].get("sleep")
         if sleep is None:
@@ -233,7 +235,11 @@ class FlowRun:
             seconds = self.transform(sleep, self.scope({"result": previous, "previous_result": previous}))
         except WindmillError as error:
             raise WindmillError(f"Expected a number value, had error instead: {error}") from None
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or (isinstance(seconds, int) and seconds < 0):
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or (isinstance(seconds, int) and seconds < 0)
+        ):
             raise WindmillError(f"Expected an integer, found: {_rust(seconds)}")
         return max(0.0, float(seconds))
 
@@ -245,8 +251,9 @@ class FlowRun:
                 for child in plan.children]  # fmt: skip
         if self.value.get("same_worker") and len(jobs) != 1:
             raise WindmillError(
-                "Bad request: Cannot continue on same worker with multiple jobs, parallel cannot be used in conjunction with"
-                " same_worker", "BadRequest")  # fmt: skip
+                "Bad request: Cannot continue on same worker with multiple jobs, parallel cannot be used in"
+                " conjunction with same_worker",
+                "BadRequest")  # fmt: skip
         for job, child in zip(jobs, plan.children, strict=True):
             if module.get("retry"):
                 self._args_of[job.id] = job.args

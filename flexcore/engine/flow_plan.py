@@ -185,7 +185,8 @@ def _items(run: FlowRun, iterator: Value, previous: Any, previous_id: str) -> li
 
 def _no_array(value: Any) -> str:
     text = json.dumps(value, separators=(",", ":"))
-    kinds = {dict: "map", str: f"string {text}", type(None): "null", bool: f"boolean `{text}`", int: f"integer `{text}`",
+    kinds = {dict: "map", str: f"string {text}", type(None): "null", bool: f"boolean `{text}`",
+             int: f"integer `{text}`",
              float: f"floating point `{text}`"}  # fmt: skip
     column = 0 if isinstance(value, dict) else len(text)
     return f"invalid type: {kinds[type(value)]}, expected a sequence at line 1 column {column}"
@@ -287,8 +288,15 @@ def _branch_all(run: FlowRun, module: Value, state: ModuleState, args: dict[str,
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
 
     def entered(jobs: list[str]) -> ModuleState:
-        return ModuleState(state.id, "InProgress", jobs[0], [*(before.flow_jobs or ()), jobs[0]],
-                           [*(before.flow_jobs_success or ()), None], branch=position, branches=len(branches))  # fmt: skip
+        return ModuleState(
+            state.id,
+            "InProgress",
+            jobs[0],
+            [*(before.flow_jobs or ()), jobs[0]],
+            [*(before.flow_jobs_success or ()), None],
+            branch=position,
+            branches=len(branches),
+        )
 
     return Plan([child], entered)
 

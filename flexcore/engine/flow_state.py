@@ -115,7 +115,7 @@ class FlowState:
 def retry_wait(retry: dict[str, Any], failures: int) -> float | None:
     """Seconds to the next attempt after that many failures, or None when the attempts are used up.
 
-    The constant attempts go first; then multiplier × seconds ^ (failures + 1), give or take the random factor in
+    The constant attempts go first; then multiplier * seconds ^ (failures + 1), give or take the random factor in
     per cent. Windmill counts the constant attempts in that exponent as well.
     """
     constant, exponential = retry.get("constant") or {}, retry.get("exponential") or {}

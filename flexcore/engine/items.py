@@ -121,14 +121,17 @@ class Items:
             item = self.resource_item(path)
             if item is None:
                 raise Rejected(
-                    f"Not found: Resource {path} not found for `{name}`: Not found: Resource {path} not found", 404)
+                    f"Not found: Resource {path} not found for `{name}`: Not found: Resource {path} not found", 404
+                )
             return self.interpolated(item["value"], path, depth + 1)
         return value
 
     def _variable_for(self, path: str, name: str) -> str:
         item = self.variable_item(path)
         if item is None:
-            raise Rejected(f"Not found: Variable {path} not found for `{name}`: Not found: Variable {path} not found", 404)
+            raise Rejected(
+                f"Not found: Variable {path} not found for `{name}`: Not found: Variable {path} not found", 404
+            )
         return str(item["value"])
 
 

@@ -113,7 +113,8 @@ class Store:
 
     def descendants(self, job: str) -> list[str]:
         rows = self._read(
-            "WITH RECURSIVE tree(id) AS (SELECT ? UNION ALL SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id)"
+            "WITH RECURSIVE tree(id) AS"
+            " (SELECT ? UNION ALL SELECT jobs.id FROM jobs JOIN tree ON jobs.parent = tree.id)"
             " SELECT id FROM tree", [job])  # fmt: skip
         return [row["id"] for row in rows]
 
@@ -158,8 +159,13 @@ class Store:
 
     def add_resume(self, job: str, resume_id: int, flow: str, value: Any, approver: str | None, approved: bool) -> bool:
         """False if that very message is already there."""
-        return self._write("INSERT OR IGNORE INTO resumes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                           [job, resume_id, flow, json.dumps(value), approver, int(approved), time.time()]) == 1  # fmt: skip
+        return (
+            self._write(
+                "INSERT OR IGNORE INTO resumes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [job, resume_id, flow, json.dumps(value), approver, int(approved), time.time()],
+            )
+            == 1
+        )
 
     def resumes(self, job: str, flow: str) -> list[Row]:
         rows = self._read("SELECT * FROM resumes WHERE job IN (?, ?) ORDER BY created, rowid", [job, flow])

@@ -11,7 +11,6 @@ from typing import Any
 
 from flexcore.engine.bundle import Bundle, Flow, Script
 from flexcore.engine.errors import BadBundle, Finding, Unsupported
-from flexcore.engine.signature import Unparsable, signature_of
 
 Value = dict[str, Any]
 
@@ -24,7 +23,8 @@ IGNORED = {
 }  # fmt: skip
 FLOW_KEYS = {"modules", "failure_module", "same_worker", "skip_expr", "early_return", "flow_env", "delete_after_use",
              "delete_after_secs"} | IGNORED  # fmt: skip
-MODULE_KEYS = {"id", "value", "stop_after_if", "stop_after_all_iters_if", "suspend", "mock", "retry", "sleep", "timeout",
+MODULE_KEYS = {"id", "value", "stop_after_if", "stop_after_all_iters_if", "suspend", "mock", "retry", "sleep",
+               "timeout",
                "delete_after_use", "delete_after_secs", "continue_on_error", "skip_if",
                "pass_flow_input_directly"} | IGNORED  # fmt: skip
 VALUE_KEYS = {
@@ -38,7 +38,8 @@ VALUE_KEYS = {
     "identity": {"flow"},
 }
 REQUIRED = {
-    "rawscript": ("content", "language"), "script": ("path",), "flow": ("path",), "forloopflow": ("iterator", "modules"),
+    "rawscript": ("content", "language"), "script": ("path",), "flow": ("path",), "forloopflow": ("iterator",
+    "modules"),
     "whileloopflow": ("modules",), "branchone": ("branches", "default"), "branchall": ("branches",), "identity": (),
 }  # fmt: skip
 NESTED_KEYS = {
@@ -50,7 +51,8 @@ NESTED_KEYS = {
     "suspend": {"required_events", "timeout", "resume_form", "user_auth_required", "user_groups_required",
                 "self_approval_disabled", "hide_cancel", "continue_on_disapprove_timeout"},
 }  # fmt: skip
-RETRY_KEYS = {"constant": {"attempts", "seconds"}, "exponential": {"attempts", "multiplier", "seconds", "random_factor"},
+RETRY_KEYS = {"constant": {"attempts", "seconds"}, "exponential": {"attempts", "multiplier", "seconds",
+               "random_factor"},
               "retry_if": {"expr"}}  # fmt: skip
 BRANCH_KEYS = {"summary", "expr", "modules", "skip_failure", "parallel"}
 REFUSED = {
@@ -83,7 +85,9 @@ def _script(script: Script, where: str) -> Iterator[Finding]:
     yield from _python(script.content, where)
     for key in ("has_preprocessor", "codebase", "cache_ttl"):
         if script.meta.get(key):
-            yield Finding(where, f"{key} of {script.path} is not supported", "remove it, or run it on a Windmill server")
+            yield Finding(
+                where, f"{key} of {script.path} is not supported", "remove it, or run it on a Windmill server"
+            )
 
 
 def _python(source: str, where: str) -> Iterator[Finding]:
@@ -91,10 +95,6 @@ def _python(source: str, where: str) -> Iterator[Finding]:
         yield Finding(where, "workflow-as-code is not supported", "write a flow, or run it on a Windmill server")
     if any(line.replace(" ", "").startswith("#sandbox") for line in source.splitlines()[:10]):
         yield Finding(where, "the sandbox annotation is not supported", "remove it, or run it on a Windmill server")
-    try:
-        signature_of(source)
-    except Unparsable:
-        pass  # a server runs such a script too, and its step fails
 
 
 def _flow(bundle: Bundle, flow: Flow, seen: set[str]) -> Iterator[Finding]:
@@ -171,7 +171,9 @@ def _runnable(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Itera
     kind, path = value["type"], value.get("path")
     if kind == "rawscript":
         if value.get("language") != "python3":
-            yield Finding(where, f"the step is written in {value.get('language')}", "only python3 runs here; use a server")
+            yield Finding(
+                where, f"the step is written in {value.get('language')}", "only python3 runs here; use a server"
+            )
         else:
             yield from _python(str(value.get("content") or ""), where)
     elif kind in ("script", "flow") and isinstance(path, str):
@@ -187,7 +189,9 @@ def _runnable(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Itera
 def _named(bundle: Bundle, kind: str, path: str, where: str, seen: set[str]) -> Iterator[Finding]:
     found = bundle.script(path) if kind == "script" else bundle.flow(path)
     if found is None:
-        yield Finding(where, f"the {kind} {path} is not in the bundle", f"add it, or correct the path (root {bundle.root})")
+        yield Finding(
+            where, f"the {kind} {path} is not in the bundle", f"add it, or correct the path (root {bundle.root})"
+        )
     elif isinstance(found, Script):
         yield from _script(found, where)
     elif path not in seen:

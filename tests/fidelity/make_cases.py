@@ -5,6 +5,10 @@
 Each flow runs as a preview. Stacks are left out, job ids become UUID. Without names all cases are asked again.
 """
 
+# A table of cases: one line each, as long as it takes.
+# fmt: off
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import json
@@ -84,9 +88,9 @@ def py(id: str, body: str, **module: Any) -> Value:
 
 
 def loop(id: str, iterator: str, modules: list[Value], *, parallel: bool = False, skip_failures: bool = False,
-         parallelism: Any = None, **module: Any) -> Value:  # fmt: skip
+         parallelism: Any = None, **module: Any) -> Value:
     value = {"type": "forloopflow", "iterator": js(iterator), "modules": modules, "skip_failures": skip_failures,
-             "parallel": parallel}  # fmt: skip
+             "parallel": parallel}
     if parallelism is not None:
         value["parallelism"] = parallelism
     return {"id": id, "value": value, **module}
@@ -102,7 +106,7 @@ def one(id: str, branches: list[tuple[str, list[Value]]], default: list[Value], 
 
 
 def every(id: str, branches: list[list[Value]], *, parallel: bool = False, skip: tuple[int, ...] = (),
-          **module: Any) -> Value:  # fmt: skip
+          **module: Any) -> Value:
     made = [{"modules": m, "skip_failure": i in skip, "parallel": parallel} for i, m in enumerate(branches)]
     return {"id": id, "value": {"type": "branchall", "branches": made, "parallel": parallel}, **module}
 
@@ -246,7 +250,7 @@ def expressions() -> None:
     case("flow_env_nested", [echo("z", "flow_env.O.k")], flow_env={"O": {"k": 1}})
     case("flow_env_in_loop", [loop("l", "[1]", [echo("z", "flow_env.R")])], flow_env={"R": "eu"})
     case("flow_env_in_condition", [one("b", [("flow_env.R == 'eu'", [const("c", 1)])], [const("d", 2)])],
-         flow_env={"R": "eu"})  # fmt: skip
+         flow_env={"R": "eu"})
     case("flow_env_whole", [echo("z", "flow_env")], flow_env={"R": "eu", "n": 2})
     case("flow_env_expression", [echo("z", "flow_env.R + '-' + flow_env.n")], flow_env={"R": "eu", "n": 2})
     case("flow_env_missing_reference", [echo("z", "flow_env.R")], flow_env={"R": "$res:f/none/none"})
@@ -269,15 +273,15 @@ def results() -> None:
          [const("a", 3), const("m", 0), one("b", [("results.a == 3", [const("c", 1)])], [const("d", 2)])])
     case("results_in_iterator", [const("a", [1, 2]), loop("l", "results.a", [echo("z", "flow_input.iter.value")])])
     case("results_of_loop_index", [loop("l", "[5,6]", [echo("c", "flow_input.iter.value")]), const("m", 0),
-                                   echo("z", "results.l[1]")])  # fmt: skip
+                                   echo("z", "results.l[1]")])
     case("results_of_loop_index_path",
          [loop("l", "[5,6]", [step("c", "def main(x):\n    return {'k': x}\n", {"x": js("flow_input.iter.value")})]),
           const("m", 0), echo("z", "results.l[1].k")])
     case("results_of_loop_named_path", [loop("l", "[5,6]", [echo("c", "flow_input.iter.value")]), const("m", 0),
-                                        echo("z", "results.l.foo")])  # fmt: skip
+                                        echo("z", "results.l.foo")])
     case("results_of_loop_length", [loop("l", "[5,6]", [echo("c", "flow_input.iter.value")]), echo("z", "results.l.length")])
     case("results_of_branchall_index", [every("b", [[const("c", 5)], [const("d", 6)]]), const("m", 0),
-                                        echo("z", "results.b[0]")])  # fmt: skip
+                                        echo("z", "results.b[0]")])
     case("results_forward_reference", [echo("a", "results.z"), const("z", 1)])
     case("results_self_reference", [echo("a", "results.a")])
     case("results_in_loop_of_sibling", [loop("l", "[1,2]", [echo("c", "flow_input.iter.value"), echo("d", "results.c * 10")])])
@@ -509,7 +513,7 @@ def errors() -> None:
 def loops() -> None:
     it = "flow_input.iter.value"
     case("loop_static", [{"id": "l", "value": {"type": "forloopflow", "iterator": static([1, 2]), "modules": [echo("b", it)],
-                                               "skip_failures": False, "parallel": False}}])  # fmt: skip
+                                               "skip_failures": False, "parallel": False}}])
     case("loop_two_steps", [loop("l", "[1,2]", [echo("b", it), echo("c", "previous_result + 10")])])
     case("loop_inner_first_previous", [const("a", 9), loop("l", "[1,2]", [echo("b", "previous_result")])])
     case("loop_not_array", [loop("l", "5", [echo("b", it)])])
@@ -555,7 +559,8 @@ def loop_errors() -> None:
     it = "flow_input.iter.value"
     body = [step("b", FAIL_IF_TWO, {"x": js(it)})]
     two = [step("b", FAIL_IF_TWO, {"x": js(it)}), echo("c", "previous_result")]
-    for name, options in {"": {}, "_parallel": {"parallel": True}}.items():
+    variants: dict[str, Value] = {"": {}, "_parallel": {"parallel": True}}
+    for name, options in variants.items():
         case(f"loop{name}_error_then_step", [loop("l", "[1,2,3]", body, **options), const("z", 1)])
         case(f"loop{name}_error_skip", [loop("l", "[1,2,3]", body, skip_failures=True, **options)])
         case(f"loop{name}_error_skip_then", [loop("l", "[1,2,3]", body, skip_failures=True, **options), echo("z", "results.l")])
@@ -654,7 +659,7 @@ def branches() -> None:
     case("branchone_nested", [one("b", [("true", [one("c", [("true", [const("d", 1)])], [])])], []), echo("z", "results.d")])
     case("branchone_env_ids", [one("b", [("true", [step("c", "import os\ndef main():\n    e = os.environ\n    return [e['WM_FLOW_STEP_ID'], e['WM_ROOT_JOB_ID'] == e['WM_ROOT_FLOW_JOB_ID'], e['WM_ROOT_FLOW_JOB_ID'] == e['WM_FLOW_JOB_ID']]\n")])], [])])
     for name, parallel in {"": False, "_parallel": True}.items():
-        p = {"parallel": parallel}
+        p: Value = {"parallel": parallel}
         case(f"branchall{name}_error", [every("b", [[const("c", 1)], [boom("d")], [const("e", 3)]], **p), const("z", 1)])
         case(f"branchall{name}_error_skip", [every("b", [[const("c", 1)], [boom("d")], [const("e", 3)]], skip=(1,), **p), echo("z", "results.b.length")])
         case(f"branchall{name}_error_skip_last", [every("b", [[const("c", 1)], [boom("d")]], skip=(1,), **p)])

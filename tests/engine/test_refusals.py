@@ -1,0 +1,100 @@
+"""What the engine does not do it refuses by name, before anything runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flexcore.engine import CannotStart, Engine, Unsupported
+from tests.engine.conftest import Writer, call, raw
+
+STEP = raw("ok", "def main():\n    return 1\n")
+
+
+def with_value(**value: Any) -> dict[str, Any]:
+    return {"id": "a", "value": value}
+
+
+REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
+    "an unknown key of a module": ([STEP | {"bogus_key": 1}], {}, "`bogus_key`"),
+    "an unknown key of a flow": ([STEP], {"bogus_key": 1}, "`bogus_key`"),
+    "an unknown key of a retry": ([STEP | {"retry": {"constnt": {"attempts": 1}}}], {}, "`constnt`"),
+    "an unknown key of a stop condition": ([STEP | {"stop_after_if": {"exp": "true"}}], {}, "`exp`"),
+    "an unknown type": ([with_value(type="teleport")], {}, "type teleport"),
+    "a module without a type": ([with_value(path="f/x/y")], {}, "no type"),
+    "an agent": ([with_value(type="aiagent", tools=[], input_transforms={})], {}, "aiagent"),
+    "another language": ([with_value(type="rawscript", language="bun", content="x")], {}, "bun"),
+    "the hub": ([call("a", "script", "hub/123/x")], {}, "hub"),
+    "a missing script": ([call("a", "script", "f/x/none")], {}, "f/x/none is not in the bundle"),
+    "a missing flow": ([call("a", "flow", "f/x/none")], {}, "f/x/none is not in the bundle"),
+    "a transform made by a model": (
+        [with_value(type="script", path="f/x/s", input_transforms={"a": {"type": "ai"}})], {}, "type ai"),
+    "a preprocessor": ([STEP], {"preprocessor_module": STEP}, "preprocessor"),
+    "a cache": ([STEP | {"cache_ttl": 60}], {}, "cache_ttl"),
+    "kept runners": (
+        [with_value(type="forloopflow", iterator={"type": "static", "value": []}, modules=[], squash=True)],
+        {}, "squash"),
+    "a loop without an iterator": ([with_value(type="forloopflow", modules=[])], {}, "iterator"),
+    "an id used twice": ([STEP, STEP], {}, "twice"),
+    "named approvers": (
+        [STEP | {"suspend": {"required_events": 1, "user_auth_required": True}}], {}, "user_auth_required"),
+    "a construct deep inside": (
+        [with_value(type="branchall", branches=[{"modules": [STEP | {"bogus_key": 1}]}])],
+        {}, "f/x/y/a/ok: `bogus_key`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_flow_is_refused_for(what: str, engine: Engine, write: Writer) -> None:
+    modules, flow, words = REFUSED[what]
+    write.script("f/x/s", "def main():\n    return 1\n")
+    write.flow("f/x/y", modules, **flow)
+    with pytest.raises(Unsupported) as refusal:
+        engine.run("f/x/y")
+    assert words in str(refusal.value)
+    assert not engine.store.jobs()
+
+
+def test_all_findings_of_all_subflows_are_named_at_once(engine: Engine, write: Writer) -> None:
+    write.flow("f/x/inner", [call("a", "script", "f/x/none")])
+    write.flow("f/x/y", [call("s", "flow", "f/x/inner"), call("t", "script", "f/x/nothing")])
+    with pytest.raises(Unsupported) as refusal:
+        engine.run("f/x/y")
+    assert [finding.where for finding in refusal.value.findings] == ["f/x/inner/a", "f/x/y/t"]
+
+
+def test_a_missing_inline_file_is_named(engine: Engine, write: Writer) -> None:
+    write.flow("f/x/y", [with_value(type="rawscript", language="python3", content="!inline gone.py", lock="")])
+    with pytest.raises(Unsupported, match=r"gone\.py"):
+        engine.run("f/x/y")
+
+
+def test_what_the_community_edition_ignores_is_ignored(engine: Engine, write: Writer) -> None:
+    write.flow("f/x/y", [STEP | {"priority": 3, "summary": "s"}], concurrent_limit=1, notes=[], groups=[], priority=2)
+    assert engine.run("f/x/y").success
+
+
+def test_a_flow_that_calls_itself_is_checked_once(engine: Engine, write: Writer) -> None:
+    branch = with_value(type="branchone", branches=[{"expr": "flow_input.n > 0", "modules": [
+        call("again", "flow", "f/x/y", n="flow_input.n - 1")]}], default=[STEP])  # fmt: skip
+    write.flow("f/x/y", [branch])
+    assert engine.run("f/x/y", {"n": 2}).result == 1
+
+
+@pytest.mark.parametrize("args", [[], "x", 1])
+def test_arguments_must_be_an_object(engine: Engine, write: Writer, args: Any) -> None:
+    write.script("f/x/s", "def main():\n    return 1\n")
+    with pytest.raises(CannotStart, match="JSON object"):
+        engine.run("f/x/s", args)
+
+
+def test_a_folder_without_a_bundle_is_refused(tmp_path: Any) -> None:
+    with pytest.raises(CannotStart, match="no Windmill bundle"):
+        Engine(tmp_path, tmp_path / "home")
+
+
+def test_yaml_that_cannot_be_read_is_refused(engine: Engine, write: Writer) -> None:
+    write.file("f/x/y__flow/flow.yaml", "value: [")
+    with pytest.raises(CannotStart, match="no valid YAML"):
+        engine.run("f/x/y")
