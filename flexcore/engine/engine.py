@@ -234,7 +234,7 @@ class Engine:
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             home=self.home, root=self.bundle.root, workspace=self.workspace, user=USER, email=EMAIL,
-            environments=Environments(self.home), watchdog=self._watchdog, base_url=lambda: self.url,
+            environments=Environments(self.home, self._watchdog), watchdog=self._watchdog, base_url=lambda: self.url,
             token_for=self.token_for, resolve=lambda args: {k: self.items.interpolated(v, k) for k, v in args.items()},
             add_log=lambda job, text: self.runtime.add_log(job, text),
             read_logs=lambda job: self.store.logs(job.id), module_source=self._module_source,
@@ -252,6 +252,7 @@ class Engine:
                          f"the engine (process {engine['pid']}) ended before this job; run it again"}}  # fmt: skip
                 _fail_jobs_of(self.store, engine["id"], error)
                 self.store.remove_engine(engine["id"])
+        self.store.forget_due()
         self.store.prune(time.time() - KEPT_S)
 
 

@@ -7,23 +7,30 @@ there; builders of the same lock wait for one another on a file lock, so a kille
 from __future__ import annotations
 
 import ast
+import contextlib
 import fcntl
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from flexcore.engine.errors import EnvironmentFailed
+from flexcore.engine.jobs import Cancel
+from flexcore.engine.watchdog import Watchdog
 
 MARKER = ".complete"
 # A wheel of a data stack can take minutes on a slow line; an hour means that something hangs.
 BUILD_TIMEOUT_S = 3600
 KEPT_LINES = 15
+# Another builder of the same lock takes seconds; a cancel must not wait for it.
+LOCK_LOOK_S = 0.05
 # Distributions whose import name is not theirs; Windmill has such a table too.
 DISTRIBUTIONS = {
     "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python-headless", "dateutil": "python-dateutil",
@@ -35,58 +42,97 @@ ModuleSource = Callable[[str], str | None]
 
 
 class Environments:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, watchdog: Watchdog | None = None) -> None:
         self.folder = home / "envs"
+        self._watchdog = watchdog
         self.folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, Path] = {}
 
-    def python_for(self, lock: str) -> Path:
+    def python_for(self, lock: str, cancel: Cancel | None = None) -> Path:
         """The interpreter that has exactly what the lock names; builds it at first use."""
         requirements = requirement_lines(lock)
         text = "\n".join(requirements)
         if text not in self._known:
-            self._known[text] = self._ensure(requirements)
+            self._known[text] = self._ensure(requirements, cancel or Cancel())
         return self._known[text]
 
-    def _ensure(self, requirements: list[str]) -> Path:
+    def _ensure(self, requirements: list[str], cancel: Cancel) -> Path:
         version = f"{sys.version_info.major}{sys.version_info.minor}"
         digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
         target = self.folder / (f"py{version}-{digest}" if requirements else f"py{version}-bare")
         python = target / "bin" / "python"
         if (target / MARKER).exists() and python.exists():
             return python
-        with _locked(self.folder / f"{target.name}.lock"):
+        with _locked(self.folder / f"{target.name}.lock", cancel):
             if not ((target / MARKER).exists() and python.exists()):
-                self._build(target, requirements)
+                self._build(target, requirements, cancel)
         return python
 
-    def _build(self, target: Path, requirements: list[str]) -> None:
+    def _build(self, target: Path, requirements: list[str], cancel: Cancel) -> None:
         shutil.rmtree(target, ignore_errors=True)
         base = getattr(sys, "_base_executable", None) or sys.executable
-        _uv(["venv", "--quiet", "--no-project", "--python", base, str(target)], "make an environment")
+        self._uv(cancel, ["venv", "--quiet", "--no-project", "--python", base, str(target)], "make an environment")
         if requirements:
             listing = target / "requirements.txt"
             listing.write_text("\n".join(requirements) + "\n", encoding="utf-8")
             python = str(target / "bin" / "python")
-            _uv(["pip", "install", "--quiet", "--no-deps", "--python", python, "-r", str(listing)],
+            self._uv(cancel, ["pip", "install", "--quiet", "--no-deps", "--python", python, "-r", str(listing)],
                 f"install the lock ({len(requirements)} packages)")  # fmt: skip
         (target / MARKER).touch()
 
-    def lock_for(self, source: str, module_source: ModuleSource) -> str:
+    def lock_for(self, source: str, module_source: ModuleSource, cancel: Cancel) -> str:
         """A lock for a script that has none: its requirements header, else its imports, resolved by uv."""
         requirements = sorted(inferred_requirements(source, module_source))
         if not requirements:
             return ""
         digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
         stored = self.folder / f"inferred-{digest}.txt"
-        with _locked(self.folder / f"{stored.name}.lock"):
+        with _locked(self.folder / f"{stored.name}.lock", cancel):
             if not stored.exists():
-                stored.write_text(self._compile(requirements), encoding="utf-8")
+                stored.write_text(self._compile(requirements, cancel), encoding="utf-8")
         return stored.read_text(encoding="utf-8")
 
-    def _compile(self, requirements: list[str]) -> str:
-        return _uv(["pip", "compile", "--quiet", "--no-header", "--strip-extras", "--no-annotate", "-"],
+    def _compile(self, requirements: list[str], cancel: Cancel) -> str:
+        return self._uv(cancel, ["pip", "compile", "--quiet", "--no-header", "--strip-extras", "--no-annotate", "-"],
                    "resolve " + ", ".join(requirements), "\n".join(requirements))  # fmt: skip
+
+    def _uv(self, cancel: Cancel, arguments: list[str], purpose: str, stdin: str = "") -> str:
+        """Runs uv from the top folder: the project around the caller's folder has rules that are not for steps.
+
+        It is a child like any step: it dies with a cancel and with the engine.
+        """
+        program = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        try:
+            process = subprocess.Popen([program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True, env=environment, cwd="/",
+                                       start_new_session=True)  # fmt: skip
+        except FileNotFoundError as error:
+            raise EnvironmentFailed(f"could not {purpose}: uv is not installed; run `pip install uv`") from error
+        out, err = self._finished(process, cancel, purpose, stdin)
+        if process.returncode:
+            tail = "\n".join((err or out).strip().splitlines()[-KEPT_LINES:])
+            raise EnvironmentFailed(f"could not {purpose}; uv says:\n{tail}")
+        return out
+
+    def _finished(self, process: subprocess.Popen[str], cancel: Cancel, purpose: str, stdin: str) -> tuple[str, str]:
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        if self._watchdog:
+            self._watchdog.guard(process.pid)
+        stop_listening = cancel.listen(kill)
+        try:
+            return process.communicate(stdin, timeout=BUILD_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            kill()
+            process.communicate()
+            raise EnvironmentFailed(f"could not {purpose}: uv took more than {BUILD_TIMEOUT_S} s") from error
+        finally:
+            stop_listening()
+            if self._watchdog:
+                self._watchdog.release(process.pid)
 
 
 def requirement_lines(lock: str) -> list[str]:
@@ -158,25 +204,15 @@ def _import_statements(source: str) -> Iterator[tuple[str, str | None]]:
             yield statement.module or "", pinned
 
 
-def _uv(arguments: list[str], purpose: str, stdin: str | None = None) -> str:
-    """Runs uv from the top folder: the project around the caller's folder has rules that are not for steps."""
-    program = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    try:
-        done = subprocess.run([program, *arguments], input=stdin, capture_output=True, text=True,
-                              env=environment, cwd="/", timeout=BUILD_TIMEOUT_S, check=False)  # fmt: skip
-    except FileNotFoundError as error:
-        raise EnvironmentFailed(f"could not {purpose}: uv is not installed; run `pip install uv`") from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentFailed(f"could not {purpose}: uv took more than {BUILD_TIMEOUT_S} s") from error
-    if done.returncode:
-        tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-KEPT_LINES:])
-        raise EnvironmentFailed(f"could not {purpose}; uv says:\n{tail}")
-    return done.stdout
-
-
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def _locked(file: Path, cancel: Cancel) -> Iterator[None]:
     with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if cancel.requested:
+                    raise EnvironmentFailed("canceled while another job made the environment") from None
+                time.sleep(LOCK_LOOK_S)
         yield

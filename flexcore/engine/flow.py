@@ -258,6 +258,7 @@ class FlowRun:
             if module.get("retry"):
                 self._args_of[job.id] = job.args
             self.runtime.add(job, child.value)
+        self.runtime.mark_for_deletion(self.job.root, [job.id for job in jobs], module)
         self._enter(plan.entered([job.id for job in jobs]), failing)
         if plan.parallel:
             return self._run_parallel(plan, jobs, self._parallelism(module, previous, len(jobs)))

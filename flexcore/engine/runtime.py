@@ -37,7 +37,7 @@ class Runtime:
         self._slots = threading.BoundedSemaphore(processes)
         self._results: dict[str, tuple[str, Any]] = {}
         self._signals: dict[str, threading.Event] = {}
-        self._to_forget: dict[str, list[str]] = {}
+        self._to_forget: dict[str, list[tuple[list[str], float]]] = {}
         self._saved: dict[str, float] = {}
 
     # Jobs
@@ -90,8 +90,7 @@ class Runtime:
         labels = _marks(result)[0]
         status = "canceled" if job.cancel.requested else "skipped" if success and skipped else \
             "success" if success else "failure"  # fmt: skip
-        if value.get("delete_after_use") or value.get("delete_after_secs") == 0:
-            self._to_forget.setdefault(job.root, []).extend(self.store.descendants(job.id))
+        self.mark_for_deletion(job.root, self.store.descendants(job.id) if _deletes(value) else [], value)
         self._close(job, status, result, text, labels)
 
     def _close(self, job: Job, status: str, value: Any, text: str, labels: list[str] | None) -> None:
@@ -108,10 +107,15 @@ class Runtime:
         if job.parent is None:
             self._end_of_run(job)
 
+    def mark_for_deletion(self, root: str, jobs: list[str], asked: dict[str, Any]) -> None:
+        """`delete_after_use`, or `delete_after_secs` of 0, empties the jobs when the run ends, else that much later."""
+        if jobs and _deletes(asked):
+            self._to_forget.setdefault(root, []).append((jobs, float(asked.get("delete_after_secs") or 0)))
+
     def _end_of_run(self, job: Job) -> None:
-        forgotten = self._to_forget.pop(job.root, None)
-        if forgotten:
-            self.store.forget(forgotten)
+        for jobs, seconds in self._to_forget.pop(job.root, ()):
+            self.store.forget_later(jobs, time.time() + seconds)
+        self.store.forget_due()
         for other in [key for key, (root, _) in list(self._results.items()) if root == job.root]:
             self._results.pop(other, None)
 
@@ -202,6 +206,10 @@ class Runtime:
     @staticmethod
     def time_text(at: float) -> str:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _deletes(asked: dict[str, Any]) -> bool:
+    return bool(asked.get("delete_after_use")) or asked.get("delete_after_secs") is not None
 
 
 def _marks(value: Any) -> tuple[list[str] | None, str | None]:

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS resumes (
   created REAL, PRIMARY KEY (job, resume_id));
 CREATE TABLE IF NOT EXISTS resources (path TEXT PRIMARY KEY, value TEXT, resource_type TEXT, description TEXT);
 CREATE TABLE IF NOT EXISTS variables (path TEXT PRIMARY KEY, value TEXT, is_secret INTEGER, description TEXT);
+CREATE TABLE IF NOT EXISTS deletions (job TEXT PRIMARY KEY, due REAL);
 CREATE TABLE IF NOT EXISTS states (job TEXT, key TEXT, value TEXT, PRIMARY KEY (job, key));
 """
 LIVE = ("queued", "running", "suspended")
@@ -123,6 +124,17 @@ class Store:
         for job in jobs:
             self._write("UPDATE jobs SET args = '{}', result = '{}' WHERE id = ?", [job])
             self._write("UPDATE logs SET text = '##DELETED##' WHERE job = ?", [job])
+
+    def forget_later(self, jobs: list[str], due: float) -> None:
+        for job in jobs:
+            self._write("INSERT OR REPLACE INTO deletions VALUES (?, ?)", [job, due])
+
+    def forget_due(self) -> None:
+        """Keeps the promise of `delete_after_secs`, also for runs of an engine that has ended since."""
+        due = [row["job"] for row in self._read("SELECT job FROM deletions WHERE due <= ?", [time.time()])]
+        self.forget(due)
+        for job in due:
+            self._write("DELETE FROM deletions WHERE job = ?", [job])
 
     def prune(self, before: float) -> None:
         """Drops finished runs that are older; whole trees, so that no run loses a step."""

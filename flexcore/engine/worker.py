@@ -100,6 +100,8 @@ def run_task(task: Task, around: Surroundings) -> Outcome:
     except (Rejected, Unparsable) as error:
         return failed(_execution_error(job, str(error)))
     except EnvironmentFailed as error:
+        if job.cancel.requested:
+            return failed(job.cancel.as_error())
         around.add_log(job, f"{error}\n")
         return failed(_execution_error(job, str(error)))
     finally:
@@ -108,8 +110,12 @@ def run_task(task: Task, around: Surroundings) -> Outcome:
 
 def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
     job = task.job
-    lock = task.lock if task.lock is not None else around.environments.lock_for(task.source, around.module_source)
-    python = around.environments.python_for(lock)
+    lock = (
+        task.lock
+        if task.lock is not None
+        else around.environments.lock_for(task.source, around.module_source, job.cancel)
+    )
+    python = around.environments.python_for(lock, job.cancel)
     write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root)
     (job_dir / "args.json").write_text(json.dumps(around.resolve(job.args)), encoding="utf-8")
     _make_shared(job_dir, job, around.home / "shared")

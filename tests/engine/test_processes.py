@@ -106,6 +106,24 @@ def test_the_command_line_cancels_a_run_of_another_process(
     assert flexcore("cancel", job["id"]).returncode == 2
 
 
+def test_a_cancel_does_not_wait_for_an_environment_to_be_made(
+    engine: Engine, write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "bin" / "uv"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\necho [$$] > {tmp_path}/uv.json\nexec sleep 300\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    write.script("f/x/s", "def main():\n    return 1\n", lock="some-package-that-takes-long==1.0\n")
+    job = engine.start("f/x/s")
+    gone = all_gone(tmp_path / "uv.json")
+    begun = time.monotonic()
+    engine.cancel(job.id)
+    assert engine.wait(job).result["error"]["name"] == "Canceled"
+    assert time.monotonic() - begun < 2
+    eventually(gone, 2)
+
+
 def test_a_child_that_keeps_the_output_open_does_not_hold_up_the_step(engine: Engine, write: Writer) -> None:
     write.script("f/x/s", "import subprocess\ndef main():\n    return subprocess.Popen(['sleep', '20']).pid\n")
     begun = time.monotonic()

@@ -137,6 +137,15 @@ def test_labels_of_a_result_are_the_jobs_labels(engine: Engine, write: Writer) -
     assert row and row["labels"] == ["runtime:ray"] and row["status"] == "success"
 
 
+def test_what_is_to_be_deleted_is_emptied_when_the_run_has_ended(engine: Engine, write: Writer) -> None:
+    step = raw("a", "def main(k):\n    print('seen')\n    return k\n", {"k": "flow_input.k"})
+    write.flow("f/x/y", [step | {"delete_after_use": True}, step | {"id": "b", "delete_after_secs": 3600}])
+    done = engine.run("f/x/y", {"k": "v"})
+    assert done.result == "v"
+    kept = {row["step_id"]: (row["args"], row["result"]) for row in engine.store.jobs("parent = ?", [done.id])}
+    assert kept == {"a": ({}, {}), "b": ({"k": "v"}, "v")}
+
+
 def test_events_tell_each_start_and_end(write: Writer, home: Path) -> None:
     seen: list[Event] = []
     write.flow(
