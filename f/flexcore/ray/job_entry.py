@@ -1,0 +1,196 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""What a Ray job of flexcore starts with; shipped as source, runs on Ray's own Python (3.9 or later), needs no package.
+
+How a program and its step talk to each other:
+- `parameters` (a dict) stands ready as a global of the program, and as a JSON file named by FLEXCORE_PARAMETERS;
+- what the program leaves in its global `result`, or writes as JSON to the file named by FLEXCORE_RESULT, is its result;
+- an exception, or an exit code other than 0, is its failure; an exception with a dict `flexcore` (type, message,
+  subject, remedy, details) comes back as that typed error.
+
+The outcome goes as one whole file into Ray's log folder, from where the dashboard serves it: neither a shared disk nor
+a library is needed, and nothing is read out of a log stream.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import runpy
+import sys
+import threading
+import time
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+REQUEST = "flexcore_request.json"
+PROGRAM = "flexcore_program.py"
+# Larger results belong into the store; the dashboard reads the file into memory.
+MOST_RESULT_BYTES = 16 * 1024 * 1024
+SHOWN = 2000
+# The step stops its job at the deadline; the job ends itself only when nobody did.
+GRACE_S = 30
+TIMED_OUT = 124
+
+
+def start() -> int:
+    use_rays_python()
+    request = json.loads(Path(REQUEST).read_text())
+    # The request may carry the store's keys, and Ray keeps a package's files for long.
+    Path(REQUEST).unlink()
+    outcome = Outcome(request["submission_id"])
+    left = min(request["timeout_s"], request["deadline"] - time.time()) + GRACE_S
+    if left <= 0:
+        outcome.write(error={"type": "DeadlineExceeded", "message": "The job started after its deadline"})
+        return TIMED_OUT
+    timer = threading.Timer(left, give_up, [outcome])
+    timer.daemon = True
+    timer.start()
+    return run(request, outcome)
+
+
+def run(request: dict[str, Any], outcome: Outcome) -> int:
+    """Runs the program as __main__ and writes its outcome; returns the exit code."""
+    parameters, written = Path("flexcore_parameters.json").resolve(), Path("flexcore_result.json").resolve()
+    os.environ |= {"FLEXCORE_PARAMETERS": str(parameters), "FLEXCORE_RESULT": str(written)}
+    parameters.write_text(json.dumps(request["parameters"]))
+    given = {"parameters": request["parameters"], "storage": request.get("storage"), "result": None}
+    value = None
+    try:
+        value = runpy.run_path(PROGRAM, init_globals=given, run_name="__main__").get("result")
+    except SystemExit as stop:
+        if stop.code:
+            message = stop.code if isinstance(stop.code, str) else f"The program exited with code {stop.code}"
+            outcome.write(error={"type": "ExecutionFailed", "message": message})
+            return stop.code if isinstance(stop.code, int) else 1
+    except BaseException as error:
+        traceback.print_exc()
+        outcome.write(error=describe(error))
+        return 1
+    return outcome.write(result=value, written=written)
+
+
+class Outcome:
+    """The file in Ray's log folder that says how the job ended; written once, whole."""
+
+    def __init__(self, submission_id: str) -> None:
+        self.submission_id = submission_id
+        self.path = log_folder() / f"flexcore-{submission_id}.json"
+        self.started_at = time.time()
+
+    def write(self, result: Any = None, error: dict[str, Any] | None = None, written: Path | None = None) -> int:
+        """Returns the exit code. What cannot be a result (no JSON, too large) becomes a failure that says so."""
+        try:
+            if result is None and written is not None and written.exists():
+                result = json.loads(written.read_text())
+            content = self.document(result, error)
+            if len(content) > MOST_RESULT_BYTES:
+                size = f"{len(content)} bytes; at most {MOST_RESULT_BYTES} are handed back"
+                raise ValueError(f"the result has {size}: write it to the store and return where it is")
+        except (TypeError, ValueError) as problem:
+            error = {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {problem}"}
+            content = self.document(None, error)
+        part = self.path.with_suffix(".part")
+        part.write_text(content)
+        part.replace(self.path)
+        return 1 if error else 0
+
+    def document(self, result: Any, error: dict[str, Any] | None) -> str:
+        return json.dumps(
+            {
+                "submission_id": self.submission_id,
+                "success": error is None,
+                "result": json.loads(json.dumps(result, default=plain), parse_constant=lambda _: None),
+                "error": error,
+                "started_at": self.started_at,
+                "finished_at": time.time(),
+                "usage": usage(),
+            }
+        )
+
+
+def plain(value: Any) -> Any:
+    """numpy's numbers and arrays, dates and sets as JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    typed = getattr(error, "flexcore", None)
+    if isinstance(typed, dict):
+        return typed
+    # Ray wraps what was raised in a task; its own text is the whole remote traceback.
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return describe(cause)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return {"type": "ExecutionFailed", "message": text[:SHOWN]}
+
+
+def give_up(outcome: Outcome) -> None:
+    outcome.write(error={"type": "DeadlineExceeded", "message": "The job ran past its deadline and ended itself"})
+    os._exit(TIMED_OUT)
+
+
+def usage() -> dict[str, Any]:
+    try:
+        import resource
+    except ImportError:
+        return {}
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "cpu_seconds": own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime,
+        "peak_memory_bytes": max(own.ru_maxrss, children.ru_maxrss) * unit,
+    }
+
+
+def log_folder() -> Path:
+    """Ray's log folder on this node: the job's output goes to a file in it."""
+    output = Path("/proc/self/fd/1")
+    if output.is_symlink() and output.readlink().is_file():
+        return output.readlink().parent
+    import ray
+
+    ray.init(logging_level=logging.ERROR)
+    node: Any = ray._private.worker._global_node
+    return Path(node.get_logs_dir_path())
+
+
+def use_rays_python() -> None:
+    """Starts again with the interpreter that Ray's own workers use, when the `python` of PATH knows no Ray: a head
+    that was started from a virtual environment need not have it on its PATH."""
+    if find_spec("ray") is not None:
+        return
+    python = rays_python()
+    if python and Path(python).parent.resolve() != Path(sys.executable).parent.resolve():
+        os.execv(python, [python, *sys.argv])
+
+
+def rays_python() -> str | None:
+    """The interpreter in the command line of the raylet, an ancestor of this process (Linux; None elsewhere)."""
+    pid = os.getppid()
+    try:
+        while pid > 1:
+            process = Path("/proc", str(pid))
+            found = re.search(rb"--python_worker_command=([^\s\0]+)", (process / "cmdline").read_bytes())
+            if found:
+                return found[1].decode()
+            pid = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+if __name__ == "__main__":
+    code = start()
+    sys.stdout.flush()
+    sys.exit(code)

@@ -1,0 +1,350 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Runs a program as a Ray job, exactly once per attempt: look it up, attach to it or create it, observe it to its end.
+
+An attempt's job is named `<execution key>-<attempt>`; how it ended is recorded in the store, so that a repeat of the
+step returns the recorded result even when Ray has forgotten the job.
+
+    recorded as succeeded → its result        recorded as failed for good → its error
+    known to Ray          → attach            recorded as failed          → the next attempt
+    neither               → create; a create that answers "exists" attaches
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from f.flexcore.core.contracts import Remote, StepResult, Timings
+from f.flexcore.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    FlexcoreError,
+    Forbidden,
+    NotFound,
+    TransientError,
+)
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.ray import job_entry
+from f.flexcore.ray.api import Json, RayApi, job_lost
+from f.flexcore.ray.follow import LogFollower
+from f.flexcore.ray.package import package
+from f.flexcore.ray.verdict import TERMINAL, diagnose, failure, is_final, missing_packages, parse_outcome
+from f.flexcore.storage.store import Store
+
+# Within these a job usually starts, and a short one ends; afterwards nobody minds a second.
+POLL_S = ((5.0, 0.1), (30.0, 0.4), (float("inf"), 1.5))
+# A head that cannot be reached for longer is taken for gone; its job may go on and is attached to by a repeat.
+LOST_CONTACT_S = 120.0
+# A proxy that refuses once may be renewing its own credentials; one that keeps refusing is right.
+REFUSED_S = 10.0
+# At the first contact a short hiccup is waited for, a wrong address is not.
+FIRST_CONTACT_S = 3.0
+# A job that Ray does not know right after it was created may be one of a moment's leader change.
+UNKNOWN_S = 5.0
+# A job waits this long for free CPUs and for its packages, then it is given up.
+START_S = 900
+STOP_CONFIRMED_S = 30.0
+# How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
+KEEP_S = 7 * 24 * 3600
+UV_SINCE = (2, 43)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: `files` by name, the program among them, with its JSON parameters. storage: how the job reaches the
+    store ({uri, …keys}); it travels in the package, never in an argument, a label or the job's metadata."""
+
+    kind: str
+    files: dict[str, str]
+    parameters: Json
+    storage: Json | None = None
+    num_cpus: float = 0
+    num_gpus: float = 0
+    memory_bytes: int = 0
+    packages: list[str] = field(default_factory=list)
+    runtime_env: Json = field(default_factory=dict)
+    timeout_s: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job that succeeded: `result` is what its program returned."""
+
+    attempt: int
+    result: Any
+    usage: dict[str, float | int]
+    timings: Timings
+    remote: Remote
+    log_tail: str
+    packages: list[str]
+
+
+class JobRunner:
+    """Runs jobs for one execution key. Raises the program's own typed error, ExecutionFailed or DeadlineExceeded, and
+    TransientError when the cluster cannot be reached; a repeat then attaches."""
+
+    def __init__(
+        self,
+        api: RayApi,
+        store: Store,
+        key: ExecutionKey,
+        redactor: Redactor,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        emit: Callable[[str], None] = print,
+    ) -> None:
+        self.api, self.store, self.key, self.redactor = api, store, key, redactor
+        self.clock, self.sleep, self.emit = clock, sleep, emit
+
+    def run(self, job: Job) -> Finished:
+        """The result of the first attempt that succeeds; earlier failures of this key are stepped over."""
+        attempt = 0
+        while True:
+            attempt += 1
+            record = self._recorded(attempt)
+            known = record is not None
+            record = record or self._execute(job, attempt)
+            wanted = missing_packages(record["outcome"])
+            if wanted and not job.packages:
+                self.emit(f"The cluster lacks {', '.join(wanted)}; they are installed for this job")
+                job = replace(job, packages=wanted)
+                continue
+            ended = self._judge(record, attempt)
+            if isinstance(ended, Finished):
+                return replace(ended, packages=job.packages)
+            if not known or is_final(ended):
+                raise ended
+
+    def _execute(self, job: Job, attempt: int) -> Json:
+        """Creates or attaches, observes to the end, and records how it ended."""
+        name = self.key.name(attempt)
+        found = self._first_contact(lambda: self._find(name))
+        if found is None:
+            self._create(job, attempt)
+        else:
+            self.emit(f"Attached to the job {name}, which is {found['status'].lower()}")
+        record = self._observe(name, job)
+        self.store.write_json(self._record_uri(attempt), record)
+        return record
+
+    def _find(self, name: str) -> Json | None:
+        try:
+            return self.api.job(name)
+        except NotFound:
+            return None
+
+    def _create(self, job: Job, attempt: int) -> None:
+        name = self.key.name(attempt)
+        now = self.clock()
+        request = {
+            "submission_id": name,
+            "parameters": job.parameters,
+            "timeout_s": job.timeout_s,
+            "deadline": now + job.timeout_s,
+            **({"storage": job.storage} if job.storage else {}),
+        }
+        files = job.files | {"flexcore_job.py": inspect.getsource(job_entry), job_entry.REQUEST: json.dumps(request)}
+        # A submission that is cut off may have arrived: asking again is safe, since the name is taken by then.
+        uri = self._first_contact(lambda: self.api.upload(*package(files)))
+        body = {
+            "entrypoint": "python flexcore_job.py",
+            "submission_id": name,
+            "runtime_env": self._runtime_env(job) | {"working_dir": uri},
+            "metadata": self.key.labels(attempt)
+            | {
+                "flexcore/kind": job.kind,
+                "flexcore/deadline": str(int(now + job.timeout_s)),
+                "flexcore/delete-after": str(int(now + job.timeout_s + KEEP_S)),
+            },
+            "entrypoint_num_cpus": job.num_cpus,
+            "entrypoint_num_gpus": job.num_gpus,
+            "entrypoint_memory": job.memory_bytes,
+        }
+        created = self._first_contact(lambda: self.api.submit(body))
+        self.emit(f"{'Submitted' if created else 'Attached to'} the Ray job {name}")
+
+    def _runtime_env(self, job: Job) -> Json:
+        if not job.packages:
+            return dict(job.runtime_env)
+        version = str(self._first_contact(self.api.version).get("ray_version"))
+        known = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+        return job.runtime_env | {"uv" if known >= UV_SINCE else "pip": job.packages}
+
+    def _observe(self, name: str, job: Job) -> Json:
+        """Watches until Ray reports an end, or the deadline has passed; returns the record of it."""
+        follower = LogFollower(lambda: self.api.logs(name), self.emit, self.redactor)
+        started = self.clock()
+        details = self._look(name)
+        deadline, start_deadline = self._deadlines(details, job)
+        while details["status"] not in TERMINAL:
+            now = self.clock()
+            if now >= deadline or (details["status"] == "PENDING" and now >= start_deadline):
+                details = self._give_up(name, details, follower)
+                break
+            if details["status"] == "RUNNING" and now - started > 1:
+                follower.look(now)
+            self.sleep(next(pause for until, pause in POLL_S if now - started < until))
+            details = self._look(name)
+        outcome = self._outcome(name, details)
+        kept = ("status", "error_type", "message", "driver_exit_code", "start_time", "end_time", "job_id")
+        return {
+            "submission_id": name,
+            "job": {item: details.get(item) for item in kept} | {"message": self._message(details)},
+            "outcome": outcome,
+            "log_tail": follower.finish(),
+        }
+
+    def _deadlines(self, details: Json, job: Job) -> tuple[float, float]:
+        """(end, latest start) in seconds since the epoch. A job that was attached to keeps its own deadline."""
+        given = (details.get("metadata") or {}).get("flexcore/deadline")
+        end = float(given) if given else self.clock() + job.timeout_s
+        return end, min(end, end - job.timeout_s + START_S)
+
+    def _look(self, name: str) -> Json:
+        """The job's details; waits out hiccups. A job that stays unknown is lost, which is no success."""
+        began = self.clock()
+        while True:
+            try:
+                return self.api.job(name)
+            except NotFound:
+                if self.clock() - began > UNKNOWN_S:
+                    raise job_lost(name) from None
+            except Forbidden:
+                if self.clock() - began > REFUSED_S:
+                    raise
+            except TransientError as error:
+                if self.clock() - began > LOST_CONTACT_S:
+                    raise self._lost_contact(name, error) from None
+            self.sleep(1.0)
+
+    def _give_up(self, name: str, details: Json, follower: LogFollower) -> Json:
+        """Stops a job that is past its time and waits until it has stopped; returns its details if it succeeded after
+        all, else raises DeadlineExceeded that says whether it is gone."""
+        waited = details["status"] == "PENDING"
+        last, confirmed = self._stop(name)
+        if last["status"] == "SUCCEEDED":
+            return last
+        tail = follower.finish()
+        if confirmed:
+            self._quietly(lambda: self.api.delete(name))
+        what = f"The Ray job {name} did not {'start' if waited else 'end'} in time"
+        hint = self._capacity_hint() if waited else ""
+        end = "it was stopped" if confirmed else "it was told to stop, which Ray has not confirmed"
+        remedy = "Free CPUs, or ask for fewer." if waited else "Raise timeout_s, or give the job more to work with."
+        raise DeadlineExceeded(
+            f"{what}; {end}{hint}",
+            subject=name,
+            remedy=remedy,
+            remote=self._remote(name, details).model_dump(),
+            log_tail=tail,
+            confirmed=confirmed,
+        )
+
+    def _stop(self, name: str) -> tuple[Json, bool]:
+        self._quietly(lambda: self.api.stop(name))
+        until = self.clock() + STOP_CONFIRMED_S
+        last = self._look(name)
+        while last["status"] not in TERMINAL and self.clock() < until:
+            self.sleep(0.5)
+            last = self._look(name)
+        return last, last["status"] in TERMINAL
+
+    def _capacity_hint(self) -> str:
+        try:
+            used, total = self.api.cluster_status()["loadMetricsReport"]["usage"]["CPU"]
+        except (FlexcoreError, KeyError, TypeError, ValueError):
+            return ""
+        return f" (the cluster has {total:g} CPUs, {used:g} of them in use)"
+
+    def _outcome(self, name: str, details: Json) -> Json | None:
+        node = details.get("driver_node_id")
+        if not node:
+            return None
+        try:
+            content = self._first_contact(lambda: self.api.log_file(node, f"flexcore-{name}.json"))
+        except FlexcoreError:
+            return None
+        return parse_outcome(content, name)
+
+    def _judge(self, record: Json, attempt: int) -> Finished | FlexcoreError:
+        name, job, outcome = record["submission_id"], record["job"], record["outcome"]
+        diagnosis = diagnose(job, outcome)
+        remote, log_tail = self._remote(name, job), record["log_tail"]
+        if diagnosis is None and outcome is not None:
+            usage, timings = outcome.get("usage") or {}, timings_of(job, outcome)
+            return Finished(attempt, outcome["result"], usage, timings, remote, log_tail, [])
+        if diagnosis is None:
+            return ExecutionFailed(f"The Ray job {name} left no outcome", subject=name)
+        diagnosis = diagnosis.model_copy(update={"detail": self.redactor.text(diagnosis.detail)})
+        return failure(name, diagnosis, outcome, remote=remote.model_dump(), log_tail=log_tail)
+
+    def _remote(self, name: str, details: Json) -> Remote:
+        uid = details.get("job_id")
+        return Remote(kind="ray_job", name=name, uid=uid, url=f"{self.api.address}/#/jobs/{uid or name}")
+
+    def _message(self, details: Json) -> str:
+        return self.redactor.text(str(details.get("message") or ""))[-2000:]
+
+    def _recorded(self, attempt: int) -> Json | None:
+        record = self.store.read_json(self._record_uri(attempt))
+        return record if isinstance(record, dict) else None
+
+    def _record_uri(self, attempt: int) -> str:
+        return self.store.uri(self.key.value, str(attempt), "ray_job.json")
+
+    def _first_contact(self, call: Callable[[], Any]) -> Any:
+        began = self.clock()
+        while True:
+            try:
+                return call()
+            except TransientError:
+                if self.clock() - began > FIRST_CONTACT_S:
+                    raise
+            self.sleep(0.5)
+
+    def _quietly(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except FlexcoreError as error:
+            self.emit(f"Warning: {error}")
+
+    def _lost_contact(self, name: str, error: TransientError) -> TransientError:
+        return type(error)(
+            f"Lost contact with the Ray job {name}, which may go on: {error}",
+            subject=name,
+            remedy="Run the step again when the head answers; it attaches to the job.",
+        )
+
+
+def timings_of(job: Json, outcome: Json) -> Timings:
+    """Ray's and the job's clocks are the head's: start_time and end_time in milliseconds since the epoch."""
+    submitted, ended = job.get("start_time"), job.get("end_time")
+    began, finished = outcome.get("started_at"), outcome.get("finished_at")
+    if not (submitted and began and finished):
+        return Timings()
+    return Timings(
+        starting=max(0.0, began - submitted / 1000),
+        running=max(0.0, finished - began),
+        finishing=max(0.0, ended / 1000 - finished) if ended else None,
+    )
+
+
+def step_result(key: ExecutionKey, finished: Finished, **more: Any) -> StepResult:
+    """The common part of every Ray step's result."""
+    return StepResult(
+        success=True,
+        runtime="ray",
+        execution_key=key.value,
+        attempt=finished.attempt,
+        timings=finished.timings,
+        remote=finished.remote,
+        log_tail=finished.log_tail,
+        **more,
+    )

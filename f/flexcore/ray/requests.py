@@ -1,0 +1,87 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""What a caller asks of Ray, checked at the door and turned into a job. Pure.
+
+CPUs and GPUs may be fractions; memory is GiB at the door and bytes inside.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from f.flexcore.core.errors import validated
+from f.flexcore.core.requests import GIB
+from f.flexcore.core.resources import Form
+from f.flexcore.ray.job_entry import PROGRAM
+from f.flexcore.ray.jobs import Job
+
+# A requirement as pip takes it; an option would change how everything is installed.
+REQUIREMENT = re.compile(r"[A-Za-z0-9][^\n\r]*")
+
+
+class ProgramRequest(Form):
+    """A program of the caller's own. runtime_env: Ray's own form; working_dir is taken by the program's package."""
+
+    program: str = Field(min_length=1)
+    parameters: dict[str, Any] = {}
+    num_cpus: float = Field(default=0, ge=0)
+    num_gpus: float = Field(default=0, ge=0)
+    memory_gib: float = Field(default=0, ge=0)
+    packages: list[str] = []
+    runtime_env: dict[str, Any] = {}
+    timeout_s: int = Field(default=3600, ge=1)
+
+    @field_validator("program")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        return check_source(value)
+
+    @field_validator("packages")
+    @classmethod
+    def _are_requirements(cls, value: list[str]) -> list[str]:
+        return check_packages(value)
+
+    @field_validator("runtime_env")
+    @classmethod
+    def _leaves_room(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for taken, instead in (("working_dir", "program"), ("pip", "packages"), ("uv", "packages")):
+            if taken in value:
+                raise ValueError(f"{taken} is set by flexcore; use {instead}")
+        return value
+
+
+def program_job(**asked: Any) -> Job:
+    """The job that runs a caller's program. Raises InvalidInput that names the wrong argument."""
+    request = validated(ProgramRequest, asked, "run_job")
+    return Job(
+        kind="program",
+        files={PROGRAM: request.program},
+        parameters=request.parameters,
+        num_cpus=request.num_cpus,
+        num_gpus=request.num_gpus,
+        memory_bytes=int(request.memory_gib * GIB),
+        packages=request.packages,
+        runtime_env=request.runtime_env,
+        timeout_s=request.timeout_s,
+    )
+
+
+def check_source(source: str) -> str:
+    """The source, when Python can compile it; ValueError with the line otherwise."""
+    try:
+        compile(source, "program", "exec")
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise ValueError(str(error)) from None
+    return source
+
+
+def check_packages(packages: list[str]) -> list[str]:
+    for package in packages:
+        if not REQUIREMENT.fullmatch(package.strip()):
+            raise ValueError(f"{package!r} is not a package such as pandas==3.0.0")
+    return [package.strip() for package in packages]

@@ -1,0 +1,47 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Runs a Python program as a Ray job and returns its result.
+
+The program finds its `parameters` as a global, and leaves its answer in a global `result` (any JSON):
+
+    result = {"total": sum(range(parameters["n"]))}
+"""
+
+import os
+from typing import Any
+
+from f.flexcore.core.errors import validated
+from f.flexcore.core.identity import execution_key
+from f.flexcore.core.redaction import Redactor, secrets_of
+from f.flexcore.core.resources import RayCluster, Settings
+from f.flexcore.ray.api import RayApi
+from f.flexcore.ray.jobs import JobRunner, step_result
+from f.flexcore.ray.requests import program_job
+from f.flexcore.storage.store import Store
+
+c_ray_cluster = dict
+c_flexcore_settings = dict
+
+
+def main(
+    cluster: c_ray_cluster,
+    program: str,
+    parameters: dict | None = None,
+    num_cpus: float = 0,
+    num_gpus: float = 0,
+    memory_gib: float = 0,
+    packages: list[str] | None = None,
+    runtime_env: dict | None = None,
+    timeout_s: int = 3600,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    ray = validated(RayCluster, cluster or {}, "cluster")
+    chosen = validated(Settings, settings or {}, "settings")
+    asked = {"program": program, "parameters": parameters, "packages": packages, "runtime_env": runtime_env}
+    limits = {"num_cpus": num_cpus, "num_gpus": num_gpus, "memory_gib": memory_gib, "timeout_s": timeout_s}
+    job = program_job(**asked, **limits)
+    redactor = Redactor([*ray.secrets(), *chosen.secrets(), *secrets_of(parameters), *secrets_of(runtime_env)])
+    key = execution_key(os.environ)
+    with RayApi(ray) as api:
+        done = JobRunner(api, Store(chosen), key, redactor).run(job)
+    return step_result(key, done, data={"result": redactor.data(done.result), "packages": done.packages}).plain()

@@ -1,0 +1,117 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""How a Ray job ended: Ray's job record and the outcome that the program left, read into a verdict. Pure.
+
+Ray's status decides; the outcome says why. A job that succeeded without an outcome is a failure: its result is unknown.
+Source of statuses and error types: ray/dashboard/modules/job/common.py of Ray 2.60.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from f.flexcore.core import errors
+from f.flexcore.core.contracts import Diagnosis
+from f.flexcore.core.errors import DataError, ExecutionFailed, FlexcoreError, UserError
+
+Json = dict[str, Any]
+TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
+KILLED = (-9, 137)
+# Which typed errors a program may raise through its outcome; any other name is an ExecutionFailed.
+TYPED: dict[str, type[FlexcoreError]] = {
+    item.__name__: item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, FlexcoreError)
+}
+MISSING_PACKAGES = "missing_packages"
+# Ray's error type → (category, what to do). The categories are a public contract.
+BY_RAY = {
+    "RUNTIME_ENV_SETUP_FAILURE": (
+        "runtime_env_failed",
+        "Check the packages and their versions; the head needs access to a package index and `virtualenv`.",
+    ),
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": (
+        "unschedulable",
+        "Ask for fewer CPUs, GPUs or memory, or add nodes to the cluster.",
+    ),
+    "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": (
+        "start_timeout",
+        "Ask for fewer resources, or wait until the cluster has some to spare.",
+    ),
+    "JOB_SUPERVISOR_ACTOR_DIED": (
+        "supervisor_died",
+        "The node died or ran out of memory: look at the head's raylet.out, then run again.",
+    ),
+}
+
+
+def parse_outcome(content: bytes | None, submission_id: str) -> Json | None:
+    """The outcome that the job left, or None when there is none or it is another job's."""
+    try:
+        document = json.loads(content or b"")
+    except ValueError:
+        return None
+    good = isinstance(document, dict) and document.get("submission_id") == submission_id
+    return document if good else None
+
+
+def diagnose(job: Json, outcome: Json | None) -> Diagnosis | None:
+    """None for a success, else what went wrong."""
+    failure = (outcome or {}).get("error")
+    if job["status"] == "SUCCEEDED" and outcome and not failure:
+        return None
+    if failure:
+        category = "program_failed" if failure.get("type") == "ExecutionFailed" else category_of(failure)
+        remedy = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
+        return Diagnosis(category=category, detail=failure["message"], remedy=remedy)
+    if job["status"] == "SUCCEEDED":
+        detail = "The job ended, but its outcome cannot be read: the node that ran it may be gone"
+        return Diagnosis(category="outcome_lost", detail=detail, remedy="Run the step again.")
+    if job["status"] == "STOPPED":
+        remedy = "Run the step again if that was not intended."
+        return Diagnosis(category="stopped", detail="Somebody stopped the job", remedy=remedy)
+    return _by_ray(job)
+
+
+def failure(submission_id: str, diagnosis: Diagnosis, outcome: Json | None, **details: Any) -> FlexcoreError:
+    """The typed error of a job that did not succeed."""
+    told = (outcome or {}).get("error") or {}
+    kind = TYPED.get(told.get("type", ""), ExecutionFailed)
+    details = {**(told.get("details") or {}), "diagnosis": diagnosis.model_dump(), **details}
+    return kind(
+        diagnosis.detail,
+        subject=told.get("subject") or submission_id,
+        remedy=diagnosis.remedy,
+        category=diagnosis.category if kind is ExecutionFailed else "",
+        **details,
+    )
+
+
+def is_final(error: FlexcoreError) -> bool:
+    """Whether the same job would fail in the same way again, so that a retry must not start another one."""
+    return isinstance(error, UserError | DataError)
+
+
+def missing_packages(outcome: Json | None) -> list[str]:
+    """The packages that the program asked for because the cluster lacks them."""
+    told = (outcome or {}).get("error") or {}
+    return list((told.get("details") or {}).get(MISSING_PACKAGES) or [])
+
+
+def category_of(told: Json) -> str:
+    kind = TYPED.get(told.get("type", ""), ExecutionFailed)
+    return kind.category
+
+
+def _by_ray(job: Json) -> Diagnosis:
+    message = [line.strip() for line in str(job.get("message") or "").splitlines() if line.strip()]
+    last = message[-1] if message else "Ray gives no reason"
+    if job.get("driver_exit_code") in KILLED:
+        return Diagnosis(
+            category="killed",
+            detail="The program was killed, most likely because the node ran out of memory",
+            remedy="Give the job more memory, or work on less data at a time.",
+        )
+    category, remedy = BY_RAY.get(
+        str(job.get("error_type")), ("ray_failed", "Read the end of the log, then run again.")
+    )
+    return Diagnosis(category=category, detail=last[:500], remedy=remedy)

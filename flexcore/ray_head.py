@@ -1,0 +1,179 @@
+"""A Ray head of one's own on this machine, for as long as one needs it.
+
+    with RayHead(folder) as head:
+        head.address   # http://127.0.0.1:PORT, the dashboard and its Jobs API
+
+`ray start --block` runs as a child in a process group of its own; it ends its daemons when it is told to stop, and it
+is told so when its parent dies. All ports are free ones, so several heads live side by side.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+# The dashboard answers a few seconds after the start; on a loaded two-core machine it has taken 40.
+START_TIMEOUT_S = 120.0
+# Ray's daemons get SIGTERM and a few seconds each; what is left after this is killed.
+STOP_TIMEOUT_S = 15.0
+# Data of a table of some million rows; Ray's default of 30 % of the machine's memory is too much for a laptop.
+OBJECT_STORE_BYTES = 400 * 1024 * 1024
+# Ray Serve's replica, Ray Train's worker and Ray Data's tasks reserve whole CPUs side by side, and mostly wait.
+LEAST_CPUS = 4
+PR_SET_PDEATHSIG = 1
+
+
+class RayHead:
+    """Starts on `start()` or `with`; `address` is known before the head answers. Raises RayHeadError."""
+
+    def __init__(self, folder: Path, num_cpus: int | None = None, object_store_bytes: int = OBJECT_STORE_BYTES) -> None:
+        self.folder = folder
+        self.num_cpus = num_cpus or max(LEAST_CPUS, os.cpu_count() or 1)
+        self.object_store_bytes = object_store_bytes
+        self.log = folder / "head.log"
+        self.address = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._temp: Path | None = None
+
+    def __enter__(self) -> RayHead:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, wait: bool = True) -> RayHead:
+        """Starts the head; without `wait` it returns at once, and `wait_ready` may be called later."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        dashboard, client, agent, agent_grpc, runtime_env, metrics = free_ports(6)
+        # A socket's path may have 107 characters, and Ray needs about 60 of them.
+        self._temp = Path(tempfile.mkdtemp(prefix="fc-ray-", dir="/tmp"))
+        self.address = f"http://127.0.0.1:{dashboard}"
+        ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+        options = {
+            "node-ip-address": "127.0.0.1", "port": 0, "num-cpus": self.num_cpus,
+            "dashboard-host": "127.0.0.1", "dashboard-port": dashboard, "ray-client-server-port": client,
+            "dashboard-agent-listen-port": agent, "dashboard-agent-grpc-port": agent_grpc,
+            "runtime-env-agent-port": runtime_env, "metrics-export-port": metrics,
+            "object-store-memory": self.object_store_bytes, "temp-dir": self._temp, "include-dashboard": "true",
+        }  # fmt: skip
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*ray, "start", "--head", "--block", "--disable-usage-stats", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=head_environment(),
+                start_new_session=True, preexec_fn=die_with_parent(os.getpid()),
+            )  # fmt: skip
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Returns when the dashboard answers and has an agent that can take jobs."""
+        deadline = time.monotonic() + timeout_s
+        while not (_answers(f"{self.address}/api/version") and _answers(f"{self.address}/api/jobs/")):
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
+                self.stop()
+                raise RayHeadError(f"The Ray head did not start; its log is {self.log}:\n{tail}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Ends the head and every process that it started; harmless when there is none."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+        if self._temp is not None:
+            _kill_those_of(self._temp)
+            shutil.rmtree(self._temp, ignore_errors=True)
+            self._temp = None
+
+
+class RayHeadError(RuntimeError):
+    """The local Ray head did not come up."""
+
+
+def head_environment() -> dict[str, str]:
+    """This process's environment without what would make the head join another cluster or talk too much."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    env.pop("PYTHONPATH", None)
+    # Compiling Ray's modules anew in each of its dozen processes takes longer than all they do.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env | {
+        # A job starts as `python …`: it must be the interpreter that has Ray.
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
+        # Ray takes 127.0.0.1 for a mistake and listens on all interfaces, unless this is off.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Without it Ray starts an idle worker per CPU at once, each of which costs a second of CPU and 70 MB.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+def die_with_parent(parent: int) -> Callable[[], None]:
+    """For the child: SIGTERM when its parent has died, even by SIGKILL (Linux; elsewhere nothing)."""
+    if sys.platform != "linux":
+        return lambda: None
+    prctl = ctypes.CDLL(None).prctl
+
+    def arm() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arm
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _kill_those_of(temp: Path) -> None:
+    """Kills whatever still names the head's own temporary folder in its command line: daemons and workers."""
+    mark = str(temp).encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue
