@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -304,6 +305,8 @@ def _tls(access: Access) -> ssl.SSLContext:
             remedy="Paste the text from -----BEGIN CERTIFICATE----- on.",
         ) from None
     if not access.verify:
+        # Chosen in the resource; a warning for each call would only bury the log.
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if access.client_certificate:
         try:

@@ -23,10 +23,12 @@ from f.flexcore.core.errors import (
     FlexcoreError,
     Forbidden,
     InvalidInput,
+    ManifestMismatch,
     NotFound,
     Unavailable,
     Unreachable,
 )
+from f.flexcore.kubernetes.fetch_model import EXITS
 
 Object = Mapping[str, Any]
 
@@ -62,6 +64,12 @@ ACTIONS: dict[str, tuple[type[FlexcoreError], str]] = {
     "killed": (ExecutionFailed, "It was ended by a signal; see its last lines in log_tail, and the pod's events."),
     "crash_loop": (ExecutionFailed, "See the program's last lines in log_tail."),
     "not_ready": (ExecutionFailed, "See the server's last lines in log_tail, and its readiness address."),
+    "model_mismatch": (ManifestMismatch, "Run the training again, or bring the files that its manifest lists."),
+    "model_denied": (Forbidden, "Check the storage keys of the settings and their rights on the bucket."),
+    "model_not_found": (NotFound, "Check the settings' store, or run the training again."),
+    "model_unreachable": (Unreachable, "Use a storage endpoint that pods reach, too."),
+    "no_address": (Unavailable, "Use service_type NodePort or ClusterIP, or a cluster with load balancers."),
+    "smoke_failed": (ExecutionFailed, "Check that the server image has the libraries that the model was trained with."),
     "evicted": (Unavailable, "Run again, and ask for as much memory and disk as it needs."),
     "node_lost": (Unavailable, "Run again."),
     "preempted": (Unavailable, "Run again, or with a higher priority."),
@@ -143,6 +151,9 @@ def pod_trouble(pod: Object, events: Sequence[Object] = ()) -> Trouble | None:
     status = _status(pod)
     if status.get("phase") in ("Succeeded", "Failed"):
         return None
+    for entry in status.get("initContainerStatuses") or ():
+        if found := fetch_trouble(entry):
+            return found
     for entry in _containers(status):
         waiting = (entry.get("state") or {}).get("waiting") or {}
         found = waiting_trouble(str(waiting.get("reason") or ""), str(waiting.get("message") or ""), entry)
@@ -152,6 +163,17 @@ def pod_trouble(pod: Object, events: Sequence[Object] = ()) -> Trouble | None:
         if (entry.get("type"), entry.get("status"), entry.get("reason")) == ("PodScheduled", "False", "Unschedulable"):
             return Trouble("unschedulable", str(entry.get("message") or "No node fits"), None)
     return _mount_trouble(pod, events)
+
+
+def fetch_trouble(entry: Object) -> Trouble | None:
+    """What the model pod's first container says of itself when it ends badly; it is begun again and again."""
+    for state in (entry.get("state") or {}, entry.get("lastState") or {}):
+        end = state.get("terminated") or {}
+        for kind, code in EXITS.items():
+            if end.get("exitCode") == code:
+                passing = kind == "unreachable"
+                return Trouble(f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0)
+    return None
 
 
 def waiting_trouble(reason: str, message: str, entry: Object) -> Trouble | None:

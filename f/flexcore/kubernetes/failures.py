@@ -59,7 +59,7 @@ def failure(code: int, payload: Any, call: Call) -> FlexcoreError:
         return _forbidden(call, said)
     if code == 404:
         return _not_found(call, status, tail)
-    if code in (400, 413, 415, 422):
+    if status and code in (400, 413, 415, 422):
         return _invalid(call, status, said or f"HTTP {code}")
     if code == 429 or code >= 500:
         return Unavailable(
@@ -72,7 +72,7 @@ def failure(code: int, payload: Any, call: Call) -> FlexcoreError:
     return Unreachable(
         f"The server answered HTTP {code} to {call}, and not as a Kubernetes API does",
         subject="cluster.server",
-        remedy="Check the server address of the c_kubernetes_cluster resource.",
+        remedy="Check the server address of the c_kubernetes_cluster resource, and whether it is https.",
     )
 
 

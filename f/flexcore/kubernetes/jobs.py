@@ -23,7 +23,6 @@ from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import (
     DETERMINISTIC,
-    Trouble,
     diagnosed,
     ending,
     error_of,
@@ -35,6 +34,7 @@ from f.flexcore.kubernetes.diagnosis import (
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body
 from f.flexcore.kubernetes.measures import age, timings
+from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
 from f.flexcore.kubernetes.removal import remove
 from f.flexcore.kubernetes.watching import Report, Subject, Watcher
@@ -46,11 +46,6 @@ QUEUE_S = 600
 # While pods do not run, their events are looked at; they tell what no status tells (quota, volumes).
 EVENTS_EVERY_S = 2.0
 TICK_S = 1.0
-
-
-def say_now(text: str) -> None:
-    """A step's output is a pipe, which would keep lines back until it is full."""
-    print(text, flush=True)
 
 
 @dataclass(slots=True)
@@ -307,50 +302,6 @@ def step_result(outcome: Outcome, key: ExecutionKey, namespace: str, kubernetes:
         remote=Remote(kind="Job", name=metadata["name"], uid=metadata["uid"]),
         log_tail=outcome.log_tail,
     )
-
-
-class Patience:
-    """How long a trouble has lasted; a trouble of another kind starts anew."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since: tuple[str, float] | None = None
-
-    def spent(self, found: Trouble, queue_s: float) -> bool:
-        # image_unreachable and image_not_found are one trouble: the kubelet's messages change between its tries.
-        kind = found.category.split("_", 1)[0]
-        if self._since is None or self._since[0] != kind:
-            self._since = (kind, self._clock())
-        limit = found.grace_s
-        if limit is None:
-            # What a queue holds back may wait as long as the work itself may take.
-            limit = float("inf") if found.category == "suspended" else queue_s
-        return self._clock() - self._since[1] >= limit
-
-
-class Told:
-    """Says what changed, once."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._known: set[str] = set()
-        self._last = ""
-
-    def progress(self, pods: Sequence[Object]) -> None:
-        for pod in pods:
-            node, phase = (pod.get("spec") or {}).get("nodeName"), (pod.get("status") or {}).get("phase")
-            if node or phase != "Pending":
-                self._once(f"Pod {pod['metadata']['name']} is {str(phase).lower()}{f' on {node}' if node else ''}")
-
-    def trouble(self, found: Trouble | None) -> None:
-        if found and found.category != self._last:
-            self._last = found.category
-            self._say(f"Waiting ({found.category}): {found.detail}")
-
-    def _once(self, text: str) -> None:
-        if text not in self._known:
-            self._known.add(text)
-            self._say(text)
 
 
 def attempt_of(job: Object) -> int:

@@ -1,0 +1,40 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Serves a trained model on Kubernetes by the Open Inference Protocol v2, and proves it with one prediction."""
+
+import os
+from typing import Any, Literal
+
+from f.flexcore.core.identity import execution_key
+from f.flexcore.kubernetes.model_deployment import DeploymentForm, deploy, serving_of
+from f.flexcore.kubernetes.session import connect, given
+from f.flexcore.storage.store import model_manifest
+
+c_kubernetes_cluster = dict
+c_flexcore_settings = dict
+
+
+def main(
+    model: dict,
+    cluster: c_kubernetes_cluster | None = None,
+    name: str = "",
+    replicas: int = 1,
+    cpu: str = "500m",
+    memory: str = "1Gi",
+    namespace: str = "",
+    image: str = "",
+    model_source: str = "",
+    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP",
+    timeout_s: int = 600,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    form = DeploymentForm(
+        model=model_manifest(model),
+        **given(
+            name=name, replicas=replicas, cpu=cpu or None, memory=memory or None, image=image,
+            model_source=model_source, service_type=service_type or None, timeout_s=timeout_s,
+        ),
+    )  # fmt: skip
+    session = connect(cluster, namespace, settings)
+    serving = serving_of(form, session.settings, session.namespace, execution_key(os.environ))
+    return deploy(session.kubernetes, serving).plain()

@@ -1,0 +1,111 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Asks a deployed model one question through the API server, which reaches it from wherever this worker is.
+
+None in place of a measurement means that the way there is closed (no right, no route), not that the model is wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.core.contracts import ModelManifest
+from f.flexcore.core.errors import FlexcoreError, TransientError
+from f.flexcore.core.inference import infer_request, predictions
+from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.diagnosis import diagnosed, error_of
+from f.flexcore.kubernetes.failures import Call, trusted
+
+# After a rollout the proxy's view of the service's pods lags by a moment.
+PATIENCE_S = 15.0
+PAUSE_S = 0.5
+
+
+@dataclass(slots=True)
+class Smoke:
+    """ready and predicted: True, or None when not measured (note says why). latency_ms is the way through the API
+    server, so it tells more than the model's own time."""
+
+    ready: bool | None = None
+    predicted: bool | None = None
+    rows: int | None = None
+    predictions: list[Any] | None = None
+    latency_ms: float | None = None
+    note: str = ""
+
+
+class Closed(Exception):
+    """The way through the API server cannot be taken; the text says why."""
+
+
+def smoke(
+    kubernetes: Kubernetes,
+    namespace: str,
+    service: str,
+    model: ModelManifest,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Smoke:
+    """Raises ExecutionFailed (category smoke_failed) when the model itself answers wrongly."""
+    base = f"/api/v1/namespaces/{namespace}/services/{service}:http/proxy/v2/models/{model.name}"
+    found = Smoke()
+    until = clock() + PATIENCE_S
+    try:
+        _answer(kubernetes, "GET", f"{base}/ready", None, namespace, service, until, clock, sleep)
+        found.ready = True
+        if not model.example:
+            found.note = "The manifest holds no example to predict"
+            return found
+        body = infer_request(model.example, model.signature)
+        begun = clock()
+        answer = _answer(kubernetes, "POST", f"{base}/infer", body, namespace, service, until, clock, sleep)
+        found.latency_ms = round((clock() - begun) * 1000, 1)
+    except Closed as closed:
+        found.note = str(closed)
+        return found
+    try:
+        found.predictions = predictions(answer)
+    except FlexcoreError as error:
+        raise failed(service, f"its answer cannot be read: {error}") from None
+    found.rows, found.predicted = len(model.example), True
+    if len(found.predictions) != found.rows:
+        raise failed(service, f"{found.rows} rows were asked and {len(found.predictions)} answered")
+    return found
+
+
+def failed(service: str, said: str) -> FlexcoreError:
+    return error_of(diagnosed("smoke_failed", said), f"Model {service} does not predict", service)
+
+
+def _answer(
+    kubernetes: Kubernetes,
+    method: str,
+    path: str,
+    body: Any,
+    namespace: str,
+    service: str,
+    until: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> Any:
+    call = Call("create" if body else "get", "services/proxy", namespace, service)
+    while True:
+        try:
+            code, payload = kubernetes.raw(method, path, body, call)
+        except TransientError as error:
+            raise Closed(f"Not measured: {error}") from None
+        if code < 300:
+            return payload
+        own = trusted(payload)
+        if own and code in (401, 403):
+            raise Closed(f"Not measured: no right to {call}")
+        if own and clock() >= until:
+            raise Closed(f"Not measured: the API server does not reach the service ({own.get('message')})")
+        if not own and (code < 500 or clock() >= until):
+            said = payload.get("error") if isinstance(payload, dict) else None
+            raise failed(service, f"HTTP {code}{f': {said}' if said else ''}")
+        sleep(PAUSE_S)
