@@ -1,0 +1,65 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Create-or-attach for a run on this machine: one execution key, one run at a time, one result.
+
+In the store, below `<key>/<attempt>/`: attempt.json when it begins (owner labels, deadline, time to live), data/ what
+it wrote, state.json the state to write back, manifest.json, and result.json last. A result that is there and still
+verifies is the answer; an attempt without one has failed or was killed, and the next number is tried. A second copy of
+the step waits for the first by a file lock.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from f.flexcore.core.contracts import DataManifest, StepResult
+from f.flexcore.core.errors import DataError, validated
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.storage.store import Store
+
+# After that long nobody asks for an attempt again, and what it left may be removed.
+TTL_S = 7 * 24 * 3600
+MOST_ATTEMPTS = 1000
+
+
+def finished_or_next(store: Store, key: ExecutionKey) -> StepResult | int:
+    """The key's stored result when it has one that still holds, else the number of the attempt to make."""
+    for attempt in range(1, MOST_ATTEMPTS):
+        if store.read_json(uri(store, key, attempt, "attempt.json")) is None:
+            return attempt
+        result = stored_result(store, key, attempt)
+        if result:
+            return result
+    raise DataError(f"{key.value} has too many attempts", subject=key.value, remedy="Start a new run.")
+
+
+def stored_result(store: Store, key: ExecutionKey, attempt: int) -> StepResult | None:
+    value = store.read_json(uri(store, key, attempt, "result.json"))
+    if value is None:
+        return None
+    result = validated(StepResult, value, "result")
+    if isinstance(result.output, DataManifest):
+        try:
+            store.verify(result.output)
+        except DataError as error:
+            print(f"Attempt {attempt} is not used again: {error}", flush=True)
+            return None
+    return result
+
+
+def begin(store: Store, key: ExecutionKey, attempt: int, timeout_s: float, what: dict[str, Any]) -> None:
+    now = time.time()
+    labels = key.labels(attempt)
+    times = {"started_at": now, "deadline": now + timeout_s, "expires_at": now + timeout_s + TTL_S}
+    store.write_json(uri(store, key, attempt, "attempt.json"), {"labels": labels, **times, **what})
+
+
+def finish(store: Store, key: ExecutionKey, result: StepResult) -> None:
+    if result.output:
+        store.write_json(uri(store, key, result.attempt, "manifest.json"), result.output.model_dump(mode="json"))
+    store.write_json(uri(store, key, result.attempt, "result.json"), result.plain())
+
+
+def uri(store: Store, key: ExecutionKey, attempt: int, *parts: str) -> str:
+    return store.uri(key.value, str(attempt), *parts)

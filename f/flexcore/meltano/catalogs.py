@@ -1,0 +1,54 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Meltano's cache of discovered catalogs, kept over attempts: a discovery costs about as much as Meltano's own start.
+
+Meltano itself decides, by the cache key beside a catalog, whether a kept one still fits; full_refresh discovers anew.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from f.flexcore.meltano.output import catalog_schemas
+from f.flexcore.meltano.sources import identity
+from f.flexcore.meltano.tool import folder
+
+CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogs:
+    """The catalogs of one project's taps; the lock of each state id guards what is kept under it."""
+
+    identity: str
+    state_ids: Sequence[str]
+    taps: Sequence[str]
+    system: Path
+
+    def bring(self) -> None:
+        for kept, used in self._pairs():
+            if kept.is_dir():
+                shutil.copytree(kept, used, dirs_exist_ok=True)
+
+    def keep(self) -> None:
+        for kept, used in self._pairs():
+            kept.mkdir(parents=True, exist_ok=True)
+            for name in CATALOG_FILES:
+                (kept / name).unlink(missing_ok=True)
+                if (used / name).exists():
+                    shutil.copy(used / name, kept / name)
+
+    def schemas(self) -> dict[str, Mapping[str, Any]]:
+        found: dict[str, Mapping[str, Any]] = {}
+        for _, used in self._pairs():
+            found |= catalog_schemas(used / CATALOG_FILES[0])
+        return found
+
+    def _pairs(self) -> list[tuple[Path, Path]]:
+        kept = folder("catalogs", self.identity)
+        pairs = zip(self.state_ids, self.taps, strict=True)
+        return [(kept / identity(key), self.system / "run" / tap) for key, tap in pairs]

@@ -1,0 +1,245 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""One attempt of a run: its folders, its environment and command for Meltano, its state, its result.
+
+Into a file target a run works on a copy of the state, which is written back after the manifest: rows that nobody got to
+see never count as extracted, whenever the step is killed. Any other target keeps what it confirmed, so such a run uses
+the state's own place.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from f.flexcore.core.contracts import DataManifest, Remote, ResourceUsage, StepResult, Timings
+from f.flexcore.core.errors import EmptyData, InvalidInput
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.meltano.attempts import uri
+from f.flexcore.meltano.catalogs import Catalogs
+from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
+from f.flexcore.meltano.outcome import failure
+from f.flexcore.meltano.output import Schemas, manifest_of
+from f.flexcore.meltano.plugin_environments import link_environments
+from f.flexcore.meltano.preparation import Prepared
+from f.flexcore.meltano.printer import Printer
+from f.flexcore.meltano.process import Outcome, run_supervised
+from f.flexcore.meltano.run_log import RunLog
+from f.flexcore.meltano.state import StatePlace, StateStore, backend_environment, state_id
+from f.flexcore.meltano.state_changes import Changes, States, changes_between, read_states
+from f.flexcore.meltano.targets import folder_environment
+from f.flexcore.meltano.tool import base_environment, folder, meltano_command
+from f.flexcore.storage.store import local_path
+
+
+@dataclass
+class Execution:
+    """Seconds are time.monotonic(). locks: descriptors to hold until all is dead."""
+
+    prepared: Prepared
+    key: ExecutionKey
+    attempt: int
+    full_refresh: bool
+    allow_empty: bool
+    timeout_s: float
+    asked_at: float
+    began_at: float
+    locks: Sequence[int] = ()
+    log: RunLog = field(default_factory=RunLog)
+    first_sign_at: float | None = None
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        return tuple(tap.name for tap in self.prepared.taps)
+
+    @property
+    def work(self) -> Path:
+        """A folder of this attempt, removed at its end: Meltano writes plugins' settings there, secrets included."""
+        return folder("work", self.key.name(self.attempt))
+
+    @property
+    def system(self) -> Path:
+        return self.work / "system"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where a file target writes: in a local store the place where the data stays, else a folder to upload."""
+        return local_path(self.data_uri) if self.prepared.store.local else self.work / "data"
+
+    @property
+    def data_uri(self) -> str:
+        return uri(self.prepared.store, self.key, self.attempt, "data")
+
+    def run(self) -> tuple[StepResult, Changes]:
+        """The result, and the state changes to write back once it is stored. Raises the typed error of a failed run."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        try:
+            return self._run()
+        finally:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def _run(self) -> tuple[StepResult, Changes]:
+        prepared, self.log.taps = self.prepared, self.taps
+        plugins = (*prepared.taps, prepared.target)
+        link_environments(prepared.project, plugins, self.system, prepared.env, prepared.redactor)
+        catalogs = Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
+        catalogs.bring()
+        before = read_states(prepared.place, self.state_ids)
+        place = self._place_of_run(before)
+        outcome = self._run_meltano(place)
+        if outcome.exit_code or outcome.stopped:
+            raise failure(outcome, self.log, self.taps, prepared.target.name, self.timeout_s, prepared.redactor)
+        ran_at = time.monotonic()
+        catalogs.keep()
+        output = self._publish(catalogs.schemas()) if prepared.files else None
+        self._check_not_empty(output)
+        changes = changes_between(before, read_states(place, self.state_ids))
+        result = self._result(outcome, output, changes, ran_at)
+        return result, changes if place is not prepared.place else None
+
+    @property
+    def state_ids(self) -> list[str]:
+        prepared = self.prepared
+        return [state_id(prepared.project, tap, prepared.target, prepared.env) for tap in prepared.taps]
+
+    def _place_of_run(self, before: States) -> StatePlace:
+        """A copy in the attempt's folder for a file target, else the state's own place."""
+        if before is None or self.prepared.files is None:
+            return self.prepared.place
+        backend = f"file://{self.work / 'state'}"
+        copy = replace(self.prepared.place, uri=backend, env=backend_environment(backend, {}), options={})
+        for key, state in before.items():
+            if state:
+                StateStore(copy).write(key, state)
+        return copy
+
+    def _run_meltano(self, place: StatePlace) -> Outcome:
+        printer = Printer(self.prepared.redactor)
+        command = [str(meltano_command()), *self._arguments()]
+        print(f"meltano {' '.join(self._arguments())}", flush=True)
+
+        def on_line(line: str) -> None:
+            text = self.log.add(line)
+            if self.first_sign_at is None and self.log.plugins:
+                self.first_sign_at = time.monotonic()
+            if text:
+                printer.show(text)
+
+        left = max(self.timeout_s - (time.monotonic() - self.began_at), 0.0)
+        outcome = run_supervised(
+            command, self._environment(place), self.prepared.source.root, left, on_line, self.locks, self.work
+        )
+        printer.flush()
+        return outcome
+
+    def _arguments(self) -> list[str]:
+        flags = ["--run-id", self.key.uuid(self.attempt), "--no-install"]
+        if self.full_refresh:
+            flags += ["--full-refresh", "--refresh-catalog"]
+        if self.prepared.place.private:
+            # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
+            flags.append("--force")
+        pairs = [name for tap in self.taps for name in (tap, self.prepared.target.name)]
+        return ["--log-format=json", "--environment", self.prepared.project.environment, "run", *flags, *pairs]
+
+    def _environment(self, place: StatePlace) -> dict[str, str]:
+        prepared = self.prepared
+        files = folder_environment(prepared.target, prepared.files, str(self.data_folder)) if prepared.files else {}
+        if prepared.files:
+            self.data_folder.mkdir(parents=True, exist_ok=True)
+        return {
+            **base_environment(),
+            **prepared.env,
+            **place.env,
+            **files,
+            **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
+            "MELTANO_PROJECT_ROOT": str(prepared.source.root),
+            "MELTANO_SYS_DIR_ROOT": str(self.system),
+            # Meltano writes its run logs there; the step has them already.
+            "XDG_STATE_HOME": str(self.work / "logs"),
+            "MELTANO_PROJECT_READONLY": "true",
+            # A logging.yaml of the project would replace the JSON lines that this step reads.
+            "MELTANO_CLI_LOG_CONFIG": str(self.work / "none.yaml"),
+            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
+            "MELTANO_JOB_TRIGGER": "flexcore",
+            "NO_COLOR": "1",
+        }
+
+    def _publish(self, schemas: Schemas) -> DataManifest | None:
+        """What the target wrote, brought to the store."""
+        prepared = self.prepared
+        form = prepared.files.format if prepared.files else ""
+        counted: dict[str, Mapping[str, Any]] = {stream: {} for rows in self.log.rows.values() for stream in rows}
+        manifest = manifest_of(self.data_folder, self.data_uri, form, {**counted, **schemas})
+        if manifest and not prepared.store.local:
+            prepared.store.upload(self.data_folder, self.data_uri)
+        return manifest
+
+    def _check_not_empty(self, output: DataManifest | None) -> None:
+        shared = shared_streams(self.log.rows)
+        for stream, taps in shared.items() if output else ():
+            raise InvalidInput(
+                f"{' and '.join(taps)} both have a stream {stream}, and the target wrote them into one file",
+                subject="taps",
+                remedy="Run them in separate executions, or leave the stream out of one with select.",
+            )
+        streams = rows_by_stream(self.log.rows, output)
+        if total_rows(streams, bool(self.prepared.files), output) == 0 and not self.allow_empty:
+            raise EmptyData(
+                f"{', '.join(self.taps)} extracted no rows",
+                subject="taps",
+                remedy="Check source and selection, extract everything again with full_refresh, or allow_empty.",
+                streams=streams,
+                log_tail=self.log_tail,
+            )
+
+    @property
+    def log_tail(self) -> str:
+        return self.prepared.redactor.text("\n".join(self.log.tail))
+
+    def _result(self, outcome: Outcome, output: DataManifest | None, changes: Changes, ran_at: float) -> StepResult:
+        prepared, started = self.prepared, self.first_sign_at or ran_at
+        streams = rows_by_stream(self.log.rows, output)
+        rows, seconds = total_rows(streams, bool(prepared.files), output), ran_at - started
+        differ = disagreements(self.log.rows, output)
+        for name, numbers in differ.items():
+            print(f"{name}: the tap emitted {numbers['tap']:,} rows, the files hold {numbers['files']:,}", flush=True)
+        return StepResult(
+            success=True,
+            runtime="meltano",
+            execution_key=self.key.value,
+            attempt=self.attempt,
+            data={
+                "taps": list(self.taps),
+                "target": prepared.target.name,
+                "environment": prepared.project.environment,
+                "streams": streams,
+                "exit_code": outcome.exit_code,
+                "state_advanced": None if changes is None else any(old != new for old, new in changes.values()),
+                "states": None if changes is None else {name: old != new for name, (old, new) in changes.items()},
+                "state_place": prepared.place.label,
+                "full_refresh": self.full_refresh,
+                **({"row_counts_differ": differ} if differ else {}),
+                **({"commit": prepared.source.commit} if prepared.source.commit else {}),
+            },
+            output=output,
+            metrics={
+                "rows": rows,
+                "bytes": output.bytes if output else None,
+                "rows_per_s": round(rows / seconds, 1) if rows is not None and seconds > 0 else None,
+            },
+            resource_usage=ResourceUsage(cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes),
+            timings=Timings(
+                queued=round(self.began_at - self.asked_at, 3),
+                starting=round(started - self.began_at, 3),
+                running=round(seconds, 3),
+                finishing=round(time.monotonic() - ran_at, 3),
+            ),
+            remote=Remote(kind="meltano run", name=self.key.name(self.attempt), uid=self.key.uuid(self.attempt)),
+            log_tail=self.log_tail,
+        )

@@ -1,0 +1,130 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Environments of plugins, made once and shared by all runs of a worker, whatever project asks for them.
+
+A folder below home()/meltano/plugins is named by the hash of all that decides its content: what is installed (for a
+local path its files too), Python, Meltano's version. It has the layout that Meltano expects, `<kind>/<folder>/venv`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.meltano.plugin_settings import expanded
+from f.flexcore.meltano.project_file import Plugin, ProjectFile
+from f.flexcore.meltano.tool import (
+    INSTALL_TIMEOUT_S,
+    MELTANO_VERSION,
+    PYTHON,
+    folder,
+    installer_environment,
+    locked,
+    run_installer,
+    uv,
+)
+
+# A local plugin's files that say nothing about what it does.
+IGNORED = {
+    ".git",
+    "__pycache__",
+    ".venv",
+    ".meltano",
+    ".tox",
+    ".mypy_cache",
+    ".pytest_cache",
+    "node_modules",
+    "build",
+    "dist",
+}
+
+
+def link_environments(
+    project: ProjectFile, plugins: Iterable[Plugin], system_folder: Path, env: Mapping[str, str], redactor: Redactor
+) -> int:
+    """Puts every plugin's environment below `system_folder` (Meltano's .meltano), installing what is new.
+
+    Returns the number of environments that had to be made. Raises ExecutionFailed that names the plugin.
+    """
+    made = 0
+    for plugin in plugins:
+        if not plugin.pip_url:
+            continue
+        home, new = environment_of(project, plugin, env, redactor)
+        made += new
+        link = system_folder / plugin.kind / plugin.folder
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(home / plugin.kind / plugin.folder)
+    return made
+
+
+def environment_of(
+    project: ProjectFile, plugin: Plugin, env: Mapping[str, str], redactor: Redactor
+) -> tuple[Path, bool]:
+    requirements = shlex.split(expanded(plugin.pip_url, env))
+    python = expanded(plugin.python, env) or PYTHON
+    parts = [plugin.kind, plugin.folder, requirements, python, MELTANO_VERSION, local_files(project.root, requirements)]
+    place = folder("plugins", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16])
+    complete = place / ".complete"
+    if complete.exists():
+        return place, False
+    with locked(place / "lock", INSTALL_TIMEOUT_S):
+        if complete.exists():
+            return place, False
+        install(project, plugin, place, requirements, python, redactor)
+        complete.touch()
+    return place, True
+
+
+def install(
+    project: ProjectFile, plugin: Plugin, place: Path, requirements: list[str], python: str, redactor: Redactor
+) -> None:
+    print(f"Installing {plugin.name}, once on this worker", flush=True)
+    venv = place / plugin.kind / plugin.folder / "venv"
+    shutil.rmtree(venv, ignore_errors=True)
+    env = installer_environment()
+    tool = uv()
+    run_installer([tool, "venv", "--quiet", "--python", python, str(venv)], env, plugin.name, redactor)
+    command = [
+        tool,
+        "pip",
+        "install",
+        "--quiet",
+        "--directory",
+        str(project.root),
+        "--python",
+        str(venv / "bin" / "python"),
+    ]
+    run_installer([*command, *requirements], env, plugin.name, redactor)
+
+
+def local_files(root: Path, requirements: Iterable[str]) -> str:
+    """A digest over the files of every requirement that is a local path; empty when none is."""
+    digest, found = hashlib.sha256(), False
+    for item in requirements:
+        path = (root / item.removeprefix("file://").split("[")[0]).resolve()
+        if not item.startswith((".", "/", "file://")) and not (root / item).exists():
+            continue
+        if not path.exists():
+            continue
+        found = True
+        for file in sorted(files_below(path)):
+            digest.update(f"{file}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest() if found else ""
+
+
+def files_below(path: Path) -> Iterable[Path]:
+    if path.is_file():
+        return [path]
+    return [item for item in path.rglob("*") if item.is_file() and not ignored(item.relative_to(path).parts)]
+
+
+def ignored(parts: tuple[str, ...]) -> bool:
+    return bool(IGNORED.intersection(parts)) or any(part.endswith(".egg-info") for part in parts)

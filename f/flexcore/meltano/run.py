@@ -1,0 +1,27 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Runs Meltano taps into a target and hands on what was extracted: rows, state, resources, a manifest of the files."""
+
+from typing import Any
+
+from f.flexcore.meltano.adapter import execute
+
+c_meltano_project = dict
+c_flexcore_settings = dict
+
+
+def main(
+    project: c_meltano_project,
+    taps: list[str],
+    target: str = "target-jsonl",
+    environment: str = "",
+    full_refresh: bool = False,
+    select: list[str] | None = None,
+    config: list[str] | None = None,
+    timeout_s: int = 3600,
+    settings: c_flexcore_settings | None = None,
+    allow_empty: bool = False,
+) -> dict[str, Any]:
+    return execute(
+        project, taps, target, environment, full_refresh, select, config, timeout_s, settings, allow_empty
+    ).plain()

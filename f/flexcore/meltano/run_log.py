@@ -1,0 +1,119 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""What Meltano's JSON log lines say: a readable line for people, and the facts that a result needs.
+
+Facts: rows per stream (the taps' `record_count` metrics, each a delta of its interval: they are summed), which blocks
+ended how, each plugin's last error, whether another run holds the lock. Facts from a log only explain; how the run
+ended is decided by its exit code. Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TAIL_LINES = 50
+# A line of a log is for reading; a plugin may print a whole record in one.
+LONGEST_LINE = 2000
+# What plugins print at their end that is no cause: Python's own chatter below a traceback, and warnings.
+NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The above exception")
+ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
+TYPED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Failure)\b[:\s(]|^\w+(?:\.\w+)+: ")
+LOCKED = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running which started at (?P<since>[^.]+)")
+
+
+@dataclass
+class PluginLog:
+    """What one plugin printed that may explain its end."""
+
+    last_error: str = ""
+    last_line: str = ""
+
+    def add(self, text: str, level: str) -> None:
+        if NOISE.search(text):
+            return
+        self.last_line = text
+        if level in ("error", "critical") or TYPED_ERROR.search(text) or ERROR.search(text):
+            self.last_error = text
+
+    @property
+    def cause(self) -> str:
+        return self.last_error or self.last_line
+
+
+@dataclass
+class RunLog:
+    """The log read so far. `rows[tap][stream]` counts rows that the tap says it emitted; a target of the Singer SDK
+    counts the same rows again on its side, so only `taps` are listened to."""
+
+    taps: tuple[str, ...] = ()
+    rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    plugins: dict[str, PluginLog] = field(default_factory=lambda: defaultdict(PluginLog))
+    meltano: PluginLog = field(default_factory=PluginLog)
+    blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    locked: dict[str, str] = field(default_factory=dict)
+    state_written: bool = False
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+
+    def add(self, line: str) -> str:
+        """Takes one raw line in; returns it as a person reads it, empty when it says nothing to a person."""
+        event = _parsed(line)
+        text = str(event.get("event", "")).rstrip()
+        plugin = str(event.get("string_id") or event.get("name") or "")
+        metric = _metric(event, text)
+        if metric:
+            return self._show(self._count(plugin, metric))
+        level = str(event.get("level", "info"))
+        if event.get("stdio"):
+            self.plugins[plugin].add(text, level)
+        else:
+            self._note(event, text, level)
+        prefix = f"{plugin}: " if plugin and event.get("stdio") else ""
+        mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
+        return self._show(f"{mark}{prefix}{text}"[:LONGEST_LINE]) if text else ""
+
+    def _show(self, text: str) -> str:
+        if text:
+            self.tail.append(text)
+        return text
+
+    def _count(self, plugin: str, metric: Mapping[str, Any]) -> str:
+        tags = metric.get("tags") or {}
+        stream = str(tags.get("stream") or "")
+        if metric.get("metric") != "record_count" or not stream or plugin not in self.taps:
+            return ""
+        self.rows[plugin][stream] += int(metric.get("value") or 0)
+        return f"{plugin}: {stream} {self.rows[plugin][stream]:,} rows"
+
+    def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
+        if text == "Block run completed":
+            self.blocks[int(event.get("set_number") or 0)] = event
+        elif text.startswith("Incremental state has been updated"):
+            self.state_written = True
+        elif level in ("error", "critical"):
+            self.meltano.add(text.splitlines()[0] if text else "", level)
+        if match := LOCKED.search(text):
+            self.locked = match.groupdict()
+
+
+def _metric(event: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
+    """The metric of an event: structured by newer Singer SDKs, else JSON behind `METRIC:`."""
+    for key in ("point", "metric_info"):
+        structured = event.get(key)
+        if isinstance(structured, dict):
+            return structured
+    if "METRIC" not in text[:40]:
+        return None
+    return _parsed(text[text.find("{") :]) or None if "{" in text else None
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {"event": line}
+    return event if isinstance(event, dict) else {"event": line}

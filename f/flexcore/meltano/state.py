@@ -1,0 +1,237 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Incremental state of a project: where it is kept, and reading and writing it without Meltano's command line.
+
+Place, first hit wins: the project's own state backend or database; `state_backend_uri` of the resource; with an s3://
+store a folder of the store; else a SQLite database below the worker's home. One file or row per state id
+`<environment>:<tap>-to-<target>[:suffix]`, holding {"completed": {…}, "partial": {…}}.
+Source: meltano.core.state_store (db, filesystem, s3) and block.extract_load.generate_state_id, 4.4.1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import fsspec
+
+from f.flexcore.core.errors import Unreachable
+from f.flexcore.meltano.plugin_settings import expanded
+from f.flexcore.meltano.project_file import Plugin, ProjectFile
+from f.flexcore.meltano.tool import folder
+from f.flexcore.storage.store import Store
+
+SYSTEM_DATABASE = "systemdb"
+CONNECT_TIMEOUT_S = 5.0
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """uri: a state backend of Meltano; database: the system database's SQLAlchemy URI; private: only flexcore uses that
+    database, so a run in it that no live lock belongs to is dead; options: fsspec's, for an s3 backend."""
+
+    uri: str
+    database: str
+    private: bool
+    env: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The place without credentials."""
+        uri = self.database if self.uri == SYSTEM_DATABASE else self.uri
+        parts = urlsplit(uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri
+
+
+def state_place(
+    project: ProjectFile, identity: str, resource_uri: str, store: Store, env: Mapping[str, str]
+) -> StatePlace:
+    """Where this project's state is kept."""
+    declared_database = env.get("MELTANO_DATABASE_URI") or project.setting("database_uri")
+    declared_backend = env.get("MELTANO_STATE_BACKEND_URI") or project.setting("state_backend.uri")
+    database = expanded(str(declared_database), env) if declared_database else f"sqlite:///{own_database(identity)}"
+    private = not declared_database
+    if declared_backend or declared_database:
+        uri = expanded(str(declared_backend or SYSTEM_DATABASE), env)
+        return StatePlace(uri, database, private, {}, s3_options(project, uri, env))
+    if resource_uri:
+        uri = resource_uri
+        options = store.options if uri.startswith("s3://") and not store.local else s3_options(project, uri, env)
+        return StatePlace(uri, database, private, {**backend_environment(uri, options)}, options)
+    if not store.local:
+        uri = store.uri(".state", identity)
+        return StatePlace(uri, database, private, backend_environment(uri, store.options), store.options)
+    return StatePlace(SYSTEM_DATABASE, database, private)
+
+
+def own_database(identity: str) -> Path:
+    return folder("state", identity) / "meltano.db"
+
+
+def backend_environment(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that makes Meltano use the backend."""
+    env = {"MELTANO_STATE_BACKEND_URI": uri}
+    if uri.startswith("s3://"):
+        names = {"key": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "endpoint_url": "ENDPOINT_URL"}
+        env |= {
+            f"MELTANO_STATE_BACKEND_S3_{name}": str(options[key]) for key, name in names.items() if options.get(key)
+        }
+    return env
+
+
+def s3_options(project: ProjectFile, uri: str, env: Mapping[str, str]) -> dict[str, Any]:
+    if not uri.startswith("s3://"):
+        return {}
+    parts = urlsplit(uri)
+
+    def setting(name: str) -> str:
+        own = env.get(f"MELTANO_STATE_BACKEND_S3_{name.upper()}") or project.setting(f"state_backend.s3.{name}")
+        return expanded(str(own or ""), env)
+
+    options = {
+        "key": setting("aws_access_key_id") or unquote(parts.username or "") or env.get("AWS_ACCESS_KEY_ID"),
+        "secret": setting("aws_secret_access_key") or unquote(parts.password or "") or env.get("AWS_SECRET_ACCESS_KEY"),
+        "endpoint_url": setting("endpoint_url") or env.get("AWS_ENDPOINT_URL"),
+    }
+    return {key: value for key, value in options.items() if value}
+
+
+def state_id(project: ProjectFile, tap: Plugin, target: Plugin, env: Mapping[str, str]) -> str:
+    suffix = expanded(project.state_id_suffix, env)
+    return ":".join(part for part in (project.environment, f"{tap.name}-to-{target.name}", suffix) if part)
+
+
+class StateStore:
+    """Reads and writes states at a place. `known` is False where only Meltano itself can (Azure, PostgreSQL, …)."""
+
+    def __init__(self, place: StatePlace) -> None:
+        self.place = place
+        self.protocol = "sqlite" if place.uri == SYSTEM_DATABASE else urlsplit(place.uri).scheme
+
+    @property
+    def known(self) -> bool:
+        if self.place.uri == SYSTEM_DATABASE:
+            return self.place.database.startswith("sqlite:///")
+        return self.protocol in ("file", "s3")
+
+    def read(self, key: str) -> State | None:
+        """The state, None when there is none yet. Raises Unreachable."""
+        if self.protocol == "sqlite":
+            return self._read_row(key)
+        try:
+            content = self._filesystem().cat_file(self._path(key))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unreachable(error) from None
+        return plain_state(json.loads(content))
+
+    def write(self, key: str, state: State) -> None:
+        if self.protocol == "sqlite":
+            return self._write_row(key, state)
+        try:
+            files = self._filesystem()
+            if self.protocol == "file":
+                files.makedirs(self._path(key).rsplit("/", 1)[0], exist_ok=True)
+            files.pipe_file(self._path(key), json.dumps(state).encode())
+        except Exception as error:
+            raise self._unreachable(error) from None
+
+    def check(self) -> bool | None:
+        """True when the place answers, None where that cannot be found out from here. Raises Unreachable."""
+        if self.known:
+            self.read("flexcore-check")
+            return True
+        parts = urlsplit(self.place.database if self.place.uri == SYSTEM_DATABASE else self.place.uri)
+        if not parts.hostname or not parts.port:
+            return None
+        try:
+            socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise self._unreachable(error) from None
+        return True
+
+    def _filesystem(self) -> Any:
+        return fsspec.filesystem(self.protocol, **self.place.options)
+
+    def _path(self, key: str) -> str:
+        parts = urlsplit(self.place.uri)
+        base = parts.path if self.protocol == "file" else f"{parts.hostname}{parts.path}"
+        return f"{base.rstrip('/')}/{key}/state.json"
+
+    def _database(self) -> Path:
+        return Path(self.place.database.removeprefix("sqlite:///").split("?")[0])
+
+    def _read_row(self, key: str) -> State | None:
+        path = self._database()
+        if not path.exists():
+            if not os.access(next(item for item in path.parents if item.exists()), os.W_OK):
+                raise self._unreachable(PermissionError(13, "Permission denied"))
+            return None
+        try:
+            with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=CONNECT_TIMEOUT_S) as database:
+                row = database.execute(
+                    "SELECT completed_state, partial_state FROM state WHERE state_id = ?", (key,)
+                ).fetchone()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):
+                return None
+            raise self._unreachable(error) from None
+        return plain_state({"completed": _json(row[0]), "partial": _json(row[1])}) if row else None
+
+    def _write_row(self, key: str, state: State) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
+        values = (json.dumps(state["completed"]), json.dumps(state["partial"]), now)
+        try:
+            with sqlite3.connect(self._database(), timeout=CONNECT_TIMEOUT_S * 2) as database:
+                database.execute(
+                    "INSERT INTO state (completed_state, partial_state, updated_at, state_id) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT (state_id) DO UPDATE SET completed_state = excluded.completed_state, "
+                    "partial_state = excluded.partial_state, updated_at = excluded.updated_at",
+                    (*values, key),
+                )
+        except sqlite3.Error as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        said = getattr(error, "strerror", None) or type(error).__name__
+        return Unreachable(
+            f"The state at {self.place.label} cannot be used: {said}",
+            subject="state_backend",
+            remedy="Check its address, credentials and rights.",
+        )
+
+
+def plain_state(state: Mapping[str, Any]) -> State:
+    return {"completed": state.get("completed") or {}, "partial": state.get("partial") or {}}
+
+
+def running(place: StatePlace, key: str) -> dict[str, str] | None:
+    """The run that Meltano's system database shows as running under a state id: its id, start and last sign of life."""
+    if not place.database.startswith("sqlite:///"):
+        return None
+    path = place.database.removeprefix("sqlite:///").split("?")[0]
+    query = (
+        "SELECT run_id, started_at, last_heartbeat_at FROM runs WHERE job_name = ? AND state = 'RUNNING' "
+        "ORDER BY started_at DESC"
+    )
+    try:
+        with sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=CONNECT_TIMEOUT_S) as database:
+            row = database.execute(query, (key,)).fetchone()
+    except sqlite3.Error:
+        return None
+    return {"run_id": str(row[0]), "started_at": str(row[1]), "last_heartbeat_at": str(row[2])} if row else None
+
+
+def _json(text: str | None) -> Any:
+    return json.loads(text) if text else {}

@@ -1,0 +1,21 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Checks a Meltano request before anything runs: project, plugins, settings, state backend. No plugin is started."""
+
+from typing import Any
+
+from f.flexcore.meltano.adapter import check
+
+c_meltano_project = dict
+c_flexcore_settings = dict
+
+
+def main(
+    project: c_meltano_project,
+    taps: list[str],
+    target: str = "target-jsonl",
+    environment: str = "",
+    config: list[str] | None = None,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    return check(project, taps, target, environment, config, settings).plain()
