@@ -77,14 +77,6 @@ class FlowRun:
         # The result that the current push starts from.
         self.last: Any = NOTHING
 
-    @property
-    def is_preview(self) -> bool:
-        """Whether the flow's text came with the request; a subflow is always one that was deployed."""
-        job: Job | None = self.job
-        while job and job.kind != "flow":
-            job = job.parent
-        return job is None
-
     # The loop
 
     def run(self) -> Ended:

@@ -63,7 +63,7 @@ def plan(run: FlowRun, module: Value, state: ModuleState, previous: Any, previou
             return _for_loop(run, module, state, previous, previous_id, args)
         case "whileloopflow":
             position = len(state.flow_jobs or ()) if state.type == "InProgress" else 0
-            if run.is_preview and _is_simple(run, module["value"].get("modules") or []):
+            if _is_simple(run, module["value"].get("modules") or []):
                 return _simple_iteration(run, module, state, args, position)
             return _iteration(run, module, state, args, position, position, None)
         case "branchone":
@@ -214,7 +214,11 @@ def _iteration(run: FlowRun, module: Value, state: ModuleState, args: dict[str, 
 
 
 def _is_simple(run: FlowRun, modules: list[Value]) -> bool:
-    """In a preview, a while loop over one plain step runs that step as a job of the flow itself."""
+    """A while loop over one plain step runs that step as a job of the flow itself, under the loop's own id.
+
+    A server does the same with a deployed for loop, and does not with one in a preview; here both are as in a preview,
+    so that each iteration has a flow job of its own.
+    """
     plain = ("sleep", "suspend", "retry", "stop_after_if", "stop_after_all_iters_if", "skip_if")
     return (
         len(modules) == 1 and run.failure_module is None and modules[0]["value"]["type"] in ("script", "rawscript")

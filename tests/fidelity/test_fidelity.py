@@ -1,6 +1,7 @@
 """The engine answers as a real Windmill 1.743 did.
 
-`cases.json` was given, `more_cases.json` was asked for with make_cases.py. Compared is everything but stacks, job ids
+`cases.json` was given, `more_cases.json` was asked for with make_cases.py, `subflow_cases.json` in the same way after
+its `flows` had been deployed. Compared is everything but stacks, job ids
 and the words of the evaluator itself: its line numbers, source positions, and how a parser describes a syntax error.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from flexcore.engine import Engine, Flow
 
@@ -24,10 +26,16 @@ CASES: dict[str, dict[str, Any]] = {
     for file in ("cases.json", "more_cases.json")
     for name, case in json.loads((HERE / file).read_text(encoding="utf-8")).items()
 }
+SUBFLOWS = json.loads((HERE / "subflow_cases.json").read_text(encoding="utf-8"))
+CASES |= {f"subflow_{name}": case for name, case in SUBFLOWS["cases"].items()}
 # Where the engine differs on purpose, and why.
 DIFFERENT = {
     "returns_lone_surrogate": "PostgreSQL cannot store it; a file can",
     "returns_float_exponent": "PostgreSQL writes 1e300 out as 301 digits",
+} | {
+    name: "a deployed for loop over one step has no flow job for each iteration; here it has, as in a preview"
+    for name in CASES
+    if name.startswith("subflow_loopstep")
 }
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 WORDING = [
@@ -78,7 +86,10 @@ class Answers:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
     root = tmp_path_factory.mktemp("bundle")
-    (root / "f").mkdir()
+    for path, value in SUBFLOWS["flows"].items():
+        file = root / f"{path}__flow" / "flow.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(yaml.safe_dump({"summary": "", "value": value}), encoding="utf-8")
     with Engine(root, tmp_path_factory.mktemp("home"), processes=4) as engine:
         made = Answers(engine)
         yield made
