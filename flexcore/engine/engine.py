@@ -20,6 +20,7 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,8 @@ class Engine:
             job.ended = self._to_its_end(job, value, script)
         except Exception as error:  # a fault of the engine itself must not leave the job running for ever
             reason = WindmillError(f"the engine failed: {type(error).__name__}: {error}", "InternalErr")
+            self.runtime.add_log(job, traceback.format_exc())
             job.ended = self.runtime.finish_unstarted(job, reason.as_result())
-            raise
         finally:
             job.done.set()
             self._threads.discard(threading.current_thread())
