@@ -25,6 +25,11 @@ def test_another_flow_job_or_step_has_another_key(changed: dict[str, str]) -> No
     assert execution_key(IN_FLOW).value != execution_key(IN_FLOW | changed).value
 
 
+def test_iterations_of_a_loop_over_one_plain_step_are_told_apart_by_their_job_path() -> None:
+    iterations = [IN_FLOW | {"WM_JOB_PATH": f"f/a/flow/loop-{number}"} for number in (0, 1)]
+    assert execution_key(iterations[0]).value != execution_key(iterations[1]).value
+
+
 def test_a_lone_script_is_known_by_its_own_job() -> None:
     alone = {"WM_JOB_ID": "j1", "WM_FLOW_JOB_ID": "", "WM_FLOW_STEP_ID": ""}
     assert execution_key(alone).value == execution_key(alone).value

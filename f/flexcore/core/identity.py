@@ -3,8 +3,10 @@
 """Execution key: the name under which a step's work is known to its runtime, so that a repeat finds it again.
 
 Windmill gives a retry a new WM_JOB_ID and a restart after a worker's death the old one; the nearest flow job and the
-step id stay the same over both, and differ between loop iterations, branches and subflows. A script that runs alone
-has no flow job; then its own job is the key.
+step id stay the same over both, and differ between loop iterations, branches and subflows. One exception, seen on a
+server: a loop over a single plain step runs its iterations as jobs of the outer flow under the loop's id, told apart
+by WM_JOB_PATH alone (`…/loop-0`, `…/loop-1`); hence the iterations are part of the key. A script that runs alone has no
+flow job; then its own job is the key.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 # Kubernetes limits a Job's name to 63 characters and appends a suffix of 6 to its pods; Ray's submission ids and
 # Meltano's run ids take any such name.
 KEY_LENGTH = 20
+ITERATION = re.compile(r"/(?:for)?loop-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ def execution_key(env: Mapping[str, str]) -> ExecutionKey:
     job = env.get("WM_JOB_ID") or str(uuid.uuid4())
     owner = env.get("WM_FLOW_JOB_ID") or job
     step = env.get("WM_FLOW_STEP_ID") or ""
-    digest = hashlib.sha256(f"{owner}\n{step}".encode()).hexdigest()
+    iterations = "".join(ITERATION.findall(env.get("WM_JOB_PATH") or ""))
+    digest = hashlib.sha256(f"{owner}\n{step}\n{iterations}".encode()).hexdigest()
     return ExecutionKey(
         value=f"fc-{digest[:KEY_LENGTH]}",
         owner_job=owner,
