@@ -2,7 +2,8 @@
 # py: ==3.11.*
 """Meltano's cache of discovered catalogs, kept over attempts: a discovery costs about as much as Meltano's own start.
 
-Meltano itself decides, by the cache key beside a catalog, whether a kept one still fits; full_refresh discovers anew.
+Meltano itself decides, by the cache key beside a catalog, whether a kept one still fits. A source whose columns change
+while the plugin's settings stay is discovered anew with the setting `_use_cached_catalog: false`, as in Meltano.
 """
 
 from __future__ import annotations

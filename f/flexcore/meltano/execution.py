@@ -12,7 +12,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ from f.flexcore.meltano.preparation import Prepared
 from f.flexcore.meltano.printer import Printer
 from f.flexcore.meltano.process import Outcome, run_supervised
 from f.flexcore.meltano.run_log import RunLog
-from f.flexcore.meltano.state import StatePlace, StateStore, backend_environment, state_id
-from f.flexcore.meltano.state_changes import Changes, States, changes_between, read_states
+from f.flexcore.meltano.state import StatePlace, state_id
+from f.flexcore.meltano.state_changes import Changes, States, changes_between, copy_state, keep_database, read_states
 from f.flexcore.meltano.targets import folder_environment
 from f.flexcore.meltano.tool import base_environment, folder, meltano_command
 from f.flexcore.storage.store import local_path
@@ -97,6 +97,7 @@ class Execution:
         catalogs.keep()
         output = self._publish(catalogs.schemas()) if prepared.files else None
         self._check_not_empty(output)
+        keep_database(prepared.place, place)
         changes = changes_between(before, read_states(place, self.state_ids))
         result = self._result(outcome, output, changes, ran_at)
         return result, changes if place is not prepared.place else None
@@ -110,17 +111,13 @@ class Execution:
         """A copy in the attempt's folder for a file target, else the state's own place."""
         if before is None or self.prepared.files is None:
             return self.prepared.place
-        backend = f"file://{self.work / 'state'}"
-        copy = replace(self.prepared.place, uri=backend, env=backend_environment(backend, {}), options={})
-        for key, state in before.items():
-            if state:
-                StateStore(copy).write(key, state)
-        return copy
+        return copy_state(self.prepared.place, before, self.work)
 
     def _run_meltano(self, place: StatePlace) -> Outcome:
         printer = Printer(self.prepared.redactor)
-        command = [str(meltano_command()), *self._arguments()]
-        print(f"meltano {' '.join(self._arguments())}", flush=True)
+        arguments = self._arguments(in_place=place is self.prepared.place)
+        command = [str(meltano_command()), *arguments]
+        print(f"meltano {' '.join(arguments)}", flush=True)
 
         def on_line(line: str) -> None:
             text = self.log.add(line)
@@ -136,11 +133,11 @@ class Execution:
         printer.flush()
         return outcome
 
-    def _arguments(self) -> list[str]:
+    def _arguments(self, in_place: bool) -> list[str]:
         flags = ["--run-id", self.key.uuid(self.attempt), "--no-install"]
         if self.full_refresh:
-            flags += ["--full-refresh", "--refresh-catalog"]
-        if self.prepared.place.private:
+            flags.append("--full-refresh")
+        if in_place and self.prepared.place.private:
             # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
             flags.append("--force")
         pairs = [name for tap in self.taps for name in (tap, self.prepared.target.name)]

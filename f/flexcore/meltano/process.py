@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from f.flexcore.core.sources import module_source
 from f.flexcore.meltano import supervisor
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0
-SOURCE = Path(supervisor.__file__).read_text(encoding="utf-8")
+SOURCE = module_source(supervisor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,17 +170,19 @@ class StateStore:
         base = parts.path if self.protocol == "file" else f"{parts.hostname}{parts.path}"
         return f"{base.rstrip('/')}/{key}/state.json"
 
-    def _database(self) -> Path:
+    @property
+    def database(self) -> Path:
+        """The file of an SQLite system database."""
         return Path(self.place.database.removeprefix("sqlite:///").split("?")[0])
 
     def _read_row(self, key: str) -> State | None:
-        path = self._database()
+        path = self.database
         if not path.exists():
             if not os.access(next(item for item in path.parents if item.exists()), os.W_OK):
                 raise self._unreachable(PermissionError(13, "Permission denied"))
             return None
         try:
-            with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=CONNECT_TIMEOUT_S) as database:
+            with opened(path) as database:
                 row = database.execute(
                     "SELECT completed_state, partial_state FROM state WHERE state_id = ?", (key,)
                 ).fetchone()
@@ -193,7 +196,7 @@ class StateStore:
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
         values = (json.dumps(state["completed"]), json.dumps(state["partial"]), now)
         try:
-            with sqlite3.connect(self._database(), timeout=CONNECT_TIMEOUT_S * 2) as database:
+            with opened(self.database) as database:
                 database.execute(
                     "INSERT INTO state (completed_state, partial_state, updated_at, state_id) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (state_id) DO UPDATE SET completed_state = excluded.completed_state, "
@@ -202,6 +205,12 @@ class StateStore:
                 )
         except sqlite3.Error as error:
             raise self._unreachable(error) from None
+
+    def forget(self) -> None:
+        """Removes all states and runs from a system database; the tables stay."""
+        with opened(self.database) as database:
+            database.execute("DELETE FROM state")
+            database.execute("DELETE FROM runs")
 
     def _unreachable(self, error: Exception) -> Unreachable:
         said = getattr(error, "strerror", None) or type(error).__name__
@@ -212,25 +221,27 @@ class StateStore:
         )
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """An SQLite database that exists; changes are committed at the end. It may be in WAL mode, which knows no read-only
+    access, so it is opened for writing."""
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=CONNECT_TIMEOUT_S)
+    try:
+        with database:
+            yield database
+    finally:
+        database.close()
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy, also of a database that is in use."""
+    target.touch()
+    with opened(source) as old, opened(target) as new:
+        old.backup(new)
+
+
 def plain_state(state: Mapping[str, Any]) -> State:
     return {"completed": state.get("completed") or {}, "partial": state.get("partial") or {}}
-
-
-def running(place: StatePlace, key: str) -> dict[str, str] | None:
-    """The run that Meltano's system database shows as running under a state id: its id, start and last sign of life."""
-    if not place.database.startswith("sqlite:///"):
-        return None
-    path = place.database.removeprefix("sqlite:///").split("?")[0]
-    query = (
-        "SELECT run_id, started_at, last_heartbeat_at FROM runs WHERE job_name = ? AND state = 'RUNNING' "
-        "ORDER BY started_at DESC"
-    )
-    try:
-        with sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=CONNECT_TIMEOUT_S) as database:
-            row = database.execute(query, (key,)).fetchone()
-    except sqlite3.Error:
-        return None
-    return {"run_id": str(row[0]), "started_at": str(row[1]), "last_heartbeat_at": str(row[2])} if row else None
 
 
 def _json(text: str | None) -> Any:
