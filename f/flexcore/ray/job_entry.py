@@ -31,7 +31,7 @@ REQUEST = "flexcore_request.json"
 PROGRAM = "flexcore_program.py"
 # Larger results belong into the store; the dashboard reads the file into memory.
 MOST_RESULT_BYTES = 16 * 1024 * 1024
-SHOWN = 2000
+SHOWN = 500
 # The step stops its job at the deadline; the job ends itself only when nobody did.
 GRACE_S = 30
 TIMED_OUT = 124

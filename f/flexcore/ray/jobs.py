@@ -12,7 +12,6 @@ step returns the recorded result even when Ray has forgotten the job.
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from f.flexcore.core.errors import (
 )
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.sources import module_source
 from f.flexcore.ray import job_entry
 from f.flexcore.ray.api import Json, RayApi, job_lost
 from f.flexcore.ray.follow import LogFollower
@@ -58,7 +58,8 @@ UV_SINCE = (2, 43)
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run: `files` by name, the program among them, with its JSON parameters. storage: how the job reaches the
-    store ({uri, …keys}); it travels in the package, never in an argument, a label or the job's metadata."""
+    store ({uri, …keys}, to which the attempt's own `folder` is added); it travels in the package, never in an argument,
+    a label or the job's metadata."""
 
     kind: str
     files: dict[str, str]
@@ -148,9 +149,9 @@ class JobRunner:
             "parameters": job.parameters,
             "timeout_s": job.timeout_s,
             "deadline": now + job.timeout_s,
-            **({"storage": job.storage} if job.storage else {}),
+            **({"storage": job.storage | {"folder": self._folder(attempt)}} if job.storage else {}),
         }
-        files = job.files | {"flexcore_job.py": inspect.getsource(job_entry), job_entry.REQUEST: json.dumps(request)}
+        files = job.files | {"flexcore_job.py": module_source(job_entry), job_entry.REQUEST: json.dumps(request)}
         # A submission that is cut off may have arrived: asking again is safe, since the name is taken by then.
         uri = self._first_contact(lambda: self.api.upload(*package(files)))
         body = {
@@ -297,7 +298,10 @@ class JobRunner:
         return record if isinstance(record, dict) else None
 
     def _record_uri(self, attempt: int) -> str:
-        return self.store.uri(self.key.value, str(attempt), "ray_job.json")
+        return f"{self._folder(attempt)}/ray_job.json"
+
+    def _folder(self, attempt: int) -> str:
+        return self.store.uri(self.key.value, str(attempt))
 
     def _first_contact(self, call: Callable[[], Any]) -> Any:
         began = self.clock()

@@ -1,0 +1,49 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Our own programs as files of a job: their sources under the paths by which they import each other on Ray."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from f.flexcore.core.resources import Settings
+from f.flexcore.core.sources import module_source
+from f.flexcore.ray.job_entry import PROGRAM
+
+Json = dict[str, Any]
+# The versions that a cluster gets when it lacks a module; the laptop side has the same ones.
+PACKAGES = {
+    "pandas": "pandas==3.1.1",
+    "pyarrow": "pyarrow==26.0.1",
+    "sklearn": "scikit-learn==1.9.1",
+    "joblib": "joblib==1.6.0",
+    "xgboost": "xgboost-cpu==3.2.0",
+    "lightgbm": "lightgbm==4.7.0",
+    "fsspec": "fsspec==2026.9.0",
+    "tensorboardX": "tensorboardx==2.6.5",
+    "starlette": "starlette==1.10.0",
+}
+
+
+def program_files(modules: list[ModuleType], program: str) -> dict[str, str]:
+    """The modules' sources by path, and the few lines that start them."""
+    files = {module.__name__.replace(".", "/") + ".py": module_source(module) for module in modules}
+    return files | {PROGRAM: program}
+
+
+def requires(*modules: str) -> dict[str, str]:
+    """Module → package to install when the cluster lacks it."""
+    return {module: PACKAGES[module] for module in modules}
+
+
+def storage_of(settings: Settings, root: str, probe: str) -> Json:
+    """How a program on Ray reaches the store; `probe` is a file that it must find there."""
+    return {
+        "uri": root,
+        "endpoint_url": settings.storage_endpoint_url,
+        "access_key": settings.storage_access_key,
+        "secret_key": settings.storage_secret_key,
+        "region": settings.storage_region,
+        "probe": probe,
+    }

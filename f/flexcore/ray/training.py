@@ -1,0 +1,108 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""A training as a job, and what the job tells as a model manifest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import field_validator
+
+from f.flexcore.core.contracts import DataManifest, File, ModelManifest, StepResult
+from f.flexcore.core.errors import EmptyData, InvalidInput, validated
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.manifests import check_consistent, checksum_of, schema_hash, stream_named
+from f.flexcore.core.requests import MlRequest
+from f.flexcore.core.resources import Settings
+from f.flexcore.ray import on_ray_estimators, on_ray_model, on_ray_store, on_ray_table, on_ray_train
+from f.flexcore.ray.jobs import Finished, Job, step_result
+from f.flexcore.ray.requests import check_packages
+from f.flexcore.ray.shipping import program_files, requires, storage_of
+from f.flexcore.storage.store import Store
+
+PROGRAM = "from f.flexcore.ray.on_ray_train import run\n\nresult = run(parameters, storage)\n"
+MODULES = [on_ray_store, on_ray_table, on_ray_estimators, on_ray_model, on_ray_train]
+BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+
+
+class TrainRequest(MlRequest):
+    """MlRequest with its packages checked."""
+
+    @field_validator("packages")
+    @classmethod
+    def _are_requirements(cls, value: list[str]) -> list[str]:
+        return check_packages(value)
+
+
+def training_request(arguments: dict[str, Any]) -> TrainRequest:
+    """The request in a step's arguments. Raises InvalidInput that names the wrong one."""
+    asked = {name: value for name, value in arguments.items() if name in TrainRequest.model_fields}
+    return validated(TrainRequest, asked, "train")
+
+
+def training_job(
+    request: TrainRequest, source: DataManifest, store: Store, settings: Settings, key: ExecutionKey
+) -> Job:
+    """The job of a training. Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
+    check_consistent(source)
+    stream = next(item for item in source.streams if item.name == stream_named(source, request.stream))
+    if stream.rows == 0 or not stream.files:
+        raise EmptyData(f"The stream {stream.name!r} is empty", subject="source", remedy="Extract data first.")
+    check_columns(request, stream.columns)
+    probe = store.uri(key.value, "shared.json")
+    if store.local:
+        store.write_json(probe, {"key": key.value})
+    version = key.value.removeprefix("fc-")[:12]
+    parameters = {
+        "source": {"uri": source.uri, "format": source.format, "files": [item.model_dump() for item in stream.files]}
+        | {"columns": stream.columns},
+        "model": {"name": request.model_name, "version": version},
+        "requires": requires(*modules_of(request.algorithm)),
+        **request.model_dump(exclude={"packages", "stream", "model_name", "timeout_s"}),
+    }
+    alone = request.num_workers == 1 and not request.use_gpu
+    return Job(
+        kind="train",
+        files=program_files(MODULES, PROGRAM),
+        parameters=parameters,
+        storage=storage_of(settings, store.root, probe),
+        num_cpus=request.cpus_per_worker if alone else 0,
+        packages=request.packages,
+        timeout_s=request.timeout_s,
+    )
+
+
+def modules_of(algorithm: str) -> list[str]:
+    booster = BOOSTERS.get(algorithm.lower())
+    return ["pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX", *([booster] if booster else [])]
+
+
+def check_columns(request: TrainRequest, columns: dict[str, str]) -> None:
+    """Raises InvalidInput for a column that the manifest does not have; a manifest may know of no columns at all."""
+    asked = [("target_column", request.target_column), *(("features", name) for name in request.features)]
+    for argument, name in asked if columns else []:
+        try:
+            on_ray_table.check_known(name, list(columns), argument)
+        except on_ray_store.Problem as problem:
+            told = problem.flexcore
+            raise InvalidInput(told["message"], subject=argument, remedy=told["remedy"]) from None
+
+
+def trained(key: ExecutionKey, done: Finished) -> StepResult:
+    """The result of the step: the model, its metrics, and what was noted on the way."""
+    manifest = model_manifest_of(done.result)
+    told = {name: done.result[name] for name in ("task", "notes", "dropped_rows", "requirements")}
+    return step_result(key, done, output=manifest, metrics=manifest.metrics, data={**told, "packages": done.packages})
+
+
+def model_manifest_of(told: dict[str, Any]) -> ModelManifest:
+    """The manifest of the model that a training stored."""
+    fields = told["manifest"]
+    files = [File.model_validate(item) for item in fields["files"]]
+    inputs = {item["name"]: item["datatype"] for item in fields["signature"]["inputs"]}
+    more = {
+        "bytes": sum(item.bytes for item in files),
+        "checksum": checksum_of(files),
+        "schema_hash": schema_hash(inputs),
+    }
+    return validated(ModelManifest, fields | more, "model")
