@@ -77,6 +77,13 @@ ACTIONS: dict[str, tuple[type[FlexcoreError], str]] = {
     "deleted": (ExecutionFailed, "Somebody deleted it; run again."),
     "unknown": (ExecutionFailed, "See its events: kubectl describe."),
 }  # fmt: skip
+SUBJECTS = {
+    "command_not_found": "command",
+    "service_account_missing": "service_account",
+    "out_of_memory": "memory",
+    "deadline": "timeout_s",
+    "no_address": "service_type",
+}
 # A repeat of the very same request ends the same way.
 DETERMINISTIC = {"command_not_found", "image_invalid", "admission_denied", "container_refused"}
 
@@ -98,8 +105,9 @@ def diagnosed(category: str, detail: str) -> Diagnosis:
 
 
 def error_of(diagnosis: Diagnosis, what: str, subject: str, **details: Any) -> FlexcoreError:
-    """The typed error that a step raises for it."""
+    """The typed error that a step raises for it. subject: the object, unless an argument of the step is at fault."""
     error = ACTIONS[diagnosis.category][0]
+    subject = "image" if diagnosis.category.startswith("image_") else SUBJECTS.get(diagnosis.category, subject)
     text = f"{what}: {diagnosis.detail}"
     details["diagnosis"] = diagnosis.plain()
     return error(text, subject=subject, remedy=diagnosis.remedy, category=diagnosis.category, **details)

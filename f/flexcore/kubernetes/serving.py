@@ -96,6 +96,7 @@ class Deployer:
         for kind, item in ((DEPLOYMENTS, before), (SERVICES, self.get(SERVICES, serving.name))):
             if item is not None:
                 self._claim(kind, item)
+        replicas = before["spec"].get("replicas") if before else None
         until = self.clock() + serving.timeout_s
         stored = self._store_all(serving, before)
         rolled_out = False
@@ -107,7 +108,7 @@ class Deployer:
         except FlexcoreError as error:
             # A cluster that does not answer says nothing about the model: another try goes on from here.
             if not error.retryable or error.details.get("diagnosis"):
-                self._undo(serving.name, error, rolled_out)
+                self._undo(serving.name, error, rolled_out, replicas)
             raise
         self._prune(serving)
         return proven
@@ -178,7 +179,7 @@ class Deployer:
 
     def _until_rolled_out(self, serving: Serving, stored: Object, until: float) -> Object:
         reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-        name, uid = serving.name, stored["metadata"]["uid"]
+        name = serving.name
         labels = ",".join(f"{key}={value}" for key, value in serving.selector().items())
         subjects = (
             Subject(
@@ -194,22 +195,21 @@ class Deployer:
         for watcher in watchers:
             watcher.start()
         try:
-            return self._watch_rollout(reports, Seen(stored), uid, logs, until)
+            return self._watch_rollout(reports, stored, logs, until)
         finally:
             for watcher in watchers:
                 watcher.stop()
             self.log_tail = logs.tail()
 
-    def _watch_rollout(
-        self, reports: queue.SimpleQueue[Report], seen: Seen, uid: str, logs: PodLogs, until: float
-    ) -> Object:
+    def _watch_rollout(self, reports: queue.SimpleQueue[Report], stored: Object, logs: PodLogs, until: float) -> Object:
+        seen, uid = Seen(stored), stored["metadata"]["uid"]
         patience, looked = Patience(self.clock), self.clock()
         told = Told(lambda text: self.say(self.kubernetes.redactor.text(text)))
         while True:
             self._take(reports, seen, uid)
             item = seen.deployment
             if item is None:
-                raise self._error(diagnosed("deleted", "The Deployment was deleted meanwhile"), uid, logs)
+                raise self._error(diagnosed("deleted", "The Deployment was deleted meanwhile"), stored, logs)
             told.once(f"Rollout: {progress(item)}")
             if complete(item):
                 return item
@@ -222,10 +222,10 @@ class Deployer:
             found = rollout_trouble(item, seen.pods, seen.events)
             told.trouble(found)
             if found and patience.spent(found, QUEUE_S):
-                raise self._error(found.diagnosis(), uid, logs)
+                raise self._error(found.diagnosis(), stored, logs)
             if now >= until:
                 late = found or Trouble("not_ready", f"The new pods did not get ready in time ({progress(item)})")
-                raise self._error(late.diagnosis(), uid, logs)
+                raise self._error(late.diagnosis(), stored, logs)
 
     def _take(self, reports: queue.SimpleQueue[Report], seen: Seen, uid: str) -> None:
         try:
@@ -257,33 +257,36 @@ class Deployer:
             return []
         return list(page.get("items") or [])
 
-    def _error(self, diagnosis: Diagnosis, uid: str, logs: PodLogs) -> FlexcoreError:
+    def _error(self, diagnosis: Diagnosis, item: Object, logs: PodLogs) -> FlexcoreError:
         logs.drain(1.0)
         detail = self.kubernetes.redactor.text(diagnosis.detail)
         diagnosis = diagnosis.model_copy(update={"detail": detail})
-        remote = {"kind": "Deployment", "namespace": self.namespace, "uid": uid}
-        return error_of(diagnosis, "The rollout failed", "model", remote=remote, log_tail=logs.tail())
+        name, uid = item["metadata"]["name"], item["metadata"]["uid"]
+        remote = {"kind": "Deployment", "name": name, "namespace": self.namespace, "uid": uid}
+        return error_of(diagnosis, f"Deployment {name} failed", name, remote=remote, log_tail=logs.tail())
 
     # --- undo
 
-    def _undo(self, name: str, error: FlexcoreError, rolled_out: bool) -> None:
+    def _undo(self, name: str, error: FlexcoreError, rolled_out: bool, replicas: int | None) -> None:
         """Puts back what answered before, or takes the failed beginning away; says which in the error."""
         try:
-            error.details["undone"] = self._undone(name, rolled_out)
+            error.details["undone"] = self._undone(name, rolled_out, replicas)
         except FlexcoreError as second:
             error.details["undone"] = f"not undone: {second}"
-        self.say(f"Deployment {name}: {error.details['undone']}")
+        said = f"Deployment {name} is {error.details['undone']}"
+        self.say(said)
+        error.args = (f"{error} {said}.",)
 
-    def _undone(self, name: str, rolled_out: bool) -> str:
+    def _undone(self, name: str, rolled_out: bool, replicas: int | None) -> str:
         item = self.get(DEPLOYMENTS, name)
         if item is None:
             return "gone"
         template = good_before(item, self.list(REPLICA_SETS), answering=not rolled_out)
         if template is None:
-            return "removed, nothing served before" if self.remove(DEPLOYMENTS, item) else "marked for removal"
+            return "removed: nothing was served before" if self.remove(DEPLOYMENTS, item) else "marked for removal"
         for _ in range(MOST_CONFLICTS):
             back = copy.deepcopy(item)
-            back["spec"]["template"] = template
+            back["spec"] |= {"template": template, "replicas": replicas or item["spec"].get("replicas", 1)}
             back.pop("status", None)
             path = self.path(DEPLOYMENTS, name)
             if self.kubernetes.replace(path, back, self.asking("update", DEPLOYMENTS, name)) is not None:

@@ -1,0 +1,24 @@
+"""A cluster on loopback, and a worker's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kubernetes.fake_cluster import FakeCluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    fake = FakeCluster()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture(autouse=True)
+def _worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of one step of one flow."""
+    names = {"WM_JOB_ID": "job-1", "WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a", "WM_ROOT_JOB_ID": "flow-1"}
+    for name, value in {**names, "WM_WORKSPACE": "dev"}.items():
+        monkeypatch.setenv(name, value)

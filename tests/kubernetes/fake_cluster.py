@@ -1,0 +1,329 @@
+"""A Kubernetes API on loopback: kmock's emulator, made to behave like a server where the steps depend on it.
+
+Bodies are checked with kubernetes_validate; uids, resource versions, creation times, namespaces, selectors, conflicts
+and deletion of dependents are as on a real server. There are no controllers: a `story` plays their part, told when an
+object is created or replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime
+import itertools
+import re
+import threading
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp.web
+import attrs
+import kmock
+import kubernetes_validate
+
+Object = dict[str, Any]
+SCHEMA_VERSION = "1.36"
+PLURALS = {
+    "v1/pods",
+    "v1/services",
+    "v1/configmaps",
+    "v1/secrets",
+    "v1/events",
+    "v1/nodes",
+    "v1/namespaces",
+    "v1/resourcequotas",
+    "batch/v1/jobs",
+    "apps/v1/deployments",
+    "apps/v1/replicasets",
+}
+# Lists lack these, as on a real server; watches and single objects have them.
+TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
+
+
+@attrs.define(kw_only=True)
+class Fault:
+    """An answer in place of the server's own, once. status 0 cuts the connection."""
+
+    method: str
+    path: str
+    status: int
+    body: Any = None
+    headers: dict[str, str] = attrs.field(factory=dict)
+    after: bool = False  # the request takes effect, and only its answer is lost
+
+
+def status(code: int, reason: str, message: str, **details: Any) -> Object:
+    common = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return {**common, "code": code, "reason": reason, "message": message, "details": details}
+
+
+@attrs.define(kw_only=True)
+class Api(kmock.KubernetesEmulator):
+    namespaces: set[str] = attrs.field(factory=lambda: {"default", "work"})
+    story: Callable[[Api, str, Object], Awaitable[None]] | None = None
+    faults: list[Fault] = attrs.field(factory=list)
+    denied: set[str] = attrs.field(factory=set)
+    logs: dict[str, list[bytes]] = attrs.field(factory=dict)
+    proxied: Callable[[str, str, Any], tuple[int, Any]] | None = None
+    version: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
+    tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        for name in PLURALS:
+            self.resources[name] = kmock.ResourceInfo()
+        self["get", re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/log")] << self._serve_log
+        self[re.compile(r"/api/v1/namespaces/[^/]+/services/[^/]+/proxy/.*")] << self._serve_proxy
+
+    # --- state, for stories
+
+    async def put(self, resource: str, item: Object) -> Object:
+        """Creates or replaces an object, as a controller would."""
+        key = kmock.resource(resource)
+        metadata = item["metadata"]
+        metadata.setdefault("uid", str(uuid.uuid4()))
+        metadata.setdefault("creationTimestamp", now())
+        metadata["resourceVersion"] = str(next(self.version))
+        address = (key, metadata.get("namespace"), metadata["name"])
+        async with self._lock:
+            known = address in self._objects and not self._objects[address].deleted
+            self._objects[address] = copy.deepcopy(item)
+            event = {"type": "MODIFIED" if known else "ADDED", "object": copy.deepcopy(item)}
+            await self._buses[key].put(event)
+        return item
+
+    async def drop(self, resource: str, namespace: str, name: str) -> None:
+        key = kmock.resource(resource)
+        async with self._lock:
+            item = self._objects[key, namespace, name]
+            raw = copy.deepcopy(item.raw)
+            item.delete()
+            await self._buses[key].put({"type": "DELETED", "object": raw})
+
+    def all(self, resource: str) -> list[Object]:
+        key = kmock.resource(resource)
+        return [
+            copy.deepcopy(item.raw) for (kind, _, _), item in self._objects.items() if kind == key and not item.deleted
+        ]
+
+    # --- requests
+
+    async def _handle(self, request: Any) -> aiohttp.web.StreamResponse:
+        fault = next((item for item in self.faults if self._hits(item, request)), None)
+        if fault and not fault.after:
+            return await self._failed(fault, request)
+        refused = self._refused(request)
+        if refused is not None:
+            return aiohttp.web.json_response(refused, status=refused["code"])
+        answer = await self._admitted(request)
+        if fault:
+            return await self._failed(fault, request)
+        return answer
+
+    def _hits(self, fault: Fault, request: Any) -> bool:
+        return fault.method == request.method.value and re.search(fault.path, str(request.url.path_qs)) is not None
+
+    async def _failed(self, fault: Fault, request: Any) -> aiohttp.web.StreamResponse:
+        self.faults.remove(fault)
+        if fault.status == 0:
+            request._raw_request.transport.close()
+        return aiohttp.web.json_response(fault.body, status=fault.status or 500, headers=fault.headers)
+
+    def _refused(self, request: Any) -> Object | None:
+        plural, verb = (
+            str(request.resource.plural) if request.resource else "",
+            (request.action.value.lower() if request.action else ""),
+        )
+        if plural in self.denied or f"{verb} {plural}" in self.denied:
+            message = f'{plural} is forbidden: User "u" cannot {verb} resource "{plural}"'
+            return status(403, "Forbidden", message, kind=plural)
+        if verb == "create" and request.namespace and request.namespace not in self.namespaces:
+            message = f'namespaces "{request.namespace}" not found'
+            return status(404, "NotFound", message, kind="namespaces", name=request.namespace)
+        if plural == "selfsubjectaccessreviews" or request.subresource:
+            return None
+        if request.method.value in ("POST", "PUT") and isinstance(request.data, dict):
+            try:
+                kubernetes_validate.validate(request.data, SCHEMA_VERSION, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                field = ".".join(str(part) for part in error.path)
+                cause = {"field": field, "message": error.message}
+                return status(422, "Invalid", f"invalid: {field}: {error.message}", causes=[cause])
+        return None
+
+    async def _admitted(self, request: Any) -> aiohttp.web.StreamResponse:
+        plural, verb = (
+            str(request.resource.plural) if request.resource else "",
+            (request.action.value.lower() if request.action else ""),
+        )
+        if plural == "selfsubjectaccessreviews":
+            return aiohttp.web.json_response(
+                {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
+            )
+        if request.subresource or not plural:
+            return await super()._handle(request)
+        if verb == "create":
+            return await self._create(request)
+        if request.method.value == "PUT":
+            return await self._replace(request)
+        if verb == "delete":
+            return await self._delete(request)
+        return await super()._handle(request)
+
+    def _may(self, review: Object) -> bool:
+        asked = review["spec"]["resourceAttributes"]
+        return not {asked["resource"], f"{asked['verb']} {asked['resource']}"} & self.denied
+
+    async def _create(self, request: Any) -> aiohttp.web.StreamResponse:
+        item = copy.deepcopy(request.data)
+        address = (request.resource, request.namespace, item["metadata"]["name"])
+        if address in self._objects and not self._objects[address].deleted:
+            return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
+        item["metadata"] |= {"namespace": request.namespace, "generation": 1}
+        if request.resource.plural == "services":
+            item["spec"]["clusterIP"] = "10.96.0.7"
+            if item["spec"]["type"] == "NodePort":
+                item["spec"]["ports"][0]["nodePort"] = 30080
+        return await self._stored(request, item, 201)
+
+    async def _replace(self, request: Any) -> aiohttp.web.StreamResponse:
+        item = copy.deepcopy(request.data)
+        address = (request.resource, request.namespace, request.name)
+        if address not in self._objects or self._objects[address].deleted:
+            return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
+        before = self._objects[address].raw
+        if item["metadata"].get("resourceVersion") != before["metadata"]["resourceVersion"]:
+            return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
+        item["metadata"] |= {name: before["metadata"][name] for name in ("uid", "creationTimestamp")}
+        item["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
+        item |= {"status": before["status"]} if "status" in before else {}
+        return await self._stored(request, item, 200)
+
+    async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
+        name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
+        stored = await self.put(name, item)
+        if self.story:
+            task = asyncio.create_task(self._tell(name, copy.deepcopy(stored)))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        return aiohttp.web.json_response(stored, status=code)
+
+    async def _tell(self, name: str, item: Object) -> None:
+        assert self.story is not None
+        await self.story(self, name, item)
+
+    async def _delete(self, request: Any) -> aiohttp.web.StreamResponse:
+        address = (request.resource, request.namespace, request.name)
+        if address not in self._objects or self._objects[address].deleted:
+            return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
+        uid = self._objects[address]["metadata"]["uid"]
+        wanted = ((request.data or {}).get("preconditions") or {}).get("uid")
+        if wanted and wanted != uid:
+            return aiohttp.web.json_response(status(409, "Conflict", "the UID in the precondition differs"), status=409)
+        for kind, namespace, name in list(self._objects.keys()):
+            item = self._objects[kind, namespace, name]
+            if not item.deleted and any(o["uid"] == uid for o in item["metadata"].get("ownerReferences", [])):
+                await self.drop(f"{kind.group}/{kind.version}/{kind.plural}".lstrip("/"), str(namespace), name)
+        await self.drop(
+            f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/"),
+            request.namespace,
+            request.name,
+        )
+        return aiohttp.web.json_response({"kind": "Status", "status": "Success"})
+
+    async def _serve_list(self, request: Any) -> Object:
+        found = [item for item in self.all(resource_name(request)) if selected(request, item)]
+        return {"metadata": {"resourceVersion": str(next(self.version))}, "items": found}
+
+    async def _serve_watch(self, request: Any) -> AsyncIterator[Any]:
+        async for event in super()._serve_watch(request):
+            if event == b"" or selected(request, event["object"]):
+                yield event
+
+    async def _serve_log(self, request: Any) -> Any:
+        lines = self.logs.get(request.name, [])
+        stamp = b"2026-01-01T00:00:%02d.5Z "
+        return tuple([b"", *(stamp % index + line + b"\n" for index, line in enumerate(lines))])
+
+    async def _serve_proxy(self, request: Any) -> Any:
+        if self.proxied is None:
+            body = status(503, "ServiceUnavailable", "no endpoints available")
+            return aiohttp.web.json_response(body, status=503)
+        path = str(request.url.path).split("/proxy", 1)[1]
+        code, payload = self.proxied(request.method.value, path, request.data)
+        return kmock.Response(status=code, payload=payload)
+
+
+def resource_name(request: Any) -> str:
+    return f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
+
+
+def selected(request: Any, item: Object) -> bool:
+    """Whether the namespace and the label and field selectors (equality only) let the object through."""
+    if request.namespace and item["metadata"].get("namespace") != request.namespace:
+        return False
+    labels = item["metadata"].get("labels") or {}
+    for term in filter(None, request.params.get("labelSelector", "").split(",")):
+        key, _, value = term.partition("=")
+        if labels.get(key) != value:
+            return False
+    for term in filter(None, request.params.get("fieldSelector", "").split(",")):
+        key, _, value = term.partition("=")
+        if "!" in term:
+            continue
+        found: Any = item
+        for part in key.split("."):
+            found = (found or {}).get(part)
+        if found != value:
+            return False
+    return True
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class FakeCluster:
+    """The Api in a thread of its own, as the steps are synchronous."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._started, self._stop = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._started.wait(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        self.api = Api()
+        async with self.api, kmock.Server(self.api) as server:
+            self.url = str(server.url).rstrip("/")
+            self._started.set()
+            await self._stop.wait()
+            # Open watches would hold the server back.
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def do(self, work: Awaitable[Any]) -> Any:
+        async def run() -> Any:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+
+    @property
+    def resource(self) -> Object:
+        """A c_kubernetes_cluster for it."""
+        return {"mode": "token", "server": self.url, "token": "sesame-open-1234", "namespace": "work"}
+
+    def asked(self, method: str, pattern: str) -> list[Any]:
+        """The requests so far that match."""
+        found = [item for item in self.api._requests if item.method.value == method]
+        return [item for item in found if re.search(pattern, str(item.url.path_qs))]

@@ -1,0 +1,330 @@
+"""kubernetes/run_job against a Kubernetes API on loopback."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    FlexcoreError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+    Unreachable,
+)
+from f.flexcore.core.identity import execution_key
+from f.flexcore.kubernetes.run_job import main
+from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
+from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
+
+JOBS = "/apis/batch/v1/namespaces/work/jobs"
+
+
+def run(cluster: FakeCluster, **arguments: Any) -> dict[str, Any]:
+    return main(cluster=cluster.resource, **{"image": "busybox:1", "timeout_s": 20, **arguments})
+
+
+def jobs(cluster: FakeCluster) -> list[Object]:
+    return cluster.api.all("batch/v1/jobs")
+
+
+def test_a_job_that_completes_gives_its_exit_code_its_log_and_its_identity(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    name = f"{execution_key({'WM_FLOW_JOB_ID': 'flow-1', 'WM_FLOW_STEP_ID': 'a'}).name(1)}"
+    cluster.api.logs[f"{name}-abcde"] = [b"hello", "grüße".encode()]
+    result = run(cluster, command=["echo", "hello"])
+    assert result["success"] and result["data"]["exit_code"] == 0
+    assert result["remote"] == {"kind": "Job", "name": name, "uid": jobs(cluster)[0]["metadata"]["uid"], "url": None}
+    assert result["log_tail"] == "hello\ngrüße"
+    assert "grüße" in capsys.readouterr().out
+    assert result["timings"]["running"] == 0.0 and result["resource_usage"]["cpu_seconds"] is None
+
+
+def test_the_job_carries_owner_deadline_and_time_to_live_from_its_creation(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    run(cluster, timeout_s=77, ttl_s=88)
+    created = cluster.asked("POST", "/jobs")[0].data
+    labels = created["metadata"]["labels"]
+    assert labels["app.kubernetes.io/managed-by"] == "flexcore" and labels["flexcore/owner-job"] == "flow-1"
+    assert created["metadata"]["annotations"]["flexcore/job"] == "job-1"
+    assert (created["spec"]["activeDeadlineSeconds"], created["spec"]["ttlSecondsAfterFinished"]) == (77, 88)
+    assert created["spec"]["backoffLimit"] == 0
+    assert created["spec"]["template"]["metadata"]["labels"]["flexcore/key"] == labels["flexcore/key"]
+
+
+def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: FakeCluster) -> None:
+    cluster.api.story = fails(3)
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
+    cluster.api.logs[f"{key.name(1)}-abcde"] = [b"it broke"]
+    with pytest.raises(ExecutionFailed, match="exit code 3") as caught:
+        run(cluster)
+    assert caught.value.category == "exit_code" and caught.value.details["exit_code"] == 3
+    assert caught.value.details["log_tail"] == "it broke"
+    assert len(jobs(cluster)) == 1, "a failed Job stays for its time-to-live, to be looked at"
+
+
+@pytest.mark.parametrize(
+    ("story", "error", "category"),
+    [
+        (waits("ErrImagePull", "manifest unknown: not found"), NotFound, "image_not_found"),
+        (waits("ErrImagePull", "pull access denied, repository does not exist"), Forbidden, "image_denied"),
+        (waits("InvalidImageName", "couldn't parse"), InvalidInput, "image_invalid"),
+        (waits("ErrImageNeverPull", "never"), NotFound, "image_not_found"),
+    ],
+)
+def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
+    cluster: FakeCluster, story: Any, error: type[FlexcoreError], category: str
+) -> None:
+    cluster.api.story = job_story(story)
+    begun = time.monotonic()
+    with pytest.raises(error) as caught:
+        run(cluster)
+    assert caught.value.category == category and caught.value.subject == "image"
+    assert time.monotonic() - begun < 5
+    assert jobs(cluster) == [] and caught.value.details["deleted"] is True
+
+
+def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            event = {"name": "e1", "namespace": "work"}
+            involved = {"uid": item["metadata"]["uid"]}
+            said = 'Error creating: pods "x" is forbidden: exceeded quota: small, requested: cpu=2'
+            await api.put(
+                "v1/events", {"metadata": event, "involvedObject": involved, "reason": "FailedCreate", "message": said}
+            )
+
+    cluster.api.story = story
+    with pytest.raises(Unavailable, match="exceeded quota: small") as caught:
+        run(cluster)
+    assert caught.value.category == "quota_exceeded" and jobs(cluster) == []
+
+
+def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
+    unfit = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
+    cluster.api.story = job_story(lambda job: pod_of(job, conditions=[unfit]))
+    with pytest.raises(Unavailable, match=r"Insufficient nvidia\.com/gpu"):
+        run(cluster, gpus=1, queue_timeout_s=1)
+    assert said in capsys.readouterr().out and jobs(cluster) == []
+
+
+def test_at_the_time_limit_the_job_is_deleted_by_uid_and_seen_to_be_gone(cluster: FakeCluster) -> None:
+    cluster.api.story = job_story(runs)
+    with pytest.raises(DeadlineExceeded, match="within 2 s"):
+        run(cluster, timeout_s=2)
+    deletion = cluster.asked("DELETE", "/jobs/")[0].data
+    assert deletion["propagationPolicy"] == "Foreground" and deletion["preconditions"]["uid"]
+    assert jobs(cluster) == []
+
+
+def test_a_job_ended_by_its_own_deadline_is_a_deadline_too(cluster: FakeCluster) -> None:
+    cluster.api.story = job_story(runs, conditions=[true("Failed", "DeadlineExceeded", "was active too long")])
+    with pytest.raises(DeadlineExceeded):
+        run(cluster)
+    assert jobs(cluster) == []
+
+
+def test_a_job_that_somebody_deletes_is_never_a_success(cluster: FakeCluster) -> None:
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            await api.put("v1/pods", runs(item))
+            await api.drop("batch/v1/jobs", "work", item["metadata"]["name"])
+
+    cluster.api.story = story
+    with pytest.raises(ExecutionFailed) as caught:
+        run(cluster)
+    assert caught.value.category == "deleted"
+
+
+def test_a_second_copy_of_the_step_attaches_to_the_running_job(cluster: FakeCluster) -> None:
+    cluster.api.story = fails(1)
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    with pytest.raises(ExecutionFailed, match="exit code 1"):
+        run(cluster)
+    assert len(cluster.asked("POST", "/jobs")) == 1, "the same call tells the same failure"
+
+
+def test_a_finished_job_gives_its_result_again_without_running_again(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    first = run(cluster)
+    again = run(cluster)
+    assert again["remote"] == first["remote"] and len(cluster.asked("POST", "/jobs")) == 1
+
+
+def test_a_retry_after_a_failure_makes_the_next_attempt(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.api.story = fails(1)
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    cluster.api.story = succeeds()
+    monkeypatch.setenv("WM_JOB_ID", "job-2")
+    result = run(cluster)
+    assert result["attempt"] == 2 and result["remote"]["name"].endswith("-2")
+
+
+def test_a_retry_of_what_cannot_end_otherwise_is_refused(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.api.story = fails(128, "StartError", 'exec: "nosuch": executable file not found in $PATH')
+    with pytest.raises(InvalidInput, match="nosuch"):
+        run(cluster, command=["nosuch"])
+    monkeypatch.setenv("WM_JOB_ID", "job-2")
+    with pytest.raises(InvalidInput, match="nosuch"):
+        run(cluster, command=["nosuch"])
+    assert len(cluster.asked("POST", "/jobs")) == 1
+
+
+def test_a_creation_whose_answer_is_lost_ends_in_one_job(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    cluster.api.faults = [Fault(method="POST", path="/jobs", status=0, after=True)]
+    assert run(cluster)["success"]
+    assert len(jobs(cluster)) == 1
+
+
+def test_somebody_elses_job_of_that_name_is_left_alone(cluster: FakeCluster) -> None:
+    name = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"}).name(1)
+    cluster.do(cluster.api.put("batch/v1/jobs", {"metadata": {"name": name, "namespace": "work", "labels": {}}}))
+    with pytest.raises(InvalidInput, match="belongs to somebody else"):
+        run(cluster)
+    assert len(jobs(cluster)) == 1 and not cluster.asked("DELETE", ".")
+
+
+def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    gone = {"type": "ERROR", "object": status(410, "Expired", "too old resource version")}
+    cluster.api.faults = [
+        Fault(method="GET", path="/jobs.*watch=", status=200, body=gone),
+        Fault(method="GET", path="/pods.*watch=", status=503),
+        Fault(method="GET", path="/pods.*watch=", status=0),
+    ]
+    assert run(cluster)["success"]
+
+
+def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    busy = status(429, "TooManyRequests", "try later")
+    cluster.api.faults = [
+        Fault(method="GET", path="labelSelector=flexcore", status=429, body=busy, headers={"Retry-After": "1"}),
+        Fault(method="POST", path="/jobs", status=503),
+    ]
+    assert run(cluster)["success"]
+
+
+def test_a_log_that_cannot_be_read_does_not_decide_the_outcome(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    cluster.api.denied = {"pods/log"}
+    denied = status(403, "Forbidden", 'cannot get resource "pods/log"')
+    cluster.api.faults = [Fault(method="GET", path="/log", status=403, body=denied)]
+    result = run(cluster)
+    assert result["success"] and "cannot be read" in result["log_tail"]
+
+
+def test_secrets_do_not_reach_log_result_or_error(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    token = cluster.resource["token"]
+    cluster.api.story = fails(1, message=f"token {token} expired")
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
+    cluster.api.logs[f"{key.name(1)}-abcde"] = [f"using {token} now".encode()]
+    with pytest.raises(ExecutionFailed) as caught:
+        run(cluster)
+    assert token not in f"{vars(caught.value)}{caught.value}{capsys.readouterr().out}"
+    assert "using *** now" in caught.value.details["log_tail"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "subject"),
+    [
+        ({"image": ""}, "image"),
+        ({"image": "two words"}, "image"),
+        ({"cpu": "much"}, "cpu"),
+        ({"memory": "0"}, "memory"),
+        ({"env": ["lonely"]}, "env.0"),
+        ({"secret_env": ["A=B"]}, "secret_env.0"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"gpus": -1}, "gpus"),
+        ({"namespace": "Bad_Name"}, "namespace"),
+        ({"manifest": {"kind": "Pod", "apiVersion": "v1"}, "image": ""}, "manifest.kind"),
+        ({"manifest": {"kind": "Job", "apiVersion": "batch/v1"}}, "image"),
+    ],
+)
+def test_a_wrong_argument_is_named_before_the_cluster_is_asked(
+    cluster: FakeCluster, arguments: dict[str, Any], subject: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        run(cluster, **arguments)
+    assert caught.value.subject == subject and not cluster.api._requests
+
+
+def test_the_value_of_a_wrong_variable_is_not_told(cluster: FakeCluster) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        run(cluster, env=["sesame open"])
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_missing_namespace_and_a_missing_right_are_named(cluster: FakeCluster) -> None:
+    with pytest.raises(NotFound, match="Namespace nowhere does not exist"):
+        run(cluster, namespace="nowhere")
+    cluster.api.denied = {"create jobs"}
+    with pytest.raises(Forbidden, match=r"create jobs\.batch .* in namespace work"):
+        run(cluster)
+
+
+def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster) -> None:
+    pod = {"containers": [{"name": "a", "image": "i"}], "restartPolicy": 5}
+    manifest = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+    with pytest.raises(InvalidInput) as caught:
+        run(cluster, image="", manifest=manifest)
+    assert caught.value.subject == "spec.template.spec.restartPolicy"
+
+
+def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unreachable, match="connection refused"):
+        main(cluster={"server": "http://127.0.0.1:1", "token": "x" * 9}, image="busybox")
+    assert time.monotonic() - begun < 6
+
+
+def test_refused_credentials_are_told_as_such(cluster: FakeCluster) -> None:
+    cluster.api.faults = [
+        Fault(method="GET", path="/jobs", status=401, body=status(401, "Unauthorized", "Unauthorized"))
+    ]
+    with pytest.raises(Forbidden, match="credentials") as caught:
+        run(cluster)
+    assert caught.value.category == "credentials"
+
+
+def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    pod = {"containers": [{"name": "a", "image": "i"}], "priorityClassName": "high"}
+    metadata = {"name": "mine", "namespace": "work", "labels": {"team": "x"}}
+    spec = {"backoffLimit": 2, "activeDeadlineSeconds": 5, "template": {"spec": pod}}
+    run(
+        cluster,
+        image="",
+        namespace="",
+        manifest={"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec},
+    )
+    created = cluster.asked("POST", "/jobs")[0].data
+    assert created["metadata"]["labels"]["team"] == "x" and created["metadata"]["name"].startswith("fc-")
+    assert (created["spec"]["backoffLimit"], created["spec"]["activeDeadlineSeconds"]) == (2, 5)
+    assert created["spec"]["template"]["spec"]["priorityClassName"] == "high"
+    assert created["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_suspended_job_is_queued_and_not_failed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            await api.put(resource, {**item, "spec": {**item["spec"], "suspend": True}})
+            done = {**item, "status": {"conditions": [true("Complete")], "succeeded": 1}}
+            await api.put("v1/pods", ends()(item))
+            await api.put(resource, done)
+
+    cluster.api.story = story
+    assert run(cluster, queue_timeout_s=1)["success"]
