@@ -1,0 +1,131 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""A deployment on Ray Serve as a job, the checks before it, and where the model answers after it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from f.flexcore.core.contracts import ModelManifest
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.manifests import check_consistent
+from f.flexcore.core.requests import GIB
+from f.flexcore.core.resources import Form, RayCluster, Settings
+from f.flexcore.ray import on_ray_app, on_ray_serve, on_ray_store
+from f.flexcore.ray.api import Json, is_loopback
+from f.flexcore.ray.jobs import Job
+from f.flexcore.ray.shipping import program_files, storage_of
+from f.flexcore.storage.store import Store
+
+MODULES = [on_ray_store, on_ray_app, on_ray_serve]
+PORT = 8000
+# On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
+LOCAL_PORTS = list(range(PORT, PORT + 100))
+OWNER = "flexcore/key"
+
+
+class ServeRequest(Form):
+    """name: of the application and its route; cpus and memory_gib are reserved for each replica."""
+
+    name: str = Field(default="", pattern=r"^$|^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    replicas: int = Field(default=1, ge=1)
+    cpus: float = Field(default=1, ge=0)
+    memory_gib: float = Field(default=0, ge=0)
+    timeout_s: int = Field(default=600, ge=1)
+
+
+def serve_request(**arguments: Any) -> ServeRequest:
+    return validated(ServeRequest, arguments, "deploy_model")
+
+
+def deployment_job(
+    request: ServeRequest,
+    model: ModelManifest,
+    cluster: RayCluster,
+    store: Store,
+    settings: Settings,
+    key: ExecutionKey,
+) -> Job:
+    """The job that deploys the model. Raises ManifestMismatch when the manifest contradicts itself, or InvalidInput for
+    a model of another format."""
+    check_consistent(model)
+    if model.format != "sklearn-joblib":
+        raise InvalidInput(
+            f"A model of format {model.format} cannot be served on Ray",
+            subject="model.format",
+            remedy="Pass the output of f/flexcore/ray/train.",
+        )
+    probe = store.uri(key.value, "shared.json")
+    if store.local:
+        store.write_json(probe, {"key": key.value})
+    parameters = {
+        "app": request.name or model.name,
+        "model": model.model_dump(include={"name", "version", "uri", "files", "signature", "example"}),
+        "http": {"host": "127.0.0.1" if is_loopback(cluster.address) else "0.0.0.0", "ports": ports_of(cluster)},
+        "timeout_s": request.timeout_s,
+        "options": {
+            "replicas": request.replicas,
+            "cpus": request.cpus,
+            "memory_bytes": int(request.memory_gib * GIB),
+            # Serve shows it with the application: who deployed it, and that it is meant to outlive its run.
+            "owner": key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
+        },
+    }
+    program = "from f.flexcore.ray.on_ray_serve import deploy\n\nresult = deploy(parameters, storage)\n"
+    files = program_files(MODULES, program)
+    storage = storage_of(settings, store.root, probe)
+    return Job(kind="serve", files=files, parameters=parameters, storage=storage, timeout_s=request.timeout_s)
+
+
+def removal_job(name: str, timeout_s: int) -> Job:
+    """The job that takes an application down."""
+    program = "from f.flexcore.ray.on_ray_serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
+    files = program_files(MODULES, program)
+    return Job(kind="unserve", files=files, parameters={"app": name}, timeout_s=timeout_s)
+
+
+def ports_of(cluster: RayCluster) -> list[int]:
+    """Where a Serve that has to be started may listen."""
+    given = urlsplit(cluster.serve_url)
+    if given.port:
+        return [given.port]
+    return LOCAL_PORTS if is_loopback(cluster.address) and not cluster.serve_url else [PORT]
+
+
+def endpoint_url(cluster: RayCluster, port: int, app: str) -> str:
+    """The base address of an application as callers see it."""
+    if cluster.serve_url:
+        return f"{cluster.serve_url.rstrip('/')}/{app}"
+    host = urlsplit(cluster.address).hostname or ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{app}"
+
+
+def check_name(app: str, details: Json | None) -> bool:
+    """Whether the application is there already; InvalidInput when the name or the route is somebody else's."""
+    applications = (details or {}).get("applications") or {}
+    for name, known in applications.items():
+        if name != app and known.get("route_prefix") == f"/{app}":
+            raise InvalidInput(
+                f"The route /{app} belongs to the application {name!r}",
+                subject="name",
+                remedy="Choose another name.",
+            )
+    if app not in applications:
+        return False
+    if not is_ours(applications[app]):
+        raise InvalidInput(
+            f"An application named {app!r} is there already, and flexcore did not deploy it",
+            subject="name",
+            remedy="Choose another name.",
+        )
+    return True
+
+
+def is_ours(application: Json) -> bool:
+    deployments = (application.get("deployments") or {}).values()
+    configs = [(item.get("deployment_config") or {}).get("user_config") for item in deployments]
+    return any(isinstance(config, dict) and OWNER in config for config in configs)
