@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flexcore.demo_data import FEATURES, FLIGHTS, TARGET, UNSEEN, write_demo_data
+from flexcore.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "resources/meltano_sample"
@@ -28,7 +28,7 @@ Pair = tuple[float, float]
 
 
 def demo(
-    rows: Annotated[int, typer.Option(min=1000, max=FLIGHTS - 10 * UNSEEN, help="Flights to extract.")] = 100_000,
+    rows: Annotated[int, typer.Option(min=1000, max=FLIGHTS - 10 * UNSEEN, help="Flights to extract.")] = 50_000,
     algorithm: Annotated[str, typer.Option(help="xgboost, lightgbm or a scikit-learn regressor.")] = "xgboost",
     target: Annotated[str, typer.Option(help="Where the model answers: ray or kubernetes.")] = "ray",
     ray: Annotated[str, typer.Option(help="Dashboard of a Ray cluster; without it one is started here.")] = "",
@@ -90,8 +90,11 @@ def pipeline_request(folder: Path, ray: str, args: dict[str, Any], settings: dic
         deployment["cluster"] = {"kubeconfig": args["kubeconfig"]}
     return {
         "extraction": {
-            "project": {"path": str(PROJECT), "env": {"FLEXCORE_SAMPLE_DATA": str(folder)}},
-            "taps": ["tap-csv"],
+            "project": {
+                "path": str(PROJECT),
+                "env": {f"FLEXCORE_SAMPLE_{name.upper()}": str(folder / f"{name}.csv") for name in TABLES},
+            },
+            "taps": [f"tap-{name}" for name in TABLES],
             "full_refresh": True,
         },
         "ml": {

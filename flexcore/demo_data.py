@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FLIGHTS = 336_776
+TABLES = ("flights", "planes", "weather")
 UNSEEN = 1_000
 SEED = 2013
 MISSING = "NA"
@@ -42,7 +43,7 @@ def write_demo_data(folder: Path, rows: int) -> DemoData:
     seen, rest = flights[:rows], flights[rows:]
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "flights.csv", seen)
-    for name in ("weather", "planes"):
+    for name in TABLES[1:]:
         with (source / f"{name}.csv").open(newline="") as raw:
             _write(folder / f"{name}.csv", map(_without_missing, csv.DictReader(raw)))
     complete = (row for row in rest if row[TARGET] and all(row[name] for name in FEATURES))
