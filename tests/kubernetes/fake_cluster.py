@@ -74,11 +74,10 @@ class Api(kmock.KubernetesEmulator):
         for name in PLURALS:
             self.resources[name] = kmock.ResourceInfo()
         self["get", re.compile(r"/api/v1/namespaces/[^/]+/pods/[^/]+/log")] << self._serve_log
-        self[re.compile(r"/api/v1/namespaces/[^/]+/services/[^/]+/proxy/.*")] << self._serve_proxy
 
     # --- state, for stories
 
-    async def put(self, resource: str, item: Object) -> Object:
+    async def keep(self, resource: str, item: Object) -> Object:
         """Creates or replaces an object, as a controller would."""
         key = kmock.resource(resource)
         metadata = item["metadata"]
@@ -161,6 +160,8 @@ class Api(kmock.KubernetesEmulator):
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
             )
+        if str(request.subresource).startswith("proxy"):
+            return self._proxy(request)
         if request.subresource or not plural:
             return await super()._handle(request)
         if verb == "create":
@@ -202,7 +203,7 @@ class Api(kmock.KubernetesEmulator):
 
     async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
         name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
-        stored = await self.put(name, item)
+        stored = await self.keep(name, item)
         if self.story:
             task = asyncio.create_task(self._tell(name, copy.deepcopy(stored)))
             self.tasks.add(task)
@@ -238,7 +239,7 @@ class Api(kmock.KubernetesEmulator):
 
     async def _serve_watch(self, request: Any) -> AsyncIterator[Any]:
         async for event in super()._serve_watch(request):
-            if event == b"" or selected(request, event["object"]):
+            if not isinstance(event, dict) or selected(request, event["object"]):
                 yield event
 
     async def _serve_log(self, request: Any) -> Any:
@@ -246,13 +247,13 @@ class Api(kmock.KubernetesEmulator):
         stamp = b"2026-01-01T00:00:%02d.5Z "
         return tuple([b"", *(stamp % index + line + b"\n" for index, line in enumerate(lines))])
 
-    async def _serve_proxy(self, request: Any) -> Any:
+    def _proxy(self, request: Any) -> aiohttp.web.StreamResponse:
         if self.proxied is None:
             body = status(503, "ServiceUnavailable", "no endpoints available")
             return aiohttp.web.json_response(body, status=503)
         path = str(request.url.path).split("/proxy", 1)[1]
         code, payload = self.proxied(request.method.value, path, request.data)
-        return kmock.Response(status=code, payload=payload)
+        return aiohttp.web.json_response(payload, status=code)
 
 
 def resource_name(request: Any) -> str:

@@ -48,11 +48,11 @@ def job_story(*scenes: Callable[[Object], Object], conditions: list[Object] | No
         if resource != "batch/v1/jobs":
             return
         for scene in scenes:
-            await api.put("v1/pods", scene(item))
+            await api.keep("v1/pods", scene(item))
             await asyncio.sleep(0)
         if conditions is not None:
             item["status"] = {"conditions": conditions, "succeeded": 1}
-            await api.put("batch/v1/jobs", item)
+            await api.keep("batch/v1/jobs", item)
 
     return play
 
@@ -83,9 +83,9 @@ def deployment_story(container: Object | None = None, available: bool = True, in
     """Rolls each new generation of a Deployment out: one pod in the state `container`, or every replica available."""
 
     async def play(api: Api, resource: str, item: Object) -> None:
-        spec, metadata = item["spec"], item["metadata"]
-        if resource != "apps/v1/deployments" or spec.get("paused"):
+        if resource != "apps/v1/deployments" or item["spec"].get("paused"):
             return
+        spec, metadata = item["spec"], item["metadata"]
         template = spec["template"]
         digest = template["metadata"]["labels"]["flexcore/rollout"]
         owner = [{"uid": metadata["uid"]}]
@@ -102,7 +102,7 @@ def deployment_story(container: Object | None = None, available: bool = True, in
             "spec": {"template": template},
             "status": {"availableReplicas": 1} if available else {},
         }
-        await api.put("apps/v1/replicasets", replica_set)
+        await api.keep("apps/v1/replicasets", replica_set)
         state = {
             "name": "model-server",
             "image": spec["template"]["spec"]["containers"][0]["image"],
@@ -116,10 +116,10 @@ def deployment_story(container: Object | None = None, available: bool = True, in
             "ownerReferences": owner,
         }
         status = {"phase": "Pending", "containerStatuses": [state], "initContainerStatuses": [first]}
-        await api.put("v1/pods", {"metadata": pod_metadata, "spec": template["spec"], "status": status})
+        await api.keep("v1/pods", {"metadata": pod_metadata, "spec": template["spec"], "status": status})
         wanted = spec["replicas"] if available else 0
         counts = {"updatedReplicas": wanted, "replicas": wanted, "availableReplicas": wanted}
         item["status"] = {"observedGeneration": metadata["generation"], **counts}
-        await api.put("apps/v1/deployments", item)
+        await api.keep("apps/v1/deployments", item)
 
     return play

@@ -115,18 +115,12 @@ def test_the_stores_keys_are_in_a_secret_that_only_the_first_container_sees(
 
 def test_nothing_starts_before_its_secret_and_config_map_exist(served: FakeCluster) -> None:
     deploy(served)
-    writes = [
-        item for item in served.api._requests if item.method.value in ("POST", "PUT") and item.subresource is None
-    ]
-    order = [(str(item.resource.plural), bool(item.data["spec"].get("paused")) if "spec" in item.data else None)
-             for item in writes]  # fmt: skip
-    assert order == [
-        ("deployments", True),
-        ("secrets", None),
-        ("configmaps", None),
-        ("deployments", False),
-        ("services", False),
-    ]
+    order = []
+    for item in served.api._requests:
+        if item.method.value in ("POST", "PUT") and not item.subresource and item.resource:
+            order.append((item.resource.plural, item.data.get("spec", {}).get("paused")))
+    names = ["deployments", "secrets", "configmaps", "deployments", "services"]
+    assert order == list(zip(names, [True, None, None, None, None], strict=True))
 
 
 def test_an_update_keeps_old_pods_until_new_ones_are_ready(served: FakeCluster) -> None:
@@ -202,7 +196,7 @@ def test_a_way_through_the_api_server_that_is_closed_is_not_measured_and_not_a_f
 @pytest.mark.parametrize("resource", ["apps/v1/deployments", "v1/services"])
 def test_somebody_elses_object_of_that_name_is_never_overwritten(served: FakeCluster, resource: str) -> None:
     theirs = {"metadata": {"name": "delay", "namespace": "work", "labels": {"app": "theirs"}}, "spec": {}}
-    served.do(served.api.put(resource, theirs))
+    served.do(served.api.keep(resource, theirs))
     with pytest.raises(InvalidInput, match="was not made by flexcore"):
         deploy(served)
     assert one(served, resource)["metadata"]["labels"] == {"app": "theirs"}
@@ -260,14 +254,14 @@ def test_a_node_port_is_an_address_of_a_ready_node(served: FakeCluster) -> None:
         "addresses": [{"type": "InternalIP", "address": "10.1.2.3"}],
         "conditions": [{"type": "Ready", "status": "True"}],
     }
-    served.do(served.api.put("v1/nodes", {"metadata": {"name": "n"}, "status": address}))
+    served.do(served.api.keep("v1/nodes", {"metadata": {"name": "n"}, "status": address}))
     url = deploy(served, service_type="NodePort")["output"]["url"]
     assert url == "http://10.1.2.3:30080"
 
 
 def test_a_deployed_model_is_taken_down_with_all_that_belongs_to_it(served: FakeCluster) -> None:
     deploy(served)
-    result = undeploy("delay", cluster=served.resource)
+    result = undeploy(served.resource, "delay")
     assert result["data"] == {"namespace": "work", "removed": "delay"}
     for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
         assert served.api.all(resource) == []
@@ -276,14 +270,14 @@ def test_a_deployed_model_is_taken_down_with_all_that_belongs_to_it(served: Fake
 def test_taking_down_what_is_not_there_names_what_is(served: FakeCluster) -> None:
     deploy(served)
     with pytest.raises(NotFound, match="Deployed models there: delay"):
-        undeploy("dealy", cluster=served.resource)
+        undeploy(served.resource, "dealy")
 
 
 def test_taking_down_what_is_not_ours_is_refused(cluster: FakeCluster) -> None:
     theirs = {"metadata": {"name": "web", "namespace": "work", "labels": {}}, "spec": {}}
-    cluster.do(cluster.api.put("apps/v1/deployments", theirs))
+    cluster.do(cluster.api.keep("apps/v1/deployments", theirs))
     with pytest.raises(NotFound, match="was not deployed by flexcore"):
-        undeploy("web", cluster=cluster.resource)
+        undeploy(cluster.resource, "web")
     assert one(cluster, "apps/v1/deployments")
 
 

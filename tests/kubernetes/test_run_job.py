@@ -97,7 +97,7 @@ def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
             event = {"name": "e1", "namespace": "work"}
             involved = {"uid": item["metadata"]["uid"]}
             said = 'Error creating: pods "x" is forbidden: exceeded quota: small, requested: cpu=2'
-            await api.put(
+            await api.keep(
                 "v1/events", {"metadata": event, "involvedObject": involved, "reason": "FailedCreate", "message": said}
             )
 
@@ -137,7 +137,7 @@ def test_a_job_ended_by_its_own_deadline_is_a_deadline_too(cluster: FakeCluster)
 def test_a_job_that_somebody_deletes_is_never_a_success(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
-            await api.put("v1/pods", runs(item))
+            await api.keep("v1/pods", runs(item))
             await api.drop("batch/v1/jobs", "work", item["metadata"]["name"])
 
     cluster.api.story = story
@@ -191,7 +191,7 @@ def test_a_creation_whose_answer_is_lost_ends_in_one_job(cluster: FakeCluster) -
 
 def test_somebody_elses_job_of_that_name_is_left_alone(cluster: FakeCluster) -> None:
     name = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"}).name(1)
-    cluster.do(cluster.api.put("batch/v1/jobs", {"metadata": {"name": name, "namespace": "work", "labels": {}}}))
+    cluster.do(cluster.api.keep("batch/v1/jobs", {"metadata": {"name": name, "namespace": "work", "labels": {}}}))
     with pytest.raises(InvalidInput, match="belongs to somebody else"):
         run(cluster)
     assert len(jobs(cluster)) == 1 and not cluster.asked("DELETE", ".")
@@ -321,10 +321,10 @@ def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> Non
 def test_a_suspended_job_is_queued_and_not_failed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
-            await api.put(resource, {**item, "spec": {**item["spec"], "suspend": True}})
+            await api.keep(resource, {**item, "spec": {**item["spec"], "suspend": True}})
             done = {**item, "status": {"conditions": [true("Complete")], "succeeded": 1}}
-            await api.put("v1/pods", ends()(item))
-            await api.put(resource, done)
+            await api.keep("v1/pods", ends()(item))
+            await api.keep(resource, done)
 
     cluster.api.story = story
     assert run(cluster, queue_timeout_s=1)["success"]

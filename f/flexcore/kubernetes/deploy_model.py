@@ -15,8 +15,8 @@ c_flexcore_settings = dict
 
 
 def main(
+    cluster: c_kubernetes_cluster,
     model: dict,
-    cluster: c_kubernetes_cluster | None = None,
     name: str = "",
     replicas: int = 1,
     cpu: str = "500m",

@@ -14,8 +14,8 @@ c_kubernetes_cluster = dict
 
 
 def main(
+    cluster: c_kubernetes_cluster,
     name: str,
-    cluster: c_kubernetes_cluster | None = None,
     namespace: str = "",
     timeout_s: int = 120,
 ) -> dict[str, Any]:
