@@ -83,6 +83,12 @@ class RayApi:
         response = self._send("GET", "/api/serve/applications/", allow={501})
         return None if response.status_code == 501 else self._parse(response)
 
+    def jobs(self) -> list[Json]:
+        answer = self._json("GET", "/api/jobs/")
+        if not isinstance(answer, list):
+            raise self._no_ray()
+        return answer
+
     def job(self, submission_id: str) -> Json:
         answer = self._json("GET", f"/api/jobs/{submission_id}")
         if not isinstance(answer, dict) or "status" not in answer:
