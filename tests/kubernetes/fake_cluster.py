@@ -31,7 +31,6 @@ PLURALS = {
     "v1/secrets",
     "v1/events",
     "v1/nodes",
-    "v1/namespaces",
     "v1/resourcequotas",
     "batch/v1/jobs",
     "apps/v1/deployments",
@@ -156,6 +155,8 @@ class Api(kmock.KubernetesEmulator):
             str(request.resource.plural) if request.resource else "",
             (request.action.value.lower() if request.action else ""),
         )
+        if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)", request.url.path):
+            return self._namespace(found[1])
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
@@ -171,6 +172,16 @@ class Api(kmock.KubernetesEmulator):
         if verb == "delete":
             return await self._delete(request)
         return await super()._handle(request)
+
+    def _namespace(self, name: str) -> aiohttp.web.StreamResponse:
+        """kmock takes the path for a list within the namespace."""
+        if "namespaces" in self.denied:
+            body = status(403, "Forbidden", 'cannot get resource "namespaces"')
+        elif name not in self.namespaces:
+            body = status(404, "NotFound", "not found", kind="namespaces", name=name)
+        else:
+            return aiohttp.web.json_response({"metadata": {"name": name}})
+        return aiohttp.web.json_response(body, status=body["code"])
 
     def _may(self, review: Object) -> bool:
         asked = review["spec"]["resourceAttributes"]
