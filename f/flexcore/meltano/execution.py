@@ -79,6 +79,10 @@ class Execution:
         shutil.rmtree(self.work, ignore_errors=True)
         try:
             return self._run()
+        except BaseException:
+            # Nobody will ever ask for it: the next attempt has a folder of its own.
+            shutil.rmtree(self.data_folder, ignore_errors=True)
+            raise
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
 
@@ -121,7 +125,7 @@ class Execution:
 
         def on_line(line: str) -> None:
             text = self.log.add(line)
-            if self.first_sign_at is None and self.log.plugins:
+            if self.first_sign_at is None and self.log.started:
                 self.first_sign_at = time.monotonic()
             if text:
                 printer.show(text)
@@ -154,6 +158,8 @@ class Execution:
             **place.env,
             **files,
             **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
+            # A project without an id would get one written into its meltano.yml.
+            **({} if prepared.project.setting("project_id") else {"MELTANO_PROJECT_ID": prepared.source.identity}),
             "MELTANO_PROJECT_ROOT": str(prepared.source.root),
             "MELTANO_SYS_DIR_ROOT": str(self.system),
             # Meltano writes its run logs there; the step has them already.

@@ -54,7 +54,8 @@ def prepare(
     resource = validated(MeltanoProject, project, "project")
     wanted = validated(Settings, settings or {}, "settings")
     names = checked_names(taps, target)
-    overrides = parse_overrides(config or [])
+    patterns = checked_lines(select, "select")
+    overrides = parse_overrides(checked_lines(config, "config"))
     source = local_project(resource, env)
     document = read_project(source.root, environment or resource.environment)
     tap_plugins = tuple(document.plugin("extractors", name) for name in names)
@@ -64,7 +65,7 @@ def prepare(
     values = {
         **resource.env,
         **override_environment(overrides, plugins),
-        **selection_environment(select or [], tap_plugins),
+        **selection_environment(patterns, tap_plugins),
     }
     files = file_target(target_plugin)
     reading = readable_environment(source, document, values, target_plugin, files, env)
@@ -85,6 +86,14 @@ def checked_names(taps: Sequence[str], target: str) -> list[str]:
     if twice:
         raise InvalidInput(f"taps names {twice} twice", subject="taps", remedy="Name each tap once.")
     return list(taps)
+
+
+def checked_lines(value: Any, what: str) -> list[str]:
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidInput(f"{what} is not a list of texts", subject=what, remedy="Give one text for each entry.")
+    return [item for item in value if item.strip()]
 
 
 def readable_environment(

@@ -56,7 +56,7 @@ class RunLog:
     meltano: PluginLog = field(default_factory=PluginLog)
     blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     locked: dict[str, str] = field(default_factory=dict)
-    state_written: bool = False
+    started: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     def add(self, line: str) -> str:
@@ -92,8 +92,8 @@ class RunLog:
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
         if text == "Block run completed":
             self.blocks[int(event.get("set_number") or 0)] = event
-        elif text.startswith("Incremental state has been updated"):
-            self.state_written = True
+        elif text.startswith("Running job with name"):
+            self.started = True
         elif level in ("error", "critical"):
             self.meltano.add(text.splitlines()[0] if text else "", level)
         if match := LOCKED.search(text):

@@ -44,7 +44,8 @@ def folder(*parts: str) -> Path:
     """A folder of the Meltano room below the worker's home; made, and for this user alone."""
     path = home().joinpath("meltano", *parts)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
+    # Environments hold their own path, so it must not lead over a link that may go away.
+    return path.resolve()
 
 
 def base_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -153,6 +154,15 @@ def locked(path: Path, timeout_s: float) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def remove_older(place: Path, seconds: float) -> None:
+    """Removes files of a folder that were made longer ago: locks of executions that nobody asks for any more."""
+    oldest = time.time() - seconds
+    for path in place.iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def try_lock(descriptor: int) -> bool:

@@ -1,0 +1,302 @@
+"""meltano/run: real Meltano, toy plugins that behave as told, the real target-jsonl."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.contracts import DataManifest, StepResult
+from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unavailable
+from f.flexcore.core.resources import Settings
+from f.flexcore.meltano import attempts, process
+from f.flexcore.meltano.run import main
+from f.flexcore.storage.store import Store
+from tests.meltano.conftest import PATIENCE_S, PROJECT, Step, alive, contents, wait_for
+
+pytestmark = pytest.mark.slow
+TIMEOUT_S = int(PATIENCE_S)
+
+
+def run(project: dict[str, Any], *taps: str, **arguments: Any) -> StepResult:
+    result = main(project, list(taps or ("tap-toy",)), **{"timeout_s": TIMEOUT_S, **arguments})
+    json.dumps(result)
+    return StepResult.model_validate(result)
+
+
+def ids(result: StepResult, stream: str = "orders") -> list[int]:
+    assert isinstance(result.output, DataManifest)
+    files = [item.path for entry in result.output.streams if entry.name == stream for item in entry.files]
+    folder = Path(result.output.uri.removeprefix("file://"))
+    return [json.loads(line)["id"] for name in files for line in (folder / name).read_text().splitlines()]
+
+
+def test_a_run_hands_on_rows_state_resources_and_a_manifest_that_verifies(
+    project: dict[str, Any], folder: Path, home: Path
+) -> None:
+    before = contents(folder)
+    result = run(project, "tap-toy", "tap-other")
+    assert result.data["streams"] == {"orders": 3, "customers": 3}
+    assert result.data["state_advanced"] is True and result.data["exit_code"] == 0
+    assert result.metrics["rows"] == 6 and (result.metrics["rows_per_s"] or 0) > 0
+    assert (result.resource_usage.cpu_seconds or 0) > 0.2
+    assert (result.resource_usage.peak_memory_bytes or 0) > 20_000_000
+    assert result.remote and result.remote.uid and result.remote.uid in result.log_tail
+    assert None not in (
+        result.timings.queued,
+        result.timings.starting,
+        result.timings.running,
+        result.timings.finishing,
+    )
+    assert ids(result) == [1, 2, 3] and ids(result, "customers") == [1, 2, 3]
+    assert isinstance(result.output, DataManifest)
+    Store(Settings()).verify(result.output)
+    assert {item.name: item.columns for item in result.output.streams}["orders"] == {
+        "id": "integer", "name": "string", "price": "number",
+    }  # fmt: skip
+    # The project's own folder is as it was, and the attempt's is gone.
+    assert contents(folder) == before
+    assert list((home / "meltano/work").iterdir()) == []
+
+
+def test_the_next_run_takes_up_where_the_last_one_ended(project: dict[str, Any], worker: Callable[[str], None]) -> None:
+    assert ids(run(project)) == [1, 2, 3]
+    worker("flow-2")
+    assert ids(run(project, config=["tap-toy.rows=5"])) == [4, 5]
+    worker("flow-3")
+    with pytest.raises(EmptyData, match=r"tap-toy extracted no rows.*full_refresh") as caught:
+        run(project)
+    assert caught.value.details["streams"] == {"orders": 0}
+    nothing = run(project, allow_empty=True)
+    assert nothing.data["state_advanced"] is False and nothing.output is None and nothing.metrics["rows"] == 0
+    worker("flow-4")
+    assert ids(run(project, full_refresh=True)) == [1, 2, 3]
+
+
+def test_a_repeat_of_the_same_execution_gets_the_stored_result(
+    project: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = run(project)
+    again = run(project)
+    assert again == first
+    assert "has finished already" in capfd.readouterr().out
+    assert isinstance(first.output, DataManifest)
+    Path(first.output.uri.removeprefix("file://"), "orders.jsonl").write_text("damaged")
+    repaired = run(project, full_refresh=True)
+    assert repaired.attempt == 2 and ids(repaired) == [1, 2, 3]
+
+
+def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
+    project: dict[str, Any], worker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        # As if the step was killed between the two.
+        patch.setattr("f.flexcore.meltano.adapter.write_back", lambda *_: None)
+        run(project)
+    run(project)
+    worker("flow-2")
+    assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
+
+
+def test_a_tap_that_fails_is_named_with_its_own_error_and_its_rows_come_again(
+    project: dict[str, Any], worker: Callable[[str], None]
+) -> None:
+    with pytest.raises(
+        ExecutionFailed, match=r"tap-toy failed with exit code 1: ConnectionError: server closed"
+    ) as caught:
+        run(project, config=["tap-toy.mode=crash", "tap-toy.rows=10"])
+    assert caught.value.category == "extractor_failed" and caught.value.subject == "tap-toy"
+    assert "ConnectionError" in caught.value.details["log_tail"]
+    retried = run(project)
+    assert retried.attempt == 2 and ids(retried) == [1, 2, 3]
+
+
+def test_of_several_taps_the_failed_one_is_named_and_no_rows_of_the_others_are_lost(
+    project: dict[str, Any],
+) -> None:
+    with pytest.raises(ExecutionFailed, match=r"tap-other failed with exit code 1") as caught:
+        run(project, "tap-toy", "tap-other", config=["tap-other.mode=crash"])
+    assert caught.value.details["finished_taps"] == ["tap-toy"]
+    result = run(project, "tap-toy", "tap-other")
+    assert ids(result) == [1, 2, 3] and ids(result, "customers") == [1, 2, 3]
+
+
+def test_a_target_that_dies_is_blamed_for_it(project: dict[str, Any], tmp_path: Path) -> None:
+    env = {"TARGET_TOY_FILE": str(tmp_path / "rows")}
+    with pytest.raises(
+        ExecutionFailed, match=r"target-toy failed with exit code 1: ValueError: no space left"
+    ) as caught:
+        run({**project, "env": env}, target="target-toy", config=["target-toy.mode=crash"])
+    assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
+
+
+def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
+    with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
+        run(project, config=["tap-toy.mode=killed"])
+    assert caught.value.category == "out_of_memory"
+
+
+def test_a_target_that_writes_no_files_keeps_its_state_and_hands_on_nothing(
+    project: dict[str, Any], tmp_path: Path, worker: Callable[[str], None]
+) -> None:
+    place = {**project, "env": {"TARGET_TOY_FILE": str(tmp_path / "rows")}}
+    first = run(place, target="target-toy")
+    assert first.output is None and first.data["streams"] == {"orders": 3} and first.data["state_advanced"] is True
+    worker("flow-2")
+    second = run(place, target="target-toy", config=["tap-toy.rows=4"])
+    assert second.data["streams"] == {"orders": 1}
+    rows = [json.loads(line)["id"] for line in (tmp_path / "rows").read_text().splitlines()]
+    assert rows == [1, 2, 3, 4]
+
+
+def test_at_the_deadline_the_whole_tree_ends(
+    project: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE_S", 1.0)
+    marker = tmp_path / "marker"
+    # Long enough for Meltano to start the tap on a busy machine.
+    with pytest.raises(DeadlineExceeded, match=r"tap-toy into target-jsonl did not end within 15 s") as caught:
+        run(project, timeout_s=15, config=["tap-toy.mode=hang", f"tap-toy.marker={marker}"])
+    assert caught.value.category == "deadline"
+    assert not any(alive(pid) for pid in json.loads(marker.read_text())["pids"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_when_the_step_is_killed_nothing_lives_on_and_the_repeat_loses_no_row(
+    project: dict[str, Any], tmp_path: Path, home: Path, start: Callable[..., Step], number: int
+) -> None:
+    marker = tmp_path / "marker"
+    config = ["tap-toy.mode=orphan", f"tap-toy.marker={marker}"]
+    step = start({"project": project, "taps": ["tap-toy"], "config": config, "timeout_s": TIMEOUT_S})
+    pids = json.loads(wait_for(lambda: marker.exists() and marker.read_text(), "the tap has started"))["pids"]
+    step.kill(number)
+    wait_for(lambda: not any(alive(pid) for pid in pids), "tap, its child and Meltano have ended")
+    result = run(project)
+    assert result.attempt == 2 and ids(result) == [1, 2, 3]
+    assert list((home / "meltano/work").iterdir()) == []
+
+
+def test_two_copies_of_a_step_make_one_run(project: dict[str, Any], start: Callable[..., Step]) -> None:
+    request = {"project": project, "taps": ["tap-toy"], "timeout_s": TIMEOUT_S}
+    copies = [start(request), start(request)]
+    first, second = (copy.result() for copy in copies)
+    assert first == second and first["attempt"] == 1
+
+
+def test_another_execution_of_the_same_state_is_refused_with_its_owner(
+    project: dict[str, Any], tmp_path: Path, start: Callable[..., Step], worker: Callable[[str], None]
+) -> None:
+    marker = tmp_path / "marker"
+    config = ["tap-toy.mode=hang", f"tap-toy.marker={marker}"]
+    start({"project": project, "taps": ["tap-toy"], "config": config, "timeout_s": TIMEOUT_S})
+    wait_for(marker.exists, "the tap has started")
+    worker("flow-2")
+    with pytest.raises(Unavailable, match=r"Another run of dev:tap-toy-to-target-jsonl .* \(job flow-1\)") as caught:
+        run(project)
+    assert caught.value.retryable and caught.value.details["held_by"]["job"] == "flow-1"
+
+
+def test_secrets_reach_the_plugins_and_nothing_else(
+    project: dict[str, Any],
+    tmp_path: Path,
+    home: Path,
+    capfd: pytest.CaptureFixture[str],
+    worker: Callable[[str], None],
+) -> None:
+    marker, secret = tmp_path / "marker", "hunter2-very-secret"
+    place = {**project, "env": {"TAP_TOY_SECRET": secret, "TAP_TOY_MARKER": str(marker)}}
+    result = run(place)
+    env = json.loads(marker.read_text())["env"]
+    assert env["TAP_TOY_SECRET"] == secret
+    assert "WM_TOKEN" not in env and not any("worker-token" in value for value in env.values())
+    shown = capfd.readouterr()
+    assert "connecting with ***" in result.log_tail
+    stored = contents(home / "store")
+    for text in (shown.out, shown.err, result.model_dump_json(), *stored.values()):
+        assert secret not in text
+    worker("flow-2")
+    with pytest.raises(ExecutionFailed, match=r"ConnectionError") as caught:
+        run(place, config=["tap-toy.mode=crash"], full_refresh=True)
+    assert secret not in str(caught.value) + json.dumps(caught.value.__dict__)
+
+
+def test_a_workers_own_python_does_not_leak_into_meltano(
+    project: dict[str, Any], tmp_path: Path, start: Callable[..., Step]
+) -> None:
+    broken = tmp_path / "broken" / "click"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('the worker's own click')")
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(broken.parent)])
+    step = start(
+        {"project": project, "taps": ["tap-toy"], "timeout_s": TIMEOUT_S}, PYTHONPATH=path, VIRTUAL_ENV="/none"
+    )
+    assert step.result()["success"] is True
+
+
+def test_streams_and_columns_can_be_selected(project: dict[str, Any]) -> None:
+    two = ['tap-toy.streams=["orders", "returns"]']
+    result = run(project, config=two, select=["orders.*", "!orders.price"])
+    assert result.data["streams"] == {"orders": 3}
+    assert isinstance(result.output, DataManifest)
+    assert list(result.output.streams[0].columns) == ["id", "name"]
+
+
+def test_two_taps_with_one_stream_are_not_mixed_into_one_file(project: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match=r"tap-toy and tap-other both have a stream orders"):
+        run(project, "tap-toy", "tap-other", config=['tap-other.streams=["orders"]'])
+
+
+def test_environment_and_inline_text_and_repository_reach_meltano(
+    project: dict[str, Any], folder: Path, tmp_path: Path, worker: Callable[[str], None]
+) -> None:
+    assert ids(run(project, environment="prod")) == list(range(1, 8))
+    worker("flow-2")
+    text = PROJECT.replace("./toy_tap.py", str(folder / "toy_tap.py"))
+    assert ids(run({"meltano_yml": text})) == [1, 2, 3]
+
+
+def test_a_projects_own_system_database_is_used_and_readable_by_meltano(
+    project: dict[str, Any], folder: Path, tmp_path: Path, worker: Callable[[str], None]
+) -> None:
+    (folder / "meltano.yml").write_text(PROJECT + f"\ndatabase_uri: sqlite:///{tmp_path}/own.db\n")
+    assert run(project).data["state_place"] == f"sqlite:///{tmp_path}/own.db"
+    worker("flow-2")
+    assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
+
+
+def test_a_plugin_that_cannot_be_installed_is_named(project: dict[str, Any], folder: Path) -> None:
+    text = PROJECT.replace("executable: ./toy_tap.py", "executable: tap-toy\n    pip_url: ./no-such-folder")
+    (folder / "meltano.yml").write_text(text)
+    with pytest.raises(ExecutionFailed, match=r"tap-toy cannot be installed: .*no-such-folder") as caught:
+        run(project)
+    assert caught.value.category == "install_failed" and caught.value.details["log_tail"]
+
+
+def test_data_goes_to_an_object_store_and_the_state_with_it(
+    project: dict[str, Any], tmp_path: Path, worker: Callable[[str], None], bucket: dict[str, str]
+) -> None:
+    first = run(project, settings=bucket)
+    assert isinstance(first.output, DataManifest) and first.output.uri.startswith("s3://")
+    store = Store(Settings(**bucket))
+    store.verify(first.output)
+    key = attempts.uri(store, execution(first), 1, "manifest.json")
+    assert store.read_json(key) == first.output.model_dump(mode="json")
+    worker("flow-2")
+    second = run(project, settings=bucket, config=["tap-toy.rows=4"])
+    assert second.data["streams"] == {"orders": 1}
+    assert second.data["state_place"].startswith("s3://")
+    for text in (first.model_dump_json(), second.model_dump_json()):
+        assert bucket["storage_secret_key"] not in text
+
+
+def execution(result: StepResult) -> Any:
+    from f.flexcore.core.identity import execution_key
+
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "extract"})
+    assert key.value == result.execution_key
+    return key

@@ -1,0 +1,135 @@
+"""What log lines say, and what a failure is called."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, Unavailable
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
+from f.flexcore.meltano.outcome import failure
+from f.flexcore.meltano.printer import BURST, Printer
+from f.flexcore.meltano.process import Outcome
+from f.flexcore.meltano.run_log import TAIL_LINES, RunLog
+
+
+def log_of(*events: dict[str, Any]) -> RunLog:
+    log = RunLog(taps=("tap-a", "tap-b"))
+    for event in events:
+        log.add(json.dumps(event))
+    return log
+
+
+def said(plugin: str, text: str, level: str = "info") -> dict[str, Any]:
+    return {"stdio": "stderr", "string_id": plugin, "event": text, "level": level}
+
+
+def count(value: int, plugin: str = "tap-a", stream: str = "orders", structured: bool = False) -> dict[str, Any]:
+    metric = {"type": "counter", "metric": "record_count", "value": value, "tags": {"stream": stream}}
+    if structured:
+        return {**said(plugin, "METRIC"), "metric_info": metric}
+    return said(plugin, f"METRIC: {json.dumps(metric)}")
+
+
+def block(number: int, **codes: int) -> dict[str, Any]:
+    return {"event": "Block run completed", "set_number": number, "success": not codes, "exit_codes": codes}
+
+
+def test_record_counts_of_all_intervals_are_summed_in_either_form() -> None:
+    log = log_of(count(10), count(5, structured=True), count(2, stream="lines"))
+    assert log.rows == {"tap-a": {"orders": 15, "lines": 2}}
+
+
+def test_a_targets_count_of_the_same_rows_is_not_added() -> None:
+    assert log_of(count(10), count(10, plugin="target-x")).rows == {"tap-a": {"orders": 10}}
+
+
+def test_a_line_that_is_no_json_is_shown_as_it_is() -> None:
+    log = RunLog()
+    assert log.add("Segmentation fault") == "Segmentation fault"
+    assert log.add('"just a string"') == '"just a string"'
+
+
+def test_lines_are_readable_and_the_tail_is_bounded() -> None:
+    log = RunLog()
+    assert log.add(json.dumps(said("tap-a", "no route", "error"))) == "ERROR tap-a: no route"
+    for number in range(200):
+        log.add(f"line {number}")
+    assert len(log.tail) == TAIL_LINES and log.tail[-1] == "line 199"
+
+
+TRACEBACK = [
+    said("tap-a", "Traceback (most recent call last):"),
+    said("tap-a", '  File "tap.py", line 3, in sync'),
+    said("tap-a", "requests.exceptions.HTTPError: 401 Client Error"),
+    said("tap-a", "DeprecationWarning: old"),
+]
+LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026-01-01 10:00:00.1+00:00. Wait until"
+
+
+@pytest.mark.parametrize(
+    ("events", "outcome", "error", "category", "message"),
+    [
+        ([*TRACEBACK, block(0, extractors=1)], Outcome(1), ExecutionFailed, "extractor_failed",
+         r"tap-a failed with exit code 1: requests.exceptions.HTTPError: 401"),
+        ([said("tap-a", "BrokenPipeError: pipe"), said("target-x", "ValueError: disk full"),
+          block(0, extractors=1, loaders=1)], Outcome(1), ExecutionFailed, "loader_failed",
+         r"target-x failed with exit code 1: ValueError: disk full"),
+        ([block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)], Outcome(1), ExecutionFailed,
+         "extractor_failed", r"tap-b failed with exit code 3: KeyError"),
+        ([block(0, extractors=-9)], Outcome(1), ExecutionFailed, "out_of_memory", r"tap-a was killed"),
+        ([{"event": "Failed to load manifest", "level": "error"}], Outcome(2), ExecutionFailed, "meltano_failed",
+         r"Meltano failed with exit code 2: Failed to load manifest"),
+        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: it gave no reason"),
+        ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
+        ([{"event": LOCKED, "level": "error"}], Outcome(1), Unavailable, "locked",
+         r"Another run of dev:a-to-b holds its state since 2026-01-01 10:00:00"),
+    ],
+)  # fmt: skip
+def test_a_failed_run_names_the_plugin_its_code_and_its_own_last_error(
+    events: list[dict[str, Any]], outcome: Outcome, error: type[Exception], category: str, message: str
+) -> None:
+    found = failure(outcome, log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor())
+    assert type(found) is error
+    assert found.category == category == found.details["diagnosis"]["category"]
+    with pytest.raises(error, match=message):
+        raise found
+
+
+def test_a_failure_holds_no_secret() -> None:
+    log = log_of(said("tap-a", "ValueError: bad login hunter2-secret", "error"), block(0, extractors=1))
+    found = failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"]))
+    assert "hunter2" not in str(found) + json.dumps(found.details)
+
+
+def test_what_finished_before_the_failure_is_told() -> None:
+    found = failure(
+        Outcome(1), log_of(count(4), block(0), block(1, extractors=1)), ["tap-a", "tap-b"], "t", 5, Redactor()
+    )
+    assert found.details["finished_taps"] == ["tap-a"]
+    assert found.details["streams"] == {"tap-a": {"orders": 4}}
+
+
+def test_a_flood_of_lines_is_thinned_and_says_so() -> None:
+    now, shown = [0.0], list[str]()
+    printer = Printer(Redactor(["s3cret-value"]), clock=lambda: now[0], write=shown.append)
+    for number in range(BURST + 300):
+        printer.show(f"line {number} s3cret-value")
+    now[0] += 1
+    printer.show("later")
+    assert shown[0] == "line 0 ***" and len(shown) == BURST + 2
+    assert shown[-2:] == ["… 300 lines left out", "later"]
+
+
+def test_rows_are_what_is_known_of_them() -> None:
+    rows = {"tap-a": {"orders": 3}, "tap-b": {"orders": 2, "empty": 0}}
+    assert rows_by_stream(rows, None) == {"orders": 5, "empty": 0}
+    assert total_rows(rows_by_stream(rows, None), False, None) == 5
+    assert total_rows({}, False, None) is None
+    assert total_rows({"a": None}, False, None) is None
+    assert total_rows({"a": 4}, True, None) == 0
+    assert shared_streams(rows) == {"orders": ["tap-a", "tap-b"]}
+    assert disagreements(rows, None) == {}

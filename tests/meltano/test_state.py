@@ -1,0 +1,128 @@
+"""Where state is kept, and reading and writing it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+
+from f.flexcore.core.errors import Unreachable
+from f.flexcore.core.resources import Settings
+from f.flexcore.meltano.project_file import ProjectFile
+from f.flexcore.meltano.state import SYSTEM_DATABASE, StatePlace, StateStore, opened, state_place
+from f.flexcore.meltano.state_changes import changes_between, write_back
+from f.flexcore.storage.store import Store
+
+KEY = "dev:tap-x-to-target-y"
+STATE = {"completed": {"singer_state": {"bookmarks": {"a": 1}}}, "partial": {}}
+# The tables as Meltano 4.4.1 makes them.
+TABLES = """
+CREATE TABLE state (state_id VARCHAR(900) NOT NULL, partial_state VARCHAR, completed_state VARCHAR, updated_at DATETIME,
+                    PRIMARY KEY (state_id), UNIQUE (state_id));
+CREATE TABLE runs (id INTEGER NOT NULL, job_name VARCHAR, state VARCHAR);
+"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    options = {"key": "key-for-tests", "secret": "secret-for-tests", "endpoint_url": f"http://{host}:{port}"}
+    s3fs.S3FileSystem(**options).mkdir("states")
+    yield options
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> StatePlace:
+    base = StatePlace(SYSTEM_DATABASE, f"sqlite:///{tmp_path}/meltano.db", private=True)
+    if request.param == "sqlite":
+        with sqlite3.connect(tmp_path / "meltano.db") as database:
+            database.executescript("PRAGMA journal_mode=WAL;" + TABLES)
+        return base
+    if request.param == "file":
+        return replace(base, uri=f"file://{tmp_path}/states")
+    return replace(base, uri=f"s3://states/{tmp_path.name}", options=request.getfixturevalue("s3"))
+
+
+def project(**document: Any) -> ProjectFile:
+    return ProjectFile(Path("/p"), {"environments": [{"name": "dev"}], **document}, "dev")
+
+
+def test_a_state_is_read_as_it_was_written_and_absence_is_none(place: StatePlace) -> None:
+    store = StateStore(place)
+    assert store.known and store.read(KEY) is None
+    store.write(KEY, STATE)
+    store.write("other", {"completed": {}, "partial": {"x": 1}})
+    assert store.read(KEY) == STATE
+    store.write(KEY, {**STATE, "partial": {"b": 2}})
+    assert store.read(KEY) == {**STATE, "partial": {"b": 2}}
+    assert store.check() is True
+
+
+def test_writing_back_twice_is_once_and_never_undoes_a_later_run(place: StatePlace) -> None:
+    store = StateStore(place)
+    newer = {"completed": {"n": 2}, "partial": {}}
+    changes = changes_between({KEY: None}, {KEY: STATE})
+    write_back(place, changes)
+    write_back(place, changes)
+    assert store.read(KEY) == STATE
+    store.write(KEY, newer)
+    write_back(place, changes)
+    assert store.read(KEY) == newer
+    write_back(place, None)
+
+
+@pytest.mark.usefixtures("home")
+def test_the_projects_own_place_wins_over_the_resource_and_the_store(tmp_path: Path) -> None:
+    local, remote = Store(Settings()), Store(Settings(storage_uri="s3://data/flex", storage_access_key="k"))
+
+    def place_of(document: ProjectFile, resource: str, store: Store, **env: str) -> StatePlace:
+        return state_place(document, "0a0b", resource, store, env)
+
+    declared = project(state_backend={"uri": "s3://own/state"}, **{"state_backend.s3.endpoint_url": "http://e"})
+    assert place_of(declared, "file:///r", remote).uri == "s3://own/state"
+    assert place_of(declared, "", local).options == {"endpoint_url": "http://e"}
+    assert place_of(project(), "file:///r", remote).env == {"MELTANO_STATE_BACKEND_URI": "file:///r"}
+    of_store = place_of(project(), "", remote)
+    assert of_store.uri == "s3://data/flex/.state/0a0b"
+    assert of_store.env["MELTANO_STATE_BACKEND_S3_AWS_ACCESS_KEY_ID"] == "k"
+    own = place_of(project(), "", local)
+    assert own.private and own.database.endswith("/home/meltano/state/0a0b/meltano.db")
+    theirs = place_of(project(database_uri="postgresql://u:hunter2@db:5432/m"), "", remote)
+    assert (theirs.uri, theirs.private, StateStore(theirs).known) == (SYSTEM_DATABASE, False, False)
+    assert theirs.label == "postgresql://db:5432/m"
+    by_variable = place_of(project(), "file:///r", local, MELTANO_STATE_BACKEND_URI="file:///v")
+    assert by_variable.uri == "file:///v"
+
+
+def test_a_place_that_does_not_answer_is_named_without_its_credentials(tmp_path: Path) -> None:
+    closed = StatePlace(SYSTEM_DATABASE, "postgresql://u:hunter2@127.0.0.1:9/m", private=False)
+    with pytest.raises(Unreachable, match=r"state at postgresql://127.0.0.1:9/m cannot be used") as caught:
+        StateStore(closed).check()
+    assert "hunter2" not in str(caught.value)
+    (tmp_path / "meltano.db").write_text("this is no database" * 100)
+    with pytest.raises(Unreachable, match=r"sqlite.*cannot be used: DatabaseError"):
+        StateStore(StatePlace(SYSTEM_DATABASE, f"sqlite:///{tmp_path}/meltano.db", private=False)).check()
+    assert StateStore(StatePlace("azure://container", "sqlite:///x", private=False)).check() is None
+
+
+def test_an_s3_place_without_its_bucket_is_unreachable(s3: dict[str, str]) -> None:
+    wrong = StatePlace(
+        "s3://no-such-bucket/x", "sqlite:///x", private=False, options={**s3, "endpoint_url": "http://127.0.0.1:9"}
+    )
+    with pytest.raises(Unreachable, match=r"s3://no-such-bucket/x cannot be used"):
+        StateStore(wrong).check()
+
+
+def test_a_database_is_not_created_by_looking_at_it(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError), opened(tmp_path / "none.db"):
+        pass
+    assert not (tmp_path / "none.db").exists()

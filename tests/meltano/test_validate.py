@@ -1,0 +1,108 @@
+"""meltano/validate: everything that is wrong with a request is told before anything runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.contracts import StepResult
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
+from f.flexcore.meltano.validate import main
+from tests.meltano.conftest import PROJECT, contents
+
+
+def test_a_good_request_is_answered_at_once_and_installs_and_changes_nothing(
+    project: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "empty-home"))
+    before, started = contents(folder), time.monotonic()
+    result = StepResult.model_validate(main(project, ["tap-toy", "tap-other"], "target-jsonl"))
+    assert time.monotonic() - started < 1.0
+    assert result.success and result.runtime == "meltano"
+    assert result.data["environment"] == "dev" and result.data["hands_on_files"] is True
+    assert result.data["state_reachable"] is True
+    assert contents(folder) == before
+    assert not (tmp_path / "empty-home/meltano/plugins").exists()
+
+
+def test_the_environment_of_the_step_wins_over_the_resources(project: dict[str, Any]) -> None:
+    assert main({**project, "environment": "prod"}, ["tap-toy"])["data"]["environment"] == "prod"
+    assert main({**project, "environment": "prod"}, ["tap-toy"], environment="dev")["data"]["environment"] == "dev"
+
+
+def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str, Any]) -> None:
+    result = main({**project, "env": {"TARGET_TOY_FILE": "/x"}}, ["tap-toy"], "target-toy")
+    assert result["data"]["hands_on_files"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"taps": ["tap-toi"]},
+            NotFound,
+            r"no tap named 'tap-toi'. Did you mean tap-toy\? Declared: tap-toy, tap-other",
+        ),
+        ({"taps": []}, InvalidInput, r"taps names no tap"),
+        ({"taps": ["tap-toy", "tap-toy"]}, InvalidInput, r"taps names tap-toy twice"),
+        ({"taps": "tap-toy"}, InvalidInput, r"taps names no tap"),
+        ({"taps": None}, InvalidInput, r"taps names no tap"),
+        ({"target": "target-snow"}, NotFound, r"no target named 'target-snow'.*Declared: target-jsonl, target-toy"),
+        ({"target": "target-toy"}, MissingSetting, r"target-toy: setting file is required.*Set TARGET_TOY_FILE"),
+        ({"environment": "staging"}, NotFound, r"no environment named 'staging'. Declared: dev, prod"),
+        ({"config": ["tap-toy.rowz=1"]}, NotFound, r"no setting 'rowz'. Did you mean rows\?"),
+        ({"config": ["tap-toy.secret=hunter2"]}, InvalidInput, r"tap-toy.secret is a secret.*TAP_TOY_SECRET"),
+        ({"config": "tap-toy.rows=1"}, InvalidInput, r"config is not a list of texts"),
+        ({"config": ["rows"]}, InvalidInput, r"config\[0\] is not PLUGIN.SETTING=VALUE"),
+        ({"project": {"path": "/nowhere"}}, NotFound, r"There is no folder /nowhere"),
+        ({"project": {}}, InvalidInput, r"give exactly one of path, git_url and meltano_yml \(given: none\)"),
+        ({"project": {"path": "/a", "git_url": "b"}}, InvalidInput, r"\(given: path, git_url\)"),
+        ({"project": "tap"}, InvalidInput, r"project: "),
+        ({"project": {"meltano_yml": "plugins: ["}}, InvalidInput, r"meltano_yml cannot be parsed"),
+        ({"settings": {"storage_uri": "ftp://x"}}, InvalidInput, r"settings.storage_uri"),
+    ],
+)
+def test_a_wrong_request_names_the_field_and_what_to_do(
+    project: dict[str, Any], change: dict[str, Any], error: type[FlexcoreError], message: str
+) -> None:
+    request: dict[str, Any] = {"project": project, "taps": ["tap-toy"], "target": "target-jsonl", **change}
+    with pytest.raises(error, match=message) as caught:
+        main(**request)
+    assert caught.value.subject and caught.value.remedy
+    assert "hunter2" not in str(caught.value)
+    json.dumps(caught.value.__dict__)
+
+
+@pytest.mark.usefixtures("home")
+def test_a_setting_may_come_from_the_resource_the_env_file_or_the_request(tmp_path: Path, folder: Path) -> None:
+    project = {"path": str(folder)}
+    main({**project, "env": {"TARGET_TOY_FILE": "/x"}}, ["tap-toy"], "target-toy")
+    main(project, ["tap-toy"], "target-toy", config=["target-toy.file=/x"])
+    (folder / ".env").write_text("# comment\nexport TARGET_TOY_FILE='/x'\n")
+    main(project, ["tap-toy"], "target-toy")
+
+
+def test_a_file_target_that_cannot_be_pointed_at_a_folder_is_refused(folder: Path) -> None:
+    text = PROJECT.replace("    - {name: destination_path, value: output}\n", "")
+    (folder / "meltano.yml").write_text(text)
+    with pytest.raises(InvalidInput, match=r"target-jsonl declares no setting for its output folder.*destination_path"):
+        main({"path": str(folder)}, ["tap-toy"])
+
+
+def test_a_state_backend_that_does_not_answer_is_unreachable(project: dict[str, Any], folder: Path) -> None:
+    (folder / "meltano.yml").write_text(PROJECT + "\ndatabase_uri: postgresql://u:$PG_PASSWORD@127.0.0.1:9/m\n")
+    with pytest.raises(Unreachable, match=r"postgresql://127.0.0.1:9/m cannot be used") as caught:
+        main({**project, "env": {"PG_PASSWORD": "hunter2-hunter2"}}, ["tap-toy"])
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_project_that_may_not_be_read_says_so(project: dict[str, Any], folder: Path) -> None:
+    (folder / "meltano.yml").chmod(0)
+    with pytest.raises(InvalidInput, match=r"cannot be read: Permission denied"):
+        main(project, ["tap-toy"])
