@@ -107,4 +107,4 @@ def test_no_cluster_at_all_is_told_as_a_missing_resource() -> None:
 )
 def test_the_namespace_is_the_nearest_that_is_given(asked: str, resource: dict[str, str], expected: str) -> None:
     cluster = KubernetesCluster(kubeconfig=kubeconfig(namespace="context"), **resource)
-    assert namespace_of(cluster, access_to(cluster), asked) == expected
+    assert namespace_of(cluster, access_to(cluster), asked, "default") == expected

@@ -93,14 +93,14 @@ class KubernetesCluster(Resource):
     token: str = ""
     ca_certificate: str = ""
     verify_tls: bool = True
-    namespace: str = "default"
+    namespace: str = ""
 
     def secrets(self) -> Iterator[str]:
         yield from (self.kubeconfig, self.token)
 
 
 class Settings(Resource):
-    """c_flexcore_settings: where stages hand on their data, and how long they may take.
+    """c_flexcore_settings: where stages hand on their data, and the namespace of those who name none.
 
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
     """
@@ -111,7 +111,6 @@ class Settings(Resource):
     storage_secret_key: str = ""
     storage_region: str = ""
     namespace: str = "default"
-    timeout_s: int = Field(default=3600, ge=1)
 
     def secrets(self) -> Iterator[str]:
         yield from (self.storage_access_key, self.storage_secret_key)

@@ -67,11 +67,9 @@ def access_to(cluster: KubernetesCluster, env: Mapping[str, str] = os.environ, p
     return in_cluster(env, pod)
 
 
-def namespace_of(cluster: KubernetesCluster, access: Access, asked: str) -> str:
-    """The namespace asked for, else the resource's, else the kubeconfig context's, else `default`."""
-    if asked:
-        return asked
-    return cluster.namespace if "namespace" in cluster.model_fields_set else access.namespace or cluster.namespace
+def namespace_of(cluster: KubernetesCluster, access: Access, asked: str, default: str) -> str:
+    """The namespace asked for, else the resource's, else the kubeconfig context's, else the settings' default."""
+    return asked or cluster.namespace or access.namespace or default
 
 
 def from_token(cluster: KubernetesCluster) -> Access:

@@ -11,14 +11,16 @@ from f.flexcore.kubernetes.preflight import check_operation
 from f.flexcore.kubernetes.session import connect
 
 c_kubernetes_cluster = dict
+c_flexcore_settings = dict
 
 
 def main(
     cluster: c_kubernetes_cluster | None = None,
     namespace: str = "",
     operation: Literal["job", "deploy"] = "job",
+    settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     chosen = operation or "job"
     check_operation(chosen)
-    session = connect(cluster, namespace)
+    session = connect(cluster, namespace, settings)
     return inspect_cluster(session.kubernetes, session.namespace, chosen, execution_key(os.environ)).plain()

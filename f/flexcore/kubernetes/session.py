@@ -28,7 +28,7 @@ def connect(cluster: Any, namespace: str | None = "", settings: Any = None) -> S
     resource = validated(KubernetesCluster, cluster or {}, "cluster")
     stored = validated(Settings, settings or {}, "settings")
     access = access_to(resource)
-    chosen = namespace_of(resource, access, namespace or "")
+    chosen = namespace_of(resource, access, namespace or "", stored.namespace)
     check_name(chosen, "namespace")
     redactor = Redactor([*resource.secrets(), *access.secrets(), *stored.secrets()])
     return Session(Kubernetes(access, redactor), chosen, stored)
