@@ -22,10 +22,6 @@ Root = Annotated[Path, typer.Option("--root", help="Folder of the bundle (where 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 
 
-def main() -> None:
-    app()
-
-
 def _stop(message: str) -> typer.Exit:
     print(message, file=sys.stderr)
     return typer.Exit(CANNOT_START)

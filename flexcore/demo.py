@@ -23,7 +23,7 @@ PROJECT = ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"
 SHOWN = 5
-FAILED, CANNOT_START = 1, 2
+FAILED, CANNOT_START, INTERRUPTED = 1, 2, 130
 Pair = tuple[float, float]
 
 
@@ -42,7 +42,7 @@ def demo(
         code = _run(rows, args, ray, _json(settings), keep)
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
-        code = 130
+        code = INTERRUPTED
     raise typer.Exit(code)
 
 
@@ -63,6 +63,8 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
         started = time.monotonic()
         done = engine.run(FLOW, request)
         engine_events.close()
+        if _was_interrupted(done.result):
+            raise KeyboardInterrupt
         if not done.success:
             return _report_failure(done.id, done.result)
         pairs = ask(done.result, [features for features, _ in data.unseen], [delay for _, delay in data.unseen])
@@ -161,6 +163,11 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
         console.print(f"{name}: {model:.1f} min; always saying the average: {naive:.1f} min")
     console.print(f"Endpoint: {result['final_endpoint']} (Open Inference Protocol v2)")
     console.print(f"Logs: uv run flexcore logs {job}    Whole run: {seconds:.0f} s")
+
+
+def _was_interrupted(result: Any) -> bool:
+    error = result.get("error") if isinstance(result, dict) else None
+    return isinstance(error, dict) and error.get("name") == "Canceled"
 
 
 def _report_failure(job: str, result: Any) -> int:
