@@ -16,6 +16,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
+from f.flexcore.kubernetes.diagnosis import ACTIONS, FETCH_EXITS
 from f.flexcore.kubernetes.fetch_model import EXITS, signed
 
 PROGRAM = Path("f/flexcore/kubernetes/fetch_model.py").resolve()
@@ -100,3 +101,8 @@ def test_the_signature_is_the_one_that_amazons_own_client_makes() -> None:
     expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     now = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
     assert signed(url, "eu-west-1", "AKIDEXAMPLE", "open-sesame", now)["Authorization"].endswith(expected)
+
+
+def test_the_diagnosis_knows_every_way_in_which_it_ends() -> None:
+    assert {code: kind for kind, code in EXITS.items()} == FETCH_EXITS
+    assert {f"model_{kind}" for kind in EXITS} <= set(ACTIONS)

@@ -105,7 +105,7 @@ class DeadlineExceeded(FlexcoreError):
 
 
 def validated(model: type[Model], value: Any, what: str) -> Model:
-    """`value` as a `model`, or InvalidInput that names every wrong field below `what`.
+    """`value` as a `model`, or InvalidInput that names every wrong field below `what` ("": a step's own arguments).
 
     The rejected values themselves are left out of the message: they may be secrets.
     """
@@ -115,7 +115,10 @@ def validated(model: type[Model], value: Any, what: str) -> Model:
         return model.model_validate(value)
     except ValidationError as error:
         problems = [
-            (".".join([what, *(str(part) for part in item["loc"])]), item["msg"].removeprefix("Value error, "))
+            (
+                ".".join(filter(None, [what, *(str(part) for part in item["loc"])])),
+                item["msg"].removeprefix("Value error, "),
+            )
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         text = "; ".join(f"{field}: {problem}" for field, problem in problems)

@@ -5,9 +5,10 @@
 import os
 from typing import Any, Literal
 
+from f.flexcore.core.errors import validated
 from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.model_deployment import DeploymentForm, deploy, serving_of
-from f.flexcore.kubernetes.session import connect, given
+from f.flexcore.kubernetes.session import connect
 from f.flexcore.storage.store import model_manifest
 
 c_kubernetes_cluster = dict
@@ -28,13 +29,11 @@ def main(
     timeout_s: int = 600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    form = DeploymentForm(
-        model=model_manifest(model),
-        **given(
-            name=name, replicas=replicas, cpu=cpu or None, memory=memory or None, image=image,
-            model_source=model_source, service_type=service_type or None, timeout_s=timeout_s,
-        ),
+    asked = dict(
+        name=name, replicas=replicas, cpu=cpu, memory=memory, image=image, model_source=model_source,
+        service_type=service_type, timeout_s=timeout_s,
     )  # fmt: skip
+    form, manifest = validated(DeploymentForm, asked, ""), model_manifest(model)
     session = connect(cluster, namespace, settings)
-    serving = serving_of(form, session.settings, session.namespace, execution_key(os.environ))
+    serving = serving_of(form, manifest, session.settings, session.namespace, execution_key(os.environ))
     return deploy(session.kubernetes, serving).plain()

@@ -28,7 +28,6 @@ from f.flexcore.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.kubernetes.fetch_model import EXITS
 
 Object = Mapping[str, Any]
 
@@ -84,6 +83,8 @@ SUBJECTS = {
     "deadline": "timeout_s",
     "no_address": "service_type",
 }
+# Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
+FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
 # A repeat of the very same request ends the same way.
 DETERMINISTIC = {"command_not_found", "image_invalid", "admission_denied", "container_refused"}
 
@@ -177,10 +178,9 @@ def fetch_trouble(entry: Object) -> Trouble | None:
     """What the model pod's first container says of itself when it ends badly; it is begun again and again."""
     for state in (entry.get("state") or {}, entry.get("lastState") or {}):
         end = state.get("terminated") or {}
-        for kind, code in EXITS.items():
-            if end.get("exitCode") == code:
-                passing = kind == "unreachable"
-                return Trouble(f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0)
+        if kind := FETCH_EXITS.get(end.get("exitCode") or 0):
+            passing = kind == "unreachable"
+            return Trouble(f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0)
     return None
 
 

@@ -8,12 +8,13 @@ Attempts are ours, so the Job itself tries once; its deadline and time-to-live h
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import Field
 
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.resources import Form
 from f.flexcore.kubernetes.pod_form import CONTAINER_SECURITY, check_image, environment, resources
 
 CONTAINER = "main"
@@ -33,29 +34,26 @@ SERVER_FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class JobRequest:
+class JobRequest(Form):
     """What to run: an image with its command, or a whole `manifest`. Times in seconds."""
 
     image: str = ""
-    command: Sequence[str] = ()
-    args: Sequence[str] = ()
-    env: Sequence[str] = ()
-    secret_env: Sequence[str] = ()
+    command: list[str] = []
+    args: list[str] = []
+    env: list[str] = []
+    secret_env: list[str] = []
     cpu: str = ""
     memory: str = ""
-    gpus: int = 0
+    gpus: int = Field(default=0, ge=0)
     service_account: str = ""
-    manifest: Mapping[str, Any] | None = None
-    timeout_s: int = 3600
-    ttl_s: int = 3600
+    manifest: dict[str, Any] | None = None
+    timeout_s: int = Field(default=3600, ge=1)
+    queue_timeout_s: int = Field(default=600, ge=1)
+    ttl_s: int = Field(default=3600, ge=1)
 
 
 def check(request: JobRequest) -> None:
     """Raises InvalidInput for what can be told without a cluster."""
-    for name in ("timeout_s", "ttl_s"):
-        if getattr(request, name) < 1:
-            raise InvalidInput(f"{name}: must be at least 1", subject=name, remedy="Give seconds.")
     if request.manifest:
         _check_manifest(request)
     else:
@@ -66,7 +64,7 @@ def job_body(
     request: JobRequest, key: ExecutionKey, attempt: int, namespace: str, call: str, deadline: str
 ) -> dict[str, Any]:
     """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more."""
-    job = copy.deepcopy(dict(request.manifest)) if request.manifest else short_form(request)
+    job = copy.deepcopy(request.manifest) if request.manifest else short_form(request)
     metadata = {name: value for name, value in (job.get("metadata") or {}).items() if name not in SERVER_FIELDS}
     labels = key.labels(attempt)
     notes = {CALL_ANNOTATION: call, "flexcore/deadline": deadline}
@@ -94,8 +92,8 @@ def short_form(request: JobRequest) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": request.image,
-        "command": list(request.command),
-        "args": list(request.args),
+        "command": request.command,
+        "args": request.args,
         "env": environment(request.env, request.secret_env),
         "resources": resources(request.cpu, request.memory, request.gpus),
         "securityContext": CONTAINER_SECURITY,

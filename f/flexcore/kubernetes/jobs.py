@@ -41,8 +41,6 @@ from f.flexcore.kubernetes.watching import Report, Subject, Watcher
 
 Object = dict[str, Any]
 
-# How long pods may wait for a node: an autoscaler needs minutes to bring one.
-QUEUE_S = 600
 # While pods do not run, their events are looked at; they tell what no status tells (quota, volumes).
 EVENTS_EVERY_S = 2.0
 TICK_S = 1.0
@@ -73,14 +71,13 @@ class Seen:
 
 @dataclass(slots=True)
 class JobRunner:
-    """One execution on one cluster. queue_s: how long pods may wait for a node."""
+    """One execution on one cluster. call: the Windmill job that asks for it."""
 
     kubernetes: Kubernetes
     key: ExecutionKey
     namespace: str
     call: str
     request: JobRequest
-    queue_s: float = QUEUE_S
     say: Callable[[str], None] = say_now
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -184,7 +181,7 @@ class JobRunner:
                 seen.events = self._events(seen.job, seen.pods)
             found = trouble(seen.job, seen.pods, seen.events)
             told.trouble(found)
-            if found and patience.spent(found, self.queue_s):
+            if found and patience.spent(found, self.request.queue_timeout_s):
                 raise self._give_up(seen.job, logs, found.diagnosis())
             if now - begun >= self.request.timeout_s:
                 said = f"It did not end within {self.request.timeout_s} s"

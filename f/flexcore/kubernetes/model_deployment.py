@@ -7,19 +7,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from f.flexcore.core.contracts import EndpointManifest, ModelManifest, Remote, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.manifests import check_consistent
+from f.flexcore.core.requests import ComputeResources
 from f.flexcore.core.resources import Settings
 from f.flexcore.kubernetes.addresses import balancer_url, cluster_url, node_url
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import diagnosed, error_of
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.model_delivery import delivery
-from f.flexcore.kubernetes.pod_form import check_image, resources
+from f.flexcore.kubernetes.pod_form import check_image
 from f.flexcore.kubernetes.serving import SERVICES, Deployer
 from f.flexcore.kubernetes.serving_bodies import DEFAULT_MLSERVER_IMAGE, SERVICE_NAME, Serving
 from f.flexcore.kubernetes.smoke import Smoke, smoke
@@ -42,50 +45,43 @@ class Answered:
     rolled_out: float
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentForm:
-    """The arguments of the step; every one was given, and none of them was checked."""
+class DeploymentForm(ComputeResources):
+    """The arguments of the step, but for the model and the cluster."""
 
-    model: ModelManifest
     name: str = ""
-    replicas: int = 1
-    cpu: str = "500m"
-    memory: str = "1Gi"
-    image: str = ""
+    replicas: int = Field(default=1, ge=1)
+    image: str = DEFAULT_MLSERVER_IMAGE
     model_source: str = ""
-    service_type: str = "ClusterIP"
-    timeout_s: int = 600
+    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    timeout_s: int = Field(default=600, ge=1)
 
 
-def serving_of(form: DeploymentForm, settings: Settings, namespace: str, key: ExecutionKey) -> Serving:
+def serving_of(
+    form: DeploymentForm, model: ModelManifest, settings: Settings, namespace: str, key: ExecutionKey
+) -> Serving:
     """What is asked for, checked as far as it can be without a cluster; raises InvalidInput or ManifestMismatch."""
-    check_consistent(form.model)
-    name = form.name or form.model.name
+    check_consistent(model)
+    check_image(form.image)
+    name = form.name or model.name
     if not SERVICE_NAME.fullmatch(name):
-        raise _wrong(
-            "name", f"{name!r} cannot name a Service", "Use lower-case letters, digits and dashes, a letter first."
+        raise InvalidInput(
+            f"name: {name!r} cannot name a Service",
+            subject="name",
+            remedy="Use lower-case letters, digits and dashes, a letter first, at most 63.",
         )
-    for field in ("replicas", "timeout_s"):
-        if getattr(form, field) < 1:
-            raise _wrong(field, "must be at least 1", "Correct it and run again.")
-    if form.service_type not in ("ClusterIP", "NodePort", "LoadBalancer"):
-        raise _wrong("service_type", f"{form.service_type} is none", "Use ClusterIP, NodePort or LoadBalancer.")
-    resources(form.cpu, form.memory)
-    serving = Serving(
-        model=form.model,
-        delivery=delivery(form.model, form.model_source, settings),
+    return Serving(
+        model=model,
+        delivery=delivery(model, form.model_source, settings),
         name=name,
         namespace=namespace,
         key=key,
         replicas=form.replicas,
         cpu=form.cpu,
         memory=form.memory,
-        image=form.image or DEFAULT_MLSERVER_IMAGE,
+        image=form.image,
         service_type=form.service_type,
         timeout_s=form.timeout_s,
     )
-    check_image(serving.image)
-    return serving
 
 
 def deploy(kubernetes: Kubernetes, serving: Serving, clock: Callable[[], float] = time.monotonic) -> StepResult:
@@ -153,7 +149,3 @@ def result(serving: Serving, answered: Answered, rollout_s: float, proving_s: fl
         remote=Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=answered.url),
         log_tail=log_tail,
     )
-
-
-def _wrong(subject: str, problem: str, remedy: str) -> InvalidInput:
-    return InvalidInput(f"{subject}: {problem}", subject=subject, remedy=remedy)

@@ -5,10 +5,11 @@
 import os
 from typing import Any
 
+from f.flexcore.core.errors import validated
 from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.job_body import JobRequest, check
-from f.flexcore.kubernetes.jobs import QUEUE_S, JobRunner
-from f.flexcore.kubernetes.session import connect, given, job_namespace
+from f.flexcore.kubernetes.jobs import JobRunner
+from f.flexcore.kubernetes.session import connect, job_namespace
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -32,14 +33,13 @@ def main(
     ttl_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = JobRequest(
-        **given(
-            image=image, command=command, args=args, env=env, secret_env=secret_env, cpu=cpu, memory=memory, gpus=gpus,
-            service_account=service_account, manifest=manifest, timeout_s=timeout_s, ttl_s=ttl_s,
-        )
+    asked = dict(
+        image=image, command=command, args=args, env=env, secret_env=secret_env, cpu=cpu, memory=memory, gpus=gpus,
+        service_account=service_account, manifest=manifest, timeout_s=timeout_s, queue_timeout_s=queue_timeout_s,
+        ttl_s=ttl_s,
     )  # fmt: skip
+    request = validated(JobRequest, asked, "")
     check(request)
     session = connect(cluster, job_namespace(namespace, manifest), settings)
     key, call = execution_key(os.environ), os.environ.get("WM_JOB_ID", "")
-    runner = JobRunner(session.kubernetes, key, session.namespace, call, request, queue_timeout_s or QUEUE_S)
-    return runner.result().plain()
+    return JobRunner(session.kubernetes, key, session.namespace, call, request).result().plain()

@@ -44,8 +44,3 @@ def job_namespace(asked: str | None, manifest: Mapping[str, Any] | None) -> str:
             remedy="Give one of the two.",
         )
     return asked or named
-
-
-def given(**arguments: Any) -> dict[str, Any]:
-    """The arguments that were given: a flow hands on null for what its own form left out, which means the default."""
-    return {name: value for name, value in arguments.items() if value is not None}
