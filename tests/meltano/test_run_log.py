@@ -67,6 +67,12 @@ TRACEBACK = [
     said("tap-a", "requests.exceptions.HTTPError: 401 Client Error"),
     said("tap-a", "DeprecationWarning: old"),
 ]
+NOT_DISCOVERED = "Cannot start plugin tap-a: Catalog discovery failed: command ['tap'] returned 1 with stderr:\n Trace"
+# The discovery of an heir runs under its parent's name.
+DISCOVERY = [
+    {"stdio": "stderr", "type": "discovery", "name": "tap-parent", "event": text, "level": "info"}
+    for text in ("sqlalchemy.exc.OperationalError: refused", "\tIs it running?", "(Background on this error at: x)")
+]
 LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026-01-01 10:00:00.1+00:00. Wait until"
 
 
@@ -80,6 +86,10 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
          r"target-x failed with exit code 1: ValueError: disk full"),
         ([block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)], Outcome(1), ExecutionFailed,
          "extractor_failed", r"tap-b failed with exit code 3: KeyError"),
+        ([*DISCOVERY, {**block(0), "success": False, "err": NOT_DISCOVERED}], Outcome(1), ExecutionFailed,
+         "extractor_failed", r"tap-a cannot start: sqlalchemy.exc.OperationalError: refused"),
+        ([{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
+         Outcome(1), ExecutionFailed, "loader_failed", r"target-x cannot start: Executable 'x' could not be found"),
         ([block(0, extractors=-9)], Outcome(1), ExecutionFailed, "out_of_memory", r"tap-a was killed"),
         ([{"event": "Failed to load manifest", "level": "error"}], Outcome(2), ExecutionFailed, "meltano_failed",
          r"Meltano failed with exit code 2: Failed to load manifest"),

@@ -12,6 +12,7 @@ Pure: takes what was seen, returns an exception.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from f.flexcore.meltano.run_log import PluginLog, RunLog
 
 KILLED = (-9, 137)
 LONGEST_CAUSE = 400
+NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
 
 
 def failure(
@@ -71,7 +73,9 @@ def diagnose(outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, ti
 def plugin_failure(log: RunLog, taps: Sequence[str], target: str) -> Diagnosis | None:
     block = failed_block(log)
     codes = exit_codes(block) if block else {}
-    if not block or not codes:
+    if block and not codes:
+        return start_failure(log, str(block.get("err") or ""), target)
+    if not block:
         return None
     name, kind, code = blamed(codes, tap_of(block, taps), target)
     if code in KILLED:
@@ -84,6 +88,20 @@ def plugin_failure(log: RunLog, taps: Sequence[str], target: str) -> Diagnosis |
         category=kind,
         detail=f"{name} failed with exit code {code}: {said(log.plugins[name])}",
         remedy=f"Check the settings of {name} and what it printed (log_tail).",
+    )
+
+
+def start_failure(log: RunLog, problem: str, target: str) -> Diagnosis | None:
+    """A plugin that ended before any row: its catalog could not be discovered, or it does not start at all."""
+    match = NOT_STARTED.match(problem)
+    if not match:
+        return None
+    name, why = match.groups()
+    discovering = why.startswith("Catalog discovery failed") and log.discovery.cause
+    return Diagnosis(
+        category="loader_failed" if name == target else "extractor_failed",
+        detail=f"{name} cannot start: {(log.discovery.cause if discovering else why.splitlines()[0])[:LONGEST_CAUSE]}",
+        remedy=f"Check the settings of {name} and that its source can be reached (log_tail).",
     )
 
 
@@ -115,6 +133,9 @@ def failed_block(log: RunLog) -> Mapping[str, Any] | None:
 def failed_plugin(log: RunLog, taps: Sequence[str], target: str) -> str:
     block = failed_block(log)
     codes = exit_codes(block) if block else {}
+    match = NOT_STARTED.match(str(block.get("err") or "")) if block else None
+    if match:
+        return match[1]
     return blamed(codes, tap_of(block, taps), target)[0] if block and codes else ""
 
 

@@ -3,8 +3,8 @@
 """What Meltano's JSON log lines say: a readable line for people, and the facts that a result needs.
 
 Facts: rows per stream (the taps' `record_count` metrics, each a delta of its interval: they are summed), which blocks
-ended how, each plugin's last error, whether another run holds the lock. Facts from a log only explain; how the run
-ended is decided by its exit code. Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
+ended how, what each plugin said last (a discovery's apart: it runs under the parent's name), whether another run holds
+the lock. Facts from a log only explain; how the run ended is decided by its exit code. Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ LONGEST_LINE = 2000
 # What plugins print at their end that is no cause: Python's own chatter below a traceback, and warnings.
 NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The above exception")
 ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
-TYPED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Failure)\b[:\s(]|^\w+(?:\.\w+)+: ")
+# The last line of a Python traceback.
+TYPED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Failure)\b[:\s(]|^(?:\w+\.)+[A-Z]\w+: ")
 LOCKED = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running which started at (?P<since>[^.]+)")
 
 
 @dataclass
 class PluginLog:
-    """What one plugin printed that may explain its end."""
+    """What one plugin printed that may explain its end: the last of its most telling lines.
 
-    last_error: str = ""
-    last_line: str = ""
+    An exception's own line or one of level error tells more than a line that speaks of an error, that more than any.
+    """
+
+    cause: str = ""
+    weight: int = 0
 
     def add(self, text: str, level: str) -> None:
         if NOISE.search(text):
             return
-        self.last_line = text
-        if level in ("error", "critical") or TYPED_ERROR.search(text) or ERROR.search(text):
-            self.last_error = text
-
-    @property
-    def cause(self) -> str:
-        return self.last_error or self.last_line
+        weight = 3 if level in ("error", "critical") or TYPED_ERROR.search(text) else 2 if ERROR.search(text) else 1
+        if weight >= self.weight:
+            self.cause, self.weight = text, weight
 
 
 @dataclass
@@ -54,6 +54,7 @@ class RunLog:
     rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     plugins: dict[str, PluginLog] = field(default_factory=lambda: defaultdict(PluginLog))
     meltano: PluginLog = field(default_factory=PluginLog)
+    discovery: PluginLog = field(default_factory=PluginLog)
     blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     locked: dict[str, str] = field(default_factory=dict)
     started: bool = False
@@ -69,9 +70,11 @@ class RunLog:
             return self._show(self._count(plugin, metric))
         level = str(event.get("level", "info"))
         if event.get("stdio"):
-            self.plugins[plugin].add(text, level)
+            (self.discovery if event.get("type") == "discovery" else self.plugins[plugin]).add(text, level)
         else:
             self._note(event, text, level)
+            # What Meltano quotes of a plugin's output has been shown already.
+            text = text.split("\n")[0]
         prefix = f"{plugin}: " if plugin and event.get("stdio") else ""
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
         return self._show(f"{mark}{prefix}{text}"[:LONGEST_LINE]) if text else ""
