@@ -224,7 +224,3 @@ def demo(context: typer.Context) -> None:
 
     sys.argv = ["flexcore demo", *context.args]
     typer.run(show)
-
-
-if __name__ == "__main__":
-    main()

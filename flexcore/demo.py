@@ -147,7 +147,8 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
     from rich.table import Table
 
     console = Console()
-    stages = Table("stage", "runtime", "rows", "seconds", "output", title="Stages")
+    stages = Table("stage", "runtime", "rows", "seconds", title="Stages")
+    stages.add_column("output", overflow="fold")
     for item in result["stages"]:
         step = item["result"]
         output = step["output"] or {}
