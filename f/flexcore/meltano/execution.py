@@ -89,7 +89,7 @@ class Execution:
     def _run(self) -> tuple[StepResult, Changes]:
         prepared, self.log.taps = self.prepared, self.taps
         plugins = (*prepared.taps, prepared.target)
-        link_environments(prepared.project, plugins, self.system, prepared.env, prepared.redactor)
+        link_environments(prepared.project, plugins, self.system, prepared.seen, prepared.redactor)
         catalogs = Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
         catalogs.bring()
         before = read_states(prepared.place, self.state_ids)
@@ -109,7 +109,7 @@ class Execution:
     @property
     def state_ids(self) -> list[str]:
         prepared = self.prepared
-        return [state_id(prepared.project, tap, prepared.target, prepared.env) for tap in prepared.taps]
+        return [state_id(prepared.project, tap, prepared.target, prepared.seen) for tap in prepared.taps]
 
     def _place_of_run(self, before: States) -> StatePlace:
         """A copy in the attempt's folder for a file target, else the state's own place."""
@@ -145,7 +145,9 @@ class Execution:
             # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
             flags.append("--force")
         pairs = [name for tap in self.taps for name in (tap, self.prepared.target.name)]
-        return ["--log-format=json", "--environment", self.prepared.project.environment, "run", *flags, *pairs]
+        # Below info a project's own level would leave out what the result is made of.
+        general = ["--log-format=json", "--log-level=info", "--environment", self.prepared.project.environment]
+        return [*general, "run", *flags, *pairs]
 
     def _environment(self, place: StatePlace) -> dict[str, str]:
         prepared = self.prepared

@@ -43,6 +43,8 @@ IGNORED = {
     "dist",
 }
 
+COMPLETE = ".complete"
+
 
 def link_environments(
     project: ProjectFile, plugins: Iterable[Plugin], system_folder: Path, env: Mapping[str, str], redactor: Redactor
@@ -71,22 +73,26 @@ def environment_of(
     python = expanded(plugin.python, env) or PYTHON
     parts = [plugin.kind, plugin.folder, requirements, python, MELTANO_VERSION, local_files(project.root, requirements)]
     place = folder("plugins", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16])
-    complete = place / ".complete"
-    if complete.exists():
+    venv = place / plugin.kind / plugin.folder / "venv"
+    if usable(place, venv):
         return place, False
     with locked(place / "lock", INSTALL_TIMEOUT_S):
-        if complete.exists():
+        if usable(place, venv):
             return place, False
-        install(project, plugin, place, requirements, python, redactor)
-        complete.touch()
+        install(project, plugin, venv, requirements, python, redactor)
+        (place / COMPLETE).touch()
     return place, True
 
 
+def usable(place: Path, venv: Path) -> bool:
+    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
+    return (place / COMPLETE).exists() and (venv / "bin" / "python").exists()
+
+
 def install(
-    project: ProjectFile, plugin: Plugin, place: Path, requirements: list[str], python: str, redactor: Redactor
+    project: ProjectFile, plugin: Plugin, venv: Path, requirements: list[str], python: str, redactor: Redactor
 ) -> None:
     print(f"Installing {plugin.name}, once on this worker", flush=True)
-    venv = place / plugin.kind / plugin.folder / "venv"
     shutil.rmtree(venv, ignore_errors=True)
     env = installer_environment()
     tool = uv()

@@ -33,7 +33,8 @@ from f.flexcore.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked request. env: variables for Meltano and its plugins, from the resource and the request."""
+    """A checked request. env: variables for Meltano and its plugins, from the resource and the request; seen: all that
+    Meltano will see, with the project's own and the worker's."""
 
     source: Source
     project: ProjectFile
@@ -41,6 +42,7 @@ class Prepared:
     target: Plugin
     files: FileTarget | None
     env: Mapping[str, str]
+    seen: Mapping[str, str]
     store: Store
     place: StatePlace
     redactor: Redactor
@@ -74,7 +76,9 @@ def prepare(
     store = Store(wanted, env)
     place = state_place(document, source.identity, resource.state_backend_uri, store, reading)
     secrets = [*resource.secrets(), *wanted.secrets(), *plugin_secrets(plugins, reading)]
-    return Prepared(source, document, tap_plugins, target_plugin, files, values, store, place, Redactor(secrets))
+    return Prepared(
+        source, document, tap_plugins, target_plugin, files, values, reading, store, place, Redactor(secrets)
+    )
 
 
 def checked_names(taps: Sequence[str], target: str) -> list[str]:

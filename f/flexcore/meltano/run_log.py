@@ -4,7 +4,8 @@
 
 Facts: rows per stream (the taps' `record_count` metrics, each a delta of its interval: they are summed), which blocks
 ended how, what each plugin said last (a discovery's apart: it runs under the parent's name), whether another run holds
-the lock. Facts from a log only explain; how the run ended is decided by its exit code. Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
+the lock. Facts from a log only explain; how the run ended is decided by its exit code.
+Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
 """
 
 from __future__ import annotations

@@ -68,12 +68,16 @@ def machine_configuration(env: Mapping[str, str]) -> dict[str, str]:
 def meltano_command() -> Path:
     """The meltano executable, installed first if need be (about 20 s, once per worker)."""
     tool = folder(f"tool-{MELTANO_VERSION}")
-    command = tool / "bin" / "meltano"
-    if not command.exists():
+    if not usable(tool):
         with locked(tool / "lock", INSTALL_TIMEOUT_S):
-            if not command.exists():
+            if not usable(tool):
                 install(tool)
-    return command
+    return tool / "bin" / "meltano"
+
+
+def usable(tool: Path) -> bool:
+    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
+    return (tool / "bin" / "meltano").exists() and (tool / "tools" / "meltano" / "bin" / "python").exists()
 
 
 def install(tool: Path) -> None:
