@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flexcore.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
+
+if TYPE_CHECKING:
+    from flexcore.ray_head import RayHead
 
 ROOT = Path(__file__).parent.parent
 PROJECT = ROOT / "resources/meltano_sample"
@@ -52,14 +55,18 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
 
     home = default_home()
     with ExitStack() as stack:
+        # The head comes up while the data is written and the engine opened.
+        head = None if ray else stack.enter_context(_starting_head(home))
         data = write_demo_data(home / f"demo/{rows}", rows)
         _say(f"Source: {rows:,} of {FLIGHTS:,} flights that left New York City in 2013")
         engine_events = progress()
         stack.callback(engine_events.close)
         engine = stack.enter_context(Engine(ROOT, home, on_event=engine_events))
         stack.enter_context(engine.handling_signals())
-        address = ray or stack.enter_context(_local_head(home))
-        request = pipeline_request(data.folder, address, args, settings)
+        if head:
+            head.wait_ready()
+            _say(f"Ray head: {head.address} (log: {head.log})")
+        request = pipeline_request(data.folder, head.address if head else ray, args, settings)
         started = time.monotonic()
         done = engine.run(FLOW, request)
         engine_events.close()
@@ -77,12 +84,14 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
 
 
 @contextmanager
-def _local_head(home: Path) -> Iterator[str]:
+def _starting_head(home: Path) -> Iterator[RayHead]:
     from flexcore.ray_head import RayHead
 
-    with RayHead(home / "ray") as head:
-        _say(f"Ray head: {head.address} (log: {head.log})")
-        yield head.address
+    head = RayHead(home / "ray")
+    try:
+        yield head.start(wait=False)
+    finally:
+        head.stop()
 
 
 def pipeline_request(folder: Path, ray: str, args: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from f.flexcore.core.contracts import ModelManifest
-from f.flexcore.core.inference import infer_request, predictions
-from flexcore.demo import pipeline_request
-from flexcore.demo_data import write_demo_data
+from f.flexcore.core.contracts import PipelineResult
 from flexcore.ray_head import RayHead
+from tests import hybrid_cases as cases
 from tests.live.conftest import CLI, ROOT, Windmill
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
-FLOW = "f/flexcore/hybrid_pipeline"
 
 
 def push(windmill: Windmill, config: Path) -> str:
@@ -41,17 +37,19 @@ def pushed(windmill: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Wind
 
 
 @pytest.fixture(scope="module")
-def ray_address(pushed: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with RayHead(tmp_path_factory.mktemp("ray")) as head:
-        yield head.address
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hybrid")
 
 
 @pytest.fixture(scope="module")
-def request_for(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("flights")
-    write_demo_data(folder, 5000)
-    settings = {"storage_uri": f"file://{tmp_path_factory.mktemp('store')}"}
-    return pipeline_request(folder, ray_address, {"target": "ray", "algorithm": "xgboost"}, settings)
+def request_for(pushed: Windmill, folder: Path) -> Iterator[dict[str, Any]]:
+    with RayHead(folder / "ray") as head:
+        yield cases.small_request(folder, head.address)
+
+
+@pytest.fixture(scope="module")
+def done(pushed: Windmill, request_for: dict[str, Any]) -> PipelineResult:
+    return cases.check_failure_then_resume(pushed.run_flow, request_for)
 
 
 def test_a_push_removes_nothing_of_what_others_keep_in_the_workspace(windmill: Windmill, tmp_path: Path) -> None:
@@ -65,37 +63,22 @@ def test_a_push_removes_nothing_of_what_others_keep_in_the_workspace(windmill: W
         windmill.call("DELETE", "resources/type/delete/c_other_peoples")
 
 
-def test_the_pipeline_ends_with_an_endpoint_that_predicts(pushed: Windmill, request_for: dict[str, Any]) -> None:
-    success, result = pushed.run_flow(FLOW, request_for)
-    assert success, result
-    assert [stage["stage"] for stage in result["stages"]] == ["extraction", "ml", "deployment"]
-    model = ModelManifest.model_validate(result["stages"][1]["result"]["output"])
-    body = infer_request(model.example, model.signature)
-    answer = httpx.post(f"{result['final_endpoint']}/v2/models/{model.name}/infer", json=body, timeout=60)
-    assert len(predictions(answer.raise_for_status().json())) == len(model.example)
+def test_a_failed_stage_is_named_and_the_next_run_skips_what_was_finished(done: PipelineResult) -> None:
+    assert done.success
 
 
-def test_a_failed_stage_is_named_and_the_next_run_skips_what_was_finished(
-    pushed: Windmill, request_for: dict[str, Any]
+def test_the_endpoint_predicts_better_than_the_mean(done: PipelineResult) -> None:
+    cases.check_it_predicts(done)
+
+
+def test_a_refused_request_names_stage_and_field(pushed: Windmill, request_for: dict[str, Any]) -> None:
+    cases.check_refusals(pushed.run_flow, request_for)
+
+
+def test_a_damaged_partial_result_is_made_anew(
+    pushed: Windmill, request_for: dict[str, Any], done: PipelineResult, folder: Path
 ) -> None:
-    broken = request_for | {"ml": request_for["ml"] | {"target_column": "arrival"}}
-    success, failed = pushed.run_flow(FLOW, broken)
-    assert not success
-    assert failed["failed_stage"] == "ml"
-    assert failed["error"].startswith("ML processing failed: ")
-    assert "arrival" in failed["error"]
-    assert [stage["stage"] for stage in failed["partial_results"]] == ["extraction"]
-
-    success, result = pushed.run_flow(FLOW, request_for | {"partial_results": failed["partial_results"]})
-    assert success, result
-    assert [stage["reused"] for stage in result["stages"]] == [True, False, False]
-
-
-def test_a_refused_request_runs_nothing_and_names_the_field(pushed: Windmill, request_for: dict[str, Any]) -> None:
-    success, failed = pushed.run_flow(FLOW, request_for | {"deployment": {"target": "moon"}})
-    assert not success
-    assert failed["error"].startswith("Deployment failed: deployment.target")
-    assert failed["partial_results"] == []
+    cases.check_damage_is_noticed(pushed.run_flow, request_for, done, folder / "store")
 
 
 CASES = {
