@@ -11,6 +11,7 @@ from f.flexcore.kubernetes.serving import Deployer
 from f.flexcore.kubernetes.session import connect
 
 c_kubernetes_cluster = dict
+c_flexcore_settings = dict
 
 
 def main(
@@ -18,8 +19,9 @@ def main(
     name: str,
     namespace: str = "",
     timeout_s: int = 120,
+    settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    session = connect(cluster, namespace)
+    session = connect(cluster, namespace, settings)
     uid = Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s or 120)
     return StepResult(
         success=True,

@@ -22,6 +22,7 @@ from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 
 # More values than this are names or free text, of which a model learns nothing.
 MOST_CATEGORIES = 1000
+FEW_ROWS = 50
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 OWN = "_sdc_"
@@ -167,7 +168,10 @@ def kind_of(column: Json) -> str:
         return "number"
     if column["times"] == column["values"]:
         return "time"
-    return "category" if len(column["distinct"]) <= MOST_CATEGORIES else "text"
+    many = len(column["distinct"]) > MOST_CATEGORIES
+    # An identifier: of what nearly every row has a value of its own, nothing can be learned.
+    own = column["values"] > FEW_ROWS and len(column["distinct"]) > column["values"] / 2
+    return "text" if many or own else "category"
 
 
 def make_plan(columns: dict[str, Json], target: str, features: list[str], task: str) -> Plan:
@@ -195,7 +199,7 @@ def make_plan(columns: dict[str, Json], target: str, features: list[str], task: 
 
 
 LEFT_OUT = {
-    "time": "a point in time", "text": f"more than {MOST_CATEGORIES} different texts", "nested": "a nested value",
+    "time": "a point in time", "text": "a text of its own in nearly every row", "nested": "a nested value",
     "constant": "the same value in every row", "empty": "null in every row",
 }  # fmt: skip
 
@@ -272,14 +276,20 @@ def prepare(batch: Any, plan: Plan) -> Any:
     return table[table[plan.target].notna()]
 
 
+def features_of(table: Any, plan: Plan) -> Any:
+    """The features of a prepared table. Typed once more: on its way through Ray a NaN becomes pandas' NA."""
+    import pandas as pd
+
+    return pd.DataFrame({name: typed(table[name], kind) for name, kind in plan.features.items()})
+
+
 def typed(series: Any, kind: str) -> Any:
     """float64 with NaN, or text with None."""
     import pandas as pd
 
-    if kind == "flag":
-        return series.map(lambda value: float(value) if isinstance(value, (bool, int)) else None).astype("float64")
-    if kind == "number":
-        return pd.to_numeric(series, errors="coerce").astype("float64")
+    if kind in ("number", "flag"):
+        numbers = pd.to_numeric(series, errors="coerce")
+        return pd.Series(numbers.to_numpy(dtype="float64", na_value=float("nan")), index=series.index)
     text = series.astype(object).where(series.notna(), None)
     return text.map(lambda value: None if value is None or str(value) in MISSING else str(value)).astype(object)
 

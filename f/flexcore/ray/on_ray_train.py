@@ -13,8 +13,11 @@ import logging
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,8 @@ QUICK = {
 def run(parameters: Json, storage: Json) -> Json:
     """The model manifest's fields and what is worth telling: {manifest, notes, dropped_rows, task}."""
     check_packages(parameters["requires"])
+    # While Ray's workers read the data this process only waits: time enough to load what it trains with.
+    threading.Thread(target=load_libraries, args=[list(parameters["requires"])], daemon=True).start()
     store = RemoteStore(storage)
     store.check_shared()
     source = parameters["source"]
@@ -62,6 +67,13 @@ def check_packages(requires: Json) -> None:
     missing = [package for module, package in requires.items() if find_spec(module) is None]
     if missing:
         raise Problem("InvalidInput", f"The cluster lacks {', '.join(missing)}", "packages", missing_packages=missing)
+
+
+def load_libraries(modules: list[str]) -> None:
+    for module in modules:
+        # What cannot be loaded is told where it is used.
+        with suppress(Exception):
+            import_module(module)
 
 
 def connect() -> float:
@@ -177,7 +189,7 @@ def train_worker(loop: Json) -> None:
     plan, parameters = loop["plan"], loop["parameters"]
     seen = ray.train.get_dataset_shard("train").materialize().to_pandas()
     truth = target_of(seen, plan)
-    rows = seen[list(plan.features)]
+    rows = tables.features_of(seen, plan)
     pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories)
     if context.get_world_size() > 1:
         pipeline = fit_together(pipeline, rows, truth, plan, parameters["algorithm"])
@@ -270,7 +282,7 @@ def write(loop: Json, pipeline: Any, truth: Any, seen: int, held_out: Any) -> No
     """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it."""
     plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
     store, uri = RemoteStore(loop["storage"]), f"{loop['storage']['folder']}/model"
-    rows = held_out[list(plan.features)]
+    rows = tables.features_of(held_out, plan)
     metrics = models.metrics_of(pipeline, rows, target_of(held_out, plan), truth, plan.task)
     examples = models.examples_of(rows, plan.features)
     with tempfile.TemporaryDirectory() as name:
