@@ -1,0 +1,121 @@
+"""A Ray dashboard on a real local port that can be told to misbehave. It keeps jobs by submission id and runs none."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+NODE = "abcdef"
+Answer = tuple[int, Any]
+
+
+class FakeDashboard:
+    """jobs: submission id → details. `script`: called with (method, path) before each answer; what it returns is
+    answered instead, None lets the request through, and "cut" closes the connection without an answer."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, str] = {}
+        self.packages: dict[str, bytes] = {}
+        self.requests: list[str] = []
+        self.serve: Answer = (200, {"applications": {}})
+        self.logs = ""
+        self.script: Callable[[str, str], Answer | str | None] = lambda method, path: None
+        # What a job does as soon as it was submitted.
+        self.after_submit: Callable[[str], None] = lambda name: self.finish(name)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+
+    def __enter__(self) -> FakeDashboard:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def finish(self, name: str, result: Any = None, error: dict[str, Any] | None = None) -> None:
+        """Lets a job end: its outcome file is written, and its status is final."""
+        outcome = {"submission_id": name, "success": error is None, "result": result, "error": error}
+        self.files[f"flexcore-{name}.json"] = json.dumps(outcome)
+        self.jobs[name] |= {"status": "FAILED" if error else "SUCCEEDED", "driver_node_id": NODE}
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Answer:
+        if path == "/api/version":
+            return 200, {"ray_version": "2.60.0", "session_name": "session_1"}
+        if path == "/api/cluster_status":
+            return 200, {"data": {"clusterStatus": {"loadMetricsReport": {"usage": {"CPU": [4.0, 4.0]}}}}}
+        if path == "/api/serve/applications/":
+            return self.serve
+        if path.startswith("/api/packages/"):
+            self.packages[path.rsplit("/", 1)[-1]] = body
+            return 200, {}
+        if path == "/api/v0/logs/file":
+            name = query["filename"][0]
+            return (200, self.files[name]) if name in self.files else (500, f"A file is not found at: /logs/{name}")
+        return self._jobs(method, path, body)
+
+    def _jobs(self, method: str, path: str, body: bytes) -> Answer:
+        parts = [part for part in path.split("/") if part][2:]
+        if not parts:
+            return self._submit(json.loads(body)) if method == "POST" else (200, list(self.jobs.values()))
+        if parts[0] not in self.jobs:
+            return 404, f"Job {parts[0]} does not exist"
+        job = self.jobs[parts[0]]
+        if parts[1:] == ["logs"]:
+            return 200, {"logs": self.logs}
+        if parts[1:] == ["stop"]:
+            job["status"] = job.get("when_stopped", "STOPPED")
+            return 200, {"stopped": True}
+        if method == "DELETE":
+            del self.jobs[parts[0]]
+            return 200, {"deleted": True}
+        return 200, job
+
+    def _submit(self, body: dict[str, Any]) -> Answer:
+        name = body["submission_id"]
+        if name in self.jobs:
+            return 500, f"Traceback\nValueError: Job with submission_id {name} already exists. Please use another."
+        self.jobs[name] = {**body, "status": "RUNNING", "driver_node_id": NODE}
+        self.after_submit(name)
+        return 200, {"submission_id": name}
+
+
+def handler_of(dashboard: FakeDashboard) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            url = urlsplit(self.path)
+            dashboard.requests.append(f"{self.command} {url.path}")
+            told = dashboard.script(self.command, url.path)
+            if told == "cut after":
+                dashboard.answer(self.command, url.path, parse_qs(url.query), body)
+            if isinstance(told, str):
+                self.close_connection = True
+                self.connection.close()
+                return
+            status, value = told or dashboard.answer(self.command, url.path, parse_qs(url.query), body)
+            content = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = respond
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    return Handler

@@ -1,0 +1,101 @@
+"""The first process of a Ray job, run for real without Ray: its output goes to a file, as Ray's supervisor has it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.ray import job_entry
+
+NAME = "fc-0123456789abcdef0123-1"
+
+
+def run(
+    folder: Path, program: str, parameters: dict[str, Any] | None = None, **more: Any
+) -> tuple[int, dict[str, Any]]:
+    """(exit code, outcome)"""
+    work, logs = folder / "work", folder / "logs"
+    work.mkdir()
+    logs.mkdir()
+    (work / "flexcore_job.py").write_text(inspect.getsource(job_entry))
+    (work / job_entry.PROGRAM).write_text(program)
+    request = {"submission_id": NAME, "parameters": parameters or {}, "timeout_s": 60, "deadline": time.time() + 60}
+    (work / job_entry.REQUEST).write_text(json.dumps({**request, **more}))
+    with (logs / "job-driver.log").open("w") as log:
+        done = subprocess.run([sys.executable, "flexcore_job.py"], cwd=work, stdout=log, stderr=log, check=False)
+    return done.returncode, json.loads((logs / f"flexcore-{NAME}.json").read_text())
+
+
+def test_a_program_reads_its_parameters_and_leaves_its_result(tmp_path: Path) -> None:
+    code, outcome = run(tmp_path, "result = {'twice': parameters['n'] * 2, 'odd': float('nan'), 's': {1}}", {"n": 4})
+    assert code == 0
+    assert outcome["success"] is True
+    assert outcome["result"] == {"twice": 8, "odd": None, "s": [1]}
+    assert outcome["finished_at"] >= outcome["started_at"]
+    assert outcome["usage"]["peak_memory_bytes"] > 0
+
+
+def test_a_program_may_use_files_instead(tmp_path: Path) -> None:
+    program = """
+import json, os, sys
+n = json.load(open(os.environ["FLEXCORE_PARAMETERS"]))["n"]
+json.dump(n + 1, open(os.environ["FLEXCORE_RESULT"], "w"))
+sys.exit(0)
+"""
+    assert run(tmp_path, program, {"n": 1})[1]["result"] == 2
+
+
+def test_keys_of_the_store_do_not_stay_on_the_node(tmp_path: Path) -> None:
+    _, outcome = run(tmp_path, "result = storage['secret_key']", storage={"secret_key": "sesame"})
+    assert outcome["result"] == "sesame"
+    left = [path for path in (tmp_path / "work").iterdir() if "sesame" in path.read_text(errors="ignore")]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("{}['key']", "KeyError: 'key'"),
+        ("import sys; sys.exit(3)", "exited with code 3"),
+        ("raise SystemExit('not today')", "not today"),
+        ("result = [object]\nresult.append(result)", "cannot be handed back"),
+        ("result = 'x' * 20_000_000", "16777216 are handed back"),
+        ("raise ValueError('first line\\nsecond line')", "ValueError: first line"),
+    ],
+)
+def test_a_failure_is_told_in_the_programs_own_words(tmp_path: Path, program: str, message: str) -> None:
+    code, outcome = run(tmp_path, program)
+    assert code != 0
+    assert outcome["success"] is False
+    assert message in outcome["error"]["message"]
+    assert "Traceback" not in outcome["error"]["message"]
+
+
+def test_a_typed_error_comes_through(tmp_path: Path) -> None:
+    program = """
+class Wrong(Exception):
+    flexcore = {"type": "InvalidInput", "message": "no such column", "subject": "target_column"}
+raise Wrong
+"""
+    assert run(tmp_path, program)[1]["error"]["subject"] == "target_column"
+
+
+def test_a_job_that_starts_after_its_deadline_runs_nothing(tmp_path: Path) -> None:
+    late = {"deadline": time.time() - 3600}
+    code, outcome = run(tmp_path, "open('ran', 'w')", **late)
+    assert (code, outcome["error"]["type"]) == (job_entry.TIMED_OUT, "DeadlineExceeded")
+    assert not (tmp_path / "work/ran").exists()
+
+
+def test_a_job_that_nobody_stops_ends_itself(tmp_path: Path) -> None:
+    # The grace is counted from the deadline on, so this one has a second left.
+    late = {"deadline": time.time() - job_entry.GRACE_S + 1}
+    code, outcome = run(tmp_path, "import time; time.sleep(60)", **late)
+    assert (code, outcome["error"]["type"]) == (job_entry.TIMED_OUT, "DeadlineExceeded")

@@ -1,0 +1,323 @@
+"""Everything that goes wrong between a step and a Ray head, against a dashboard that misbehaves over real HTTP. Time is
+virtual: the clock moves when the runner sleeps."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    FlexcoreError,
+    Forbidden,
+    InvalidInput,
+    Unavailable,
+    Unreachable,
+)
+from f.flexcore.core.identity import ExecutionKey, execution_key
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.resources import RayCluster, Settings
+from f.flexcore.ray.api import RayApi
+from f.flexcore.ray.jobs import LOST_CONTACT_S, START_S, Finished, Job, JobRunner
+from f.flexcore.storage.store import Store
+from tests.ray.fake_dashboard import FakeDashboard
+
+KEY = execution_key({"WM_FLOW_JOB_ID": "flow", "WM_FLOW_STEP_ID": "ml", "WM_WORKSPACE": "test"})
+FIRST = KEY.name(1)
+JOB = Job(kind="program", files={"flexcore_program.py": "result = 1"}, parameters={"n": 1}, timeout_s=1000)
+SECRET = "sesame-open-1234"
+
+
+class Time:
+    """A clock that only sleeping moves; `meanwhile` runs whenever somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+        self.meanwhile: Callable[[float], None] = lambda now: None
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.meanwhile(self.now)
+
+
+@pytest.fixture
+def dashboard() -> Iterator[FakeDashboard]:
+    with FakeDashboard() as running:
+        yield running
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def run(dashboard: FakeDashboard, time: Time, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    def call(job: Job = JOB, key: ExecutionKey = KEY) -> Finished:
+        with RayApi(RayCluster(address=dashboard.address, token=SECRET)) as api:
+            runner = JobRunner(api, Store(Settings()), key, Redactor([SECRET]), clock=time.clock, sleep=time.sleep)
+            return runner.run(job)
+
+    return call
+
+
+Run = Callable[..., Finished]
+
+
+def submissions(dashboard: FakeDashboard) -> int:
+    return dashboard.requests.count("POST /api/jobs/")
+
+
+def times(count: int, answer: Any, where: str = "") -> Callable[[str, str], Any]:
+    """Answers the first `count` matching requests so, and lets the rest through."""
+    left = [count]
+
+    def script(method: str, path: str) -> Any:
+        if where not in f"{method} {path}" or not left[0]:
+            return None
+        left[0] -= 1
+        return answer
+
+    return script
+
+
+def test_a_repeat_of_a_finished_step_returns_its_result_without_asking_ray_again(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, {"answer": 42})
+    assert run().result == {"answer": 42}
+    dashboard.jobs.clear()
+    assert run().result == {"answer": 42}
+    assert submissions(dashboard) == 1
+
+
+def test_a_step_that_restarts_while_its_job_runs_attaches_to_it(dashboard: FakeDashboard, run: Run, time: Time) -> None:
+    dashboard.jobs[FIRST] = {"submission_id": FIRST, "status": "RUNNING", "metadata": {}}
+    time.meanwhile = lambda now: dashboard.finish(FIRST, "from the first copy")
+    assert run().result == "from the first copy"
+    assert submissions(dashboard) == 0
+
+
+def test_two_copies_of_a_step_end_up_with_one_job(dashboard: FakeDashboard, run: Run) -> None:
+    def other_copy_was_faster(method: str, path: str) -> None:
+        if method == "PUT":
+            dashboard.jobs[FIRST] = {"submission_id": FIRST, "status": "RUNNING"}
+            dashboard.finish(FIRST, "theirs")
+
+    dashboard.script = other_copy_was_faster
+    assert run().result == "theirs"
+
+
+def test_a_connection_that_is_cut_after_the_submission_does_not_start_a_second_job(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    dashboard.script = times(1, "cut after", "POST /api/jobs/")
+    assert run().result == 1
+    assert list(dashboard.jobs) == [FIRST]
+
+
+@pytest.mark.parametrize("answer", [(500, "boom"), (503, "busy"), (429, "slow down"), "cut"])
+def test_hiccups_while_the_job_runs_are_waited_out(dashboard: FakeDashboard, run: Run, answer: Any) -> None:
+    dashboard.after_submit = lambda name: (
+        dashboard.finish(name, 1),
+        setattr(dashboard, "script", times(5, answer, "GET /api/jobs/")),
+    )[0]
+    assert run().result == 1
+
+
+def test_a_retry_after_a_failure_is_a_new_attempt(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, error={"type": "ExecutionFailed", "message": "boom"})
+    with pytest.raises(ExecutionFailed, match="boom"):
+        run()
+    dashboard.after_submit = lambda name: dashboard.finish(name, "second")
+    done = run()
+    assert (done.result, done.attempt) == ("second", 2)
+
+
+def test_a_failure_that_would_repeat_itself_is_not_tried_again(dashboard: FakeDashboard, run: Run) -> None:
+    told = {"type": "InvalidInput", "message": "no such column", "subject": "target_column"}
+    dashboard.after_submit = lambda name: dashboard.finish(name, error=told)
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="no such column"):
+            run()
+    assert submissions(dashboard) == 1
+
+
+def test_packages_that_the_cluster_lacks_are_installed_by_a_second_job(dashboard: FakeDashboard, run: Run) -> None:
+    def lacks_then_has(name: str) -> None:
+        if "uv" in dashboard.jobs[name]["runtime_env"]:
+            return dashboard.finish(name, "trained")
+        details = {"missing_packages": ["xgboost-cpu==3.2.0"]}
+        dashboard.finish(name, error={"type": "InvalidInput", "message": "lacks xgboost", "details": details})
+
+    dashboard.after_submit = lacks_then_has
+    done = run()
+    assert (done.result, done.attempt, done.packages) == ("trained", 2, ["xgboost-cpu==3.2.0"])
+    assert run().packages == ["xgboost-cpu==3.2.0"]
+    assert submissions(dashboard) == 2
+
+
+def test_a_job_that_ray_forgot_is_lost_and_no_success(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs.clear()
+    with pytest.raises(ExecutionFailed, match="no longer knows") as caught:
+        run()
+    assert caught.value.category == "job_lost"
+
+
+def test_a_success_without_an_outcome_is_no_success(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="SUCCEEDED")
+    with pytest.raises(ExecutionFailed, match="outcome cannot be read"):
+        run()
+
+
+def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashboard, run: Run, time: Time) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="PENDING")
+    began = time.now
+    with pytest.raises(
+        DeadlineExceeded, match=r"did not start in time; it was stopped \(the cluster has 4 CPUs, 4"
+    ) as caught:
+        run()
+    assert time.now - began == pytest.approx(START_S, abs=5)
+    assert caught.value.details["confirmed"] is True
+    assert dashboard.jobs == {}
+
+
+def test_a_job_past_its_deadline_is_stopped_and_its_end_confirmed(
+    dashboard: FakeDashboard, run: Run, time: Time
+) -> None:
+    dashboard.after_submit = lambda name: None
+    dashboard.logs = f"working with {SECRET}\n"
+    began = time.now
+    with pytest.raises(DeadlineExceeded, match="did not end in time; it was stopped") as caught:
+        run()
+    assert time.now - began == pytest.approx(JOB.timeout_s, abs=5)
+    assert caught.value.details["log_tail"] == "working with ***"
+    assert dashboard.jobs == {}
+
+
+def test_a_stop_that_is_not_honoured_is_told(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs[name].update(when_stopped="RUNNING")
+    with pytest.raises(DeadlineExceeded, match="told to stop, which Ray has not confirmed") as caught:
+        run()
+    assert caught.value.details["confirmed"] is False
+    assert FIRST in dashboard.jobs
+
+
+def test_a_job_that_ends_well_while_it_is_stopped_has_ended_well(dashboard: FakeDashboard, run: Run) -> None:
+    def stopped_too_late(method: str, path: str) -> None:
+        if path.endswith("/stop"):
+            dashboard.finish(FIRST, "just in time")
+            dashboard.jobs[FIRST]["when_stopped"] = "SUCCEEDED"
+
+    dashboard.after_submit = lambda name: None
+    dashboard.script = stopped_too_late
+    assert run().result == "just in time"
+
+
+def test_a_restarted_step_keeps_the_deadline_of_its_job(dashboard: FakeDashboard, run: Run, time: Time) -> None:
+    deadline = str(int(time.now + 50))
+    dashboard.jobs[FIRST] = {"status": "RUNNING", "metadata": {"flexcore/deadline": deadline}}
+    began = time.now
+    with pytest.raises(DeadlineExceeded):
+        run()
+    assert time.now - began == pytest.approx(50, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "limit"),
+    [
+        ((401, "who are you"), Forbidden, 20),
+        ((403, "no"), Forbidden, 20),
+        ((503, "busy"), Unavailable, LOST_CONTACT_S + 20),
+        ("cut", Unreachable, LOST_CONTACT_S + 20),
+    ],
+)
+def test_a_head_that_stays_away_ends_the_step_with_its_reason(
+    dashboard: FakeDashboard, run: Run, time: Time, answer: Any, error: type[FlexcoreError], limit: float
+) -> None:
+    dashboard.after_submit = lambda name: setattr(dashboard, "script", times(10_000, answer))
+    began = time.now
+    with pytest.raises(error) as caught:
+        run()
+    assert time.now - began < limit
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((401, "who are you"), Forbidden),
+        ((200, "<html>hello</html>"), InvalidInput),
+        ((200, {"hello": 1}), InvalidInput),
+        ((302, ""), InvalidInput),
+        ((502, "bad gateway"), Unavailable),
+    ],
+)
+def test_a_wrong_address_is_told_at_the_first_contact(
+    dashboard: FakeDashboard, run: Run, time: Time, answer: Any, error: type[FlexcoreError]
+) -> None:
+    dashboard.script = times(10_000, answer)
+    began = time.now
+    with pytest.raises(error, match=dashboard.address):
+        run()
+    assert time.now - began < 5
+    assert submissions(dashboard) == 0
+
+
+def test_the_log_is_followed_redacted_and_each_line_once(
+    dashboard: FakeDashboard, run: Run, time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.now
+
+    def grow(now: float) -> None:
+        dashboard.logs += f"line {now:.1f} {SECRET}\nhalf a li"
+        if now - began > 20:
+            dashboard.finish(FIRST, 1)
+
+    dashboard.after_submit = lambda name: None
+    time.meanwhile = grow
+    done = run()
+    printed = [line for line in capsys.readouterr().out.splitlines() if "***" in line]
+    assert len(printed) == len(set(printed)) == dashboard.logs.count("\n")
+    assert SECRET not in "".join(printed) + done.log_tail
+    assert "line" in done.log_tail
+
+
+def test_secrets_travel_in_the_package_alone(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    run(
+        Job(
+            **{
+                **{name: getattr(JOB, name) for name in JOB.__slots__},
+                "storage": {"uri": "s3://b", "secret_key": SECRET},
+            }
+        )
+    )
+    body = json.dumps(dashboard.jobs[FIRST])
+    assert SECRET not in body
+    assert dashboard.jobs[FIRST]["entrypoint"] == "python flexcore_job.py"
+    (content,) = dashboard.packages.values()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        request = json.loads(archive.read("flexcore_request.json"))
+    assert request["storage"]["secret_key"] == SECRET
+    assert request["storage"]["folder"].endswith(f"/{KEY.value}/1")
+
+
+def test_every_job_carries_its_owner_and_its_deadlines(dashboard: FakeDashboard, run: Run, time: Time) -> None:
+    began = time.now
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    run()
+    metadata = dashboard.jobs[FIRST]["metadata"]
+    assert KEY.labels(1).items() <= metadata.items()
+    assert int(metadata["flexcore/deadline"]) == int(began + JOB.timeout_s)
+    assert int(metadata["flexcore/delete-after"]) > int(metadata["flexcore/deadline"])

@@ -1,0 +1,111 @@
+"""Trainings on a real Ray head: from extracted rows to a model that a fresh process can load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+import pytest
+
+from f.flexcore.core.contracts import ModelManifest
+from f.flexcore.core.errors import EmptyData, InvalidInput, ManifestMismatch
+from f.flexcore.ray.train import main
+from f.flexcore.storage.store import local_path, model_manifest
+from tests.ray.data import COLUMNS, flowers, houses
+
+pytestmark = pytest.mark.slow
+Extracted = Callable[..., dict[str, Any]]
+
+
+def trained(result: dict[str, Any]) -> tuple[ModelManifest, Any]:
+    manifest = model_manifest(result["output"])
+    return manifest, joblib.load(Path(local_path(manifest.uri)) / "model.joblib")
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "Ridge"])
+def test_a_regression_beats_the_naive_guess_and_takes_raw_rows(
+    cluster: dict[str, Any], extracted: Extracted, algorithm: str
+) -> None:
+    result = main(cluster, extracted(houses(), COLUMNS), "price", algorithm=algorithm)
+    manifest, pipeline = trained(result)
+    metrics = manifest.metrics
+    assert metrics["rmse"] is not None and metrics["baseline_rmse"] is not None
+    assert metrics["rmse"] < metrics["baseline_rmse"] / 2
+    assert [(item.name, item.datatype) for item in manifest.signature.inputs] == [
+        ("rooms", "FP64"), ("city", "BYTES"), ("garden", "BOOL"), ("area", "FP64"),
+    ]  # fmt: skip
+    strange = {"rooms": None, "city": "Atlantis", "garden": None, "area": "77"}
+    assert len(pipeline.predict(pd.DataFrame([strange, manifest.example[0]]))) == 2
+    assert result["data"]["dropped_rows"] == 8
+    assert any("country" in note for note in result["data"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "target", "datatype"), [("xgboost", "kind", "BYTES"), ("lightgbm", "tall", "BOOL")]
+)
+def test_a_classification_answers_with_the_classes_themselves(
+    cluster: dict[str, Any], extracted: Extracted, algorithm: str, target: str, datatype: str
+) -> None:
+    rows = [{name: row[name] for name in ("size", "petals", target)} for row in flowers()]
+    result = main(cluster, extracted(rows), target, algorithm=algorithm)
+    manifest, pipeline = trained(result)
+    assert manifest.signature.outputs[0].datatype == datatype
+    assert manifest.metrics["accuracy"] == pytest.approx(1.0, abs=0.05)
+    assert manifest.metrics["auc"] == pytest.approx(1.0, abs=0.05)
+    assert set(pipeline.predict(pd.DataFrame(manifest.example))) <= {row[target] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "target", "feature", "metric"),
+    [("xgboost", "city", "price", "accuracy"), ("lightgbm", "price", "city", "r2")],
+)
+def test_two_workers_train_one_model_together(
+    cluster: dict[str, Any], extracted: Extracted, algorithm: str, target: str, feature: str, metric: str
+) -> None:
+    rows = [row for row in houses() if row["price"] is not None and row["rooms"] is not None]
+    asked = {"features": ["rooms", feature], "num_workers": 2, "parameters": {"n_estimators": 40}}
+    manifest, pipeline = trained(main(cluster, extracted(rows, COLUMNS), target, algorithm=algorithm, **asked))
+    score = manifest.metrics[metric]
+    assert score is not None and score > 0.6
+    assert len(pipeline.predict(pd.DataFrame(manifest.example))) == len(manifest.example)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_other_files_are_read_too(cluster: dict[str, Any], extracted: Extracted, form: str) -> None:
+    result = main(cluster, extracted(houses(), None, form), "price", algorithm="Ridge", features=["rooms", "city"])
+    assert result["output"]["metrics"]["r2"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "subject", "text"),
+    [
+        ({"target_column": "prize"}, "target_column", "Did you mean 'price'"),
+        ({"algorithm": "RandomForrestRegressor"}, "algorithm", "RandomForestRegressor"),
+        ({"parameters": {"max_depth": "deep"}}, "parameters.max_depth", "max_depth"),
+    ],
+)
+def test_what_only_the_job_can_find_out_is_told_by_name(
+    cluster: dict[str, Any], extracted: Extracted, change: dict[str, Any], subject: str, text: str
+) -> None:
+    with pytest.raises(InvalidInput, match=text) as caught:
+        main(cluster, extracted(houses(60)), **{"target_column": "price", **change})
+    assert caught.value.subject == subject
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_target_that_is_null_in_every_row_is_told(cluster: dict[str, Any], extracted: Extracted) -> None:
+    with pytest.raises(EmptyData, match="'y' is null in every row"):
+        main(cluster, extracted([{"x": number, "y": None} for number in range(30)]), "y")
+
+
+def test_data_that_was_changed_after_its_extraction_is_not_trained_on(
+    cluster: dict[str, Any], extracted: Extracted, tmp_path: Path
+) -> None:
+    source = extracted(houses(60), COLUMNS)
+    path = tmp_path / "home/store/extraction/rows.jsonl"
+    path.write_text(path.read_text().replace("Rome", "Rima"))
+    with pytest.raises(ManifestMismatch, match=r"rows\.jsonl .* another checksum"):
+        main(cluster, source, "price")

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import EmptyData, ExecutionFailed, InvalidInput, Unreachable
+from f.flexcore.ray.verdict import diagnose, failure, is_final, missing_packages, parse_outcome
+
+NAME = "fc-0123456789abcdef0123-1"
+
+
+def outcome(error: dict[str, Any] | None = None, result: Any = None) -> dict[str, Any]:
+    return {"submission_id": NAME, "result": result, "error": error}
+
+
+def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
+    assert diagnose({"status": "SUCCEEDED"}, outcome(result=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("job", "told", "category", "detail"),
+    [
+        ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
+        ({"status": "STOPPED"}, None, "stopped", "Somebody stopped"),
+        ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
+        ({"status": "FAILED", "driver_exit_code": 137}, None, "killed", "out of memory"),
+        ({"status": "FAILED", "driver_exit_code": -9}, None, "killed", "out of memory"),
+        ({"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}, None, "runtime_env_failed", "no reason"),
+        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"}, None, "unschedulable", "no reason"),
+        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}, None, "supervisor_died", "no reason"),
+        (
+            {"status": "FAILED"},
+            outcome({"type": "ExecutionFailed", "message": "KeyError: 'x'"}),
+            "program_failed",
+            "'x'",
+        ),
+        ({"status": "FAILED"}, outcome({"type": "InvalidInput", "message": "no"}), "invalid_input", "no"),
+    ],
+)
+def test_every_other_end_has_a_category_and_a_remedy(
+    job: dict[str, Any], told: dict[str, Any] | None, category: str, detail: str
+) -> None:
+    diagnosis = diagnose(job, told)
+    assert diagnosis is not None
+    assert diagnosis.category == category
+    assert detail in diagnosis.detail
+    assert diagnosis.remedy
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage", b"[]", json.dumps({"submission_id": "fc-other"}).encode()])
+def test_what_is_not_this_jobs_outcome_counts_as_none(content: bytes | None) -> None:
+    assert parse_outcome(content, NAME) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "final"),
+    [
+        ("InvalidInput", InvalidInput, True),
+        ("EmptyData", EmptyData, True),
+        ("Unreachable", Unreachable, False),
+        ("ExecutionFailed", ExecutionFailed, False),
+        ("SystemExit", ExecutionFailed, False),
+    ],
+)
+def test_a_program_raises_typed_errors_and_no_others(kind: str, error: type[Exception], final: bool) -> None:
+    told = outcome({"type": kind, "message": "boom", "subject": "target_column", "remedy": "Do this."})
+    diagnosis = diagnose({"status": "FAILED"}, told)
+    assert diagnosis is not None
+    raised = failure(NAME, diagnosis, told, log_tail="end")
+    assert type(raised) is error
+    assert (raised.subject, raised.details["log_tail"]) == ("target_column", "end")
+    assert str(raised) == "boom. Do this."
+    assert is_final(raised) is final
+
+
+def test_missing_packages_are_told_apart_from_other_failures() -> None:
+    assert missing_packages(outcome({"type": "InvalidInput", "details": {"missing_packages": ["a==1"]}})) == ["a==1"]
+    assert missing_packages(outcome(result=1)) == []
+    assert missing_packages(None) == []
