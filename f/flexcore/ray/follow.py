@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from f.flexcore.core.errors import FlexcoreError
@@ -15,6 +16,7 @@ SECONDS_PER_BYTE = 2e-6
 FOLLOWED_BYTES = 8 * 1024 * 1024
 TAIL_LINES = 100
 TAIL_CHARACTERS = 16_000
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class LogFollower:
@@ -51,6 +53,7 @@ class LogFollower:
             text = self._read()
         except FlexcoreError:
             return
+        text = COLOURS.sub("", text)
         if len(text) < len(self._text):
             # A log that became shorter is another file: the job's node was replaced or its log rotated.
             self._shown = 0

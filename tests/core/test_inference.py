@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.contracts import Column, Signature
+from f.flexcore.core.errors import ExecutionFailed, InvalidInput
+from f.flexcore.core.inference import infer_request, infer_url, predictions
+
+SIGNATURE = Signature(
+    inputs=[
+        Column(name="delay", datatype="FP64"),
+        Column(name="carrier", datatype="BYTES"),
+        Column(name="late", datatype="BOOL"),
+    ],
+    outputs=[Column(name="predict", datatype="FP64")],
+)
+
+
+def test_rows_become_one_input_per_column() -> None:
+    rows = [{"delay": 1.5, "carrier": "UA", "late": True, "more": 1}, {"delay": float("nan"), "carrier": None}]
+    assert infer_request(rows, SIGNATURE) == {
+        "parameters": {"content_type": "pd"},
+        "inputs": [
+            {"name": "delay", "datatype": "FP64", "shape": [2, 1], "data": [1.5, None]},
+            {
+                "name": "carrier",
+                "datatype": "BYTES",
+                "shape": [2, 1],
+                "data": ["UA", None],
+                "parameters": {"content_type": "str"},
+            },
+            {"name": "late", "datatype": "BOOL", "shape": [2, 1], "data": [True, None]},
+        ],
+    }
+
+
+def test_no_rows_are_no_request() -> None:
+    with pytest.raises(InvalidInput, match="no rows"):
+        infer_request([], SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "found"),
+    [
+        ([{"name": "predict", "data": [1.0, 2.0]}], [1.0, 2.0]),
+        ([{"name": "predict", "data": [[1.0], [2.0]]}], [1.0, 2.0]),
+        ([{"name": "output-1", "data": ["a", "b"]}], ["a", "b"]),
+        ([{"name": "predict_proba", "data": [0, 1]}, {"name": "predict", "data": ["a", "b"]}], ["a", "b"]),
+    ],
+)
+def test_predictions_are_one_per_row(outputs: list[dict[str, Any]], found: list[Any]) -> None:
+    assert predictions({"model_name": "m", "outputs": outputs}, 2) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ({"error": "could not convert string to float"}, "could not convert"),
+        ({"detail": "Not Found"}, "not one of the Open Inference Protocol"),
+        (None, "not one of the Open Inference Protocol"),
+        ({"outputs": []}, "not one of the Open Inference Protocol"),
+        ({"outputs": [{"name": "predict", "data": [1]}]}, "1 predictions for 2 rows"),
+    ],
+)
+def test_any_other_answer_is_a_failure_that_says_why(answer: Any, text: str) -> None:
+    with pytest.raises(ExecutionFailed, match=text):
+        predictions(answer, 2)
+
+
+def test_the_address_of_a_model_is_below_its_endpoint() -> None:
+    assert infer_url("http://x/delay/", "delay") == "http://x/delay/v2/models/delay/infer"

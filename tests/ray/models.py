@@ -1,0 +1,36 @@
+"""A trained model in the store, made without Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from f.flexcore.core.contracts import ModelManifest
+from f.flexcore.core.resources import Settings
+from f.flexcore.ray.on_ray_estimators import make_estimator, make_pipeline
+from f.flexcore.ray.on_ray_model import examples_of, framework_of, signature_of, write_model
+from f.flexcore.ray.training import model_manifest_of
+from f.flexcore.storage.store import Store
+from tests.ray.data import flowers
+
+KINDS = {"petals": "number", "kind": "category"}
+
+
+def stored_model(folder: Path, name: str, version: str, settings: dict[str, Any] | None = None) -> ModelManifest:
+    """A regression of a flower's size by its kind; each version adds 100 to the answer."""
+    folder.mkdir(parents=True)
+    rows = pd.DataFrame(flowers(120))
+    pipeline = make_pipeline(make_estimator("Ridge", "regression", {}, 1), KINDS, {"kind": ["daisy", "lily", "tulip"]})
+    pipeline.fit(rows[list(KINDS)], rows["size"] + 100 * int(version))
+    requirements = write_model(folder, pipeline, name, version)
+    store = Store(Settings.model_validate(settings or {}))
+    uri = store.uri("models", name, version)
+    files = [item.model_dump() for item in store.upload(folder, uri)]
+    fields = {
+        "uri": uri, "format": "sklearn-joblib", "rows": len(rows), "files": files, "name": name, "version": version,
+        "algorithm": "Ridge", "target": "size", "framework": framework_of(requirements), "metrics": {},
+        "signature": signature_of(KINDS, "regression", []), "example": examples_of(rows[list(KINDS)], KINDS),
+    }  # fmt: skip
+    return model_manifest_of({"manifest": fields})

@@ -1,0 +1,93 @@
+"""Programs on a real Ray head."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
+from f.flexcore.ray import check_cluster
+from f.flexcore.ray.run_job import main
+
+pytestmark = pytest.mark.slow
+SQUARES = """
+import ray
+@ray.remote
+def square(x):
+    return x * x
+result = {"total": sum(ray.get([square.remote(n) for n in range(parameters["n"])]))}
+print("the key is", parameters["api_key"])
+"""
+
+
+def jobs(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    listed = httpx.get(f"{cluster['address']}/api/jobs/").json()
+    return {item["submission_id"]: item for item in listed if item["submission_id"]}
+
+
+def test_a_program_with_remote_tasks_gives_its_result_and_no_secret(
+    cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = main(cluster, SQUARES, {"n": 4, "api_key": "sesame-open-1234"}, num_cpus=1)
+    assert done["success"] is True
+    assert done["data"]["result"] == {"total": 14}
+    assert done["timings"]["running"] > 0
+    assert "the key is ***" in done["log_tail"]
+    job = jobs(cluster)[done["remote"]["name"]]
+    assert job["status"] == "SUCCEEDED"
+    assert job["metadata"]["app.kubernetes.io/managed-by"] == "flexcore"
+    assert "sesame" not in str(job) + str(done) + capsys.readouterr().out
+
+
+def test_two_copies_of_a_step_share_one_job(cluster: dict[str, Any], same_step: None) -> None:
+    program = "import time, uuid; time.sleep(3); result = str(uuid.uuid4())"
+    results: list[str] = []
+    copies = [threading.Thread(target=lambda: results.append(main(cluster, program)["data"]["result"])) for _ in "ab"]
+    for copy in copies:
+        copy.start()
+    for copy in copies:
+        copy.join(120)
+    assert len(results) == 2 and len(set(results)) == 1
+    assert main(cluster, program)["data"]["result"] == results[0]
+
+
+def test_a_program_that_fails_is_told_by_its_last_words(cluster: dict[str, Any]) -> None:
+    with pytest.raises(ExecutionFailed, match="ZeroDivisionError: division by zero") as caught:
+        main(cluster, "import ray\n@ray.remote\ndef f():\n    return 1 / 0\nray.get(f.remote())")
+    assert caught.value.details["diagnosis"]["category"] == "program_failed"
+    assert "Traceback" in caught.value.details["log_tail"]
+    assert "\x1b" not in caught.value.details["log_tail"]
+
+
+def test_a_program_past_its_time_is_stopped_and_gone(cluster: dict[str, Any]) -> None:
+    with pytest.raises(DeadlineExceeded, match="it was stopped") as caught:
+        main(cluster, "import time\nprint('still here', flush=True)\ntime.sleep(600)", timeout_s=8)
+    assert caught.value.subject not in jobs(cluster)
+    assert "still here" in caught.value.details["log_tail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "subject"),
+    [
+        ({"program": ""}, "run_job.program"),
+        ({"program": "def f(:"}, "run_job.program"),
+        ({"packages": ["--index-url=x"]}, "run_job.packages"),
+        ({"runtime_env": {"working_dir": "."}}, "run_job.runtime_env"),
+        ({"num_cpus": -1}, "run_job.num_cpus"),
+        ({"timeout_s": 0}, "run_job.timeout_s"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_is_asked(change: dict[str, Any], subject: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        main({"address": "http://127.0.0.1:9"}, **{"program": "pass", **change})
+    assert caught.value.subject == subject
+
+
+def test_the_head_tells_what_it_has(cluster: dict[str, Any]) -> None:
+    data = check_cluster.main(cluster)["data"]
+    assert data["ray_version"] == "2.60.0"
+    assert data["cpus_total"] >= 4
+    assert data["nodes"] == 1

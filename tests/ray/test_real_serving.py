@@ -1,0 +1,103 @@
+"""Models on a real Ray Serve: side by side, updated while they are asked, and released."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from f.flexcore.core.contracts import ModelManifest
+from f.flexcore.core.errors import DataError, InvalidInput, ManifestMismatch
+from f.flexcore.core.inference import infer_url, predictions, smoke_request
+from f.flexcore.ray import undeploy_model
+from f.flexcore.ray.deploy_model import main
+from f.flexcore.storage.store import local_path
+from tests.ray.models import stored_model
+
+pytestmark = pytest.mark.slow
+SMALL = {"cpus": 0.1}
+
+
+def ask(url: str, model: ModelManifest) -> list[float]:
+    answer = httpx.post(infer_url(url, model.name), json=smoke_request(model), timeout=30)
+    assert answer.status_code == 200, answer.text
+    return predictions(answer.json(), len(model.example))
+
+
+def test_a_taken_port_is_told_before_serve_is_started(cluster: dict[str, Any], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        model = stored_model(tmp_path / "m", "first", "1")
+        with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
+            main(cluster | {"serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
+    assert caught.value.subject == "cluster.serve_url"
+
+
+def test_models_live_side_by_side_are_updated_without_a_failed_request_and_released(
+    cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    daisy, tulip = (stored_model(tmp_path / name, name, "1") for name in ("daisy", "tulip"))
+    first = main(cluster, daisy.plain(), **SMALL)
+    other = main(cluster, tulip.plain(), "side", **SMALL)
+    url, other_url = first["output"]["url"], other["output"]["url"]
+    assert url.endswith("/daisy") and other_url.endswith("/side")
+    assert first["data"]["smoke"]["rows"] == len(daisy.example)
+    assert first["data"]["smoke"]["latency_ms"] > 0
+    assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+    assert httpx.get(f"{other_url}/v2/models/tulip/ready").status_code == 200
+    assert httpx.get(f"{url}/v2/models/tulip/ready").status_code == 404
+    assert all(100 < value < 110 for value in ask(url, daisy))
+
+    second = stored_model(tmp_path / "daisy2", "daisy", "2")
+    stop, seen, failed = threading.Event(), set(), []
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            try:
+                seen.add(int(ask(url, daisy)[0] // 100))
+            except Exception as error:
+                failed.append(repr(error))
+
+    caller = threading.Thread(target=keep_asking)
+    caller.start()
+    try:
+        updated = main(cluster, second.plain(), **SMALL)
+    finally:
+        stop.set()
+        caller.join(60)
+    assert failed == []
+    assert seen == {1, 2}
+    assert updated["data"]["update"] is True
+    assert updated["data"]["smoke"]["model_version"] == "2"
+    assert all(100 < value < 110 for value in ask(other_url, tulip))
+
+    assert undeploy_model.main(cluster, "side")["data"] == {"name": "side", "deleted": True}
+    assert httpx.get(f"{other_url}/v2/health/ready").status_code == 404
+    assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+    assert undeploy_model.main(cluster, "side")["data"]["deleted"] is False
+
+
+def test_a_model_that_was_changed_does_not_take_the_place_of_one_that_answers(
+    cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    good = stored_model(tmp_path / "good", "steady", "1")
+    url = main(cluster, good.plain(), **SMALL)["output"]["url"]
+    bad = stored_model(tmp_path / "bad", "steady", "2")
+    Path(local_path(bad.uri), "model.joblib").write_bytes(b"damaged")
+    with pytest.raises(ManifestMismatch, match="another checksum"):
+        main(cluster, bad.plain(), **SMALL)
+    assert len(ask(url, good)) == len(good.example)
+
+
+def test_what_is_no_model_of_ours_is_refused(cluster: dict[str, Any], tmp_path: Path) -> None:
+    model = stored_model(tmp_path / "m", "other", "1").plain()
+    with pytest.raises(InvalidInput, match="format onnx"):
+        main(cluster, model | {"format": "onnx"})
+    with pytest.raises(DataError):
+        main(cluster, model | {"checksum": "sha256:" + "0" * 64})
