@@ -20,20 +20,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 # The dashboard answers a few seconds after the start; on a loaded two-core machine it has taken 40.
 START_TIMEOUT_S = 120.0
-# Ray's daemons get SIGTERM and a few seconds each; what is left after this is killed.
-STOP_TIMEOUT_S = 15.0
+# Ray's daemons end within seconds of SIGTERM, or wait for an application that they serve; then they are killed.
+STOP_TIMEOUT_S = 5.0
 # Data of a table of some million rows; Ray's default of 30 % of the machine's memory is too much for a laptop.
 OBJECT_STORE_BYTES = 400 * 1024 * 1024
 # Ray Serve's replica, Ray Train's worker and Ray Data's tasks reserve whole CPUs side by side, and mostly wait.
 LEAST_CPUS = 4
 PR_SET_PDEATHSIG = 1
+# Every process of a head inherits it; its value is the head's own folder.
+MARK = "FLEXCORE_RAY_HEAD"
 
 
 class RayHead:
@@ -75,7 +77,7 @@ class RayHead:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*ray, "start", "--head", "--block", "--disable-usage-stats", *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=head_environment(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=head_environment() | {MARK: str(self._temp)},
                 start_new_session=True, preexec_fn=die_with_parent(os.getpid()),
             )  # fmt: skip
         if wait:
@@ -169,11 +171,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_those_of(temp: Path) -> None:
-    """Kills whatever still names the head's own temporary folder in its command line: daemons and workers."""
-    mark = str(temp).encode()
+    """Kills whatever still carries the head's mark: a job's own process runs in a session of its own and outlives
+    the daemons."""
+    until = time.monotonic() + STOP_TIMEOUT_S
+    while (found := list(_marked(temp))) and time.monotonic() < until:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _marked(temp: Path) -> Iterator[int]:
+    """Processes that were started, however indirectly, by the head with this folder (Linux; elsewhere none)."""
+    mark = f"{MARK}={temp}".encode()
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (entry / "cmdline").read_bytes():
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:
-            continue
+        with suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                yield int(entry.name)

@@ -19,7 +19,7 @@ from f.flexcore.ray.on_ray_store import Problem
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "colour": "category"}
-ROWS = [{"size": 1.2, "colour": "red"}, {"size": None, "colour": None}]
+ROWS: list[dict[str, Any]] = [{"size": 1.2, "colour": "red"}, {"size": None, "colour": None}]
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ raise Wrong
 
 
 def test_a_job_that_starts_after_its_deadline_runs_nothing(tmp_path: Path) -> None:
-    late = {"deadline": time.time() - 3600}
+    late: dict[str, Any] = {"deadline": time.time() - 3600}
     code, outcome = run(tmp_path, "open('ran', 'w')", **late)
     assert (code, outcome["error"]["type"]) == (job_entry.TIMED_OUT, "DeadlineExceeded")
     assert not (tmp_path / "work/ran").exists()
@@ -96,6 +96,6 @@ def test_a_job_that_starts_after_its_deadline_runs_nothing(tmp_path: Path) -> No
 
 def test_a_job_that_nobody_stops_ends_itself(tmp_path: Path) -> None:
     # The grace is counted from the deadline on, so this one has a second left.
-    late = {"deadline": time.time() - job_entry.GRACE_S + 1}
+    late: dict[str, Any] = {"deadline": time.time() - job_entry.GRACE_S + 1}
     code, outcome = run(tmp_path, "import time; time.sleep(60)", **late)
     assert (code, outcome["error"]["type"]) == (job_entry.TIMED_OUT, "DeadlineExceeded")

@@ -128,10 +128,11 @@ def test_a_connection_that_is_cut_after_the_submission_does_not_start_a_second_j
 
 @pytest.mark.parametrize("answer", [(500, "boom"), (503, "busy"), (429, "slow down"), "cut"])
 def test_hiccups_while_the_job_runs_are_waited_out(dashboard: FakeDashboard, run: Run, answer: Any) -> None:
-    dashboard.after_submit = lambda name: (
-        dashboard.finish(name, 1),
-        setattr(dashboard, "script", times(5, answer, "GET /api/jobs/")),
-    )[0]
+    def finish_behind_hiccups(name: str) -> None:
+        dashboard.finish(name, 1)
+        dashboard.script = times(5, answer, "GET /api/jobs/")
+
+    dashboard.after_submit = finish_behind_hiccups
     assert run().result == 1
 
 

@@ -19,7 +19,7 @@ from f.flexcore.storage.store import local_path
 from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
-SMALL = {"cpus": 0.1}
+SMALL: dict[str, Any] = {"cpus": 0.1}
 
 
 def ask(url: str, model: ModelManifest) -> list[float]:

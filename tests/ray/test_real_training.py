@@ -66,7 +66,7 @@ def test_two_workers_train_one_model_together(
     cluster: dict[str, Any], extracted: Extracted, algorithm: str, target: str, feature: str, metric: str
 ) -> None:
     rows = [row for row in houses() if row["price"] is not None and row["rooms"] is not None]
-    asked = {"features": ["rooms", feature], "num_workers": 2, "parameters": {"n_estimators": 40}}
+    asked: dict[str, Any] = {"features": ["rooms", feature], "num_workers": 2, "parameters": {"n_estimators": 40}}
     manifest, pipeline = trained(main(cluster, extracted(rows, COLUMNS), target, algorithm=algorithm, **asked))
     score = manifest.metrics[metric]
     assert score is not None and score > 0.6

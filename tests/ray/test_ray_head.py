@@ -1,0 +1,101 @@
+"""The laptop's own Ray head: whatever ends it, nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flexcore.ray_head import RayHead, RayHeadError
+
+pytestmark = pytest.mark.slow
+HOLD = """
+import sys, time
+from pathlib import Path
+from flexcore.ray_head import RayHead
+head = RayHead(Path(sys.argv[1])).start()
+print(head.address, flush=True)
+time.sleep(600)
+"""
+WORK = "python -c 'import ray, time\nray.init()\n@ray.remote\ndef f(): time.sleep(600)\nf.remote(); time.sleep(600)'"
+
+
+def descendants(of: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found = {of}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {of}
+
+
+def alive(pids: set[int]) -> set[int]:
+    def running(pid: int) -> bool:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except OSError:
+            return False
+
+    return {pid for pid in pids if running(pid)}
+
+
+def told(pids: set[int]) -> list[str]:
+    return [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:200] for pid in alive(pids)]
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if true():
+            return True
+        time.sleep(0.2)
+    return true()
+
+
+def busy(address: str) -> None:
+    """Starts a driver and a task that would go on for ten minutes."""
+    httpx.post(
+        f"{address}/api/jobs/", json={"entrypoint": WORK, "submission_id": "busy"}, timeout=60
+    ).raise_for_status()
+    assert wait_until(lambda: httpx.get(f"{address}/api/jobs/busy").json()["status"] == "RUNNING", 60)
+
+
+def test_a_stopped_head_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    head = RayHead(tmp_path).start()
+    busy(head.address)
+    processes = descendants(os.getpid())
+    assert len(processes) > 5
+    head.stop()
+    assert wait_until(lambda: not alive(processes), 5), told(processes)
+    head.stop()
+
+
+def test_a_head_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    busy(owner.stdout.readline().strip())
+    processes = descendants(owner.pid)
+    assert len(processes) > 5
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    assert wait_until(lambda: not alive(processes), 40), told(processes)
+
+
+def test_a_head_that_does_not_answer_in_time_is_ended_and_says_where_its_log_is(tmp_path: Path) -> None:
+    head = RayHead(tmp_path).start(wait=False)
+    processes = descendants(os.getpid())
+    with pytest.raises(RayHeadError, match=r"head\.log"):
+        head.wait_ready(0.1)
+    assert wait_until(lambda: not alive(processes), 5), told(processes)
