@@ -19,7 +19,7 @@ from f.flexcore.core import resources
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "f").rglob("*.py"))
 FLOWS = sorted((ROOT / "f").rglob("flow.yaml"))
-RESOURCE_TYPES = {
+RESOURCE_TYPES: dict[str, type[resources.Resource]] = {
     "c_meltano_project": resources.MeltanoProject,
     "c_ray_cluster": resources.RayCluster,
     "c_kubernetes_cluster": resources.KubernetesCluster,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from f.flexcore.core import contracts, requests, resources
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
-PUBLIC = {
+PUBLIC: dict[str, Any] = {
     "step_result": contracts.StepResult,
     "manifest": contracts.Manifest,
     "pipeline_result": contracts.PipelineResult,

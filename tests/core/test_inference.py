@@ -19,7 +19,10 @@ SIGNATURE = Signature(
 
 
 def test_rows_become_one_input_per_column() -> None:
-    rows = [{"delay": 1.5, "carrier": "UA", "late": True, "more": 1}, {"delay": float("nan"), "carrier": None}]
+    rows: list[dict[str, Any]] = [
+        {"delay": 1.5, "carrier": "UA", "late": True, "more": 1},
+        {"delay": float("nan"), "carrier": None},
+    ]
     assert infer_request(rows, SIGNATURE) == {
         "parameters": {"content_type": "pd"},
         "inputs": [
