@@ -81,7 +81,12 @@ def json_options(columns: dict[str, str]) -> Json:
 
     # Arrow guesses types from the first block: a column that is null there, or whole numbers first and fractions later,
     # would break the rest. What the extraction declared is taken for it.
-    types = {"string": pyarrow.string(), "number": pyarrow.float64(), "integer": pyarrow.int64()}
+    types = {
+        "string": pyarrow.string(),
+        "number": pyarrow.float64(),
+        "integer": pyarrow.int64(),
+        "boolean": pyarrow.bool_(),
+    }
     fields = [(name, types[kind]) for name, kind in columns.items() if kind in types]
     if not fields:
         return {}
