@@ -47,7 +47,7 @@ def extracted(settings: dict[str, Any]) -> DataManifest:
 
 def test_a_model_is_trained_and_served_through_s3_alone(cluster: dict[str, Any], settings: dict[str, Any]) -> None:
     source = extracted(settings).plain()
-    asked = {"features": ["rooms", "city"], "model_name": "from-s3", "settings": settings}
+    asked: dict[str, Any] = {"features": ["rooms", "city"], "model_name": "from-s3", "settings": settings}
     result = train.main(cluster, source, "price", algorithm="Ridge", **asked)
     model = model_manifest(result["output"])
     assert model.uri.startswith("s3://bucket/flexcore/")
