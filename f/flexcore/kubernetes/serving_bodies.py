@@ -26,7 +26,7 @@ from f.flexcore.kubernetes.pod_form import CONTAINER_SECURITY, resources
 Object = dict[str, Any]
 
 # The last release, whose runtimes read the models that ray/train writes.
-# Source: https://pypi.org/project/mlserver/ and the Dockerfile of SeldonIO/MLServer
+# Source: the Dockerfile and documentation of SeldonIO/MLServer
 DEFAULT_MLSERVER_IMAGE = "docker.io/seldonio/mlserver:1.7.1"
 PORT = 8080
 # Unlike other names, a Service's begins with a letter. Source: RFC 1035 labels, as Kubernetes asks for.
