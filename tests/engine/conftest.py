@@ -95,7 +95,7 @@ def flexcore(write: Writer, home: Path) -> Command:
 
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "flexcore.cli", *arguments],
+            [sys.executable, "-m", "flexcore", *arguments],
             capture_output=True,
             text=True,
             timeout=60,
@@ -113,7 +113,7 @@ def begin(write: Writer, home: Path) -> Iterator[Callable[..., subprocess.Popen[
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-m", "flexcore.cli", *arguments], text=True, cwd=write.root,
+        process = subprocess.Popen([sys.executable, "-m", "flexcore", *arguments], text=True, cwd=write.root,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
                                    env=os.environ | {"FLEXCORE_HOME": str(home)})  # fmt: skip
         started.append(process)
