@@ -122,6 +122,8 @@ def head_environment() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Without it Ray starts an idle worker per CPU at once, each of which costs a second of CPU and 70 MB.
         "RAY_enable_worker_prestart": "0",
+        # A head that is started below `uv run` would start each of its workers by another `uv run`, a second each.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "PYTHONUNBUFFERED": "1",
     }
