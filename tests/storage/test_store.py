@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ def test_json_is_read_as_it_was_written_and_absence_is_none(store: Store) -> Non
 
 def test_a_usable_store_passes_its_check(store: Store) -> None:
     store.check()
+
+
+def test_copies_of_a_step_that_write_the_same_file_at_once_do_not_disturb_each_other(store: Store) -> None:
+    def write(number: int) -> None:
+        store.check()
+        store.write_json(store.uri("same.json"), {"number": number})
+
+    with ThreadPoolExecutor(8) as copies:
+        list(copies.map(write, range(64)))
+    assert store.read_json(store.uri("same.json"))["number"] in range(64)
 
 
 def test_another_stores_uri_is_refused_with_the_setting_at_fault(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import fsspec
 
@@ -65,8 +66,9 @@ class Store:
     def write_bytes(self, uri: str, content: bytes) -> None:
         with self._reaching(uri) as fs:
             self._make_folder(fs, uri)
-            # A reader sees the whole file or none; object stores give this by themselves.
-            target = f"{uri}.part" if self.local else uri
+            # A reader sees the whole file or none, also while two copies of a step write it at once; object stores give
+            # this by themselves.
+            target = f"{uri}.{uuid4().hex}.part" if self.local else uri
             fs.pipe_file(target, content)
             if self.local:
                 local_path(target).replace(local_path(uri))
@@ -114,7 +116,7 @@ class Store:
 
     def check(self) -> None:
         """Writes, reads and removes a small object below the root; raises when the store cannot be used."""
-        uri = self.uri(".flexcore-check")
+        uri = self.uri(f".flexcore-check-{uuid4().hex}")
         self.write_bytes(uri, b"ok")
         with self._reaching(uri) as fs:
             fs.rm_file(uri)
