@@ -33,7 +33,7 @@ def check_failure_then_resume(run: RunFlow, request: Json) -> PipelineResult:
     success, failed = run(FLOW, request | {"ml": request["ml"] | {"target_column": "arrival"}})
     assert not success
     assert failed["success"] is False
-    assert failed["failed_stage"] == "ml"
+    assert failed["failed_stage"] == "ml", failed
     assert failed["error"].startswith("ML processing failed: ")
     assert "arrival" in failed["error"]
     assert [stage["stage"] for stage in failed["partial_results"]] == ["extraction"]

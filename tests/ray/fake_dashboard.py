@@ -43,9 +43,10 @@ class FakeDashboard:
     def address(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def finish(self, name: str, result: Any = None, error: dict[str, Any] | None = None) -> None:
+    def finish(self, name: str, result: Any = None, error: dict[str, Any] | None = None, pip_wheel: str = "") -> None:
         """Lets a job end: its outcome file is written, and its status is final."""
         outcome = {"submission_id": name, "success": error is None, "result": result, "error": error}
+        outcome["pip_wheel"] = pip_wheel
         self.files[f"flexcore-{name}.json"] = json.dumps(outcome)
         self.jobs[name] |= {"status": "FAILED" if error else "SUCCEEDED", "driver_node_id": NODE}
 

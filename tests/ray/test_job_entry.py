@@ -78,6 +78,19 @@ def test_a_failure_is_told_in_the_programs_own_words(tmp_path: Path, program: st
     assert "Traceback" not in outcome["error"]["message"]
 
 
+def test_an_error_of_rays_own_is_told_by_its_last_line(tmp_path: Path) -> None:
+    program = """
+Failed = type("RayTaskError", (Exception,), {"__module__": "ray.exceptions"})
+raise Failed("\x1b[36mray::work()\x1b[39m (pid=1)\\n  File x\\nKeyError: 'margin'\\n")
+"""
+    assert run(tmp_path, program)[1]["error"]["message"] == "KeyError: 'margin'"
+
+
+def test_what_a_program_prints_of_a_typed_error_is_no_stack_trace(tmp_path: Path) -> None:
+    run(tmp_path, "class Wrong(Exception):\n    flexcore = {'type': 'InvalidInput', 'message': 'no'}\nraise Wrong")
+    assert "Traceback" not in (tmp_path / "logs/job-driver.log").read_text()
+
+
 def test_a_typed_error_comes_through(tmp_path: Path) -> None:
     program = """
 class Wrong(Exception):

@@ -7,6 +7,8 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,14 +26,24 @@ from f.flexcore.core.identity import ExecutionKey, execution_key
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
+from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import LOST_CONTACT_S, START_S, Finished, Job, JobRunner
 from f.flexcore.storage.store import Store
 from tests.ray.fake_dashboard import FakeDashboard
 
 KEY = execution_key({"WM_FLOW_JOB_ID": "flow", "WM_FLOW_STEP_ID": "ml", "WM_WORKSPACE": "test"})
 FIRST = KEY.name(1)
-JOB = Job(kind="program", files={"flexcore_program.py": "result = 1"}, parameters={"n": 1}, timeout_s=1000)
+JOB = Job(kind="program", files={"flexcore_program.py": "result = 1"}, parameters={"n": 1}, timeout_s=200)
 SECRET = "sesame-open-1234"
+NODE = "ab" * 28
+FOUR_CPUS = {
+    "data": {
+        "clusterStatus": {
+            "autoscalerReport": {"nodeTypeMapping": {NODE: f"node_{NODE}"}},
+            "loadMetricsReport": {"usageByNode": {NODE: {"CPU": [0.0, 4.0]}}},
+        }
+    }
+}
 
 
 class Time:
@@ -158,14 +170,92 @@ def test_packages_that_the_cluster_lacks_are_installed_by_a_second_job(dashboard
     def lacks_then_has(name: str) -> None:
         if "uv" in dashboard.jobs[name]["runtime_env"]:
             return dashboard.finish(name, "trained")
-        details = {"missing_packages": ["xgboost-cpu==3.2.0"]}
-        dashboard.finish(name, error={"type": "InvalidInput", "message": "lacks xgboost", "details": details})
+        dashboard.finish(name, **lacks_xgboost())
 
     dashboard.after_submit = lacks_then_has
     done = run()
     assert (done.result, done.attempt, done.packages) == ("trained", 2, ["xgboost-cpu==3.2.0"])
     assert run().packages == ["xgboost-cpu==3.2.0"]
     assert submissions(dashboard) == 2
+
+
+def lacks_xgboost(wheel: str = "") -> dict[str, Any]:
+    details = {"missing_packages": ["xgboost-cpu==3.2.0"]}
+    error = {"type": "InvalidInput", "message": "lacks xgboost", "details": details}
+    return {"error": error, **({"pip_wheel": wheel} if wheel else {})}
+
+
+def test_a_head_without_pip_gets_one_lent(dashboard: FakeDashboard, run: Run) -> None:
+    def lacks_then_has(name: str) -> None:
+        if "uv" in dashboard.jobs[name]["runtime_env"]:
+            return dashboard.finish(name, "trained")
+        dashboard.finish(name, **lacks_xgboost("/env/pip.whl"))
+
+    dashboard.after_submit = lacks_then_has
+    assert run().attempt == 2
+    assert dashboard.jobs[KEY.name(2)]["runtime_env"]["env_vars"] == {"PYTHONPATH": "/env/pip.whl"}
+
+
+NO_PIP = {"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": "python: No module named pip"}
+
+
+@pytest.mark.parametrize("wheel", ["/env/pip.whl", ""])
+def test_packages_asked_for_are_installed_with_a_pip_that_a_probe_finds_or_not_at_all(
+    dashboard: FakeDashboard, run: Run, wheel: str
+) -> None:
+    def needs_pip(name: str) -> None:
+        environment = dashboard.jobs[name]["runtime_env"]
+        if "uv" in environment and "env_vars" not in environment:
+            return dashboard.jobs[name].update(NO_PIP)
+        dashboard.finish(name, "ran", pip_wheel=wheel)
+
+    dashboard.after_submit = needs_pip
+    job = replace(JOB, packages=["tabulate==0.9.0"])
+    for _ in range(2):
+        if wheel:
+            assert (run(job).result, run(job).attempt) == ("ran", 3)
+        else:
+            with pytest.raises(ExecutionFailed, match=r"cannot install tabulate==0\.9\.0: its Python .* has no pip"):
+                run(job)
+    assert submissions(dashboard) == (3 if wheel else 2)
+
+
+def test_what_the_cluster_can_never_give_is_refused_before_anything_is_submitted(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.script = lambda method, path: (200, FOUR_CPUS) if path.endswith("/cluster_status") else None
+    with pytest.raises(InvalidInput, match="can never give 8 CPUs") as caught:
+        run(replace(JOB, needs=Needs(cpus=8)))
+    assert caught.value.subject == "num_cpus"
+    assert submissions(dashboard) == 0
+
+
+def test_a_store_that_cannot_be_written_is_told_before_anything_is_submitted(
+    dashboard: FakeDashboard, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "file"))
+    with pytest.raises(FlexcoreError) as caught:
+        run()
+    assert caught.value.subject == "storage_uri"
+    assert submissions(dashboard) == 0
+
+
+@pytest.mark.parametrize("answer", [(500, "boom"), (404, ""), "cut", (200, {})])
+def test_a_cluster_that_does_not_tell_its_size_gets_the_job(dashboard: FakeDashboard, run: Run, answer: Any) -> None:
+    dashboard.script = lambda method, path: answer if path.endswith("/cluster_status") else None
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    assert run(replace(JOB, needs=Needs(cpus=8))).result == 1
+
+
+def test_a_job_that_waits_says_so_once(
+    dashboard: FakeDashboard, run: Run, time: Time, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="PENDING")
+    began = time.now
+    time.meanwhile = lambda now: dashboard.finish(FIRST, 1) if now - began > 60 else None
+    assert run().result == 1
+    assert capsys.readouterr().out.count("waits for CPUs or for its packages (the cluster has 4 CPUs, 4") == 1
 
 
 def test_a_job_that_ray_forgot_is_lost_and_no_success(dashboard: FakeDashboard, run: Run) -> None:
@@ -187,7 +277,7 @@ def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashbo
     with pytest.raises(
         DeadlineExceeded, match=r"did not start in time; it was stopped \(the cluster has 4 CPUs, 4"
     ) as caught:
-        run()
+        run(replace(JOB, timeout_s=START_S + 100))
     assert time.now - began == pytest.approx(START_S, abs=5)
     assert caught.value.details["confirmed"] is True
     assert dashboard.jobs == {}
@@ -296,14 +386,7 @@ def test_the_log_is_followed_redacted_and_each_line_once(
 
 def test_secrets_travel_in_the_package_alone(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.finish(name, 1)
-    run(
-        Job(
-            **{
-                **{name: getattr(JOB, name) for name in JOB.__slots__},
-                "storage": {"uri": "s3://b", "secret_key": SECRET},
-            }
-        )
-    )
+    run(replace(JOB, storage={"uri": "s3://b", "secret_key": SECRET}))
     body = json.dumps(dashboard.jobs[FIRST])
     assert SECRET not in body
     assert dashboard.jobs[FIRST]["entrypoint"] == "python flexcore_job.py"

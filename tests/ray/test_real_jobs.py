@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from f.flexcore.ray import check_cluster
 from f.flexcore.ray.run_job import main
 
 pytestmark = pytest.mark.slow
+# A head reports its own resources some seconds after it takes jobs.
+REPORTED_S = 60.0
 SQUARES = """
 import ray
 @ray.remote
@@ -69,6 +72,19 @@ def test_a_program_past_its_time_is_stopped_and_gone(cluster: dict[str, Any]) ->
     assert "still here" in caught.value.details["log_tail"]
 
 
+STARTED_BY = """
+import os, pathlib, ray
+@ray.remote
+def parent():
+    return pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_text().split(chr(0))[0]
+result = ray.get(parent.remote())
+"""
+
+
+def test_a_worker_of_a_head_below_uv_is_started_by_ray_itself(cluster: dict[str, Any]) -> None:
+    assert main(cluster, STARTED_BY)["data"]["result"].endswith("/raylet")
+
+
 @pytest.mark.parametrize(
     ("change", "subject"),
     [
@@ -87,7 +103,9 @@ def test_a_wrong_argument_is_told_before_anything_is_asked(change: dict[str, Any
 
 
 def test_the_head_tells_what_it_has(cluster: dict[str, Any]) -> None:
-    data = check_cluster.main(cluster)["data"]
+    until = time.monotonic() + REPORTED_S
+    while (data := check_cluster.main(cluster)["data"])["cpus_total"] is None and time.monotonic() < until:
+        time.sleep(0.5)
     assert data["ray_version"] == "2.60.0"
     assert data["cpus_total"] >= 4
     assert data["nodes"] == 1

@@ -16,6 +16,7 @@ from f.flexcore.core.inference import infer_url, predictions, smoke_request
 from f.flexcore.ray import undeploy_model
 from f.flexcore.ray.deploy_model import main
 from f.flexcore.storage.store import local_path
+from flexcore.ray_head import RayHead
 from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
@@ -28,14 +29,15 @@ def ask(url: str, model: ModelManifest) -> list[float]:
     return predictions(answer.json(), len(model.example))
 
 
-def test_a_taken_port_is_told_before_serve_is_started(cluster: dict[str, Any], tmp_path: Path) -> None:
-    with socket.socket() as taken:
+def test_a_taken_port_is_told_before_serve_is_started(tmp_path: Path) -> None:
+    model = stored_model(tmp_path / "m", "first", "1")
+    # A head of its own: on the shared one Serve may run already, on a port that is long its own.
+    with RayHead(tmp_path / "head") as head, socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        model = stored_model(tmp_path / "m", "first", "1")
         with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
-            main(cluster | {"serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
+            main({"address": head.address, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
     assert caught.value.subject == "cluster.serve_url"
 
 

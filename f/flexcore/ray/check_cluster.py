@@ -19,5 +19,10 @@ def main(cluster: c_ray_cluster | None = None) -> dict[str, Any]:
     ray, key = validated(RayCluster, cluster or {}, "cluster"), execution_key(os.environ)
     with RayApi(ray) as api:
         data = measure(api)
-    print(f"Ray {data['ray_version']} at {ray.address}: {data['cpus_free']} of {data['cpus_total']} CPUs free")
+    free = (
+        f"{data['cpus_free']} of {data['cpus_total']} CPUs free"
+        if data["cpus_total"] is not None
+        else "its CPUs were not measured"
+    )
+    print(f"Ray {data['ray_version']} at {ray.address}: {free}")
     return StepResult(success=True, runtime="ray", execution_key=key.value, attempt=1, data=data).plain()

@@ -34,6 +34,7 @@ MOST_RESULT_BYTES = 16 * 1024 * 1024
 SHOWN = 500
 # The step stops its job at the deadline; the job ends itself only when nobody did.
 GRACE_S = 30
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TIMED_OUT = 124
 
 
@@ -68,8 +69,10 @@ def run(request: dict[str, Any], outcome: Outcome) -> int:
             outcome.write(error={"type": "ExecutionFailed", "message": message})
             return stop.code if isinstance(stop.code, int) else 1
     except BaseException as error:
-        traceback.print_exc()
-        outcome.write(error=describe(error))
+        told = describe(error)
+        if told["type"] == "ExecutionFailed":
+            traceback.print_exc()
+        outcome.write(error=told)
         return 1
     return outcome.write(result=value, written=written)
 
@@ -109,6 +112,7 @@ class Outcome:
                 "started_at": self.started_at,
                 "finished_at": time.time(),
                 "usage": usage(),
+                "pip_wheel": pip_wheel(),
             }
         )
 
@@ -130,14 +134,29 @@ def describe(error: BaseException) -> dict[str, Any]:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return describe(cause)
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return {"type": "ExecutionFailed", "message": type(error).__name__}
+    # Ray's own errors end with what was raised; a program's begin with what it has to say.
+    of_ray = type(error).__module__.startswith("ray.")
+    text = lines[-1] if of_ray else f"{type(error).__name__}: {lines[0]}"
     return {"type": "ExecutionFailed", "message": text[:SHOWN]}
 
 
 def give_up(outcome: Outcome) -> None:
     outcome.write(error={"type": "DeadlineExceeded", "message": "The job ran past its deadline and ended itself"})
     os._exit(TIMED_OUT)
+
+
+def pip_wheel() -> str:
+    """Where a pip can be borrowed, when this Python has none; "" when it has one. Ray installs a job's packages by the
+    pip of a copy of its own environment, and environments made by uv have none; virtualenv, which Ray brings, keeps
+    one for its own use."""
+    found = find_spec("virtualenv")
+    if find_spec("pip") is not None or found is None or found.origin is None:
+        return ""
+    wheels = sorted(Path(found.origin).parent.glob("seed/wheels/embed/pip-*.whl"))
+    return str(wheels[-1]) if wheels else ""
 
 
 def usage() -> dict[str, Any]:

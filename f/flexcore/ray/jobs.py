@@ -24,6 +24,7 @@ from f.flexcore.core.errors import (
     ExecutionFailed,
     FlexcoreError,
     Forbidden,
+    InvalidInput,
     NotFound,
     TransientError,
 )
@@ -32,9 +33,10 @@ from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.sources import module_source
 from f.flexcore.ray import job_entry
 from f.flexcore.ray.api import Json, RayApi, job_lost
+from f.flexcore.ray.capacity import Needs, shortage
 from f.flexcore.ray.follow import LogFollower
 from f.flexcore.ray.package import package
-from f.flexcore.ray.verdict import TERMINAL, diagnose, failure, is_final, missing_packages, parse_outcome
+from f.flexcore.ray.verdict import TERMINAL, diagnose, failure, is_final, lacks_pip, missing_packages, parse_outcome
 from f.flexcore.storage.store import Store
 
 # Within these a job usually starts, and a short one ends; afterwards nobody minds a second.
@@ -49,6 +51,8 @@ FIRST_CONTACT_S = 3.0
 UNKNOWN_S = 5.0
 # A job waits this long for free CPUs and for its packages, then it is given up.
 START_S = 900
+# A job that has not started by then is worth a word.
+WAITS_S = 15.0
 STOP_CONFIRMED_S = 30.0
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
@@ -59,7 +63,7 @@ UV_SINCE = (2, 43)
 class Job:
     """What to run: `files` by name, the program among them, with its JSON parameters. storage: how the job reaches the
     store ({uri, …keys}, to which the attempt's own `folder` is added); it travels in the package, never in an argument,
-    a label or the job's metadata."""
+    a label or the job's metadata. needs: what the job takes in all, which the cluster must be able to give."""
 
     kind: str
     files: dict[str, str]
@@ -69,7 +73,9 @@ class Job:
     num_gpus: float = 0
     memory_bytes: int = 0
     packages: list[str] = field(default_factory=list)
+    pip_wheel: str = ""
     runtime_env: Json = field(default_factory=dict)
+    needs: Needs = field(default_factory=Needs)
     timeout_s: int = 3600
 
 
@@ -109,19 +115,41 @@ class JobRunner:
         attempt = 0
         while True:
             attempt += 1
-            record = self._recorded(attempt)
-            known = record is not None
-            record = record or self._execute(job, attempt)
+            record, known = self._attempt(job, attempt)
+            wheel = str((record["outcome"] or {}).get("pip_wheel") or "")
             wanted = missing_packages(record["outcome"])
             if wanted and not job.packages:
                 self.emit(f"The cluster lacks {', '.join(wanted)}; they are installed for this job")
-                job = replace(job, packages=wanted)
+                job = replace(job, packages=wanted, pip_wheel=wheel)
+                continue
+            if lacks_pip(record["job"]) and not job.pip_wheel:
+                attempt += 1
+                job = replace(job, pip_wheel=self._find_pip(job, attempt))
                 continue
             ended = self._judge(record, attempt)
             if isinstance(ended, Finished):
                 return replace(ended, packages=job.packages)
             if not known or is_final(ended):
                 raise ended
+
+    def _attempt(self, job: Job, attempt: int) -> tuple[Json, bool]:
+        """(how the attempt ended, whether that was recorded before)"""
+        record = self._recorded(attempt)
+        return (record, True) if record is not None else (self._execute(job, attempt), False)
+
+    def _find_pip(self, job: Job, attempt: int) -> str:
+        """Where the cluster has a pip that Ray can use; raises ExecutionFailed when it has none."""
+        self.emit("Ray's environment has no pip; looking for one that can be borrowed")
+        record, _ = self._attempt(Job(kind="probe", files={job_entry.PROGRAM: "pass"}, parameters={}), attempt)
+        wheel = str((record["outcome"] or {}).get("pip_wheel") or "")
+        if not wheel:
+            raise ExecutionFailed(
+                f"Ray cannot install {', '.join(job.packages)}: its Python environment has no pip",
+                subject="packages",
+                category="runtime_env_failed",
+                remedy="Install pip, or the packages themselves, in the environment that Ray runs in.",
+            )
+        return wheel
 
     def _execute(self, job: Job, attempt: int) -> Json:
         """Creates or attaches, observes to the end, and records how it ended."""
@@ -144,6 +172,9 @@ class JobRunner:
     def _create(self, job: Job, attempt: int) -> None:
         name = self.key.name(attempt)
         now = self.clock()
+        self._check_capacity(job)
+        # How the job ends is recorded there: a store that cannot be written is told before anything has run.
+        self.store.check()
         request = {
             "submission_id": name,
             "parameters": job.parameters,
@@ -171,17 +202,31 @@ class JobRunner:
         created = self._first_contact(lambda: self.api.submit(body))
         self.emit(f"{'Submitted' if created else 'Attached to'} the Ray job {name}")
 
+    def _check_capacity(self, job: Job) -> None:
+        if not (job.needs.cpus or job.needs.gpus):
+            return
+        try:
+            problem = shortage(self.api.cluster_status(), job.needs)
+        except FlexcoreError:
+            # Whether it can be reached, the submission tells.
+            return
+        if problem:
+            raise InvalidInput(problem, subject=job.needs.subject, remedy="Ask for less, or add nodes to the cluster.")
+
     def _runtime_env(self, job: Job) -> Json:
         if not job.packages:
             return dict(job.runtime_env)
         version = str(self._first_contact(self.api.version).get("ray_version"))
         known = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-        return job.runtime_env | {"uv" if known >= UV_SINCE else "pip": job.packages}
+        environment = job.runtime_env | {"uv" if known >= UV_SINCE else "pip": job.packages}
+        if job.pip_wheel:
+            environment["env_vars"] = (environment.get("env_vars") or {}) | {"PYTHONPATH": job.pip_wheel}
+        return environment
 
     def _observe(self, name: str, job: Job) -> Json:
         """Watches until Ray reports an end, or the deadline has passed; returns the record of it."""
         follower = LogFollower(lambda: self.api.logs(name), self.emit, self.redactor)
-        started = self.clock()
+        started, told = self.clock(), False
         details = self._look(name)
         deadline, start_deadline = self._deadlines(details, job)
         while details["status"] not in TERMINAL:
@@ -189,6 +234,9 @@ class JobRunner:
             if now >= deadline or (details["status"] == "PENDING" and now >= start_deadline):
                 details = self._give_up(name, details, follower)
                 break
+            if details["status"] == "PENDING" and not told and now - started > WAITS_S:
+                told = True
+                self.emit(f"The job waits for CPUs or for its packages{self._capacity_hint()}")
             if details["status"] == "RUNNING" and now - started > 1:
                 follower.look(now)
             self.sleep(next(pause for until, pause in POLL_S if now - started < until))

@@ -28,7 +28,8 @@ def measure(api: RayApi) -> Json:
 def resources(status: Json | None) -> Json:
     """CPUs, GPUs, memory in bytes and nodes, from the autoscaler's report."""
     report = (status or {}).get("loadMetricsReport") or {}
-    usage = report.get("usage")
+    # A head is a node itself: a report without any is one that a head makes before it has heard of itself.
+    usage = report.get("usage") or None
     found: Json = {"nodes": sum(count for _, count in report.get("nodeTypes") or []) or None}
     for name, key in (("cpus", "CPU"), ("gpus", "GPU"), ("memory", "memory")):
         if usage is None:

@@ -14,11 +14,9 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from f.flexcore.ray import on_ray_app, on_ray_store
@@ -35,11 +33,11 @@ PAUSE_S = 0.3
 def deploy(parameters: Json, storage: Json) -> Json:
     """{port, host, versions}: where Serve's proxy listens. Raises what the step is to tell."""
     model, options = parameters["model"], parameters["options"]
+    packages = check_versions(parameters["requirements"])
     store = RemoteStore(storage)
     store.check_shared()
     store.verify(model["uri"], model["files"])
-    packages = check_versions(store, model)
-    check(store, model, storage)
+    check(model, storage)
     forget_working_folder(packages)
     port, host = start(parameters["http"])
     run(parameters["app"], model, storage, options, packages, parameters["timeout_s"])
@@ -58,23 +56,21 @@ def undeploy(parameters: Json, storage: Json) -> Json:
     return {"deleted": known}
 
 
-def check_versions(store: RemoteStore, model: Json) -> list[str]:
+def check_versions(wanted: list[str]) -> list[str]:
     """The packages that this job was given for its model, none when the cluster has them. Raises when it lacks some."""
     given = json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
     packages = given.get("uv") or given.get("pip") or []
     packages = packages.get("packages", []) if isinstance(packages, dict) else packages
-    with tempfile.TemporaryDirectory() as folder:
-        files = [item for item in model["files"] if item["path"] == "requirements.txt"]
-        store.download(model["uri"], files, Path(folder))
-        wanted = Path(folder, "requirements.txt").read_text().split() if files else []
+    serve = [item for item in SERVE_MODULES if find_spec(item) is None]
     wrong = [item for item in wanted if item.startswith(READERS) and not has(item)]
-    wrong += [item for item in ("joblib", "pandas", *SERVE_MODULES) if find_spec(item) is None]
+    wrong += [item for item in ("joblib", "pandas", "pyarrow") if find_spec(item) is None] + serve
     if wrong and packages:
         raise Problem(
             "InvalidInput", f"The cluster still lacks {', '.join(wrong)}", "model", "Install it on the cluster."
         )
     if wrong:
-        missing = [*wanted, *(item for item in SERVE_MODULES if item in wrong)]
+        own = [*(["pyarrow"] if "pyarrow" in wrong else []), *([f"ray[serve]=={version('ray')}"] if serve else [])]
+        missing = [*wanted, *own]
         raise Problem("InvalidInput", f"The cluster lacks {', '.join(wrong)}", "model", missing_packages=missing)
     return list(packages)
 
@@ -89,7 +85,7 @@ def has(requirement: str) -> bool:
     return False
 
 
-def check(store: RemoteStore, model: Json, storage: Json) -> None:
+def check(model: Json, storage: Json) -> None:
     """Loads the model and asks it for its examples."""
     try:
         pipeline = on_ray_app.load(model, storage)
@@ -115,8 +111,8 @@ def forget_working_folder(packages: list[str]) -> None:
     config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
     environment = dict(config.get("runtime_env") or {})
     environment.pop("working_dir", None)
-    if packages and all(find_spec(module) for module in SERVE_MODULES):
-        # Serve itself runs on what the cluster has; the replicas get the packages.
+    if not any(package.startswith("ray[serve]") for package in packages):
+        # Serve itself runs on what the cluster has; the replicas alone get the packages.
         environment.pop("uv", None)
         environment.pop("pip", None)
     os.environ[JOB_CONFIG] = json.dumps({**config, "runtime_env": environment})
@@ -151,7 +147,7 @@ def free_port(host: str, ports: list[int]) -> int:
             except OSError:
                 continue
         return port
-    shown = f"port {ports[0]} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
+    shown = f"port {ports[0]} is" if len(ports) == 1 else f"port {ports[0]} and {len(ports) - 1} others are"
     raise Problem(
         "InvalidInput",
         f"Ray Serve cannot be started: {shown} taken on the head node",

@@ -299,20 +299,24 @@ def typed(series: Any, kind: str) -> Any:
     return text.map(lambda value: None if value is None or str(value) in MISSING else str(value)).astype(object)
 
 
-def threshold(hashes: Any, fraction: float) -> int:
+def hashes(batch: Any) -> Any:
+    return batch[[HASH]]
+
+
+def threshold(found: Any, fraction: float) -> int:
     """Rows whose hash is below it are held out. Raises a DataError when either side would be empty."""
     import numpy as np
 
-    if len(hashes) < LEAST_ROWS:
+    if len(found) < LEAST_ROWS:
         raise Problem(
-            "EmptyData" if not len(hashes) else "DataError",
-            f"Only {len(hashes)} rows have a target; a model needs at least {LEAST_ROWS}",
+            "EmptyData" if not len(found) else "DataError",
+            f"Only {len(found)} rows have a target; a model needs at least {LEAST_ROWS}",
             "source",
             "Extract more data.",
         )
-    if len(hashes) > MOST_RANKED:
+    if len(found) > MOST_RANKED:
         return int(fraction * 2**64)
-    ordered = np.sort(hashes)
+    ordered = np.sort(found)
     limit = int(ordered[max(1, round(len(ordered) * fraction))])
     if limit <= int(ordered[0]):
         raise Problem("DataError", "Too many rows are equal to hold some of them out", "test_fraction", "Add columns.")

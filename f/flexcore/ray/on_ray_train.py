@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def run(parameters: Json, storage: Json) -> Json:
     os.environ.update(QUICK)
     cpus = connect()
     rows, plan = prepared(parameters, store, cpus)
-    hashes = rows.select_columns([tables.HASH]).to_pandas()[tables.HASH].to_numpy()
-    limit = tables.threshold(hashes, float(parameters["test_fraction"]))
+    hashes = rows.map_batches(tables.hashes, batch_format="pandas", num_cpus=cpus).to_pandas()
+    limit = tables.threshold(hashes[tables.HASH].to_numpy(), float(parameters["test_fraction"]))
     split = {
         "train": rows.map_batches(tables.part, fn_args=[limit, False], batch_format="pandas", num_cpus=cpus),
         "test": rows.map_batches(tables.part, fn_args=[limit, True], batch_format="pandas", num_cpus=cpus),
@@ -64,9 +65,11 @@ def run(parameters: Json, storage: Json) -> Json:
 
 def check_packages(requires: Json) -> None:
     """Raises when a module is not there; the step then submits the job again with the packages that provide it."""
-    missing = [package for module, package in requires.items() if find_spec(module) is None]
+    ray = version("ray")
+    missing = [package.format(ray=ray) for module, package in requires.items() if find_spec(module) is None]
     if missing:
-        raise Problem("InvalidInput", f"The cluster lacks {', '.join(missing)}", "packages", missing_packages=missing)
+        packages = list(dict.fromkeys(missing))
+        raise Problem("InvalidInput", f"The cluster lacks {', '.join(packages)}", "packages", missing_packages=packages)
 
 
 def load_libraries(modules: list[str]) -> None:

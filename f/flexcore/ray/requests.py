@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from f.flexcore.core.errors import validated
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.resources import Form
+from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.job_entry import PROGRAM
 from f.flexcore.ray.jobs import Job
 
@@ -65,6 +66,9 @@ def program_job(**asked: Any) -> Job:
         memory_bytes=int(request.memory_gib * GIB),
         packages=request.packages,
         runtime_env=request.runtime_env,
+        needs=Needs(
+            cpus=request.num_cpus, gpus=request.num_gpus, subject="num_gpus" if request.num_gpus else "num_cpus"
+        ),
         timeout_s=request.timeout_s,
     )
 

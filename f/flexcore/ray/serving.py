@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,11 +14,12 @@ from pydantic import Field
 from f.flexcore.core.contracts import ModelManifest
 from f.flexcore.core.errors import InvalidInput, validated
 from f.flexcore.core.identity import ExecutionKey
-from f.flexcore.core.manifests import check_consistent
+from f.flexcore.core.manifests import check_consistent, checksum_of
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.resources import Form, RayCluster, Settings
 from f.flexcore.ray import on_ray_app, on_ray_serve, on_ray_store
 from f.flexcore.ray.api import Json, is_loopback
+from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Job
 from f.flexcore.ray.shipping import program_files, storage_of
 from f.flexcore.storage.store import Store
@@ -24,7 +27,7 @@ from f.flexcore.storage.store import Store
 MODULES = [on_ray_store, on_ray_app, on_ray_serve]
 PORT = 8000
 # On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
-LOCAL_PORTS = list(range(PORT, PORT + 100))
+OTHER_PORTS = range(8100, 9000)
 OWNER = "flexcore/key"
 
 
@@ -65,6 +68,7 @@ def deployment_job(
     parameters = {
         "app": request.name or model.name,
         "model": model.model_dump(include={"name", "version", "uri", "files", "signature", "example"}),
+        "requirements": requirements_of(model, store),
         "http": {"host": "127.0.0.1" if is_loopback(cluster.address) else "0.0.0.0", "ports": ports_of(cluster)},
         "timeout_s": request.timeout_s,
         "options": {
@@ -78,7 +82,19 @@ def deployment_job(
     program = "from f.flexcore.ray.on_ray_serve import deploy\n\nresult = deploy(parameters, storage)\n"
     files = program_files(MODULES, program)
     storage = storage_of(settings, store.root, probe)
-    return Job(kind="serve", files=files, parameters=parameters, storage=storage, timeout_s=request.timeout_s)
+    needs = Needs(count=request.replicas, cpus=request.cpus, subject="cpus" if request.replicas == 1 else "replicas")
+    return Job("serve", files, parameters, storage=storage, needs=needs, timeout_s=request.timeout_s)
+
+
+def requirements_of(model: ModelManifest, store: Store) -> list[str]:
+    """The packages that can read the model, by its own list. Raises ManifestMismatch when that is not in the store."""
+    files = [item for item in model.files if item.path == "requirements.txt"]
+    if not files:
+        return []
+    part = model.model_copy(update={"files": files, "checksum": checksum_of(files)})
+    with TemporaryDirectory() as folder:
+        store.download(part, Path(folder))
+        return Path(folder, "requirements.txt").read_text().split()
 
 
 def removal_job(name: str, timeout_s: int) -> Job:
@@ -93,7 +109,11 @@ def ports_of(cluster: RayCluster) -> list[int]:
     given = urlsplit(cluster.serve_url)
     if given.port:
         return [given.port]
-    return LOCAL_PORTS if is_loopback(cluster.address) and not cluster.serve_url else [PORT]
+    if not is_loopback(cluster.address) or cluster.serve_url:
+        return [PORT]
+    # Serve's proxies share a port without complaint: two heads that start together must not look at the same one.
+    first = (urlsplit(cluster.address).port or 0) % len(OTHER_PORTS)
+    return [PORT, *OTHER_PORTS[first:], *OTHER_PORTS[:first]]
 
 
 def endpoint_url(cluster: RayCluster, port: int, app: str) -> str:

@@ -12,17 +12,17 @@ from f.flexcore.core.sources import module_source
 from f.flexcore.ray.job_entry import PROGRAM
 
 Json = dict[str, Any]
-# The versions that a cluster gets when it lacks a module; the laptop side has the same ones.
+# What a cluster gets when it lacks a module. What Ray itself needs comes in the version that its Ray asks for ({ray});
+# the rest in the version that the laptop side has, so that a model can be read there too.
 PACKAGES = {
+    "pyarrow": "ray[data,train]=={ray}",
+    "fsspec": "ray[data,train]=={ray}",
+    "tensorboardX": "ray[data,train]=={ray}",
     "pandas": "pandas==3.1.1",
-    "pyarrow": "pyarrow==26.0.1",
     "sklearn": "scikit-learn==1.9.1",
     "joblib": "joblib==1.6.0",
     "xgboost": "xgboost-cpu==3.2.0",
     "lightgbm": "lightgbm==4.7.0",
-    "fsspec": "fsspec==2026.9.0",
-    "tensorboardX": "tensorboardx==2.6.5",
-    "starlette": "starlette==1.10.0",
 }
 
 

@@ -15,6 +15,7 @@ from f.flexcore.core.manifests import check_consistent, checksum_of, schema_hash
 from f.flexcore.core.requests import MlRequest
 from f.flexcore.core.resources import Settings
 from f.flexcore.ray import on_ray_estimators, on_ray_model, on_ray_store, on_ray_table, on_ray_train
+from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
 from f.flexcore.ray.requests import check_packages
 from f.flexcore.ray.shipping import program_files, requires, storage_of
@@ -68,6 +69,12 @@ def training_job(
         storage=storage_of(settings, store.root, probe),
         num_cpus=request.cpus_per_worker if alone else 0,
         packages=request.packages,
+        needs=Needs(
+            count=request.num_workers,
+            cpus=request.cpus_per_worker,
+            gpus=float(request.use_gpu),
+            subject="use_gpu" if request.use_gpu else "cpus_per_worker" if alone else "num_workers",
+        ),
         timeout_s=request.timeout_s,
     )
 

@@ -97,6 +97,12 @@ def missing_packages(outcome: Json | None) -> list[str]:
     return list((told.get("details") or {}).get(MISSING_PACKAGES) or [])
 
 
+def lacks_pip(job: Json) -> bool:
+    """Whether Ray could not install the job's packages because its own environment has no pip."""
+    told = str(job.get("message") or "")
+    return job.get("error_type") == "RUNTIME_ENV_SETUP_FAILURE" and "No module named pip" in told
+
+
 def category_of(told: Json) -> str:
     kind = TYPED.get(told.get("type", ""), ExecutionFailed)
     return kind.category
