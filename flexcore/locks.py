@@ -1,6 +1,7 @@
 """Exact versions, in files that hold no download addresses: `python -m flexcore.locks` (or `make locks`).
 
 pyproject.toml    every package of the laptop side, as uv's constraint-dependencies
+dependencies/     every package of a named requirement set: what is asked for, and below a line all that it needs
 *.script.lock     every script of the bundle, from the named requirement set in its header, in the server's form
 wmill-lock.yaml   is then brought up to date by the CLI (`wmill generate-metadata rehash`), which works offline
 """
@@ -18,9 +19,13 @@ PINS = re.compile(
     r"(?<=\n# pins: written by `make locks`\nconstraint-dependencies = \[\n).*?(?=^\])", re.DOTALL | re.MULTILINE
 )
 
+BELOW = "# All that these need, written by `make locks`.\n"
+
 
 def main(root: Path = Path()) -> None:
     """Writes every pin below `root`; raises CalledProcessError when uv finds no solution."""
+    for requirements in sorted((root / "dependencies").glob("*.requirements.in")):
+        requirements.write_text(pinned(requirements.read_text()))
     for script in sorted((root / "f").rglob("*.py")):
         name = SET_HEADER.search(script.read_text())
         if name:
@@ -29,11 +34,20 @@ def main(root: Path = Path()) -> None:
     project.write_text(PINS.sub(lambda _: laptop_pins(root), project.read_text()))
 
 
+def pinned(requirements: str) -> str:
+    """A requirement set with all that its packages need. A server resolves it anew whenever a module changes, and must
+    find the same, whatever has been released since: otherwise the next push finds locks to change."""
+    asked = requirements.partition(BELOW)[0]
+    known = {line.strip() for line in asked.splitlines()}
+    needed = [line for line in _compiled(asked).splitlines() if line not in known]
+    return asked + BELOW + "".join(f"{line}\n" for line in needed)
+
+
 @cache
 def script_lock(requirements: Path) -> str:
     """The lock of every script that names this requirement set, as a Windmill server writes it."""
     name = requirements.name.removesuffix(".requirements.in")
-    compiled = _uv("pip", "compile", "--no-header", "--no-annotate", "--strip-extras", "-p", "3.11", str(requirements))
+    compiled = _compiled(requirements.read_text())
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     header = ["# workspace-dependencies-mode: manual", f"# workspace-dependencies: {name}:{digest}", "# py: 3.11"]
     return "\n".join([*header, compiled.strip()])
@@ -56,8 +70,13 @@ def laptop_pins(root: Path) -> str:
     return "".join(f'  "{pin}",\n' for pin in sorted(pins))
 
 
-def _uv(*arguments: str) -> str:
-    return subprocess.run(["uv", *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout
+def _compiled(requirements: str) -> str:
+    command = ("pip", "compile", "--no-header", "--no-annotate", "--strip-extras", "-p", "3.11", "-")
+    return _uv(*command, stdin=requirements)
+
+
+def _uv(*arguments: str, stdin: str | None = None) -> str:
+    return subprocess.run(["uv", *arguments], check=True, text=True, input=stdin, stdout=subprocess.PIPE).stdout
 
 
 if __name__ == "__main__":

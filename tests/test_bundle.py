@@ -120,7 +120,7 @@ def test_the_laptop_and_the_workers_use_the_same_versions() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     pins = set(project["tool"]["uv"]["constraint-dependencies"])
     for requirements in (ROOT / "dependencies").glob("*.requirements.in"):
-        assert set(requirements.read_text().split()) <= pins
+        assert exact(requirements.read_text()) <= pins
 
 
 def test_no_file_records_a_download_address() -> None:
@@ -128,3 +128,17 @@ def test_no_file_records_a_download_address() -> None:
     assert not [entry for entry in lock["packages"].values() if "resolved" in entry]
     ignored = (ROOT / ".gitignore").read_text().split()
     assert "uv.lock" in ignored
+
+
+@pytest.mark.parametrize("requirements", sorted((ROOT / "dependencies").glob("*.in")), ids=lambda path: path.name)
+def test_a_requirement_set_names_all_that_its_locks_hold(requirements: Path) -> None:
+    # A server resolves it again whenever a module changes; what it leaves open would then differ from the locks.
+    name = requirements.name.removesuffix(".requirements.in")
+    locks = [path.read_text() for path in (ROOT / "f").rglob("*.script.lock")]
+    held = [exact(lock) for lock in locks if f"# workspace-dependencies: {name}:" in lock]
+    assert held
+    assert all(lock == exact(requirements.read_text()) for lock in held)
+
+
+def exact(requirements: str) -> set[str]:
+    return {line for line in requirements.splitlines() if line and not line.startswith("#")}
