@@ -100,7 +100,8 @@ class KubernetesCluster(Resource):
 
 
 class Settings(Resource):
-    """c_flexcore_settings: where stages hand on their data, and the namespace of those who name none.
+    """c_flexcore_settings: where stages hand on their data, the namespace of those who name none, and the clusters
+    that `operations/reconcile` and `operations/check_runtimes` look after, as paths of their resources.
 
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
     """
@@ -111,6 +112,8 @@ class Settings(Resource):
     storage_secret_key: str = ""
     storage_region: str = ""
     namespace: str = "default"
+    ray_clusters: list[str] = []
+    kubernetes_clusters: list[str] = []
 
     def secrets(self) -> Iterator[str]:
         yield from (self.storage_access_key, self.storage_secret_key)

@@ -1,0 +1,96 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""The Jobs and Deployments of a cluster that carry our labels; Jobs are deleted only as they were seen.
+
+All namespaces are looked at where the credentials may, else the resource's own. A finished Job is taken away by the
+cluster itself (ttlSecondsAfterFinished).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.core.errors import Forbidden
+from f.flexcore.core.orphans import MANAGED_BY, RemoteObject, State
+from f.flexcore.kubernetes.diagnosis import verdict
+from f.flexcore.kubernetes.failures import Call
+from f.flexcore.kubernetes.serving_bodies import OUTLIVES
+from f.flexcore.kubernetes.session import connect
+
+Object = dict[str, Any]
+PAGE = 500
+# More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
+MOST_PAGES = 10
+OURS = f"{MANAGED_BY}=flexcore"
+
+
+class KubernetesObjects:
+    """`place` is the resource's path. Raises the errors of Kubernetes."""
+
+    def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
+        self.place = place
+        session = connect(resource, "", {"namespace": namespace} if namespace else None)
+        self.kubernetes, self.namespace = session.kubernetes, session.namespace
+
+    def found(self) -> list[RemoteObject]:
+        jobs = [remote_object(self.place, "Job", item) for item in self._list("/apis/batch/v1", "jobs", "jobs.batch")]
+        served = self._list("/apis/apps/v1", "deployments", "deployments.apps")
+        return [*jobs, *(remote_object(self.place, "Deployment", item) for item in served)]
+
+    def stop(self, item: RemoteObject) -> str:
+        """What became of it. Its pods go first."""
+        path = f"/apis/batch/v1/namespaces/{item.namespace}/jobs/{item.name}"
+        stored = self.kubernetes.get(path, Call("get", "jobs.batch", item.namespace, item.name))
+        now = remote_object(self.place, "Job", stored) if stored else None
+        if now is None or (now.uid, now.owner) != (item.uid, item.owner):
+            return "had gone"
+        if now.state != "running":
+            return f"was {now.state} already"
+        self.kubernetes.delete(path, item.uid, Call("delete", "jobs.batch", item.namespace, item.name))
+        return "deleted"
+
+    def delete(self, item: RemoteObject) -> str:
+        return "is left to the cluster"
+
+    def _list(self, prefix: str, plural: str, resource: str) -> list[Object]:
+        try:
+            return self._pages(f"{prefix}/{plural}", Call("list", resource))
+        except Forbidden as error:
+            if error.category == "credentials":
+                raise
+        path = f"{prefix}/namespaces/{self.namespace}/{plural}"
+        return self._pages(path, Call("list", resource, self.namespace))
+
+    def _pages(self, path: str, call: Call) -> list[Object]:
+        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE}
+        items: list[Object] = []
+        for _ in range(MOST_PAGES):
+            page = self.kubernetes.list(path, query, call)
+            items += page.get("items") or []
+            if not (more := (page.get("metadata") or {}).get("continue")):
+                break
+            query["continue"] = more
+        return items
+
+
+def remote_object(place: str, kind: str, item: Object) -> RemoteObject:
+    metadata = item["metadata"]
+    return RemoteObject(
+        runtime="kubernetes",
+        place=place,
+        kind=kind,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        state=state_of(kind, item),
+        labels=metadata.get("labels") or {},
+        namespace=metadata["namespace"],
+    )
+
+
+def state_of(kind: str, item: Object) -> State:
+    metadata = item["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return "leaving"
+    if (metadata.get("labels") or {}).get(OUTLIVES) == "true" or kind != "Job":
+        return "kept"
+    return "finished" if verdict(item) else "running"

@@ -1,0 +1,68 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""The jobs of a Ray head that carry our labels: listed in one call, stopped and deleted only as they were seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.core.errors import NotFound, validated
+from f.flexcore.core.orphans import MANAGED_BY, RemoteObject
+from f.flexcore.core.resources import RayCluster
+from f.flexcore.ray.api import Json, RayApi
+from f.flexcore.ray.verdict import TERMINAL
+
+
+class RayObjects:
+    """`place` is the resource's path. Raises the errors of RayApi."""
+
+    def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
+        self.place, self.cluster = place, validated(RayCluster, resource, place)
+
+    def found(self) -> list[RemoteObject]:
+        with RayApi(self.cluster) as api:
+            jobs = api.jobs()
+        return [
+            remote_object(self.place, job) for job in jobs if (job.get("metadata") or {}).get(MANAGED_BY) == "flexcore"
+        ]
+
+    def stop(self, item: RemoteObject) -> str:
+        """What became of it."""
+        with RayApi(self.cluster) as api:
+            now = self._again(api, item)
+            if now is None or now.state != "running":
+                return "had gone" if now is None else "had finished"
+            api.stop(item.name)
+        return "stopped"
+
+    def delete(self, item: RemoteObject) -> str:
+        with RayApi(self.cluster) as api:
+            now = self._again(api, item)
+            if now is None or now.state != "finished":
+                return "had gone" if now is None else "runs"
+            api.delete(item.name)
+        return "deleted"
+
+    def _again(self, api: RayApi, item: RemoteObject) -> RemoteObject | None:
+        """The job as it is now; None when it is gone or another one has its name."""
+        try:
+            now = remote_object(self.place, api.job(item.name))
+        except NotFound:
+            return None
+        return now if (now.uid, now.labels) == (item.uid, item.labels) else None
+
+
+def remote_object(place: str, job: Json) -> RemoteObject:
+    labels = {str(key): str(value) for key, value in (job.get("metadata") or {}).items()}
+    after = labels.get("flexcore/delete-after", "")
+    return RemoteObject(
+        runtime="ray",
+        place=place,
+        kind="job",
+        name=str(job.get("submission_id")),
+        # A job id comes only when the driver starts; the moment of the submission is there from the beginning.
+        uid=str(job.get("start_time")),
+        state="finished" if job.get("status") in TERMINAL else "running",
+        labels=labels,
+        delete_after=float(after) if after.isdigit() else None,
+    )

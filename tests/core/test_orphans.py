@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, get_args
+
+import pytest
+
+from f.flexcore.core.orphans import DEFERRED, Action, Owner, RemoteObject, State, decide
+
+NOW = 1_000_000.0
+OWNERS, STATES = get_args(Owner), get_args(State)
+
+
+def item(state: State, deferred: bool = False, delete_after: float | None = None) -> RemoteObject:
+    labels = {"flexcore/owner-job": "flow", **({DEFERRED: "true"} if deferred else {})}
+    return RemoteObject("ray", "f/x/ray", "job", "fc-1", "uid", state, labels, delete_after=delete_after)
+
+
+@pytest.mark.parametrize(
+    ("found", "owner", "action"),
+    [
+        (item("running"), "running", "leave"),
+        (item("running"), "suspended", "leave"),
+        (item("running"), "ended", "stop"),
+        (item("running", deferred=True), "ended", "stop"),
+        (item("running"), "unknown", "leave"),
+        (item("finished"), "ended", "leave"),
+        (item("finished", deferred=True), "suspended", "resume"),
+        (item("finished", deferred=True), "running", "leave"),
+        (item("finished", deferred=True), "ended", "leave"),
+        (item("finished", delete_after=NOW - 1), "ended", "delete"),
+        (item("finished", delete_after=NOW - 1), "unknown", "delete"),
+        (item("finished", delete_after=NOW - 1), "running", "leave"),
+        (item("finished", delete_after=NOW + 1), "ended", "leave"),
+        (item("finished", deferred=True, delete_after=NOW - 1), "suspended", "resume"),
+        (item("leaving"), "ended", "leave"),
+        (item("kept", delete_after=NOW - 1), "ended", "leave"),
+    ],
+)
+def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
+    found: RemoteObject, owner: Owner, action: Action
+) -> None:
+    decision = decide(found, owner, NOW)
+    assert decision.action == action
+    assert decision.reason
+
+
+@pytest.mark.parametrize(("state", "owner"), list(product(STATES, OWNERS)))
+def test_only_what_runs_for_an_owner_that_has_ended_is_ever_stopped(state: State, owner: Owner) -> None:
+    for deferred, after in product([False, True], [None, NOW - 1, NOW + 1]):
+        stopped = decide(item(state, deferred, after), owner, NOW).action == "stop"
+        assert stopped == (state == "running" and owner == "ended")
+
+
+def test_an_object_without_an_owner_has_none() -> None:
+    bare: dict[str, Any] = {"runtime": "ray", "place": "", "kind": "job", "name": "x", "uid": "1", "state": "running"}
+    assert (RemoteObject(**bare).owner, RemoteObject(**bare).deferred) == ("", False)

@@ -1,0 +1,91 @@
+"""A Windmill's job list on a real local port: what the owners of remote objects are, as told by the test."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from f.flexcore.operations.owners import Windmill
+
+
+class FakeWindmill:
+    """queue: id → job that waits or runs; completed: ids. `broken`: answers every request with this status."""
+
+    def __init__(self) -> None:
+        self.queue: dict[str, dict[str, Any]] = {}
+        self.completed: set[str] = set()
+        self.resumed: dict[str, Any] = {}
+        self.resume_status = 200
+        self.broken = 0
+        self.requests: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+
+    def __enter__(self) -> FakeWindmill:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def client(self) -> Windmill:
+        return Windmill(httpx.Client(base_url=f"{self.address}/api"), "test")
+
+    def runs(self, job: str, suspended: bool = False, **more: Any) -> None:
+        self.queue[job] = {"id": job, "type": "QueuedJob", "running": True, "suspend": int(suspended), **more}
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
+        if self.broken:
+            return self.broken, "no"
+        name = path.rsplit("/", 1)[-1]
+        if path.endswith("/jobs/queue/list"):
+            wanted = query.get("script_path_exact", [""])[0]
+            jobs = [job for job in self.queue.values() if not wanted or job.get("script_path") == wanted]
+            size, page = int(query["per_page"][0]), int(query["page"][0])
+            return 200, jobs[(page - 1) * size : page * size]
+        if "/jobs_u/get/" in path:
+            if name in self.queue:
+                return 200, self.queue[name]
+            return (200, {"id": name, "type": "CompletedJob"}) if name in self.completed else (404, "not found")
+        if "/jobs/flow/resume/" in path and method == "POST":
+            self.resumed[name] = body
+            return self.resume_status, ""
+        if "/resources/get_value_interpolated/" in path:
+            return 404, "Not found"
+        return 404, "no such path"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def respond(self) -> None:
+                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                url = urlsplit(self.path)
+                fake.requests.append(f"{self.command} {url.path}")
+                body = json.loads(content) if content else None
+                status, value = fake.answer(self.command, url.path, parse_qs(url.query), body)
+                payload = (value if isinstance(value, str) else json.dumps(value)).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+            do_GET = do_POST = respond
+
+            def log_message(self, *_: object) -> None:
+                return None
+
+        return Handler

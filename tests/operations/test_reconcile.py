@@ -1,0 +1,266 @@
+"""A pass over a Ray dashboard, a Kubernetes API and a Windmill, all on real local ports."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import FlexcoreError
+from f.flexcore.core.identity import execution_key
+from f.flexcore.core.orphans import DEFERRED
+from f.flexcore.operations import reconcile
+from f.flexcore.operations.reconciling import MOST_ASKED
+from tests.kubernetes.fake_cluster import FakeCluster
+from tests.operations.fake_windmill import FakeWindmill
+from tests.ray.fake_dashboard import FakeDashboard
+
+Lines = list[dict[str, Any]]
+Run = Callable[..., Lines]
+JOBS = "batch/v1/jobs"
+
+
+@pytest.fixture
+def windmill() -> Iterator[FakeWindmill]:
+    with FakeWindmill() as running:
+        yield running
+
+
+@pytest.fixture
+def dashboard() -> Iterator[FakeDashboard]:
+    with FakeDashboard() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    fake = FakeCluster()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def run(
+    windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:  # fmt: skip
+    """One pass over both clusters; returns its table."""
+    resources = {"f/x/ray": {"address": dashboard.address}, "f/x/k8s": cluster.resource}
+    (tmp_path / "mocked.json").write_text(json.dumps({"resources": resources, "variables": {}}))
+    worker = {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "token", "WM_WORKSPACE": "test", "WM_JOB_ID": "pass-1"}
+    for name, value in {**worker, "WM_MOCKED_API_FILE": str(tmp_path / "mocked.json")}.items():
+        monkeypatch.setenv(name, value)
+    windmill.runs("pass-1", script_path=reconcile.PATH, started_at="2026-01-01T00:00:10Z")
+
+    def call(settings: dict[str, Any] | None = None, **more: Any) -> Lines:
+        both = {"ray_clusters": ["f/x/ray"], "kubernetes_clusters": ["$res:f/x/k8s"]}
+        return list(reconcile.main(settings or both, **more)["table-row-object"])
+
+    return call
+
+
+def labels(owner: str, workspace: str = "test", **more: str) -> dict[str, str]:
+    key = execution_key({"WM_FLOW_JOB_ID": owner, "WM_FLOW_STEP_ID": "ml", "WM_WORKSPACE": workspace})
+    return key.labels(1) | more
+
+
+def ray_job(dashboard: FakeDashboard, name: str, owner: str, status: str = "RUNNING", **more: str) -> None:
+    dashboard.jobs[name] = {
+        "submission_id": name, "status": status, "start_time": 1, "metadata": labels(owner, **more),
+    }  # fmt: skip
+
+
+def kubernetes_job(cluster: FakeCluster, name: str, owner: str, **more: str) -> None:
+    container = {"name": "main", "image": "busybox"}
+    body = {
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": name, "namespace": "work", "labels": labels(owner, **more)},
+        "spec": {"template": {"spec": {"containers": [container]}}},
+    }  # fmt: skip
+    cluster.do(cluster.api.keep(JOBS, body))
+
+
+def names(cluster: FakeCluster) -> list[str]:
+    return sorted(item["metadata"]["name"] for item in cluster.api.all(JOBS))
+
+
+def actions(lines: Lines) -> dict[str, str]:
+    return {line["object"].rsplit("/", 1)[-1].removeprefix("job "): line["action"] for line in lines}
+
+
+def test_what_has_no_living_owner_is_stopped_and_the_rest_left(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
+) -> None:
+    windmill.runs("alive")
+    windmill.runs("waits", suspended=True)
+    windmill.completed |= {"ended"}
+    for owner in ("alive", "waits", "ended", "unheard-of"):
+        ray_job(dashboard, f"r-{owner}", owner)
+        kubernetes_job(cluster, f"k-{owner}", owner)
+    found = actions(run())
+    assert {name for name, action in found.items() if action == "stop"} == {"r-ended", "k-ended"}
+    assert {name: job["status"] for name, job in dashboard.jobs.items() if job["status"] != "RUNNING"} == {
+        "r-ended": "STOPPED"
+    }
+    assert names(cluster) == ["k-alive", "k-unheard-of", "k-waits"]
+    (deletion,) = cluster.asked("DELETE", "jobs/k-ended")
+    assert deletion.data["propagationPolicy"] == "Foreground"
+    assert deletion.data["preconditions"]["uid"]
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    ray_job(dashboard, "r", "ended")
+    kubernetes_job(cluster, "k", "ended")
+    lines = run(dry_run=True)
+    assert actions(lines) == {"r": "stop", "k": "stop"}
+    assert {line["outcome"] for line in lines} == {"dry run"}
+    assert dashboard.jobs["r"]["status"] == "RUNNING"
+    assert names(cluster) == ["k"]
+
+
+def test_objects_of_others_are_not_even_looked_at(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    dashboard.jobs["theirs"] = {"submission_id": "theirs", "status": "RUNNING", "metadata": {"owner": "ended"}}
+    dashboard.jobs["bare"] = {"submission_id": None, "status": "RUNNING", "metadata": None}
+    ray_job(dashboard, "other-workspace", "ended", workspace="prod")
+    lines = run()
+    assert actions(lines) == {"other-workspace": "leave"}
+    assert "could not be asked about" in lines[0]["reason"]
+    assert [job["status"] for job in dashboard.jobs.values()] == ["RUNNING"] * 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 502])
+def test_when_windmill_cannot_be_asked_nothing_is_touched(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster, status: int
+) -> None:
+    ray_job(dashboard, "r", "ended")
+    kubernetes_job(cluster, "k", "ended")
+    windmill.broken = status
+    with pytest.raises(FlexcoreError, match="Windmill"):
+        run()
+    assert dashboard.jobs["r"]["status"] == "RUNNING"
+    assert names(cluster) == ["k"]
+
+
+def test_a_cluster_that_does_not_answer_is_a_line_and_the_others_are_seen_to(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    kubernetes_job(cluster, "k", "ended")
+    dashboard.script = lambda method, path: (500, "boom")
+    lines = run({"ray_clusters": ["f/x/ray", "f/x/none"], "kubernetes_clusters": ["f/x/k8s"]})
+    assert names(cluster) == []
+    failed = {line["place"]: line["reason"] for line in lines if line["outcome"] == "could not be looked at"}
+    assert "HTTP 500" in failed["f/x/ray"]
+    assert "f/x/none cannot be read" in failed["f/x/none"]
+
+
+def test_an_object_that_changed_since_it_was_seen_is_left(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
+) -> None:
+    windmill.completed |= {"ended"}
+    ray_job(dashboard, "finishes", "ended")
+    ray_job(dashboard, "replaced", "ended")
+    ray_job(dashboard, "goes", "ended")
+
+    def meanwhile(method: str, path: str) -> None:
+        if path.endswith("/finishes"):
+            dashboard.jobs["finishes"]["status"] = "SUCCEEDED"
+        if path.endswith("/replaced"):
+            dashboard.jobs["replaced"]["start_time"] = 2
+        if path.endswith("/goes"):
+            dashboard.jobs.pop("goes", None)
+
+    dashboard.script = meanwhile
+    outcomes = {line["object"]: line["outcome"] for line in run({"ray_clusters": ["f/x/ray"]})}
+    assert outcomes == {"job finishes": "had finished", "job replaced": "had gone", "job goes": "had gone"}
+    assert not [request for request in dashboard.requests if request.endswith("/stop")]
+
+
+def test_a_pass_acts_on_no_more_than_it_may(run: Run, windmill: FakeWindmill, dashboard: FakeDashboard) -> None:
+    windmill.completed |= {"ended"}
+    for number in range(5):
+        ray_job(dashboard, f"r{number}", "ended")
+    lines = run(most=2)
+    assert sorted(actions(lines).values()) == ["leave"] * 3 + ["stop"] * 2
+    assert sum(job["status"] == "STOPPED" for job in dashboard.jobs.values()) == 2
+    run(most=50)
+    assert {job["status"] for job in dashboard.jobs.values()} == {"STOPPED"}
+
+
+def test_two_passes_do_not_overlap(run: Run, windmill: FakeWindmill, dashboard: FakeDashboard) -> None:
+    windmill.completed |= {"ended"}
+    ray_job(dashboard, "r", "ended")
+    windmill.runs("pass-0", script_path=reconcile.PATH, started_at="2026-01-01T00:00:09Z")
+    assert run() == []
+    assert dashboard.jobs["r"]["status"] == "RUNNING"
+    windmill.runs("pass-0", script_path=reconcile.PATH, started_at="2026-01-01T00:00:11Z")
+    assert actions(run())["r"] == "stop"
+
+
+def test_a_flow_that_waits_for_a_verdict_is_resumed(run: Run, windmill: FakeWindmill, dashboard: FakeDashboard) -> None:
+    windmill.runs("waits", suspended=True)
+    windmill.runs("not-yet")
+    for owner in ("waits", "not-yet"):
+        ray_job(dashboard, owner, owner, "SUCCEEDED", **{DEFERRED: "true"})
+    assert actions(run()) == {"waits": "resume", "not-yet": "leave"}
+    assert windmill.resumed == {"waits": {"name": "waits", "uid": "1"}}
+    windmill.resume_status = 500
+    assert "the next pass tries again" in run()[0]["outcome"]
+
+
+def test_finished_ray_jobs_are_deleted_after_their_time_to_live(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
+) -> None:
+    now = int(time.time())
+    ray_job(dashboard, "old", "unheard-of", "FAILED", **{"flexcore/delete-after": str(now - 10)})
+    ray_job(dashboard, "young", "unheard-of", "FAILED", **{"flexcore/delete-after": str(now + 1000)})
+    assert actions(run()) == {"old": "delete", "young": "leave"}
+    assert list(dashboard.jobs) == ["young"]
+
+
+def test_deployed_models_are_left(run: Run, windmill: FakeWindmill, cluster: FakeCluster) -> None:
+    windmill.completed |= {"ended"}
+    metadata = {"name": "model", "namespace": "work", "labels": labels("ended") | {"flexcore/outlives-run": "true"}}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
+    cluster.do(cluster.api.keep("apps/v1/deployments", body))
+    (line,) = run()
+    assert (line["action"], line["reason"]) == ("leave", "outlives its run on purpose")
+
+
+def test_credentials_for_one_namespace_are_enough(run: Run, windmill: FakeWindmill, cluster: FakeCluster) -> None:
+    windmill.completed |= {"ended"}
+    kubernetes_job(cluster, "k", "ended")
+    refused = {"kind": "Status", "code": 403, "message": 'cannot list resource "jobs" at the cluster scope'}
+    for path in (r"/apis/batch/v1/jobs\?", r"/apis/apps/v1/deployments\?"):
+        cluster.api.faults.append(fault("GET", path, refused))
+    assert actions(run()) == {"k": "stop"}
+
+
+def fault(method: str, path: str, body: dict[str, Any]) -> Any:
+    from tests.kubernetes.fake_cluster import Fault
+
+    return Fault(method=method, path=path, status=body["code"], body=body)
+
+
+def test_five_hundred_objects_cost_a_bounded_number_of_calls(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
+) -> None:
+    for number in range(500):
+        windmill.completed.add(f"owner-{number}")
+        ray_job(dashboard, f"r{number}", f"owner-{number}")
+    lines = run({"ray_clusters": ["f/x/ray"]}, most=20)
+    assert len(lines) == 500
+    assert sum(line["action"] == "stop" for line in lines) == 20
+    # The lease and the queue, and some owners; the list, and for each job that is stopped a look and a stop.
+    assert len(windmill.requests) == 2 + MOST_ASKED
+    assert len(dashboard.requests) == 1 + 2 * 20
