@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 Rows = list[dict[str, Any]]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # One worker process runs them all: two heads would fight for the same two cores.
     for item in items:

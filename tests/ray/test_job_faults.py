@@ -365,6 +365,23 @@ def test_a_wrong_address_is_told_at_the_first_contact(
     assert submissions(dashboard) == 0
 
 
+def test_a_head_that_is_still_starting_is_waited_for(dashboard: FakeDashboard, run: Run, time: Time) -> None:
+    starting = (500, "Traceback\nException: No available agent to submit job, please try again later.")
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    dashboard.script = times(60, starting, "POST /api/jobs/")
+    began = time.now
+    assert run().result == 1
+    assert time.now - began > 20
+    assert submissions(dashboard) == 61
+
+
+def test_a_stopped_job_that_cannot_be_deleted_yet_is_deleted_a_little_later(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: setattr(dashboard, "script", times(3, (500, "not terminal"), "DELETE"))
+    with pytest.raises(DeadlineExceeded, match="it was stopped"):
+        run()
+    assert dashboard.jobs == {}
+
+
 def test_the_log_is_followed_redacted_and_each_line_once(
     dashboard: FakeDashboard, run: Run, time: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,8 @@ class RayApi:
             raise Unavailable(
                 f"The Ray dashboard at {self.address} answered HTTP {code}: {self._last_line(response)}",
                 subject="cluster.address",
+                # Said by a head whose agent, which starts jobs, is not there yet.
+                category="busy" if "No available agent" in response.text else "",
                 remedy="Try again; look at the head's dashboard.log when it stays so.",
                 retry_after=response.headers.get("Retry-After"),
             )
@@ -190,6 +192,13 @@ class RayApi:
                 f"TLS with the Ray dashboard at {self.address} failed: {reason[:SHOWN]}",
                 subject="cluster.ca_certificate",
                 remedy="Give the certificate authority, or correct http or https in the address.",
+            )
+        if isinstance(error, httpx.ReadTimeout):
+            return Unavailable(
+                f"The Ray dashboard at {self.address} did not answer within {READ_TIMEOUT_S:g} s",
+                subject="cluster.address",
+                category="busy",
+                remedy="Try again; the head may be starting or short of CPU.",
             )
         if isinstance(error, httpx.TimeoutException):
             reason = "no answer in time"

@@ -47,6 +47,8 @@ LOST_CONTACT_S = 120.0
 REFUSED_S = 10.0
 # At the first contact a short hiccup is waited for, a wrong address is not.
 FIRST_CONTACT_S = 3.0
+# A head that answers but is still starting takes jobs within a minute.
+BUSY_S = 60.0
 # A job that Ray does not know right after it was created may be one of a moment's leader change.
 UNKNOWN_S = 5.0
 # A job waits this long for free CPUs and for its packages, then it is given up.
@@ -282,7 +284,8 @@ class JobRunner:
             return last
         tail = follower.finish()
         if confirmed:
-            self._quietly(lambda: self.api.delete(name))
+            # Ray may still be at the end of a job that it calls stopped.
+            self._quietly(lambda: self._first_contact(lambda: self.api.delete(name)))
         what = f"The Ray job {name} did not {'start' if waited else 'end'} in time"
         hint = self._capacity_hint() if waited else ""
         end = "it was stopped" if confirmed else "it was told to stop, which Ray has not confirmed"
@@ -356,8 +359,8 @@ class JobRunner:
         while True:
             try:
                 return call()
-            except TransientError:
-                if self.clock() - began > FIRST_CONTACT_S:
+            except TransientError as error:
+                if self.clock() - began > (BUSY_S if error.category == "busy" else FIRST_CONTACT_S):
                     raise
             self.sleep(0.5)
 
