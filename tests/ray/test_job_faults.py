@@ -422,3 +422,17 @@ def test_every_job_carries_its_owner_and_its_deadlines(dashboard: FakeDashboard,
     assert KEY.labels(1).items() <= metadata.items()
     assert int(metadata["flexcore/deadline"]) == int(began + JOB.timeout_s)
     assert int(metadata["flexcore/delete-after"]) > int(metadata["flexcore/deadline"])
+
+
+def test_deferred_work_is_submitted_once_labelled_and_collected_later(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: None
+    job = replace(JOB, deferred=True)
+    for _ in range(2):
+        with RayApi(RayCluster(address=dashboard.address)) as api:
+            attempt, remote = JobRunner(api, Store(Settings()), KEY, Redactor([])).submit(job)
+        assert (attempt, remote.name) == (1, FIRST)
+    assert submissions(dashboard) == 1
+    assert dashboard.jobs[FIRST]["metadata"]["flexcore/deferred"] == "true"
+    dashboard.finish(FIRST, "done meanwhile")
+    assert run(JOB).result == "done meanwhile"
+    assert submissions(dashboard) == 1

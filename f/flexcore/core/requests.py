@@ -36,7 +36,10 @@ class ExtractionRequest(Form):
 
 
 class MlRequest(Form):
-    """What to learn from the extracted data: `target_column` of `stream` from `features` (all others when empty)."""
+    """What to learn from the extracted data: `target_column` of `stream` from `features` (all others when empty).
+
+    wait: whether the training holds a worker (block) or not (defer); auto defers from ten minutes of expected_s on.
+    """
 
     algorithm: str = "xgboost"
     parameters: dict[str, Any] = {}
@@ -51,6 +54,8 @@ class MlRequest(Form):
     use_gpu: bool = False
     packages: list[str] = []
     timeout_s: int = Field(default=3600, ge=1)
+    wait: Literal["block", "defer", "auto"] = "block"
+    expected_s: float | None = Field(default=None, ge=0)
 
 
 class ComputeResources(Form):

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
+from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.resources import Form
@@ -61,12 +62,19 @@ def check(request: JobRequest) -> None:
 
 
 def job_body(
-    request: JobRequest, key: ExecutionKey, attempt: int, namespace: str, call: str, deadline: str
+    request: JobRequest,
+    key: ExecutionKey,
+    attempt: int,
+    namespace: str,
+    call: str,
+    deadline: str,
+    deferred: bool = False,
 ) -> dict[str, Any]:
-    """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more."""
+    """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more; deferred: a
+    flow waits for its end without a worker."""
     job = copy.deepcopy(request.manifest) if request.manifest else short_form(request)
     metadata = {name: value for name, value in (job.get("metadata") or {}).items() if name not in SERVER_FIELDS}
-    labels = key.labels(attempt)
+    labels = key.labels(attempt) | deferral_labels(deferred)
     notes = {CALL_ANNOTATION: call, "flexcore/deadline": deadline}
     job["metadata"] = {
         **metadata,

@@ -78,6 +78,7 @@ class JobRunner:
     namespace: str
     call: str
     request: JobRequest
+    deferred: bool = False
     say: Callable[[str], None] = say_now
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -100,6 +101,12 @@ class JobRunner:
             raise self.error(outcome.job, outcome.diagnosis, outcome.log_tail, False, exit_code=outcome.exit_code)
         return step_result(outcome, self.key, self.namespace, self.kubernetes)
 
+    def submit(self) -> tuple[int, Remote]:
+        """(attempt, Job): created or found, and not waited for."""
+        job = self.create_or_attach()
+        metadata = job["metadata"]
+        return attempt_of(job), Remote(kind="Job", name=metadata["name"], uid=metadata["uid"])
+
     # --- create or attach
 
     def create_or_attach(self) -> Object:
@@ -111,7 +118,7 @@ class JobRunner:
         attempt = attempt_of(latest) + 1 if latest else 1
         name = self.key.name(attempt)
         deadline = (self.kubernetes.now() + timedelta(seconds=self.request.timeout_s)).isoformat()
-        body = job_body(self.request, self.key, attempt, self.namespace, self.call, deadline)
+        body = job_body(self.request, self.key, attempt, self.namespace, self.call, deadline, self.deferred)
         created = self.kubernetes.create(self._path(), body, self._asking("create", name))
         if created is not None:
             self.say(f"Created Job {name} in namespace {self.namespace}")

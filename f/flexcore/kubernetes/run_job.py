@@ -3,10 +3,10 @@
 """Runs one container, or a whole Job manifest, on Kubernetes to its end: logs live, exit code, reason."""
 
 import os
-from typing import Any
+from typing import Any, Literal
 
+from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
 from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.job_body import JobRequest, check
 from f.flexcore.kubernetes.jobs import JobRunner
 from f.flexcore.kubernetes.session import connect, job_namespace
@@ -31,6 +31,8 @@ def main(
     timeout_s: int = 3600,
     queue_timeout_s: int = 600,
     ttl_s: int = 3600,
+    wait: Literal["block", "defer"] = "block",
+    deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     asked = dict(
@@ -41,5 +43,8 @@ def main(
     request = validated(JobRequest, asked, "")
     check(request)
     session = connect(cluster, job_namespace(namespace, manifest), settings)
-    key, call = execution_key(os.environ), os.environ.get("WM_JOB_ID", "")
-    return JobRunner(session.kubernetes, key, session.namespace, call, request).result().plain()
+    key, call = key_and_call(os.environ, deferred)
+    runner = JobRunner(session.kubernetes, key, session.namespace, call, request, is_deferred(wait, deferred))
+    if runner.deferred:
+        return submitted("kubernetes", key, call, *runner.submit()).plain()
+    return runner.result().plain()

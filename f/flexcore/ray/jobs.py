@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from f.flexcore.core.contracts import Remote, StepResult, Timings
+from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -79,6 +80,7 @@ class Job:
     runtime_env: Json = field(default_factory=dict)
     needs: Needs = field(default_factory=Needs)
     timeout_s: int = 3600
+    deferred: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,18 @@ class JobRunner:
                 return replace(ended, packages=job.packages)
             if not known or is_final(ended):
                 raise ended
+
+    def submit(self, job: Job) -> tuple[int, Remote]:
+        """(attempt, job): created or found, and not waited for. A repeat under the same key attaches to it."""
+        attempt = 1
+        while (record := self._recorded(attempt)) is not None:
+            if isinstance(self._judge(record, attempt), Finished):
+                return attempt, self._remote(record["submission_id"], record["job"])
+            attempt += 1
+        name = self.key.name(attempt)
+        if self._first_contact(lambda: self._find(name)) is None:
+            self._create(job, attempt)
+        return attempt, self._remote(name, {})
 
     def _attempt(self, job: Job, attempt: int) -> tuple[Json, bool]:
         """(how the attempt ended, whether that was recorded before)"""
@@ -192,6 +206,7 @@ class JobRunner:
             "submission_id": name,
             "runtime_env": self._runtime_env(job) | {"working_dir": uri},
             "metadata": self.key.labels(attempt)
+            | deferral_labels(job.deferred)
             | {
                 "flexcore/kind": job.kind,
                 "flexcore/deadline": str(int(now + job.timeout_s)),

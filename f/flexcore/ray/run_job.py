@@ -8,10 +8,11 @@ The program finds its `parameters` as a global, and leaves its answer in a globa
 """
 
 import os
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
+from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
 from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
 from f.flexcore.core.redaction import Redactor, secrets_of
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
@@ -33,15 +34,20 @@ def main(
     packages: list[str] | None = None,
     runtime_env: dict | None = None,
     timeout_s: int = 3600,
+    wait: Literal["block", "defer"] = "block",
+    deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
     asked = {"program": program, "parameters": parameters, "packages": packages, "runtime_env": runtime_env}
     limits = {"num_cpus": num_cpus, "num_gpus": num_gpus, "memory_gib": memory_gib, "timeout_s": timeout_s}
-    job = program_job(**asked, **limits)
+    job = replace(program_job(**asked, **limits), deferred=is_deferred(wait, deferred))
     redactor = Redactor([*ray.secrets(), *chosen.secrets(), *secrets_of(parameters), *secrets_of(runtime_env)])
-    key = execution_key(os.environ)
+    key, call = key_and_call(os.environ, deferred)
     with RayApi(ray) as api:
-        done = JobRunner(api, Store(chosen), key, redactor).run(job)
+        runner = JobRunner(api, Store(chosen), key, redactor)
+        if job.deferred:
+            return submitted("ray", key, call, *runner.submit(job)).plain()
+        done = runner.run(job)
     return step_result(key, done, data={"result": redactor.data(done.result), "packages": done.packages}).plain()

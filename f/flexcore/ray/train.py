@@ -3,10 +3,11 @@
 """Trains a model on a stream of extracted data, on Ray, and hands on the model with its metrics on held-out rows."""
 
 import os
+from dataclasses import replace
 from typing import Any, Literal
 
+from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
 from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
@@ -34,13 +35,19 @@ def main(
     use_gpu: bool = False,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    wait: Literal["block", "defer"] = "block",
+    deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     request = training_request(dict(locals()))
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
-    store, key = Store(chosen), execution_key(os.environ)
+    store, (key, call) = Store(chosen), key_and_call(os.environ, deferred)
     job = training_job(request, data_manifest(source), store, chosen, key)
+    job = replace(job, deferred=is_deferred(wait, deferred))
     with RayApi(ray) as api:
-        done = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()])).run(job)
+        runner = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()]))
+        if job.deferred:
+            return submitted("ray", key, call, *runner.submit(job)).plain()
+        done = runner.run(job)
     return trained(key, done).plain()

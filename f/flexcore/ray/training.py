@@ -59,7 +59,7 @@ def training_job(
         | {"columns": stream.columns},
         "model": {"name": request.model_name, "version": version},
         "requires": requires(*modules_of(request.algorithm)),
-        **request.model_dump(exclude={"packages", "stream", "model_name", "timeout_s"}),
+        **request.model_dump(exclude={"packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}),
     }
     alone = request.num_workers == 1 and not request.use_gpu
     return Job(

@@ -1,0 +1,65 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Work that is waited for without a worker: one step submits, its flow is suspended, another step collects.
+
+submit (wait: defer) ──→ suspended ──`operations/reconcile` sees the end──→ collect (deferred: what submit said)
+Both steps name the same execution, so that the second attaches to what the first has started and finds out for itself
+how it ended, whoever resumed the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from f.flexcore.core.contracts import Remote, StepResult
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.identity import ExecutionKey, execution_key
+from f.flexcore.core.orphans import DEFERRED
+from f.flexcore.core.resources import Form
+
+BLOCK, DEFER = "block", "defer"
+
+
+class Deferred(Form):
+    """What the submitting step hands to the collecting one: its execution key, and the Windmill job that it was."""
+
+    execution_key: str = Field(pattern=r"^fc-[0-9a-f]{20}$")
+    call: str = ""
+
+
+def key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[ExecutionKey, str]:
+    """This step's own key and job, or those of the step that has submitted. Raises InvalidInput."""
+    key, call = execution_key(env), env.get("WM_JOB_ID", "")
+    if not deferred:
+        return key, call
+    given = validated(Deferred, deferred, "deferred")
+    return replace(key, value=given.execution_key), given.call
+
+
+def is_deferred(wait: str | None, deferred: Any) -> bool:
+    """Whether to return as soon as the work is submitted. Raises InvalidInput for an unknown word."""
+    if wait not in (None, "", BLOCK, DEFER):
+        raise InvalidInput(f"wait: {wait!r} is neither {BLOCK} nor {DEFER}", subject="wait", remedy="Use one of them.")
+    return wait == DEFER and not deferred
+
+
+def deferral_labels(deferred: bool) -> dict[str, str]:
+    return {DEFERRED: "true"} if deferred else {}
+
+
+def submitted(runtime: str, key: ExecutionKey, call: str, attempt: int, remote: Remote) -> StepResult:
+    """The result of a step that has only submitted."""
+    print("The flow now waits without a worker; operations/reconcile resumes it when the work has ended", flush=True)
+    given = Deferred(execution_key=key.value, call=call)
+    return StepResult(
+        success=True,
+        runtime=runtime,
+        execution_key=key.value,
+        attempt=attempt,
+        data={"deferred": given.model_dump(mode="json")},
+        remote=remote,
+    )

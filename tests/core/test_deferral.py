@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from f.flexcore.core.contracts import Remote
+from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
+from f.flexcore.core.errors import InvalidInput
+
+SUBMIT = {"WM_FLOW_JOB_ID": "branch", "WM_FLOW_STEP_ID": "submit_job", "WM_JOB_ID": "job-1", "WM_WORKSPACE": "w"}
+COLLECT = {**SUBMIT, "WM_FLOW_STEP_ID": "collect_job", "WM_JOB_ID": "job-2"}
+
+
+def test_the_collecting_step_is_the_same_execution_as_the_submitting_one() -> None:
+    key, call = key_and_call(SUBMIT, None)
+    said = submitted("ray", key, call, 1, Remote(kind="ray_job", name=key.name(1))).plain()
+    again, same_call = key_and_call(COLLECT, said["data"]["deferred"])
+    assert (again.value, same_call) == (key.value, "job-1")
+    assert key_and_call(COLLECT, None)[0].value != key.value
+
+
+@pytest.mark.parametrize("deferred", [{"execution_key": "else"}, {"call": "x"}, "fc-1", {"execution_key": "fc-/../x"}])
+def test_what_no_step_has_said_is_refused(deferred: object) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        key_and_call(COLLECT, deferred)
+    assert caught.value.subject.startswith("deferred")
+
+
+@pytest.mark.parametrize(
+    ("wait", "deferred", "expected"),
+    [("block", None, False), (None, None, False), ("", None, False), ("defer", None, True), ("defer", {"a": 1}, False)],
+)
+def test_a_step_that_collects_waits_for_the_end(wait: str | None, deferred: object, expected: bool) -> None:
+    assert is_deferred(wait, deferred) is expected
+
+
+def test_another_word_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="wait: 'auto'"):
+        is_deferred("auto", None)
