@@ -5,15 +5,19 @@ from typing import Any, get_args
 
 import pytest
 
-from f.flexcore.core.orphans import DEFERRED, Action, Owner, RemoteObject, State, decide
+from f.flexcore.core.orphans import DEFERRED, OVERDUE_S, Action, Owner, RemoteObject, State, decide
 
 NOW = 1_000_000.0
 OWNERS, STATES = get_args(Owner), get_args(State)
 
 
-def item(state: State, deferred: bool = False, delete_after: float | None = None) -> RemoteObject:
+def item(
+    state: State, deferred: bool = False, delete_after: float | None = None, deadline: float | None = None
+) -> RemoteObject:
     labels = {"flexcore/owner-job": "flow", **({DEFERRED: "true"} if deferred else {})}
-    return RemoteObject("ray", "f/x/ray", "job", "fc-1", "uid", state, labels, delete_after=delete_after)
+    return RemoteObject(
+        "ray", "f/x/ray", "job", "fc-1", "uid", state, labels, delete_after=delete_after, deadline=deadline
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,6 +37,10 @@ def item(state: State, deferred: bool = False, delete_after: float | None = None
         (item("finished", delete_after=NOW - 1), "running", "leave"),
         (item("finished", delete_after=NOW + 1), "ended", "leave"),
         (item("finished", deferred=True, delete_after=NOW - 1), "suspended", "resume"),
+        (item("running", deadline=NOW - 1), "running", "leave"),
+        (item("running", deadline=NOW - OVERDUE_S - 1), "suspended", "stop"),
+        (item("running", deadline=NOW - OVERDUE_S - 1), "unknown", "stop"),
+        (item("finished", deadline=NOW - OVERDUE_S - 1), "ended", "leave"),
         (item("leaving"), "ended", "leave"),
         (item("kept", delete_after=NOW - 1), "ended", "leave"),
     ],
@@ -46,7 +54,7 @@ def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
 
 
 @pytest.mark.parametrize(("state", "owner"), list(product(STATES, OWNERS)))
-def test_only_what_runs_for_an_owner_that_has_ended_is_ever_stopped(state: State, owner: Owner) -> None:
+def test_only_what_runs_for_an_owner_that_has_ended_is_stopped_before_its_time(state: State, owner: Owner) -> None:
     for deferred, after in product([False, True], [None, NOW - 1, NOW + 1]):
         stopped = decide(item(state, deferred, after), owner, NOW).action == "stop"
         assert stopped == (state == "running" and owner == "ended")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import EmptyData, ExecutionFailed, InvalidInput, Unreachable
+from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
 from f.flexcore.ray.verdict import diagnose, failure, is_final, missing_packages, parse_outcome
 
 NAME = "fc-0123456789abcdef0123-1"
@@ -73,6 +73,15 @@ def test_a_program_raises_typed_errors_and_no_others(kind: str, error: type[Exce
     assert (raised.subject, raised.details["log_tail"]) == ("target_column", "end")
     assert str(raised) == "boom. Do this."
     assert is_final(raised) is final
+
+
+def test_a_job_that_was_stopped_after_its_deadline_ran_out_of_time() -> None:
+    overdue = {"status": "STOPPED", "deadline": "1000", "end_time": 1_000_001}
+    diagnosis = diagnose(overdue, None)
+    assert diagnosis and diagnosis.category == "deadline"
+    assert type(failure(NAME, diagnosis, None)) is DeadlineExceeded
+    early = diagnose(overdue | {"end_time": 999_000}, None)
+    assert early and early.category == "stopped"
 
 
 def test_missing_packages_are_told_apart_from_other_failures() -> None:

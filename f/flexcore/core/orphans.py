@@ -4,6 +4,7 @@
 
                  owner lives       owner has ended     owner cannot be asked about
     running      leave             stop (an orphan)    leave
+    overdue      stop                stop                stop
     finished     leave, or resume  leave, later delete leave, later delete
     leaving      leave             leave               leave
     kept         leave             leave               leave
@@ -24,12 +25,15 @@ Action = Literal["stop", "delete", "resume", "leave"]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 DEFERRED = "flexcore/deferred"
+# A step that still watches its object stops it itself; clocks may differ.
+OVERDUE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
     """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
-    epoch after which nobody asks for it, None where the cluster itself takes it away."""
+    epoch after which nobody asks for it, None where the cluster itself takes it away; deadline: likewise, after which
+    it must not run, None where the cluster itself ends it."""
 
     runtime: str
     place: str
@@ -40,6 +44,7 @@ class RemoteObject:
     labels: Mapping[str, str] = field(default_factory=dict)
     namespace: str = ""
     delete_after: float | None = None
+    deadline: float | None = None
 
     @property
     def owner(self) -> str:
@@ -64,6 +69,8 @@ def decide(item: RemoteObject, owner: Owner, now: float) -> Decision:
         return Decision("leave", "is being deleted")
     if item.state == "finished":
         return finished(item, owner, now)
+    if item.deadline is not None and now > item.deadline + OVERDUE_S:
+        return Decision("stop", "its time is over")
     if owner == "ended":
         return Decision("stop", "its owner has ended")
     return Decision("leave", "its owner could not be asked about" if owner == "unknown" else "its owner lives")

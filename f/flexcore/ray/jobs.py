@@ -262,7 +262,8 @@ class JobRunner:
         kept = ("status", "error_type", "message", "driver_exit_code", "start_time", "end_time", "job_id")
         return {
             "submission_id": name,
-            "job": {item: details.get(item) for item in kept} | {"message": self._message(details)},
+            "job": {item: details.get(item) for item in kept}
+            | {"message": self._message(details), "deadline": (details.get("metadata") or {}).get("flexcore/deadline")},
             "outcome": outcome,
             "log_tail": follower.finish(),
         }

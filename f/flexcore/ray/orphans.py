@@ -54,7 +54,7 @@ class RayObjects:
 
 def remote_object(place: str, job: Json) -> RemoteObject:
     labels = {str(key): str(value) for key, value in (job.get("metadata") or {}).items()}
-    after = labels.get("flexcore/delete-after", "")
+    after, deadline = (labels.get(f"flexcore/{name}", "") for name in ("delete-after", "deadline"))
     return RemoteObject(
         runtime="ray",
         place=place,
@@ -65,4 +65,5 @@ def remote_object(place: str, job: Json) -> RemoteObject:
         state="finished" if job.get("status") in TERMINAL else "running",
         labels=labels,
         delete_after=float(after) if after.isdigit() else None,
+        deadline=float(deadline) if deadline.isdigit() else None,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from f.flexcore.core import errors
 from f.flexcore.core.contracts import Diagnosis
-from f.flexcore.core.errors import DataError, ExecutionFailed, FlexcoreError, UserError
+from f.flexcore.core.errors import DataError, DeadlineExceeded, ExecutionFailed, FlexcoreError, UserError
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -66,6 +66,9 @@ def diagnose(job: Json, outcome: Json | None) -> Diagnosis | None:
     if job["status"] == "SUCCEEDED":
         detail = "The job ended, but its outcome cannot be read: the node that ran it may be gone"
         return Diagnosis(category="outcome_lost", detail=detail, remedy="Run the step again.")
+    if job["status"] == "STOPPED" and is_overdue(job):
+        remedy = "Raise timeout_s, or give the job more to work with."
+        return Diagnosis(category="deadline", detail="The job did not end within its time", remedy=remedy)
     if job["status"] == "STOPPED":
         remedy = "Run the step again if that was not intended."
         return Diagnosis(category="stopped", detail="Somebody stopped the job", remedy=remedy)
@@ -75,7 +78,8 @@ def diagnose(job: Json, outcome: Json | None) -> Diagnosis | None:
 def failure(submission_id: str, diagnosis: Diagnosis, outcome: Json | None, **details: Any) -> FlexcoreError:
     """The typed error of a job that did not succeed."""
     told = (outcome or {}).get("error") or {}
-    kind = TYPED.get(told.get("type", ""), ExecutionFailed)
+    unsaid: type[FlexcoreError] = DeadlineExceeded if diagnosis.category == "deadline" else ExecutionFailed
+    kind = TYPED.get(told.get("type", ""), unsaid)
     details = {**(told.get("details") or {}), "diagnosis": diagnosis.model_dump(), **details}
     return kind(
         diagnosis.detail,
@@ -101,6 +105,11 @@ def lacks_pip(job: Json) -> bool:
     """Whether Ray could not install the job's packages because its own environment has no pip."""
     told = str(job.get("message") or "")
     return job.get("error_type") == "RUNTIME_ENV_SETUP_FAILURE" and "No module named pip" in told
+
+
+def is_overdue(job: Json) -> bool:
+    """Whether it was past its deadline when it ended; nobody but reconcile stops it then."""
+    return bool(job.get("deadline") and job.get("end_time") and job["end_time"] / 1000 >= float(job["deadline"]))
 
 
 def category_of(told: Json) -> str:
