@@ -23,13 +23,6 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
 def engine() -> Iterator[Engine]:
     with Engine(ROOT) as running:
         yield running

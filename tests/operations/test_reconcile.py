@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,35 +23,8 @@ JOBS = "batch/v1/jobs"
 
 
 @pytest.fixture
-def windmill() -> Iterator[FakeWindmill]:
-    with FakeWindmill() as running:
-        yield running
-
-
-@pytest.fixture
-def dashboard() -> Iterator[FakeDashboard]:
-    with FakeDashboard() as running:
-        yield running
-
-
-@pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def run(
-    windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:  # fmt: skip
+def run(windmill: FakeWindmill, worker: None) -> Run:
     """One pass over both clusters; returns its table."""
-    resources = {"f/x/ray": {"address": dashboard.address}, "f/x/k8s": cluster.resource}
-    (tmp_path / "mocked.json").write_text(json.dumps({"resources": resources, "variables": {}}))
-    worker = {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "token", "WM_WORKSPACE": "test", "WM_JOB_ID": "pass-1"}
-    for name, value in {**worker, "WM_MOCKED_API_FILE": str(tmp_path / "mocked.json")}.items():
-        monkeypatch.setenv(name, value)
     windmill.runs("pass-1", script_path=reconcile.PATH, started_at="2026-01-01T00:00:10Z")
 
     def call(settings: dict[str, Any] | None = None, **more: Any) -> Lines:

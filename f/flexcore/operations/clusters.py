@@ -17,8 +17,8 @@ def clusters_of(
 ) -> list[tuple[str, RemoteObjects]]:
     """(path, cluster) for each; `failed(path, runtime, error)` is told of those that cannot be used."""
     found = []
-    for runtime, (listed, _, _) in ROOMS.items():
-        for path in getattr(settings, listed):
+    for runtime, room in ROOMS.items():
+        for path in getattr(settings, room.clusters) if room.clusters and room.objects else ():
             try:
                 found.append((path, remote_objects(runtime, path, read(path, resource), settings.namespace)))
             except FlexcoreError as error:

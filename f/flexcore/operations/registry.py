@@ -1,16 +1,16 @@
 # requirements: flexcore_kubernetes
 # py: ==3.11.*
-"""The runtimes that keep objects of ours. A new one is a room of its own and one line here.
-
-A room's module has a class with `found`, `stop` and `delete`; it is imported only when the settings name a
-cluster of it.
-"""
+"""The runtimes. A new one is a room of its own and one entry here; its modules are imported only when they are
+needed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
+from f.flexcore.core.health import Health
 from f.flexcore.core.orphans import RemoteObject
 
 
@@ -23,15 +23,37 @@ class RemoteObjects(Protocol):
     def delete(self, item: RemoteObject) -> str: ...
 
 
-# runtime → (field of the settings that lists its clusters, module, class)
+@dataclass(frozen=True, slots=True)
+class Room:
+    """health: `module:function` of (place) for a runtime of the worker itself, or of (place, resource, namespace).
+    clusters: the field of the settings that lists its clusters; objects: `module:class` of RemoteObjects, made of
+    (place, resource, namespace), for a runtime that keeps some."""
+
+    health: str
+    clusters: str | None = None
+    objects: str | None = None
+
+
 ROOMS = {
-    "kubernetes": ("kubernetes_clusters", "f.flexcore.kubernetes.orphans", "KubernetesObjects"),
-    "ray": ("ray_clusters", "f.flexcore.ray.orphans", "RayObjects"),
+    "meltano": Room("f.flexcore.meltano.health:health"),
+    "ray": Room("f.flexcore.ray.health:health", "ray_clusters", "f.flexcore.ray.orphans:RayObjects"),
+    "kubernetes": Room(
+        "f.flexcore.kubernetes.health:health", "kubernetes_clusters", "f.flexcore.kubernetes.orphans:KubernetesObjects"
+    ),
 }
 
 
 def remote_objects(runtime: str, place: str, resource: Any, namespace: str) -> RemoteObjects:
     """Raises InvalidInput when the resource is none of that runtime."""
-    _, module, name = ROOMS[runtime]
-    made: RemoteObjects = getattr(import_module(module), name)(place, resource, namespace)
-    return made
+    objects: RemoteObjects = _named(ROOMS[runtime].objects or "")(place, resource, namespace)
+    return objects
+
+
+def health_of(runtime: str) -> Callable[..., Health]:
+    health: Callable[..., Health] = _named(ROOMS[runtime].health)
+    return health
+
+
+def _named(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
