@@ -17,7 +17,7 @@ from f.flexcore.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.core.identity import execution_key
+from f.flexcore.core.identity import MOST_ATTEMPTS, execution_key
 from f.flexcore.kubernetes.run_job import main
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
@@ -170,6 +170,18 @@ def test_a_retry_after_a_failure_makes_the_next_attempt(cluster: FakeCluster, mo
     monkeypatch.setenv("WM_JOB_ID", "job-2")
     result = run(cluster)
     assert result["attempt"] == 2 and result["remote"]["name"].endswith("-2")
+
+
+def test_attempts_are_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.api.story = fails(1)
+    for number in range(MOST_ATTEMPTS):
+        monkeypatch.setenv("WM_JOB_ID", f"job-{number}")
+        with pytest.raises(ExecutionFailed, match="exit code 1"):
+            run(cluster)
+    monkeypatch.setenv("WM_JOB_ID", "job-x")
+    with pytest.raises(ExecutionFailed, match="10 attempts of fc-") as caught:
+        run(cluster)
+    assert caught.value.category == "attempts_spent" and len(jobs(cluster)) == MOST_ATTEMPTS
 
 
 def test_a_retry_of_what_cannot_end_otherwise_is_refused(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:

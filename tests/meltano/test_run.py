@@ -13,6 +13,7 @@ import pytest
 
 from f.flexcore.core.contracts import DataManifest, StepResult
 from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unavailable
+from f.flexcore.core.identity import execution_key
 from f.flexcore.core.resources import Settings
 from f.flexcore.meltano import attempts, process
 from f.flexcore.meltano.run import main
@@ -72,10 +73,33 @@ def test_the_next_run_takes_up_where_the_last_one_ended(project: dict[str, Any],
     with pytest.raises(EmptyData, match=r"tap-toy extracted no rows.*full_refresh") as caught:
         run(project)
     assert caught.value.details["streams"] == {"orders": 0}
+    worker("flow-3b")
     nothing = run(project, allow_empty=True)
     assert nothing.data["state_advanced"] is False and nothing.output is None and nothing.metrics["rows"] == 0
     worker("flow-4")
     assert ids(run(project, full_refresh=True)) == [1, 2, 3]
+
+
+def test_a_retry_of_what_would_be_empty_again_is_told_the_same_and_runs_nothing(
+    project: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EmptyData) as first:
+        run(project, config=["tap-toy.rows=0"])
+    monkeypatch.setenv("WM_JOB_ID", "a-retry")
+    with pytest.raises(EmptyData) as again:
+        run(project, config=["tap-toy.rows=0"])
+    assert str(again.value) == str(first.value) and again.value.__dict__ == first.value.__dict__
+    key = execution_key(os.environ)
+    assert sorted(path.name for path in (home / "store" / key.value).iterdir()) == ["1"]
+
+
+def test_attempts_are_bounded(project: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("f.flexcore.core.identity.MOST_ATTEMPTS", 1)
+    with pytest.raises(ExecutionFailed, match="tap-toy failed"):
+        run(project, config=["tap-toy.mode=crash"])
+    with pytest.raises(ExecutionFailed, match=r"1 attempts of fc-.* have failed") as caught:
+        run(project)
+    assert caught.value.category == "attempts_spent"
 
 
 def test_a_repeat_of_the_same_execution_gets_the_stored_result(
@@ -295,8 +319,6 @@ def test_data_goes_to_an_object_store_and_the_state_with_it(
 
 
 def execution(result: StepResult) -> Any:
-    from f.flexcore.core.identity import execution_key
-
     key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "extract"})
     assert key.value == result.execution_key
     return key

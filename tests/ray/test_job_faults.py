@@ -22,7 +22,7 @@ from f.flexcore.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.core.identity import ExecutionKey, execution_key
+from f.flexcore.core.identity import MOST_ATTEMPTS, ExecutionKey, execution_key
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
@@ -155,6 +155,17 @@ def test_a_retry_after_a_failure_is_a_new_attempt(dashboard: FakeDashboard, run:
     dashboard.after_submit = lambda name: dashboard.finish(name, "second")
     done = run()
     assert (done.result, done.attempt) == ("second", 2)
+
+
+def test_attempts_are_bounded(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, error={"type": "ExecutionFailed", "message": "boom"})
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(ExecutionFailed, match="boom"):
+            run()
+    with pytest.raises(ExecutionFailed, match="10 attempts of fc-") as caught:
+        run()
+    assert caught.value.category == "attempts_spent"
+    assert submissions(dashboard) == MOST_ATTEMPTS
 
 
 def test_a_failure_that_would_repeat_itself_is_not_tried_again(dashboard: FakeDashboard, run: Run) -> None:

@@ -104,6 +104,23 @@ class DeadlineExceeded(FlexcoreError):
     category = "deadline_exceeded"
 
 
+def stored_error(error: FlexcoreError) -> dict[str, Any]:
+    """The error as JSON, for `recalled`: what would fail again in the same way is told again and not tried again."""
+    kept = ("subject", "remedy", "category", "details")
+    return {"type": type(error).__name__, "message": str(error), **{name: getattr(error, name) for name in kept}}
+
+
+def recalled(stored: dict[str, Any]) -> FlexcoreError:
+    """The error that `stored_error` wrote down; an ExecutionFailed when this version does not know its type."""
+    kinds = {item.__name__: item for item in globals().values() if isinstance(item, type)}
+    kind = kinds.get(str(stored["type"]), ExecutionFailed)
+    error: FlexcoreError = kind(
+        stored["message"], subject=stored["subject"], category=stored["category"], **stored["details"]
+    )
+    error.remedy = stored["remedy"]
+    return error
+
+
 def validated(model: type[Model], value: Any, what: str) -> Model:
     """`value` as a `model`, or InvalidInput that names every wrong field below `what` ("": a step's own arguments).
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from f.flexcore.core.contracts import Diagnosis, Remote, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput
-from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import (
     DETERMINISTIC,
@@ -116,6 +116,7 @@ class JobRunner:
             self.say(f"Attaching to Job {latest['metadata']['name']} in namespace {self.namespace}")
             return latest
         attempt = attempt_of(latest) + 1 if latest else 1
+        check_attempt(self.key, attempt)
         name = self.key.name(attempt)
         deadline = (self.kubernetes.now() + timedelta(seconds=self.request.timeout_s)).isoformat()
         body = job_body(self.request, self.key, attempt, self.namespace, self.call, deadline, self.deferred)

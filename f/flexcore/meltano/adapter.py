@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from f.flexcore.core.contracts import StepResult, Timings
-from f.flexcore.core.errors import InvalidInput, Unavailable
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.identity import ExecutionKey, execution_key
 from f.flexcore.meltano import attempts
 from f.flexcore.meltano.execution import Execution
@@ -85,7 +85,11 @@ def execute(
         execution.locks = [mine, *(hold_state(stack, execution, name) for name in execution.state_ids)]
         what = {"taps": list(execution.taps), "target": prepared.target.name, "run_id": key.uuid(found)}
         attempts.begin(prepared.store, key, found, timeout_s, what)
-        result, changes = execution.run()
+        try:
+            result, changes = execution.run()
+        except FlexcoreError as error:
+            attempts.fail(prepared.store, key, found, error)
+            raise
         prepared.store.write_json(attempts.uri(prepared.store, key, found, "state.json"), changes)
         attempts.finish(prepared.store, key, result)
         write_back(prepared.place, changes)

@@ -4,34 +4,40 @@
 
 In the store, below `<key>/<attempt>/`: attempt.json when it begins (owner labels, deadline, time to live), data/ what
 it wrote, state.json the state to write back, manifest.json, and result.json last. A result that is there and still
-verifies is the answer; an attempt without one has failed or was killed, and the next number is tried. A second copy of
-the step waits for the first by a file lock.
+verifies is the answer; a failure.json tells of what would fail again in the same way; an attempt without either has
+failed or was killed, and the next number is tried. A second copy of the step waits for the first by a file lock.
 """
 
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import Any
 
 from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import DataError, validated
-from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.errors import DataError, FlexcoreError, UserError, recalled, stored_error, validated
+from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.storage.store import Store
 
 # After that long nobody asks for an attempt again, and what it left may be removed.
 TTL_S = 7 * 24 * 3600
-MOST_ATTEMPTS = 1000
 
 
 def finished_or_next(store: Store, key: ExecutionKey) -> StepResult | int:
-    """The key's stored result when it has one that still holds, else the number of the attempt to make."""
-    for attempt in range(1, MOST_ATTEMPTS):
+    """The key's stored result when it has one that still holds, else the number of the attempt to make.
+
+    Raises the error of an attempt that would fail again in the same way, or ExecutionFailed after too many.
+    """
+    for attempt in count(1):
+        check_attempt(key, attempt)
         if store.read_json(uri(store, key, attempt, "attempt.json")) is None:
             return attempt
         result = stored_result(store, key, attempt)
         if result:
             return result
-    raise DataError(f"{key.value} has too many attempts", subject=key.value, remedy="Start a new run.")
+        if failed := store.read_json(uri(store, key, attempt, "failure.json")):
+            raise recalled(failed)
+    raise AssertionError
 
 
 def stored_result(store: Store, key: ExecutionKey, attempt: int) -> StepResult | None:
@@ -59,6 +65,12 @@ def finish(store: Store, key: ExecutionKey, result: StepResult) -> None:
     if result.output:
         store.write_json(uri(store, key, result.attempt, "manifest.json"), result.output.model_dump(mode="json"))
     store.write_json(uri(store, key, result.attempt, "result.json"), result.plain())
+
+
+def fail(store: Store, key: ExecutionKey, attempt: int, error: FlexcoreError) -> None:
+    """Notes the end of an attempt, if another one would end in the same way."""
+    if isinstance(error, UserError | DataError):
+        store.write_json(uri(store, key, attempt, "failure.json"), stored_error(error))
 
 
 def uri(store: Store, key: ExecutionKey, attempt: int, *parts: str) -> str:

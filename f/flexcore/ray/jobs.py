@@ -29,7 +29,7 @@ from f.flexcore.core.errors import (
     NotFound,
     TransientError,
 )
-from f.flexcore.core.identity import ExecutionKey
+from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.sources import module_source
 from f.flexcore.ray import job_entry
@@ -143,6 +143,7 @@ class JobRunner:
             if isinstance(self._judge(record, attempt), Finished):
                 return attempt, self._remote(record["submission_id"], record["job"])
             attempt += 1
+        check_attempt(self.key, attempt)
         name = self.key.name(attempt)
         if self._first_contact(lambda: self._find(name)) is None:
             self._create(job, attempt)
@@ -150,6 +151,7 @@ class JobRunner:
 
     def _attempt(self, job: Job, attempt: int) -> tuple[Json, bool]:
         """(how the attempt ended, whether that was recorded before)"""
+        check_attempt(self.key, attempt)
         record = self._recorded(attempt)
         return (record, True) if record is not None else (self._execute(job, attempt), False)
 
