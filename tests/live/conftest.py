@@ -8,6 +8,7 @@ KUBECONFIG                                       a cluster in which the tests ma
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,17 +36,27 @@ class Windmill:
 
     def run_flow(self, path: str, args: dict[str, Any]) -> tuple[bool, Any]:
         """(success, result) of a flow that was pushed before."""
-        return self._finished(self.call("POST", f"jobs/run/f/{path}", args))
+        return self.finished(self.call("POST", f"jobs/run/f/{path}", args))
 
     def preview(self, value: dict[str, Any], args: dict[str, Any]) -> tuple[bool, Any]:
         """(success, result) of a flow that is only in this request."""
-        return self._finished(self.call("POST", "jobs/run/preview_flow", {"value": value, "args": args}))
+        return self.finished(self.call("POST", "jobs/run/preview_flow", {"value": value, "args": args}))
 
-    def _finished(self, job: str) -> tuple[bool, Any]:
+    def finished(self, job: str) -> tuple[bool, Any]:
+        """(success, result) of a job, once it has ended."""
         while True:
             done = self.call("GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false")
             if done["completed"]:
                 return done["success"], done["result"]
+
+
+def push(windmill: Windmill, config: Path) -> str:
+    command = [str(CLI), "sync", "push", "--yes", "--keep-deleted", "--config-dir", str(config),
+               "--workspace", windmill.workspace, "--base-url", windmill.url, "--token", windmill.token]  # fmt: skip
+    env = os.environ | {"NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,9 @@ import pytest
 from f.flexcore.core.contracts import PipelineResult
 from flexcore.ray_head import RayHead
 from tests import hybrid_cases as cases
-from tests.live.conftest import CLI, ROOT, Windmill
+from tests.live.conftest import ROOT, Windmill, push
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
-
-
-def push(windmill: Windmill, config: Path) -> str:
-    command = [str(CLI), "sync", "push", "--yes", "--keep-deleted", "--config-dir", str(config),
-               "--workspace", windmill.workspace, "--base-url", windmill.url, "--token", windmill.token]  # fmt: skip
-    env = os.environ | {"NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
