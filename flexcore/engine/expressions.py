@@ -20,7 +20,7 @@ MEMORY_LIMIT_BYTES = 32 * 1024 * 1024
 
 STATEMENTS = ("const ", "let ", "var ", "if ", "if(", "for ", "for(", "while ", "while(", "switch ", "switch(",
               "try ", "try{", "throw ", "function ", "class ", "async ", "await ", "return ", "return;")  # fmt: skip
-RESULTS_PATH = re.compile(r"results\??\.([a-zA-Z_0-9]+)(?:\[(\d+)\])?((?:\.[a-zA-Z_0-9]+)+)?")
+RESULTS_PATH = re.compile(r"(?m)^results\??\.([a-zA-Z_0-9]+)(?:\[(\d+)\])?((?:\.[a-zA-Z_0-9]+)+)?$")
 RESULTS_ACCESS = re.compile(r'(results\??(?:(?:\.[a-zA-Z_0-9]+)|(?:\[".*?"\])))')
 AWAITED = ("variable", "resource", "flow_user_state")
 OMITTED: Any = object()
@@ -95,7 +95,7 @@ def _result_path(expression: str, scope: Scope) -> Any:
     assert scope.results is not None
     if "previous_result" in scope.names and expression in _spellings(scope.results.previous_id):
         return scope.names["previous_result"]
-    match = RESULTS_PATH.fullmatch(expression)
+    match = RESULTS_PATH.search(expression)
     # `length` belongs to JavaScript: no path of a JSON value leads there.
     if not match or (match.group(3) or "").endswith(".length"):
         return OMITTED
@@ -182,7 +182,7 @@ def _program(expression: str) -> str:
     expression = RESULTS_ACCESS.sub(r"(await \1)", expression)
     body = f"return {expression};" if _is_value(expression) else expression
     return (
-        f"(async function() {{ {body} }})().then((x) => JSON.stringify(x ?? null))"
+        f"'use strict'; (async function() {{ {body} }})().then((x) => JSON.stringify(x ?? null))"
         ".then((value) => { __outcome = { value }; }, (e) => { __outcome = e === null ? null : e instanceof Error"
         " ? { error: String(e.message), stack: String(e.stack) } : { thrown: JSON.stringify(e) ?? String(e) }; })"
     )
@@ -243,6 +243,7 @@ def _bind(context: Any, expression: str, scope: Scope) -> None:
 
 
 PRELUDE = """
+delete globalThis.atob; delete globalThis.btoa;
 var __outcome = null, __waiting = [], __asked = [];
 function __ask(kind, key) {
   return new Promise((resolve, reject) => __asked.push([__waiting.push({ resolve, reject }) - 1, kind, String(key)]));

@@ -20,6 +20,7 @@ from flexcore.engine.expressions import Scope, evaluate, is_true
 from flexcore.engine.flow_plan import Child, Plan
 from flexcore.engine.flow_state import NO_JOB, FlowState, ModuleState, has_attempts, retry_wait
 from flexcore.engine.jobs import Job, LeafJobs
+from flexcore.engine.stored import as_stored
 from flexcore.engine.suspend import wait_for_resume
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ NOTHING: Any = object()
 # Windmill's stand-in for a missing previous result: the text, not an object.
 EMPTY = "{}"
 # Threads of one parallel step; the processes are limited by the runtime, whatever the number of threads.
+I32_MAX = 2**31 - 1
 MAX_THREADS = 64
 
 Value = dict[str, Any]
@@ -115,7 +117,7 @@ class FlowRun:
         self.job.flow_env = inherited
         if own is not None:
             try:
-                self.job.flow_env = self.runtime.items.interpolated(own, "flow_env")
+                self.job.flow_env = as_stored(self.runtime.items.interpolated(own, "flow_env"))
             except Exception:  # as on a server: an unresolvable reference stays as it is written
                 self.job.flow_env = own
 
@@ -239,6 +241,7 @@ class FlowRun:
 
     def _start(self, plan: Plan, module: Value, failing: bool, previous: Any, delay: float) -> Ended:
         timeout = self._timeout(module, previous)
+        at_once = self._parallelism(module, previous, len(plan.children)) if plan.parallel else 1
         jobs = [self._job_for(child, module, timeout if timeout is not None else child.timeout, delay)
                 for child in plan.children]  # fmt: skip
         if self.value.get("same_worker") and len(jobs) != 1:
@@ -253,7 +256,7 @@ class FlowRun:
         self.runtime.mark_for_deletion(self.job.root, [job.id for job in jobs], module)
         self._enter(plan.entered([job.id for job in jobs]), failing)
         if plan.parallel:
-            return self._run_parallel(plan, jobs, self._parallelism(module, previous, len(jobs)))
+            return self._run_parallel(plan, jobs, at_once)
         if delay and jobs[0].cancel.event.wait(delay):
             self.runtime.finish_unstarted(jobs[0], jobs[0].cancel.as_error())
             raise FlowCanceled
@@ -286,6 +289,8 @@ class FlowRun:
         seconds = self.transform(module["timeout"], scope)
         if isinstance(seconds, bool) or not isinstance(seconds, int):
             raise WindmillError(f"Error parsing result as i32: invalid type: {_rust(seconds)}, expected i32")
+        if seconds > I32_MAX:
+            raise WindmillError(f"Error parsing result as i32: invalid value: integer `{seconds}`, expected i32")
         if seconds < 0:
             raise WindmillError("Timeout value cannot be negative")
         return float(seconds)
@@ -362,7 +367,7 @@ class FlowRun:
     def finish(self, success: bool, result: Any, skipped: bool = False) -> Ended:
         """Stores the flow's own end."""
         self.runtime.finish_flow(self.job, success, result, skipped, self.value)
-        return Ended(self.job.id, success, result, stored_success=success)
+        return Ended(self.job.id, success, result, stored_success=success or skipped)
 
     def finish_canceled(self) -> Ended:
         return self.finish(False, {"error": self.job.cancel.as_error()})

@@ -6,6 +6,7 @@ Every secret value that passes through is remembered, so that what is written to
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flexcore.engine.errors import Rejected
 from flexcore.engine.store import Row, Store
 
 # Windmill's own bound; it ends circular references.
+REFERENCE = re.compile(r"\$(?:var|jsonvar|res):")
 MAX_DEPTH = 50
 MASK = "********"
 # Shorter values would mask ordinary words and digits.
@@ -96,6 +98,13 @@ class Items:
         if item is None:
             raise Rejected(f"Not found: Resource {path} not found", 404)
         return self.interpolated(item["value"], path)
+
+    def resolved(self, args: dict[str, Any]) -> dict[str, Any]:
+        """A job's arguments with their references replaced; one that has none may be of any depth."""
+        return {
+            key: self.interpolated(value, key) if REFERENCE.search(json.dumps(value)) else value
+            for key, value in args.items()
+        }
 
     def interpolated(self, value: Any, name: str, depth: int = 0) -> Any:
         """`$var:` and `$res:` strings replaced by what they name, at any depth."""

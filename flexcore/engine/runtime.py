@@ -18,6 +18,7 @@ from flexcore.engine.flow_state import FlowState
 from flexcore.engine.items import Items
 from flexcore.engine.jobs import Event, Job
 from flexcore.engine.store import Store
+from flexcore.engine.stored import as_stored
 from flexcore.engine.worker import Outcome, Surroundings, Task, failed, run_task
 
 # Results up to this size are kept in memory while their run lasts; larger ones are read again from the database.
@@ -43,6 +44,7 @@ class Runtime:
     # Jobs
 
     def add(self, job: Job, definition: Any = None) -> None:
+        job.args = as_stored(job.args)
         self.live[job.id] = job
         self.store.add_job(
             id=job.id, kind=job.kind, path=job.path, parent=job.parent.id if job.parent else None, root=job.root,
@@ -88,7 +90,7 @@ class Runtime:
     def finish_flow(self, job: Job, success: bool, result: Any, skipped: bool, value: dict[str, Any]) -> None:
         text = json.dumps(result)
         labels = _marks(result)[0]
-        status = "canceled" if job.cancel.requested else "skipped" if success and skipped else \
+        status = "canceled" if job.cancel.requested else "skipped" if skipped else \
             "success" if success else "failure"  # fmt: skip
         self.mark_for_deletion(job.root, self.store.descendants(job.id) if _deletes(value) else [], value)
         self._close(job, status, result, text, labels)
@@ -98,7 +100,7 @@ class Runtime:
             self.store.update_job(job.id, canceled_by=job.cancel.by, canceled_reason=job.cancel.reason)
         self.store.finish_job(job.id, status, self.items.secrets.mask(text), labels)
         if len(text) <= KEPT_RESULT_BYTES or self.items.secrets.mask(text) != text:
-            self._results[job.id] = (job.root, value)
+            self._results[job.id] = (job.root, as_stored(value))
         self.live.pop(job.id, None)
         self._saved.pop(job.id, None)
         since = job.started or job.created
@@ -128,7 +130,7 @@ class Runtime:
         if kept:
             return kept[1]
         text = self.store.result_text(jobs)
-        return json.loads(text) if text is not None else None
+        return as_stored(json.loads(text)) if text is not None else None
 
     # Flows
 
@@ -213,10 +215,14 @@ def _deletes(asked: dict[str, Any]) -> bool:
 
 
 def _marks(value: Any) -> tuple[list[str] | None, str | None]:
-    """`wm_labels` and `wm_failure` of a result; a wrong type of one disables both, as on a server."""
-    if not isinstance(value, dict):
+    """`wm_labels` and `wm_failure` of a result; a wrong type of one disables both, as on a server. A list of two is
+    read as the two, which a server does too: `[null, "text"]` is a failure."""
+    if isinstance(value, list) and len(value) == 2:
+        labels, failure = value
+    elif isinstance(value, dict):
+        labels, failure = value.get("wm_labels"), value.get("wm_failure")
+    else:
         return None, None
-    labels, failure = value.get("wm_labels"), value.get("wm_failure")
     good_labels = labels is None or (isinstance(labels, list) and all(isinstance(item, str) for item in labels))
     if not good_labels or not (failure is None or isinstance(failure, str)):
         return None, None
@@ -226,7 +232,8 @@ def _marks(value: Any) -> tuple[list[str] | None, str | None]:
 def _with_marks(outcome: Outcome) -> tuple[Outcome, list[str] | None]:
     labels, failure = _marks(outcome.value)
     if outcome.success and failure is not None:
-        value = {**outcome.value, "error": {"name": "ManualFailure", "message": failure}}
+        told = {"name": "ManualFailure", "message": failure}
+        value = {"error": outcome.value} if isinstance(outcome.value, list) else {**outcome.value, "error": told}
         return Outcome(False, value, json.dumps(value)), labels
     return outcome, labels
 

@@ -158,7 +158,7 @@ class _Process:
         self._reader.start()
 
     def wait(self) -> int:
-        limit = self._job.timeout or DEFAULT_TIMEOUT_S
+        limit = DEFAULT_TIMEOUT_S if self._job.timeout is None else self._job.timeout
         # A timer beyond a thread's limit raises; no step runs that long anyway.
         timer = threading.Timer(min(limit, DEFAULT_TIMEOUT_S), self._kill, ["timeout"])
         timer.daemon = True
@@ -221,7 +221,7 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
     if process.killed_for == "cancellation":
         return failed(job.cancel.as_error())
     if process.killed_for == "timeout":
-        limit = "job-specific" if job.timeout else "instance-wide"
+        limit = "job-specific" if job.timeout is not None else "instance-wide"
         return failed(_execution_error(
             job, f"job process terminated due to timeout after exceeding {limit} duration limit"))  # fmt: skip
     if code < 0:
@@ -233,7 +233,11 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
     if code == 0:
         return _succeeded(text, process.streamed)
     if text:
-        return failed(json.loads(text))
+        # What the step leaves there is passed on only when it is strict JSON.
+        try:
+            return failed(json.loads(text, parse_constant=_refuse))
+        except ValueError:
+            return failed({"message": f"Non serializable error: {text}"})
     tail = around.read_logs(job)[-LOG_TAIL:].split("CODE EXECUTION ---")[-1]
     error = {"message": f'exit code for "python run": {code}, last log lines:\n{ANSI.sub("", tail.strip())}',
              "name": "ExecutionErr", "exit_code": code}  # fmt: skip
@@ -256,6 +260,10 @@ def _succeeded(text: str, streamed: list[str]) -> Outcome:
 def failed(error: Any) -> Outcome:
     value = {"error": error}
     return Outcome(False, value, json.dumps(value))
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)
 
 
 def _execution_error(job: Job, message: str) -> dict[str, Any]:

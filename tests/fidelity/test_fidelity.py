@@ -1,7 +1,7 @@
 """The engine answers as a real Windmill 1.743 did.
 
-`cases.json` was given, `more_cases.json` was asked for with make_cases.py, `subflow_cases.json` in the same way after
-its `flows` had been deployed. Compared is everything but stacks, job ids
+`cases.json` was given, `more_cases.json` was asked for with make_cases.py, `stored_cases.json` later in the same way,
+`subflow_cases.json` after its `flows` had been deployed. Compared is everything but stacks, job ids
 and the words of the evaluator itself: its line numbers, source positions, and how a parser describes a syntax error.
 """
 
@@ -23,7 +23,7 @@ from flexcore.engine import Engine, Flow
 HERE = Path(__file__).parent
 CASES: dict[str, dict[str, Any]] = {
     name: case
-    for file in ("cases.json", "more_cases.json")
+    for file in ("cases.json", "more_cases.json", "stored_cases.json")
     for name, case in json.loads((HERE / file).read_text(encoding="utf-8")).items()
 }
 SUBFLOWS = json.loads((HERE / "subflow_cases.json").read_text(encoding="utf-8"))
