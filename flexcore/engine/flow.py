@@ -9,6 +9,7 @@ the rules is Windmill's, because it shows: which of two conditions is asked firs
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -287,10 +288,10 @@ class FlowRun:
             return None
         scope = self.scope({"result": previous, "previous_result": previous}, self.results(""))
         seconds = self.transform(module["timeout"], scope)
+        if seconds is None or (isinstance(seconds, int) and seconds > I32_MAX):
+            raise WindmillError(_no_i32(seconds, module["timeout"]))
         if isinstance(seconds, bool) or not isinstance(seconds, int):
             raise WindmillError(f"Error parsing result as i32: invalid type: {_rust(seconds)}, expected i32")
-        if seconds > I32_MAX:
-            raise WindmillError(f"Error parsing result as i32: invalid value: integer `{seconds}`, expected i32")
         if seconds < 0:
             raise WindmillError("Timeout value cannot be negative")
         return float(seconds)
@@ -426,6 +427,15 @@ def _enclosing(job: Job) -> LeafJobs | None:
 
 def _utc(job: Job) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(job.scheduled or job.created))
+
+
+def _no_i32(number: int | None, transform: Value) -> str:
+    """What a server says of a time-out that its 32-bit field cannot take."""
+    text = json.dumps(number)
+    found = "type: null" if number is None else f"value: integer `{number}`"
+    static = transform.get("type") == "static"
+    where = f"invalid {found}, expected i32 at line 1 column {len(text)}{'' if static else f'. Value was: {text}'}"
+    return f"Error parsing {'static value' if static else 'result'} as i32: {where}"
 
 
 def _rust(value: Any) -> str:

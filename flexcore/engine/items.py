@@ -18,6 +18,9 @@ from flexcore.engine.store import Row, Store
 # Windmill's own bound; it ends circular references.
 REFERENCE = re.compile(r"\$(?:var|jsonvar|res):")
 MAX_DEPTH = 50
+# Its bounds for lists in a job's arguments.
+DEEPEST_LIST = 2
+LONGEST_LIST = 1000
 MASK = "********"
 # Shorter values would mask ordinary words and digits.
 SHORTEST_SECRET = 6
@@ -102,18 +105,24 @@ class Items:
     def resolved(self, args: dict[str, Any]) -> dict[str, Any]:
         """A job's arguments with their references replaced; one that has none may be of any depth."""
         return {
-            key: self.interpolated(value, key) if REFERENCE.search(json.dumps(value)) else value
+            key: self.interpolated(value, key, of_job=True) if REFERENCE.search(json.dumps(value)) else value
             for key, value in args.items()
         }
 
-    def interpolated(self, value: Any, name: str, depth: int = 0) -> Any:
-        """`$var:` and `$res:` strings replaced by what they name, at any depth."""
+    def interpolated(self, value: Any, name: str, depth: int = 0, of_job: bool = False) -> Any:
+        """`$var:` and `$res:` strings replaced by what they name, at any depth; but in a job's arguments a list that is
+        long or lies deep stays as it is, as on a server."""
         if depth >= MAX_DEPTH:
-            raise Rejected(f"`{name}` refers to itself through $res: or $var: more than {MAX_DEPTH} levels deep", 500)
+            raise Rejected(
+                f"Internal: Maximum resource/variable interpolation depth ({MAX_DEPTH}) exceeded for `{name}`; this"
+                " usually indicates a circular `$res:` or `$var:` reference", 500,
+            )  # fmt: skip
         if isinstance(value, dict):
-            return {key: self.interpolated(item, key, depth + 1) for key, item in value.items()}
+            return {key: self.interpolated(item, key, depth + 1, of_job) for key, item in value.items()}
+        if isinstance(value, list) and of_job and (depth > DEEPEST_LIST or len(value) > LONGEST_LIST):
+            return value
         if isinstance(value, list):
-            return [self.interpolated(item, name, depth + 1) for item in value]
+            return [self.interpolated(item, name, depth + 1, of_job) for item in value]
         if isinstance(value, str) and value.startswith("$"):
             return self._named(value, name, depth)
         return value
@@ -138,9 +147,8 @@ class Items:
     def _variable_for(self, path: str, name: str) -> str:
         item = self.variable_item(path)
         if item is None:
-            raise Rejected(
-                f"Not found: Variable {path} not found for `{name}`: Not found: Variable {path} not found", 404
-            )
+            cause = f"Not found: Variable {path} not found" if path else ""
+            raise Rejected(f"Not found: Variable {path} not found for `{name}`: {cause}", 404)
         return str(item["value"])
 
 
