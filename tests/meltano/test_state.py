@@ -109,7 +109,7 @@ def test_a_place_that_does_not_answer_is_named_without_its_credentials(tmp_path:
         StateStore(closed).check()
     assert "hunter2" not in str(caught.value)
     (tmp_path / "meltano.db").write_text("this is no database" * 100)
-    with pytest.raises(Unreachable, match=r"sqlite.*cannot be used: DatabaseError"):
+    with pytest.raises(Unreachable, match=r"sqlite.*cannot be used: file is not a database"):
         StateStore(StatePlace(SYSTEM_DATABASE, f"sqlite:///{tmp_path}/meltano.db", private=False)).check()
     assert StateStore(StatePlace("azure://container", "sqlite:///x", private=False)).check() is None
 

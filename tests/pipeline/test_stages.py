@@ -6,7 +6,8 @@ import pytest
 
 from f.flexcore.core.contracts import EndpointManifest, StepResult
 from f.flexcore.core.errors import InvalidInput, ManifestMismatch
-from f.flexcore.pipeline.stages import failure_of, finished_before, stage_results, success_of
+from f.flexcore.pipeline import compose_failure
+from f.flexcore.pipeline.stages import digest, failure_of, finished_before, stage_results, success_of
 
 ENDPOINT = EndpointManifest(uri="http://x", url="http://x", model_name="delay", model_version="1")
 
@@ -17,7 +18,10 @@ def step(runtime: str) -> dict[str, Any]:
 
 
 EXTRACTION, ML, DEPLOYMENT = step("meltano"), step("ray"), step("kubernetes")
-PARTIAL = [{"stage": "extraction", "reused": False, "result": EXTRACTION}, {"stage": "ml", "result": ML}]
+PARTIAL: list[dict[str, Any]] = [
+    {"stage": "extraction", "reused": False, "result": EXTRACTION},
+    {"stage": "ml", "result": ML},
+]
 
 
 def accept(_: StepResult) -> None:
@@ -42,6 +46,28 @@ def test_a_stage_after_one_that_must_run_again_runs_again_too() -> None:
     finished, notes = finished_before(PARTIAL, refuse("meltano"))
     assert finished == {}
     assert notes == ["extraction runs again: flights.jsonl is missing"]
+
+
+def test_a_stage_of_which_something_else_is_asked_now_runs_again_with_all_after_it() -> None:
+    told = [PARTIAL[0] | {"request": "a"}, PARTIAL[1] | {"request": "b"}]
+    assert list(finished_before(told, accept, {"extraction": "a", "ml": "b"})[0]) == ["extraction", "ml"]
+    finished, notes = finished_before(told, accept, {"extraction": "a", "ml": "c"})
+    assert list(finished) == ["extraction"]
+    assert notes == ["ml runs again: something else is asked of it now"]
+    assert list(finished_before(PARTIAL, accept, {"extraction": "a", "ml": "c"})[0]) == ["extraction", "ml"]
+
+
+def test_a_longer_time_limit_is_not_something_else() -> None:
+    assert digest({"taps": ["a"], "timeout_s": 1, "wait": "block"}) == digest({"taps": ["a"], "timeout_s": 9})
+    assert digest({"taps": ["a"]}) != digest({"taps": ["b"]})
+
+
+def test_a_refused_request_gives_back_what_came_with_it() -> None:
+    error = {"message": "deployment.target: no", "step_id": "prepare", "extra": {"subject": "deployment.target"}}
+    result = compose_failure.main(error, partial_results=PARTIAL)
+    assert [item["stage"] for item in result["partial_results"]] == ["extraction", "ml"]
+    assert result["failed_stage"] == "deployment"
+    assert compose_failure.main(error, partial_results=[{"stage": "x"}])["partial_results"] == []
 
 
 def test_a_later_stage_alone_is_not_enough() -> None:

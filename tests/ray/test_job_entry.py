@@ -81,7 +81,7 @@ def test_a_failure_is_told_in_the_programs_own_words(tmp_path: Path, program: st
 def test_an_error_of_rays_own_is_told_by_its_last_line(tmp_path: Path) -> None:
     program = """
 Failed = type("RayTaskError", (Exception,), {"__module__": "ray.exceptions"})
-raise Failed("\x1b[36mray::work()\x1b[39m (pid=1)\\n  File x\\nKeyError: 'margin'\\n")
+raise Failed("\x1b[36mray::work()\x1b[39m (pid=1)\\n  File x\\nKeyError: 'margin'\\nAdvice.\\n")
 """
     assert run(tmp_path, program)[1]["error"]["message"] == "KeyError: 'margin'"
 

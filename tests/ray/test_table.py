@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from f.flexcore.ray.on_ray_store import Problem
@@ -18,6 +19,7 @@ from f.flexcore.ray.on_ray_table import (
     prepare,
     profile,
     threshold,
+    typed,
 )
 from tests.ray.data import flowers, houses
 
@@ -34,6 +36,12 @@ def profiled(rows: Rows, batches: int = 3) -> dict[str, Any]:
 
 def column(values: list[Any]) -> dict[str, Any]:
     return profiled([{"x": value} for value in values])["x"]  # type: ignore[no-any-return]
+
+
+def arrow_column(values: list[Any]) -> Any:
+    """As Ray hands it on: Arrow's own series, and text where nothing tells otherwise."""
+    array = pa.array(values)
+    return pd.Series(pd.arrays.ArrowExtensionArray(array.cast(pa.string()) if pa.types.is_null(array.type) else array))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,16 @@ def column(values: list[Any]) -> dict[str, Any]:
 )
 def test_a_column_is_told_by_what_is_in_it(values: list[Any], kind: str) -> None:
     assert kind_of(column(values)) == kind
+    arrow = pd.DataFrame({"x": arrow_column(values)})
+    assert kind_of(merge(profile(arrow, ["x"])["profile"])["x"]) == kind
+
+
+@pytest.mark.parametrize("values", [["a", None, "", "NA", "b"], [None, None], ["ü", "東京"]])
+def test_text_has_none_where_there_is_nothing_and_arrow_can_take_it(values: list[Any]) -> None:
+    for series in (pd.Series(values, dtype=object), pd.Series(values, dtype="str"), arrow_column(values)):
+        made = typed(series, "category")
+        assert list(made) == [value if value not in (None, "", "NA") else None for value in values]
+        pa.array(made, type=pa.string(), from_pandas=False)
 
 
 def test_a_constant_with_gaps_still_says_something() -> None:

@@ -162,11 +162,15 @@ class StepResult(Contract):
 
 
 class StageResult(Contract):
-    """A finished stage; handed back as a partial result it lets a later run skip the stage."""
+    """A finished stage; handed back as a partial result it lets a later run skip the stage.
+
+    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: not told).
+    """
 
     stage: Stage
     reused: bool = False
     result: StepResult
+    request: str | None = None
 
 
 class PipelineResult(Contract):

@@ -22,6 +22,8 @@ from f.flexcore.core.manifests import checksum_of, schema_hash
 CHUNK = 1 << 20
 # Rows looked at for the names of columns: a jsonl row leaves out what it has no value for.
 SAMPLE_ROWS = 200
+# Of the rows after these every so many is looked at: a column may come late, and whole numbers may get fractions.
+SAMPLE_EVERY = 25
 TIMESTAMP = re.compile(r"[-_]\d{8}(T\d{6}|[-_]\d{6})?Z?([-_]\d+)*$")
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 Schemas = Mapping[str, Mapping[str, Any]]
@@ -108,7 +110,9 @@ def columns_of(path: Path, form: str, properties: Mapping[str, Any]) -> dict[str
         return {name: json_type(schema) or "string" for name, schema in properties.items()}
     found: dict[str, str] = {}
     with path.open(encoding="utf-8") as source:
-        for _, line in zip(range(SAMPLE_ROWS), source, strict=False):
+        for number, line in enumerate(source):
+            if number >= SAMPLE_ROWS and number % SAMPLE_EVERY:
+                continue
             for name, value in json.loads(line).items():
                 seen = json_type(properties.get(name)) or JSON_TYPES.get(type(value), "")
                 found[name] = wider(found.get(name, ""), seen)

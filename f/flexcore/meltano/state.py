@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 import fsspec
 
 from f.flexcore.core.errors import Unreachable
+from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano.plugin_settings import expanded
 from f.flexcore.meltano.project_file import Plugin, ProjectFile
 from f.flexcore.meltano.tool import folder
@@ -213,11 +214,14 @@ class StateStore:
             database.execute("DELETE FROM runs")
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        said = getattr(error, "strerror", None) or type(error).__name__
+        first = Redactor(self.place.options.values()).text(str(error)).splitlines()[:1]
+        said = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
+        if isinstance(error, PermissionError):
+            said = "the access key or its secret is refused"
         return Unreachable(
             f"The state at {self.place.label} cannot be used: {said}",
             subject="state_backend",
-            remedy="Check its address, credentials and rights.",
+            remedy="Check address, keys and rights of the store in the settings, or of the project's own backend.",
         )
 
 

@@ -119,9 +119,10 @@ DECORATION = " \u00d7\u2570\u2500\u25b6\u2502"
 def cause_of(output: str) -> str:
     """The line of uv's output that says most."""
     lines = [line.strip(DECORATION) for line in output.splitlines() if line.strip()]
-    return next((line for line in lines if "ecause" in line or "cause:" in line), lines[-1] if lines else "no output")[
-        :300
-    ]
+    because = [line for line in lines if "ecause" in line]
+    # Causes nest; the last one is what happened.
+    causes = [line for line in lines if "cause:" in line.lower() or line.startswith("Caused by:")]
+    return (because[:1] or causes[-1:] or lines[-1:] or ["no output"])[0][:300]
 
 
 def uv() -> str:

@@ -4,7 +4,7 @@
 
 from typing import Any
 
-from f.flexcore.pipeline.stages import failure_of, stage_results
+from f.flexcore.pipeline.stages import failure_of, given_back, stage_results
 
 
 def main(
@@ -13,8 +13,11 @@ def main(
     ml: dict | None = None,
     deployment: dict | None = None,
     reused: list[str] | None = None,
+    partial_results: list[dict] | None = None,
+    requests: dict | None = None,
 ) -> dict[str, Any]:
-    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []))
-    result = failure_of(error, stages)
+    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []), requests)
+    # A request that was refused has run nothing, and loses nothing of what came with it.
+    result = failure_of(error, stages or given_back(error, partial_results))
     print(result.error)
     return result.plain()

@@ -7,6 +7,8 @@ from typing import Any
 from f.flexcore.pipeline.stages import stage_results, success_of
 
 
-def main(extraction: dict, ml: dict, deployment: dict, reused: list[str] | None = None) -> dict[str, Any]:
-    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []))
+def main(
+    extraction: dict, ml: dict, deployment: dict, reused: list[str] | None = None, requests: dict | None = None
+) -> dict[str, Any]:
+    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []), requests)
     return success_of(stages).plain()

@@ -9,7 +9,7 @@ from f.flexcore.core.errors import InvalidInput, validated
 from f.flexcore.core.requests import GIB, DeploymentRequest, ExtractionRequest, MlRequest, quantity
 from f.flexcore.core.resources import Form, Settings
 from f.flexcore.pipeline.endpoint import check_ready
-from f.flexcore.pipeline.stages import STAGES, finished_before
+from f.flexcore.pipeline.stages import STAGES, digest, finished_before
 from f.flexcore.storage.store import Store
 
 c_flexcore_settings = dict
@@ -34,19 +34,27 @@ def main(
             remedy="Choose a c_meltano_project resource.",
         )
     store = Store(validated(Settings, settings or {}, "settings"))
-    finished, notes = finished_before(partial_results or [], lambda step: verify(store, step))
+    requests = {stage: digest(request) for stage, request in asked.items()}
+    requests["extraction"] = digest(asked["extraction"] | {"project": source_of(extraction["project"])})
+    finished, notes = finished_before(partial_results or [], lambda step: verify(store, step), requests)
     for line in (*notes, *(f"{stage} was done before and is reused" for stage in finished)):
         print(line)
     resources = asked["deployment"]["resources"]
     asked["deployment"] |= {"cpus": quantity(resources["cpu"]), "memory_gib": quantity(resources["memory"]) / GIB}
     done = {stage: finished[stage].plain() if stage in finished else None for stage in STAGES}
-    return {**asked, "done": done, "reused": list(finished)}
+    return {**asked, "done": done, "reused": list(finished), "requests": requests}
 
 
 def part(stage: str, form: type[Form], value: Any, resource: str) -> dict[str, Any]:
     """One stage's request with its defaults; the resource is left out: results are stored, and it has secrets."""
     plain = {key: item for key, item in value.items() if key != resource} if isinstance(value, dict) else value
     return validated(form, plain, stage).model_dump(mode="json")
+
+
+def source_of(project: Any) -> dict[str, Any]:
+    """Which project it is, without its secrets."""
+    named = ("path", "git_url", "git_ref", "subdirectory", "meltano_yml")
+    return {name: project[name] for name in named if project.get(name)} if isinstance(project, dict) else {}
 
 
 def verify(store: Store, step: StepResult) -> None:

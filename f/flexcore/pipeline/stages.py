@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -13,23 +15,30 @@ from f.flexcore.core.contracts import EndpointManifest, PipelineResult, Stage, S
 from f.flexcore.core.errors import FlexcoreError, validated
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
+# How long a stage may take and where it waits changes nothing of what it hands on.
+UNDECISIVE = ("timeout_s", "wait", "expected_s")
 FAILED = {"extraction": "Extraction failed", "ml": "ML processing failed", "deployment": "Deployment failed"}
 
 
 def finished_before(
-    partial_results: list[Any], verify: Callable[[StepResult], None]
+    partial_results: list[Any], verify: Callable[[StepResult], None], requests: Mapping[str, str] | None = None
 ) -> tuple[dict[Stage, StepResult], list[str]]:
     """The leading stages that need not run again, and a line for each that must, with the reason.
 
-    A stage counts when its manifest still verifies (`verify` raises FlexcoreError when not) and every stage before it
-    counts: a model must not outlive the data that it claims to come from. Raises InvalidInput for what is no stage.
+    A stage counts when the same was asked of it (`requests`: stage → digest), its manifest still verifies (`verify`
+    raises FlexcoreError when not) and every stage before it counts: a model must not outlive the data that it claims to
+    come from. Raises InvalidInput for what is no stage.
     """
     given = [validated(StageResult, item, f"partial_results.{index}") for index, item in enumerate(partial_results)]
     by_stage = {item.stage: item.result for item in given}
+    asked = {item.stage: item.request for item in given}
     finished: dict[Stage, StepResult] = {}
     notes = []
     for stage in STAGES:
         if stage not in by_stage:
+            break
+        if asked[stage] and requests and asked[stage] != requests.get(stage):
+            notes.append(f"{stage} runs again: something else is asked of it now")
             break
         try:
             verify(by_stage[stage])
@@ -40,7 +49,15 @@ def finished_before(
     return finished, notes
 
 
-def stage_results(results: dict[Stage, Any], reused: set[str]) -> list[StageResult]:
+def digest(request: Any) -> str:
+    """Of what is asked of a stage, so far as it decides the outcome."""
+    told = {name: value for name, value in request.items() if name not in UNDECISIVE}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def stage_results(
+    results: dict[Stage, Any], reused: set[str], requests: Mapping[str, str] | None = None
+) -> list[StageResult]:
     """The stages that finished, in order; what a failed or unstarted stage left behind is not one."""
     found = []
     for stage in STAGES:
@@ -48,8 +65,19 @@ def stage_results(results: dict[Stage, Any], reused: set[str]) -> list[StageResu
             step = StepResult.model_validate(results.get(stage))
         except ValidationError:
             break
-        found.append(StageResult(stage=stage, reused=stage in reused, result=step))
+        request = (requests or {}).get(stage)
+        found.append(StageResult(stage=stage, reused=stage in reused, result=step, request=request))
     return found
+
+
+def given_back(error: dict[str, Any], partial_results: Any) -> list[StageResult]:
+    """The earlier results that came with a request which was refused as a whole; [] when they are none."""
+    if error.get("step_id") != "prepare":
+        return []
+    try:
+        return [StageResult.model_validate(item) for item in partial_results or []]
+    except (ValidationError, TypeError):
+        return []
 
 
 def success_of(stages: list[StageResult]) -> PipelineResult:

@@ -35,6 +35,8 @@ SHOWN = 500
 # The step stops its job at the deadline; the job ends itself only when nobody did.
 GRACE_S = 30
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# The line of a traceback that says what was raised.
+RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid)\w*: ")
 TIMED_OUT = 124
 
 
@@ -137,9 +139,11 @@ def describe(error: BaseException) -> dict[str, Any]:
     lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
     if not lines:
         return {"type": "ExecutionFailed", "message": type(error).__name__}
-    # Ray's own errors end with what was raised; a program's begin with what it has to say.
+    # Ray's own errors hold tracebacks, the last of which says what was raised, and then maybe advice; a program's begin
+    # with what they have to say.
     of_ray = type(error).__module__.startswith("ray.")
-    text = lines[-1] if of_ray else f"{type(error).__name__}: {lines[0]}"
+    raised = [line for line in lines if RAISED.match(line)]
+    text = (raised or lines)[-1] if of_ray else f"{type(error).__name__}: {lines[0]}"
     return {"type": "ExecutionFailed", "message": text[:SHOWN]}
 
 

@@ -392,7 +392,7 @@ class JobRunner:
         return type(error)(
             f"Lost contact with the Ray job {name}, which may go on: {error}",
             subject=name,
-            remedy="Run the step again when the head answers; it attaches to the job.",
+            remedy="A retry of the step attaches to the job if the head still has it; a new run takes partial_results.",
         )
 
 

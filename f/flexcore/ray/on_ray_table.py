@@ -120,10 +120,11 @@ def column_profile(series: Any) -> Json:
     elif pd.api.types.is_datetime64_any_dtype(series):
         return _counts(series, "text", series.dropna(), times=int(series.notna().sum()))
     else:
-        values = series[series.notna()]
-        if values.map(lambda value: isinstance(value, bool)).all() and len(values):
+        # Ray hands on Arrow's own series, whose operations differ; plain values behave alike everywhere.
+        values = series[series.notna()].astype(object)
+        if len(values) and all(isinstance(value, bool) for value in values):
             kind, numeric = "flag", 0
-        elif values.map(lambda value: hasattr(value, "__iter__") and not isinstance(value, str)).any():
+        elif any(hasattr(value, "__iter__") and not isinstance(value, str) for value in values):
             return {"rows": len(series), "values": len(values), "kind": "nested", "distinct": []}
         else:
             kind, values = "text", values.astype(str)
@@ -295,8 +296,12 @@ def typed(series: Any, kind: str) -> Any:
     if kind in ("number", "flag"):
         numbers = pd.to_numeric(series, errors="coerce")
         return pd.Series(numbers.to_numpy(dtype="float64", na_value=float("nan")), index=series.index)
-    text = series.astype(object).where(series.notna(), None)
-    return text.map(lambda value: None if value is None or str(value) in MISSING else str(value)).astype(object)
+    there = series.notna()
+    text = [
+        str(value) if known and str(value) not in MISSING else None for value, known in zip(series, there, strict=True)
+    ]
+    # Mapped, pandas would make a text column of its own of it, in which None is NaN: no text for Arrow.
+    return pd.Series(text, index=series.index, dtype=object)
 
 
 def hashes(batch: Any) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ QUICK = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+
+
+# The line of a traceback that says what was raised: `pyarrow.lib.ArrowInvalid: JSON parse error …`.
+RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid|Warning)\w*: ")
 
 
 def run(parameters: Json, storage: Json) -> Json:
@@ -120,9 +125,10 @@ def prepared(parameters: Json, store: RemoteStore, cpus: float) -> tuple[Any, ta
 
 
 def unreadable(error: BaseException) -> Problem:
-    cause = getattr(error, "cause", None) or error
-    last = ([line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__])[-1]
-    return Problem("DataError", f"The data cannot be read: {last[:400]}", "source", "Extract it again.")
+    """Ray Data's errors hold whole tracebacks and end with advice; the first that was raised in them is the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    reason = next((line for line in lines if RAISED.match(line)), lines[-1])
+    return Problem("DataError", f"The data cannot be read: {reason[:400]}", "source", "Extract it again.")
 
 
 def fit(parameters: Json, storage: Json, plan: tables.Plan, split: dict[str, Any]) -> Json:

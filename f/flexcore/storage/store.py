@@ -138,6 +138,19 @@ class Store:
                 return None
         return File(path=path, bytes=size, checksum=f"sha256:{digest.hexdigest()}")
 
+    def _absent(self, uri: str) -> NotFound:
+        """What is not there: the bucket itself, or a file in it."""
+        bucket = uri.split("://", 1)[1].split("/", 1)[0]
+        try:
+            there = self.local or fsspec.filesystem(self.protocol, **self.options).exists(bucket)
+        except Exception:
+            there = True
+        if there:
+            return NotFound(f"{uri} does not exist", subject=uri, remedy="Run the stage that writes it again.")
+        return NotFound(
+            f"The bucket {bucket} does not exist", subject="storage_uri", remedy="Create it, or correct storage_uri."
+        )
+
     @contextmanager
     def _reaching(self, uri: str) -> Iterator[Any]:
         protocol = uri.split("://", 1)[0]
@@ -152,11 +165,7 @@ class Store:
         except FlexcoreError:
             raise
         except FileNotFoundError:
-            raise NotFound(
-                f"{uri} does not exist",
-                subject=uri,
-                remedy="Check the bucket or folder, or run the stage that writes it again.",
-            ) from None
+            raise self._absent(uri) from None
         except PermissionError:
             raise Forbidden(
                 f"The store refuses access to {uri}",
