@@ -9,7 +9,7 @@ Rows = list[dict[str, Any]]
 
 
 def houses(count: int = 400) -> Rows:
-    """price = 3 · rooms + 10 · (city is Rome) + noise; some rooms and prices are missing, notes are free text."""
+    """price = 3 · rooms + 10 · (city is Rome) + noise; some rooms and prices are missing, every remark is."""
     chance = random.Random(7)
     rows: Rows = []
     for number in range(count):
@@ -22,6 +22,7 @@ def houses(count: int = 400) -> Rows:
                 "garden": chance.random() < 0.5,
                 "area": str(rooms * 20 + chance.randint(0, 5)),
                 "country": "X",
+                "remark": None,
                 "sold_at": f"2024-01-{number % 28 + 1:02d}T00:00:00Z",
                 "price": None if number % 53 == 0 else 3.0 * rooms + 10.0 * (city == "Rome") + chance.random(),
                 "_sdc_batched_at": "2024-01-01T00:00:00Z",
@@ -31,7 +32,7 @@ def houses(count: int = 400) -> Rows:
 
 
 COLUMNS = {
-    "id": "string", "rooms": "integer", "city": "string", "garden": "boolean", "area": "string", "country": "string",
+    "id": "string", "rooms": "integer", "city": "string", "garden": "boolean", "area": "string", "country": "string", "remark": "string",
     "sold_at": "string", "price": "number", "_sdc_batched_at": "string",
 }  # fmt: skip
 
