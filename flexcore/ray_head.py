@@ -124,6 +124,9 @@ def head_environment() -> dict[str, str]:
         "RAY_enable_worker_prestart": "0",
         # A head that is started below `uv run` would start each of its workers by another `uv run`, a second each.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # Since 2.60 a plain ray.init() leaves a token in the home folder, and then every head asks for it. This one
+        # listens on loopback alone.
+        "RAY_AUTH_MODE": "disabled",
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "PYTHONUNBUFFERED": "1",
     }

@@ -33,6 +33,16 @@ def test_all_tests_of_a_real_head_run_in_one_process(request: pytest.FixtureRequ
     assert request.node.nodeid.endswith("@ray")
 
 
+def test_a_token_that_another_ray_has_left_does_not_lock_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("0" * 64)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with RayHead(tmp_path / "ray") as head:
+        assert httpx.get(f"{head.address}/api/version").status_code == 200
+
+
 def descendants(of: int) -> set[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):

@@ -86,7 +86,7 @@ def test_the_plan_takes_what_is_fit_and_says_what_it_leaves_out() -> None:
     assert plan.task == "regression"
     assert plan.features == {"rooms": "number", "city": "category", "garden": "flag", "area": "number"}
     assert plan.categories == {"city": ["Lima", "Oslo", "Rome"]}
-    assert {note.split(" ")[0] for note in plan.notes} == {"id", "country", "sold_at"}
+    assert {note.split(" ")[0] for note in plan.notes} == {"id", "country", "remark", "sold_at"}
 
 
 @pytest.mark.parametrize(
