@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,6 +35,9 @@ OBJECT_STORE_BYTES = 400 * 1024 * 1024
 # Ray Serve's replica, Ray Train's worker and Ray Data's tasks reserve whole CPUs side by side, and mostly wait.
 LEAST_CPUS = 4
 PR_SET_PDEATHSIG = 1
+# Above those of Ray's workers and below those that the system gives out by itself: a port of the latter may be another
+# process's, one of this very head's even, before the daemon that it was meant for has started.
+PORTS = range(20000, 30000)
 # Every process of a head inherits it; its value is the head's own folder.
 MARK = "FLEXCORE_RAY_HEAD"
 
@@ -133,14 +137,15 @@ def head_environment() -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
+    """Ports of PORTS that nobody listens on."""
+    found: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise RayHeadError(f"No {count} free ports between {PORTS[0]} and {PORTS[-1]}")
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:
