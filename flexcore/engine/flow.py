@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 NOTHING: Any = object()
 # Windmill's stand-in for a missing previous result: the text, not an object.
 EMPTY = "{}"
-# Threads of one parallel step; the processes are limited by the runtime, whatever the number of threads.
+# What a server's field for a time-out can hold.
 I32_MAX = 2**31 - 1
+# Threads of one parallel step; the processes are limited by the runtime, whatever the number of threads.
 MAX_THREADS = 64
 
 Value = dict[str, Any]

@@ -15,8 +15,8 @@ from flexcore.engine.bundle import Bundle
 from flexcore.engine.errors import Rejected
 from flexcore.engine.store import Row, Store
 
-# Windmill's own bound; it ends circular references.
 REFERENCE = re.compile(r"\$(?:var|jsonvar|res):")
+# Windmill's own bound; it ends circular references.
 MAX_DEPTH = 50
 # Its bounds for lists in a job's arguments.
 DEEPEST_LIST = 2

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any, Literal
 
+from f.flexcore.core.requests import GIB
+
 State = Literal["ready", "limited", "down"]
 COLOURS: dict[State, str] = {"ready": "#16a34a", "limited": "#d97706", "down": "#dc2626"}
 NOT_MEASURED = "not measured"
-GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from f.flexcore.core.errors import Forbidden
 from f.flexcore.core.health import Health
 from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.diagnosis import verdict
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.inspection import inspect_cluster, visible
 from f.flexcore.kubernetes.preflight import NEEDED
@@ -50,11 +51,4 @@ def health(place: str, resource: Any, namespace: str = "") -> Health:
 def unfinished(kubernetes: Kubernetes, namespace: str) -> int | None:
     """Jobs in the namespace that have not ended; None when they may not be listed."""
     found = visible(kubernetes, f"/apis/batch/v1/namespaces/{namespace}/jobs", Call("list", "jobs.batch", namespace))
-    if found is None:
-        return None
-    ended = ("Complete", "Failed")
-    conditions = [(item.get("status") or {}).get("conditions") or [] for item in found]
-    return sum(
-        not any(entry.get("type") in ended and entry.get("status") == "True" for entry in entries)
-        for entries in conditions
-    )
+    return None if found is None else sum(not verdict(item) for item in found)
