@@ -34,4 +34,5 @@ def _amount(text: str) -> float:
     if not match or (match[3] and not match[2]):
         raise ValueError(f"{text!r} is no size: write bytes, or an amount such as 500MB, 50GB or 1.5TiB")
     number = float(match[1].replace(",", "").replace("_", ""))
-    return number * (1024 if match[3] else 1000) ** POWERS[match[2].lower()]
+    base = 1024.0 if match[3] else 1000.0
+    return number * float(base ** POWERS[match[2].lower()])

@@ -43,7 +43,7 @@ class WorkloadResources(Contract):
 
 
 class Workload(Contract):
-    """`runtimes`: those that the pipeline describes; `deadline_s`: seconds from now; `step_type`: null for a pipeline."""
+    """runtimes: those that the pipeline describes. deadline_s: seconds from now. step_type: null for a pipeline."""
 
     workflow_type: str = Field(min_length=1)
     data_size: int | None = Field(default=None, ge=0)
