@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from f.flexcore.core.errors import (
     DeadlineExceeded,
@@ -18,6 +19,7 @@ from f.flexcore.core.errors import (
     Unreachable,
 )
 from f.flexcore.core.identity import MOST_ATTEMPTS, execution_key
+from f.flexcore.kubernetes.jobs import JobRunner
 from f.flexcore.kubernetes.run_job import main
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
@@ -259,6 +261,9 @@ def test_secrets_do_not_reach_log_result_or_error(cluster: FakeCluster, capsys: 
         ({"memory": "0"}, "memory"),
         ({"env": ["lonely"]}, "env.0"),
         ({"secret_env": ["A=B"]}, "secret_env.0"),
+        ({"secrets": {"not-a-name": "sesame"}}, "secrets"),
+        ({"secrets": {"A": 7}}, "secrets"),
+        ({"secrets": "A=sesame"}, "secrets"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"gpus": -1}, "gpus"),
         ({"command": "echo hi"}, "command"),
@@ -277,10 +282,63 @@ def test_a_wrong_argument_is_named_before_the_cluster_is_asked(
     assert caught.value.subject == subject and not cluster.api._requests
 
 
-def test_the_value_of_a_wrong_variable_is_not_told(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize("arguments", [{"env": ["sesame open"]}, {"secrets": {"A": ["sesame"]}}, {"secrets": "sesame"}])
+def test_the_value_of_a_wrong_variable_is_not_told(cluster: FakeCluster, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
-        run(cluster, env=["sesame open"])
-    assert "sesame" not in str(caught.value)
+        run(cluster, **arguments)
+    assert "sesame" not in f"{caught.value}{vars(caught.value)}"
+
+
+def test_secrets_travel_in_a_secret_that_goes_with_its_job(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
+    cluster.api.logs[f"{key.name(1)}-abcde"] = [b"the password is open-sesame"]
+    result = run(cluster, secrets={"PASSWORD": "open-sesame"})
+    job, secret = jobs(cluster)[0], cluster.api.all("v1/secrets")[0]
+    owner = secret["metadata"]["ownerReferences"][0]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", job["metadata"]["name"], job["metadata"]["uid"])
+    assert secret["stringData"] == {"PASSWORD": "open-sesame"} and secret["immutable"]
+    source = job["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["secretRef"]["name"]
+    assert source == secret["metadata"]["name"]
+    assert result["log_tail"] == "the password is ***"
+    assert "sesame" not in f"{job}{result}{capsys.readouterr().out}"
+    assert len([item for item in cluster.api._requests if item.method.value == "POST"]) == 2
+
+
+def test_a_manifest_gets_the_secrets_in_each_of_its_containers(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    both = [{"name": "a", "image": "i", "envFrom": [{"configMapRef": {"name": "c"}}]}, {"name": "b", "image": "i"}]
+    spec = {"template": {"spec": {"containers": both, "restartPolicy": "Never"}}}
+    run(cluster, image="", manifest={"apiVersion": "batch/v1", "kind": "Job", "spec": spec}, secrets={"A": "sesame"})
+    containers = jobs(cluster)[0]["spec"]["template"]["spec"]["containers"]
+    name = jobs(cluster)[0]["metadata"]["name"]
+    assert [item["envFrom"][-1] for item in containers] == [{"secretRef": {"name": name}}] * 2
+    assert containers[0]["envFrom"][0] == {"configMapRef": {"name": "c"}}
+
+
+def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again(
+    cluster: FakeCluster, mocker: MockerFixture
+) -> None:
+    cluster.api.story = job_story(waits("CreateContainerConfigError", 'secret "x" not found'))
+    killed = mocker.patch.object(JobRunner, "_give_secrets", side_effect=SystemExit)
+    with pytest.raises(SystemExit):
+        run(cluster, secrets={"A": "sesame"})
+    mocker.stop(killed)
+    assert len(jobs(cluster)) == 1 and not cluster.api.all("v1/secrets")
+    with pytest.raises(NotFound):
+        run(cluster, secrets={"A": "sesame"}, timeout_s=1)
+    assert cluster.asked("POST", "/secrets")[0].data["stringData"] == {"A": "sesame"}
+    assert len(cluster.asked("POST", "/jobs")) == 1
+
+
+def test_a_job_that_cannot_have_its_secret_is_taken_away(cluster: FakeCluster) -> None:
+    cluster.api.denied = {"create secrets"}
+    cluster.api.story = job_story(waits("CreateContainerConfigError"))
+    with pytest.raises(Forbidden, match="create secrets"):
+        run(cluster, secrets={"A": "sesame"})
+    assert not jobs(cluster) and cluster.asked("DELETE", "/jobs/")
 
 
 def test_a_missing_namespace_and_a_missing_right_are_named(cluster: FakeCluster) -> None:

@@ -45,6 +45,16 @@ def test_a_program_with_remote_tasks_gives_its_result_and_no_secret(
     assert "sesame" not in str(job) + str(done) + capsys.readouterr().out
 
 
+def test_secrets_are_variables_of_the_program_and_stand_nowhere_else(
+    cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = "import os; print('it is', os.environ['KEY_OF_DOOR']); result = len(os.environ['KEY_OF_DOOR'])"
+    done = main(cluster, program, secrets={"KEY_OF_DOOR": "open-sesame"})
+    assert done["data"]["result"] == len("open-sesame") and "it is ***" in done["log_tail"]
+    told = httpx.get(f"{cluster['address']}/api/jobs/{done['remote']['name']}").text
+    assert "sesame" not in f"{told}{done}{capsys.readouterr().out}"
+
+
 def test_two_copies_of_a_step_share_one_job(cluster: dict[str, Any], same_step: None) -> None:
     program = "import time, uuid; time.sleep(3); result = str(uuid.uuid4())"
     results: list[str] = []

@@ -10,12 +10,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.resources import Form
+from f.flexcore.core.secret_env import check_secret_env
 from f.flexcore.kubernetes.pod_form import CONTAINER_SECURITY, check_image, environment, resources
 
 CONTAINER = "main"
@@ -36,13 +37,15 @@ SERVER_FIELDS = (
 
 
 class JobRequest(Form):
-    """What to run: an image with its command, or a whole `manifest`. Times in seconds."""
+    """What to run: an image with its command, or a whole `manifest`. Times in seconds. secrets: environment variables
+    that travel in a Secret of the Job's own."""
 
     image: str = ""
     command: list[str] = []
     args: list[str] = []
     env: list[str] = []
     secret_env: list[str] = []
+    secrets: dict[str, SecretStr] = {}
     cpu: str = ""
     memory: str = ""
     gpus: int = Field(default=0, ge=0)
@@ -51,6 +54,11 @@ class JobRequest(Form):
     timeout_s: int = Field(default=3600, ge=1)
     queue_timeout_s: int = Field(default=600, ge=1)
     ttl_s: int = Field(default=3600, ge=1)
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _are_variables(cls, value: Any) -> dict[str, str]:
+        return check_secret_env(value)
 
 
 def check(request: JobRequest) -> None:
@@ -92,7 +100,29 @@ def job_body(
     inner = template.setdefault("metadata", {}) or {}
     template["metadata"] = {**inner, "labels": {**(inner.get("labels") or {}), **labels}}
     template["spec"].setdefault("restartPolicy", "Never")
+    if request.secrets:
+        for container in template["spec"]["containers"]:
+            container["envFrom"] = [*(container.get("envFrom") or []), {"secretRef": {"name": key.name(attempt)}}]
     return job
+
+
+def secret_body(request: JobRequest, job: dict[str, Any]) -> dict[str, Any]:
+    """The Secret that a Job's containers read; it is the Job's own and goes with it."""
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "ownerReferences": [owner],
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "stringData": {name: value.get_secret_value() for name, value in request.secrets.items()},
+    }
 
 
 def short_form(request: JobRequest) -> dict[str, Any]:

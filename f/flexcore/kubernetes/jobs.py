@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 from f.flexcore.core.contracts import Diagnosis, Remote, StepResult, Timings
-from f.flexcore.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, TransientError
 from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import (
@@ -32,7 +32,7 @@ from f.flexcore.kubernetes.diagnosis import (
     verdict,
 )
 from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body
+from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body, secret_body
 from f.flexcore.kubernetes.measures import age, timings
 from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
@@ -110,6 +110,12 @@ class JobRunner:
     # --- create or attach
 
     def create_or_attach(self) -> Object:
+        job = self._created_or_found()
+        if self.request.secrets and not verdict(job):
+            self._give_secrets(job)
+        return job
+
+    def _created_or_found(self) -> Object:
         found = self._attempts()
         latest = found[-1] if found else None
         if latest and not self._superseded(latest):
@@ -133,6 +139,21 @@ class JobRunner:
             )
         self.say(f"Attaching to Job {name}, which another run of this step has created")
         return existing
+
+    def _give_secrets(self, job: Object) -> None:
+        """The Job's own Secret; one that is there already was made by an earlier run of this step, which may have died
+        before it. Without it no container starts: a Job that cannot have it is taken away."""
+        name = job["metadata"]["name"]
+        asking = Call("create", "secrets", self.namespace, name)
+        try:
+            self.kubernetes.create(
+                f"/api/v1/namespaces/{self.namespace}/secrets", secret_body(self.request, job), asking
+            )
+        except TransientError:
+            raise
+        except FlexcoreError:
+            remove(self.kubernetes, self._path(name), job["metadata"]["uid"], self._asking("get", name))
+            raise
 
     def _attempts(self) -> list[Object]:
         query = {"labelSelector": f"flexcore/key={self.key.value}"}

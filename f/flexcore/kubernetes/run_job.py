@@ -22,6 +22,7 @@ def main(
     args: list[str] | None = None,
     env: list[str] | None = None,
     secret_env: list[str] | None = None,
+    secrets: dict | None = None,
     cpu: str = "",
     memory: str = "",
     gpus: int = 0,
@@ -36,13 +37,14 @@ def main(
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     asked = dict(
-        image=image, command=command, args=args, env=env, secret_env=secret_env, cpu=cpu, memory=memory, gpus=gpus,
-        service_account=service_account, manifest=manifest, timeout_s=timeout_s, queue_timeout_s=queue_timeout_s,
-        ttl_s=ttl_s,
+        image=image, command=command, args=args, env=env, secret_env=secret_env, secrets=secrets, cpu=cpu,
+        memory=memory, gpus=gpus, service_account=service_account, manifest=manifest, timeout_s=timeout_s,
+        queue_timeout_s=queue_timeout_s, ttl_s=ttl_s,
     )  # fmt: skip
     request = validated(JobRequest, asked, "")
     check(request)
-    session = connect(cluster, job_namespace(namespace, manifest), settings)
+    hidden = [value.get_secret_value() for value in request.secrets.values()]
+    session = connect(cluster, job_namespace(namespace, manifest), settings, hidden)
     key, call = key_and_call(os.environ, deferred)
     runner = JobRunner(session.kubernetes, key, session.namespace, call, request, is_deferred(wait, deferred))
     if runner.deferred:

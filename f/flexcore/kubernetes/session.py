@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,16 @@ class Session:
     settings: Settings
 
 
-def connect(cluster: Any, namespace: str | None = "", settings: Any = None) -> Session:
-    """A Session; nothing is sent yet. Raises InvalidInput or MissingSetting for what can be told without a cluster."""
+def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secrets: Iterable[str] = ()) -> Session:
+    """A Session; nothing is sent yet. secrets: further values that must never be seen.
+
+    Raises InvalidInput or MissingSetting for what can be told without a cluster."""
     resource = validated(KubernetesCluster, cluster or {}, "cluster")
     stored = validated(Settings, settings or {}, "settings")
     access = access_to(resource)
     chosen = namespace_of(resource, access, namespace or "", stored.namespace)
     check_name(chosen, "namespace")
-    redactor = Redactor([*resource.secrets(), *access.secrets(), *stored.secrets()])
+    redactor = Redactor([*resource.secrets(), *access.secrets(), *stored.secrets(), *secrets])
     return Session(Kubernetes(access, redactor), chosen, stored)
 
 

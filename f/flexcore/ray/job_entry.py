@@ -59,6 +59,7 @@ def start() -> int:
 def run(request: dict[str, Any], outcome: Outcome) -> int:
     """Runs the program as __main__ and writes its outcome; returns the exit code."""
     parameters, written = Path("flexcore_parameters.json").resolve(), Path("flexcore_result.json").resolve()
+    os.environ |= request.get("environment") or {}
     os.environ |= {"FLEXCORE_PARAMETERS": str(parameters), "FLEXCORE_RESULT": str(written)}
     parameters.write_text(json.dumps(request["parameters"]))
     given = {"parameters": request["parameters"], "storage": request.get("storage"), "result": None}

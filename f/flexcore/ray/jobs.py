@@ -65,13 +65,15 @@ UV_SINCE = (2, 43)
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to run: `files` by name, the program among them, with its JSON parameters. storage: how the job reaches the
-    store ({uri, …keys}, to which the attempt's own `folder` is added); it travels in the package, never in an argument,
-    a label or the job's metadata. needs: what the job takes in all, which the cluster must be able to give."""
+    store ({uri, …keys}, to which the attempt's own `folder` is added); secrets: the program's environment
+    variables. Both travel in the package, never in an argument, a label, the job's metadata or its runtime environment.
+    needs: what the job takes in all, which the cluster must be able to give."""
 
     kind: str
     files: dict[str, str]
     parameters: Json
     storage: Json | None = None
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
     num_cpus: float = 0
     num_gpus: float = 0
     memory_bytes: int = 0
@@ -196,6 +198,7 @@ class JobRunner:
         request = {
             "submission_id": name,
             "parameters": job.parameters,
+            "environment": job.secrets,
             "timeout_s": job.timeout_s,
             "deadline": now + job.timeout_s,
             **({"storage": job.storage | {"folder": self._folder(attempt)}} if job.storage else {}),

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from f.flexcore.core.errors import validated
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.resources import Form
+from f.flexcore.core.secret_env import check_secret_env
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.job_entry import PROGRAM
 from f.flexcore.ray.jobs import Job
@@ -24,10 +25,12 @@ REQUIREMENT = re.compile(r"[A-Za-z0-9][^\n\r]*")
 
 
 class ProgramRequest(Form):
-    """A program of the caller's own. runtime_env: Ray's own form; working_dir is taken by the program's package."""
+    """A program of the caller's own. runtime_env: Ray's own form; working_dir is taken by the program's package.
+    secrets: environment variables of the program, which travel in that package."""
 
     program: str = Field(min_length=1)
     parameters: dict[str, Any] = {}
+    secrets: dict[str, SecretStr] = {}
     num_cpus: float = Field(default=0, ge=0)
     num_gpus: float = Field(default=0, ge=0)
     memory_gib: float = Field(default=0, ge=0)
@@ -39,6 +42,11 @@ class ProgramRequest(Form):
     @classmethod
     def _compiles(cls, value: str) -> str:
         return check_source(value)
+
+    @field_validator("secrets", mode="before")
+    @classmethod
+    def _are_variables(cls, value: Any) -> dict[str, str]:
+        return check_secret_env(value)
 
     @field_validator("packages")
     @classmethod
@@ -61,6 +69,7 @@ def program_job(**asked: Any) -> Job:
         kind="program",
         files={PROGRAM: request.program},
         parameters=request.parameters,
+        secrets={name: value.get_secret_value() for name, value in request.secrets.items()},
         num_cpus=request.num_cpus,
         num_gpus=request.num_gpus,
         memory_bytes=int(request.memory_gib * GIB),

@@ -28,6 +28,7 @@ def main(
     cluster: c_ray_cluster,
     program: str,
     parameters: dict | None = None,
+    secrets: dict | None = None,
     num_cpus: float = 0,
     num_gpus: float = 0,
     memory_gib: float = 0,
@@ -40,10 +41,13 @@ def main(
 ) -> dict[str, Any]:
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
-    asked = {"program": program, "parameters": parameters, "packages": packages, "runtime_env": runtime_env}
+    work = {"program": program, "parameters": parameters, "secrets": secrets}
+    asked = work | {"packages": packages, "runtime_env": runtime_env}
     limits = {"num_cpus": num_cpus, "num_gpus": num_gpus, "memory_gib": memory_gib, "timeout_s": timeout_s}
     job = replace(program_job(**asked, **limits), deferred=is_deferred(wait, deferred))
-    redactor = Redactor([*ray.secrets(), *chosen.secrets(), *secrets_of(parameters), *secrets_of(runtime_env)])
+    redactor = Redactor(
+        [*ray.secrets(), *chosen.secrets(), *secrets_of(parameters), *secrets_of(runtime_env), *job.secrets.values()]
+    )
     key, call = key_and_call(os.environ, deferred)
     with RayApi(ray) as api:
         runner = JobRunner(api, Store(chosen), key, redactor)
