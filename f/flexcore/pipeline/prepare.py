@@ -5,9 +5,10 @@
 from typing import Any
 
 from f.flexcore.core.contracts import EndpointManifest, StepResult
-from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.errors import InvalidInput, UserError, validated
 from f.flexcore.core.requests import GIB, DeploymentRequest, ExtractionRequest, MlRequest, quantity
 from f.flexcore.core.resources import Form, Settings
+from f.flexcore.pipeline.early_checks import check_kubernetes
 from f.flexcore.pipeline.endpoint import check_ready
 from f.flexcore.pipeline.stages import STAGES, digest, finished_before
 from f.flexcore.storage.store import Store
@@ -22,18 +23,21 @@ def main(
     partial_results: list[dict] | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    asked = {
-        "extraction": part("extraction", ExtractionRequest, extraction, "project"),
-        "ml": part("ml", MlRequest, ml, "cluster"),
-        "deployment": part("deployment", DeploymentRequest, deployment, "cluster"),
-    }
+    asked = parts(extraction, ml, deployment)
     if not (isinstance(extraction, dict) and extraction.get("project")):
         raise InvalidInput(
             "extraction.project: no Meltano project is given",
             subject="extraction.project",
             remedy="Choose a c_meltano_project resource.",
         )
-    store = Store(validated(Settings, settings or {}, "settings"))
+    chosen = validated(Settings, settings or {}, "settings")
+    if asked["deployment"]["target"] == "kubernetes":
+        try:
+            check_kubernetes(asked["deployment"], deployment.get("cluster"), chosen)
+        except UserError as error:
+            error.subject = f"deployment.{error.subject}"
+            raise
+    store = Store(chosen)
     requests = {stage: digest(request) for stage, request in asked.items()}
     requests["extraction"] = digest(asked["extraction"] | {"project": source_of(extraction["project"])})
     finished, notes = finished_before(partial_results or [], lambda step: verify(store, step), requests)
@@ -43,6 +47,24 @@ def main(
     asked["deployment"] |= {"cpus": quantity(resources["cpu"]), "memory_gib": quantity(resources["memory"]) / GIB}
     done = {stage: finished[stage].plain() if stage in finished else None for stage in STAGES}
     return {**asked, "done": done, "reused": list(finished), "requests": requests}
+
+
+def parts(extraction: Any, ml: Any, deployment: Any) -> dict[str, dict[str, Any]]:
+    """Each stage's request; InvalidInput that names what is wrong in any of them."""
+    asked, wrong = {}, []
+    for stage, form, value, resource in (
+        ("extraction", ExtractionRequest, extraction, "project"),
+        ("ml", MlRequest, ml, "cluster"),
+        ("deployment", DeploymentRequest, deployment, "cluster"),
+    ):
+        try:
+            asked[stage] = part(stage, form, value, resource)
+        except InvalidInput as error:
+            wrong.append(error)
+    if wrong:
+        text = "; ".join(str(error).removesuffix(f". {error.remedy}") for error in wrong)
+        raise InvalidInput(text, subject=wrong[0].subject, remedy=wrong[0].remedy)
+    return asked
 
 
 def part(stage: str, form: type[Form], value: Any, resource: str) -> dict[str, Any]:

@@ -1,0 +1,32 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""What can be told of the last stage before the first has run, without asking a service. Pure but for a kubeconfig's
+own files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.resources import KubernetesCluster, Settings
+from f.flexcore.kubernetes.access import access_to, namespace_of
+from f.flexcore.kubernetes.pod_form import check_image, check_name
+
+
+def check_kubernetes(request: dict[str, Any], cluster: Any, settings: Settings) -> None:
+    """Raises InvalidInput or MissingSetting, as the deployment itself would at the end of the pipeline."""
+    resource = validated(KubernetesCluster, cluster or {}, "cluster")
+    # Without an address the worker's own cluster is meant, and the deployment may run on another worker.
+    if resource.mode != "in_cluster" and (resource.kubeconfig or resource.server):
+        access = access_to(resource)
+        check_name(namespace_of(resource, access, request["namespace"], settings.namespace), "namespace")
+    elif request["namespace"]:
+        check_name(request["namespace"], "namespace")
+    if request["image"]:
+        check_image(request["image"])
+    if not request["model_source"] and not settings.storage_uri.startswith("s3://"):
+        raise InvalidInput(
+            "The model would be stored where no pod can reach it",
+            subject="settings.storage_uri",
+            remedy="Use an s3:// storage_uri in the settings, or set model_source to pvc://CLAIM/FOLDER or image.",
+        )

@@ -1,0 +1,55 @@
+"""The first step of the hybrid pipeline: what is wrong anywhere is told before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.pipeline.prepare import main
+
+EXTRACTION = {"project": {"path": "/p"}, "taps": ["tap-csv"]}
+ML = {"cluster": {}, "target_column": "delay"}
+TOKEN = {"server": "https://127.0.0.1:6443", "token": "open-sesame"}
+KUBERNETES = {"target": "kubernetes", "cluster": TOKEN}
+S3 = {"storage_uri": "s3://lake/flexcore", "storage_access_key": "a", "storage_secret_key": "b"}
+
+
+def test_every_part_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        main({"project": {"path": "/p"}}, {"cluster": {}}, {"replicas": 0}, settings=file_store(tmp_path))
+    for field in ("extraction.taps", "ml.target_column", "deployment.replicas"):
+        assert field in str(caught.value)
+    assert str(caught.value).count("Correct the named field") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "subject"),
+    [
+        ({"cluster": {"kubeconfig": "not: [one"}}, S3, "deployment.cluster.kubeconfig"),
+        ({"cluster": {"server": "https://x"}}, S3, "deployment.cluster.token"),
+        ({"cluster": {"servr": "x"}}, S3, "deployment.cluster.servr"),
+        ({"namespace": "Bad_Name"}, S3, "deployment.namespace"),
+        ({"image": "two words"}, S3, "deployment.image"),
+        ({}, {}, "deployment.settings.storage_uri"),
+    ],
+)
+def test_a_deployment_that_cannot_be_is_told_before_the_extraction(
+    change: dict[str, Any], settings: dict[str, Any], subject: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FlexcoreError) as caught:
+        main(EXTRACTION, ML, KUBERNETES | change, settings=settings or file_store(tmp_path))
+    assert caught.value.subject == subject
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"model_source": "image"}, {"model_source": "pvc://models/a"}])
+def test_a_model_that_reaches_its_pod_otherwise_needs_no_s3(change: dict[str, Any], tmp_path: Path) -> None:
+    asked = main(EXTRACTION, ML, KUBERNETES | change, settings=file_store(tmp_path))
+    assert asked["deployment"]["target"] == "kubernetes"
+
+
+def file_store(folder: Path) -> dict[str, Any]:
+    return {"storage_uri": folder.as_uri()}
