@@ -10,7 +10,7 @@ import pytest
 from f.flexcore.core.errors import ExecutionFailed, Unavailable
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano import tool
-from f.flexcore.meltano.plugin_environments import COMPLETE, local_files, usable
+from f.flexcore.meltano.plugin_environments import local_files, usable
 
 WORKER = {
     "PATH": "/bin", "HOME": "/h", "HTTPS_PROXY": "http://proxy", "PYTHONPATH": "/worker", "PYTHONHOME": "/worker",
@@ -74,7 +74,7 @@ def test_an_environment_whose_interpreter_has_gone_is_made_anew(tmp_path: Path) 
     python = tmp_path / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(tmp_path / "python3.11")
-    (tmp_path / COMPLETE).touch()
+    (tmp_path / tool.COMPLETE).touch()
     assert not usable(tmp_path, tmp_path / "venv")
     (tmp_path / "python3.11").touch()
     assert usable(tmp_path, tmp_path / "venv")

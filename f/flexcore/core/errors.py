@@ -104,6 +104,12 @@ class DeadlineExceeded(FlexcoreError):
     category = "deadline_exceeded"
 
 
+# By name: what a remote program or an earlier attempt may say that it was; any other name is an ExecutionFailed.
+KINDS: dict[str, type[FlexcoreError]] = {
+    name: item for name, item in globals().items() if isinstance(item, type) and issubclass(item, FlexcoreError)
+}
+
+
 def stored_error(error: FlexcoreError) -> dict[str, Any]:
     """The error as JSON, for `recalled`: what would fail again in the same way is told again and not tried again."""
     kept = ("subject", "remedy", "category", "details")
@@ -112,11 +118,8 @@ def stored_error(error: FlexcoreError) -> dict[str, Any]:
 
 def recalled(stored: dict[str, Any]) -> FlexcoreError:
     """The error that `stored_error` wrote down; an ExecutionFailed when this version does not know its type."""
-    kinds = {item.__name__: item for item in globals().values() if isinstance(item, type)}
-    kind = kinds.get(str(stored["type"]), ExecutionFailed)
-    error: FlexcoreError = kind(
-        stored["message"], subject=stored["subject"], category=stored["category"], **stored["details"]
-    )
+    kind = KINDS.get(str(stored["type"]), ExecutionFailed)
+    error = kind(stored["message"], subject=stored["subject"], category=stored["category"], **stored["details"])
     error.remedy = stored["remedy"]
     return error
 

@@ -9,7 +9,7 @@ import shutil
 
 from f.flexcore.core.errors import FlexcoreError
 from f.flexcore.core.health import Health
-from f.flexcore.meltano.tool import MELTANO_VERSION, folder, usable, uv
+from f.flexcore.meltano.tool import COMPLETE, MELTANO_VERSION, folder, usable, uv
 
 # Meltano and a few plugins take about as much.
 LEAST_FREE_BYTES = 2 * 2**30
@@ -38,6 +38,6 @@ def health(place: str) -> Health:
 
 def _environments() -> int | None:
     try:
-        return sum(1 for path in folder("plugins").iterdir() if (path / ".complete").exists())
+        return sum(1 for path in folder("plugins").iterdir() if (path / COMPLETE).exists())
     except (OSError, FlexcoreError):
         return None

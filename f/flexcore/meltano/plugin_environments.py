@@ -19,6 +19,7 @@ from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano.plugin_settings import expanded
 from f.flexcore.meltano.project_file import Plugin, ProjectFile
 from f.flexcore.meltano.tool import (
+    COMPLETE,
     INSTALL_TIMEOUT_S,
     MELTANO_VERSION,
     PYTHON,
@@ -42,8 +43,6 @@ IGNORED = {
     "build",
     "dist",
 }
-
-COMPLETE = ".complete"
 
 
 def link_environments(

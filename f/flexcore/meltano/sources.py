@@ -26,7 +26,7 @@ from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachabl
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import MeltanoProject
 from f.flexcore.meltano.project_file import LOADER
-from f.flexcore.meltano.tool import base_environment, folder, locked
+from f.flexcore.meltano.tool import COMPLETE, base_environment, folder, locked
 
 GIT_TIMEOUT_S = 300
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -109,14 +109,14 @@ def checkout(project: MeltanoProject) -> tuple[Path, str]:
     place = folder("git", hashlib.sha256(project.git_url.encode()).hexdigest()[:16])
     with locked(place / "lock", GIT_TIMEOUT_S):
         commit = project.git_ref if COMMIT.fullmatch(project.git_ref) else ""
-        if not commit or not (place / commit / ".complete").exists():
+        if not commit or not (place / commit / COMPLETE).exists():
             commit = fetch(project, place)
         target = place / commit
-        if not (target / ".complete").exists():
+        if not (target / COMPLETE).exists():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
             git(project, place, "--work-tree", str(target), "checkout", "--force", commit, "--", ".")
-            (target / ".complete").touch()
+            (target / COMPLETE).touch()
     return target, commit
 
 

@@ -27,6 +27,8 @@ PYTHON = "3.11"
 # State in S3 and a system database in PostgreSQL are common; each costs a few megabytes, once.
 REQUIREMENT = f"meltano[postgres,s3]=={MELTANO_VERSION}"
 INSTALL_TIMEOUT_S = 900
+# Stands in a folder that was filled to its end.
+COMPLETE = ".complete"
 # What a program of the machine needs to run and to reach the network. Everything else of the worker stays behind: its
 # PYTHONPATH would break another environment, and its WM_TOKEN is none of a plugin's business.
 PASSED_ON = (

@@ -11,17 +11,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from f.flexcore.core import errors
 from f.flexcore.core.contracts import Diagnosis
-from f.flexcore.core.errors import DataError, DeadlineExceeded, ExecutionFailed, FlexcoreError, UserError
+from f.flexcore.core.errors import KINDS, DataError, DeadlineExceeded, ExecutionFailed, FlexcoreError, UserError
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 KILLED = (-9, 137)
-# Which typed errors a program may raise through its outcome; any other name is an ExecutionFailed.
-TYPED: dict[str, type[FlexcoreError]] = {
-    item.__name__: item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, FlexcoreError)
-}
 MISSING_PACKAGES = "missing_packages"
 # Ray's error type → (category, what to do). The categories are a public contract.
 BY_RAY = {
@@ -79,7 +74,7 @@ def failure(submission_id: str, diagnosis: Diagnosis, outcome: Json | None, **de
     """The typed error of a job that did not succeed."""
     told = (outcome or {}).get("error") or {}
     unsaid: type[FlexcoreError] = DeadlineExceeded if diagnosis.category == "deadline" else ExecutionFailed
-    kind = TYPED.get(told.get("type", ""), unsaid)
+    kind = KINDS.get(told.get("type", ""), unsaid)
     details = {**(told.get("details") or {}), "diagnosis": diagnosis.model_dump(), **details}
     return kind(
         diagnosis.detail,
@@ -113,7 +108,7 @@ def is_overdue(job: Json) -> bool:
 
 
 def category_of(told: Json) -> str:
-    kind = TYPED.get(told.get("type", ""), ExecutionFailed)
+    kind = KINDS.get(told.get("type", ""), ExecutionFailed)
     return kind.category
 
 
