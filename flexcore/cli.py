@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -215,6 +216,47 @@ def _find(store: Any, given: str) -> dict[str, Any]:
         what = "no job" if not found else "more than one job"
         raise UnknownPath(f"{what} has an id that begins with {given}; `flexcore runs` lists the runs")
     return dict(found[0])
+
+
+History = Annotated[Path, typer.Option("--history", help="Finished runs: one JSON object per line.")]
+
+
+@app.command("select")
+def select_(
+    workload: Annotated[Path, typer.Option("--workload", help="One workload as JSON, or one per line.")],
+    history: History | None = None,
+    settings: Annotated[Path | None, typer.Option("--settings", help="Runtimes, prices and limits as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the runtime of each workload, and say why."""
+    from flexcore.selection_commands import select_command
+
+    _told(lambda: select_command(workload, history, settings, as_json))
+
+
+@app.command("compare")
+def compare_(
+    history: History,
+    workflow_type: Annotated[str, typer.Option("--workflow-type", help="The type of workflow to compare.")],
+    since: Annotated[datetime | None, typer.Option("--since", help="Runs that began then or later (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Runs that began before (UTC).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare how the runtimes did at one type of workflow."""
+    from flexcore.selection_commands import compare_command
+
+    _told(lambda: compare_command(history, workflow_type, since, until, as_json))
+
+
+def _told(action: Callable[[], int]) -> None:
+    """As `_guarded`, for the bundle's own errors."""
+    from f.flexcore.core.errors import FlexcoreError
+
+    try:
+        code = action()
+    except FlexcoreError as error:
+        raise _stop(f"flexcore: {error}") from None
+    raise typer.Exit(code)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

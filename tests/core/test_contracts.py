@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from f.flexcore.core import contracts, requests, resources
+from f.flexcore.core import comparison, contracts, requests, resources, workloads
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
@@ -25,6 +25,11 @@ PUBLIC: dict[str, Any] = {
     "extraction_request": requests.ExtractionRequest,
     "ml_request": requests.MlRequest,
     "deployment_request": requests.DeploymentRequest,
+    "workload": workloads.Workload,
+    "run": workloads.Run,
+    "market": workloads.Market,
+    "selection": workloads.Selection,
+    "comparison": comparison.Comparison,
 }
 MODELS = [model for model in PUBLIC.values() if isinstance(model, type)]
 ANYTHING = st.recursive(

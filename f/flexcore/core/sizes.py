@@ -36,3 +36,9 @@ def _amount(text: str) -> float:
     number = float(match[1].replace(",", "").replace("_", ""))
     base = 1024.0 if match[3] else 1000.0
     return number * float(base ** POWERS[match[2].lower()])
+
+
+def shown_size(size: float) -> str:
+    """Bytes as people read them: 12000000000 → "12 GB"."""
+    power = min(int(math.log10(size) // 3), 6) if size >= 1 else 0
+    return f"{size / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')[power]}"

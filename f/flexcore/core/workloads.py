@@ -7,17 +7,19 @@ Run         one finished execution, as history tells it
 Market      what the runtimes are and cost now
 Selection   the answer: the runtime, every candidate, and why
 
-Sizes are bytes, durations seconds, money US dollars. What is not known is null.
+Sizes are bytes, durations seconds, money US dollars. What is not known is null; a null field means its default.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from f.flexcore.core.contracts import Contract
+from f.flexcore.core.errors import FlexcoreError, validated
 from f.flexcore.core.sizes import parsed_size
 
 Complexity = Literal["simple", "complex", "ml"]
@@ -26,7 +28,18 @@ Objective = Literal["cost", "time", "balanced"]
 Mode = Literal["rules", "learned", "pinned"]
 
 
-class WorkloadResources(Contract):
+class Facts(Contract):
+    """Numbers are finite, and null stands for the default."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, value: Any) -> Any:
+        return {key: item for key, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+class WorkloadResources(Facts):
     """What one run asks for: cores, bytes of memory, GPUs, and how far it can be spread."""
 
     cpu: float | None = Field(default=None, ge=0)
@@ -42,8 +55,9 @@ class WorkloadResources(Contract):
         return parsed_size(value)
 
 
-class Workload(Contract):
-    """runtimes: those that the pipeline describes. deadline_s: seconds from now. step_type: null for a pipeline."""
+class Workload(Facts):
+    """runtimes: those that the pipeline describes. deadline_s: seconds from now. step_type: null for a pipeline.
+    data_location: where the data lies, a name in the settings' `locations`."""
 
     workflow_type: str = Field(min_length=1)
     data_size: int | None = Field(default=None, ge=0)
@@ -52,18 +66,28 @@ class Workload(Contract):
     resources: WorkloadResources = WorkloadResources()
     step_type: str | None = None
     runtimes: list[str] = Field(min_length=1)
-    deadline_s: float | None = Field(default=None, gt=0)
+    deadline_s: float | None = None
     objective: Objective = "balanced"
     pin: str | None = None
+    data_location: str | None = None
 
     @field_validator("data_size", mode="before")
     @classmethod
     def _size_in_bytes(cls, value: Any) -> int | None:
         return parsed_size(value)
 
+    @field_validator("deadline_s")
+    @classmethod
+    def _still_to_come(cls, value: float | None) -> float | None:
+        if value is not None and value <= 0:
+            raise ValueError("the deadline has passed; give seconds from now, or null for none")
+        return value
+
 
 class Run(Contract):
-    """One row of history."""
+    """One row of history. duration_s: the whole run as it was seen; null for a failed run that nobody timed."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False)
 
     workflow_type: str
     runtime: str
@@ -71,12 +95,28 @@ class Run(Contract):
     rows: int | None = Field(default=None, ge=0)
     complexity: Complexity | None = None
     started_at: datetime | None = None
-    duration_s: float = Field(ge=0)
+    duration_s: float | None = Field(default=None, ge=0)
     cost_usd: float | None = Field(default=None, ge=0)
     success: bool
 
+    @field_validator("data_size_bytes", mode="before")
+    @classmethod
+    def _size_in_bytes(cls, value: Any) -> int | None:
+        return parsed_size(value)
 
-class Price(Contract):
+    @field_validator("started_at")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+
+    @model_validator(mode="after")
+    def _a_good_run_took_time(self) -> Run:
+        if self.success and not self.duration_s:
+            raise ValueError("a run that succeeded took more than 0 seconds")
+        return self
+
+
+class Price(Facts):
     """US dollars; null means that nobody said."""
 
     cpu_hour: float | None = Field(default=None, ge=0)
@@ -84,8 +124,12 @@ class Price(Contract):
     gpu_hour: float | None = Field(default=None, ge=0)
 
 
-class RuntimeState(Contract):
-    """What is known about one runtime now: whether it may be used, and what comes on top of the run itself."""
+class RuntimeState(Facts):
+    """What is known about one runtime now: whether it may be used, and what comes on top of the run itself.
+
+    startup_s, queue_s: seconds before the run that history's durations do not hold.
+    location: where it computes; moving data there costs the settings' egress price.
+    """
 
     enabled: bool = True
     healthy: bool | None = None
@@ -93,18 +137,21 @@ class RuntimeState(Contract):
     startup_s: float | None = Field(default=None, ge=0)
     queue_s: float | None = Field(default=None, ge=0)
     price: Price = Price()
+    location: str | None = None
 
 
-class Market(Contract):
+class Market(Facts):
     """The settings of a selection.
 
     min_samples: finished runs of a runtime before its forecast is trusted.
     failure_cost_factor: what a failed run costs, in the cost of a good one.
+    egress_usd_per_gib: from a location to any other, by the location that the data leaves.
     """
 
     runtimes: dict[str, RuntimeState] = {}
     min_samples: int = Field(default=5, ge=1)
     failure_cost_factor: float = Field(default=1, ge=0)
+    egress_usd_per_gib: dict[str, float] = {}
 
 
 class Interval(Contract):
@@ -116,7 +163,8 @@ class Interval(Contract):
 
 
 class Candidate(Contract):
-    """One runtime in the choice. samples: finished runs that its forecast comes from."""
+    """One runtime in the choice. samples: finished runs that its forecast comes from. success_probability and
+    deadline_probability: of the next single run, the latter with start-up and queue, and a failed run misses it."""
 
     runtime: str
     eligible: bool
@@ -129,10 +177,26 @@ class Candidate(Contract):
 
 
 class Selection(Contract):
-    """runtime is null and error says why when none is suitable."""
+    """runtime is null and error says why when none is suitable.
+
+    candidates: the best first, so that the next eligible one takes over when the chosen one fails to start.
+    namespace: where Kubernetes runs it; null for another runtime.
+    """
 
     runtime: str | None
     mode: Mode
     reason: str
     error: str | None = None
+    namespace: str | None = None
     candidates: list[Candidate] = []
+
+
+def read_runs(rows: Iterable[Any]) -> tuple[list[Run], list[str]]:
+    """The rows that can be used, and what is wrong with each of the others."""
+    runs, problems = [], []
+    for number, row in enumerate(rows, 1):
+        try:
+            runs.append(validated(Run, row, f"history row {number}"))
+        except FlexcoreError as error:
+            problems.append(str(error))
+    return runs, problems

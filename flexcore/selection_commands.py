@@ -1,0 +1,186 @@
+"""`flexcore select` and `flexcore compare`: files in, one answer per workload out.
+
+Warnings go to stderr, answers alone to stdout. A workload that cannot be read gets an answer with runtime null and an
+error, and the command ends with 1; a history row that cannot be used is skipped, counted and told; settings that
+cannot be read stop the command (SelectionFiles, exit code 2).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from f.flexcore.core.comparison import Comparison, compare
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.core.selection import Forecaster, select
+from f.flexcore.core.workloads import Market, Run, Selection, Workload, read_runs
+
+UNREADABLE = object()
+
+
+def select_command(workload: Path, history: Path | None, settings: Path | None, as_json: bool) -> int:
+    """Answers every workload of the file; 0, or 1 when one of them has no runtime."""
+    market = validated(Market, _known(Market, _object(settings), "settings"), "settings") if settings else Market()
+    runs, problems = _history(history)
+    model = _fitted(runs)
+    missed = 0
+    for number, value in _values(workload):
+        answer = _selected(value, f"workload {number}", model, market, problems)
+        missed += answer.runtime is None
+        if as_json:
+            print(json.dumps(answer.plain()))
+        else:
+            _show_selection(answer)
+    return 1 if missed else 0
+
+
+def compare_command(
+    history: Path, workflow_type: str, since: datetime | None, until: datetime | None, as_json: bool
+) -> int:
+    runs, _ = _history(history)
+    found = compare(runs, workflow_type, since, until)
+    if as_json:
+        print(json.dumps(found.plain()))
+    else:
+        _show_comparison(found)
+    return 0
+
+
+def _fitted(runs: list[Run]) -> Forecaster | None:
+    return None
+
+
+def _selected(value: Any, what: str, model: Forecaster | None, market: Market, problems: int) -> Selection:
+    try:
+        if value is UNREADABLE:
+            raise InvalidInput(f"{what} is no JSON object", remedy="Write one JSON object per line.")
+        answer = select(validated(Workload, _known(Workload, value, what), what), model, market)
+    except FlexcoreError as error:
+        return Selection(runtime=None, mode="rules", reason=str(error), error=str(error))
+    if not problems:
+        return answer
+    return answer.model_copy(update={"reason": f"{answer.reason}; {problems} history rows could not be used"})
+
+
+def _history(path: Path | None) -> tuple[list[Run], int]:
+    """The usable rows of a history file, and how many could not be used."""
+    if path is None:
+        return [], 0
+    runs, problems = read_runs(value for _, value in _values(path))
+    for problem in problems[:3]:
+        _warn(f"skipped {problem}")
+    if len(problems) > 3:
+        _warn(f"skipped {len(problems)} rows of {path.name} in all")
+    return runs, len(problems)
+
+
+def _values(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number, value) of a file that holds one JSON object, or one per line. UNREADABLE for what is no JSON."""
+    text = _text(path)
+    try:
+        whole = json.loads(text)
+        yield from enumerate(whole, 1) if isinstance(whole, list) else [(1, whole)]
+        return
+    except ValueError:
+        pass
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError:
+                yield number, UNREADABLE
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(path))
+    except ValueError as error:
+        raise InvalidInput(f"{path} is no JSON ({error})", remedy="Write one JSON object.") from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{path} holds no JSON object", remedy="Write one JSON object.")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read ({error.strerror})", remedy="Give a file.") from None
+
+
+def _known(model: type[BaseModel], value: Any, what: str) -> Any:
+    """`value` without the fields that `model` does not have, each told on stderr: a file may say more than we read."""
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, item in value.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            _warn(f"{what}.{key} is no field that is read; it is ignored")
+            continue
+        inner = _inner(field.annotation)
+        if inner and get_args(field.annotation) and isinstance(item, dict):
+            kept[key] = {name: _known(inner, each, f"{what}.{key}.{name}") for name, each in item.items()}
+        else:
+            kept[key] = _known(inner, item, f"{what}.{key}") if inner else item
+    return kept
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation such as `Model` or `dict[str, Model]`."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _warn(text: str) -> None:
+    print(f"flexcore: {text}", file=sys.stderr)
+
+
+def _show_selection(answer: Selection) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{answer.runtime or 'none'}[/bold] ({answer.mode}): {escape(answer.reason)}", highlight=False)
+    if not answer.candidates:
+        return
+    table = Table("runtime", "runs", "seconds (p10 · p50 · p90)", "cost $ (p10 · p50 · p90)", "succeeds", "in time")
+    for item in answer.candidates:
+        chances = [
+            None if one is None else f"{one:.0%}" for one in (item.success_probability, item.deadline_probability)
+        ]
+        cells = [item.runtime, str(item.samples), _interval(item.duration_s), _interval(item.cost_usd), *chances]
+        table.add_row(*(cell or "—" for cell in cells), style=None if item.eligible else "dim")
+    console.print(table)
+    for item in answer.candidates:
+        console.print(f"  [bold]{item.runtime}[/bold] {escape(item.reason)}", highlight=False)
+
+
+def _interval(value: Any) -> str | None:
+    return None if value is None else " · ".join(f"{each:.3g}" for each in (value.p10, value.p50, value.p90))
+
+
+def _show_comparison(found: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("runtime", "runs", "succeeded", "p50 s", "p95 s", "rows/s", "cost $ (p50)", "note")
+    for item in found.runtimes:
+        numbers = (item.duration_p50_s, item.duration_p95_s, item.rows_per_s, item.cost_usd_p50)
+        rate = "—" if item.success_rate is None else f"{item.success_rate:.0%} of {item.runs}"
+        table.add_row(
+            item.runtime, str(item.runs), rate, *("—" if n is None else f"{n:.4g}" for n in numbers), item.note
+        )
+    if found.runtimes:
+        console.print(table)
+    console.print(found.recommendation.reason, highlight=False)
