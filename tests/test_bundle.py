@@ -24,6 +24,7 @@ RESOURCE_TYPES: dict[str, type[resources.Resource]] = {
     "c_ray_cluster": resources.RayCluster,
     "c_kubernetes_cluster": resources.KubernetesCluster,
     "c_flexcore_settings": resources.Settings,
+    "c_flexcore_notifications": resources.Notifications,
 }
 SET = re.compile(r"\A# requirements: (\w+)\n# py: ==3\.11\.\*\n")
 
@@ -113,6 +114,7 @@ def test_a_resource_type_has_the_fields_and_defaults_of_its_model(kind: str) -> 
         assert form[field]["default"] == info.default
     secret = {field for field in form if form[field].get("password")}
     plain = {"token", "git_token", "kubeconfig", "headers", "env", "storage_access_key", "storage_secret_key"}
+    plain |= {"webhook_url", "smtp_password"}
     assert secret == plain & set(form)
 
 

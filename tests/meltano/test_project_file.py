@@ -34,6 +34,13 @@ def test_an_heir_has_its_parents_definition_and_its_own_config(tmp_path: Path) -
     assert [item["name"] for item in plugin.settings] == ["url"]
 
 
+def test_a_short_name_means_the_tap_or_target_of_that_name(tmp_path: Path) -> None:
+    project = read_project(write(tmp_path), "")
+    assert project.plugin("extractors", "b").name == "tap-b"
+    with pytest.raises(NotFound, match="Did you mean tap-b"):
+        project.plugin("extractors", "tap-bb")
+
+
 def test_heirs_share_an_environment_unless_they_install_something_else(tmp_path: Path) -> None:
     project = read_project(write(tmp_path), "")
     assert [project.plugin("extractors", name).folder for name in ("tap-a", "tap-b", "tap-c")] == [

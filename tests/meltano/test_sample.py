@@ -43,8 +43,9 @@ def test_flights_and_planes_arrive_complete_and_typed(data: dict[str, str]) -> N
     assert columns["planes"]["seats"] == "integer"
 
 
-def test_a_variable_that_is_not_set_is_named(home: Path) -> None:
+def test_a_variable_that_is_not_set_is_named(home: Path, tmp_path: Path) -> None:
+    shutil.copy(SAMPLE / "meltano.yml", tmp_path)
     with pytest.raises(
         Exception, match=r"tap-flights: setting files is set from \$FLEXCORE_SAMPLE_FLIGHTS, which has no"
     ):
-        validate({"path": str(SAMPLE)}, ["tap-flights"])
+        validate({"path": str(tmp_path)}, ["tap-flights"])

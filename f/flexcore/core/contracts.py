@@ -5,6 +5,7 @@
 StepResult      one step on one runtime
 Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, told apart by `kind`
 PipelineResult  a whole pipeline, finished or failed
+FlowFailure     a template that failed
 
 A number that was not measured is null, never 0. Sizes are bytes, durations seconds, checksums `sha256:<hex>`.
 """
@@ -171,6 +172,23 @@ class StageResult(Contract):
     reused: bool = False
     result: StepResult
     request: str | None = None
+
+
+class FlowFailure(Contract):
+    """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
+    remote object, the tail of a log; `run` the page of the run; `notified` None when nobody was to be told."""
+
+    success: Literal[False] = False
+    error: str
+    kind: str = ""
+    failed_step: str = ""
+    category: str = ""
+    subject: str = ""
+    remedy: str = ""
+    retryable: bool = False
+    details: dict[str, Any] = {}
+    run: str = ""
+    notified: bool | None = None
 
 
 class PipelineResult(Contract):

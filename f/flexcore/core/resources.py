@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,6 +98,37 @@ class KubernetesCluster(Resource):
 
     def secrets(self) -> Iterator[str]:
         yield from (self.kubeconfig, self.token)
+
+
+class Notifications(Resource):
+    """c_flexcore_notifications: who is told when a flow fails: a webhook that takes Slack's form, or people by email.
+
+    webhook_url: whoever has it can write to the channel, so it is a secret.
+    """
+
+    channel: Literal["none", "webhook", "email"] = "none"
+    webhook_url: str = ""
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: str = ""
+    sender: str = ""
+    recipients: list[str] = []
+
+    @model_validator(mode="after")
+    def _channel_is_complete(self) -> Notifications:
+        needed = {"none": (), "webhook": ("webhook_url",), "email": ("smtp_host", "sender", "recipients")}
+        absent = [name for name in needed[self.channel] if not getattr(self, name)]
+        if absent:
+            raise ValueError(f"the channel {self.channel} needs {', '.join(absent)}")
+        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
+            raise ValueError("webhook_url must begin with https://")
+        return self
+
+    def secrets(self) -> Iterator[str]:
+        # A server that refuses the URL may repeat the part that is the secret, without the host.
+        yield from (self.webhook_url, urlsplit(self.webhook_url).path, self.smtp_password)
 
 
 class Settings(Resource):

@@ -24,6 +24,7 @@ from f.flexcore.meltano.plugin_settings import (
     value_of,
 )
 from f.flexcore.meltano.project_file import Plugin, ProjectFile, read_project
+from f.flexcore.meltano.resource_settings import resource_environment
 from f.flexcore.meltano.sources import Source, local_project
 from f.flexcore.meltano.state import StatePlace, state_place
 from f.flexcore.meltano.targets import FileTarget, file_target, folder_environment
@@ -50,7 +51,8 @@ class Prepared:
 
 def prepare(
     project: Any, taps: Sequence[str], target: str, environment: str, select: Sequence[str] | None,
-    config: Sequence[str] | None, settings: Any, env: Mapping[str, str] = os.environ,
+    config: Sequence[str] | None, settings: Any, tap_settings: Any = None, target_settings: Any = None,
+    env: Mapping[str, str] = os.environ,
 ) -> Prepared:  # fmt: skip
     """Raises the UserErrors of a wrong request; starts nothing but git, for a project in a repository."""
     resource = validated(MeltanoProject, project, "project")
@@ -61,11 +63,14 @@ def prepare(
     source = local_project(resource, env)
     document = read_project(source.root, environment or resource.environment)
     tap_plugins = tuple(document.plugin("extractors", name) for name in names)
+    check_different([plugin.name for plugin in tap_plugins])
     target_plugin = document.plugin("loaders", target)
     plugins = (*tap_plugins, target_plugin)
     check_overrides(overrides, plugins)
     values = {
         **resource.env,
+        **resource_environment(tap_settings, tap_plugins, "tap_settings"),
+        **resource_environment(target_settings, [target_plugin], "target_settings"),
         **override_environment(overrides, plugins),
         **selection_environment(patterns, tap_plugins),
     }
@@ -86,10 +91,13 @@ def checked_names(taps: Sequence[str], target: str) -> list[str]:
         raise InvalidInput("taps names no tap", subject="taps", remedy="Give at least one extractor of the project.")
     if not isinstance(target, str) or not target.strip():
         raise InvalidInput("target names no target", subject="target", remedy="Give a loader of the project.")
-    twice = next((name for name in taps if list(taps).count(name) > 1), None)
+    return list(taps)
+
+
+def check_different(names: list[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InvalidInput(f"taps names {twice} twice", subject="taps", remedy="Name each tap once.")
-    return list(taps)
 
 
 def checked_lines(value: Any, what: str) -> list[str]:

@@ -57,11 +57,15 @@ class ProjectFile:
     environment: str
 
     def plugin(self, kind: str, name: str) -> Plugin:
-        """The plugin, or NotFound with what is declared."""
-        entry = next((item for item in self._declared(kind) if item.get("name") == name), None)
+        """The plugin, or NotFound with what is declared. A short name will do: oracle is tap-oracle."""
+        entries = {item.get("name"): item for item in reversed(self._declared(kind))}
+        entry = entries.get(name) or entries.get(f"{SINGULAR.get(kind, '')}-{name}")
         if entry is None:
             raise self._unknown(kind, name)
         return self._resolved(kind, entry)
+
+    def names(self, kind: str) -> list[str]:
+        return [str(item["name"]) for item in self._declared(kind) if item.get("name")]
 
     def setting(self, name: str) -> Any:
         """A setting of the project itself (`state_backend.uri`): the environment's, else the root's, else None."""
@@ -69,6 +73,10 @@ class ProjectFile:
             if (value := _dotted(document, name)) is not None:
                 return value
         return None
+
+    @property
+    def environments(self) -> list[str]:
+        return environment_names(self.document)
 
     @property
     def env(self) -> dict[str, Any]:
@@ -87,7 +95,7 @@ class ProjectFile:
         return _entries(_mapping(self.document.get("plugins")).get(kind))
 
     def _unknown(self, kind: str, name: str) -> NotFound:
-        names = [str(item.get("name")) for item in self._declared(kind)]
+        names = self.names(kind)
         word = SINGULAR.get(kind, "plugin")
         close = get_close_matches(name, names, n=1)
         hint = f"Did you mean {close[0]}? " if close else ""
@@ -182,8 +190,12 @@ def read_project(root: Path, environment: str) -> ProjectFile:
     return ProjectFile(root, document, _environment_of(document, environment))
 
 
+def environment_names(document: Mapping[str, Any]) -> list[str]:
+    return [str(item["name"]) for item in _entries(document.get("environments")) if item.get("name")]
+
+
 def _environment_of(document: Mapping[str, Any], wanted: str) -> str:
-    names = [str(item.get("name")) for item in _entries(document.get("environments"))]
+    names = environment_names(document)
     name = wanted or str(document.get("default_environment") or "") or (names[0] if len(names) == 1 else "")
     if name in names:
         return name

@@ -21,7 +21,10 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
     allow_empty: bool = False,
+    tap_settings: dict | None = None,
+    target_settings: dict | None = None,
 ) -> dict[str, Any]:
     return execute(
-        project, taps, target, environment, full_refresh, select, config, timeout_s, settings, allow_empty
-    ).plain()
+        project, taps, target, environment, full_refresh, select, config, timeout_s, settings, allow_empty,
+        tap_settings, target_settings,
+    ).plain()  # fmt: skip

@@ -17,5 +17,7 @@ def main(
     environment: str = "",
     config: list[str] | None = None,
     settings: c_flexcore_settings | None = None,
+    tap_settings: dict | None = None,
+    target_settings: dict | None = None,
 ) -> dict[str, Any]:
-    return check(project, taps, target, environment, config, settings).plain()
+    return check(project, taps, target, environment, config, settings, tap_settings, target_settings).plain()

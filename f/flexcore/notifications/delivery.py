@@ -1,0 +1,150 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Brings a message to its channel. Never raises: what fails here must not hide the failure that it tells of."""
+
+from __future__ import annotations
+
+import hashlib
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from typing import Any
+
+from f.flexcore.core.errors import FlexcoreError, validated
+from f.flexcore.core.identity import execution_key
+from f.flexcore.core.resources import Notifications, Settings
+from f.flexcore.notifications.message import Message
+from f.flexcore.storage.store import Store
+
+TIMEOUT_S = 10
+# Of a service that is busy or restarting; the flow's end waits for it.
+PAUSES_S = (1.0, 3.0)
+BUSY = (429, 500, 502, 503, 504)
+
+
+class NotDelivered(Exception):
+    """Its text may be shown: it holds neither address nor password."""
+
+    def __init__(self, reason: str, again: bool = False) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+def notify(
+    resource: Any, message: Message, env: Mapping[str, str], settings: Any = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool | None:  # fmt: skip
+    """Whether the message was delivered; None when nobody is to be told. Raises nothing."""
+    if not resource:
+        return None
+    try:
+        chosen = validated(Notifications, resource, "notify")
+        if chosen.channel == "none":
+            return None
+        marker = Marker(settings, env, message)
+        if marker.is_set():
+            print("This failure has been told already", flush=True)
+            return True
+        deliver(chosen, message, sleep)
+        marker.set()
+    except Exception as error:
+        # Ours hold no value of the resource; what another says may hold the address.
+        known = isinstance(error, NotDelivered | FlexcoreError)
+        print(f"Nobody could be notified: {error if known else type(error).__name__}", flush=True)
+        return False
+    print(f"Notified by {chosen.channel}", flush=True)
+    return True
+
+
+class Marker:
+    """A small file in the store that says that a failure of a run was told: neither a worker that dies after it was
+    sent, nor the flow around the one that failed, tells it again. A store that fails costs a second message."""
+
+    def __init__(self, settings: Any, env: Mapping[str, str], message: Message) -> None:
+        self._store: Store | None = None
+        try:
+            self._store = Store(validated(Settings, settings or {}, "settings"), env)
+        except FlexcoreError:
+            return
+        # The flow around sees the error's text and nothing else.
+        digest = hashlib.sha256(message.lines[0].encode()).hexdigest()[:16]
+        self._uri = self._store.uri(execution_key(env).root_job, "notified", f"{digest}.json")
+
+    def is_set(self) -> bool:
+        try:
+            return self._store is not None and self._store.read_json(self._uri) is not None
+        except FlexcoreError:
+            return False
+
+    def set(self) -> None:
+        if self._store is not None:
+            try:
+                self._store.write_json(self._uri, {"notified_at": time.time()})
+            except FlexcoreError as error:
+                print(f"Warning: {error}", flush=True)
+
+
+def deliver(chosen: Notifications, message: Message, sleep: Callable[[float], None]) -> None:
+    send = post if chosen.channel == "webhook" else mail
+    for pause in (*PAUSES_S, None):
+        try:
+            send(chosen, message)
+        except NotDelivered as problem:
+            if pause is None or not problem.again:
+                raise
+            sleep(pause)
+        else:
+            return
+
+
+def post(chosen: Notifications, message: Message) -> None:
+    """Slack's form, which Mattermost, Rocket.Chat, Zulip and Discord (…/slack) take too: {"text": …}."""
+    # Most runs have nobody to tell; they need not pay for the import.
+    import httpx
+
+    links = [f"<{url}|{name}>" for name, url in message.links.items()]
+    text = "\n".join([f"*{message.title}*", *map(escaped, message.lines), " · ".join(links)]).strip()
+    try:
+        answer = httpx.post(chosen.webhook_url, json={"text": text}, timeout=TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NotDelivered(f"the webhook does not answer ({type(error).__name__})", again=True) from None
+    if not answer.is_success:
+        code = answer.status_code
+        raise NotDelivered(f"the webhook answered HTTP {code}; check webhook_url", again=code in BUSY)
+
+
+def escaped(text: str) -> str:
+    """Source: Slack, "Formatting text for app surfaces": three characters are its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def mail(chosen: Notifications, message: Message) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = chosen.sender, ", ".join(chosen.recipients)
+    letter["Subject"] = f"[flexcore] {message.title}"
+    letter.set_content(message.plain())
+    context = ssl.create_default_context()
+    try:
+        with connected(chosen, context) as server:
+            if chosen.smtp_security == "starttls":
+                server.starttls(context=context)
+            if chosen.smtp_user:
+                server.login(chosen.smtp_user, chosen.smtp_password)
+            server.send_message(letter)
+    except smtplib.SMTPAuthenticationError:
+        raise NotDelivered("the mail server refuses smtp_user and smtp_password") from None
+    except smtplib.SMTPResponseException as error:
+        busy = 400 <= error.smtp_code < 500
+        raise NotDelivered(f"the mail server answered {error.smtp_code}", again=busy) from None
+    except smtplib.SMTPRecipientsRefused:
+        raise NotDelivered("the mail server refuses the recipients") from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise NotDelivered(f"the mail server cannot be used ({type(error).__name__})", again=True) from None
+
+
+def connected(chosen: Notifications, context: ssl.SSLContext) -> smtplib.SMTP:
+    if chosen.smtp_security == "tls":
+        return smtplib.SMTP_SSL(chosen.smtp_host, chosen.smtp_port, timeout=TIMEOUT_S, context=context)
+    return smtplib.SMTP(chosen.smtp_host, chosen.smtp_port, timeout=TIMEOUT_S)

@@ -1,0 +1,51 @@
+"""Settings of a plugin from a resource of any type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import InvalidInput
+from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.resource_settings import resource_environment
+
+
+def plugin(name: str, *settings: str) -> Plugin:
+    declared = tuple({"name": setting} for setting in settings)
+    return Plugin("loaders", name, name.replace("-", "_"), name, "", "", name, declared)
+
+
+POSTGRES = plugin("target-postgres", "host", "port", "user", "password", "database", "ssl_mode")
+
+
+def test_the_fields_of_a_database_resource_become_the_settings_that_mean_the_same() -> None:
+    resource = {"host": "db", "port": 5432, "user": "u", "password": "p", "dbname": "sales", "sslmode": "require"}
+    assert resource_environment(resource, [POSTGRES], "target_settings") == {
+        "TARGET_POSTGRES_HOST": "db",
+        "TARGET_POSTGRES_PORT": "5432",
+        "TARGET_POSTGRES_USER": "u",
+        "TARGET_POSTGRES_PASSWORD": "p",
+        "TARGET_POSTGRES_DATABASE": "sales",
+        "TARGET_POSTGRES_SSL_MODE": "require",
+    }
+
+
+def test_a_field_that_is_no_setting_is_told_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    found = resource_environment({"host": "db", "region": "secret-region", "empty": ""}, [POSTGRES], "target_settings")
+    assert found == {"TARGET_POSTGRES_HOST": "db"}
+    told = capsys.readouterr().out
+    assert "no setting named region; left out" in told
+    assert "secret-region" not in told
+
+
+@pytest.mark.parametrize("resource", [None, "", {}])
+def test_no_resource_sets_nothing(resource: Any) -> None:
+    assert resource_environment(resource, [POSTGRES], "target_settings") == {}
+
+
+def test_a_resource_of_another_kind_is_refused_with_what_the_plugin_has() -> None:
+    with pytest.raises(InvalidInput, match=r"target-postgres has no setting named webhook.*It has: host, port"):
+        resource_environment({"webhook": "https://secret"}, [POSTGRES], "target_settings")
+    with pytest.raises(InvalidInput, match="no resource with fields"):
+        resource_environment("$res:gone", [POSTGRES], "target_settings")

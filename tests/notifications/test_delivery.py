@@ -1,0 +1,172 @@
+"""Who is told of a failure, and that telling it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import Unreachable
+from f.flexcore.notifications.delivery import notify
+from f.flexcore.notifications.message import Message, failure_of, flow_path, message_of
+from f.flexcore.pipeline.report_failure import main as report
+from tests.notifications.servers import MailServer, Webhook, serving
+
+ENV = {"WM_FLOW_JOB_ID": "f1", "WM_ROOT_JOB_ID": "r1", "WM_FLOW_STEP_ID": "failure", "WM_WORKSPACE": "dev"}
+ENV |= {"WM_BASE_URL": "https://windmill.example.com", "WM_FLOW_PATH": "f/flexcore/templates/x/branchone-0"}
+
+
+@pytest.fixture
+def hook() -> Iterator[Webhook]:
+    with serving(Webhook()) as server:
+        yield server
+
+
+@pytest.fixture
+def post_office() -> Iterator[MailServer]:
+    with serving(MailServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {**ENV, "FLEXCORE_HOME": str(tmp_path)}
+
+
+def error() -> dict[str, Any]:
+    """As Windmill hands it to a failure module."""
+    raised = Unreachable(
+        "The head <x> is gone & away", subject="cluster", remedy="Start it.", remote={"url": "http://ray/1"}
+    )
+    return {"name": "Unreachable", "message": str(raised), "step_id": "run", "extra": raised.__dict__, "stack": "…"}
+
+
+def message() -> Message:
+    return message_of(failure_of(error(), ENV), flow_path(ENV))
+
+
+def webhook(hook: Webhook) -> dict[str, Any]:
+    return {"channel": "webhook", "webhook_url": hook.url}
+
+
+def mailbox(server: MailServer, **more: Any) -> dict[str, Any]:
+    resource = {"channel": "email", "smtp_host": "127.0.0.1", "smtp_port": server.port, "smtp_security": "none"}
+    return {**resource, "sender": "flexcore@example.com", "recipients": ["a@example.com", "b@example.com"], **more}
+
+
+def test_a_message_says_what_failed_why_what_to_do_and_where_to_look() -> None:
+    told = message()
+    assert told.title == "f/flexcore/templates/x failed at run"
+    assert told.lines == ["The head <x> is gone & away. Start it.", "Category: unreachable"]
+    assert told.links == {"Run": "https://windmill.example.com/run/r1?workspace=dev", "Remote": "http://ray/1"}
+
+
+def test_a_webhook_gets_slacks_form(hook: Webhook, env: dict[str, str]) -> None:
+    assert notify(webhook(hook), message(), env) is True
+    (call,) = hook.calls
+    assert call["text"].splitlines() == [
+        "*f/flexcore/templates/x failed at run*",
+        "The head &lt;x&gt; is gone &amp; away. Start it.",
+        "Category: unreachable",
+        "<https://windmill.example.com/run/r1?workspace=dev|Run> · <http://ray/1|Remote>",
+    ]
+
+
+def test_a_failure_is_told_once_however_often_its_module_runs(hook: Webhook, env: dict[str, str]) -> None:
+    assert notify(webhook(hook), message(), env) is True
+    # The worker died, or the flow around this one tells of the same error.
+    assert notify(webhook(hook), message(), env | {"WM_FLOW_JOB_ID": "outer"}) is True
+    assert len(hook.calls) == 1
+    assert notify(webhook(hook), message(), env | {"WM_ROOT_JOB_ID": "r2"}) is True
+    assert len(hook.calls) == 2
+
+
+def test_a_busy_webhook_is_asked_again(hook: Webhook, env: dict[str, str]) -> None:
+    hook.answers, pauses = [503, 429], list[float]()
+    assert notify(webhook(hook), message(), env, sleep=pauses.append) is True
+    assert len(hook.calls) == 3 and pauses == [1, 3]
+
+
+@pytest.mark.parametrize("answer", [404, 503])
+def test_a_webhook_that_refuses_is_told_in_the_log_without_its_address(
+    hook: Webhook, env: dict[str, str], answer: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook.answers = [answer] * 3
+    assert notify(webhook(hook), message(), env, sleep=lambda _: None) is False
+    assert len(hook.calls) == (3 if answer == 503 else 1)
+    told = capsys.readouterr().out
+    assert f"Nobody could be notified: the webhook answered HTTP {answer}" in told
+    assert "secret-path" not in told and "T000" not in told
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        {"channel": "webhook"},
+        {"channel": "webhook", "webhook_url": "hunter2-no-address"},
+        {"channel": "webhook", "webhook_url": "http://127.0.0.1:1/hunter2"},
+        {"channel": "webhook", "webhook_url": "http://[hunter2"},
+        {"channel": "pigeon", "webhook_url": "hunter2"},
+        {"channel": "email", "smtp_host": "127.0.0.1", "smtp_port": 1, "sender": "x", "recipients": ["y"]},
+        {"unknown": "hunter2"},
+        ["hunter2"],
+        "hunter2",
+    ],
+)
+def test_no_resource_can_make_it_fail_or_tell_a_secret(
+    resource: Any, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert notify(resource, message(), env, sleep=lambda _: None) is False
+    told = capsys.readouterr().out
+    assert "Nobody could be notified" in told
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("resource", [None, {}, {"channel": "none"}, {"channel": "none", "webhook_url": "https://x"}])
+def test_nobody_is_told_when_nobody_is_named(resource: Any, env: dict[str, str]) -> None:
+    assert notify(resource, message(), env) is None
+
+
+def test_a_mail_goes_to_all_recipients(post_office: MailServer, env: dict[str, str]) -> None:
+    assert notify(mailbox(post_office, smtp_user="u", smtp_password="p"), message(), env) is True
+    (letter,) = post_office.letters
+    assert "To: a@example.com, b@example.com" in letter
+    assert "Subject: [flexcore] f/flexcore/templates/x failed at run" in letter
+    assert "Run: https://windmill.example.com/run/r1?workspace=dev" in letter
+
+
+def test_a_refused_login_is_told_without_the_password(
+    post_office: MailServer, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    post_office.refuses_login = True
+    assert notify(mailbox(post_office, smtp_user="user", smtp_password="hunter2"), message(), env) is False
+    told = capsys.readouterr().out
+    assert "refuses smtp_user and smtp_password" in told
+    assert "hunter2" not in told and post_office.letters == []
+
+
+def test_the_failure_module_keeps_the_error_whatever_becomes_of_the_notification(
+    hook: Webhook, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    hook.answers = [404]
+    result = report(error(), webhook(hook), {"storage_uri": "no store"})
+    assert result["success"] is False and result["notified"] is False
+    assert result["error"] == "The head <x> is gone & away. Start it."
+    assert (result["failed_step"], result["category"], result["retryable"]) == ("run", "unreachable", True)
+    assert hook.url not in str(result)
+
+
+@pytest.mark.parametrize("value", ["plain text", {}, {"extra": [1]}, {"message": None}, None])
+def test_any_error_becomes_a_failure(value: Any, env: dict[str, str]) -> None:
+    assert message_of(failure_of(value, env), "").lines[0]
+
+
+def test_a_secret_in_an_error_is_not_told(env: dict[str, str]) -> None:
+    failure = failure_of(
+        {"message": "cannot reach postgres://u:hunter2@db/x", "extra": {"details": {"password": "hunter2"}}}, env
+    )
+    assert "hunter2" not in str(failure.plain()) + str(message_of(failure, ""))
