@@ -12,10 +12,18 @@ COLLECT = {**SUBMIT, "WM_FLOW_STEP_ID": "collect_job", "WM_JOB_ID": "job-2"}
 
 def test_the_collecting_step_is_the_same_execution_as_the_submitting_one() -> None:
     key, call = key_and_call(SUBMIT, None)
-    said = submitted("ray", key, call, 1, Remote(kind="ray_job", name=key.name(1))).plain()
+    said = submitted("ray", key, call, 1, Remote(kind="ray_job", name=key.name(1)))
     again, same_call = key_and_call(COLLECT, said["data"]["deferred"])
     assert (again.value, same_call) == (key.value, "job-1")
     assert key_and_call(COLLECT, None)[0].value != key.value
+
+
+def test_what_has_submitted_says_to_a_person_what_the_flow_waits_for() -> None:
+    key, call = key_and_call(SUBMIT, None)
+    remote = Remote(kind="ray_job", name=key.name(1), url="http://head:8265/#/jobs/1")
+    said = submitted("ray", key, call, 1, remote)["description"]["markdown"]
+    assert f"The ray job [`{key.name(1)}`](http://head:8265/#/jobs/1) works on ray" in said
+    assert "nothing to approve" in said
 
 
 @pytest.mark.parametrize("deferred", [{"execution_key": "else"}, {"call": "x"}, "fc-1", {"execution_key": "fc-/../x"}])

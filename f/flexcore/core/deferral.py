@@ -51,15 +51,27 @@ def deferral_labels(deferred: bool) -> dict[str, str]:
     return {DEFERRED: "true"} if deferred else {}
 
 
-def submitted(runtime: str, key: ExecutionKey, call: str, attempt: int, remote: Remote) -> StepResult:
-    """The result of a step that has only submitted."""
+def submitted(runtime: str, key: ExecutionKey, call: str, attempt: int, remote: Remote) -> dict[str, Any]:
+    """The result of a step that has only submitted: a StepResult, and `description`, which Windmill shows beside the
+    suspended flow's buttons."""
     print("The flow now waits without a worker; operations/reconcile resumes it when the work has ended", flush=True)
     given = Deferred(execution_key=key.value, call=call)
-    return StepResult(
+    result = StepResult(
         success=True,
         runtime=runtime,
         execution_key=key.value,
         attempt=attempt,
         data={"deferred": given.model_dump(mode="json")},
         remote=remote,
+    )
+    return result.plain() | {"description": {"markdown": waiting(runtime, remote)}}
+
+
+def waiting(runtime: str, remote: Remote) -> str:
+    what = f"[`{remote.name}`]({remote.url})" if remote.url else f"`{remote.name}`"
+    return (
+        f"The {remote.kind.replace('_', ' ')} {what} works on {runtime}; this flow holds no worker meanwhile. There is "
+        "nothing to approve: the schedule `f/flexcore/operations/reconcile` resumes the flow when the work has ended. "
+        "*Resume* goes on at once, and waits for the end with a worker; *Cancel* ends the flow, and the next pass of "
+        "the schedule stops the work."
     )

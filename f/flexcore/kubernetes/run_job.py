@@ -48,5 +48,5 @@ def main(
     key, call = key_and_call(os.environ, deferred)
     runner = JobRunner(session.kubernetes, key, session.namespace, call, request, is_deferred(wait, deferred))
     if runner.deferred:
-        return submitted("kubernetes", key, call, *runner.submit()).plain()
+        return submitted("kubernetes", key, call, *runner.submit())
     return runner.result().plain()

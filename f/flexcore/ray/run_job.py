@@ -52,6 +52,6 @@ def main(
     with RayApi(ray) as api:
         runner = JobRunner(api, Store(chosen), key, redactor)
         if job.deferred:
-            return submitted("ray", key, call, *runner.submit(job)).plain()
+            return submitted("ray", key, call, *runner.submit(job))
         done = runner.run(job)
     return step_result(key, done, data={"result": redactor.data(done.result), "packages": done.packages}).plain()

@@ -48,6 +48,6 @@ def main(
     with RayApi(ray) as api:
         runner = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()]))
         if job.deferred:
-            return submitted("ray", key, call, *runner.submit(job)).plain()
+            return submitted("ray", key, call, *runner.submit(job))
         done = runner.run(job)
     return trained(key, done).plain()
