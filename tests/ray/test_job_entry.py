@@ -52,6 +52,16 @@ sys.exit(0)
     assert run(tmp_path, program, {"n": 1})[1]["result"] == 2
 
 
+def test_an_error_that_holds_a_secret_is_written_without_it(tmp_path: Path) -> None:
+    program = "import os; raise ValueError('no entry for ' + os.environ['PASSWORD'] + storage['secret_key'])"
+    given = {"environment": {"PASSWORD": "sesame-1"}, "storage": {"uri": "s3://b", "secret_key": "sesame-12"}}
+    _, outcome = run(tmp_path, program, **given)
+    assert outcome["error"]["message"] == "ValueError: no entry for ******"
+    assert "ValueError" in (tmp_path / "logs/job-driver.log").read_text()
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and "sesame" in path.read_text(errors="ignore")]
+    assert left == []
+
+
 def test_keys_of_the_store_do_not_stay_on_the_node(tmp_path: Path) -> None:
     _, outcome = run(tmp_path, "result = storage['secret_key']", storage={"secret_key": "sesame"})
     assert outcome["result"] == "sesame"

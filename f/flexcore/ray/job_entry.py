@@ -45,7 +45,7 @@ def start() -> int:
     request = json.loads(Path(REQUEST).read_text())
     # The request may carry the store's keys, and Ray keeps a package's files for long.
     Path(REQUEST).unlink()
-    outcome = Outcome(request["submission_id"])
+    outcome = Outcome(request["submission_id"], secrets_of(request))
     left = min(request["timeout_s"], request["deadline"] - time.time()) + GRACE_S
     if left <= 0:
         outcome.write(error={"type": "DeadlineExceeded", "message": "The job started after its deadline"})
@@ -74,22 +74,25 @@ def run(request: dict[str, Any], outcome: Outcome) -> int:
     except BaseException as error:
         told = describe(error)
         if told["type"] == "ExecutionFailed":
-            traceback.print_exc()
+            print(outcome.mask(traceback.format_exc()), file=sys.stderr, end="")
         outcome.write(error=told)
         return 1
     return outcome.write(result=value, written=written)
 
 
 class Outcome:
-    """The file in Ray's log folder that says how the job ended; written once, whole."""
+    """The file in Ray's log folder that says how the job ended; written once, whole. Ray keeps it, so that an error
+    must not tell the secrets that it was given."""
 
-    def __init__(self, submission_id: str) -> None:
-        self.submission_id = submission_id
+    def __init__(self, submission_id: str, secrets: list[str]) -> None:
+        self.submission_id, self.secrets = submission_id, secrets
         self.path = log_folder() / f"flexcore-{submission_id}.json"
         self.started_at = time.time()
 
     def write(self, result: Any = None, error: dict[str, Any] | None = None, written: Path | None = None) -> int:
         """Returns the exit code. What cannot be a result (no JSON, too large) becomes a failure that says so."""
+        if error:
+            error = {**error, "message": self.mask(error["message"])}
         try:
             if result is None and written is not None and written.exists():
                 result = json.loads(written.read_text())
@@ -105,6 +108,11 @@ class Outcome:
         part.replace(self.path)
         return 1 if error else 0
 
+    def mask(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
     def document(self, result: Any, error: dict[str, Any] | None) -> str:
         return json.dumps(
             {
@@ -118,6 +126,14 @@ class Outcome:
                 "pip_wheel": pip_wheel(),
             }
         )
+
+
+def secrets_of(request: dict[str, Any]) -> list[str]:
+    """The values that no log may show: the program's secret variables, and the store's keys. Shorter ones would blot
+    out ordinary text."""
+    keys = [value for name, value in (request.get("storage") or {}).items() if name.endswith("_key")]
+    found = [str(value) for value in (*(request.get("environment") or {}).values(), *keys)]
+    return sorted((value for value in found if len(value) >= 4), key=len, reverse=True)
 
 
 def plain(value: Any) -> Any:
