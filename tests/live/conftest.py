@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Windmill:
             done = self.call("GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false")
             if done["completed"]:
                 return done["success"], done["result"]
+            time.sleep(0.2)
 
 
 def push(windmill: Windmill, config: Path) -> str:

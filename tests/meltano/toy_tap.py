@@ -3,8 +3,8 @@
 
 rows: how many rows each stream has, ids from 1; streams: their names; a row is emitted when its id is above the
 bookmark. mode: ok | crash (after half the rows) | hang (and ignores SIGTERM) | orphan (hangs, with a child in a session
-of its own) | killed. marker: a file that gets this process's environment and the pids of all it started. secret:
-printed to the log.
+of its own) | wait (until there is a file `<marker>.go`) | killed. marker: a file that gets this process's environment
+and the pids of all it started. secret: printed to the log.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def misbehave(config: dict[str, Any]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if mode == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while mode in ("hang", "orphan"):
-        time.sleep(1)
+    while mode in ("hang", "orphan") or (mode == "wait" and not Path(config["marker"] + ".go").exists()):
+        time.sleep(0.2)
 
 
 def main() -> None:
