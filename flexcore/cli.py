@@ -1,6 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `flexcore --help` is quick.
 
-Exit codes: 0 done, 1 the run failed, 2 it could not start (the message says what to do).
+The groups are in `commands/`; here are the short verbs of the embedded engine. Exit codes: exit_codes.py.
 """
 
 from __future__ import annotations
@@ -8,35 +8,28 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Runs Windmill bundles on this machine.")  # fmt: skip
+from flexcore.commands import config, runtime, workflow
+from flexcore.console import AsJson, Root, guarded, json_object
+from flexcore.exit_codes import FAILED
 
-FAILED, CANNOT_START = 1, 2
-Root = Annotated[Path, typer.Option("--root", help="Folder of the bundle (where f/ is).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
-
-
-def _stop(message: str) -> typer.Exit:
-    print(message, file=sys.stderr)
-    return typer.Exit(CANNOT_START)
-
-
-def _guarded(action: Callable[[], int]) -> None:
-    """Errors made for people are printed, not raised."""
-    from flexcore.engine.errors import EngineError
-
-    try:
-        code = action()
-    except EngineError as error:
-        raise _stop(f"flexcore: {error}") from None
-    raise typer.Exit(code)
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled."
+)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=EXIT_CODES,
+    help="Pipelines across Meltano, Ray and Kubernetes, on a Windmill server or on this machine.",
+)
+app.add_typer(workflow.app, name="workflow")
+app.add_typer(runtime.app, name="runtime")
+app.add_typer(config.app, name="config")
 
 
 @app.command()
@@ -47,28 +40,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a script or a flow to its end."""
-    _guarded(lambda: _run(path, root, _arguments(args), as_json))
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    from flexcore.engine.errors import BadArguments
-
-    source = "--args"
-    if text.startswith("@"):
-        source = text[1:]
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadArguments(f"{source} cannot be read: {error}; give a JSON file as @file") from None
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadArguments(f"{source} is no JSON ({error}); write it as '{{\"name\": 1}}'") from None
-    if not isinstance(value, dict):
-        raise BadArguments(
-            f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'"
-        )
-    return value
+    guarded(lambda: _run(path, root, json_object(args, "--args"), as_json))
 
 
 def _run(path: str, root: Path, args: dict[str, Any], as_json: bool) -> int:
@@ -95,7 +67,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List the latest runs."""
-    _guarded(lambda: _runs(limit, as_json))
+    guarded(lambda: _runs(limit, as_json))
 
 
 def _runs(limit: int, as_json: bool) -> int:
@@ -117,7 +89,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
 ) -> None:
     """Print the log of a job and of everything below it."""
-    _guarded(lambda: _logs(job, follow))
+    guarded(lambda: _logs(job, follow))
 
 
 def _logs(given: str, follow: bool) -> int:
@@ -140,7 +112,7 @@ def _logs(given: str, follow: bool) -> int:
 @app.command()
 def cancel(job: Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps.")]) -> None:
     """Cancel a job and everything below it."""
-    _guarded(lambda: _cancel(job))
+    guarded(lambda: _cancel(job))
 
 
 def _cancel(given: str) -> int:
@@ -179,7 +151,7 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback.")] = 8765,
 ) -> None:
     """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
-    _guarded(lambda: _serve(root, port))
+    guarded(lambda: _serve(root, port))
 
 
 def _serve(root: Path, port: int) -> int:
@@ -231,7 +203,7 @@ def select_(
     """Choose the runtime of each workload, and say why."""
     from flexcore.selection_commands import select_command
 
-    _told(lambda: select_command(workload, history, settings, as_json))
+    guarded(lambda: select_command(workload, history, settings, as_json))
 
 
 @app.command("compare")
@@ -245,18 +217,7 @@ def compare_(
     """Compare how the runtimes did at one type of workflow."""
     from flexcore.selection_commands import compare_command
 
-    _told(lambda: compare_command(history, workflow_type, since, until, as_json))
-
-
-def _told(action: Callable[[], int]) -> None:
-    """As `_guarded`, for the bundle's own errors."""
-    from f.flexcore.core.errors import FlexcoreError
-
-    try:
-        code = action()
-    except FlexcoreError as error:
-        raise _stop(f"flexcore: {error}") from None
-    raise typer.Exit(code)
+    guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

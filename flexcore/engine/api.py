@@ -73,6 +73,7 @@ class Api:
         return [
             (get, "/api/users/whoami", self.whoami, False),
             (get, f"{w}/users/whoami", self.whoami, False),
+            (post, "/api/workspaces/exists", lambda r: _mapping(r).get("id") == self.engine.workspace, False),
             (get, w + "/users/username_to_email/{user}", lambda r: PlainTextResponse(self.whoami(r)["email"]), False),
             (post, w + "/jobs/run/p/{path:path}", self.run_script, False),
             (post, w + "/jobs/run/f/{path:path}", self.run_flow, False),
@@ -122,11 +123,11 @@ class Api:
             (post, w + "/resources/update/{path:path}", self.update_resource, False),
             (post, w + "/resources/update_value/{path:path}", self.update_resource_value, False),
             (delete, w + "/resources/delete/{path:path}", self.delete_resource, False),
-            (get, f"{w}/scripts/list", lambda r: [self._script_json(p) for p in self._paths("script")], False),
+            (get, f"{w}/scripts/list", self.list_scripts, False),
             (get, w + "/scripts/get/p/{path:path}", lambda r: self._script_json(_path(r)), False),
             (get, w + "/scripts/exists/p/{path:path}", self.script_exists, False),
             (get, w + "/scripts/raw/p/{path:path}", self.raw_script, False),
-            (get, f"{w}/flows/list", lambda r: [self._flow_json(p) for p in self._paths("flow")], False),
+            (get, f"{w}/flows/list", lambda r: [self._flow_json(p) for p in _paged(r, self._paths("flow"))], False),
             (get, w + "/flows/get/{path:path}", lambda r: self._flow_json(_path(r)), False),
             (get, w + "/flows/exists/{path:path}", lambda r: self.engine.bundle.flow(_path(r)) is not None, False),
         ]  # fmt: skip
@@ -304,6 +305,9 @@ class Api:
         if "label" in query:
             clauses.append("EXISTS (SELECT 1 FROM json_each(jobs.labels) WHERE value = ?)")
             values.append(query["label"])
+        if "job_kinds" in query:
+            clauses.append("kind IN (SELECT value FROM json_each(?))")
+            values.append(json.dumps(query["job_kinds"].split(",")))
         limit = min(int(query.get("per_page", 30)), 1000)
         page = max(int(query.get("page", 1)), 1)
         ascending = query.get("order_desc", "true").lower() == "false"
@@ -493,6 +497,9 @@ class Api:
         return {"path": path, "value": flow.value,
                 **{key: flow.meta.get(key) for key in ("summary", "description", "schema")}}  # fmt: skip
 
+    def list_scripts(self, request: Request) -> list[Row]:
+        return [self._script_json(path) for path in _paged(request, self._paths("script"))]
+
     def script_exists(self, request: Request) -> bool:
         return self.engine.bundle.script(_path(request)) is not None
 
@@ -579,6 +586,13 @@ def _waiting_for(row: Row) -> str | None:
 
 def _hidden(item: Row) -> Row:
     return item | {"value": None} if item["is_secret"] else item
+
+
+def _paged(request: Request, paths: list[str]) -> list[str]:
+    """The page that is asked for; all of them without `per_page`."""
+    size = max(int(request.query_params.get("per_page", len(paths) or 1)), 1)
+    first = (max(int(request.query_params.get("page", 1)), 1) - 1) * size
+    return paths[first : first + size]
 
 
 def _path(request: Request) -> str:

@@ -1,0 +1,141 @@
+"""Windmill's REST API, as far as the command line uses it; a server and the embedded engine answer alike.
+
+Errors go by consequence (core/errors): Forbidden, NotFound, InvalidInput for what must be changed first; Unreachable
+and Unavailable for what may work later.
+"""
+
+from __future__ import annotations
+
+import re
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+
+# A server under load answers within seconds; a run is never waited for in one request.
+TIMEOUT_S = 30
+PAGE = 100
+MOST_PAGES = 50
+MOST_TEXT = 500
+# Where in the server's own source an error was raised; of no use to a caller.
+SOURCE_PLACE = re.compile(r"\s*[@(]\w+\.rs:\d+[:\d]*\)?")
+LATER = (429, 502, 503, 504)
+
+
+class Windmill:
+    """One workspace. transport: for tests."""
+
+    def __init__(
+        self,
+        url: str,
+        workspace: str,
+        token: str,
+        *,
+        verify_tls: bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url, self.workspace = url.rstrip("/"), workspace
+        self._http = httpx.Client(
+            base_url=f"{self.url}/api/",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=TIMEOUT_S,
+            verify=verify_tls,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Windmill:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.close()
+
+    # Any path, below the workspace or of the whole server
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.ask("GET", f"w/{self.workspace}/{path}", query=query)
+
+    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+        return self.ask("POST", f"w/{self.workspace}/{path}", body, query)
+
+    def delete(self, path: str) -> Any:
+        return self.ask("DELETE", f"w/{self.workspace}/{path}")
+
+    def ask(self, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        """The answer as data, or as text where the server sends none. Raises FlexcoreError."""
+        content = {"json": body} if method == "POST" else {}
+        try:
+            answer = self._http.request(method, path, params=query or None, **content)
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"{self.url} does not answer ({type(error).__name__})",
+                subject="server",
+                remedy="Start it, or name another with --server.",
+            ) from None
+        if answer.is_error:
+            raise _refused(answer, self.url)
+        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+
+    def listed(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Every item of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        for page in range(1, MOST_PAGES + 1):
+            items = self.get(path, per_page=PAGE, page=page, **query)
+            found += items
+            if len(items) < PAGE:
+                break
+        return found
+
+    # Jobs
+
+    def start(self, kind: str, path: str, args: dict[str, Any]) -> str:
+        """kind: flow or script. Returns the job's id."""
+        return str(self.post(f"jobs/run/{'f' if kind == 'flow' else 'p'}/{path}", args))
+
+    def job(self, job: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(f"jobs_u/get/{job}", no_logs="true", no_code="true")
+        return found
+
+    def update(self, job: str, offset: int, running: bool) -> dict[str, Any]:
+        """What is new since `offset`: new_logs, log_offset, flow_status, completed."""
+        query = {"running": str(running).lower(), "log_offset": offset}
+        found: dict[str, Any] = self.get(f"jobs_u/getupdate/{job}", **query)
+        return found
+
+    def cancel(self, job: str, reason: str) -> None:
+        self.post(f"jobs_u/queue/cancel/{job}", {"reason": reason})
+
+    # The server
+
+    def version(self) -> str:
+        return str(self.ask("GET", "version"))
+
+    def check(self) -> None:
+        """Raises Forbidden when the token is refused, NotFound when there is no such workspace."""
+        self.get("users/whoami")
+        if not self.ask("POST", "workspaces/exists", {"id": self.workspace}):
+            raise NotFound(
+                f"{self.url} has no workspace {self.workspace}",
+                subject="workspace",
+                remedy="Name one with --workspace; `wmill workspace list-remote` shows them.",
+            )
+
+
+def _refused(answer: httpx.Response, url: str) -> FlexcoreError:
+    text = SOURCE_PLACE.sub("", answer.text).strip()[:MOST_TEXT] or f"HTTP {answer.status_code}"
+    if answer.status_code == 401:
+        return Forbidden(
+            f"{url} refuses the token ({text})",
+            subject="token",
+            remedy="Set FLEXCORE_TOKEN to a valid one, or log in again with `wmill workspace add`.",
+        )
+    if answer.status_code == 403:
+        return Forbidden(text, subject="token", remedy="Use the token of a user who has this right.")
+    if answer.status_code == 404:
+        return NotFound(text)
+    if answer.status_code in (400, 413, 422):
+        return InvalidInput(text)
+    if answer.status_code in LATER:
+        return Unavailable(f"{url} cannot answer now (HTTP {answer.status_code})", remedy="Try again later.")
+    return FlexcoreError(f"{url} failed: {text}", category="server")

@@ -1,0 +1,119 @@
+"""Workflows by the name that a person types, and the runtimes that they use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from f.flexcore.core.errors import InvalidInput, NotFound
+from flexcore.client.windmill import Windmill
+from flexcore.nearest import did_you_mean
+
+RUNTIMES = ("meltano", "ray", "kubernetes")
+# Where a short name is looked for first; then it may be the last part of any one path.
+PLACES = ("f/flexcore/templates/", "f/flexcore/")
+STEP_OF = re.compile(rf"^f/flexcore/({'|'.join(RUNTIMES)})/")
+AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    path: str
+    kind: str
+    summary: str
+    schema: dict[str, Any]
+    runtimes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"runtimes": list(self.runtimes)}
+
+
+def resolve(name: str, paths: Iterable[str]) -> str:
+    """The path that `name` means. Raises NotFound with the nearest one, or InvalidInput when it means several."""
+    known = sorted(set(paths))
+    name = name.removesuffix("/").removesuffix("__flow").removesuffix(".py")
+    for path in (name, *(place + name for place in PLACES)):
+        if path in known:
+            return path
+    ending = [path for path in known if path.endswith(f"/{name}")]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise InvalidInput(f"{name} may be {', '.join(ending)}", subject=name, remedy="Give the whole path.")
+    by_name = {path.rsplit("/", 1)[-1]: path for path in known}
+    raise NotFound(
+        f"There is no workflow {name}{did_you_mean(name, [*by_name, *known])}",
+        subject=name,
+        remedy="`flexcore workflow list` shows what is there.",
+    )
+
+
+def find(client: Windmill, name: str) -> Workflow:
+    """A flow or a script that is deployed. A whole path is looked up by itself."""
+    paths = {item["path"]: "flow" for item in client.listed("flows/list")}
+    if name not in paths:
+        scripts = [item["path"] for item in client.listed("scripts/list")]
+        paths |= {path: "script" for path in scripts if path not in paths}
+    path = resolve(name, paths)
+    return read(client, path, paths[path])
+
+
+def read(client: Windmill, path: str, kind: str = "flow") -> Workflow:
+    found = client.get(f"flows/get/{path}" if kind == "flow" else f"scripts/get/p/{path}")
+    return Workflow(path, kind, found.get("summary") or "", found.get("schema") or {}, used(path, found.get("value")))
+
+
+def every(client: Windmill) -> list[Workflow]:
+    """All flows, by path."""
+    paths = sorted(item["path"] for item in client.listed("flows/list"))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda path: read(client, path), paths))
+
+
+def used(path: str, value: Any) -> tuple[str, ...]:
+    """The runtimes whose rooms a flow's steps are in."""
+    found = {match[1] for text in (f"{path}/", *_paths(value)) if (match := STEP_OF.match(text))}
+    return tuple(runtime for runtime in RUNTIMES if runtime in found)
+
+
+def _paths(value: Any) -> Iterable[str]:
+    if isinstance(value, dict):
+        if value.get("type") in ("script", "flow") and isinstance(value.get("path"), str):
+            yield value["path"]
+        for item in value.values():
+            yield from _paths(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _paths(item)
+
+
+def known_runtime(name: str) -> str:
+    if name not in RUNTIMES:
+        raise InvalidInput(
+            f"There is no runtime {name}{did_you_mean(name, RUNTIMES)}",
+            subject="--runtime",
+            remedy=f"Choose {', '.join(RUNTIMES)}.",
+        )
+    return name
+
+
+def with_runtime(workflow: Workflow, args: dict[str, Any], runtime: str) -> dict[str, Any]:
+    """The arguments, with the runtime where the workflow lets it be chosen. Raises InvalidInput when it does not and
+    another one was asked for."""
+    if not runtime:
+        return args
+    known_runtime(runtime)
+    field = next((name for name in ("runtime", "pin") if name in (workflow.schema.get("properties") or {})), None)
+    if field:
+        return args | {field: runtime}
+    if workflow.runtimes != (runtime,):
+        runs_on = " and ".join(workflow.runtimes) or "no runtime"
+        raise InvalidInput(
+            f"{workflow.path} runs on {runs_on} and has no choice of runtime",
+            subject="--runtime",
+            remedy=f"`flexcore workflow list --runtime {runtime}` shows those that run on {runtime}.",
+        )
+    return args

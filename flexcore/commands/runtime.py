@@ -1,0 +1,100 @@
+"""`flexcore runtime`: what there is to run work on, how it is, and what it can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flexcore import exit_codes
+from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, print_table, say
+
+app = typer.Typer(no_args_is_help=True, help="The runtimes: Meltano, Ray, Kubernetes.")
+
+SETTINGS = "f/flexcore/settings"
+Settings = Annotated[
+    str, typer.Option("--settings", help=f"Path of a c_flexcore_settings, or @file; else {SETTINGS}, if it is there.")
+]
+STYLES = {"ready": "green", "limited": "yellow", "down": "bold red"}
+
+
+@app.command("list", epilog=examples("flexcore runtime list --json"))
+def list_(root: Root = Path(), as_json: AsJson = False) -> None:
+    """List the runtimes that the bundle knows, with what flexcore.yaml says of them."""
+    guarded(lambda: _list(root, as_json))
+
+
+def _list(root: Path, as_json: bool) -> int:
+    from flexcore.runtimes import configured_runtimes
+
+    found = configured_runtimes(root)
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(item["runtime"], "yes" if item["enabled"] else "no", item["priority"], item["runs"]) for item in found]
+        print_table(("RUNTIME", "ENABLED", "PRIORITY", "RUNS"), rows)
+    return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples("flexcore runtime health", "flexcore runtime health --settings f/data/settings --server production")
+)
+def health(
+    settings: Settings = "",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Ask every runtime that the settings name how it is. Exit code 1 when one is down."""
+    guarded(lambda: _health(settings, server, workspace, root, as_json))
+
+
+def _health(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    found = _measured(settings, server, workspace, root)
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(*(item[name] for name in ("runtime", "place", "state", "version")), _free(item), item["queue"],
+                 item["detail"]) for item in found]  # fmt: skip
+        print_table(("RUNTIME", "PLACE", "STATE", "VERSION", "CPUS FREE", "QUEUE", "DETAIL"), rows, STYLES)
+    return exit_codes.FAILED if any(item["state"] == "down" for item in found) else exit_codes.DONE
+
+
+def _free(item: dict[str, Any]) -> str:
+    return "" if item["cpus_free"] is None else f"{item['cpus_free']:g} of {item['cpus_total'] or 0:g}"
+
+
+@app.command(epilog=examples("flexcore runtime capabilities --json"))
+def capabilities(
+    settings: Settings = "",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Show what every runtime that the settings name says it can do."""
+    guarded(lambda: _capabilities(settings, server, workspace, root, as_json))
+
+
+def _capabilities(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    found = _measured(settings, server, workspace, root)
+    if as_json:
+        print_json([{name: item[name] for name in ("runtime", "place", "state", "capabilities")} for item in found])
+        return exit_codes.DONE
+    rows = [
+        (item["runtime"], item["place"], name, value)
+        for item in found
+        for name, value in (item["capabilities"] or {"not measured": item["detail"]}).items()
+    ]
+    print_table(("RUNTIME", "PLACE", "CAPABILITY", "VALUE"), rows)
+    return exit_codes.DONE
+
+
+def _measured(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
+    from flexcore.client.target import connected
+    from flexcore.runtimes import measured
+
+    with connected(server, workspace, root) as (client, _):
+        return measured(client, settings, SETTINGS, say)

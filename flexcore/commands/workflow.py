@@ -1,0 +1,333 @@
+"""`flexcore workflow`: write, try, deploy, run and look after workflows, on a server or with the embedded engine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flexcore import exit_codes
+from flexcore.console import (
+    AsJson,
+    Job,
+    Root,
+    Server,
+    Workspace,
+    examples,
+    guarded,
+    json_object,
+    print_json,
+    print_result,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from flexcore.client.watch import Node, Watch
+    from flexcore.client.windmill import Windmill
+
+app = typer.Typer(no_args_is_help=True, help="Create, try, deploy, run and look after workflows.")
+
+MOST_ERROR = 300
+STYLES = {"success": "green", "failure": "bold red", "canceled": "yellow", "running": "cyan", "suspended": "yellow"}
+
+
+def _names(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: the flows of the bundle at --root."""
+    from flexcore.engine.bundle import Bundle
+    from flexcore.engine.errors import EngineError
+
+    try:
+        paths = Bundle(Path(context.params.get("root") or ".")).paths("flow")
+    except EngineError:
+        return []
+    names = sorted({*paths, *(path.rsplit("/", 1)[-1] for path in paths)})
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A path (f/…), or a name that only one has.", autocompletion=_names)
+]
+Parameters = Annotated[str, typer.Option("--parameters", "-p", help="JSON object, or @file.")]
+RuntimeOption = Annotated[str, typer.Option("--runtime", help="meltano, ray or kubernetes.")]
+Logs = Annotated[bool, typer.Option("--logs", help="Show the steps' logs while they run.")]
+
+
+# Running
+
+
+@app.command(
+    epilog=examples(
+        "flexcore workflow execute singer_extraction --runtime meltano -p @request.json",
+        "flexcore workflow execute f/flexcore/hybrid_pipeline --server production --detach",
+    )
+)
+def execute(
+    name: Name,
+    parameters: Parameters = "{}",
+    runtime: RuntimeOption = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for its end.")] = False,
+    logs: Logs = False,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Run a workflow to its end, and print its result."""
+    guarded(lambda: _execute(name, parameters, runtime, detach, logs, server, workspace, root, as_json))
+
+
+def _execute(
+    name: str,
+    parameters: str,
+    runtime: str,
+    detach: bool,
+    logs: bool,
+    server: str,
+    workspace: str,
+    root: Path,
+    as_json: bool,
+) -> int:
+    from f.flexcore.core.errors import InvalidInput
+    from flexcore.client.arguments import checked
+    from flexcore.client.target import connected
+    from flexcore.client.workflows import find, with_runtime
+
+    given = json_object(parameters, "--parameters")
+    with connected(server, workspace, root) as (client, target):
+        if detach and target is None:
+            raise InvalidInput(
+                "An embedded engine ends with this command, and its runs with it",
+                subject="--detach",
+                remedy="Leave `flexcore serve` running and name its URL with --server.",
+            )
+        workflow = find(client, name)
+        job = client.start(
+            workflow.kind, workflow.path, checked(workflow.schema, with_runtime(workflow, given, runtime))
+        )
+        if detach:
+            print_json({"id": job}) if as_json else print(job)
+            return exit_codes.DONE
+        return _follow(client, job, logs, as_json, keeps_running=target is not None)
+
+
+def _follow(client: Windmill, job: str, logs: bool, as_json: bool, keeps_running: bool) -> int:
+    from flexcore.client.watch import Watch
+
+    say(f"run {job}")
+    watch = Watch(client, job, logs=logs)
+    try:
+        ended = _shown(watch, logs)
+    except KeyboardInterrupt:
+        if keeps_running:
+            say(f"The run goes on. `flexcore workflow logs {job} --follow` shows it, `… cancel {job}` ends it.")
+        raise
+    if as_json:
+        print_json({"id": job, "success": bool(ended.get("success")), "result": ended.get("result")})
+    else:
+        print_result(ended.get("result"))
+    return exit_codes.of_run(ended, watch.cause())
+
+
+def _shown(watch: Watch, logs: bool) -> dict[str, Any]:
+    from flexcore.engine.progress import progress
+
+    display = progress(logs=logs)
+    try:
+        return watch.follow(display)
+    finally:
+        display.close()
+
+
+@app.command(
+    epilog=examples(
+        'flexcore workflow test singer_extraction -p \'{"tap": "oracle", "target": "postgres"}\'',
+        "flexcore workflow test f/flexcore/hybrid_pipeline -p @request.json --check",
+    )
+)
+def test(
+    name: Name,
+    parameters: Parameters = "{}",
+    check: Annotated[bool, typer.Option("--check", help="Check files and parameters only; run nothing.")] = False,
+    logs: Logs = False,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Try a workflow as its files are now, before it is deployed.
+
+    The flow's own file is run as a preview. On a server the steps that it calls by path are those deployed there; with
+    the embedded engine all of it is local.
+    """
+    guarded(lambda: _test(name, parameters, check, logs, server, workspace, root, as_json))
+
+
+def _test(
+    name: str, parameters: str, check: bool, logs: bool, server: str, workspace: str, root: Path, as_json: bool
+) -> int:
+    from flexcore.client.arguments import checked
+    from flexcore.client.local import local_workflow, preview
+    from flexcore.client.target import connected
+
+    given = json_object(parameters, "--parameters")
+    workflow = local_workflow(root, name)
+    args = checked(workflow.schema, given)
+    say(f"{workflow.path}: files and parameters are good")
+    if check:
+        if as_json:
+            print_json({"path": workflow.path, "success": True, "parameters": sorted(args)})
+        return exit_codes.DONE
+    with connected(server, workspace, root) as (client, target):
+        job = preview(client, root, workflow, args)
+        return _follow(client, job, logs, as_json, keeps_running=target is not None)
+
+
+# Looking
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "flexcore workflow list --runtime all", "flexcore workflow list --runtime ray --executions --limit 5"
+    ),
+)
+def list_(
+    runtime: Annotated[str, typer.Option("--runtime", help="all, meltano, ray or kubernetes.")] = "all",
+    executions: Annotated[bool, typer.Option("--executions", help="List runs, newest first.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many runs at most.")] = 20,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """List workflows with the runtimes they use, or their executions."""
+    guarded(lambda: _list(runtime, executions, limit, server, workspace, root, as_json))
+
+
+def _list(runtime: str, executions: bool, limit: int, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.target import connected
+    from flexcore.client.workflows import every, known_runtime
+
+    wanted = "" if runtime == "all" else known_runtime(runtime)
+    with connected(server, workspace, root) as (client, _):
+        workflows = [item for item in every(client) if not wanted or wanted in item.runtimes]
+        if executions:
+            from flexcore.client.executions import latest
+
+            return _print_executions(
+                latest(client, limit, {item.path for item in workflows} if wanted else None), as_json
+            )
+    if as_json:
+        print_json([item.as_json() for item in workflows])
+    else:
+        rows = [(item.path, ", ".join(item.runtimes) or "—", item.summary) for item in workflows]
+        print_table(("WORKFLOW", "RUNTIMES", "SUMMARY"), rows)
+    return exit_codes.DONE
+
+
+def _print_executions(found: list[dict[str, Any]], as_json: bool) -> int:
+    if as_json:
+        print_json(found)
+        return exit_codes.DONE
+    rows = [
+        (item["id"], item["workflow"], item["status"], item["started_at"], seconds(item["seconds"])) for item in found
+    ]
+    print_table(("ID", "WORKFLOW", "STATUS", "STARTED", "TIME"), rows, STYLES)
+    return exit_codes.DONE
+
+
+@app.command(epilog=examples("flexcore workflow status 01a20e75-212b-97df-32ea-8e83121f6df4 --json"))
+def status(
+    job: Job, server: Server = "", workspace: Workspace = "", root: Root = Path(), as_json: AsJson = False
+) -> None:
+    """Show how a run is, step by step."""
+    guarded(lambda: _status(job, server, workspace, root, as_json))
+
+
+def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.executions import as_plain, whole_id
+    from flexcore.client.target import connected
+    from flexcore.client.watch import Watch, error_text
+
+    with connected(server, workspace, root) as (client, _):
+        watch = Watch(client, whole_id(client, given))
+        watch.poll()
+    if as_json:
+        print_json(as_plain(watch.root))
+    else:
+        rows = [
+            ("  " * node.depth + (node.step or node.path or "(preview)"), node.status, seconds(node.seconds), node.job,
+             error_text(node.shown)[:MOST_ERROR] if node.status == "failure" else "")
+            for node in _flat(watch.root)
+        ]  # fmt: skip
+        print_table(("STEP", "STATUS", "TIME", "JOB", "ERROR"), rows, STYLES)
+    return exit_codes.DONE
+
+
+def _flat(node: Node) -> list[Node]:
+    return [node, *(below for child in node.children.values() for below in _flat(child))]
+
+
+def seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} s"
+
+
+@app.command(epilog=examples("flexcore workflow logs 01a20e75 --follow"))
+def logs(
+    job: Job,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+) -> None:
+    """Print the log of a job and of all its steps."""
+    guarded(lambda: _logs(job, follow, server, workspace, root))
+
+
+def _logs(given: str, follow: bool, server: str, workspace: str, root: Path) -> int:
+    from flexcore.client.executions import whole_id
+    from flexcore.client.target import connected
+    from flexcore.client.watch import Watch
+    from flexcore.engine.jobs import Event
+
+    def write(event: Event) -> None:
+        if event.kind == "log":
+            sys.stdout.write(event.message)
+            sys.stdout.flush()
+
+    with connected(server, workspace, root) as (client, _):
+        watch = Watch(client, whole_id(client, given), logs=True)
+        if follow:
+            ended = watch.follow(write)
+            return exit_codes.of_run(ended, watch.cause())
+        for event in watch.poll():
+            write(event)
+    return exit_codes.DONE
+
+
+@app.command(epilog=examples("flexcore workflow cancel 01a20e75 --reason 'wrong table'"))
+def cancel(
+    job: Job,
+    reason: Annotated[str, typer.Option("--reason", help="Kept with the run.")] = "flexcore workflow cancel",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a run and everything below it."""
+    guarded(lambda: _cancel(job, reason, server, workspace, root, as_json))
+
+
+def _cancel(given: str, reason: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.executions import cancel as cancel_run
+    from flexcore.client.target import connected
+
+    with connected(server, workspace, root) as (client, _):
+        job = cancel_run(client, given, reason)
+    if as_json:
+        print_json({"id": job, "canceled": True})
+    say(f"canceled {job}; what it started on a runtime is stopped by f/flexcore/operations/reconcile")
+    return exit_codes.DONE

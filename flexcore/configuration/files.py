@@ -1,0 +1,58 @@
+"""The two files of a bundle, read and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from f.flexcore.core.errors import InvalidInput
+from flexcore.configuration.check import flexcore_problems, parsed, windmill_problems
+from flexcore.configuration.document import Document, Problem, read
+from flexcore.configuration.models import FlexcoreFile, WindmillFile
+
+WINDMILL, FLEXCORE = "windmill.yaml", "flexcore.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A file that is not there is one with nothing in it. given: which are there."""
+
+    windmill: WindmillFile
+    flexcore: FlexcoreFile
+    given: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def check(root: Path, environment: Mapping[str, str] = os.environ) -> Configuration:
+    """With every problem of both files; what has problems counts as not there."""
+    documents = {name: read(root / name, environment) for name in (WINDMILL, FLEXCORE) if (root / name).is_file()}
+    windmill = parsed(WindmillFile, _unwrapped(documents[WINDMILL], "windmill")) if WINDMILL in documents else None
+    flexcore = parsed(FlexcoreFile, _unwrapped(documents[FLEXCORE], "flexcore")) if FLEXCORE in documents else None
+    if windmill:
+        windmill_problems(documents[WINDMILL], windmill)
+    if flexcore:
+        flexcore_problems(documents[FLEXCORE], flexcore, root)
+    problems = sorted({problem for document in documents.values() for problem in document.problems})
+    return Configuration(windmill or WindmillFile(), flexcore or FlexcoreFile(), tuple(documents), tuple(problems))
+
+
+def _unwrapped(document: Document, name: str) -> Document:
+    """Some write all of it below one key of the file's own name."""
+    if isinstance(document.data, dict) and list(document.data) == [name] and isinstance(document.data[name], dict):
+        document.data = document.data[name]
+        document.lines |= {path[1:]: line for path, line in document.lines.items() if len(path) > 1}
+        document.from_environment |= {path[1:] for path in document.from_environment}
+    return document
+
+
+def read_configuration(root: Path) -> Configuration:
+    """Raises InvalidInput with the first problem."""
+    found = check(root)
+    if found.problems:
+        more = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+        raise InvalidInput(
+            f"{found.problems[0]}{more}", subject="configuration", remedy="`flexcore config check` shows all."
+        )
+    return found

@@ -1,0 +1,151 @@
+"""What windmill.yaml and flexcore.yaml may say.
+
+windmill.yaml   the server and its surroundings: where it listens, its workers, the clusters, the store, what is watched
+flexcore.yaml   this bundle on it: which engine, which workspace, which runtimes and templates are used
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from f.flexcore.core.resources import KubernetesCluster, MeltanoProject, RayCluster
+
+DURATION = re.compile(r"^(\d+) ?(s|m|h)?$")
+UNITS = {"s": 1, "m": 60, "h": 3600}
+TAGS = ["flext", "data-processing", "ml"]
+
+
+def duration(value: Any) -> int:
+    """Seconds: 30, "30s", "5m", "1h"."""
+    match = DURATION.match(str(value)) if not isinstance(value, bool) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError('must be a time such as 30, "30s", "5m" or "1h"')
+    return int(match[1]) * UNITS[match[2] or "s"]
+
+
+def interval(value: Any) -> int:
+    """Seconds that a cron expression can say: those that divide a minute, an hour or a day."""
+    seconds = duration(value)
+    whole = next(unit for unit in (60, 3600, 86400) if seconds < unit or unit == 86400)
+    step = {60: 1, 3600: 60, 86400: 3600}[whole]
+    if seconds > whole or seconds % step or whole % seconds:
+        raise ValueError("must divide a minute, an hour or a day evenly, such as 15s, 1m, 5m or 1h")
+    return seconds
+
+
+Interval = Annotated[int, BeforeValidator(interval)]
+Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+# windmill.yaml
+
+
+class Server(Section):
+    """base_url: where people and workers reach it, when that is not host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    base_url: str = Field(default="", pattern=r"^$|^https?://")
+    database_url: SecretStr = Field(default=SecretStr(""), pattern=r"^$|^postgres(ql)?://")
+
+
+class Workers(Section):
+    """tags: those of our steps that the workers listen to, beside Windmill's own."""
+
+    count: int = Field(default=2, ge=1, le=1000)
+    tags: list[Tag] = TAGS
+
+
+class Meltano(MeltanoProject):
+    tag: Tag = "data-processing"
+
+
+class Ray(RayCluster):
+    tag: Tag = "ml"
+
+
+class Kubernetes(KubernetesCluster):
+    tag: Tag = "flext"
+
+
+class ClusterRuntimes(Section):
+    """Each as its resource type has it, and the tag of the workers that run its steps."""
+
+    meltano: Meltano | None = None
+    ray: Ray | None = None
+    kubernetes: Kubernetes | None = None
+
+
+class Storage(Section):
+    """The store that stages hand their data on through."""
+
+    uri: str = Field(pattern=r"^(file|s3)://")
+    endpoint_url: str = Field(default="", pattern=r"^$|^https?://")
+    access_key: str = ""
+    secret_key: str = ""
+    region: str = ""
+
+
+class Security(Section):
+    """verify_tls: of the server, and of clusters that do not say it themselves."""
+
+    verify_tls: bool = True
+
+
+class Observability(Section):
+    """reconcile_interval: how often what has no owner is looked for; without it the schedule stays off.
+    retention_days: how long the server keeps finished jobs."""
+
+    reconcile_interval: Interval | None = None
+    retention_days: int | None = Field(default=None, ge=1)
+
+
+class WindmillFile(Section):
+    server: Server = Server()
+    workers: Workers = Workers()
+    runtimes: ClusterRuntimes = ClusterRuntimes()
+    storage: Storage | None = None
+    security: Security = Security()
+    observability: Observability = Observability()
+
+
+# flexcore.yaml
+
+
+class RuntimeUse(Section):
+    """priority: 1 goes first. health_check_interval: without it nobody asks regularly."""
+
+    enabled: bool = True
+    priority: int = Field(default=1, ge=1)
+    health_check_interval: Interval | None = None
+
+
+class Runtimes(Section):
+    meltano: RuntimeUse = RuntimeUse(priority=1)
+    ray: RuntimeUse = RuntimeUse(priority=2)
+    kubernetes: RuntimeUse = RuntimeUse(priority=3)
+
+
+class Template(Section):
+    """file: the flow's folder or flow.yaml, from the bundle's root."""
+
+    file: str
+    runtime: Literal["meltano", "ray", "kubernetes"]
+    enabled: bool = True
+
+
+class FlexcoreFile(Section):
+    engine: Literal["windmill", "embedded"] = "embedded"
+    server_url: str = Field(default="", pattern=r"^$|^https?://")
+    workspace: str = ""
+    token: SecretStr = SecretStr("")
+    worker_group: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]+$")
+    runtimes: Runtimes = Runtimes()
+    templates: dict[str, Template] = {}

@@ -1,0 +1,102 @@
+"""What all commands share: options, errors as one plain sentence, tables and JSON.
+
+stdout holds the result alone; whatever else is said goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flexcore import exit_codes
+
+Root = Annotated[Path, typer.Option("--root", help="Folder of the bundle (where f/ is).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
+Server = Annotated[
+    str,
+    typer.Option("--server", help="URL, wmill profile or `embedded`; else flexcore.yaml's, else the active profile."),
+]  # fmt: skip
+Workspace = Annotated[str, typer.Option("--workspace", help="Workspace of the server, when it is not the profile's.")]
+Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning of a run's id.")]
+
+
+def guarded(action: Callable[[], int]) -> None:
+    """Ends the command with the action's exit code; errors made for people are printed, not raised."""
+    from f.flexcore.core.errors import FlexcoreError
+    from flexcore.engine.errors import EngineError
+
+    try:
+        code = action()
+    except FlexcoreError as error:
+        print(f"flexcore: {error}", file=sys.stderr)
+        code = exit_codes.of_error(type(error))
+    except EngineError as error:
+        print(f"flexcore: {error}", file=sys.stderr)
+        code = exit_codes.CANNOT_START
+    raise typer.Exit(code)
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """A JSON object from the command line, or from a file given as @file. Raises BadArguments."""
+    from flexcore.engine.errors import BadArguments
+
+    source = option
+    if text.startswith("@"):
+        source = text[1:]
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadArguments(f"{source} cannot be read: {error}; give a JSON file as @file") from None
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadArguments(f"{source} is no JSON ({error}); write it as '{{\"name\": 1}}'") from None
+    if not isinstance(value, dict):
+        raise BadArguments(
+            f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'"
+        )
+    return value
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def print_result(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], styles: dict[str, str] | None = None) -> None:
+    """Coloured and folded on a terminal; in a pipe one line for each row. styles: of a cell, by its text."""
+    lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_coloured(columns, lines, styles or {})
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    for line in [columns, *lines]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_coloured(columns: Sequence[str], lines: list[list[str]], styles: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for line in lines:
+        table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in line))
+    Console(highlight=False).print(table)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
