@@ -172,6 +172,18 @@ def _serve(root: Path, port: int) -> int:
     return 0
 
 
+@app.command()
+def check(
+    root: Root = Path(),
+    as_json: AsJson = False,
+    fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
+) -> None:
+    """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
+    from flexcore.check.command import run as check_and_print
+
+    raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
+
+
 def _store() -> Any:
     from flexcore.engine.engine import default_home
     from flexcore.engine.store import Store

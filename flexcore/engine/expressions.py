@@ -117,7 +117,7 @@ def _run(expression: str, scope: Scope) -> Any:
     try:
         context.eval(PRELUDE)
         _bind(context, expression, scope)
-        context.eval(_program(expression))
+        context.eval(program(expression))
         _settle(context, scope)
         outcome = json.loads(context.eval("JSON.stringify(__outcome)"))
     except quickjs.JSException as error:
@@ -176,7 +176,8 @@ def _located(stack: str) -> str:
     return stack.replace("<input>", "eval_script")
 
 
-def _program(expression: str) -> str:
+def program(expression: str) -> str:
+    """The JavaScript that a server makes of it: one line, so that a comment at its end swallows what follows."""
     for function in AWAITED:
         expression = _await_calls(expression, function)
     expression = RESULTS_ACCESS.sub(r"(await \1)", expression)

@@ -1,0 +1,74 @@
+"""Reads every file of a bundle once and asks each check what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flexcore.check import tables
+from flexcore.check.context import Context
+from flexcore.check.files import Files, Yaml
+from flexcore.check.finding import Finding, Severity
+from flexcore.check.flows import FlowCheck
+from flexcore.check.positions import Item, NotYaml, read
+from flexcore.check.shape import problems
+
+TABLES = {
+    "flow": ("Flow", tables.FLOW),
+    "script": ("Script", tables.ITEMS),
+    "resource": ("Resource", tables.ITEMS),
+    "variable": ("Variable", tables.ITEMS),
+    "resource-type": ("ResourceType", tables.ITEMS),
+    "folder": ("Folder", tables.ITEMS),
+    "schedule": ("Schedule", tables.ITEMS),
+    "app": ("App", tables.ITEMS),
+    "raw_app": ("RawApp", tables.ITEMS),
+}
+
+
+def check_bundle(root: Path) -> list[Finding]:
+    return sorted(set(Checker(Files.below(root)).findings()))
+
+
+class Checker:
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.documents: dict[str, Item] = {}
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._config("wmill.yaml", "Config")
+        yield from self._config("wmill-lock.yaml", "Lockfile")
+        for entry in self.files.yamls:
+            yield from self._read(entry)
+        context = Context(self.files, self.documents)
+        for entry, document in context.entries("flow"):
+            FlowCheck(context, entry.file, document).run()
+        yield from context.findings
+
+    def _config(self, file: str, kind: str) -> Iterator[Finding]:
+        if file in self.files.set:
+            yield from self._document(file, kind, tables.CONFIG)
+
+    def _read(self, entry: Yaml) -> Iterator[Finding]:
+        kind, table = TABLES.get(entry.kind) or (entry.kind.removesuffix("_trigger"), tables.TRIGGERS)
+        yield from self._document(entry.file, kind, table)
+
+    def _document(self, file: str, kind: str, table: str) -> Iterator[Finding]:
+        text = self.files.text(file)
+        if text is None:
+            yield Finding(file, 1, 1, "not-utf8", "cannot be read as UTF-8; save it as UTF-8 text")
+            return
+        try:
+            document = read(text)
+        except NotYaml as error:
+            yield Finding(file, error.line, error.column, "yaml-syntax", f"{error}; Windmill cannot read this file")
+            return
+        for item in document.walk():
+            for name, line, column in item.repeated:
+                yield Finding(file, line, column, "duplicate-key", f"{name} is there twice; keep one")
+        if document.value is None and kind in ("Config", "Lockfile"):
+            return
+        for problem in problems(document, kind, table):
+            yield Finding(file, problem.line, problem.column, problem.rule, problem.message, Severity.ERROR)
+        if isinstance(document.value, dict):
+            self.documents[file] = document

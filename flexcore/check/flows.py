@@ -1,0 +1,387 @@
+"""What a flow says of its steps: ids, paths, arguments, and what its expressions can see where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flexcore.check.arguments import check_arguments
+from flexcore.check.context import Context
+from flexcore.check.expressions import Access, global_names, parsed, syntax_error
+from flexcore.check.finding import nearest
+from flexcore.check.places import place_in
+from flexcore.check.positions import Item
+from flexcore.check.steps import Seen, Step, seen, steps
+
+# The editor refuses them: words of the graph and of JavaScript.
+RESERVED = frozenset(
+    {
+        "do",
+        "bg",
+        "ctx",
+        "state",
+        "if",
+        "else",
+        "for",
+        "delete",
+        "while",
+        "new",
+        "in",
+        "failure",
+        "preprocessor",
+        "as",
+        "Input",
+        "Result",
+        "Trigger",
+    }
+)
+EVERYWHERE = frozenset({"flow_input", "flow_env", "variable", "resource", "flow_user_state"})
+APPROVAL = frozenset({"resume", "resumes", "approvers"})
+STEP = EVERYWHERE | APPROVAL | {"results", "previous_result", "params", "error"}
+PREDICATE = STEP | {"result"}
+# After the step, of its own result: `error` is read from a result that is an error.
+AFTER = EVERYWHERE | {"results", "result", "previous_result", "error", "all_iters"}
+RESULT_ONLY = EVERYWHERE | {"result", "previous_result", "error"}
+# What a server asks with no step at hand.
+FLOW = EVERYWHERE | {"result", "previous_result", "WM_SCHEDULED_FOR"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An expression, where it stands, and what it can name there."""
+
+    item: Item
+    what: str
+    names: frozenset[str]
+    step: Step | None = None
+    after: bool = False
+    predicate: bool = False
+
+
+class FlowCheck:
+    """One flow.yaml."""
+
+    def __init__(self, context: Context, file: str, document: Item) -> None:
+        self.context, self.file, self.document = context, file, document
+        self.steps = steps(document)
+        self.by_id: dict[str, list[Step]] = {}
+        for step in self.steps:
+            self.by_id.setdefault(step.id, []).append(step)
+
+    def run(self) -> None:
+        self._ids()
+        for step in self.steps:
+            self._target(step)
+        for site in self._sites():
+            self._expression(site)
+        self._named_steps()
+        self._combinations()
+
+    def report(self, place: tuple[int, int] | Item, rule: str, message: str, warn: bool = False) -> None:
+        self.context.report(self.file, place, rule, message, warn)
+
+    # Ids
+
+    def _ids(self) -> None:
+        first: dict[str, Step] = {}
+        for step in self.steps:
+            item = step.item.get("id")
+            if item is None or not isinstance(item.value, str):
+                continue
+            if step.id in first:
+                self.report(
+                    item,
+                    "duplicate-id",
+                    f"step {step.id} is there twice (first in line {first[step.id].item.line}); rename one",
+                )
+            first.setdefault(step.id, step)
+            if step.part == "modules" and step.id in RESERVED:
+                self.report(item, "reserved-id", f"{step.id} is a word of Windmill's own; give the step another id")
+            if step.part != "modules" and not step.around and step.id != step.part:
+                self.report(
+                    item,
+                    "reserved-id",
+                    f"the {step.part} module's id is {step.part} by custom, not {step.id}",
+                    warn=True,
+                )
+            if not step.id:
+                self.report(item, "reserved-id", "a step needs an id; write letters, digits and _")
+
+    # What a step runs
+
+    def _target(self, step: Step) -> None:
+        value = step.item.get("value")
+        path = value.get("path") if value is not None else None
+        if value is None:
+            return
+        if step.type in ("script", "flow") and path is not None and isinstance(path.value, str):
+            is_flow = step.type == "flow"
+            if self.context.runnable(self.file, path, path.value, is_flow, f"step {step.id}"):
+                schema = self.context.schema(path.value, is_flow)
+                if schema is not None:
+                    check_arguments(self.context, self.file, step, schema, path.value)
+
+    # Expressions
+
+    def _sites(self) -> Iterator[Site]:
+        value = self.document.get("value")
+        skip = value.get("skip_expr") if value is not None else None
+        if skip is not None:
+            yield Site(skip, "skip_expr", FLOW, predicate=True)
+        for step in self.steps:
+            yield from _step_sites(step)
+
+    def _expression(self, site: Site) -> None:
+        text = site.item.value
+        if not isinstance(text, str):
+            return
+        if not text.strip():
+            self.report(site.item, "empty-expression", f"{site.what} is empty; write an expression")
+            return
+        error = syntax_error(text, site.predicate)
+        if error is not None:
+            line = site.item.line + error[1] - 1 + (1 if site.item.style == "|" else 0)
+            self.report(
+                (min(line, site.item.end_line), site.item.column) if error[1] > 1 else site.item,
+                "javascript-syntax",
+                f"{site.what} is no JavaScript: {error[0]}{_hint(text, site)}",
+            )
+        expression = parsed(text)
+        for access in expression.accesses:
+            if access.holder == "results":
+                self._result(site, access)
+            elif access.holder == "flow_input":
+                self._flow_input(site, access)
+        self._names(site, expression.free)
+        for function, path, offset in expression.calls:
+            self._item_of_workspace(site, function, path, offset)
+
+    def _at(self, site: Site, offset: int) -> tuple[int, int]:
+        return place_in(site.item, offset, self.context.lines(self.file))
+
+    def _result(self, site: Site, access: Access) -> None:
+        if access.key is None or "results" not in site.names or site.step is None:
+            return
+        others = self.by_id.get(access.key)
+        place = self._at(site, access.offset)
+        if not others:
+            known = [step.id for step in self.steps if step is not site.step]
+            self.report(
+                place, "unknown-step", f"results.{access.key} names no step of this flow" + nearest(access.key, known)
+            )
+            return
+        states = [seen(site.step, other, site.after) for other in others]
+        if Seen.YES in states:
+            return
+        state, other = min(zip(states, others, strict=True), key=lambda pair: ORDER.index(pair[0]))
+        message, warn = _said(state, site.step, other)
+        self.report(place, "result-not-there", message, warn)
+
+    def _flow_input(self, site: Site, access: Access) -> None:
+        schema = self.document.get("schema")
+        properties = schema.get("properties") if schema is not None else None
+        if access.key is None or properties is None or not isinstance(properties.value, dict):
+            return
+        place = self._at(site, access.offset)
+        if access.key == "iter":
+            inside = site.step is None or site.step.in_loop or site.step.part == "failure"
+            loop_itself = site.step is not None and site.step.type in ("forloopflow", "whileloopflow") and site.after
+            if "iter" not in properties.value and not inside and not loop_itself:
+                self.report(place, "unknown-input", "flow_input.iter is there inside of a loop only")
+            return
+        more = schema.get("additionalProperties") if schema is not None else None
+        if (
+            access.key in properties.value
+            or access.key.startswith("wm_")
+            or (more is not None and more.value is not False)
+        ):
+            return
+        if access.key in ("hasOwnProperty", "toString", "constructor", "length"):
+            return
+        self.report(
+            place,
+            "unknown-input",
+            f"flow_input.{access.key} is not in the flow's schema" + nearest(access.key, list(properties.value)),
+        )
+
+    def _names(self, site: Site, free: tuple[tuple[str, int], ...]) -> None:
+        for name, offset in free:
+            if name in ("previous_result", "error") and name in site.names and site.step is not None:
+                self._of_the_step_before(site, site.step, name, offset)
+            elif name not in site.names and name not in global_names():
+                known = sorted(site.names)
+                self.report(
+                    self._at(site, offset),
+                    "unknown-name",
+                    f"{name} is not defined in {site.what}; it can name {', '.join(known)}" + nearest(name, known),
+                )
+
+    def _of_the_step_before(self, site: Site, step: Step, name: str, offset: int) -> None:
+        if site.after or step.part == "failure" or (step.around and step.around[0].part == "failure"):
+            return
+        if step.part == "preprocessor":
+            self.report(
+                self._at(site, offset), "unknown-name", f"{name} is not there in the preprocessor: nothing ran before"
+            )
+        elif name == "previous_result" and step.previous is None and not step.tool:
+            self.report(
+                self._at(site, offset),
+                "no-step-before",
+                f"{step.id} is the first of its list, where previous_result is the input; write flow_input",
+                warn=True,
+            )
+        elif name == "error" and not _may_be_error(step.previous):
+            self.report(
+                self._at(site, offset),
+                "unknown-name",
+                "error is there in the failure module, and after a step that continues on error; write results.ID",
+            )
+
+    def _item_of_workspace(self, site: Site, function: str, path: str, offset: int) -> None:
+        path = path.removeprefix("$res:").removeprefix("$var:")
+        if path.split("/")[0] not in ("f", "u") or path.count("/") < 2:
+            self.report(
+                self._at(site, offset),
+                "bad-path",
+                f"{function}({path!r}) is no path of a workspace; it begins with f/ or u/",
+            )
+
+    # The rest
+
+    def _named_steps(self) -> None:
+        value = self.document.get("value")
+        early = value.get("early_return") if value is not None else None
+        if early is not None and isinstance(early.value, str) and early.value and early.value not in self.by_id:
+            self.report(
+                early, "unknown-step", f"early_return names no step: {early.value}" + nearest(early.value, self.by_id)
+            )
+        for group in self.document.list("value", "groups"):
+            for key in ("start_id", "end_id"):
+                named = group.get(key)
+                if named is not None and isinstance(named.value, str) and named.value not in self.by_id:
+                    self.report(named, "unknown-step", f"{key} names no step: {named.value}", warn=True)
+
+    def _combinations(self) -> None:
+        """Keys that exclude each other."""
+        value = self.document.get("value")
+        same_worker = value is not None and (item := value.get("same_worker")) is not None and item.value is True
+        for step in self.steps:
+            parallel = step.item.get("value", "parallel")
+            if (
+                same_worker
+                and parallel is not None
+                and parallel.value is True
+                and step.type in ("forloopflow", "branchall")
+            ):
+                self.report(
+                    parallel, "parallel-same-worker", "same_worker flows cannot run in parallel; remove one of the two"
+                )
+            exponential, branches = step.item.get("retry", "exponential"), step.item.get("value", "branches")
+            attempts, seconds = (
+                (exponential.get("attempts"), exponential.get("seconds")) if exponential else (None, None)
+            )
+            if (
+                exponential
+                and attempts
+                and isinstance(attempts.value, int)
+                and attempts.value > 0
+                and (seconds is None or seconds.value == 0)
+            ):
+                self.report(
+                    seconds or exponential,
+                    "retry-seconds",
+                    "an exponential retry needs seconds above 0; the server refuses the flow",
+                )
+            if step.type == "branchone" and branches is not None and branches.value == []:
+                self.report(
+                    branches, "empty-branches", "a branchone without branches always takes its default", warn=True
+                )
+
+
+def _step_sites(step: Step) -> Iterator[Site]:
+    item, name = step.item, f"step {step.id}"
+    value = item.get("value")
+    if value is None or not isinstance(value.value, dict):
+        return
+    names = STEP if step.part != "preprocessor" else STEP - {"results"}
+    for key, transform in value.map("input_transforms").items():
+        yield from _transform(transform, f"{name}, input {key}", names, step)
+    yield from _transform(value.get("iterator"), f"{name}, iterator", PREDICATE, step)
+    yield from _transform(value.get("parallelism"), f"{name}, parallelism", PREDICATE, step)
+    for number, branch in enumerate(value.list("branches")):
+        if step.type == "branchone" and (predicate := branch.get("expr")) is not None:
+            yield Site(predicate, f"{name}, branch {number + 1}", PREDICATE, step, predicate=True)
+    yield from _transform(item.get("timeout"), f"{name}, timeout", PREDICATE, step)
+    # A server asks a sleep after the step, and has no results then.
+    yield from _transform(item.get("sleep"), f"{name}, sleep", RESULT_ONLY, step, after=True)
+    yield from _transform(item.get("suspend", "user_groups_required"), f"{name}, user_groups_required", PREDICATE, step)
+    for key, names, after in (
+        ("skip_if", PREDICATE, False),
+        ("stop_after_if", AFTER, True),
+        ("stop_after_all_iters_if", AFTER, True),
+    ):
+        if (found := item.get(key, "expr")) is not None:
+            yield Site(found, f"{name}, {key}", names, step, after, predicate=True)
+    if (found := item.get("retry", "retry_if", "expr")) is not None:
+        yield Site(found, f"{name}, retry_if", RESULT_ONLY, step, after=True, predicate=True)
+
+
+def _transform(item: Item | None, what: str, names: frozenset[str], step: Step, after: bool = False) -> Iterator[Site]:
+    if item is not None and item.text("type") == "javascript" and (expr := item.get("expr")) is not None:
+        yield Site(expr, what, names, step, after)
+
+
+def _may_be_error(previous: Step | None) -> bool:
+    """Whether a step's result may be an error that the flow goes on with."""
+    if previous is None:
+        return False
+    go_on = (previous.item.get("continue_on_error"), previous.item.get("value", "skip_failures"))
+    branches = [branch.get("skip_failure") for branch in previous.item.list("value", "branches")]
+    return any(item is not None and item.value is True for item in (*go_on, *branches))
+
+
+# The best that one of several steps of the same id offers.
+ORDER = [
+    Seen.YES,
+    Seen.INSIDE,
+    Seen.EARLIER_BRANCH,
+    Seen.LAST_ITERATION,
+    Seen.LATER,
+    Seen.OTHER_BRANCH,
+    Seen.AROUND,
+    Seen.ITSELF,
+]
+
+
+def _said(state: Seen, step: Step, other: Step) -> tuple[str, bool]:
+    """What to tell the reader, and whether it is only a warning."""
+    name, here = f"results.{other.id}", step.id
+    outer = next((a.id for a in other.around if a not in step.around), "")
+    match state:
+        case Seen.INSIDE:
+            return (
+                f"{name} is the result of a step inside of {outer}, null when it did not run; read results.{outer}",
+                True,
+            )
+        case Seen.EARLIER_BRANCH:
+            return f"{other.id} is in another branch; {here} finds its result only as long as they run one by one", True
+        case Seen.LAST_ITERATION:
+            return f"{other.id} comes after {here}; {name} is the last iteration's, and null in the first", True
+        case Seen.OTHER_BRANCH:
+            return f"{other.id} is in another branch than {here}; its result is not there", False
+        case Seen.AROUND:
+            return (
+                f"{here} is inside of {other.id}, which has no result yet; read a step before it, or flow_input.iter",
+                False,
+            )
+        case Seen.ITSELF:
+            return f"{here} reads its own result before it has run; name a step before it", False
+    if step.part == "preprocessor":
+        return "the preprocessor runs before every step; no results are there", False
+    return f"{other.id} runs after {here}; its result is not there yet, move it or name a step before {here}", False
+
+
+def _hint(text: str, site: Site) -> str:
+    if "//" in text.rsplit("\n", 1)[-1]:
+        return "; a comment at its end swallows what the server puts behind it"
+    return "; it must be one expression, not statements" if site.predicate and "return" in text else ""

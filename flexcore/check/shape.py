@@ -1,0 +1,206 @@
+"""Checks a file against a table of known keys (tables.py): unknown keys, wrong types, missing keys, at their lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from flexcore.check.finding import nearest
+from flexcore.check.positions import Item
+
+Report = Callable[[Item, str, str, bool], None]
+
+SCALARS = {"str": "text", "int": "a whole number", "num": "a number", "bool": "true or false"}
+FIELD = re.compile(r"(\S+?)([!~]?):(\S+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    type: str
+    required: bool = False
+    legacy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    fields: dict[str, Field]
+    # The type of keys that no table can name.
+    rest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    tag: str
+    records: dict[str, str]
+
+
+Shapes = dict[str, Record | Choice]
+
+
+@cache
+def shapes(table: str) -> Shapes:
+    """The records of a table's text."""
+    found: Shapes = {}
+    for line in re.sub(r"\n +", " ", table).strip().splitlines():
+        name, *words = line.split()
+        if words[0] == "=":
+            found[name] = Choice(words[1].removesuffix(":"), dict(word.split(">") for word in words[2:]))
+            continue
+        fields = {
+            match[1]: Field(match[3], match[2] == "!", match[2] == "~") for match in map(FIELD.match, words) if match
+        }
+        rest = fields.pop("*", None)
+        found[name] = Record(fields, rest.type if rest else None)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    line: int
+    column: int
+    rule: str
+    message: str
+
+
+def problems(item: Item, kind: str, table: str) -> Iterator[Problem]:
+    """What is wrong in `item`, a document of `kind`."""
+    yield from _typed(item, kind, shapes(table), kind.lower())
+
+
+def _typed(item: Item, kind: str, known: Shapes, where: str) -> Iterator[Problem]:
+    if kind.endswith("?"):
+        if item.value is None:
+            return
+        kind = kind[:-1]
+    if kind == "any":
+        return
+    if kind.startswith("'"):
+        yield from _word(item, kind.strip("'").split("|"), where)
+    elif kind.startswith("["):
+        yield from _each(item, kind[1:-1], known, where, list, "a list")
+    elif kind.startswith("{"):
+        yield from _each(item, kind[1:-1], known, where, dict, "a mapping")
+    elif kind in SCALARS:
+        if not _is(item.value, kind):
+            yield _wrong(item, where, SCALARS[kind])
+    elif kind in SPECIAL:
+        if not SPECIAL[kind](item):
+            yield _wrong(item, where, "text or a list of texts")
+    elif not isinstance(item.value, dict):
+        # A bare number is what older files have for a sleep or a time-out; the server takes it.
+        if not (kind == "NumberTransform" and _is(item.value, "num")):
+            yield _wrong(item, where, "a mapping")
+    else:
+        shape = known[kind]
+        yield from (
+            _chosen(item, shape, known, where) if isinstance(shape, Choice) else _record(item, shape, known, where)
+        )
+
+
+def _word(item: Item, words: list[str], where: str) -> Iterator[Problem]:
+    if not isinstance(item.value, str) or item.value not in words:
+        yield Problem(
+            item.line,
+            item.column,
+            "wrong-value",
+            f"{where} is {shown(item.value)}, and must be one of {', '.join(words)}" + nearest(str(item.value), words),
+        )
+
+
+def _each(item: Item, kind: str, known: Shapes, where: str, container: type, name: str) -> Iterator[Problem]:
+    if not isinstance(item.value, container):
+        yield _wrong(item, where, name)
+        return
+    if isinstance(item.value, dict):
+        for key, child in item.value.items():
+            yield from _typed(child, kind, known, f"{where}.{key}")
+    elif isinstance(item.value, list):
+        for number, child in enumerate(item.value):
+            yield from _typed(child, kind, known, f"{where}[{number}]")
+
+
+def _chosen(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[Problem]:
+    tag = item.get(choice.tag)
+    if tag is None:
+        yield Problem(
+            item.line,
+            item.column,
+            "missing-key",
+            f"{where} has no {choice.tag}; write one of {', '.join(choice.records)}",
+        )
+        return
+    record = known.get(choice.records.get(tag.value, "")) if isinstance(tag.value, str) else None
+    if isinstance(record, Record):
+        yield from _record(item, record, known, where)
+    else:
+        yield from _word(tag, list(choice.records), f"{where}.{choice.tag}")
+
+
+def _record(item: Item, record: Record, known: Shapes, where: str) -> Iterator[Problem]:
+    for key, child in item.value.items():
+        field = record.fields.get(key)
+        if field is not None:
+            yield from _typed(child, field.type, known, key)
+        elif record.rest is not None:
+            yield from _typed(child, record.rest, known, key)
+        else:
+            names = [name for name, field in record.fields.items() if not field.legacy]
+            yield Problem(
+                child.key_line,
+                child.key_column,
+                "unknown-key",
+                f"{where} has no key {shown(key)}; Windmill ignores it" + nearest(key, names),
+            )
+    for key, field in record.fields.items():
+        if field.required and key not in item.value:
+            yield Problem(item.line, item.column, "missing-key", f"{where} lacks {key}; add it")
+
+
+def _is(value: object, kind: str) -> bool:
+    match kind:
+        case "str":
+            return isinstance(value, str)
+        case "bool":
+            return isinstance(value, bool)
+        case "int":
+            return (isinstance(value, int) and not isinstance(value, bool)) or (
+                isinstance(value, float) and value.is_integer()
+            )
+        case _:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _texts(item: Item) -> bool:
+    return isinstance(item.value, str) or (
+        isinstance(item.value, list) and all(isinstance(child.value, str) for child in item.value)
+    )
+
+
+# `includes: f/**` is as good as a list, and old locks are lists of lines.
+SPECIAL = {"Globs": _texts, "Lock": _texts}
+
+
+def _wrong(item: Item, where: str, wanted: str) -> Problem:
+    return Problem(item.line, item.column, "wrong-type", f"{where} is {kind_of(item.value)}, and must be {wanted}")
+
+
+def kind_of(value: object) -> str:
+    match value:
+        case None:
+            return "empty"
+        case bool():
+            return f"{str(value).lower()} (a boolean)"
+        case int() | float():
+            return f"{value} (a number)"
+        case str():
+            return f"{shown(value)} (text)"
+        case list():
+            return "a list"
+    return "a mapping"
+
+
+def shown(value: object) -> str:
+    text = value if isinstance(value, str) else str(value)
+    return repr(text if len(text) <= 40 else text[:37] + "…")
