@@ -6,6 +6,7 @@ from typing import Any
 
 from flexcore.check.context import Context
 from flexcore.check.finding import nearest
+from flexcore.check.parsers import Signature
 from flexcore.check.positions import Item
 from flexcore.check.shape import kind_of
 from flexcore.check.steps import Step
@@ -21,14 +22,17 @@ TYPES: dict[str, tuple[type, ...]] = {
 REFERENCES = ("$res:", "$var:", "$encrypted:", "$jsonpath:")
 
 
-def check_arguments(context: Context, file: str, step: Step, schema: Item, path: str) -> None:
-    """Each argument of a step that the schema does not have, that is missing, or is of another type."""
+def check_arguments(
+    context: Context, file: str, step: Step, schema: Item, path: str, names: list[str] | None = None
+) -> None:
+    """Each argument of a step that the schema does not have, that is missing, or is of another type. `names` are those
+    that `main` takes: a schema that lags behind is a finding of its own."""
     given = step.item.get("value", "input_transforms")
     values = given.map() if given is not None else {}
     properties = schema.map("properties")
     for name, transform in values.items():
         if name not in properties:
-            if not _open(schema):
+            if not _open(schema) and name not in (names or ()):
                 context.report(
                     file,
                     (transform.key_line, transform.key_column),
@@ -45,6 +49,30 @@ def check_arguments(context: Context, file: str, step: Step, schema: Item, path:
             "missing-argument",
             f"step {step.id} gives {path} no {name}, which it requires; add it",
         )
+
+
+def check_inline_arguments(context: Context, file: str, step: Step, signature: Signature) -> None:
+    """The inputs of inline code against its `main`; one that is missing arrives as null."""
+    given = step.item.get("value", "input_transforms")
+    values = given.map() if given is not None else {}
+    for name, transform in values.items():
+        if name not in signature.names and not signature.takes_any:
+            context.report(
+                file,
+                (transform.key_line, transform.key_column),
+                "unknown-argument",
+                f"main of step {step.id} has no argument {name}" + nearest(name, signature.names),
+            )
+    item = given if given is not None else step.item
+    for arg in signature.args or ():
+        if not arg.get("has_default") and arg["name"] not in values:
+            context.report(
+                file,
+                (item.key_line, item.key_column),
+                "missing-argument",
+                f"step {step.id} gives its main no {arg['name']}, which arrives as null",
+                warn=True,
+            )
 
 
 def missing(schema: Item, given: Any) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flexcore.check import tables
+from flexcore.check.code import Code
 from flexcore.check.context import Context
 from flexcore.check.files import Files, Yaml
 from flexcore.check.finding import Finding, Severity
@@ -41,8 +42,10 @@ class Checker:
         for entry in self.files.yamls:
             yield from self._read(entry)
         context = Context(self.files, self.documents)
+        code = Code(context)
         for entry, document in context.entries("flow"):
-            FlowCheck(context, entry.file, document).run()
+            FlowCheck(context, code, entry.file, document).run()
+        code.check()
         yield from context.findings
 
     def _config(self, file: str, kind: str) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flexcore.check.arguments import check_arguments
+from flexcore.check.code import Code
 from flexcore.check.context import Context
 from flexcore.check.expressions import Access, global_names, parsed, syntax_error
 from flexcore.check.finding import nearest
@@ -61,8 +62,8 @@ class Site:
 class FlowCheck:
     """One flow.yaml."""
 
-    def __init__(self, context: Context, file: str, document: Item) -> None:
-        self.context, self.file, self.document = context, file, document
+    def __init__(self, context: Context, code: Code, file: str, document: Item) -> None:
+        self.context, self.code, self.file, self.document = context, code, file, document
         self.steps = steps(document)
         self.by_id: dict[str, list[Step]] = {}
         for step in self.steps:
@@ -119,7 +120,9 @@ class FlowCheck:
             if self.context.runnable(self.file, path, path.value, is_flow, f"step {step.id}"):
                 schema = self.context.schema(path.value, is_flow)
                 if schema is not None:
-                    check_arguments(self.context, self.file, step, schema, path.value)
+                    check_arguments(
+                        self.context, self.file, step, schema, path.value, self.code.arguments_of(path.value)
+                    )
 
     # Expressions
 
