@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from f.flexcore.core import comparison, contracts, requests, resources, workloads
+from f.flexcore.core import comparison, contracts, data_requests, outcomes, requests, resources, workloads
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
@@ -32,6 +32,12 @@ PUBLIC: dict[str, Any] = {
     "market": workloads.Market,
     "selection": workloads.Selection,
     "comparison": comparison.Comparison,
+    "data_source": data_requests.DataSource,
+    "declared_work": data_requests.DeclaredWork,
+    "meltano_work": data_requests.MeltanoWork,
+    "ray_work": data_requests.RayWork,
+    "kubernetes_work": data_requests.KubernetesWork,
+    "data_pipeline_result": outcomes.DataPipelineResult,
 }
 MODELS = [model for model in PUBLIC.values() if isinstance(model, type)]
 ANYTHING = st.recursive(

@@ -148,6 +148,8 @@ class Diagnosis(Contract):
 
 
 class StepResult(Contract):
+    """wm_labels: by which Windmill finds the job again; set when the result leaves the step."""
+
     success: bool
     runtime: str
     execution_key: str
@@ -160,6 +162,10 @@ class StepResult(Contract):
     remote: Remote | None = None
     diagnosis: Diagnosis | None = None
     log_tail: str = ""
+    wm_labels: list[str] = []
+
+    def plain(self) -> dict[str, Any]:
+        return super().plain() | {"wm_labels": ["flexcore", f"runtime:{self.runtime}"]}
 
 
 class StageResult(Contract):

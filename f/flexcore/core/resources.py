@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from f.flexcore.core.redaction import secrets_of
+from f.flexcore.core.workloads import RuntimeState
 
 
 class Form(BaseModel):
@@ -135,6 +136,7 @@ class Settings(Resource):
     """c_flexcore_settings: where stages hand on their data, the namespace of those who name none, and the clusters
     that `operations/reconcile` and `operations/check_runtimes` look after, as paths of their resources.
 
+    runtimes: what each runtime is and costs, by its name; the choice between them starts from it (core/workloads).
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
     """
 
@@ -146,6 +148,10 @@ class Settings(Resource):
     namespace: str = "default"
     ray_clusters: list[str] = []
     kubernetes_clusters: list[str] = []
+    runtimes: dict[str, RuntimeState] = {}
+    min_samples: int = Field(default=5, ge=1)
+    failure_cost_factor: float = Field(default=1, ge=0)
+    egress_usd_per_gib: dict[str, float] = {}
 
     def secrets(self) -> Iterator[str]:
         yield from (self.storage_access_key, self.storage_secret_key)

@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.core.errors import Forbidden, Unreachable
+from f.flexcore.core.errors import Forbidden, NotFound, Unreachable
 from f.flexcore.core.orphans import Owner
+from f.flexcore.operations.windmill_api import WindmillApi
 
 PAGE = 1000
 # A queue that is longer is not read to its end; owners that were not seen are then asked about one by one.
@@ -24,14 +25,14 @@ class Windmill:
     """One workspace; http: a client whose base is the server's API, as `wmill.Windmill().client` is."""
 
     def __init__(self, http: httpx.Client, workspace: str) -> None:
-        self._http, self.workspace = http, workspace
+        self._api, self.workspace = WindmillApi(http, workspace), workspace
 
     def queue(self, **query: Any) -> dict[str, dict[str, Any]]:
         """Every job that waits, runs or is suspended, by id. Raises Forbidden or Unreachable: without it nobody may
         be taken for dead."""
         found: dict[str, dict[str, Any]] = {}
         for page in range(1, MOST_PAGES + 1):
-            listed = self._get("jobs/queue/list", per_page=PAGE, page=page, **query)
+            listed = self._api.get("jobs/queue/list", per_page=PAGE, page=page, **query)
             found |= {str(job["id"]): job for job in listed}
             if len(listed) < PAGE:
                 break
@@ -56,35 +57,19 @@ class Windmill:
     def resume(self, flow: str, verdict: dict[str, Any]) -> str:
         """What became of it. Too early or twice is refused by Windmill, and the next pass tries again."""
         try:
-            answer = self._http.post(f"/w/{self.workspace}/jobs/flow/resume/{flow}", json=verdict)
+            answer = self._api.post(f"jobs/flow/resume/{flow}", verdict)
         except httpx.HTTPError as error:
             return f"not resumed ({type(error).__name__}); the next pass tries again"
         return "resumed" if answer.is_success else f"not resumed (HTTP {answer.status_code}); the next pass tries again"
 
     def _state(self, job: str) -> Owner:
         try:
-            kind = self._get(f"jobs_u/get/{job}", no_logs="true", no_code="true").get("type")
-        except (Forbidden, Unreachable):
+            kind = self._api.get(f"jobs_u/get/{job}", no_logs="true", no_code="true").get("type")
+        except (Forbidden, NotFound, Unreachable):
             return "unknown"
         if kind == "CompletedJob":
             return "ended"
         return "running" if kind == "QueuedJob" else "unknown"
-
-    def _get(self, path: str, **query: Any) -> Any:
-        try:
-            answer = self._http.get(f"/w/{self.workspace}/{path}", params=query)
-            found = answer.raise_for_status().json()
-        except httpx.HTTPStatusError as error:
-            raise Forbidden(
-                f"Windmill refused to tell of jobs (HTTP {error.response.status_code})",
-                subject="workspace",
-                remedy="Run this as a user who may see the workspace's jobs, best an admin.",
-            ) from None
-        except (httpx.HTTPError, ValueError) as error:
-            raise Unreachable(
-                f"Windmill does not answer: {type(error).__name__}", subject="workspace", remedy="Try again."
-            ) from None
-        return found
 
 
 def _age(run: dict[str, Any], name: str) -> tuple[str, str]:

@@ -114,6 +114,24 @@ class Store:
         for expected in files_of(manifest):
             check_file(manifest.uri, expected, self._actual(f"{manifest.uri}/{expected.path}", expected.path))
 
+    def listing(self, pattern: str, most: int) -> list[tuple[str, int]]:
+        """(URI, bytes) of the files that a file's URI, a folder's or a glob names, by name; [] when there are none.
+        Raises InvalidInput when there are more than `most`."""
+        found: list[tuple[str, int]] = []
+        with self._reaching(pattern) as fs:
+            for path, info in sorted(_matching(fs, pattern).items()):
+                if info.get("type") != "directory":
+                    found.append((f"{self.protocol}://{path}", int(info.get("size") or 0)))
+                if len(found) > most:
+                    remedy = "Name a smaller folder or a narrower pattern, or say the size."
+                    raise InvalidInput(f"{pattern} names more than {most} files", subject=pattern, remedy=remedy)
+        return found
+
+    def head(self, uri: str, count: int) -> bytes:
+        """The file's first bytes."""
+        with self._reaching(uri) as fs:
+            return bytes(fs.read_block(uri, 0, count))
+
     def check(self) -> None:
         """Writes, reads and removes a small object below the root; raises when the store cannot be used."""
         uri = self.uri(f".flexcore-check-{uuid4().hex}")
@@ -200,6 +218,16 @@ def storage_options(settings: Settings) -> dict[str, Any]:
         "client_kwargs": {"region_name": settings.storage_region} if settings.storage_region else None,
     }
     return {key: value for key, value in options.items() if value}
+
+
+def _matching(fs: Any, pattern: str) -> dict[str, dict[str, Any]]:
+    """fsspec's path → info."""
+    if any(sign in pattern for sign in "*?["):
+        return dict(fs.glob(pattern, detail=True))
+    try:
+        return dict(fs.find(pattern, detail=True))
+    except FileNotFoundError:
+        return {}
 
 
 def local_path(uri: str) -> Path:

@@ -1,0 +1,116 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Where a tap's data lies, by its own configuration: files that it lists, or the database that it reads.
+
+Known are `files` entries with a path (tap-csv, tap-spreadsheets and their like) and taps of PostgreSQL; of others it is
+said that they are not known. No plugin is started.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from f.flexcore.meltano.plugin_settings import expanded, value_of
+from f.flexcore.meltano.preparation import Prepared
+from f.flexcore.meltano.project_file import Plugin
+
+# Our own names of the resource's fields → the settings of the known variants (MeltanoLabs, transferwise).
+DATABASE = {"host": ("host",), "port": ("port",), "user": ("user",), "password": ("password",),
+            "dbname": ("database", "dbname"), "sslmode": ("ssl_mode", "sslmode")}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TapData:
+    """One of paths and database is given, else `unknown` says why. schemas, select: what is read of the database."""
+
+    tap: str
+    base: Path
+    paths: tuple[str, ...] = ()
+    database: Mapping[str, Any] | None = None
+    schemas: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    unknown: str = ""
+
+    def wants(self, schema: str, table: str) -> bool:
+        """Whether the tap reads the table; its stream is called SCHEMA-TABLE."""
+        if self.schemas and schema not in self.schemas:
+            return False
+        stream = f"{schema}-{table}"
+        if any(fnmatchcase(stream, name) for name, column in self._patterns("!") if column in ("", "*")):
+            return False
+        chosen = [name for name, _ in self._patterns("")]
+        return not chosen or any(fnmatchcase(stream, name) for name in chosen)
+
+    def _patterns(self, sign: str) -> list[tuple[str, str]]:
+        """(stream, column) of the patterns that choose (sign "") or leave out (sign "!")."""
+        mine = [item for item in self.select if item.startswith("!") == bool(sign)]
+        return [(stream, column) for stream, _, column in (item.lstrip("!").partition(".") for item in mine)]
+
+
+def tap_data(prepared: Prepared, select: Sequence[str] = ()) -> list[TapData]:
+    """One for each tap of a checked request; select: the request's own patterns, which replace the project's."""
+    root = prepared.source.root
+    return [_of(tap, prepared.seen, root, tuple(select) or _patterns(tap)) for tap in prepared.taps]
+
+
+def _patterns(tap: Plugin) -> tuple[str, ...]:
+    return tuple(str(item) for item in tap.extras.get("select") or ())
+
+
+def _of(tap: Plugin, env: Mapping[str, str], root: Path, select: tuple[str, ...]) -> TapData:
+    read = Reader(tap, env)
+    paths = tuple(str(item["path"]) for item in read.list("files") if isinstance(item, Mapping) and item.get("path"))
+    if paths:
+        return TapData(tap.name, root, paths)
+    if "tap-postgres" in f"{tap.name} {tap.executable} {tap.pip_url}":
+        database = _database(read)
+        if database.get("host") and database.get("dbname"):
+            schemas = tuple(str(item) for item in read.list("filter_schemas"))
+            return TapData(tap.name, root, database=database, schemas=schemas, select=select)
+        return TapData(tap.name, root, unknown="its settings name no host or database")
+    return TapData(tap.name, root, unknown="where it reads from is not known")
+
+
+def _database(read: Reader) -> dict[str, Any]:
+    url = urlsplit(str(read.value("sqlalchemy_url") or ""))
+    if url.hostname:
+        return {
+            "host": url.hostname, "port": url.port, "user": unquote(url.username or ""),
+            "password": unquote(url.password or ""), "dbname": url.path.lstrip("/"),
+        }  # fmt: skip
+    return {name: next((found for key in keys if (found := read.value(key)) not in (None, "")), None)
+            for name, keys in DATABASE.items()}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A plugin's settings with their variables filled in."""
+
+    tap: Plugin
+    env: Mapping[str, str]
+
+    def value(self, name: str) -> Any:
+        return _filled(value_of(self.tap, name, self.env), {**self.tap.env, **self.env})
+
+    def list(self, name: str) -> Sequence[Any]:
+        value = self.value(name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = [item.strip() for item in value.split(",") if item.strip()]
+        return value if isinstance(value, list) else ()
+
+
+def _filled(value: Any, env: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return expanded(value, env)
+    if isinstance(value, Mapping):
+        return {key: _filled(item, env) for key, item in value.items()}
+    return [_filled(item, env) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,53 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""Chooses the runtime of a workload among those that are described, and explains it: the candidates, the chosen one,
+and why not each other. Asks every runtime how it is now, and Windmill how earlier runs went."""
+
+from typing import Any
+
+import wmill
+
+from f.flexcore.core import selection_table
+from f.flexcore.core.errors import Unavailable, validated
+from f.flexcore.core.resources import Settings
+from f.flexcore.core.selection import select
+from f.flexcore.core.tables import rendered
+from f.flexcore.core.workloads import Workload
+from f.flexcore.operations.jobs import Jobs
+from f.flexcore.operations.windmill_api import WindmillApi
+from f.flexcore.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
+
+c_flexcore_settings = dict
+
+
+def main(
+    workload: dict,
+    meltano: dict | None = None,
+    ray: dict | None = None,
+    kubernetes: dict | None = None,
+    explain_only: bool = False,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    chosen = validated(Settings, settings or {}, "settings")
+    asked = validated(Workload, workload, "workload")
+    client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
+    found = health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
+    market = market_of(chosen, found)
+    model, notes = forecaster(Jobs(WindmillApi(client.client, str(client.workspace))), asked)
+    selection = explained(select(asked, model, market), found, asked.runtimes)
+    for line in (*notes, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)):
+        print(line)
+    print("\n".join(selection_table.lines(selection)))
+    if selection.runtime is None and not explain_only:
+        raise Unavailable(selection.reason, subject="runtimes", remedy="Mend one of them, or describe another.",
+                          selection=selection.plain())  # fmt: skip
+    plain = {
+        "selection": selection.plain(),
+        "order": order_of(selection, asked.pin),
+        "expected_s": {item.runtime: item.duration_s and item.duration_s.p50 for item in selection.candidates},
+        "namespace": namespace_of(kubernetes or {}, chosen),
+        "prices": {name: state.price.plain() for name, state in market.runtimes.items()},
+        "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in found],
+        "notes": notes,
+    }
+    return rendered(selection_table.html(selection), plain)

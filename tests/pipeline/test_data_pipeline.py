@@ -1,0 +1,112 @@
+"""The data pipeline on the local engine, with a real Meltano and a real Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flexcore.engine import Engine
+from flexcore.ray_head import RayHead
+from tests import data_cases as cases
+from tests.hybrid_cases import RunFlow
+from tests.ray.fake_dashboard import FakeDashboard
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(ROOT) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def run(engine: Engine) -> RunFlow:
+    def run_flow(path: str, args: dict[str, Any]) -> tuple[bool, Any]:
+        done = engine.run(path, args)
+        return done.success, done.result
+
+    return run_flow
+
+
+@pytest.fixture(scope="module")
+def head(folder: Path) -> Iterator[RayHead]:
+    with RayHead(folder / "ray") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def args(folder: Path, head: RayHead) -> dict[str, Any]:
+    return {
+        "workflow_type": "flights",
+        "meltano": cases.meltano_form(folder),
+        "ray": cases.ray_form(head.address),
+        "settings": cases.settings(folder),
+    }
+
+
+def test_small_and_simple_work_is_measured_and_goes_to_meltano(run: RunFlow, args: dict[str, Any]) -> None:
+    cases.check_small_work_goes_to_meltano(run, args)
+
+
+def test_a_pinned_runtime_gets_the_work(run: RunFlow, args: dict[str, Any]) -> None:
+    cases.check_a_pin_decides(run, args)
+
+
+def test_work_that_failed_on_its_runtime_is_not_done_again_on_another(
+    run: RunFlow, args: dict[str, Any], head: RayHead
+) -> None:
+    cases.check_failed_work_is_nobody_elses(run, args, head.address)
+
+
+def test_a_plan_prices_and_checks_and_runs_nothing(run: RunFlow, args: dict[str, Any]) -> None:
+    cases.check_a_plan_runs_nothing(run, args)
+
+
+def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: dict[str, Any]) -> None:
+    with FakeDashboard() as dashboard:
+        # It is well when it is asked for its health, and gone when the work is to begin.
+        dashboard.script = lambda *_: (503, "gone") if dashboard.requests.count("GET /api/version") > 1 else None
+        asked = args | {"ray": cases.ray_form(dashboard.address), "data": {"size": "200GB"}}
+        done = cases.result_of(run, asked)
+        assert "POST /api/jobs/" not in dashboard.requests
+    assert done.success, done
+    assert done.selection and done.selection.runtime == "ray"
+    assert done.runtime == "meltano"
+    assert [(item.runtime, item.started) for item in done.attempts] == [("ray", False), ("meltano", True)]
+    assert "HTTP 503" in (done.attempts[0].error or {})["message"]
+    assert done.wm_labels[-1] == "runtime:meltano"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pin": "moon"}, "pin: 'moon' is not described"),
+        ({"deadline": "2001-01-01T00:00:00+00:00"}, "has passed"),
+        ({"deadline_s": -5}, "is not after now"),
+        ({"data": {"size": "much"}}, "data.size: 'much' is no size"),
+        ({"data": {"uris": ["nowhere/*.csv"]}}, "names no file"),
+        ({"workload": {"complexity": "hard"}}, "workload.complexity"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_is_asked(
+    run: RunFlow, folder: Path, change: dict[str, Any], told: str
+) -> None:
+    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), **change}
+    assert told in cases.refusal(run, asked)
+
+
+def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> None:
+    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    told = cases.refusal(run, asked)
+    assert told.startswith("No suitable runtime available: ray: ")
+    assert "http://127.0.0.1:1 cannot be reached" in told
