@@ -53,7 +53,11 @@ def compare_command(
 
 
 def _fitted(runs: list[Run]) -> Forecaster | None:
-    return None
+    if not runs:
+        return None
+    from f.flexcore.core.fitting import fit  # numpy takes longer to import than all the rest
+
+    return fit(runs)
 
 
 def _selected(value: Any, what: str, model: Forecaster | None, market: Market, problems: int) -> Selection:

@@ -98,8 +98,9 @@ def _barred(name: str, workload: Workload, state: RuntimeState, estimate: Estima
         return "it is disabled in the settings"
     if state.healthy is False:
         return "it is not healthy now"
-    if estimate.failures >= FAILED_ALWAYS and not estimate.samples and workload.pin != name:
-        return f"all its {estimate.failures} runs failed; pin it to try again"
+    failed = max(estimate.failures if not estimate.samples else 0, estimate.broken)
+    if failed >= FAILED_ALWAYS and workload.pin != name:
+        return f"all its {failed} runs failed; pin it to try again"
     return ""
 
 
