@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -63,8 +64,10 @@ def offered(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         schema, functions = schema_of(template), dict[str, Any]()
         exec(compile(schema["x-windmill-dyn-select-code"], template, "exec"), functions)
         entry = functions[schema["properties"][field]["format"].split("-", 1)[1]]
-        wanted = entry.__code__.co_varnames[: entry.__code__.co_argcount]
         given = engine.items.resolved(fields)
-        return list(entry(**{name: given.get(name) for name in wanted if name in given}))
+        # As a worker does: what is not filled in is None, or the parameter's default.
+        wanted = inspect.signature(entry).parameters.values()
+        blank = {item.name: None for item in wanted if item.default is item.empty}
+        return list(entry(**blank | {item.name: given[item.name] for item in wanted if item.name in given}))
 
     return choices

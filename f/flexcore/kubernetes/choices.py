@@ -1,0 +1,27 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""What a form offers of a cluster: its namespaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.core.choices import Choices, matching
+from f.flexcore.core.errors import Forbidden
+from f.flexcore.kubernetes.failures import Call
+from f.flexcore.kubernetes.session import connect
+
+
+def namespace_choices(cluster: Any, typed: str = "") -> Choices:
+    """The cluster's namespaces; where the credentials may not list them, the resource's own and what was typed."""
+    if not cluster:
+        return []
+    session = connect(cluster)
+    try:
+        found = session.kubernetes.get("/api/v1/namespaces", Call("list", "namespaces", "")) or {}
+    except Forbidden as error:
+        if error.category == "credentials":
+            raise
+        return [{"label": name, "value": name} for name in dict.fromkeys([session.namespace, typed]) if name]
+    names = sorted(str(item["metadata"]["name"]) for item in found.get("items") or [])
+    return matching([(name, name) for name in names], typed)

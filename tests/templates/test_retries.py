@@ -1,0 +1,48 @@
+"""What is tried again, in the flows that do the work: what may succeed later, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from flexcore.engine import Engine, Flow
+from tests.templates.conftest import ROOT
+
+FLOWS = ("meltano", "ray", "kubernetes")
+POLICY = {
+    # 3, 9 and 27 seconds: a service that restarts, a lock that is released.
+    "exponential": {"attempts": 3, "multiplier": 1, "random_factor": 20, "seconds": 3},
+    "retry_if": {"expr": "result?.error?.extra?.retryable === true"},
+}
+
+
+def scripts(modules: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for module in modules:
+        value = module["value"]
+        if value["type"] == "script":
+            yield module
+        for inner in (value.get("default"), *(branch["modules"] for branch in value.get("branches", ()))):
+            yield from scripts(inner or [])
+
+
+@pytest.mark.parametrize("runtime", FLOWS)
+def test_every_step_of_a_runtime_has_the_policy(runtime: str) -> None:
+    flow = yaml.safe_load((ROOT / f"f/flexcore/{runtime}/execute__flow/flow.yaml").read_text())
+    assert all(module.get("retry") == POLICY for module in scripts(flow["value"]["modules"]))
+
+
+@pytest.mark.parametrize(("raised", "runs"), [("InvalidInput('x')", 1), ("ExecutionFailed('x')", 1),
+                                              ("Unavailable('x')", 2), ("ZeroDivisionError()", 1)])  # fmt: skip
+def test_what_may_succeed_later_is_tried_again_and_nothing_else(engine: Engine, raised: str, runs: int) -> None:
+    code = f"from f.flexcore.core.errors import *\ndef main():\n    raise {raised}\n"
+    lock = (ROOT / "f/flexcore/core/errors.script.lock").read_text()
+    step = {"type": "rawscript", "language": "python3", "content": code, "lock": lock, "input_transforms": {}}
+    at_once = {"constant": {"attempts": 1, "seconds": 0}, "retry_if": POLICY["retry_if"]}
+    flow = {"modules": [{"id": "a", "retry": at_once, "value": step}]}
+    done = engine.wait(engine.start_flow(Flow("", flow, {}), {}, preview=True))
+    assert not done.success
+    jobs = engine.store.jobs("root = ?", [done.id], 50, 0, False, ("step_id",))
+    assert [job["step_id"] for job in jobs].count("a") == runs
