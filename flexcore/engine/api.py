@@ -11,6 +11,7 @@ import hmac
 import json
 import socket
 import threading
+import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from starlette.routing import Route
 
 from flexcore.engine.bundle import Flow, Script
 from flexcore.engine.errors import CannotStart, EngineError, Rejected, UnknownPath
+from flexcore.engine.http_triggers import METHODS, HttpTriggers, body_and_headers
 from flexcore.engine.jobs import Job
 from flexcore.engine.store import LIVE, Row
 
@@ -59,6 +61,8 @@ def application(engine: Engine) -> Starlette:
     routes = [Route("/api/version", lambda _: PlainTextResponse(VERSION))]
     for method, path, handler, is_open in api.routes():
         routes.append(Route(path, api.answering(handler, is_open), methods=[method]))
+    triggers = HttpTriggers(engine, api.may_enter)
+    routes.append(Route("/api/r/{route:path}", triggers.answer, methods=METHODS))
     return Starlette(routes=routes)
 
 
@@ -88,7 +92,9 @@ class Api:
             (get, f"{w}/jobs/completed/list", self.list_completed, False),
             (get, w + "/jobs_u/get/{job}", self.get_job, False),
             (get, w + "/jobs_u/get_root_job_id/{job}", lambda r: self._row(r)["root"], False),
+            (get, w + "/jobs_u/get_args/{job}", lambda r: self._row(r)["args"], False),
             (get, w + "/jobs_u/get_logs/{job}", self.get_logs, False),
+            (get, w + "/jobs_u/get_flow_all_logs/{job}", self.get_flow_all_logs, False),
             (get, w + "/jobs_u/getupdate/{job}", self.get_update, False),
             (get, w + "/jobs_u/completed/get/{job}", self.get_completed, False),
             (get, w + "/jobs_u/completed/get_result/{job}", self.get_result, False),
@@ -138,7 +144,7 @@ class Api:
         """Handlers are plain functions in a thread: they read the store, and a wait must not stop the others."""
 
         async def answer(request: Request) -> Response:
-            if not is_open and not self._may_enter(request):
+            if not is_open and not self.may_enter(request):
                 return PlainTextResponse("Unauthorized", 401)
             body = await request.body()
             try:
@@ -161,7 +167,7 @@ class Api:
 
         return answer
 
-    def _may_enter(self, request: Request) -> bool:
+    def may_enter(self, request: Request) -> bool:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         token = token if kind.lower() == "bearer" else request.query_params.get("token", "")
         job, _, signature = token.partition(".")
@@ -207,13 +213,17 @@ class Api:
         script = self.engine.bundle.script(_path(request))
         if script is None:
             raise UnknownPath(f"script not found at name {_path(request)}")
-        return self.engine.start_script(script, request.state.body or {})
+        args, asked = request.state.body or {}, request.query_params.get("skip_preprocessor", "")
+        preprocess = bool(script.meta.get("has_preprocessor")) and asked.lower() != "true"
+        if preprocess:
+            args = {"event": {"kind": "webhook", "raw_string": None, **body_and_headers(request, args)}}
+        return self.engine.start_script(script, args, preprocess=preprocess, id=_job_id(request))
 
     def _start_flow(self, request: Request) -> Job:
         flow = self.engine.bundle.flow(_path(request))
         if flow is None:
             raise UnknownPath(f"flow not found at name {_path(request)}")
-        return self.engine.start_flow(flow, request.state.body or {})
+        return self.engine.start_flow(flow, request.state.body or {}, id=_job_id(request))
 
     def _start_preview(self, request: Request) -> Job:
         body = _mapping(request)
@@ -275,6 +285,12 @@ class Api:
 
     def get_logs(self, request: Request) -> Response:
         return PlainTextResponse(self.store.logs(self._row(request)["id"]))
+
+    def get_flow_all_logs(self, request: Request) -> Response:
+        """The log of the job and of everything below it, each under its name."""
+        rows = [self.store.job_status(job) or {} for job in self.store.descendants(self._row(request)["id"])]
+        told = [(row["step_id"] or "Flow", row["id"], self.store.logs(row["id"])) for row in rows]
+        return PlainTextResponse("".join(f"\n=== {name} (Job: {job}) ===\n{logs}\n" for name, job, logs in told))
 
     def get_update(self, request: Request) -> Row:
         row = self._row(request)
@@ -374,7 +390,7 @@ class Api:
         payload = request.state.body
         if payload is None and "payload" in request.query_params:
             payload = json.loads(request.query_params["payload"])
-        if not approver and self._may_enter(request):
+        if not approver and self.may_enter(request):
             approver = self.whoami(request)["username"]
         return self._resume(row["id"], given["resume_id"], flow, payload, approver or None, approved)
 
@@ -593,6 +609,15 @@ def _paged(request: Request, paths: list[str]) -> list[str]:
     size = max(int(request.query_params.get("per_page", len(paths) or 1)), 1)
     first = (max(int(request.query_params.get("page", 1)), 1) - 1) * size
     return paths[first : first + size]
+
+
+def _job_id(request: Request) -> str:
+    """The id that the caller wants the job to have; "" for one of our own."""
+    given = request.query_params.get("job_id", "")
+    try:
+        return str(uuid.UUID(given)) if given else ""
+    except ValueError as error:
+        raise Rejected(f"Failed to deserialize query string: job_id: UUID parsing failed: {error}", 400) from None
 
 
 def _path(request: Request) -> str:

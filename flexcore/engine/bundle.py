@@ -107,6 +107,9 @@ class Bundle:
     def variable(self, path: str, workspace: str | None = None) -> dict[str, Any] | None:
         return self._yaml_item(path, "variable", workspace)
 
+    def http_trigger(self, path: str, workspace: str | None = None) -> dict[str, Any] | None:
+        return self._yaml_item(path, "http_trigger", workspace)
+
     def _yaml_item(self, path: str, kind: str, workspace: str | None) -> dict[str, Any] | None:
         """The file of the workspace (`x.prod.resource.yaml`) goes before the common one."""
         for suffix in ([f".{workspace}.{kind}.yaml"] if workspace else []) + [f".{kind}.yaml"]:
@@ -116,7 +119,7 @@ class Bundle:
         return None
 
     def paths(self, kind: str) -> list[str]:
-        """All paths of a kind: script, flow, resource or variable."""
+        """All paths of a kind: script, flow, resource, variable or http_trigger."""
         return sorted(set(self._walk(kind)))
 
     def _walk(self, kind: str) -> Iterator[str]:

@@ -108,29 +108,36 @@ class Engine:
             return self.start_flow(target, args)
         return self.start_script(target, args)
 
-    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None, *, preview: bool = False) -> Job:
-        """A preview is a flow that is in no file: `Flow(path or "", value, {})`."""
+    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None, *, preview: bool = False, id: str = "") -> Job:
+        """A preview is a flow that is in no file: `Flow(path or "", value, {})`. Raises Rejected when a job has that
+        id."""
         check_flow(self.bundle, flow)
-        job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args))
+        job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args), id=id)
         return self._begin(job, flow.value)
 
-    def start_script(self, script: Script, args: dict[str, Any] | None = None, *, preview: bool = False) -> Job:
+    def start_script(
+        self, script: Script, args: dict[str, Any] | None = None, *, preview: bool = False, preprocess: bool = False,
+        id: str = "",
+    ) -> Job:  # fmt: skip
+        """preprocess: the script's own `preprocessor` makes the arguments of `args`."""
         check_script(script)
-        job = Job("preview" if preview else "script", script.path or None, _arguments(args))
+        job = Job("preview" if preview else "script", script.path or None, _arguments(args), id=id)
         timeout = script.meta.get("timeout")
         job.timeout = float(timeout) if timeout else None
-        return self._begin(job, None, script)
+        return self._begin(job, None, script, preprocess)
 
-    def _begin(self, job: Job, value: dict[str, Any] | None, script: Script | None = None) -> Job:
+    def _begin(
+        self, job: Job, value: dict[str, Any] | None, script: Script | None = None, preprocess: bool = False
+    ) -> Job:
         self.runtime.add(job, value if job.kind == "flowpreview" else None)
-        thread = threading.Thread(target=self._execute, args=(job, value, script), daemon=True)
+        thread = threading.Thread(target=self._execute, args=(job, value, script, preprocess), daemon=True)
         self._threads.add(thread)
         thread.start()
         return job
 
-    def _execute(self, job: Job, value: dict[str, Any] | None, script: Script | None) -> None:
+    def _execute(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> None:
         try:
-            job.ended = self._to_its_end(job, value, script)
+            job.ended = self._to_its_end(job, value, script, preprocess)
         except Exception as error:  # a fault of the engine itself must not leave the job running for ever
             reason = WindmillError(f"the engine failed: {type(error).__name__}: {error}", "InternalErr")
             self.runtime.add_log(job, traceback.format_exc())
@@ -140,13 +147,13 @@ class Engine:
             self._threads.discard(threading.current_thread())
             shutil.rmtree(self.home / "shared" / job.id, ignore_errors=True)
 
-    def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None) -> Ended:
+    def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> Ended:
         if value is not None:
             self.runtime.start(job)
             return FlowRun(self.runtime, job, value).run()
         assert script is not None
         envs = dict(str(entry).split("=", 1) for entry in script.meta.get("envs") or () if "=" in str(entry))
-        return self.runtime.run_leaf(job, Task(job, script.content, script.lock, envs, script.hash))
+        return self.runtime.run_leaf(job, Task(job, script.content, script.lock, envs, script.hash, preprocess))
 
     def wait(self, job: Job) -> JobResult:
         """A short wait in a loop, since a signal handler of Python only runs between two of them."""

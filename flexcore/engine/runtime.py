@@ -44,13 +44,14 @@ class Runtime:
     # Jobs
 
     def add(self, job: Job, definition: Any = None) -> None:
+        """Raises Rejected when there is a job of that id."""
         job.args = as_stored(job.args)
-        self.live[job.id] = job
         self.store.add_job(
             id=job.id, kind=job.kind, path=job.path, parent=job.parent.id if job.parent else None, root=job.root,
             innermost=job.innermost, step_id=job.step_id, status="queued", args=self._masked(job.args),
             created=job.created, scheduled=job.scheduled, engine=self.engine_id, definition=definition,
         )  # fmt: skip
+        self.live[job.id] = job
 
     def start(self, job: Job) -> None:
         job.started = time.time()
@@ -73,6 +74,8 @@ class Runtime:
             outcome = run_task(task, self.around)
         finally:
             self._slots.release()
+        if outcome.args is not None:
+            self.store.update_job(job.id, args=self._masked(outcome.args))
         return self._finish_leaf(job, outcome)
 
     def _take_slot(self, job: Job) -> bool:

@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from flexcore.engine.errors import Rejected
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS engines (id TEXT PRIMARY KEY, pid INTEGER, url TEXT, root TEXT, started REAL);
 CREATE TABLE IF NOT EXISTS jobs (
@@ -74,10 +76,14 @@ class Store:
     # Jobs
 
     def add_job(self, **columns: Any) -> None:
+        """Raises Rejected when there is a job of that id."""
         columns.setdefault("created", time.time())
         values = [_encoded(name, value) for name, value in columns.items()]
         marks = ", ".join("?" * len(values))
-        self._write(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", values)  # noqa: S608 (own names)
+        try:
+            self._write(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", values)  # noqa: S608 (own names)
+        except sqlite3.IntegrityError:
+            raise Rejected(f"Bad request: Job with id {columns['id']} already exists", 400) from None
 
     def update_job(self, job: str, **columns: Any) -> None:
         sets = ", ".join(f"{name} = ?" for name in columns)

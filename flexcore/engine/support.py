@@ -83,7 +83,7 @@ def _script(script: Script, where: str) -> Iterator[Finding]:
         yield Finding(where, f"{script.path} is written in {script.language}", "only python3 runs here; use a server")
         return
     yield from _python(script.content, where)
-    for key in ("has_preprocessor", "codebase", "cache_ttl"):
+    for key in ("codebase", "cache_ttl"):
         if script.meta.get(key):
             yield Finding(
                 where, f"{key} of {script.path} is not supported", "remove it, or run it on a Windmill server"

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,18 @@ class Task:
     lock: str | None
     envs: dict[str, str] = field(default_factory=dict)
     runnable_id: str = ""
+    # Whether the script's own `preprocessor` is to make its arguments.
+    preprocess: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`text` is the JSON of `value`: the result, or the error if it is no success."""
+    """`text` is the JSON of `value`: the result, or the error if it is no success; `args` those of a preprocessor."""
 
     success: bool
     value: Any
     text: str
+    args: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,16 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
         else around.environments.lock_for(task.source, around.module_source, job.cancel)
     )
     python = around.environments.python_for(lock, job.cancel)
-    write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root)
+    preprocessor = signature_of(task.source, "preprocessor") if task.preprocess else None
+    write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root, preprocessor)
     (job_dir / "args.json").write_text(json.dumps(around.resolve(job.args)), encoding="utf-8")
     _make_shared(job_dir, job, around.home / "shared")
     around.add_log(job, f"\n\n--- PYTHON ({sys.version_info.major}.{sys.version_info.minor}) CODE EXECUTION ---\n")
     process = _Process(python, job_dir, environment_of(task, around), job, around)
-    return _outcome(process.wait(), process, job_dir, job, around)
+    outcome = _outcome(process.wait(), process, job_dir, job, around)
+    if task.preprocess and outcome.success:
+        return replace(outcome, args=json.loads((job_dir / "args.json").read_text(encoding="utf-8")))
+    return outcome
 
 
 def _make_shared(job_dir: Path, job: Job, folders: Path) -> None:

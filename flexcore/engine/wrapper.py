@@ -17,7 +17,11 @@ IMPORTS_SHARED = re.compile(r"(import|from)\s(((u|f)\.)|\.)")
 INSIDE_FLOW = re.compile(r"(?i)(.*?)(?:/branchone-\d+/|/branchall-\d+/|/loop-\d+|/forloop-\d+/)")
 
 
-def write_job_files(job_dir: Path, path: str, source: str, signature: Signature, bundle_root: Path | None) -> None:
+def write_job_files(
+    job_dir: Path, path: str, source: str, signature: Signature, bundle_root: Path | None,
+    preprocessor: Signature | None = None,
+) -> None:  # fmt: skip
+    """preprocessor: of the script's function of that name, when it is to make the arguments of those that are given."""
     folder, name = module_place(path)
     (job_dir / folder).mkdir(parents=True, exist_ok=True)
     (job_dir / folder / f"{name}.py").write_text(source, encoding="utf-8")
@@ -25,7 +29,7 @@ def write_job_files(job_dir: Path, path: str, source: str, signature: Signature,
     if shared:
         (job_dir / "loader.py").write_text(LOADER.replace("@ROOT@", repr(str(bundle_root))), encoding="utf-8")
     module = f"{folder.replace('/', '.')}.{name}"
-    (job_dir / "wrapper.py").write_text(_wrapper(module, signature, shared), encoding="utf-8")
+    (job_dir / "wrapper.py").write_text(_wrapper(module, signature, shared, preprocessor), encoding="utf-8")
 
 
 def module_place(path: str) -> tuple[str, str]:
@@ -43,14 +47,19 @@ def _module_name(part: str) -> str:
     return f"_{part}" if part[:1].isdigit() or keyword.iskeyword(part) else part
 
 
-def _wrapper(module: str, signature: Signature, shared: bool) -> str:
+def _wrapper(module: str, signature: Signature, shared: bool, preprocessor: Signature | None) -> str:
     package, _, name = module.rpartition(".")
     conversions = "\n".join(f"_convert({a.name!r}, _{a.conversion})" for a in signature.arguments if a.conversion)
-    arguments = "args = kwargs" if signature.takes_all else "\n    ".join(map(_argument, signature.arguments))
+    arguments = _arguments(signature)
+    before = PREPROCESSOR.format(arguments=_arguments(preprocessor)) if preprocessor else ""
     return WRAPPER.format(
         loader="import loader" if shared else "", package=package, name=name,
-        conversions=conversions, arguments=arguments or "pass",
+        conversions=conversions, preprocessor=before, arguments=arguments,
     )  # fmt: skip
+
+
+def _arguments(signature: Signature) -> str:
+    return "args = kwargs" if signature.takes_all else "\n    ".join(map(_argument, signature.arguments)) or "pass"
 
 
 def _argument(argument: Argument) -> str:
@@ -59,6 +68,14 @@ def _argument(argument: Argument) -> str:
         return f"args[{argument.name!r}] = kwargs.get({argument.name!r})"
     return f"if kwargs.get({argument.name!r}) is not None: args[{argument.name!r}] = kwargs[{argument.name!r}]"
 
+
+# Runs in the process of `main`, before it; its result becomes the job's arguments.
+PREPROCESSOR = r"""if not callable(getattr(inner_script, "preprocessor", None)):
+        raise ValueError("preprocessor function is missing")
+    {arguments}
+    kwargs, args = inner_script.preprocessor(**args), {{}}
+    with open("args.json", "w") as file:
+        file.write(_as_json(kwargs, type(kwargs)))"""
 
 WRAPPER = r"""
 import json, os, sys
@@ -128,6 +145,7 @@ def _as_json(value, kind):
 _streams = (str, dict, list, bytes, tuple, set, frozenset, range, memoryview, bytearray)
 _result = os.path.join(os.path.abspath(os.path.dirname(__file__)), "result.json")
 try:
+    {preprocessor}
     {arguments}
     for key, value in list(args.items()):
         if isinstance(value, str) and value == "<function call>":

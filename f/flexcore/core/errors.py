@@ -7,7 +7,8 @@ FlexcoreError
 │   ├── InvalidInput      an argument, field or file is wrong
 │   ├── MissingSetting    a required setting or secret is absent
 │   ├── NotFound          a named thing does not exist
-│   └── Forbidden         the credentials are refused or lack a right
+│   ├── Forbidden         the credentials are refused or lack a right
+│   └── Conflict          what is there already does not allow it
 ├── DataError             the data is not what the stage needs; never retried
 │   ├── EmptyData         nothing to work on
 │   └── ManifestMismatch  what a manifest promises is not what is stored
@@ -69,6 +70,10 @@ class NotFound(UserError):
 
 class Forbidden(UserError):
     category = "forbidden"
+
+
+class Conflict(UserError):
+    category = "conflict"
 
 
 class DataError(FlexcoreError):

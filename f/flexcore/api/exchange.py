@@ -1,0 +1,144 @@
+# requirements: flexcore_api
+# py: ==3.11.*
+"""One HTTP exchange: what a route's script gets of a request, and the answer that Windmill makes of its result.
+
+request ─preprocessor: received─→ what may be stored; token and body stay in this process ─main: answer─→ response
+
+Windmill runs a route's job with the rights of whoever pushed the trigger. Whatever a route does, it does with the
+caller's own token instead, so nobody gets by a route what Windmill itself would refuse. A job that fails keeps its raw
+request, token included, in Windmill's database; hence neither half ever raises.
+Source: Windmill's HTTP routes, `windmill_status_code` and its kin; problems after RFC 9457.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from f.flexcore.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    FlexcoreError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TransientError,
+    UserError,
+)
+from f.flexcore.core.redaction import Redactor
+
+JSON, PROBLEM, TEXT = "application/json", "application/problem+json", "text/plain; charset=utf-8"
+BEARER = "bearer "
+# The first that fits decides.
+STATUS: tuple[tuple[type[FlexcoreError], int], ...] = (
+    (NotFound, 404),
+    (Forbidden, 403),
+    (Conflict, 409),
+    (UserError, 422),
+    (TransientError, 503),
+    (DeadlineExceeded, 504),
+    (FlexcoreError, 500),
+)
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """params: of the route; query: by name; key: the Idempotency-Key; token: of whoever calls."""
+
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    key: str = ""
+    body: Any = None
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    body: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON
+
+    def as_result(self) -> dict[str, Any]:
+        """The form in which Windmill takes a script's result for an HTTP answer."""
+        return {
+            "windmill_status_code": self.status,
+            "windmill_content_type": self.content_type,
+            "windmill_headers": {"Cache-Control": "no-store", **self.headers},
+            "result": self.body,
+        }
+
+
+# What the preprocessor leaves for `main`, which Windmill calls in the same process.
+_received: list[Request] = []
+
+
+def received(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Windmill's event → the arguments of `main`, which are stored with the job: no header, no body."""
+    headers = event.get("headers") or {}
+    authorization = str(headers.get("authorization") or "")
+    token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
+    params, query = dict(event.get("params") or {}), dict(event.get("query") or {})
+    raw = event.get("raw_string")
+    body = event.get("body") if raw is None else raw
+    _received[:] = [Request(params, query, str(headers.get("idempotency-key") or ""), body, token)]
+    return {"request": {"params": params, "query": {name: item for name, item in query.items() if name != "token"}}}
+
+
+def answer(request: Any, handle: Callable[[Request], Answer]) -> dict[str, Any]:
+    """The result of a route's `main`. request: as stored; a run that came by no route gives params, query and body."""
+    try:
+        made = handle(_current(request))
+    except FlexcoreError as error:
+        made = problem(error)
+    except Exception:
+        print(Redactor().text(traceback.format_exc()))
+        made = problem(FlexcoreError("This is a fault of flexcore", remedy="The log of the route's job tells more."))
+    return made.as_result()
+
+
+def _current(request: Any) -> Request:
+    if _received:
+        asked = _received[0]
+    else:
+        given = request if isinstance(request, dict) else {}
+        asked = Request(given.get("params") or {}, given.get("query") or {}, given.get("key") or "", given.get("body"),
+                        os.environ.get("WM_TOKEN", ""))  # fmt: skip
+    if not asked.token:
+        raise Forbidden(
+            "No token came with the request",
+            subject="Authorization",
+            remedy="Send your Windmill token in the header `Authorization: Bearer …`; a cookie is not enough.",
+        )
+    return asked
+
+
+def problem(error: FlexcoreError) -> Answer:
+    """The typed body of a refusal. What was sent is never in it: it may hold secrets."""
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    body = {
+        "type": f"urn:flexcore:problem:{error.category}",
+        "title": error.category.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": Redactor().text(str(error)),
+        "category": error.category,
+        "subject": error.subject or None,
+        "remedy": error.remedy or None,
+        "retryable": error.retryable,
+    }
+    return Answer(body, status, {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}, PROBLEM)
+
+
+def check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raises InvalidInput for a name that is none of `known`, with the nearest that is."""
+    allowed = list(known)
+    for name in given:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            meant = f"did you mean {near[0]}?" if near else f"known are: {', '.join(allowed) or 'none'}."
+            raise InvalidInput(f"{what} {name[:80]!r} is unknown", subject=name[:80], remedy=meant.capitalize())

@@ -1,0 +1,128 @@
+# requirements: flexcore_api
+# py: ==3.11.*
+"""Reads executions from Windmill: one by its id, and lists, newest first, in a bounded number of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from typing import Any
+from uuid import UUID
+
+from f.flexcore.api.executions import (
+    FOLDER,
+    Job,
+    ListQuery,
+    failed_job,
+    failing,
+    instant,
+    is_execution,
+    runtime_of,
+    status_of,
+)
+from f.flexcore.api.windmill import Windmill
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, NotFound
+
+# Finished jobs that one call reads; Windmill answers a page of this size within some tens of milliseconds.
+PAGE = 200
+# Jobs that one list looks at before it hands out what it has, with a cursor to go on from.
+MOST_SEEN = 2000
+# Flows that wait or run at the same time; the queue is read to this depth.
+MOST_LIVE = 1000
+# Windmill has `created_before` inclusive, the local engine exclusive; what comes twice is dropped by the cursor.
+MARGIN = timedelta(milliseconds=1)
+
+
+def found(windmill: Windmill, id: str) -> Job:
+    """The job of an execution, whole. Raises NotFound, also for a job that is none of this bundle's executions."""
+    missing = NotFound(
+        f"There is no execution {id[:80]!r}", subject="id", remedy="Check the id, and that you may see it."
+    )
+    try:
+        job = windmill.get(f"jobs_u/get/{UUID(id)}", no_logs="true", no_code="true")
+    except (ValueError, NotFound):
+        raise missing from None
+    if not is_execution(job):
+        raise missing
+    return dict(job)
+
+
+def failed_step_job(windmill: Windmill, job: Job) -> Job | None:
+    step = failed_job(job) if failing(status_of(job)) else None
+    try:
+        return windmill.get(f"jobs_u/get/{step}", no_logs="true", no_code="true") if step else None
+    except FlexcoreError:
+        return None
+
+
+def listed(windmill: Windmill, wanted: ListQuery) -> tuple[list[Job], str | None]:
+    """At most `limit` executions, and the cursor for the next ones; None when there are no more."""
+    kept: list[Job] = []
+    seen = 0
+    last: Job | None = None
+    for job in _newest_first(windmill, wanted):
+        if len(kept) == wanted.limit or seen == MOST_SEEN:
+            return kept, _position(last) if last else None
+        seen, last = seen + 1, job
+        if _fits(job, wanted):
+            kept.append(job)
+    return kept, None
+
+
+def _fits(job: Job, wanted: ListQuery) -> bool:
+    return (
+        is_execution(job)
+        and wanted.status in (None, status_of(job))
+        and (wanted.runtime is None or wanted.runtime == runtime_of(job))
+    )
+
+
+def _newest_first(windmill: Windmill, wanted: ListQuery) -> Iterator[Job]:
+    """Live and finished ones together; Windmill's own common list knows no pages."""
+    query: dict[str, Any] = {"job_kinds": "flow", "has_null_parent": "true", "order_desc": "true"}
+    query |= {"script_path_exact": FOLDER + wanted.workflow} if wanted.workflow else {"script_path_start": FOLDER}
+    before = _before(wanted.cursor)
+    live = windmill.get("jobs/queue/list", per_page=MOST_LIVE, **query, **before)
+    waiting = sorted((job for job in live if _is_after(job, wanted.cursor)), key=_position, reverse=True)
+    known = {job["id"] for job in waiting}
+    for job in _finished(windmill, query, before):
+        # One that ended between the two lists is in both.
+        if not _is_after(job, wanted.cursor) or job["id"] in known:
+            continue
+        while waiting and _position(waiting[0]) > _position(job):
+            yield waiting.pop(0)
+        yield job
+    yield from waiting
+
+
+def _finished(windmill: Windmill, query: dict[str, Any], before: dict[str, str]) -> Iterator[Job]:
+    page = 1
+    while True:
+        jobs = windmill.get("jobs/completed/list", per_page=PAGE, page=page, **query, **before)
+        yield from jobs
+        if len(jobs) < PAGE:
+            return
+        page += 1
+
+
+def _position(job: Job) -> str:
+    created = instant(job["created_at"])
+    assert created
+    return f"{created.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{job['id']}"
+
+
+def _is_after(job: Job, cursor: str) -> bool:
+    return not cursor or _position(job) < cursor
+
+
+def _before(cursor: str) -> dict[str, str]:
+    if not cursor:
+        return {}
+    try:
+        created = instant(cursor.partition("_")[0])
+        assert created and created.tzinfo
+        return {"created_before": (created + MARGIN).isoformat()}
+    except (ValueError, AssertionError, OverflowError):
+        raise InvalidInput(
+            "The cursor is none of this API", subject="cursor", remedy="Pass on next_cursor as it was given."
+        ) from None

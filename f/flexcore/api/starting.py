@@ -1,0 +1,113 @@
+# requirements: flexcore_api
+# py: ==3.11.*
+"""Starts an execution, once for each idempotency key.
+
+The key, with the user and the workspace, makes the job's id: Windmill's own rule that an id exists once is what keeps a
+repeat from starting a second execution. There is no store of keys that could be out of step with the jobs.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from f.flexcore.api.arguments import check_arguments
+from f.flexcore.api.exchange import check_known
+from f.flexcore.api.executions import FOLDER, Job, is_execution
+from f.flexcore.api.windmill import Windmill
+from f.flexcore.core.errors import InvalidInput, NotFound
+
+WORKFLOW = re.compile(r"(hybrid_pipeline|data_pipeline|templates/[a-z_][a-z0-9_]*)")
+LONGEST_KEY = 255
+MOST_FLOWS = 1000
+NAMESPACE = uuid.UUID("b1c2a6d4-52a5-4f0e-9a0e-5c3f6f1d7e90")
+
+
+def start(windmill: Windmill, body: Any, key: str) -> tuple[Job, bool]:
+    """The job, and whether it had been started before. Raises InvalidInput, NotFound or Forbidden."""
+    workflow, arguments = _asked(body)
+    path = FOLDER + workflow
+    check_arguments(arguments, _schema(windmill, path))
+    id = _id(windmill, key) if key else ""
+    if id and (job := _known(windmill, id)):
+        return _repeated(windmill, job, path, arguments), True
+    try:
+        id = windmill.post(f"jobs/run/f/{path}", arguments, **({"job_id": id} if id else {}))
+    except InvalidInput:
+        # A repeat that came at the same time was first.
+        if not (id and (job := _known(windmill, id))):
+            raise
+        return _repeated(windmill, job, path, arguments), True
+    return windmill.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"), False
+
+
+def _asked(body: Any) -> tuple[str, dict[str, Any]]:
+    if not isinstance(body, dict):
+        raise InvalidInput(
+            "The body is no JSON object", subject="body",
+            remedy='Send {"workflow": "hybrid_pipeline", "arguments": {…}} as application/json.',
+        )  # fmt: skip
+    check_known(body, ("workflow", "arguments"), "Field")
+    workflow, arguments = body.get("workflow"), body.get("arguments", {})
+    if not isinstance(workflow, str) or not WORKFLOW.fullmatch(workflow):
+        raise InvalidInput(
+            "workflow: names no workflow that can be started", subject="workflow",
+            remedy="Use hybrid_pipeline, data_pipeline or templates/NAME; GET flexcore/workflows lists them.",
+        )  # fmt: skip
+    if not isinstance(arguments, dict):
+        raise InvalidInput(
+            "arguments: must be an object", subject="arguments", remedy="Send the flow's inputs by name."
+        )
+    return workflow, arguments
+
+
+def _schema(windmill: Windmill, path: str) -> dict[str, Any]:
+    try:
+        return dict(windmill.get(f"flows/get/{path}").get("schema") or {})
+    except NotFound:
+        raise NotFound(
+            f"There is no workflow {path.removeprefix(FOLDER)}", subject="workflow",
+            remedy="GET flexcore/workflows lists those that are deployed and that you may see.",
+        ) from None  # fmt: skip
+
+
+def _id(windmill: Windmill, key: str) -> str:
+    if len(key) > LONGEST_KEY or not key.isascii() or not key.isprintable():
+        raise InvalidInput(
+            f"Idempotency-Key: must be 1 to {LONGEST_KEY} printable ASCII characters", subject="Idempotency-Key",
+            remedy="Send a fresh UUID for each execution, and the same one when you repeat the request.",
+        )  # fmt: skip
+    user = windmill.get("users/whoami")["email"]
+    return str(uuid.uuid5(NAMESPACE, f"{windmill.workspace}\n{user}\n{key}"))
+
+
+def _known(windmill: Windmill, id: str) -> Job | None:
+    try:
+        return dict(windmill.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
+    except NotFound:
+        return None
+
+
+def _repeated(windmill: Windmill, job: Job, path: str, arguments: dict[str, Any]) -> Job:
+    """Raises InvalidInput when the key was used for something else."""
+    same = is_execution(job) and job["script_path"] == path
+    if not same or windmill.get(f"jobs_u/get_args/{job['id']}") != arguments:
+        raise InvalidInput(
+            "Idempotency-Key: was used for another request", subject="Idempotency-Key",
+            remedy="Send a fresh key for a new execution, and the same body when you repeat one.",
+        )  # fmt: skip
+    return job
+
+
+def workflows(windmill: Windmill) -> list[dict[str, Any]]:
+    """Those that are deployed and that the caller may see: name, summary, description, schema."""
+    flows = windmill.get("flows/list", path_start=FOLDER, per_page=MOST_FLOWS)
+    names = sorted(str(flow["path"]).removeprefix(FOLDER) for flow in flows if str(flow["path"]).startswith(FOLDER))
+    found = []
+    for name in names:
+        if WORKFLOW.fullmatch(name):
+            flow = windmill.get(f"flows/get/{FOLDER}{name}")
+            told = {word: flow.get(word) or "" for word in ("summary", "description")}
+            found.append({"name": name, **told, "schema": flow.get("schema") or {}})
+    return found

@@ -1,0 +1,192 @@
+"""The shipped routes, called over HTTP as any client would."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from flexcore.engine import Engine
+from tests.api.conftest import Client, stored_arguments
+from tests.engine.conftest import eventually
+
+TOY = "templates/toy"
+Wait = Callable[[str], Any]
+
+
+def refused(answer: httpx.Response, status: int, category: str) -> Any:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    told = answer.json()
+    assert (told["status"], told["category"]) == (status, category)
+    return told
+
+
+def test_an_execution_is_started_and_told_with_its_steps_and_result(client: Client, ended: Wait) -> None:
+    answer = client.start(TOY, text="hi", times=2)
+    assert answer.status_code == 201, answer.text
+    begun = answer.json()
+    assert begun["workflow"] == TOY and begun["status"] in ("queued", "running")
+    assert answer.headers["location"].endswith(f"/flexcore/executions/{begun['id']}")
+    done = ended(begun["id"])
+    assert (done["status"], done["error"]) == ("success", None)
+    assert done["result"]["said"] == ["hi", "hi"]
+    assert done["runtime"] == "ray" and done["labels"] == ["flexcore", "workflow:toy", "runtime:ray"]
+    assert [(step["id"], step["status"]) for step in done["steps"]] == [("say", "success")]
+    assert done["duration_s"] > 0 and done["started_at"] < done["ended_at"]
+
+
+def test_what_failed_is_told_by_type_and_step(client: Client, ended: Wait) -> None:
+    done = ended(client.start("templates/toy_fails").json()["id"])
+    assert done["status"] == "failure"
+    assert done["error"] == {
+        "name": "Bad", "message": "the table t is missing", "step": "second", "category": "not_found", "subject": "t",
+        "remedy": "Create t.", "retryable": False,
+    }  # fmt: skip
+    assert [step["status"] for step in done["steps"]] == ["success", "failure"]
+
+
+def test_a_repeat_with_the_same_key_starts_nothing_new(client: Client) -> None:
+    key = str(uuid.uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.start(TOY, key, text="once"), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert [answer.headers.get("idempotency-replayed") for answer in answers].count("true") == 3
+    told = refused(client.start(TOY, key, text="twice"), 422, "invalid_input")
+    assert told["subject"] == "Idempotency-Key"
+    refused(client.start("templates/toy_fails", key), 422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("body", "subject", "says"),
+    [
+        ([], "body", "JSON object"),
+        ({"workflow": TOY, "argments": {}}, "argments", "arguments"),
+        ({"workflow": "../core/errors"}, "workflow", "GET flexcore/workflows"),
+        ({"workflow": 7}, "workflow", "GET flexcore/workflows"),
+        ({"workflow": TOY, "arguments": [1]}, "arguments", "object"),
+        ({"workflow": TOY}, "arguments.text", "required"),
+        ({"workflow": TOY, "arguments": {"text": 7}}, "arguments.text", "must be string"),
+        ({"workflow": TOY, "arguments": {"text": "secret!"}}, "arguments.text", "pattern"),
+        ({"workflow": TOY, "arguments": {"text": "x", "times": 0}}, "arguments.times", "minimum 1"),
+        ({"workflow": TOY, "arguments": {"text": "x", "time": 1}}, "arguments.time", "did you mean times?"),
+        ({"workflow": TOY, "arguments": {"text": "x", "cluster": "secret"}}, "arguments.cluster", "$res:"),
+    ],
+)
+def test_a_wrong_request_names_the_field_and_starts_nothing(
+    client: Client, engine: Engine, body: Any, subject: str, says: str
+) -> None:
+    before = len(engine.store.jobs("kind = 'flow'"))
+    told = refused(client.call("POST", "executions", json=body), 422, "invalid_input")
+    assert told["subject"] == subject and says in told["detail"]
+    assert "secret" not in str(told)
+    assert len(engine.store.jobs("kind = 'flow'")) == before
+
+
+def test_a_workflow_that_is_not_deployed_is_not_found(client: Client) -> None:
+    refused(client.start("templates/none"), 404, "not_found")
+
+
+def test_only_this_bundles_flows_are_listed_as_startable_and_with_their_schema(client: Client) -> None:
+    told = client.call("GET", "workflows").json()["workflows"]
+    names = [item["name"] for item in told]
+    assert {"hybrid_pipeline", TOY} <= set(names) and "meltano/execute" not in names
+    assert next(item for item in told if item["name"] == TOY)["schema"]["required"] == ["text"]
+
+
+def test_lists_are_by_workflow_runtime_and_status_page_by_page(client: Client, ended: Wait) -> None:
+    ids = [client.start(TOY, text=str(index)).json()["id"] for index in range(3)]
+    failed = client.start("templates/toy_fails").json()["id"]
+    for id in (*ids, failed):
+        ended(id)
+    assert client.listed(workflow="templates/toy_fails", limit=1) == [failed]
+    assert failed in client.listed(status="failure") and ids[0] not in client.listed(status="failure")
+    assert set(ids) <= set(client.listed(runtime="ray")) and failed not in client.listed(runtime="ray")
+    assert client.listed(runtime="kubernetes") == []
+    seen, cursor = [], None
+    while True:
+        page = client.call("GET", "executions", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        assert len(page["executions"]) <= 2
+        seen += [item["id"] for item in page["executions"]]
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert len(seen) == len(set(seen)) and seen == client.listed(limit=100)
+    assert seen[:4] == [failed, *reversed(ids)]
+
+
+@pytest.mark.parametrize(
+    ("query", "subject"),
+    [("limit=0", "limit"), ("limit=101", "limit"), ("limit=x", "limit"), ("staus=failure", "staus"),
+     ("status=done", "status"), ("runtime=spark", "runtime"), ("cursor=yesterday", "cursor")],
+)  # fmt: skip
+def test_a_wrong_query_names_the_parameter(client: Client, query: str, subject: str) -> None:
+    assert refused(client.call("GET", f"executions?{query}"), 422, "invalid_input")["subject"] == subject
+
+
+def test_a_running_execution_is_cancelled_once_and_for_all(client: Client, ended: Wait) -> None:
+    id = client.start("templates/toy_sleeps").json()["id"]
+    eventually(lambda: client.get(id)["status"] == "running")
+    assert id in client.listed(status="running")
+    assert client.call("POST", f"executions/{id}/cancel", json={"reason": "enough"}).status_code == 202
+    done = ended(id)
+    assert (done["status"], done["error"]["name"]) == ("canceled", "Canceled")
+    assert "enough" in done["error"]["message"]
+    assert client.call("POST", f"executions/{id}/cancel").status_code == 202
+    over = client.start(TOY, text="x").json()["id"]
+    ended(over)
+    told = refused(client.call("POST", f"executions/{over}/cancel"), 409, "conflict")
+    assert "success" in told["detail"]
+
+
+def test_logs_are_the_last_lines_of_all_steps_as_text_without_secrets(client: Client) -> None:
+    id = client.start("templates/toy_sleeps").json()["id"]
+    answer = eventually(lambda: "zzz" in (got := client.call("GET", f"executions/{id}/logs")).text and got)
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "nap" in answer.text and "sesame1" not in answer.text
+    assert len(client.call("GET", f"executions/{id}/logs?tail=2").text.splitlines()) <= 2
+    client.call("POST", f"executions/{id}/cancel")
+
+
+@pytest.mark.parametrize("id", ["none", str(uuid.uuid4())])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("POST", "/cancel"), ("GET", "/logs")])
+def test_what_is_no_execution_is_not_found(client: Client, id: str, method: str, tail: str) -> None:
+    refused(client.call(method, f"executions/{id}{tail}"), 404, "not_found")
+
+
+def test_a_job_that_is_no_execution_of_the_bundle_is_not_shown(client: Client, engine: Engine, ended: Wait) -> None:
+    id = client.start(TOY, text="x").json()["id"]
+    step = ended(id)["steps"][0]["job"]
+    refused(client.call("GET", f"executions/{step}"), 404, "not_found")
+    refused(client.call("GET", f"executions/{step}/logs"), 404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["executions", "executions/x", "executions/x/logs", "workflows"])
+def test_without_a_token_nothing_is_told(client: Client, path: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        answer = httpx.get(f"{client.base}/{path}", headers=headers, trust_env=False)
+        assert answer.status_code == 401
+
+
+def test_a_token_elsewhere_than_in_the_header_is_not_enough(client: Client, engine: Engine) -> None:
+    answer = httpx.get(f"{client.base}/executions", params={"token": engine.token}, trust_env=False)
+    told = refused(answer, 403, "forbidden")
+    assert told["subject"] == "Authorization"
+
+
+def test_no_token_and_no_argument_is_kept_with_a_routes_job(client: Client, engine: Engine, ended: Wait) -> None:
+    id = client.start(TOY, "key-1", text="sesame-seed").json()["id"]
+    done = ended(id)
+    assert done["result"]["token"] == "***"
+    kept = str(stored_arguments(engine, "f/flexcore/api/start_execution"))
+    assert engine.token not in kept and "sesame-seed" not in kept and "uthorization" not in kept
+    assert engine.token not in kept
+    assert client.listed(limit=1) == [id]
+    assert {"request": {"params": {}, "query": {"limit": "1"}}} in stored_arguments(
+        engine, "f/flexcore/api/list_executions"
+    )
