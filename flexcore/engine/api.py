@@ -318,9 +318,11 @@ class Api:
         for name, choices in CHOICES.items():
             if name in query:
                 clauses.append(choices[query[name].lower() == "true"])
-        if "label" in query:
-            clauses.append("EXISTS (SELECT 1 FROM json_each(jobs.labels) WHERE value = ?)")
-            values.append(query["label"])
+        for name, clause in LISTS.items():
+            if name in query:
+                items = query[name].split(",")
+                clauses.append(clause.format(", ".join("?" * len(items))))
+                values += items
         if "job_kinds" in query:
             clauses.append("kind IN (SELECT value FROM json_each(?))")
             values.append(json.dumps(query["job_kinds"].split(",")))
@@ -535,7 +537,6 @@ def _instant(text: str) -> float:
 
 # Query parameters of the lists, each with its condition.
 FILTERS: list[tuple[str, str, Callable[[str], Any]]] = [
-    ("script_path_exact", "path = ?", str),
     ("script_path_start", "path LIKE ? || '%'", str),
     ("parent_job", "parent = ?", str),
     ("root_job", "root = ?", str),
@@ -548,6 +549,12 @@ FILTERS: list[tuple[str, str, Callable[[str], Any]]] = [
     ("completed_after", "finished > ?", _instant),
     ("id", "id = ?", str),
 ]
+# Parameters that hold several values, with a comma between them.
+LISTS = {
+    "label": "EXISTS (SELECT 1 FROM json_each(jobs.labels) WHERE value IN ({}))",
+    "job_kinds": "kind IN ({})",
+    "script_path_exact": "path IN ({})",
+}
 # Parameters that are true or false: the condition for each of the two.
 CHOICES = {
     "running": ("status NOT IN ('running', 'suspended')", "status IN ('running', 'suspended')"),

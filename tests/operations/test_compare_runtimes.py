@@ -1,0 +1,90 @@
+"""Runtimes compared by the jobs of a local engine, and history read page by page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from f.flexcore.core.comparison import Comparison
+from f.flexcore.core.errors import InvalidInput
+from f.flexcore.core.tables import plain_of
+from f.flexcore.operations import compare_runtimes
+from f.flexcore.operations.history import history
+from f.flexcore.operations.jobs import Jobs
+from f.flexcore.operations.windmill_api import WindmillApi
+from flexcore.engine import Engine
+from tests.operations.toy_flows import engine, jobs_of, worker
+
+__all__ = ["engine", "worker"]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sales(engine: Engine) -> None:
+    """Three good runs of each of two runtimes, and one that failed."""
+    for runtime, seconds in (("ray", 10), ("ray", 12), ("ray", 11), ("meltano", 20), ("meltano", 22), ("meltano", 21)):
+        assert engine.run("f/x/sale", {"runtime": runtime, "seconds": seconds, "success": True}).success
+    assert not engine.run("f/x/sale", {"runtime": "ray", "seconds": 3, "success": False}).success
+
+
+def compared(**asked: Any) -> tuple[str, Comparison]:
+    html, _ = compare_runtimes.main(**asked)["render_all"]
+    return html["html"], Comparison.model_validate(plain_of(compare_runtimes.main(**asked)))
+
+
+def test_the_figures_of_each_runtime_come_from_windmills_own_jobs() -> None:
+    html, found = compared(workflow_type="sales")
+    ray = next(item for item in found.runtimes if item.runtime == "ray")
+    assert (found.runs, ray.runs, ray.samples, ray.duration_p50_s) == (7, 4, 3, 11)
+    assert ray.success_rate == 0.75
+    assert found.recommendation.runtime == "ray"
+    assert "meltano" in html and "Cost, median" in html and "background" in html
+
+
+def test_a_time_range_bounds_what_is_compared() -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert compared(workflow_type="sales", since=tomorrow)[1].runs == 0
+    assert compared(workflow_type="sales", until=tomorrow)[1].runs == 7
+    with pytest.raises(InvalidInput, match="is no time"):
+        compare_runtimes.main("sales", since="last week")
+    with pytest.raises(InvalidInput, match="since is not before until"):
+        compare_runtimes.main("sales", since="2026-01-02", until="2026-01-01")
+
+
+def test_runs_of_a_flow_or_script_are_compared_by_its_path(engine: Engine) -> None:
+    engine.run("f/x/ray/execute", {"cpu": 1, "fail": False})
+    engine.run("f/x/ray/execute", {"cpu": 1, "fail": True})
+    (row,) = history(jobs_of(engine), "f/x/ray/execute")
+    assert (row.runtime, row.success, row.workflow_type) == ("ray", True, "f/x/ray/execute")
+    assert row.duration_s and row.started_at
+
+
+def test_an_unknown_type_has_no_runs_and_says_so() -> None:
+    found = compared(workflow_type="moon")[1]
+    assert (found.runs, found.recommendation.runtime) == (0, None)
+    assert "no run of moon" in found.recommendation.reason
+
+
+def test_long_histories_are_read_page_by_page_up_to_a_bound() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        page, size = int(request.url.params.get("page", 0)), int(request.url.params.get("per_page", 0))
+        if request.url.path.endswith("/jobs/list"):
+            numbers = range((page - 1) * size, min(page * size, 250))
+            return httpx.Response(200, json=[{"id": str(n), "type": "CompletedJob"} for n in numbers])
+        number = int(request.url.path.rsplit("/", 1)[-1])
+        run = {"workflow_type": "x", "runtime": "ray", "duration_s": 1 + number, "success": True}
+        results: list[Any] = [{"run": run}, {"run": {**run, "duration_s": -1}}, "no result of ours", None]
+        job = {"id": str(number), "type": "CompletedJob", "result": results[number % 4]}
+        return httpx.Response(200, json=job)
+
+    client = httpx.Client(base_url="http://windmill/api", transport=httpx.MockTransport(answer))
+    jobs = Jobs(WindmillApi(client, "test"))
+    assert [run.duration_s for run in history(jobs, "x")] == [1.0 + n for n in range(0, 250, 4)]
+    assert sum(path.endswith("/jobs/list") for path in asked) == 3
+    assert len(history(jobs, "x", most=120)) == 30
