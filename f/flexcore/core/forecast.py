@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -40,12 +40,13 @@ EXTRAPOLATION = 0.2
 @dataclass(frozen=True, slots=True)
 class Spread:
     """exp(centre + scale · z), with z distributed as `quantiles` (at LEVELS) say; `shift` is added to the outcome.
-    smear: log of the mean of exp(z)."""
+    smear: log of the mean of exp(z). doubt: standard deviation of the centre itself, for what is not known of it."""
 
     centre: float
     scale: float
     quantiles: tuple[float, ...]
     smear: float
+    doubt: float = 0.0
     shift: float = 0.0
 
     def quantile(self, probability: float) -> float:
@@ -66,11 +67,11 @@ class Spread:
         return math.exp(self.centre + self.smear * self.scale**2) + self.shift
 
     def plus(self, amount: float) -> Spread:
-        return Spread(self.centre, self.scale, self.quantiles, self.smear, self.shift + amount)
+        return replace(self, shift=self.shift + amount)
 
     def times(self, factor: float) -> Spread:
         """`factor` must be positive."""
-        return Spread(self.centre + math.log(factor), self.scale, self.quantiles, self.smear, self.shift * factor)
+        return replace(self, centre=self.centre + math.log(factor), shift=self.shift * factor)
 
     def interval(self) -> Interval:
         return Interval(p10=self.quantile(0.1), p50=self.quantile(0.5), p90=self.quantile(0.9))
@@ -89,11 +90,13 @@ def _between(x: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One runtime and one workload. samples: its finished runs of that workflow type; failures: those that failed.
-    success: probability that the next run succeeds. broken: every run of any type failed. notes: what limits it."""
+    """One runtime and one workload. samples: its finished runs of that workflow type; failures: those that failed;
+    pooled: finished runs of all types. success: probability that the next run succeeds. broken: its failures, when no
+    run of any type succeeded. notes: what limits the forecast."""
 
     samples: int = 0
     failures: int = 0
+    pooled: int = 0
     duration: Spread | None = None
     cost: Spread | None = None
     success: float | None = None
@@ -156,12 +159,14 @@ class Curve(Fitted):
             variance += TYPE_LEVEL**2
         slope = self._slope(point)
         beyond = max(self.low - point.x, point.x - self.high, 0.0)
-        variance += slope**2 * point.doubt + (EXTRAPOLATION * beyond) ** 2
+        variance = max(variance, 0.0) + (EXTRAPOLATION * beyond) ** 2
+        doubt = math.sqrt(variance)
+        variance += slope**2 * point.doubt
         width = self.widening * (min(max(point.x, self.low), self.high) - self.centre)
         width += self.type_widths.get(point.type, 0.0)
-        scale = math.exp(width) * math.sqrt((self.noise + max(variance, 0.0)) / (self.noise + self.leverage))
+        scale = math.exp(width) * math.sqrt((self.noise + variance) / (self.noise + self.leverage))
         centre = sum(a * b for a, b in zip(row, self.beta, strict=True)) + self.trend
-        return Spread(centre, scale, tuple(self.quantiles), self.smear)
+        return Spread(centre, scale, tuple(self.quantiles), self.smear, doubt)
 
     def _slope(self, point: Point) -> float:
         """d log y / d log size at the point."""
@@ -200,7 +205,7 @@ def softplus(x: float) -> float:
 
 
 class Odds(Fitted):
-    """Log odds of success: level + slope · (x - centre) + the type's own."""
+    """Log odds of success: level + slope · (x - centre) + the type's own. runs: that they come from."""
 
     level: float
     slope: float = 0
@@ -208,6 +213,7 @@ class Odds(Fitted):
     low: float = 0
     high: float = 0
     types: dict[str, float] = {}
+    runs: int = 0
 
     def probability(self, point: Point) -> float:
         x = min(max(point.x, self.low - 1), self.high + 1)
@@ -244,14 +250,15 @@ class Forecasts(Fitted):
             return Estimate()
         kind, point = workload.workflow_type, self.point(workload)
         samples, failures = model.samples.get(kind, 0), model.failures.get(kind, 0)
-        worked = any(model.samples.values())
+        pooled = sum(model.samples.values())
         return Estimate(
             samples=samples,
             failures=failures,
+            pooled=pooled,
             duration=model.duration.spread(point) if model.duration else None,
             cost=model.cost.spread(point) if model.cost else None,
             success=model.odds.probability(point) if model.odds else None,
-            broken=0 if worked else sum(model.failures.values()),
+            broken=0 if pooled else sum(model.failures.values()),
             notes=self._notes(workload, model, point),
         )
 

@@ -4,8 +4,10 @@
 
 candidates   described by the pipeline, known, enabled, and not measured as unhealthy
 rules        the first candidate in the order of the base rules (core/rules)
-learned      when the rules' pick and at least one other have `min_samples` finished runs: the best expected outcome
-             among those that have; fewer runs never win by their forecast
+learned      when the rules' pick and another have `min_samples` finished runs of this type of workflow: the best
+             expected outcome. Every other than the rules' pick is taken at its expectation plus CAUTION standard
+             deviations of what is not known of it. A candidate with fewer runs of this type, yet twice `min_samples`
+             of all types, competes too, with BORROWED_CAUTION; one with fewer than that never wins by its forecast
 never        a runtime all of whose runs failed (FAILED_ALWAYS or more), unless it is pinned
 
 The expected cost counts failures: work is repeated until it succeeds, and a failed run costs `failure_cost_factor`
@@ -16,6 +18,7 @@ meet it with DEADLINE_CONFIDENCE; when none does, the likeliest (those within DE
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,8 +30,9 @@ from f.flexcore.core.workloads import Candidate, Market, Mode, RuntimeState, Sel
 RUNTIMES = ("meltano", "ray", "kubernetes")
 NAMESPACE = "flext-production"
 NONE_SUITABLE = "No suitable runtime available"
-# One failure may be chance; two without any success are no longer taken for it.
-FAILED_ALWAYS = 2
+# One or two failures may be chance: a runtime that fails in every fifth run begins with three once in 125 histories.
+FAILED_ALWAYS = 3
+CAUTION, BORROWED_CAUTION = 0.5, 1.5
 DEADLINE_CONFIDENCE, DEADLINE_TIE = 0.9, 0.05
 HOUR = 3600
 
@@ -42,7 +46,9 @@ class Forecaster(Protocol):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One runtime in the choice. barred: why it cannot be chosen, "" when it can. rule: why the rules lead to it.
-    cost and time: expected per success, in US dollars and seconds; chance: of meeting the deadline."""
+    trusted: its forecast may decide; borrowed: with fewer than `min_samples` runs of its own type. cost and time:
+    expected per success, in US dollars and seconds; unsure: standard deviation of the log of waste (failures) alone;
+    chance: of meeting the deadline."""
 
     runtime: str
     barred: str
@@ -50,6 +56,8 @@ class Standing:
     estimate: Estimate
     rule: str = ""
     trusted: bool = False
+    borrowed: bool = False
+    unsure: float = 0.0
     cost: float | None = None
     time: float | None = None
     chance: float | None = None
@@ -80,13 +88,23 @@ def _standing(name: str, workload: Workload, model: Forecaster | None, market: M
     before = (state.startup_s or 0) + (state.queue_s or 0)
     waste = market.failure_cost_factor * (1 - estimate.success) / max(estimate.success, 1e-9)
     deadline = workload.deadline_s
+    own = estimate.samples >= market.min_samples
     return replace(
         standing,
-        trusted=estimate.samples >= market.min_samples,
+        trusted=own or (estimate.pooled >= 2 * market.min_samples and estimate.samples > 0),
+        borrowed=not own,
+        unsure=_unsure(estimate, market.failure_cost_factor),
         cost=None if estimate.cost is None else estimate.cost.mean() * (1 + waste),
         time=(estimate.duration.mean() + before) * (1 + waste),
         chance=deadline and estimate.success * estimate.duration.chance_within(deadline - before),
     )
+
+
+def _unsure(estimate: Estimate, factor: float) -> float:
+    """How far the log of 1 + factor · failures / successes may be off: the deviation of a share, carried through."""
+    p = estimate.success or 0.5
+    deviation = math.sqrt(p * (1 - p) / (estimate.samples + estimate.failures + 3))
+    return factor * deviation / (p * (p + factor * (1 - p)))
 
 
 def _barred(name: str, workload: Workload, state: RuntimeState, estimate: Estimate, market: Market) -> str:
@@ -175,7 +193,7 @@ def _ruled(workload: Workload, order: list[Standing], standings: list[Standing],
 def _learned(workload: Workload, order: list[Standing], standings: list[Standing], market: Market) -> Selection:
     able, measure = _comparable([item for item in order if item.trusted], workload)
     in_time = _in_time(able)
-    ranked = sorted(able, key=lambda item: (item not in in_time, _score(item, measure)))
+    ranked = sorted(able, key=lambda item: (item not in in_time, _cautious(item, measure, order[0])))
     best = ranked[0]
     reasons = {best.runtime: f"CHOSEN by its history{_outlook(best)}"}
     for item in order:
@@ -202,6 +220,15 @@ def _score(item: Standing, measure: str) -> float:
     return {"expected cost": cost, "expected time": time}.get(measure, cost * time)
 
 
+def _cautious(item: Standing, measure: str, ruled: Standing) -> float:
+    """The score with what may be wrong with it counted against it; the rules' pick has the benefit of the doubt."""
+    cost, time = item.estimate.cost, item.estimate.duration
+    doubts = {"expected cost": [cost], "expected time": [time]}.get(measure, [cost, time])
+    unsure = math.hypot(sum(each.doubt for each in doubts if each), item.unsure * len(doubts))
+    caution = 0.0 if item.runtime == ruled.runtime else BORROWED_CAUTION if item.borrowed else CAUTION
+    return math.log(max(_score(item, measure), 1e-300)) + caution * unsure
+
+
 def _in_time(able: list[Standing]) -> list[Standing]:
     likeliest = max((item.chance or 0.0) for item in able)
     bar = DEADLINE_CONFIDENCE if likeliest >= DEADLINE_CONFIDENCE else likeliest - DEADLINE_TIE
@@ -218,6 +245,8 @@ def _why_not(
     if item not in in_time and best in in_time:
         return f"it would meet the deadline with {item.chance or 0:.0%}, {best.runtime} with {best.chance or 0:.0%}"
     ratio = _score(item, measure) / max(_score(best, measure), 1e-300)
+    if ratio < 1:
+        return f"{measure} {ratio:.3g} times that of {best.runtime}, too little to be sure{_outlook(item)}"
     return f"{measure} {ratio:.3g} times that of {best.runtime}{_outlook(item)}"
 
 

@@ -1,0 +1,128 @@
+# requirements: flexcore_learning
+# py: ==3.11.*
+"""History as columns of numbers, one set for each runtime: no duplicates, in order of time. Pure.
+
+The same rows in another order give the same columns. A start that is unknown, or later than now by more than SKEW
+(clock skew), puts a row before all others, where it tells nothing of drift.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from f.flexcore.core.forecast import SMALLEST
+from f.flexcore.core.robust import Array, Mask, Names, mad, theil
+from f.flexcore.core.workloads import Run
+
+# The newest runs of each runtime and type; older ones would cost time and change nothing.
+NEWEST = 300
+SKEW = timedelta(days=1)
+# type, runtime, size, rows, complexity, start, duration, cost, success
+Key = tuple[str, str, int | None, int | None, str | None, datetime | None, float | None, float | None, bool]
+# log size = first + second · log rows, with the third as its variance
+Link = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Runs of one runtime as columns, the oldest first. x: log size, NaN when unknown; rows: log rows more than usual
+    for the size; timed: whether its start is known."""
+
+    kind: Names
+    x: Array
+    rows: Array
+    complexity: Names
+    duration: Array
+    cost: Array
+    success: Mask
+    timed: Mask
+
+    def where(self, mask: Mask) -> Rows:
+        return Rows(*(getattr(self, name)[mask] for name in self.__slots__))
+
+
+def by_runtime(history: Iterable[Run], now: datetime) -> tuple[dict[str, Rows], Link | None, int]:
+    """Columns by runtime, the link from rows to sizes, and how many rows were duplicates."""
+    keys = [_key(run) for run in history]
+    # Without a start, two rows may be alike and yet two runs.
+    unique = [*dict.fromkeys(key for key in keys if key[5]), *(key for key in keys if not key[5])]
+    latest, link = _latest(unique, now), _rows_link(unique)
+    grouped: dict[str, list[Key]] = {}
+    for key in unique:
+        grouped.setdefault(key[1], []).append(key)
+    return {name: _columns(each, link, latest) for name, each in sorted(grouped.items())}, link, len(keys) - len(unique)
+
+
+def _key(run: Run) -> Key:
+    return (run.workflow_type, run.runtime, run.data_size_bytes, run.rows, run.complexity, run.started_at,
+            run.duration_s, run.cost_usd, run.success)  # fmt: skip
+
+
+def _latest(keys: list[Key], now: datetime) -> datetime:
+    """Starts after this are wrong. When most are, it is this clock that is wrong, and none is."""
+    starts = sorted(key[5] for key in keys if key[5])
+    middle = starts[len(starts) // 2] if starts else now
+    return now + SKEW if middle <= now + SKEW else starts[-1]
+
+
+def _rows_link(keys: list[Key]) -> Link | None:
+    """Log size from log rows, when the one tells enough of the other."""
+    pairs = [(key[3], key[2]) for key in keys[-5000:] if key[2] and key[3]]
+    if len(pairs) < 5:
+        return None
+    rows, sizes = np.log(np.array(pairs, dtype=float)).T
+    slope = min(max(theil(rows, sizes), 0.5), 1.5)
+    rest = sizes - slope * rows
+    level = float(np.median(rest))
+    variance = mad(rest - level) ** 2
+    return (level, slope, variance) if variance < 1 else None
+
+
+def _columns(keys: list[Key], link: Link | None, latest: datetime) -> Rows:
+    known = [key for key in keys if key[5] is not None and key[5] <= latest]
+    unknown = [key for key in keys if key[5] is None or key[5] > latest]
+    keys = _newest([*sorted(unknown, key=_told), *sorted(known, key=lambda key: (key[5], _told(key)))])
+    timed = len(known)
+    size, count = _floats(key[2] for key in keys), _floats(key[3] for key in keys)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_rows = np.where(count > 0, np.log(count), np.nan)
+    x = np.log(np.maximum(size, SMALLEST))
+    extra = np.zeros(len(keys))
+    if link:
+        extra = np.nan_to_num(np.clip(log_rows - (x - link[0]) / link[1], -3, 3))
+        x = np.where(np.isnan(x), link[0] + link[1] * log_rows, x)
+    return Rows(
+        kind=np.array([key[0] for key in keys]),
+        x=x,
+        rows=extra,
+        complexity=np.array([key[4] or "" for key in keys]),
+        duration=_floats(key[6] for key in keys),
+        cost=_floats(key[7] for key in keys),
+        success=np.array([key[8] for key in keys]),
+        timed=np.arange(len(keys)) >= len(keys) - timed,
+    )
+
+
+def _newest(keys: list[Key]) -> list[Key]:
+    """All of them when they are few; else the newest of each type, successes and failures in their proportion."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for key in reversed(keys):
+        seen[key[0]] += 1
+        if seen[key[0]] <= NEWEST:
+            kept.append(key)
+    return kept[::-1]
+
+
+def _floats(values: Iterable[float | int | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _told(key: Key) -> tuple[float, ...]:
+    """Orders rows of the same time by what they say, whatever their order in the file."""
+    return (key[8], *(-1.0 if part is None else part for part in (key[6], key[2], key[3], key[7])))
