@@ -19,11 +19,19 @@ def checked(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     properties = schema.get("properties") or {}
     defaults = {name: item["default"] for name, item in properties.items() if item.get("default") is not None}
     args = defaults | {name: value for name, value in given.items() if value is not None}
-    problems = [*_unknown(schema, given, ""), *_wrong(schema, args)]
+    _refuse([*_unknown(schema, given, ""), *_wrong(schema, args)])
+    return args
+
+
+def check_defaults(schema: dict[str, Any], given: dict[str, Any]) -> None:
+    """Values that are to be written into a flow's file. Raises InvalidInput, for a secret among them too."""
+    _refuse([*_unknown(schema, given, ""), *_wrong(schema | {"required": []}, given), *_secrets(schema, given, "")])
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
-        raise InvalidInput("; ".join(problems[:MOST_SHOWN]) + more, subject="parameters", remedy="Nothing was started.")
-    return args
+        raise InvalidInput("; ".join(problems[:MOST_SHOWN]) + more, subject="parameters", remedy="Nothing was done.")
 
 
 def _unknown(schema: dict[str, Any], value: Any, where: str) -> list[str]:
@@ -33,6 +41,18 @@ def _unknown(schema: dict[str, Any], value: Any, where: str) -> list[str]:
     found = [f"{where}{name} is no parameter{did_you_mean(name, known)}" for name in value if name not in known]
     for name in value.keys() & known.keys():
         found += _unknown(known[name], value[name], f"{where}{name}.")
+    return found
+
+
+def _secrets(schema: dict[str, Any], value: Any, where: str) -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for name, field in (schema.get("properties") or {}).items():
+        item = value.get(name)
+        if field.get("password") and isinstance(item, str) and item and not item.startswith(REFERENCES):
+            found.append(f"{where}{name} is a secret: give $var:PATH, the path of a secret variable")
+        found += _secrets(field, item, f"{where}{name}.")
     return found
 
 

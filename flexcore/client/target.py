@@ -62,9 +62,7 @@ def choose(server: str, workspace: str, root: Path) -> Target | None:
 def _configured(file: FlexcoreFile, verify_tls: bool) -> Target | None:
     if file.engine == EMBEDDED:
         return None
-    return Target(
-        file.server_url.rstrip("/"), file.workspace, file.token.get_secret_value(), "flexcore.yaml", verify_tls
-    )
+    return Target(file.server_url.rstrip("/"), file.workspace, file.token, "flexcore.yaml", verify_tls)
 
 
 def _of_profile(profile: Profile, workspace: str, chosen: str) -> Target:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, Root, examples, guarded, print_json, say
+from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, say
+
+if TYPE_CHECKING:
+    from flexcore.configuration.plan import FileChange
 
 app = typer.Typer(no_args_is_help=True, help="Check and apply windmill.yaml and flexcore.yaml.")
 
@@ -42,3 +48,62 @@ def _check(root: Path, as_json: bool) -> int:
         return exit_codes.CANNOT_START
     say(f"{' and '.join(found.given)}: nothing to correct")
     return exit_codes.DONE
+
+
+@app.command(epilog=examples("flexcore config apply --dry-run", "flexcore config apply --server production --yes"))
+def apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Leave the push to `flexcore workflow deploy`.")] = False,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make the bundle's files and the server what both files say: tags, resources, schedules, secrets, workers.
+
+    Shows the difference first. What came from the environment becomes secret variables of the workspace, never a file.
+    """
+    guarded(lambda: _apply(dry_run, yes, no_push, server, workspace, root, as_json))
+
+
+def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.target import connected
+    from flexcore.commands.deploying import confirm, deploy_bundle
+    from flexcore.configuration.files import read_configuration
+    from flexcore.configuration.plan import file_changes
+    from flexcore.configuration.server_plan import server_changes
+    from flexcore.configuration.writing import write
+
+    configuration = read_configuration(root)
+    with connected(server, workspace, root) as (client, target):
+        files, secrets = file_changes(root, configuration)
+        settings = server_changes(client, configuration, secrets, embedded=target is None)
+        if as_json:
+            shown = {"files": [item.path for item in files], "server": [item.what for item in settings]}
+            print_json(shown | {"applied": not dry_run})
+        else:
+            for item in files:
+                _show_diff(item)
+            for change in settings:
+                print(f"server: {change.what}")
+        if not files and not settings:
+            say("Nothing to do: files and server are what the configuration says.")
+        elif not dry_run:
+            confirm(f"Change {len(files)} files and {len(settings)} settings of the server?", yes)
+            for change in settings:
+                change.make()
+                say(f"done: {change.what}")
+            write(root, files, say)
+        if target is None or no_push or dry_run:
+            return exit_codes.DONE
+        return deploy_bundle(client, target, root, dry_run=False, yes=yes, as_json=False, quiet=as_json)
+
+
+def _show_diff(change: FileChange) -> None:
+    before = (change.before or "").splitlines()
+    lines = difflib.unified_diff(before, change.after.splitlines(), change.path, change.path, n=1, lineterm="")
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in lines:
+        colour = colours.get(line[:1]) if sys.stdout.isatty() else None
+        typer.secho(line, fg=colour) if colour else print(line)

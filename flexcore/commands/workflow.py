@@ -185,6 +185,75 @@ def _test(
         return _follow(client, job, logs, as_json, keeps_running=target is not None)
 
 
+# Writing and deploying
+
+
+def _template_names(context: typer.Context, incomplete: str) -> list[str]:
+    from f.flexcore.core.errors import FlexcoreError
+    from flexcore.engine.errors import EngineError
+    from flexcore.templates import templates
+
+    try:
+        return [name for name in templates(Path(context.params.get("root") or ".")) if name.startswith(incomplete)]
+    except (FlexcoreError, EngineError):
+        return []
+
+
+@app.command(
+    epilog=examples(
+        "flexcore workflow create nightly_sales --template hybrid_pipeline -p @defaults.json",
+        "flexcore workflow create f/sales/nightly --template singer_extraction --summary 'Sales, every night'",
+    )
+)
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name in f/flexcore, or a path (f/…).")],
+    template: Annotated[str, typer.Option("--template", help="A flow to begin with.", autocompletion=_template_names)],
+    parameters: Annotated[str, typer.Option("--parameters", "-p", help="Defaults of its form: JSON or @file.")] = "{}",
+    summary: Annotated[str, typer.Option("--summary", help="What people see in lists.")] = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write a new workflow into the bundle, from a template that is in it."""
+    guarded(lambda: _create(name, template, parameters, summary, root, as_json))
+
+
+def _create(name: str, template: str, parameters: str, summary: str, root: Path, as_json: bool) -> int:
+    from flexcore.templates import create as create_flow
+
+    created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary)
+    if as_json:
+        print_json({"path": created.path, "file": str(created.file), "left_to_do": created.notes})
+    else:
+        print(created.file)
+    for note in created.notes:
+        say(note)
+    say(f"Try it with `flexcore workflow test {created.path}`, then `flexcore workflow deploy`.")
+    return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples("flexcore workflow deploy --dry-run", "flexcore workflow deploy --server production --yes")
+)
+def deploy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Check the bundle, show what would change on the server, and push it with `wmill sync push`."""
+    guarded(lambda: _deploy(dry_run, yes, server, workspace, root, as_json))
+
+
+def _deploy(dry_run: bool, yes: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.target import connected
+    from flexcore.commands.deploying import deploy_bundle
+
+    with connected(server, workspace, root) as (client, target):
+        return deploy_bundle(client, target, root, dry_run, yes, as_json)
+
+
 # Looking
 
 

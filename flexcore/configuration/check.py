@@ -105,10 +105,8 @@ def windmill_problems(document: Document, file: WindmillFile) -> None:
 def flexcore_problems(document: Document, file: FlexcoreFile, root: Path) -> None:
     if file.engine == "windmill":
         for name, example in NEEDED.items():
-            value = getattr(file, name)
-            empty = not (value if isinstance(value, str) else value.get_secret_value())
             # A variable that is not set has been complained about already.
-            if empty and (name,) not in document.from_environment:
+            if not getattr(file, name) and (name,) not in document.from_environment:
                 where: Path_ = (name,) if name in document.data else ("engine",)
                 document.complain(where, f"{name} is missing: engine windmill needs it; add `{name}: {example}`")
     for name, template in file.templates.items():

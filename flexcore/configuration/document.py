@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+MERGE = "tag:yaml.org,2002:merge"
 Path_ = tuple[str | int, ...]
 
 
@@ -61,45 +62,67 @@ def read(file: Path, environment: Mapping[str, str]) -> Document:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         document.problems.append(Problem(file.name, 1, f"cannot be read: {error}"))
         return document
-    document.data = {} if node is None else _value(node, (), document, environment)
+    document.data = {} if node is None else Reader(document, environment).value(node, ())
     if not isinstance(document.data, dict):
         document.complain((), "must be a mapping of names to values")
         document.data = None
     return document
 
 
-def _value(node: yaml.Node, path: Path_, document: Document, environment: Mapping[str, str]) -> Any:
-    document.lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        return _mapping(node, path, document, environment)
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(item, (*path, index), document, environment) for index, item in enumerate(node.value)]
-    value = yaml.SafeLoader("").construct_object(node, deep=True)
-    if not isinstance(value, str) or not VARIABLE.search(value):
-        return value
-    document.from_environment.add(path)
-    return _resolved(value, path, document, environment)
+class Reader:
+    """Turns YAML's nodes into values, and notes what there is to note."""
 
+    def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
+        self._document, self._environment = document, environment
+        self._loader = yaml.SafeLoader("")
+        self._open: list[yaml.Node] = []
 
-def _mapping(node: yaml.MappingNode, path: Path_, document: Document, environment: Mapping[str, str]) -> Any:
-    found: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        here = (*path, key)
-        if key in found:
-            document.problems.append(Problem(document.name, key_node.start_mark.line + 1, f"{key} is there twice"))
-            continue
-        document.lines[here] = key_node.start_mark.line + 1
-        found[key] = _value(value_node, here, document, environment)
-    return found
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        self._document.lines.setdefault(path, node.start_mark.line + 1)
+        if node in self._open:
+            self._document.complain(path, "refers to what it is itself a part of")
+            return None
+        self._open.append(node)
+        try:
+            return self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._item(node, path)
+        finally:
+            self._open.pop()
 
+    def _item(self, node: yaml.Node, path: Path_) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            found = self._loader.construct_object(node, deep=True)
+        except (yaml.YAMLError, ValueError):
+            self._document.complain(path, f"{_name(path)} is of a type that has no place here")
+            return None
+        if not isinstance(found, str) or not VARIABLE.search(found):
+            return found
+        self._document.from_environment.add(path)
+        return VARIABLE.sub(lambda match: self._variable(match, path), found)
 
-def _resolved(text: str, path: Path_, document: Document, environment: Mapping[str, str]) -> str:
-    def value_of(match: re.Match[str]) -> str:
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> Any:
+        found: dict[str, Any] = {}
+        merges = any(key.tag == MERGE for key, _ in node.value)
+        if merges:
+            self._loader.flatten_mapping(node)
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in found and not merges:
+                line = key_node.start_mark.line + 1
+                self._document.problems.append(Problem(self._document.name, line, f"{key} is there twice"))
+                continue
+            self._document.lines[(*path, key)] = key_node.start_mark.line + 1
+            found[key] = self.value(value_node, (*path, key))
+        return found
+
+    def _variable(self, match: re.Match[str], path: Path_) -> str:
         name, other = match[1], match[2]
-        if name in environment or other is not None:
-            return environment.get(name, other or "")
-        document.complain(path, f"{'.'.join(map(str, path))}: the environment variable {name} is not set")
+        if name in self._environment or other is not None:
+            return self._environment.get(name, other or "")
+        self._document.complain(path, f"{_name(path)}: the environment variable {name} is not set")
         return ""
 
-    return VARIABLE.sub(value_of, text)
+
+def _name(path: Path_) -> str:
+    return ".".join(map(str, path))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from f.flexcore.core.errors import InvalidInput
 from flexcore.configuration.check import flexcore_problems, parsed, windmill_problems
-from flexcore.configuration.document import Document, Problem, read
+from flexcore.configuration.document import Document, Path_, Problem, read
 from flexcore.configuration.models import FlexcoreFile, WindmillFile
 
 WINDMILL, FLEXCORE = "windmill.yaml", "flexcore.yaml"
@@ -17,11 +17,13 @@ WINDMILL, FLEXCORE = "windmill.yaml", "flexcore.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """A file that is not there is one with nothing in it. given: which are there."""
+    """A file that is not there is one with nothing in it. given: which are there; from_environment: the values of
+    windmill.yaml that came from there, by path."""
 
     windmill: WindmillFile
     flexcore: FlexcoreFile
     given: tuple[str, ...]
+    from_environment: frozenset[Path_] = frozenset()
     problems: tuple[Problem, ...] = ()
 
 
@@ -35,7 +37,10 @@ def check(root: Path, environment: Mapping[str, str] = os.environ) -> Configurat
     if flexcore:
         flexcore_problems(documents[FLEXCORE], flexcore, root)
     problems = sorted({problem for document in documents.values() for problem in document.problems})
-    return Configuration(windmill or WindmillFile(), flexcore or FlexcoreFile(), tuple(documents), tuple(problems))
+    from_environment = frozenset(documents[WINDMILL].from_environment) if WINDMILL in documents else frozenset()
+    return Configuration(
+        windmill or WindmillFile(), flexcore or FlexcoreFile(), tuple(documents), from_environment, tuple(problems)
+    )
 
 
 def _unwrapped(document: Document, name: str) -> Document:

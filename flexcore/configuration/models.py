@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from f.flexcore.core.resources import KubernetesCluster, MeltanoProject, RayCluster
 
@@ -53,7 +53,7 @@ class Server(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     base_url: str = Field(default="", pattern=r"^$|^https?://")
-    database_url: SecretStr = Field(default=SecretStr(""), pattern=r"^$|^postgres(ql)?://")
+    database_url: str = Field(default="", pattern=r"^$|^postgres(ql)?://", repr=False)
 
 
 class Workers(Section):
@@ -145,7 +145,7 @@ class FlexcoreFile(Section):
     engine: Literal["windmill", "embedded"] = "embedded"
     server_url: str = Field(default="", pattern=r"^$|^https?://")
     workspace: str = ""
-    token: SecretStr = SecretStr("")
+    token: str = Field(default="", repr=False)
     worker_group: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]+$")
     runtimes: Runtimes = Runtimes()
     templates: dict[str, Template] = {}

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess, Popen
+from subprocess import CompletedProcess
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
 from flexcore.cli import app
+from flexcore.engine import Engine
 from tests.engine.conftest import (  # noqa: F401
     Command,
     Writer,
     begin,
     environments,
-    eventually,
     home,
     raw,
     write,
@@ -71,10 +70,8 @@ def flexcore(write: Writer, home: Path, monkeypatch: pytest.MonkeyPatch) -> Comm
 
 
 @pytest.fixture
-def server(begin: Callable[..., Popen[str]]) -> str:  # noqa: F811
-    """The URL of `flexcore serve` on the same bundle."""
-    process = begin("serve", "--port", "0")
-    assert process.stderr is not None
-    url = process.stderr.readline().split(" at ")[1].split(",")[0]
-    assert eventually(lambda: httpx.get(f"{url}/api/version").status_code == 200)
-    return url
+def server(write: Writer, home: Path) -> Iterator[str]:  # noqa: F811
+    """The URL of an engine that serves the same bundle, in the place of a server."""
+    with Engine(write.root, home) as engine:
+        engine.serve()
+        yield engine.url

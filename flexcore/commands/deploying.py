@@ -1,0 +1,112 @@
+"""What `workflow deploy` and `config apply` say and ask while they push."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from f.flexcore.core.errors import InvalidInput
+from flexcore import exit_codes
+from flexcore.client.target import Target
+from flexcore.client.windmill import Windmill
+from flexcore.console import print_json, print_table, say
+from flexcore.deployment import Deployment
+
+if TYPE_CHECKING:
+    from flexcore.deployment import Change, Outcome
+
+# The server that the bundle is tested against.
+TESTED = (1, 743)
+VERSION = re.compile(r"v(\d+)\.(\d+)")
+STYLES = {"added": "green", "edited": "yellow", "deleted": "red"}
+
+
+def deploy_bundle(
+    client: Windmill, target: Target | None, root: Path, dry_run: bool, yes: bool, as_json: bool, quiet: bool = False
+) -> int:
+    """quiet: stdout is somebody else's."""
+    if target is None:
+        raise InvalidInput(
+            "The embedded engine runs the files as they are; there is nothing to deploy",
+            subject="--server",
+            remedy="Name a server, or a wmill profile.",
+        )
+    _check_version(client)
+    deployment = Deployment(root, target)
+    say("checking the bundle …")
+    deployment.lint()
+    say("comparing with the server …")
+    wanted = deployment.changes()
+    if not wanted:
+        say("Nothing to do: the server has all of it.")
+    if not wanted or dry_run:
+        if as_json:
+            print_json({"success": True, "changes": [{"path": item.path, "type": item.type} for item in wanted]})
+        elif wanted and not quiet:
+            _show(wanted)
+        return exit_codes.DONE
+    if not as_json and not quiet:
+        _show(wanted)
+    confirm(f"Push {len(wanted)} changes to {target}?", yes)
+    outcome = deployment.push(wanted)
+    if as_json:
+        print_json(outcome.as_json())
+    return _told(outcome)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Raises InvalidInput where nobody can answer, and ends the command when the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "Nobody is there to confirm", subject="--yes", remedy="Look at it with --dry-run, then give --yes."
+        )
+    typer.confirm(question, abort=True, err=True)
+
+
+def _show(changes: list[Change]) -> None:
+    print_table(("CHANGE", "FILE"), [(item.type, item.path) for item in changes], STYLES)
+
+
+def _told(outcome: Outcome) -> int:
+    if outcome.whole:
+        say(f"All {len(outcome.landed)} changes are on the server; a second push would find nothing to do.")
+        return exit_codes.DONE
+    if outcome.unsure:
+        say(f"The push broke off, and the server cannot be asked what landed: {outcome.unsure}")
+    else:
+        say(f"{len(outcome.landed)} of {len(outcome.landed) + len(outcome.missing)} changes landed. These did not:")
+        for change in outcome.missing:
+            reason = outcome.errors.get(change.path, "")
+            say(f"  {change.type} {change.path}{f': {reason}' if reason else ''}")
+    for path, reason in outcome.errors.items():
+        if all(path != change.path for change in outcome.missing):
+            say(f"  {path}: {reason}")
+    for path in outcome.locks_failed:
+        say(f"  {path}: the server could not install its packages; it will not run until it can")
+    say(
+        "What landed stays; of the rest the old version runs on. Correct the named files, and deploy again: it goes on."
+    )
+    return exit_codes.FAILED
+
+
+def _check_version(client: Windmill) -> None:
+    told = client.version()
+    match = VERSION.search(told)
+    if match is None:
+        say(f"warning: the server tells no proper version ({told[:60]}); it may lack workspace dependencies")
+        return
+    found = (int(match[1]), int(match[2]))
+    if found < TESTED:
+        raise InvalidInput(
+            f"The server is {match[0]}, and the bundle needs v{TESTED[0]}.{TESTED[1]} or later",
+            subject="server",
+            remedy="Update the server.",
+        )
+    if found[0] > TESTED[0]:
+        say(f"warning: the server is {match[0]}; the bundle is tested with v{TESTED[0]}.{TESTED[1]}")

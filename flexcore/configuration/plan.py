@@ -1,0 +1,212 @@
+"""What the bundle's files and the server must be by the two configuration files; pure but for reading the bundle.
+
+tags        in the metadata of every step of a runtime: which workers run it
+resources   f/flexcore/{settings,meltano_project,ray_cluster,kubernetes_cluster}.resource.yaml
+schedules   operations/reconcile and operations/check_runtimes
+secrets     variables of the workspace: what came from the environment is in no file, resources refer to it by path
+workers     the tags of the worker group, and the instance's list of custom tags
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flexcore.configuration.check import SECRETS
+from flexcore.configuration.document import Path_
+from flexcore.configuration.files import Configuration
+
+FOLDER = "f/flexcore"
+SETTINGS = f"{FOLDER}/settings"
+# By runtime: the name and the type of its resource, and the field of the settings that lists it.
+RESOURCES = {
+    "meltano": ("meltano_project", "c_meltano_project", ""),
+    "ray": ("ray_cluster", "c_ray_cluster", "ray_clusters"),
+    "kubernetes": ("kubernetes_cluster", "c_kubernetes_cluster", "kubernetes_clusters"),
+}
+MAIN = re.compile(r"^(async )?def main\(", re.MULTILINE)
+TAG = re.compile(r"^tag: .*\n", re.MULTILINE)
+ENABLED, TIMES = re.compile(r"^enabled: .*$", re.MULTILINE), re.compile(r"^schedule: .*$", re.MULTILINE)
+KEY = re.compile(r"^(\w+):", re.MULTILINE)
+RECONCILE, CHECK = f"{FOLDER}/operations/reconcile", f"{FOLDER}/operations/check_runtimes"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """path: from the bundle's root; before: None for a new file."""
+
+    path: str
+    before: str | None
+    after: str
+
+
+def file_changes(root: Path, configuration: Configuration) -> tuple[list[FileChange], dict[str, str]]:
+    """What to write, and the secrets that it refers to: their values by variable path."""
+    resources, secrets = _resources(configuration)
+    wanted = {**_tags(root, configuration), **resources, **_schedules(root, configuration)}
+    changes = []
+    for path, after in sorted(wanted.items()):
+        file = root / path
+        before = file.read_text(encoding="utf-8") if file.is_file() else None
+        if before != after:
+            changes.append(FileChange(path, before, after))
+    return changes, secrets
+
+
+# Tags
+
+
+def _tags(root: Path, configuration: Configuration) -> dict[str, str]:
+    """Without windmill.yaml, and for a tag that no worker listens to, a step runs wherever Python does."""
+    found = {}
+    for runtime in RESOURCES:
+        tag = tag_of(configuration, runtime)
+        for script in sorted((root / FOLDER / runtime).glob("*.py")):
+            metadata = script.with_suffix(".script.yaml")
+            if metadata.is_file() and MAIN.search(script.read_text(encoding="utf-8")):
+                text = metadata.read_text(encoding="utf-8")
+                found[metadata.relative_to(root).as_posix()] = with_tag(text, tag)
+    return found
+
+
+def tag_of(configuration: Configuration, runtime: str) -> str:
+    from flexcore.configuration.models import ClusterRuntimes
+
+    if "windmill.yaml" not in configuration.given:
+        return ""
+    used = getattr(configuration.windmill.runtimes, runtime)
+    usual = ClusterRuntimes.model_fields[runtime].annotation.__args__[0].model_fields["tag"].default  # type: ignore[union-attr]
+    tag = used.tag if used else usual
+    return tag if tag in configuration.windmill.workers.tags else ""
+
+
+def with_tag(metadata: str, tag: str) -> str:
+    """The metadata with this tag, or with none; its keys stay sorted, as the server writes them."""
+    text = TAG.sub("", metadata)
+    if not tag:
+        return text
+    later = next((match.start() for match in KEY.finditer(text) if match[1] > "tag"), len(text))
+    return f"{text[:later]}tag: {tag}\n{text[later:]}"
+
+
+# Resources
+
+
+def _resources(configuration: Configuration) -> tuple[dict[str, str], dict[str, str]]:
+    secrets: dict[str, str] = {}
+    files: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    windmill = configuration.windmill
+    for runtime, (name, kind, listed_in) in RESOURCES.items():
+        model = getattr(windmill.runtimes, runtime)
+        if model is None:
+            continue
+        value = model.model_dump(mode="json", exclude_unset=True, exclude={"tag"})
+        if listed_in and not windmill.security.verify_tls:
+            value.setdefault("verify_tls", False)
+        value = _without_secrets(value, ("runtimes", runtime), name, configuration, secrets)
+        files[f"{FOLDER}/{name}.resource.yaml"] = _resource(kind, f"{runtime.capitalize()}, from windmill.yaml.", value)
+        if listed_in and getattr(configuration.flexcore.runtimes, runtime).enabled:
+            lists[listed_in] = [f"{FOLDER}/{name}"]
+    if windmill.storage or lists:
+        files[f"{SETTINGS}.resource.yaml"] = _resource(
+            "c_flexcore_settings",
+            "The store and the clusters, from windmill.yaml.",
+            _settings(configuration, secrets) | lists,
+        )
+    return files, secrets
+
+
+def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str, Any]:
+    storage = configuration.windmill.storage
+    value = storage.model_dump(mode="json", exclude_unset=True) if storage else {}
+    hidden = _without_secrets(value, ("storage",), "settings_storage", configuration, secrets)
+    return {f"storage_{key}": item for key, item in hidden.items()}
+
+
+def _resource(kind: str, description: str, value: dict[str, Any]) -> str:
+    return dumped({"description": description, "resource_type": kind, "value": value})
+
+
+def _without_secrets(
+    value: Any, path: Path_, name: str, configuration: Configuration, secrets: dict[str, str]
+) -> dict[str, Any]:
+    """Each secret, and whatever else came from the environment, as a reference to a variable."""
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        here, variable = (*path, key), re.sub(r"\W", "_", f"{name}_{key}").lower()
+        if isinstance(item, dict):
+            found[key] = _without_secrets(item, here, variable, configuration, secrets)
+        elif isinstance(item, str) and item and (here in configuration.from_environment or _is_secret(here)):
+            secrets[f"{FOLDER}/{variable}"] = item
+            found[key] = f"$var:{FOLDER}/{variable}"
+        else:
+            found[key] = item
+    return found
+
+
+def _is_secret(path: Path_) -> bool:
+    return any(
+        len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
+        for pattern in SECRETS
+    )
+
+
+# Schedules
+
+
+def _schedules(root: Path, configuration: Configuration) -> dict[str, str]:
+    found = {}
+    every = configuration.windmill.observability.reconcile_interval
+    given = bool(configuration.given)
+    shipped = root / f"{RECONCILE}.schedule.yaml"
+    if shipped.is_file() and given:
+        found[f"{RECONCILE}.schedule.yaml"] = with_times(shipped.read_text(encoding="utf-8"), every)
+    intervals = list(_health_intervals(configuration))
+    before = root / f"{CHECK}.schedule.yaml"
+    if intervals:
+        found[f"{CHECK}.schedule.yaml"] = dumped(_health_schedule(min(intervals)))
+    elif before.is_file() and given:
+        found[f"{CHECK}.schedule.yaml"] = with_times(before.read_text(encoding="utf-8"), None)
+    return found
+
+
+def with_times(schedule: str, every: int | None) -> str:
+    """The schedule as often as that, or off; nothing else in the file is touched."""
+    text = ENABLED.sub(f"enabled: {'true' if every else 'false'}", schedule)
+    return TIMES.sub(f"schedule: '{cron(every)}'", text) if every else text
+
+
+def _health_intervals(configuration: Configuration) -> Iterator[int]:
+    """One schedule asks all runtimes, as often as the most impatient of them wants."""
+    for name in RESOURCES:
+        used = getattr(configuration.flexcore.runtimes, name)
+        if used.enabled and used.health_check_interval:
+            yield used.health_check_interval
+
+
+def _health_schedule(seconds: int) -> dict[str, Any]:
+    return {
+        "args": {"settings": f"$res:{SETTINGS}"}, "cron_version": "v2", "description": "From flexcore.yaml.",
+        "enabled": True, "is_flow": False, "no_flow_overlap": False, "schedule": cron(seconds), "script_path": CHECK,
+        "summary": "How every runtime is", "timezone": "UTC", "ws_error_handler_muted": False,
+    }  # fmt: skip
+
+
+def cron(seconds: int) -> str:
+    """Six fields, with seconds; for what `models.interval` lets pass."""
+    if seconds < 60:
+        return f"*/{seconds} * * * * *"
+    if seconds < 3600:
+        return f"0 */{seconds // 60} * * * *"
+    return f"0 0 */{seconds // 3600} * * *" if seconds < 86400 else "0 0 0 * * *"
+
+
+def dumped(document: dict[str, Any]) -> str:
+    """The server's normal form, so that a push finds nothing to change."""
+    return yaml.safe_dump(document, sort_keys=True, width=10**9, allow_unicode=True)

@@ -1,0 +1,174 @@
+"""A push of the bundle by `wmill sync push`, with checks before it and the truth after it.
+
+lint → what would change → push → what would change now: when a push breaks off, the difference says what landed.
+
+The token goes to the CLI in a profile of its own, in a folder that only this user can read and that is gone afterwards:
+an argument would be seen in every list of processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from f.flexcore.core.errors import ExecutionFailed, InvalidInput, NotFound
+from flexcore.client.target import Target
+
+CLI = "windmill-cli@1.819.0"
+PROFILE = "flexcore"
+MOST_OUTPUT = 4000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Change:
+    """type: added, edited or deleted."""
+
+    path: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """landed and missing: of the changes that were to be made. unsure: it could not be asked what landed.
+    locks_failed: scripts that are there, and whose packages the server could not lock."""
+
+    landed: list[Change]
+    missing: list[Change] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    locks_failed: list[str] = field(default_factory=list)
+    unsure: str = ""
+
+    @property
+    def whole(self) -> bool:
+        return not (self.missing or self.errors or self.locks_failed or self.unsure)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"success": self.whole, **asdict(self)}
+
+
+class Deployment:
+    """One bundle and one server. Raises NotFound when the CLI is not there."""
+
+    def __init__(self, root: Path, target: Target) -> None:
+        self.root, self.target = root.resolve(), target
+        self._cli = wmill(self.root)
+
+    def lint(self) -> None:
+        """Raises InvalidInput with what the CLI found."""
+        done = run(self._cli, ["lint", "--locks-required"], self.root)
+        if done.returncode:
+            raise InvalidInput(f"The bundle does not pass `wmill lint`:\n{_tail(done)}", subject="bundle")
+
+    def changes(self) -> list[Change]:
+        """What a push would change now. Raises ExecutionFailed."""
+        told = _report(self._push("--dry-run"))
+        if told is None:
+            raise ExecutionFailed(
+                f"`wmill sync push --dry-run` failed:\n{_tail(self._last)}",
+                subject="wmill",
+                remedy="Nothing was changed.",
+            )
+        return sorted(Change(item["path"], item["type"]) for item in told.get("changes") or ())
+
+    def push(self, wanted: list[Change]) -> Outcome:
+        done = self._push("--yes")
+        told = _report(done) or {}
+        errors = {item["path"]: str(item.get("error") or "refused") for item in told.get("failed") or ()}
+        locks = [item["path"] for item in (told.get("lock_jobs") or {}).get("failed") or ()]
+        try:
+            left = self.changes()
+        except ExecutionFailed as error:
+            return Outcome([], wanted, errors, locks, unsure=str(error))
+        missing = [change for change in wanted if change in left]
+        if not told or any(change.path not in errors for change in missing):
+            errors["wmill"] = _tail(done)
+        return Outcome([change for change in wanted if change not in left], missing, errors, locks)
+
+    def _push(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        name = workspace_name(self.root, self.target)
+        with profile(self.target, name) as config:
+            command = [
+                "sync",
+                "push",
+                "--keep-deleted",
+                "--json-output",
+                "--config-dir",
+                str(config),
+                "--workspace",
+                name,
+            ]
+            self._last = run(self._cli, [*command, *flags], self.root)
+        return self._last
+
+
+def wmill(root: Path) -> str:
+    """The bundle's own CLI, else the one on the PATH."""
+    own = root / "node_modules/.bin/wmill"
+    found = str(own) if own.is_file() else shutil.which("wmill")
+    if not found:
+        raise NotFound("The wmill CLI is not there", subject="wmill", remedy=f"Install it: npm install --global {CLI}")
+    return found
+
+
+def run(cli: str, arguments: list[str], root: Path) -> subprocess.CompletedProcess[str]:
+    """WM_* would make the CLI look elsewhere, and a prompt would wait for ever."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("WM_", "FLEXCORE_TOKEN"))}
+    # The wheel of Node.js puts it beside the Python that runs this.
+    path = os.pathsep.join([env.get("PATH", ""), str(Path(sys.executable).parent)])
+    return subprocess.run(
+        [cli, *arguments], cwd=root, env=env | {"NO_COLOR": "1", "PATH": path}, text=True, capture_output=True,
+        stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def profile(target: Target, name: str) -> Iterator[Path]:
+    """A config folder for the CLI that holds this one server."""
+    with tempfile.TemporaryDirectory(prefix="flexcore-") as folder:
+        file = Path(folder) / "windmill/remotes.ndjson"
+        file.parent.mkdir()
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+        entry = {"name": name, "remote": target.url + "/", "workspaceId": target.workspace, "token": target.token}
+        with os.fdopen(handle, "w") as out:
+            out.write(json.dumps(entry) + "\n")
+        yield Path(folder)
+
+
+def workspace_name(root: Path, target: Target) -> str:
+    """What wmill.yaml calls this workspace, so that its overrides count; else a name that it does not know."""
+    file = root / "wmill.yaml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for name, entry in ((document or {}).get("workspaces") or {}).items():
+        if not isinstance(entry, dict):
+            continue
+        same_server = str(entry.get("baseUrl", "")).rstrip("/") == target.url
+        if same_server and entry.get("workspaceId", name) == target.workspace:
+            return str(name)
+    return PROFILE
+
+
+def _report(done: subprocess.CompletedProcess[str]) -> dict[str, Any] | None:
+    """The JSON object that ends the CLI's output, after whatever it said before."""
+    for start, line in enumerate(lines := done.stdout.splitlines()):
+        if line == "{" or line.startswith('{"'):
+            try:
+                found: dict[str, Any] = json.loads("\n".join(lines[start:]))
+            except ValueError:
+                continue
+            return found if "success" in found else None
+    return None
+
+
+def _tail(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stdout + done.stderr).strip()[-MOST_OUTPUT:]

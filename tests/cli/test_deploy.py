@@ -1,0 +1,95 @@
+"""`flexcore workflow deploy`: checks first, then the push, then what really landed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import Command, Writer
+
+CHANGES = [{"type": "added", "path": "f/x/a.py"}, {"type": "edited", "path": "f/x/b.py"}]
+
+
+@pytest.fixture
+def cli(write: Writer) -> Callable[..., Path]:
+    """Puts the stand-in where the bundle's own CLI is looked for."""
+    folder = write.root / "node_modules/.bin"
+    folder.mkdir(parents=True)
+    script = folder / "wmill"
+    script.write_text((Path(__file__).parent / "fake_wmill.py").read_text())
+    script.chmod(0o755)
+
+    def prepare(behaviour: str = "good", landed: tuple[str, ...] = ()) -> Path:
+        (folder / "behaviour").write_text(behaviour)
+        (folder / "wanted.json").write_text(json.dumps(CHANGES))
+        (folder / "landed.json").write_text(json.dumps(landed))
+        return folder
+
+    return prepare
+
+
+def calls(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "calls.jsonl").read_text().splitlines()]
+
+
+def test_a_push_shows_its_changes_and_a_second_one_has_nothing_to_do(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 0 and "added   f/x/a.py" in done.stdout and "All 2 changes" in done.stderr
+    again = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
+    assert json.loads(again.stdout) == {"success": True, "changes": []}
+    assert [call["arguments"][0] for call in calls(folder)] == ["lint", "sync", "sync", "sync", "lint", "sync"]
+
+
+def test_the_token_is_in_no_argument_and_no_environment_but_in_a_private_profile(
+    flexcore: Command, server: str, cli: Callable[..., Path], home: Path
+) -> None:
+    folder = cli()
+    flexcore("workflow", "deploy", "--server", server, "--dry-run")
+    token, profile = (home / "token").read_text(), json.loads((folder / "profile.json").read_text())
+    assert (profile["token"], profile["remote"], profile["mode"]) == (token, f"{server}/", "0o100600")
+    for call in calls(folder):
+        assert token not in " ".join(call["arguments"]) and "FLEXCORE_TOKEN" not in call["environment"]
+    sync = calls(folder)[-1]["arguments"]
+    assert not Path(sync[sync.index("--config-dir") + 1]).exists()
+
+
+@pytest.mark.parametrize(("behaviour", "reason"), [("half", "no such script"), ("crash", "connection reset by peer")])
+def test_a_push_that_fails_half_way_says_what_landed_and_goes_on_the_next_time(
+    flexcore: Command, server: str, cli: Callable[..., Path], behaviour: str, reason: str
+) -> None:
+    folder = cli(behaviour)
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 1
+    assert "1 of 2 changes landed" in done.stderr and "edited f/x/b.py" in done.stderr and reason in done.stderr
+    assert "deploy again" in done.stderr
+    (folder / "behaviour").write_text("good")
+    resumed = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
+    assert json.loads(resumed.stdout)["landed"] == [{"path": "f/x/b.py", "type": "edited"}]
+
+
+def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    (folder / "lint_fails").touch()
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 2 and "must be a cron expression" in done.stderr
+    assert [call["arguments"][0] for call in calls(folder)] == ["lint"]
+
+
+def test_without_anybody_to_ask_nothing_is_pushed(flexcore: Command, server: str, cli: Callable[..., Path]) -> None:
+    folder = cli()
+    done = flexcore("workflow", "deploy", "--server", server)
+    assert done.returncode == 2 and "--yes" in done.stderr and "--yes" not in calls(folder)[-1]["arguments"]
+
+
+def test_the_embedded_engine_has_nothing_to_deploy_to(flexcore: Command) -> None:
+    done = flexcore("workflow", "deploy", "--server", "embedded")
+    assert done.returncode == 2 and "nothing to deploy" in done.stderr
