@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+pytest_plugins = ["tests.faults.matrix"]
 # Its assertions are those of two tests: when one fails, it shall say with what.
 pytest.register_assert_rewrite("tests.hybrid_cases")
 
