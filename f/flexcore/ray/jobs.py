@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import f.flexcore.ray.job_entry as job_entry
 from f.flexcore.core.contracts import Remote, StepResult, Timings
 from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import (
@@ -32,7 +33,6 @@ from f.flexcore.core.errors import (
 from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.sources import module_source
-from f.flexcore.ray import job_entry
 from f.flexcore.ray.api import Json, RayApi, job_lost
 from f.flexcore.ray.capacity import Needs, shortage
 from f.flexcore.ray.follow import LogFollower
