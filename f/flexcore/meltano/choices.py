@@ -9,6 +9,7 @@ from typing import Any
 from f.flexcore.core.choices import Choices, matching
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import MeltanoProject
+from f.flexcore.meltano.dbt import dbt_folders
 from f.flexcore.meltano.project_file import SINGULAR, ProjectFile, read_project
 from f.flexcore.meltano.sources import local_project
 
@@ -37,3 +38,16 @@ def short_name(name: str, kind: str, names: list[str]) -> str:
     """postgres for tap-postgres, unless another plugin has that very name."""
     short = name.removeprefix(f"{SINGULAR.get(kind, '')}-")
     return name if short in names else short
+
+
+def utility_choices(project: Any, typed: str = "") -> Choices:
+    document = document_of(project)
+    return matching([(name, name) for name in document.names("utilities")] if document else [], typed)
+
+
+def dbt_folder_choices(project: Any, typed: str = "") -> Choices:
+    """Folders of the project with models for dbt; the project need not be one of Meltano."""
+    if not project:
+        return []
+    root = local_project(validated(MeltanoProject, project, "project")).root
+    return matching([(name, name) for name in dbt_folders(root)], typed)

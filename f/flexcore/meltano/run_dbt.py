@@ -1,0 +1,30 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Runs dbt on a project's models and tells of each: status, seconds, rows; a failed test names its model and column."""
+
+from typing import Any, Literal
+
+from f.flexcore.meltano.dbt import execute
+
+c_meltano_project = dict
+c_flexcore_settings = dict
+
+
+def main(
+    project: c_meltano_project,
+    run_by: Literal["dbt", "meltano"] = "dbt",
+    adapter: str = "postgres",
+    utility: str = "",
+    folder: str = "",
+    command: Literal["build", "run", "test", "seed", "snapshot"] = "build",
+    select: list[str] | None = None,
+    exclude: list[str] | None = None,
+    variables: list[str] | None = None,
+    dbt_target: str = "",
+    full_refresh: bool = False,
+    threads: int | None = None,
+    timeout_s: int = 3600,
+    settings: c_flexcore_settings | None = None,
+) -> dict[str, Any]:
+    asked = {name: value for name, value in locals().items() if name not in ("project", "settings")}
+    return execute(project, asked, settings).plain()

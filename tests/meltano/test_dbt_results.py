@@ -1,0 +1,110 @@
+"""dbt's artifacts, as they are written and as they should not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.errors import InvalidInput, NotFound
+from f.flexcore.meltano.dbt import prepare
+from f.flexcore.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
+
+TEST = "test.shop.not_null_orders_id.1a2b"
+
+
+def result(name: str, status: str, **more: Any) -> dict[str, Any]:
+    return {"unique_id": name, "status": status, "execution_time": 0.5, "message": None, **more}
+
+
+RESULTS = {
+    "results": [
+        result("model.shop.orders", "success", adapter_response={"rows_affected": 12}, relation_name="db.orders"),
+        result(TEST, "fail", failures=3, message="Got 3 results, configured to fail if != 0"),
+        result("model.shop.late", "skipped"),
+    ]
+}
+MANIFEST = {
+    "nodes": {
+        TEST: {"name": "not_null_orders_id", "column_name": "id", "attached_node": "model.shop.orders"},
+        "model.shop.orders": {"name": "orders"},
+    }
+}
+
+
+def test_each_node_has_its_status_its_rows_and_what_it_is_about() -> None:
+    orders, test, late = nodes_of(RESULTS, MANIFEST)
+    assert (orders.name, orders.rows, orders.relation, orders.model) == ("orders", 12, "db.orders", None)
+    assert (test.model, test.column, test.failures, test.bad) == ("orders", "id", 3, True)
+    assert (late.name, late.status, late.bad) == ("late", "skipped", False)
+    assert counts_of([orders, test, late]) == {
+        "models": 2, "models_failed": 0, "models_skipped": 1,
+        "tests": 1, "tests_failed": 1, "tests_skipped": 0, "node_seconds": 1.5,
+    }  # fmt: skip
+
+
+def test_a_failed_test_names_its_model_and_a_failed_model_comes_first() -> None:
+    nodes = nodes_of(RESULTS, MANIFEST)
+    error = failure(nodes, 1, "")
+    assert "test not_null_orders_id of orders.id failed (3 rows)" in str(error)
+    assert (error.category, error.subject) == ("test_failed", "orders")
+    broken = nodes_of({"results": [*RESULTS["results"], result("model.shop.x", "error", message="No  column\n y")]}, {})
+    error = failure(broken, 1, "")
+    assert "dbt: model x failed (No column y)" in str(error) and error.category == "model_failed"
+
+
+@pytest.mark.parametrize(
+    "results", [None, [], {}, {"results": {}}, {"results": [None, 1]}, {"results": [{"unique_id": None}]}]
+)
+def test_artifacts_of_any_shape_are_read(results: Any) -> None:
+    assert all(node.status == "unknown" for node in nodes_of(results, results))
+
+
+@pytest.mark.parametrize(
+    ("log", "cause"),
+    [
+        ("12:00:01  Running\n12:00:02  Compilation Error\n  no model x", "Compilation Error no model x"),
+        ("a\n\nlast words\n", "last words"),
+        ("", "it gave no reason"),
+    ],
+)  # fmt: skip
+def test_what_kept_dbt_from_starting_is_found_in_its_log(log: str, cause: str) -> None:
+    assert cause_in(log) == cause
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "transform").mkdir()
+    (tmp_path / "transform/dbt_project.yml").write_text("name: x\n")
+    return {"path": str(tmp_path)}
+
+
+def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
+    assert prepare(project, {"adapter": "duckdb"}, None).models.name == "transform"
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "match"),
+    [
+        ({"adapter": "duckbd"}, InvalidInput, "adapter: 'duckbd' is none of postgres"),
+        ({"folder": "models"}, NotFound, "no dbt_project.yml in models. It is in: transform"),
+        ({"folder": "../.."}, InvalidInput, "leads out of the project"),
+        ({"select": ["--profiles-dir=/x"]}, InvalidInput, "is a flag and no name of a model"),
+        ({"variables": ["secret"]}, InvalidInput, "line 0 is not NAME=VALUE"),
+        ({"run_by": "meltano"}, InvalidInput, "No utility is chosen"),
+        ({"threads": 0}, InvalidInput, "threads"),
+    ],
+)
+def test_a_wrong_request_is_told_before_anything_is_installed(
+    project: dict[str, Any], asked: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        prepare(project, asked, None)
+
+
+def test_several_folders_with_models_must_be_told_apart(project: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/dbt_project.yml").write_text("name: y\n")
+    with pytest.raises(InvalidInput, match=r"has several dbt_project\.yml.*found: other, transform"):
+        prepare(project, {}, None)
