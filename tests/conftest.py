@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
-pytest_plugins = ["tests.faults.matrix"]
+if TYPE_CHECKING:
+    from flexcore.ray_head import RayHead
+
 # Its assertions are those of two tests: when one fails, it shall say with what.
 pytest.register_assert_rewrite("tests.hybrid_cases")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
+    """One real Ray head for all tests that want one; they belong to the xdist group `ray`, so that it stays one."""
+    from flexcore.ray_head import RayHead
+
+    with RayHead(tmp_path_factory.mktemp("ray")) as running:
+        yield running

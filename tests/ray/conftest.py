@@ -1,10 +1,10 @@
-"""One real Ray head for all Ray tests, and data in a store of its own."""
+"""A worker beside the real Ray head of tests/conftest.py, and data in a store of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("ray"))
-
-
-@pytest.fixture(scope="session")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
-    with RayHead(tmp_path_factory.mktemp("ray")) as running:
-        yield running
 
 
 @pytest.fixture

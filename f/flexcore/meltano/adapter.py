@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import f.flexcore.meltano.attempts as attempts
-from f.flexcore.core.contracts import StepResult, Timings
+from f.flexcore.core.contracts import DataManifest, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.identity import ExecutionKey, execution_key
+from f.flexcore.meltano import attempts
 from f.flexcore.meltano.execution import Execution
 from f.flexcore.meltano.preparation import Prepared, prepare
 from f.flexcore.meltano.sources import identity
 from f.flexcore.meltano.state import StateStore
 from f.flexcore.meltano.state_changes import write_back
 from f.flexcore.meltano.tool import MELTANO_VERSION, folder, locked, remove_older, try_lock
+from f.flexcore.storage import catalog
 
 # A flow passes null for what its form left empty.
 DEFAULT_TARGET = "target-jsonl"
@@ -85,6 +86,7 @@ def execute(
         found = attempts.finished_or_next(prepared.store, key)
         if isinstance(found, StepResult):
             settle(prepared, key, found.attempt)
+            list_data(prepared, found)
             print(f"Attempt {found.attempt} of {key.value} has finished already", flush=True)
             return found
         execution = Execution(
@@ -101,7 +103,15 @@ def execute(
         prepared.store.write_json(attempts.uri(prepared.store, key, found, "state.json"), changes)
         attempts.finish(prepared.store, key, result)
         write_back(prepared.place, changes)
+        list_data(prepared, result)
         return result
+
+
+def list_data(prepared: Prepared, result: StepResult) -> None:
+    """Puts what was handed on into the store's catalog, where forms and later runs find it by the taps' names."""
+    if isinstance(result.output, DataManifest):
+        name = "-".join(tap.name.removeprefix("tap-") for tap in prepared.taps)
+        catalog.add(prepared.store, "data", name, f"{result.execution_key}-{result.attempt}", result.output)
 
 
 def settle(prepared: Prepared, key: ExecutionKey, attempt: int) -> None:

@@ -127,6 +127,13 @@ class Store:
                     raise InvalidInput(f"{pattern} names more than {most} files", subject=pattern, remedy=remedy)
         return found
 
+    def entry(self, folder: str, name: str) -> File:
+        """A stored file as a manifest lists it; reads it. Raises NotFound."""
+        found = self._actual(f"{folder}/{name}", name)
+        if found is None:
+            raise self._absent(f"{folder}/{name}")
+        return found
+
     def head(self, uri: str, count: int) -> bytes:
         """The file's first bytes."""
         with self._reaching(uri) as fs:

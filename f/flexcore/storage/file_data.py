@@ -1,0 +1,54 @@
+# requirements: flexcore_base
+# py: ==3.11.*
+"""Files of the store that no extraction has written, as a manifest: from here on they are verified like any other."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from f.flexcore.core.contracts import DataManifest, Stream
+from f.flexcore.core.errors import InvalidInput, NotFound
+from f.flexcore.core.manifests import checksum_of
+from f.flexcore.storage.store import Store
+
+FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+# Each is read once for its checksum.
+MOST = 10_000
+
+
+def manifest_of_files(store: Store, patterns: Sequence[str]) -> DataManifest:
+    """One stream of all files that the URIs name: files, folders or globs. Reads each once.
+
+    Raises NotFound for a URI without files, InvalidInput for files of several or unknown formats."""
+    uris: list[str] = []
+    for pattern in (item.strip() for item in patterns if item.strip()):
+        listed = [uri for uri, size in store.listing(pattern, MOST) if size]
+        if not listed:
+            raise NotFound(f"{pattern} names no file with content", subject="files", remedy="Correct the URI.")
+        uris += listed
+    if not uris:
+        raise InvalidInput("No files are named", subject="files", remedy="Give URIs, e.g. s3://bucket/sales/*.parquet.")
+    uris = sorted(dict.fromkeys(uris))
+    form = format_of(uris)
+    root = posixpath.commonpath([posixpath.dirname(uri.split("://", 1)[1]) for uri in uris])
+    scheme = f"{store.protocol}://"
+    files = [store.entry(f"{scheme}{root}", posixpath.relpath(uri.removeprefix(scheme), root)) for uri in uris]
+    size = sum(item.bytes for item in files)
+    stream = Stream(name=PurePosixPath(root).name or "files", bytes=size, files=files)
+    return DataManifest(
+        uri=f"{scheme}{root}", format=form, bytes=size, streams=[stream], checksum=checksum_of(files)
+    )  # fmt: skip
+
+
+def format_of(uris: Sequence[str]) -> str:
+    suffixes = sorted({PurePosixPath(uri).suffix.lower() for uri in uris})
+    formats = {FORMATS.get(suffix, "") for suffix in suffixes}
+    if len(formats) != 1 or "" in formats:
+        raise InvalidInput(
+            f"The files end in {', '.join(suffix or 'nothing' for suffix in suffixes)}",
+            subject="files",
+            remedy=f"Name files of one kind: {', '.join(FORMATS)}.",
+        )
+    return formats.pop()
