@@ -13,7 +13,7 @@ from f.flexcore.kubernetes.session import connect
 
 
 def namespace_choices(cluster: Any, typed: str = "") -> Choices:
-    """The cluster's namespaces; where the credentials may not list them, the resource's own and what was typed."""
+    """The cluster's namespaces; the resource's own where the credentials may not list them."""
     if not cluster:
         return []
     session = connect(cluster)
@@ -22,6 +22,6 @@ def namespace_choices(cluster: Any, typed: str = "") -> Choices:
     except Forbidden as error:
         if error.category == "credentials":
             raise
-        return [{"label": name, "value": name} for name in dict.fromkeys([session.namespace, typed]) if name]
+        return matching([(session.namespace, session.namespace)])
     names = sorted(str(item["metadata"]["name"]) for item in found.get("items") or [])
     return matching([(name, name) for name in names], typed)

@@ -2,9 +2,16 @@
 # py: ==3.11.*
 """Failure module of the hybrid pipeline: what failed, and what the finished stages left for the next run."""
 
+import os
 from typing import Any
 
+from f.flexcore.notifications.delivery import notify as tell
+from f.flexcore.notifications.message import failure_of as told_of
+from f.flexcore.notifications.message import flow_path, message_of
 from f.flexcore.pipeline.stages import failure_of, given_back, stage_results
+
+c_flexcore_notifications = dict
+c_flexcore_settings = dict
 
 
 def main(
@@ -15,9 +22,13 @@ def main(
     reused: list[str] | None = None,
     partial_results: list[dict] | None = None,
     requests: dict | None = None,
+    notify: c_flexcore_notifications | None = None,
+    settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []), requests)
     # A request that was refused has run nothing, and loses nothing of what came with it.
     result = failure_of(error, stages or given_back(error, partial_results))
     print(result.error)
+    message = message_of(told_of({**error, "message": result.error}, os.environ), flow_path(os.environ))
+    tell(notify, message, os.environ, settings)
     return result.plain()

@@ -1,0 +1,136 @@
+"""operations/resume_pipeline on the local engine."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from f.flexcore.core.contracts import StepResult
+from f.flexcore.core.errors import InvalidInput, NotFound, Unavailable
+from f.flexcore.core.resumption import arguments, check_resumable, told_results
+from f.flexcore.operations.resume_pipeline import finished_stages
+from f.flexcore.operations.windmill_api import WindmillApi
+from flexcore.engine import Engine
+from flexcore.engine.engine import JobResult
+
+ROOT = Path(__file__).parent.parent.parent
+HYBRID = "f/flexcore/hybrid_pipeline"
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(ROOT) as running:
+        yield running
+
+
+def extraction() -> Json:
+    step = StepResult(success=True, runtime="meltano", execution_key="fc-1", attempt=1)
+    return {"stage": "extraction", "reused": False, "result": step.plain(), "request": "abc"}
+
+
+def refused(engine: Engine) -> tuple[Json, JobResult]:
+    """A pipeline that fails at once and gives back what came with it."""
+    asked = {
+        "extraction": {"project": "$res:u/admin/flexcore_local_project", "taps": ["tap-flights"]},
+        "ml": {"target_column": "x", "cluster": {}},
+        "deployment": {"target": "moon"},
+        "partial_results": [extraction()],
+    }
+    return asked, engine.run(HYBRID, asked)
+
+
+def resume(engine: Engine, execution: str, **more: Any) -> JobResult:
+    return engine.run("f/flexcore/operations/resume_pipeline", {"execution": execution, **more})
+
+
+def job_of(engine: Engine, name: str) -> Json:
+    address = f"{engine.url}/api/w/{engine.workspace}/jobs_u/get/{name}"
+    return dict(httpx.get(address, headers={"Authorization": f"Bearer {engine.token}"}).json())
+
+
+def test_a_failed_pipeline_starts_again_with_its_arguments_and_what_it_has_finished(engine: Engine) -> None:
+    asked, failed = refused(engine)
+    assert not failed.success
+    done = resume(engine, failed.id)
+    assert done.success, done.result
+    assert done.result["finished"] == ["extraction"] and done.result["resumed"] == failed.id
+    started = job_of(engine, done.result["started"])
+    assert started["script_path"] == HYBRID and not started.get("parent_job")
+    # References stay references: no secret is copied from one run to the next.
+    assert started["args"] == asked
+    until = time.monotonic() + 60
+    while job_of(engine, done.result["started"])["type"] != "CompletedJob":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_dry_run_starts_nothing(engine: Engine) -> None:
+    _, failed = refused(engine)
+    done = resume(engine, failed.id, dry_run=True)
+    assert done.success and done.result["started"] is None and done.result["finished"] == ["extraction"]
+
+
+@pytest.mark.parametrize(
+    ("execution", "name"), [("no id", "InvalidInput"), (str(uuid.uuid4()), "NotFound"), ("", "InvalidInput")]
+)
+def test_what_is_no_run_is_told_as_such(engine: Engine, execution: str, name: str) -> None:
+    done = resume(engine, execution)
+    assert not done.success and done.result["error"]["name"] == name
+
+
+def test_a_run_of_something_else_is_refused(engine: Engine) -> None:
+    other = resume(engine, "no id")
+    done = resume(engine, other.id)
+    assert "cannot be resumed" in done.result["error"]["message"]
+
+
+def job(**change: Any) -> Json:
+    return {"id": "j", "job_kind": "flow", "script_path": HYBRID, "type": "CompletedJob", "success": False,
+            "args": {"ml": {}}, "result": {"partial_results": []}, **change}  # fmt: skip
+
+
+def test_one_that_runs_or_has_succeeded_is_refused() -> None:
+    with pytest.raises(Unavailable, match="still running"):
+        check_resumable(job(type="QueuedJob"))
+    with pytest.raises(InvalidInput, match="has succeeded"):
+        check_resumable(job(success=True))
+    with pytest.raises(InvalidInput, match="cannot be resumed"):
+        check_resumable(job(job_kind="flowpreview"))
+    assert check_resumable(job()) == HYBRID
+
+
+@pytest.mark.parametrize("args", [None, {"reason": "WINDMILL_TOO_BIG"}, {"ml": "WINDMILL_TOO_BIG"}])
+def test_arguments_that_windmill_does_not_tell_are_not_made_up(args: Any) -> None:
+    with pytest.raises(NotFound, match="no longer tells the arguments"):
+        arguments(job(args=args), [])
+
+
+def test_a_data_pipeline_takes_no_partial_results() -> None:
+    assert arguments(job(script_path="f/flexcore/data_pipeline"), []) == {"ml": {}}
+
+
+@pytest.mark.parametrize("result", [None, {}, {"error": {"name": "Canceled"}}, {"partial_results": None}, []])
+def test_a_run_that_could_tell_nothing_has_no_results_of_its_own(result: Any) -> None:
+    assert told_results(job(result=result)) is None
+
+
+def test_what_a_cancelled_run_has_finished_is_read_from_its_steps() -> None:
+    kept = {
+        "prepare": {"requests": {"extraction": "abc"}, "reused": []},
+        "extraction": extraction()["result"],
+        "ml": {"error": {"name": "Canceled"}},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        step = request.url.path.rsplit("/", 1)[1]
+        return httpx.Response(200, json=kept[step]) if step in kept else httpx.Response(404)
+
+    client = httpx.Client(base_url="http://windmill", transport=httpx.MockTransport(answer))
+    assert finished_stages(WindmillApi(client, "dev"), "j") == [extraction()]
