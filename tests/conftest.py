@@ -10,6 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
 
+pytest_plugins = ["tests.faults.matrix"]
 # Its assertions are those of two tests: when one fails, it shall say with what.
 pytest.register_assert_rewrite("tests.hybrid_cases")
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from f.flexcore.core import resources
+from f.flexcore.core.forecast import Forecasts
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "f").rglob("*.py"))
@@ -117,6 +118,12 @@ def test_a_resource_type_has_the_fields_and_defaults_of_its_model(kind: str) -> 
     plain = {"token", "git_token", "kubeconfig", "headers", "env", "storage_access_key", "storage_secret_key"}
     plain |= {"webhook_url", "smtp_password"}
     assert secret == plain & set(form)
+
+
+def test_the_type_of_the_forecast_has_the_fields_and_defaults_of_the_model() -> None:
+    form = yaml.safe_load((ROOT / "c_flexcore_forecast.resource-type.yaml").read_text())["schema"]["properties"]
+    assert {name: field["default"] for name, field in form.items()} == Forecasts().plain()
+    assert all(field["description"] for field in form.values())
 
 
 def test_the_laptop_and_the_workers_use_the_same_versions() -> None:

@@ -11,7 +11,14 @@ from flexcore.check.context import Context
 from flexcore.check.files import Files, Yaml
 from flexcore.check.finding import Finding, Severity
 from flexcore.check.flows import FlowCheck
+from flexcore.check.inline_files import check_inline_files, check_layout
+from flexcore.check.lock_files import check_locks
+from flexcore.check.normal_form import check_normal_form
 from flexcore.check.positions import Item, NotYaml, read
+from flexcore.check.python_code import check_imports
+from flexcore.check.resource_types import check_resources
+from flexcore.check.schedules import check_schedules
+from flexcore.check.settings import check_settings
 from flexcore.check.shape import problems
 
 TABLES = {
@@ -46,6 +53,16 @@ class Checker:
         for entry, document in context.entries("flow"):
             FlowCheck(context, code, entry.file, document).run()
         code.check()
+        check_schedules(context, code)
+        check_inline_files(context)
+        check_layout(context)
+        check_normal_form(context)
+        for script in self.files.scripts.values():
+            if script.language == "python3" and (text := self.files.text(script.file)) is not None:
+                check_imports(context, script, text)
+        check_locks(context, code)
+        check_resources(context, code)
+        check_settings(context)
         yield from context.findings
 
     def _config(self, file: str, kind: str) -> Iterator[Finding]:

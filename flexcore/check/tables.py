@@ -12,7 +12,7 @@ LANGUAGES = ("deno|bun|bunnative|python3|go|bash|powershell|postgresql|mysql|big
              "|nativets|php|rust|ansible|csharp|nu|java|ruby|rlang|duckdb")  # fmt: skip
 
 FLOW = f"""
-Flow summary:str description:str value!:FlowValue schema:any? tag:str? dedicated_worker:bool? timeout:int?
+Flow summary!:str description:str value!:FlowValue schema:any? tag:str? dedicated_worker:bool? timeout:int?
   visible_to_runner_only:bool? ws_error_handler_muted:bool? on_behalf_of_email:str? on_behalf_of:str?
   has_on_behalf_of:bool? labels:[str]? extra_perms:{{bool}}? draft_only~:bool? priority~:int?
 FlowValue modules!:[FlowModule] failure_module:FlowModule? preprocessor_module:FlowModule? same_worker:bool?
@@ -27,12 +27,12 @@ Position x!:num y!:num
 Size width!:num height!:num
 FlowGroup summary:str note:str autocollapse:bool start_id!:str end_id!:str color:str
 FlowModule id!:str value!:ModuleValue summary:str? stop_after_if:StopAfterIf? stop_after_all_iters_if:StopAfterIf?
-  skip_if:Expression? sleep:NumberTransform? cache_ttl:num? cache_ignore_s3_path:bool? timeout:NumberTransform?
+  skip_if:Expression? sleep:Transform? cache_ttl:num? cache_ignore_s3_path:bool? timeout:NumberTransform?
   delete_after_secs:int? delete_after_use~:bool? mock:Mock? suspend:Suspend? priority:num? continue_on_error:bool?
   retry:Retry? debouncing:Debouncing? apply_preprocessor:bool? pass_flow_input_directly:bool?
-StopAfterIf expr!:str skip_if_stopped:bool error_message:str? error_include_result:bool
+StopAfterIf expr!:str skip_if_stopped!:bool error_message:str? error_include_result:bool
 Expression expr!:str
-Mock enabled:bool return_value:any
+Mock enabled!:bool return_value:any
 Suspend required_events:int? timeout:int? resume_form:ResumeForm? user_auth_required:bool?
   user_groups_required:Transform? self_approval_disabled:bool? hide_cancel:bool? continue_on_disapprove_timeout:bool?
   skin:'detailed|minimal' description~:str
@@ -86,7 +86,7 @@ Script summary:str description:str schema:any? lock:Lock? kind:'script|failure|t
   modules:any
 Resource value!:any resource_type!:str description:str? labels:[str]? is_oauth~:bool is_expired~:any is_refreshed~:any
   account~:any is_linked~:any ws_specific:bool? refresh_error~:any extra_perms~:any
-Variable value!:str? is_secret!:bool description:str? account:int? is_oauth:bool? expires_at:str? labels:[str]?
+Variable value!:str? is_secret!:bool description!:str account:int? is_oauth:bool? expires_at:str? labels:[str]?
   ws_specific:bool? extra_perms~:any is_expired~:any is_refreshed~:any is_linked~:any refresh_error~:any
 ResourceType schema!:any description:str? format_extension:str? is_fileset:bool? display_name:str?
 Folder summary:str? display_name:str? owners:[str] extra_perms:{bool}

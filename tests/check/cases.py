@@ -114,4 +114,312 @@ STEPS = [
     Case("a constant of the wrong type", "wrong-argument", FLOW, "value: 2", "value: two"),
 ]  # fmt: skip
 
-CASES = KEYS + EXPRESSIONS + STEPS
+FETCH, FETCH_META, FETCH_LOCK = "f/shop/fetch.py", "f/shop/fetch.script.yaml", "f/shop/fetch.script.lock"
+
+SCHEMAS = [
+    Case(
+        "an argument that the schema lacks",
+        "schema-lacks",
+        "f/shop/add.py",
+        "b: int = 1",
+        "b: int = 1, c: int = 2",
+        "properties:",
+        SCRIPT,
+    ),
+    Case(
+        "a property that main does not have",
+        "schema-extra",
+        "f/shop/add.py",
+        ', unit: str = "kg"',
+        "",
+        "    unit:",
+        SCRIPT,
+    ),
+    Case(
+        "a field of another type",
+        "schema-type",
+        SCRIPT,
+        "type: integer\n      description: ''\n      default: 1",
+        "type: string\n      description: ''\n      default: 1",
+        "type: string\n      description: ''\n      default: 1",
+    ),
+    Case(
+        "items of another type",
+        "schema-type",
+        FETCH_META,
+        "items:\n        type: string",
+        "items:\n        type: number",
+        "type: number",
+    ),
+    Case(
+        "a resource of another type",
+        "schema-type",
+        FETCH_META,
+        "format: resource-c_store",
+        "format: resource-postgresql",
+    ),
+    Case("a default that main does not have", "schema-default", SCRIPT, "default: kg", "default: lb"),
+    Case(
+        "an argument that is required and not listed",
+        "schema-required",
+        SCRIPT,
+        "  required:\n    - a",
+        "  required: []",
+    ),
+    Case(
+        "a required argument that does not exist",
+        "schema-required",
+        SCRIPT,
+        "  required:\n    - a",
+        "  required:\n    - a\n    - z",
+        "- z",
+    ),
+    Case("an order of no property", "schema-order", SCRIPT, "    - unit\n", "    - unit\n    - size\n", "- size"),
+    Case("a script that cannot be parsed", "unparsable", "f/shop/add.py", "b: int = 1", "b: int = 1 1", "def main"),
+]
+
+FILES = [
+    Case("an inline file that does not exist", "missing-file", FLOW, "'!inline inner.py'", "'!inline iner.py'"),
+    Case("an inline lock that does not exist", "missing-file", FLOW, "'!inline failure.lock'", "'!inline failre.lock'"),
+    Case("a lock of a script that does not exist", "missing-file", SCRIPT, "add.script.lock", "ad.script.lock"),
+    Case(
+        "a flow in a folder of the other suffix",
+        "wrong-suffix",
+        "wmill.yaml",
+        "nonDottedPaths: true",
+        "nonDottedPaths: false",
+        "summary: Order",
+        FLOW,
+    ),
+]
+
+LOCKS = [
+    Case("an empty lock", "missing-lock", SCRIPT, "'!inline f/shop/add.script.lock'", "''", "lock:"),
+    Case(
+        "a step without a lock",
+        "missing-lock",
+        FLOW,
+        "              lock: '!inline inner.lock'\n",
+        "",
+        "content: '!inline inner.py'",
+    ),
+    Case(
+        "a requirement set that does not exist",
+        "unknown-requirements",
+        FETCH,
+        "# requirements: shop",
+        "# requirements: shops",
+    ),
+    Case("a lock of another set", "stale-lock", FETCH_LOCK, "dependencies: shop:", "dependencies: shp:"),
+    Case(
+        "a lock older than its set",
+        "stale-lock",
+        "dependencies/shop.requirements.in",
+        "pyyaml\n",
+        "pyyaml\ncertifi\n",
+        "# workspace-dependencies: shop",
+        FETCH_LOCK,
+    ),
+    Case("a lock for another Python", "stale-lock", FETCH_LOCK, "# py: 3.11", "# py: 3.12"),
+    Case(
+        "a lock without a package of the set",
+        "stale-lock",
+        FETCH_LOCK,
+        "pyyaml==6.0.2\n",
+        "",
+        "# workspace-dependencies-mode",
+    ),
+    Case("a lock with another version", "stale-lock", FETCH_LOCK, "requests==2.32.3", "requests==2.31.0"),
+    Case(
+        "a package that is imported and not locked",
+        "not-locked",
+        FETCH,
+        "import yaml\n",
+        "import numpy\nimport yaml\n",
+        "import numpy",
+    ),
+]
+
+IMPORTS = [
+    Case(
+        "an import of a module from its folder",
+        "untracked-import",
+        FETCH,
+        "from f.shop.add import main as add",
+        "from f.shop import add",
+    ),
+    Case(
+        "a relative import from the folder",
+        "untracked-import",
+        FETCH,
+        "from f.shop.add import main as add",
+        "from . import add",
+    ),
+    Case(
+        "an import of a script that does not exist",
+        "unknown-import",
+        FETCH,
+        "from f.shop.add import main",
+        "from f.shop.ad import main",
+    ),
+    Case(
+        "an import below main",
+        "untracked-import",
+        FETCH,
+        "    return yaml",
+        "    from f.shop.add import main\n\n    return yaml",
+        "    from f.shop.add",
+        warning=True,
+    ),
+]
+
+RESOURCES = [
+    Case(
+        "a resource of a type that does not exist",
+        "unknown-resource-type",
+        RESOURCE,
+        "resource_type: c_store",
+        "resource_type: c_stor",
+    ),
+    Case(
+        "a schema with a type that does not exist",
+        "unknown-resource-type",
+        FLOW,
+        "type: integer\n      description: ''",
+        "type: object\n      format: resource-c_shop\n      description: ''",
+        "c_shop",
+    ),
+    Case(
+        "an annotation of a type that does not exist",
+        "unknown-resource-type",
+        FETCH,
+        "store: c_store",
+        "store: c_stores",
+    ),
+    Case("a field that the type does not have", "unknown-field", RESOURCE, "url:", "uri:", warning=True),
+    Case("a token in clear text", "plain-secret", RESOURCE, "token: $var:f/shop/token", "token: hunter2", warning=True),
+    Case(
+        "a secret in clear text",
+        "plain-secret",
+        VARIABLE,
+        "is_secret: false",
+        "is_secret: true",
+        "value: EUR",
+        warning=True,
+    ),
+]
+
+TRIGGERS = [
+    Case("a schedule of a flow that does not exist", "unknown-path", SCHEDULE, "f/shop/order", "f/shop/orders"),
+    Case(
+        "a schedule of a script that is a flow",
+        "wrong-kind",
+        SCHEDULE,
+        "is_flow: true",
+        "is_flow: false",
+        "script_path",
+    ),
+    Case(
+        "a schedule with an unknown argument",
+        "unknown-argument",
+        SCHEDULE,
+        "  amount: 3",
+        "  amount: 3\n  amout: 4",
+        "amout",
+    ),
+    Case("a schedule without an argument", "missing-argument", SCHEDULE, "args:\n  amount: 3", "args: {}"),
+    Case("a schedule with an argument of another type", "wrong-argument", SCHEDULE, "amount: 3", "amount: three"),
+    Case("a cron expression of five fields", "bad-cron", SCHEDULE, "0 0 3 * * *", "0 3 * * *"),
+    Case("a cron expression out of range", "bad-cron", SCHEDULE, "0 0 3 * * *", "0 0 25 * * *"),
+    Case("no cron expression", "bad-cron", SCHEDULE, "0 0 3 * * *", "every night"),
+    Case("a time zone that does not exist", "bad-timezone", SCHEDULE, "Europe/Vienna", "Europe/Wien"),
+    Case(
+        "a handler without its kind",
+        "bad-path",
+        SCHEDULE,
+        "enabled: false",
+        "enabled: false\non_failure: f/shop/add",
+        "on_failure",
+    ),
+    Case(
+        "a trigger of a flow that does not exist",
+        "unknown-path",
+        HTTP,
+        "script_path: f/shop/order",
+        "script_path: f/shop/odrer",
+    ),
+    Case("a route with a slash before it", "bad-route", HTTP, "route_path: shop", "route_path: /shop"),
+    Case(
+        "a method that needs a resource",
+        "missing-key",
+        HTTP,
+        "authentication_method: windmill",
+        "authentication_method: api_key",
+    ),
+]
+
+FORMS = [
+    Case("a flow without a description", "normal-form", FLOW, "description: Takes an order\n", "", "summary: Order"),
+    Case("a script without a kind", "normal-form", SCRIPT, "kind: script\n", "", "summary: Add"),
+    Case(
+        "a default that the server drops",
+        "normal-form",
+        FLOW,
+        "value:\n  modules:",
+        "value:\n  same_worker: false\n  modules:",
+        "same_worker",
+    ),
+    Case(
+        "a default that the server adds",
+        "normal-form",
+        FLOW,
+        "            parallel: false\n            skip_failure: false\n",
+        "",
+        "- summary: Many",
+    ),
+    Case(
+        "code in the flow itself",
+        "normal-form",
+        FLOW,
+        "content: '!inline inner.py'",
+        "content: |\n                def main(x: int):\n                  return x",
+        "content: |",
+    ),
+    Case(
+        "a schedule without its muted key",
+        "normal-form",
+        SCHEDULE,
+        "ws_error_handler_muted: false\n",
+        "",
+        "summary: Order at night",
+    ),
+    Case(
+        "a trigger without its route's key",
+        "normal-form",
+        HTTP,
+        "route_path_key: shop/orders\n",
+        "",
+        "authentication_method",
+    ),
+    Case("a resource without a description", "normal-form", RESOURCE, "description: The store\n", "", "resource_type"),
+    Case(
+        "a time-out as a number",
+        "normal-form",
+        FLOW,
+        "stop_after_if:",
+        "timeout: 60\n      stop_after_if:",
+        "timeout: 60",
+    ),
+]
+
+SETTINGS = [
+    Case("schedules that are not pushed", "not-pushed", "wmill.yaml", "includeSchedules: true\n", "", "defaultTs"),
+    Case("triggers that are not pushed", "not-pushed", "wmill.yaml", "includeTriggers: true", "includeTriggers: false"),
+    Case(
+        "an include that matches nothing", "no-match", "wmill.yaml", "- f/**", "- f/**\n  - u/**", "u/**", warning=True
+    ),
+    Case("an owner without a right", "owner-without-right", FOLDER, "owners: []", "owners:\n  - u/me", "u/me"),
+    Case("a tag with a space", "bad-tag", SCRIPT, "kind: script", "kind: script\ntag: big box", "big box"),
+]
+
+CASES = KEYS + EXPRESSIONS + STEPS + SCHEMAS + FILES + LOCKS + IMPORTS + RESOURCES + TRIGGERS + FORMS + SETTINGS

@@ -43,6 +43,7 @@ def all_gone(file: Path) -> Callable[[], bool]:
     return lambda: not any(map(is_alive, pids))
 
 
+@pytest.mark.fault(2, "I4", real=True)
 def test_a_cancel_kills_the_whole_process_group_and_asks_no_failure_module(engine: Engine, family: Path) -> None:
     job = engine.start("f/x/y")
     gone = all_gone(family)
@@ -54,6 +55,7 @@ def test_a_cancel_kills_the_whole_process_group_and_asks_no_failure_module(engin
     assert [row["status"] for row in engine.store.jobs("root = ?", [job.id])] == ["canceled", "canceled"]
 
 
+@pytest.mark.fault(3, "I4", real=True)
 def test_a_time_out_kills_the_whole_process_group(engine: Engine, write: Writer, tmp_path: Path) -> None:
     file = tmp_path / "pids.json"
     write.flow("f/x/y", [raw("a", FAMILY, {"file": json.dumps(str(file))}, timeout={"type": "static", "value": 1})])
@@ -81,6 +83,7 @@ def test_a_signal_ends_the_run_its_processes_and_the_command(
     assert json.loads(out)["result"]["error"]["name"] == "Canceled"
 
 
+@pytest.mark.fault(1, "I4", real=True)
 def test_a_killed_engine_takes_its_steps_along_and_the_next_one_says_so(
     begin: Callable[..., subprocess.Popen[str]], flexcore: Command, write: Writer, family: Path
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_passing_failure_is_repeated_as_long_as_there_is_patience_and_no_longe
     assert time[0] < 10
 
 
+@pytest.mark.fault(9, "I6")
 def test_a_body_that_is_not_a_status_is_not_quoted(cluster: FakeCluster) -> None:
     cluster.api.faults = [Fault(method="GET", path="/version", status=403, body={"message": "secret page"})]
     with pytest.raises(Forbidden) as caught:

@@ -19,6 +19,7 @@ from f.flexcore.core.errors import (
 )
 from f.flexcore.core.manifests import checksum_of
 from f.flexcore.kubernetes.deploy_model import main
+from f.flexcore.kubernetes.serving_bodies import ON_TRIAL
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
@@ -119,8 +120,24 @@ def test_nothing_starts_before_its_secret_and_config_map_exist(served: FakeClust
     for item in served.api._requests:
         if item.method.value in ("POST", "PUT") and not item.subresource and item.resource:
             order.append((item.resource.plural, item.data.get("spec", {}).get("paused")))
-    names = ["deployments", "secrets", "configmaps", "deployments", "services"]
-    assert order == list(zip(names, [True, None, None, None, None], strict=True))
+    names = ["deployments", "secrets", "configmaps", "deployments", "services", "deployments"]
+    assert order == list(zip(names, [True, None, None, None, None, None], strict=True))
+
+
+def test_a_first_deployment_is_on_trial_until_it_has_answered(served: FakeCluster) -> None:
+    seen = []
+
+    def answers_and_looks(method: str, path: str, body: Any) -> tuple[int, Any]:
+        seen.append(ON_TRIAL in one(served, "apps/v1/deployments")["metadata"]["annotations"])
+        return answers(method, path, body)
+
+    served.api.proxied = answers_and_looks
+    deploy(served)
+    assert all(seen) and seen
+    assert ON_TRIAL not in one(served, "apps/v1/deployments")["metadata"]["annotations"]
+    seen.clear()
+    deploy(served, model=model(version="2"))
+    assert seen and not any(seen), "an update is kept as what it was"
 
 
 def test_an_update_keeps_old_pods_until_new_ones_are_ready(served: FakeCluster) -> None:

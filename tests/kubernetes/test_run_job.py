@@ -81,6 +81,7 @@ def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: Fak
         (waits("ErrImageNeverPull", "never"), NotFound, "image_not_found"),
     ],
 )
+@pytest.mark.fault(14, "I2", "I4")
 def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
     cluster: FakeCluster, story: Any, error: type[FlexcoreError], category: str
 ) -> None:
@@ -93,6 +94,7 @@ def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
     assert jobs(cluster) == [] and caught.value.details["deleted"] is True
 
 
+@pytest.mark.fault(17, "I2", "I4")
 def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -109,6 +111,7 @@ def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
     assert caught.value.category == "quota_exceeded" and jobs(cluster) == []
 
 
+@pytest.mark.fault(15, "I2", "I4")
 def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +123,7 @@ def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
     assert said in capsys.readouterr().out and jobs(cluster) == []
 
 
+@pytest.mark.fault(3, "I2", "I4")
 def test_at_the_time_limit_the_job_is_deleted_by_uid_and_seen_to_be_gone(cluster: FakeCluster) -> None:
     cluster.api.story = job_story(runs)
     with pytest.raises(DeadlineExceeded, match="within 2 s"):
@@ -129,6 +133,7 @@ def test_at_the_time_limit_the_job_is_deleted_by_uid_and_seen_to_be_gone(cluster
     assert jobs(cluster) == []
 
 
+@pytest.mark.fault(3, "I2", "I4")
 def test_a_job_ended_by_its_own_deadline_is_a_deadline_too(cluster: FakeCluster) -> None:
     cluster.api.story = job_story(runs, conditions=[true("Failed", "DeadlineExceeded", "was active too long")])
     with pytest.raises(DeadlineExceeded):
@@ -136,6 +141,7 @@ def test_a_job_ended_by_its_own_deadline_is_a_deadline_too(cluster: FakeCluster)
     assert jobs(cluster) == []
 
 
+@pytest.mark.fault(19, "I2", "I3")
 def test_a_job_that_somebody_deletes_is_never_a_success(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -148,6 +154,7 @@ def test_a_job_that_somebody_deletes_is_never_a_success(cluster: FakeCluster) ->
     assert caught.value.category == "deleted"
 
 
+@pytest.mark.fault(1, "I1")
 def test_a_second_copy_of_the_step_attaches_to_the_running_job(cluster: FakeCluster) -> None:
     cluster.api.story = fails(1)
     with pytest.raises(ExecutionFailed):
@@ -157,6 +164,7 @@ def test_a_second_copy_of_the_step_attaches_to_the_running_job(cluster: FakeClus
     assert len(cluster.asked("POST", "/jobs")) == 1, "the same call tells the same failure"
 
 
+@pytest.mark.fault(1, "I1", "I2")
 def test_a_finished_job_gives_its_result_again_without_running_again(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
     first = run(cluster)
@@ -196,6 +204,7 @@ def test_a_retry_of_what_cannot_end_otherwise_is_refused(cluster: FakeCluster, m
     assert len(cluster.asked("POST", "/jobs")) == 1
 
 
+@pytest.mark.fault(7, "I1")
 def test_a_creation_whose_answer_is_lost_ends_in_one_job(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
     cluster.api.faults = [Fault(method="POST", path="/jobs", status=0, after=True)]
@@ -203,6 +212,7 @@ def test_a_creation_whose_answer_is_lost_ends_in_one_job(cluster: FakeCluster) -
     assert len(jobs(cluster)) == 1
 
 
+@pytest.mark.fault(10, "I2")
 def test_somebody_elses_job_of_that_name_is_left_alone(cluster: FakeCluster) -> None:
     name = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"}).name(1)
     cluster.do(cluster.api.keep("batch/v1/jobs", {"metadata": {"name": name, "namespace": "work", "labels": {}}}))
@@ -222,6 +232,8 @@ def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(cluster: Fake
     assert run(cluster)["success"]
 
 
+@pytest.mark.fault(5, "I1", "I2")
+@pytest.mark.fault(6, "I1", "I2")
 def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
     busy = status(429, "TooManyRequests", "try later")
@@ -232,6 +244,7 @@ def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
     assert run(cluster)["success"]
 
 
+@pytest.mark.fault(12, "I2")
 def test_a_log_that_cannot_be_read_does_not_decide_the_outcome(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
     cluster.api.denied = {"pods/log"}
@@ -241,6 +254,7 @@ def test_a_log_that_cannot_be_read_does_not_decide_the_outcome(cluster: FakeClus
     assert result["success"] and "cannot be read" in result["log_tail"]
 
 
+@pytest.mark.fault(33, "I6")
 def test_secrets_do_not_reach_log_result_or_error(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:
     token = cluster.resource["token"]
     cluster.api.story = fails(1, message=f"token {token} expired")
@@ -341,6 +355,7 @@ def test_a_job_that_cannot_have_its_secret_is_taken_away(cluster: FakeCluster) -
     assert not jobs(cluster) and cluster.asked("DELETE", "/jobs/")
 
 
+@pytest.mark.fault(9, "I2")
 def test_a_missing_namespace_and_a_missing_right_are_named(cluster: FakeCluster) -> None:
     with pytest.raises(NotFound, match="Namespace nowhere does not exist"):
         run(cluster, namespace="nowhere")
@@ -357,6 +372,7 @@ def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster)
     assert caught.value.subject == "spec.template.spec.restartPolicy"
 
 
+@pytest.mark.fault(7, "I3")
 def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(Unreachable, match="connection refused"):
@@ -364,6 +380,7 @@ def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
     assert time.monotonic() - begun < 6
 
 
+@pytest.mark.fault(8, "I2")
 def test_refused_credentials_are_told_as_such(cluster: FakeCluster) -> None:
     cluster.api.faults = [
         Fault(method="GET", path="/jobs", status=401, body=status(401, "Unauthorized", "Unauthorized"))

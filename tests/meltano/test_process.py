@@ -99,6 +99,8 @@ process.run_supervised([sys.executable, "-S", "-c", code], dict(os.environ), Pat
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.fault(1, "I4", real=True)
+@pytest.mark.fault(28, "I4", real=True)
 def test_when_the_owner_dies_its_tree_dies_its_folder_goes_and_only_then_its_lock_is_free(
     tmp_path: Path, number: int
 ) -> None:

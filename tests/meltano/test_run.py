@@ -115,6 +115,7 @@ def test_a_repeat_of_the_same_execution_gets_the_stored_result(
     assert repaired.attempt == 2 and ids(repaired) == [1, 2, 3]
 
 
+@pytest.mark.fault(1, "I7", real=True)
 def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
     project: dict[str, Any], worker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
     assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
 
 
+@pytest.mark.fault(27, "I2", "I7", real=True)
 def test_a_tap_that_fails_is_named_with_its_own_error_and_its_rows_come_again(
     project: dict[str, Any], worker: Callable[[str], None]
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_tap_that_fails_is_named_with_its_own_error_and_its_rows_come_again(
     assert retried.attempt == 2 and ids(retried) == [1, 2, 3]
 
 
+@pytest.mark.fault(27, "I2", "I7", real=True)
 def test_of_several_taps_the_failed_one_is_named_and_no_rows_of_the_others_are_lost(
     project: dict[str, Any],
 ) -> None:
@@ -150,6 +153,7 @@ def test_of_several_taps_the_failed_one_is_named_and_no_rows_of_the_others_are_l
     assert ids(result) == [1, 2, 3] and ids(result, "customers") == [1, 2, 3]
 
 
+@pytest.mark.fault(27, "I2", real=True)
 def test_a_target_that_dies_is_blamed_for_it(project: dict[str, Any], tmp_path: Path) -> None:
     env = {"TARGET_TOY_FILE": str(tmp_path / "rows")}
     with pytest.raises(
@@ -159,6 +163,7 @@ def test_a_target_that_dies_is_blamed_for_it(project: dict[str, Any], tmp_path: 
     assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
 
 
+@pytest.mark.fault(13, "I2", real=True)
 def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
         run(project, config=["tap-toy.mode=killed"])
@@ -178,6 +183,8 @@ def test_a_target_that_writes_no_files_keeps_its_state_and_hands_on_nothing(
     assert rows == [1, 2, 3, 4]
 
 
+@pytest.mark.fault(3, "I2", "I4", real=True)
+@pytest.mark.fault(27, "I4", real=True)
 def test_at_the_deadline_the_whole_tree_ends(
     project: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +198,8 @@ def test_at_the_deadline_the_whole_tree_ends(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.fault(1, "I4", "I7", real=True)
+@pytest.mark.fault(2, "I4", "I7", real=True)
 def test_when_the_step_is_killed_nothing_lives_on_and_the_repeat_loses_no_row(
     project: dict[str, Any], tmp_path: Path, home: Path, start: Callable[..., Step], number: int
 ) -> None:
@@ -205,6 +214,7 @@ def test_when_the_step_is_killed_nothing_lives_on_and_the_repeat_loses_no_row(
     assert list((home / "meltano/work").iterdir()) == []
 
 
+@pytest.mark.fault(4, "I1", "I2", real=True)
 def test_two_copies_of_a_step_make_one_run(project: dict[str, Any], start: Callable[..., Step]) -> None:
     request = {"project": project, "taps": ["tap-toy"], "timeout_s": TIMEOUT_S}
     copies = [start(request), start(request)]
@@ -212,6 +222,7 @@ def test_two_copies_of_a_step_make_one_run(project: dict[str, Any], start: Calla
     assert first == second and first["attempt"] == 1
 
 
+@pytest.mark.fault(4, "I7", real=True)
 def test_another_execution_of_the_same_state_is_refused_with_its_owner(
     project: dict[str, Any], tmp_path: Path, start: Callable[..., Step], worker: Callable[[str], None]
 ) -> None:
@@ -225,6 +236,7 @@ def test_another_execution_of_the_same_state_is_refused_with_its_owner(
     assert caught.value.retryable and caught.value.details["held_by"]["job"] == "flow-1"
 
 
+@pytest.mark.fault(33, "I6", real=True)
 def test_secrets_reach_the_plugins_and_nothing_else(
     project: dict[str, Any],
     tmp_path: Path,

@@ -78,6 +78,7 @@ def test_the_flow_goes_on_when_its_deferred_job_has_ended(
     assert len(cluster.asked("POST", "/jobs")) == 1
 
 
+@pytest.mark.fault(2, "I4")
 def test_the_job_of_a_flow_that_was_cancelled_while_it_waited_is_stopped(
     engine: Engine, cluster: FakeCluster, reconcile: Callable[[], Json]
 ) -> None:

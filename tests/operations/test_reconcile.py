@@ -11,6 +11,7 @@ import pytest
 from f.flexcore.core.errors import FlexcoreError
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.orphans import DEFERRED
+from f.flexcore.kubernetes.serving_bodies import ON_TRIAL
 from f.flexcore.operations import reconcile
 from f.flexcore.operations.reconciling import MOST_ASKED
 from tests.kubernetes.fake_cluster import FakeCluster
@@ -63,6 +64,8 @@ def actions(lines: Lines) -> dict[str, str]:
     return {line["object"].rsplit("/", 1)[-1].removeprefix("job "): line["action"] for line in lines}
 
 
+@pytest.mark.fault(1, "I4", "I8")
+@pytest.mark.fault(2, "I4")
 def test_what_has_no_living_owner_is_stopped_and_the_rest_left(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
 ) -> None:
@@ -96,6 +99,8 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
     assert names(cluster) == ["k"]
 
 
+@pytest.mark.fault(10, "I8")
+@pytest.mark.fault(21, "I8")
 def test_objects_of_others_are_not_even_looked_at(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
 ) -> None:
@@ -110,6 +115,9 @@ def test_objects_of_others_are_not_even_looked_at(
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 502])
+@pytest.mark.fault(8, "I8")
+@pytest.mark.fault(9, "I8")
+@pytest.mark.fault(36, "I8")
 def test_when_windmill_cannot_be_asked_nothing_is_touched(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster, status: int
 ) -> None:
@@ -122,6 +130,7 @@ def test_when_windmill_cannot_be_asked_nothing_is_touched(
     assert names(cluster) == ["k"]
 
 
+@pytest.mark.fault(6, "I8")
 def test_a_cluster_that_does_not_answer_is_a_line_and_the_others_are_seen_to(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster
 ) -> None:
@@ -135,6 +144,7 @@ def test_a_cluster_that_does_not_answer_is_a_line_and_the_others_are_seen_to(
     assert "f/x/none cannot be read" in failed["f/x/none"]
 
 
+@pytest.mark.fault(37, "I8")
 def test_an_object_that_changed_since_it_was_seen_is_left(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
 ) -> None:
@@ -206,6 +216,24 @@ def test_deployed_models_are_left(run: Run, windmill: FakeWindmill, cluster: Fak
     cluster.do(cluster.api.keep("apps/v1/deployments", body))
     (line,) = run()
     assert (line["action"], line["reason"]) == ("leave", "outlives its run on purpose")
+
+
+@pytest.mark.fault(1, "I4", "I8")
+def test_a_first_deployment_whose_flow_ended_half_way_goes_and_one_that_has_answered_stays(
+    run: Run, windmill: FakeWindmill, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    windmill.runs("alive")
+    for name, owner, notes in (("half", "ended", True), ("busy", "alive", True), ("done", "ended", False)):
+        metadata = {
+            "name": name, "namespace": "work", "labels": labels(owner) | {"flexcore/outlives-run": "true"},
+            "annotations": {ON_TRIAL: "true"} if notes else {},
+        }  # fmt: skip
+        body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
+        cluster.do(cluster.api.keep("apps/v1/deployments", body))
+    assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}
+    left = [item["metadata"]["name"] for item in cluster.api.all("apps/v1/deployments")]
+    assert sorted(left) == ["busy", "done"]
 
 
 def test_credentials_for_one_namespace_are_enough(run: Run, windmill: FakeWindmill, cluster: FakeCluster) -> None:

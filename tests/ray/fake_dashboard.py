@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +25,7 @@ class FakeDashboard:
         self.requests: list[str] = []
         self.serve: Answer = (200, {"applications": {}})
         self.logs = ""
+        self.clock: Callable[[], float] = time.time
         self.script: Callable[[str, str], Answer | str | None] = lambda method, path: None
         # What a job does as soon as it was submitted.
         self.after_submit: Callable[[str], None] = lambda name: self.finish(name)
@@ -115,6 +117,9 @@ def handler_of(dashboard: FakeDashboard) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         do_GET = do_POST = do_PUT = do_DELETE = respond
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(dashboard.clock() if timestamp is None else timestamp)
 
         def log_message(self, *_: object) -> None:
             return None

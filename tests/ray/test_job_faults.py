@@ -74,8 +74,10 @@ def time() -> Time:
 
 @pytest.fixture
 def run(dashboard: FakeDashboard, time: Time, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+    dashboard.clock = time.clock
+
     def call(job: Job = JOB, key: ExecutionKey = KEY) -> Finished:
-        with RayApi(RayCluster(address=dashboard.address, token=SECRET)) as api:
+        with RayApi(RayCluster(address=dashboard.address, token=SECRET), clock=time.clock) as api:
             runner = JobRunner(api, Store(Settings()), key, Redactor([SECRET]), clock=time.clock, sleep=time.sleep)
             return runner.run(job)
 
@@ -87,6 +89,12 @@ Run = Callable[..., Finished]
 
 def submissions(dashboard: FakeDashboard) -> int:
     return dashboard.requests.count("POST /api/jobs/")
+
+
+def submitted(dashboard: FakeDashboard) -> dict[str, Any]:
+    """The request of the first job, as it finds it."""
+    with zipfile.ZipFile(io.BytesIO(next(iter(dashboard.packages.values())))) as archive:
+        return dict(json.loads(archive.read("flexcore_request.json")))
 
 
 def times(count: int, answer: Any, where: str = "") -> Callable[[str, str], Any]:
@@ -102,6 +110,7 @@ def times(count: int, answer: Any, where: str = "") -> Callable[[str, str], Any]
     return script
 
 
+@pytest.mark.fault(1, "I1", "I2")
 def test_a_repeat_of_a_finished_step_returns_its_result_without_asking_ray_again(
     dashboard: FakeDashboard, run: Run
 ) -> None:
@@ -112,6 +121,7 @@ def test_a_repeat_of_a_finished_step_returns_its_result_without_asking_ray_again
     assert submissions(dashboard) == 1
 
 
+@pytest.mark.fault(1, "I1")
 def test_a_step_that_restarts_while_its_job_runs_attaches_to_it(dashboard: FakeDashboard, run: Run, time: Time) -> None:
     dashboard.jobs[FIRST] = {"submission_id": FIRST, "status": "RUNNING", "metadata": {}}
     time.meanwhile = lambda now: dashboard.finish(FIRST, "from the first copy")
@@ -119,6 +129,8 @@ def test_a_step_that_restarts_while_its_job_runs_attaches_to_it(dashboard: FakeD
     assert submissions(dashboard) == 0
 
 
+@pytest.mark.fault(4, "I1")
+@pytest.mark.fault(21, "I1")
 def test_two_copies_of_a_step_end_up_with_one_job(dashboard: FakeDashboard, run: Run) -> None:
     def other_copy_was_faster(method: str, path: str) -> None:
         if method == "PUT":
@@ -129,6 +141,7 @@ def test_two_copies_of_a_step_end_up_with_one_job(dashboard: FakeDashboard, run:
     assert run().result == "theirs"
 
 
+@pytest.mark.fault(20, "I1", "I2")
 def test_a_connection_that_is_cut_after_the_submission_does_not_start_a_second_job(
     dashboard: FakeDashboard, run: Run
 ) -> None:
@@ -139,6 +152,9 @@ def test_a_connection_that_is_cut_after_the_submission_does_not_start_a_second_j
 
 
 @pytest.mark.parametrize("answer", [(500, "boom"), (503, "busy"), (429, "slow down"), "cut"])
+@pytest.mark.fault(5, "I2")
+@pytest.mark.fault(6, "I2")
+@pytest.mark.fault(7, "I2")
 def test_hiccups_while_the_job_runs_are_waited_out(dashboard: FakeDashboard, run: Run, answer: Any) -> None:
     def finish_behind_hiccups(name: str) -> None:
         dashboard.finish(name, 1)
@@ -269,6 +285,8 @@ def test_a_job_that_waits_says_so_once(
     assert capsys.readouterr().out.count("waits for CPUs or for its packages (the cluster has 4 CPUs, 4") == 1
 
 
+@pytest.mark.fault(19, "I2", "I3")
+@pytest.mark.fault(23, "I2", "I3")
 def test_a_job_that_ray_forgot_is_lost_and_no_success(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs.clear()
     with pytest.raises(ExecutionFailed, match="no longer knows") as caught:
@@ -276,12 +294,14 @@ def test_a_job_that_ray_forgot_is_lost_and_no_success(dashboard: FakeDashboard, 
     assert caught.value.category == "job_lost"
 
 
+@pytest.mark.fault(26, "I2")
 def test_a_success_without_an_outcome_is_no_success(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="SUCCEEDED")
     with pytest.raises(ExecutionFailed, match="outcome cannot be read"):
         run()
 
 
+@pytest.mark.fault(22, "I2", "I4")
 def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashboard, run: Run, time: Time) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="PENDING")
     began = time.now
@@ -294,6 +314,7 @@ def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashbo
     assert dashboard.jobs == {}
 
 
+@pytest.mark.fault(3, "I2", "I4")
 def test_a_job_past_its_deadline_is_stopped_and_its_end_confirmed(
     dashboard: FakeDashboard, run: Run, time: Time
 ) -> None:
@@ -307,6 +328,7 @@ def test_a_job_past_its_deadline_is_stopped_and_its_end_confirmed(
     assert dashboard.jobs == {}
 
 
+@pytest.mark.fault(24, "I2")
 def test_a_stop_that_is_not_honoured_is_told(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs[name].update(when_stopped="RUNNING")
     with pytest.raises(DeadlineExceeded, match="told to stop, which Ray has not confirmed") as caught:
@@ -335,6 +357,20 @@ def test_a_restarted_step_keeps_the_deadline_of_its_job(dashboard: FakeDashboard
     assert time.now - began == pytest.approx(50, abs=5)
 
 
+@pytest.mark.parametrize("ahead", [600.0, -600.0])
+@pytest.mark.fault(35, "I2", "I4")
+def test_a_deadline_is_by_the_heads_clock(dashboard: FakeDashboard, run: Run, time: Time, ahead: float) -> None:
+    dashboard.clock = lambda: time.now + ahead
+    dashboard.after_submit = lambda name: None
+    began = time.now
+    with pytest.raises(DeadlineExceeded, match="it was stopped"):
+        run()
+    assert time.now - began == pytest.approx(JOB.timeout_s, abs=5)
+    assert int(submitted(dashboard)["deadline"]) == int(began + ahead + JOB.timeout_s)
+    dashboard.after_submit = lambda name: dashboard.finish(name, "in time")
+    assert run().result == "in time"
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "limit"),
     [
@@ -344,6 +380,8 @@ def test_a_restarted_step_keeps_the_deadline_of_its_job(dashboard: FakeDashboard
         ("cut", Unreachable, LOST_CONTACT_S + 20),
     ],
 )
+@pytest.mark.fault(8, "I2", "I6")
+@pytest.mark.fault(7, "I2")
 def test_a_head_that_stays_away_ends_the_step_with_its_reason(
     dashboard: FakeDashboard, run: Run, time: Time, answer: Any, error: type[FlexcoreError], limit: float
 ) -> None:
@@ -412,15 +450,14 @@ def test_the_log_is_followed_redacted_and_each_line_once(
     assert "line" in done.log_tail
 
 
+@pytest.mark.fault(33, "I6")
 def test_secrets_travel_in_the_package_alone(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.finish(name, 1)
     run(replace(JOB, storage={"uri": "s3://b", "secret_key": SECRET}))
     body = json.dumps(dashboard.jobs[FIRST])
     assert SECRET not in body
     assert dashboard.jobs[FIRST]["entrypoint"] == "python flexcore_job.py"
-    (content,) = dashboard.packages.values()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        request = json.loads(archive.read("flexcore_request.json"))
+    request = submitted(dashboard)
     assert request["storage"]["secret_key"] == SECRET
     assert request["storage"]["folder"].endswith(f"/{KEY.value}/1")
 

@@ -31,6 +31,7 @@ def jobs(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {item["submission_id"]: item for item in listed if item["submission_id"]}
 
 
+@pytest.mark.fault(33, "I6", real=True)
 def test_a_program_with_remote_tasks_gives_its_result_and_no_secret(
     cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +56,8 @@ def test_secrets_are_variables_of_the_program_and_stand_nowhere_else(
     assert "sesame" not in f"{told}{done}{capsys.readouterr().out}"
 
 
+@pytest.mark.fault(4, "I1", "I2", real=True)
+@pytest.mark.fault(21, "I1", real=True)
 def test_two_copies_of_a_step_share_one_job(cluster: dict[str, Any], same_step: None) -> None:
     program = "import time, uuid; time.sleep(3); result = str(uuid.uuid4())"
     results: list[str] = []
@@ -75,6 +78,7 @@ def test_a_program_that_fails_is_told_by_its_last_words(cluster: dict[str, Any])
     assert "\x1b" not in caught.value.details["log_tail"]
 
 
+@pytest.mark.fault(3, "I2", "I4", real=True)
 def test_a_program_past_its_time_is_stopped_and_gone(cluster: dict[str, Any]) -> None:
     with pytest.raises(DeadlineExceeded, match="it was stopped") as caught:
         main(cluster, "import time\nprint('still here', flush=True)\ntime.sleep(600)", timeout_s=8)

@@ -233,10 +233,11 @@ class RuntimeModel(Fitted):
 
 
 class Forecasts(Fitted):
-    """rows_link: log size = first + second · log rows, with the third as its variance. sizes: by type, "" for all of
-    them. runs: that it comes from."""
+    """version: of this form; number: how many times it was learned; runs: that it comes from. rows_link: log size =
+    first + second · log rows, with the third as its variance. sizes: by type of workflow, "" for all of them."""
 
     version: Literal[1] = 1
+    number: int = 1
     fitted_at: datetime | None = None
     runs: int = 0
     duplicates: int = 0

@@ -32,7 +32,7 @@ NAMESPACE = "flext-production"
 NONE_SUITABLE = "No suitable runtime available"
 # One or two failures may be chance: a runtime that fails in every fifth run begins with three once in 125 histories.
 FAILED_ALWAYS = 3
-CAUTION, BORROWED_CAUTION = 0.5, 1.5
+CAUTION, BORROWED_CAUTION = 0.75, 1.5
 DEADLINE_CONFIDENCE, DEADLINE_TIE = 0.9, 0.05
 HOUR = 3600
 
@@ -63,8 +63,9 @@ class Standing:
     chance: float | None = None
 
 
-def select(workload: Workload, model: Forecaster | None, market: Market) -> Selection:
-    """The runtime for `workload`. model: the fitted history, None when there is none (the rules then decide)."""
+def select(workload: Workload, model: Forecaster | None, market: Market, missing: str = "") -> Selection:
+    """The runtime for `workload`. model: the fitted history, None when there is none: the rules then decide, and the
+    answer says why there is none (`missing`)."""
     names = dict.fromkeys([*workload.runtimes, *RUNTIMES, *market.runtimes])
     standings = [_standing(name, workload, model, market) for name in names]
     if workload.pin:
@@ -73,7 +74,7 @@ def select(workload: Workload, model: Forecaster | None, market: Market) -> Sele
     if not order:
         why = "; ".join(f"{item.runtime}: {item.barred}" for item in standings)
         return _answer(workload, None, "rules", f"{NONE_SUITABLE}: {why}", standings, {}, error=NONE_SUITABLE)
-    doubt = _doubt(order, workload, market)
+    doubt = missing if model is None and missing else _doubt(order, workload, market)
     if doubt:
         return _ruled(workload, order, standings, doubt)
     return _learned(workload, order, standings, market)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from f.flexcore.core.sizes import shown_size
+
 NONE = "—"
 CELL = "padding:4px 12px;text-align:left;vertical-align:top"
 
@@ -52,14 +54,7 @@ def plain_of(result: Any) -> dict[str, Any]:
 
 
 def size_text(amount: float | None) -> str:
-    """1.5 GB; decimal, as sizes are parsed."""
-    if amount is None:
-        return NONE
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 1000:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:,.0f} PB"
+    return NONE if amount is None else shown_size(amount)
 
 
 def seconds_text(amount: float | None) -> str:

@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 from f.flexcore.core.contracts import Diagnosis, Remote, StepResult, Timings
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, TransientError
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, TransientError, Unavailable
 from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import (
@@ -36,7 +36,7 @@ from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body
 from f.flexcore.kubernetes.measures import age, timings
 from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
-from f.flexcore.kubernetes.removal import remove
+from f.flexcore.kubernetes.removal import remove, until_gone
 from f.flexcore.kubernetes.watching import Report, Subject, Watcher
 
 Object = dict[str, Any]
@@ -121,6 +121,8 @@ class JobRunner:
         if latest and not self._superseded(latest):
             self.say(f"Attaching to Job {latest['metadata']['name']} in namespace {self.namespace}")
             return latest
+        if latest and latest["metadata"].get("deletionTimestamp"):
+            self._wait_until_gone(latest)
         attempt = attempt_of(latest) + 1 if latest else 1
         check_attempt(self.key, attempt)
         name = self.key.name(attempt)
@@ -161,12 +163,21 @@ class JobRunner:
         return sorted(page.get("items") or [], key=attempt_of)
 
     def _superseded(self, job: Object) -> bool:
-        """Whether a new attempt is due: the last one failed, for another call, in a way that may pass."""
+        """Whether a new attempt is due: the last one is being deleted, or failed, for another call, in a way that may
+        pass."""
         if job["metadata"].get("deletionTimestamp"):
-            return True
+            return verdict(job) != "complete"
         if verdict(job) != "failed" or (job["metadata"].get("annotations") or {}).get(CALL_ANNOTATION) == self.call:
             return False
         return ending(job, self._pods_of(job))[0].category not in DETERMINISTIC
+
+    def _wait_until_gone(self, job: Object) -> None:
+        """Its pods still end; two attempts must not work at the same time."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        self.say(f"Job {name} is being deleted; waiting until it is gone")
+        path, call = self._path(name), self._asking("get", name)
+        if not until_gone(self.kubernetes, path, uid, call, clock=self.clock, sleep=self.sleep):
+            raise Unavailable(f"Job {name} is still being deleted", subject=name, remedy="Run again when it is gone.")
 
     def _pods_of(self, job: Object) -> list[Object]:
         subject = self._pods_subject(job)

@@ -1,6 +1,8 @@
 # requirements: flexcore_kubernetes
 # py: ==3.11.*
-"""The Jobs and Deployments of a cluster that carry our labels; Jobs are deleted only as they were seen.
+"""The Jobs and Deployments of a cluster that carry our labels; deleted only as they were seen.
+
+A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
 
 All namespaces are looked at where the credentials may, else the resource's own. A finished Job is taken away by the
 cluster itself (ttlSecondsAfterFinished).
@@ -14,7 +16,7 @@ from f.flexcore.core.errors import Forbidden
 from f.flexcore.core.orphans import MANAGED_BY, RemoteObject, State
 from f.flexcore.kubernetes.diagnosis import verdict
 from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.serving_bodies import OUTLIVES
+from f.flexcore.kubernetes.serving_bodies import ON_TRIAL, OUTLIVES
 from f.flexcore.kubernetes.session import connect
 
 Object = dict[str, Any]
@@ -22,6 +24,11 @@ PAGE = 500
 # More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
 MOST_PAGES = 10
 OURS = f"{MANAGED_BY}=flexcore"
+# Kind → (API, collection, how rights name it).
+KINDS = {
+    "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
+    "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+}
 
 
 class KubernetesObjects:
@@ -33,20 +40,19 @@ class KubernetesObjects:
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
 
     def found(self) -> list[RemoteObject]:
-        jobs = [remote_object(self.place, "Job", item) for item in self._list("/apis/batch/v1", "jobs", "jobs.batch")]
-        served = self._list("/apis/apps/v1", "deployments", "deployments.apps")
-        return [*jobs, *(remote_object(self.place, "Deployment", item) for item in served)]
+        return [remote_object(self.place, kind, item) for kind, where in KINDS.items() for item in self._list(*where)]
 
     def stop(self, item: RemoteObject) -> str:
         """What became of it. Its pods go first."""
-        path = f"/apis/batch/v1/namespaces/{item.namespace}/jobs/{item.name}"
-        stored = self.kubernetes.get(path, Call("get", "jobs.batch", item.namespace, item.name))
-        now = remote_object(self.place, "Job", stored) if stored else None
+        prefix, plural, resource = KINDS[item.kind]
+        path = f"{prefix}/namespaces/{item.namespace}/{plural}/{item.name}"
+        stored = self.kubernetes.get(path, Call("get", resource, item.namespace, item.name))
+        now = remote_object(self.place, item.kind, stored) if stored else None
         if now is None or (now.uid, now.owner) != (item.uid, item.owner):
             return "had gone"
         if now.state != "running":
             return f"was {now.state} already"
-        self.kubernetes.delete(path, item.uid, Call("delete", "jobs.batch", item.namespace, item.name))
+        self.kubernetes.delete(path, item.uid, Call("delete", resource, item.namespace, item.name))
         return "deleted"
 
     def delete(self, item: RemoteObject) -> str:
@@ -91,6 +97,8 @@ def state_of(kind: str, item: Object) -> State:
     metadata = item["metadata"]
     if metadata.get("deletionTimestamp"):
         return "leaving"
-    if (metadata.get("labels") or {}).get(OUTLIVES) == "true" or kind != "Job":
+    if kind == "Deployment":
+        return "running" if ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
+    if (metadata.get("labels") or {}).get(OUTLIVES) == "true":
         return "kept"
     return "finished" if verdict(item) else "running"

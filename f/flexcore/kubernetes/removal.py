@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from f.flexcore.core.errors import TransientError
+from f.flexcore.core.errors import FlexcoreError, TransientError
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.failures import Call
 
@@ -29,12 +29,27 @@ def remove(
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """True once the object with this uid is no more; False when it is marked for deletion but still ends its pods,
-    or when the cluster could not be asked."""
-    until = clock() + within_s
+    or when the cluster could not be asked or refused."""
     try:
         kubernetes.delete(path, uid, Call("delete", call.resource, call.namespace, call.name), PATIENCE_S)
-    except TransientError:
+    except FlexcoreError:
+        # Why it is given up matters more than that it stays: its own deadline ends it.
         return False
+    return until_gone(kubernetes, path, uid, call, within_s=within_s, clock=clock, sleep=sleep)
+
+
+def until_gone(
+    kubernetes: Kubernetes,
+    path: str,
+    uid: str,
+    call: Call,
+    *,
+    within_s: float = GONE_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Whether an object that is being deleted was seen to be gone in time."""
+    until = clock() + within_s
     while clock() < until:
         try:
             found = kubernetes.get(path, call, patience_s=0)

@@ -27,11 +27,13 @@ from f.flexcore.kubernetes.removal import remove
 from f.flexcore.kubernetes.rollout import complete, good_before, newest, progress, rollout_trouble
 from f.flexcore.kubernetes.serving_bodies import (
     INSTANCE,
+    ON_TRIAL,
     OUTLIVES,
     Serving,
     config_map,
     deployment,
     is_ours,
+    proven,
     secret,
     service,
     updated,
@@ -104,20 +106,22 @@ class Deployer:
             address = self._store(SERVICES, lambda: service(serving, stored))
             done = self._until_rolled_out(serving, stored, until)
             rolled_out = True
-            proven = prove(done, address)
+            answer = prove(done, address)
+            self._accept(done)
         except FlexcoreError as error:
             # A cluster that does not answer says nothing about the model: another try goes on from here.
             if not error.retryable or error.details.get("diagnosis"):
                 self._undo(serving.name, error, rolled_out, replicas)
             raise
         self._prune(serving)
-        return proven
+        return answer
 
     def _store_all(self, serving: Serving, before: Object | None) -> Object:
         body = deployment(serving)
         if before is None:
             paused = copy.deepcopy(body)
             paused["spec"]["paused"] = True
+            paused["metadata"]["annotations"] = {ON_TRIAL: "true"}
             before = self._store(DEPLOYMENTS, lambda: paused)
             self.say(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
@@ -160,6 +164,18 @@ class Deployer:
             subject=name,
             remedy="See who writes it (kubectl get -o yaml --show-managed-fields), then run again.",
         )
+
+    def _accept(self, item: Object) -> None:
+        """Ends the trial of a first deployment that has answered: from now on it outlives its run."""
+        name = item["metadata"]["name"]
+        for _ in range(MOST_CONFLICTS):
+            if ON_TRIAL not in (item["metadata"].get("annotations") or {}):
+                return
+            path, call = self.path(DEPLOYMENTS, name), self.asking("update", DEPLOYMENTS, name)
+            if self.kubernetes.replace(path, proven(item), call) is not None:
+                return
+            item = self.get(DEPLOYMENTS, name) or item
+        raise Unavailable(f"deployments.apps {name} is being changed all the time", subject=name, remedy="Run again.")
 
     def _claim(self, kind: Kind, item: Mapping[str, Any]) -> None:
         """Raises InvalidInput unless the object is one that we deployed and that stays."""

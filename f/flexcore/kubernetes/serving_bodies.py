@@ -35,6 +35,8 @@ SERVER = "model-server"
 INSTANCE = "app.kubernetes.io/instance"
 OUTLIVES = "flexcore/outlives-run"
 ROLLOUT = "flexcore/rollout"
+# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
+ON_TRIAL = "flexcore/on-trial"
 # How often a pod is asked whether it is ready.
 PROBE_S = 2
 # A pod that leaves keeps answering while proxies still send to it.
@@ -210,6 +212,13 @@ def updated(body: Object, stored: Mapping[str, Any]) -> Object:
     result["metadata"]["annotations"] = notes
     if body["kind"] == "Service":
         _keep_addresses(result["spec"], stored.get("spec") or {})
+    return result
+
+
+def proven(stored: Mapping[str, Any]) -> Object:
+    """The Deployment without its mark of a trial."""
+    result: Object = copy.deepcopy(dict(stored))
+    result["metadata"]["annotations"].pop(ON_TRIAL, None)
     return result
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import f.flexcore.meltano.attempts as attempts
 from f.flexcore.core.contracts import DataManifest, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.identity import ExecutionKey, execution_key
-from f.flexcore.meltano import attempts
 from f.flexcore.meltano.execution import Execution
 from f.flexcore.meltano.preparation import Prepared, prepare
 from f.flexcore.meltano.sources import identity

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import f.flexcore.meltano.supervisor as supervisor
 from f.flexcore.core.sources import module_source
-from f.flexcore.meltano import supervisor
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0

@@ -40,6 +40,17 @@ def history(
     return list(_rows(workflow_type, [whole[str(job["id"])] for job in listed if str(job["id"]) in whole]))
 
 
+def pipeline_runs(jobs: Jobs, most: int = MOST_RUNS) -> list[Run]:
+    """The newest `most` finished data pipelines of every type. Raises Forbidden or Unreachable."""
+    listed = [job for job in jobs.listed(most, label="flexcore", job_kinds=FLOWS) if job.get("type") == "CompletedJob"]
+    whole = jobs.several(str(job["id"]) for job in listed)
+    return list(_rows("", [job for job in whole.values() if _has_row(job)]))
+
+
+def _has_row(job: Job) -> bool:
+    return isinstance(job.get("result"), dict) and bool(job["result"].get("run"))
+
+
 def _rows(workflow_type: str, jobs: list[Job]) -> Iterator[Run]:
     for job in jobs:
         row = run_of(workflow_type, job)

@@ -9,6 +9,10 @@ HTTP 500 with "already exists", an unknown job 404.
 from __future__ import annotations
 
 import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,14 +36,22 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 # A server's own words help, its traceback does not.
 SHOWN = 300
+# An answer's date knows whole seconds, and takes a moment to come.
+SAME_CLOCK_S = 2.0
 Json = dict[str, Any]
 
 
 class RayApi:
     """The dashboard's REST API. Raises Unreachable, Unavailable, Forbidden, NotFound or InvalidInput, all of which
-    name the address."""
+    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says."""
 
-    def __init__(self, cluster: RayCluster, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        cluster: RayCluster,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self.ahead = clock, 0.0
         self.address = cluster.address.rstrip("/")
         self.redact = Redactor(cluster.secrets())
         headers = dict(cluster.headers)
@@ -63,6 +75,10 @@ class RayApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def now(self) -> float:
+        """The head's time in seconds since the epoch: what the deadlines of its jobs are measured by."""
+        return self._clock() + self.ahead
 
     def version(self) -> Json:
         """{ray_version, session_name, …}; InvalidInput when whatever answers is not a Ray dashboard."""
@@ -140,9 +156,15 @@ class RayApi:
             response = self._client.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._no_answer(error) from None
+        self._note_time(response)
         if response.status_code not in (allow or ()):
             self._check(response)
         return response
+
+    def _note_time(self, response: httpx.Response) -> None:
+        with suppress(ValueError):
+            told = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - self._clock()
+            self.ahead = told if abs(told) > SAME_CLOCK_S else 0.0
 
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code

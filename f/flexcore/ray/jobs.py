@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import f.flexcore.ray.job_entry as job_entry
 from f.flexcore.core.contracts import Remote, StepResult, Timings
 from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import (
@@ -32,7 +33,6 @@ from f.flexcore.core.errors import (
 from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.sources import module_source
-from f.flexcore.ray import job_entry
 from f.flexcore.ray.api import Json, RayApi, job_lost
 from f.flexcore.ray.capacity import Needs, shortage
 from f.flexcore.ray.follow import LogFollower
@@ -109,7 +109,7 @@ class JobRunner:
         key: ExecutionKey,
         redactor: Redactor,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         emit: Callable[[str], None] = print,
     ) -> None:
@@ -191,10 +191,11 @@ class JobRunner:
 
     def _create(self, job: Job, attempt: int) -> None:
         name = self.key.name(attempt)
-        now = self.clock()
         self._check_capacity(job)
         # How the job ends is recorded there: a store that cannot be written is told before anything has run.
         self.store.check()
+        # The head has answered by now, so its clock is known: ours may be minutes off.
+        now = self.api.now()
         request = {
             "submission_id": name,
             "parameters": job.parameters,
@@ -252,8 +253,8 @@ class JobRunner:
         details = self._look(name)
         deadline, start_deadline = self._deadlines(details, job)
         while details["status"] not in TERMINAL:
-            now = self.clock()
-            if now >= deadline or (details["status"] == "PENDING" and now >= start_deadline):
+            now, heads = self.clock(), self.api.now()
+            if heads >= deadline or (details["status"] == "PENDING" and heads >= start_deadline):
                 details = self._give_up(name, details, follower)
                 break
             if details["status"] == "PENDING" and not told and now - started > WAITS_S:
@@ -274,9 +275,9 @@ class JobRunner:
         }
 
     def _deadlines(self, details: Json, job: Job) -> tuple[float, float]:
-        """(end, latest start) in seconds since the epoch. A job that was attached to keeps its own deadline."""
+        """(end, latest start) by the head's clock. A job that was attached to keeps its own deadline."""
         given = (details.get("metadata") or {}).get("flexcore/deadline")
-        end = float(given) if given else self.clock() + job.timeout_s
+        end = float(given) if given else self.api.now() + job.timeout_s
         return end, min(end, end - job.timeout_s + START_S)
 
     def _look(self, name: str) -> Json:

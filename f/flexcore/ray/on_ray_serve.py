@@ -19,7 +19,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from f.flexcore.ray import on_ray_app, on_ray_store
+import f.flexcore.ray.on_ray_app as on_ray_app
+import f.flexcore.ray.on_ray_store as on_ray_store
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 
 Json = dict[str, Any]

@@ -24,9 +24,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.ray import on_ray_estimators as estimators
-from f.flexcore.ray import on_ray_model as models
-from f.flexcore.ray import on_ray_table as tables
+import f.flexcore.ray.on_ray_estimators as estimators
+import f.flexcore.ray.on_ray_model as models
+import f.flexcore.ray.on_ray_table as tables
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 
 Json = dict[str, Any]

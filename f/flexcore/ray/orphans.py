@@ -22,9 +22,8 @@ class RayObjects:
     def found(self) -> list[RemoteObject]:
         with RayApi(self.cluster) as api:
             jobs = api.jobs()
-        return [
-            remote_object(self.place, job) for job in jobs if (job.get("metadata") or {}).get(MANAGED_BY) == "flexcore"
-        ]
+        ours = [job for job in jobs if (job.get("metadata") or {}).get(MANAGED_BY) == "flexcore"]
+        return [remote_object(self.place, job, api.ahead) for job in ours]
 
     def stop(self, item: RemoteObject) -> str:
         """What became of it."""
@@ -52,7 +51,8 @@ class RayObjects:
         return now if (now.uid, now.labels) == (item.uid, item.labels) else None
 
 
-def remote_object(place: str, job: Json) -> RemoteObject:
+def remote_object(place: str, job: Json, ahead: float = 0.0) -> RemoteObject:
+    """ahead: of the head's clock, by which its jobs' times are; ours are by our own."""
     labels = {str(key): str(value) for key, value in (job.get("metadata") or {}).items()}
     after, deadline = (labels.get(f"flexcore/{name}", "") for name in ("delete-after", "deadline"))
     return RemoteObject(
@@ -64,6 +64,6 @@ def remote_object(place: str, job: Json) -> RemoteObject:
         uid=str(job.get("start_time")),
         state="finished" if job.get("status") in TERMINAL else "running",
         labels=labels,
-        delete_after=float(after) if after.isdigit() else None,
-        deadline=float(deadline) if deadline.isdigit() else None,
+        delete_after=float(after) - ahead if after.isdigit() else None,
+        deadline=float(deadline) - ahead if deadline.isdigit() else None,
     )

@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+import f.flexcore.ray.on_ray_app as on_ray_app
+import f.flexcore.ray.on_ray_serve as on_ray_serve
+import f.flexcore.ray.on_ray_store as on_ray_store
 from f.flexcore.core.contracts import ModelManifest
 from f.flexcore.core.errors import InvalidInput, validated
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.manifests import check_consistent, checksum_of
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.resources import Form, RayCluster, Settings
-from f.flexcore.ray import on_ray_app, on_ray_serve, on_ray_store
 from f.flexcore.ray.api import Json, is_loopback
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Job

@@ -8,13 +8,17 @@ from typing import Any
 
 from pydantic import field_validator
 
+import f.flexcore.ray.on_ray_estimators as on_ray_estimators
+import f.flexcore.ray.on_ray_model as on_ray_model
+import f.flexcore.ray.on_ray_store as on_ray_store
+import f.flexcore.ray.on_ray_table as on_ray_table
+import f.flexcore.ray.on_ray_train as on_ray_train
 from f.flexcore.core.contracts import DataManifest, File, ModelManifest, StepResult
 from f.flexcore.core.errors import EmptyData, InvalidInput, validated
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.manifests import check_consistent, checksum_of, schema_hash, stream_named
 from f.flexcore.core.requests import MlRequest
 from f.flexcore.core.resources import Settings
-from f.flexcore.ray import on_ray_estimators, on_ray_model, on_ray_store, on_ray_table, on_ray_train
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
 from f.flexcore.ray.requests import check_packages
