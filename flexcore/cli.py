@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from flexcore.commands import config, runtime, workflow
-from flexcore.console import AsJson, Root, guarded, json_object
+from flexcore.console import AsJson, Root, Server, Workspace, guarded, json_object
 from flexcore.exit_codes import FAILED
 
 EXIT_CODES = (
@@ -230,6 +230,21 @@ def compare_(
     from flexcore.selection_commands import compare_command
 
     guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
+
+
+@app.command()
+def plan(
+    path: Annotated[str, typer.Argument(help="A flow whose form has explain_only, e.g. f/flexcore/data_pipeline.")],
+    args: Annotated[str, typer.Option("--args", help="JSON object, or @file.")] = "{}",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Say which runtime a flow would choose, why, and at what price, and ask the services; nothing is run."""
+    from flexcore.plan_command import plan_command
+
+    guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

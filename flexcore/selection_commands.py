@@ -36,7 +36,7 @@ def select_command(workload: Path, history: Path | None, settings: Path | None, 
         if as_json:
             print(json.dumps(answer.plain()))
         else:
-            _show_selection(answer)
+            show_selection(answer)
     return 1 if missed else 0
 
 
@@ -148,7 +148,7 @@ def _warn(text: str) -> None:
     print(f"flexcore: {text}", file=sys.stderr)
 
 
-def _show_selection(answer: Selection) -> None:
+def show_selection(answer: Selection) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

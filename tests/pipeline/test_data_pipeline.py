@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.core.errors import InvalidInput
+from f.flexcore.core.outcomes import DataPipelineResult
+from flexcore import exit_codes
 from flexcore.engine import Engine
+from flexcore.plan_command import plan_command
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.hybrid_cases import RunFlow
@@ -87,22 +91,9 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
     assert done.wm_labels[-1] == "runtime:meltano"
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"pin": "moon"}, "pin: 'moon' is not described"),
-        ({"deadline": "2001-01-01T00:00:00+00:00"}, "has passed"),
-        ({"deadline_s": -5}, "is not after now"),
-        ({"data": {"size": "much"}}, "data.size: 'much' is no size"),
-        ({"data": {"uris": ["nowhere/*.csv"]}}, "names no file"),
-        ({"workload": {"complexity": "hard"}}, "workload.complexity"),
-    ],
-)
-def test_a_wrong_request_is_refused_before_anything_is_asked(
-    run: RunFlow, folder: Path, change: dict[str, Any], told: str
-) -> None:
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), **change}
-    assert told in cases.refusal(run, asked)
+def test_a_wrong_request_is_refused_before_anything_is_asked(run: RunFlow, folder: Path) -> None:
+    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), "pin": "moon"}
+    assert "pin: 'moon' is not described" in cases.refusal(run, asked)
 
 
 def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> None:
@@ -110,3 +101,18 @@ def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> N
     told = cases.refusal(run, asked)
     assert told.startswith("No suitable runtime available: ray: ")
     assert "http://127.0.0.1:1 cannot be reached" in told
+
+
+def test_the_command_line_plans_and_says_why_nothing_would_run(
+    engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEXCORE_TOKEN", engine.token)
+    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    target = (engine.url, engine.workspace, ROOT)
+    assert plan_command(cases.FLOW, asked, *target, True) == exit_codes.FAILED
+    plan = DataPipelineResult.model_validate_json(capsys.readouterr().out)
+    assert plan.explain_only and plan.runtime is None and plan.selection
+    assert "cannot be reached" in plan.checks["ray"]["error"]
+    assert plan_command(cases.FLOW, asked | {"deadline_s": -1}, *target, True) == exit_codes.CANNOT_START
+    with pytest.raises(InvalidInput, match="cannot be planned"):
+        plan_command("f/flexcore/hybrid_pipeline", {}, *target, True)

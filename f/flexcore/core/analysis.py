@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from f.flexcore.core.contracts import Contract, DataManifest
 from f.flexcore.core.data_requests import DataSource, DeclaredWork
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.core.errors import InvalidInput, validated
 from f.flexcore.core.requests import GIB, quantity
 from f.flexcore.core.tables import NONE, html_table, size_text
 from f.flexcore.core.workloads import Complexity, Workload, WorkloadResources
@@ -192,7 +192,8 @@ def workload_of(
     """The measures as the selection wants them. Raises InvalidInput through the contract's own rules."""
     value = {item.what: item.value for item in measures}
     resources = {name: value.get(name) for name in WorkloadResources.model_fields}
-    return Workload.model_validate(
+    return validated(
+        Workload,
         {
             "workflow_type": workflow_type,
             "data_size": value.get("data_size"),
@@ -204,7 +205,8 @@ def workload_of(
             "deadline_s": deadline_s,
             "objective": objective,
             "pin": pin,
-        }
+        },
+        "workload",
     )
 
 

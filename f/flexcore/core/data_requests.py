@@ -42,6 +42,8 @@ class MeltanoWork(ExtractionRequest):
     """Taps into a target."""
 
     allow_empty: bool = False
+    tap_settings: dict[str, Any] | None = None
+    target_settings: dict[str, Any] | None = None
 
 
 class RayWork(Form):

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from f.flexcore.core import analysis
-from f.flexcore.core.data_requests import DataSource, DeclaredWork
+from f.flexcore.core.data_requests import DeclaredWork
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import Settings
 from f.flexcore.core.tables import rendered
 from f.flexcore.pipeline.data_probes import measured
-from f.flexcore.pipeline.described import described, meltano_request, plain_work
+from f.flexcore.pipeline.described import data_source, described, meltano_request, named, plain_work
 
 c_flexcore_settings = dict
 
@@ -36,8 +36,7 @@ def main(
     chosen = validated(Settings, settings or {}, "settings")
     work = described({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, pin)
     declared = validated(DeclaredWork, workload or {}, "workload")
-    postgres = (data or {}).get("postgres") if isinstance(data, dict) else None
-    source = validated(DataSource, {k: v for k, v in data.items() if k != "postgres"} if data else {}, "data")
+    source, postgres = data_source(data)
     prepared = meltano_request(meltano, work, settings)
     if "ray" in work:
         work["ray"]["source"] = work["ray"]["source"] or source.manifest
@@ -48,7 +47,7 @@ def main(
         *analysis.resource_measures(work, declared),
     ]
     found = analysis.workload_of(
-        measures, workflow_type=workflow_type or "data_pipeline", runtimes=list(work), step_type=declared.step_type,
+        measures, workflow_type=named(workflow_type), runtimes=list(work), step_type=declared.step_type,
         deadline_s=left, objective=objective or "balanced", pin=pin or None,
     )  # fmt: skip
     for item in measures:

@@ -5,23 +5,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from functools import partial
 from typing import Any
 
+from f.flexcore.core.forecast import Forecasts, loaded
 from f.flexcore.core.health import Health
 from f.flexcore.core.resources import Settings
-from f.flexcore.core.selection import NAMESPACE, Forecaster
-from f.flexcore.core.workloads import Market, RuntimeState, Selection, Workload
+from f.flexcore.core.selection import NAMESPACE
+from f.flexcore.core.workloads import Market, RuntimeState, Selection
 from f.flexcore.operations.health import Check, measured
-from f.flexcore.operations.jobs import Jobs
 from f.flexcore.operations.registry import ROOMS, health_of
 from f.flexcore.pipeline.described import SERVICE
 
 # A service that takes longer to say how it is would take long to start anything, too.
 PATIENCE_S = 20.0
+# Where `operations/learn` keeps what it has fitted.
+FORECAST = "f/flexcore/forecast"
 
 
 def health_now(asked: Mapping[str, Any], settings: Settings) -> list[Health]:
@@ -96,9 +98,16 @@ def explained(selection: Selection, found: list[Health], described: list[str]) -
     return selection.model_copy(update={"candidates": candidates, "reason": f"{selection.error}: {why}"})
 
 
-def forecaster(jobs: Jobs, workload: Workload) -> tuple[Forecaster | None, list[str]]:
-    """What is known of earlier runs, and what is to be said about it."""
-    return None, []
+def forecaster(resource: Callable[[str], Any]) -> tuple[Forecasts | None, str]:
+    """What `operations/learn` has made of earlier runs, or None and why there is nothing: the rules then decide."""
+    try:
+        stored = resource(FORECAST)
+    except Exception:
+        # The client raises a bare Exception for a resource that does not exist or may not be read.
+        stored = None
+    if not stored:
+        return None, f"Nothing was learned from earlier runs yet: {FORECAST} does not exist"
+    return loaded(stored)
 
 
 def order_of(selection: Selection, pin: str | None) -> list[str]:

@@ -4,18 +4,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.core.data_requests import FORMS
+from f.flexcore.core.data_requests import FORMS, DataSource
 from f.flexcore.core.errors import InvalidInput, validated
 from f.flexcore.meltano.preparation import Prepared, prepare
 
 # A form's field that names the service; it holds secrets and is in no result.
 SERVICE = {"meltano": "project", "ray": "cluster", "kubernetes": "cluster"}
 # What may hold anything, secrets too, goes from the form to the runtime and into no result.
-OPAQUE = ("parameters", "secrets", "runtime_env", "program", "manifest", "env")
+OPAQUE = ("tap_settings", "target_settings", "parameters", "secrets", "runtime_env", "program", "manifest", "env")
 Work = dict[str, dict[str, Any]]
+DEFAULT_TYPE = "data_pipeline"
+# A comma would be two labels to Windmill.
+TYPE = re.compile(r"[A-Za-z0-9][\w ./-]{0,59}", re.ASCII)
 
 
 def described(asked: Mapping[str, Any], pin: str | None = None) -> Work:
@@ -44,13 +48,32 @@ def described(asked: Mapping[str, Any], pin: str | None = None) -> Work:
     return work
 
 
+def data_source(data: Any) -> tuple[DataSource, Any]:
+    """The checked description of the data, and the database's resource, which is in no result."""
+    if not isinstance(data, dict):
+        return validated(DataSource, data or {}, "data"), None
+    plain = {name: value for name, value in data.items() if name != "postgres"}
+    return validated(DataSource, plain, "data"), data.get("postgres")
+
+
+def named(workflow_type: str | None) -> str:
+    """A name that can be a label. Raises InvalidInput."""
+    if not TYPE.fullmatch(workflow_type or DEFAULT_TYPE):
+        raise InvalidInput(
+            f"workflow_type: {workflow_type!r} is no name",
+            subject="workflow_type",
+            remedy="Use letters, digits, spaces and _ . / -, at most 60, a letter or digit first.",
+        )
+    return workflow_type or DEFAULT_TYPE
+
+
 def meltano_request(form: Any, work: Work, settings: Any) -> Prepared | None:
     """The Meltano form checked against its project, when it is among the described; raises the UserErrors of that."""
     asked = work.get("meltano")
     if asked is None:
         return None
     named = (asked["taps"], asked["target"], asked["environment"], asked["select"], asked["config"])
-    return prepare(form["project"], *named, settings)
+    return prepare(form["project"], *named, settings, asked["tap_settings"], asked["target_settings"])
 
 
 def plain_work(work: Work) -> dict[str, Any]:

@@ -117,7 +117,6 @@ def connected(database: Mapping[str, Any]) -> Iterator[Any]:
     with _certificate(database) as certificate:
         try:
             with psycopg.connect(**_parameters(database), **certificate, autocommit=True) as connection:
-                connection.read_only = True
                 yield connection
         except psycopg.Error as error:
             raise _refusal(error, redactor) from None
@@ -135,7 +134,7 @@ def _parameters(database: Mapping[str, Any]) -> dict[str, Any]:
     return given | {
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "flexcore analyze_workload",
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on",
     }
 
 

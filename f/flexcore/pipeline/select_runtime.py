@@ -13,8 +13,6 @@ from f.flexcore.core.resources import Settings
 from f.flexcore.core.selection import select
 from f.flexcore.core.tables import rendered
 from f.flexcore.core.workloads import Workload
-from f.flexcore.operations.jobs import Jobs
-from f.flexcore.operations.windmill_api import WindmillApi
 from f.flexcore.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
 
 c_flexcore_settings = dict
@@ -33,10 +31,10 @@ def main(
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     found = health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
     market = market_of(chosen, found)
-    model, notes = forecaster(Jobs(WindmillApi(client.client, str(client.workspace))), asked)
+    model, note = forecaster(client.get_resource)
     selection = explained(select(asked, model, market), found, asked.runtimes)
-    for line in (*notes, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)):
-        print(line)
+    told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
+    print("\n".join(line for line in told if line))
     print("\n".join(selection_table.lines(selection)))
     if selection.runtime is None and not explain_only:
         raise Unavailable(selection.reason, subject="runtimes", remedy="Mend one of them, or describe another.",
@@ -48,6 +46,6 @@ def main(
         "namespace": namespace_of(kubernetes or {}, chosen),
         "prices": {name: state.price.plain() for name, state in market.runtimes.items()},
         "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in found],
-        "notes": notes,
+        "note": note,
     }
     return rendered(selection_table.html(selection), plain)

@@ -1,0 +1,172 @@
+"""What a workload is, from parts and forms; and every number's source."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.analysis import (
+    Measure,
+    Part,
+    complexity_of,
+    data_measures,
+    html,
+    manifest_parts,
+    resource_measures,
+    seconds_left,
+    workload_of,
+)
+from f.flexcore.core.contracts import DataManifest
+from f.flexcore.core.data_requests import DataSource, DeclaredWork, KubernetesWork, MeltanoWork, RayWork
+from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.resources import Form
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FILES = Part(place="a", bytes=100, rows=10, bytes_source="measured", rows_source="estimated", detail="rows by a sample")
+TABLE = Part(place="b", bytes=50, rows=5, bytes_source="measured", rows_source="measured")
+UNKNOWN = Part(place="tap-x", detail="where it reads from is not known")
+
+
+def found(measures: list[Measure]) -> dict[str, tuple[Any, str]]:
+    return {item.what: (item.value, item.source) for item in measures}
+
+
+def forms(**given: Any) -> dict[str, dict[str, Any]]:
+    kinds: dict[str, type[Form]] = {"meltano": MeltanoWork, "ray": RayWork, "kubernetes": KubernetesWork}
+    return {name: kinds[name].model_validate(form).model_dump(mode="json") for name, form in given.items()}
+
+
+@pytest.mark.parametrize(
+    ("declared", "parts", "size", "rows"),
+    [
+        ({}, [TABLE], (50, "measured"), (5, "measured")),
+        ({}, [FILES, TABLE], (150, "measured"), (15, "estimated")),
+        ({"size": "1.5KiB"}, [FILES], (1536, "declared"), (10, "estimated")),
+        ({"size": 7, "rows": 3}, [], (7, "declared"), (3, "declared")),
+        ({}, [FILES, UNKNOWN], (None, "not measured"), (None, "not measured")),
+        ({}, [], (None, "not measured"), (None, "not measured")),
+    ],
+)
+def test_a_sum_is_as_sure_as_its_least_sure_part_and_unknown_with_an_unknown_one(
+    declared: dict[str, Any], parts: list[Part], size: Any, rows: Any
+) -> None:
+    measures = data_measures(validated(DataSource, declared, "data"), parts)
+    assert found(measures) == {"data_size": size, "rows": rows}
+
+
+def test_what_is_unknown_says_which_part_and_why_and_what_the_others_have() -> None:
+    detail = data_measures(DataSource(), [FILES, UNKNOWN])[0].detail
+    assert detail == "tap-x: where it reads from is not known; the other 1 parts have 100"
+
+
+def test_what_the_caller_says_wins_and_what_was_seen_stands_beside_it() -> None:
+    size = data_measures(DataSource(size=7), [FILES], ["note"])[0]
+    assert (size.value, size.source, size.detail) == (7, "declared", "note; at the source 100")
+
+
+def test_a_manifests_numbers_are_those_that_its_stage_has_declared() -> None:
+    manifest = DataManifest.model_validate(
+        {
+            "uri": "file:///x",
+            "format": "jsonl",
+            "streams": [{"name": "a", "bytes": 10, "rows": 2}, {"name": "b", "bytes": 1}],
+        }
+    )
+    measures = found(data_measures(DataSource(), manifest_parts(manifest)))
+    assert measures == {"data_size": (11, "declared"), "rows": (None, "not measured")}
+
+
+@pytest.mark.parametrize(
+    ("work", "complexity"),
+    [
+        (forms(meltano={"taps": ["tap-a"]}), "simple"),
+        (forms(meltano={"taps": ["tap-a", "tap-b"]}), "complex"),
+        (forms(ray={"program": "x"}), "complex"),
+        (forms(kubernetes={"image": "busybox"}), "complex"),
+        (forms(meltano={"taps": ["tap-a"]}, ray={"program": "x"}), "simple"),
+        (forms(meltano={"taps": ["tap-a"]}, ray={"operation": "train", "target_column": "y"}), "ml"),
+        (forms(ray={"program": "x", "num_gpus": 1}), "ml"),
+        (forms(kubernetes={"image": "x", "gpus": 2}), "ml"),
+    ],
+)
+def test_complexity_is_estimated_from_the_parts_of_the_request(work: dict[str, Any], complexity: str) -> None:
+    measure = complexity_of(work, DeclaredWork())
+    assert (measure.value, measure.source) == (complexity, "estimated")
+    assert complexity_of(work, DeclaredWork(complexity="ml")).source == "declared"
+
+
+def test_resources_are_the_most_that_a_form_asks_for() -> None:
+    train = {"operation": "train", "target_column": "y", "num_workers": 8, "cpus_per_worker": 2, "use_gpu": True}
+    work = forms(ray=train, kubernetes={"image": "x", "cpu": "500m", "memory": "4Gi"})
+    assert found(resource_measures(work, DeclaredWork())) == {
+        "cpu": (16, "estimated"),
+        "memory": (4 * 2**30, "estimated"),
+        "gpu": (8, "estimated"),
+        "scaling": ("high", "estimated"),
+        "parallelizable": (True, "estimated"),
+        "containerized": (True, "estimated"),
+    }
+
+
+def test_what_no_form_says_is_not_measured_and_what_is_declared_wins() -> None:
+    work = forms(meltano={"taps": ["tap-a"]})
+    measures = found(resource_measures(work, validated(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
+    assert measures["cpu"] == (0, "declared")
+    assert measures["memory"] == (2 * 10**9, "declared")
+    assert measures["gpu"] == measures["scaling"] == (None, "not measured")
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ((None, ""), None),
+        ((90.0, ""), 90.0),
+        ((None, "2026-01-01T00:10:00+00:00"), 600.0),
+        ((None, "2026-01-01T00:10:00"), 600.0),
+        ((None, "2026-01-01T02:00:00+01:00"), 3600.0),
+    ],
+)
+def test_a_deadline_is_seconds_from_now(given: tuple[float | None, str], left: float | None) -> None:
+    assert seconds_left(*given, NOW) == left
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((0.0, ""), "is not after now"),
+        ((-1.0, ""), "is not after now"),
+        ((float("nan"), ""), "is not after now"),
+        ((None, "2025-12-31T23:59:59+00:00"), "has passed"),
+        ((None, "tomorrow"), "is no time"),
+        ((5.0, "2026-02-01T00:00:00+00:00"), "both given"),
+    ],
+)
+def test_a_deadline_that_is_none_is_refused(given: tuple[float | None, str], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told) as caught:
+        seconds_left(*given, NOW)
+    assert caught.value.subject == "deadline"
+
+
+def test_the_measures_become_the_workload_of_the_selection() -> None:
+    work = forms(meltano={"taps": ["tap-a"]}, ray={"program": "x", "num_cpus": 2})
+    declared = DeclaredWork()
+    measures = [
+        *data_measures(DataSource(), [FILES]),
+        complexity_of(work, declared),
+        *resource_measures(work, declared),
+    ]
+    workload = workload_of(
+        measures, workflow_type="sales", runtimes=list(work), step_type=None, deadline_s=60, objective="cost", pin=None
+    )
+    assert (workload.data_size, workload.rows, workload.complexity) == (100, 10, "simple")
+    assert (workload.resources.cpu, workload.resources.scaling) == (2, "low")
+    assert (workload.runtimes, workload.deadline_s) == (["meltano", "ray"], 60)
+    assert "100 B" in html(measures) and "not measured" in html(measures)
+
+
+@pytest.mark.parametrize("form", [{"operation": "train"}, {"operation": "program", "program": " "}, {"num_cpus": -1}])
+def test_a_ray_form_says_what_to_do(form: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        validated(RayWork, form, "ray")

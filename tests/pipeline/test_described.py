@@ -1,0 +1,69 @@
+"""The forms of the data pipeline against those of the execute flows, and what a request is refused for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from f.flexcore.core.data_requests import FORMS
+from f.flexcore.core.errors import InvalidInput
+from f.flexcore.pipeline.described import OPAQUE, SERVICE, described, plain_work
+
+ROOT = Path(__file__).parent.parent.parent / "f/flexcore"
+# Inputs of the execute flows that the pipeline gives itself, or that belong to a deployment.
+OWN = {
+    "meltano": {"settings"},
+    "ray": {"settings", "expected_s", "model", "name", "replicas", "cpus"},
+    "kubernetes": {
+        "settings", "expected_s", "operation", "model", "name", "replicas", "model_source", "service_type"
+    },
+}  # fmt: skip
+RAY = {"cluster": {"address": "http://127.0.0.1:1"}, "program": "result = 1"}
+
+
+def flow(path: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / f"{path}__flow/flow.yaml").read_text()))
+
+
+@pytest.mark.parametrize("runtime", FORMS)
+def test_a_runtimes_form_has_every_input_of_its_execute_flow_with_the_same_default(runtime: str) -> None:
+    inputs = flow(f"{runtime}/execute")["schema"]["properties"]
+    form = flow("data_pipeline")["schema"]["properties"][runtime]["properties"]
+    assert set(form) == set(inputs) - OWN[runtime]
+    assert set(form) - {SERVICE[runtime]} == set(FORMS[runtime].model_fields)
+    for name, field in FORMS[runtime].model_fields.items():
+        if not field.is_required() and name != "operation":
+            assert (form[name].get("default") or None) == (field.default or None), name
+
+
+def test_only_what_is_given_takes_part_and_what_may_be_secret_is_in_no_result() -> None:
+    secret = {"parameters": {"key": "sesame"}, "secrets": {"TOKEN": "sesame"}, "runtime_env": {"env_vars": {"A": "b"}}}
+    work = described({"meltano": None, "ray": RAY | secret, "kubernetes": {}})
+    assert list(work) == ["ray"]
+    plain = plain_work(work)
+    assert plain["meltano"] is plain["kubernetes"] is None
+    assert not set(OPAQUE) & set(plain["ray"])
+    assert "sesame" not in str(plain) and "cluster" not in plain["ray"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "pin", "subject"),
+    [
+        ({}, "", "meltano"),
+        ({"ray": {"program": "x"}}, "", "ray.cluster"),
+        ({"meltano": {"taps": ["tap-a"]}}, "", "meltano.project"),
+        ({"meltano": {"project": {"path": "/x"}}}, "", "meltano.taps"),
+        ({"ray": {**RAY, "num_cpu": 1}}, "", "ray.num_cpu"),
+        ({"kubernetes": {"cpu": "lots"}}, "", "kubernetes.cpu"),
+        ({"kubernetes": "busybox"}, "", "kubernetes"),
+        ({"ray": RAY}, "meltano", "pin"),
+        ({"ray": RAY}, "moon", "pin"),
+    ],
+)
+def test_a_wrong_form_is_refused_by_its_field(asked: dict[str, Any], pin: str, subject: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        described(asked, pin)
+    assert caught.value.subject == subject
