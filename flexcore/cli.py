@@ -184,6 +184,21 @@ def check(
     raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
 
 
+@app.command()
+def metadata(
+    paths: Annotated[list[str] | None, typer.Argument(help="Folders or scripts; all that is stale when none.")] = None,
+    root: Root = Path(),
+    python: Annotated[str, typer.Option("--python", help="Of scripts whose head names none.")] = "3.12",
+    schema_only: Annotated[bool, typer.Option("--schema-only", help="Leave locks as they are.")] = False,
+    lock_only: Annotated[bool, typer.Option("--lock-only", help="Leave schemas as they are.")] = False,
+) -> None:
+    """Write schemas, locks and hashes as `wmill generate-metadata` does, without a server."""
+    from flexcore.metadata.command import run as write
+
+    options = (*(("--schema-only",) if schema_only else ()), *(("--lock-only",) if lock_only else ()))
+    raise typer.Exit(write(paths or [], root, python, options))
+
+
 def _store() -> Any:
     from flexcore.engine.engine import default_home
     from flexcore.engine.store import Store

@@ -8,12 +8,14 @@ wmill-lock.yaml   is then brought up to date by the CLI (`wmill generate-metadat
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
 
+from flexcore.metadata.locks import compiled, python_lock
+
+PYTHON = "3.11"
 SET_HEADER = re.compile(r"^# requirements: ?(\w+)$", re.MULTILINE)
 PINS = re.compile(
     r"(?<=\n# pins: written by `make locks`\nconstraint-dependencies = \[\n).*?(?=^\])", re.DOTALL | re.MULTILINE
@@ -23,7 +25,7 @@ BELOW = "# All that these need, written by `make locks`.\n"
 
 
 def main(root: Path = Path()) -> None:
-    """Writes every pin below `root`; raises CalledProcessError when uv finds no solution."""
+    """Writes every pin below `root`; raises NoLock when uv finds no solution."""
     for requirements in sorted((root / "dependencies").glob("*.requirements.in")):
         requirements.write_text(pinned(requirements.read_text()))
     for script in sorted((root / "f").rglob("*.py")):
@@ -39,7 +41,7 @@ def pinned(requirements: str) -> str:
     find the same, whatever has been released since: otherwise the next push finds locks to change."""
     asked = requirements.partition(BELOW)[0]
     known = {line.strip() for line in asked.splitlines()}
-    needed = [line for line in _compiled(asked).splitlines() if line not in known]
+    needed = [line for line in compiled(asked, PYTHON).splitlines() if line not in known]
     return asked + BELOW + "".join(f"{line}\n" for line in needed)
 
 
@@ -47,10 +49,8 @@ def pinned(requirements: str) -> str:
 def script_lock(requirements: Path) -> str:
     """The lock of every script that names this requirement set, as a Windmill server writes it."""
     name = requirements.name.removesuffix(".requirements.in")
-    compiled = _compiled(requirements.read_text())
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    header = ["# workspace-dependencies-mode: manual", f"# workspace-dependencies: {name}:{digest}", "# py: 3.11"]
-    return "\n".join([*header, compiled.strip()])
+    sets = {f"dependencies/{requirements.name}": requirements.read_text()}
+    return python_lock(f"# requirements: {name}\n", "", sets, lambda _: None, PYTHON)
 
 
 def laptop_pins(root: Path) -> str:
@@ -70,13 +70,8 @@ def laptop_pins(root: Path) -> str:
     return "".join(f'  "{pin}",\n' for pin in sorted(pins))
 
 
-def _compiled(requirements: str) -> str:
-    command = ("pip", "compile", "--no-header", "--no-annotate", "--strip-extras", "-p", "3.11", "-")
-    return _uv(*command, stdin=requirements)
-
-
-def _uv(*arguments: str, stdin: str | None = None) -> str:
-    return subprocess.run(["uv", *arguments], check=True, text=True, input=stdin, stdout=subprocess.PIPE).stdout
+def _uv(*arguments: str) -> str:
+    return subprocess.run(["uv", *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 if __name__ == "__main__":

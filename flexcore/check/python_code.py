@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flexcore.check.context import Context
 from flexcore.check.files import Script
@@ -55,6 +56,7 @@ class Import:
     tracked: bool
 
 
+@lru_cache(maxsize=4096)
 def imports(code: str, path: str) -> list[Import]:
     """Every import statement; none when the code cannot be parsed, which is told elsewhere."""
     try:
@@ -72,7 +74,9 @@ def _walk(body: list[ast.stmt], top: bool, skipped: bool) -> Iterator[tuple[ast.
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node, top, skipped
             continue
-        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        typing = isinstance(node, ast.If) and any(
+            "TYPE_CHECKING" in (getattr(part, "id", ""), getattr(part, "attr", "")) for part in ast.walk(node.test)
+        )
         for name in ("body", "orelse", "finalbody"):
             below = getattr(node, name, None)
             if isinstance(below, list):
