@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import f.flexcore.meltano.attempts as attempts
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.contracts import DataManifest, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.identity import ExecutionKey, execution_key
@@ -21,7 +22,6 @@ from f.flexcore.meltano.sources import identity
 from f.flexcore.meltano.state import StateStore
 from f.flexcore.meltano.state_changes import write_back
 from f.flexcore.meltano.tool import MELTANO_VERSION, folder, locked, remove_older, try_lock
-from f.flexcore.storage import catalog
 
 # A flow passes null for what its form left empty.
 DEFAULT_TARGET = "target-jsonl"

@@ -20,12 +20,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+import f.flexcore.meltano.attempts as attempts
 from f.flexcore.core.contracts import Remote, ResourceUsage, StepResult, Timings
 from f.flexcore.core.errors import DeadlineExceeded, EmptyData, FlexcoreError, InvalidInput, NotFound, validated
 from f.flexcore.core.identity import ExecutionKey, execution_key
 from f.flexcore.core.redaction import SECRET_NAME, Redactor
 from f.flexcore.core.resources import Form, MeltanoProject, Settings
-from f.flexcore.meltano import attempts
 from f.flexcore.meltano.dbt_results import counts_of, failure, nodes_of
 from f.flexcore.meltano.plugin_environments import environment_of, link_environments
 from f.flexcore.meltano.preparation import dotenv

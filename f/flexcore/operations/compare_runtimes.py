@@ -7,7 +7,7 @@ from typing import Any
 
 import wmill
 
-from f.flexcore.core import comparison_page
+import f.flexcore.core.comparison_page as comparison_page
 from f.flexcore.core.comparison import compare
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.tables import rendered

@@ -18,10 +18,8 @@ from f.flexcore.operations.history import pipeline_runs
 from f.flexcore.operations.jobs import Jobs
 from f.flexcore.operations.windmill_api import WindmillApi
 
-FORECAST = "f/flexcore/forecast"
 
-
-def main(path: str = FORECAST, most: int = 1000, dry_run: bool = False) -> dict[str, Any]:
+def main(path: str = "f/flexcore/forecast", most: int = 1000, dry_run: bool = False) -> dict[str, Any]:
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     runs = pipeline_runs(Jobs(WindmillApi(client.client, str(client.workspace))), max(1, most))
     if not runs:

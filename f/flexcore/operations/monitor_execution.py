@@ -9,7 +9,7 @@ from uuid import UUID
 
 import wmill
 
-from f.flexcore.core import monitoring_page
+import f.flexcore.core.monitoring_page as monitoring_page
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.monitoring import View, execution
 from f.flexcore.core.tables import rendered

@@ -8,7 +8,7 @@ Also checks the whole request, so that nothing is started for one that cannot be
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from f.flexcore.core import analysis
+import f.flexcore.core.analysis as analysis
 from f.flexcore.core.data_requests import DeclaredWork
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import Settings

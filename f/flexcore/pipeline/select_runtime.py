@@ -7,7 +7,7 @@ from typing import Any
 
 import wmill
 
-from f.flexcore.core import selection_table
+import f.flexcore.core.selection_table as selection_table
 from f.flexcore.core.errors import Unavailable, validated
 from f.flexcore.core.resources import Settings
 from f.flexcore.core.selection import select

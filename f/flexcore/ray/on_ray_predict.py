@@ -12,8 +12,8 @@ import os
 import posixpath
 from typing import Any
 
-from f.flexcore.ray import on_ray_table as tables
-from f.flexcore.ray import on_ray_train as training
+import f.flexcore.ray.on_ray_table as tables
+import f.flexcore.ray.on_ray_train as training
 from f.flexcore.ray.on_ray_app import load
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 

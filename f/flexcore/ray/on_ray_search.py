@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from f.flexcore.ray import on_ray_estimators as estimators
-from f.flexcore.ray import on_ray_table as tables
-from f.flexcore.ray import on_ray_train as training
+import f.flexcore.ray.on_ray_estimators as estimators
+import f.flexcore.ray.on_ray_table as tables
+import f.flexcore.ray.on_ray_train as training
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 
 Json = dict[str, Any]

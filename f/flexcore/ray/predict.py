@@ -5,6 +5,7 @@
 import os
 from typing import Any, Literal
 
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.errors import validated
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.redaction import Redactor
@@ -12,7 +13,6 @@ from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
 from f.flexcore.ray.jobs import JobRunner
 from f.flexcore.ray.predicting import predict_job, predict_request, predicted
-from f.flexcore.storage import catalog
 from f.flexcore.storage.store import Store, data_manifest, model_manifest
 
 c_ray_cluster = dict

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+import f.flexcore.ray.on_ray_app as on_ray_app
+import f.flexcore.ray.on_ray_predict as on_ray_predict
 from f.flexcore.core.contracts import DataManifest, File, ModelManifest, StepResult, Stream
 from f.flexcore.core.errors import EmptyData, InvalidInput, validated
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.manifests import check_consistent, checksum_of, schema_hash, stream_named
 from f.flexcore.core.resources import Form, Settings
-from f.flexcore.ray import on_ray_app, on_ray_predict
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
 from f.flexcore.ray.requests import check_packages

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
+import f.flexcore.ray.on_ray_search as on_ray_search
 from f.flexcore.core.contracts import DataManifest, StepResult
 from f.flexcore.core.errors import validated
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.resources import Settings
-from f.flexcore.ray import on_ray_search
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
 from f.flexcore.ray.shipping import program_files

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.choices import Choices, matching
 from f.flexcore.core.contracts import Stream
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
 from f.flexcore.storage.store import Store
 
 # More than that nobody scrolls through; what is typed narrows it down.

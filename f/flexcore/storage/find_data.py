@@ -4,9 +4,9 @@
 
 from typing import Any, Literal
 
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
 from f.flexcore.storage.file_data import manifest_of_files
 from f.flexcore.storage.store import Store
 

@@ -4,9 +4,9 @@
 
 from typing import Any
 
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.errors import validated
 from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
 from f.flexcore.storage.store import Store
 
 c_flexcore_settings = dict

@@ -4,10 +4,10 @@
 
 from typing import Any
 
+import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.contracts import StepResult
 from f.flexcore.core.errors import DataError, validated
 from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
 from f.flexcore.storage.store import Store, model_manifest
 
 c_flexcore_settings = dict
