@@ -224,13 +224,14 @@ History = Annotated[Path, typer.Option("--history", help="Finished runs: one JSO
 def select_(
     workload: Annotated[Path, typer.Option("--workload", help="One workload as JSON, or one per line.")],
     history: History | None = None,
+    forecast: Annotated[Path | None, typer.Option("--forecast", help="Instead: what operations/learn stored.")] = None,
     settings: Annotated[Path | None, typer.Option("--settings", help="Runtimes, prices and limits as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the runtime of each workload, and say why."""
     from flexcore.selection_commands import select_command
 
-    guarded(lambda: select_command(workload, history, settings, as_json))
+    guarded(lambda: select_command(workload, history, forecast, settings, as_json))
 
 
 @app.command("compare")

@@ -2,7 +2,7 @@
 
 Warnings go to stderr, answers alone to stdout. A workload that cannot be read gets an answer with runtime null and an
 error, and the command ends with 1; a history row that cannot be used is skipped, counted and told; settings that
-cannot be read stop the command (SelectionFiles, exit code 2).
+cannot be read stop the command (InvalidInput, exit code 2).
 """
 
 from __future__ import annotations
@@ -18,25 +18,37 @@ from pydantic import BaseModel
 
 from f.flexcore.core.comparison import Comparison, compare
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
-from f.flexcore.core.selection import Forecaster, select
+from f.flexcore.core.forecast import Forecasts, loaded
+from f.flexcore.core.selection import select
 from f.flexcore.core.workloads import Market, Run, Selection, Workload, read_runs
 
 UNREADABLE = object()
 
 
-def select_command(workload: Path, history: Path | None, settings: Path | None, as_json: bool) -> int:
+def select_command(
+    workload: Path, history: Path | None, forecast: Path | None, settings: Path | None, as_json: bool
+) -> int:
     """Answers every workload of the file; 0, or 1 when one of them has no runtime."""
     market = validated(Market, _known(Market, _object(settings), "settings"), "settings") if settings else Market()
+    if history and forecast:
+        raise InvalidInput("Both a history and a forecast are given", remedy="Give one of --history and --forecast.")
     runs, problems = _history(history)
-    model = _fitted(runs)
-    missed = 0
+    model, missing = loaded(_json(forecast)) if forecast else _fitted(runs)
+    if missing:
+        _warn(missing)
+    answered = missed = 0
     for number, value in _values(workload):
-        answer = _selected(value, f"workload {number}", model, market, problems)
-        missed += answer.runtime is None
+        answer = _selected(value, f"workload {number}", model, market, missing)
+        if problems:
+            told = f"{answer.reason}; {problems} history rows could not be used"
+            answer = answer.model_copy(update={"reason": told})
+        answered, missed = answered + 1, missed + (answer.runtime is None)
         if as_json:
             print(json.dumps(answer.plain()))
         else:
             show_selection(answer)
+    if not answered:
+        raise InvalidInput(f"{workload} holds no workload", remedy="Write one JSON object, or one per line.")
     return 1 if missed else 0
 
 
@@ -52,24 +64,25 @@ def compare_command(
     return 0
 
 
-def _fitted(runs: list[Run]) -> Forecaster | None:
+def _fitted(runs: list[Run]) -> tuple[Forecasts | None, str]:
+    """The model of `runs`, or None and why there is none."""
     if not runs:
-        return None
+        return None, ""
     from f.flexcore.core.fitting import fit  # numpy takes longer to import than all the rest
 
-    return fit(runs)
+    try:
+        return fit(runs), ""
+    except (ArithmeticError, ValueError) as error:
+        return None, f"the history cannot be fitted ({error})"
 
 
-def _selected(value: Any, what: str, model: Forecaster | None, market: Market, problems: int) -> Selection:
+def _selected(value: Any, what: str, model: Forecasts | None, market: Market, missing: str) -> Selection:
     try:
         if value is UNREADABLE:
             raise InvalidInput(f"{what} is no JSON object", remedy="Write one JSON object per line.")
-        answer = select(validated(Workload, _known(Workload, value, what), what), model, market)
+        return select(validated(Workload, _known(Workload, value, what), what), model, market, missing)
     except FlexcoreError as error:
         return Selection(runtime=None, mode="rules", reason=str(error), error=str(error))
-    if not problems:
-        return answer
-    return answer.model_copy(update={"reason": f"{answer.reason}; {problems} history rows could not be used"})
 
 
 def _history(path: Path | None) -> tuple[list[Run], int]:
@@ -87,27 +100,33 @@ def _history(path: Path | None) -> tuple[list[Run], int]:
 def _values(path: Path) -> Iterator[tuple[int, Any]]:
     """(line number, value) of a file that holds one JSON object, or one per line. UNREADABLE for what is no JSON."""
     text = _text(path)
-    try:
-        whole = json.loads(text)
+    whole = _parsed(text)
+    if whole is not UNREADABLE:
         yield from enumerate(whole, 1) if isinstance(whole, list) else [(1, whole)]
         return
-    except ValueError:
-        pass
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError:
-                yield number, UNREADABLE
+            yield number, _parsed(line)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return UNREADABLE
+
+
+def _json(path: Path) -> Any:
+    """The value of a JSON file; its text when it is none, which no model accepts."""
+    text = _text(path)
+    value = _parsed(text)
+    return text if value is UNREADABLE else value
 
 
 def _object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path))
-    except ValueError as error:
-        raise InvalidInput(f"{path} is no JSON ({error})", remedy="Write one JSON object.") from None
+    value = _json(path)
     if not isinstance(value, dict):
-        raise InvalidInput(f"{path} holds no JSON object", remedy="Write one JSON object.")
+        raise InvalidInput(f"{path} holds no JSON object", remedy="Write the settings as one JSON object.")
     return value
 
 

@@ -4,6 +4,8 @@
 
 A success that is repeated until it comes costs cost · (1 + failures / successes); the recommendation takes the least
 of it, and its confidence is the share of resampled histories (BOOTSTRAPS of them, seeded) in which it stays the best.
+Runtimes that got work of other sizes are compared within classes of size (factors of 4): each run counts as a ratio to
+what is usual in its class, and classes that only one runtime has seen do not count.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ RESAMPLED = 500
 FEW = 5
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
-# Whether a run succeeded, and what it cost or took.
-Point = tuple[bool, float | None]
+# Whether a run succeeded, what it cost or took, and its class of size.
+Point = tuple[bool, float | None, int | None]
 
 
 class Performance(Contract):
@@ -133,45 +135,90 @@ def _recommendation(workflow_type: str, by_runtime: dict[str, list[Run]]) -> Rec
     able = {name: runs for name, runs in by_runtime.items() if any(run.success for run in runs)}
     if not able:
         return Recommendation(reason="Every run failed; look at the errors first")
-    priced = all(any(run.cost_usd is not None for run in runs if run.success) for runs in able.values())
-    measure = "cost" if priced else "duration"
     enough = {name: runs for name, runs in able.items() if sum(run.success for run in runs) >= FEW}
-    few = "" if enough else f"; no runtime has {FEW} successful runs, so this is a hint only"
     compared = enough or able
-    scores = {name: _per_success(_points(runs, measure)) for name, runs in compared.items()}
+    few = "" if enough else f"; no runtime has {FEW} successful runs, so this is a hint only"
+    priced = all(any(run.cost_usd is not None for run in runs if run.success) for runs in compared.values())
+    measure = "cost" if priced else "duration"
+    points = {name: _points(runs, measure) for name, runs in compared.items()}
+    alike = _within_classes(points) if len(points) > 1 and _sizes_differ(compared) else points
+    scores = {name: _per_success(values) for name, values in alike.items()}
     best = min(scores, key=lambda name: (scores[name], name))
-    unit = f"${scores[best]:.3g}" if priced else f"{scores[best]:.3g} s"
-    reason = f"{best} has the least median {measure} per success, failures counted: {unit}"
+    told = {name: _told(score, measure, alike is not points) for name, score in scores.items()}
+    reason = f"{best} has the least median {measure} per success, failures counted: {told[best]}"
     if len(compared) == 1:
         others = f", and no other has {FEW} successful runs" if enough and len(able) > 1 else ", as the only one"
         return Recommendation(runtime=best, reason=f"{reason}{others}{few}")
     against = ", ".join(
-        f"{name} {'$' if priced else ''}{score:.3g}{'' if priced else ' s'}"
-        for name, score in sorted(scores.items(), key=lambda item: item[1])
-        if name != best
+        f"{name} {told[name]}" for name in sorted(scores, key=lambda name: scores[name]) if name != best
     )
-    confidence = _confidence(best, {name: _points(runs, measure) for name, runs in compared.items()})
+    confidence = _confidence(best, alike)
+    sure = f"it stays the best in {confidence:.0%} of resampled histories"
+    mixed = "; their sizes differ and cannot be matched" if alike is points and _sizes_differ(compared) else ""
     return Recommendation(
-        runtime=best,
-        confidence=confidence,
-        reason=f"{reason}, against {against}; it stays the best in {confidence:.0%} of resampled histories{few}",
+        runtime=best, confidence=confidence, reason=f"{reason}, against {against}; {sure}{mixed}{few}"
     )
+
+
+def _told(score: float, measure: str, relative: bool) -> str:
+    if relative:
+        return f"{score:.3g} times the usual for the same size"
+    return f"${score:.3g}" if measure == "cost" else f"{score:.3g} s"
 
 
 def _points(runs: list[Run], measure: str) -> list[Point]:
     newest = sorted(runs, key=lambda run: run.started_at or EARLIEST)[-RESAMPLED:]
-    return [(run.success, run.cost_usd if measure == "cost" else run.duration_s) for run in newest]
+    return [(run.success, run.cost_usd if measure == "cost" else run.duration_s, _class(run)) for run in newest]
+
+
+def _class(run: Run) -> int | None:
+    return run.data_size_bytes.bit_length() // 2 if run.data_size_bytes else None
+
+
+def _sizes_differ(by_runtime: dict[str, list[Run]]) -> bool:
+    """Whether the median size of one is more than twice that of another."""
+    known = [
+        [run.data_size_bytes for run in runs if run.success and run.data_size_bytes] for runs in by_runtime.values()
+    ]
+    medians = [statistics.median(sizes) for sizes in known if sizes]
+    return len(medians) > 1 and max(medians) > 2 * min(medians)
+
+
+def _within_classes(points: dict[str, list[Point]]) -> dict[str, list[Point]]:
+    """Values as ratios to the usual of their class; as they are when a runtime shares no class with another."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for name, values in points.items():
+        for success, value, size in values:
+            if success and value and size is not None:
+                found.setdefault(size, {}).setdefault(name, []).append(value)
+    usual = {
+        size: statistics.geometric_mean([statistics.median(values) for values in each.values()])
+        for size, each in found.items()
+        if len(each) > 1
+    }
+    ratios = {name: [_ratio(point, usual) for point in values] for name, values in points.items()}
+    matched = all(any(value is not None for _, value, _ in values) for values in ratios.values())
+    return ratios if matched else points
+
+
+def _ratio(point: Point, usual: dict[int, float]) -> Point:
+    success, value, size = point
+    known = success and value is not None and size in usual
+    return success, value / usual[size] if known and value is not None and size is not None else None, size
 
 
 def _per_success(points: list[Point]) -> float:
-    good = [value for success, value in points if success and value is not None]
-    return statistics.median(good) * len(points) / sum(success for success, _ in points) if good else float("inf")
+    good = [value for success, value, _ in points if success and value is not None]
+    return statistics.median(good) * len(points) / sum(success for success, *_ in points) if good else float("inf")
 
 
 def _confidence(best: str, points: dict[str, list[Point]]) -> float:
     """The share of resampled histories in which `best` stays the best. Seeded: the same history, the same answer."""
     chance = random.Random(0)
-    ordered = {name: sorted(values, key=lambda point: (point[0], point[1] or 0)) for name, values in points.items()}
+    ordered = {
+        name: sorted(values, key=lambda point: (point[0], point[1] or 0, point[2] or 0))
+        for name, values in points.items()
+    }
     wins = 0
     for _ in range(BOOTSTRAPS):
         scores = {name: _per_success(chance.choices(values, k=len(values))) for name, values in ordered.items()}

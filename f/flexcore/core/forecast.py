@@ -31,6 +31,7 @@ from f.flexcore.core.workloads import Interval, Workload
 LEVELS = (0.01, 0.03, *(number / 20 for number in range(1, 20)), 0.97, 0.99)
 # Smaller data all takes the same time.
 SMALLEST = 1000
+HUGE = 200.0
 # Prior deviations of a type's level and slope, on log scales: types differ by some factors, their slopes little.
 TYPE_LEVEL, TYPE_SLOPE = 1.0, 0.2
 # Beyond the sizes seen, the curve may bend: this much more deviation for each e-fold of size.
@@ -50,7 +51,7 @@ class Spread:
     shift: float = 0.0
 
     def quantile(self, probability: float) -> float:
-        return math.exp(self.centre + self.scale * _between(probability, LEVELS, self.quantiles)) + self.shift
+        return _exp(self.centre + self.scale * _between(probability, LEVELS, self.quantiles)) + self.shift
 
     def chance_within(self, value: float) -> float:
         """The probability that the outcome is at most `value`."""
@@ -64,7 +65,7 @@ class Spread:
         return _between(z, self.quantiles, LEVELS)
 
     def mean(self) -> float:
-        return math.exp(self.centre + self.smear * self.scale**2) + self.shift
+        return _exp(self.centre + self.smear * self.scale**2) + self.shift
 
     def plus(self, amount: float) -> Spread:
         return replace(self, shift=self.shift + amount)
@@ -75,6 +76,11 @@ class Spread:
 
     def interval(self) -> Interval:
         return Interval(p10=self.quantile(0.1), p50=self.quantile(0.5), p90=self.quantile(0.9))
+
+
+def _exp(x: float) -> float:
+    """exp, and a huge number instead of none at all: what garbage leads to is still an answer."""
+    return math.exp(min(x, HUGE))
 
 
 def _between(x: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:
@@ -164,7 +170,9 @@ class Curve(Fitted):
         variance += slope**2 * point.doubt
         width = self.widening * (min(max(point.x, self.low), self.high) - self.centre)
         width += self.type_widths.get(point.type, 0.0)
-        scale = math.exp(width) * math.sqrt((self.noise + variance) / (self.noise + self.leverage))
+        scale = math.exp(min(max(width, -HUGE), HUGE)) * math.sqrt(
+            (self.noise + variance) / (self.noise + self.leverage)
+        )
         centre = sum(a * b for a, b in zip(row, self.beta, strict=True)) + self.trend
         return Spread(centre, scale, tuple(self.quantiles), self.smear, doubt)
 
@@ -295,7 +303,7 @@ class Forecasts(Fitted):
 def loaded(stored: Any) -> tuple[Forecasts | None, str]:
     """The model that a resource holds, or None and why it cannot be used: the rules then decide, and say so."""
     if not stored:
-        return None, ""
+        return None, "the stored forecast is empty; run f/flexcore/operations/learn"
     try:
         return validated(Forecasts, stored, "forecast"), ""
     except FlexcoreError as error:

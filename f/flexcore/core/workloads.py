@@ -8,19 +8,25 @@ Market      what the runtimes are and cost now
 Selection   the answer: the runtime, every candidate, and why
 
 Sizes are bytes, durations seconds, money US dollars. What is not known is null; a null field means its default.
+What is beyond LONGEST or DEAREST is taken for an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from f.flexcore.core.contracts import Contract
 from f.flexcore.core.errors import FlexcoreError, validated
 from f.flexcore.core.sizes import parsed_size
+
+# 30,000 years; the annual product of the world.
+LONGEST, DEAREST = 1e12, 1e14
+# Of rows, cores and GPUs.
+MOST = 2**63 - 1
 
 Complexity = Literal["simple", "complex", "ml"]
 Scaling = Literal["low", "medium", "high"]
@@ -42,9 +48,9 @@ class Facts(Contract):
 class WorkloadResources(Facts):
     """What one run asks for: cores, bytes of memory, GPUs, and how far it can be spread."""
 
-    cpu: float | None = Field(default=None, ge=0)
+    cpu: float | None = Field(default=None, ge=0, le=MOST)
     memory: int | None = Field(default=None, ge=0)
-    gpu: float | None = Field(default=None, ge=0)
+    gpu: float | None = Field(default=None, ge=0, le=MOST)
     scaling: Scaling | None = None
     parallelizable: bool | None = None
     containerized: bool | None = None
@@ -61,11 +67,11 @@ class Workload(Facts):
 
     workflow_type: str = Field(min_length=1)
     data_size: int | None = Field(default=None, ge=0)
-    rows: int | None = Field(default=None, ge=0)
+    rows: int | None = Field(default=None, ge=0, le=MOST)
     complexity: Complexity | None = None
     resources: WorkloadResources = WorkloadResources()
     step_type: str | None = None
-    runtimes: list[str] = Field(min_length=1)
+    runtimes: list[str]
     deadline_s: float | None = None
     objective: Objective = "balanced"
     pin: str | None = None
@@ -92,11 +98,11 @@ class Run(Contract):
     workflow_type: str
     runtime: str
     data_size_bytes: int | None = Field(default=None, ge=0)
-    rows: int | None = Field(default=None, ge=0)
+    rows: int | None = Field(default=None, ge=0, le=MOST)
     complexity: Complexity | None = None
     started_at: datetime | None = None
-    duration_s: float | None = Field(default=None, ge=0)
-    cost_usd: float | None = Field(default=None, ge=0)
+    duration_s: float | None = Field(default=None, ge=0, le=LONGEST)
+    cost_usd: float | None = Field(default=None, ge=0, le=DEAREST)
     success: bool
 
     @field_validator("data_size_bytes", mode="before")
@@ -107,7 +113,10 @@ class Run(Contract):
     @field_validator("started_at")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+        try:
+            return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
+        except OverflowError:
+            raise ValueError("the time lies outside the years 1 to 9999") from None
 
     @model_validator(mode="after")
     def _a_good_run_took_time(self) -> Run:
@@ -119,9 +128,9 @@ class Run(Contract):
 class Price(Facts):
     """US dollars; null means that nobody said."""
 
-    cpu_hour: float | None = Field(default=None, ge=0)
-    memory_gib_hour: float | None = Field(default=None, ge=0)
-    gpu_hour: float | None = Field(default=None, ge=0)
+    cpu_hour: float | None = Field(default=None, ge=0, le=DEAREST)
+    memory_gib_hour: float | None = Field(default=None, ge=0, le=DEAREST)
+    gpu_hour: float | None = Field(default=None, ge=0, le=DEAREST)
 
 
 class RuntimeState(Facts):
@@ -134,8 +143,8 @@ class RuntimeState(Facts):
     enabled: bool = True
     healthy: bool | None = None
     namespace: str | None = None
-    startup_s: float | None = Field(default=None, ge=0)
-    queue_s: float | None = Field(default=None, ge=0)
+    startup_s: float | None = Field(default=None, ge=0, le=LONGEST)
+    queue_s: float | None = Field(default=None, ge=0, le=LONGEST)
     price: Price = Price()
     location: str | None = None
 
@@ -150,8 +159,17 @@ class Market(Facts):
 
     runtimes: dict[str, RuntimeState] = {}
     min_samples: int = Field(default=5, ge=1)
-    failure_cost_factor: float = Field(default=1, ge=0)
-    egress_usd_per_gib: dict[str, float] = {}
+    failure_cost_factor: float = Field(default=1, ge=0, le=DEAREST)
+    egress_usd_per_gib: dict[str, Annotated[float, Field(ge=0, le=DEAREST)]] = {}
+
+    @field_validator("runtimes", mode="before")
+    @classmethod
+    def _null_means_default_state(cls, value: Any) -> Any:
+        return (
+            {name: {} if state is None else state for name, state in value.items()}
+            if isinstance(value, dict)
+            else value
+        )
 
 
 class Interval(Contract):
