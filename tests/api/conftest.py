@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flexcore.engine import Engine
 from tests.engine.conftest import eventually, raw
 
 ROOT = Path(__file__).parent.parent.parent
+MEDIA_TYPE = "application/vnd.flexcore+json"
 FORM = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -51,8 +53,11 @@ class Client:
         return self.http.request(method, f"{self.base}/{path}", **more)
 
     def start(self, workflow: str, key: str = "", **arguments: Any) -> httpx.Response:
-        headers = {"Idempotency-Key": key} if key else {}
-        return self.call("POST", "executions", json={"workflow": workflow, "arguments": arguments}, headers=headers)
+        return self.send("executions", {"workflow": workflow, "arguments": arguments}, key)
+
+    def send(self, path: str, body: Any, key: str = "") -> httpx.Response:
+        headers = {"Content-Type": MEDIA_TYPE} | ({"Idempotency-Key": key} if key else {})
+        return self.call("POST", path, content=body if isinstance(body, str) else json.dumps(body), headers=headers)
 
     def get(self, id: str) -> Any:
         answer = self.call("GET", f"executions/{id}")
@@ -96,6 +101,23 @@ def ended(client: Client) -> Callable[[str], Any]:
         return eventually(lambda: (told := client.get(id))["ended_at"] and told, 30)
 
     return wait
+
+
+@pytest.fixture
+def by_hand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Any]]:
+    """(status, body) of a route's script run in this process, as the user runs it by hand."""
+    for name, value in {
+        "BASE_INTERNAL_URL": engine.url,
+        "WM_WORKSPACE": engine.workspace,
+        "WM_TOKEN": engine.token,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(script: str, **request: Any) -> tuple[int, Any]:
+        result = import_module(f"f.flexcore.api.{script}").main(request)
+        return result["windmill_status_code"], result["result"]
+
+    return run
 
 
 def stored_arguments(engine: Engine, script: str) -> list[Any]:

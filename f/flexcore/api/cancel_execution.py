@@ -20,5 +20,5 @@ def main(request: dict) -> dict[str, Any]:
 
 def cancelled(asked: Request) -> Answer:
     check_known(asked.query, (), "Query parameter")
-    job = cancel(Windmill(asked.token), asked.params.get("id", ""), asked.body)
+    job = cancel(Windmill(asked.token), asked)
     return Answer(execution(job).plain(), 202)

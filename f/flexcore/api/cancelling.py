@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from f.flexcore.api.exchange import check_known
+from f.flexcore.api.exchange import Request
 from f.flexcore.api.executions import Job, status_of
 from f.flexcore.api.reading import found
 from f.flexcore.api.windmill import Windmill
@@ -15,10 +13,10 @@ from f.flexcore.core.errors import Conflict, InvalidInput, NotFound
 LONGEST_REASON = 500
 
 
-def cancel(windmill: Windmill, id: str, body: Any) -> Job:
+def cancel(windmill: Windmill, asked: Request) -> Job:
     """The job as it is now; it ends within some seconds. Raises NotFound, InvalidInput, or Conflict when it has ended
     otherwise."""
-    reason = _reason(body)
+    reason, id = _reason(asked), asked.params.get("id", "")
     job = found(windmill, id)
     if status_of(job) == "canceled":
         return job
@@ -40,12 +38,8 @@ def _check_live(job: Job) -> None:
         )
 
 
-def _reason(body: Any) -> str:
-    given = {} if body is None or body == "" else body
-    if not isinstance(given, dict):
-        raise InvalidInput("The body is no JSON object", subject="body", remedy='Send {"reason": "…"} or nothing.')
-    check_known(given, ("reason",), "Field")
-    reason = given.get("reason", "cancelled by the API")
+def _reason(asked: Request) -> str:
+    reason = asked.fields(("reason",), '{"reason": "…"} or nothing').get("reason", "cancelled by the API")
     if not isinstance(reason, str) or not 0 < len(reason) <= LONGEST_REASON:
         raise InvalidInput(
             f"reason: must be text of 1 to {LONGEST_REASON} characters", subject="reason", remedy="Shorten it."

@@ -2,7 +2,7 @@
 # py: ==3.11.*
 """One HTTP exchange: what a route's script gets of a request, and the answer that Windmill makes of its result.
 
-request ─preprocessor: received─→ what may be stored; token and body stay in this process ─main: answer─→ response
+request ─preprocessor: received─→ the path, which is stored; the rest stays in this process ─main: answer─→ response
 
 Windmill runs a route's job with the rights of whoever pushed the trigger. Whatever a route does, it does with the
 caller's own token instead, so nobody gets by a route what Windmill itself would refuse. A job that fails keeps its raw
@@ -13,6 +13,7 @@ Source: Windmill's HTTP routes, `windmill_status_code` and its kin; problems aft
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -48,13 +49,24 @@ RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """params: of the route; query: by name; key: the Idempotency-Key; token: of whoever calls."""
+    """params: of the route; query: by name; key: the Idempotency-Key; body: its text; token: of whoever calls."""
 
     params: Mapping[str, str]
     query: Mapping[str, str]
     key: str = ""
-    body: Any = None
+    body: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+
+    def fields(self, known: Iterable[str], example: str) -> dict[str, Any]:
+        """The body's fields; {} for an empty body. Raises InvalidInput for what is no object of these."""
+        try:
+            given = json.loads(self.body) if self.body.strip() else {}
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            raise InvalidInput("The body is no JSON object", subject="body", remedy=f"Send {example} in UTF-8.")
+        check_known(given, known, "Field")
+        return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +91,22 @@ _received: list[Request] = []
 
 
 def received(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Windmill's event → the arguments of `main`, which are stored with the job: no header, no body."""
+    """Windmill's event → the arguments of `main`, which are stored with the job: the path that was called.
+
+    Windmill has resolved every value of the event that began with `$var:` or `$res:`, with the rights of the trigger's
+    owner. So none is kept where the caller could read it, and the body is taken from the raw text, which is as it came.
+    """
     headers = event.get("headers") or {}
     authorization = str(headers.get("authorization") or "")
     token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
+    key = str(headers.get("idempotency-key") or "")
     params, query = dict(event.get("params") or {}), dict(event.get("query") or {})
-    raw = event.get("raw_string")
-    body = event.get("body") if raw is None else raw
-    _received[:] = [Request(params, query, str(headers.get("idempotency-key") or ""), body, token)]
-    return {"request": {"params": params, "query": {name: item for name, item in query.items() if name != "token"}}}
+    _received[:] = [Request(params, query, key, event.get("raw_string") or "", token)]
+    return {"request": {"path": str(event.get("path") or "")}}
 
 
 def answer(request: Any, handle: Callable[[Request], Answer]) -> dict[str, Any]:
-    """The result of a route's `main`. request: as stored; a run that came by no route gives params, query and body."""
+    """The result of a route's `main`. request: as stored; a run by hand gives params, query, key and body itself."""
     try:
         made = handle(_current(request))
     except FlexcoreError as error:
@@ -107,8 +122,10 @@ def _current(request: Any) -> Request:
         asked = _received[0]
     else:
         given = request if isinstance(request, dict) else {}
-        asked = Request(given.get("params") or {}, given.get("query") or {}, given.get("key") or "", given.get("body"),
-                        os.environ.get("WM_TOKEN", ""))  # fmt: skip
+        texts = {name: str(given.get(name) or "") for name in ("key", "body")}
+        asked = Request(
+            given.get("params") or {}, given.get("query") or {}, **texts, token=os.environ.get("WM_TOKEN", "")
+        )
     if not asked.token:
         raise Forbidden(
             "No token came with the request",

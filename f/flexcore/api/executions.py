@@ -17,6 +17,7 @@ from f.flexcore.core.contracts import Contract
 from f.flexcore.core.redaction import Redactor
 
 FOLDER = "f/flexcore/"
+CURSOR = "^[0-9]{17}_[0-9a-f-]{36}$"
 Job = Mapping[str, Any]
 Status = Literal["queued", "running", "suspended", "success", "failure", "canceled", "skipped"]
 RuntimeName = Literal["meltano", "ray", "kubernetes"]
@@ -34,7 +35,7 @@ class ListQuery(Contract):
     runtime: RuntimeName | None = None
     status: Status | None = None
     limit: int = Field(default=20, ge=1, le=100)
-    cursor: str = Field(default="", min_length=1, max_length=100)
+    cursor: str = Field(default="", pattern=CURSOR)
 
 
 class LogQuery(Contract):

@@ -22,7 +22,7 @@ def main(request: dict) -> dict[str, Any]:
 def started(asked: Request) -> Answer:
     check_known(asked.query, (), "Query parameter")
     windmill = Windmill(asked.token)
-    job, repeated = start(windmill, asked.body, asked.key)
+    job, repeated = start(windmill, asked)
     headers = {"Location": f"/api/r/{quote(windmill.workspace)}/flexcore/executions/{job['id']}"}
     replayed = {"Idempotency-Replayed": "true"} if repeated else {}
     return Answer(execution(job).plain(), 200 if repeated else 201, headers | replayed)

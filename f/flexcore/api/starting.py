@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 from f.flexcore.api.arguments import check_arguments
-from f.flexcore.api.exchange import check_known
+from f.flexcore.api.exchange import Request
 from f.flexcore.api.executions import FOLDER, Job, is_execution
 from f.flexcore.api.windmill import Windmill
 from f.flexcore.core.errors import InvalidInput, NotFound
@@ -24,12 +24,12 @@ MOST_FLOWS = 1000
 NAMESPACE = uuid.UUID("b1c2a6d4-52a5-4f0e-9a0e-5c3f6f1d7e90")
 
 
-def start(windmill: Windmill, body: Any, key: str) -> tuple[Job, bool]:
+def start(windmill: Windmill, asked: Request) -> tuple[Job, bool]:
     """The job, and whether it had been started before. Raises InvalidInput, NotFound or Forbidden."""
-    workflow, arguments = _asked(body)
+    workflow, arguments = _asked(asked)
     path = FOLDER + workflow
     check_arguments(arguments, _schema(windmill, path))
-    id = _id(windmill, key) if key else ""
+    id = _id(windmill, asked.key) if asked.key else ""
     if id and (job := _known(windmill, id)):
         return _repeated(windmill, job, path, arguments), True
     try:
@@ -39,17 +39,12 @@ def start(windmill: Windmill, body: Any, key: str) -> tuple[Job, bool]:
         if not (id and (job := _known(windmill, id))):
             raise
         return _repeated(windmill, job, path, arguments), True
-    return windmill.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"), False
+    return dict(windmill.get(f"jobs_u/get/{id}", no_logs="true", no_code="true")), False
 
 
-def _asked(body: Any) -> tuple[str, dict[str, Any]]:
-    if not isinstance(body, dict):
-        raise InvalidInput(
-            "The body is no JSON object", subject="body",
-            remedy='Send {"workflow": "hybrid_pipeline", "arguments": {…}} as application/json.',
-        )  # fmt: skip
-    check_known(body, ("workflow", "arguments"), "Field")
-    workflow, arguments = body.get("workflow"), body.get("arguments", {})
+def _asked(asked: Request) -> tuple[str, dict[str, Any]]:
+    given = asked.fields(("workflow", "arguments"), '{"workflow": "hybrid_pipeline", "arguments": {…}}')
+    workflow, arguments = given.get("workflow"), given.get("arguments", {})
     if not isinstance(workflow, str) or not WORKFLOW.fullmatch(workflow):
         raise InvalidInput(
             "workflow: names no workflow that can be started", subject="workflow",

@@ -19,6 +19,8 @@ from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unavailabl
 
 # An answer takes some milliseconds; a list of many jobs some hundred.
 TIMEOUT_S = 30
+# Where a workspace keeps the settings of this bundle.
+SETTINGS = "f/flexcore/settings"
 
 
 class Windmill:
