@@ -71,14 +71,14 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
     from flexcore.client.target import connected
     from flexcore.commands.deploying import confirm, deploy_bundle
     from flexcore.configuration.files import read_configuration
-    from flexcore.configuration.plan import file_changes
+    from flexcore.configuration.plan import plan
     from flexcore.configuration.server_plan import server_changes
     from flexcore.configuration.writing import write
 
     configuration = read_configuration(root)
     with connected(server, workspace, root) as (client, target):
-        files, secrets = file_changes(root, configuration)
-        settings = server_changes(client, configuration, secrets, embedded=target is None)
+        planned = plan(root, configuration)
+        files, settings = planned.files, server_changes(client, configuration, planned, embedded=target is None)
         if as_json:
             shown = {"files": [item.path for item in files], "server": [item.what for item in settings]}
             print_json(shown | {"applied": not dry_run})

@@ -94,7 +94,7 @@ def windmill_problems(document: Document, file: WindmillFile) -> None:
     tags = file.workers.tags
     for name in ClusterRuntimes.model_fields:
         runtime = getattr(file.runtimes, name)
-        if runtime and tags and runtime.tag not in tags:
+        if runtime and "tag" in runtime.model_fields_set and tags and runtime.tag not in tags:
             said = f"runtimes.{name}.tag is {runtime.tag}, which no worker listens to{did_you_mean(runtime.tag, tags)}"
             document.complain(("runtimes", name, "tag"), f"{said}; add it to workers.tags")
     for index, tag in enumerate(tags):

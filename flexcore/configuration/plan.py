@@ -1,7 +1,9 @@
 """What the bundle's files and the server must be by the two configuration files; pure but for reading the bundle.
 
 tags        in the metadata of every step of a runtime: which workers run it
-resources   f/flexcore/{settings,meltano_project,ray_cluster,kubernetes_cluster}.resource.yaml
+resources   f/flexcore/{meltano_project,ray_cluster,kubernetes_cluster}.resource.yaml
+settings    f/flexcore/settings, in the workspace alone: the wmill CLI (1.819) takes every file named settings.* for the
+            workspace's own settings, and passes over settings.resource.yaml in silence
 schedules   operations/reconcile and operations/check_runtimes
 secrets     variables of the workspace: what came from the environment is in no file, resources refer to it by path
 workers     the tags of the worker group, and the instance's list of custom tags
@@ -45,17 +47,31 @@ class FileChange:
     after: str
 
 
-def file_changes(root: Path, configuration: Configuration) -> tuple[list[FileChange], dict[str, str]]:
-    """What to write, and the secrets that it refers to: their values by variable path."""
-    resources, secrets = _resources(configuration)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """secrets: their values by variable path; settings: fields of the resource, None when there are none."""
+
+    files: list[FileChange]
+    secrets: dict[str, str]
+    settings: dict[str, Any] | None
+
+
+def plan(root: Path, configuration: Configuration) -> Plan:
+    secrets: dict[str, str] = {}
+    resources, lists = _resources(configuration, secrets)
+    settings = _settings(configuration, secrets) | lists
     wanted = {**_tags(root, configuration), **resources, **_schedules(root, configuration)}
+    return Plan(_differing(root, wanted), secrets, settings or None)
+
+
+def _differing(root: Path, wanted: dict[str, str]) -> list[FileChange]:
     changes = []
     for path, after in sorted(wanted.items()):
         file = root / path
         before = file.read_text(encoding="utf-8") if file.is_file() else None
         if before != after:
             changes.append(FileChange(path, before, after))
-    return changes, secrets
+    return changes
 
 
 # Tags
@@ -97,8 +113,8 @@ def with_tag(metadata: str, tag: str) -> str:
 # Resources
 
 
-def _resources(configuration: Configuration) -> tuple[dict[str, str], dict[str, str]]:
-    secrets: dict[str, str] = {}
+def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The files, and the fields of the settings that list them."""
     files: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     windmill = configuration.windmill
@@ -113,13 +129,7 @@ def _resources(configuration: Configuration) -> tuple[dict[str, str], dict[str, 
         files[f"{FOLDER}/{name}.resource.yaml"] = _resource(kind, f"{runtime.capitalize()}, from windmill.yaml.", value)
         if listed_in and getattr(configuration.flexcore.runtimes, runtime).enabled:
             lists[listed_in] = [f"{FOLDER}/{name}"]
-    if windmill.storage or lists:
-        files[f"{SETTINGS}.resource.yaml"] = _resource(
-            "c_flexcore_settings",
-            "The store and the clusters, from windmill.yaml.",
-            _settings(configuration, secrets) | lists,
-        )
-    return files, secrets
+    return files, lists
 
 
 def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a workspace and its server lack of the configuration: secrets, the workers' tags, how long jobs are kept.
+"""What a workspace and its server lack of the configuration: secrets, settings, the workers' tags, how long jobs stay.
 
 Each is read first and changed only where it differs, so that a second `apply` finds nothing. Values are never shown.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from f.flexcore.core.errors import Forbidden, NotFound
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import Configuration
+from flexcore.configuration.plan import SETTINGS, Plan
 
 # What the workers of a new group listen to beside our tags: Windmill's own defaults.
 USUAL_TAGS = ["deno", "python3", "go", "bash", "powershell", "dependency", "flow", "hub", "other", "bun"]
@@ -27,11 +28,11 @@ class ServerChange:
     make: Callable[[], Any]
 
 
-def server_changes(
-    client: Windmill, configuration: Configuration, secrets: dict[str, str], embedded: bool
-) -> list[ServerChange]:
-    """Raises FlexcoreError when the server cannot be asked. The embedded engine has secrets only."""
-    found = [change for path, value in secrets.items() for change in _secret(client, path, value)]
+def server_changes(client: Windmill, configuration: Configuration, plan: Plan, embedded: bool) -> list[ServerChange]:
+    """Raises FlexcoreError when the server cannot be asked. The embedded engine has no workers to set up."""
+    found = [change for path, value in plan.secrets.items() for change in _secret(client, path, value)]
+    if plan.settings is not None:
+        found += _settings(client, plan.settings)
     if not embedded and "windmill.yaml" in configuration.given:
         found += [*_workers(client, configuration), *_retention(client, configuration)]
     return found
@@ -52,6 +53,27 @@ def _secret(client: Windmill, path: str, value: str) -> list[ServerChange]:
         if now == value
         else [ServerChange(f"update secret variable {path}", lambda: client.post(f"variables/update/{path}", body))]
     )
+
+
+def _settings(client: Windmill, fields: dict[str, Any]) -> list[ServerChange]:
+    """Fields that the configuration does not know stay as they are."""
+    try:
+        now = client.get(f"resources/get/{SETTINGS}")["value"] or {}
+        verb = "update"
+    except NotFound:
+        now, verb = {}, "create"
+    changed = [name for name in fields if now.get(name) != fields[name]]
+    body = {
+        "path": SETTINGS,
+        "value": now | fields,
+        "resource_type": "c_flexcore_settings",
+        "description": "From windmill.yaml, by `flexcore config apply`.",
+    }
+
+    def make() -> None:
+        client.post("resources/create", body, update_if_exists="true")
+
+    return [ServerChange(f"{verb} resource {SETTINGS}: {', '.join(changed)}", make)] if changed else []
 
 
 def _workers(client: Windmill, configuration: Configuration) -> list[ServerChange]:

@@ -16,8 +16,9 @@ from f.flexcore.core.errors import Forbidden
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import read_configuration
-from flexcore.configuration.plan import cron, file_changes, with_tag, with_times
+from flexcore.configuration.plan import Plan, cron, plan, with_tag, with_times
 from flexcore.configuration.server_plan import server_changes
+from flexcore.engine import Engine
 from tests.config.conftest import PLANTED, ROOT
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -37,11 +38,11 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(
     done = command("apply", "--dry-run")
     assert done.exit_code == 0 and "+tag: ml" in done.stdout and "create secret variable" in done.stdout
     assert not any(secret in done.output for secret in PLANTED)
-    assert not (root / "f/flexcore/settings.resource.yaml").exists()
+    assert not (root / "f/flexcore/ray_cluster.resource.yaml").exists()
 
 
 def test_apply_writes_once_and_then_finds_nothing_to_do(
-    configure: Callable[..., Path], command: Callable[..., Any]
+    configure: Callable[..., Path], command: Callable[..., Any], home: Path
 ) -> None:
     root = configure()
     done = command("apply", "--yes", "--json")
@@ -51,16 +52,19 @@ def test_apply_writes_once_and_then_finds_nothing_to_do(
         "create secret variable f/flexcore/meltano_project_env_tap_postgres_password",
         "create secret variable f/flexcore/settings_storage_access_key",
         "create secret variable f/flexcore/settings_storage_secret_key",
+        "create resource f/flexcore/settings: "
+        "storage_uri, storage_access_key, storage_secret_key, ray_clusters, kubernetes_clusters",
     ]
     again = command("apply", "--yes", "--json")
     assert json.loads(again.stdout) == {"files": [], "server": [], "applied": True}
     for file in root.rglob("*.yaml"):
         assert not any(secret in file.read_text() for secret in PLANTED), file
-    settings = yaml.safe_load((root / "f/flexcore/settings.resource.yaml").read_text())["value"]
+    with Engine(root, home) as engine:
+        settings = engine.items.resource("f/flexcore/settings")
     assert settings == {
         "storage_uri": "s3://lake/flexcore",
-        "storage_access_key": "$var:f/flexcore/settings_storage_access_key",
-        "storage_secret_key": "$var:f/flexcore/settings_storage_secret_key",
+        "storage_access_key": "key-planted",
+        "storage_secret_key": "s3-planted",
         "ray_clusters": ["f/flexcore/ray_cluster"],
         "kubernetes_clusters": ["f/flexcore/kubernetes_cluster"],
     }
@@ -68,7 +72,7 @@ def test_apply_writes_once_and_then_finds_nothing_to_do(
 
 def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Callable[..., Path]) -> None:
     root = configure()
-    changes, _ = file_changes(root, read_configuration(root))
+    changes = plan(root, read_configuration(root)).files
     tags = {
         change.path: yaml.safe_load(change.after).get("tag")
         for change in changes
@@ -81,20 +85,20 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     for change in changes:
         (root / change.path).write_text(change.after)
     (root / "windmill.yaml").write_text("workers:\n  tags: []\n")
-    undone = {change.path: change.after for change in file_changes(root, read_configuration(root))[0]}
+    undone = {change.path: change.after for change in plan(root, read_configuration(root)).files}
     assert undone["f/flexcore/ray/train.script.yaml"] == (ROOT / "f/flexcore/ray/train.script.yaml").read_text()
 
 
 def test_a_disabled_runtime_is_in_no_settings_and_asked_by_no_schedule(configure: Callable[..., Path]) -> None:
     root = configure(flexcore="runtimes:\n  ray: {enabled: false, health_check_interval: 1m}\n")
-    wanted = {change.path: change.after for change in file_changes(root, read_configuration(root))[0]}
-    assert "ray_clusters" not in wanted["f/flexcore/settings.resource.yaml"]
-    assert "f/flexcore/operations/check_runtimes.schedule.yaml" not in wanted
+    planned = plan(root, read_configuration(root))
+    assert planned.settings and "ray_clusters" not in planned.settings
+    assert "f/flexcore/operations/check_runtimes.schedule.yaml" not in {change.path for change in planned.files}
 
 
 def test_schedules_follow_the_intervals(configure: Callable[..., Path]) -> None:
     root = configure()
-    wanted = {change.path: yaml.safe_load(change.after) for change in file_changes(root, read_configuration(root))[0]}
+    wanted = {change.path: yaml.safe_load(change.after) for change in plan(root, read_configuration(root)).files}
     health = wanted["f/flexcore/operations/check_runtimes.schedule.yaml"]
     assert (health["schedule"], health["enabled"], health["is_flow"]) == ("0 */5 * * * *", True, False)
     assert wanted["f/flexcore/operations/reconcile.schedule.yaml"]["enabled"] is True
@@ -133,13 +137,15 @@ class FakeServer:
         path = request.url.path
         if request.method == "GET":
             key = path.replace("/get_value/", "/update/").replace("/configs/get/", "/configs/update/")
-            if "/variables/" in path and key not in self.state:
-                return httpx.Response(404, text="Not found: Variable")
+            if ("/variables/" in path or "/resources/" in path) and key not in self.state:
+                return httpx.Response(404, text="Not found")
             return httpx.Response(200, json=self.state.get(key))
         body = json.loads(request.content)
         if "/variables/" in path:
             target = body.get("path") or path.split("/update/")[1]
             self.state[f"/api/w/prod/variables/update/{target}"] = body["value"]
+        elif "/resources/" in path:
+            self.state[f"/api/w/prod/resources/get/{body['path']}"] = body
         elif not self.superadmin:
             return httpx.Response(403, text="Permission denied: require superadmin")
         else:
@@ -157,9 +163,9 @@ def test_a_server_is_told_tags_secrets_and_retention_once_and_keeps_what_others_
     root = configure()
     (root / "windmill.yaml").write_text((root / "windmill.yaml").read_text() + "  retention_days: 14\n")
     configuration, server = read_configuration(root), FakeServer()
-    _, secrets = file_changes(root, configuration)
-    changes = server_changes(server.client(), configuration, secrets, embedded=False)
-    assert [change.what for change in changes][3:] == [
+    planned = plan(root, configuration)
+    changes = server_changes(server.client(), configuration, planned, embedded=False)
+    assert [change.what for change in changes][4:] == [
         "custom tags of the instance: add flext, data-processing, ml",
         "worker group default: listen to flext, data-processing, ml",
         "keep finished jobs for 14 days",
@@ -168,12 +174,12 @@ def test_a_server_is_told_tags_secrets_and_retention_once_and_keeps_what_others_
         change.make()
     assert server.state["/api/settings/global/custom_tags"] == ["gpu", "flext", "data-processing", "ml"]
     assert {"flow", "dependency", "ml"} <= set(server.state["/api/configs/update/worker__default"]["worker_tags"])
-    assert server.changed == 6
-    assert server_changes(server.client(), configuration, secrets, embedded=False) == []
+    assert server.changed == 7
+    assert server_changes(server.client(), configuration, planned, embedded=False) == []
 
 
 def test_who_is_no_superadmin_is_told_what_to_do(configure: Callable[..., Path]) -> None:
     configuration, server = read_configuration(configure()), FakeServer(superadmin=False)
     with pytest.raises(Forbidden, match="token of a superadmin"):
-        for change in server_changes(server.client(), configuration, {}, embedded=False):
+        for change in server_changes(server.client(), configuration, Plan([], {}, None), embedded=False):
             change.make()

@@ -34,9 +34,9 @@ def test_good_files_have_no_problem(configure: Callable[..., Path]) -> None:
         ("tags: [flext, data-processing, ml]", "tags: flext", "windmill.yaml:7: workers.tags must be a list"),
         ("tags: [flext, data-processing, ml]", "tags: [ml, ml, flext, data-processing]",
          "windmill.yaml:7: workers.tags has ml twice"),
-        ("[flext, data-processing, ml]", "[flext, data-processing, mll]",
-         "windmill.yaml:13: runtimes.ray.tag is ml, which no worker listens to "
-         "(did you mean mll?); add it to workers.tags"),
+        ("    token: ${RAY_TOKEN:-}\n", "    tag: mll\n",
+         "windmill.yaml:15: runtimes.ray.tag is mll, which no worker listens to "
+         "(did you mean ml?); add it to workers.tags"),
         ("namespace: models", "name_space: models",
          "windmill.yaml:18: unknown key runtimes.kubernetes.name_space (did you mean namespace?)"),
         ("secret_key: ${S3_SECRET}", "secret_key: s3-literal",
