@@ -119,8 +119,8 @@ def execution(root: Node, view: View, complete: bool = True) -> Execution:
     labels = [str(label) for label in job.get("labels") or []]
     runtimes = list(dict.fromkeys(step.runtime for step in leaves if step.runtime))
     said = next((label.removeprefix("runtime:") for label in labels if label.startswith("runtime:")), None)
-    culprit = next((step for step in reversed(steps) if step.status == "failed" and step.error), None)
     error = failure_of(job)
+    culprit = culprit_of(steps, error) if error else None
     if error and culprit and culprit.error:
         # A loop that failed leaves the list of its iterations' results, and no reason of its own.
         error = (culprit.error if error.message == NO_REASON else error).model_copy(update={"step": culprit.step})
@@ -141,6 +141,13 @@ def execution(root: Node, view: View, complete: bool = True) -> Execution:
         links=view.links(job),
         complete=complete,
     )
+
+
+def culprit_of(steps: list[Step], error: Failure) -> Step | None:
+    """The innermost step whose error is told; a later one may only pass it on. Else the last that failed."""
+    failed = [step for step in steps if step.status == "failed" and step.error]
+    told = [step for step in failed if step.error and step.error.message in error.message]
+    return max(reversed(told or failed[-1:]), key=lambda step: step.depth, default=None)
 
 
 def _steps(node: Node, prefix: str, depth: int, live: bool, view: View) -> Iterator[Step]:

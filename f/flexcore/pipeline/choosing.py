@@ -80,7 +80,7 @@ def market_of(settings: Settings, found: list[Health]) -> Market:
     )
 
 
-def explained(selection: Selection, found: list[Health], described: list[str]) -> Selection:
+def explained(selection: Selection, found: list[Health], described: list[str], pin: str | None) -> Selection:
     """With what is wrong with each runtime that is down, and, when none is left, every described one's reason."""
     details = {item.runtime: item.detail for item in found if item.state == "down" and item.detail}
     candidates = [
@@ -89,8 +89,9 @@ def explained(selection: Selection, found: list[Health], described: list[str]) -
         else item
         for item in selection.candidates
     ]
-    if selection.runtime is not None:
-        return selection.model_copy(update={"candidates": candidates})
+    if selection.runtime is not None or pin:
+        why_not = f"{selection.reason} {details[pin]}" if pin in details else selection.reason
+        return selection.model_copy(update={"candidates": candidates, "reason": why_not})
     why = "; ".join(
         f"{item.runtime}: {item.reason.removeprefix('not eligible: ')}"
         for item in candidates if item.runtime in described
