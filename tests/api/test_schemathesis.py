@@ -9,7 +9,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance, unsuppor
 from tests.api.conftest import ROOT, Client
 
 # Each request is a process. They are to find what the authored cases do not think of, not all that there is.
-EXAMPLES = 6
+EXAMPLES = 4
 CONFIG = schemathesis.Config.from_dict({"phases": {"coverage": {"enabled": False}}})
 SCHEMA = schemathesis.openapi.from_path(ROOT / "resources/openapi.yaml", config=CONFIG)
 
