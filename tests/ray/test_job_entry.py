@@ -52,6 +52,21 @@ sys.exit(0)
     assert run(tmp_path, program, {"n": 1})[1]["result"] == 2
 
 
+@pytest.mark.fault(34, "I2", real=True)
+@pytest.mark.parametrize("how", ["file", "global"])
+def test_a_result_of_600_mb_is_a_failure_that_says_so_and_a_file_is_not_even_read(tmp_path: Path, how: str) -> None:
+    program = {
+        "file": "import os; open(os.environ['FLEXCORE_RESULT'], 'w').truncate(600_000_000)",
+        "global": "result = 'x' * 20_000_000",
+    }[how]
+    code, outcome = run(tmp_path, program)
+    assert code == 1 and outcome["success"] is False and outcome["result"] is None
+    assert "write it to the store" in outcome["error"]["message"]
+    if how == "file":
+        assert "600000000 bytes" in outcome["error"]["message"]
+        assert outcome["usage"]["peak_memory_bytes"] < 200_000_000
+
+
 def test_an_error_that_holds_a_secret_is_written_without_it(tmp_path: Path) -> None:
     program = "import os; raise ValueError('no entry for ' + os.environ['PASSWORD'] + storage['secret_key'])"
     given = {"environment": {"PASSWORD": "sesame-1"}, "storage": {"uri": "s3://b", "secret_key": "sesame-12"}}

@@ -301,6 +301,54 @@ def test_a_success_without_an_outcome_is_no_success(dashboard: FakeDashboard, ru
         run()
 
 
+@pytest.mark.fault(26, "I2", "I5")
+@pytest.mark.parametrize(
+    ("status", "error", "succeeds"),
+    [
+        ("FAILED", None, False),
+        ("STOPPED", None, False),
+        ("SUCCEEDED", {"type": "ExecutionFailed", "message": "boom"}, False),
+        ("SUCCEEDED", None, True),
+    ],
+)
+def test_a_job_has_succeeded_only_when_ray_and_the_job_itself_say_so_and_it_stays_so(
+    dashboard: FakeDashboard, run: Run, status: str, error: dict[str, Any] | None, succeeds: bool
+) -> None:
+    def ends(name: str) -> None:
+        dashboard.finish(name, "done", error)
+        dashboard.jobs[name]["status"] = status
+
+    dashboard.after_submit = ends
+    if succeeds:
+        assert run().result == "done"
+        dashboard.jobs[FIRST]["status"] = "FAILED"
+        assert run().result == "done", "what has succeeded does not fail later"
+    else:
+        with pytest.raises(ExecutionFailed):
+            run()
+
+
+@pytest.mark.fault(25, "I2", "I4")
+def test_a_job_that_ray_refuses_is_told_and_leaves_nothing(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.script = times(1, (400, "ValidationFailed: runtime_env is not valid"), "POST /api/jobs/")
+    with pytest.raises(InvalidInput, match="Ray refused the job"):
+        run()
+    assert dashboard.jobs == {}
+
+
+@pytest.mark.fault(7, "I1", "I2")
+def test_a_head_that_goes_away_before_the_outcome_was_read_has_not_failed_the_job(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, "done")
+    dashboard.script = times(1000, "cut", "/api/v0/logs/file")
+    with pytest.raises(Unreachable, match="Lost contact"):
+        run()
+    dashboard.script = lambda method, path: None
+    assert run().result == "done"
+    assert submissions(dashboard) == 1
+
+
 @pytest.mark.fault(22, "I2", "I4")
 def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashboard, run: Run, time: Time) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="PENDING")
@@ -431,6 +479,7 @@ def test_a_stopped_job_that_cannot_be_deleted_yet_is_deleted_a_little_later(dash
     assert dashboard.jobs == {}
 
 
+@pytest.mark.fault(12, "I5", "I6")
 def test_the_log_is_followed_redacted_and_each_line_once(
     dashboard: FakeDashboard, run: Run, time: Time, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,11 +95,11 @@ class Outcome:
             error = {**error, "message": self.mask(error["message"])}
         try:
             if result is None and written is not None and written.exists():
+                # Before it is read: a file that is far too large must not fill the node's memory first.
+                check_size(written.stat().st_size)
                 result = json.loads(written.read_text())
             content = self.document(result, error)
-            if len(content) > MOST_RESULT_BYTES:
-                size = f"{len(content)} bytes; at most {MOST_RESULT_BYTES} are handed back"
-                raise ValueError(f"the result has {size}: write it to the store and return where it is")
+            check_size(len(content))
         except (TypeError, ValueError) as problem:
             error = {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {problem}"}
             content = self.document(None, error)
@@ -134,6 +134,12 @@ def secrets_of(request: dict[str, Any]) -> list[str]:
     keys = [value for name, value in (request.get("storage") or {}).items() if name.endswith("_key")]
     found = [str(value) for value in (*(request.get("environment") or {}).values(), *keys)]
     return sorted((value for value in found if len(value) >= 4), key=len, reverse=True)
+
+
+def check_size(size: int) -> None:
+    if size > MOST_RESULT_BYTES:
+        told = f"{size} bytes; at most {MOST_RESULT_BYTES} are handed back"
+        raise ValueError(f"the result has {told}: write it to the store and return where it is")
 
 
 def plain(value: Any) -> Any:

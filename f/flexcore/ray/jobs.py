@@ -29,6 +29,7 @@ from f.flexcore.core.errors import (
     InvalidInput,
     NotFound,
     TransientError,
+    Unavailable,
 )
 from f.flexcore.core.identity import ExecutionKey, check_attempt
 from f.flexcore.core.redaction import Redactor
@@ -285,10 +286,19 @@ class JobRunner:
         began = self.clock()
         while True:
             try:
-                return self.api.job(name)
+                details: Json = self._patiently(name, lambda: self.api.job(name))
+                return details
             except NotFound:
                 if self.clock() - began > UNKNOWN_S:
                     raise job_lost(name) from None
+            self.sleep(1.0)
+
+    def _patiently(self, name: str, call: Callable[[], Any]) -> Any:
+        """What the head answers about the job, hiccups waited out."""
+        began = self.clock()
+        while True:
+            try:
+                return call()
             except Forbidden:
                 if self.clock() - began > REFUSED_S:
                     raise
@@ -342,8 +352,10 @@ class JobRunner:
         if not node:
             return None
         try:
-            content = self._first_contact(lambda: self.api.log_file(node, f"flexcore-{name}.json"))
-        except FlexcoreError:
+            content = self._patiently(name, lambda: self.api.log_file(node, f"flexcore-{name}.json"))
+        except (NotFound, Unavailable):
+            # Said by the head itself: the node with the file is gone. One that cannot be reached says nothing, and the
+            # job must not be recorded as failed for it.
             return None
         return parse_outcome(content, name)
 
