@@ -163,11 +163,12 @@ def test_a_target_that_dies_is_blamed_for_it(project: dict[str, Any], tmp_path: 
     assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
 
 
-@pytest.mark.fault(13, "I2", real=True)
+@pytest.mark.fault(13, "I2", "I7", real=True)
 def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
         run(project, config=["tap-toy.mode=killed"])
     assert caught.value.category == "out_of_memory"
+    assert ids(run(project)) == [1, 2, 3]
 
 
 def test_a_target_that_writes_no_files_keeps_its_state_and_hands_on_nothing(
@@ -183,7 +184,7 @@ def test_a_target_that_writes_no_files_keeps_its_state_and_hands_on_nothing(
     assert rows == [1, 2, 3, 4]
 
 
-@pytest.mark.fault(3, "I2", "I4", real=True)
+@pytest.mark.fault(3, "I2", "I4", "I7", real=True)
 @pytest.mark.fault(27, "I4", real=True)
 def test_at_the_deadline_the_whole_tree_ends(
     project: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -195,11 +196,13 @@ def test_at_the_deadline_the_whole_tree_ends(
         run(project, timeout_s=15, config=["tap-toy.mode=hang", f"tap-toy.marker={marker}"])
     assert caught.value.category == "deadline"
     assert not any(alive(pid) for pid in json.loads(marker.read_text())["pids"])
+    assert ids(run(project)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.fault(1, "I4", "I7", real=True)
 @pytest.mark.fault(2, "I4", "I7", real=True)
+@pytest.mark.fault(28, "I2", "I4", "I7", real=True)
 def test_when_the_step_is_killed_nothing_lives_on_and_the_repeat_loses_no_row(
     project: dict[str, Any], tmp_path: Path, home: Path, start: Callable[..., Step], number: int
 ) -> None:

@@ -2,7 +2,8 @@
 """A Singer tap without dependencies that behaves as its settings say.
 
 rows: how many rows each stream has, ids from 1; streams: their names; a row is emitted when its id is above the
-bookmark. mode: ok | crash (after half the rows) | hang (and ignores SIGTERM) | orphan (hangs, with a child in a session
+bookmark. mode: ok | crash (after half the rows) | malformed, long, nan, huge (an odd last row) |
+hang (and ignores SIGTERM) | orphan (hangs, with a child in a session
 of its own) | wait (until there is a file `<marker>.go`) | killed. marker: a file that gets this process's environment
 and the pids of all it started. secret: printed to the log.
 """
@@ -26,6 +27,15 @@ SCHEMA: dict[str, Any] = {
         "name": {"type": ["null", "string"]},
         "price": {"type": ["number", "null"]},
     },
+}
+
+
+# Lines that a target may choke on: no JSON, longer than Meltano's buffer, no number of JSON, no number of a machine.
+ODD: dict[str, Any] = {
+    "malformed": lambda record: sys.stdout.write('{"type": "RECORD", "stream": "orders", "record": {"id": \n'),
+    "long": lambda record: record.update(name="x" * 12_000_000),
+    "nan": lambda record: record.update(price=float("nan")),
+    "huge": lambda record: record.update(price=10**400),
 }
 
 
@@ -83,6 +93,8 @@ def sync(config: dict[str, Any], state: dict[str, Any]) -> None:
             if mode == "crash" and number > rows // 2:
                 raise ConnectionError("server closed the connection, password=" + config.get("secret", "none"))
             record = {"id": number, "name": f"row {number}", "price": number / 2}
+            if number == rows and mode in ODD:
+                ODD[mode](record)
             out({"type": "RECORD", "stream": stream, "record": {key: record[key] for key in columns}})
         count = max(rows - first + 1, 0)
         # Two intervals of a metric, as a long sync has them.

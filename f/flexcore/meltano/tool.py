@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -138,6 +139,21 @@ def uv() -> str:
             remedy="Install it there (pip install uv); Windmill's image has it.",
         )
     return found
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """A disk that is full or broken is told as such: Unavailable, and a retry may find room again."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise Unavailable(
+            f"The worker's disk does not take the run's files: {said}",
+            subject="FLEXCORE_HOME",
+            category="disk",
+            remedy=f"Free space below {home()}, or set FLEXCORE_HOME to a larger volume.",
+        ) from None
 
 
 @contextlib.contextmanager
