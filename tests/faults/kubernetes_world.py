@@ -56,7 +56,9 @@ class Cluster:
             return self._one(method, path.rsplit("/", 1)[-1], body)
         if path.endswith("/pods"):
             uid = query["labelSelector"].split("=")[1]
-            return self._listed([pod_of(thing) for thing in self.world.things.values() if thing.uid == uid])
+            return self._listed(
+                [pod_of(item) for item in self.world.things.values() if item.uid == uid and not item.suspended]
+            )
         if path.endswith("/events") or path == "/apis/apps/v1/deployments":
             return self._listed([])
         raise AssertionError(f"{method} {path}")
@@ -117,7 +119,8 @@ def job_of(thing: Thing) -> Json:
         metadata["deletionTimestamp"] = moment(thing.leaving)
     kind = CONDITIONS.get(thing.status)
     conditions = [{"type": kind, "status": "True", "reason": "BackoffLimitExceeded"}] if kind else []
-    return {**thing.body, "metadata": metadata, "status": {"conditions": conditions}}
+    spec = thing.body["spec"] | ({"suspend": True} if thing.suspended else {})
+    return {**thing.body, "metadata": metadata, "spec": spec, "status": {"conditions": conditions}}
 
 
 def pod_of(thing: Thing) -> Json:
@@ -145,7 +148,7 @@ class WorldKubernetes(Kubernetes):
     """The real client from its repeating and judging upwards; below it is the world."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(Access("http://cluster", token=SECRET), sleep=world.sleep, clock=world.clock)
+        super().__init__(Access("http://cluster", token=SECRET), sleep=world.sleep, clock=world.monotonic)
         self.world, self.cluster = world, Cluster(world)
 
     def _send(self, method: str, path: str, query: Any, body: Any, call: Call, read_s: float) -> Any:
@@ -163,7 +166,7 @@ class Reports:
     def __init__(self, runner: JobRunner, job: Json, world: World) -> None:
         self.subjects = [runner._job_subject(job["metadata"]["name"]), runner._pods_subject(job)]
         self.runner, self.world, self.ready, self.looked = runner, world, list[Report](), False
-        self.heard = world.clock()
+        self.heard = world.now
 
     def get(self, timeout: float) -> Report:
         if self.looked:
@@ -172,12 +175,12 @@ class Reports:
         for subject in self.subjects:
             try:
                 page = self.runner.kubernetes.list(subject.path, subject.query, subject.call, patience_s=0)
-                self.heard = self.world.clock()
+                self.heard = self.world.now
                 self.ready.append(Report(subject.source, page["items"]))
                 if subject.source == "job" and not page["items"]:
                     self.world.note(NotFound(self.world.now, subject.path))
             except FlexcoreError as error:
-                if not is_passing(error) or self.world.clock() - self.heard > OUTAGE_S:
+                if not is_passing(error) or self.world.now - self.heard > OUTAGE_S:
                     self.ready.append(Report(subject.source, error=error))
         return self.get_nowait()
 
@@ -206,7 +209,7 @@ class KubernetesWorld:
             request = JobRequest(image="busybox", timeout_s=timeout_s, queue_timeout_s=timeout_s)
             runner = WorldRunner(
                 WorldKubernetes(self.world), key, NAMESPACE, call, request, defer, say=self.world.say,
-                clock=self.world.clock, sleep=self.world.sleep,
+                clock=self.world.monotonic, sleep=self.world.sleep,
             )  # fmt: skip
             runner.world = self.world
             if defer:

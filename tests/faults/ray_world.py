@@ -137,7 +137,7 @@ class RayWorld:
             job = Job("program", {"flexcore_program.py": "result = 1"}, {}, timeout_s=timeout_s, deferred=defer)
             with self.api(RayCluster.model_validate(CLUSTER)) as api:
                 runner = JobRunner(
-                    api, self.store, key, Redactor([SECRET]), clock=self.world.clock, sleep=self.world.sleep,
+                    api, self.store, key, Redactor([SECRET]), clock=self.world.monotonic, sleep=self.world.sleep,
                     emit=self.world.say,
                 )  # fmt: skip
                 if defer:

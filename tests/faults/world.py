@@ -57,6 +57,7 @@ class Thing:
     deadline: float
     status: str = "pending"
     ended_at: float = 0.0
+    suspended: bool = False
     leaving: float | None = None
 
     @property
@@ -87,7 +88,11 @@ class World:
     # --- time and interactions
 
     def clock(self) -> float:
+        """Our own time of day, which somebody may set."""
         return self.now + self.skew
+
+    def monotonic(self) -> float:
+        return self.now
 
     def sleep(self, seconds: float) -> None:
         self.advance(max(seconds, 0.0))
@@ -96,7 +101,7 @@ class World:
     def advance(self, seconds: float) -> None:
         self.now += seconds
         for thing in list(self.things.values()):
-            if not thing.ended and self.now >= thing.deadline:
+            if not thing.ended and not thing.suspended and self.now >= thing.deadline:
                 self.end(thing, "failed")
             if thing.leaving is not None and self.now >= thing.leaving:
                 self.remove(thing)

@@ -221,7 +221,10 @@ def test_somebody_elses_job_of_that_name_is_left_alone(cluster: FakeCluster) -> 
     assert len(jobs(cluster)) == 1 and not cluster.asked("DELETE", ".")
 
 
-def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(cluster: FakeCluster) -> None:
+@pytest.mark.fault(11, "I2", "I5")
+def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster.api.story = succeeds()
     gone = {"type": "ERROR", "object": status(410, "Expired", "too old resource version")}
     cluster.api.faults = [
@@ -230,6 +233,26 @@ def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(cluster: Fake
         Fault(method="GET", path="/pods.*watch=", status=0),
     ]
     assert run(cluster)["success"]
+    assert capsys.readouterr().out.count("is running") <= 1, "a list that comes again tells nothing again"
+
+
+@pytest.mark.fault(11, "I2", "I3")
+def test_a_job_that_goes_while_nobody_watches_is_missed_in_the_next_list_and_no_success(cluster: FakeCluster) -> None:
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            await api.keep("v1/pods", ends()(item))
+            await api.drop("batch/v1/jobs", "work", item["metadata"]["name"])
+
+    cluster.api.story = story
+    bookmark = {"type": "BOOKMARK", "object": {"kind": "Job", "metadata": {"resourceVersion": "999"}}}
+    gone = {"type": "ERROR", "object": status(410, "Expired", "too old resource version")}
+    cluster.api.faults = [
+        Fault(method="GET", path="/jobs.*watch=", status=200, body=bookmark),
+        Fault(method="GET", path="/jobs.*watch=", status=200, body=gone),
+    ]
+    with pytest.raises(ExecutionFailed) as caught:
+        run(cluster)
+    assert caught.value.category == "deleted"
 
 
 @pytest.mark.fault(5, "I1", "I2")
