@@ -11,6 +11,8 @@ import pytest
 from f.flexcore.core.errors import Unreachable
 from f.flexcore.notifications.delivery import notify
 from f.flexcore.notifications.message import Message, failure_of, flow_path, message_of
+from f.flexcore.pipeline.compose_data_failure import main as data_failure
+from f.flexcore.pipeline.compose_failure import main as hybrid_failure
 from f.flexcore.pipeline.report_failure import main as report
 from tests.notifications.servers import MailServer, Webhook, serving
 
@@ -170,3 +172,19 @@ def test_a_secret_in_an_error_is_not_told(env: dict[str, str]) -> None:
         {"message": "cannot reach postgres://u:hunter2@db/x", "extra": {"details": {"password": "hunter2"}}}, env
     )
     assert "hunter2" not in str(failure.plain()) + str(message_of(failure, ""))
+
+
+def test_the_pipelines_failure_modules_tell_in_their_own_words_and_a_flow_around_them_does_not_repeat_it(
+    hook: Webhook, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    failed = hybrid_failure(error(), notify=webhook(hook))
+    assert failed["failed_stage"] == "extraction"
+    assert "Extraction failed: The head &lt;x&gt; is gone" in hook.calls[0]["text"]
+    # Windmill hands the text of the inner flow's result to the failure module of the outer one.
+    monkeypatch.setenv("WM_FLOW_JOB_ID", "outer")
+    assert report(failed["error"], webhook(hook))["notified"] is True
+    assert len(hook.calls) == 1
+    assert data_failure(error(), notify=webhook(hook))["success"] is False
+    assert len(hook.calls) == 2 and "The head" in hook.calls[1]["text"]
