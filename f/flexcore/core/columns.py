@@ -9,9 +9,10 @@ The same rows in another order give the same columns. A start that is unknown, o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from f.flexcore.core.robust import Array, Mask, Names, mad, theil
 from f.flexcore.core.workloads import Run
 
 # The newest runs of each runtime and type; older ones would cost time and change nothing.
-NEWEST = 300
+NEWEST = 200
 SKEW = timedelta(days=1)
 # type, runtime, size, rows, complexity, start, duration, cost, success
 Key = tuple[str, str, int | None, int | None, str | None, datetime | None, float | None, float | None, bool]
@@ -58,9 +59,17 @@ def by_runtime(history: Iterable[Run], now: datetime) -> tuple[dict[str, Rows], 
     return {name: _columns(each, link, latest) for name, each in sorted(grouped.items())}, link, len(keys) - len(unique)
 
 
-def _key(run: Run) -> Key:
-    return (run.workflow_type, run.runtime, run.data_size_bytes, run.rows, run.complexity, run.started_at,
-            run.duration_s, run.cost_usd, run.success)  # fmt: skip
+_key: Callable[[Run], Key] = attrgetter(
+    "workflow_type",
+    "runtime",
+    "data_size_bytes",
+    "rows",
+    "complexity",
+    "started_at",
+    "duration_s",
+    "cost_usd",
+    "success",
+)
 
 
 def _latest(keys: list[Key], now: datetime) -> datetime:
@@ -86,8 +95,9 @@ def _rows_link(keys: list[Key]) -> Link | None:
 def _columns(keys: list[Key], link: Link | None, latest: datetime) -> Rows:
     known = [key for key in keys if key[5] is not None and key[5] <= latest]
     unknown = [key for key in keys if key[5] is None or key[5] > latest]
-    keys = _newest([*sorted(unknown, key=_told), *sorted(known, key=lambda key: (key[5], _told(key)))])
+    known = _newest(sorted(known, key=itemgetter(5)))
     timed = len(known)
+    keys = [*sorted(unknown, key=_told)[-NEWEST:], *sorted(known, key=lambda key: (key[5], _told(key)))]
     size, count = _floats(key[2] for key in keys), _floats(key[3] for key in keys)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_rows = np.where(count > 0, np.log(count), np.nan)
@@ -109,14 +119,17 @@ def _columns(keys: list[Key], link: Link | None, latest: datetime) -> Rows:
 
 
 def _newest(keys: list[Key]) -> list[Key]:
-    """All of them when they are few; else the newest of each type, successes and failures in their proportion."""
+    """The newest of each type, and those that began together with the last of them."""
     seen: Counter[str] = Counter()
+    oldest: dict[str, datetime | None] = {}
     kept = []
     for key in reversed(keys):
         seen[key[0]] += 1
         if seen[key[0]] <= NEWEST:
+            oldest[key[0]] = key[5]
+        if key[5] == oldest[key[0]]:
             kept.append(key)
-    return kept[::-1]
+    return kept
 
 
 def _floats(values: Iterable[float | int | None]) -> Array:

@@ -18,6 +18,8 @@ from f.flexcore.core.robust import Array, Mask, mad
 
 # The largest of some tens of normal jumps passes 4 in fewer than one history of a hundred.
 CLEAR = 4.0
+# A jump is the clearest of many places, a ramp has one slope: so much more must it be clear.
+CHOSEN_OF_MANY = 0.6
 JUMPS = 3
 SHORTEST = 3
 # A residual counts as at most so many deviations.
@@ -43,7 +45,7 @@ def drift(residuals: Array) -> tuple[list[int], bool]:
         slope = _ramp(residuals[begin:])
         if max(clear, slope) < CLEAR:
             break
-        if slope > clear:
+        if slope > clear - CHOSEN_OF_MANY:
             return edges, True
         begin += edge
         edges.append(begin)
