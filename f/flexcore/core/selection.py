@@ -35,6 +35,7 @@ FAILED_ALWAYS = 3
 CAUTION, BORROWED_CAUTION = 0.75, 1.5
 DEADLINE_CONFIDENCE, DEADLINE_TIE = 0.9, 0.05
 HOUR = 3600
+FREE = 1e-9
 
 
 class Forecaster(Protocol):
@@ -69,14 +70,14 @@ def select(workload: Workload, model: Forecaster | None, market: Market, missing
     names = dict.fromkeys([*workload.runtimes, *RUNTIMES, *market.runtimes])
     standings = [_standing(name, workload, model, market) for name in names]
     if workload.pin:
-        return _pinned(workload.pin, workload, standings)
+        return _pinned(workload.pin, standings)
     order = _by_rules(workload, [item for item in standings if not item.barred])
     if not order:
         why = "; ".join(f"{item.runtime}: {item.barred}" for item in standings)
-        return _answer(workload, None, "rules", f"{NONE_SUITABLE}: {why}", standings, {}, error=NONE_SUITABLE)
+        return _answer(None, "rules", f"{NONE_SUITABLE}: {why}", standings, {}, error=NONE_SUITABLE)
     doubt = missing if model is None and missing else _doubt(order, workload, market)
     if doubt:
-        return _ruled(workload, order, standings, doubt)
+        return _ruled(order, standings, doubt)
     return _learned(workload, order, standings, market)
 
 
@@ -127,19 +128,22 @@ def _priced(estimate: Estimate, workload: Workload, state: RuntimeState, market:
     """With a cost from prices when history has none, and with what it costs to move the data there."""
     cost = estimate.cost
     rate = _hourly(workload, state)
-    if cost is None and estimate.duration is not None and rate:
+    if cost is None and estimate.duration is not None and rate is not None:
         cost = estimate.duration.plus(state.startup_s or 0).times(rate / HOUR)
     moved = _movement(workload, state, market)
     return replace(estimate, cost=cost.plus(moved)) if cost else estimate
 
 
 def _hourly(workload: Workload, state: RuntimeState) -> float | None:
-    """US dollars an hour for what the workload asks for; None when an amount or its price is not known."""
+    """US dollars an hour for what the workload asks for; None when nobody said a price, or an amount that has one."""
     asked, price = workload.resources, state.price
     memory = None if asked.memory is None else asked.memory / GIB
-    parts = [(asked.cpu, price.cpu_hour), (memory, price.memory_gib_hour), (asked.gpu or 0, price.gpu_hour or 0)]
-    known = [amount * each for amount, each in parts if amount is not None and each is not None]
-    return sum(known) if len(known) == len(parts) or (known and sum(known) > 0) else None
+    parts = [(asked.cpu, price.cpu_hour), (memory, price.memory_gib_hour), (asked.gpu or 0.0, price.gpu_hour)]
+    billed = [(amount, each) for amount, each in parts if each is not None]
+    if not billed or any(amount is None and each for amount, each in billed):
+        return None
+    # What is free has no logarithm.
+    return max(sum((amount or 0.0) * each for amount, each in billed), FREE)
 
 
 def _movement(workload: Workload, state: RuntimeState, market: Market) -> float:
@@ -182,13 +186,13 @@ def _unreliable(item: Standing, market: Market) -> bool:
     return found.samples + found.failures >= market.min_samples and found.failures > found.samples
 
 
-def _ruled(workload: Workload, order: list[Standing], standings: list[Standing], doubt: str) -> Selection:
+def _ruled(order: list[Standing], standings: list[Standing], doubt: str) -> Selection:
     first = order[0]
     why = f"by the rules, {first.rule or 'it is the next that can be used'} ({doubt})"
     reasons = {first.runtime: f"CHOSEN {why}"}
     for item in order[1:]:
         reasons[item.runtime] = f"not chosen: the rules prefer {first.runtime}{_outlook(item)}"
-    return _answer(workload, order[0], "rules", f"{first.runtime} {why}", _ranked(order, standings), reasons)
+    return _answer(order[0], "rules", f"{first.runtime} {why}", _ranked(order, standings), reasons)
 
 
 def _learned(workload: Workload, order: list[Standing], standings: list[Standing], market: Market) -> Selection:
@@ -203,7 +207,7 @@ def _learned(workload: Workload, order: list[Standing], standings: list[Standing
     rest = [item for item in order if item.runtime not in {each.runtime for each in ranked}]
     others = "; ".join(f"{item.runtime} {reasons[item.runtime]}" for item in [*ranked[1:], *rest])
     why = f"{best.runtime} by its history{_outlook(best)} (least {measure}); {others}"
-    return _answer(workload, best, "learned", why, _ranked([*ranked, *rest], standings), reasons)
+    return _answer(best, "learned", why, _ranked([*ranked, *rest], standings), reasons)
 
 
 def _comparable(trusted: list[Standing], workload: Workload) -> tuple[list[Standing], str]:
@@ -251,17 +255,15 @@ def _why_not(
     return f"{measure} {ratio:.3g} times that of {best.runtime}{_outlook(item)}"
 
 
-def _pinned(pin: str, workload: Workload, standings: list[Standing]) -> Selection:
+def _pinned(pin: str, standings: list[Standing]) -> Selection:
     chosen = next((item for item in standings if item.runtime == pin), None)
     barred = chosen.barred if chosen else "unknown runtime"
     reasons = {item.runtime: f"not chosen: {pin} is pinned{_outlook(item)}" for item in standings if not item.barred}
     if chosen is None or barred:
         error = f"The pinned runtime {pin} cannot be used: {barred}. Remove the pin, or make {pin} usable."
-        return _answer(workload, None, "pinned", error, standings, reasons, error=error)
+        return _answer(None, "pinned", error, standings, reasons, error=error)
     reasons[pin] = f"CHOSEN: it is pinned{_outlook(chosen)}"
-    return _answer(
-        workload, chosen, "pinned", f"{pin} is pinned{_outlook(chosen)}", _ranked([chosen], standings), reasons
-    )
+    return _answer(chosen, "pinned", f"{pin} is pinned{_outlook(chosen)}", _ranked([chosen], standings), reasons)
 
 
 def _ranked(first: list[Standing], standings: list[Standing]) -> list[Standing]:
@@ -273,7 +275,6 @@ def _ranked(first: list[Standing], standings: list[Standing]) -> list[Standing]:
 
 
 def _answer(
-    workload: Workload,
     chosen: Standing | None,
     mode: Mode,
     why: str,
