@@ -1,0 +1,122 @@
+"""From health and settings to what the data pipeline goes by; what counts as never begun; what a run cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from f.flexcore.core.contracts import ResourceUsage, StepResult
+from f.flexcore.core.health import Health
+from f.flexcore.core.outcomes import attempt_of, cost_usd, failed_to_start
+from f.flexcore.core.resources import Settings
+from f.flexcore.core.selection import NAMESPACE, select
+from f.flexcore.core.workloads import Price, Workload
+from f.flexcore.operations.registry import ROOMS
+from f.flexcore.pipeline import choosing
+from f.flexcore.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
+
+UP, DOWN = Health("ray", "ray", "ready"), Health("ray", "ray", "down", detail="No route to it.")
+MELTANO = Health("meltano", "worker", "limited", detail="not installed yet")
+
+
+def chosen(*found: Health, **more: Any) -> Any:
+    workload = Workload(workflow_type="x", runtimes=["meltano", "ray"], data_size=1, complexity="simple", **more)
+    selection = select(workload, None, market_of(Settings(), list(found)))
+    return explained(selection, list(found), workload.runtimes, workload.pin)
+
+
+def test_the_next_eligible_candidates_stand_behind_the_chosen_one_unless_it_is_pinned() -> None:
+    assert order_of(chosen(UP, MELTANO), None) == ["meltano", "ray"]
+    assert order_of(chosen(DOWN, MELTANO), None) == ["meltano"]
+    assert order_of(chosen(UP, MELTANO, pin="ray"), "ray") == ["ray"]
+
+
+def test_a_runtime_that_is_down_says_why_also_when_it_is_pinned() -> None:
+    assert "No route to it." in next(item.reason for item in chosen(DOWN).candidates if item.runtime == "ray")
+    pinned = chosen(DOWN, pin="ray")
+    assert pinned.runtime is None and pinned.reason.endswith("No route to it.")
+    nobody = chosen(DOWN, Health("meltano", "worker", "down", detail="No uv."))
+    assert nobody.reason.startswith("No suitable runtime available: ")
+    assert "No uv." in nobody.reason and "kubernetes" not in nobody.reason
+
+
+def test_a_service_that_does_not_answer_in_time_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(choosing, "health_of", lambda runtime: lambda *_: time.sleep(0.5))
+    (found,) = health_now({"ray": {"cluster": {"address": "http://127.0.0.1:1"}}}, Settings())
+    assert (found.state, found.runtime) == ("down", "ray")
+    assert "did not answer" in found.detail
+    assert set(ROOMS) >= {"ray"}
+
+
+@pytest.mark.parametrize(
+    ("form", "settings", "namespace"),
+    [
+        ({}, {}, NAMESPACE),
+        ({}, {"namespace": "team"}, "team"),
+        ({"cluster": {"namespace": "models"}}, {"namespace": "team"}, ""),
+        ({"cluster": {"namespace": "models"}}, {"runtimes": {"kubernetes": {"namespace": "jobs"}}}, "jobs"),
+        ({"namespace": "mine"}, {"runtimes": {"kubernetes": {"namespace": "jobs"}}}, "mine"),
+    ],
+)
+def test_the_namespace_is_the_most_particular_that_somebody_named(
+    form: dict[str, Any], settings: dict[str, Any], namespace: str
+) -> None:
+    assert namespace_of(form, Settings.model_validate(settings)) == namespace
+
+
+def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
+    def missing(path: str) -> Any:
+        raise Exception(f"404 {path}")
+
+    assert forecaster(missing)[0] is None
+    assert "does not exist" in forecaster(missing)[1]
+    model, note = forecaster(lambda _: {"version": "broken"})
+    assert model is None and "cannot be used" in note
+
+
+@pytest.mark.parametrize(
+    ("error", "never"),
+    [
+        ({"name": "Unreachable", "step_id": "check"}, True),
+        ({"name": "Unavailable", "step_id": "check"}, True),
+        ({"name": "Forbidden", "step_id": "check"}, True),
+        ({"name": "NotFound", "step_id": "check"}, False),
+        ({"name": "InvalidInput", "step_id": "check"}, False),
+        # It may have begun: the contact was lost later.
+        ({"name": "Unreachable", "step_id": "program"}, False),
+        ({"name": "Unavailable", "step_id": "job", "extra": {"category": "unschedulable"}}, True),
+        ({"name": "Unavailable", "step_id": "job", "extra": {"category": "unschedulable",
+                                                             "details": {"deleted": False}}}, False),
+        ({"name": "ExecutionFailed", "step_id": "job", "extra": {"category": "exit_code"}}, False),
+        ({"name": "ExecutionFailed", "step_id": "run", "extra": {"category": "install_failed"}}, True),
+        ({"message": "execution error: job process terminated due to timeout"}, False),
+    ],
+)  # fmt: skip
+def test_only_work_that_surely_never_began_is_handed_on(error: dict[str, Any], never: bool) -> None:
+    assert failed_to_start(error) is never
+    assert attempt_of("ray", {"error": error}, 1.0).final is not never
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "price", "cost"),
+    [
+        ({"cpu": 2}, {}, {"cpu_hour": 0.5}, 1.0),
+        ({}, {"cpu_seconds": 1800}, {"cpu_hour": 0.5}, 0.25),
+        ({"cpu": 1, "memory": 2**31}, {}, {"cpu_hour": 1, "memory_gib_hour": 0.5}, 2.0),
+        ({"cpu": 1, "gpu": 1}, {}, {"cpu_hour": 1}, None),
+        ({"cpu": 1, "gpu": 0}, {}, {"cpu_hour": 1}, 1.0),
+        ({}, {}, {"cpu_hour": 1}, None),
+        ({"cpu": 1}, {}, {}, None),
+    ],
+)
+def test_a_run_costs_what_it_reserved_else_what_it_used_and_null_when_a_price_is_missing(
+    asked: dict[str, Any], used: dict[str, Any], price: dict[str, Any], cost: float | None
+) -> None:
+    workload = Workload.model_validate({"workflow_type": "x", "runtimes": ["ray"], "resources": asked})
+    result = StepResult(
+        success=True, runtime="ray", execution_key="k", attempt=1, resource_usage=ResourceUsage.model_validate(used)
+    )
+    assert cost_usd(3600, workload, result, Price.model_validate(price)) == cost
