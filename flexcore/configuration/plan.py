@@ -6,6 +6,7 @@ settings    f/flexcore/settings, in the workspace alone: the wmill CLI (1.819) t
             workspace's own settings, and passes over settings.resource.yaml in silence
 schedules   operations/reconcile and operations/check_runtimes
 secrets     variables of the workspace: what came from the environment is in no file, resources refer to it by path
+deployment  resources/deploy/windmill.env: where the server listens and how many workers there are
 workers     the tags of the worker group, and the instance's list of custom tags
 """
 
@@ -35,6 +36,7 @@ MAIN = re.compile(r"^(async )?def main\(", re.MULTILINE)
 TAG = re.compile(r"^tag: .*\n", re.MULTILINE)
 ENABLED, TIMES = re.compile(r"^enabled: .*$", re.MULTILINE), re.compile(r"^schedule: .*$", re.MULTILINE)
 KEY = re.compile(r"^(\w+):", re.MULTILINE)
+DEPLOY = "resources/deploy/windmill.env"
 RECONCILE, CHECK = f"{FOLDER}/operations/reconcile", f"{FOLDER}/operations/check_runtimes"
 
 
@@ -60,7 +62,12 @@ def plan(root: Path, configuration: Configuration) -> Plan:
     secrets: dict[str, str] = {}
     resources, lists = _resources(configuration, secrets)
     settings = _settings(configuration, secrets) | lists
-    wanted = {**_tags(root, configuration), **resources, **_schedules(root, configuration)}
+    wanted = {
+        **_tags(root, configuration),
+        **resources,
+        **_schedules(root, configuration),
+        **_deployment(root, configuration),
+    }
     return Plan(_differing(root, wanted), secrets, settings or None)
 
 
@@ -165,6 +172,23 @@ def _is_secret(path: Path_) -> bool:
         len(pattern) == len(path) and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
         for pattern in SECRETS
     )
+
+
+# Deployment
+
+
+def _deployment(root: Path, configuration: Configuration) -> dict[str, str]:
+    """What resources/deploy/compose.yaml reads; the database's address is a secret, and a file beside it."""
+    if not (root / DEPLOY).is_file() or "windmill.yaml" not in configuration.given:
+        return {}
+    server = configuration.windmill.server
+    lines = {
+        "WINDMILL_HOST": server.host,
+        "WINDMILL_PORT": server.port,
+        "WINDMILL_BASE_URL": server.base_url or f"http://localhost:{server.port}",
+        "WINDMILL_WORKERS": configuration.windmill.workers.count,
+    }
+    return {DEPLOY: "".join(f"{name}={value}\n" for name, value in lines.items())}
 
 
 # Schedules

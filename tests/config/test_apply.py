@@ -16,7 +16,7 @@ from f.flexcore.core.errors import Forbidden
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import read_configuration
-from flexcore.configuration.plan import Plan, cron, plan, with_tag, with_times
+from flexcore.configuration.plan import DEPLOY, Plan, cron, plan, with_tag, with_times
 from flexcore.configuration.server_plan import server_changes
 from flexcore.engine import Engine
 from tests.config.conftest import PLANTED, ROOT
@@ -124,6 +124,16 @@ def test_a_tag_goes_where_the_server_sorts_it() -> None:
     assert with_tag("summary: a\ntimeout: 5\n", "ml") == "summary: a\ntag: ml\ntimeout: 5\n"
     assert with_tag("summary: a\ntag: old\n", "ml") == "summary: a\ntag: ml\n"
     assert with_tag("summary: a\ntag: old\n", "") == "summary: a\n"
+
+
+def test_the_compose_file_is_told_where_the_server_listens_and_no_secret(configure: Callable[..., Path]) -> None:
+    root = configure()
+    (root / "resources/deploy").mkdir(parents=True)
+    (root / DEPLOY).write_text("WINDMILL_PORT=1\n")
+    wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
+    assert wanted[DEPLOY].splitlines() == [
+        "WINDMILL_HOST=0.0.0.0", "WINDMILL_PORT=8000", "WINDMILL_BASE_URL=http://localhost:8000", "WINDMILL_WORKERS=3",
+    ]  # fmt: skip
 
 
 class FakeServer:
