@@ -74,7 +74,7 @@ def test_long_histories_are_read_page_by_page_up_to_a_bound() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request.url.path)
         page, size = int(request.url.params.get("page", 0)), int(request.url.params.get("per_page", 0))
-        if request.url.path.endswith("/jobs/list"):
+        if request.url.path.endswith("/jobs/completed/list"):
             numbers = range((page - 1) * size, min(page * size, 250))
             return httpx.Response(200, json=[{"id": str(n), "type": "CompletedJob"} for n in numbers])
         number = int(request.url.path.rsplit("/", 1)[-1])
@@ -86,5 +86,5 @@ def test_long_histories_are_read_page_by_page_up_to_a_bound() -> None:
     client = httpx.Client(base_url="http://windmill/api", transport=httpx.MockTransport(answer))
     jobs = Jobs(WindmillApi(client, "test"))
     assert [run.duration_s for run in history(jobs, "x")] == [1.0 + n for n in range(0, 250, 4)]
-    assert sum(path.endswith("/jobs/list") for path in asked) == 3
+    assert sum(path.endswith("/jobs/completed/list") for path in asked) == 3
     assert len(history(jobs, "x", most=120)) == 30

@@ -198,9 +198,16 @@ class FlowFailure(Contract):
 
 
 class PipelineResult(Contract):
+    """A hybrid pipeline. wm_labels: as those of a StepResult, with the runtime of every stage that finished."""
+
     success: bool
     stages: list[StageResult] = []
     final_endpoint: str | None = None
     error: str | None = None
     failed_stage: Stage | None = None
     partial_results: list[StageResult] = []
+    wm_labels: list[str] = []
+
+    def plain(self) -> dict[str, Any]:
+        runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in self.stages)
+        return super().plain() | {"wm_labels": ["flexcore", "workflow:hybrid_pipeline", *runtimes]}

@@ -35,15 +35,14 @@ def history(
         query |= {"script_path_exact": workflow_type, "job_kinds": ANY}
     else:
         query |= {"label": f"workflow:{workflow_type}", "job_kinds": FLOWS}
-    listed = [job for job in jobs.listed(most, **query) if job.get("type") == "CompletedJob"]
+    listed = list(jobs.listed(most, **query))
     whole = jobs.several(str(job["id"]) for job in listed)
     return list(_rows(workflow_type, [whole[str(job["id"])] for job in listed if str(job["id"]) in whole]))
 
 
 def pipeline_runs(jobs: Jobs, most: int = MOST_RUNS) -> list[Run]:
     """The newest `most` finished data pipelines of every type. Raises Forbidden or Unreachable."""
-    listed = [job for job in jobs.listed(most, label="flexcore", job_kinds=FLOWS) if job.get("type") == "CompletedJob"]
-    whole = jobs.several(str(job["id"]) for job in listed)
+    whole = jobs.several(str(job["id"]) for job in jobs.listed(most, label="flexcore", job_kinds=FLOWS))
     return list(_rows("", [job for job in whole.values() if _has_row(job)]))
 
 

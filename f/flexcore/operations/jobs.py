@@ -43,10 +43,11 @@ class Jobs:
             return None
 
     def listed(self, most: int, **query: Any) -> Iterator[Job]:
-        """The newest `most` jobs that the query finds; without results."""
+        """The newest `most` finished jobs that the query finds; without results. A list of all jobs, finished or not,
+        has one page only, whatever page is asked for."""
         given = 0
         for page in range(1, most // PAGE + 2):
-            found = self.api.get("jobs/list", per_page=PAGE, page=page, **query)
+            found = self.api.get("jobs/completed/list", per_page=PAGE, page=page, **query)
             for job in found[: most - given]:
                 yield dict(job)
             given += len(found)
