@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ CLI = ROOT / "node_modules/.bin/wmill"
 @dataclass(frozen=True)
 class Windmill:
     url: str
-    token: str
+    token: str = field(repr=False)
     workspace: str
 
     def call(self, method: str, path: str, body: Any = None, timeout: float = 600) -> Any:

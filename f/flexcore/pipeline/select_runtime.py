@@ -32,7 +32,7 @@ def main(
     found = health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
     market = market_of(chosen, found)
     model, note = forecaster(client.get_resource)
-    selection = explained(select(asked, model, market), found, asked.runtimes, asked.pin)
+    selection = explained(select(asked, model, market, note), found, asked.runtimes, asked.pin)
     told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
     print("\n".join(line for line in told if line))
     print("\n".join(selection_table.lines(selection)))
