@@ -12,7 +12,7 @@ from flexcore.check.files import Files, Yaml
 from flexcore.check.finding import Finding, Severity
 from flexcore.check.flows import FlowCheck
 from flexcore.check.inline_files import check_inline_files, check_layout
-from flexcore.check.lock_files import check_locks
+from flexcore.check.lock_files import check_hashes, check_locks
 from flexcore.check.normal_form import check_normal_form
 from flexcore.check.positions import Item, NotYaml, read
 from flexcore.check.python_code import check_imports
@@ -53,6 +53,9 @@ class Checker:
         for entry, document in context.entries("flow"):
             FlowCheck(context, code, entry.file, document).run()
         code.check()
+        if code.not_asked:
+            message = f"schemas and signatures were not compared: {code.not_asked}"
+            context.report("wmill.yaml", (1, 1), "not-compared", message, warn=True)
         check_schedules(context, code)
         check_inline_files(context)
         check_layout(context)
@@ -61,6 +64,7 @@ class Checker:
             if script.language == "python3" and (text := self.files.text(script.file)) is not None:
                 check_imports(context, script, text)
         check_locks(context, code)
+        check_hashes(context)
         check_resources(context, code)
         check_settings(context)
         yield from context.findings

@@ -39,6 +39,7 @@ RESERVED = frozenset(
 EVERYWHERE = frozenset({"flow_input", "flow_env", "variable", "resource", "flow_user_state"})
 APPROVAL = frozenset({"resume", "resumes", "approvers"})
 STEP = EVERYWHERE | APPROVAL | {"results", "previous_result", "params", "error"}
+FAILURE = frozenset({"started_at", "flow_job_id"})
 PREDICATE = STEP | {"result"}
 # After the step, of its own result: `error` is read from a result that is an error.
 AFTER = EVERYWHERE | {"results", "result", "previous_result", "error", "all_iters"}
@@ -306,7 +307,7 @@ def _step_sites(step: Step) -> Iterator[Site]:
     value = item.get("value")
     if value is None or not isinstance(value.value, dict):
         return
-    names = STEP if step.part != "preprocessor" else STEP - {"results"}
+    names = {"preprocessor": STEP - {"results"}, "failure": STEP | FAILURE}.get(step.part, STEP)
     for key, transform in value.map("input_transforms").items():
         yield from _transform(transform, f"{name}, input {key}", names, step)
     yield from _transform(value.get("iterator"), f"{name}, iterator", PREDICATE, step)

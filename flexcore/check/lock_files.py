@@ -58,6 +58,31 @@ def check_locks(context: Context, code: Code) -> None:
         _inline_step(context, inline.flow, inline.step.item, inline.language, inline.step.id)
 
 
+def check_hashes(context: Context) -> None:
+    """A script's hash in wmill-lock.yaml is of its code and metadata; another one says that they have changed since."""
+    document = context.documents.get("wmill-lock.yaml")
+    if document is None or document.text("version") != "v2":
+        return
+    for path, item in document.map("locks").items():
+        script = context.files.scripts.get(path)
+        code, meta = (
+            (context.files.text(file) for file in (script.file, f"{path}.script.yaml")) if script else (None, None)
+        )
+        if code is not None and meta is not None and item.value != _hash(code, meta):
+            context.report(
+                "wmill-lock.yaml",
+                (item.key_line, item.key_column),
+                "stale-hash",
+                f"{path} has changed since its metadata was made; {DO}",
+                warn=True,
+            )
+
+
+def _hash(code: str, meta: str) -> str:
+    # The empty mapping stands where older CLIs put the requirement sets.
+    return hashlib.sha256(("{}" + code + meta).encode()).hexdigest()
+
+
 def _script(context: Context, script: Script, document: Item) -> None:
     meta, item = f"{script.path}.script.yaml", document.get("lock")
     name = _file_of(item)

@@ -129,7 +129,7 @@ def _key(context: Context, file: str, name: str, field: Item, key: str, wanted: 
         return
     if key == "format" and wanted in ("date", "date-time") and value in ("date", "date-time"):
         return
-    if key == "type" and {value, wanted} == {"integer", "number"} and name.startswith("the items of "):
+    if key == "type" and (value, wanted) == ("integer", "number") and name.startswith("the items of "):
         # Windmill's own list of integers says number; an author's integer is as good.
         return
     if value != wanted and not (key == "format" and str(wanted)[9:10].isupper()):
