@@ -20,8 +20,9 @@ from f.flexcore.core.secret_env import check_secret_env
 from f.flexcore.kubernetes.pod_form import CONTAINER_SECURITY, check_image, environment, resources
 
 CONTAINER = "main"
-# What a program gets between SIGTERM and SIGKILL; Kubernetes' 30 s would be waited for at each time-out.
-STOP_GRACE_S = 10
+# What a program gets between SIGTERM and SIGKILL, as on Ray; a manifest may say more. Most shells and interpreters
+# ignore SIGTERM as a container's first process, so that it is waited for whenever a flow is cancelled.
+STOP_GRACE_S = 3
 # Which call made the object: a repeat under the same job id is the same call, one under another is a retry.
 CALL_ANNOTATION = "flexcore/job"
 SHORT_FORM = ("image", "command", "args", "env", "secret_env", "cpu", "memory", "gpus", "service_account")
