@@ -34,6 +34,8 @@ STOP_TIMEOUT_S = 5.0
 OBJECT_STORE_BYTES = 400 * 1024 * 1024
 # Ray Serve's replica, Ray Train's worker and Ray Data's tasks reserve whole CPUs side by side, and mostly wait.
 LEAST_CPUS = 4
+# What `ray start` writes once its node is there.
+STARTED = b"Ray runtime started"
 PR_SET_PDEATHSIG = 1
 # Above those of Ray's workers and below those that the system gives out by itself: a port of the latter may be another
 # process's, one of this very head's even, before the daemon that it was meant for has started.
@@ -89,9 +91,13 @@ class RayHead:
         return self
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Returns when the dashboard answers and has an agent that can take jobs."""
+        """Returns when the head says that it runs, and its dashboard answers and has an agent that can take jobs.
+
+        The dashboard alone is no sign: it answers before the node has registered, and ends with a head whose node does
+        not do so within Ray's own 30 s."""
         deadline = time.monotonic() + timeout_s
-        while not (_answers(f"{self.address}/api/version") and _answers(f"{self.address}/api/jobs/")):
+        ready = (f"{self.address}/api/version", f"{self.address}/api/jobs/")
+        while not (STARTED in self.log.read_bytes() and all(map(_answers, ready))):
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
                 self.stop()
