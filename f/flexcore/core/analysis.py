@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from f.flexcore.core.contracts import Contract, DataManifest
 from f.flexcore.core.data_requests import DataSource, DeclaredWork
-from f.flexcore.core.errors import InvalidInput, validated
+from f.flexcore.core.errors import InvalidInput, checked, validated
 from f.flexcore.core.requests import GIB, quantity
 from f.flexcore.core.tables import NONE, html_table, size_text
 from f.flexcore.core.workloads import Complexity, Workload, WorkloadResources
@@ -168,12 +168,13 @@ def seconds_left(deadline_s: float | None, deadline: str, now: datetime) -> floa
     if deadline_s is not None and deadline:
         raise _deadline("deadline_s and deadline are both given", "Give one of them.")
     if not deadline:
+        deadline_s = checked(float | None, deadline_s, "deadline_s")
         if deadline_s is not None and not 0 < deadline_s < float("inf"):
             raise _deadline(f"deadline_s: {deadline_s:g} is not after now", "Give seconds from now, e.g. 3600.")
         return deadline_s
     try:
         at = datetime.fromisoformat(deadline)
-    except ValueError:
+    except (TypeError, ValueError):
         raise _deadline(f"deadline: {deadline!r} is no time", "Write it as 2026-01-31T06:00:00+00:00.") from None
     left = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
     if left <= 0:

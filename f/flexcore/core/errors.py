@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -139,12 +139,25 @@ def validated(model: type[Model], value: Any, what: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        problems = [
-            (
-                ".".join(filter(None, [what, *(str(part) for part in item["loc"])])),
-                item["msg"].removeprefix("Value error, "),
-            )
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        text = "; ".join(f"{field}: {problem}" for field, problem in problems)
-        raise InvalidInput(text, subject=problems[0][0], remedy="Correct the named field and run again.") from None
+        raise _wrong(error, what) from None
+
+
+def checked(kind: Any, value: Any, what: str) -> Any:
+    """`value` as a `kind` (`int`, `float | None`, `dict[str, Any]`), for a step's argument that is no model; raises
+    InvalidInput as `validated` does."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise _wrong(error, what) from None
+
+
+def _wrong(error: ValidationError, what: str) -> InvalidInput:
+    problems = [
+        (
+            ".".join(filter(None, [what, *(str(part) for part in item["loc"])])),
+            item["msg"].removeprefix("Value error, "),
+        )
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    text = "; ".join(f"{field}: {problem}" for field, problem in problems)
+    return InvalidInput(text, subject=problems[0][0], remedy="Correct the named field and run again.")

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from f.flexcore.core.contracts import Contract, StepResult
+from f.flexcore.core.errors import checked, validated
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.workloads import Interval, Price, Run, Selection, Workload
 
@@ -89,13 +90,14 @@ def failed_to_start(error: Mapping[str, Any]) -> bool:
 
 def attempt_of(runtime: str, result: Any, duration_s: float | None) -> Attempt:
     """An execute flow's result, or the error that it ended with."""
+    runtime = checked(str, runtime, "runtime")
     error = result.get("error") if isinstance(result, dict) else {"name": "NoResult", "message": "no result was given"}
     if error:
         kept = {name: error.get(name) for name in ("name", "message", "step_id", "extra")}
         return Attempt(
             runtime=runtime, started=not failed_to_start(error), success=False, duration_s=duration_s, error=kept
         )
-    step = StepResult.model_validate(result)
+    step = validated(StepResult, result, "result")
     return Attempt(runtime=runtime, started=True, success=step.success, duration_s=duration_s, result=step)
 
 

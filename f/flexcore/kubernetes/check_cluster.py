@@ -5,6 +5,7 @@
 import os
 from typing import Any, Literal
 
+from f.flexcore.core.errors import checked
 from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.inspection import inspect_cluster
 from f.flexcore.kubernetes.preflight import check_operation
@@ -20,7 +21,7 @@ def main(
     operation: Literal["job", "deploy"] = "job",
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    chosen = operation or "job"
+    chosen = checked(str, operation or "job", "operation")
     check_operation(chosen)
     session = connect(cluster, namespace, settings)
     return inspect_cluster(session.kubernetes, session.namespace, chosen, execution_key(os.environ)).plain()

@@ -14,7 +14,7 @@ from typing import Any
 import f.flexcore.meltano.attempts as attempts
 import f.flexcore.storage.catalog as catalog
 from f.flexcore.core.contracts import DataManifest, StepResult, Timings
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, Unavailable, checked
 from f.flexcore.core.identity import ExecutionKey, execution_key
 from f.flexcore.meltano.execution import Execution
 from f.flexcore.meltano.preparation import Prepared, prepare
@@ -71,7 +71,7 @@ def execute(
 ) -> StepResult:  # fmt: skip
     """Runs the taps into the target, once per execution key: a repeat gets the stored result."""
     asked_at = time.monotonic()
-    timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else timeout_s
+    timeout_s = DEFAULT_TIMEOUT_S if timeout_s is None else checked(float, timeout_s, "timeout_s")
     if timeout_s <= 0:
         raise InvalidInput("timeout_s must be above 0", subject="timeout_s", remedy="Give seconds, e.g. 3600.")
     prepared = prepare(

@@ -9,7 +9,7 @@ import wmill
 
 import f.flexcore.core.comparison_page as comparison_page
 from f.flexcore.core.comparison import compare
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.core.errors import InvalidInput, checked
 from f.flexcore.core.tables import rendered
 from f.flexcore.operations.history import history
 from f.flexcore.operations.jobs import Jobs
@@ -22,8 +22,8 @@ def main(workflow_type: str = "data_pipeline", since: str = "", until: str = "",
         raise InvalidInput("since is not before until", subject="since", remedy="Exchange them.")
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     jobs = Jobs(WindmillApi(client.client, str(client.workspace)))
-    kind = workflow_type or "data_pipeline"
-    found = compare(history(jobs, kind, begin, end, max(1, most)), kind, begin, end)
+    kind = checked(str, workflow_type or "data_pipeline", "workflow_type")
+    found = compare(history(jobs, kind, begin, end, max(1, checked(int, most, "most"))), kind, begin, end)
     print(f"{found.runs} runs of {kind}: {found.recommendation.reason}")
     return rendered(comparison_page.html(found), found.plain())
 
@@ -32,7 +32,7 @@ def moment(text: str | None, field: str) -> datetime | None:
     """A time with its zone, UTC when it names none. Raises InvalidInput."""
     try:
         found = datetime.fromisoformat(text) if text else None
-    except ValueError:
+    except (TypeError, ValueError):
         remedy = "Write it as 2026-01-31T06:00:00+00:00."
         raise InvalidInput(f"{field}: {text!r} is no time", subject=field, remedy=remedy) from None
     return found and (found if found.tzinfo else found.replace(tzinfo=UTC))

@@ -10,6 +10,7 @@ from typing import Any
 
 import wmill
 
+from f.flexcore.core.errors import checked
 from f.flexcore.core.fitting import fit
 from f.flexcore.core.forecast import Forecasts, loaded
 from f.flexcore.core.forecast_page import html, rows
@@ -21,7 +22,7 @@ from f.flexcore.operations.windmill_api import WindmillApi
 
 def main(path: str = "f/flexcore/forecast", most: int = 1000, dry_run: bool = False) -> dict[str, Any]:
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
-    runs = pipeline_runs(Jobs(WindmillApi(client.client, str(client.workspace))), max(1, most))
+    runs = pipeline_runs(Jobs(WindmillApi(client.client, str(client.workspace))), max(1, checked(int, most, "most")))
     if not runs:
         print("No data pipeline has ended with a row of history yet; nothing is learned")
         return rendered(html(Forecasts(number=0)), {"model": None, "runtimes": []})

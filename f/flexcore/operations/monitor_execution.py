@@ -21,7 +21,7 @@ from f.flexcore.operations.windmill_api import WindmillApi
 def main(id: str) -> dict[str, Any]:
     try:
         job = str(UUID(id.strip()))
-    except ValueError:
+    except (AttributeError, ValueError):
         raise InvalidInput(f"{id!r} is no id of a run", subject="id", remedy="Copy it from the run's page.") from None
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     api = WindmillApi(client.client, str(client.workspace))

@@ -12,7 +12,7 @@ from typing import Any
 
 import wmill
 
-from f.flexcore.core.errors import validated
+from f.flexcore.core.errors import checked, validated
 from f.flexcore.core.resources import Settings
 from f.flexcore.operations.clusters import clusters_of
 from f.flexcore.operations.owners import Windmill
@@ -30,7 +30,7 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
     if other:
         print(f"The pass {other} is still running; nothing is done")
         return {"table-row-object": []}
-    running = Pass(windmill, time.time(), max(most, 0), dry_run)
+    running = Pass(windmill, time.time(), max(checked(int, most, "most"), 0), dry_run)
     lines = running.run(clusters_of(chosen, client.get_resource, running.note_failure))
     for line in lines:
         if line.action != "leave":

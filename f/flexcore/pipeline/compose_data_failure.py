@@ -21,6 +21,7 @@ def main(
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    error = error if isinstance(error, dict) else {"message": str(error)}
     result = refused(analysis, choice, attempts, error)
     print(result.error)
     message = message_of(failure_of({**error, "message": result.error}, os.environ), flow_path(os.environ))

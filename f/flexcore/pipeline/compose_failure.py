@@ -25,7 +25,8 @@ def main(
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, set(reused or []), requests)
+    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests)
+    error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
     result = failure_of(error, stages or given_back(error, partial_results))
     print(result.error)

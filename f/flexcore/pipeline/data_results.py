@@ -10,17 +10,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from f.flexcore.core.data_requests import FORMS
+from f.flexcore.core.errors import validated
 from f.flexcore.core.outcomes import Attempt, DataPipelineResult, Forecast, finished, labels_of
 from f.flexcore.core.tables import plain_of
 from f.flexcore.core.workloads import Price, Selection, Workload
 
 
 def result_of(analysis: Any, choice: Any, attempts: Any) -> DataPipelineResult:
-    workload = Workload.model_validate(plain_of(analysis)["workload"])
+    workload = validated(Workload, plain_of(analysis).get("workload"), "analysis.workload")
     made = plain_of(choice)
+    selection = validated(Selection, plain_of(choice).get("selection"), "choice.selection")
     tried = attempts_of(attempts)
-    price = made["prices"].get(tried[-1].runtime) if tried else None
-    return finished(tried, workload, Selection.model_validate(made["selection"]), Price.model_validate(price or {}))
+    price = (made.get("prices") or {}).get(tried[-1].runtime) if tried else None
+    return finished(tried, workload, selection, validated(Price, price or {}, "choice.prices"))
 
 
 def attempts_of(judged: Any) -> list[Attempt]:
@@ -36,8 +38,8 @@ def attempts_of(judged: Any) -> list[Attempt]:
 
 def planned(analysis: Any, choice: Any, checks: Any) -> DataPipelineResult:
     """What would be done. Success: a runtime would be chosen, and its own check has nothing against the request."""
-    workload = Workload.model_validate(plain_of(analysis)["workload"])
-    selection = Selection.model_validate(plain_of(choice)["selection"])
+    workload = validated(Workload, plain_of(analysis).get("workload"), "analysis.workload")
+    selection = validated(Selection, plain_of(choice).get("selection"), "choice.selection")
     told = {
         runtime: _told(result)
         for runtime, result in zip(FORMS, checks if isinstance(checks, Sequence) else (), strict=False)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from f.flexcore.core.contracts import EndpointManifest, PipelineResult, Stage, StageResult, StepResult
-from f.flexcore.core.errors import FlexcoreError, validated
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # How long a stage may take and where it waits changes nothing of what it hands on.
@@ -56,17 +56,20 @@ def digest(request: Any) -> str:
 
 
 def stage_results(
-    results: dict[Stage, Any], reused: set[str], requests: Mapping[str, str] | None = None
+    results: dict[Stage, Any], reused: Any, requests: Mapping[str, str] | None = None
 ) -> list[StageResult]:
     """The stages that finished, in order; what a failed or unstarted stage left behind is not one."""
     found = []
+    # A failure module must tell what failed, whatever else it was given.
+    before = set(map(str, reused)) if isinstance(reused, list | set) else set()
+    told = requests if isinstance(requests, Mapping) else {}
     for stage in STAGES:
         try:
             step = StepResult.model_validate(results.get(stage))
         except ValidationError:
             break
-        request = (requests or {}).get(stage)
-        found.append(StageResult(stage=stage, reused=stage in reused, result=step, request=request))
+        request = told[stage] if isinstance(told.get(stage), str) else None
+        found.append(StageResult(stage=stage, reused=stage in before, result=step, request=request))
     return found
 
 
@@ -81,6 +84,10 @@ def given_back(error: dict[str, Any], partial_results: Any) -> list[StageResult]
 
 
 def success_of(stages: list[StageResult]) -> PipelineResult:
+    """Raises InvalidInput when a stage has no result."""
+    if len(stages) < len(STAGES):
+        missing = STAGES[len(stages)]
+        raise InvalidInput(f"{missing} is no result of a step", subject=missing, remedy="Run the stage again.")
     endpoint = stages[-1].result.output
     url = endpoint.url if isinstance(endpoint, EndpointManifest) else None
     return PipelineResult(success=True, stages=stages, final_endpoint=url)

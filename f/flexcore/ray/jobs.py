@@ -143,8 +143,11 @@ class JobRunner:
         """(attempt, job): created or found, and not waited for. A repeat under the same key attaches to it."""
         attempt = 1
         while (record := self._recorded(attempt)) is not None:
-            if isinstance(self._judge(record, attempt), Finished):
+            ended = self._judge(record, attempt)
+            if isinstance(ended, Finished):
                 return attempt, self._remote(record["submission_id"], record["job"])
+            if is_final(ended) and not missing_packages(record["outcome"]):
+                raise ended
             attempt += 1
         check_attempt(self.key, attempt)
         name = self.key.name(attempt)
