@@ -217,7 +217,7 @@ class MeltanoWork(Work):
         return self.proxy.count("PUT", r"/result\.json$")
 
     def left(self) -> list[str]:
-        """Processes of the run, and its folder."""
+        """Processes of the run."""
         key = execution_key({"WM_FLOW_JOB_ID": self.flow, "WM_FLOW_STEP_ID": STEP, "WM_JOB_ID": "any"})
         marks = [f"/{key.name(attempt)}/".encode() for attempt in range(1, 5)]
         return [str(pid) for pid in processes() if any(mark in environment(pid) for mark in marks)]

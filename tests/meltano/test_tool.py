@@ -59,6 +59,15 @@ def test_old_locks_are_swept_and_young_ones_stay(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["young"]
 
 
+def test_the_folder_of_a_dead_attempt_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    work, locks = tmp_path / "work", tmp_path / "locks"
+    for name in ("fc-dead-1", "fc-alive-2"):
+        (work / name / "system").mkdir(parents=True)
+    with tool.locked(locks / "fc-alive", 1):
+        tool.remove_dead(work, locks)
+    assert [path.name for path in work.iterdir()] == ["fc-alive-2"]
+
+
 def test_a_local_plugin_is_another_one_when_its_code_changes(tmp_path: Path) -> None:
     (tmp_path / "tap" / "build").mkdir(parents=True)
     (tmp_path / "tap" / "tap.py").write_text("1")

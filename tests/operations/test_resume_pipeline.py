@@ -77,7 +77,8 @@ def test_a_dry_run_starts_nothing(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("execution", "name"), [("no id", "InvalidInput"), ("0d1f4b9e-8a52-4a56-9b1c-6c1f2e7d3a40", "NotFound"), ("", "InvalidInput")]
+    ("execution", "name"),
+    [("no id", "InvalidInput"), ("0d1f4b9e-8a52-4a56-9b1c-6c1f2e7d3a40", "NotFound"), ("", "InvalidInput")],
 )
 def test_what_is_no_run_is_told_as_such(engine: Engine, execution: str, name: str) -> None:
     done = resume(engine, execution)

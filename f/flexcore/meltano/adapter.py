@@ -21,7 +21,7 @@ from f.flexcore.meltano.preparation import Prepared, prepare
 from f.flexcore.meltano.sources import identity
 from f.flexcore.meltano.state import StateStore
 from f.flexcore.meltano.state_changes import write_back
-from f.flexcore.meltano.tool import MELTANO_VERSION, disk_errors, folder, locked, remove_older, try_lock
+from f.flexcore.meltano.tool import MELTANO_VERSION, disk_errors, folder, locked, remove_dead, remove_older, try_lock
 
 # A flow passes null for what its form left empty.
 DEFAULT_TARGET = "target-jsonl"
@@ -80,6 +80,7 @@ def execute(
     )  # fmt: skip
     key = execution_key(os.environ)
     remove_older(folder("locks"), attempts.TTL_S)
+    remove_dead(folder("work"), folder("locks"))
     with disk_errors(), ExitStack() as stack:
         # A worker that was thought dead may still run the same step: its copy waits here for the first one's result.
         mine = stack.enter_context(locked(folder("locks") / key.value, timeout_s))

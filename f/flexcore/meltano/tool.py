@@ -188,6 +188,14 @@ def remove_older(place: Path, seconds: float) -> None:
                 path.unlink()
 
 
+def remove_dead(work: Path, locks: Path) -> None:
+    """Removes the folders of attempts whose step was killed before Meltano and its supervisor had started: the lock of
+    a living one is held. They hold plugins' settings."""
+    for path in work.glob("fc-*-*"):
+        with contextlib.suppress(OSError, Unavailable), locked(locks / path.name.rpartition("-")[0], 0):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
