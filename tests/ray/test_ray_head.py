@@ -88,9 +88,10 @@ def busy(address: str) -> None:
 
 
 def test_a_stopped_head_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    others = descendants(os.getpid())
     head = RayHead(tmp_path).start()
     busy(head.address)
-    processes = descendants(os.getpid())
+    processes = descendants(os.getpid()) - others
     assert len(processes) > 5
     head.stop()
     assert wait_until(lambda: not alive(processes), 5), told(processes)
@@ -110,8 +111,9 @@ def test_a_head_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
 
 
 def test_a_head_that_does_not_answer_in_time_is_ended_and_says_where_its_log_is(tmp_path: Path) -> None:
+    others = descendants(os.getpid())
     head = RayHead(tmp_path).start(wait=False)
-    processes = descendants(os.getpid())
+    processes = descendants(os.getpid()) - others
     with pytest.raises(RayHeadError, match=r"head\.log"):
         head.wait_ready(0.1)
     assert wait_until(lambda: not alive(processes), 5), told(processes)

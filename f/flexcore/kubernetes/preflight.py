@@ -2,7 +2,8 @@
 # py: ==3.11.*
 """What an operation needs of a cluster, and what the cluster says of itself. Pure.
 
-`needed` without a right the operation fails; `helpful` only lessens what it can tell.
+`needed` without a right the operation fails; `helpful` only lessens what it can tell, or
+allows what few ask for.
 resources/kubernetes/rbac.yaml grants exactly these.
 """
 
@@ -54,7 +55,11 @@ NEEDED: dict[str, list[Right]] = {
         *WATCHED,
     ],
 }
-HELPFUL: dict[str, list[Right]] = {"job": TOLD, "deploy": [*TOLD, *_rights("get create", "", "services", "proxy")]}
+# A Job that is given `secrets` gets a Secret of its own.
+HELPFUL: dict[str, list[Right]] = {
+    "job": [*TOLD, *_rights("create", "", "secrets")],
+    "deploy": [*TOLD, *_rights("get create", "", "services", "proxy")],
+}
 
 
 def check_operation(operation: str) -> None:
