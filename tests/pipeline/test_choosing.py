@@ -120,3 +120,9 @@ def test_a_run_costs_what_it_reserved_else_what_it_used_and_null_when_a_price_is
         success=True, runtime="ray", execution_key="k", attempt=1, resource_usage=ResourceUsage.model_validate(used)
     )
     assert cost_usd(3600, workload, result, Price.model_validate(price)) == cost
+
+
+def test_the_answer_names_the_namespace_that_is_meant() -> None:
+    workload = Workload(workflow_type="x", runtimes=["kubernetes"])
+    assert select(workload, None, market_of(Settings(), [], "work")).namespace == "work"
+    assert select(workload, None, market_of(Settings(), [])).namespace == "flext-production"

@@ -66,12 +66,15 @@ def _in_time(check: Check, future: Future[Health]) -> Health:
         return Health(check.runtime, check.place, "down", detail=f"It did not answer within {PATIENCE_S:.0f} s")
 
 
-def market_of(settings: Settings, found: list[Health]) -> Market:
-    """The settings' prices and limits, and each runtime's health as it was measured now."""
+def market_of(settings: Settings, found: list[Health], namespace: str = "") -> Market:
+    """The settings' prices and limits, each runtime's health as measured now, and where Kubernetes would run it."""
     states = dict(settings.runtimes)
     for item in found:
         state = states.get(item.runtime, RuntimeState())
         states[item.runtime] = state.model_copy(update={"healthy": item.state != "down"})
+    if namespace:
+        state = states.get("kubernetes", RuntimeState())
+        states["kubernetes"] = state.model_copy(update={"namespace": namespace})
     return Market(
         runtimes=states,
         min_samples=settings.min_samples,

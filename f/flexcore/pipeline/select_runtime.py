@@ -30,7 +30,9 @@ def main(
     asked = validated(Workload, workload, "workload")
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     found = health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
-    market = market_of(chosen, found)
+    namespace = namespace_of(kubernetes or {}, chosen)
+    # An empty one means that of the cluster's own resource.
+    market = market_of(chosen, found, namespace or str((kubernetes or {})["cluster"]["namespace"]))
     model, note = forecaster(client.get_resource)
     selection = explained(select(asked, model, market, note), found, asked.runtimes, asked.pin)
     told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
@@ -43,7 +45,7 @@ def main(
         "selection": selection.plain(),
         "order": order_of(selection, asked.pin),
         "expected_s": {item.runtime: item.duration_s and item.duration_s.p50 for item in selection.candidates},
-        "namespace": namespace_of(kubernetes or {}, chosen),
+        "namespace": namespace,
         "prices": {name: state.price.plain() for name, state in market.runtimes.items()},
         "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in found],
         "note": note,
