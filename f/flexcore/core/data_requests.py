@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.core.requests import ExtractionRequest, quantity
+from f.flexcore.core.requests import ExtractionRequest, Quantity
 from f.flexcore.core.resources import Form
 from f.flexcore.core.sizes import parsed_size
 
@@ -90,8 +90,8 @@ class KubernetesWork(Form):
     env: list[str] = []
     secret_env: list[str] = []
     secrets: dict[str, Any] = {}
-    cpu: str = ""
-    memory: str = ""
+    cpu: Quantity = ""
+    memory: Quantity = ""
     gpus: int = Field(default=0, ge=0)
     manifest: dict[str, Any] | None = None
     service_account: str = ""
@@ -99,12 +99,6 @@ class KubernetesWork(Form):
     queue_timeout_s: int = Field(default=600, ge=1)
     ttl_s: int = Field(default=3600, ge=0)
     wait: Wait = "block"
-
-    @field_validator("cpu", "memory", mode="before")
-    @classmethod
-    def _is_quantity(cls, value: Any) -> str:
-        quantity(str(value))
-        return str(value)
 
 
 class DeclaredWork(Form):

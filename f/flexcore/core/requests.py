@@ -8,9 +8,9 @@ Quantities of cpu and memory are Kubernetes' (`500m`, `1Gi`); Ray's own units ar
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from f.flexcore.core.resources import Form
 
@@ -21,6 +21,22 @@ UNITS = {
 }  # fmt: skip
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)")
 GIB = 2.0**30
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number: cores for cpu, bytes for memory. ValueError when it is none or zero."""
+    match = QUANTITY.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not an amount such as 500m or 2 (cpu), 512Mi or 1Gi (memory)")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _quantity_text(value: Any) -> str:
+    quantity(str(value))
+    return str(value)
+
+
+Quantity = Annotated[str, BeforeValidator(_quantity_text)]
 
 
 class ExtractionRequest(Form):
@@ -61,14 +77,8 @@ class MlRequest(Form):
 class ComputeResources(Form):
     """What each replica of a deployed model may use."""
 
-    cpu: str = "500m"
-    memory: str = "1Gi"
-
-    @field_validator("cpu", "memory", mode="before")
-    @classmethod
-    def _is_quantity(cls, value: Any) -> str:
-        quantity(str(value))
-        return str(value)
+    cpu: Quantity = "500m"
+    memory: Quantity = "1Gi"
 
 
 class DeploymentRequest(Form):
@@ -82,11 +92,3 @@ class DeploymentRequest(Form):
     model_source: str = ""
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
     timeout_s: int = Field(default=600, ge=1)
-
-
-def quantity(text: str) -> float:
-    """A Kubernetes quantity as a number: cores for cpu, bytes for memory. ValueError when it is none or zero."""
-    match = QUANTITY.fullmatch(text.strip())
-    if not match or not float(match[1]):
-        raise ValueError(f"{text!r} is not an amount such as 500m or 2 (cpu), 512Mi or 1Gi (memory)")
-    return float(match[1]) * UNITS[match[2]]

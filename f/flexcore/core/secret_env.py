@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretStr
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -22,3 +24,6 @@ def check_secret_env(value: Any) -> dict[str, str]:
         if not isinstance(item, str) or "\0" in item:
             raise ValueError(f"{name} is no text")
     return dict(value)
+
+
+SecretEnv = Annotated[dict[str, SecretStr], BeforeValidator(check_secret_env)]

@@ -10,13 +10,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 
 from f.flexcore.core.deferral import deferral_labels
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.resources import Form
-from f.flexcore.core.secret_env import check_secret_env
+from f.flexcore.core.secret_env import SecretEnv
 from f.flexcore.kubernetes.pod_form import CONTAINER_SECURITY, check_image, environment, resources
 
 CONTAINER = "main"
@@ -46,7 +46,7 @@ class JobRequest(Form):
     args: list[str] = []
     env: list[str] = []
     secret_env: list[str] = []
-    secrets: dict[str, SecretStr] = {}
+    secrets: SecretEnv = {}
     cpu: str = ""
     memory: str = ""
     gpus: int = Field(default=0, ge=0)
@@ -55,11 +55,6 @@ class JobRequest(Form):
     timeout_s: int = Field(default=3600, ge=1)
     queue_timeout_s: int = Field(default=600, ge=1)
     ttl_s: int = Field(default=3600, ge=1)
-
-    @field_validator("secrets", mode="before")
-    @classmethod
-    def _are_variables(cls, value: Any) -> dict[str, str]:
-        return check_secret_env(value)
 
 
 def check(request: JobRequest) -> None:

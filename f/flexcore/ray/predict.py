@@ -12,7 +12,8 @@ from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
 from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.predicting import predict_job, predict_request, predicted
+from f.flexcore.ray.predicting import PredictRequest, predict_job, predicted
+from f.flexcore.ray.requests import request_of
 from f.flexcore.storage.store import Store, data_manifest, model_manifest
 
 c_ray_cluster = dict
@@ -32,7 +33,7 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = predict_request(dict(locals()))
+    request = request_of(PredictRequest, dict(locals()), "predict")
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
     store, key, trained = Store(chosen), execution_key(os.environ), model_manifest(model)

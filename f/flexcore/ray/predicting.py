@@ -4,20 +4,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 import f.flexcore.ray.on_ray_app as on_ray_app
 import f.flexcore.ray.on_ray_predict as on_ray_predict
 from f.flexcore.core.contracts import DataManifest, File, ModelManifest, StepResult, Stream
-from f.flexcore.core.errors import EmptyData, InvalidInput, validated
+from f.flexcore.core.errors import EmptyData, InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.manifests import check_consistent, checksum_of, schema_hash, stream_named
 from f.flexcore.core.resources import Form, Settings
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
-from f.flexcore.ray.requests import check_packages
+from f.flexcore.ray.requests import Packages
 from f.flexcore.ray.shipping import program_files, requires, storage_of
 from f.flexcore.ray.training import MODULES, modules_of
 from f.flexcore.storage.store import Store
@@ -34,19 +34,8 @@ class PredictRequest(Form):
     format: Literal["parquet", "csv", "jsonl"] = "parquet"
     num_workers: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1, gt=0)
-    packages: list[str] = []
+    packages: Packages = []
     timeout_s: int = Field(default=3600, ge=1)
-
-    @field_validator("packages")
-    @classmethod
-    def _are_requirements(cls, value: list[str]) -> list[str]:
-        return check_packages(value)
-
-
-def predict_request(arguments: dict[str, Any]) -> PredictRequest:
-    """The request in a step's arguments. Raises InvalidInput that names the wrong one."""
-    asked = {name: value for name, value in arguments.items() if name in PredictRequest.model_fields}
-    return validated(PredictRequest, asked, "predict")
 
 
 def predict_job(

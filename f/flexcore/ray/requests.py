@@ -8,14 +8,14 @@ CPUs and GPUs may be fractions; memory is GiB at the door and bytes inside.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from f.flexcore.core.errors import validated
+from f.flexcore.core.errors import Model, validated
 from f.flexcore.core.requests import GIB
 from f.flexcore.core.resources import Form
-from f.flexcore.core.secret_env import check_secret_env
+from f.flexcore.core.secret_env import SecretEnv
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.job_entry import PROGRAM
 from f.flexcore.ray.jobs import Job
@@ -24,17 +24,27 @@ from f.flexcore.ray.jobs import Job
 REQUIREMENT = re.compile(r"[A-Za-z0-9][^\n\r]*")
 
 
+def check_packages(packages: list[str]) -> list[str]:
+    for package in packages:
+        if not REQUIREMENT.fullmatch(package.strip()):
+            raise ValueError(f"{package!r} is not a package such as pandas==3.0.0")
+    return [package.strip() for package in packages]
+
+
+Packages = Annotated[list[str], AfterValidator(check_packages)]
+
+
 class ProgramRequest(Form):
     """A program of the caller's own. runtime_env: Ray's own form; working_dir is taken by the program's package.
     secrets: environment variables of the program, which travel in that package."""
 
     program: str = Field(min_length=1)
     parameters: dict[str, Any] = {}
-    secrets: dict[str, SecretStr] = {}
+    secrets: SecretEnv = {}
     num_cpus: float = Field(default=0, ge=0)
     num_gpus: float = Field(default=0, ge=0)
     memory_gib: float = Field(default=0, ge=0)
-    packages: list[str] = []
+    packages: Packages = []
     runtime_env: dict[str, Any] = {}
     timeout_s: int = Field(default=3600, ge=1)
 
@@ -43,16 +53,6 @@ class ProgramRequest(Form):
     def _compiles(cls, value: str) -> str:
         return check_source(value)
 
-    @field_validator("secrets", mode="before")
-    @classmethod
-    def _are_variables(cls, value: Any) -> dict[str, str]:
-        return check_secret_env(value)
-
-    @field_validator("packages")
-    @classmethod
-    def _are_requirements(cls, value: list[str]) -> list[str]:
-        return check_packages(value)
-
     @field_validator("runtime_env")
     @classmethod
     def _leaves_room(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -60,6 +60,11 @@ class ProgramRequest(Form):
             if taken in value:
                 raise ValueError(f"{taken} is set by flexcore; use {instead}")
         return value
+
+
+def request_of(form: type[Model], arguments: dict[str, Any], what: str) -> Model:
+    """The request in a step's arguments. Raises InvalidInput that names the wrong one."""
+    return validated(form, {name: value for name, value in arguments.items() if name in form.model_fields}, what)
 
 
 def program_job(**asked: Any) -> Job:
@@ -91,10 +96,3 @@ def check_source(source: str) -> str:
     except ValueError as error:
         raise ValueError(str(error)) from None
     return source
-
-
-def check_packages(packages: list[str]) -> list[str]:
-    for package in packages:
-        if not REQUIREMENT.fullmatch(package.strip()):
-            raise ValueError(f"{package!r} is not a package such as pandas==3.0.0")
-    return [package.strip() for package in packages]

@@ -11,7 +11,8 @@ from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
 from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.searching import found, search_job, search_request
+from f.flexcore.ray.requests import request_of
+from f.flexcore.ray.searching import SearchRequest, found, search_job
 from f.flexcore.storage.store import Store, data_manifest
 
 c_ray_cluster = dict
@@ -34,7 +35,7 @@ def main(
     search_s: int = 1800,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = search_request(dict(locals()))
+    request = request_of(SearchRequest, dict(locals()), "search")
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
     store, key = Store(chosen), execution_key(os.environ)

@@ -5,13 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from pydantic import Field
 
 import f.flexcore.ray.on_ray_search as on_ray_search
 from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import validated
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.core.resources import Settings
 from f.flexcore.ray.capacity import Needs
@@ -30,12 +28,6 @@ class SearchRequest(TrainRequest):
 
     trials: int = Field(default=20, ge=1, le=200)
     search_s: int = Field(default=1800, ge=1)
-
-
-def search_request(arguments: dict[str, Any]) -> SearchRequest:
-    """The request in a step's arguments. Raises InvalidInput that names the wrong one."""
-    asked = {name: value for name, value in arguments.items() if name in SearchRequest.model_fields}
-    return validated(SearchRequest, asked, "search")
 
 
 def search_job(

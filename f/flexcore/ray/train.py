@@ -12,7 +12,8 @@ from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
 from f.flexcore.ray.api import RayApi
 from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.training import trained, training_job, training_request
+from f.flexcore.ray.requests import request_of
+from f.flexcore.ray.training import TrainRequest, trained, training_job
 from f.flexcore.storage.store import Store, data_manifest
 
 c_ray_cluster = dict
@@ -39,7 +40,7 @@ def main(
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = training_request(dict(locals()))
+    request = request_of(TrainRequest, dict(locals()), "train")
     ray = validated(RayCluster, cluster or {}, "cluster")
     chosen = validated(Settings, settings or {}, "settings")
     store, (key, call) = Store(chosen), key_and_call(os.environ, deferred)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import field_validator
-
 import f.flexcore.ray.on_ray_estimators as on_ray_estimators
 import f.flexcore.ray.on_ray_model as on_ray_model
 import f.flexcore.ray.on_ray_store as on_ray_store
@@ -21,7 +19,7 @@ from f.flexcore.core.requests import MlRequest
 from f.flexcore.core.resources import Settings
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.jobs import Finished, Job, step_result
-from f.flexcore.ray.requests import check_packages
+from f.flexcore.ray.requests import Packages
 from f.flexcore.ray.shipping import program_files, requires, storage_of
 from f.flexcore.storage.store import Store
 
@@ -33,16 +31,7 @@ BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgb
 class TrainRequest(MlRequest):
     """MlRequest with its packages checked."""
 
-    @field_validator("packages")
-    @classmethod
-    def _are_requirements(cls, value: list[str]) -> list[str]:
-        return check_packages(value)
-
-
-def training_request(arguments: dict[str, Any]) -> TrainRequest:
-    """The request in a step's arguments. Raises InvalidInput that names the wrong one."""
-    asked = {name: value for name, value in arguments.items() if name in TrainRequest.model_fields}
-    return validated(TrainRequest, asked, "train")
+    packages: Packages = []
 
 
 def training_job(
