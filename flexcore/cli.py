@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,14 +44,28 @@ def run(
     guarded(lambda: _run(path, root, json_object(args, "--args"), as_json))
 
 
+@app.command()
+def recover(
+    job: Annotated[str, typer.Argument(metavar="ID", help="A run whose engine died; a unique beginning will do.")],
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Take a run up again where it was when its engine died, to its end."""
+    guarded(lambda: _to_the_end(root, as_json, lambda engine: engine.recover(_find(engine.store, job)["id"])))
+
+
 def _run(path: str, root: Path, args: dict[str, Any], as_json: bool) -> int:
+    return _to_the_end(root, as_json, lambda engine: engine.start(path, args))
+
+
+def _to_the_end(root: Path, as_json: bool, start: Callable[[Any], Any]) -> int:
     from flexcore.engine.engine import Engine
     from flexcore.engine.progress import progress
 
     shown = progress()
     try:
         with Engine(root, on_event=shown) as engine, engine.handling_signals():
-            done = engine.run(path, args)
+            done = engine.wait(start(engine))
     finally:
         shown.close()
     if as_json:
@@ -161,7 +176,7 @@ def _serve(root: Path, port: int) -> int:
     from flexcore.engine.engine import SIGNALS, Engine
 
     stopped = threading.Event()
-    with Engine(root, port=port) as engine:
+    with Engine(root, port=port, take_up=True) as engine:
         for number in SIGNALS:
             signal.signal(number, lambda *_: stopped.set())
         engine.serve()

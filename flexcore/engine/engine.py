@@ -4,7 +4,8 @@
         done = engine.run("f/x/y", {"k": 1})
         print(done.success, done.result)
 
-An engine owns what it starts: leaving the `with` block, a signal, or the death of the process ends every step.
+An engine owns what it starts: leaving the `with` block, a signal, or the death of the process ends every step. A run
+whose engine died is marked as failed by the next engine on the same home, or taken up again: see recovery.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import json
 import os
 import secrets
 import shutil
@@ -21,7 +23,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -29,12 +31,13 @@ from typing import IO, Any
 
 from flexcore.engine.bundle import Bundle, Flow, Script
 from flexcore.engine.environments import Environments
-from flexcore.engine.errors import BadArguments, UnknownPath, WindmillError
+from flexcore.engine.errors import BadArguments, CannotStart, UnknownPath, WindmillError
 from flexcore.engine.flow import Ended, FlowRun
-from flexcore.engine.items import Items
+from flexcore.engine.items import MASK, Items
 from flexcore.engine.jobs import Job
+from flexcore.engine.recovery import DIED, died
 from flexcore.engine.runtime import EventSink, Runtime
-from flexcore.engine.store import LIVE, Store
+from flexcore.engine.store import Row, Store
 from flexcore.engine.support import check_flow, check_script
 from flexcore.engine.watchdog import Watchdog
 from flexcore.engine.worker import Surroundings, Task
@@ -44,6 +47,7 @@ DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
 # Finished runs are kept this long.
 KEPT_S = 30 * 24 * 3600
 USER, EMAIL = "local", "local@flexcore.local"
+WAYS_ON = "`flexcore recover` takes the run up again where it was"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,10 +66,14 @@ def default_home() -> Path:
 
 
 class Engine:
-    """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread."""
+    """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread.
+
+    take_up: runs of this bundle whose engine died go on here at once; else they are marked as failed.
+    """
 
     def __init__(self, root: Path | str, home: Path | str | None = None, *, on_event: EventSink | None = None,
-                 workspace: str | None = None, processes: int | None = None, port: int = 0) -> None:  # fmt: skip
+                 workspace: str | None = None, processes: int | None = None, port: int = 0,
+                 take_up: bool = False) -> None:  # fmt: skip
         self.bundle = Bundle(Path(root))
         self.home = Path(home) if home else default_home()
         self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
@@ -73,7 +81,6 @@ class Engine:
         self.id = secrets.token_hex(8)
         self.token = _token(self.home)
         self._lock_file = _engine_lock(self.home, self.id)
-        self._fail_orphans()
         self._socket = _listen(port)
         self._watchdog = Watchdog()
         self._api: Any = None
@@ -84,6 +91,7 @@ class Engine:
         count = processes or int(os.environ.get("FLEXCORE_WORKERS") or DEFAULT_PROCESSES)
         self.runtime = Runtime(self.id, self.store, self.bundle, self.items, self._surroundings(), count, on_event)
         self.store.add_engine(self.id, self.url, str(self.bundle.root))
+        self._settle_orphans(take_up)
         self._waiter = threading.Thread(target=self._serve_when_asked, daemon=True)
         self._waiter.start()
 
@@ -122,14 +130,47 @@ class Engine:
         """preprocess: the script's own `preprocessor` makes the arguments of `args`."""
         check_script(script)
         job = Job("preview" if preview else "script", script.path or None, _arguments(args), id=id)
-        timeout = script.meta.get("timeout")
-        job.timeout = float(timeout) if timeout else None
+        job.timeout = _timeout(script)
         return self._begin(job, None, script, preprocess)
+
+    def recover(self, job: str) -> Job:
+        """Takes a run up again that failed because its engine died. Raises UnknownPath for any other."""
+        row = self.store.job(job)
+        if row is None or row["parent"] or not _has_died(row):
+            raise UnknownPath(f"{job} is no run whose engine died; only such a run can be taken up again")
+        begin = self._way_to_take_up(row)
+        for other in self.store.jobs("root = ?", [job], limit=1_000_000, columns=["id", "result"]):
+            if _has_died(other):
+                self.store.update_job(other["id"], status="queued", result=None, finished=None, engine=self.id)
+        return begin()
+
+    def _way_to_take_up(self, row: Row) -> Callable[[], Job]:
+        """Raises CannotStart when the run's definition or arguments are not known any more."""
+        path, why = row["path"] or "", ""
+        flow = Flow(path, row["definition"], {}) if row["definition"] else None
+        script = self.bundle.script(path) if row["kind"] == "script" else None
+        if MASK in json.dumps([row["args"], row["definition"]]):
+            why = "its arguments held a secret, which is not kept"
+        elif flow is None and script is None:
+            why = "what it ran is not there any more"
+        elif script is not None and "def preprocessor(" in script.content:
+            why = "it answered a request over HTTP, whose caller is gone"
+        if why:
+            raise UnknownPath(f"the run {row['id']} cannot be taken up again: {why}; start a new one")
+
+        def begin() -> Job:
+            self.runtime.earlier.load(row["id"])
+            job = Job(row["kind"], row["path"], row["args"], id=row["id"])
+            if script is not None:
+                job.timeout = _timeout(script)
+            return self._begin(job, flow.value if flow else None, script)
+
+        return begin
 
     def _begin(
         self, job: Job, value: dict[str, Any] | None, script: Script | None = None, preprocess: bool = False
     ) -> Job:
-        self.runtime.add(job, value if job.kind == "flowpreview" else None)
+        self.runtime.add(job, value)
         thread = threading.Thread(target=self._execute, args=(job, value, script, preprocess), daemon=True)
         self._threads.add(thread)
         thread.start()
@@ -166,6 +207,8 @@ class Engine:
         """Cancels the job and all below it; False if it is not live in this engine."""
         live = self.runtime.live.get(job)
         if live:
+            # Written down first: a run that is taken up again stays cancelled.
+            self.store.update_job(job, canceled_by=by, canceled_reason=reason)
             live.cancel.request(by, reason)
         return live is not None
 
@@ -186,7 +229,7 @@ class Engine:
     def cancel_all(self, reason: str) -> None:
         for job in list(self.runtime.live.values()):
             if job.parent is None:
-                job.cancel.request(USER, reason)
+                self.cancel(job.id, reason)
 
     # Opening and closing
 
@@ -252,25 +295,39 @@ class Engine:
         script = self.bundle.script(module.replace(".", "/"))
         return script.content if script else None
 
-    def _fail_orphans(self) -> None:
-        """Jobs of an engine that died without a word are told so."""
+    def _settle_orphans(self, take_up: bool) -> None:
+        """Jobs of an engine that died without a word are taken up again, or told so."""
         for engine in self.store.engines():
-            if _is_dead(self.home, engine["id"]):
-                error = {"error": {"name": "EngineDied", "message":
-                         f"the engine (process {engine['pid']}) ended before this job; run it again"}}  # fmt: skip
-                _fail_jobs_of(self.store, engine["id"], error)
-                self.store.remove_engine(engine["id"])
+            if not _is_dead(self.home, engine["id"]):
+                continue
+            left = self.store.move_jobs(engine["id"], self.id)
+            self.store.remove_engine(engine["id"])
+            for job in left:
+                shutil.rmtree(self.home / "jobs" / job["id"], ignore_errors=True)
+            ours = take_up and engine["root"] == str(self.bundle.root)
+            next_actions = {job["root"]: WAYS_ON for job in left}
+            for root in [job["id"] for job in left if ours and job["parent"] is None]:
+                try:
+                    self._way_to_take_up(self.store.job(root) or {})()
+                    del next_actions[root]
+                except CannotStart as error:
+                    next_actions[root] = str(error)
+            for job in left:
+                if job["root"] in next_actions:
+                    told = f"the engine (process {engine['pid']}) ended before this job; {next_actions[job['root']]}"
+                    self.store.fail_live(job["id"], json.dumps(died(told)))
         self.store.forget_due()
         self.store.prune(time.time() - KEPT_S)
 
 
-def _fail_jobs_of(store: Store, engine: str, error: dict[str, Any]) -> None:
-    import json
+def _has_died(row: Row) -> bool:
+    error = row["result"].get("error") if isinstance(row["result"], dict) else None
+    return isinstance(error, dict) and error.get("name") == DIED
 
-    marks = ", ".join("?" * len(LIVE))
-    for job in store.jobs(f"engine = ? AND status IN ({marks})", [engine, *LIVE], limit=1_000_000, columns=["id"]):
-        store.finish_job(job["id"], "failure", json.dumps(error))
-        shutil.rmtree(store.home / "jobs" / job["id"], ignore_errors=True)
+
+def _timeout(script: Script) -> float | None:
+    timeout = script.meta.get("timeout")
+    return float(timeout) if timeout else None
 
 
 def _arguments(args: Any) -> dict[str, Any]:

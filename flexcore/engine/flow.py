@@ -259,6 +259,7 @@ class FlowRun:
         self._enter(plan.entered([job.id for job in jobs]), failing)
         if plan.parallel:
             return self._run_parallel(plan, jobs, at_once)
+        delay = self.runtime.earlier.delay(jobs[0], delay)
         if delay and jobs[0].cancel.event.wait(delay):
             self.runtime.finish_unstarted(jobs[0], jobs[0].cancel.as_error())
             raise FlowCanceled
@@ -279,7 +280,8 @@ class FlowRun:
         waits = module.get("suspend") is not None or module.get("sleep") is not None
         keeps_worker = bool(self.value.get("same_worker")) and not waits
         job = Job(child.kind, child.path, child.args, module["id"], self.job, same_worker=keeps_worker, timeout=timeout,
-                  innermost=None if own_scope else self.job.innermost or self.job.id)  # fmt: skip
+                  innermost=None if own_scope else self.job.innermost or self.job.id,
+                  id=self.runtime.earlier.id_of(self.job.id, module["id"], child.kind, child.path))  # fmt: skip
         job.scheduled = time.time() + delay if delay else None
         job.leaf_jobs = self.job.leaf_jobs
         return job

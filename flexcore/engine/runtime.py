@@ -17,6 +17,7 @@ from flexcore.engine.flow_plan import Child
 from flexcore.engine.flow_state import FlowState
 from flexcore.engine.items import Items
 from flexcore.engine.jobs import Event, Job
+from flexcore.engine.recovery import Earlier
 from flexcore.engine.store import Store
 from flexcore.engine.stored import as_stored
 from flexcore.engine.worker import Outcome, Surroundings, Task, failed, run_task
@@ -35,6 +36,7 @@ class Runtime:
         self.engine_id, self.store, self.bundle, self.items, self.around = engine_id, store, bundle, items, around
         self.on_event = on_event
         self.live: dict[str, Job] = {}
+        self.earlier = Earlier(store)
         self._slots = threading.BoundedSemaphore(processes)
         self._results: dict[str, tuple[str, Any]] = {}
         self._signals: dict[str, threading.Event] = {}
@@ -46,27 +48,38 @@ class Runtime:
     def add(self, job: Job, definition: Any = None) -> None:
         """Raises Rejected when there is a job of that id."""
         job.args = as_stored(job.args)
+        if self.earlier.take_up(job, self.engine_id):
+            self.live[job.id] = job
+            return
         self.store.add_job(
             id=job.id, kind=job.kind, path=job.path, parent=job.parent.id if job.parent else None, root=job.root,
             innermost=job.innermost, step_id=job.step_id, status="queued", args=self._masked(job.args),
-            created=job.created, scheduled=job.scheduled, engine=self.engine_id, definition=definition,
+            created=job.created, scheduled=job.scheduled, engine=self.engine_id, definition=self._masked(definition),
         )  # fmt: skip
         self.live[job.id] = job
 
     def start(self, job: Job) -> None:
-        job.started = time.time()
+        if self.earlier.has_ended(job):
+            return
+        job.started = job.started or time.time()
         self.store.update_job(job.id, status="running", started=job.started)
         self.emit("started", job)
 
     def finish_identity(self, job: Job) -> Ended:
+        if earlier := self._earlier_end(job, identity=True):
+            return earlier
         job.started = time.time()
         value = job.args.get("previous_result", {})
         return self._finish_leaf(job, Outcome(True, value, json.dumps(value)), identity=True)
 
     def finish_unstarted(self, job: Job, error: dict[str, Any]) -> Ended:
+        if earlier := self._earlier_end(job):
+            return earlier
         return self._finish_leaf(job, failed(error))
 
     def run_leaf(self, job: Job, task: Task) -> Ended:
+        if earlier := self._earlier_end(job):
+            return earlier
         if not self._take_slot(job):
             return self._finish_leaf(job, failed(job.cancel.as_error()))
         try:
@@ -77,6 +90,13 @@ class Runtime:
         if outcome.args is not None:
             self.store.update_job(job.id, args=self._masked(outcome.args))
         return self._finish_leaf(job, outcome)
+
+    def _earlier_end(self, job: Job, identity: bool = False) -> Ended | None:
+        """How the job ended before this engine took its run up again: it is not run again."""
+        if not self.earlier.has_ended(job):
+            return None
+        self.live.pop(job.id, None)
+        return Ended(job.id, self.earlier.succeeded(job), self.result_of(job.id), identity=identity)
 
     def _take_slot(self, job: Job) -> bool:
         while not self._slots.acquire(timeout=SLOT_WAIT_S):
@@ -99,6 +119,9 @@ class Runtime:
         self._close(job, status, result, text, labels)
 
     def _close(self, job: Job, status: str, value: Any, text: str, labels: list[str] | None) -> None:
+        if self.earlier.has_ended(job):
+            self.live.pop(job.id, None)
+            return
         if job.cancel.requested and status == "canceled":
             self.store.update_job(job.id, canceled_by=job.cancel.by, canceled_reason=job.cancel.reason)
         self.store.finish_job(job.id, status, self.items.secrets.mask(text), labels)
@@ -121,6 +144,7 @@ class Runtime:
         for jobs, seconds in self._to_forget.pop(job.root, ()):
             self.store.forget_later(jobs, time.time() + seconds)
         self.store.forget_due()
+        self.earlier.forget(job.root)
         for other in [key for key, (root, _) in list(self._results.items()) if root == job.root]:
             self._results.pop(other, None)
 
@@ -203,10 +227,10 @@ class Runtime:
                                 job.path, job.depth, time.time(), is_flow=job.kind in ("flow", "flowpreview"),
                                 **about))  # fmt: skip
 
-    def _masked(self, args: dict[str, Any]) -> Any:
-        text = json.dumps(args)
+    def _masked(self, value: Any) -> Any:
+        text = json.dumps(value)
         masked = self.items.secrets.mask(text)
-        return args if masked == text else json.loads(masked)
+        return value if masked == text else json.loads(masked)
 
     @staticmethod
     def time_text(at: float) -> str:

@@ -94,6 +94,19 @@ class Store:
         self._write("UPDATE jobs SET status = ?, result = ?, finished = ?, labels = ? WHERE id = ?",
                     [status, result_text, time.time(), json.dumps(labels) if labels else None, job])  # fmt: skip
 
+    def fail_live(self, job: str, result_text: str) -> None:
+        """Ends the job as failed unless it has ended."""
+        marks = ", ".join("?" * len(LIVE))
+        which = f"id = ? AND status IN ({marks})"
+        self._write(f"UPDATE jobs SET status = 'failure', result = ?, finished = ? WHERE {which}",  # noqa: S608 (own names)
+                    [result_text, time.time(), job, *LIVE])  # fmt: skip
+
+    def move_jobs(self, dead: str, engine: str) -> list[Row]:
+        """What a dead engine has left is now this one's: of two engines that start at once, one gets it."""
+        marks = ", ".join("?" * len(LIVE))
+        return self._read(f"UPDATE jobs SET engine = ? WHERE engine = ? AND status IN ({marks})"  # noqa: S608 (own names)
+                          " RETURNING id, parent, root", [engine, dead, *LIVE])  # fmt: skip
+
     def job(self, job: str) -> Row | None:
         rows = self._read("SELECT * FROM jobs WHERE id = ?", [job])
         return _decoded(rows[0]) if rows else None

@@ -49,7 +49,8 @@ def _park(run: FlowRun, suspend: dict[str, Any], state: ModuleState, before: Mod
 
     run.state.set_current(ModuleState(state.id, "WaitingForEvents", before.job, count=needed))
     limit = suspend.get("timeout")
-    deadline = time.monotonic() + (DEFAULT_TIMEOUT_S if limit is None else limit)
+    over = run.runtime.earlier.went_past(run.job.id, state.id)
+    deadline = time.monotonic() + (0 if over else DEFAULT_TIMEOUT_S if limit is None else limit)
     run.runtime.suspended(run.job, run.state)
     run.taken_up_anew = True
     with run.runtime.resume_signal(run.job) as signal:
