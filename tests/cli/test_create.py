@@ -48,7 +48,7 @@ def test_a_workflow_outside_of_our_folder_is_told_what_a_push_needs(flexcore: Co
         (["Bad-Name", "--template", "doubling"], "a-z, 0-9 and _ only"),
         (["f/../../x", "--template", "doubling"], "no name for a workflow"),
         (["templates/doubling", "--template", "doubling"], "is there already"),
-        (["x", "--template", "doubling", "-p", '{"m": 1}'], "m is no parameter"),
+        (["x", "--template", "doubling", "-p", '{"m": 1}'], "m: is unknown"),
         (["x", "--template", "doubling", "-p", '{"key": "planted"}'], "key is a secret: give $var:PATH"),
     ],
 )

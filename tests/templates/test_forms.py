@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from f.flexcore.api.arguments import check_arguments
 from tests.templates.conftest import FOLDER, ROOT, sample, schema_of
 
 TEMPLATES = sorted(path.name.removesuffix("__flow") for path in (ROOT / FOLDER).glob("*__flow"))
@@ -57,21 +58,14 @@ def test_a_schedule_is_shipped_that_is_off_and_does_not_overlap(template: str) -
     schedule = yaml.safe_load((ROOT / f"{FOLDER}/{template}.schedule.yaml").read_text())
     assert schedule["enabled"] is False and schedule["no_flow_overlap"] is True and schedule["is_flow"] is True
     assert schedule["script_path"] == f"{FOLDER}/{template}"
-    check_arguments(template, schedule["args"])
+    check_arguments(schedule["args"], schema_of(template))
     named = re.findall(r"\$res:(f/flexcore/\w+)", str(schedule["args"]))
     assert named and all(name in schedule["description"] for name in named)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_sample_input_fills_in_the_form(template: str) -> None:
-    check_arguments(template, sample(template))
-
-
-def check_arguments(template: str, args: dict[str, Any]) -> None:
-    schema = schema_of(template)
-    assert set(schema["required"]) <= set(args) <= set(schema["properties"])
-    for name, value in args.items():
-        assert value in schema["properties"][name].get("enum", [value])
+    check_arguments(sample(template), schema_of(template))
 
 
 def test_no_sample_is_left_over() -> None:

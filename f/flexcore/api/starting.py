@@ -12,7 +12,7 @@ import re
 import uuid
 from typing import Any
 
-from f.flexcore.api.arguments import check_arguments
+from f.flexcore.api.arguments import check_arguments, told_schema, with_defaults
 from f.flexcore.api.exchange import Request
 from f.flexcore.api.executions import FOLDER, Job, is_execution
 from f.flexcore.api.windmill import Windmill
@@ -28,7 +28,9 @@ def start(windmill: Windmill, asked: Request) -> tuple[Job, bool]:
     """The job, and whether it had been started before. Raises InvalidInput, NotFound or Forbidden."""
     workflow, arguments = _asked(asked)
     path = FOLDER + workflow
-    check_arguments(arguments, _schema(windmill, path))
+    schema = _schema(windmill, path)
+    check_arguments(arguments, schema)
+    arguments = with_defaults(arguments, schema)
     id = _id(windmill, asked.key) if asked.key else ""
     if id and (job := _known(windmill, id)):
         return _repeated(windmill, job, path, arguments), True
@@ -104,5 +106,5 @@ def workflows(windmill: Windmill) -> list[dict[str, Any]]:
         if WORKFLOW.fullmatch(name):
             flow = windmill.get(f"flows/get/{FOLDER}{name}")
             told = {word: flow.get(word) or "" for word in ("summary", "description")}
-            found.append({"name": name, **told, "schema": flow.get("schema") or {}})
+            found.append({"name": name, **told, "schema": told_schema(flow.get("schema") or {})})
     return found
