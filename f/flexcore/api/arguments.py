@@ -3,7 +3,7 @@
 """Arguments of a flow against the schema of its form, before anything is started. Pure.
 
 Windmill itself starts a run with whatever it is given. A form's schema is JSON Schema with additions of Windmill: a
-field that may stay empty takes null, one of a resource the text `$res:PATH`, a dynamic select the chosen value, whatever
+field that may stay empty takes null, one of a resource the text `$res:PATH`, a dynamic select the chosen value whatever
 type the schema names; a field that the form hides is not required; a reference stands for a value of any type.
 """
 
