@@ -256,16 +256,28 @@ class Api:
 
     def get_job(self, request: Request) -> Row:
         row = self._row(request)
-        return job_json(row, whole=True) | {"logs": self.store.logs(row["id"])}
+        return self._whole(row)
 
     def get_completed(self, request: Request) -> Row:
         row = self._row(request)
         if row["status"] not in DONE:
             raise Rejected(f"Not found: Completed Job not found at name {row['id']}", 404)
-        return job_json(row, whole=True) | {"logs": self.store.logs(row["id"])}
+        return self._whole(row)
 
     def get_result(self, request: Request) -> Any:
         return self.get_completed(request)["result"]
+
+    def _whole(self, row: Row) -> Row:
+        return job_json(row, whole=True) | {"logs": self.store.logs(row["id"]), "flow_status": self._flow_status(row)}
+
+    def _flow_status(self, row: Row) -> Row | None:
+        """A flow waits for a job until that job has begun; a server writes the beginning into the flow's status."""
+        state: Row | None = row["flow_status"]
+        for module in () if state is None or row["status"] in DONE else (*state["modules"], state["failure_module"]):
+            if module["type"] == "WaitingForExecutor":
+                job = self.store.job_status(module["job"])
+                module["type"] = "InProgress" if job and job["status"] == "running" else module["type"]
+        return state
 
     def get_result_maybe(self, request: Request) -> Row:
         row = self._row(request)
@@ -297,7 +309,7 @@ class Api:
         logs, offset = self.store.logs(row["id"]), int(request.query_params.get("log_offset") or 0)
         return {"running": row["status"] in ("running", "suspended"), "completed": row["status"] in DONE,
                 "new_logs": logs[offset:], "log_offset": len(logs), "progress": row["progress"],
-                "flow_status": row["flow_status"]}  # fmt: skip
+                "flow_status": self._flow_status(row)}  # fmt: skip
 
     def list_jobs(self, request: Request) -> list[Row]:
         return self._listed(request, "1")

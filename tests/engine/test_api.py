@@ -123,6 +123,19 @@ def test_a_suspended_flow_is_resumed_as_its_owner(client: wmill.Windmill, write:
     assert client.post(path(client, f"jobs/flow/resume/{job}"), False, json={}).status_code == 500
 
 
+def test_a_step_that_runs_is_told_from_one_that_waits_for_a_worker(client: wmill.Windmill, write: Writer) -> None:
+    write.flow(
+        "f/x/slow", [raw("a", "import time\ndef main():\n    time.sleep(30)\n"), raw("b", "def main():\n    pass\n")]
+    )
+    job = client.run_flow_async("f/x/slow")
+    eventually(lambda: client.get_job(job)["flow_status"]["modules"][0]["type"] == "InProgress")
+    modules = client.get(path(client, f"jobs_u/getupdate/{job}")).json()["flow_status"]["modules"]
+    assert [module["type"] for module in modules] == ["InProgress", "WaitingForPriorSteps"]
+    client.cancel_job(job)
+    eventually(lambda: client.get_job_status(job) == "COMPLETED", 3)
+    assert client.get_job(job)["flow_status"]["modules"][0]["type"] != "InProgress"
+
+
 def test_a_suspended_flow_is_resumed_or_refused_by_signed_links(
     client: wmill.Windmill, write: Writer, engine: Engine
 ) -> None:
