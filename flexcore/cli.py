@@ -1,27 +1,31 @@
 """The command line. Each command imports what it needs when it runs, so that `flexcore --help` is quick.
 
-The groups are in `commands/`; here are the short verbs of the embedded engine. Exit codes: exit_codes.py.
+The groups are in `commands/`; here is what belongs to none of them. Exit codes: exit_codes.py.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flexcore.commands import config, runtime, workflow
-from flexcore.console import AsJson, Root, Server, Workspace, guarded, json_object
-from flexcore.exit_codes import FAILED
-
-EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled."
+from flexcore.console import (
+    EXIT_CODES,
+    AsJson,
+    Job,
+    Parameters,
+    Root,
+    Server,
+    Workspace,
+    examples,
+    guarded,
+    json_object,
 )
+
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -33,134 +37,22 @@ app.add_typer(runtime.app, name="runtime")
 app.add_typer(config.app, name="config")
 
 
-@app.command()
-def run(
-    path: Annotated[str, typer.Argument(help="Script or flow: f/x/y, or its file.")],
-    root: Root = Path(),
-    args: Annotated[str, typer.Option("--args", help="JSON object, or @file.")] = "{}",
-    as_json: AsJson = False,
-) -> None:
-    """Run a script or a flow to its end."""
-    guarded(lambda: _run(path, root, json_object(args, "--args"), as_json))
+@app.command(epilog=examples("flexcore recover 01a20e75"))
+def recover(job: Job, root: Root = Path(), as_json: AsJson = False) -> None:
+    """Take a run of the embedded engine up again where it was when its engine died, to its end."""
+    guarded(lambda: _recover(job, root, as_json))
 
 
-@app.command()
-def recover(
-    job: Annotated[str, typer.Argument(metavar="ID", help="A run whose engine died; a unique beginning will do.")],
-    root: Root = Path(),
-    as_json: AsJson = False,
-) -> None:
-    """Take a run up again where it was when its engine died, to its end."""
-    guarded(lambda: _to_the_end(root, as_json, lambda engine: engine.recover(_find(engine.store, job)["id"])))
+def _recover(given: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.executions import whole_id
+    from flexcore.client.target import embedded
+
+    with embedded(root) as (client, engine):
+        job = engine.recover(whole_id(client, given)).id
+        return workflow.follow_run(client, job, logs=False, as_json=as_json, keeps_running=False)
 
 
-def _run(path: str, root: Path, args: dict[str, Any], as_json: bool) -> int:
-    return _to_the_end(root, as_json, lambda engine: engine.start(path, args))
-
-
-def _to_the_end(root: Path, as_json: bool, start: Callable[[Any], Any]) -> int:
-    from flexcore.engine.engine import Engine
-    from flexcore.engine.progress import progress
-
-    shown = progress()
-    try:
-        with Engine(root, on_event=shown) as engine, engine.handling_signals():
-            done = engine.wait(start(engine))
-    finally:
-        shown.close()
-    if as_json:
-        print(json.dumps(done.as_json()))
-    else:
-        print(f"job {done.id}", file=sys.stderr)
-        print(json.dumps(done.result, indent=2, ensure_ascii=False))
-    return 0 if done.success else FAILED
-
-
-@app.command()
-def runs(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, newest first.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """List the latest runs."""
-    guarded(lambda: _runs(limit, as_json))
-
-
-def _runs(limit: int, as_json: bool) -> int:
-    columns = ("id", "path", "kind", "status", "created", "started", "finished", "labels")
-    listed = _store().jobs("parent IS NULL", limit=limit, columns=columns)
-    if as_json:
-        print(json.dumps(listed))
-        return 0
-    for job in listed:
-        begun = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["created"]))
-        seconds = f"{job['finished'] - (job['started'] or job['created']):.1f} s" if job["finished"] else ""
-        print(f"{job['id']}  {begun}  {job['status']:<9} {seconds:>9}  {job['path'] or '(preview)'}")
-    return 0
-
-
-@app.command()
-def logs(
-    job: Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning will do.")],
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the job ends.")] = False,
-) -> None:
-    """Print the log of a job and of everything below it."""
-    guarded(lambda: _logs(job, follow))
-
-
-def _logs(given: str, follow: bool) -> int:
-    from flexcore.engine.store import LIVE
-
-    store = _store()
-    job = _find(store, given)["id"]
-    seen = 0
-    while True:
-        live = (store.job_status(job) or {}).get("status") in LIVE
-        for row in store.logs_after(store.descendants(job), seen):
-            seen = row["seq"]
-            sys.stdout.write(row["text"])
-        sys.stdout.flush()
-        if not (follow and live):
-            return 0
-        time.sleep(0.2)
-
-
-@app.command()
-def cancel(job: Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps.")]) -> None:
-    """Cancel a job and everything below it."""
-    guarded(lambda: _cancel(job))
-
-
-def _cancel(given: str) -> int:
-    import httpx
-
-    from flexcore.engine.errors import UnknownPath
-    from flexcore.engine.store import LIVE
-
-    store = _store()
-    job = _find(store, given)
-    if job["status"] not in LIVE:
-        raise UnknownPath(f"job {job['id']} has ended already ({job['status']}); nothing to cancel")
-    engine = next((engine for engine in store.engines() if engine["id"] == job["engine"]), None)
-    token = (store.home / "token").read_text(encoding="utf-8")
-    try:
-        if engine is None:
-            raise httpx.ConnectError("no engine")
-        httpx.post(
-            f"{engine['url']}/api/w/local/jobs_u/queue/cancel/{job['id']}",
-            json={"reason": "flexcore cancel"},
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=10,
-            trust_env=False,
-        ).raise_for_status()
-    except httpx.HTTPError:
-        raise UnknownPath(
-            f"the engine of job {job['id']} does not answer; it has likely ended, and the next run says so"
-        ) from None
-    print(f"canceled {job['id']}", file=sys.stderr)
-    return 0
-
-
-@app.command()
+@app.command(epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))
 def serve(
     root: Root = Path(),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback.")] = 8765,
@@ -187,7 +79,7 @@ def _serve(root: Path, port: int) -> int:
     return 0
 
 
-@app.command()
+@app.command(epilog=examples("flexcore check", "flexcore check --root bundle --json --fail-on-warn", codes=""))
 def check(
     root: Root = Path(),
     as_json: AsJson = False,
@@ -199,7 +91,7 @@ def check(
     raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
 
 
-@app.command()
+@app.command(epilog=examples("flexcore metadata", "flexcore metadata f/sales --schema-only", codes=""))
 def metadata(
     paths: Annotated[list[str] | None, typer.Argument(help="Folders or scripts; all that is stale when none.")] = None,
     root: Root = Path(),
@@ -214,28 +106,16 @@ def metadata(
     raise typer.Exit(write(paths or [], root, python, options))
 
 
-def _store() -> Any:
-    from flexcore.engine.engine import default_home
-    from flexcore.engine.store import Store
-
-    return Store(default_home())
-
-
-def _find(store: Any, given: str) -> dict[str, Any]:
-    from flexcore.engine.errors import UnknownPath
-
-    pattern = given.replace("%", "").replace("_", "") + "%"
-    found = store.jobs("id LIKE ?", [pattern], limit=2, columns=("id", "status", "engine"))
-    if len(found) != 1:
-        what = "no job" if not found else "more than one job"
-        raise UnknownPath(f"{what} has an id that begins with {given}; `flexcore runs` lists the runs")
-    return dict(found[0])
-
-
 History = Annotated[Path, typer.Option("--history", help="Finished runs: one JSON object per line.")]
 
 
-@app.command("select")
+@app.command(
+    "select",
+    epilog=examples(
+        "flexcore select --workload workload.json",
+        "flexcore select --workload w.jsonl --history h.jsonl --settings settings.json --json",
+    ),
+)
 def select_(
     workload: Annotated[Path, typer.Option("--workload", help="One workload as JSON, or one per line.")],
     history: History | None = None,
@@ -249,7 +129,9 @@ def select_(
     guarded(lambda: select_command(workload, history, forecast, settings, as_json))
 
 
-@app.command("compare")
+@app.command(
+    "compare", epilog=examples("flexcore compare --history h.jsonl --workflow-type sync --since 2026-01-01 --json")
+)
 def compare_(
     history: History,
     workflow_type: Annotated[str, typer.Option("--workflow-type", help="The type of workflow to compare.")],
@@ -263,10 +145,15 @@ def compare_(
     guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "flexcore plan f/flexcore/data_pipeline --args @request.json",
+        "flexcore plan data_pipeline --args @request.json --server production --json",
+    )
+)
 def plan(
     path: Annotated[str, typer.Argument(help="A flow whose form has explain_only, e.g. f/flexcore/data_pipeline.")],
-    args: Annotated[str, typer.Option("--args", help="JSON object, or @file.")] = "{}",
+    args: Parameters = "{}",
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),

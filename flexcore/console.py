@@ -15,7 +15,31 @@ import typer
 
 from flexcore import exit_codes
 
-Root = Annotated[Path, typer.Option("--root", help="Folder of the bundle (where f/ is).")]
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled,"
+    " 130 interrupted."
+)
+# A folder that holds one of these files is a bundle's; so is the current one with one of these folders.
+MARKS, SPACES = ("wmill.yaml", "flexcore.yaml", "windmill.yaml"), ("f", "u")
+
+
+def nearest_bundle(root: Path) -> Path:
+    """Where no folder was named: the nearest one at or above this that is a bundle's, as the wmill CLI looks for it."""
+    if root != Path():
+        return root
+    here = Path.cwd()
+    if any((here / name).is_dir() for name in SPACES):
+        return root
+    return next((folder for folder in (here, *here.parents) if any((folder / name).is_file() for name in MARKS)), root)
+
+
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root", help="Folder of the bundle; else the nearest one at or above this.", callback=nearest_bundle
+    ),
+]
+Parameters = Annotated[str, typer.Option("--parameters", "--args", "-p", help="JSON object, or @file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout.")]
 Server = Annotated[
     str,
@@ -32,6 +56,8 @@ def guarded(action: Callable[[], int]) -> None:
 
     try:
         code = action()
+    except KeyboardInterrupt:
+        code = exit_codes.INTERRUPTED
     except FlexcoreError as error:
         print(f"flexcore: {error}", file=sys.stderr)
         code = exit_codes.of_error(type(error))
@@ -41,9 +67,9 @@ def guarded(action: Callable[[], int]) -> None:
     raise typer.Exit(code)
 
 
-def examples(*lines: str) -> str:
-    """The end of a command's help."""
-    return "Examples:\n\n" + "\n\n".join(f"  {line}" for line in lines)
+def examples(*lines: str, codes: str = EXIT_CODES) -> str:
+    """The end of a command's help. codes: "" where the command's own text says them."""
+    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines), *([codes] if codes else ())])
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

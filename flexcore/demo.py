@@ -172,7 +172,7 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
     for name, (model, naive) in errors(pairs, mean).items():
         console.print(f"{name}: {model:.1f} min; always saying the average: {naive:.1f} min")
     console.print(f"Endpoint: {result['final_endpoint']} (Open Inference Protocol v2)")
-    console.print(f"Logs: uv run flexcore logs {job}    Whole run: {seconds:.0f} s")
+    console.print(f"Logs: uv run flexcore workflow logs {job}    Whole run: {seconds:.0f} s")
 
 
 def _was_interrupted(result: Any) -> bool:
@@ -182,7 +182,7 @@ def _was_interrupted(result: Any) -> bool:
 
 def _report_failure(job: str, result: Any) -> int:
     error = result.get("error") if isinstance(result, dict) else result
-    print(f"\n{error}\nLogs: uv run flexcore logs {job}", file=sys.stderr)
+    print(f"\n{error}\nLogs: uv run flexcore workflow logs {job}", file=sys.stderr)
     return FAILED
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from f.flexcore.core.errors import FlexcoreError
 
+# Why the embedded engine cancels what runs in it.
+CTRL_C = "signal SIGINT"
 DONE, FAILED, CANNOT_START, TRY_LATER, TOO_LATE, CANCELED, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
@@ -34,6 +36,6 @@ def of_run(job: dict[str, Any], cause: dict[str, Any]) -> int:
     if job.get("success"):
         return DONE
     if job.get("canceled"):
-        return CANCELED
+        return INTERRUPTED if str(job.get("canceled_reason")).startswith(CTRL_C) else CANCELED
     kind = KINDS.get(str(error_of(cause).get("name")))
     return of_error(kind) if kind else FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from f.flexcore.core.errors import InvalidInput, NotFound
@@ -9,6 +10,8 @@ from flexcore.client.watch import Node, error_of
 from flexcore.client.windmill import Windmill
 
 WHOLE_ID = 36
+BEGINNING = re.compile(r"^[0-9a-fA-F][0-9a-fA-F-]{0,35}$")
+WHERE = "`flexcore workflow list --executions` shows the latest."
 # Runs among which a shortened id is looked for.
 RECENT = 200
 # Pages of the list of jobs; a server lists other people's runs too.
@@ -51,21 +54,19 @@ def status(job: dict[str, Any]) -> str:
 
 
 def whole_id(client: Windmill, given: str) -> str:
-    """Raises NotFound, or InvalidInput when the beginning is that of several runs."""
-    if len(given) >= WHOLE_ID:
-        return given
+    """Raises NotFound, or InvalidInput when it is no id, or the beginning of several."""
+    if not BEGINNING.match(given):
+        raise InvalidInput(f"{given[:60]} is no id of a run", subject="ID", remedy=WHERE)
+    if len(given) == WHOLE_ID:
+        return given.lower()
     listed = client.get("jobs/list", per_page=RECENT, has_null_parent="true")
-    found = [job["id"] for job in listed if given and job["id"].startswith(given)]
+    found = [job["id"] for job in listed if job["id"].startswith(given.lower())]
     if len(found) > 1:
         raise InvalidInput(
             f"{len(found)} runs have an id that begins with {given}", subject="ID", remedy="Give more of it."
         )
     if not found:
-        raise NotFound(
-            f"None of the latest runs has an id that begins with {given}",
-            subject="ID",
-            remedy="`flexcore workflow list --executions` shows them.",
-        )
+        raise NotFound(f"None of the latest runs has an id that begins with {given}", subject="ID", remedy=WHERE)
     return str(found[0])
 
 

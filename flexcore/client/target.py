@@ -4,6 +4,8 @@
 --server NAME      that wmill profile
 --server embedded  an engine in this process, on the bundle at --root
 (none)             flexcore.yaml's server, else the active wmill profile, else the embedded engine
+
+Where there is no bundle, the embedded engine opens that of this command line itself: it knows the runs of all bundles.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from flexcore.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from flexcore.configuration.models import FlexcoreFile
+    from flexcore.engine.engine import Engine
 
 EMBEDDED = "embedded"
+OWN = Path(__file__).parent.parent.parent
 TOKENS = ("FLEXCORE_TOKEN", "WM_TOKEN")
 
 
@@ -119,7 +123,7 @@ def connected(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmil
     as long as the block does, and what runs in it ends with it."""
     target = choose(server, workspace, root)
     if target is None:
-        with _embedded(root) as client:
+        with embedded(root) as (client, _):
             yield client, None
         return
     say(f"server {target}")
@@ -129,14 +133,15 @@ def connected(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmil
 
 
 @contextlib.contextmanager
-def _embedded(root: Path) -> Iterator[Windmill]:
+def embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
+    from flexcore.engine.bundle import is_bundle
     from flexcore.engine.engine import Engine
 
-    with Engine(root) as engine:
+    with Engine(OWN if root == Path() and not is_bundle(root) else root) as engine:
         say(f"embedded engine, bundle {engine.bundle.root}")
         engine.serve()
         with engine.handling_signals(), Windmill(engine.url, engine.workspace, engine.token) as client:
-            yield client
+            yield client, engine
 
 
 def say(text: str) -> None:

@@ -94,7 +94,15 @@ class Windmill:
         return str(self.post(f"jobs/run/{'f' if kind == 'flow' else 'p'}/{path}", args))
 
     def job(self, job: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.get(f"jobs_u/get/{job}", no_logs="true", no_code="true")
+        """Raises NotFound when the workspace has no such job."""
+        try:
+            found: dict[str, Any] = self.get(f"jobs_u/get/{job}", no_logs="true", no_code="true")
+        except NotFound:
+            raise NotFound(
+                f"{self.url}, workspace {self.workspace}, has no run {job}",
+                subject="ID",
+                remedy="`flexcore workflow list --executions` shows the latest.",
+            ) from None
         return found
 
     def update(self, job: str, offset: int, running: bool) -> dict[str, Any]:

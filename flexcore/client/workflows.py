@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from f.flexcore.core.errors import InvalidInput, NotFound
 from flexcore.client.windmill import Windmill
+from flexcore.engine.bundle import Bundle
+from flexcore.engine.errors import BadBundle
 from flexcore.nearest import did_you_mean
 
 RUNTIMES = ("meltano", "ray", "kubernetes")
@@ -49,6 +52,14 @@ def resolve(name: str, paths: Iterable[str]) -> str:
         subject=name,
         remedy="`flexcore workflow list` shows what is there.",
     )
+
+
+def named(root: Path, given: str) -> str:
+    """The name that a person means by a file of the bundle; any other word as it is."""
+    try:
+        return Bundle(root).path_of(given)
+    except BadBundle:
+        return given
 
 
 def find(client: Windmill, name: str) -> Workflow:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from f.flexcore.core.errors import TransientError
 from flexcore import exit_codes
 from flexcore.console import (
     AsJson,
     Job,
+    Parameters,
     Root,
     Server,
     Workspace,
     examples,
     guarded,
     json_object,
+    nearest_bundle,
     print_json,
     print_result,
     print_table,
@@ -34,25 +39,38 @@ MOST_ERROR = 300
 STYLES = {"success": "green", "failure": "bold red", "canceled": "yellow", "running": "cyan", "suspended": "yellow"}
 
 
+def _root_of(context: typer.Context) -> Path:
+    return nearest_bundle(Path(context.params.get("root") or ""))
+
+
 def _names(context: typer.Context, incomplete: str) -> list[str]:
     """For the shell: the flows of the bundle at --root."""
     from flexcore.engine.bundle import Bundle
     from flexcore.engine.errors import EngineError
 
     try:
-        paths = Bundle(Path(context.params.get("root") or ".")).paths("flow")
+        paths = Bundle(_root_of(context)).paths("flow")
     except EngineError:
         return []
     names = sorted({*paths, *(path.rsplit("/", 1)[-1] for path in paths)})
     return [name for name in names if name.startswith(incomplete)]
 
 
+def _runtimes(incomplete: str) -> list[str]:
+    from flexcore.client.workflows import RUNTIMES
+
+    return [name for name in RUNTIMES if name.startswith(incomplete)]
+
+
+def _runtimes_or_all(incomplete: str) -> list[str]:
+    return [name for name in ("all", *_runtimes("")) if name.startswith(incomplete)]
+
+
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A path (f/…), or a name that only one has.", autocompletion=_names)
+    str,
+    typer.Argument(metavar="NAME", help="A path (f/…), a file, or a name that only one has.", autocompletion=_names),
 ]
-Parameters = Annotated[str, typer.Option("--parameters", "-p", help="JSON object, or @file.")]
-RuntimeOption = Annotated[str, typer.Option("--runtime", help="meltano, ray or kubernetes.")]
-Logs = Annotated[bool, typer.Option("--logs", help="Show the steps' logs while they run.")]
+Logs = Annotated[bool, typer.Option("--logs", "--follow", "-f", help="Show the steps' logs while they run.")]
 
 
 # Running
@@ -67,7 +85,9 @@ Logs = Annotated[bool, typer.Option("--logs", help="Show the steps' logs while t
 def execute(
     name: Name,
     parameters: Parameters = "{}",
-    runtime: RuntimeOption = "",
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="meltano, ray or kubernetes.", autocompletion=_runtimes)
+    ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for its end.")] = False,
     logs: Logs = False,
     server: Server = "",
@@ -93,7 +113,7 @@ def _execute(
     from f.flexcore.core.errors import InvalidInput
     from flexcore.client.arguments import checked
     from flexcore.client.target import connected
-    from flexcore.client.workflows import find, with_runtime
+    from flexcore.client.workflows import find, named, with_runtime
 
     given = json_object(parameters, "--parameters")
     with connected(server, workspace, root) as (client, target):
@@ -103,32 +123,39 @@ def _execute(
                 subject="--detach",
                 remedy="Leave `flexcore serve` running and name its URL with --server.",
             )
-        workflow = find(client, name)
+        workflow = find(client, named(root, name))
         job = client.start(
             workflow.kind, workflow.path, checked(workflow.schema, with_runtime(workflow, given, runtime))
         )
         if detach:
             print_json({"id": job}) if as_json else print(job)
             return exit_codes.DONE
-        return _follow(client, job, logs, as_json, keeps_running=target is not None)
+        return follow_run(client, job, logs, as_json, keeps_running=target is not None)
 
 
-def _follow(client: Windmill, job: str, logs: bool, as_json: bool, keeps_running: bool) -> int:
+def follow_run(client: Windmill, job: str, logs: bool, as_json: bool, keeps_running: bool) -> int:
     from flexcore.client.watch import Watch
 
     say(f"run {job}")
     watch = Watch(client, job, logs=logs)
-    try:
+    with _left_running(job if keeps_running else ""):
         ended = _shown(watch, logs)
-    except KeyboardInterrupt:
-        if keeps_running:
-            say(f"The run goes on. `flexcore workflow logs {job} --follow` shows it, `… cancel {job}` ends it.")
-        raise
     if as_json:
         print_json({"id": job, "success": bool(ended.get("success")), "result": ended.get("result")})
     else:
         print_result(ended.get("result"))
     return exit_codes.of_run(ended, watch.cause())
+
+
+@contextmanager
+def _left_running(job: str) -> Iterator[None]:
+    """Ctrl-C ends the following alone; what goes on is said. job: "" when nothing does."""
+    try:
+        yield
+    except (KeyboardInterrupt, TransientError):
+        if job:
+            say(f"Run {job} goes on. `flexcore workflow logs {job} --follow` shows it, `… cancel {job}` ends it.")
+        raise
 
 
 def _shown(watch: Watch, logs: bool) -> dict[str, Any]:
@@ -182,7 +209,7 @@ def _test(
         return exit_codes.DONE
     with connected(server, workspace, root) as (client, target):
         job = preview(client, root, workflow, args)
-        return _follow(client, job, logs, as_json, keeps_running=target is not None)
+        return follow_run(client, job, logs, as_json, keeps_running=target is not None)
 
 
 # Writing and deploying
@@ -194,7 +221,7 @@ def _template_names(context: typer.Context, incomplete: str) -> list[str]:
     from flexcore.templates import templates
 
     try:
-        return [name for name in templates(Path(context.params.get("root") or ".")) if name.startswith(incomplete)]
+        return [name for name in templates(_root_of(context)) if name.startswith(incomplete)]
     except (FlexcoreError, EngineError):
         return []
 
@@ -264,7 +291,9 @@ def _deploy(dry_run: bool, yes: bool, server: str, workspace: str, root: Path, a
     ),
 )
 def list_(
-    runtime: Annotated[str, typer.Option("--runtime", help="all, meltano, ray or kubernetes.")] = "all",
+    runtime: Annotated[
+        str, typer.Option("--runtime", help="all, meltano, ray or kubernetes.", autocompletion=_runtimes_or_all)
+    ] = "all",
     executions: Annotated[bool, typer.Option("--executions", help="List runs, newest first.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many runs at most.")] = 20,
     server: Server = "",
@@ -344,19 +373,25 @@ def seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} s"
 
 
-@app.command(epilog=examples("flexcore workflow logs 01a20e75 --follow"))
+@app.command(
+    epilog=examples("flexcore workflow logs 01a20e75 --follow", "flexcore workflow logs 01a20e75 --json | jq -r .text")
+)
 def logs(
     job: Job,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
+    as_json: AsJson = False,
 ) -> None:
-    """Print the log of a job and of all its steps."""
-    guarded(lambda: _logs(job, follow, server, workspace, root))
+    """Print the log of a job and of all its steps. With --json: a line {"id", "step", "path", "text"} for each piece.
+
+    With --follow the exit code is that of the run.
+    """
+    guarded(lambda: _logs(job, follow, server, workspace, root, as_json))
 
 
-def _logs(given: str, follow: bool, server: str, workspace: str, root: Path) -> int:
+def _logs(given: str, follow: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.executions import whole_id
     from flexcore.client.target import connected
     from flexcore.client.watch import Watch
@@ -364,13 +399,16 @@ def _logs(given: str, follow: bool, server: str, workspace: str, root: Path) -> 
 
     def write(event: Event) -> None:
         if event.kind == "log":
-            sys.stdout.write(event.message)
+            piece = {"id": event.job, "step": event.step_id, "path": event.path, "text": event.message}
+            print_json(piece) if as_json else sys.stdout.write(event.message)
             sys.stdout.flush()
 
     with connected(server, workspace, root) as (client, _):
-        watch = Watch(client, whole_id(client, given), logs=True)
+        job = whole_id(client, given)
+        watch = Watch(client, job, logs=True)
         if follow:
-            ended = watch.follow(write)
+            with _left_running(job):
+                ended = watch.follow(write)
             return exit_codes.of_run(ended, watch.cause())
         for event in watch.poll():
             write(event)

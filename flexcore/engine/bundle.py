@@ -52,12 +52,16 @@ class Flow:
     findings: tuple[Finding, ...] = ()
 
 
+def is_bundle(root: Path) -> bool:
+    return any((root / name).exists() for name in ("wmill.yaml", *SPACES))
+
+
 class Bundle:
     """A directory that holds `f/` or `u/`, usually with a wmill.yaml beside them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        if not any((self.root / name).exists() for name in ("wmill.yaml", *SPACES)):
+        if not is_bundle(self.root):
             raise BadBundle(
                 f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
             )
@@ -139,10 +143,12 @@ class Bundle:
                     yield self._relative(file).removesuffix(f".{kind}.yaml")
 
     def path_of(self, given: str) -> str:
-        """`f/x/y` from what a person types: also `f/x/y.py`, `f/x/y__flow`, `f/x/y__flow/flow.yaml`, or a full path."""
-        candidate = Path(given)
-        if candidate.is_absolute() and candidate.resolve().is_relative_to(self.root):
-            given = str(candidate.resolve().relative_to(self.root))
+        """`f/x/y` from what a person types: also `f/x/y.py`, `f/x/y__flow`, `f/x/y__flow/flow.yaml`, and such a file
+        as seen from the current folder."""
+        candidate = Path(given).resolve()
+        is_file = candidate.is_file() or (candidate.is_dir() and candidate.name.endswith(FLOW_SUFFIXES))
+        if (Path(given).is_absolute() or is_file) and candidate.is_relative_to(self.root):
+            given = str(candidate.relative_to(self.root))
         given = given.removeprefix("./").rstrip("/").removesuffix("/flow.yaml").removesuffix(".script.yaml")
         for suffix in (".py", *FLOW_SUFFIXES):
             given = given.removesuffix(suffix)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 
-from tests.engine.conftest import Command, eventually
+from tests.config.conftest import ROOT
+from tests.engine.conftest import Command, Writer, eventually
 
 
 def test_a_run_on_the_embedded_engine_says_so_first_and_prints_json_alone(flexcore: Command) -> None:
@@ -79,7 +84,7 @@ def test_the_exit_code_of_a_failed_run_says_what_can_be_done(flexcore: Command, 
 def test_what_cannot_start_is_exit_two_and_nothing_ran(flexcore: Command, arguments: list[str], words: str) -> None:
     done = flexcore("workflow", "execute", *arguments)
     assert done.returncode == 2 and words in done.stderr and not done.stdout and "Traceback" not in done.stderr
-    assert flexcore("runs", "--json").stdout == "[]\n"
+    assert flexcore("workflow", "list", "--executions", "--json", "--server", "embedded").stdout == "[]\n"
 
 
 def test_the_active_profile_is_used_and_named_and_a_server_that_does_not_answer_is_exit_three(
@@ -107,6 +112,62 @@ def test_a_flow_is_tried_as_its_file_is_now(flexcore: Command, server: str) -> N
     assert flexcore("workflow", "test", "counting", "--parameters", '{"rows": -2}', "--check").returncode == 2
 
 
+def test_a_log_as_json_is_a_line_for_each_piece_with_its_step(flexcore: Command) -> None:
+    job = json.loads(flexcore("workflow", "execute", "counting", "--json").stdout)["id"]
+    pieces = [json.loads(line) for line in flexcore("workflow", "logs", job, "--json").stdout.splitlines()]
+    assert {piece["step"] for piece in pieces} == {"count"} and "counting 3" in "".join(
+        piece["text"] for piece in pieces
+    )
+
+
+def test_the_bundle_is_found_from_a_folder_below_it_and_its_runs_from_anywhere(
+    flexcore: Command, write: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write.file("wmill.yaml", "")
+    monkeypatch.chdir(write.root / "f/x")
+    done = flexcore("workflow", "execute", "counting__flow/flow.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path / "config")
+    status = flexcore("workflow", "status", json.loads(done.stdout)["id"], "--json")
+    assert json.loads(status.stdout)["path"] == "f/x/counting"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("nightly", "nightly is no id of a run"),
+        ("01a20e75-212b-97df-32ea-8e83121f6df4", "has no run 01a20e75"),
+        ("01a20e75", "None of the latest runs"),
+    ],
+)
+def test_an_id_that_is_none_is_told_with_where_to_look(flexcore: Command, given: str, words: str) -> None:
+    for verb in ("status", "logs", "cancel"):
+        done = flexcore("workflow", verb, given)
+        assert done.returncode == 2 and words in done.stderr and "list --executions" in done.stderr
+
+
 def test_each_command_has_examples_in_its_help_and_the_shell_completes_names(flexcore: Command) -> None:
-    assert "Examples:" in flexcore("workflow", "execute", "--help").stdout
+    from typer.main import get_group
+
+    from flexcore.cli import app
+
+    groups: list[Any] = [get_group(app)]
+    for group in groups:
+        for name, item in group.commands.items():
+            if hasattr(item, "commands"):
+                groups.append(item)
+            else:
+                assert name == "demo" or "Examples:" in str(item.epilog), name
     assert "complete" in flexcore("--show-completion", "bash").stdout.lower()
+    for words, last in [("execute cou", "counting"), ("execute x --runtime r", "ray"), ("list --runtime a", "all")]:
+        assert last in completed(f"flexcore workflow {words}")
+
+
+def completed(line: str) -> list[str]:
+    """What bash is offered at the end of the line."""
+    asked = {"_FLEXCORE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    done = subprocess.run(
+        [sys.executable, "-c", "from flexcore.cli import app; app(prog_name='flexcore')"],
+        env=os.environ | asked | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
+    )  # fmt: skip
+    return done.stdout.split()

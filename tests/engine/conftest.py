@@ -86,6 +86,11 @@ def engine(write: Writer, home: Path) -> Iterator[Engine]:
         yield made
 
 
+def surroundings(home: Path) -> dict[str, str]:
+    """None of this machine's own wmill profiles is seen."""
+    return {"FLEXCORE_HOME": str(home), "WMILL_CONFIG_DIR": str(home)}
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -100,7 +105,7 @@ def flexcore(write: Writer, home: Path) -> Command:
             text=True,
             timeout=60,
             cwd=write.root,
-            env=os.environ | {"FLEXCORE_HOME": str(home)},
+            env=os.environ | surroundings(home),
             **options,
         )
 
@@ -115,7 +120,7 @@ def begin(write: Writer, home: Path) -> Iterator[Callable[..., subprocess.Popen[
     def run(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen([sys.executable, "-m", "flexcore", *arguments], text=True, cwd=write.root,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                                   env=os.environ | {"FLEXCORE_HOME": str(home)})  # fmt: skip
+                                   env=os.environ | surroundings(home))  # fmt: skip
         started.append(process)
         return process
 

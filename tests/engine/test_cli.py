@@ -22,20 +22,20 @@ def bundle(write: Writer) -> None:
 
 def test_json_is_alone_on_stdout(flexcore: Command, write: Writer) -> None:
     for path in ("f/x/y", "f/x/y__flow", "./f/x/y__flow/flow.yaml", str(write.root / "f/x/y__flow")):
-        done = flexcore("run", path, "--args", '{"k": [1]}', "--json")
+        done = flexcore("workflow", "execute", path, "--args", '{"k": [1]}', "--json")
         shown = json.loads(done.stdout)
         assert done.returncode == 0 and shown == {"id": shown["id"], "success": True, "result": [1]}
         assert "✓ a" in done.stderr
 
 
 def test_a_failed_run_is_exit_one(flexcore: Command) -> None:
-    done = flexcore("run", "f/x/fails.py", "--json")
+    done = flexcore("workflow", "execute", "f/x/fails.py", "--json")
     assert done.returncode == 1 and json.loads(done.stdout)["result"]["error"]["name"] == "ValueError"
 
 
 def test_arguments_can_come_from_a_file(flexcore: Command, write: Writer) -> None:
     write.file("args.json", '{"n": 7}')
-    assert json.loads(flexcore("run", "f/x/s", "--args", "@args.json").stdout) == 7
+    assert json.loads(flexcore("workflow", "execute", "f/x/s", "--args", "@args.json").stdout) == 7
 
 
 @pytest.mark.parametrize(
@@ -47,25 +47,25 @@ def test_arguments_can_come_from_a_file(flexcore: Command, write: Writer) -> Non
         (["f/x/s", "--args", "@gone.json"], "gone.json"),
         (["f/x/s", "--root", "/no/such/folder"], "/no/such/folder"),
         (["f/x/odd"], "bogus_key"),
-        (["../../etc/passwd"], "no script or flow"),
+        (["../../etc/passwd"], "no workflow"),
     ],
 )
 def test_what_cannot_start_is_exit_two_with_a_plain_message(
     flexcore: Command, arguments: list[str], words: str
 ) -> None:
-    done = flexcore("run", *arguments)
+    done = flexcore("workflow", "execute", *arguments)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr and not done.stdout
 
 
 def test_runs_and_logs_show_what_happened(flexcore: Command) -> None:
-    flexcore("run", "f/x/s", "--args", '{"n": 5}')
-    flexcore("run", "f/x/y")
-    listed = json.loads(flexcore("runs", "--json").stdout)
-    assert [(job["path"], job["status"]) for job in listed] == [("f/x/y", "success"), ("f/x/s", "success")]
-    assert "in a" in flexcore("logs", listed[0]["id"]).stdout
-    assert "n is 5" in flexcore("logs", listed[1]["id"], "--follow").stdout
-    assert len(flexcore("runs", "--limit", "1").stdout.splitlines()) == 1
-    assert flexcore("logs", "no-such-id").returncode == 2
+    flexcore("workflow", "execute", "f/x/s", "--args", '{"n": 5}')
+    flexcore("workflow", "execute", "f/x/y")
+    listed = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)
+    assert [(job["workflow"], job["status"]) for job in listed] == [("f/x/y", "success"), ("f/x/s", "success")]
+    assert "in a" in flexcore("workflow", "logs", listed[0]["id"]).stdout
+    assert "n is 5" in flexcore("workflow", "logs", listed[1]["id"], "--follow").stdout
+    assert len(flexcore("workflow", "list", "--executions", "--limit", "1").stdout.splitlines()) == 2
+    assert flexcore("workflow", "logs", "no-such-id").returncode == 2
 
 
 def test_serve_answers_on_loopback_until_it_is_told_to_stop(begin: Callable[..., Popen[str]], home: object) -> None:

@@ -71,15 +71,15 @@ def test_closing_the_engine_ends_what_runs(write: Writer, home: Path, family: Pa
     assert gone()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 5)])
 def test_a_signal_ends_the_run_its_processes_and_the_command(
-    begin: Callable[..., subprocess.Popen[str]], family: Path, number: signal.Signals
+    begin: Callable[..., subprocess.Popen[str]], family: Path, number: signal.Signals, code: int
 ) -> None:
-    command = begin("run", "f/x/y", "--json")
+    command = begin("workflow", "execute", "f/x/y", "--json")
     gone = all_gone(family)
     command.send_signal(number)
     out, err = command.communicate(timeout=10)
-    assert gone() and command.returncode == 1 and "Traceback" not in err
+    assert gone() and command.returncode == code and "Traceback" not in err
     assert json.loads(out)["result"]["error"]["name"] == "Canceled"
 
 
@@ -87,26 +87,26 @@ def test_a_signal_ends_the_run_its_processes_and_the_command(
 def test_a_killed_engine_takes_its_steps_along_and_the_next_one_says_so(
     begin: Callable[..., subprocess.Popen[str]], flexcore: Command, write: Writer, family: Path
 ) -> None:
-    command = begin("run", "f/x/y")
+    command = begin("workflow", "execute", "f/x/y")
     gone = all_gone(family)
     os.killpg(command.pid, signal.SIGKILL)
     eventually(gone, 5)
     write.script("f/x/s", "def main():\n    return 1\n")
-    assert flexcore("run", "f/x/s").returncode == 0
-    listed = json.loads(flexcore("runs", "--json").stdout)
-    assert [(job["path"], job["status"]) for job in listed] == [("f/x/s", "success"), ("f/x/y", "failure")]
+    assert flexcore("workflow", "execute", "f/x/s").returncode == 0
+    listed = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)
+    assert [(job["workflow"], job["status"]) for job in listed] == [("f/x/s", "success"), ("f/x/y", "failure")]
 
 
 def test_the_command_line_cancels_a_run_of_another_process(
     begin: Callable[..., subprocess.Popen[str]], flexcore: Command, family: Path
 ) -> None:
-    command = begin("run", "f/x/y")
+    command = begin("workflow", "execute", "f/x/y")
     gone = all_gone(family)
-    job = json.loads(flexcore("runs", "--json").stdout)[0]
-    canceled = flexcore("cancel", job["id"][:-4])
+    job = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)[0]
+    canceled = flexcore("workflow", "cancel", job["id"][:-4])
     assert canceled.returncode == 0, canceled.stderr
-    assert command.wait(10) == 1 and gone()
-    assert flexcore("cancel", job["id"]).returncode == 2
+    assert command.wait(10) == 5 and gone()
+    assert flexcore("workflow", "cancel", job["id"]).returncode == 2
 
 
 def test_a_cancel_does_not_wait_for_an_environment_to_be_made(

@@ -95,12 +95,12 @@ def test_a_killed_run_goes_on_and_what_had_ended_is_not_run_again(
     begin: Begin, flexcore: Command, write: Writer, home: Path, folder: Path, again: str
 ) -> None:
     wide(write, folder)
-    command = begin("run", "f/x/y", "--args", '{"n": 1}')
+    command = begin("workflow", "execute", "f/x/y", "--args", '{"n": 1}')
     resume(home)
     kill_at(command, folder)
     (folder / "go").touch()
     if again == "recover":
-        run = json.loads(flexcore("runs", "--json").stdout)[0]
+        run = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)[0]
         done = flexcore("recover", run["id"][:-4], "--json")
         assert done.returncode == 0, done.stderr
         answer = json.loads(done.stdout)
@@ -124,8 +124,8 @@ def test_a_killed_run_goes_on_and_what_had_ended_is_not_run_again(
 def test_a_run_dies_twice_and_goes_on(begin: Begin, flexcore: Command, write: Writer, home: Path, folder: Path) -> None:
     step = raw("held", STEP, {"folder": json.dumps(str(folder)), "name": "'held'", "value": "7", "hold": "true"})
     write.flow("f/x/y", [step])
-    kill_at(begin("run", "f/x/y"), folder)
-    run = json.loads(flexcore("runs", "--json").stdout)[0]
+    kill_at(begin("workflow", "execute", "f/x/y"), folder)
+    run = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)[0]
     command = begin("recover", run["id"])
     eventually(lambda: len(runs_of(folder, "held")) == 2)
     os.killpg(command.pid, signal.SIGKILL)
@@ -139,7 +139,7 @@ def test_a_run_dies_twice_and_goes_on(begin: Begin, flexcore: Command, write: Wr
 def test_a_suspended_run_is_taken_up_and_waits_on(begin: Begin, write: Writer, home: Path, folder: Path) -> None:
     step = raw("a", "def main():\n    return 1\n", suspend={"required_events": 1, "timeout": 60})
     write.flow("f/x/y", [step, raw("b", "def main():\n    return 2\n")])
-    command = begin("run", "f/x/y")
+    command = begin("workflow", "execute", "f/x/y")
     store = Store(home)
     (flow,) = eventually(lambda: store.jobs("status = 'suspended'", columns=["id"]), 30)
     os.killpg(command.pid, signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_a_suspended_run_is_taken_up_and_waits_on(begin: Begin, write: Writer, h
 def test_a_run_that_was_being_canceled_stays_so(begin: Begin, write: Writer, home: Path, folder: Path) -> None:
     step = raw("held", STEP, {"folder": json.dumps(str(folder)), "name": "'held'", "hold": "true"})
     write.flow("f/x/y", [step])
-    kill_at(begin("run", "f/x/y"), folder)
+    kill_at(begin("workflow", "execute", "f/x/y"), folder)
     store = Store(home)
     (flow,) = store.jobs("parent IS NULL", columns=["id"])
     # What an engine writes before it stops anything.
@@ -173,9 +173,9 @@ def test_a_secret_that_a_step_returned_is_asked_for_again_and_one_in_the_argumen
     write.script("f/x/s", "def main(key):\n    return key\n")
     given = {"folder": json.dumps(str(folder)), "name": "'held'", "value": "results.read", "hold": "true"}
     write.flow("f/x/y", [call("read", "script", "f/x/s", key="flow_input.key"), raw("held", STEP, given)])
-    kill_at(begin("run", "f/x/y", "--args", '{"key": "$var:f/x/key"}'), folder)
+    kill_at(begin("workflow", "execute", "f/x/y", "--args", '{"key": "$var:f/x/key"}'), folder)
     (folder / "go").touch()
-    run = json.loads(flexcore("runs", "--json").stdout)[0]
+    run = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)[0]
     done = flexcore("recover", run["id"], "--json")
     assert json.loads(done.stdout)["result"] == "open-sesame"
     with Engine(write.root, home) as engine:
