@@ -57,7 +57,8 @@ class Server(Section):
 
 
 class Workers(Section):
-    """tags: those of our steps that the workers listen to, beside Windmill's own."""
+    """count: so many for Windmill's own work, and so many for the tag of each runtime.
+    tags: those of our steps that the workers listen to, beside Windmill's own."""
 
     count: int = Field(default=2, ge=1, le=1000)
     tags: list[Tag] = TAGS

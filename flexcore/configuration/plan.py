@@ -6,8 +6,8 @@ settings    f/flexcore/settings, in the workspace alone: the wmill CLI (1.819) t
             workspace's own settings, and passes over settings.resource.yaml in silence
 schedules   operations/reconcile and operations/check_runtimes
 secrets     variables of the workspace: what came from the environment is in no file, resources refer to it by path
-deployment  resources/deploy/windmill.env: where the server listens and how many workers there are
-workers     the tags of the worker group, and the instance's list of custom tags
+deployment  resources/deploy/windmill.env: where the server listens, how many workers listen to which tag
+workers     the tags of the worker group that nobody else listens to, and the instance's list of custom tags
 """
 
 from __future__ import annotations
@@ -98,14 +98,18 @@ def _tags(root: Path, configuration: Configuration) -> dict[str, str]:
 
 
 def tag_of(configuration: Configuration, runtime: str) -> str:
-    from flexcore.configuration.models import ClusterRuntimes
-
     if "windmill.yaml" not in configuration.given:
         return ""
-    used = getattr(configuration.windmill.runtimes, runtime)
-    usual = ClusterRuntimes.model_fields[runtime].annotation.__args__[0].model_fields["tag"].default  # type: ignore[union-attr]
-    tag = used.tag if used else usual
+    tag = _tag_meant(configuration, runtime)
     return tag if tag in configuration.windmill.workers.tags else ""
+
+
+def _tag_meant(configuration: Configuration, runtime: str) -> str:
+    from flexcore.configuration.models import ClusterRuntimes
+
+    used = getattr(configuration.windmill.runtimes, runtime)
+    usual: str = ClusterRuntimes.model_fields[runtime].annotation.__args__[0].model_fields["tag"].default  # type: ignore[union-attr]
+    return used.tag if used else usual
 
 
 def with_tag(metadata: str, tag: str) -> str:
@@ -178,16 +182,24 @@ def _is_secret(path: Path_) -> bool:
 
 
 def _deployment(root: Path, configuration: Configuration) -> dict[str, str]:
-    """What resources/deploy/compose.yaml reads; the database's address is a secret, and a file beside it."""
+    """What resources/deploy/compose.yaml reads; the database's address is a secret, and a file beside it.
+
+    Each runtime has workers of its own for its tag, and none when its steps have none; tags of no runtime go to the
+    workers of Windmill's own work."""
     if not (root / DEPLOY).is_file() or "windmill.yaml" not in configuration.given:
         return {}
-    server = configuration.windmill.server
-    lines = {
+    server, workers = configuration.windmill.server, configuration.windmill.workers
+    meant = {runtime: _tag_meant(configuration, runtime) for runtime in RESOURCES}
+    lines: dict[str, str | int] = {
         "WINDMILL_HOST": server.host,
         "WINDMILL_PORT": server.port,
         "WINDMILL_BASE_URL": server.base_url or f"http://localhost:{server.port}",
-        "WINDMILL_WORKERS": configuration.windmill.workers.count,
+        "WINDMILL_WORKERS": workers.count,
+        "WINDMILL_MORE_TAGS": ",".join(tag for tag in workers.tags if tag not in meant.values()),
     }
+    for runtime, tag in meant.items():
+        lines[f"WINDMILL_TAG_{runtime.upper()}"] = tag
+        lines[f"WINDMILL_WORKERS_{runtime.upper()}"] = workers.count if tag in workers.tags else 0
     return {DEPLOY: "".join(f"{name}={value}\n" for name, value in lines.items())}
 
 

@@ -90,7 +90,9 @@ def _workers(client: Windmill, configuration: Configuration) -> list[ServerChang
     path = f"configs/get/worker__{group}"
     config = client.ask("GET", path) or {}
     listens = config.get("worker_tags") or USUAL_TAGS
-    if lacking := [tag for tag in tags if tag not in listens]:
+    # A deployment whose workers are divided by tag, as resources/deploy has them, stays divided.
+    served = client.ask("GET", f"workers/exists_workers_with_tags?tags={','.join(tags)}") or {} if tags else {}
+    if lacking := [tag for tag in tags if tag not in listens and not served.get(tag)]:
         body = config | {"worker_tags": [*listens, *lacking]}
         found.append(
             ServerChange(

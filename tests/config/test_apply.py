@@ -133,7 +133,26 @@ def test_the_compose_file_is_told_where_the_server_listens_and_no_secret(configu
     wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
     assert wanted[DEPLOY].splitlines() == [
         "WINDMILL_HOST=0.0.0.0", "WINDMILL_PORT=8000", "WINDMILL_BASE_URL=http://localhost:8000", "WINDMILL_WORKERS=3",
+        "WINDMILL_MORE_TAGS=",
+        "WINDMILL_TAG_MELTANO=data-processing", "WINDMILL_WORKERS_MELTANO=3",
+        "WINDMILL_TAG_RAY=ml", "WINDMILL_WORKERS_RAY=3",
+        "WINDMILL_TAG_KUBERNETES=flext", "WINDMILL_WORKERS_KUBERNETES=3",
     ]  # fmt: skip
+
+
+def test_every_tag_of_the_configuration_has_workers_in_the_compose_file_and_every_step_a_worker(
+    configure: Callable[..., Path],
+) -> None:
+    root = configure(windmill="workers: {count: 4, tags: [etl, gpu, ml]}\nruntimes:\n  meltano: {path: /p, tag: etl}\n")
+    (root / "resources/deploy").mkdir(parents=True)
+    (root / DEPLOY).write_text("")
+    wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
+    values = dict(line.split("=") for line in wanted[DEPLOY].splitlines())
+    assert (values["WINDMILL_TAG_MELTANO"], values["WINDMILL_WORKERS_MELTANO"]) == ("etl", "4")
+    assert (values["WINDMILL_TAG_RAY"], values["WINDMILL_WORKERS_RAY"]) == ("ml", "4")
+    assert values["WINDMILL_WORKERS_KUBERNETES"] == "0", "nobody sends it anything: its steps have no tag"
+    assert values["WINDMILL_MORE_TAGS"] == "gpu"
+    assert "f/flexcore/kubernetes/run_job.script.yaml" not in wanted
 
 
 class FakeServer:
@@ -186,6 +205,13 @@ def test_a_server_is_told_tags_secrets_and_retention_once_and_keeps_what_others_
     assert {"flow", "dependency", "ml"} <= set(server.state["/api/configs/update/worker__default"]["worker_tags"])
     assert server.changed == 7
     assert server_changes(server.client(), configuration, planned, embedded=False) == []
+
+
+def test_a_tag_that_workers_listen_to_already_is_not_given_to_another_group(configure: Callable[..., Path]) -> None:
+    configuration, server = read_configuration(configure()), FakeServer()
+    server.state["/api/workers/exists_workers_with_tags"] = {"flext": True, "data-processing": True, "ml": False}
+    changes = server_changes(server.client(), configuration, Plan([], {}, None), embedded=False)
+    assert [change.what for change in changes][1:] == ["worker group default: listen to ml"]
 
 
 def test_who_is_no_superadmin_is_told_what_to_do(configure: Callable[..., Path]) -> None:
