@@ -58,9 +58,13 @@ class Request:
     token: str = field(default="", repr=False)
 
     def fields(self, known: Iterable[str], example: str) -> dict[str, Any]:
-        """The body's fields; {} for an empty body. Raises InvalidInput for what is no object of these."""
+        """The body's fields; {} for an empty body, and for null, which clients send when it was left out.
+
+        Raises InvalidInput for what is no object of these.
+        """
         try:
-            given = json.loads(self.body) if self.body.strip() else {}
+            given = json.loads(self.body) if self.body.strip() else None
+            given = {} if given is None else given
         except ValueError:
             given = None
         if not isinstance(given, dict):
