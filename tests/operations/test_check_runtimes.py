@@ -34,7 +34,7 @@ def run(worker: None) -> Run:
 
 
 def test_every_cluster_of_the_settings_the_worker_and_the_store_are_measured(
-    run: Run, dashboard: FakeDashboard
+    run: Run, dashboard: FakeDashboard, cluster: FakeCluster
 ) -> None:
     dashboard.jobs["x"] = {"status": "RUNNING"}
     lines = run()
@@ -44,6 +44,8 @@ def test_every_cluster_of_the_settings_the_worker_and_the_store_are_measured(
     assert (ray["state"], ray["detail"]) == ("limited", "All CPUs are in use: new work waits")
     assert lines["f/x/k8s"]["state"] == "ready"
     assert lines["f/x/k8s"]["capabilities"]["operations"] == ["job", "deploy"]
+    # Of a large cluster these are long lists.
+    assert len(cluster.asked("GET", "/api/v1/pods")) == len(cluster.asked("GET", "/api/v1/nodes")) == 1
 
 
 def test_a_runtime_that_does_not_answer_is_down_and_says_why(run: Run, dashboard: FakeDashboard) -> None:

@@ -4,16 +4,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from f.flexcore.core.errors import Forbidden
 from f.flexcore.core.health import Health
-from f.flexcore.core.identity import execution_key
-from f.flexcore.kubernetes.client import Kubernetes
+from f.flexcore.kubernetes.client import Kubernetes, ready
 from f.flexcore.kubernetes.diagnosis import verdict
 from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.inspection import inspect_cluster, visible
+from f.flexcore.kubernetes.inspection import (
+    NOT_MEASURED,
+    allowances,
+    missing_rights,
+    namespace_exists,
+    nodes,
+    visible,
+)
 from f.flexcore.kubernetes.preflight import NEEDED
 from f.flexcore.kubernetes.session import connect
 
@@ -21,30 +26,32 @@ from f.flexcore.kubernetes.session import connect
 def health(place: str, resource: Any, namespace: str = "") -> Health:
     """Raises FlexcoreError when it is down. Each operation's rights are asked for by SelfSubjectAccessReview."""
     session = connect(resource, "", {"namespace": namespace} if namespace else None)
-    kubernetes, chosen, key = session.kubernetes, session.namespace, execution_key(os.environ)
-    allowed, problems, data, metrics = [], [], {}, {}
+    kubernetes, chosen = session.kubernetes, session.namespace
+    version = ready(kubernetes).get("gitVersion")
+    namespace_exists(kubernetes, chosen)
+    allowed, problems = [], []
     for operation in NEEDED:
         try:
-            seen = inspect_cluster(kubernetes, chosen, operation, key)
+            missing = missing_rights(kubernetes, chosen, operation)
         except Forbidden as error:
             if error.category == "credentials":
                 raise
             problems.append(str(error))
             continue
         allowed.append(operation)
-        data, metrics = seen.data, seen.metrics
-        problems += [f"Helpful for {operation}: {right}" for right in seen.data["missing_rights"]]
+        problems += [f"Helpful for {operation}: {right}" for right in missing]
+    measured = nodes(kubernetes) or NOT_MEASURED
     return Health(
         runtime="kubernetes",
         place=place,
         state="down" if not allowed else "limited" if problems else "ready",
-        version=data.get("version"),
-        cpus_free=metrics.get("free_cpu"),
-        cpus_total=metrics.get("cpu"),
-        memory_free=metrics.get("free_memory_bytes"),
+        version=version,
+        cpus_free=measured["free_cpu"],
+        cpus_total=measured["cpu"],
+        memory_free=measured["free_memory_bytes"],
         queue=unfinished(kubernetes, chosen),
         detail="; ".join(problems),
-        capabilities={"namespace": chosen, "operations": allowed, "quotas": data.get("quotas")},
+        capabilities={"namespace": chosen, "operations": allowed, "quotas": allowances(kubernetes, chosen)},
     )
 
 

@@ -19,6 +19,7 @@ from f.flexcore.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, qu
 AT_ONCE = 6
 # A list of all pods of a large cluster is a burden for its API server; beyond this the free amounts are not measured.
 MOST_PODS = 2000
+NOT_MEASURED = dict.fromkeys(("nodes", "cpu", "memory_bytes", "free_cpu", "free_memory_bytes"))
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -26,6 +27,26 @@ def inspect_cluster(kubernetes: Kubernetes, namespace: str, operation: str, key:
     """Raises Unreachable, Forbidden (naming the missing rights) or NotFound (namespace)."""
     version = ready(kubernetes).get("gitVersion")
     exists = namespace_exists(kubernetes, namespace)
+    missing = missing_rights(kubernetes, namespace, operation)
+    return StepResult(
+        success=True,
+        runtime="kubernetes",
+        execution_key=key.value,
+        attempt=1,
+        data={
+            "version": version,
+            "namespace": namespace,
+            "namespace_exists": exists,
+            "operation": operation,
+            "missing_rights": missing,
+            "quotas": allowances(kubernetes, namespace),
+        },
+        metrics=nodes(kubernetes) or NOT_MEASURED,
+    )
+
+
+def missing_rights(kubernetes: Kubernetes, namespace: str, operation: str) -> list[str]:
+    """The helpful ones that are missing. Raises Forbidden when a needed one is."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         rights = [*NEEDED[operation], *HELPFUL[operation]]
         answers = dict(zip(rights, pool.map(lambda right: allowed(kubernetes, right, namespace), rights), strict=True))
@@ -37,25 +58,14 @@ def inspect_cluster(kubernetes: Kubernetes, namespace: str, operation: str, key:
             remedy=RIGHTS,
             missing=[str(right) for right in missing],
         )
-    limits = visible(
-        kubernetes, f"/api/v1/namespaces/{namespace}/resourcequotas", Call("list", "resourcequotas", namespace)
-    )
-    offered = nodes(kubernetes)
-    return StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=key.value,
-        attempt=1,
-        data={
-            "version": version,
-            "namespace": namespace,
-            "namespace_exists": exists,
-            "operation": operation,
-            "missing_rights": [str(right) for right in HELPFUL[operation] if not answers[right]],
-            "quotas": None if limits is None else quotas(limits),
-        },
-        metrics=offered or dict.fromkeys(("nodes", "cpu", "memory_bytes", "free_cpu", "free_memory_bytes")),
-    )
+    return [str(right) for right in HELPFUL[operation] if not answers[right]]
+
+
+def allowances(kubernetes: Kubernetes, namespace: str) -> list[dict[str, Any]] | None:
+    """What the namespace's quotas still allow; None when they may not be seen."""
+    call = Call("list", "resourcequotas", namespace)
+    limits = visible(kubernetes, f"/api/v1/namespaces/{namespace}/resourcequotas", call)
+    return None if limits is None else quotas(limits)
 
 
 def namespace_exists(kubernetes: Kubernetes, namespace: str) -> bool | None:
