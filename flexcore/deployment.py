@@ -1,6 +1,6 @@
 """A push of the bundle by `wmill sync push`, with checks before it and the truth after it.
 
-lint → what would change → push → what would change now: when a push breaks off, the difference says what landed.
+checks → what would change → push → what would change now: when a push breaks off, the difference says what landed.
 
 The token goes to the CLI in a profile of its own, in a folder that only this user can read and that is gone afterwards:
 an argument would be seen in every list of processes.
@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from f.flexcore.core.errors import ExecutionFailed, InvalidInput, NotFound
+from flexcore.check import CannotCheck, Finding, Severity, check
 from flexcore.client.target import Target
 
 CLI = "windmill-cli@1.819.0"
@@ -41,13 +42,15 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """landed and missing: of the changes that were to be made. unsure: it could not be asked what landed.
-    locks_failed: scripts that are there, and whose packages the server could not lock."""
+    locks_failed: scripts that are there, and whose packages the server could not lock. again: what a second push would
+    change although the first one sent it."""
 
     landed: list[Change]
     missing: list[Change] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
     locks_failed: list[str] = field(default_factory=list)
     unsure: str = ""
+    again: list[Change] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
@@ -63,6 +66,13 @@ class Deployment:
     def __init__(self, root: Path, target: Target) -> None:
         self.root, self.target = root.resolve(), target
         self._cli = wmill(self.root)
+
+    def findings(self) -> list[Finding]:
+        """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""
+        try:
+            return [item for item in check(self.root) if item.severity is Severity.ERROR]
+        except CannotCheck as error:
+            raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle") from None
 
     def lint(self) -> None:
         """Raises InvalidInput with what the CLI found."""
@@ -93,7 +103,8 @@ class Deployment:
         missing = [change for change in wanted if change in left]
         if not told or any(change.path not in errors for change in missing):
             errors["wmill"] = _tail(done)
-        return Outcome([change for change in wanted if change not in left], missing, errors, locks)
+        landed, again = [item for item in wanted if item not in left], [item for item in left if item not in wanted]
+        return Outcome(landed, missing, errors, locks, again=again)
 
     def _push(self, *flags: str) -> subprocess.CompletedProcess[str]:
         name = workspace_name(self.root, self.target)

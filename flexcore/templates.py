@@ -12,7 +12,7 @@ import yaml
 
 from f.flexcore.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults
-from flexcore.configuration.files import read_configuration
+from flexcore.configuration.files import FLEXCORE, read_configuration
 from flexcore.engine.bundle import Bundle
 from flexcore.engine.support import check_flow
 from flexcore.nearest import did_you_mean
@@ -33,17 +33,41 @@ class Created:
 
 
 def templates(root: Path) -> dict[str, str]:
-    """The flow's path, by the template's name: those of the bundle, and those that flexcore.yaml names and enables."""
-    named = read_configuration(root).flexcore.templates
+    """The flow's path, by the template's name: those of the bundle, and those that flexcore.yaml names, but for those
+    that it disables."""
+    file = read_configuration(root).flexcore
     found = {path.rsplit("/", 1)[-1]: path for path in Bundle(root).paths("flow") if DOORS.match(path)}
-    found |= {name: item.file.removesuffix("/flow.yaml").removesuffix("__flow") for name, item in named.items()}
-    return {name: path for name, path in found.items() if name not in named or named[name].enabled}
+    found |= {name: item.path for name, item in file.templates.items() if item.enabled}
+    return {name: path for name, path in found.items() if path not in file.disabled_templates}
+
+
+def refuse_disabled(root: Path, path: str, runtime: str = "") -> None:
+    """Raises InvalidInput when flexcore.yaml disables the flow, or the runtime that is asked for."""
+    if not (root / FLEXCORE).is_file():
+        return
+    file = read_configuration(root).flexcore
+    if path in file.disabled_templates:
+        raise InvalidInput(
+            f"{path} is disabled: {FLEXCORE} says so at templates.{file.disabled_templates[path]}",
+            subject="NAME",
+            remedy="Set its `enabled: true`, or choose another workflow.",
+        )
+    if runtime and not getattr(file.runtimes, runtime).enabled:
+        raise InvalidInput(
+            f"The runtime {runtime} is disabled: {FLEXCORE} says so at runtimes.{runtime}",
+            subject="--runtime",
+            remedy="Set its `enabled: true`, or choose another runtime.",
+        )
 
 
 def create(root: Path, name: str, template: str, defaults: dict[str, Any], summary: str) -> Created:
     """Raises NotFound or InvalidInput, and has written nothing then."""
     bundle, path = Bundle(root), _path(name)
     known = templates(root)
+    disabled = read_configuration(root).flexcore.disabled_templates
+    by_name = {path.rsplit("/", 1)[-1]: path for path in disabled} | {name: path for path, name in disabled.items()}
+    if template not in known and template in by_name:
+        refuse_disabled(root, by_name[template])
     if template not in known:
         raise NotFound(
             f"There is no template {template}{did_you_mean(template, known)}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from f.flexcore.core.errors import NotFound
 from flexcore import exit_codes
 from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, say
 
@@ -27,17 +28,11 @@ def check(root: Root = Path(), as_json: AsJson = False) -> None:
 def _check(root: Path, as_json: bool) -> int:
     from dataclasses import asdict
 
-    from f.flexcore.core.errors import NotFound
-    from flexcore.configuration.files import FLEXCORE, WINDMILL
     from flexcore.configuration.files import check as checked
 
     found = checked(root)
     if not found.given:
-        raise NotFound(
-            f"{root} holds neither {WINDMILL} nor {FLEXCORE}",
-            subject="--root",
-            remedy="Write one (the README shows both), or name their folder with --root.",
-        )
+        raise _no_files(root)
     if as_json:
         print_json({"files": found.given, "problems": [asdict(problem) for problem in found.problems]})
     else:
@@ -48,6 +43,16 @@ def _check(root: Path, as_json: bool) -> int:
         return exit_codes.CANNOT_START
     say(f"{' and '.join(found.given)}: nothing to correct")
     return exit_codes.DONE
+
+
+def _no_files(root: Path) -> NotFound:
+    from flexcore.configuration.files import FLEXCORE, WINDMILL
+
+    return NotFound(
+        f"{root.resolve()} holds neither {WINDMILL} nor {FLEXCORE}",
+        subject="--root",
+        remedy="Write one (the README shows both), or name their folder with --root.",
+    )
 
 
 @app.command(epilog=examples("flexcore config apply --dry-run", "flexcore config apply --server production --yes"))
@@ -62,7 +67,8 @@ def apply(
 ) -> None:
     """Make the bundle's files and the server what both files say: tags, resources, schedules, secrets, workers.
 
-    Shows the difference first. What came from the environment becomes secret variables of the workspace, never a file.
+    Shows the difference first. What an earlier apply made goes again when its section has gone. What came from the
+    environment becomes secret variables of the workspace, never a file.
     """
     guarded(lambda: _apply(dry_run, yes, no_push, server, workspace, root, as_json))
 
@@ -72,16 +78,18 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
     from flexcore.commands.deploying import confirm, deploy_bundle
     from flexcore.configuration.files import read_configuration
     from flexcore.configuration.plan import plan
-    from flexcore.configuration.server_plan import server_changes
+    from flexcore.configuration.server_plan import make, server_changes
     from flexcore.configuration.writing import write
 
     configuration = read_configuration(root)
+    if not configuration.given:
+        raise _no_files(root)
     with connected(server, workspace, root) as (client, target):
         planned = plan(root, configuration)
         files, settings = planned.files, server_changes(client, configuration, planned, embedded=target is None)
         if as_json:
             shown = {"files": [item.path for item in files], "server": [item.what for item in settings]}
-            print_json(shown | {"applied": not dry_run})
+            print_json(shown | {"deleted": [item.path for item in files if item.after is None], "applied": not dry_run})
         else:
             for item in files:
                 _show_diff(item)
@@ -91,9 +99,7 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
             say("Nothing to do: files and server are what the configuration says.")
         elif not dry_run:
             confirm(f"Change {len(files)} files and {len(settings)} settings of the server?", yes)
-            for change in settings:
-                change.make()
-                say(f"done: {change.what}")
+            make(client, settings, say)
             write(root, files, say)
         if target is None or no_push or dry_run:
             return exit_codes.DONE
@@ -101,8 +107,9 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
 
 
 def _show_diff(change: FileChange) -> None:
-    before = (change.before or "").splitlines()
-    lines = difflib.unified_diff(before, change.after.splitlines(), change.path, change.path, n=1, lineterm="")
+    before, after = (change.before or "").splitlines(), (change.after or "").splitlines()
+    names = [change.path if text is not None else "/dev/null" for text in (change.before, change.after)]
+    lines = difflib.unified_diff(before, after, names[0], names[1], n=1, lineterm="")
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in lines:
         colour = colours.get(line[:1]) if sys.stdout.isatty() else None

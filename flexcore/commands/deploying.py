@@ -17,6 +17,7 @@ from flexcore.console import print_json, print_table, say
 from flexcore.deployment import Deployment
 
 if TYPE_CHECKING:
+    from flexcore.check import Finding
     from flexcore.deployment import Change, Outcome
 
 # The server that the bundle is tested against.
@@ -37,7 +38,9 @@ def deploy_bundle(
         )
     _check_version(client)
     deployment = Deployment(root, target)
-    say("checking the bundle …")
+    say(f"checking {deployment.root} …")
+    if findings := deployment.findings():
+        return _refused(findings, as_json, quiet)
     deployment.lint()
     say("comparing with the server …")
     wanted = deployment.changes()
@@ -66,7 +69,18 @@ def confirm(question: str, yes: bool) -> None:
         raise InvalidInput(
             "Nobody is there to confirm", subject="--yes", remedy="Look at it with --dry-run, then give --yes."
         )
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        say("Nothing was changed.")
+        raise typer.Exit(exit_codes.CANCELED)
+
+
+def _refused(findings: list[Finding], as_json: bool, quiet: bool) -> int:
+    if as_json:
+        print_json({"success": False, "changes": [], "findings": [item.as_json() for item in findings]})
+    for finding in findings if not as_json else ():
+        say(str(finding)) if quiet else print(finding)
+    say(f"Nothing was pushed: correct {len(findings)} findings first; `flexcore check` shows them again.")
+    return exit_codes.CANNOT_START
 
 
 def _show(changes: list[Change]) -> None:
@@ -75,7 +89,10 @@ def _show(changes: list[Change]) -> None:
 
 def _told(outcome: Outcome) -> int:
     if outcome.whole:
-        say(f"All {len(outcome.landed)} changes are on the server; a second push would find nothing to do.")
+        what = f"All {len(outcome.landed)} changes are on the server; a second push would"
+        say(f"{what} still change:" if outcome.again else f"{what} find nothing to do.")
+        for change in outcome.again:
+            say(f"  {change.type} {change.path}")
         return exit_codes.DONE
     if outcome.unsure:
         say(f"The push broke off, and the server cannot be asked what landed: {outcome.unsure}")
@@ -108,5 +125,5 @@ def _check_version(client: Windmill) -> None:
             subject="server",
             remedy="Update the server.",
         )
-    if found[0] > TESTED[0]:
-        say(f"warning: the server is {match[0]}; the bundle is tested with v{TESTED[0]}.{TESTED[1]}")
+    if found > TESTED:
+        say(f"note: the server is {match[0]}; the bundle is tested with v{TESTED[0]}.{TESTED[1]}")

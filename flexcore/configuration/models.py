@@ -141,6 +141,11 @@ class Template(Section):
     runtime: Literal["meltano", "ray", "kubernetes"]
     enabled: bool = True
 
+    @property
+    def path(self) -> str:
+        """As Windmill has it."""
+        return self.file.removesuffix("/flow.yaml").rstrip("/").removesuffix("__flow").removesuffix(".flow")
+
 
 class FlexcoreFile(Section):
     engine: Literal["windmill", "embedded"] = "embedded"
@@ -150,3 +155,9 @@ class FlexcoreFile(Section):
     worker_group: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]+$")
     runtimes: Runtimes = Runtimes()
     templates: dict[str, Template] = {}
+
+    @property
+    def disabled_templates(self) -> dict[str, str]:
+        """The template's name, by the flow's path."""
+        used = {item.path for item in self.templates.values() if item.enabled}
+        return {item.path: name for name, item in self.templates.items() if item.path not in used}

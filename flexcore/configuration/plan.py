@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,40 +38,49 @@ ENABLED, TIMES = re.compile(r"^enabled: .*$", re.MULTILINE), re.compile(r"^sched
 KEY = re.compile(r"^(\w+):", re.MULTILINE)
 DEPLOY = "resources/deploy/windmill.env"
 RECONCILE, CHECK = f"{FOLDER}/operations/reconcile", f"{FOLDER}/operations/check_runtimes"
+# How the description ends of what is made here; what has another one is somebody else's.
+FROM = ("from windmill.yaml.", "From flexcore.yaml.")
+MAKES = (*(f"{FOLDER}/{name}.resource.yaml" for name, _, _ in RESOURCES.values()), f"{CHECK}.schedule.yaml")
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """path: from the bundle's root; before: None for a new file."""
+    """path: from the bundle's root; before: None for a new file; after: None for one that goes."""
 
     path: str
     before: str | None
-    after: str
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """secrets: their values by variable path; settings: fields of the resource, None when there are none."""
+    """secrets: their values by variable path. settings: by the place in the resource: `storage_uri`,
+    `runtimes.ray.enabled`, `ray_clusters[f/flexcore/ray_cluster]` for an item of a list.
+    gone: resources and schedules that an earlier configuration may have made, and this one does not have."""
 
     files: list[FileChange]
-    secrets: dict[str, str]
-    settings: dict[str, Any] | None
+    secrets: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
 
 
 def plan(root: Path, configuration: Configuration) -> Plan:
     secrets: dict[str, str] = {}
     resources, lists = _resources(configuration, secrets)
-    settings = _settings(configuration, secrets) | lists
-    wanted = {
+    settings = _settings(configuration, secrets) | lists | _uses(configuration)
+    made = {**resources, **_health_check(configuration)}
+    gone = tuple(path for path in MAKES if path not in made)
+    wanted: dict[str, str | None] = {
         **_tags(root, configuration),
-        **resources,
-        **_schedules(root, configuration),
+        **{path: None for path in gone if _is_ours(root / path)},
+        **made,
+        **_shipped_schedules(root, configuration),
         **_deployment(root, configuration),
     }
-    return Plan(_differing(root, wanted), secrets, settings or None)
+    return Plan(_differing(root, wanted), secrets, settings, gone)
 
 
-def _differing(root: Path, wanted: dict[str, str]) -> list[FileChange]:
+def _differing(root: Path, wanted: dict[str, str | None]) -> list[FileChange]:
     changes = []
     for path, after in sorted(wanted.items()):
         file = root / path
@@ -79,6 +88,16 @@ def _differing(root: Path, wanted: dict[str, str]) -> list[FileChange]:
         if before != after:
             changes.append(FileChange(path, before, after))
     return changes
+
+
+def _is_ours(file: Path) -> bool:
+    """A resource or schedule that no person wrote: its description says where it is from."""
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return isinstance(document, dict) and is_ours(document.get("description"))
+
+
+def is_ours(description: Any) -> bool:
+    return isinstance(description, str) and description.endswith(FROM)
 
 
 # Tags
@@ -124,10 +143,10 @@ def with_tag(metadata: str, tag: str) -> str:
 # Resources
 
 
-def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The files, and the fields of the settings that list them."""
+def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The files, and the places in the settings that list them: what a disabled runtime has left is reconciled, too."""
     files: dict[str, str] = {}
-    lists: dict[str, list[str]] = {}
+    lists: dict[str, Any] = {}
     windmill = configuration.windmill
     for runtime, (name, kind, listed_in) in RESOURCES.items():
         model = getattr(windmill.runtimes, runtime)
@@ -138,9 +157,19 @@ def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[d
             value.setdefault("verify_tls", False)
         value = _without_secrets(value, ("runtimes", runtime), name, configuration, secrets)
         files[f"{FOLDER}/{name}.resource.yaml"] = _resource(kind, f"{runtime.capitalize()}, from windmill.yaml.", value)
-        if listed_in and getattr(configuration.flexcore.runtimes, runtime).enabled:
-            lists[listed_in] = [f"{FOLDER}/{name}"]
+        if listed_in:
+            lists[f"{listed_in}[{FOLDER}/{name}]"] = f"{FOLDER}/{name}"
     return files, lists
+
+
+def _uses(configuration: Configuration) -> dict[str, Any]:
+    """What flexcore.yaml says of each runtime, for the choice between them."""
+    runtimes = configuration.flexcore.runtimes
+    return {
+        f"runtimes.{runtime}.{name}": getattr(getattr(runtimes, runtime), name)
+        for runtime in RESOURCES if runtime in runtimes.model_fields_set
+        for name in ("enabled", "priority")
+    }  # fmt: skip
 
 
 def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str, Any]:
@@ -206,20 +235,24 @@ def _deployment(root: Path, configuration: Configuration) -> dict[str, str]:
 # Schedules
 
 
-def _schedules(root: Path, configuration: Configuration) -> dict[str, str]:
+def _shipped_schedules(root: Path, configuration: Configuration) -> dict[str, str]:
+    """Reconcile by its interval; those of disabled templates off."""
     found = {}
     every = configuration.windmill.observability.reconcile_interval
-    given = bool(configuration.given)
     shipped = root / f"{RECONCILE}.schedule.yaml"
-    if shipped.is_file() and given:
+    if shipped.is_file():
         found[f"{RECONCILE}.schedule.yaml"] = with_times(shipped.read_text(encoding="utf-8"), every)
-    intervals = list(_health_intervals(configuration))
-    before = root / f"{CHECK}.schedule.yaml"
-    if intervals:
-        found[f"{CHECK}.schedule.yaml"] = dumped(_health_schedule(min(intervals)))
-    elif before.is_file() and given:
-        found[f"{CHECK}.schedule.yaml"] = with_times(before.read_text(encoding="utf-8"), None)
+    disabled = configuration.flexcore.disabled_templates
+    for file in sorted(root.glob("f/**/*.schedule.yaml")) if disabled else ():
+        text = file.read_text(encoding="utf-8")
+        if (yaml.safe_load(text) or {}).get("script_path") in disabled:
+            found[file.relative_to(root).as_posix()] = with_times(text, None)
     return found
+
+
+def _health_check(configuration: Configuration) -> dict[str, str]:
+    intervals = list(_health_intervals(configuration))
+    return {f"{CHECK}.schedule.yaml": dumped(_health_schedule(min(intervals)))} if intervals else {}
 
 
 def with_times(schedule: str, every: int | None) -> str:

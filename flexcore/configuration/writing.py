@@ -14,6 +14,10 @@ def write(root: Path, changes: Sequence[FileChange], say: Callable[[str], None])
     """A file is replaced in one go; the CLI's hashes of the scripts follow."""
     for change in changes:
         file = root / change.path
+        if change.after is None:
+            file.unlink()
+            say(f"removed {change.path}")
+            continue
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
         part.write_text(change.after, encoding="utf-8")

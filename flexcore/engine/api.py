@@ -430,9 +430,9 @@ class Api:
 
     # Variables and resources
 
-    def list_variables(self, _: Request) -> list[Row]:
+    def list_variables(self, request: Request) -> list[Row]:
         paths = {*self._paths("variable"), *(row["path"] for row in self.store.variables())}
-        return [_hidden(item) for path in sorted(paths) if (item := self.items.variable_item(path))]
+        return [_hidden(item) for path in _paged(request, sorted(paths)) if (item := self.items.variable_item(path))]
 
     def get_variable(self, request: Request) -> Row:
         item = self.items.variable_item(_path(request))

@@ -74,7 +74,7 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     root = configure()
     changes = plan(root, read_configuration(root)).files
     tags = {
-        change.path: yaml.safe_load(change.after).get("tag")
+        change.path: yaml.safe_load(change.after or "").get("tag")
         for change in changes
         if change.path.endswith(".script.yaml")
     }
@@ -83,7 +83,7 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     assert tags["f/flexcore/kubernetes/run_job.script.yaml"] == "flext"
     assert "f/flexcore/ray/api.script.yaml" not in tags, "shared code is no step"
     for change in changes:
-        (root / change.path).write_text(change.after)
+        (root / change.path).write_text(change.after or "")
     (root / "windmill.yaml").write_text("workers:\n  tags: []\n")
     undone = {change.path: change.after for change in plan(root, read_configuration(root)).files}
     assert undone["f/flexcore/ray/train.script.yaml"] == (ROOT / "f/flexcore/ray/train.script.yaml").read_text()
@@ -98,7 +98,7 @@ def test_a_disabled_runtime_is_in_no_settings_and_asked_by_no_schedule(configure
 
 def test_schedules_follow_the_intervals(configure: Callable[..., Path]) -> None:
     root = configure()
-    wanted = {change.path: yaml.safe_load(change.after) for change in plan(root, read_configuration(root)).files}
+    wanted = {change.path: yaml.safe_load(change.after or "") for change in plan(root, read_configuration(root)).files}
     health = wanted["f/flexcore/operations/check_runtimes.schedule.yaml"]
     assert (health["schedule"], health["enabled"], health["is_flow"]) == ("0 */5 * * * *", True, False)
     assert wanted["f/flexcore/operations/reconcile.schedule.yaml"]["enabled"] is True
@@ -131,7 +131,7 @@ def test_the_compose_file_is_told_where_the_server_listens_and_no_secret(configu
     (root / "resources/deploy").mkdir(parents=True)
     (root / DEPLOY).write_text("WINDMILL_PORT=1\n")
     wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
-    assert wanted[DEPLOY].splitlines() == [
+    assert (wanted[DEPLOY] or "").splitlines() == [
         "WINDMILL_HOST=0.0.0.0", "WINDMILL_PORT=8000", "WINDMILL_BASE_URL=http://localhost:8000", "WINDMILL_WORKERS=3",
         "WINDMILL_MORE_TAGS=",
         "WINDMILL_TAG_MELTANO=data-processing", "WINDMILL_WORKERS_MELTANO=3",
@@ -217,5 +217,5 @@ def test_a_tag_that_workers_listen_to_already_is_not_given_to_another_group(conf
 def test_who_is_no_superadmin_is_told_what_to_do(configure: Callable[..., Path]) -> None:
     configuration, server = read_configuration(configure()), FakeServer(superadmin=False)
     with pytest.raises(Forbidden, match="token of a superadmin"):
-        for change in server_changes(server.client(), configuration, Plan([], {}, None), embedded=False):
+        for change in server_changes(server.client(), configuration, Plan([]), embedded=False):
             change.make()

@@ -3,7 +3,7 @@
 """Which runtime a workload gets, and why: pin → candidates → rules or history → CHOSEN. Pure.
 
 candidates   described by the pipeline, known, enabled, and not measured as unhealthy
-rules        the first candidate in the order of the base rules (core/rules)
+rules        the first candidate in the order of the base rules (core/rules), then by the settings' priority
 learned      when the rules' pick and another have `min_samples` finished runs of this type of workflow: the best
              expected outcome. Every other than the rules' pick is taken at its expectation plus CAUTION standard
              deviations of what is not known of it. A candidate with fewer runs of this type, yet twice `min_samples`
@@ -154,13 +154,19 @@ def _movement(workload: Workload, state: RuntimeState, market: Market) -> float:
 
 
 def _by_rules(workload: Workload, candidates: list[Standing]) -> list[Standing]:
-    """The candidates in the order of the rules; those that no rule names follow in the order of the workload."""
+    """The candidates in the order of the rules; those that no rule names follow by priority, then as the workload has
+    them."""
     ruled = dict(preferences(workload))
     names = list(dict.fromkeys([*ruled, *workload.runtimes]))
     return sorted(
         (replace(item, rule=ruled.get(item.runtime, "")) for item in candidates),
-        key=lambda item: names.index(item.runtime),
+        key=lambda item: (0 if item.runtime in ruled else _last(item), names.index(item.runtime)),
     )
+
+
+def _last(item: Standing) -> float:
+    """Its priority; what has none comes after all that have one."""
+    return item.state.priority or math.inf
 
 
 def _doubt(order: list[Standing], workload: Workload, market: Market) -> str:
@@ -198,7 +204,7 @@ def _ruled(order: list[Standing], standings: list[Standing], doubt: str) -> Sele
 def _learned(workload: Workload, order: list[Standing], standings: list[Standing], market: Market) -> Selection:
     able, measure = _comparable([item for item in order if item.trusted], workload)
     in_time = _in_time(able)
-    ranked = sorted(able, key=lambda item: (item not in in_time, _cautious(item, measure, order[0])))
+    ranked = sorted(able, key=lambda item: (item not in in_time, _cautious(item, measure, order[0]), _last(item)))
     best = ranked[0]
     reasons = {best.runtime: f"CHOSEN by its history{_outlook(best)}"}
     for item in order:

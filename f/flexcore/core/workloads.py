@@ -136,11 +136,13 @@ class Price(Facts):
 class RuntimeState(Facts):
     """What is known about one runtime now: whether it may be used, and what comes on top of the run itself.
 
+    priority: 1 goes first where neither rules nor history tell runtimes apart; null comes last.
     startup_s, queue_s: seconds before the run that history's durations do not hold.
     location: where it computes; moving data there costs the settings' egress price.
     """
 
     enabled: bool = True
+    priority: int | None = Field(default=None, ge=1, le=MOST)
     healthy: bool | None = None
     namespace: str | None = None
     startup_s: float | None = Field(default=None, ge=0, le=LONGEST)

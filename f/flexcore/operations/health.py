@@ -12,6 +12,7 @@ from typing import Any
 from f.flexcore.core.errors import FlexcoreError
 from f.flexcore.core.health import Health
 from f.flexcore.core.resources import Settings
+from f.flexcore.core.workloads import RuntimeState
 from f.flexcore.operations.clusters import read
 from f.flexcore.operations.registry import ROOMS, health_of
 from f.flexcore.storage.store import Store
@@ -25,9 +26,11 @@ class Check:
 
 
 def checks_of(settings: Settings, resource: Callable[[str], Any], worker: str) -> list[Check]:
-    """One for this worker's own runtimes, one for each cluster, and one for the store."""
+    """One for this worker's own runtimes, one for each cluster, and one for the store; none for a disabled runtime."""
     found = []
     for runtime, room in ROOMS.items():
+        if not settings.runtimes.get(runtime, RuntimeState()).enabled:
+            continue
         if room.clusters is None:
             found.append(Check(runtime, worker, partial(health_of(runtime), worker)))
             continue
