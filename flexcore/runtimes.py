@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def configured_runtimes(root: Path) -> list[dict[str, Any]]:
          "health_check_interval_s": item.health_check_interval}
         for name, runs in RUNS.items() for item in [getattr(configured, name)]
     ]  # fmt: skip
-    return sorted(found, key=lambda item: (not item["enabled"], item["priority"]))
+    return sorted(found, key=lambda item: (not item["enabled"], item["priority"] or math.inf))
 
 
 def measured(client: Windmill, settings: str, usual: str, say: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def templates(root: Path) -> dict[str, str]:
     return {name: path for name, path in found.items() if path not in file.disabled_templates}
 
 
-def refuse_disabled(root: Path, path: str, runtime: str = "") -> None:
-    """Raises InvalidInput when flexcore.yaml disables the flow, or the runtime that is asked for."""
+def refuse_disabled(root: Path, path: str, runtimes: Sequence[str] = ()) -> None:
+    """Raises InvalidInput when flexcore.yaml disables the flow, or every runtime that it may run on."""
     if not (root / FLEXCORE).is_file():
         return
     file = read_configuration(root).flexcore
@@ -52,11 +53,12 @@ def refuse_disabled(root: Path, path: str, runtime: str = "") -> None:
             subject="NAME",
             remedy="Set its `enabled: true`, or choose another workflow.",
         )
-    if runtime and not getattr(file.runtimes, runtime).enabled:
+    disabled = [name for name in runtimes if not getattr(file.runtimes, name).enabled]
+    if disabled and len(disabled) == len(runtimes):
         raise InvalidInput(
-            f"The runtime {runtime} is disabled: {FLEXCORE} says so at runtimes.{runtime}",
+            f"{path} would run on {' and '.join(disabled)}, which {FLEXCORE} disables at runtimes.{disabled[0]}",
             subject="--runtime",
-            remedy="Set its `enabled: true`, or choose another runtime.",
+            remedy="Set its `enabled: true`, or choose another runtime or workflow.",
         )
 
 

@@ -113,7 +113,7 @@ def _execute(
     from f.flexcore.core.errors import InvalidInput
     from flexcore.client.arguments import checked
     from flexcore.client.target import connected
-    from flexcore.client.workflows import find, known_runtime, named, with_runtime
+    from flexcore.client.workflows import find, named, with_runtime
     from flexcore.templates import refuse_disabled
 
     given = json_object(parameters, "--parameters")
@@ -125,10 +125,9 @@ def _execute(
                 remedy="Leave `flexcore serve` running and name its URL with --server.",
             )
         workflow = find(client, named(root, name))
-        refuse_disabled(root, workflow.path, runtime and known_runtime(runtime))
-        job = client.start(
-            workflow.kind, workflow.path, checked(workflow.schema, with_runtime(workflow, given, runtime))
-        )
+        args = checked(workflow.schema, with_runtime(workflow, given, runtime))
+        refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
+        job = client.start(workflow.kind, workflow.path, args)
         if detach:
             print_json({"id": job}) if as_json else print(job)
             return exit_codes.DONE

@@ -121,17 +121,17 @@ class WindmillFile(Section):
 
 
 class RuntimeUse(Section):
-    """priority: 1 goes first. health_check_interval: without it nobody asks regularly."""
+    """priority: 1 goes first, null last. health_check_interval: without it nobody asks regularly."""
 
     enabled: bool = True
-    priority: int = Field(default=1, ge=1)
+    priority: int | None = Field(default=None, ge=1, le=1000)
     health_check_interval: Interval | None = None
 
 
 class Runtimes(Section):
-    meltano: RuntimeUse = RuntimeUse(priority=1)
-    ray: RuntimeUse = RuntimeUse(priority=2)
-    kubernetes: RuntimeUse = RuntimeUse(priority=3)
+    meltano: RuntimeUse = RuntimeUse()
+    ray: RuntimeUse = RuntimeUse()
+    kubernetes: RuntimeUse = RuntimeUse()
 
 
 class Template(Section):

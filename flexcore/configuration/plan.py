@@ -164,12 +164,13 @@ def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[d
 
 def _uses(configuration: Configuration) -> dict[str, Any]:
     """What flexcore.yaml says of each runtime, for the choice between them."""
-    runtimes = configuration.flexcore.runtimes
+    said = configuration.flexcore.runtimes.model_dump(exclude_unset=True, exclude_none=True)
     return {
-        f"runtimes.{runtime}.{name}": getattr(getattr(runtimes, runtime), name)
-        for runtime in RESOURCES if runtime in runtimes.model_fields_set
+        f"runtimes.{runtime}.{name}": used[name]
+        for runtime, used in said.items()
         for name in ("enabled", "priority")
-    }  # fmt: skip
+        if name in used
+    }
 
 
 def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str, Any]:

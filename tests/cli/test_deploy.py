@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.engine.conftest import Command, Writer
 
+ROOT = Path(__file__).parent.parent.parent
+GOOD: dict[str, str] = yaml.safe_load((ROOT / "tests/check/good_bundle.yaml").read_text())
 CHANGES = [{"type": "added", "path": "f/x/a.py"}, {"type": "edited", "path": "f/x/b.py"}]
+
+
+@pytest.fixture(autouse=True)
+def bundle(write: Writer) -> None:
+    """One in which `flexcore check` finds nothing."""
+    for path, text in GOOD.items():
+        write.file(path, text)
 
 
 @pytest.fixture
@@ -82,6 +92,19 @@ def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(
     done = flexcore("workflow", "deploy", "--server", server, "--yes")
     assert done.returncode == 2 and "must be a cron expression" in done.stderr
     assert [call["arguments"][0] for call in calls(folder)] == ["lint"]
+
+
+def test_a_bundle_in_which_flexcore_check_finds_something_is_not_even_linted(
+    flexcore: Command, server: str, cli: Callable[..., Path], write: Writer
+) -> None:
+    folder = cli()
+    flow = "f/shop/order__flow/flow.yaml"
+    write.file(flow, GOOD[flow].replace("f/shop/add", "f/shop/ad"))
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 2 and f"{flow}:" in done.stdout and "Nothing was pushed" in done.stderr
+    shown = json.loads(flexcore("workflow", "deploy", "--server", server, "--yes", "--json").stdout)
+    assert shown["success"] is False and shown["findings"][0]["file"] == flow
+    assert not (folder / "calls.jsonl").exists()
 
 
 def test_without_anybody_to_ask_nothing_is_pushed(flexcore: Command, server: str, cli: Callable[..., Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from f.flexcore.core.errors import Forbidden
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import read_configuration
-from flexcore.configuration.plan import DEPLOY, Plan, cron, plan, with_tag, with_times
-from flexcore.configuration.server_plan import server_changes
+from flexcore.configuration.plan import DEPLOY, cron, plan, with_tag, with_times
+from flexcore.configuration.server_plan import make, server_changes
 from flexcore.engine import Engine
 from tests.config.conftest import PLANTED, ROOT
 
@@ -53,10 +54,12 @@ def test_apply_writes_once_and_then_finds_nothing_to_do(
         "create secret variable f/flexcore/settings_storage_access_key",
         "create secret variable f/flexcore/settings_storage_secret_key",
         "create resource f/flexcore/settings: "
-        "storage_uri, storage_access_key, storage_secret_key, ray_clusters, kubernetes_clusters",
+        "storage_uri, storage_access_key, storage_secret_key, ray_clusters[f/flexcore/ray_cluster], "
+        "kubernetes_clusters[f/flexcore/kubernetes_cluster], runtimes.meltano.enabled, runtimes.meltano.priority, "
+        "runtimes.ray.enabled, runtimes.ray.priority",
     ]
     again = command("apply", "--yes", "--json")
-    assert json.loads(again.stdout) == {"files": [], "server": [], "applied": True}
+    assert json.loads(again.stdout) == {"files": [], "server": [], "deleted": [], "applied": True}
     for file in root.rglob("*.yaml"):
         assert not any(secret in file.read_text() for secret in PLANTED), file
     with Engine(root, home) as engine:
@@ -67,6 +70,7 @@ def test_apply_writes_once_and_then_finds_nothing_to_do(
         "storage_secret_key": "s3-planted",
         "ray_clusters": ["f/flexcore/ray_cluster"],
         "kubernetes_clusters": ["f/flexcore/kubernetes_cluster"],
+        "runtimes": {"meltano": {"enabled": True, "priority": 1}, "ray": {"enabled": True, "priority": 2}},
     }
 
 
@@ -89,10 +93,13 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     assert undone["f/flexcore/ray/train.script.yaml"] == (ROOT / "f/flexcore/ray/train.script.yaml").read_text()
 
 
-def test_a_disabled_runtime_is_in_no_settings_and_asked_by_no_schedule(configure: Callable[..., Path]) -> None:
+def test_a_disabled_runtime_is_never_chosen_and_asked_by_no_schedule_and_what_it_left_is_still_reconciled(
+    configure: Callable[..., Path],
+) -> None:
     root = configure(flexcore="runtimes:\n  ray: {enabled: false, health_check_interval: 1m}\n")
     planned = plan(root, read_configuration(root))
-    assert planned.settings and "ray_clusters" not in planned.settings
+    assert planned.settings["runtimes.ray.enabled"] is False
+    assert "ray_clusters[f/flexcore/ray_cluster]" in planned.settings
     assert "f/flexcore/operations/check_runtimes.schedule.yaml" not in {change.path for change in planned.files}
 
 
@@ -147,7 +154,7 @@ def test_every_tag_of_the_configuration_has_workers_in_the_compose_file_and_ever
     (root / "resources/deploy").mkdir(parents=True)
     (root / DEPLOY).write_text("")
     wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
-    values = dict(line.split("=") for line in wanted[DEPLOY].splitlines())
+    values = dict(line.split("=") for line in (wanted[DEPLOY] or "").splitlines())
     assert (values["WINDMILL_TAG_MELTANO"], values["WINDMILL_WORKERS_MELTANO"]) == ("etl", "4")
     assert (values["WINDMILL_TAG_RAY"], values["WINDMILL_WORKERS_RAY"]) == ("ml", "4")
     assert values["WINDMILL_WORKERS_KUBERNETES"] == "0", "nobody sends it anything: its steps have no tag"
@@ -159,63 +166,146 @@ class FakeServer:
     """The few paths of a server's settings; refuses changes to all but a superadmin."""
 
     def __init__(self, superadmin: bool = True) -> None:
-        self.state: dict[str, Any] = {"/api/settings/global/custom_tags": ["gpu"]}
-        self.superadmin, self.changed = superadmin, 0
+        self.state: dict[str, Any] = {"settings/global/custom_tags": ["gpu"]}
+        self.items: dict[str, dict[str, dict[str, Any]]] = {"variables": {}, "resources": {}, "schedules": {}}
+        self.superadmin = superadmin
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        path = request.url.path
+        path = request.url.path.removeprefix("/api/").removeprefix("w/prod/")
+        kind, _, rest = path.partition("/")
+        body = json.loads(request.content) if request.content else {}
+        if kind in self.items:
+            return self._item(self.items[kind], rest, body)
         if request.method == "GET":
-            key = path.replace("/get_value/", "/update/").replace("/configs/get/", "/configs/update/")
-            if ("/variables/" in path or "/resources/" in path) and key not in self.state:
-                return httpx.Response(404, text="Not found")
-            return httpx.Response(200, json=self.state.get(key))
-        body = json.loads(request.content)
-        if "/variables/" in path:
-            target = body.get("path") or path.split("/update/")[1]
-            self.state[f"/api/w/prod/variables/update/{target}"] = body["value"]
-        elif "/resources/" in path:
-            self.state[f"/api/w/prod/resources/get/{body['path']}"] = body
-        elif not self.superadmin:
+            return httpx.Response(200, json=self.state.get(path.replace("configs/get/", "configs/update/")))
+        if not self.superadmin:
             return httpx.Response(403, text="Permission denied: require superadmin")
+        self.state[path] = body.get("value", body)
+        return httpx.Response(200, text="ok")
+
+    def _item(self, items: dict[str, dict[str, Any]], rest: str, body: Any) -> httpx.Response:
+        verb, _, path = rest.partition("/")
+        if verb == "list":
+            return httpx.Response(200, json=[item | {"value": None} for item in items.values()])
+        if verb in ("create", "update"):
+            path = path or body["path"]
+            items[path] = body | {"path": path}
+        elif path not in items:
+            return httpx.Response(404, text="Not found")
+        elif verb == "delete":
+            del items[path]
         else:
-            self.state[path] = body.get("value", body)
-        self.changed += 1
+            return httpx.Response(200, json=items[path]["value"] if verb == "get_value" else items[path])
         return httpx.Response(200, text="ok")
 
     def client(self) -> Windmill:
         return Windmill("https://w.example.com", "prod", "t", transport=httpx.MockTransport(self))
 
+    def apply(self, root: Path) -> list[str]:
+        """What is done now. A second time there is nothing to do."""
+        configuration = read_configuration(root)
+        done: list[str] = []
+        again: list[str] = []
+        for said in (done, again):
+            planned = plan(root, configuration)
+            make(self.client(), server_changes(self.client(), configuration, planned, embedded=False), said.append)
+        assert again == []
+        return [line.removeprefix("done: ") for line in done]
+
 
 def test_a_server_is_told_tags_secrets_and_retention_once_and_keeps_what_others_set(
     configure: Callable[..., Path],
 ) -> None:
-    root = configure()
+    root, server = configure(), FakeServer()
     (root / "windmill.yaml").write_text((root / "windmill.yaml").read_text() + "  retention_days: 14\n")
-    configuration, server = read_configuration(root), FakeServer()
-    planned = plan(root, configuration)
-    changes = server_changes(server.client(), configuration, planned, embedded=False)
-    assert [change.what for change in changes][4:] == [
+    assert server.apply(root)[4:] == [
         "custom tags of the instance: add flext, data-processing, ml",
         "worker group default: listen to flext, data-processing, ml",
         "keep finished jobs for 14 days",
     ]
-    for change in changes:
-        change.make()
-    assert server.state["/api/settings/global/custom_tags"] == ["gpu", "flext", "data-processing", "ml"]
-    assert {"flow", "dependency", "ml"} <= set(server.state["/api/configs/update/worker__default"]["worker_tags"])
-    assert server.changed == 7
-    assert server_changes(server.client(), configuration, planned, embedded=False) == []
+    assert server.state["settings/global/custom_tags"] == ["gpu", "flext", "data-processing", "ml"]
+    assert {"flow", "dependency", "ml"} <= set(server.state["configs/update/worker__default"]["worker_tags"])
+
+
+def test_what_an_earlier_apply_made_goes_with_its_section_and_what_is_of_others_stays(
+    configure: Callable[..., Path],
+) -> None:
+    root, server = configure(), FakeServer()
+    server.state |= {
+        "settings/global/custom_tags": ["gpu", "ml"], "settings/global/retention_period_secs": 86400,
+        "configs/update/worker__default": {"worker_tags": ["python3", "flext"]},
+    }  # fmt: skip
+    theirs = {"namespace": "team", "ray_clusters": ["f/x/ray"], "runtimes": {"ray": {"startup_s": 5}}}
+    server.items["resources"]["f/flexcore/settings"] = {"value": theirs}
+    server.items["variables"]["f/flexcore/mine"] = {"path": "f/flexcore/mine", "value": "x", "description": "Mine"}
+    state, variables = deepcopy((server.state, server.items["variables"]))
+    (root / "windmill.yaml").write_text((root / "windmill.yaml").read_text() + "  retention_days: 14\n")
+    server.apply(root)
+    assert server.items["resources"]["f/flexcore/settings"]["value"]["runtimes"] == {
+        "ray": {"startup_s": 5, "enabled": True, "priority": 2}, "meltano": {"enabled": True, "priority": 1},
+    }  # fmt: skip
+    for path, text in (("ray_cluster", "Ray, from windmill.yaml."), ("kubernetes_cluster", "Ours, by hand")):
+        item = {"path": f"f/flexcore/{path}", "value": {}, "description": text}
+        server.items["resources"][f"f/flexcore/{path}"] = item
+    done = server.apply(configure(windmill="workers: {tags: []}\n", flexcore="engine: embedded\n"))
+    assert done[1:] == [
+        "delete resource f/flexcore/ray_cluster",
+        "delete secret variable f/flexcore/meltano_project_env_tap_postgres_password",
+        "delete secret variable f/flexcore/settings_storage_access_key",
+        "delete secret variable f/flexcore/settings_storage_secret_key",
+        "custom tags of the instance: remove flext, data-processing",
+        "worker group default: no longer listen to data-processing, ml",
+        "keep finished jobs as long as before",
+    ]
+    assert server.items["resources"].pop("f/flexcore/kubernetes_cluster")["description"] == "Ours, by hand"
+    assert server.items["resources"]["f/flexcore/settings"]["value"] == theirs
+    assert (server.state, server.items["variables"]) == (state, variables)
+
+
+def test_settings_that_only_the_configuration_made_go_with_it(configure: Callable[..., Path]) -> None:
+    root, server = configure(), FakeServer()
+    server.apply(root)
+    done = server.apply(configure(windmill="{}\n", flexcore="{}\n"))
+    assert "delete resource f/flexcore/settings" in done and not server.items["resources"]
 
 
 def test_a_tag_that_workers_listen_to_already_is_not_given_to_another_group(configure: Callable[..., Path]) -> None:
-    configuration, server = read_configuration(configure()), FakeServer()
-    server.state["/api/workers/exists_workers_with_tags"] = {"flext": True, "data-processing": True, "ml": False}
-    changes = server_changes(server.client(), configuration, Plan([], {}, None), embedded=False)
-    assert [change.what for change in changes][1:] == ["worker group default: listen to ml"]
+    server = FakeServer()
+    server.state["workers/exists_workers_with_tags"] = {"flext": True, "data-processing": True, "ml": False}
+    assert server.apply(configure())[-1] == "worker group default: listen to ml"
 
 
 def test_who_is_no_superadmin_is_told_what_to_do(configure: Callable[..., Path]) -> None:
-    configuration, server = read_configuration(configure()), FakeServer(superadmin=False)
     with pytest.raises(Forbidden, match="token of a superadmin"):
-        for change in server_changes(server.client(), configuration, Plan([]), embedded=False):
-            change.make()
+        FakeServer(superadmin=False).apply(configure())
+
+
+def test_a_file_that_an_earlier_apply_made_goes_with_its_section_and_one_of_somebody_else_stays(
+    configure: Callable[..., Path], command: Callable[..., Any]
+) -> None:
+    root = configure()
+    assert command("apply", "--yes").exit_code == 0
+    ray, kubernetes = (root / f"f/flexcore/{name}_cluster.resource.yaml" for name in ("ray", "kubernetes"))
+    kubernetes.write_text(kubernetes.read_text().replace("Kubernetes, from windmill.yaml.", "Ours, by hand"))
+    configure(windmill="{}\n", flexcore="engine: embedded\n")
+    shown = json.loads(command("apply", "--dry-run", "--json").stdout)
+    assert shown["deleted"] == [
+        f"f/flexcore/{name}.yaml"
+        for name in ("meltano_project.resource", "operations/check_runtimes.schedule", "ray_cluster.resource")
+    ]
+    assert ray.exists()
+    assert "+++ /dev/null" in command("apply", "--yes").stdout
+    assert kubernetes.exists() and not ray.exists()
+    assert json.loads(command("apply", "--yes", "--json").stdout)["files"] == []
+
+
+def test_a_disabled_template_has_its_schedule_switched_off(configure: Callable[..., Path]) -> None:
+    root = configure()
+    schedule = root / "f/flexcore/templates/nightly.schedule.yaml"
+    schedule.write_text(
+        "args: {}\nenabled: true\nis_flow: true\nschedule: 0 0 3 * * *\nscript_path: f/flexcore/hybrid_pipeline\n"
+    )
+    template = "templates:\n  nightly: {file: f/flexcore/hybrid_pipeline__flow, runtime: ray, enabled: false}\n"
+    planned = plan(configure(flexcore=template), read_configuration(root)).files
+    changed = next(item for item in planned if item.path == schedule.relative_to(root).as_posix())
+    assert changed.after == schedule.read_text().replace("enabled: true", "enabled: false")

@@ -75,6 +75,18 @@ def test_the_next_rule_decides_when_the_pick_cannot_be_had(state: dict[str, Any]
     assert [item.runtime for item in answer.candidates] == ["kubernetes", "meltano", "ray"]
 
 
+def test_among_runtimes_that_no_rule_names_the_settings_priority_decides() -> None:
+    small = workload(data_size="1GB", complexity="simple")
+    first = select(small, None, market(meltano={"enabled": False}, ray={"priority": 3}, kubernetes={"priority": 2}))
+    assert first.runtime == "kubernetes" and "by its priority 2" in first.reason
+    said = select(small, None, market(meltano={"enabled": False}, kubernetes={"priority": 9}))
+    assert said.runtime == "kubernetes", "what has no priority comes after what has one"
+    assert select(small, None, market(meltano={"enabled": False})).runtime == "ray"
+    assert select(small, None, market(meltano={"priority": 9}, ray={"priority": 1})).runtime == "meltano", (
+        "a rule goes first"
+    )
+
+
 def test_health_that_was_not_measured_is_said_and_bars_nothing() -> None:
     answer = select(workload(), None, market(meltano={"healthy": None}, ray={"healthy": True}))
     assert answer.runtime == "meltano"

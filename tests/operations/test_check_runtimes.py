@@ -66,6 +66,12 @@ def test_rights_that_are_missing_limit_a_cluster_or_take_it_out(run: Run, cluste
     assert run()["f/x/k8s"]["state"] == "down"
 
 
+def test_a_runtime_that_the_settings_disable_is_not_asked(run: Run, dashboard: FakeDashboard) -> None:
+    lines = run(runtimes={"ray": {"enabled": False}})
+    assert {line["runtime"] for line in lines.values()} == {"meltano", "kubernetes", "store"}
+    assert not dashboard.requests
+
+
 def test_a_store_that_cannot_be_written_is_down(run: Run) -> None:
     line = run(storage_uri="file:///dev/null/store")["file:///dev/null/store"]
     assert line["state"] == "down" and "store" in line["detail"]

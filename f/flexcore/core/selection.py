@@ -194,7 +194,8 @@ def _unreliable(item: Standing, market: Market) -> bool:
 
 def _ruled(order: list[Standing], standings: list[Standing], doubt: str) -> Selection:
     first = order[0]
-    why = f"by the rules, {first.rule or 'it is the next that can be used'} ({doubt})"
+    priority = f" by its priority {first.state.priority}" if first.state.priority else ""
+    why = f"by the rules, {first.rule or f'it is the next that can be used{priority}'} ({doubt})"
     reasons = {first.runtime: f"CHOSEN {why}"}
     for item in order[1:]:
         reasons[item.runtime] = f"not chosen: the rules prefer {first.runtime}{_outlook(item)}"
