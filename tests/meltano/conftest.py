@@ -65,6 +65,15 @@ plugins:
     - {name: file}
     - {name: mode}
     settings_group_validation: [[file]]
+  mappers:
+  - name: mapper-toy
+    namespace: mapper_toy
+    executable: ./toy_mapper.py
+    mappings:
+    - {name: hide-names, config: {mode: ok}}
+    - {name: crash, config: {mode: crash}}
+    - {name: killed, config: {mode: killed}}
+    - {name: hang, config: {mode: hang}}
 """
 
 
@@ -101,7 +110,7 @@ def folder(tmp_path: Path, home: Path) -> Path:
     place = tmp_path / "project"
     place.mkdir()
     (place / "meltano.yml").write_text(PROJECT)
-    for name in ("toy_tap.py", "toy_target.py"):
+    for name in ("toy_tap.py", "toy_mapper.py", "toy_target.py"):
         shutil.copy(HERE / name, place / name)
     return place
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unavailable
+from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, NotFound, Unavailable
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.resources import Settings
 from f.flexcore.meltano import attempts, process
@@ -163,6 +163,47 @@ def test_a_target_that_dies_is_blamed_for_it(project: dict[str, Any], tmp_path: 
     assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
 
 
+def test_rows_pass_a_mapping_on_their_way(project: dict[str, Any]) -> None:
+    result = run(project, mappings=["hide-names"])
+    assert ids(result) == [1, 2, 3] and result.data["mappings"] == ["hide-names"]
+    assert isinstance(result.output, DataManifest)
+    folder = Path(result.output.uri.removeprefix("file://"))
+    assert {json.loads(line)["name"] for line in (folder / "orders.jsonl").read_text().splitlines()} == {"hidden"}
+
+
+@pytest.mark.fault(27, "I2", "I7", real=True)
+@pytest.mark.parametrize(
+    ("mapping", "rows", "said"),
+    [
+        ("crash", 3, r"mapper-toy failed.*ValueError: no such column as email"),
+        ("crash", 100_000, r"mapper-toy failed.*ValueError: no such column as email"),
+        ("killed", 100_000, r"mapper-toy (was killed|ended while rows were still coming)"),
+    ],
+)
+def test_a_mapper_that_dies_is_named_and_its_rows_come_again(
+    project: dict[str, Any], mapping: str, rows: int, said: str
+) -> None:
+    """Of few rows the tap has told the last by then; of many Meltano knows nobody to write to."""
+    with pytest.raises(ExecutionFailed, match=said) as caught:
+        run(project, mappings=[mapping], config=[f"tap-toy.rows={rows}"])
+    assert caught.value.category in ("mapper_failed", "out_of_memory") and caught.value.subject == "mapper-toy"
+    assert ids(run(project, mappings=["hide-names"])) == [1, 2, 3]
+
+
+@pytest.mark.fault(27, "I2", real=True)
+def test_a_target_that_dies_behind_a_mapper_is_blamed_for_it(project: dict[str, Any], tmp_path: Path) -> None:
+    place = {**project, "env": {"TARGET_TOY_FILE": str(tmp_path / "rows")}}
+    config = ["target-toy.mode=crash", "tap-toy.rows=100000"]
+    with pytest.raises(ExecutionFailed, match=r"target-toy failed.*ValueError: no space left") as caught:
+        run(place, target="target-toy", mappings=["hide-names"], config=config)
+    assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
+
+
+def test_an_unknown_mapping_is_told_with_those_that_there_are(project: dict[str, Any]) -> None:
+    with pytest.raises(NotFound, match=r"no mapping named 'hide'.*Declared: hide-names, crash"):
+        run(project, mappings=["hide"])
+
+
 @pytest.mark.fault(13, "I2", "I7", real=True)
 def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
@@ -192,11 +233,29 @@ def test_at_the_deadline_the_whole_tree_ends(
     monkeypatch.setattr(process, "GRACE_S", 1.0)
     marker = tmp_path / "marker"
     # Long enough for Meltano to start the tap on a busy machine.
+    # The mapper in between and the target wait for what the tap never says: all three are alive by then.
+    config = ["tap-toy.mode=hang", f"tap-toy.marker={marker}"]
     with pytest.raises(DeadlineExceeded, match=r"tap-toy into target-jsonl did not end within 15 s") as caught:
-        run(project, timeout_s=15, config=["tap-toy.mode=hang", f"tap-toy.marker={marker}"])
+        run(project, timeout_s=15, config=config, mappings=["hide-names"])
     assert caught.value.category == "deadline"
     assert not any(alive(pid) for pid in json.loads(marker.read_text())["pids"])
     assert ids(run(project)) == [1, 2, 3]
+
+
+@pytest.mark.fault(27, "I4", real=True)
+def test_a_mapper_and_a_target_that_both_hang_are_ended_at_the_deadline(
+    project: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more rows than the pipes hold, so that the tap hangs with them."""
+    monkeypatch.setattr(process, "GRACE_S", 1.0)
+    marker = tmp_path / "mapper.pid"
+    text = (folder / "meltano.yml").read_text()
+    (folder / "meltano.yml").write_text(text.replace("{mode: hang}", f"{{mode: hang, marker: {marker}}}"))
+    place = {**project, "env": {"TARGET_TOY_FILE": str(tmp_path / "rows")}}
+    config = ["target-toy.mode=hang", "tap-toy.rows=100000"]
+    with pytest.raises(DeadlineExceeded, match=r"tap-toy into target-toy did not end within 15 s"):
+        run(place, target="target-toy", timeout_s=15, mappings=["hang"], config=config)
+    assert not alive(int(marker.read_text()))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -37,12 +37,13 @@ def check(
     settings: Any,
     tap_settings: Any,
     target_settings: Any,
+    mappings: Sequence[str] | None = None,
 ) -> StepResult:
     """A dry run: project, plugins, settings and state are looked at; no plugin is started, nothing is installed."""
     started = time.monotonic()
     prepared = prepare(
         project, taps, target or DEFAULT_TARGET, environment or "", None, config, settings, tap_settings,
-        target_settings,
+        target_settings, mappings,
     )  # fmt: skip
     key = execution_key(os.environ)
     return StepResult(
@@ -67,7 +68,7 @@ def check(
 def execute(
     project: Any, taps: Sequence[str], target: str | None, environment: str | None, full_refresh: bool,
     select: Sequence[str] | None, config: Sequence[str] | None, timeout_s: float | None, settings: Any,
-    allow_empty: bool, tap_settings: Any, target_settings: Any,
+    allow_empty: bool, tap_settings: Any, target_settings: Any, mappings: Sequence[str] | None = None,
 ) -> StepResult:  # fmt: skip
     """Runs the taps into the target, once per execution key: a repeat gets the stored result."""
     asked_at = time.monotonic()
@@ -76,7 +77,7 @@ def execute(
         raise InvalidInput("timeout_s must be above 0", subject="timeout_s", remedy="Give seconds, e.g. 3600.")
     prepared = prepare(
         project, taps, target or DEFAULT_TARGET, environment or "", select, config, settings, tap_settings,
-        target_settings,
+        target_settings, mappings,
     )  # fmt: skip
     key = execution_key(os.environ)
     remove_older(folder("locks"), attempts.TTL_S)

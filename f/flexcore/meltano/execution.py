@@ -88,7 +88,7 @@ class Execution:
 
     def _run(self) -> tuple[StepResult, Changes]:
         prepared, self.log.taps = self.prepared, self.taps
-        plugins = (*prepared.taps, prepared.target)
+        plugins = (*prepared.taps, *prepared.mappers, prepared.target)
         link_environments(prepared.project, plugins, self.system, prepared.seen, prepared.redactor)
         catalogs = Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
         catalogs.bring()
@@ -96,10 +96,14 @@ class Execution:
         place = self._place_of_run(before)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
-            raise failure(outcome, self.log, self.taps, prepared.target.name, self.timeout_s, prepared.redactor)
+            raise failure(
+                outcome, self.log, self.taps, prepared.target.name, self.timeout_s, prepared.redactor,
+                [plugin.name for plugin in prepared.mappers],
+            )  # fmt: skip
         ran_at = time.monotonic()
         catalogs.keep()
-        output = self._publish(catalogs.schemas()) if prepared.files else None
+        # What a mapper makes of a column, the tap's catalog does not know.
+        output = self._publish({} if prepared.mappings else catalogs.schemas()) if prepared.files else None
         self._check_not_empty(output)
         keep_database(prepared.place, place)
         changes = changes_between(before, read_states(place, self.state_ids))
@@ -144,7 +148,7 @@ class Execution:
         if in_place and self.prepared.place.private:
             # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
             flags.append("--force")
-        pairs = [name for tap in self.taps for name in (tap, self.prepared.target.name)]
+        pairs = [name for tap in self.taps for name in (tap, *self.prepared.mappings, self.prepared.target.name)]
         # Below info a project's own level would leave out what the result is made of.
         general = ["--log-format=json", "--log-level=info", "--environment", self.prepared.project.environment]
         return [*general, "run", *flags, *pairs]
@@ -222,6 +226,7 @@ class Execution:
             data={
                 "taps": list(self.taps),
                 "target": prepared.target.name,
+                **({"mappings": list(prepared.mappings)} if prepared.mappings else {}),
                 "environment": prepared.project.environment,
                 "streams": streams,
                 "exit_code": outcome.exit_code,

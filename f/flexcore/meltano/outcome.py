@@ -20,7 +20,7 @@ from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, FlexcoreError, Unavailable
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano.process import Outcome
-from f.flexcore.meltano.run_log import PluginLog, RunLog
+from f.flexcore.meltano.run_log import INTERMEDIATE, PluginLog, RunLog
 
 KILLED = (-9, 137)
 LONGEST_CAUSE = 400
@@ -28,15 +28,16 @@ NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
 
 
 def failure(
-    outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, timeout_s: float, redactor: Redactor
-) -> FlexcoreError:
+    outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, timeout_s: float, redactor: Redactor,
+    mappers: Sequence[str] = (),
+) -> FlexcoreError:  # fmt: skip
     """The error of a run that did not end with exit code 0."""
-    diagnosis = diagnose(outcome, log, taps, target, timeout_s)
+    diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
     kind = {"deadline": DeadlineExceeded, "locked": Unavailable}.get(diagnosis.category, ExecutionFailed)
     return kind(
         diagnosis.detail,
-        subject=failed_plugin(log, taps, target) or "meltano",
+        subject=failed_plugin(log, taps, target, mappers) or "meltano",
         remedy=diagnosis.remedy,
         category=diagnosis.category,
         diagnosis=diagnosis.model_dump(),
@@ -48,7 +49,9 @@ def failure(
     )
 
 
-def diagnose(outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, timeout_s: float) -> Diagnosis:
+def diagnose(
+    outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, timeout_s: float, mappers: Sequence[str] = ()
+) -> Diagnosis:
     if outcome.stopped == "deadline":
         return Diagnosis(
             category="deadline",
@@ -63,11 +66,43 @@ def diagnose(outcome: Outcome, log: RunLog, taps: Sequence[str], target: str, ti
             detail=f"Another run of {log.locked['job']} holds its state since {log.locked['since']}",
             remedy="Wait for it to end; a dead one is given up five minutes after its last sign of life.",
         )
-    return plugin_failure(log, taps, target) or Diagnosis(
-        category="meltano_failed",
-        detail=f"Meltano failed with exit code {outcome.exit_code}: {said(log.meltano)}",
-        remedy="See log_tail for what it printed.",
+    return (
+        broken_chain(log, target, mappers)
+        or plugin_failure(log, taps, target)
+        or Diagnosis(
+            category="meltano_failed",
+            detail=f"Meltano failed with exit code {outcome.exit_code}: {said(log.meltano)}",
+            remedy="See log_tail for what it printed.",
+        )
     )
+
+
+def broken_chain(log: RunLog, target: str, mappers: Sequence[str]) -> Diagnosis | None:
+    """A mapper, or the target behind one, that ended while rows were still coming: then Meltano itself stumbles over
+    the broken pipe, and tells no exit code or a made-up one. Who said what went wrong is to blame."""
+    name = end_of_chain(log, target, mappers)
+    if not name:
+        return None
+    if not log.plugins[name].weight:
+        return Diagnosis(
+            category="mapper_failed",
+            detail=f"{name} ended while rows were still coming, and gave no reason",
+            remedy="A plugin that was killed says nothing: give the worker more memory, or extract less at once.",
+        )
+    return Diagnosis(
+        category="loader_failed" if name == target else "mapper_failed",
+        detail=f"{name} failed while rows were still coming: {said(log.plugins[name])}",
+        remedy=f"Check the settings of {name} and what it printed (log_tail).",
+    )
+
+
+def end_of_chain(log: RunLog, target: str, mappers: Sequence[str]) -> str:
+    """The plugin that broke the chain; empty when it was not broken, or when Meltano knows the exit codes."""
+    block = failed_block(log)
+    known = block and exit_codes(block) and INTERMEDIATE not in str(block.get("err") or "")
+    if not mappers or not log.broken or known:
+        return ""
+    return max((*mappers, target), key=lambda name: log.plugins[name].weight)
 
 
 def plugin_failure(log: RunLog, taps: Sequence[str], target: str) -> Diagnosis | None:
@@ -130,7 +165,9 @@ def failed_block(log: RunLog) -> Mapping[str, Any] | None:
     return next((block for block in log.blocks.values() if not block.get("success")), None)
 
 
-def failed_plugin(log: RunLog, taps: Sequence[str], target: str) -> str:
+def failed_plugin(log: RunLog, taps: Sequence[str], target: str, mappers: Sequence[str] = ()) -> str:
+    if name := end_of_chain(log, target, mappers):
+        return name
     block = failed_block(log)
     codes = exit_codes(block) if block else {}
     match = NOT_STARTED.match(str(block.get("err") or "")) if block else None

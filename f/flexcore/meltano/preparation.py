@@ -35,7 +35,7 @@ from f.flexcore.storage.store import Store
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A checked request. env: variables for Meltano and its plugins, from the resource and the request; seen: all that
-    Meltano will see, with the project's own and the worker's."""
+    Meltano will see, with the project's own and the worker's; mappings: what every row passes, of these mappers."""
 
     source: Source
     project: ProjectFile
@@ -47,12 +47,14 @@ class Prepared:
     store: Store
     place: StatePlace
     redactor: Redactor
+    mappings: tuple[str, ...] = ()
+    mappers: tuple[Plugin, ...] = ()
 
 
 def prepare(
     project: Any, taps: Sequence[str], target: str, environment: str, select: Sequence[str] | None,
     config: Sequence[str] | None, settings: Any, tap_settings: Any = None, target_settings: Any = None,
-    env: Mapping[str, str] = os.environ,
+    mappings: Sequence[str] | None = None, env: Mapping[str, str] = os.environ,
 ) -> Prepared:  # fmt: skip
     """Raises the UserErrors of a wrong request; starts nothing but git, for a project in a repository."""
     resource = validated(MeltanoProject, project, "project")
@@ -65,6 +67,8 @@ def prepare(
     tap_plugins = tuple(document.plugin("extractors", name) for name in names)
     check_different([plugin.name for plugin in tap_plugins])
     target_plugin = document.plugin("loaders", target)
+    mapped = checked_lines(mappings, "mappings")
+    mappers = tuple(document.mapper_of(name) for name in mapped)
     plugins = (*tap_plugins, target_plugin)
     check_overrides(overrides, plugins)
     values = {
@@ -80,10 +84,11 @@ def prepare(
         check_settings(plugin, reading)
     store = Store(wanted, env)
     place = state_place(document, source.identity, resource.state_backend_uri, store, reading)
-    secrets = [*resource.secrets(), *wanted.secrets(), *plugin_secrets(plugins, reading)]
+    secrets = [*resource.secrets(), *wanted.secrets(), *plugin_secrets((*plugins, *mappers), reading)]
     return Prepared(
-        source, document, tap_plugins, target_plugin, files, values, reading, store, place, Redactor(secrets)
-    )
+        source, document, tap_plugins, target_plugin, files, values, reading, store, place, Redactor(secrets),
+        tuple(mapped), mappers,
+    )  # fmt: skip
 
 
 def checked_names(taps: Sequence[str], target: str) -> list[str]:

@@ -64,6 +64,22 @@ class ProjectFile:
             raise self._unknown(kind, name)
         return self._resolved(kind, entry)
 
+    def mapper_of(self, mapping: str) -> Plugin:
+        """The mapper that declares a mapping of that name, or NotFound with the mappings that are declared."""
+        owners = {
+            str(item["name"]): entry
+            for entry in self._declared("mappers")
+            for item in _entries(entry.get("mappings"))
+            if item.get("name")
+        }
+        if mapping not in owners:
+            declared = f"Declared: {', '.join(owners)}." if owners else "It declares no mapping at all."
+            raise NotFound(
+                f"The project declares no mapping named {mapping!r}", subject=mapping, remedy=declared,
+                declared=list(owners),
+            )  # fmt: skip
+        return self._resolved("mappers", owners[mapping])
+
     def names(self, kind: str) -> list[str]:
         return [str(item["name"]) for item in self._declared(kind) if item.get("name")]
 

@@ -23,8 +23,9 @@ def main(
     allow_empty: bool = False,
     tap_settings: dict | None = None,
     target_settings: dict | None = None,
+    mappings: list[str] | None = None,
 ) -> dict[str, Any]:
     return execute(
         project, taps, target, environment, full_refresh, select, config, timeout_s, settings, allow_empty,
-        tap_settings, target_settings,
+        tap_settings, target_settings, mappings,
     ).plain()  # fmt: skip

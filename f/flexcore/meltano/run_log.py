@@ -25,6 +25,10 @@ NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The
 ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
 # The last line of a Python traceback.
 TYPED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Failure)\b[:\s(]|^(?:\w+\.)+[A-Z]\w+: ")
+# What Meltano says when neither tap nor target was the first to end.
+INTERMEDIATE = "Intermediate block"
+# A plugin in the middle that ends is seen as these, by whoever writes to it.
+BROKEN = ("BrokenPipeError", "ConnectionResetError")
 LOCKED = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running which started at (?P<since>[^.]+)")
 
 
@@ -59,6 +63,8 @@ class RunLog:
     blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     locked: dict[str, str] = field(default_factory=dict)
     started: bool = False
+    # Whether Meltano could not pass rows on.
+    broken: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     def add(self, line: str) -> str:
@@ -99,7 +105,13 @@ class RunLog:
         elif text.startswith("Running job with name"):
             self.started = True
         elif level in ("error", "critical"):
+            raised = event.get("exception")
+            kinds = (
+                [item.get("exc_type") for item in raised if isinstance(item, dict)] if isinstance(raised, list) else []
+            )
+            self.broken |= any(kind in BROKEN for kind in kinds)
             self.meltano.add(text.splitlines()[0] if text else "", level)
+        self.broken |= INTERMEDIATE in text
         if match := LOCKED.search(text):
             self.locked = match.groupdict()
 

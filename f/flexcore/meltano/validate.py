@@ -19,5 +19,6 @@ def main(
     settings: c_flexcore_settings | None = None,
     tap_settings: dict | None = None,
     target_settings: dict | None = None,
+    mappings: list[str] | None = None,
 ) -> dict[str, Any]:
-    return check(project, taps, target, environment, config, settings, tap_settings, target_settings).plain()
+    return check(project, taps, target, environment, config, settings, tap_settings, target_settings, mappings).plain()
