@@ -60,7 +60,8 @@ class Dashboard:
         if path == "/api/cluster_status":
             return Answer(200, {"data": {}})
         if path == "/api/v0/logs/file":
-            return self._outcome(url.params["filename"])
+            file = url.params["filename"]
+            return Answer(200, f"working with {SECRET}\n") if "driver" in file else self._outcome(file)
         if path == "/api/jobs/":
             if method == "POST":
                 return self._submit(json.loads(content))
@@ -69,8 +70,6 @@ class Dashboard:
         if thing is None:
             world.note(NotFound(world.now, parts[2]))
             return Answer(404, f"Job {parts[2]} does not exist")
-        if parts[3:] == ["logs"]:
-            return Answer(200, {"logs": f"working with {SECRET}\n"})
         if parts[3:] == ["stop"]:
             world.stop(thing, leave=False)
             if world.stop_honoured and not thing.ended:

@@ -64,6 +64,9 @@ class FakeDashboard:
             return 200, {}
         if path == "/api/v0/logs/file":
             name = query["filename"][0]
+            if name.startswith("job-driver-"):
+                lines = int(query["lines"][0])
+                return 200, self.logs if lines < 0 else "".join(self.logs.splitlines(keepends=True)[-lines:])
             return (200, self.files[name]) if name in self.files else (500, f"A file is not found at: /logs/{name}")
         return self._jobs(method, path, body)
 
@@ -74,8 +77,6 @@ class FakeDashboard:
         if parts[0] not in self.jobs:
             return 404, f"Job {parts[0]} does not exist"
         job = self.jobs[parts[0]]
-        if parts[1:] == ["logs"]:
-            return 200, {"logs": self.logs}
         if parts[1:] == ["stop"]:
             job["status"] = job.get("when_stopped", "STOPPED")
             return 200, {"stopped": True}

@@ -533,3 +533,70 @@ def test_deferred_work_is_submitted_once_labelled_and_collected_later(dashboard:
     dashboard.finish(FIRST, "done meanwhile")
     assert run(JOB).result == "done meanwhile"
     assert submissions(dashboard) == 1
+
+
+def submit(dashboard: FakeDashboard, job: Job) -> tuple[int, str]:
+    with RayApi(RayCluster(address=dashboard.address)) as api:
+        attempt, remote = JobRunner(api, Store(Settings()), KEY, Redactor([])).submit(job)
+    return attempt, remote.name
+
+
+def test_what_a_cluster_lacks_is_found_out_before_deferred_work_is_submitted(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    """So that who collects has nothing to wait for."""
+
+    def lacks(name: str) -> None:
+        if dashboard.jobs[name]["metadata"]["flexcore/kind"] == "probe":
+            dashboard.finish(name, **lacks_xgboost("/env/pip.whl"))
+
+    dashboard.after_submit = lacks
+    job = replace(JOB, check="check()", deferred=True)
+    for _ in range(2):
+        assert submit(dashboard, job) == (2, KEY.name(2))
+    assert list(dashboard.jobs) == [KEY.name(2)], "the look at the cluster has left nothing there"
+    environment = dashboard.jobs[KEY.name(2)]["runtime_env"]
+    assert environment["uv"] == ["xgboost-cpu==3.2.0"]
+    assert environment["env_vars"] == {"PYTHONPATH": "/env/pip.whl"}
+    dashboard.finish(KEY.name(2), "trained")
+    done = run(job)
+    assert (done.result, done.attempt, done.packages) == ("trained", 2, ["xgboost-cpu==3.2.0"])
+    assert submissions(dashboard) == 2
+
+
+@pytest.mark.parametrize("packages", [[], ["tabulate==0.9.0"]])
+def test_a_cluster_that_has_what_deferred_work_needs_gets_it_next(
+    dashboard: FakeDashboard, run: Run, packages: list[str]
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, "ran")
+    job = replace(JOB, check="check()", packages=packages, deferred=True)
+    assert submit(dashboard, job) == (2, KEY.name(2))
+    done = run(job)
+    assert (done.result, done.attempt, done.packages) == ("ran", 2, packages)
+    assert submissions(dashboard) == 2
+
+
+def test_deferred_work_that_failed_for_good_is_not_submitted_again_and_told_again(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    error = {"type": "InvalidInput", "message": "no such column", "subject": "target_column"}
+    dashboard.after_submit = lambda name: dashboard.finish(name, error=error)
+    job = replace(JOB, deferred=True)
+    assert submit(dashboard, job) == (1, FIRST)
+    with pytest.raises(InvalidInput, match="no such column"):
+        run(job)
+    with pytest.raises(InvalidInput, match="no such column") as caught:
+        submit(dashboard, job)
+    assert caught.value.subject == "target_column"
+    assert submissions(dashboard) == 1
+
+
+def test_deferred_work_that_failed_but_may_not_again_is_submitted_as_the_next_attempt(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: dashboard.jobs[name].update(status="FAILED", driver_node_id=NODE)
+    job = replace(JOB, deferred=True)
+    assert submit(dashboard, job) == (1, FIRST)
+    with pytest.raises(ExecutionFailed):
+        run(job)
+    assert submit(dashboard, job) == (2, KEY.name(2))

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
@@ -38,6 +38,8 @@ READ_TIMEOUT_S = 30.0
 SHOWN = 300
 # An answer's date knows whole seconds, and takes a moment to come.
 SAME_CLOCK_S = 2.0
+# Most of a log that is read to find its end.
+MOST_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
 
 
@@ -131,9 +133,6 @@ class RayApi:
     def delete(self, submission_id: str) -> None:
         self._json("DELETE", f"/api/jobs/{submission_id}")
 
-    def logs(self, submission_id: str) -> str:
-        return str(self._json("GET", f"/api/jobs/{submission_id}/logs").get("logs") or "")
-
     def upload(self, package: str, content: bytes) -> str:
         """Stores a zip under a name that is made of its content; returns the URI for a runtime environment."""
         self._check(self._send("PUT", f"/api/packages/gcs/{package}", content=content))
@@ -147,6 +146,41 @@ class RayApi:
             return None
         self._check(response)
         return response.content
+
+    def log_start(self, node_id: str, name: str, most: int) -> bytes:
+        """The first `most` bytes of a file of a node's log folder; the rest is not asked for."""
+        content = b""
+        with self._chunks(node_id, name, lines=-1) as chunks:
+            for chunk in chunks:
+                content += chunk
+                if len(content) >= most:
+                    break
+        return content[:most]
+
+    def log_end(self, node_id: str, name: str, lines: int, most: int) -> bytes:
+        """The last lines of such a file, of them the last `most` bytes. Of lines that are longer than MOST_READ_BYTES
+        in all it is the end of so much."""
+        content, read = b"", 0
+        with self._chunks(node_id, name, lines) as chunks:
+            for chunk in chunks:
+                content, read = (content + chunk)[-most:], read + len(chunk)
+                if read >= MOST_READ_BYTES:
+                    break
+        return content
+
+    @contextmanager
+    def _chunks(self, node_id: str, name: str, lines: int) -> Iterator[Iterator[bytes]]:
+        """A log file as it comes: the head reads it from its node piece by piece, and stops when nobody listens."""
+        query: dict[str, str | int] = {"node_id": node_id, "filename": name, "lines": lines}
+        try:
+            with self._client.stream("GET", "/api/v0/logs/file", params=query) as response:
+                self._note_time(response)
+                if response.status_code >= 300:
+                    response.read()
+                    self._check(response)
+                yield response.iter_bytes()
+        except httpx.HTTPError as error:
+            raise self._no_answer(error) from None
 
     def _json(self, method: str, path: str) -> Any:
         return self._parse(self._send(method, path))

@@ -61,6 +61,8 @@ STOP_CONFIRMED_S = 30.0
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 UV_SINCE = (2, 43)
+# A job that looks at Ray's Python environment.
+PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Job:
     needs: Needs = field(default_factory=Needs)
     timeout_s: int = 3600
     deferred: bool = False
+    # A program of the same files that ends as the job's own does when the cluster lacks packages, else well.
+    check: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +127,9 @@ class JobRunner:
         while True:
             attempt += 1
             record, known = self._attempt(job, attempt)
-            wheel = str((record["outcome"] or {}).get("pip_wheel") or "")
-            wanted = missing_packages(record["outcome"])
-            if wanted and not job.packages:
-                self.emit(f"The cluster lacks {', '.join(wanted)}; they are installed for this job")
-                job = replace(job, packages=wanted, pip_wheel=wheel)
+            informed = self._informed(job, record)
+            if informed:
+                job = informed
                 continue
             if lacks_pip(record["job"]) and not job.pip_wheel:
                 attempt += 1
@@ -140,20 +142,50 @@ class JobRunner:
                 raise ended
 
     def submit(self, job: Job) -> tuple[int, Remote]:
-        """(attempt, job): created or found, and not waited for. A repeat under the same key attaches to it."""
+        """(attempt, job): created or found, and not waited for. A repeat under the same key attaches to it.
+
+        What the cluster lacks is found out before, by a job of a moment: the work itself would end with that after
+        the flow was suspended, and whoever collects would have to wait for the next attempt.
+        """
         attempt = 1
+        if self._recorded(1) is None and (job.check or job.packages):
+            self.emit("Looking whether the cluster has what the job needs")
+            self._probe(job, 1)
         while (record := self._recorded(attempt)) is not None:
-            ended = self._judge(record, attempt)
-            if isinstance(ended, Finished):
-                return attempt, self._remote(record["submission_id"], record["job"])
-            if is_final(ended) and not missing_packages(record["outcome"]):
-                raise ended
             attempt += 1
+            informed = self._informed(job, record)
+            if informed:
+                job = informed
+                continue
+            ended = self._judge(record, attempt - 1)
+            if isinstance(ended, Finished):
+                return attempt - 1, self._remote(record["submission_id"], record["job"])
+            if is_final(ended):
+                raise ended
         check_attempt(self.key, attempt)
         name = self.key.name(attempt)
         if self._first_contact(lambda: self._find(name)) is None:
             self._create(job, attempt)
         return attempt, self._remote(name, {})
+
+    def _informed(self, job: Job, record: Json) -> Job | None:
+        """The job with the packages that the attempt has found to be missing, and with the pip that it found; None when
+        the attempt was the work itself."""
+        wheel, wanted = str((record["outcome"] or {}).get("pip_wheel") or ""), missing_packages(record["outcome"])
+        if wanted and not job.packages:
+            self.emit(f"The cluster lacks {', '.join(wanted)}; they are installed for this job")
+            return replace(job, packages=wanted, pip_wheel=wheel)
+        return replace(job, pip_wheel=wheel or job.pip_wheel) if record.get("kind") == PROBE else None
+
+    def _probe(self, job: Job, attempt: int) -> Json:
+        """How an attempt ended that asks for nothing and does nothing but look at Ray's Python environment."""
+        looks = job.check if not job.packages else ""
+        files = (job.files if looks else {}) | {job_entry.PROGRAM: looks or "pass"}
+        parameters = job.parameters if looks else {}
+        record, known = self._attempt(Job(kind=PROBE, files=files, parameters=parameters), attempt)
+        if not known:
+            self._quietly(lambda: self.api.delete(record["submission_id"]))
+        return record
 
     def _attempt(self, job: Job, attempt: int) -> tuple[Json, bool]:
         """(how the attempt ended, whether that was recorded before)"""
@@ -164,7 +196,7 @@ class JobRunner:
     def _find_pip(self, job: Job, attempt: int) -> str:
         """Where the cluster has a pip that Ray can use; raises ExecutionFailed when it has none."""
         self.emit("Ray's environment has no pip; looking for one that can be borrowed")
-        record, _ = self._attempt(Job(kind="probe", files={job_entry.PROGRAM: "pass"}, parameters={}), attempt)
+        record = self._probe(job, attempt)
         wheel = str((record["outcome"] or {}).get("pip_wheel") or "")
         if not wheel:
             raise ExecutionFailed(
@@ -252,9 +284,9 @@ class JobRunner:
 
     def _observe(self, name: str, job: Job) -> Json:
         """Watches until Ray reports an end, or the deadline has passed; returns the record of it."""
-        follower = LogFollower(lambda: self.api.logs(name), self.emit, self.redactor)
         started, told = self.clock(), False
         details = self._look(name)
+        follower = LogFollower(JobLog(self.api, name, lambda: details), self.emit, self.redactor)
         deadline, start_deadline = self._deadlines(details, job)
         while details["status"] not in TERMINAL:
             now, heads = self.clock(), self.api.now()
@@ -272,6 +304,7 @@ class JobRunner:
         kept = ("status", "error_type", "message", "driver_exit_code", "start_time", "end_time", "job_id")
         return {
             "submission_id": name,
+            "kind": job.kind,
             "job": {item: details.get(item) for item in kept}
             | {"message": self._message(details), "deadline": (details.get("metadata") or {}).get("flexcore/deadline")},
             "outcome": outcome,
@@ -413,6 +446,27 @@ class JobRunner:
             subject=name,
             remedy="A retry of the step attaches to the job if the head still has it; a new run takes partial_results.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """What a job printed: a file on the node of its driver, which `details` names once there is one."""
+
+    api: RayApi
+    name: str
+    details: Callable[[], Json]
+
+    def start(self, most: int) -> bytes:
+        return self.api.log_start(*self._file(), most)
+
+    def end(self, lines: int, most: int) -> bytes:
+        return self.api.log_end(*self._file(), lines, most)
+
+    def _file(self) -> tuple[str, str]:
+        node = self.details().get("driver_node_id")
+        if not node:
+            raise NotFound(f"The Ray job {self.name} has no driver yet", subject=self.name)
+        return node, f"job-driver-{self.name}.log"
 
 
 def timings_of(job: Json, outcome: Json) -> Timings:

@@ -24,6 +24,7 @@ from f.flexcore.ray.shipping import program_files, requires, storage_of
 from f.flexcore.storage.store import Store
 
 PROGRAM = "from f.flexcore.ray.on_ray_train import run\n\nresult = run(parameters, storage)\n"
+CHECK = 'from f.flexcore.ray.on_ray_train import check_packages\n\ncheck_packages(parameters["requires"])\n'
 MODULES = [on_ray_store, on_ray_table, on_ray_estimators, on_ray_model, on_ray_train]
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 
@@ -58,6 +59,7 @@ def training_job(
     return Job(
         kind="train",
         files=program_files(MODULES, PROGRAM),
+        check=CHECK,
         parameters=parameters,
         storage=storage_of(settings, store.root, probe),
         num_cpus=request.cpus_per_worker if alone else 0,
