@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flexcore.check import tables
+from flexcore.check.apps import check_apps
 from flexcore.check.code import Code
 from flexcore.check.context import Context
 from flexcore.check.files import Files, Yaml
@@ -16,6 +17,7 @@ from flexcore.check.lock_files import check_hashes, check_locks
 from flexcore.check.normal_form import check_normal_form
 from flexcore.check.positions import Item, NotYaml, read
 from flexcore.check.python_code import check_imports
+from flexcore.check.references import check_references
 from flexcore.check.resource_types import check_resources
 from flexcore.check.schedules import check_schedules
 from flexcore.check.settings import check_settings
@@ -31,6 +33,9 @@ TABLES = {
     "schedule": ("Schedule", tables.ITEMS),
     "app": ("App", tables.ITEMS),
     "raw_app": ("RawApp", tables.ITEMS),
+    "group": ("Group", tables.ITEMS),
+    "user": ("User", tables.ITEMS),
+    "settings": ("Settings", tables.ITEMS),
 }
 
 
@@ -66,6 +71,8 @@ class Checker:
         check_locks(context, code)
         check_hashes(context)
         check_resources(context, code)
+        check_references(context)
+        check_apps(context)
         check_settings(context)
         yield from context.findings
 

@@ -36,6 +36,8 @@ class Access:
     offset: int
     # The key below the key: `iter.value` of `flow_input.iter.value`.
     below: str | None = None
+    # `flow_input.x ?? …`: the author knows that it may not be there.
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,11 @@ def _accesses(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]:
         yield from _destructured(node, holder, offsets)
         return
     key, offset = step
-    below = _key(parent.parent, parent, offsets) if parent.parent is not None else None
-    yield Access(holder, key, offset, below[0] if below else None)
+    above = parent.parent
+    below = _key(above, parent, offsets) if above is not None else None
+    fallback = above is not None and above.type == "binary_expression" and above.child_by_field_name("left") == parent
+    operator = above.child_by_field_name("operator") if fallback else None
+    yield Access(holder, key, offset, below[0] if below else None, operator is not None and _text(operator) == "??")
 
 
 def _key(parent: Any, child: Any, offsets: _Offsets) -> tuple[str | None, int] | None:

@@ -20,11 +20,11 @@ from flexcore.check.globs import Selection, selections
 from flexcore.check.positions import Item, NotYaml, read
 from flexcore.engine.bundle import LANGUAGES
 
-TRIGGERS = ("http", "websocket", "kafka", "nats", "postgres", "mqtt", "sqs", "gcp", "azure", "email")
+TRIGGERS = ("http", "websocket", "kafka", "nats", "postgres", "mqtt", "amqp", "sqs", "gcp", "azure", "email")
 SPACES = ("f", "u", "g")
 FOLDERS = {"flow": ("__flow", ".flow"), "app": ("__app", ".app"), "raw_app": ("__raw_app", ".raw_app")}
 ITEM = re.compile(
-    r"(?P<path>.+?)(?:\.(?P<workspace>[^./]+))?\.(?P<kind>script|resource|variable|schedule|(?:"
+    r"(?P<path>.+?)(?:\.(?P<workspace>[^./]+))?\.(?P<kind>script|resource|variable|schedule|group|user|(?:"
     + "|".join(TRIGGERS)
     + r")_trigger)\.yaml$"
 )
@@ -113,18 +113,43 @@ class Files:
     def scripts(self) -> dict[str, Script]:
         """By path. Inline code of flows and apps is none, nor are the modules of a multi-file script."""
         found: dict[str, Script] = {}
-        for name in self.names:
-            if name.split("/")[0] not in SPACES or inside_folder(name) or not self.taken(name):
-                continue
-            for extension, language in EXTENSIONS.items():
-                if name.endswith(extension):
-                    path = name.removesuffix(extension)
-                    if extension == ".ts":
-                        language = "deno" if self.options.get("defaultTs") == "deno" else "bun"
-                    if "." not in path.rpartition("/")[2]:
-                        found.setdefault(path, Script(path, name, language))
-                    break
+        for name in self.code:
+            extension = _extension(name)
+            language = EXTENSIONS[extension]
+            if extension == ".ts" and self.options.get("defaultTs") == "deno":
+                language = "deno"
+            found.setdefault(self.script_path(name), Script(self.script_path(name), name, language))
         return found
+
+    @cached_property
+    def code(self) -> list[str]:
+        """The files of scripts."""
+        return [
+            name
+            for name in self.names
+            if _extension(name)
+            and "." not in self.script_path(name).rpartition("/")[2]
+            and name.split("/")[0] in SPACES
+            and not inside_folder(name)
+            and self.taken(name)
+        ]
+
+    @staticmethod
+    def script_path(name: str) -> str:
+        return name.removesuffix(_extension(name))
+
+    @cached_property
+    def unreadable(self) -> list[str]:
+        """Code whose language its name does not tell: a push of it ends with an error."""
+        return [
+            name
+            for name in self.names
+            if name.endswith((".sql", ".js"))
+            and not name.endswith(tuple(EXTENSIONS))
+            and name.split("/")[0] in SPACES
+            and not inside_folder(name)
+            and self.taken(name)
+        ]
 
     @cached_property
     def yamls(self) -> list[Yaml]:
@@ -135,7 +160,12 @@ class Files:
         if not folder:
             if name.endswith(".resource-type.yaml"):
                 return Yaml(name, "resource-type", name.removesuffix(".resource-type.yaml"))
-            return None
+            # Only a bundle that syncs its workspace's settings holds them; others may use the name.
+            settings = name == "settings.yaml" and self.options.get("includeSettings") is True
+            return Yaml(name, "settings", "settings") if settings else None
+        if folder in ("groups", "users"):
+            match = ITEM.fullmatch(name)
+            return Yaml(name, match["kind"], match["path"]) if match and f"{match['kind']}s" == folder else None
         if folder.split("/")[0] not in SPACES or not self.taken(name):
             return None
         for kind, suffixes in FOLDERS.items():
@@ -167,6 +197,10 @@ class Files:
         return any(name in self.set for name in on_disk)
 
 
+def _extension(name: str) -> str:
+    return next((extension for extension in EXTENSIONS if name.endswith(extension)), "")
+
+
 def inside_folder(name: str) -> bool:
     """Whether a file belongs to a flow, an app or a multi-file script."""
     ends = ("__mod", ".fileset", *(suffix for suffixes in FOLDERS.values() for suffix in suffixes))
@@ -174,7 +208,7 @@ def inside_folder(name: str) -> bool:
 
 
 def _names(root: Path) -> Iterator[str]:
-    for base in (*SPACES, "dependencies", "locks"):
+    for base in (*SPACES, "dependencies", "locks", "groups", "users"):
         # A folder of a linked cycle would never end, so links are not followed.
         for folder, below, files in os.walk(root / base):
             below[:] = [name for name in below if name not in ("node_modules", "__pycache__", ".git", ".venv")]

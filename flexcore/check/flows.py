@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from flexcore.check.expressions import Access, global_names, parsed, syntax_erro
 from flexcore.check.finding import nearest
 from flexcore.check.places import place_in
 from flexcore.check.positions import Item
+from flexcore.check.references import check_reference
+from flexcore.check.schemas import check_form
 from flexcore.check.steps import Seen, Step, seen, steps
 
 # The editor refuses them: words of the graph and of JavaScript.
@@ -36,6 +39,9 @@ RESERVED = frozenset(
         "Trigger",
     }
 )
+ID = re.compile(r"[A-Za-z0-9_-]+")
+# `$args[amount]` of a concurrency or debounce key.
+TEMPLATE = re.compile(r"\$args\[([\w-]+)")
 EVERYWHERE = frozenset({"flow_input", "flow_env", "variable", "resource", "flow_user_state"})
 APPROVAL = frozenset({"resume", "resumes", "approvers"})
 STEP = EVERYWHERE | APPROVAL | {"results", "previous_result", "params", "error"}
@@ -71,6 +77,7 @@ class FlowCheck:
             self.by_id.setdefault(step.id, []).append(step)
 
     def run(self) -> None:
+        check_form(self.context, self.file, self.document.get("schema"))
         self._ids()
         for step in self.steps:
             self._target(step)
@@ -106,8 +113,11 @@ class FlowCheck:
                     f"the {step.part} module's id is {step.part} by custom, not {step.id}",
                     warn=True,
                 )
-            if not step.id:
-                self.report(item, "reserved-id", "a step needs an id; write letters, digits and _")
+            if not ID.fullmatch(step.id):
+                self.report(item, "bad-id", f"{step.id!r} is no id of a step; write letters, digits, _ and -")
+            if step.part != "modules" and not step.around and step.type not in ("script", "rawscript", "flow", ""):
+                kinds = "a script or rawscript"
+                self.report(step.item, "wrong-kind", f"the {step.part} module must be {kinds}, not {step.type}")
 
     # What a step runs
 
@@ -140,7 +150,8 @@ class FlowCheck:
         if not isinstance(text, str):
             return
         if not text.strip():
-            self.report(site.item, "empty-expression", f"{site.what} is empty; write an expression")
+            said = f"{site.what} is empty" + ("" if site.predicate else ", which is null")
+            self.report(site.item, "empty-expression", f"{said}; write an expression", warn=not site.predicate)
             return
         error = syntax_error(text, site.predicate)
         if error is not None:
@@ -156,7 +167,8 @@ class FlowCheck:
                 self._result(site, access)
             elif access.holder == "flow_input":
                 self._flow_input(site, access)
-        self._names(site, expression.free)
+        if error is None:
+            self._names(site, expression.free)
         for function, path, offset in expression.calls:
             self._item_of_workspace(site, function, path, offset)
 
@@ -206,6 +218,7 @@ class FlowCheck:
             place,
             "unknown-input",
             f"flow_input.{access.key} is not in the flow's schema" + nearest(access.key, list(properties.value)),
+            warn=access.has_fallback,
         )
 
     def _names(self, site: Site, free: tuple[tuple[str, int], ...]) -> None:
@@ -243,12 +256,7 @@ class FlowCheck:
 
     def _item_of_workspace(self, site: Site, function: str, path: str, offset: int) -> None:
         path = path.removeprefix("$res:").removeprefix("$var:")
-        if path.split("/")[0] not in ("f", "u") or path.count("/") < 2:
-            self.report(
-                self._at(site, offset),
-                "bad-path",
-                f"{function}({path!r}) is no path of a workspace; it begins with f/ or u/",
-            )
+        check_reference(self.context, self.file, self._at(site, offset), function, path, f"{function}({path!r})")
 
     # The rest
 
@@ -259,11 +267,25 @@ class FlowCheck:
             self.report(
                 early, "unknown-step", f"early_return names no step: {early.value}" + nearest(early.value, self.by_id)
             )
+        for key in ("concurrency_key", "debounce_key"):
+            self._template(value.get(key) if value is not None else None)
         for group in self.document.list("value", "groups"):
             for key in ("start_id", "end_id"):
                 named = group.get(key)
                 if named is not None and isinstance(named.value, str) and named.value not in self.by_id:
                     self.report(named, "unknown-step", f"{key} names no step: {named.value}", warn=True)
+
+    def _template(self, item: Item | None) -> None:
+        properties = self.document.get("schema", "properties")
+        if item is None or not isinstance(item.value, str) or properties is None:
+            return
+        for name in TEMPLATE.findall(item.value):
+            if name not in properties.map():
+                self.report(
+                    item,
+                    "unknown-input",
+                    f"$args[{name}] is not in the flow's schema" + nearest(name, properties.map()),
+                )
 
     def _combinations(self) -> None:
         """Keys that exclude each other."""

@@ -18,8 +18,7 @@ def check_inline_files(context: Context) -> None:
         for file, item in named.items():
             if file not in context.files.set:
                 _missing(context, entry.file, item, file, folder)
-        if entry.kind == "flow":
-            _unused(context, folder, set(named) | {entry.file})
+        _unused(context, folder, set(named) | {entry.file}, entry.kind)
     for entry, document in context.entries("script"):
         lock = document.get("lock")
         if lock is not None and (name := _inline(lock)) and name not in context.files.set:
@@ -39,12 +38,12 @@ def _missing(context: Context, file: str, item: Item, name: str, folder: str) ->
     )
 
 
-def _unused(context: Context, folder: str, used: set[str]) -> None:
+def _unused(context: Context, folder: str, used: set[str], kind: str) -> None:
     for name in context.files.names:
         # Other files, such as a README, are none that a push looks at.
         if name.startswith(f"{folder}/") and name not in used and name.endswith((".lock", *EXTENSIONS)):
             context.report(name, (1, 1), "unused-file",
-                           f"no step of the flow names this file, so every push finds it anew; delete it or write"
+                           f"nothing in the {kind} names this file, so every push finds it anew; delete it or write"
                            f" `!inline {name.removeprefix(folder + '/')}`")  # fmt: skip
 
 

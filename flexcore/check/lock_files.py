@@ -10,6 +10,7 @@ from flexcore.check.code import INLINE, Code
 from flexcore.check.context import Context
 from flexcore.check.files import Script
 from flexcore.check.finding import nearest
+from flexcore.check.other_locks import check_other_lock
 from flexcore.check.positions import Item
 from flexcore.check.python_code import check_locked, normal, package_of
 
@@ -53,7 +54,7 @@ def check_locks(context: Context, code: Code) -> None:
     for script in context.files.scripts.values():
         document = context.documents.get(f"{script.path}.script.yaml")
         if document is not None and script.language in LOCKED and document.get("codebase") is None:
-            _script(context, script, document)
+            _script(context, code, script, document)
     for inline in code.inline:
         _inline_step(context, inline.flow, inline.step.item, inline.language, inline.step.id)
 
@@ -83,7 +84,7 @@ def _hash(code: str, meta: str) -> str:
     return hashlib.sha256(("{}" + code + meta).encode()).hexdigest()
 
 
-def _script(context: Context, script: Script, document: Item) -> None:
+def _script(context: Context, code: Code, script: Script, document: Item) -> None:
     meta, item = f"{script.path}.script.yaml", document.get("lock")
     name = _file_of(item)
     text = context.files.text(name) if name in context.files.set else None
@@ -101,6 +102,9 @@ def _script(context: Context, script: Script, document: Item) -> None:
     source = context.files.text(script.file)
     if script.language == "python3" and name and text and source is not None:
         _python(context, script, source, name, text)
+    elif source is not None and text:
+        signature = code.signatures.get(script.file)
+        check_other_lock(context, script, source, text, signature.packages if signature else ())
 
 
 DO = "run flexcore metadata, or wmill generate-metadata"

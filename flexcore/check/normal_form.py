@@ -53,7 +53,8 @@ SCRIPT = Form(
     | _drops(null, "cache_ttl cache_ignore_s3_path dedicated_worker priority tag delete_after_secs"
                    " restart_unless_cancelled visible_to_runner_only codebase concurrency_key debounce_key"
                    " debounce_delay_s debounce_args_to_accumulate labels on_behalf_of_email")
-    | _drops(always, "no_main_func auto_kind delete_after_use is_template parent_hash draft_only assets"),
+    # no_main_func, auto_kind and is_template are dropped too, but the CLI passes over them when it compares.
+    | _drops(always, "delete_after_use parent_hash draft_only assets"),
 )  # fmt: skip
 FLOW = Form(
     {"description": "''", "schema": "null"},

@@ -16,6 +16,9 @@ const PARSERS = {
   mssql: [REGEX, "parse_mssql", "ms_sql_server"], postgresql: [REGEX, "parse_sql", "postgresql"],
   duckdb: [REGEX, "parse_duckdb"], graphql: [REGEX, "parse_graphql", "graphql"],
   php: ["windmill-parser-wasm-php", "parse_php"], rust: ["windmill-parser-wasm-rust", "parse_rust"],
+  csharp: ["windmill-parser-wasm-csharp", "parse_csharp"], java: ["windmill-parser-wasm-java", "parse_java"],
+  nu: ["windmill-parser-wasm-nu", "parse_nu"], ruby: ["windmill-parser-wasm-ruby", "parse_ruby"],
+  rlang: ["windmill-parser-wasm-r", "parse_r"], ansible: ["windmill-parser-wasm-yaml", "parse_ansible"],
 };
 const loaded = new Map();
 
@@ -46,6 +49,11 @@ for (const { key, language, content, path } of asked) {
     if (language === "python3" && path) {
       const parser = await load("windmill-parser-wasm-py-imports");
       said.imports = parser.parse_py_relative_imports(content, path);
+    }
+    if (PARSERS[language] === TS) {
+      const parser = await load(TS[0]);
+      said.packages = JSON.parse(parser.parse_ts_imports(content)).imports ?? [];
+      if (path) said.imports = parser.parse_ts_relative_imports(content, path);
     }
   } catch (error) {
     said.error = String(error?.message ?? error);

@@ -40,6 +40,8 @@ class Signature:
     has_preprocessor: bool = False
     # Paths of the scripts that this one imports, as Windmill tracks them.
     imports: tuple[str, ...] = ()
+    # What TypeScript imports, in its own words.
+    packages: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -76,6 +78,7 @@ def _signature(said: dict[str, Any]) -> Signature:
         parsed.get("auto_kind") == "lib" or bool(parsed.get("no_main_func")),
         bool(parsed.get("has_preprocessor")),
         tuple(said.get("imports") or ()),
+        tuple(said.get("packages") or ()),
     )
 
 

@@ -38,6 +38,8 @@ def check_resources(context: Context, code: Code) -> None:
             _values(context, entry, document, types.get(kind.value))
     for entry, document in context.entries("variable"):
         secret, value = document.get("is_secret"), document.get("value")
+        if value is None and secret is not None and secret.value is False:
+            context.report(entry.file, document, "missing-key", "variable lacks value; add it")
         if secret is not None and secret.value is True and value is not None and _is_plain(value):
             context.report(
                 entry.file,

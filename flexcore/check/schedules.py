@@ -9,6 +9,7 @@ from flexcore.check.cron import cron_problem, timezones
 from flexcore.check.files import TRIGGERS, Yaml
 from flexcore.check.finding import nearest
 from flexcore.check.positions import Item
+from flexcore.check.references import check_reference
 
 HANDLERS = ("on_failure", "on_recovery", "on_success")
 # The server asks Slack and Teams itself.
@@ -23,9 +24,16 @@ def check_schedules(context: Context, code: Code) -> None:
         _time(context, entry.file, document)
         for key in HANDLERS:
             _handler(context, entry.file, document.get(key), key)
+        skip = document.get("dynamic_skip")
+        if skip is not None and isinstance(skip.value, str) and skip.value:
+            context.runnable(entry.file, skip, skip.value, False, "dynamic_skip")
     for entry, document in context.entries(*(f"{kind}_trigger" for kind in TRIGGERS)):
         _target(context, entry.file, document)
         _resource_of(context, entry, document)
+        handler = document.get("error_handler_path")
+        if handler is not None and isinstance(handler.value, str) and handler.value:
+            context.runnable(entry.file, handler, handler.value, False, "error_handler_path")
+        _started(context, entry.file, document)
         if entry.kind == "http_trigger":
             _route(context, entry.file, document)
     _routes_twice(context)
@@ -93,13 +101,20 @@ def _resource_of(context: Context, entry: Yaml, document: Item) -> None:
     for key, item in document.map().items():
         if key.endswith("_resource_path") and isinstance(item.value, str) and item.value:
             path = item.value.removeprefix("$res:")
-            if path.split("/")[0] not in ("f", "u") or path.count("/") < 2:
-                context.report(
-                    entry.file,
-                    item,
-                    "bad-path",
-                    f"{key} is no path of a resource: {item.value}; it begins with f/ or u/",
-                )
+            check_reference(context, entry.file, item, "resource", path, f"{key} {item.value}")
+
+
+def _started(context: Context, file: str, document: Item) -> None:
+    """A websocket's address and first messages may come from a script or flow."""
+    url = document.get("url")
+    kind, _, path = url.value.partition(":") if url is not None and isinstance(url.value, str) else ("", "", "")
+    if url is not None and kind in ("$script", "$flow"):
+        context.runnable(file, url, path, kind == "$flow", "url")
+    for message in document.list("initial_messages"):
+        path_item, is_flow = message.get("runnable_result", "path"), message.get("runnable_result", "is_flow")
+        if path_item is not None and isinstance(path_item.value, str):
+            flow = is_flow is not None and is_flow.value is True
+            context.runnable(file, path_item, path_item.value, flow, "a first message")
 
 
 def _route(context: Context, file: str, document: Item) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from flexcore.check.arguments import check_value
 from flexcore.check.context import Context
 from flexcore.check.files import Script
 from flexcore.check.finding import nearest
@@ -43,8 +44,12 @@ def field_of(kind: Any) -> Field:
             return {"type": "object"}
         case "resource" | "dynselect" | "dynmultiselect":
             return {"type": "object", "format": f"{name}-{inner}"}
-        case "object" | "oneof":
-            return {"type": "object"}
+        case "object":
+            # Its format names the class or type, which is no resource to anybody but the parser.
+            props = {prop["key"]: field_of(prop["typ"]) for prop in inner.get("props") or ()}
+            return {"type": "object"} | ({"properties": props} if props else {})
+        case "oneof":
+            return {"type": "object", "oneOf": [branch["label"] for branch in inner]}
     return {}
 
 
@@ -59,6 +64,8 @@ def _items_of(kind: Any) -> Field:
         return {"items": {"type": "string"} | ({"enum": kind["str"]} if kind["str"] else {})}
     if isinstance(kind, dict) and kind.get("resource") and kind["resource"] not in NO_RESOURCES:
         return {"items": {"type": "resource", "resourceType": kind["resource"]}}
+    if isinstance(kind, dict) and isinstance(kind.get("object"), dict) and kind["object"].get("props"):
+        return {"items": field_of(kind)}
     return {}
 
 
@@ -103,8 +110,11 @@ def _field(context: Context, file: str, arg: dict[str, Any], field: Item) -> Non
     if not isinstance(field.value, dict):
         context.report(file, field, "wrong-type", f"{name} is {kind_of(field.value)}, and must be a mapping")
         return
-    by_hand = (field.text("format") or "").startswith(("dynselect", "dynmultiselect")) or field.get("oneOf") is not None
-    for key, wanted in () if by_hand else field_of(arg.get("typ")).items():
+    wanted_keys = field_of(arg.get("typ"))
+    by_hand = (field.text("format") or "").startswith(("dynselect", "dynmultiselect")) or (
+        field.get("oneOf") is not None and "oneOf" not in wanted_keys
+    )
+    for key, wanted in () if by_hand else wanted_keys.items():
         _key(context, file, name, field, key, wanted)
     default = field.get("default")
     has, wanted = default.plain() if default is not None else None, arg.get("default")
@@ -127,6 +137,11 @@ def _key(context: Context, file: str, name: str, field: Item, key: str, wanted: 
         for inner, inner_wanted in wanted.items():
             _key(context, file, f"the items of {name}", items, inner, inner_wanted)
         return
+    if key == "properties":
+        _properties(context, file, name, field, wanted)
+        return
+    if key == "oneOf":
+        value = [item.text("title") for item in field.list("oneOf")]
     if key == "format" and wanted in ("date", "date-time") and value in ("date", "date-time"):
         return
     if key == "type" and (value, wanted) == ("integer", "number") and name.startswith("the items of "):
@@ -135,6 +150,19 @@ def _key(context: Context, file: str, name: str, field: Item, key: str, wanted: 
     if value != wanted and not (key == "format" and str(wanted)[9:10].isupper()):
         context.report(file, place, "schema-type",
                        f"{key} of {name} is {_said(value)} here and {_said(wanted)} in main; {DO}")  # fmt: skip
+
+
+def _properties(context: Context, file: str, name: str, field: Item, wanted: dict[str, Field]) -> None:
+    """The fields of an object whose type main spells out; a field that it does not have is the author's."""
+    fields = field.map("properties")
+    for inner, keys in wanted.items():
+        if inner not in fields:
+            place = field.get("properties") or field
+            context.report(file, (place.key_line, place.key_column), "schema-lacks",
+                           f"{name} has no {inner}, which it has in main; {DO}")  # fmt: skip
+        elif isinstance(fields[inner].value, dict):
+            for key, value in keys.items():
+                _key(context, file, f"{name}.{inner}", fields[inner], key, value)
 
 
 def _required(context: Context, file: str, schema: Item, args: list[dict[str, Any]], fields: dict[str, Item]) -> None:
@@ -152,6 +180,31 @@ def _required(context: Context, file: str, schema: Item, args: list[dict[str, An
             context.report(
                 file, item, "schema-required", f"{name} has a default in main, and is not required; {DO}", warn=True
             )
+
+
+WORDS = ("string", "number", "integer", "boolean", "array", "object", "null", "resource", "any", "")
+
+
+def check_form(context: Context, file: str, schema: Item | None) -> None:
+    """A form that no `main` stands behind: a flow's, an approval's, a resource type's."""
+    properties = schema.get("properties") if schema is not None else None
+    if schema is None or properties is None or not isinstance(properties.value, dict):
+        return
+    fields = properties.value
+    for item in schema.list("required"):
+        if isinstance(item.value, str) and item.value not in fields:
+            message = f"required names no property: {item.value}" + nearest(item.value, fields)
+            context.report(file, item, "schema-required", message)
+    _order(context, file, schema, fields)
+    for name, field in fields.items():
+        kind, default = field.get("type"), field.get("default")
+        if not isinstance(field.value, dict):
+            context.report(file, field, "wrong-type", f"{name} is {kind_of(field.value)}, and must be a mapping")
+        elif kind is not None and isinstance(kind.value, str) and kind.value not in WORDS:
+            message = f"the type of {name} is {kind.value!r}, and must be one of {', '.join(filter(None, WORDS))}"
+            context.report(file, kind, "wrong-value", message + nearest(kind.value, WORDS))
+        elif default is not None:
+            check_value(context, file, default, field, f"the default of {name}")
 
 
 def _order(context: Context, file: str, schema: Item, fields: dict[str, Item]) -> None:

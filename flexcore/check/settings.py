@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 from flexcore.check.context import Context
-from flexcore.check.files import SPACES, TRIGGERS
+from flexcore.check.files import EXTENSIONS, SPACES, TRIGGERS, inside_folder
 from flexcore.check.globs import Selection
 from flexcore.check.positions import Item
 
-FOLDER = re.compile(r"[A-Za-z0-9_]+")
-NAME = re.compile(r"[A-Za-z0-9_.@+-]+")
+# As the server's tables and its route for folders have them.
+FOLDER = re.compile(r"[A-Za-z0-9_-]+")
+NAME = re.compile(r"[\w-]+")
+# Files whose names are no paths.
+NAMELESS = ("resource-type", "group", "user", "settings")
 # The column that holds it.
 LONGEST_TAG = 50
 
@@ -20,8 +23,10 @@ def check_settings(context: Context) -> None:
     if config is not None:
         _config(context, config)
     _names(context)
+    _twice(context)
     _folders(context)
     _tags(context)
+    _environment(context)
     _orphans(context)
 
 
@@ -39,6 +44,17 @@ def _config(context: Context, config: Item) -> None:
                 f"{old} is the old name of workspaces; run wmill config migrate",
                 warn=True,
             )
+    parallel = config.get("parallel")
+    if parallel is not None and isinstance(parallel.value, int) and parallel.value < 1:
+        context.report("wmill.yaml", parallel, "wrong-value", f"parallel is {parallel.value}, and must be 1 or more")
+    branches: dict[str, str] = {}
+    for name, workspace in config.map("workspaces").items():
+        branch = workspace.get("gitBranch")
+        if branch is not None and isinstance(branch.value, str):
+            other = branches.setdefault(branch.value, name)
+            if other != name:
+                message = f"the branch {branch.value} is the workspace {other}'s already; name another"
+                context.report("wmill.yaml", branch, "wrong-value", message)
     for item in config.list("includes"):
         if isinstance(item.value, str) and not any(
             Selection((item.value,)).takes(name) for name in context.files.names
@@ -87,7 +103,7 @@ def _included(context: Context, config: Item, key: str, kinds: tuple[str, ...]) 
 def _names(context: Context) -> None:
     for path, file in [
         *((s.path, s.file) for s in context.files.scripts.values()),
-        *((entry.path, entry.file) for entry in context.files.yamls if entry.kind != "resource-type"),
+        *((entry.path, entry.file) for entry in context.files.yamls if entry.kind not in NAMELESS),
     ]:
         parts = path.split("/")
         if file.endswith("folder.meta.yaml"):
@@ -96,6 +112,16 @@ def _names(context: Context) -> None:
                     file, (1, 1), "bad-name", "only folders right below f/ have a folder.meta.yaml; delete it"
                 )
             continue
+        name, _, workspace = parts[-1].partition(".")
+        if workspace and NAME.fullmatch(workspace) and file.endswith(".yaml"):
+            context.report(
+                file,
+                (1, 1),
+                "not-pushed",
+                f"wmill.yaml has no workspace {workspace}, so no push takes this file; add the workspace or rename it",
+                warn=True,
+            )
+            parts[-1] = name
         bad = next((part for part in parts if not NAME.fullmatch(part)), None)
         if len(parts) < 3:
             context.report(
@@ -104,7 +130,36 @@ def _names(context: Context) -> None:
         elif bad is not None:
             context.report(file, (1, 1), "bad-name", f"{bad!r} is no name of a path; write letters, digits, _ and -")
         elif parts[0] == "f" and not FOLDER.fullmatch(parts[1]):
-            context.report(file, (1, 1), "bad-name", f"the folder {parts[1]!r} must be of letters, digits and _ alone")
+            context.report(
+                file, (1, 1), "bad-name", f"the folder {parts[1]!r} must be of letters, digits, _ and - alone"
+            )
+
+
+def _twice(context: Context) -> None:
+    """Two files for one item, names that a Mac or Windows cannot tell apart, and names without a language."""
+    for file in context.files.unreadable:
+        known = [ext for ext in EXTENSIONS if ext.endswith(".sql")] if file.endswith(".sql") else [".ts"]
+        message = f"no language is known by this name, and a push ends here; name it {', '.join(known)} or exclude it"
+        context.report(file, (1, 1), "unknown-language", message)
+    items = [(s.path, s.file, "script") for s in context.files.scripts.values()]
+    for name in context.files.code:
+        path = context.files.script_path(name)
+        if path in context.files.scripts and context.files.scripts[path].file != name:
+            message = f"{context.files.scripts[path].file} is the script {path} too; rename or delete one"
+            context.report(name, (1, 1), "duplicate-path", message)
+    items += [(e.path, e.file, e.kind) for e in context.files.yamls if not e.workspace and e.kind != "script"]
+    exact: dict[tuple[str, str], str] = {}
+    folded: dict[tuple[str, str], str] = {}
+    for path, file, kind in items:
+        other = exact.setdefault((path, kind), file)
+        if other != file:
+            message = f"{other} is the {kind} {path} too; rename or delete one"
+            context.report(file, (1, 1), "duplicate-path", message)
+            continue
+        near = folded.setdefault((path.lower(), kind), path)
+        if near != path:
+            message = f"{path} and {near} differ by case alone, and are one file on a Mac or Windows; rename one"
+            context.report(file, (1, 1), "case-collision", message)
 
 
 def _folders(context: Context) -> None:
@@ -157,15 +212,26 @@ def _tags(context: Context) -> None:
                     )
 
 
+def _environment(context: Context) -> None:
+    for entry, document in context.entries("script"):
+        for item in document.list("envs"):
+            if isinstance(item.value, str) and not re.match(r"[A-Za-z_]\w*=", item.value):
+                context.report(entry.file, item, "wrong-value", f"an environment entry is NAME=value, not {item.value}")
+
+
 def _orphans(context: Context) -> None:
     """Metadata and locks of scripts that are not there, and scripts without metadata."""
     scripts = context.files.scripts
     for name in context.files.names:
-        if name.split("/")[0] not in SPACES or not context.files.taken(name):
+        if name.split("/")[0] not in SPACES or inside_folder(name) or not context.files.taken(name):
             continue
         for end in (".script.yaml", ".script.lock"):
-            if name.endswith(end) and name.removesuffix(end) not in scripts:
-                context.report(name, (1, 1), "orphan-file", "there is no script of that name beside it; delete it")
+            path = name.removesuffix(end)
+            if name.endswith(end) and path not in scripts:
+                excluded = context.files.exists_untaken(path)
+                why = "its script is excluded by wmill.yaml; exclude this too" if excluded else (
+                    "there is no script of that name beside it; delete it")  # fmt: skip
+                context.report(name, (1, 1), "orphan-file", why)
     for script in scripts.values():
         meta = f"{script.path}.script"
         if f"{meta}.yaml" not in context.files.set and f"{meta}.json" not in context.files.set:

@@ -132,7 +132,9 @@ def _chosen(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[P
         )
         return
     record = known.get(choice.records.get(tag.value, "")) if isinstance(tag.value, str) else None
-    if isinstance(record, Record):
+    if isinstance(record, Choice):
+        yield from _chosen(item, record, known, where)
+    elif record is not None:
         yield from _record(item, record, known, where)
     else:
         yield from _word(tag, list(choice.records), f"{where}.{choice.tag}")

@@ -49,27 +49,33 @@ JavascriptTransform type!:str expr!:str value~:any
 AiTransform type!:str
 ModuleValue = type: rawscript>RawScript script>PathScript flow>PathFlow forloopflow>ForloopFlow
   whileloopflow>WhileloopFlow branchone>BranchOne branchall>BranchAll identity>Identity aiagent>AiAgent
-RawScript type!:str content!:str language!:'{LANGUAGES}' input_transforms:{{Transform}} lock:str? path:str? tag:str?
-  concurrent_limit:num? concurrency_time_window_s:num? custom_concurrency_key:str? is_trigger:bool? assets:[Asset]?
+RawScript type!:str tool_type~:str content!:str language!:'{LANGUAGES}' input_transforms:{{Transform}} lock:str?
+  path:str? tag:str? concurrent_limit:num? concurrency_time_window_s:num? custom_concurrency_key:str? is_trigger:bool?
+  assets:[Asset]?
 Asset path!:str kind!:'s3object|resource|ducklake|datatable|volume|dbt' access_type:'r|w|rw'? alt_access_type:'r|w|rw'?
   columns:any
-PathScript type!:str path!:str input_transforms:{{Transform}} hash:str? tag_override:str? is_trigger:bool?
-  pass_flow_input_directly:bool?
-PathFlow type!:str path!:str input_transforms:{{Transform}} pass_flow_input_directly:bool?
-ForloopFlow type!:str modules!:[FlowModule] iterator!:Transform skip_failures:bool parallel:bool
+PathScript type!:str tool_type~:str path!:str input_transforms:{{Transform}} hash:str? tag_override:str?
+  is_trigger:bool? pass_flow_input_directly:bool?
+PathFlow type!:str tool_type~:str path!:str input_transforms:{{Transform}} pass_flow_input_directly:bool?
+ForloopFlow type!:str tool_type~:str modules!:[FlowModule] iterator!:Transform skip_failures:bool parallel:bool
   parallelism:NumberTransform? squash:bool?
-WhileloopFlow type!:str modules!:[FlowModule] skip_failures:bool parallel:bool parallelism:NumberTransform? squash:bool?
-BranchOne type!:str branches!:[PredicateBranch] default!:[FlowModule]
-BranchAll type!:str branches!:[Branch] parallel:bool
+WhileloopFlow type!:str tool_type~:str modules!:[FlowModule] skip_failures:bool parallel:bool
+  parallelism:NumberTransform? squash:bool?
+BranchOne type!:str tool_type~:str branches!:[PredicateBranch] default!:[FlowModule]
+BranchAll type!:str tool_type~:str branches!:[Branch] parallel:bool
 PredicateBranch expr!:str modules!:[FlowModule] summary:str? parallel:bool skip_failure:bool
 Branch modules!:[FlowModule] summary:str? parallel:bool skip_failure:bool expr~:str
-Identity type!:str flow:bool
-AiAgent type!:str input_transforms!:{{AgentTransform}} tools:[AgentTool] tag:str? omit_output_from_conversation:bool
-  agent:str tool_inputs:any parallel:bool
+Identity type!:str tool_type~:str flow:bool
+AiAgent type!:str input_transforms!:AgentInputs tools:[AgentTool] tag:str? omit_output_from_conversation:bool
+  agent:str tool_inputs:{{any}} parallel:bool tool_type~:str
+AgentInputs provider:AgentTransform output_type:AgentTransform user_message:AgentTransform system_prompt:AgentTransform
+  streaming:AgentTransform memory:AgentTransform memory_id:AgentTransform previous_messages:AgentTransform
+  output_schema:AgentTransform user_attachments:AgentTransform enabled_tools:AgentTransform
+  max_completion_tokens:AgentTransform temperature:AgentTransform max_iterations:AgentTransform
+  user_images~:AgentTransform messages_context_length~:AgentTransform
 AgentTransform = type: static>StaticTransform javascript>JavascriptTransform ai>AiTransform
 AgentTool id!:str value!:ToolValue summary:str? description:str?
-ToolValue = tool_type: flowmodule>FlowTool mcp>McpTool websearch>WebsearchTool
-FlowTool tool_type!:str type!:str *:any
+ToolValue = tool_type: flowmodule>ModuleValue mcp>McpTool websearch>WebsearchTool
 McpTool tool_type!:str resource_path!:str include_tools:[str] exclude_tools:[str]
 WebsearchTool tool_type!:str
 """
@@ -86,7 +92,7 @@ Script summary:str description:str schema:any? lock:Lock? kind:'script|failure|t
   modules:any
 Resource value!:any resource_type!:str description:str? labels:[str]? is_oauth~:bool is_expired~:any is_refreshed~:any
   account~:any is_linked~:any ws_specific:bool? refresh_error~:any extra_perms~:any
-Variable value!:str? is_secret!:bool description!:str account:int? is_oauth:bool? expires_at:str? labels:[str]?
+Variable value:str? is_secret!:bool description!:str account:int? is_oauth:bool? expires_at:str? labels:[str]?
   ws_specific:bool? extra_perms~:any is_expired~:any is_refreshed~:any is_linked~:any refresh_error~:any
 ResourceType schema!:any description:str? format_extension:str? is_fileset:bool? display_name:str?
 Folder summary:str? display_name:str? owners:[str] extra_perms:{bool}
@@ -107,10 +113,19 @@ App summary:str value!:any policy:Policy custom_path:str? labels:[str]? extra_pe
 Policy execution_mode:'viewer|publisher|anonymous' triggerables:any triggerables_v2:any s3_inputs:any
   allowed_s3_keys:any
   on_behalf_of:any on_behalf_of_email:any sandbox:any
+Group name:str summary:str? members:[str] admins:[str] extra_perms~:any
+User username!:str role!:'admin|developer|operator' disabled:bool email:str name~:str?
+Settings auto_invite:any webhook:str? deploy_to:str? error_handler:any success_handler:any ai_config:any
+  large_file_storage:any git_sync:any default_app:str? default_scripts:any name:str mute_critical_alerts:bool?
+  color:str? operator_settings:any datatable:any slack_team_id:str? slack_name:str? slack_command_script:str?
+  slack_oauth_client_id:str? slack_oauth_client_secret:str? ducklake:any public_app_execution_limit_per_minute:any
+  auto_invite_enabled~:bool auto_invite_as~:str auto_invite_mode~:str error_handler_extra_args~:any
+  error_handler_muted_on_cancel~:bool
 RawApp summary:str custom_path:str? policy:Policy runnables:any labels:[str]? data:any extra_perms:any
   framework:str value:any
   public~:bool
-Backend type:'inline|script|flow|runnableByName|runnableByPath|path|hub' *:any
+Backend type!:'inline|script|flow|hubscript|path|runnableByName|runnableByPath' path:str name:str fields:{any}
+  inlineScript:any schema~:any runType~:str
 """
 
 # What every trigger has; `enabled` is the older spelling of `mode`.
@@ -139,13 +154,17 @@ mqtt {_TRIGGER} mqtt_resource_path!:str subscribe_topics!:[MqttTopic] v3_config:
 MqttTopic qos!:'qos0|qos1|qos2' topic!:str
 MqttV3 clean_session:bool?
 MqttV5 clean_start:bool? session_expiry_interval:num? topic_alias_maximum:num?
+amqp {_TRIGGER} amqp_resource_path!:str queue_name!:str exchange:AmqpExchange? options:AmqpOptions?
+AmqpExchange exchange_name!:str routing_keys:[str]?
+AmqpOptions declare_queue:bool? prefetch_count:int?
 sqs {_TRIGGER} queue_url!:str aws_auth_resource_type!:'oidc|credentials' aws_resource_path!:str
   message_attributes:[str]?
 gcp {_TRIGGER} gcp_resource_path:str? project_id:str? topic_id!:str subscription_id!:str delivery_type!:'push|pull'
   delivery_config:GcpDelivery? subscription_mode!:'existing|create_update' base_endpoint:str? auto_acknowledge_msg:bool?
   ack_deadline:int?
-GcpDelivery audience:str authenticate!:bool
-azure {_TRIGGER} azure_resource_path!:str azure_mode!:any scope_resource_id!:str topic_name:str? subscription_name!:str
+GcpDelivery audience:str authenticate!:bool base_endpoint~:str
+azure {_TRIGGER} azure_resource_path!:str azure_mode!:'basic_push|namespace_push|namespace_pull'
+  scope_resource_id!:str topic_name:str? subscription_name!:str
   base_endpoint:str? event_type_filters:[str]? push_auth_config:any
 email {_TRIGGER} local_part!:str workspaced_local_part:bool
 Retry constant:ConstantRetry? exponential:ExponentialRetry? retry_if:RetryIf?
