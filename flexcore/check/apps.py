@@ -6,6 +6,7 @@ from flexcore.check import tables
 from flexcore.check.context import Context
 from flexcore.check.files import EXTENSIONS
 from flexcore.check.finding import nearest
+from flexcore.check.lock_files import LOCKED
 from flexcore.check.positions import Item, NotYaml, read
 from flexcore.check.shape import problems, shown
 
@@ -26,6 +27,7 @@ def check_apps(context: Context) -> None:
         for item in value.walk() if value is not None else ():
             _keys(context, entry.file, item.get("inlineScript"), INLINE_SCRIPT, "the inline script")
             _language(context, entry.file, item.get("inlineScript", "language"))
+            _lock(context, entry.file, item.get("inlineScript"))
             if item.text("type") in BY_PATH and item.get("runType") is not None:
                 _by_path(context, entry.file, item)
     for entry, document in context.entries("raw_app"):
@@ -47,6 +49,14 @@ def _language(context: Context, file: str, item: Item | None) -> None:
     if item is not None and item.value not in words:
         message = f"language is {shown(item.value)}, and must be one of {', '.join(words)}"
         context.report(file, item, "wrong-value", message + nearest(str(item.value), words))
+
+
+def _lock(context: Context, file: str, script: Item | None) -> None:
+    lock = script.get("lock") if script is not None else None
+    if script is not None and script.text("language") in LOCKED and script.get("content") is not None:
+        if lock is None or not lock.value:
+            message = "the app's code has no lock; run wmill generate-metadata"
+            context.report(file, lock or (script.key_line, script.key_column), "missing-lock", message)
 
 
 def _by_path(context: Context, file: str, item: Item) -> None:

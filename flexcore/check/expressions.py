@@ -36,7 +36,7 @@ class Access:
     offset: int
     # The key below the key: `iter.value` of `flow_input.iter.value`.
     below: str | None = None
-    # `flow_input.x ?? …`: the author knows that it may not be there.
+    # `flow_input.x ?? …` or `… ||`: the author knows that it may not be there.
     has_fallback: bool = False
 
 
@@ -179,9 +179,20 @@ def _accesses(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]:
     key, offset = step
     above = parent.parent
     below = _key(above, parent, offsets) if above is not None else None
-    fallback = above is not None and above.type == "binary_expression" and above.child_by_field_name("left") == parent
-    operator = above.child_by_field_name("operator") if fallback else None
-    yield Access(holder, key, offset, below[0] if below else None, operator is not None and _text(operator) == "??")
+    yield Access(holder, key, offset, below[0] if below else None, _has_fallback(parent))
+
+
+def _has_fallback(node: Any) -> bool:
+    """Whether something stands in where `node` has no value: `node ?? x`, `a || (b || node) || x`."""
+    above = node.parent
+    while above is not None and above.type in ("binary_expression", "parenthesized_expression"):
+        operator = above.child_by_field_name("operator")
+        if operator is not None and _text(operator) not in ("??", "||"):
+            return False
+        if operator is not None and above.child_by_field_name("left") == node:
+            return True
+        node, above = above, above.parent
+    return False
 
 
 def _key(parent: Any, child: Any, offsets: _Offsets) -> tuple[str | None, int] | None:

@@ -32,7 +32,8 @@ def _inline(item: Item) -> str:
 
 
 def _missing(context: Context, file: str, item: Item, name: str, folder: str) -> None:
-    beside = [other for other in context.files.names if other.rpartition("/")[0] == folder and other != file]
+    end = name[name.rfind(".") :]
+    beside = [other for other in context.files.names if other.startswith(f"{folder}/") and other.endswith(end)]
     context.report(
         file, item, "missing-file", f"there is no file {name}; write it, or name another" + nearest(name, beside)
     )

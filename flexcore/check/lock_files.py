@@ -64,7 +64,13 @@ def check_hashes(context: Context) -> None:
     document = context.documents.get("wmill-lock.yaml")
     if document is None or document.text("version") != "v2":
         return
-    for path, item in document.map("locks").items():
+    locks = document.map("locks")
+    for path, script in context.files.scripts.items() if locks else ():
+        if path not in locks and f"{path}.script.yaml" in context.documents:
+            place = document.get("locks") or document
+            message = f"{path} has no hash here, so its metadata counts as stale; {DO}"
+            context.report("wmill-lock.yaml", (place.key_line, place.key_column), "stale-hash", message, warn=True)
+    for path, item in locks.items():
         script = context.files.scripts.get(path)
         code, meta = (
             (context.files.text(file) for file in (script.file, f"{path}.script.yaml")) if script else (None, None)

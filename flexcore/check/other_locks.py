@@ -23,6 +23,7 @@ SETS = {
     "php": (re.compile(r"^//\s*composer_json:\s*(\S+)\s*$", re.MULTILINE), "composer.json"),
 }
 GO_IMPORT = re.compile(r'^\s*(?:import\s+)?(?:[\w.]+\s+)?"([\w.-]+\.[\w-]+/[^"]+)"', re.MULTILINE)
+COMMENT = re.compile(r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|//[^\n]*|/\*.*?\*/""", re.DOTALL)
 DO = "run wmill generate-metadata"
 
 
@@ -53,7 +54,7 @@ def _bun(context: Context, script: Script, source: str, lock: str, packages: tup
             continue
         name, version = match[1], match[2]
         at = max(source.find(f"{quote}{package}{quote}") + 1 for quote in "\"'`")
-        if name in NODE or _is_type_only(source, at):
+        if name in NODE or _is_elided(source, package):
             continue
         if name not in known:
             _not_locked(context, script, source, name, at)
@@ -62,10 +63,21 @@ def _bun(context: Context, script: Script, source: str, lock: str, packages: tup
             context.report(script.file, _place(source, at), "stale-lock", message)
 
 
-def _is_type_only(source: str, at: int) -> bool:
-    """`import type` needs no package when it runs."""
-    statement = source[max(source.rfind("import", 0, at), 0) : at]
-    return re.match(r"import\s+type\b", statement) is not None
+def _is_elided(source: str, package: str) -> bool:
+    """TypeScript drops an import whose names are used as types alone or not at all, and the server locks no package for
+    it. Only what is plainly a value counts as used: a call, `new`, or what stands after `=`."""
+    statement = re.search(rf"""import\s+([^;"'`]*?)\s*from\s*["']{re.escape(package)}["']""", source)
+    if statement is None:
+        return False
+    if re.match(r"type\b", statement[1]):
+        return True
+    code = COMMENT.sub(lambda match: match[1] or "", source[: statement.start()] + source[statement.end() :])
+    names = re.findall(r"([\w$]+)\s*(?:,|}|$)", re.sub(r"\btype\s+[\w$]+(?:\s+as\s+[\w$]+)?", "", statement[1]))
+    return not any(
+        re.search(rf"(?<![\w$.]){re.escape(name)}(?:\s*\??\.\s*[\w$]+)*\s*[(\[`]", code)
+        or re.search(rf"(?:\bnew\s+|(?<!\w)(?<!type \w)=\s*){re.escape(name)}\b", code)
+        for name in names
+    )
 
 
 def _not_locked(context: Context, script: Script, source: str, name: str, at: int) -> None:

@@ -88,7 +88,8 @@ def read(text: str) -> Item:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise NotYaml(str(error.problem or error.context or "no YAML"), line, column) from None
+        said = error.problem or error.context or "no YAML"
+        raise NotYaml(f"{error.context}, {said}" if said.startswith("but ") else str(said), line, column) from None
     except yaml.reader.ReaderError as error:
         raise NotYaml(str(error.reason), text.count("\n", 0, error.position) + 1, 1) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
