@@ -52,11 +52,12 @@ def _language(context: Context, file: str, item: Item | None) -> None:
 
 
 def _lock(context: Context, file: str, script: Item | None) -> None:
-    lock = script.get("lock") if script is not None else None
-    if script is not None and script.text("language") in LOCKED and script.get("content") is not None:
-        if lock is None or not lock.value:
-            message = "the app's code has no lock; run wmill generate-metadata"
-            context.report(file, lock or (script.key_line, script.key_column), "missing-lock", message)
+    if script is None or script.text("language") not in LOCKED or script.get("content") is None:
+        return
+    lock = script.get("lock")
+    if lock is None or not lock.value:
+        message = "the app's code has no lock; run wmill generate-metadata"
+        context.report(file, lock or (script.key_line, script.key_column), "missing-lock", message)
 
 
 def _by_path(context: Context, file: str, item: Item) -> None:

@@ -65,7 +65,7 @@ def check_hashes(context: Context) -> None:
     if document is None or document.text("version") != "v2":
         return
     locks = document.map("locks")
-    for path, script in context.files.scripts.items() if locks else ():
+    for path in context.files.scripts if locks else ():
         if path not in locks and f"{path}.script.yaml" in context.documents:
             place = document.get("locks") or document
             message = f"{path} has no hash here, so its metadata counts as stale; {DO}"

@@ -54,6 +54,7 @@ class Import:
     line: int
     column: int
     tracked: bool
+    end_line: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -90,13 +91,14 @@ def _walk(body: list[ast.stmt], top: bool, skipped: bool) -> Iterator[tuple[ast.
 def _found(node: ast.Import | ast.ImportFrom, path: str, tracked: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
-            yield Import(alias.name, (), node.lineno, node.col_offset + 1, tracked)
+            yield Import(alias.name, (), node.lineno, node.col_offset + 1, tracked, node.end_lineno or node.lineno)
         return
     module = node.module or ""
     if node.level:
         base = path.split("/")[: -node.level]
         module = ".".join([*base, *([module] if module else [])])
-    yield Import(module, tuple(alias.name for alias in node.names), node.lineno, node.col_offset + 1, tracked)
+    names, end = tuple(alias.name for alias in node.names), node.end_lineno or node.lineno
+    yield Import(module, names, node.lineno, node.col_offset + 1, tracked, end)
 
 
 def check_imports(context: Context, script: Script, code: str) -> None:

@@ -52,7 +52,8 @@ class Locks:
 
     def _read(self, path: str) -> str | None:
         script = self.files.scripts.get(path)
-        return self.files.text(script.file) if script else None
+        file = script.file if script else path
+        return self.files.text(file) if file in self.files.set else None
 
 
 def _cli(command: list[str], root: Path) -> int:

@@ -1,7 +1,7 @@
 """A Python lock as a server's dependency job writes it.
 
 Requirements come from one place: a named set (`# requirements: name`), lines in the head (`# requirements:` and
-`#pkg==1` below), or the imports above main, those of imported scripts included. uv compiles them.
+`#pkg==1` below), or the imports above main (requirements.py). uv compiles them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 
-from flexcore.check.lock_files import Head, head_of
-from flexcore.check.python_code import PROVIDERS, imports, normal
+from flexcore.check.lock_files import head_of
+from flexcore.metadata.requirements import NoRequirements, inferred, python_of, specifiers
 
 # What a server takes when neither the script nor its own settings say otherwise.
 DEFAULT_PYTHON = "3.12"
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-PIN = re.compile(r"#\s*(?:re)?pin:\s*(\S+)")
-SPECIFIER = re.compile(r"^#\s*py:\s*(\S.*?)\s*$")
-SHORT = re.compile(r"^#\s*py(3)(\d+)\s*$")
 SET_FILE = re.compile(r"^dependencies/(?:([\w-]+)\.)?requirements\.in$")
 
 
@@ -32,10 +27,10 @@ def python_lock(
     code: str, path: str, sets: dict[str, str], read: Callable[[str], str | None], python: str = DEFAULT_PYTHON
 ) -> str:
     """The lock's text. `sets` are requirement files by their path that the script uses, `read` gives a script of the
-    bundle by its path. Raises NoLock."""
-    version = python_of(code) or python
+    bundle by its path, or a requirement file. Raises NoLock."""
     head = head_of(code)
     header: list[str] = []
+    asked: str | None = None
     names = head.names if head else ("default",)
     used = [(name, text) for file, text in sets.items() if (name := _set_name(file)) in names]
     if used:
@@ -51,7 +46,12 @@ def python_lock(
         asked = "\n".join(line for _, line in head.lines)
     else:
         header = ["# workspace-dependencies-mode: extra"] if head else []
-        asked = "\n".join(sorted(_inferred(code, path, read, set()) | _extra(head)))
+    try:
+        found = inferred(code, path, read) if asked is None else None
+        version = python_of(found.versions if found else specifiers(code), python)
+    except NoRequirements as error:
+        raise NoLock(f"{path}: {error}") from None
+    asked = "\n".join(found.lines) if found else asked or ""
     return "\n".join([*header, f"# py: {version}", compiled(asked, version).strip()])
 
 
@@ -60,64 +60,13 @@ def _set_name(file: str) -> str:
     return (match[1] if match else None) or "default"
 
 
-def python_of(code: str) -> str | None:
-    """The version that the script's head asks for, as `3.11`."""
-    for row in code.split("\n"):
-        if not row.startswith("#"):
-            break
-        if match := SHORT.match(row):
-            return f"{match[1]}.{match[2]}"
-        if match := SPECIFIER.match(row):
-            return _newest(match[1])
-    return None
-
-
-def _newest(specifier: str) -> str | None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    try:
-        wanted = SpecifierSet(specifier)
-    except InvalidSpecifier:
-        return None
-    fits = [version for version in PYTHONS if wanted.contains(f"{version}.0") or wanted.contains(version)]
-    return fits[-1] if fits else None
-
-
-def _extra(head: Head | None) -> set[str]:
-    return {line for _, line in head.lines} if head and head.extra else set()
-
-
-def _inferred(code: str, path: str, read: Callable[[str], str | None], seen: set[str]) -> set[str]:
-    """Packages of the imports that a server sees, through the scripts that are imported."""
-    if path in seen:
-        return set()
-    seen.add(path)
-    rows, wanted = code.split("\n"), set()
-    for found in imports(code, path):
-        root = found.module.split(".")[0]
-        if not found.tracked:
-            continue
-        if root in ("f", "u"):
-            other = found.module.replace(".", "/")
-            text = read(other)
-            if text is not None:
-                wanted |= _inferred(text, other, read, seen)
-        elif root and root not in sys.stdlib_module_names:
-            pin = PIN.search(rows[found.line - 1])
-            wanted.add(pin[1] if pin else _package(root))
-    return wanted
-
-
-def _package(module: str) -> str:
-    return (PROVIDERS.get(module.lower(), "").split() or [normal(module)])[0]
-
-
 def compiled(requirements: str, python: str) -> str:
     """Every package that the requirements need, pinned, one a line. Raises NoLock."""
     if not requirements.strip():
         return ""
+    # A server compiles for the newest release of that Python; some packages rule older ones out.
     command = ["uv", "pip", "compile", "-q", "--no-header", "--no-annotate", "--strip-extras", "--no-config",
-               "--python-version", python, "-"]  # fmt: skip
+               "--python-version", f"{python}.99", "-"]  # fmt: skip
     try:
         done = subprocess.run(command, input=requirements, text=True, capture_output=True, check=False)
     except OSError as error:

@@ -174,7 +174,15 @@ SCHEMAS = [
         "  required:\n    - a\n    - z",
         "- z",
     ),
-    Case("an order of no property", "schema-order", SCRIPT, "    - unit\n", "    - unit\n    - size\n", "- size", warning=True),
+    Case(
+        "an order of no property",
+        "schema-order",
+        SCRIPT,
+        "    - unit\n",
+        "    - unit\n    - size\n",
+        "- size",
+        warning=True,
+    ),
     Case("a script that cannot be parsed", "unparsable", "f/shop/add.py", "b: int = 1", "b: int = 1 1", "def main"),
 ]
 

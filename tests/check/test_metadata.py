@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from flexcore.check import check
-from flexcore.metadata.locks import NoLock, python_lock, python_of
+from flexcore.metadata.locks import NoLock, python_lock
+from flexcore.metadata.requirements import NoRequirements, inferred, python_of, specifiers
 from flexcore.metadata.stand_in import StandIn
 
 ROOT = Path(__file__).parents[2]
@@ -46,11 +47,40 @@ def test_schemas_locks_and_hashes_are_a_servers_byte_by_byte(case: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("head", "version"),
-    [("# py: ==3.11.*\n", "3.11"), ("# py310\n", "3.10"), ("# py: >=3.11,<3.13\n", "3.12"), ("x = 1\n# py311\n", None)],
+    ("head", "instance", "version"),
+    [
+        ("# py: ==3.11.*\n", "3.12", "3.11"),
+        ("# py310\n", "3.11", "3.10"),
+        ("# py: >=3.11,<3.13\n", "3.11", "3.11"),
+        ("# py: >=3.11,<3.13\n", "3.12", "3.12"),
+        ("# py: >=3.12\n", "3.11", "3.12"),
+        ("# py: >3.11\n", "3.11", "3.11"),
+        ("# py: <3.11\n", "3.11", "3.10"),
+        ("x = 1\n# py311\n", "3.12", "3.12"),
+    ],
 )
-def test_the_python_version_stands_in_the_scripts_head(head: str, version: str | None) -> None:
-    assert python_of(head) == version
+def test_a_script_gets_the_python_next_above_the_instances_own(head: str, instance: str, version: str) -> None:
+    assert python_of(specifiers(head), instance) == version
+
+
+@pytest.mark.parametrize(("head", "said"), [("# py: ~=3.11.4\n", "only a server knows"), ("# py: <3.9\n", "no Python")])
+def test_a_python_that_cannot_be_told_is_refused(head: str, said: str) -> None:
+    with pytest.raises(NoRequirements, match=said):
+        python_of(specifiers(head), "3.11")
+
+
+def test_pins_count_through_imported_scripts_as_on_a_server() -> None:
+    scripts = {
+        "f/a/pins": "import idna  # pin: idna==3.7\nimport six\n",
+        "f/a/set": "# requirements: base\nimport never_looked_at\n",
+        "dependencies/base.requirements.in": "certifi==2025.1.31\n",
+    }
+    code = "import idna\nfrom f.a.pins import x\nfrom f.a.set import y\nimport cv2, google.cloud.storage\nimport bs4\n"
+    locked = ["bs4", "certifi==2025.1.31", "google-cloud-storage", "idna==3.7", "opencv-python", "six"]
+    assert inferred(code, "f/a/b", scripts.get).lines == locked
+    nearer = code.replace("import idna", "import idna  # repin: idna==3.10", 1)
+    assert "idna==3.10" in inferred(nearer, "f/a/b", scripts.get).lines
+    assert "idna==3.7" not in inferred(nearer, "f/a/b", scripts.get).lines
 
 
 def test_a_set_in_extra_mode_is_refused_as_a_server_does() -> None:
