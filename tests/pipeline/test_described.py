@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.data_requests import FORMS
+from f.flexcore.core.data_requests import FORMS, DeclaredWork
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.pipeline.described import OPAQUE, SERVICE, described, plain_work
 
@@ -37,6 +37,23 @@ def test_a_runtimes_form_has_every_input_of_its_execute_flow_with_the_same_defau
     for name, field in FORMS[runtime].model_fields.items():
         if not field.is_required() and name != "operation":
             assert (form[name].get("default") or None) == (field.default or None), name
+
+
+def test_a_form_sends_nothing_of_a_runtime_that_is_not_asked_for() -> None:
+    # Windmill's form fills in every part that it shows, and sends none that it hides.
+    fields = flow("data_pipeline")["schema"]["properties"]
+    assert fields["shown"]["items"]["enum"] == list(FORMS)
+    assert [fields[name]["showExpr"] for name in FORMS] == [f"fields.shown?.includes('{name}')" for name in FORMS]
+
+
+def test_a_form_that_is_left_alone_declares_nothing_of_the_workload() -> None:
+    # A form sends false for a switch that nobody has touched.
+    fields = flow("data_pipeline")["schema"]["properties"]["workload"]["properties"]
+    sent = {name: False if field["type"] == "boolean" else field.get("default") for name, field in fields.items()}
+    assert DeclaredWork.model_validate(sent) == DeclaredWork()
+    assert DeclaredWork.model_validate({"containerized": "yes", "parallelizable": "no"}) == DeclaredWork(
+        containerized=True, parallelizable=False
+    )
 
 
 def test_only_what_is_given_takes_part_and_what_may_be_secret_is_in_no_result() -> None:

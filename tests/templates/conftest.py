@@ -40,6 +40,13 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield running
 
 
+def only_note(choices: list[Json]) -> str:
+    """What a select says that has nothing to choose."""
+    (item,) = choices
+    assert item["disabled"] and item["value"] is None
+    return f"{item['label']}: {item['subtitle']}"
+
+
 def keep(engine: Engine, name: str, kind: str, value: Json) -> None:
     """The resource that a sample input names, bound to what runs here."""
     engine.store.set_resource(f"u/admin/flexcore_local_{name}", value, kind, "")

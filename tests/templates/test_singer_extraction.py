@@ -10,7 +10,7 @@ import pytest
 from f.flexcore.core.contracts import DataManifest, FlowFailure
 from flexcore.engine import Engine
 from tests.notifications.servers import Webhook, serving
-from tests.templates.conftest import Run, sample
+from tests.templates.conftest import Run, only_note, sample
 
 TEMPLATE = "singer_extraction"
 Json = dict[str, Any]
@@ -41,16 +41,23 @@ def test_a_wrong_tap_is_told_at_once_and_once(engine: Engine, run: Run) -> None:
     assert [job["path"] for job in jobs].count("f/flexcore/meltano/validate") == 1
 
 
-def test_the_form_lists_plugins_environments_and_resources(offered: Callable[..., list[Json]]) -> None:
+def test_the_form_lists_plugins_environments_and_resources(offered: Callable[..., list[Json]], engine: Engine) -> None:
     project = "$res:u/admin/flexcore_local_project"
     taps = offered(TEMPLATE, "tap", project=project)
     assert {"label": "tap-flights", "value": "flights"} in taps and len(taps) == 4
     assert [item["value"] for item in offered(TEMPLATE, "tap", project=project, filterText="PLAN")] == ["planes"]
     assert offered(TEMPLATE, "target", project=project) == [{"label": "target-jsonl", "value": "jsonl"}]
     assert [item["value"] for item in offered(TEMPLATE, "environment", project=project)] == ["dev", "prod"]
-    listed = offered(TEMPLATE, "tap_settings", filterText="local_project")
-    assert listed == [{"label": "u/admin/flexcore_local_project (c_meltano_project)", "value": project}]
+    engine.store.set_resource("u/admin/warehouse", {"host": "db"}, "postgresql", "")
+    assert offered(TEMPLATE, "tap_settings") == [
+        {"label": "u/admin/warehouse (postgresql)", "value": "$res:u/admin/warehouse"}
+    ]
 
 
-def test_the_form_offers_nothing_before_a_project_is_chosen(offered: Callable[..., list[Json]]) -> None:
-    assert offered(TEMPLATE, "tap", project=None) == []
+def test_the_form_says_what_to_do_before_a_project_is_chosen(offered: Callable[..., list[Json]]) -> None:
+    assert "create a c_meltano_project resource" in only_note(offered(TEMPLATE, "tap", project=None))
+
+
+def test_the_form_says_what_is_wrong_with_the_chosen_project(offered: Callable[..., list[Json]]) -> None:
+    said = only_note(offered(TEMPLATE, "tap", project={"path": "/nowhere/at/all"}))
+    assert "/nowhere/at/all" in said

@@ -1,21 +1,54 @@
 # requirements: flexcore_base
 # py: ==3.11.*
-"""Choices of a form's dynamic select, in Windmill's form: a list of {label, value}. Pure."""
+"""Choices of a form's dynamic select, in Windmill's form: a list of {label, value}. Pure.
+
+A form shows no more than "error:" for a select that fails, and nothing for one that is empty. Hence a choice that
+cannot be chosen says what is wrong, or what to do first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec
 
-Choices = list[dict[str, str]]
+from f.flexcore.core.errors import FlexcoreError
+
+Choices = list[dict[str, Any]]
+Asked = ParamSpec("Asked")
+# What a plugin has no use for: our own kinds, and what Windmill keeps for itself.
+NO_SETTINGS = {
+    "c_flexcore_settings", "c_flexcore_forecast", "c_flexcore_notifications", "c_meltano_project", "c_ray_cluster",
+    "c_kubernetes_cluster", "state", "cache",
+}  # fmt: skip
 
 
-def matching(pairs: Iterable[tuple[str, str]], typed: str = "") -> Choices:
+def offered(choices: Callable[Asked, Choices]) -> Callable[Asked, Choices]:
+    """Tells in the list itself why nothing can be chosen."""
+
+    @functools.wraps(choices)
+    def told(*args: Asked.args, **kwargs: Asked.kwargs) -> Choices:
+        try:
+            return choices(*args, **kwargs)
+        except FlexcoreError as error:
+            return note(str(error).removesuffix(error.remedy).strip(), error.remedy)
+
+    return told
+
+
+def note(text: str, remedy: str = "") -> Choices:
+    return [{"label": text, "subtitle": remedy, "value": None, "disabled": True}]
+
+
+def matching(pairs: Iterable[tuple[str, str]], typed: str | None = "") -> Choices:
     """The (label, value) pairs whose label contains what was typed."""
     return [{"label": label, "value": value} for label, value in pairs if (typed or "").lower() in label.lower()]
 
 
-def resource_choices(resources: Iterable[Mapping[str, Any]], typed: str = "") -> Choices:
-    """Resources of any type as references that Windmill resolves when the job starts: secrets are never in the form."""
+def resource_choices(resources: Iterable[Mapping[str, Any]], typed: str | None = "") -> Choices:
+    """Resources of others' types as references that Windmill resolves when the job starts: no secret is in the form."""
     listed = sorted((str(item["path"]), str(item.get("resource_type") or "")) for item in resources)
-    return matching([(f"{path} ({kind})" if kind else path, f"$res:{path}") for path, kind in listed], typed)
+    fit = [(path, kind) for path, kind in listed if kind not in NO_SETTINGS]
+    if not fit:
+        return note("There is no such resource", "Create one on the Resources page, e.g. a postgresql.")
+    return matching([(f"{path} ({kind})" if kind else path, f"$res:{path}") for path, kind in fit], typed)

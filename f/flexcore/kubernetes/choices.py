@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from f.flexcore.core.choices import Choices, matching
+from f.flexcore.core.choices import Choices, matching, note, offered
 from f.flexcore.core.errors import Forbidden
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.session import connect
 
 
-def namespace_choices(cluster: Any, typed: str = "") -> Choices:
+@offered
+def namespace_choices(cluster: Any, typed: str | None = "") -> Choices:
     """The cluster's namespaces; the resource's own where the credentials may not list them."""
     if not cluster:
-        return []
+        return note("First choose a cluster", "Without one, create a c_kubernetes_cluster resource.")
     session = connect(cluster)
     try:
         found = session.kubernetes.get("/api/v1/namespaces", Call("list", "namespaces", "")) or {}

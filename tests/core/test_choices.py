@@ -1,0 +1,48 @@
+"""What a form's selects show when there is something to choose, and when there is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from f.flexcore.core.choices import Choices, matching, note, offered, resource_choices
+from f.flexcore.core.errors import Forbidden, NotFound
+
+
+def test_an_error_of_ours_is_told_in_the_list_with_what_to_do() -> None:
+    @offered
+    def choices() -> Choices:
+        raise NotFound("No project at /there", remedy="Correct its path.")
+
+    (only,) = choices()
+    assert only["disabled"] and only["value"] is None
+    assert (only["label"], only["subtitle"]) == ("No project at /there.", "Correct its path.")
+
+
+def test_an_error_without_a_remedy_keeps_its_whole_message() -> None:
+    @offered
+    def choices(name: str) -> Choices:
+        raise Forbidden(f"{name} refuses the token")
+
+    assert choices("The server") == note("The server refuses the token")
+
+
+def test_a_bug_is_not_hidden_as_a_choice() -> None:
+    @offered
+    def choices() -> Choices:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        choices()
+
+
+def test_what_was_typed_narrows_the_list() -> None:
+    assert matching([("Tap-Flights", "flights"), ("tap-planes", "planes")], "FLI") == [
+        {"label": "Tap-Flights", "value": "flights"}
+    ]
+
+
+def test_resources_that_no_plugin_takes_are_not_offered() -> None:
+    listed = [{"path": "f/a/db", "resource_type": "postgresql"}, {"path": "f/a/ray", "resource_type": "c_ray_cluster"}]
+    assert resource_choices(listed) == [{"label": "f/a/db (postgresql)", "value": "$res:f/a/db"}]
+    (only,) = resource_choices(listed[1:])
+    assert only["disabled"] and "Create one" in only["subtitle"]
