@@ -234,7 +234,7 @@ class Api:
     def _start_preview_flow(self, request: Request) -> Job:
         body = _mapping(request)
         flow = Flow(body.get("path") or "", body.get("value") or {}, {})
-        return self.engine.start_flow(flow, body.get("args") or {}, preview=True)
+        return self.engine.start_flow(flow, body.get("args") or {}, preview=True, id=_job_id(request))
 
     @staticmethod
     def _created(job: Job) -> Response:

@@ -286,7 +286,7 @@ class Engine:
         return Surroundings(
             home=self.home, root=self.bundle.root, workspace=self.workspace, user=USER, email=EMAIL,
             environments=Environments(self.home, self._watchdog), watchdog=self._watchdog, base_url=lambda: self.url,
-            token_for=self.token_for, resolve=self.items.resolved,
+            token_for=self.token_for, resolve=self.items.resolved, mask=self.items.secrets.mask,
             add_log=lambda job, text: self.runtime.add_log(job, text),
             read_logs=lambda job: self.store.logs(job.id), module_source=self._module_source,
         )  # fmt: skip

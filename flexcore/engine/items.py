@@ -5,11 +5,13 @@ Every secret value that passes through is remembered, so that what is written to
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flexcore.engine.bundle import Bundle
 from flexcore.engine.errors import Rejected
@@ -36,7 +38,8 @@ class Secrets:
     def add(self, value: Any) -> None:
         if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
             lines = [line for line in value.splitlines() if len(line) >= SHORTEST_SECRET]
-            forms = {value, json.dumps(value)[1:-1], *lines}
+            coded = {quote(value, safe=""), base64.b64encode(value.encode()).decode()}
+            forms = {value, json.dumps(value)[1:-1], *coded, *lines}
             with self._lock:
                 self._values = tuple(sorted({*self._values, *forms}, key=len, reverse=True))
 

@@ -1,8 +1,8 @@
 """Runs one Python step in a process of its own, under the contract of a Windmill worker.
 
-The environment holds what a worker gives and nothing else; stdin is null; the working directory is the job directory.
-Cancel and time-out are a SIGKILL to the whole process group: no signal handler, no `finally`. Nothing is polled: one
-thread drains the output, one waits for the exit, a timer enforces the time limit.
+The environment holds what a worker gives and nothing else; the script finds stdin empty; the working directory is the
+job directory. Cancel and time-out are a SIGKILL to the whole process group: no signal handler, no `finally`. Nothing is
+polled: one thread drains the output, one waits for the exit, a timer enforces the time limit.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flexcore.engine.environments import Environments
 from flexcore.engine.errors import EnvironmentFailed, Rejected
@@ -87,6 +88,7 @@ class Surroundings:
     base_url: Callable[[], str]
     token_for: Callable[[Job], str]
     resolve: Callable[[dict[str, Any]], dict[str, Any]]
+    mask: Callable[[str], str]
     add_log: Callable[[Job, str], None]
     read_logs: Callable[[Job], str]
     module_source: Callable[[str], str | None]
@@ -121,10 +123,14 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
     python = around.environments.python_for(lock, job.cancel)
     preprocessor = signature_of(task.source, "preprocessor") if task.preprocess else None
     write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root, preprocessor)
-    (job_dir / "args.json").write_text(json.dumps(around.resolve(job.args)), encoding="utf-8")
+    arguments = json.dumps(around.resolve(job.args))
+    (job_dir / "args.json").write_text(around.mask(arguments), encoding="utf-8")
     _make_shared(job_dir, job, around.home / "shared")
     around.add_log(job, f"\n\n--- PYTHON ({sys.version_info.major}.{sys.version_info.minor}) CODE EXECUTION ---\n")
-    process = _Process(python, job_dir, environment_of(task, around), job, around)
+    with tempfile.TemporaryFile() as given:
+        given.write(arguments.encode())
+        given.seek(0)
+        process = _Process(python, job_dir, environment_of(task, around), job, around, given)
     outcome = _outcome(process.wait(), process, job_dir, job, around)
     if task.preprocess and outcome.success:
         return replace(outcome, args=json.loads((job_dir / "args.json").read_text(encoding="utf-8")))
@@ -144,7 +150,9 @@ def _make_shared(job_dir: Path, job: Job, folders: Path) -> None:
 
 
 class _Process:
-    def __init__(self, python: Path, job_dir: Path, env: dict[str, str], job: Job, around: Surroundings) -> None:
+    def __init__(
+        self, python: Path, job_dir: Path, env: dict[str, str], job: Job, around: Surroundings, given: IO[bytes]
+    ) -> None:
         self.killed_for = ""
         self.streamed: list[str] = []
         self._job, self._around = job, around
@@ -153,7 +161,7 @@ class _Process:
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen([str(python), "-u", "-m", "wrapper"], cwd=job_dir, env=env,
-                                             stdin=subprocess.DEVNULL, stdout=writing, stderr=writing,
+                                             stdin=given, stdout=writing, stderr=writing,
                                              start_new_session=True)  # fmt: skip
         except BaseException:
             os.close(reading)

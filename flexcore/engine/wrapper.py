@@ -77,13 +77,15 @@ PREPROCESSOR = r"""if not callable(getattr(inner_script, "preprocessor", None)):
     with open("args.json", "w") as file:
         file.write(_as_json(kwargs, type(kwargs)))"""
 
+# The arguments come on stdin, from a file that has no name: args.json shows them with their secrets masked.
 WRAPPER = r"""
 import json, os, sys
+kwargs = json.load(sys.stdin, strict=False)
+with open(os.devnull) as nothing:
+    os.dup2(nothing.fileno(), 0)
 {loader}
 from {package} import {name} as inner_script
 
-with open("args.json") as file:
-    kwargs = json.load(file, strict=False)
 args = {{}}
 
 def _bytes(value):
