@@ -8,6 +8,9 @@ INTERRUPTED = 130
 
 
 def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows what it cannot show as an escape.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         from flexcore.cli import app
 

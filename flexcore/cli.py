@@ -24,10 +24,13 @@ from flexcore.console import (
     examples,
     guarded,
     json_object,
+    print_json,
 )
 
+HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     no_args_is_help=True,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     epilog=EXIT_CODES,
     help="Pipelines across Meltano, Ray and Kubernetes, on a Windmill server or on this machine.",
@@ -37,7 +40,25 @@ app.add_typer(runtime.app, name="runtime")
 app.add_typer(config.app, name="config")
 
 
-@app.command(epilog=examples("flexcore recover 01a20e75"))
+LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"flexcore {version('flexcore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel=LOCAL, epilog=examples("flexcore recover 01a20e75"))
 def recover(job: Job, root: Root = Path(), as_json: AsJson = False) -> None:
     """Take a run of the embedded engine up again where it was when its engine died, to its end."""
     guarded(lambda: _recover(job, root, as_json))
@@ -52,16 +73,17 @@ def _recover(given: str, root: Path, as_json: bool) -> int:
         return workflow.follow_run(client, job, logs=False, as_json=as_json, keeps_running=False)
 
 
-@app.command(epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))
+@app.command(rich_help_panel=LOCAL, epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))
 def serve(
     root: Root = Path(),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback.")] = 8765,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback; 0 for any.")] = 8765,
+    as_json: AsJson = False,
 ) -> None:
     """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
-    guarded(lambda: _serve(root, port))
+    guarded(lambda: _serve(root, port, as_json))
 
 
-def _serve(root: Path, port: int) -> int:
+def _serve(root: Path, port: int, as_json: bool) -> int:
     import signal
     import threading
 
@@ -74,12 +96,18 @@ def _serve(root: Path, port: int) -> int:
         engine.serve()
         print(f"serving {engine.bundle.root} at {engine.url}, workspace {engine.workspace};"
               f" the token is in {engine.home / 'token'}", file=sys.stderr, flush=True)  # fmt: skip
+        if as_json:
+            print_json({"url": engine.url, "workspace": engine.workspace, "token_file": str(engine.home / "token")})
+            sys.stdout.flush()
         while not stopped.wait(1):
             pass
     return 0
 
 
-@app.command(epilog=examples("flexcore check", "flexcore check --root bundle --json --fail-on-warn", codes=""))
+@app.command(
+    rich_help_panel=BUNDLE,
+    epilog=examples("flexcore check", "flexcore check --root bundle --json --fail-on-warn", codes=""),
+)
 def check(
     root: Root = Path(),
     as_json: AsJson = False,
@@ -91,19 +119,22 @@ def check(
     raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
 
 
-@app.command(epilog=examples("flexcore metadata", "flexcore metadata f/sales --schema-only", codes=""))
+@app.command(
+    rich_help_panel=BUNDLE, epilog=examples("flexcore metadata", "flexcore metadata f/sales --schema-only", codes="")
+)
 def metadata(
     paths: Annotated[list[str] | None, typer.Argument(help="Folders or scripts; all that is stale when none.")] = None,
     root: Root = Path(),
     python: Annotated[str, typer.Option("--python", help="Of scripts whose head names none.")] = "3.12",
     schema_only: Annotated[bool, typer.Option("--schema-only", help="Leave locks as they are.")] = False,
     lock_only: Annotated[bool, typer.Option("--lock-only", help="Leave schemas as they are.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write schemas, locks and hashes as `wmill generate-metadata` does, without a server."""
     from flexcore.metadata.command import run as write
 
     options = (*(("--schema-only",) if schema_only else ()), *(("--lock-only",) if lock_only else ()))
-    raise typer.Exit(write(paths or [], root, python, options))
+    raise typer.Exit(write(paths or [], root, python, options, as_json))
 
 
 History = Annotated[Path, typer.Option("--history", help="Finished runs: one JSON object per line.")]
@@ -111,6 +142,7 @@ History = Annotated[Path, typer.Option("--history", help="Finished runs: one JSO
 
 @app.command(
     "select",
+    rich_help_panel=CHOICE,
     epilog=examples(
         "flexcore select --workload workload.json",
         "flexcore select --workload w.jsonl --history h.jsonl --settings settings.json --json",
@@ -130,7 +162,9 @@ def select_(
 
 
 @app.command(
-    "compare", epilog=examples("flexcore compare --history h.jsonl --workflow-type sync --since 2026-01-01 --json")
+    "compare",
+    rich_help_panel=CHOICE,
+    epilog=examples("flexcore compare --history h.jsonl --workflow-type sync --since 2026-01-01 --json"),
 )
 def compare_(
     history: History,
@@ -146,10 +180,11 @@ def compare_(
 
 
 @app.command(
+    rich_help_panel=CHOICE,
     epilog=examples(
         "flexcore plan f/flexcore/data_pipeline --args @request.json",
         "flexcore plan data_pipeline --args @request.json --server production --json",
-    )
+    ),
 )
 def plan(
     path: Annotated[str, typer.Argument(help="A flow whose form has explain_only, e.g. f/flexcore/data_pipeline.")],
@@ -165,10 +200,14 @@ def plan(
     guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(
+    rich_help_panel=LOCAL,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
 def demo(context: typer.Context) -> None:
     """Run the whole pipeline on real flight data (see `flexcore demo --help`)."""
     from flexcore.demo import demo as show
 
-    sys.argv = ["flexcore demo", *context.args]
-    typer.run(show)
+    command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False)
+    command.command()(show)
+    command(context.args, prog_name="flexcore demo")

@@ -19,6 +19,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled,"
     " 130 interrupted."
 )
+MOST_NAME = 200
 # A folder that holds one of these files is a bundle's; so is the current one with one of these folders.
 MARKS, SPACES = ("wmill.yaml", "flexcore.yaml", "windmill.yaml"), ("f", "u")
 
@@ -64,6 +65,13 @@ def guarded(action: Callable[[], int]) -> None:
     except EngineError as error:
         print(f"flexcore: {error}", file=sys.stderr)
         code = exit_codes.CANNOT_START
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # A folder that may not be written, a full disk, a name that is too long.
+        name = str(error.filename or "a file")[-MOST_NAME:]
+        print(f"flexcore: {name}: {error.strerror or error}", file=sys.stderr)
+        code = exit_codes.CANNOT_START
     raise typer.Exit(code)
 
 
@@ -85,8 +93,11 @@ def json_object(text: str, option: str) -> dict[str, Any]:
             raise BadArguments(f"{source} cannot be read: {error}; give a JSON file as @file") from None
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadArguments(f"{source} is no JSON ({error}); write it as '{{\"name\": 1}}'") from None
+        # What JSON lets pass and nobody can send: half of a surrogate pair.
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        why = "half of a surrogate pair in a text" if isinstance(error, UnicodeEncodeError) else error
+        raise BadArguments(f"{source} is no JSON ({why}); write it as '{{\"name\": 1}}'") from None
     if not isinstance(value, dict):
         raise BadArguments(
             f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'"
@@ -94,12 +105,13 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     return value
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+def print_json(value: Any, indent: int | None = None) -> None:
+    shows_all = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+    print(json.dumps(value, indent=indent, ensure_ascii=not shows_all))
 
 
 def print_result(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print_json(value, indent=2)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], styles: dict[str, str] | None = None) -> None:

@@ -100,10 +100,11 @@ class Deployment:
             left = self.changes()
         except ExecutionFailed as error:
             return Outcome([], wanted, errors, locks, unsure=str(error))
-        missing = [change for change in wanted if change in left]
+        sent = bool(told.get("success"))
+        missing = [change for change in wanted if change in left and (not sent or change.path in errors)]
         if not told or any(change.path not in errors for change in missing):
             errors["wmill"] = _tail(done)
-        landed, again = [item for item in wanted if item not in left], [item for item in left if item not in wanted]
+        landed, again = [item for item in wanted if item not in missing], [item for item in left if item not in missing]
         return Outcome(landed, missing, errors, locks, again=again)
 
     def _push(self, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -22,20 +22,19 @@ def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, r
     from flexcore.client.arguments import checked
     from flexcore.client.target import connected
     from flexcore.client.watch import Watch
-    from flexcore.client.workflows import find
+    from flexcore.client.workflows import find, named, with_settings
     from flexcore.engine.progress import progress
 
     with connected(server, workspace, root) as (client, _):
-        workflow = find(client, path)
+        workflow = find(client, named(root, path))
         if FIELD not in (workflow.schema.get("properties") or {}):
             raise InvalidInput(
                 f"{workflow.path} cannot be planned: its form has no {FIELD}",
                 subject="PATH",
                 remedy="Plan f/flexcore/data_pipeline, or a flow of your own that passes the field on to it.",
             )
-        watch = Watch(
-            client, client.start(workflow.kind, workflow.path, checked(workflow.schema, args | {FIELD: True}))
-        )
+        given = with_settings(client, workflow, args | {FIELD: True})
+        watch = Watch(client, client.start(workflow.kind, workflow.path, checked(workflow.schema, given)))
         display = progress()
         try:
             ended = watch.follow(display)

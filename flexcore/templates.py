@@ -21,7 +21,7 @@ from flexcore.nearest import did_you_mean
 OURS = "f/flexcore"
 # Flows of our own that are front doors; the others are parts of these.
 DOORS = re.compile(r"^f/flexcore/(templates/)?[a-z0-9_]+$")
-PART = re.compile(r"^[a-z_][a-z0-9_]*$")
+PART = re.compile(r"^[a-z_][a-z0-9_]{0,99}$")
 
 
 @dataclass(frozen=True, slots=True)

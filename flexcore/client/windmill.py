@@ -21,6 +21,7 @@ MOST_PAGES = 50
 MOST_TEXT = 500
 # Where in the server's own source an error was raised; of no use to a caller.
 SOURCE_PLACE = re.compile(r"\s*[@(]\w+\.rs:\d+[:\d]*\)?")
+TOKEN = re.compile(r"[!-~]*")
 LATER = (429, 502, 503, 504)
 
 
@@ -37,6 +38,12 @@ class Windmill:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url, self.workspace = url.rstrip("/"), workspace
+        if not TOKEN.fullmatch(token):
+            raise InvalidInput(
+                f"The token for {self.url} holds characters that no token has",
+                subject="token",
+                remedy="Copy it again, into FLEXCORE_TOKEN or the wmill profile, without quotes and line ends.",
+            )
         self._http = httpx.Client(
             base_url=f"{self.url}/api/",
             headers={"Authorization": f"Bearer {token}"},
@@ -75,7 +82,19 @@ class Windmill:
             ) from None
         if answer.is_error:
             raise _refused(answer, self.url)
-        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+        if answer.is_redirect:
+            raise self._no_windmill(f"it redirects to {answer.headers.get('location')}")
+        try:
+            return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
+        except ValueError:
+            raise self._no_windmill(f"it sends broken JSON for {path}") from None
+
+    def _no_windmill(self, why: str) -> InvalidInput:
+        return InvalidInput(
+            f"{self.url} does not answer as a Windmill does: {why}",
+            subject="server",
+            remedy="Give the URL that the browser shows, without any path, and look what is in between.",
+        )
 
     def listed(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Every item of a list, page by page."""
@@ -120,8 +139,11 @@ class Windmill:
         return str(self.ask("GET", "version"))
 
     def check(self) -> None:
-        """Raises Forbidden when the token is refused, NotFound when there is no such workspace."""
-        self.get("users/whoami")
+        """Raises Forbidden when the token is refused, NotFound when there is no such workspace, InvalidInput when this
+        is no Windmill."""
+        user = self.get("users/whoami")
+        if not isinstance(user, dict) or "username" not in user:
+            raise self._no_windmill("it does not say who the token's user is")
         if not self.ask("POST", "workspaces/exists", {"id": self.workspace}):
             raise NotFound(
                 f"{self.url} has no workspace {self.workspace}",
@@ -146,4 +168,4 @@ def _refused(answer: httpx.Response, url: str) -> FlexcoreError:
         return InvalidInput(text)
     if answer.status_code in LATER:
         return Unavailable(f"{url} cannot answer now (HTTP {answer.status_code})", remedy="Try again later.")
-    return FlexcoreError(f"{url} failed: {text}", category="server")
+    return FlexcoreError(f"{url} failed: {text}", category="server", remedy="The server's own log says more.")

@@ -20,6 +20,7 @@ RUNTIMES = ("meltano", "ray", "kubernetes")
 PLACES = ("f/flexcore/templates/", "f/flexcore/")
 STEP_OF = re.compile(rf"^f/flexcore/({'|'.join(RUNTIMES)})/")
 AT_ONCE = 8
+SETTINGS, SETTINGS_FORMAT = "f/flexcore/settings", "resource-c_flexcore_settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,14 @@ def _paths(value: Any) -> Iterable[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _paths(item)
+
+
+def with_settings(client: Windmill, workflow: Workflow, args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with the settings that `config apply` makes where the form takes some and none are given."""
+    field = (workflow.schema.get("properties") or {}).get("settings") or {}
+    if field.get("format") != SETTINGS_FORMAT or "settings" in args or not client.get(f"resources/exists/{SETTINGS}"):
+        return args
+    return args | {"settings": f"$res:{SETTINGS}"}
 
 
 def known_runtime(name: str) -> str:

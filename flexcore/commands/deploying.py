@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,20 +45,19 @@ def deploy_bundle(
     deployment.lint()
     say("comparing with the server …")
     wanted = deployment.changes()
+    changes = {"changes": [asdict(item) for item in wanted]}
     if not wanted:
         say("Nothing to do: the server has all of it.")
+    elif not as_json and not quiet:
+        _show(wanted)
     if not wanted or dry_run:
         if as_json:
-            print_json({"success": True, "changes": [{"path": item.path, "type": item.type} for item in wanted]})
-        elif wanted and not quiet:
-            _show(wanted)
+            print_json({"success": True, **changes, "landed": []})
         return exit_codes.DONE
-    if not as_json and not quiet:
-        _show(wanted)
     confirm(f"Push {len(wanted)} changes to {target}?", yes)
     outcome = deployment.push(wanted)
     if as_json:
-        print_json(outcome.as_json())
+        print_json(outcome.as_json() | changes)
     return _told(outcome)
 
 

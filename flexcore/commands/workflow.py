@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from f.flexcore.core.errors import TransientError
 from flexcore import exit_codes
 from flexcore.console import (
     AsJson,
@@ -32,6 +31,7 @@ from flexcore.console import (
 if TYPE_CHECKING:
     from flexcore.client.watch import Node, Watch
     from flexcore.client.windmill import Windmill
+    from flexcore.schedules import Scheduled
 
 app = typer.Typer(no_args_is_help=True, help="Create, try, deploy, run and look after workflows.")
 
@@ -113,7 +113,7 @@ def _execute(
     from f.flexcore.core.errors import InvalidInput
     from flexcore.client.arguments import checked
     from flexcore.client.target import connected
-    from flexcore.client.workflows import find, named, with_runtime
+    from flexcore.client.workflows import find, named, with_runtime, with_settings
     from flexcore.templates import refuse_disabled
 
     given = json_object(parameters, "--parameters")
@@ -125,7 +125,8 @@ def _execute(
                 remedy="Leave `flexcore serve` running and name its URL with --server.",
             )
         workflow = find(client, named(root, name))
-        args = checked(workflow.schema, with_runtime(workflow, given, runtime))
+        given = with_settings(client, workflow, with_runtime(workflow, given, runtime))
+        args = checked(workflow.schema, given)
         refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
         job = client.start(workflow.kind, workflow.path, args)
         if detach:
@@ -151,6 +152,8 @@ def follow_run(client: Windmill, job: str, logs: bool, as_json: bool, keeps_runn
 @contextmanager
 def _left_running(job: str) -> Iterator[None]:
     """Ctrl-C ends the following alone; what goes on is said. job: "" when nothing does."""
+    from f.flexcore.core.errors import TransientError
+
     try:
         yield
     except (KeyboardInterrupt, TransientError):
@@ -256,6 +259,54 @@ def _create(name: str, template: str, parameters: str, summary: str, root: Path,
     for note in created.notes:
         say(note)
     say(f"Try it with `flexcore workflow test {created.path}`, then `flexcore workflow deploy`.")
+    return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples(
+        "flexcore workflow schedule nightly_sales --cron '0 0 3 * * *' --timezone Europe/Berlin -p @request.json",
+        "flexcore workflow schedule singer_extraction && flexcore workflow deploy",
+    )
+)
+def schedule(
+    name: Name,
+    cron: Annotated[str, typer.Option("--cron", help="When, seconds first; else as its schedule says.")] = "",
+    timezone: Annotated[str, typer.Option("--timezone", help="Such as Europe/Berlin; UTC for a new schedule.")] = "",
+    parameters: Parameters = "{}",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Switch a workflow's schedule on in the bundle, or write one; a deploy brings it to the server."""
+    guarded(lambda: _schedule(name, cron, timezone, parameters, root, as_json))
+
+
+def _schedule(name: str, cron: str, timezone: str, parameters: str, root: Path, as_json: bool) -> int:
+    from flexcore.schedules import switch_on
+
+    return _show_schedules([switch_on(root, name, cron, timezone, json_object(parameters, "--parameters"))], as_json)
+
+
+@app.command(epilog=examples("flexcore workflow unschedule singer_extraction && flexcore workflow deploy"))
+def unschedule(name: Name, root: Root = Path(), as_json: AsJson = False) -> None:
+    """Switch every schedule of a workflow off in the bundle; a deploy brings it to the server."""
+    guarded(lambda: _unschedule(name, root, as_json))
+
+
+def _unschedule(name: str, root: Path, as_json: bool) -> int:
+    from flexcore.schedules import switch_off
+
+    return _show_schedules(switch_off(root, name), as_json)
+
+
+def _show_schedules(found: list[Scheduled], as_json: bool) -> int:
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(item) for item in found])
+    else:
+        rows = [(item.file, "on" if item.enabled else "off", item.schedule, item.timezone) for item in found]
+        print_table(("SCHEDULE", "STATE", "WHEN", "TIME ZONE"), rows, STYLES)
+    say("The server is told by `flexcore workflow deploy`.")
     return exit_codes.DONE
 
 

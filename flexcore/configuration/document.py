@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+MOST_VALUES = 10_000
 MERGE = "tag:yaml.org,2002:merge"
 Path_ = tuple[str | int, ...]
 
@@ -62,11 +63,22 @@ def read(file: Path, environment: Mapping[str, str]) -> Document:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         document.problems.append(Problem(file.name, 1, f"cannot be read: {error}"))
         return document
-    document.data = {} if node is None else Reader(document, environment).value(node, ())
+    except RecursionError:
+        document.problems.append(Problem(file.name, 1, "is nested too deeply"))
+        return document
+    try:
+        document.data = {} if node is None else Reader(document, environment).value(node, ())
+    except _TooMuch:
+        document.problems = [Problem(file.name, 1, f"has more than {MOST_VALUES:,} values, aliases counted each time")]
+        return document
     if not isinstance(document.data, dict):
         document.complain((), "must be a mapping of names to values")
         document.data = None
     return document
+
+
+class _TooMuch(Exception):
+    """No configuration, but a trap: each alias is read again where it stands."""
 
 
 class Reader:
@@ -79,6 +91,8 @@ class Reader:
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self._document.lines.setdefault(path, node.start_mark.line + 1)
+        if len(self._document.lines) > MOST_VALUES:
+            raise _TooMuch
         if node in self._open:
             self._document.complain(path, "refers to what it is itself a part of")
             return None

@@ -196,6 +196,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         document = yaml.load(_read_text(file), Loader=_Loader)
     except yaml.YAMLError as error:
         raise BadBundle(f"{file} is no valid YAML: {error}") from error
+    except RecursionError:
+        raise BadBundle(f"{file} is nested too deeply") from None
     if not isinstance(document, dict):
         raise BadBundle(f"{file} holds no mapping")
     return document

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,10 +16,13 @@ from flexcore.metadata.locks import DEFAULT_PYTHON, NoLock, python_lock
 from flexcore.metadata.stand_in import WORKSPACE, StandIn, serving
 
 DONE, FAILED, CANNOT_START = 0, 1, 2
+WRITES = re.compile(r"(\.lock|\.script\.yaml|/flow\.yaml|^wmill-lock\.yaml)$")
 HERE = Path(__file__)
 
 
-def run(paths: list[str], root: Path, python: str = DEFAULT_PYTHON, options: tuple[str, ...] = ()) -> int:
+def run(
+    paths: list[str], root: Path, python: str = DEFAULT_PYTHON, options: tuple[str, ...] = (), as_json: bool = False
+) -> int:
     """0 done, 1 when something could not be written, 2 when it could not start."""
     try:
         files = Files.below(root)
@@ -26,12 +31,21 @@ def run(paths: list[str], root: Path, python: str = DEFAULT_PYTHON, options: tup
     wmill = _wmill(root)
     if wmill is None:
         return _stop("wmill is missing; install it (npm install windmill-cli)")
+    before = _texts(root)
     stand_in = StandIn(Locks(files, python).of)
     with serving(stand_in) as address, tempfile.TemporaryDirectory() as config:
         common = [wmill, "generate-metadata", "--yes", *options, "--base-url", address, "--workspace", WORKSPACE,
                   "--token", stand_in.token, "--config-dir", config]  # fmt: skip
-        codes = [_cli([*common, *([path] if path else [])], root) for path in paths or [""]]
+        codes = [_cli([*common, *([path] if path else [])], root, as_json) for path in paths or [""]]
+    if as_json:
+        changed = sorted(name for name, text in _texts(root).items() if before.get(name) != text)
+        print(json.dumps({"success": not any(codes), "written": changed}))
     return DONE if not any(codes) else FAILED
+
+
+def _texts(root: Path) -> dict[str, bytes]:
+    """The files that it may write."""
+    return {name: (root / name).read_bytes() for name in Files.below(root).names if WRITES.search(name)}
 
 
 class Locks:
@@ -56,10 +70,12 @@ class Locks:
         return self.files.text(file) if file in self.files.set else None
 
 
-def _cli(command: list[str], root: Path) -> int:
+def _cli(command: list[str], root: Path, as_json: bool) -> int:
+    """as_json: stdout is ours, what it says goes to stderr."""
     # A proxy of the environment must not see a request to loopback.
     environment = os.environ | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "NO_COLOR": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, cwd=root, env=environment, check=False, stdin=subprocess.DEVNULL,
+                          stdout=sys.stderr if as_json else None)  # fmt: skip
     return done.returncode
 
 

@@ -53,7 +53,7 @@ def test_a_push_shows_its_changes_and_a_second_one_has_nothing_to_do(
     done = flexcore("workflow", "deploy", "--server", server, "--yes")
     assert done.returncode == 0 and "added   f/x/a.py" in done.stdout and "All 2 changes" in done.stderr
     again = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
-    assert json.loads(again.stdout) == {"success": True, "changes": []}
+    assert json.loads(again.stdout) == {"success": True, "changes": [], "landed": []}
     assert [call["arguments"][0] for call in calls(folder)] == ["lint", "sync", "sync", "sync", "lint", "sync"]
 
 
@@ -82,6 +82,16 @@ def test_a_push_that_fails_half_way_says_what_landed_and_goes_on_the_next_time(
     (folder / "behaviour").write_text("good")
     resumed = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
     assert json.loads(resumed.stdout)["landed"] == [{"path": "f/x/b.py", "type": "edited"}]
+
+
+def test_what_a_second_push_would_send_again_is_told_although_it_landed(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    cli("denormal")
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 0 and "a second push would still change:\n  added f/x/a.py" in done.stderr
+    shown = json.loads(flexcore("workflow", "deploy", "--server", server, "--yes", "--json").stdout)
+    assert shown["success"] and shown["missing"] == [] and shown["again"] == shown["landed"]
 
 
 def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(

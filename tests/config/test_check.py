@@ -12,6 +12,8 @@ from flexcore.configuration.files import check, read_configuration
 from flexcore.configuration.models import interval
 from tests.config.conftest import ENVIRONMENT, FLEXCORE, WINDMILL
 
+NINE = ",".join(["*%s"] * 9)
+
 
 def said(root: Path, environment: dict[str, str] | None = None) -> list[str]:
     return [str(problem) for problem in check(root, ENVIRONMENT if environment is None else environment).problems]
@@ -112,6 +114,19 @@ def test_other_commands_refuse_to_begin_with_a_wrong_file(
 
     with pytest.raises(InvalidInput, match=r"windmill.yaml:3: unknown key server.prot .* config check"):
         read_configuration(configure(WINDMILL.replace("port: 8000", "prot: 8000")))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: &a [x]\n" + "".join(f"{b}: &{b} [{NINE % ((a,) * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+         "windmill.yaml:1: has more than 10,000 values, aliases counted each time"),
+        ("[" * 20_000, "windmill.yaml:1: is nested too deeply"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_a_trap_is_told_at_once(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "windmill.yaml").write_text(text)
+    assert said(tmp_path) == [problem]
 
 
 @pytest.mark.parametrize(
