@@ -17,6 +17,7 @@ from f.flexcore.core.identity import execution_key
 from f.flexcore.core.resources import Settings
 from f.flexcore.meltano import attempts, process
 from f.flexcore.meltano.run import main
+from f.flexcore.meltano.state import opened
 from f.flexcore.storage.store import Store
 from tests.meltano.conftest import PATIENCE_S, PROJECT, Step, alive, contents, wait_for
 
@@ -396,3 +397,16 @@ def execution(result: StepResult) -> Any:
     key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "extract"})
     assert key.value == result.execution_key
     return key
+
+
+@pytest.mark.fault(29, "I7", real=True)
+def test_a_killed_meltano_whose_state_is_elsewhere_holds_nobody_up(
+    project: dict[str, Any], home: Path, worker: Callable[[str], None], bucket: dict[str, str]
+) -> None:
+    run(project, settings=bucket)
+    (database,) = (home / "meltano/state").rglob("meltano.db")
+    # As a run that could not say its end left it a moment ago.
+    with opened(database) as changed:
+        changed.execute("UPDATE runs SET state = 'RUNNING', ended_at = NULL, last_heartbeat_at = CURRENT_TIMESTAMP")
+    worker("flow-2")
+    assert run(project, settings=bucket, config=["tap-toy.rows=4"]).data["streams"] == {"orders": 1}

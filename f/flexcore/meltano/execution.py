@@ -123,7 +123,7 @@ class Execution:
 
     def _run_meltano(self, place: StatePlace) -> Outcome:
         printer = Printer(self.prepared.redactor)
-        arguments = self._arguments(in_place=place is self.prepared.place)
+        arguments = self._arguments(place)
         command = [str(meltano_command()), *arguments]
         print(f"meltano {' '.join(arguments)}", flush=True)
 
@@ -141,11 +141,11 @@ class Execution:
         printer.flush()
         return outcome
 
-    def _arguments(self, in_place: bool) -> list[str]:
+    def _arguments(self, place: StatePlace) -> list[str]:
         flags = ["--run-id", self.key.uuid(self.attempt), "--no-install"]
         if self.full_refresh:
             flags.append("--full-refresh")
-        if in_place and self.prepared.place.private:
+        if place.private and place.database == self.prepared.place.database:
             # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
             flags.append("--force")
         pairs = [name for tap in self.taps for name in (tap, *self.prepared.mappings, self.prepared.target.name)]
