@@ -72,7 +72,8 @@ def offered(windmill: Windmill, template: str, field: str, **fields: Any) -> lis
     schema = schema_of(template)
     entry = schema["properties"][field]["format"].split("-", 1)[1]
     helper = {"source": "deployed", "path": f"{FOLDER}/{template}", "runnable_kind": "flow"}
-    body = {"entrypoint_function": entry, "args": fields | {"filterText": ""}, "runnable_ref": helper}
+    given = fields | {"filterText": "", "_ENTRYPOINT_OVERRIDE": entry}
+    body = {"entrypoint_function": entry, "args": given, "runnable_ref": helper}
     success, result = windmill.finished(windmill.call("POST", "jobs/run/dynamic_select", body))
     assert success, result
     return list(result)

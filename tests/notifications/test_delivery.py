@@ -167,6 +167,17 @@ def test_any_error_becomes_a_failure(value: Any, env: dict[str, str]) -> None:
     assert message_of(failure_of(value, env), "").lines[0]
 
 
+def test_a_resource_that_may_not_be_read_is_named_with_what_to_do(env: dict[str, str]) -> None:
+    said = (
+        "execution error:\nNot found: Resource u/admin/sales not found for `project`: Not authorized: Resource exists "
+        'but you don\'t have access to it:\nresource perms: {}\nauthed as: ApiAuthed { email: "b@example.com" }'
+    )
+    failure = failure_of({"name": "ExecutionErr", "message": said}, env)
+    assert (failure.category, failure.subject) == ("not_found", "project")
+    assert failure.error.startswith("project: the resource u/admin/sales does not exist, or you may not read it.")
+    assert failure.remedy in failure.error and "ApiAuthed" not in failure.error
+
+
 def test_a_secret_in_an_error_is_not_told(env: dict[str, str]) -> None:
     failure = failure_of(
         {"message": "cannot reach postgres://u:hunter2@db/x", "extra": {"details": {"password": "hunter2"}}}, env

@@ -7,6 +7,7 @@ A Windmill error is {name, message, stack, step_id, extra}; a FlexcoreError's at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from f.flexcore.core.contracts import FlowFailure
 from f.flexcore.core.redaction import Redactor
 
 LONGEST = 3000
+# What a worker says, among much else, when a step's argument names a resource that it cannot have.
+NO_RESOURCE = re.compile(r"Resource (\S+) not found for `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,15 @@ def failure_of(error: Any, env: Mapping[str, str]) -> FlowFailure:
     extra = given.get("extra")
     attributes: Mapping[str, Any] = extra if isinstance(extra, Mapping) else {}
     details = attributes.get("details")
+    said = str(given.get("message") or given.get("name") or "unknown error")
+    if not attributes and (named := NO_RESOURCE.search(said)):
+        remedy = "Correct its path, or ask its owner for the right to read it."
+        said = f"{named[2]}: the resource {named[1]} does not exist, or you may not read it. {remedy}"
+        attributes = {"category": "not_found", "subject": named[2], "remedy": remedy}
     return FlowFailure.model_validate(
         Redactor().data(
             {
-                "error": str(given.get("message") or given.get("name") or "unknown error"),
+                "error": said,
                 "kind": str(given.get("name") or ""),
                 "failed_step": str(given.get("step_id") or ""),
                 "category": str(attributes.get("category") or ""),
