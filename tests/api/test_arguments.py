@@ -51,6 +51,16 @@ def test_several_columns_are_a_list_of_names() -> None:
         check_arguments(TRAINING | {"target_column": "delay", "features": "carrier"}, schema_of("ml_training"))
 
 
+def test_what_may_be_left_unsaid_is_a_truth_or_a_word_of_the_form() -> None:
+    field = {"enum": ["", "yes", "no"], "type": "string", "default": ""}
+    schema = {"type": "object", "properties": {"containerized": field}}
+    for value in (True, False, "yes", "", None):
+        check_arguments({"containerized": value}, schema)
+    with pytest.raises(InvalidInput, match=r"containerized: must be"):
+        check_arguments({"containerized": 1}, schema)
+    assert told_schema(schema)["properties"]["containerized"]["type"] == ["string", "boolean"]
+
+
 def test_many_mistakes_are_counted() -> None:
     with pytest.raises(InvalidInput, match="; and 5 more"):
         check_arguments(SINGER | {f"x{n}": n for n in range(25)}, schema_of("singer_extraction"))

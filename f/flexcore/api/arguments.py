@@ -23,6 +23,8 @@ KEPT = ("type", "enum", "minimum", "maximum", "minLength", "maxLength", "pattern
 RESOURCE = {"type": ["object", "string"], "pattern": r"^\$res:[fu]/"}
 CHOICE = {"type": ["string", "object"]}
 CHOICES = {"type": "array", "items": CHOICE}
+# A checkbox of a form cannot stay unsaid; who writes JSON has null for that.
+YES_NO = {"type": ["string", "boolean"], "enum": ["", "yes", "no", True, False]}
 TYPES = ("object", "string", "integer", "number", "boolean", "array")
 LIMITS = {"minimum": "must be at least", "maximum": "must be at most", "pattern": "must match"}
 REFERENCES = ("$res:", "$var:", "$jsonvar:")
@@ -84,6 +86,8 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _special(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    if schema.get("enum") == ["", "yes", "no"]:
+        return YES_NO
     kinds: dict[str, dict[str, Any]] = {"resource": RESOURCE, "dynselect": CHOICE, "dynmultiselect": CHOICES}
     return kinds.get(str(schema.get("format") or "").partition("-")[0])
 

@@ -42,6 +42,7 @@ class MeltanoWork(ExtractionRequest):
     """Taps into a target."""
 
     allow_empty: bool = False
+    mappings: list[str] = []
     tap_settings: dict[str, Any] | None = None
     target_settings: dict[str, Any] | None = None
 

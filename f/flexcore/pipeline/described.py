@@ -73,7 +73,9 @@ def meltano_request(form: Any, work: Work, settings: Any) -> Prepared | None:
     if asked is None:
         return None
     named = (asked["taps"], asked["target"], asked["environment"], asked["select"], asked["config"])
-    return prepare(form["project"], *named, settings, asked["tap_settings"], asked["target_settings"])
+    return prepare(
+        form["project"], *named, settings, asked["tap_settings"], asked["target_settings"], asked["mappings"]
+    )
 
 
 def plain_work(work: Work) -> dict[str, Any]:
