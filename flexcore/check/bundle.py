@@ -68,6 +68,9 @@ class Checker:
         for script in self.files.scripts.values():
             if script.language == "python3" and (text := self.files.text(script.file)) is not None:
                 check_imports(context, script, text)
+        for inline in code.inline:
+            if inline.language == "python3" and inline.file:
+                check_imports(context, inline.as_script, inline.content)
         check_locks(context, code)
         check_hashes(context)
         check_resources(context, code)

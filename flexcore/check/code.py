@@ -7,6 +7,7 @@ from functools import cached_property
 
 from flexcore.check.arguments import check_inline_arguments
 from flexcore.check.context import Context
+from flexcore.check.files import Script
 from flexcore.check.parsers import NoParsers, Signature, Source, signatures
 from flexcore.check.positions import Item
 from flexcore.check.schemas import check_schema
@@ -24,6 +25,11 @@ class Inline:
     language: str
     file: str
     content: str
+
+    @property
+    def as_script(self) -> Script:
+        """For checks of code in a file of its own; its path is below the flow's."""
+        return Script(f"{self.flow.rpartition('/')[0]}/{self.step.id}", self.file, self.language)
 
 
 class Code:
@@ -75,6 +81,14 @@ class Code:
             signature = self.signatures.get(_key(inline))
             if signature is not None and signature.args is not None:
                 check_inline_arguments(self.context, inline.flow, inline.step, signature)
+
+    def check_main(self, file: str, place: Item, path: str, what: str) -> None:
+        """`path` is a script of the bundle that `what` runs."""
+        script = self.context.files.scripts.get(path)
+        signature = self.signatures.get(script.file) if script else None
+        if script is not None and signature is not None and signature.is_library and script.language == "python3":
+            message = f"{what} runs {path}, which has no main; write one, or name another script"
+            self.context.report(file, place, "no-main", message)
 
     def arguments_of(self, path: str) -> list[str] | None:
         """The names that a script's `main` takes, None when it takes any or they are not known."""

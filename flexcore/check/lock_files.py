@@ -57,6 +57,11 @@ def check_locks(context: Context, code: Code) -> None:
             _script(context, code, script, document)
     for inline in code.inline:
         _inline_step(context, inline.flow, inline.step.item, inline.language, inline.step.id)
+        name = _file_of(inline.step.item.get("value", "lock"))
+        lock = f"{inline.flow.rpartition('/')[0]}/{name}"
+        text = context.files.text(lock) if name and lock in context.files.set else None
+        if inline.language == "python3" and inline.file and text:
+            _python(context, inline.as_script, inline.content, lock, text)
 
 
 def check_hashes(context: Context) -> None:

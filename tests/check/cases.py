@@ -430,4 +430,55 @@ SETTINGS = [
     Case("a tag with a space", "bad-tag", SCRIPT, "kind: script", "kind: script\ntag: big box", "big box"),
 ]
 
-CASES = KEYS + EXPRESSIONS + STEPS + SCHEMAS + FILES + LOCKS + IMPORTS + RESOURCES + TRIGGERS + FORMS + SETTINGS
+LABEL, LABEL_LOCK = "f/shop/label.ts", "f/shop/label.script.lock"
+APP = "f/shop/desk__raw_app/backend/"
+
+OTHERS = [
+    Case("a TypeScript package that is not locked", "not-locked", LABEL_LOCK, '"windmill-client": "latest"', "", "windmill-client", LABEL),
+    Case("a TypeScript argument that the schema lacks", "schema-lacks", LABEL, "path: string,", "path: string, more: number,",
+         "  properties:", "f/shop/label.script.yaml"),
+    Case("a TypeScript argument of another type", "schema-type", LABEL, "path: string", "path: number",
+         "type: string", "f/shop/label.script.yaml"),
+    Case("a role that does not exist", "wrong-value", "users/me@example.com.user.yaml", "role: developer", "role: develper"),
+    Case("an unknown key of a group", "unknown-key", "groups/shop.group.yaml", "members:", "membrs:"),
+    Case("an app's flow that does not exist", "unknown-path", APP + "take.yaml", "f/shop/order", "f/shop/odrer"),
+    Case("an app's script that is a flow", "wrong-kind", APP + "take.yaml", "type: flow", "type: script", "path:"),
+    Case("an app's kind of runnable that does not exist", "wrong-value", APP + "show.yaml", "type: inline", "type: inlne"),
+    Case("a runnable without its path", "missing-key", APP + "take.yaml", "path: f/shop/order\n", "", "type: flow"),
+    Case("a variable that does not exist", "unknown-variable", RESOURCE, "$var:f/shop/token", "$var:f/shop/tokn"),
+    Case("a reference that is no path", "bad-path", RESOURCE, "$var:f/shop/token", "$var:token", "$var:token"),
+    Case("a resource that an expression names and that does not exist", "unknown-resource", FLOW, "expr: flow_input.amount",
+         "expr: resource('f/shop/stor').url", "f/shop/stor'"),
+    Case("a form's default of another type", "wrong-argument", FLOW, "type: integer\n      description: ''\n      default: null",
+         "type: integer\n      description: ''\n      default: few", "default: few"),
+    Case("a form that requires what it does not have", "schema-required", FLOW, "  required:\n    - amount", "  required:\n    - amout",
+         "- amout"),
+    Case("a type that JSON Schema does not have", "wrong-value", FLOW, "    unit:\n      type: string", "    unit:\n      type: text",
+         "type: text"),
+    Case("an id with a space", "bad-id", FLOW, "- id: few", "- id: a few"),
+    Case("an early return from no step", "unknown-step", FLOW, "value:\n  modules:", "value:\n  early_return: lst\n  modules:", "early_return"),
+    Case("a key of concurrency by no input", "unknown-input", FLOW, "value:\n  modules:",
+         "value:\n  concurrency_key: $args[amout]\n  modules:", "concurrency_key"),
+    Case("an exponential retry without seconds", "retry-seconds", FLOW,
+         "constant:\n          attempts: 2\n          seconds: 5",
+         "exponential:\n          attempts: 2\n          multiplier: 2\n          seconds: 0\n          random_factor: null",
+         "seconds: 0"),
+    Case("an environment entry without a value", "wrong-value", SCRIPT, "kind: script", "kind: script\nenvs:\n  - ONE", "- ONE"),
+    Case("a variable without a value", "missing-key", VARIABLE, "value: EUR\n", "", "description"),
+    Case("a skip handler that does not exist", "unknown-path", SCHEDULE, "enabled: false",
+         "enabled: false\ndynamic_skip: f/shop/skip", "dynamic_skip"),
+    Case("an error handler that does not exist", "unknown-path", HTTP, "http_method: post",
+         "error_handler_path: f/shop/failed\nhttp_method: post", "error_handler_path"),
+    Case("no worker at all", "wrong-value", "wmill.yaml", "nonDottedPaths: true", "nonDottedPaths: true\nparallel: 0", "parallel"),
+    Case("a library where a step wants a script", "no-main", "f/shop/add.py", "def main(", "def helper(", "path: f/shop/add\n", FLOW),
+    Case("an import of a folder's module in a step", "untracked-import", "f/shop/order__flow/inner.py", "def main",
+         "from f.shop import add\n\n\ndef main", "from f.shop"),
+    Case("a package that a step imports and its lock lacks", "not-locked", "f/shop/order__flow/inner.py", "def main",
+         "import numpy\n\n\ndef main", "import numpy"),
+    Case("a step's lock for another Python", "stale-lock", "f/shop/order__flow/inner.py", "def main",
+         "# py: ==3.12.*\ndef main", "# py: 3.11", "f/shop/order__flow/inner.lock"),
+]  # fmt: skip
+
+CASES = (
+    OTHERS + KEYS + EXPRESSIONS + STEPS + SCHEMAS + FILES + LOCKS + IMPORTS + RESOURCES + TRIGGERS + FORMS + SETTINGS
+)

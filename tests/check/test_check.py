@@ -91,6 +91,8 @@ CONSEQUENCES: dict[str, set[str]] = {
     "a lock without a package of the set": {"not-locked"},
     "an annotation of a type that does not exist": {"schema-type"},
     "code in the flow itself": {"unused-file"},
+    "a library where a step wants a script": {"no-main", "schema-extra", "schema-required"},
+    "a flow in a folder of the other suffix": {"wrong-suffix"},
 }
 
 
@@ -100,6 +102,9 @@ def test_files_without_a_use_are_found(tmp_path: Path) -> None:
         "f/shop/order__flow/README.md": "a push does not look at it\n",
         "f/shop/gone.script.yaml": GOOD["f/shop/add.script.yaml"],
         "f/bare.py": "def main(): pass\n",
+        "f/shop/label.py": "def main(path: str, file: dict = None): pass\n",
+        "f/shop/Nightly.schedule.yaml": GOOD["f/shop/nightly.schedule.yaml"],
+        "f/shop/query.sql": "select 1\n",
     }
     write(tmp_path, GOOD | extra)
     found = {(finding.file, finding.rule) for finding in check(tmp_path) if finding.severity is Severity.ERROR}
@@ -107,6 +112,9 @@ def test_files_without_a_use_are_found(tmp_path: Path) -> None:
         ("f/shop/order__flow/old.py", "unused-file"),
         ("f/shop/gone.script.yaml", "orphan-file"),
         ("f/bare.py", "bad-name"),
+        ("f/shop/label.ts", "duplicate-path"),
+        ("f/shop/nightly.schedule.yaml", "case-collision"),
+        ("f/shop/query.sql", "unknown-language"),
     }
 
 
