@@ -129,7 +129,8 @@ class FlowCheck:
         if step.type in ("script", "flow") and path is not None and isinstance(path.value, str):
             is_flow = step.type == "flow"
             if self.context.runnable(self.file, path, path.value, is_flow, f"step {step.id}"):
-                if not is_flow:
+                # A flow's preprocessor runs the function of that name.
+                if not is_flow and step.part != "preprocessor":
                     self.code.check_main(self.file, path, path.value, f"step {step.id}")
                 schema = self.context.schema(path.value, is_flow)
                 if schema is not None:

@@ -118,6 +118,17 @@ def test_files_without_a_use_are_found(tmp_path: Path) -> None:
     }
 
 
+def test_a_preprocessors_script_needs_no_main(tmp_path: Path) -> None:
+    flow = GOOD["f/shop/order__flow/flow.yaml"].replace(
+        "  failure_module:",
+        "  preprocessor_module:\n    id: preprocessor\n    value:\n      type: script\n      input_transforms: {}\n"
+        "      path: f/shop/prepare\n  failure_module:",
+    )
+    code = {"f/shop/prepare.py": "def preprocessor(event: dict) -> dict:\n    return event\n"}
+    write(tmp_path, GOOD | code | {"f/shop/order__flow/flow.yaml": flow})
+    assert {finding.rule for finding in check(tmp_path)} == {"missing-metadata"}
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_document_or_says_why_not(text: str) -> None:
     try:
