@@ -6,6 +6,7 @@ deadline           the run took longer than it may
 locked             another run of the same taps into the same target holds the state
 extractor_failed, loader_failed, mapper_failed   that plugin ended badly
 out_of_memory      a plugin was killed by the kernel
+disk               Meltano's own files did not fit on the worker's disk
 meltano_failed     Meltano itself ended badly before or between the plugins
 Pure: takes what was seen, returns an exception.
 """
@@ -24,6 +25,8 @@ from f.flexcore.meltano.run_log import INTERMEDIATE, PluginLog, RunLog
 
 KILLED = (-9, 137)
 LONGEST_CAUSE = 400
+# SQLite and the system say so in a line before the one that Meltano ends with.
+DISK_FULL = re.compile(r"database or disk is full|disk I/O error|No space left on device")
 NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
 
 
@@ -34,7 +37,8 @@ def failure(
     """The error of a run that did not end with exit code 0."""
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
-    kind = {"deadline": DeadlineExceeded, "locked": Unavailable}.get(diagnosis.category, ExecutionFailed)
+    kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable}
+    kind = kinds.get(diagnosis.category, ExecutionFailed)
     return kind(
         diagnosis.detail,
         subject=failed_plugin(log, taps, target, mappers) or "meltano",
@@ -69,6 +73,7 @@ def diagnose(
     return (
         broken_chain(log, target, mappers)
         or plugin_failure(log, taps, target)
+        or full_disk(log)
         or Diagnosis(
             category="meltano_failed",
             detail=f"Meltano failed with exit code {outcome.exit_code}: {said(log.meltano)}",
@@ -123,6 +128,17 @@ def plugin_failure(log: RunLog, taps: Sequence[str], target: str) -> Diagnosis |
         category=kind,
         detail=f"{name} failed with exit code {code}: {said(log.plugins[name])}",
         remedy=f"Check the settings of {name} and what it printed (log_tail).",
+    )
+
+
+def full_disk(log: RunLog) -> Diagnosis | None:
+    told = next((found[0] for line in log.tail if (found := DISK_FULL.search(line))), None)
+    if not told:
+        return None
+    return Diagnosis(
+        category="disk",
+        detail=f"The worker's disk does not take Meltano's files: {told}",
+        remedy="Free space on the worker, or set FLEXCORE_HOME to a larger volume.",
     )
 
 
