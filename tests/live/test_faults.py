@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,15 +33,18 @@ from flexcore.ray_head import RayHead
 from tests.live.conftest import Windmill, push
 from tests.live.works import (
     POINTS,
-    STEP,
     Json,
     MeltanoWork,
     RayWork,
     Work,
+    check_end,
+    kill,
     kubernetes_work,
     meltano_work,
     parent,
     ray_work,
+    reach,
+    start,
     step_processes,
     until,
 )
@@ -160,39 +161,6 @@ def make(
     yield work
     for item in made:
         item.close()
-
-
-def start(windmill: Windmill, work: Work, **module: Any) -> None:
-    """Starts a flow whose only module is the step; module: more of it (retry, timeout)."""
-    inputs = {name: {"type": "static", "value": value} for name, value in work.arguments.items()}
-    step = {"type": "script", "path": work.path, "input_transforms": inputs}
-    value = {"modules": [{"id": STEP, "value": step, **module}]}
-    windmill.call("POST", f"jobs/run/preview_flow?job_id={work.flow}", {"value": value, "args": {}})
-
-
-def reach(windmill: Windmill, work: Work, point: str, **module: Any) -> int:
-    """Starts the flow and waits until its step is held; the step's process."""
-    work.arm(point)
-    start(windmill, work, **module)
-    (process,) = until(lambda: step_processes(work.flow))
-    work.reach(point)
-    return int(process)
-
-
-def kill(*processes: int) -> None:
-    """Returns when they are gone: a command that starts what does not run would still see them."""
-    for process in processes:
-        os.kill(process, signal.SIGKILL)
-    until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
-
-
-def check_end(windmill: Windmill, work: Work) -> Json:
-    success, result = windmill.finished(work.flow)
-    assert success, result
-    assert work.made() == 1
-    assert work.answer(result) == work.truth()
-    until(lambda: not work.left(), 20)
-    return dict(result)
 
 
 # --- workers and steps that die

@@ -9,7 +9,9 @@ finished    when the work has ended and the step does not know, or has not said
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import ssl
 import tempfile
 import time
@@ -25,6 +27,7 @@ from f.flexcore.core.identity import execution_key
 from f.flexcore.kubernetes.access import Access
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.failures import Call
+from tests.live.conftest import Windmill
 from tests.live.proxy import PATIENCE_S, Gate, Proxy
 
 Json = dict[str, Any]
@@ -227,6 +230,42 @@ class MeltanoWork(Work):
 
     def truth(self) -> Any:
         return self.rows, True
+
+
+# --- a step as the only module of a flow, on a server
+
+
+def start(windmill: Windmill, work: Work, **module: Any) -> None:
+    """Starts a flow whose only module is the step; module: more of it (retry, timeout)."""
+    inputs = {name: {"type": "static", "value": value} for name, value in work.arguments.items()}
+    step = {"type": "script", "path": work.path, "input_transforms": inputs}
+    value = {"modules": [{"id": STEP, "value": step, **module}]}
+    windmill.call("POST", f"jobs/run/preview_flow?job_id={work.flow}", {"value": value, "args": {}})
+
+
+def reach(windmill: Windmill, work: Work, point: str, **module: Any) -> int:
+    """Starts the flow and waits until its step is held; the step's process."""
+    work.arm(point)
+    start(windmill, work, **module)
+    (process,) = until(lambda: step_processes(work.flow))
+    work.reach(point)
+    return int(process)
+
+
+def kill(*processes: int) -> None:
+    """Returns when they are gone: a command that starts what does not run would still see them."""
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
+
+
+def check_end(windmill: Windmill, work: Work) -> Json:
+    success, result = windmill.finished(work.flow)
+    assert success, result
+    assert work.made() == 1
+    assert work.answer(result) == work.truth()
+    until(lambda: not work.left(), 20)
+    return dict(result)
 
 
 # --- processes of this machine

@@ -86,7 +86,6 @@ result = "said"
 """
 
 
-@pytest.mark.fault(12, "I2", real=True)
 def test_of_a_log_of_200_mb_the_end_is_told_and_the_rest_is_not_fetched(cluster: dict[str, Any]) -> None:
     tracemalloc.start()
     try:

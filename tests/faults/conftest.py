@@ -1,0 +1,50 @@
+"""A worker's home, and a store on an S3 API, for the kills of real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from f.flexcore.meltano.tool import MELTANO_VERSION
+from flexcore.engine.engine import default_home
+from tests.kubernetes.fake_cluster import FakeCluster
+from tests.meltano.conftest import SHARED
+
+# Before any test changes what it depends on.
+ENVIRONMENTS = default_home() / "envs"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of one's own for an engine, with installed environments and plugins shared."""
+    base = tmp_path / "home"
+    (base / "meltano").mkdir(parents=True)
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    (base / "envs").symlink_to(ENVIRONMENTS)
+    for name in (f"tool-{MELTANO_VERSION}", "plugins"):
+        (SHARED / name).mkdir(parents=True, exist_ok=True)
+        (base / "meltano" / name).symlink_to(SHARED / name)
+    return base
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    fake = FakeCluster()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[dict[str, str]]:
+    """Settings of a store on an S3 API of this process."""
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir("flexcore")
+    yield {"storage_uri": "s3://flexcore/store", "storage_endpoint_url": url}
+    server.stop()
