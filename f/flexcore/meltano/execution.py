@@ -202,7 +202,8 @@ class Execution:
             raise EmptyData(
                 f"{', '.join(self.taps)} extracted no rows",
                 subject="taps",
-                remedy="Check source and selection, extract everything again with full_refresh, or allow_empty.",
+                remedy="Check source and selection, or extract everything again with full_refresh; where a form has "
+                "allow_empty, it lets a run pass that finds nothing new.",
                 streams=streams,
                 log_tail=self.log_tail,
             )
