@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ import yaml
 from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.kubernetes.check_cluster import main
 from f.flexcore.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, schedulable
+from f.flexcore.kubernetes.session import connect
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 
 READY = [{"type": "Ready", "status": "True"}]
@@ -101,3 +103,9 @@ def test_the_role_that_we_ship_grants_exactly_what_the_steps_ask_for(operation: 
             plural, _, subresource = resource.partition("/")
             granted |= {str(Right(verb, group, plural, subresource)) for verb in rule["verbs"]}
     assert granted == {str(right) for right in [*NEEDED[operation], *HELPFUL[operation]]}
+
+
+@pytest.mark.parametrize("namespace", [True, 7, ["work"], "Work", "work_1"])
+def test_what_is_no_name_of_a_namespace_is_refused_as_such(cluster: FakeCluster, namespace: Any) -> None:
+    with pytest.raises(InvalidInput, match="namespace"):
+        connect(cluster.resource, namespace)

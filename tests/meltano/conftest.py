@@ -199,14 +199,13 @@ def bucket() -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    settings = {
-        "storage_uri": "s3://flexcore/store",
-        "storage_endpoint_url": f"http://{host}:{port}",
+    # All servers of a process have the same buckets.
+    name, endpoint = f"for-port-{port}", f"http://{host}:{port}"
+    s3fs.S3FileSystem(key="key-for-tests", secret="secret-for-tests", endpoint_url=endpoint).mkdir(name)
+    yield {
+        "storage_uri": f"s3://{name}/store",
+        "storage_endpoint_url": endpoint,
         "storage_access_key": "key-for-tests",
         "storage_secret_key": "secret-for-tests",
     }
-    s3fs.S3FileSystem(key="key-for-tests", secret="secret-for-tests", endpoint_url=f"http://{host}:{port}").mkdir(
-        "flexcore"
-    )
-    yield settings
     server.stop()

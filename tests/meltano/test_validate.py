@@ -52,6 +52,7 @@ def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str
         ({"taps": ["tap-toy", "tap-toy"]}, InvalidInput, r"taps names tap-toy twice"),
         ({"taps": "tap-toy"}, InvalidInput, r"taps names no tap"),
         ({"taps": None}, InvalidInput, r"taps names no tap"),
+        ({"taps": True}, InvalidInput, r"taps names no tap"),
         ({"target": "target-snow"}, NotFound, r"no target named 'target-snow'.*Declared: target-jsonl, target-toy"),
         ({"target": "target-toy"}, MissingSetting, r"target-toy: setting file is required.*Set TARGET_TOY_FILE"),
         ({"environment": "staging"}, NotFound, r"no environment named 'staging'. Declared: dev, prod"),

@@ -61,16 +61,16 @@ def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     return {"requests": amounts, "limits": amounts} if amounts else {}
 
 
-def check_image(image: str) -> None:
+def check_image(image: Any) -> None:
     """Refuses what no registry can mean, so that it is told before anything is created."""
-    if not IMAGE.fullmatch(image):
+    if not isinstance(image, str) or not IMAGE.fullmatch(image):
         raise _wrong(
             "image", f"{image!r} is not the name of a container image", "Use e.g. docker.io/library/busybox:1.37."
         )
 
 
-def check_name(name: str, subject: str) -> None:
-    if not DNS_LABEL.fullmatch(name):
+def check_name(name: Any, subject: str) -> None:
+    if not isinstance(name, str) or not DNS_LABEL.fullmatch(name):
         raise _wrong(
             subject, f"{name!r} is not a Kubernetes name", "Use lower-case letters, digits and dashes, at most 63."
         )

@@ -91,8 +91,12 @@ def prepare(
     )  # fmt: skip
 
 
-def checked_names(taps: Sequence[str], target: str) -> list[str]:
-    if isinstance(taps, str) or not taps or not all(isinstance(name, str) and name.strip() for name in taps):
+def checked_names(taps: Any, target: Any) -> list[str]:
+    if (
+        not isinstance(taps, list | tuple)
+        or not taps
+        or not all(isinstance(name, str) and name.strip() for name in taps)
+    ):
         raise InvalidInput("taps names no tap", subject="taps", remedy="Give at least one extractor of the project.")
     if not isinstance(target, str) or not target.strip():
         raise InvalidInput("target names no target", subject="target", remedy="Give a loader of the project.")
