@@ -39,7 +39,8 @@ def test_an_execution_is_started_once_told_and_listed(client: Client, windmill: 
     assert [answer.status_code for answer in answers] == [201, 200], answers[0].text
     id = answers[0].json()["id"]
     assert answers[1].json()["id"] == id and answers[1].headers["idempotency-replayed"] == "true"
-    assert windmill.call("GET", f"jobs_u/get_args/{id}") == ARGUMENTS
+    # As the form would send them: with the defaults of what was left out.
+    assert windmill.call("GET", f"jobs_u/get_args/{id}") == ARGUMENTS | {"partial_results": []}
     windmill.finished(id)
     told = client.get(id)
     assert told["status"] == "failure" and told["error"]["message"]
