@@ -10,6 +10,7 @@ import pytest
 from f.flexcore.meltano.tool import MELTANO_VERSION
 from flexcore.engine.engine import default_home
 from tests.kubernetes.fake_cluster import FakeCluster
+from tests.live.works import bucket_settings
 from tests.meltano.conftest import SHARED
 
 # Before any test changes what it depends on.
@@ -38,13 +39,5 @@ def cluster() -> Iterator[FakeCluster]:
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[dict[str, str]]:
-    """Settings of a store on an S3 API of this process."""
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir("flexcore")
-    yield {"storage_uri": "s3://flexcore/store", "storage_endpoint_url": url}
-    server.stop()
+    with bucket_settings() as settings:
+        yield settings

@@ -68,3 +68,12 @@ def windmill() -> Windmill:
     if missing:
         pytest.skip(f"no real Windmill: {', '.join(missing)} not set")
     return Windmill(*(os.environ[name] for name in names))
+
+
+@pytest.fixture(scope="module")
+def pushed(windmill: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Windmill:
+    """A workspace that holds the bundle, and that a second push does not change."""
+    config = tmp_path_factory.mktemp("wmill")
+    push(windmill, config)
+    assert "0 changes to apply" in push(windmill, config)
+    return windmill

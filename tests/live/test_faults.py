@@ -37,6 +37,7 @@ from tests.live.works import (
     MeltanoWork,
     RayWork,
     Work,
+    bucket_settings,
     check_end,
     kill,
     kubernetes_work,
@@ -115,16 +116,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Json]:
-    """Settings of a store on an S3 API of this process."""
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    url = "http://{}:{}".format(*server.get_host_and_port())
-    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir("flexcore")
-    yield {"storage_uri": "s3://flexcore/store", "storage_endpoint_url": url}
-    server.stop()
+    with bucket_settings() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")

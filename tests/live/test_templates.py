@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from flexcore.ray_head import RayHead
-from tests.live.conftest import ROOT, Windmill, push
+from tests.live.conftest import ROOT, Windmill
 from tests.live.works import until
 from tests.notifications.servers import Webhook, serving
 from tests.templates.conftest import sample, schema_of
@@ -28,14 +28,6 @@ RESUME, HYBRID = "f/flexcore/operations/resume_pipeline", "f/flexcore/hybrid_pip
 IMAGE = os.environ.get("FLEXCORE_LIVE_IMAGE", "")
 MODEL = "live-delay"
 Json = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def pushed(windmill: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Windmill:
-    config = tmp_path_factory.mktemp("wmill")
-    push(windmill, config)
-    assert "0 changes to apply" in push(windmill, config)
-    return windmill
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 
 
 @pytest.fixture(scope="module")
-def pushed(windmill: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Windmill:
-    config = tmp_path_factory.mktemp("wmill")
-    push(windmill, config)
-    assert "0 changes to apply" in push(windmill, config)
-    return windmill
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hybrid")
 

@@ -16,7 +16,8 @@ import ssl
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ Json = dict[str, Any]
 POINTS = ("before", "created", "running", "finished")
 STEP = "work"
 ROOT = Path(__file__).parent.parent.parent
+
+
+@contextmanager
+def bucket_settings() -> Iterator[dict[str, str]]:
+    """Settings of a store on an S3 API of this process."""
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir("flexcore")
+    yield {"storage_uri": "s3://flexcore/store", "storage_endpoint_url": url}
+    server.stop()
 
 
 def until(true: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
