@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from f.flexcore.core.choices import Choices, matching, note, offered, resource_choices
+from f.flexcore.core.choices import Choices, matching, note, offered
 from f.flexcore.core.errors import Forbidden, NotFound
 
 
@@ -39,10 +39,3 @@ def test_what_was_typed_narrows_the_list() -> None:
     assert matching([("Tap-Flights", "flights"), ("tap-planes", "planes")], "FLI") == [
         {"label": "Tap-Flights", "value": "flights"}
     ]
-
-
-def test_resources_that_no_plugin_takes_are_not_offered() -> None:
-    listed = [{"path": "f/a/db", "resource_type": "postgresql"}, {"path": "f/a/ray", "resource_type": "c_ray_cluster"}]
-    assert resource_choices(listed) == [{"label": "f/a/db (postgresql)", "value": "$res:f/a/db"}]
-    (only,) = resource_choices(listed[1:])
-    assert only["disabled"] and "Create one" in only["subtitle"]

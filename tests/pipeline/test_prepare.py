@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.core.resources import Settings
+from f.flexcore.pipeline.early_checks import check_kubernetes
 from f.flexcore.pipeline.prepare import main
 
 EXTRACTION = {"project": {"path": "/p"}, "taps": ["tap-csv"]}
@@ -20,8 +22,8 @@ S3 = {"storage_uri": "s3://lake/flexcore", "storage_access_key": "a", "storage_s
 def test_every_part_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         main({"project": {"path": "/p"}}, {"cluster": {}}, {"replicas": 0}, settings=file_store(tmp_path))
-    for field in ("extraction.taps", "ml.target_column", "deployment.replicas"):
-        assert field in str(caught.value)
+    for problem in ("extraction.taps is missing", "ml.target_column is missing", "deployment.replicas: "):
+        assert problem in str(caught.value)
     assert str(caught.value).count("Correct the named field") == 1
 
 
@@ -46,10 +48,16 @@ def test_a_deployment_that_cannot_be_is_told_before_the_extraction(
 
 
 @pytest.mark.parametrize("change", [{"model_source": "image"}, {"model_source": "pvc://models/a"}])
-def test_a_model_that_reaches_its_pod_otherwise_needs_no_s3(change: dict[str, Any], tmp_path: Path) -> None:
-    asked = main(EXTRACTION, ML, KUBERNETES | change, settings=file_store(tmp_path))
-    assert asked["deployment"]["target"] == "kubernetes"
+def test_a_model_that_reaches_its_pod_otherwise_needs_no_s3(change: dict[str, Any]) -> None:
+    deployment = {"namespace": "", "image": "", **change}
+    check_kubernetes(deployment, TOKEN, Settings(storage_uri="file:///store"))
 
 
 def file_store(folder: Path) -> dict[str, Any]:
     return {"storage_uri": folder.as_uri()}
+
+
+def test_a_list_that_was_left_empty_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^extraction\.taps is empty: give at least one") as caught:
+        main(EXTRACTION | {"taps": []}, ML, {"target": "ray"}, settings=file_store(tmp_path))
+    assert caught.value.subject == "extraction.taps"

@@ -22,7 +22,8 @@ def needs_json(field: dict[str, Any]) -> bool:
     if field["type"] == "array":
         return field["items"]["type"] not in PLAIN
     if field["type"] == "object":
-        shown = field.get("format", "").startswith(("resource-", "dynselect-", "dynmultiselect-"))
+        form = field.get("format", "")
+        shown = form == "resource" or form.startswith(("resource-", "dynselect-", "dynmultiselect-"))
         return not shown and not field.get("properties")
     return field["type"] not in PLAIN
 
@@ -46,11 +47,15 @@ def test_each_dynamic_select_has_a_function_over_fields_of_the_form(template: st
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_field_is_shown_on_a_condition_over_enums_and_flags_of_the_form(template: str) -> None:
+def test_a_field_is_shown_on_a_condition_over_fields_of_the_form_and_their_values(template: str) -> None:
     fields = schema_of(template)["properties"]
     for field in fields.values():
-        for name, value in re.findall(r"fields\.(\w+)(?: [!=]= '(\w*)')?", field.get("showExpr", "")):
-            assert value in fields[name]["enum"] if value else fields[name]["type"] == "boolean"
+        condition = field.get("showExpr", "")
+        for name, default, compared in re.findall(r"fields\.(\w+)(?: \?\? '?(\w*)'?\))?(?: !?==? '(\w*)')?", condition):
+            assert name in fields, condition
+            values = [value for value in (default, compared) if value]
+            allowed = fields[name].get("enum") or [str(fields[name].get("default"))]
+            assert all(value in allowed for value in values), condition
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

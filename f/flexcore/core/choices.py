@@ -9,18 +9,13 @@ cannot be chosen says what is wrong, or what to do first.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec
 
 from f.flexcore.core.errors import FlexcoreError
 
 Choices = list[dict[str, Any]]
 Asked = ParamSpec("Asked")
-# What a plugin has no use for: our own kinds, and what Windmill keeps for itself.
-NO_SETTINGS = {
-    "c_flexcore_settings", "c_flexcore_forecast", "c_flexcore_notifications", "c_meltano_project", "c_ray_cluster",
-    "c_kubernetes_cluster", "state", "cache",
-}  # fmt: skip
 
 
 def offered(choices: Callable[Asked, Choices]) -> Callable[Asked, Choices]:
@@ -43,12 +38,3 @@ def note(text: str, remedy: str = "") -> Choices:
 def matching(pairs: Iterable[tuple[str, str]], typed: str | None = "") -> Choices:
     """The (label, value) pairs whose label contains what was typed."""
     return [{"label": label, "value": value} for label, value in pairs if (typed or "").lower() in label.lower()]
-
-
-def resource_choices(resources: Iterable[Mapping[str, Any]], typed: str | None = "") -> Choices:
-    """Resources of others' types as references that Windmill resolves when the job starts: no secret is in the form."""
-    listed = sorted((str(item["path"]), str(item.get("resource_type") or "")) for item in resources)
-    fit = [(path, kind) for path, kind in listed if kind not in NO_SETTINGS]
-    if not fit:
-        return note("There is no such resource", "Create one on the Resources page, e.g. a postgresql.")
-    return matching([(f"{path} ({kind})" if kind else path, f"$res:{path}") for path, kind in fit], typed)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.core.requests import ExtractionRequest, Quantity
+from f.flexcore.core.requests import ExtractionRequest, Quantity, Section
 from f.flexcore.core.resources import Form
 from f.flexcore.core.sizes import parsed_size
 
@@ -47,7 +47,7 @@ class MeltanoWork(ExtractionRequest):
     target_settings: dict[str, Any] | None = None
 
 
-class RayWork(Form):
+class RayWork(Section):
     """A training or a program. source: the manifest that a training reads; data.manifest when it is empty."""
 
     operation: Literal["train", "program"] = "program"
@@ -81,7 +81,7 @@ class RayWork(Form):
         return self
 
 
-class KubernetesWork(Form):
+class KubernetesWork(Section):
     """A container, or a whole Job manifest."""
 
     namespace: str = ""

@@ -23,6 +23,7 @@ Windmill copies an exception's attributes into `error.extra`, so each attribute 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -151,13 +152,22 @@ def checked(kind: Any, value: Any, what: str) -> Any:
         raise _wrong(error, what) from None
 
 
+# pydantic's words for what a person left out, as a person would say it.
+LEFT_OUT = {"missing": "is missing: fill it in", "extra_forbidden": "is not a known field"}
+
+
 def _wrong(error: ValidationError, what: str) -> InvalidInput:
-    problems = [
-        (
-            ".".join(filter(None, [what, *(str(part) for part in item["loc"])])),
-            item["msg"].removeprefix("Value error, "),
-        )
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-    text = "; ".join(f"{field}: {problem}" for field, problem in problems)
+    found = error.errors(include_url=False, include_input=False)
+    problems = [(".".join(filter(None, [what, *map(str, item["loc"])])), _problem(item)) for item in found]
+    text = "; ".join(f"{field}{problem}" for field, problem in problems)
     return InvalidInput(text, subject=problems[0][0], remedy="Correct the named field and run again.")
+
+
+def _problem(item: Mapping[str, Any]) -> str:
+    """What is wrong with a field, to stand right behind its name."""
+    if item["type"] == "too_short" and not item["ctx"]["actual_length"]:
+        least = item["ctx"]["min_length"]
+        return f" is empty: give at least {'one' if least == 1 else least}"
+    if item["type"] in LEFT_OUT:
+        return f" {LEFT_OUT[item['type']]}"
+    return f": {item['msg'].removeprefix('Value error, ')}"

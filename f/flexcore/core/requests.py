@@ -39,7 +39,13 @@ def _quantity_text(value: Any) -> str:
 Quantity = Annotated[str, BeforeValidator(_quantity_text)]
 
 
-class ExtractionRequest(Form):
+class Section(Form):
+    """A part of a flow's form. more: whether the form shows all fields; it decides nothing, and is in no result."""
+
+    more: bool = Field(default=False, exclude=True)
+
+
+class ExtractionRequest(Section):
     """Which taps of the project to run into which target. `config` holds `PLUGIN.SETTING=VALUE` lines."""
 
     taps: list[str] = Field(min_length=1)
@@ -51,7 +57,7 @@ class ExtractionRequest(Form):
     timeout_s: int = Field(default=3600, ge=1)
 
 
-class MlRequest(Form):
+class MlRequest(Section):
     """What to learn from the extracted data: `target_column` of `stream` from `features` (all others when empty).
 
     wait: whether the training holds a worker (block) or not (defer); auto defers from ten minutes of expected_s on.
@@ -81,7 +87,7 @@ class ComputeResources(Form):
     memory: Quantity = "1Gi"
 
 
-class DeploymentRequest(Form):
+class DeploymentRequest(Section):
     """Where the model is to answer. namespace, image and model_source matter on Kubernetes alone."""
 
     target: Literal["ray", "kubernetes"] = "ray"

@@ -1,6 +1,6 @@
 # requirements: flexcore_base
 # py: ==3.11.*
-"""What a form offers of a Meltano project: its plugins by their short names, and its environments."""
+"""What a form offers of a Meltano project: its plugins by their short names."""
 
 from __future__ import annotations
 
@@ -26,15 +26,6 @@ def plugin_choices(project: Any, kind: str, typed: str | None = "") -> Choices:
         one = SINGULAR[kind]
         return note(f"The project has no {one}", f"Add one: meltano add {one}-NAME.")
     return matching([(name, short_name(name, kind, names)) for name in names], typed)
-
-
-@offered
-def environment_choices(project: Any, typed: str | None = "") -> Choices:
-    if not project:
-        return FIRST
-    if not (names := document_of(project).environments):
-        return note("The project has no environments", "Leave this empty.")
-    return matching([(name, name) for name in names], typed)
 
 
 @offered

@@ -1,4 +1,4 @@
-# requirements: flexcore_base
+# requirements: flexcore_kubernetes
 # py: ==3.11.*
 """First step of the hybrid pipeline: the whole request checked before anything runs, and the stages already done."""
 
@@ -10,6 +10,7 @@ from f.flexcore.core.requests import GIB, DeploymentRequest, ExtractionRequest, 
 from f.flexcore.core.resources import Form, Settings
 from f.flexcore.pipeline.early_checks import check_kubernetes
 from f.flexcore.pipeline.endpoint import check_ready
+from f.flexcore.pipeline.services import ask_all, questions
 from f.flexcore.pipeline.stages import STAGES, digest, finished_before
 from f.flexcore.storage.store import Store
 
@@ -43,6 +44,8 @@ def main(
     finished, notes = finished_before(partial_results or [], lambda step: verify(store, step), requests)
     for line in (*notes, *(f"{stage} was done before and is reused" for stage in finished)):
         print(line)
+    ahead = {stage: asked[stage] for stage in STAGES if stage not in finished}
+    ask_all(questions(ahead, {"ml": ml.get("cluster"), "deployment": deployment.get("cluster")}, chosen, store))
     resources = asked["deployment"]["resources"]
     asked["deployment"] |= {"cpus": quantity(resources["cpu"]), "memory_gib": quantity(resources["memory"]) / GIB}
     done = {stage: finished[stage].plain() if stage in finished else None for stage in STAGES}
