@@ -63,7 +63,9 @@ def check_damage_is_noticed(run: RunFlow, request: Json, done: PipelineResult, s
     with data.open("a") as stream:
         stream.write("{}\n")
     partial = [stage.plain() for stage in done.stages]
-    success, failed = run(FLOW, request | {"ml": request["ml"] | {"num_workers": 999}, "partial_results": partial})
+    success, failed = run(
+        FLOW, request | {"ml": request["ml"] | {"target_column": "no_such_column"}, "partial_results": partial}
+    )
     assert not success
     assert failed["failed_stage"] == "ml"
     assert [stage["reused"] for stage in failed["partial_results"]] == [False]
