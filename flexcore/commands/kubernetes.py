@@ -1,4 +1,4 @@
-"""`flexcore kubernetes`: what the Kubernetes steps would do or say, without a cluster. No command here asks a server."""
+"""`flexcore kubernetes`: what the Kubernetes steps would do or say. No command here asks a server."""
 
 from __future__ import annotations
 

@@ -305,7 +305,11 @@ def test_secrets_do_not_reach_log_result_or_error(cluster: FakeCluster, capsys: 
         ({"gpus": -1}, "gpus"),
         ({"command": "echo hi"}, "command"),
         ({"timeout_s": "soon"}, "timeout_s"),
-        ({"manifest": "kind: Job", "image": ""}, "manifest"),
+        ({"manifest": "kind: Job", "image": ""}, "manifest.apiVersion"),
+        ({"manifest": 7, "image": ""}, "manifest"),
+        ({"run_as_user": -1}, "run_as_user"),
+        ({"memory": "500m"}, "memory"),
+        ({"cpu": "2Gi"}, "cpu"),
         ({"namespace": "Bad_Name"}, "namespace"),
         ({"manifest": {"kind": "Pod", "apiVersion": "v1"}, "image": ""}, "manifest.kind"),
         ({"manifest": {"kind": "Job", "apiVersion": "batch/v1"}}, "image"),
@@ -359,7 +363,7 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     cluster: FakeCluster, mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(waits("CreateContainerConfigError", 'secret "x" not found'))
-    killed = mocker.patch.object(JobRunner, "_give_secrets", side_effect=SystemExit)
+    killed = mocker.patch.object(JobRunner, "_create_owned", side_effect=SystemExit)
     with pytest.raises(SystemExit):
         run(cluster, secrets={"A": "sesame"})
     mocker.stop(killed)
@@ -388,11 +392,12 @@ def test_a_missing_namespace_and_a_missing_right_are_named(cluster: FakeCluster)
 
 
 def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster) -> None:
-    pod = {"containers": [{"name": "a", "image": "i"}], "restartPolicy": 5}
-    manifest = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+    cause = {"field": "spec.template.spec.priorityClassName", "message": "no such class"}
+    refused = {**status(422, "Invalid", "Job.batch is invalid"), "details": {"causes": [cause]}}
+    cluster.api.faults = [Fault(method="POST", path="/jobs", status=422, body=refused)]
     with pytest.raises(InvalidInput) as caught:
-        run(cluster, image="", manifest=manifest)
-    assert caught.value.subject == "spec.template.spec.restartPolicy"
+        run(cluster)
+    assert caught.value.subject == "spec.template.spec.priorityClassName"
 
 
 @pytest.mark.fault(7, "I3")
