@@ -74,7 +74,7 @@ def _check_cores(amount: float, number: str, suffix: str, value: Any, subject: s
         raise _wrong(
             subject,
             f"{value} is no amount of processors: {suffix} counts bytes",
-            f"Use {number} (cores), or give {value} as memory.",
+            f"Use {number}m (millicores)." if suffix[0] == "M" else f"Use {number} (cores), or give {value} as memory.",
         )
     if amount >= MAX_CORES:
         raise _wrong(subject, f"{value} is {amount:g} cores, more than any node has", f"Use {amount:g}m.")

@@ -29,7 +29,7 @@ from f.flexcore.kubernetes.manifest_changes import (
     rename_references,
 )
 from f.flexcore.kubernetes.manifest_reader import name_of, read_manifest
-from f.flexcore.kubernetes.manifest_rules import check_job
+from f.flexcore.kubernetes.manifest_rules import check_job, check_secret
 from f.flexcore.kubernetes.manifest_schema import check_shape
 from f.flexcore.kubernetes.pod_form import check_image, container_security, environment, resources
 
@@ -243,6 +243,8 @@ def _check_manifest(request: JobRequest) -> None:
     check_job(built.job)
     for item in built.companions:
         check_shape(item, f"manifest ({name_of(item)})")
+        if item["kind"] == "Secret":
+            check_secret(item, f"manifest ({name_of(item)})")
 
 
 def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:

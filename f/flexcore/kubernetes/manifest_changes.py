@@ -41,7 +41,7 @@ SERVER_FIELDS = (
     "ownerReferences",
 )
 # A step that is repeated after its worker's death (Windmill: about 65 s later) must find its finished Job.
-MIN_TTL_S = 120
+MIN_TTL_S = 90
 INDEX_FIELD = re.compile(r"metadata\.(?:labels|annotations)\['batch\.kubernetes\.io/job-completion-index'\]")
 # Where the name of a ConfigMap or Secret stands in a pod.
 REFERENCES = {
@@ -51,6 +51,8 @@ REFERENCES = {
     "secretRef": ("Secret", "name"),
     "secretKeyRef": ("Secret", "name"),
 }
+# A pod's host name is JOB-INDEX, the index often a shell's variable.
+INDEX = r"(?:\d+|\$\w+|\$[({]\w+[)}])"
 NAME_VARIABLE = re.compile(r"JOB|HOST|MASTER|ADDR|SERVICE|POD|LEADER", re.IGNORECASE)
 OWN_NAME = "env NAME: valueFrom.fieldRef.fieldPath: metadata.labels['batch.kubernetes.io/job-name']"
 
@@ -112,6 +114,9 @@ def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
             f"spec.ttlSecondsAfterFinished: {kept} becomes {MIN_TTL_S}, so that a step that is repeated finds its Job"
         )
         spec["ttlSecondsAfterFinished"] = MIN_TTL_S
+    if _is_one_program(spec) and spec.get("backoffLimit") is None:
+        added.append("backoffLimit 0 (repeats are the flow's: its retry; write a backoffLimit to have the Job's own)")
+        spec["backoffLimit"] = 0
     if may_retry(spec) and spec.get("podReplacementPolicy") is None:
         added.append("podReplacementPolicy Failed (no new pod before the old one has ended)")
         spec["podReplacementPolicy"] = "Failed"
@@ -126,9 +131,20 @@ def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
     return notes
 
 
+def _is_one_program(spec: Mapping[str, Any]) -> bool:
+    """Whether a failed pod is a failed Job: one pod that says nothing of repeats. Where many pods, OnFailure or a
+    policy count on Kubernetes' own default, it stays."""
+    rules = ("backoffLimitPerIndex", "podFailurePolicy", "successPolicy")
+    single = all(
+        (spec.get(field) if spec.get(field) is not None else 1) == 1 for field in ("completions", "parallelism")
+    )
+    never = spec["template"]["spec"].get("restartPolicy") in (None, "Never")
+    return single and never and not any(spec.get(rule) is not None for rule in rules)
+
+
 def may_retry(spec: Mapping[str, Any]) -> bool:
     """Whether the Job itself makes a second pod for one that failed."""
-    return bool(spec.get("backoffLimit", 6) != 0 or spec.get("backoffLimitPerIndex"))
+    return spec.get("backoffLimit") != 0 or bool(spec.get("backoffLimitPerIndex"))
 
 
 # --- names
@@ -207,9 +223,9 @@ def _selectors(value: Any, written: str, name: str) -> Notes:
 
 def _host_names(spec: Object, written: str, name: str) -> Notes:
     """`ring-0.ring` of an indexed Job in subdomain ring is a pod's host name and nothing else, so it follows."""
-    host = re.compile(rf"(?<![\w.-]){re.escape(written)}(?=-(?:\d+|\$)(?![\w-]*[A-Za-z]))")
     subdomain = spec["template"]["spec"].get("subdomain")
-    whole = re.compile(rf"{host.pattern}(?=-(?:\d+|\$\w+|\$[({{]\w+[)}}])\.{re.escape(subdomain or '')}(?![\w-]))")
+    host = re.compile(rf"(?<![\w.-]){re.escape(written)}(?=-{INDEX}(?![\w-]))")
+    whole = re.compile(rf"(?<![\w.-]){re.escape(written)}(?=-{INDEX}\.{re.escape(subdomain or '')}(?![\w-]))")
     follows = spec.get("completionMode") == "Indexed" and subdomain
     notes: Notes = []
     for place, container in containers_of(spec):

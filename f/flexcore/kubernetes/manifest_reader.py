@@ -22,6 +22,8 @@ MAX_CHARACTERS = 2_000_000
 # Aliases of aliases grow without bound.
 MAX_NODES = 200_000
 TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
+# Pasted from a page: YAML takes these spaces for letters.
+ODD_INDENT = re.compile(r"^[ \t]*[\u00a0\u2000-\u200a\u202f\u3000]", re.MULTILINE)
 # Objects that only the Job uses: they are made with it and go with it.
 COMPANIONS = {("v1", "ConfigMap"), ("v1", "Secret")}
 FIRST = "Create {name} first (kubectl apply -f) and leave it out here: {reason}."
@@ -90,8 +92,8 @@ def _items(document: Any) -> Iterator[Any]:
 
 def _check_object(item: Any) -> None:
     if not isinstance(item, Mapping):
-        kind = "text" if isinstance(item, str) else type(item).__name__
-        raise _wrong("manifest", f"an object is expected, not a {kind}", "Give a Job with apiVersion, kind and spec.")
+        kind = {str: "text", bool: "true or false", type(None): "nothing"}.get(type(item), "a number or a list")
+        raise _wrong("manifest", f"an object is expected, not {kind}", "Give a Job with apiVersion, kind and spec.")
     for field in ("apiVersion", "kind"):
         if not isinstance(item.get(field), str):
             what = "is missing" if item.get(field) is None else "must be text"
@@ -115,8 +117,11 @@ def _to_a_job(version: str, kind: str) -> str:
             " its schedule becomes one of Windmill."
         )
     if kind == "Job":
-        known = "It is batch/v1 since Kubernetes 1.2" if group in ("batch", "extensions") else "That is another Job"
-        return f"{known}: write apiVersion: batch/v1."
+        if group in ("batch", "extensions", "v1"):
+            return "Write apiVersion: batch/v1."
+        return f"A Job of {group} has another form: give one of Kubernetes' own, apiVersion: batch/v1."
+    if kind.lower() == "job":
+        return "Write kind: Job."
     if kind == "Pod":
         return "Put the pod's spec below spec.template.spec of a Job (apiVersion: batch/v1, kind: Job)."
     if group == "ray.io":
@@ -182,6 +187,9 @@ def _parsed(text: str) -> list[Any]:
     if len(text) > MAX_CHARACTERS:
         raise _wrong("manifest", f"it has {len(text)} characters", "Give the Job alone; no cluster takes 1.5 MiB.")
     text = text.removeprefix("\ufeff")
+    odd = ODD_INDENT.search(text)
+    if odd:
+        raise _not_yaml(text, text.count("\n", 0, odd.start()) + 1, "")
     try:
         return [json.loads(text, object_pairs_hook=_once)] if text.lstrip()[:1] in ("{", "[") else _from_yaml(text)
     except json.JSONDecodeError as error:
@@ -238,7 +246,7 @@ def _not_yaml(text: str, line: int, problem: str) -> InvalidInput:
         )
     if written.lstrip(" ").startswith("\t") or "\\t" in problem:
         return _wrong("manifest", f"{where}a tab stands where YAML wants spaces", "Indent with spaces alone.")
-    if "\u00a0" in written[: len(written) - len(written.lstrip())]:
+    if ODD_INDENT.match(written):
         return _wrong("manifest", f"{where}it is indented with non-breaking spaces", "Indent with ordinary spaces.")
     if written.startswith("```"):
         return _wrong("manifest", f"{where}``` is no YAML", "Leave the marks of the code block out.")

@@ -7,6 +7,7 @@ Source: kubernetes/pkg/apis/batch/validation/validation.go and kubernetes/pkg/ap
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -25,9 +26,14 @@ ENUMS = {
     "podReplacementPolicy": ("Failed", "TerminatingOrFailed"),
 }
 MINIMA = {
-    "backoffLimit": 0, "backoffLimitPerIndex": 0, "maxFailedIndexes": 0, "parallelism": 0, "completions": 0,
-    "ttlSecondsAfterFinished": 0, "activeDeadlineSeconds": 1,
-}  # fmt: skip
+    "backoffLimit": 0,
+    "backoffLimitPerIndex": 0,
+    "maxFailedIndexes": 0,
+    "parallelism": 0,
+    "completions": 0,
+    "ttlSecondsAfterFinished": 0,
+    "activeDeadlineSeconds": 1,
+}
 # There a template's braces may be the program's own.
 FREE_TEXT = ("command", "args", "value", "annotations", "data", "stringData", "description")
 TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}")
@@ -46,6 +52,15 @@ def check_job(job: Object) -> list[str]:
     _check_spec(spec, pod, {container["name"] for _, container in containers})
     _check_volumes(pod, containers)
     return [remark for place, item in containers for remark in _check_resources(place, item)]
+
+
+def check_secret(item: Object, within: str) -> None:
+    """The values of `data` are base64; the value is not told."""
+    for name, value in (item.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except ValueError:
+            raise _wrong(f"{within}.data.{name}", "is no base64", "Encode it, or give it below stringData.") from None
 
 
 def _check_names(job: Object) -> None:

@@ -33,6 +33,7 @@ AMOUNTS = (("limits", "requests", "overhead"), ("sizeLimit", "divisor", "storage
 Place = tuple[str | int, ...]
 # A pod's name and namespace are the Job's to give; ephemeral containers and the status are never written.
 POD_METADATA: Place = ("spec", "template", "metadata")
+MAX_DEPTH = 8
 NOT_WRITTEN = ("status", "ephemeralContainers", "managedFields")
 EXPECTED = {
     "string_type": ("text", "quote it"),
@@ -45,13 +46,31 @@ EXPECTED = {
     "model_attributes_type": ("a mapping", "write FIELD: VALUE lines"),
 }
 RESOURCES = ("cpu", "memory")
+UNKNOWN = "is no field of"
+OF_A_CRON_JOB = (
+    "schedule",
+    "jobTemplate",
+    "concurrencyPolicy",
+    "startingDeadlineSeconds",
+    "successfulJobsHistoryLimit",
+    "failedJobsHistoryLimit",
+    "timeZone",
+)
+ELSEWHERE = {
+    **dict.fromkeys(OF_A_CRON_JOB, "It is a CronJob's: leave it out, and give the flow a schedule of Windmill."),
+    **dict.fromkeys(RESOURCES, "It belongs to resources.limits or resources.requests of a container."),
+    "replicas": "A Job has parallelism and completions instead.",
+}
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 
 
 def check_shape(item: Mapping[str, Any], within: str = "manifest") -> None:
     """Raises InvalidInput that names every wrong field, where an unknown one belongs, and no value."""
     model = _model(str(item["kind"]))
-    problems = [*_type_problems(model, item), *_snake_case(model, item)]
+    # An unknown field first: it may be what is missing elsewhere.
+    problems = sorted(
+        [*_type_problems(model, item), *_snake_case(model, item)], key=lambda problem: UNKNOWN not in problem[1]
+    )
     if not problems:
         return
     text = "; ".join(f"{_path(within, place)}: {problem}" for place, problem, _ in problems[:MAX_PROBLEMS])
@@ -87,13 +106,15 @@ def _is_amount(place: Place, value: Any) -> bool:
 def _problem(model: type[BaseModel], item: Mapping[str, Any], place: Place, kind: str, value: Any) -> tuple[str, str]:
     name = str(place[-1])
     if kind == "extra_forbidden":
-        return f"is no field of {_owner(model, place)}", _where_it_belongs(model, item, place, name)
+        return f"{UNKNOWN} {_owner(model, place)}", _where_it_belongs(model, item, place, name)
     if kind == "missing":
         return "is missing", f"Add {name}."
     expected, how = EXPECTED.get(kind, ("another value", "correct it"))
     found = "nothing" if value is None else KINDS.get(type(value), type(value).__name__)
-    if kind == "string_type" and isinstance(value, bool | int | float):
-        how = "quote it: YAML reads an unquoted on, yes or 1 as no text"
+    if value is None:
+        how = "give it, or leave the field out"
+    elif kind == "string_type" and isinstance(value, bool | int | float):
+        how = "quote it: without quotes YAML takes it for a number, or for true or false"
     return f"{expected} is expected, not {found}", f"{how[0].upper()}{how[1:]}."
 
 
@@ -116,8 +137,8 @@ def _where_it_belongs(model: type[BaseModel], item: Mapping[str, Any], place: Pl
     like = {known.lower(): known for known in here}.get(_camel(name).lower())
     if like:
         return f"Write {like}."
-    if name in RESOURCES:
-        return "It belongs to resources.limits or resources.requests of a container."
+    if name in ELSEWHERE:
+        return ELSEWHERE[name]
     places = sorted(_places(model, name), key=lambda found: _distance(found, place))
     if places:
         return f"It belongs to {_shown(item, places[0], place)}."
@@ -126,16 +147,14 @@ def _where_it_belongs(model: type[BaseModel], item: Mapping[str, Any], place: Pl
 
 
 def _places(model: type[BaseModel], name: str) -> Iterator[Place]:
-    """Paths to the fields of that name, each model entered once, the nearest to the Job first; "[]" is an index."""
+    """Paths to the fields of that name, the shortest first; "[]" is an index."""
     waiting: list[tuple[Place, type[BaseModel]]] = [((), model)]
-    seen = {model}
     while waiting:
         path, owner = waiting.pop(0)
         for field, (inner, is_list) in _fields(owner).items():
             if field == name and not (path == POD_METADATA and name not in ("labels", "annotations")):
                 yield (*path, field)
-            if inner and inner not in seen and field not in NOT_WRITTEN:
-                seen.add(inner)
+            if inner and field not in NOT_WRITTEN and len(path) < MAX_DEPTH:
                 waiting.append(((*path, field, *(("[]",) if is_list else ())), inner))
 
 
@@ -172,7 +191,7 @@ def _snake_case(model: type[BaseModel], item: Any, place: Place = ()) -> Iterato
                 for index, entry in enumerate(value):
                     yield from _snake_case(inner, entry, (*place, name, index))
         elif "_" in str(name) and _camel(str(name)) in fields:
-            yield (*place, name), f"is no field of {_short(model)}", f"Write {_camel(str(name))}."
+            yield (*place, name), f"{UNKNOWN} {_short(model)}", f"Write {_camel(str(name))}."
 
 
 def _fields(model: type[BaseModel] | None) -> dict[str, tuple[type[BaseModel] | None, bool]]:

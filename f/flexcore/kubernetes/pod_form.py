@@ -30,7 +30,7 @@ DEFAULT_USER = 1000
 ROOT = 0
 # Marks of a template that nobody has filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
 PLACEHOLDER = re.compile(
-    r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|PLACEHOLDER|REPLACE|CHANGE_?ME|YOUR[_-]|__\w+__|\[\w+\]", re.IGNORECASE
+    r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
 )
 
 
@@ -78,6 +78,8 @@ def check_image(image: Any, subject: str = "image") -> None:
     """Refuses what no registry can mean, so that it is told before anything is created."""
     if isinstance(image, str) and IMAGE.fullmatch(image):
         return
+    if not image:
+        raise _wrong(subject, "is empty", "Name an image, e.g. docker.io/library/busybox:1.37.")
     problem = f"{image!r} is not the name of a container image"
     if is_placeholder(image):
         raise _wrong(subject, f"{problem} but a placeholder of a template", "Put the image's name there.")
