@@ -22,6 +22,7 @@ from f.flexcore.core.identity import MOST_ATTEMPTS, execution_key
 from f.flexcore.kubernetes.jobs import JobRunner
 from f.flexcore.kubernetes.run_job import main
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
+from tests.kubernetes.manifests import job as job_manifest
 from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
 
 JOBS = "/apis/batch/v1/namespaces/work/jobs"
@@ -434,6 +435,43 @@ def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> Non
     assert (created["spec"]["backoffLimit"], created["spec"]["activeDeadlineSeconds"]) == (2, 5)
     assert created["spec"]["template"]["spec"]["priorityClassName"] == "high"
     assert created["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    notes = run(cluster, image="", manifest=job_manifest())["data"]["notes"]
+    assert notes[0].startswith("metadata.name: load becomes fc-")
+    said = capsys.readouterr().out
+    assert said.index(f"Note: {notes[0]}") < said.index("Created Job")
+    assert "notes" not in run(cluster)["data"], "the short form has nothing that could be changed"
+
+
+def test_what_was_changed_of_a_manifest_is_told_with_its_failure(cluster: FakeCluster) -> None:
+    cluster.api.story = fails(3)
+    with pytest.raises(ExecutionFailed) as caught:
+        run(cluster, image="", manifest=job_manifest())
+    assert caught.value.details["notes"][0].startswith("metadata.name: load becomes fc-")
+
+
+def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_told(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
+    cluster.api.logs[f"{key.name(1)}-abcde"] = [b"key is open-sesame"]
+    beside = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "open-sesame"}},
+    ]
+    manifest = {"apiVersion": "v1", "kind": "List", "items": [*beside, job_manifest()]}
+    result = run(cluster, image="", manifest=manifest)
+    made = [*cluster.api.all("v1/configmaps"), *cluster.api.all("v1/secrets")]
+    assert [item["metadata"]["name"] for item in made] == [f"{key.name(1)}-c", f"{key.name(1)}-s"]
+    owner = jobs(cluster)[0]["metadata"]["uid"]
+    assert all(item["metadata"]["ownerReferences"][0]["uid"] == owner for item in made)
+    assert "sesame" not in f"{result}{capsys.readouterr().out}"
 
 
 def test_a_suspended_job_is_queued_and_not_failed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:

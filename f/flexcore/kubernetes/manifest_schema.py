@@ -11,7 +11,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -81,9 +80,7 @@ def check_shape(item: Mapping[str, Any], within: str = "manifest") -> None:
 
 def _model(kind: str) -> type[BaseModel]:
     module, name = MODELS[kind]
-    loaded = sys.modules.get("kubernetes")
-    if loaded is None:
-        without_package_init("kubernetes")
+    without_package_init("kubernetes")
     return typing.cast(type[BaseModel], getattr(importlib.import_module(f"kubernetes.client.models.{module}"), name))
 
 
