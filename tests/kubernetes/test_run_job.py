@@ -22,6 +22,7 @@ from f.flexcore.core.identity import MOST_ATTEMPTS, execution_key
 from f.flexcore.kubernetes.jobs import JobRunner
 from f.flexcore.kubernetes.run_job import main
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
+from tests.kubernetes.manifests import job as job_manifest
 from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
 
 JOBS = "/apis/batch/v1/namespaces/work/jobs"
@@ -305,7 +306,11 @@ def test_secrets_do_not_reach_log_result_or_error(cluster: FakeCluster, capsys: 
         ({"gpus": -1}, "gpus"),
         ({"command": "echo hi"}, "command"),
         ({"timeout_s": "soon"}, "timeout_s"),
-        ({"manifest": "kind: Job", "image": ""}, "manifest"),
+        ({"manifest": "kind: Job", "image": ""}, "manifest.apiVersion"),
+        ({"manifest": 7, "image": ""}, "manifest"),
+        ({"run_as_user": -1}, "run_as_user"),
+        ({"memory": "500m"}, "memory"),
+        ({"cpu": "2Gi"}, "cpu"),
         ({"namespace": "Bad_Name"}, "namespace"),
         ({"manifest": {"kind": "Pod", "apiVersion": "v1"}, "image": ""}, "manifest.kind"),
         ({"manifest": {"kind": "Job", "apiVersion": "batch/v1"}}, "image"),
@@ -359,7 +364,7 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     cluster: FakeCluster, mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(waits("CreateContainerConfigError", 'secret "x" not found'))
-    killed = mocker.patch.object(JobRunner, "_give_secrets", side_effect=SystemExit)
+    killed = mocker.patch.object(JobRunner, "_create_owned", side_effect=SystemExit)
     with pytest.raises(SystemExit):
         run(cluster, secrets={"A": "sesame"})
     mocker.stop(killed)
@@ -388,11 +393,12 @@ def test_a_missing_namespace_and_a_missing_right_are_named(cluster: FakeCluster)
 
 
 def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster) -> None:
-    pod = {"containers": [{"name": "a", "image": "i"}], "restartPolicy": 5}
-    manifest = {"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}
+    cause = {"field": "spec.template.spec.priorityClassName", "message": "no such class"}
+    refused = {**status(422, "Invalid", "Job.batch is invalid"), "details": {"causes": [cause]}}
+    cluster.api.faults = [Fault(method="POST", path="/jobs", status=422, body=refused)]
     with pytest.raises(InvalidInput) as caught:
-        run(cluster, image="", manifest=manifest)
-    assert caught.value.subject == "spec.template.spec.restartPolicy"
+        run(cluster)
+    assert caught.value.subject == "spec.template.spec.priorityClassName"
 
 
 @pytest.mark.fault(7, "I3")
@@ -429,6 +435,43 @@ def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> Non
     assert (created["spec"]["backoffLimit"], created["spec"]["activeDeadlineSeconds"]) == (2, 5)
     assert created["spec"]["template"]["spec"]["priorityClassName"] == "high"
     assert created["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    notes = run(cluster, image="", manifest=job_manifest())["data"]["notes"]
+    assert notes[0].startswith("metadata.name: load becomes fc-")
+    said = capsys.readouterr().out
+    assert said.index(f"Note: {notes[0]}") < said.index("Created Job")
+    assert "notes" not in run(cluster)["data"], "the short form has nothing that could be changed"
+
+
+def test_what_was_changed_of_a_manifest_is_told_with_its_failure(cluster: FakeCluster) -> None:
+    cluster.api.story = fails(3)
+    with pytest.raises(ExecutionFailed) as caught:
+        run(cluster, image="", manifest=job_manifest())
+    assert caught.value.details["notes"][0].startswith("metadata.name: load becomes fc-")
+
+
+def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_told(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.api.story = succeeds()
+    key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
+    cluster.api.logs[f"{key.name(1)}-abcde"] = [b"key is open-sesame"]
+    beside = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "open-sesame"}},
+    ]
+    manifest = {"apiVersion": "v1", "kind": "List", "items": [*beside, job_manifest()]}
+    result = run(cluster, image="", manifest=manifest)
+    made = [*cluster.api.all("v1/configmaps"), *cluster.api.all("v1/secrets")]
+    assert [item["metadata"]["name"] for item in made] == [f"{key.name(1)}-c", f"{key.name(1)}-s"]
+    owner = jobs(cluster)[0]["metadata"]["uid"]
+    assert all(item["metadata"]["ownerReferences"][0]["uid"] == owner for item in made)
+    assert "sesame" not in f"{result}{capsys.readouterr().out}"
 
 
 def test_a_suspended_job_is_queued_and_not_failed(cluster: FakeCluster, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,7 +144,9 @@ def _problems(error: ValidationError, within: str) -> Iterator[tuple[str, str]]:
             yield ".".join([*place, name[:80]]), f"is unknown{f', did you mean {near[0]}?' if near else ''}"
     elif rule == "type":
         kinds = told if isinstance(told, list) else [told]
-        yield ".".join(place), f"must be {' or '.join(kinds)}"
+        # YAML that was pasted, such as a manifest.
+        pasted = kinds == ["object"] and isinstance(error.instance, str)
+        yield ".".join(place), f"must be {' or '.join(kinds)}{', not text: give it as a JSON object' if pasted else ''}"
     elif rule == "enum":
         yield ".".join(place), f"must be one of {', '.join(map(str, told))}"
     else:

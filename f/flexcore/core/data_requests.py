@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.core.requests import ExtractionRequest, Quantity, Section
+from f.flexcore.core.requests import CpuQuantity, ExtractionRequest, MemoryQuantity, Section
 from f.flexcore.core.resources import Form
 from f.flexcore.core.sizes import parsed_size
 
@@ -91,12 +91,13 @@ class KubernetesWork(Section):
     env: list[str] = []
     secret_env: list[str] = []
     secrets: dict[str, Any] = {}
-    cpu: Quantity = ""
-    memory: Quantity = ""
+    cpu: CpuQuantity = ""
+    memory: MemoryQuantity = ""
     gpus: int = Field(default=0, ge=0)
     manifest: dict[str, Any] | None = None
     service_account: str = ""
-    timeout_s: int = Field(default=3600, ge=1)
+    run_as_user: int | None = Field(default=None, ge=0)
+    timeout_s: int | None = Field(default=None, ge=1)
     queue_timeout_s: int = Field(default=600, ge=1)
     ttl_s: int = Field(default=3600, ge=0)
     wait: Wait = "block"

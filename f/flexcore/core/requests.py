@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from f.flexcore.core.amounts import check_amount
+from f.flexcore.core.errors import InvalidInput
 from f.flexcore.core.resources import Form
 
 # Source: Kubernetes' quantity notation, the suffixes that make sense for cpu and memory.
@@ -31,12 +33,26 @@ def quantity(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def _quantity_text(value: Any) -> str:
+def _cpu(value: Any) -> str:
+    return _amount("cpu", value)
+
+
+def _memory(value: Any) -> str:
+    return _amount("memory", value)
+
+
+def _amount(resource: str, value: Any) -> str:
+    """ValueError with the spelling that was probably meant when the amount is of another dimension (500m of memory)."""
     quantity(str(value))
+    try:
+        check_amount(resource, value, "")
+    except InvalidInput as error:
+        raise ValueError(str(error).removeprefix(": ")) from None
     return str(value)
 
 
-Quantity = Annotated[str, BeforeValidator(_quantity_text)]
+CpuQuantity = Annotated[str, BeforeValidator(_cpu)]
+MemoryQuantity = Annotated[str, BeforeValidator(_memory)]
 
 
 class Section(Form):
@@ -83,8 +99,8 @@ class MlRequest(Section):
 class ComputeResources(Form):
     """What each replica of a deployed model may use."""
 
-    cpu: Quantity = "500m"
-    memory: Quantity = "1Gi"
+    cpu: CpuQuantity = "500m"
+    memory: MemoryQuantity = "1Gi"
 
 
 class DeploymentRequest(Section):

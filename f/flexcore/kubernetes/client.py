@@ -269,7 +269,7 @@ def _api_exception() -> type[Exception]:
 
 
 def _api_client(access: Access) -> Any:
-    _without_package_init("kubernetes")
+    without_package_init("kubernetes")
     from kubernetes.client.api_client import ApiClient
     from kubernetes.client.configuration import Configuration
 
@@ -288,7 +288,7 @@ def _api_client(access: Access) -> Any:
     return api
 
 
-def _without_package_init(name: str) -> None:
+def without_package_init(name: str) -> None:
     """Lets submodules of a package be imported without running its `__init__`, which imports all of it."""
     spec = None if name in sys.modules else importlib.util.find_spec(name)
     if spec is not None:

@@ -32,7 +32,7 @@ from f.flexcore.kubernetes.diagnosis import (
     verdict,
 )
 from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body, secret_body
+from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body, owned_objects
 from f.flexcore.kubernetes.measures import age, timings
 from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
@@ -111,8 +111,9 @@ class JobRunner:
 
     def create_or_attach(self) -> Object:
         job = self._created_or_found()
-        if self.request.secrets and not verdict(job):
-            self._give_secrets(job)
+        if not verdict(job):
+            for body in owned_objects(self.request, job):
+                self._create_owned(job, body)
         return job
 
     def _created_or_found(self) -> Object:
@@ -142,15 +143,13 @@ class JobRunner:
         self.say(f"Attaching to Job {name}, which another run of this step has created")
         return existing
 
-    def _give_secrets(self, job: Object) -> None:
-        """The Job's own Secret; one that is there already was made by an earlier run of this step, which may have died
+    def _create_owned(self, job: Object, body: Object) -> None:
+        """What the Job's pods read; what is there already was made by an earlier run of this step, which may have died
         before it. Without it no container starts: a Job that cannot have it is taken away."""
-        name = job["metadata"]["name"]
-        asking = Call("create", "secrets", self.namespace, name)
+        name, kinds = job["metadata"]["name"], f"{body['kind'].lower()}s"
+        asking = Call("create", kinds, self.namespace, body["metadata"]["name"])
         try:
-            self.kubernetes.create(
-                f"/api/v1/namespaces/{self.namespace}/secrets", secret_body(self.request, job), asking
-            )
+            self.kubernetes.create(f"/api/v1/namespaces/{self.namespace}/{kinds}", body, asking)
         except TransientError:
             raise
         except FlexcoreError:

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from f.flexcore.core.amounts import check_amount, parse_amount
 from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.requests import quantity
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 SECRET_KEY = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([-A-Za-z0-9._]+)")
@@ -19,13 +19,19 @@ DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 HOST = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 IMAGE = re.compile(rf"(?:{HOST}/)?{PATH}(?:/{PATH})*(?::[\w][\w.-]{{0,127}})?(?:@[A-Za-z0-9]+:[0-9a-fA-F]{{32,}})?")
-# What the restricted pod security standard asks for and nearly every image bears. runAsNonRoot is left out: many
-# images name no user, and would not start.
-CONTAINER_SECURITY = {
+# What the restricted pod security standard asks for, but for the user: that is the image's or the form's to say.
+CONTAINER_SECURITY: dict[str, Any] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+# Many images name no user, so would run as root, which "restricted" refuses; the first user of most distributions.
+DEFAULT_USER = 1000
+ROOT = 0
+# Marks of a template that nobody has filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
+PLACEHOLDER = re.compile(
+    r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
+)
 
 
 def environment(env: Sequence[str], secret_env: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -49,10 +55,9 @@ def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     amounts: dict[str, Any] = {}
     for name, value in (("cpu", cpu), ("memory", memory)):
         if value:
-            try:
-                quantity(value)
-            except ValueError as error:
-                raise InvalidInput(f"{name}: {error}", subject=name, remedy="Correct it and run again.") from None
+            check_amount(name, value, name)
+            if not parse_amount(value):
+                raise _wrong(name, f"{value} is nothing", "Leave it empty, or ask for more.")
             amounts[name] = value
     if gpus < 0:
         raise _wrong("gpus", "is negative", "Use 0 or more.")
@@ -61,12 +66,29 @@ def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     return {"requests": amounts, "limits": amounts} if amounts else {}
 
 
-def check_image(image: Any) -> None:
+def container_security(user: int | None = None) -> dict[str, Any]:
+    """The security context of the short form: "restricted" for every user but root, who gets what the container
+    runtime gives root (apt-get, chown and setuid programs need it)."""
+    if user == ROOT:
+        return {"runAsUser": ROOT, "seccompProfile": {"type": "RuntimeDefault"}}
+    return {**CONTAINER_SECURITY, "runAsNonRoot": True, "runAsUser": DEFAULT_USER if user is None else user}
+
+
+def check_image(image: Any, subject: str = "image") -> None:
     """Refuses what no registry can mean, so that it is told before anything is created."""
-    if not isinstance(image, str) or not IMAGE.fullmatch(image):
-        raise _wrong(
-            "image", f"{image!r} is not the name of a container image", "Use e.g. docker.io/library/busybox:1.37."
-        )
+    if isinstance(image, str) and IMAGE.fullmatch(image):
+        return
+    if not image:
+        raise _wrong(subject, "is empty", "Name an image, e.g. docker.io/library/busybox:1.37.")
+    problem = f"{image!r} is not the name of a container image"
+    if is_placeholder(image):
+        raise _wrong(subject, f"{problem} but a placeholder of a template", "Put the image's name there.")
+    raise _wrong(subject, problem, "Use e.g. docker.io/library/busybox:1.37.")
+
+
+def is_placeholder(text: Any) -> bool:
+    """Whether a text looks like a part of a template that was never filled in."""
+    return isinstance(text, str) and bool(PLACEHOLDER.search(text))
 
 
 def check_name(name: Any, subject: str) -> None:

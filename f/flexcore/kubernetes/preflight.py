@@ -55,9 +55,9 @@ NEEDED: dict[str, list[Right]] = {
         *WATCHED,
     ],
 }
-# A Job that is given `secrets` gets a Secret of its own.
+# A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
-    "job": [*TOLD, *_rights("create", "", "secrets")],
+    "job": [*TOLD, *_rights("create", "", "secrets"), *_rights("create", "", "configmaps")],
     "deploy": [*TOLD, *_rights("get create", "", "services", "proxy")],
 }
 

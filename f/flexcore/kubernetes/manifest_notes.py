@@ -1,0 +1,50 @@
+# requirements: flexcore_kubernetes
+# py: ==3.11.*
+"""What was changed of a manifest, said in the log at the start, and in the result or the error at the end."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from f.flexcore.core.errors import FlexcoreError
+from f.flexcore.kubernetes.job_body import JobRequest, build
+from f.flexcore.kubernetes.jobs import JobRunner
+from f.flexcore.kubernetes.manifest_reader import read_manifest
+
+
+def run_with_notes(runner: JobRunner, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """`run`'s result with data.notes, or its error with the detail notes; neither where nothing was changed."""
+    written = build(runner.request, runner.key.name(1), runner.namespace).notes
+    notes = [runner.kubernetes.redactor.text(note) for note in written]
+    for note in notes:
+        runner.say(f"Note: {note}")
+    try:
+        result = run()
+    except FlexcoreError as error:
+        if notes:
+            error.details.setdefault("notes", notes)
+        raise
+    if notes:
+        result["data"] = {**result["data"], "notes": notes}
+    return result
+
+
+def secret_values(request: JobRequest) -> Iterator[str]:
+    """The values of `secrets` and of the Secrets in the manifest, which must never be seen."""
+    yield from (value.get_secret_value() for value in request.secrets.values())
+    for item in read_manifest(request.manifest)[1] if request.manifest else ():
+        if item["kind"] == "Secret":
+            yield from (str(value) for value in (item.get("stringData") or {}).values())
+            for value in (item.get("data") or {}).values():
+                yield from _decoded(str(value))
+
+
+def _decoded(value: str) -> Iterator[str]:
+    yield value
+    try:
+        yield base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return

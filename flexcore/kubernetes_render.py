@@ -1,0 +1,111 @@
+"""`flexcore kubernetes render`: the objects that kubernetes/run_job would create, as `kubectl create --dry-run` prints
+them. Asks no server; needs no cluster."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+
+from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.core.identity import execution_key
+from f.flexcore.core.redaction import MASK, SHORTEST_SECRET
+from f.flexcore.core.resources import KubernetesCluster
+from f.flexcore.kubernetes import run_job
+from f.flexcore.kubernetes.access import access_to
+from f.flexcore.kubernetes.job_body import JobRequest, build, job_body, job_request, owned_objects, written_namespace
+from f.flexcore.kubernetes.manifest_notes import secret_values
+from f.flexcore.kubernetes.pod_form import check_name
+from f.flexcore.kubernetes.session import job_namespace
+from flexcore.nearest import nearest
+
+# The name follows from the run; here it is always the same, so that two prints can be compared.
+RUN = {"WM_JOB_ID": "00000000-0000-0000-0000-000000000000", "WM_FLOW_STEP_ID": "job"}
+UID = "SET-BY-THE-CLUSTER"
+DEFAULT_NAMESPACE = "default"
+
+
+def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """(objects, notes on what was changed of what was written), secret values masked. Raises the step's own errors."""
+    _check_names(parameters)
+    request = job_request({name: value for name, value in parameters.items() if name in JobRequest.model_fields})
+    namespace = job_namespace(parameters.get("namespace"), written_namespace(request))
+    namespace = namespace or _namespace_of(parameters.get("cluster"), parameters.get("settings"))
+    check_name(namespace, "namespace")
+    key = execution_key(RUN)
+    deadline = (datetime.now(UTC) + timedelta(seconds=request.timeout_s)).isoformat(timespec="seconds")
+    job = job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
+    stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
+    objects = [job, *(_masked(item) for item in owned_objects(request, stored))]
+    notes = build(request, key.name(1), namespace).notes
+    secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
+    secrets.sort(key=len, reverse=True)
+    return _hidden(objects, secrets), _hidden(notes, secrets)
+
+
+def to_yaml(objects: list[dict[str, Any]]) -> str:
+    """Documents as kubectl prints them: keys sorted, long texts as blocks."""
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=10_000)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _check_names(parameters: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(run_job.main).parameters)
+    for name in parameters:
+        if name not in known:
+            close = nearest(name, known)
+            remedy = f"Write {close}." if close else f"Use {', '.join(known)}."
+            raise InvalidInput(f"{name}: kubernetes/run_job has no such field", subject=name, remedy=remedy)
+
+
+def _namespace_of(cluster: Any, settings: Any) -> str:
+    """The resource's own, the kubeconfig's, the settings' or Kubernetes' default. A resource that is not at hand, or a
+    kubeconfig that cannot be read, is none: no server is asked."""
+    if isinstance(cluster, Mapping):
+        if cluster.get("namespace"):
+            return str(cluster["namespace"])
+        try:
+            found = access_to(validated(KubernetesCluster, cluster, "cluster")).namespace
+        except FlexcoreError:
+            found = ""
+        if found:
+            return found
+    chosen = settings.get("namespace") if isinstance(settings, Mapping) else ""
+    return str(chosen or DEFAULT_NAMESPACE)
+
+
+def _masked(item: dict[str, Any]) -> dict[str, Any]:
+    if item["kind"] != "Secret":
+        return item
+    hidden = {field: dict.fromkeys(item[field], MASK) for field in ("data", "stringData") if item.get(field)}
+    return {**item, **hidden}
+
+
+def _hidden(value: Any, secrets: list[str]) -> Any:
+    """The known secrets in every text; other words of a manifest are the user's own and are not guessed at."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return value
+    if isinstance(value, Mapping):
+        return {name: _hidden(item, secrets) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_hidden(item, secrets) for item in value]
+    return value
