@@ -64,8 +64,18 @@ def test_rows_of_a_format_that_cannot_be_counted_here_are_unknown(tmp_path: Path
     assert manifest.streams[0].columns == {"id": "integer", "price": "number"}
 
 
-NAMES = ["orders", "orders_old", "main-orders", "sales.orders", "sales/returns", "a b", "events", "events_20240101",
-         "x.csv", "Größe"]  # fmt: skip
+NAMES = [
+    "orders",
+    "orders_old",
+    "main-orders",
+    "sales.orders",
+    "sales/returns",
+    "a b",
+    "events",
+    "events_20240101",
+    "x.csv",
+    "Größe",
+]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +138,13 @@ def test_a_type_holds_every_row_however_late_it_comes(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, "file:///d", "jsonl", declared)
     assert manifest is not None and manifest.rows == 1000
     assert manifest.streams[0].columns == {
-        "n": "number", "mixed": "string", "whole": "integer", "none": "string", "list": "string", "late": "boolean",
-    }  # fmt: skip
+        "n": "number",
+        "mixed": "string",
+        "whole": "integer",
+        "none": "string",
+        "list": "string",
+        "late": "boolean",
+    }
 
 
 def test_a_cell_of_csv_widens_what_the_schema_says(tmp_path: Path) -> None:
@@ -139,8 +154,12 @@ def test_a_cell_of_csv_widens_what_the_schema_says(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, "file:///d", "csv", {"s": kinds})
     assert manifest is not None and manifest.rows == 3
     assert manifest.streams[0].columns == {
-        "id": "integer", "amount": "number", "flag": "boolean", "code": "string", "free": "string",
-    }  # fmt: skip
+        "id": "integer",
+        "amount": "number",
+        "flag": "boolean",
+        "code": "string",
+        "free": "string",
+    }
 
 
 def test_nan_becomes_null_and_no_other_character_changes(tmp_path: Path) -> None:

@@ -168,23 +168,71 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
 @pytest.mark.parametrize(
     ("events", "subject", "category", "message"),
     [
-        ([odd("tap-a", "", "an empty line", 1), odd("tap-a", "Fetched"), said("target-x", "ValueError: line 3"),
-          block(0, loaders=1)], "tap-a", "extractor_failed",
-         r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3"),
-        ([odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)], "map-m", "mapper_failed",
-         r"map-m printed .*'Mapping'; target-x failed"),
-        ([odd("tap-a", "Login refused"), block(0, extractors=1)], "tap-a", "extractor_failed",
-         r"tap-a failed with exit code 1: Login refused"),
-        ([odd("tap-a", "Fetched"), said("tap-a", "ValueError: own"), block(0, extractors=1)], "tap-a",
-         "extractor_failed", r"tap-a failed with exit code 1: ValueError: own"),
-        ([odd("target-x", "Loading", "a line that is no state"), said("target-x", "ValueError: disk"),
-          block(0, loaders=1)], "target-x", "loader_failed", r"target-x failed with exit code 1: ValueError: disk"),
-        ([observed("refused", tap="tap-a", message="no stream", remedy="Write 'a'.", subject="select",
-                   category="invalid_input")], "select", "invalid_input", r"no stream\. Write 'a'\."),
-        ([observed("discovery", tap="tap-a", printed="Bad login"),
-          {**block(0), "success": False, "err": NOT_DISCOVERED}], "tap-a", "extractor_failed", r"tap-a cannot start: Bad login"),
+        (
+            [
+                odd("tap-a", "", "an empty line", 1),
+                odd("tap-a", "Fetched"),
+                said("target-x", "ValueError: line 3"),
+                block(0, loaders=1),
+            ],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+        ),
+        (
+            [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
+            "map-m",
+            "mapper_failed",
+            r"map-m printed .*'Mapping'; target-x failed",
+        ),
+        (
+            [odd("tap-a", "Login refused"), block(0, extractors=1)],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a failed with exit code 1: Login refused",
+        ),
+        (
+            [odd("tap-a", "Fetched"), said("tap-a", "ValueError: own"), block(0, extractors=1)],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a failed with exit code 1: ValueError: own",
+        ),
+        (
+            [
+                odd("target-x", "Loading", "a line that is no state"),
+                said("target-x", "ValueError: disk"),
+                block(0, loaders=1),
+            ],
+            "target-x",
+            "loader_failed",
+            r"target-x failed with exit code 1: ValueError: disk",
+        ),
+        (
+            [
+                observed(
+                    "refused",
+                    tap="tap-a",
+                    message="no stream",
+                    remedy="Write 'a'.",
+                    subject="select",
+                    category="invalid_input",
+                )
+            ],
+            "select",
+            "invalid_input",
+            r"no stream\. Write 'a'\.",
+        ),
+        (
+            [
+                observed("discovery", tap="tap-a", printed="Bad login"),
+                {**block(0), "success": False, "err": NOT_DISCOVERED},
+            ],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a cannot start: Bad login",
+        ),
     ],
-)  # fmt: skip
+)
 def test_who_printed_what_nobody_could_read_is_to_blame(
     events: list[dict[str, Any]], subject: str, category: str, message: str
 ) -> None:

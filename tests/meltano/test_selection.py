@@ -24,11 +24,13 @@ NESTED = {"type": "object", "properties": {"city": {}, "zip": {}}}
 CATALOG: dict[str, Any] = catalog(
     orders=["id", "email"], people=["name"], **{"sales.orders": ["id"], "public-users": ["id"], "a[1]": ["id"]}
 )
-CATALOG["streams"].append({
-    "tap_stream_id": "Accounts",
-    "schema": {"properties": {"address": NESTED, "full name": {}}},
-    "metadata": [{"breadcrumb": ["properties", "full name"], "metadata": {}}],
-})  # fmt: skip
+CATALOG["streams"].append(
+    {
+        "tap_stream_id": "Accounts",
+        "schema": {"properties": {"address": NESTED, "full name": {}}},
+        "metadata": [{"breadcrumb": ["properties", "full name"], "metadata": {}}],
+    }
+)
 
 
 def problems(select: list[str], **extras: Any) -> list[tuple[str, str]]:
@@ -39,9 +41,22 @@ def problems(select: list[str], **extras: Any) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["*.*", "*", "orders.*", "orders", "o*.em*", r"sales\.orders.*", "sales?orders.id", "a[[]1].*",
-     "Accounts.address.city", "Accounts.address.*", "Accounts.address", "Accounts.full name", "public-users.id"],
-)  # fmt: skip
+    [
+        "*.*",
+        "*",
+        "orders.*",
+        "orders",
+        "o*.em*",
+        r"sales\.orders.*",
+        "sales?orders.id",
+        "a[[]1].*",
+        "Accounts.address.city",
+        "Accounts.address.*",
+        "Accounts.address",
+        "Accounts.full name",
+        "public-users.id",
+    ],
+)
 def test_a_pattern_that_chooses_something_is_no_problem(pattern: str) -> None:
     assert problems([pattern]) == problems(["*.*", f"!{pattern}"]) == []
 
@@ -109,9 +124,13 @@ def test_a_period_in_a_key_of_metadata_is_written_as_a_wildcard() -> None:
 @pytest.mark.parametrize("capabilities", [[], ["state"], ["discover", "state"]])
 @pytest.mark.parametrize(
     ("extras", "names"),
-    [({"_select": ["orders.*"]}, "select"), ({"_select": ["*.*"], "_metadata": {"orders": {"a": 1}}}, "metadata"),
-     ({"_select": ["!x"], "_schema": {"orders": {}}}, "select and schema"), ({"_select": ["*.*"]}, "")],
-)  # fmt: skip
+    [
+        ({"_select": ["orders.*"]}, "select"),
+        ({"_select": ["*.*"], "_metadata": {"orders": {"a": 1}}}, "metadata"),
+        ({"_select": ["!x"], "_schema": {"orders": {}}}, "select and schema"),
+        ({"_select": ["*.*"]}, ""),
+    ],
+)
 def test_a_tap_without_a_catalog_selects_nothing(capabilities: list[str], extras: dict[str, Any], names: str) -> None:
     found = selection_problems("tap-a", extras, capabilities, None)
     assert [f"capabilities lack catalog), so {names} has no effect" in item.problem for item in found] == [True] * bool(
@@ -131,11 +150,16 @@ def test_streams_that_a_marked_catalog_leaves_out_are_known() -> None:
 
     marked = {
         "streams": [
-            entry("a", selected=True), entry("b", selected=False), entry("c"), entry("d", inclusion="automatic"),
-            entry("e", **{"selected-by-default": True}), {"stream": "f", "tap_stream_id": "f", "selected": True},
-            entry("b2", selected=False), {**entry("b2", selected=True)},
+            entry("a", selected=True),
+            entry("b", selected=False),
+            entry("c"),
+            entry("d", inclusion="automatic"),
+            entry("e", **{"selected-by-default": True}),
+            {"stream": "f", "tap_stream_id": "f", "selected": True},
+            entry("b2", selected=False),
+            {**entry("b2", selected=True)},
         ]
-    }  # fmt: skip
+    }
     assert unselected_streams(marked) == {"b", "c"}
     assert unselected_streams(None) == unselected_streams({}) == frozenset()
 

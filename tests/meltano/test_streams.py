@@ -126,8 +126,19 @@ def columns_of(result: StepResult) -> dict[str, str]:
     return stream.columns
 
 
-NAMES = ["sales.orders", "sales.returns", "events_20240101", "events_20240102", "events", "Orders", "orders",
-         "a stream: with signs", "größe.цвет", "x.jsonl", "2024-01-02"]  # fmt: skip
+NAMES = [
+    "sales.orders",
+    "sales.returns",
+    "events_20240101",
+    "events_20240102",
+    "events",
+    "Orders",
+    "orders",
+    "a stream: with signs",
+    "größe.цвет",
+    "x.jsonl",
+    "2024-01-02",
+]
 
 
 def test_every_stream_has_the_name_that_the_tap_gave_it_whatever_it_looks_like(
@@ -170,9 +181,14 @@ def test_a_type_holds_what_every_schema_and_every_row_says(replay: Callable[...,
     ]
     result = replay(lines)
     assert columns_of(result) == {
-        "id": "integer", "amount": "number", "late": "number", "gone": "string", "code": "string", "big": "integer",
+        "id": "integer",
+        "amount": "number",
+        "late": "number",
+        "gone": "string",
+        "code": "string",
+        "big": "integer",
         "new": "boolean",
-    }  # fmt: skip
+    }
 
 
 def test_nan_and_infinity_become_null_and_it_is_said(replay: Callable[..., StepResult]) -> None:
@@ -252,8 +268,13 @@ def test_a_schema_twice_and_versions_double_no_row(replay: Callable[..., StepRes
     assert rows_of(result) == {"s": 2} and result.data["state_advanced"] is True and "warnings" not in result.data
 
 
-LINES = [schema("orders", id="integer", email="string"), record("orders", id=1, email="a@b.c"),
-         schema("people", name="string"), record("people", name="Ada"), state(a=1)]  # fmt: skip
+LINES = [
+    schema("orders", id="integer", email="string"),
+    record("orders", id=1, email="a@b.c"),
+    schema("people", name="string"),
+    record("people", name="Ada"),
+    state(a=1),
+]
 CATALOG = {"orders": ["id", "email"], "people": ["name"]}
 
 
@@ -335,7 +356,7 @@ def test_a_selection_for_a_tap_that_takes_no_catalog_is_refused(
         ({"extras": "    catalog: own.json\n    select: [orders.*]"}, r"a catalog of its own .*select has no effect"),
         ({"dev": OF_ENVIRONMENT}, r"select '!x\.\*' matches no stream"),
     ],
-)  # fmt: skip
+)
 def test_a_selection_of_the_project_without_effect_is_a_warning_of_the_result(
     replay: Callable[..., StepResult], folder: Path, where: dict[str, str], said: str
 ) -> None:

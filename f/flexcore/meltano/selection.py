@@ -115,8 +115,9 @@ def unselected_streams(catalog: Any) -> frozenset[str]:
     """Names of the streams that a catalog with its marks leaves out."""
     names: dict[str, bool] = {}
     for stream in catalog.get("streams") or [] if isinstance(catalog, Mapping) else []:
-        marks = next((entry.get("metadata") or {} for entry in stream.get("metadata") or []
-                      if not entry.get("breadcrumb")), {})  # fmt: skip
+        marks = next(
+            (entry.get("metadata") or {} for entry in stream.get("metadata") or [] if not entry.get("breadcrumb")), {}
+        )
         selected = marks.get("selected", stream.get("selected", marks.get("selected-by-default")))
         wanted = bool(selected) or (marks.get("inclusion") == "automatic" and selected is None)
         name = str(stream.get("stream") or stream.get("tap_stream_id"))
@@ -146,8 +147,14 @@ def _nothing_chosen(tap: str, extras: Mapping[str, Any], columns: Columns) -> li
     select = [str(item) for item in extras.get("_select") or []]
     if extras.get("_catalog") or not select or not all(item.startswith("!") for item in select):
         return []
-    return [Finding("select", "select", f"{tap}: select only leaves out ({', '.join(select)}), so nothing is extracted",
-                    f"Begin with what to extract, e.g. '*.*' (streams: {_some(columns)}).")]  # fmt: skip
+    return [
+        Finding(
+            "select",
+            "select",
+            f"{tap}: select only leaves out ({', '.join(select)}), so nothing is extracted",
+            f"Begin with what to extract, e.g. '*.*' (streams: {_some(columns)}).",
+        )
+    ]
 
 
 def _better(extra: str, rule: str, columns: Columns) -> str:

@@ -172,10 +172,15 @@ class ProducerWatch:
                 )
             if path not in self._rounded and Decimal(repr(float(value))) != Decimal(value):
                 self._rounded.add(path)
-                self.report("warning", {"text": (
-                    f"The state of {self.plugin} holds {value} at {path}, of which Meltano keeps {float(value)!r}: "
-                    "the next run may repeat or miss rows; use a replication key of whole numbers or times"
-                )})  # fmt: skip
+                self.report(
+                    "warning",
+                    {
+                        "text": (
+                            f"The state of {self.plugin} holds {value} at {path}, of which Meltano keeps {float(value)!r}: "
+                            "the next run may repeat or miss rows; use a replication key of whole numbers or times"
+                        )
+                    },
+                )
 
 
 class ConsumerWatch:
@@ -193,8 +198,9 @@ class ConsumerWatch:
         if not isinstance(state, dict) and self._odd < MAX_ODD_LINES:
             self._odd += 1
             problem = "a line that is no state" if line.strip() else "an empty line"
-            self.report("odd_line", {"plugin": self.plugin, "number": self.number, "problem": problem,
-                                     "line": quoted(line)})  # fmt: skip
+            self.report(
+                "odd_line", {"plugin": self.plugin, "number": self.number, "problem": problem, "line": quoted(line)}
+            )
 
     def report_end(self, failed: bool) -> None:
         pass
