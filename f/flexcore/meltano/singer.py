@@ -172,15 +172,9 @@ class ProducerWatch:
                 )
             if path not in self._rounded and Decimal(repr(float(value))) != Decimal(value):
                 self._rounded.add(path)
-                self.report(
-                    "warning",
-                    {
-                        "text": (
-                            f"The state of {self.plugin} holds {value} at {path}, of which Meltano keeps {float(value)!r}: "
-                            "the next run may repeat or miss rows; use a replication key of whole numbers or times"
-                        )
-                    },
-                )
+                kept = f"{value} at {path}, of which Meltano keeps {float(value)!r}"
+                risk = "the next run may repeat or miss rows; use a replication key of whole numbers or times"
+                self.report("warning", {"text": f"The state of {self.plugin} holds {kept}: {risk}"})
 
 
 class ConsumerWatch:
