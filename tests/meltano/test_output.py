@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from f.flexcore.core.errors import DataError
 from f.flexcore.core.manifests import check_consistent
-from f.flexcore.meltano.output import catalog_schemas, json_type, manifest_of, scan, stream_of
+from f.flexcore.meltano.output import manifest_of, mixed_streams, scan, stream_of
 
-SCHEMAS = {
-    "orders": {"id": {"type": "integer"}, "price": {"anyOf": [{"type": "null"}, {"type": "number"}]}},
-    "main-orders": {},
-}
+SCHEMAS = {"orders": {"id": "integer", "price": "number"}, "main-orders": {}, "lines": {}}
 
 
 def test_a_manifest_tells_rows_bytes_columns_and_checksums_of_each_stream(tmp_path: Path) -> None:
@@ -65,32 +64,132 @@ def test_rows_of_a_format_that_cannot_be_counted_here_are_unknown(tmp_path: Path
     assert manifest.streams[0].columns == {"id": "integer", "price": "number"}
 
 
+NAMES = [
+    "orders",
+    "orders_old",
+    "main-orders",
+    "sales.orders",
+    "sales/returns",
+    "a b",
+    "events",
+    "events_20240101",
+    "x.csv",
+    "Größe",
+]
+
+
 @pytest.mark.parametrize(
     ("path", "stream"),
     [
         ("orders.jsonl", "orders"),
         ("orders-20260102T030405.jsonl", "orders"),
         ("orders-20260102-030405.csv", "orders"),
+        ("orders_2026-01-02.csv", "orders"),
+        ("orders-20260102_030405-0-12.gz.parquet", "orders"),
+        ("orders-1767322800.jsonl", "orders"),
         ("orders/part-0.parquet", "orders"),
+        ("orders/2026/01/part-0.snappy.parquet", "orders"),
+        ("orders_old-20260102T030405.jsonl", "orders_old"),
         ("main-orders.jsonl", "main-orders"),
+        ("sales.orders.jsonl", "sales.orders"),
+        ("sales_orders-20260102T030405Z.jsonl", "sales.orders"),
+        ("sales/returns.jsonl", "sales/returns"),
+        ("sales_returns.csv", "sales/returns"),
+        ("A-B.jsonl", "a b"),
+        ("events.jsonl", "events"),
+        ("events_20240101.jsonl", "events_20240101"),
+        ("events_20240102.jsonl", "events"),
+        ("events_20240101-20260102T030405.jsonl", "events_20240101"),
+        ("x.csv", "x.csv"),
+        ("x.csv.csv", "x.csv"),
+        ("größe.jsonl", "Größe"),
         ("unknown-2.jsonl", "unknown-2"),
+        ("unknown_20240101.csv", "unknown_20240101"),
     ],
 )
 def test_a_file_belongs_to_the_stream_of_its_name_or_folder(path: str, stream: str) -> None:
-    assert stream_of(Path(path), SCHEMAS) == stream
+    assert stream_of(Path(path), NAMES) == stream
 
 
-def test_types_are_found_in_every_way_that_json_schema_writes_them() -> None:
-    shapes = [{"type": "string"}, {"type": ["null", "string"]}, {"oneOf": [{"type": ["null"]}, {"type": "string"}]}]
-    assert {json_type(shape) for shape in shapes} == {"string"}
-    assert json_type({}) == json_type(None) == ""
+def test_without_a_known_stream_a_file_is_one_of_its_own(tmp_path: Path) -> None:
+    for name in ("sales.orders", "sales.returns", "events_20240101", "events_20240102"):
+        (tmp_path / f"{name}.jsonl").write_text('{"id": 1}\n')
+    manifest = manifest_of(tmp_path, "file:///d", "jsonl", {})
+    assert manifest is not None and len(manifest.streams) == 4
 
 
-def test_a_catalog_gives_schemas_by_stream_and_by_its_id(tmp_path: Path) -> None:
-    path = tmp_path / "catalog.json"
-    assert catalog_schemas(path) == {}
-    schema: dict[str, dict[str, dict[str, str]]] = {"properties": {"id": {}}}
-    path.write_text(json.dumps({"streams": [{"tap_stream_id": "public-a", "stream": "a", "schema": schema}]}))
-    assert catalog_schemas(path) == {"a": {"id": {}}, "public-a": {"id": {}}}
-    path.write_text("[]")
-    assert catalog_schemas(path) == {}
+def test_streams_that_share_a_file_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a_b.jsonl").write_text('{"id": 1}\n')
+    manifest = manifest_of(tmp_path, "file:///d", "jsonl", {"a b": {}, "a:b": {}})
+    assert manifest is not None
+    assert sorted(mixed_streams({"a b": 1, "a:b": 2}, manifest)) == ["a b", "a:b"]
+    assert mixed_streams({"a b": 1, "a:b": 0}, manifest) == []
+    other = manifest_of(tmp_path, "file:///d", "jsonl", {"x": {}, "y": {}})
+    assert other is not None and mixed_streams({"x": 1, "y": 2}, other) == ["x", "y"]
+    # One stream under another name is what a target's own mapping may make of it.
+    assert mixed_streams({"x": 1}, other) == []
+
+
+def test_a_type_holds_every_row_however_late_it_comes(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"n": 1, "mixed": 1, "whole": 1, "none": None, "list": []} for _ in range(999)]
+    odd = {"n": 2.5, "mixed": "x", "whole": 2**70, "none": None, "list": {}, "late": True}
+    (tmp_path / "s.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, odd]))
+    declared = {"s": {"n": "integer", "mixed": "integer", "whole": "integer", "none": "string", "absent": "string"}}
+    manifest = manifest_of(tmp_path, "file:///d", "jsonl", declared)
+    assert manifest is not None and manifest.rows == 1000
+    assert manifest.streams[0].columns == {
+        "n": "number",
+        "mixed": "string",
+        "whole": "integer",
+        "none": "string",
+        "list": "string",
+        "late": "boolean",
+    }
+
+
+def test_a_cell_of_csv_widens_what_the_schema_says(tmp_path: Path) -> None:
+    content = "\ufeffid,amount,flag,code,free\n1,1,true,7,x\n2,60.37,,A7,\n3,,False,,1\n"
+    (tmp_path / "s.csv").write_text(content, encoding="utf-8")
+    kinds = {"id": "integer", "amount": "integer", "flag": "boolean", "code": "integer"}
+    manifest = manifest_of(tmp_path, "file:///d", "csv", {"s": kinds})
+    assert manifest is not None and manifest.rows == 3
+    assert manifest.streams[0].columns == {
+        "id": "integer",
+        "amount": "number",
+        "flag": "boolean",
+        "code": "string",
+        "free": "string",
+    }
+
+
+def test_nan_becomes_null_and_no_other_character_changes(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_text('{"a": NaN, "t": "NaN \\"Infinity\\"", "d": 0.10000000000000000001}\n{"a": 1, "b": [-Infinity]}\n')
+    warnings: list[str] = []
+    manifest = manifest_of(tmp_path, "file:///d", "jsonl", {"s": {"a": "number"}}, warnings)
+    assert path.read_text() == (
+        '{"a": null, "t": "NaN \\"Infinity\\"", "d": 0.10000000000000000001}\n{"a": 1, "b": [null]}\n'
+    )
+    assert manifest is not None and manifest.streams[0].columns["a"] == "number"
+    assert manifest.streams[0].files[0].checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert warnings == ["s: NaN and Infinity are no JSON and were made null: a (1), b (1)"]
+    assert [item.name for item in tmp_path.iterdir()] == ["s.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"a": 1}\n{"a": ', r"s\.jsonl, which the target wrote, is no JSON in line 2"),
+        ('{"a": 1}\n[1]\n', r"holds no row in line 2, but list"),
+    ],
+)
+def test_a_file_that_is_no_jsonl_is_told_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "s.jsonl").write_text(content)
+    with pytest.raises(DataError, match=said):
+        manifest_of(tmp_path, "file:///d", "jsonl", {})
+
+
+def test_blank_lines_and_whole_numbers_of_any_length_are_read(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('\ufeff{"a": %s}\n\n{"a": 2}\n' % ("9" * 5000))
+    manifest = manifest_of(tmp_path, "file:///d", "jsonl", {})
+    assert manifest is not None and manifest.rows == 2 and manifest.streams[0].columns == {"a": "integer"}

@@ -146,3 +146,111 @@ def test_rows_are_what_is_known_of_them() -> None:
     assert total_rows({"a": 4}, True, None) == 0
     assert shared_streams(rows) == {"orders": ["tap-a", "tap-b"]}
     assert disagreements(rows, None) == {}
+
+
+def observed(kind: str, **content: Any) -> dict[str, Any]:
+    return {"flexcore": kind, **content}
+
+
+def odd(plugin: str, line: str, problem: str = "a line that is no Singer message", number: int = 3) -> dict[str, Any]:
+    return observed("odd_line", tap="tap-a", plugin=plugin, number=number, problem=problem, line=line)
+
+
+def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
+    log = log_of(count(10), observed("rows", tap="tap-a", rows={"orders": 12}, batches={}))
+    assert log.rows == {"tap-a": {"orders": 12}}
+    log = log_of(
+        *(observed("schema", tap="tap-a", stream="s", columns={"a": kind}) for kind in ("integer", "number", ""))
+    )
+    assert log.columns == {"s": {"a": "number"}}
+
+
+@pytest.mark.parametrize(
+    ("events", "subject", "category", "message"),
+    [
+        (
+            [
+                odd("tap-a", "", "an empty line", 1),
+                odd("tap-a", "Fetched"),
+                said("target-x", "ValueError: line 3"),
+                block(0, loaders=1),
+            ],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+        ),
+        (
+            [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
+            "map-m",
+            "mapper_failed",
+            r"map-m printed .*'Mapping'; target-x failed",
+        ),
+        (
+            [odd("tap-a", "Login refused"), block(0, extractors=1)],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a failed with exit code 1: Login refused",
+        ),
+        (
+            [odd("tap-a", "Fetched"), said("tap-a", "ValueError: own"), block(0, extractors=1)],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a failed with exit code 1: ValueError: own",
+        ),
+        (
+            [
+                odd("target-x", "Loading", "a line that is no state"),
+                said("target-x", "ValueError: disk"),
+                block(0, loaders=1),
+            ],
+            "target-x",
+            "loader_failed",
+            r"target-x failed with exit code 1: ValueError: disk",
+        ),
+        (
+            [
+                observed(
+                    "refused",
+                    tap="tap-a",
+                    message="no stream",
+                    remedy="Write 'a'.",
+                    subject="select",
+                    category="invalid_input",
+                )
+            ],
+            "select",
+            "invalid_input",
+            r"no stream\. Write 'a'\.",
+        ),
+        (
+            [
+                observed("discovery", tap="tap-a", printed="Bad login"),
+                {**block(0), "success": False, "err": NOT_DISCOVERED},
+            ],
+            "tap-a",
+            "extractor_failed",
+            r"tap-a cannot start: Bad login",
+        ),
+    ],
+)
+def test_who_printed_what_nobody_could_read_is_to_blame(
+    events: list[dict[str, Any]], subject: str, category: str, message: str
+) -> None:
+    found = failure(Outcome(1), log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), ["map-m"])
+    assert (found.subject, found.category) == (subject, category)
+    with pytest.raises(type(found), match=message):
+        raise found
+
+
+def test_a_secret_is_masked_before_a_long_text_is_cut() -> None:
+    secret = "hunter2-" * 8
+    log = RunLog(taps=("tap-a",), redact=Redactor([secret]).text)
+    for event in (
+        odd("tap-a", "x" * 180 + secret + "y" * 200),
+        said("tap-a", "ValueError: " + "x" * 370 + secret, "error"),
+        said("tap-a", "x" * 1980 + secret),
+    ):
+        log.add(json.dumps(event))
+    log.add(json.dumps(block(0, extractors=1)))
+    found = failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor([secret]))
+    assert "hunter2" not in str(found) + json.dumps(found.details) + "".join(log.tail)

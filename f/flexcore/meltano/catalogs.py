@@ -8,13 +8,13 @@ while the plugin's settings stay is discovered anew with the setting `_use_cache
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from f.flexcore.meltano.output import catalog_schemas
+from f.flexcore.meltano.singer import catalog_problem
 from f.flexcore.meltano.sources import identity
 from f.flexcore.meltano.tool import folder
 
@@ -32,24 +32,27 @@ class Catalogs:
 
     def bring(self) -> None:
         for kept, used in self._pairs():
-            if kept.is_dir():
+            if holds_streams(kept / CATALOG_FILES[0]):
                 shutil.copytree(kept, used, dirs_exist_ok=True)
 
     def keep(self) -> None:
+        """Keeps the catalogs of this run. One without streams would hide from then on why a source shows none."""
         for kept, used in self._pairs():
             kept.mkdir(parents=True, exist_ok=True)
             for name in CATALOG_FILES:
                 (kept / name).unlink(missing_ok=True)
-                if (used / name).exists():
+                if (used / name).exists() and holds_streams(used / CATALOG_FILES[0]):
                     shutil.copy(used / name, kept / name)
-
-    def schemas(self) -> dict[str, Mapping[str, Any]]:
-        found: dict[str, Mapping[str, Any]] = {}
-        for _, used in self._pairs():
-            found |= catalog_schemas(used / CATALOG_FILES[0])
-        return found
 
     def _pairs(self) -> list[tuple[Path, Path]]:
         kept = folder("catalogs", self.identity)
         pairs = zip(self.state_ids, self.taps, strict=True)
         return [(kept / identity(key), self.system / "run" / tap) for key, tap in pairs]
+
+
+def holds_streams(catalog: Path) -> bool:
+    try:
+        text = catalog.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return not catalog_problem(text) and bool(json.loads(text)["streams"])

@@ -14,16 +14,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from f.flexcore.core.contracts import DataManifest, Remote, ResourceUsage, StepResult, Timings
 from f.flexcore.core.errors import EmptyData, InvalidInput
 from f.flexcore.core.identity import ExecutionKey
 from f.flexcore.meltano.attempts import uri
 from f.flexcore.meltano.catalogs import Catalogs
-from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
-from f.flexcore.meltano.outcome import failure
-from f.flexcore.meltano.output import Schemas, manifest_of
+from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows, unread_batches
+from f.flexcore.meltano.observed import asked_selection, observed_command
+from f.flexcore.meltano.outcome import BATCH_REMEDY, failure
+from f.flexcore.meltano.output import manifest_of, mixed_streams
 from f.flexcore.meltano.plugin_environments import link_environments
 from f.flexcore.meltano.preparation import Prepared
 from f.flexcore.meltano.printer import Printer
@@ -32,7 +32,7 @@ from f.flexcore.meltano.run_log import RunLog
 from f.flexcore.meltano.state import StatePlace, state_id
 from f.flexcore.meltano.state_changes import Changes, States, changes_between, copy_state, keep_database, read_states
 from f.flexcore.meltano.targets import folder_environment
-from f.flexcore.meltano.tool import base_environment, folder, meltano_command
+from f.flexcore.meltano.tool import base_environment, folder
 from f.flexcore.storage.store import local_path
 
 
@@ -87,7 +87,7 @@ class Execution:
             shutil.rmtree(self.work, ignore_errors=True)
 
     def _run(self) -> tuple[StepResult, Changes]:
-        prepared, self.log.taps = self.prepared, self.taps
+        prepared, self.log.taps, self.log.redact = self.prepared, self.taps, self.prepared.redactor.text
         plugins = (*prepared.taps, *prepared.mappers, prepared.target)
         link_environments(prepared.project, plugins, self.system, prepared.seen, prepared.redactor)
         catalogs = Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
@@ -102,8 +102,7 @@ class Execution:
             )  # fmt: skip
         ran_at = time.monotonic()
         catalogs.keep()
-        # What a mapper makes of a column, the tap's catalog does not know.
-        output = self._publish({} if prepared.mappings else catalogs.schemas()) if prepared.files else None
+        output = self._publish() if prepared.files else None
         self._check_not_empty(output)
         keep_database(prepared.place, place)
         changes = changes_between(before, read_states(place, self.state_ids))
@@ -122,9 +121,9 @@ class Execution:
         return copy_state(self.prepared.place, before, self.work)
 
     def _run_meltano(self, place: StatePlace) -> Outcome:
-        printer = Printer(self.prepared.redactor)
+        prepared, printer = self.prepared, Printer(self.prepared.redactor)
         arguments = self._arguments(place)
-        command = [str(meltano_command()), *arguments]
+        command = observed_command(self.work / "observer", asked_selection(prepared.env, self.taps), arguments)
         print(f"meltano {' '.join(arguments)}", flush=True)
 
         def on_line(line: str) -> None:
@@ -179,28 +178,45 @@ class Execution:
             "NO_COLOR": "1",
         }
 
-    def _publish(self, schemas: Schemas) -> DataManifest | None:
-        """What the target wrote, brought to the store."""
+    def _publish(self) -> DataManifest | None:
+        """What the target wrote, checked and brought to the store."""
         prepared = self.prepared
         form = prepared.files.format if prepared.files else ""
-        counted: dict[str, Mapping[str, Any]] = {stream: {} for rows in self.log.rows.values() for stream in rows}
-        manifest = manifest_of(self.data_folder, self.data_uri, form, {**counted, **schemas})
+        passed: dict[str, Mapping[str, str]] = {name: {} for rows in self.log.rows.values() for name in rows}
+        manifest = manifest_of(self.data_folder, self.data_uri, form, {**passed, **self.log.columns}, self.log.warnings)
+        self._check_complete(manifest)
         if manifest and not prepared.store.local:
             prepared.store.upload(self.data_folder, self.data_uri)
         return manifest
 
-    def _check_not_empty(self, output: DataManifest | None) -> None:
-        shared = shared_streams(self.log.rows)
-        for stream, taps in shared.items() if output else ():
+    def _check_complete(self, output: DataManifest | None) -> None:
+        """Every row in a file of its own stream, before the state may count it as extracted."""
+        passed = rows_by_stream(self.log.rows, None)
+        for name, taps in shared_streams(self.log.rows).items() if output else ():
             raise InvalidInput(
-                f"{' and '.join(taps)} both have a stream {stream}, and the target wrote them into one file",
+                f"{' and '.join(taps)} both have a stream {name}, and the target wrote them into one file",
                 subject="taps",
                 remedy="Run them in separate executions, or leave the stream out of one with select.",
             )
+        if output and (mixed := mixed_streams(passed, output)):
+            raise InvalidInput(
+                f"{self.prepared.target.name} wrote the streams {', '.join(mixed)} into one file",
+                subject=self.prepared.target.name,
+                remedy="Leave out its setting of one file name, or run them in separate executions with select.",
+            )
+        target = self.prepared.target.name
+        for tap, name in unread_batches(self.log.batches, passed, output):
+            raise InvalidInput(
+                f"{tap} hands on {name} as files (BATCH messages), and {target} has not read them",
+                subject=tap,
+                remedy=BATCH_REMEDY.format(tap),
+            )
+
+    def _check_not_empty(self, output: DataManifest | None) -> None:
         streams = rows_by_stream(self.log.rows, output)
         if total_rows(streams, bool(self.prepared.files), output) == 0 and not self.allow_empty:
             raise EmptyData(
-                f"{', '.join(self.taps)} extracted no rows",
+                ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
                 subject="taps",
                 remedy="Check source and selection, or extract everything again with full_refresh; where a form has "
                 "allow_empty, it lets a run pass that finds nothing new.",
@@ -219,6 +235,7 @@ class Execution:
         differ = disagreements(self.log.rows, output)
         for name, numbers in differ.items():
             print(f"{name}: the tap emitted {numbers['tap']:,} rows, the files hold {numbers['files']:,}", flush=True)
+        warnings = [*self.log.warnings, *(line.text for line in self.log.odd_lines)]
         return StepResult(
             success=True,
             runtime="meltano",
@@ -236,6 +253,7 @@ class Execution:
                 "state_place": prepared.place.label,
                 "full_refresh": self.full_refresh,
                 **({"row_counts_differ": differ} if differ else {}),
+                **({"warnings": [prepared.redactor.text(text) for text in warnings]} if warnings else {}),
                 **({"commit": prepared.source.commit} if prepared.source.commit else {}),
             },
             output=output,

@@ -18,8 +18,9 @@ def rows_by_stream(said: Said, output: DataManifest | None) -> dict[str, int | N
     for streams in said.values():
         for name, rows in streams.items():
             found[name] = (found.get(name) or 0) + rows
-    for item in output.streams if output else []:
-        found[item.name] = item.rows if item.rows is not None else found.get(item.name)
+    if output:
+        written = {item.name: item.rows if item.rows is not None else found.get(item.name) for item in output.streams}
+        return {**dict.fromkeys(found, 0), **written}
     return found
 
 
@@ -33,11 +34,13 @@ def total_rows(streams: Mapping[str, int | None], to_files: bool, output: DataMa
 
 def disagreements(said: Said, output: DataManifest | None) -> dict[str, dict[str, int]]:
     """Streams of which the files hold another number of rows than the taps say."""
-    emitted = rows_by_stream(said, None)
+    if output is None:
+        return {}
+    emitted, held = rows_by_stream(said, None), rows_by_stream(said, output)
     return {
-        item.name: {"tap": emitted[item.name] or 0, "files": item.rows}
-        for item in (output.streams if output else [])
-        if item.name in emitted and item.rows is not None and item.rows != emitted[item.name]
+        name: {"tap": rows or 0, "files": held[name] or 0}
+        for name, rows in emitted.items()
+        if held[name] is not None and held[name] != rows
     }
 
 
@@ -49,3 +52,16 @@ def shared_streams(said: Said) -> dict[str, list[str]]:
             if rows:
                 taps.setdefault(stream, []).append(tap)
     return {stream: names for stream, names in taps.items() if len(names) > 1}
+
+
+def unread_batches(
+    batches: Said, passed: Mapping[str, int | None], output: DataManifest | None
+) -> list[tuple[str, str]]:
+    """(tap, stream) whose rows came in files of their own, and of which the target wrote no more than came as rows."""
+    held = {item.name: item.rows for item in output.streams} if output else {}
+    return [
+        (tap, stream)
+        for tap, streams in batches.items()
+        for stream in streams
+        if (rows := held.get(stream, 0)) is not None and rows <= (passed.get(stream) or 0)
+    ]

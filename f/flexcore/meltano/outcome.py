@@ -6,6 +6,7 @@ deadline           the run took longer than it may
 locked             another run of the same taps into the same target holds the state
 extractor_failed, loader_failed, mapper_failed   that plugin ended badly
 out_of_memory      a plugin was killed by the kernel
+invalid_input      what was asked of the taps has no effect: a selection that matches nothing
 disk               Meltano's own files did not fit on the worker's disk
 meltano_failed     Meltano itself ended badly before or between the plugins
 Pure: takes what was seen, returns an exception.
@@ -18,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from f.flexcore.core.contracts import Diagnosis
-from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, FlexcoreError, Unavailable
+from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano.process import Outcome
-from f.flexcore.meltano.run_log import INTERMEDIATE, PluginLog, RunLog
+from f.flexcore.meltano.run_log import INTERMEDIATE, LONGEST_CAUSE, OddLine, PluginLog, RunLog
 
+BATCH_REMEDY = "Leave batch_config out of the settings of {}, or use a target that takes batches."
 KILLED = (-9, 137)
-LONGEST_CAUSE = 400
 # SQLite and the system say so in a line before the one that Meltano ends with.
 DISK_FULL = re.compile(r"database or disk is full|disk I/O error|No space left on device")
 NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
@@ -37,11 +38,11 @@ def failure(
     """The error of a run that did not end with exit code 0."""
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
-    kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable}
+    kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable, "invalid_input": InvalidInput}
     kind = kinds.get(diagnosis.category, ExecutionFailed)
     return kind(
         diagnosis.detail,
-        subject=failed_plugin(log, taps, target, mappers) or "meltano",
+        subject=subject_of(log, taps, target, mappers),
         remedy=diagnosis.remedy,
         category=diagnosis.category,
         diagnosis=diagnosis.model_dump(),
@@ -50,6 +51,7 @@ def failure(
         finished_taps=finished_taps(log, taps),
         log_tail=redactor.text("\n".join(log.tail)),
         **({"held_by": log.locked} if log.locked else {}),
+        **({"odd_lines": redactor.data([line.text for line in log.odd_lines])} if log.odd_lines else {}),
     )
 
 
@@ -70,8 +72,11 @@ def diagnose(
             detail=f"Another run of {log.locked['job']} holds its state since {log.locked['since']}",
             remedy="Wait for it to end; a dead one is given up five minutes after its last sign of life.",
         )
+    if log.refused:
+        return Diagnosis(category=log.refused["category"], detail=log.refused["message"], remedy=log.refused["remedy"])
     return (
-        broken_chain(log, target, mappers)
+        odd_line(log, taps, target, mappers)
+        or broken_chain(log, target, mappers)
         or plugin_failure(log, taps, target)
         or full_disk(log)
         or Diagnosis(
@@ -80,6 +85,39 @@ def diagnose(
             remedy="See log_tail for what it printed.",
         )
     )
+
+
+def subject_of(log: RunLog, taps: Sequence[str], target: str, mappers: Sequence[str]) -> str:
+    odd = misled(log, taps, target, mappers)
+    return log.refused.get("subject") or (odd.plugin if odd else failed_plugin(log, taps, target, mappers)) or "meltano"
+
+
+def misled(log: RunLog, taps: Sequence[str], target: str, mappers: Sequence[str]) -> OddLine | None:
+    """The line of a plugin before it that the failed plugin could not read: who printed it is to blame."""
+    failed = failed_plugin(log, taps, target, mappers)
+    if failed not in (target, *mappers):
+        return None
+    return worst_line([line for line in log.odd_lines if line.plugin not in (failed, target)])
+
+
+def odd_line(log: RunLog, taps: Sequence[str], target: str, mappers: Sequence[str]) -> Diagnosis | None:
+    odd = misled(log, taps, target, mappers)
+    if not odd:
+        return None
+    failed = failed_plugin(log, taps, target, mappers)
+    return Diagnosis(
+        category="mapper_failed" if odd.plugin in mappers else "extractor_failed",
+        detail=f"{odd.text}; {failed} failed: {said(log.plugins[failed])}",
+        remedy=BATCH_REMEDY.format(odd.plugin)
+        if "BATCH" in odd.problem
+        else f"{odd.plugin} must print Singer messages alone to standard output, a schema before its rows, and its "
+        "log to standard error: change its settings or its version.",
+    )
+
+
+def worst_line(lines: Sequence[OddLine]) -> OddLine | None:
+    """The line that a reader is the likeliest to fail on: an empty one rarely is."""
+    return min(lines, key=lambda line: line.problem == "an empty line", default=None)
 
 
 def broken_chain(log: RunLog, target: str, mappers: Sequence[str]) -> Diagnosis | None:
@@ -126,9 +164,15 @@ def plugin_failure(log: RunLog, taps: Sequence[str], target: str) -> Diagnosis |
         )
     return Diagnosis(
         category=kind,
-        detail=f"{name} failed with exit code {code}: {said(log.plugins[name])}",
-        remedy=f"Check the settings of {name} and what it printed (log_tail).",
+        detail=f"{name} failed with exit code {code}: {reason(log, name)}",
+        remedy=slash_remedy(log, name) or f"Check the settings of {name} and what it printed (log_tail).",
     )
+
+
+def slash_remedy(log: RunLog, name: str) -> str:
+    """What to do when a file target took a stream's name as a path; empty when it did not."""
+    stream = next((item for item in log.columns if "/" in item and item in log.plugins[name].cause), "")
+    return f"{name} makes a file's name of the stream {stream!r}: rename the stream with a mapping." if stream else ""
 
 
 def full_disk(log: RunLog) -> Diagnosis | None:
@@ -148,12 +192,21 @@ def start_failure(log: RunLog, problem: str, target: str) -> Diagnosis | None:
     if not match:
         return None
     name, why = match.groups()
-    discovering = why.startswith("Catalog discovery failed") and log.discovery.cause
+    discovering = why.startswith("Catalog discovery failed") and (log.discovery.cause or log.discovered.get(name))
+    remedy = f"Check the settings of {name} and that its source can be reached (log_tail)."
+    if "Permission denied" in why and not discovering:
+        remedy = "Make the file executable (chmod +x) where the worker reads it, and commit that."
     return Diagnosis(
         category="loader_failed" if name == target else "extractor_failed",
-        detail=f"{name} cannot start: {(log.discovery.cause if discovering else why.splitlines()[0])[:LONGEST_CAUSE]}",
-        remedy=f"Check the settings of {name} and that its source can be reached (log_tail).",
+        detail=f"{name} cannot start: {(discovering or why.splitlines()[0])[:LONGEST_CAUSE]}",
+        remedy=remedy,
     )
+
+
+def reason(log: RunLog, name: str) -> str:
+    """What a plugin said last, if need be where it should not have said it."""
+    printed = worst_line([line for line in log.odd_lines if line.plugin == name])
+    return printed.line if printed and printed.line and not log.plugins[name].cause else said(log.plugins[name])
 
 
 def said(plugin: PluginLog) -> str:

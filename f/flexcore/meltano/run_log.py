@@ -2,9 +2,10 @@
 # py: ==3.11.*
 """What Meltano's JSON log lines say: a readable line for people, and the facts that a result needs.
 
-Facts: rows per stream (the taps' `record_count` metrics, each a delta of its interval: they are summed), which blocks
-ended how, what each plugin said last (a discovery's apart: it runs under the parent's name), whether another run holds
-the lock. Facts from a log only explain; how the run ended is decided by its exit code.
+Facts: rows per stream (counted on their way to the target by observer.py; until then the taps' `record_count` metrics,
+each a delta of its interval: they are summed), columns of the streams' schemas, lines that are no message and who
+printed them, which blocks ended how, what each plugin said last (a discovery's apart: it runs under the parent's name),
+whether another run holds the lock. Facts from a log only explain; how the run ended is decided by its exit code.
 Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
 """
 
@@ -13,13 +14,18 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from f.flexcore.meltano.singer import wider
 
 TAIL_LINES = 50
 # A line of a log is for reading; a plugin may print a whole record in one.
 LONGEST_LINE = 2000
+LONGEST_QUOTE = 200
+# Nothing shorter is cut anywhere; a longer text is masked first, or a part of a secret would stay.
+LONGEST_CAUSE = 400
 # What plugins print at their end that is no cause: Python's own chatter below a traceback, and warnings.
 NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The above exception")
 ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
@@ -50,18 +56,45 @@ class PluginLog:
             self.cause, self.weight = text, weight
 
 
+@dataclass(frozen=True, slots=True)
+class OddLine:
+    """A line between plugins that is no Singer message (of a target: no state), and who printed it."""
+
+    plugin: str
+    number: int
+    problem: str
+    line: str
+
+    @property
+    def text(self) -> str:
+        shown = self.line if len(self.line) <= LONGEST_QUOTE else f"{self.line[:LONGEST_QUOTE]} …"
+        quote = f": {shown!r}" if shown else ""
+        return f"{self.plugin} printed {self.problem} to standard output (line {self.number}){quote}"
+
+
 @dataclass
 class RunLog:
     """The log read so far. `rows[tap][stream]` counts rows that the tap says it emitted; a target of the Singer SDK
-    counts the same rows again on its side, so only `taps` are listened to."""
+    counts the same rows again on its side, so only `taps` are listened to. redact: masks secrets in a text."""
 
     taps: tuple[str, ...] = ()
+    redact: Callable[[str], str] = str
     rows: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     plugins: dict[str, PluginLog] = field(default_factory=lambda: defaultdict(PluginLog))
     meltano: PluginLog = field(default_factory=PluginLog)
     discovery: PluginLog = field(default_factory=PluginLog)
     blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     locked: dict[str, str] = field(default_factory=dict)
+    # stream → column → JSON type, of all schemas that reached the target.
+    columns: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    # tap → stream → messages that name files instead of holding rows.
+    batches: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    odd_lines: list[OddLine] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    # What the observer did not let happen: message, remedy, subject, category.
+    refused: Mapping[str, str] = field(default_factory=dict)
+    # What a failed discovery printed to its standard output.
+    discovered: dict[str, str] = field(default_factory=dict)
     started: bool = False
     # Whether Meltano could not pass rows on.
     broken: bool = False
@@ -70,7 +103,9 @@ class RunLog:
     def add(self, line: str) -> str:
         """Takes one raw line in; returns it as a person reads it, empty when it says nothing to a person."""
         event = _parsed(line)
-        text = str(event.get("event", "")).rstrip()
+        if "flexcore" in event:
+            return self._show(self._observe(event))
+        text = self._masked(str(event.get("event", "")).rstrip())
         plugin = str(event.get("string_id") or event.get("name") or "")
         metric = _metric(event, text)
         if metric:
@@ -86,6 +121,9 @@ class RunLog:
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
         return self._show(f"{mark}{prefix}{text}"[:LONGEST_LINE]) if text else ""
 
+    def _masked(self, text: str) -> str:
+        return self.redact(text) if len(text) > LONGEST_CAUSE else text
+
     def _show(self, text: str) -> str:
         if text:
             self.tail.append(text)
@@ -99,9 +137,32 @@ class RunLog:
         self.rows[plugin][stream] += int(metric.get("value") or 0)
         return f"{plugin}: {stream} {self.rows[plugin][stream]:,} rows"
 
+    def _observe(self, event: Mapping[str, Any]) -> str:
+        """Takes in what observer.py reports; returns what a person should see of it."""
+        match event["flexcore"]:
+            case "rows":
+                self.rows[event["tap"]] = defaultdict(int, event["rows"])
+                self.batches[event["tap"]] = event["batches"]
+            case "schema":
+                known = self.columns[event["stream"]]
+                known.update({name: wider(known.get(name, ""), kind) for name, kind in event["columns"].items()})
+            case "odd_line":
+                odd = OddLine(event["plugin"], event["number"], event["problem"], self.redact(event["line"]))
+                self.odd_lines.append(odd)
+                return f"WARNING {odd.text}"
+            case "warning":
+                self.warnings.append(self.redact(event["text"])[:LONGEST_LINE])
+                return f"WARNING {self.warnings[-1]}"
+            case "discovery":
+                self.discovered[event["tap"]] = self.redact(event["printed"])
+            case "refused":
+                words = ("message", "remedy", "subject", "category")
+                self.refused = {word: self.redact(event[word])[:LONGEST_LINE] for word in words}
+        return ""
+
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
         if text == "Block run completed":
-            self.blocks[int(event.get("set_number") or 0)] = event
+            self.blocks[int(event.get("set_number") or 0)] = {**event, "err": self._masked(str(event.get("err") or ""))}
         elif text.startswith("Running job with name"):
             self.started = True
         elif level in ("error", "critical"):

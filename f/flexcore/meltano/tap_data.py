@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from f.flexcore.meltano.plugin_settings import expanded, value_of
 from f.flexcore.meltano.preparation import Prepared
 from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.selection import Pattern
 
 # Our own names of the resource's fields → the settings of the known variants (MeltanoLabs, transferwise).
 DATABASE = {"host": ("host",), "port": ("port",), "user": ("user",), "password": ("password",),
@@ -42,15 +42,11 @@ class TapData:
         if self.schemas and schema not in self.schemas:
             return False
         stream = f"{schema}-{table}"
-        if any(fnmatchcase(stream, name) for name, column in self._patterns("!") if column in ("", "*")):
+        patterns = [Pattern.parse(item) for item in self.select]
+        if any(item.matches_stream(stream) for item in patterns if item.negated and item.column in ("", "*")):
             return False
-        chosen = [name for name, _ in self._patterns("")]
-        return not chosen or any(fnmatchcase(stream, name) for name in chosen)
-
-    def _patterns(self, sign: str) -> list[tuple[str, str]]:
-        """(stream, column) of the patterns that choose (sign "") or leave out (sign "!")."""
-        mine = [item for item in self.select if item.startswith("!") == bool(sign)]
-        return [(stream, column) for stream, _, column in (item.lstrip("!").partition(".") for item in mine)]
+        chosen = [item for item in patterns if not item.negated]
+        return not chosen or any(item.matches_stream(stream) for item in chosen)
 
 
 def tap_data(prepared: Prepared, select: Sequence[str] = ()) -> list[TapData]:
