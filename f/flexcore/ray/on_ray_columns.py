@@ -251,7 +251,9 @@ def class_texts(column: Any, kind: str) -> Any:
 
 
 def class_text(text: str, kind: str) -> str | None:
-    """`1.0` and ` 1` are the class `1`, `TRUE` is `true`."""
+    """`1.0` and ` 1` are the class `1`, `TRUE` is `true`; a category is what it is."""
+    if kind not in ("number", "flag"):
+        return text
     text = text.strip()
     if kind == "flag":
         return text.lower()

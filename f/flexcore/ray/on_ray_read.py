@@ -33,6 +33,7 @@ BLOCK_ROWS = 200_000
 HEADER_BYTES = 1 << 20
 # What a column of text was: nested values as JSON, or values of several types.
 MARK = b"flexcore"
+MAX_DEPTH = 500
 DELIMITERS = ",;\t|"
 # Integers that may be beyond 64 bits, which Arrow would take for fractions and round.
 LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{19,}\s*[,}\]]")
@@ -242,18 +243,17 @@ def json_tables(
 
 def whole_lines(blocks: Iterator[bytes], skip: int = 0) -> Iterator[bytes]:
     """The blocks cut at ends of lines; `skip` bytes are left out."""
-    rest = b""
-    for block in blocks:
-        if skip:
-            block, skip = block[skip:], max(0, skip - len(block))
-        head, end, tail = block.rpartition(b"\n")
-        if end:
+    rest, block = b"", next(blocks, b"")
+    while block:
+        following = next(blocks, b"")
+        block, skip = block[skip:], max(0, skip - len(block))
+        head, end, tail = block.rpartition(b"\n") if following else (block, b"", b"")
+        if end or not following:
             yield rest + head + end
             rest = tail
         else:
             rest += block
-    if rest.strip():
-        yield rest
+        block = following
 
 
 def fast_json(block: bytes, texts_known: set[str]) -> Any:
@@ -262,7 +262,7 @@ def fast_json(block: bytes, texts_known: set[str]) -> Any:
     import pyarrow as pa
     import pyarrow.json
 
-    if LONG_INTEGER.search(block):
+    if LONG_INTEGER.search(block) or may_be_deep(block):
         return None
     while True:
         schema = pa.schema([(name, pa.string()) for name in sorted(texts_known) if name])
@@ -279,6 +279,14 @@ def fast_json(block: bytes, texts_known: set[str]) -> Any:
     if "" in table.column_names or table.num_rows == 0 or has_times(table.schema):
         return None
     return table
+
+
+def may_be_deep(block: bytes) -> bool:
+    """Whether a line may be nested so deeply that Arrow's parser, which calls itself for each level, would crash."""
+    opened, lines = block.count(b"[") + block.count(b"{"), block.count(b"\n") + 1
+    if opened <= lines or opened < MAX_DEPTH:
+        return False
+    return any(line.count(b"[") + line.count(b"{") > MAX_DEPTH for line in block.split(b"\n"))
 
 
 def has_times(schema: Any) -> bool:
@@ -445,7 +453,7 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
     import pyarrow as pa
     import pyarrow.csv
 
-    blocks = text_blocks(fs, path)
+    blocks = Blocks(text_blocks(fs, path))
     head = next(blocks, b"")
     check_text(head, name, 0)
     header, delimiter, size = header_of(head, name)
@@ -486,6 +494,8 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
         try:
             batch = reader.read_next_batch()
         except StopIteration:
+            if blocks.quotes % 2:
+                check_last_quote(fs, path, name, delimiter)
             return
         except pa.ArrowInvalid:
             raise bad_csv(fs, path, name, delimiter, len(header)) from None
@@ -504,7 +514,7 @@ DELIMITER_NAMES = {";": "semicolons; 0,5 in it is read as 0.5", "\t": "tabs; 0,5
 def header_of(head: bytes, name: str) -> tuple[list[str], str, int]:
     """(names, delimiter, bytes) of the header; the delimiter is the one that makes the most columns of it."""
     text = head[:HEADER_BYTES].decode("utf-8", "ignore")
-    skipped = re.match(r"\s*?(?:sep=(.)\r?\n)?\s*", text)
+    skipped = re.match(r"(?:[ \t]*\r?\n)*(?:sep=(.)\r?\n)?", text)
     assert skipped
     start = text[skipped.end() :]
     if "\0" in start:
@@ -564,15 +574,54 @@ def empty_table(names: list[str]) -> Any:
     return pa.table({name: pa.array([], pa.string()) for name in names})
 
 
+class Blocks:
+    """Blocks of text, of which the double quotes are counted: an odd number may be one that is never closed."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self.blocks, self.quotes = blocks, 0
+
+    def __iter__(self) -> Blocks:
+        return self
+
+    def __next__(self) -> bytes:
+        block = next(self.blocks)
+        self.quotes += block.count(b'"')
+        return block
+
+
+def check_last_quote(fs: Any, path: str, name: str, delimiter: str) -> None:
+    """Raises when the last row is in a quote to the end of the file, which Arrow takes for its last value."""
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in csv_lines(fs, path):
+            taken.append(line)
+            yield line
+
+    csv.field_size_limit(1 << 30)
+    reader, line, last = csv.reader(lines(), delimiter=delimiter), 1, list[str]()
+    for _ in reader:
+        last, line = list(taken), reader.line_num - len(taken) + 1
+        taken.clear()
+    try:
+        list(csv.reader(last, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise unfit(name, line, "a quote is opened that is never closed", QUOTES) from None
+
+
+def csv_lines(fs: Any, path: str) -> Iterator[str]:
+    return io.TextIOWrapper(io.BufferedReader(Joined(b"", text_blocks(fs, path))), "utf-8", newline="")
+
+
 def bad_csv(fs: Any, path: str, name: str, delimiter: str, width: int) -> Problem:
     """The first line that Arrow could not read, found by reading the file once more."""
     lines = 0
     for block in text_blocks(fs, path):
         check_text(block, name, lines)
         lines += block.count(b"\n")
-    text = io.TextIOWrapper(io.BufferedReader(Joined(b"", text_blocks(fs, path))), "utf-8", newline="")
     csv.field_size_limit(1 << 30)
-    reader = csv.reader(text, delimiter=delimiter)
+    reader = csv.reader(csv_lines(fs, path), delimiter=delimiter)
     line = 1
     try:
         for row in reader:
