@@ -35,9 +35,9 @@ def test_a_regression_beats_the_naive_guess_and_takes_raw_rows(
     assert metrics["rmse"] is not None and metrics["baseline_rmse"] is not None
     assert metrics["rmse"] < metrics["baseline_rmse"] / 2
     assert [(item.name, item.datatype) for item in manifest.signature.inputs] == [
-        ("rooms", "FP64"), ("city", "BYTES"), ("garden", "BOOL"), ("area", "FP64"),
+        ("rooms", "FP64"), ("city", "BYTES"), ("garden", "BOOL"), ("area", "FP64"), ("sold_at", "BYTES"),
     ]  # fmt: skip
-    strange = {"rooms": None, "city": "Atlantis", "garden": None, "area": "77"}
+    strange = {"rooms": None, "city": "Atlantis", "garden": None, "area": "77", "sold_at": "never"}
     assert len(pipeline.predict(pd.DataFrame([strange, manifest.example[0]]))) == 2
     assert result["data"]["dropped_rows"] == 8
     assert any("country" in note for note in result["data"]["notes"])

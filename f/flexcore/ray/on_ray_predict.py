@@ -159,13 +159,18 @@ def run(parameters: Json, storage: Json) -> Json:
     uri = f"{storage['folder']}/predictions"
     write(predicted, parameters["format"], store, uri)
     twice = [f"{name} is left out: {where}" for name, where in stream.twice.items()]
+    mixed = [
+        f"{name} holds values of several types; it is written as text"
+        for name in kept
+        if tables.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
+    ]
     return {
         "uri": uri,
         "format": parameters["format"],
         "rows": predicted.count(),
         "columns": types_of(predicted, kept),
         "files": files_of(store, uri),
-        "notes": [*stream.notes, *twice],
+        "notes": [*stream.notes, *twice, *mixed],
     }
 
 

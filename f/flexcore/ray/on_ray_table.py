@@ -192,19 +192,25 @@ def add_feature(plan: Plan, name: str, column: Json, date_parts: bool) -> None:
     """Takes a column into the plan, or notes why it is left out."""
     kind = kind_of(column)
     if kind not in KINDS or (kind == "time" and not date_parts):
-        plan.notes.append(f"{name} is left out: {LEFT_OUT[kind]}")
+        mixed = " (and of several types)" if is_mixed(column) else ""
+        plan.notes.append(f"{name} is left out: {LEFT_OUT[kind]}{mixed}")
         return
     plan.features[name] = kind
     plan.notes += _unusable(name, column, "they are read as no value") if kind == "number" else []
     if kind == "category":
         plan.categories[name] = sorted(column["distinct"])
-        if column["mixed"] or len(column["kinds"]) > 1:
+        if is_mixed(column):
             plan.notes.append(f"{name} holds values of several types; it is read as text")
     if kind == "time":
         plan.times[name] = column["times"][0]
         plan.notes.append(f"{name} is a point in time; its {TIME_PARTS} are learned from")
     if "duration" in column["kinds"]:
         plan.notes.append(f"{name} is a duration; it is read in seconds")
+
+
+def is_mixed(column: Json) -> bool:
+    """Whether the values are of several types, of which text is the one that holds them all."""
+    return bool(column["mixed"] or len(column["kinds"]) > 1)
 
 
 def _unusable(name: str, column: Json, effect: str) -> list[str]:
@@ -252,7 +258,7 @@ def task_of(column: Json, target: str, task: str) -> str:
             "Choose a column of numbers or of few values.",
         )
     if task == "regression" and kind != "number":
-        mixed = " alone (some are text)" if column["mixed"] or "number" in column["kinds"] else ""
+        mixed = " alone (some are text)" if is_mixed(column) else ""
         raise Problem(
             "InvalidInput",
             f"The target column {target!r} holds no numbers{mixed}, so it cannot be a regression",
