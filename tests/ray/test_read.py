@@ -118,6 +118,12 @@ def test_what_a_manifest_declares_does_not_beat_the_rows(tmp_path: Path, declare
     assert found.get("d", "empty") == "empty"
 
 
+def test_columns_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    files = written(tmp_path, '{"n": 1, "t": "x", "a": "2024-01-01", "f": true}\n{"more": 1}\n')
+    for declared in ({}, {"t": "string", "f": "boolean", "a": "string"}):
+        assert list(stream_of("jsonl", files, None, declared).columns) == ["n", "t", "a", "f", "more"]
+
+
 def test_only_the_columns_that_are_asked_for_are_read(tmp_path: Path) -> None:
     files = written(
         tmp_path, '{"x": 1, "id": 99999999999999999999, "m": [1, "a"], "m": 2}\n{"x": 2, "id": "n", "m": {}}\n'

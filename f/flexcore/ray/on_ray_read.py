@@ -278,7 +278,18 @@ def fast_json(block: bytes, texts_known: set[str]) -> Any:
         texts_known |= times
     if "" in table.column_names or table.num_rows == 0 or has_times(table.schema):
         return None
+    # Arrow puts the columns that it was told of first; the order of the file is the order of the model's inputs.
+    first = [name for name in first_names(block) if name in table.column_names]
+    table = table.select([*first, *(name for name in table.column_names if name not in first)])
     return table
+
+
+def first_names(block: bytes) -> list[str]:
+    """The names in the first line, in order; none when an object is spread over several lines."""
+    try:
+        return list(json.loads(block.lstrip().split(b"\n", 1)[0]))
+    except (ValueError, RecursionError):
+        return []
 
 
 def may_be_deep(block: bytes) -> bool:

@@ -26,12 +26,7 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
     import numpy as np
 
     if len(hashes) < MIN_ROWS:
-        raise Problem(
-            "EmptyData" if not len(hashes) else "DataError",
-            f"Only {len(hashes)} rows have a target; a model needs at least {MIN_ROWS}",
-            "source",
-            "Extract more data.",
-        )
+        raise too_few(len(hashes))
     order = np.lexsort((rows, hashes))
     keys = numbered(hashes[order])
     taken = np.zeros(len(order), dtype=bool)
@@ -60,6 +55,15 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
             count = min(max(1, round(len(group) * fraction)), len(group) - 1)
             taken[group[np.argsort(keys[group], kind="stable")[:count]]] = True
     return np.sort(rows[order][taken]), notes
+
+
+def too_few(rows: int) -> Problem:
+    return Problem(
+        "DataError" if rows else "EmptyData",
+        f"Only {rows} rows have a target; a model needs at least {MIN_ROWS}",
+        "source",
+        "Extract more data.",
+    )
 
 
 def shown(name: str) -> str:

@@ -134,7 +134,10 @@ def held_out_rows(rows: Any, plan: tables.Plan, fraction: float, cpus: float) ->
     told = rows.map_batches(
         splitting.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=cpus
     ).to_pandas()
-    classes = told[plan.target].to_numpy(dtype=object) if plan.task == "classification" and len(told) else None
+    if not len(told):
+        # Without rows Ray does not even keep the columns.
+        raise splitting.too_few(0)
+    classes = told[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
     hashes, numbers = (told[name].to_numpy(dtype="uint64") for name in (tables.HASH, tables.ROW))
     held, notes = splitting.hold_out(hashes, numbers, classes, fraction)
     plan.notes += notes
