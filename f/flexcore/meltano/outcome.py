@@ -35,6 +35,9 @@ def failure(
     mappers: Sequence[str] = (),
 ) -> FlexcoreError:  # fmt: skip
     """The error of a run that did not end with exit code 0."""
+    for said in (*log.plugins.values(), log.meltano, log.discovery):
+        # Before it is shortened: half a secret is no secret that anybody knows.
+        said.cause = redactor.text(said.cause)
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
     kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable}
@@ -48,7 +51,7 @@ def failure(
         exit_code=outcome.exit_code,
         streams={tap: dict(rows) for tap, rows in log.rows.items()},
         finished_taps=finished_taps(log, taps),
-        log_tail=redactor.text("\n".join(log.tail)),
+        log_tail=log.shown_tail(redactor),
         **({"held_by": log.locked} if log.locked else {}),
     )
 

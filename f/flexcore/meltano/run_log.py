@@ -17,9 +17,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from f.flexcore.core.log_text import clean_log, shorten
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.meltano.printer import LONGEST_LINE
+
 TAIL_LINES = 50
-# A line of a log is for reading; a plugin may print a whole record in one.
-LONGEST_LINE = 2000
+# Whoever shows a line shortens it further, after its secrets were masked.
+KEPT_CHARACTERS = 64 * 1024
 # What plugins print at their end that is no cause: Python's own chatter below a traceback, and warnings.
 NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The above exception")
 ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
@@ -70,7 +74,7 @@ class RunLog:
     def add(self, line: str) -> str:
         """Takes one raw line in; returns it as a person reads it, empty when it says nothing to a person."""
         event = _parsed(line)
-        text = str(event.get("event", "")).rstrip()
+        text = clean_log(str(event.get("event", ""))).rstrip()
         plugin = str(event.get("string_id") or event.get("name") or "")
         metric = _metric(event, text)
         if metric:
@@ -84,7 +88,12 @@ class RunLog:
             text = text.split("\n")[0]
         prefix = f"{plugin}: " if plugin and event.get("stdio") else ""
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
-        return self._show(f"{mark}{prefix}{text}"[:LONGEST_LINE]) if text else ""
+        return self._show(f"{mark}{prefix}{text}"[:KEPT_CHARACTERS]) if text else ""
+
+    def shown_tail(self, redactor: Redactor) -> str:
+        """The last lines, as a result may hold them."""
+        lines = redactor.text("\n".join(self.tail)).split("\n")
+        return "\n".join(shorten(line, LONGEST_LINE) for line in lines)
 
     def _show(self, text: str) -> str:
         if text:
