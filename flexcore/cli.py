@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flexcore.commands import config, runtime, workflow
+from flexcore.commands import config, kubernetes, runtime, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(runtime.app, name="runtime")
+app.add_typer(kubernetes.app, name="kubernetes")
 app.add_typer(config.app, name="config")
 
 
