@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import ExecutionFailed
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 
 BAD = ("error", "fail", "runtime error", "partial success")
 LONGEST = 600
@@ -112,7 +113,7 @@ def failure(nodes: Sequence[Node], exit_code: int, log_tail: str) -> ExecutionFa
     remedy = {
         "model_failed": "Mend the model or what it reads, then run again.",
         "test_failed": "Look at the rows that the test found, mend data or test, then run again.",
-        "dbt_failed": "Check the dbt project, its profile and what dbt printed (log_tail).",
+        "dbt_failed": tls_remedy(detail) or "Check the dbt project, its profile and what dbt printed (log_tail).",
     }[category]
     subject = (broken or bad)[0].model or (broken or bad)[0].name if bad else "dbt"
     diagnosis = Diagnosis(category=category, detail=detail, remedy=remedy)

@@ -20,6 +20,7 @@ from typing import Any
 from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, FlexcoreError, Unavailable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 from f.flexcore.meltano.process import Outcome
 from f.flexcore.meltano.run_log import INTERMEDIATE, PluginLog, RunLog
 
@@ -39,6 +40,9 @@ def failure(
         # Before it is shortened: half a secret is no secret that anybody knows.
         said.cause = redactor.text(said.cause)
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
+    certificates = tls_remedy(diagnosis.detail)
+    if certificates:
+        diagnosis = diagnosis.model_copy(update={"remedy": certificates})
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
     kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable}
     kind = kinds.get(diagnosis.category, ExecutionFailed)
