@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -59,3 +61,52 @@ def _render(parameters: str, as_json: bool) -> int:
             say(f"note: {note}")
         print(to_yaml(objects), end="")
     return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples(
+        "flexcore kubernetes access ~/.kube/config",
+        "flexcore kubernetes access kubeconfig.yaml --context staging --json",
+    )
+)
+def access(
+    file: Annotated[str, typer.Argument(help="A kubeconfig; - reads it from stdin.", show_default=False)],
+    context: Annotated[str, typer.Option(help="Context to use; its current one if empty.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print how the steps would reach a cluster with this kubeconfig: server, trust and kind of credentials."""
+    answer(lambda: _access(file, context, as_json), as_json)
+
+
+def _access(file: str, context: str, as_json: bool) -> int:
+    from f.flexcore.core.redaction import Redactor
+    from f.flexcore.kubernetes.access import from_kubeconfig
+
+    found = from_kubeconfig(_file_text(file), context)
+    fields = {
+        "context": found.context,
+        "server": found.server,
+        "namespace": found.namespace,
+        "certificate_authority_bytes": len(found.ca.encode()),
+        "user": "token" if found.bearer() else "certificate" if found.client_certificate else "none",
+        "proxy": Redactor(found.secrets()).text(found.proxy),
+    }
+    if as_json:
+        print_json(fields)
+    else:
+        for name, value in fields.items():
+            print(f"{name}: {value}")
+    return exit_codes.DONE
+
+
+def _file_text(file: str) -> str:
+    from f.flexcore.core.errors import InvalidInput
+
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        # As kubectl reads it: UTF-16 has a mark at its beginning.
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        remedy = "Give the path of one kubeconfig file; `kubectl config view --raw --flatten` merges several into one."
+        raise InvalidInput(f"{file} cannot be read: {why}", subject="FILE", remedy=remedy) from None

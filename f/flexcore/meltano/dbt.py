@@ -26,7 +26,7 @@ from f.flexcore.core.errors import DeadlineExceeded, EmptyData, FlexcoreError, I
 from f.flexcore.core.identity import ExecutionKey, execution_key
 from f.flexcore.core.redaction import SECRET_NAME, Redactor
 from f.flexcore.core.resources import Form, MeltanoProject, Settings
-from f.flexcore.meltano.dbt_results import counts_of, failure, nodes_of
+from f.flexcore.meltano.dbt_results import counts_of, failure, nodes_of, redacted
 from f.flexcore.meltano.plugin_environments import environment_of, link_environments
 from f.flexcore.meltano.preparation import dotenv
 from f.flexcore.meltano.printer import Printer
@@ -220,7 +220,7 @@ def run(work: Work, key: ExecutionKey, attempt: int, place: Path, lock: int, ask
         outcome = supervised(arguments_of(work, place))
     printer.flush()
     nodes = nodes_of(read(place / "target/run_results.json"), read(place / "target/manifest.json"))
-    nodes = [type(node)(**work.redactor.data(node.model_dump())) for node in nodes]
+    nodes = [redacted(node, work.redactor) for node in nodes]
     log = work.redactor.text("\n".join(tail))
     if outcome.stopped:
         raise DeadlineExceeded(

@@ -226,7 +226,7 @@ class Execution:
 
     @property
     def log_tail(self) -> str:
-        return self.prepared.redactor.text("\n".join(self.log.tail))
+        return self.log.shown_tail(self.prepared.redactor)
 
     def _result(self, outcome: Outcome, output: DataManifest | None, changes: Changes, ran_at: float) -> StepResult:
         prepared, started = self.prepared, self.first_sign_at or ran_at

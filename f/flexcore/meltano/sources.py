@@ -25,6 +25,7 @@ import yaml
 from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import MeltanoProject
+from f.flexcore.core.tls import tls_remedy
 from f.flexcore.meltano.project_file import LOADER
 from f.flexcore.meltano.tool import COMPLETE, base_environment, folder, locked
 
@@ -208,6 +209,10 @@ def refusal(project: MeltanoProject, output: str) -> Exception:
             subject="project.git_url",
             remedy="Check the URL; a private repository needs a git_token.",
         )
+    certificates = tls_remedy(output)
     return Unreachable(
-        f"git cannot fetch {project.git_url}: {said[:300]}", subject="project.git_url", remedy="Check URL and network."
+        f"git cannot fetch {project.git_url}: {said[:300]}",
+        subject="project.git_url",
+        category="tls" if certificates else "",
+        remedy=certificates or "Check URL and network.",
     )

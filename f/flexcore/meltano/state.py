@@ -26,6 +26,7 @@ import fsspec
 
 from f.flexcore.core.errors import Unreachable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import error_chain, tls_remedy
 from f.flexcore.meltano.plugin_settings import expanded
 from f.flexcore.meltano.project_file import Plugin, ProjectFile
 from f.flexcore.meltano.tool import folder
@@ -221,7 +222,8 @@ class StateStore:
         return Unreachable(
             f"The state at {self.place.label} cannot be used: {said}",
             subject="state_backend",
-            remedy="Check address, keys and rights of the store in the settings, or of the project's own backend.",
+            remedy=tls_remedy(error_chain(error))
+            or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
         )
 
 

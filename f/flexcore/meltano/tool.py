@@ -21,6 +21,7 @@ from pathlib import Path
 
 from f.flexcore.core.errors import ExecutionFailed, MissingSetting, Unavailable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 from f.flexcore.storage.store import home
 
 MELTANO_VERSION = "4.4.1"
@@ -34,7 +35,8 @@ COMPLETE = ".complete"
 # PYTHONPATH would break another environment, and its WM_TOKEN is none of a plugin's business.
 PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
 # An installation also listens to the machine's package settings (indexes, caches, find-links).
@@ -106,11 +108,12 @@ def run_installer(command: Sequence[str], env: Mapping[str, str], what: str, red
         code, output = 124, f"no end within {INSTALL_TIMEOUT_S} s"
     if code:
         tail = redactor.text("\n".join(output.strip().splitlines()[-12:]))
+        certificates = tls_remedy(output)
         raise ExecutionFailed(
             f"{what} cannot be installed: {cause_of(tail)}",
             subject=what,
-            remedy="Check its name and version, and that the package index can be reached.",
-            category="install_failed",
+            remedy=certificates or "Check its name and version, and that the package index can be reached.",
+            category="tls" if certificates else "install_failed",
             log_tail=tail,
         )
 
