@@ -18,7 +18,7 @@ from f.flexcore.meltano.inspection import Inspector, Name, read_dotenv
 from f.flexcore.meltano.plugin_settings import check_plugin
 from f.flexcore.meltano.project import Plugin, Project
 from f.flexcore.meltano.project_file import read_project
-from f.flexcore.meltano.tool import base_environment, meltano_command
+from f.flexcore.meltano.tool import base_environment, meltano_command, meltano_python
 
 HERE = Path(__file__).parent
 TAP, TARGET = ("extractors", "tap-a"), ("loaders", "target-a")
@@ -266,9 +266,12 @@ plugins:
     [
         ("config: {a: '${TAP_A_A}'}", r"tap-a: setting a is set from \$TAP_A_A, which has no value"),
         ("config: {a: $TAP_A_B, b: b}", r"setting a is set from \$TAP_A_B"),
-        ("config: {a: {b: [{c: 'x-${NOPE}'}]}}", r"setting a\.b\[0\]\.c is set from \$NOPE"),
+        (
+            "config: {a: {b: [{c: 'x-${NOPE}'}]}}",
+            r"setting a\.b is set from \$NOPE, which has no value \(in \[0\]\.c\)",
+        ),
         ("settings: [{name: z, value: $NOPE}]", r"setting z is set from \$NOPE"),
-        ("select: ['$NOPE.*']", r"setting _select\[0\] is set from \$NOPE"),
+        ("select: ['$NOPE.*']", r"setting _select is set from \$NOPE"),
         ("metadata: {'*': {replication-key: $NOPE}}", r"setting _metadata.*is set from \$NOPE"),
         ("config: {a: $P}", r"setting a is set from \$P, and the env block that sets it from \$NOPE is not filled in"),
         (
@@ -319,10 +322,10 @@ plugins:
 """,
     )
     for mapping, message in (
-        ("deep", r"map-a: mapping deep: maps\[0\]\.people\.salt is set from \$OF_ENVIRONMENT, which has no value"),
+        ("deep", r"map-a: mapping deep is set from \$OF_ENVIRONMENT, which has no value \(in maps\[0\]\.people\.salt"),
         (
             "literal",
-            r"mapping literal: salt is set from \$LITERAL, and the env block that sets it from \$WORKER is not",
+            r"mapping literal is set from \$LITERAL \(in salt\), and the env block that sets it from \$WORKER is not",
         ),
     ):
         _, (plugin,) = ask(root, ("mappings", mapping), env={"WORKER": "w"})
@@ -488,9 +491,13 @@ def test_the_same_content_starts_meltano_once_and_nothing_of_it_lies_about(
         b"copper" in path.read_bytes() for path in (home / "meltano/inspection").rglob("*") if path.is_file()
     )
 
-    started = []
-    real = inspection.meltano_python
-    monkeypatch.setattr(inspection, "meltano_python", lambda: started.append(1) or real())
+    started: list[int] = []
+
+    def counted() -> Path:
+        started.append(1)
+        return meltano_python()
+
+    monkeypatch.setattr(inspection, "meltano_python", counted)
     assert ask(root, TAP) == first and not started
     write(root, "PW=another-one\n", ".env")
     assert ask(root, TAP)[1][0].values["pw"].value == "another-one" and len(started) == 1
@@ -519,3 +526,8 @@ def test_the_project_is_not_written_to(root: Path) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*"))
     ask(root, ("extractors", "tap-heir"), env=dict(os.environ))
     assert sorted((path, path.stat().st_mtime_ns) for path in root.rglob("*")) == before
+    shutil.rmtree(root / "plugins")
+    ask(root, ("extractors", "tap-custom"))
+    with pytest.raises(InvalidInput, match="meltano lock"):
+        ask(root, ("extractors", "tap-heir"))
+    assert not (root / "plugins").exists()

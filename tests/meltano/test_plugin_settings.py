@@ -121,13 +121,13 @@ def test_a_missing_setting_says_which_variable_sets_it() -> None:
         ),
         (
             {"values": {"tables": Value([""], "meltano_yml", (Unset("SCHEMA", "[0].name"),))}},
-            "tap-x.tables[0].name",
-            r"setting tables\[0\].name is set from \$SCHEMA",
+            "tap-x.tables",
+            r"setting tables is set from \$SCHEMA, which has no value \(in \[0\].name\)",
         ),
         (
             {"values": {"_select": Value([""], "meltano_yml", (Unset("SCHEMA", "[0]"),))}},
-            "tap-x._select[0]",
-            r"setting _select\[0\] is set from \$SCHEMA",
+            "tap-x._select",
+            r"setting _select is set from \$SCHEMA",
         ),
         (
             {"values": {"host": Value("$INNER", "meltano_yml", (Unset("OUTER", inner="INNER"),))}},
@@ -140,8 +140,8 @@ def test_a_missing_setting_says_which_variable_sets_it() -> None:
                 "mapping_config": Value({}, unset=(Unset("SALT", "stream_map_config.hash_salt"),)),
                 "values": {"stream_map_config.hash_salt": Value("", unset=(Unset("SALT"),))},
             },
-            "tap-x.hide-emails.stream_map_config.hash_salt",
-            r"tap-x: mapping hide-emails: stream_map_config.hash_salt is set from \$SALT, which has no value",
+            "tap-x.hide-emails",
+            r"tap-x: mapping hide-emails is set from \$SALT, which has no value \(in stream_map_config.hash_salt\)",
         ),
         ({"requirements_unset": (Unset("VERSION"),)}, "tap-x.pip_url", r"tap-x: pip_url is set from \$VERSION"),
         (

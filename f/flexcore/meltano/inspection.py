@@ -189,13 +189,12 @@ def broken(code: int, said: str, env: Mapping[str, str]) -> ExecutionFailed:
 
 
 def plugin_of(item: Mapping[str, Any]) -> Plugin:
-    plain = {key: value for key, value in item.items() if isinstance(value, str)}
     settings = tuple(
         Setting(**{**setting, "aliases": tuple(setting["aliases"]), "variables": tuple(setting["variables"])})
         for setting in item["settings"]
     )
     groups = tuple(tuple(group) for group in item["groups"])
-    return Plugin(**plain, settings=settings, groups=groups, capabilities=tuple(item["capabilities"]))
+    return Plugin(**{**item, "settings": settings, "groups": groups, "capabilities": tuple(item["capabilities"])})
 
 
 def filled(plugin: Plugin, item: Mapping[str, Any]) -> Plugin:

@@ -141,10 +141,10 @@ def check_plugin(plugin: Plugin, environment: str) -> None:
             )
     # First: what a mapping's config says is told as a setting too.
     for item in plugin.mapping_config.unset:
-        raise _unset(plugin, f"mapping {plugin.mapping}: {item.path or 'its config'}", plugin.mapping, item)
+        raise _unset(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
     for name, value in plugin.values.items():
         for item in value.unset:
-            raise _unset(plugin, f"setting {_place(name, item.path)}", name, item)
+            raise _unset(plugin, f"setting {name}", name, item)
     for item in plugin.requirements_unset:
         raise _unset(plugin, "pip_url", "pip_url", item)
     for item in plugin.env.unset:
@@ -244,23 +244,21 @@ def _texts_in(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _place(name: str, path: str) -> str:
-    return name if not path else f"{name}{path}" if path.startswith("[") else f"{name}.{path}"
-
-
 def _unset(plugin: Plugin, what: str, name: str, item: Unset) -> MissingSetting:
-    return _missing_variable(f"{plugin.name}: {what}", f"{plugin.name}.{_place(name, item.path)}", item)
+    return _missing_variable(f"{plugin.name}: {what}", f"{plugin.name}.{name}", item)
 
 
 def _missing_variable(what: str, subject: str, item: Unset) -> MissingSetting:
+    where = f" (in {item.path})" if item.path else ""
     if item.inner:
         return MissingSetting(
-            f"{what} is set from ${item.variable}, and the env block that sets it from ${item.inner} is not filled in",
+            f"{what} is set from ${item.variable}{where}, and the env block that sets it from ${item.inner} is not "
+            "filled in",
             subject=subject,
             remedy=f"Refer to ${item.inner} itself, and set {item.inner} in the project resource's env.",
         )
     return MissingSetting(
-        f"{what} is set from ${item.variable}, which has no value",
+        f"{what} is set from ${item.variable}, which has no value{where}",
         subject=subject,
         remedy=f"Set {item.variable} in the project resource's env, or write the value into meltano.yml.",
     )

@@ -67,9 +67,11 @@ class Expansions:
 EXPANSIONS = Expansions()
 
 
-def main() -> None:
+def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     silence()
+    leave_the_project_alone()
+    EXPANSIONS.listen()
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line)), default=plain) + "\n")
         answers.flush()
@@ -109,7 +111,6 @@ def definitions(request: dict[str, Any]) -> dict[str, Any]:
 
 def values(request: dict[str, Any]) -> dict[str, Any]:
     project = opened(request)
-    EXPANSIONS.listen()
     block_sets = [block_set(project, names) for names in request["block_sets"]]
     return {
         "block_sets": block_sets,
@@ -130,13 +131,12 @@ QUESTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 # ------------------------------------------------------------------------------------------------ project
 
 
-def opened(request: dict[str, Any]) -> Any:
+def opened(request: Mapping[str, Any]) -> Any:
     """The project in its environment. Raises Refusal with the place in the file that Meltano does not accept."""
     from meltano.core.error import MeltanoError
     from meltano.core.project import Project
     from meltano.core.utils import IncompatibleMeltanoVersionError, check_meltano_compatibility
 
-    never_ask_the_hub()
     project = Project(request["root"], readonly=True)
     try:
         check_meltano_compatibility(project.meltano.requires_meltano)
@@ -284,11 +284,17 @@ def found(project: Any, kind: str, name: str) -> Any:
     raise Refusal(f"{name} is the name of a {what}", name, "Give one of them another name in meltano.yml.")
 
 
-def never_ask_the_hub() -> None:
-    """A definition that is not locked would be fetched as it is today: two runs of one commit could differ."""
+def leave_the_project_alone() -> None:
+    """Nothing is written to it: no folder for lock files, and no definition as the hub has it today, with which two
+    runs of one commit could differ."""
     from meltano.core.plugin_lock_service import PluginLockService
+    from meltano.core.project_dirs_service import ProjectDirsService
 
     PluginLockService._save_from_hub = no_definition
+    path = ProjectDirsService.plugin_lock_path
+    ProjectDirsService.plugin_lock_path = lambda self, *names, **options: path(
+        self, *names, **{**options, "make_dirs": False}
+    )
 
 
 def no_definition(
@@ -539,4 +545,4 @@ def plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    serve()
