@@ -333,6 +333,29 @@ plugins:
             check_plugin(plugin, "dev")
 
 
+def test_a_dollar_in_a_secret_is_no_variable_and_an_ancestors_block_counts(root: Path) -> None:
+    write(
+        root,
+        """
+environments: [{name: dev, env: {PASSED_ON: $SECRET}}]
+plugins:
+  extractors:
+  - {name: tap-a, namespace: a, settings: [{name: pw}], config: {pw: "$PASSED_ON-$SECRET"}}
+  - {name: tap-b, inherit_from: tap-c}
+  - {name: tap-c, namespace: c, settings: [{name: pw}], config: {pw: $OF_C}, env: {OF_C: $SECRET}}
+""",
+    )
+    env = {"SECRET": "with$DOLLAR"}
+    _, (plugin,) = ask(root, TAP, env=env)
+    check_plugin(plugin, "dev")
+    assert plugin.values["pw"].value == "with$DOLLAR-with$DOLLAR"
+    _, (heir,) = ask(root, ("extractors", "tap-b"), env=env)
+    with pytest.raises(
+        MissingSetting, match=r"tap-b: setting pw is set from \$OF_C, and the env block that sets it from"
+    ):
+        check_plugin(heir, "dev")
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [

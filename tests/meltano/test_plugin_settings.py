@@ -12,6 +12,7 @@ from f.flexcore.meltano.plugin_settings import (
     check_overrides,
     check_plugin,
     check_project,
+    check_required,
     missing_settings,
     override_environment,
     parse_overrides,
@@ -107,7 +108,7 @@ def test_of_alternative_groups_the_most_complete_one_is_asked_for() -> None:
 
 def test_a_missing_setting_says_which_variable_sets_it() -> None:
     with pytest.raises(MissingSetting, match=r"tap-x: setting api_key is required.*Set TAP_X_API_KEY") as caught:
-        check_plugin(plugin(settings=SETTINGS, groups=(("api_key",),)), "dev")
+        check_required(plugin(settings=SETTINGS, groups=(("api_key",),)))
     assert caught.value.subject == "tap-x.api_key"
 
 

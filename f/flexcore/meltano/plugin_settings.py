@@ -130,8 +130,8 @@ def value_of(plugin: Plugin, name: str) -> Any:
 
 
 def check_plugin(plugin: Plugin, environment: str) -> None:
-    """InvalidInput for a value that Meltano does not accept; MissingSetting when a required setting has none, or when a
-    variable has none that a setting, a mapping, pip_url or an `env:` block refers to."""
+    """InvalidInput for a value that Meltano does not accept; MissingSetting for a variable without a value in a setting,
+    a mapping, pip_url or an `env:` block refers to."""
     for name, value in plugin.values.items():
         if value.problem:
             raise InvalidInput(
@@ -154,6 +154,10 @@ def check_plugin(plugin: Plugin, environment: str) -> None:
             remedy=f"Move {item.path} to the env block of the environment {environment}, where Meltano fills variables "
             f"in, and set {item.variable} in the project resource's env.",
         )
+
+
+def check_required(plugin: Plugin) -> None:
+    """MissingSetting when a required setting has no value."""
     for name in missing_settings(plugin):
         raise MissingSetting(
             f"{plugin.name}: setting {name} is required and not set",
@@ -163,7 +167,7 @@ def check_plugin(plugin: Plugin, environment: str) -> None:
 
 
 def check_project(project: Project) -> None:
-    """The same for those of Meltano's own settings that count here; of state backends the one in use."""
+    """check_plugin for those of Meltano's own settings that count here; of state backends the one in use."""
     backend = urlsplit(str(project.setting("state_backend.uri") or "")).scheme
     for name, value in project.settings.items():
         if name.startswith("state_backend.") and name.split(".")[1] not in ("uri", backend):

@@ -17,6 +17,7 @@ from f.flexcore.meltano.plugin_settings import (
     check_overrides,
     check_plugin,
     check_project,
+    check_required,
     override_environment,
     parse_overrides,
     project_secrets,
@@ -98,6 +99,8 @@ def prepare(
     running = [plugin for block in blocks for plugin in block]
     for plugin in running:
         check_plugin(plugin, chosen)
+        if not plugin.mapping:
+            check_required(plugin)
     check_project(resolved)
     seen = {**resolved.variables, **reading}
     store = Store(wanted, env)

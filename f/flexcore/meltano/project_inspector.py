@@ -191,7 +191,7 @@ def unreadable(project: Any, error: Exception) -> Refusal:
     from meltano.core.plugin import PluginType
     from meltano.core.plugin.project_plugin import ProjectPlugin
     from meltano.core.setting_definition import SettingDefinition, SettingKind
-    from ruamel.yaml import YAMLError
+    from ruamel.yaml.error import YAMLError
 
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
@@ -384,7 +384,7 @@ def block_set(project: Any, names: list[list[str]]) -> list[dict[str, Any]]:
 def plugin_values(project: Any, plugin: Any, service: Any) -> dict[str, Any]:
     from meltano.core.settings_store import SettingValueStore
 
-    blocks = {**yml_env(project), **plugin.env, **service.environment_plugin_config.env}
+    blocks = plugin_blocks(project, plugin)
     manager = SettingValueStore.AUTO.manager(service, bulk=True)
     EXPANSIONS.seen.clear()
     settings = {
@@ -400,6 +400,19 @@ def plugin_values(project: Any, plugin: Any, service: Any) -> dict[str, Any]:
         "env": env_values(project, plugin, service, service.as_env() if readable else {}, blocks),
         **requirements(project, plugin, blocks),
     }
+
+
+def plugin_blocks(project: Any, plugin: Any) -> dict[str, Any]:
+    """What all `env:` blocks hold that a plugin's settings can refer to, its ancestors' too, as written."""
+    from meltano.core.plugin.project_plugin import ProjectPlugin
+
+    lineage = [plugin]
+    while isinstance(lineage[0].parent, ProjectPlugin):
+        lineage.insert(0, lineage[0].parent)
+    blocks = yml_env(project)
+    for item in lineage:
+        blocks |= {**item.env, **project.environment.get_plugin_config(item.type, item.name).env}
+    return blocks
 
 
 def setting_value(service: Any, item: Any, manager: Any, blocks: Mapping[str, Any]) -> dict[str, Any]:
@@ -506,7 +519,8 @@ def variables_in(value: Any) -> list[tuple[str, str]]:
 
 def unset(raw: Any, env: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[dict[str, str]]:
     """The variables in a value that have no value themselves; `inner` where an `env:` block sets a variable from
-    another one that Meltano leaves as it stands."""
+    another one that Meltano leaves as it stands. A dollar that is part of a secret is no such variable."""
+    referred = [name for name, _ in variables_in(blocks)]
     found = []
     for name, path in variables_in(raw):
         if name.startswith(OWN_PREFIX):
@@ -514,7 +528,9 @@ def unset(raw: Any, env: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[d
         if name not in env:
             found.append({"variable": name, "path": path, "inner": ""})
         elif name in blocks:
-            inner = [item for item, _ in variables_in(env[name]) if not item.startswith(OWN_PREFIX)]
+            inner = [
+                item for item, _ in variables_in(env[name]) if item in referred and not item.startswith(OWN_PREFIX)
+            ]
             found += [{"variable": name, "path": path, "inner": item} for item in inner]
     return found
 
