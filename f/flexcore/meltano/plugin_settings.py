@@ -130,8 +130,8 @@ def value_of(plugin: Plugin, name: str) -> Any:
 
 
 def check_plugin(plugin: Plugin, environment: str) -> None:
-    """InvalidInput for a value that Meltano does not accept; MissingSetting for a variable without a value in a setting,
-    a mapping, pip_url or an `env:` block refers to."""
+    """InvalidInput for a value that Meltano does not accept; MissingSetting where a setting, a mapping, pip_url or an
+    `env:` block refers to a variable without a value."""
     for name, value in plugin.values.items():
         if value.problem:
             raise InvalidInput(
