@@ -33,12 +33,16 @@ def read_sealed(folder: Path, content: bytes) -> Any:
 
 
 def write_sealed(folder: Path, content: bytes, value: Any) -> None:
+    """Keeps the value; on a disk that is full or broken it is made again the next time."""
     nonce = os.urandom(NONCE)
     hidden = _mixed(content, nonce, json.dumps(value).encode())
     path = _path(folder, content)
     part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(nonce + _tag(content, nonce + hidden) + hidden)
-    part.replace(path)
+    try:
+        part.write_bytes(nonce + _tag(content, nonce + hidden) + hidden)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
 
 
 def _path(folder: Path, content: bytes) -> Path:
