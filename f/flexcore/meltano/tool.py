@@ -3,7 +3,8 @@
 """Meltano itself: installed once for all runs of a worker, in an environment of its own, by uv.
 
 Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, state/<project>/ state,
-catalogs/<project>/ discovered catalogs, git/ and inline/ projects, work/<attempt>/ while it runs, locks/<key>.
+catalogs/<project>/ discovered catalogs, answers/ what Meltano said of projects, sealed, git/ and inline/ projects,
+work/<attempt>/ while it runs, locks/<key>.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def folder(*parts: str) -> Path:
     return path.resolve()
 
 
+def inspection_folder() -> Path:
+    """What Meltano takes for its own folder while it is only asked: a project's is not written to."""
+    return folder("inspection")
+
+
 def base_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {"PATH": os.defpath, "LANG": "C.UTF-8", **{key: env[key] for key in PASSED_ON if key in env}}
 
@@ -80,9 +86,18 @@ def meltano_command() -> Path:
     return tool / "bin" / "meltano"
 
 
+def meltano_python() -> Path:
+    """The interpreter of Meltano's own environment, which is installed first if need be."""
+    return python_of(meltano_command().parent.parent)
+
+
+def python_of(tool: Path) -> Path:
+    return tool / "tools" / "meltano" / "bin" / "python"
+
+
 def usable(tool: Path) -> bool:
     # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
-    return (tool / "bin" / "meltano").exists() and (tool / "tools" / "meltano" / "bin" / "python").exists()
+    return (tool / "bin" / "meltano").exists() and python_of(tool).exists()
 
 
 def install(tool: Path) -> None:
