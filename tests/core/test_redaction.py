@@ -111,8 +111,8 @@ def test_each_line_of_a_known_key_is_masked_where_it_stands_alone_the_short_last
 
 
 def test_a_short_line_of_a_secret_masks_no_part_of_a_word_and_a_single_letter_nothing() -> None:
-    redactor = Redactor(["abc", "x", "12", "user: joe\n{\n}\npw\nshort\n"])
-    assert redactor.text("abcd x {12} pw shorter") == "abcd x {12} pw shorter"
+    redactor = Redactor(["abc", "x", "12", "users:\n{\n}\npw\nshort\n"])
+    assert redactor.text("abcd x {12} pw users: shorter") == "abcd x {12} pw users: shorter"
     assert redactor.text("abc, short.") == f"{MASK}, {MASK}."
 
 

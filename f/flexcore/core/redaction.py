@@ -28,6 +28,8 @@ SHORTEST_SECRET = 4
 SHORTEST_WORD = 3
 # A line of a secret of many lines may be short and ordinary ("type: x"); a longer one is its own.
 SHORTEST_LINE = 16
+# The short last line of a key is one word; `users:` and `{` of a document are no secrets.
+SHORT_LINE = re.compile(r"[^\s:{}\[\],\"'#]{4,}")
 SECRET_WORD = (
     r"(?:password|passwd|pwd|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)"
 )
@@ -243,4 +245,4 @@ def _words(secret: str) -> Iterator[str]:
     if len(lines) == 1 and len(lines[0]) >= SHORTEST_WORD:
         yield lines[0]
     elif len(lines) > 1:
-        yield from (line for line in lines if len(line) >= SHORTEST_SECRET)
+        yield from (line for line in lines if SHORT_LINE.fullmatch(line))
