@@ -14,8 +14,8 @@ import typer
 
 from flexcore.commands import config, runtime, workflow
 from flexcore.console import (
-    EXIT_CODES,
     AsJson,
+    EXIT_CODES,
     Job,
     Parameters,
     Root,
@@ -25,6 +25,7 @@ from flexcore.console import (
     guarded,
     json_object,
     print_json,
+    say,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -90,7 +91,7 @@ def _serve(root: Path, port: int, as_json: bool) -> int:
     from flexcore.engine.engine import SIGNALS, Engine
 
     stopped = threading.Event()
-    with Engine(root, port=port, take_up=True) as engine:
+    with Engine(root, port=port, take_up=True, on_problem=lambda text: say(f"warning: {text}")) as engine:
         for number in SIGNALS:
             signal.signal(number, lambda *_: stopped.set())
         engine.serve()

@@ -269,3 +269,9 @@ def record_of(choice: str, tag: str) -> str:
     """The record that `tag` chooses, such as RawScript of ModuleValue's rawscript; "" for an unknown one."""
     shape = _all_shapes().get(choice)
     return shape.records.get(tag, "") if isinstance(shape, Choice) else ""
+
+
+def names_of(record: str) -> set[str]:
+    """Every key that a record has, older ones too."""
+    shape = _all_shapes().get(record)
+    return set(shape.fields) if isinstance(shape, Record) else set()

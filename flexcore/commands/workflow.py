@@ -126,7 +126,8 @@ def _execute(
             )
         workflow = find(client, named(root, name))
         given = with_settings(client, workflow, with_runtime(workflow, given, runtime))
-        args = checked(workflow.schema, given)
+        # What a preprocessor is given is no form's: it makes the arguments of it, as for any request by path.
+        args = given if workflow.has_preprocessor else checked(workflow.schema, given)
         refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
         job = client.start(workflow.kind, workflow.path, args)
         if detach:
@@ -143,7 +144,9 @@ def follow_run(client: Windmill, job: str, logs: bool, as_json: bool, keeps_runn
     with _left_running(job if keeps_running else ""):
         ended = _shown(watch, logs)
     if as_json:
-        print_json({"id": job, "success": bool(ended.get("success")), "result": ended.get("result")})
+        # As the server's result call has it: a run that was skipped is no success, and no failure either.
+        shown = {"id": job, "success": watch.root.status == "success", "result": ended.get("result")}
+        print_json(shown | ({"skipped": True} if watch.root.status == "skipped" else {}))
     else:
         print_result(ended.get("result"))
     return exit_codes.of_run(ended, watch.cause())
@@ -207,6 +210,8 @@ def _test(
     workflow = local_workflow(root, name)
     args = checked(workflow.schema, given)
     say(f"{workflow.path}: files and parameters are good")
+    if workflow.has_preprocessor:
+        say("A preview does not run the preprocessor, on a server either: the parameters go to the steps as they are.")
     if check:
         if as_json:
             print_json({"path": workflow.path, "success": True, "parameters": sorted(args)})

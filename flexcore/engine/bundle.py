@@ -48,6 +48,18 @@ class Script:
         """Sixteen hex digits, as WM_RUNNABLE_ID has them: a cache key for "this very text"."""
         return hashlib.sha256(self.content.encode()).hexdigest()[:16]
 
+    @property
+    def envs(self) -> dict[str, str]:
+        """Each line split at its first `=`, the value as it is written."""
+        given = self.meta.get("envs")
+        lines = given if isinstance(given, list) else []
+        return dict(line.split("=", 1) for line in lines if isinstance(line, str) and "=" in line)
+
+    @property
+    def timeout(self) -> float | None:
+        given = self.meta.get("timeout")
+        return float(given) if isinstance(given, int | float) and given else None
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -56,6 +68,14 @@ class Flow:
     meta: dict[str, Any]
     # Inline files that the flow names and the bundle lacks.
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def has_preprocessor(self) -> bool:
+        return bool(self.value.get("preprocessor_module"))
+
+    @property
+    def without_preprocessor(self) -> dict[str, Any]:
+        return {key: item for key, item in self.value.items() if key != "preprocessor_module"}
 
 
 def is_bundle(root: Path) -> bool:
@@ -142,11 +162,10 @@ class Bundle:
         return self._read_text(beside) if beside else None
 
     def flow(self, path: str) -> Flow | None:
-        for suffix in FLOW_SUFFIXES:
-            file = self._item(path, suffix + "/flow.yaml")
-            if file:
-                return self._read_flow(path, file)
-        return None
+        files = [file for suffix in FLOW_SUFFIXES if (file := self._item(path, suffix + "/flow.yaml"))]
+        if len(files) > 1:
+            self._tell(f"{path} is there twice: {self._relative(files[0])} is used, {self._relative(files[1])} is not")
+        return self._read_flow(path, files[0]) if files else None
 
     def _read_flow(self, path: str, file: Path) -> Flow:
         document = self._read_yaml(file)
@@ -186,6 +205,12 @@ class Bundle:
 
     def variable(self, path: str, workspace: str | None = None) -> dict[str, Any] | None:
         return self._yaml_item(path, "variable", workspace)
+
+    def resource_type(self, name: str) -> dict[str, Any]:
+        """Its schema; empty when the bundle has no such type, or the type has none."""
+        file = self.root / f"{Path(name).name}.resource-type.yaml"
+        schema = self._read_yaml(file).get("schema") if file.is_file() else None
+        return schema if isinstance(schema, dict) else {}
 
     def http_trigger(self, path: str, workspace: str | None = None) -> dict[str, Any] | None:
         return self._yaml_item(path, "http_trigger", workspace)
@@ -247,7 +272,10 @@ class Bundle:
         if path.split("/")[0] not in SPACES or ".." in path.split("/"):
             return None
         file = self.root / (path + suffix)
-        return file if file.is_file() else None
+        try:
+            return file if file.is_file() else None
+        except (OSError, ValueError):  # a name that is too long, or holds what no name may
+            return None
 
     def _inside(self, file: Path) -> Path | None:
         """A file of the bundle that is named exactly so, also on a disk that does not tell case apart."""

@@ -422,7 +422,7 @@ FORMS = [
 
 SETTINGS = [
     Case("schedules that are not pushed", "not-pushed", "wmill.yaml", "includeSchedules: true\n", "", "defaultTs"),
-    Case("triggers that are not pushed", "not-pushed", "wmill.yaml", "includeTriggers: true", "includeTriggers: false"),
+    Case("triggers that are not pushed", "not-pushed", "wmill.yaml", "includeTriggers: true\n", "", "defaultTs"),
     Case(
         "an include that matches nothing", "no-match", "wmill.yaml", "- f/**", "- f/**\n  - u/**", "u/**", warning=True
     ),

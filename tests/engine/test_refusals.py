@@ -30,7 +30,18 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "a missing flow": ([call("a", "flow", "f/x/none")], {}, "f/x/none is not in the bundle"),
     "a transform made by a model": (
         [with_value(type="script", path="f/x/s", input_transforms={"a": {"type": "ai"}})], {}, "type ai"),
-    "a preprocessor": ([STEP], {"preprocessor_module": STEP}, "preprocessor"),
+    "a preprocessor that is a flow": (
+        [STEP], {"preprocessor_module": call("preprocessor", "flow", "f/x/y")}, "the preprocessor is of type flow"),
+    "a step called failure": ([STEP | {"id": "failure"}], {}, "move it to `failure_module`"),
+    "a time-out inside of value": (
+        [with_value(type="rawscript", language="python3", content="", timeout=3)], {}, "beside `value`, not inside"),
+    "a flow of the hub": ([call("a", "flow", "hub/0/approval")], {}, "an approval is a step with `suspend"),
+    "modules that are a mapping": ([with_value(type="whileloopflow", modules={})], {}, "`modules` is a mapping"),
+    "a retry that is a word": ([STEP | {"retry": "twice"}], {}, "`retry` is 'twice'"),
+    "a number that is a word": (
+        [STEP | {"suspend": {"required_events": "one"}}], {}, "`required_events` is 'one'"),
+    "an input without its type": (
+        [with_value(type="script", path="f/x/s", input_transforms={"a": 1})], {}, "the transform of `a` is 1"),
     "a cache": ([STEP | {"cache_ttl": 60}], {}, "cache_ttl"),
     "kept runners": (
         [with_value(type="forloopflow", iterator={"type": "static", "value": []}, modules=[], squash=True)],
