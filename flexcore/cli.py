@@ -14,8 +14,8 @@ import typer
 
 from flexcore.commands import config, runtime, workflow
 from flexcore.console import (
-    AsJson,
     EXIT_CODES,
+    AsJson,
     Job,
     Parameters,
     Root,
