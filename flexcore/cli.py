@@ -71,7 +71,7 @@ def _recover(given: str, root: Path, as_json: bool) -> int:
 
     with embedded(root) as (client, engine):
         job = engine.recover(whole_id(client, given)).id
-        return workflow.follow_run(client, job, logs=False, as_json=as_json, keeps_running=False)
+        return workflow.follow_run(client, job, workflow.LogsShown(), as_json=as_json, keeps_running=False)
 
 
 @app.command(rich_help_panel=LOCAL, epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))

@@ -31,8 +31,15 @@ def _word(word: str, known: Iterable[str]) -> str:
         by_form.setdefault(ASKING.sub("", form), item)
     form = _form(word)
     alike = [item for item in by_form if NO_DIGITS.sub("", item) == NO_DIGITS.sub("", form)]
-    found = difflib.get_close_matches(form, alike, n=1, cutoff=NEAR)
+    found = difflib.get_close_matches(form, alike, n=1, cutoff=NEAR) or [
+        item for item in alike if _differs_by_a_letter(form, item)
+    ]
     return by_form[found[0]] if found else ""
+
+
+def _differs_by_a_letter(a: str, b: str) -> bool:
+    """Of short words, whose ratio is low: `rey` and `ray`."""
+    return len(a) == len(b) >= 3 and a[0] == b[0] and sum(x != y for x, y in zip(a, b, strict=True)) == 1
 
 
 def _path(path: str, known: list[str]) -> str:

@@ -100,7 +100,9 @@ def test_a_failure_names_its_stage_and_keeps_what_was_finished(results: dict[Any
 
 
 def test_a_failed_run_holds_what_was_finished_once() -> None:
-    failure = failure_of({"message": "boom", "step_id": "run"}, stage_results({"extraction": EXTRACTION}, set())).plain()
+    failure = failure_of(
+        {"message": "boom", "step_id": "run"}, stage_results({"extraction": EXTRACTION}, set())
+    ).plain()
     assert failure["stages"] == [] and [item["stage"] for item in failure["partial_results"]] == ["extraction"]
     assert f"runtime:{EXTRACTION['runtime']}" in failure["wm_labels"]
 
