@@ -248,16 +248,13 @@ def where_it_belongs(record: str, key: str, names: list[str], own: str = "") -> 
     meant = MEANT.get(record, {}).get(key)
     if meant:
         return f", {meant}" if meant.startswith("so ") else f"; {meant}"
-    spelled = nearest(key, names)
-    if spelled:
-        return spelled
     known = _all_shapes()
     ways = RELATIVES.get(record, ())
     for name, way in sorted(ways, key=lambda item: item[0] != own):
         shape = known.get(name)
         if isinstance(shape, Record) and key in shape.fields and not shape.fields[key].legacy:
             return f"; {'it belongs inside `value`' if name == own else way}"
-    return ""
+    return nearest(key, names)
 
 
 @cache

@@ -105,6 +105,9 @@ def _script(script: Script, where: str) -> Iterator[Finding]:
         yield Finding(where, f"timeout of {script.path} is {_shown(timeout)}", "write a number of seconds")
     if envs is not None and not (isinstance(envs, list) and all(isinstance(item, str) for item in envs)):
         yield Finding(where, f"envs of {script.path} is {_shown(envs)}", "write a list of NAME=value")
+    elif bad := next((item for item in envs or () if "=" not in item), None):
+        # A server fails the step.
+        yield Finding(where, f"envs of {script.path}: {_shown(bad)} has no =", "write NAME=value")
 
 
 def _python(source: str, where: str) -> Iterator[Finding]:

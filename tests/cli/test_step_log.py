@@ -13,7 +13,7 @@ WORKER = (
     "--- PYTHON (3.11) CODE EXECUTION ---\n\n"
 )
 OPTIONAL = (
-    "http://localhost:34789/api/w/dev/resources/get_value_interpolated/f/none/none: 404, Not found: Resource f/none/none"
+    "http://localhost:34789/api/w/dev/resources/get_value_interpolated/f/a/none: 404, Not found: Resource f/a/none"
     " not found\n"
 )
 OWN = "hello\n\nhttp://example.test/: 404, Not found\ntwo"
