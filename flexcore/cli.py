@@ -25,6 +25,7 @@ from flexcore.console import (
     guarded,
     json_object,
     print_json,
+    say,
 )
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -71,7 +72,7 @@ def _recover(given: str, root: Path, as_json: bool) -> int:
 
     with embedded(root) as (client, engine):
         job = engine.recover(whole_id(client, given)).id
-        return workflow.follow_run(client, job, logs=False, as_json=as_json, keeps_running=False)
+        return workflow.follow_run(client, job, workflow.LogsShown(), as_json=as_json, keeps_running=False)
 
 
 @app.command(rich_help_panel=LOCAL, epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))
@@ -91,7 +92,7 @@ def _serve(root: Path, port: int, as_json: bool) -> int:
     from flexcore.engine.engine import SIGNALS, Engine
 
     stopped = threading.Event()
-    with Engine(root, port=port, take_up=True) as engine:
+    with Engine(root, port=port, take_up=True, on_problem=lambda text: say(f"warning: {text}")) as engine:
         for number in SIGNALS:
             signal.signal(number, lambda *_: stopped.set())
         engine.serve()

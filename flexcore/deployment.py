@@ -43,7 +43,7 @@ class Change:
 class Outcome:
     """landed and missing: of the changes that were to be made. unsure: it could not be asked what landed.
     locks_failed: scripts that are there, and whose packages the server could not lock. again: what a second push would
-    change although the first one sent it."""
+    change although the first one sent it. relocking: how many locks the server was still making when it was left."""
 
     landed: list[Change]
     missing: list[Change] = field(default_factory=list)
@@ -51,6 +51,7 @@ class Outcome:
     locks_failed: list[str] = field(default_factory=list)
     unsure: str = ""
     again: list[Change] = field(default_factory=list)
+    relocking: int = 0
 
     @property
     def whole(self) -> bool:

@@ -52,18 +52,18 @@ class Expression:
 @lru_cache(maxsize=4096)
 def parsed(text: str, holders: tuple[str, ...] = ("results", "flow_input", "flow_env")) -> Expression:
     source = text.encode()
-    root = _parser().parse(source).root_node
-    offsets = _Offsets(source)
-    declared = _declared(root)
+    root = syntax_tree(text)
+    offsets = Offsets(source)
+    declared = declared_names(root)
     accesses: list[Access] = []
     free: list[tuple[str, int]] = []
     calls: list[tuple[str, str, int]] = []
-    for node in _nodes(root):
+    for node in nodes(root):
         if node.type == "call_expression":
             calls += _call(node, offsets)
         if node.type not in ("identifier", "shorthand_property_identifier"):
             continue
-        name = _text(node)
+        name = text_of(node)
         if name in declared:
             continue
         if name in holders:
@@ -112,7 +112,12 @@ def _parser() -> Any:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_javascript.language()))
 
 
-class _Offsets:
+def syntax_tree(text: str) -> Any:
+    """The root node of the expression's syntax tree."""
+    return _parser().parse(text.encode()).root_node
+
+
+class Offsets:
     """Byte offsets to character offsets."""
 
     def __init__(self, source: bytes) -> None:
@@ -123,7 +128,7 @@ class _Offsets:
         return byte if self.ascii else len(self.source[:byte].decode(errors="replace"))
 
 
-def _nodes(root: Any) -> Iterator[Any]:
+def nodes(root: Any) -> Iterator[Any]:
     waiting = [root]
     while waiting:
         node = waiting.pop()
@@ -131,14 +136,14 @@ def _nodes(root: Any) -> Iterator[Any]:
         waiting.extend(reversed(node.named_children))
 
 
-def _text(node: Any) -> str:
+def text_of(node: Any) -> str:
     return str(node.text.decode(errors="replace"))
 
 
-def _declared(root: Any) -> frozenset[str]:
+def declared_names(root: Any) -> frozenset[str]:
     """Every name that the expression declares anywhere; scopes inside one expression are not told apart."""
     names: set[str] = set()
-    for node in _nodes(root):
+    for node in nodes(root):
         if node.type not in DECLARING:
             continue
         if node.type == "formal_parameters":
@@ -154,7 +159,7 @@ def _declared(root: Any) -> frozenset[str]:
 def _pattern_names(node: Any) -> Iterator[str]:
     """`a`, `{b, c: d}`, `[e, ...f]`, with defaults."""
     if node.type in ("identifier", "shorthand_property_identifier_pattern"):
-        yield _text(node)
+        yield text_of(node)
         return
     if node.type in ("assignment_pattern", "object_assignment_pattern"):
         left = node.child_by_field_name("left")
@@ -168,7 +173,7 @@ def _pattern_names(node: Any) -> Iterator[str]:
         yield from _pattern_names(child)
 
 
-def _accesses(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]:
+def _accesses(node: Any, holder: str, offsets: Offsets) -> Iterator[Access]:
     parent = node.parent
     if parent is not None and parent.type == "await_expression":
         parent = parent.parent
@@ -183,11 +188,20 @@ def _accesses(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]:
 
 
 def _has_fallback(node: Any) -> bool:
-    """Whether something stands in where `node` has no value: `node ?? x`, `a || (b || node) || x`."""
+    """Whether something stands in where `node` has no value: `node ?? x`, `a || (b || node) || x`, `node?.b ?? x`;
+    or whether it is asked for being null: `node == null`, `node ? … : …`."""
     above = node.parent
+    while above is not None and above.type == MEMBER and above.child_by_field_name("optional_chain") is not None:
+        node, above = above, above.parent
+    if above is not None and above.type == "ternary_expression":
+        return bool(above.child_by_field_name("condition") == node)
+    if above is not None and above.type == "binary_expression":
+        right = above.child_by_field_name("right")
+        if right is not None and text_of(right) == "null":
+            return True
     while above is not None and above.type in ("binary_expression", "parenthesized_expression"):
         operator = above.child_by_field_name("operator")
-        if operator is not None and _text(operator) not in ("??", "||"):
+        if operator is not None and text_of(operator) not in ("??", "||"):
             return False
         if operator is not None and above.child_by_field_name("left") == node:
             return True
@@ -195,7 +209,7 @@ def _has_fallback(node: Any) -> bool:
     return False
 
 
-def _key(parent: Any, child: Any, offsets: _Offsets) -> tuple[str | None, int] | None:
+def _key(parent: Any, child: Any, offsets: Offsets) -> tuple[str | None, int] | None:
     """The key by which `parent` reads `child`, None when it does not."""
     if parent is None or parent.type not in (MEMBER, SUBSCRIPT):
         return None
@@ -203,7 +217,7 @@ def _key(parent: Any, child: Any, offsets: _Offsets) -> tuple[str | None, int] |
         return None
     if parent.type == MEMBER:
         key = parent.child_by_field_name("property")
-        return (_text(key), offsets.of(key.start_byte)) if key is not None else None
+        return (text_of(key), offsets.of(key.start_byte)) if key is not None else None
     index = parent.child_by_field_name("index")
     if index is None:
         return None
@@ -213,15 +227,15 @@ def _key(parent: Any, child: Any, offsets: _Offsets) -> tuple[str | None, int] |
 
 def _literal(node: Any) -> str | None:
     if node.type == "string":
-        return "".join(_text(child) for child in node.named_children)
+        return "".join(text_of(child) for child in node.named_children)
     if node.type == "template_string" and not any(
         child.type == "template_substitution" for child in node.named_children
     ):
-        return _text(node)[1:-1]
-    return _text(node) if node.type == "number" else None
+        return text_of(node)[1:-1]
+    return text_of(node) if node.type == "number" else None
 
 
-def _destructured(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]:
+def _destructured(node: Any, holder: str, offsets: Offsets) -> Iterator[Access]:
     """`const {a, b: c} = results` reads a and b; anything else means the whole holder."""
     parent = node.parent
     pattern = (
@@ -237,10 +251,10 @@ def _destructured(node: Any, holder: str, offsets: _Offsets) -> Iterator[Access]
         elif child.type == "object_assignment_pattern":
             key = child.child_by_field_name("left")
         if key is not None and key.type in ("shorthand_property_identifier_pattern", "property_identifier"):
-            yield Access(holder, _text(key), offsets.of(key.start_byte))
+            yield Access(holder, text_of(key), offsets.of(key.start_byte))
 
 
-def _call(node: Any, offsets: _Offsets) -> Iterator[tuple[str, str, int]]:
+def _call(node: Any, offsets: Offsets) -> Iterator[tuple[str, str, int]]:
     function, arguments = node.child_by_field_name("function"), node.child_by_field_name("arguments")
     if function is None or arguments is None or function.type != "identifier":
         return
@@ -248,8 +262,8 @@ def _call(node: Any, offsets: _Offsets) -> Iterator[tuple[str, str, int]]:
     if first is None or first.type not in ("string", "template_string"):
         return
     path = _literal(first)
-    if path is not None and _text(function) in ("variable", "resource"):
-        yield _text(function), path, offsets.of(first.start_byte)
+    if path is not None and text_of(function) in ("variable", "resource"):
+        yield text_of(function), path, offsets.of(first.start_byte)
 
 
 def _is_guarded(node: Any) -> bool:

@@ -16,11 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flexcore.check.globs import Selection, selections
+from flexcore.check.globs import TRIGGERS, Selection, selections
 from flexcore.check.positions import Item, NotYaml, read
 from flexcore.engine.bundle import LANGUAGES
 
-TRIGGERS = ("http", "websocket", "kafka", "nats", "postgres", "mqtt", "amqp", "sqs", "gcp", "azure", "email")
 SPACES = ("f", "u", "g")
 FOLDERS = {"flow": ("__flow", ".flow"), "app": ("__app", ".app"), "raw_app": ("__raw_app", ".raw_app")}
 ITEM = re.compile(
@@ -94,6 +93,14 @@ class Files:
         """Whether a push to some workspace takes the file."""
         return any(selection.takes(file) for selection in self.selections)
 
+    def pushes(self, kind: str, file: str) -> bool:
+        """Whether a push to some workspace takes the file, which holds an item of that kind."""
+        return any(selection.takes(file) and kind not in selection.skipped for selection in self.selections)
+
+    def skips(self, kind: str) -> bool:
+        """Whether no push takes an item of that kind."""
+        return all(kind in selection.skipped for selection in self.selections)
+
     @cached_property
     def workspaces(self) -> frozenset[str]:
         names: set[str] = set()
@@ -103,9 +110,10 @@ class Files:
         return frozenset(names)
 
     def text(self, file: str) -> str | None:
-        """The file's text, None when it is no UTF-8 or cannot be read."""
+        """The file's text, None when it is no UTF-8 or cannot be read; a pipe, say, would never end."""
         try:
-            return (self.root / file).read_bytes().decode("utf-8")
+            path = self.root / file
+            return path.read_bytes().decode("utf-8") if path.is_file() else None
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -131,7 +139,7 @@ class Files:
             and "." not in self.script_path(name).rpartition("/")[2]
             and name.split("/")[0] in SPACES
             and not inside_folder(name)
-            and self.taken(name)
+            and self.pushes("script", name)
         ]
 
     @staticmethod
@@ -148,12 +156,18 @@ class Files:
             and not name.endswith(tuple(EXTENSIONS))
             and name.split("/")[0] in SPACES
             and not inside_folder(name)
-            and self.taken(name)
+            and self.pushes("script", name)
         ]
 
     @cached_property
     def yamls(self) -> list[Yaml]:
-        return [item for name in self.names if (item := self._yaml(name))]
+        found = (item for name in self.names if (item := self._yaml(name)))
+        return [item for item in found if not self.skips(item.kind)]
+
+    @cached_property
+    def outside(self) -> list[str]:
+        """Items in folders of the root from which no push takes any."""
+        return sorted(_outside(self.root))
 
     def _yaml(self, name: str) -> Yaml | None:
         folder, _, base = name.rpartition("/")
@@ -207,11 +221,46 @@ def inside_folder(name: str) -> bool:
     return any(part.endswith(ends) for part in name.split("/")[:-1])
 
 
+# Folders of a repository that hold other things, such as a test's own bundles.
+ELSEWHERE = frozenset(
+    {"node_modules", "__pycache__", "tests", "test", "docs", "doc", "examples", "example", "fixtures", "dist", "build",
+     "venv", "env", "dependencies", "locks", "groups", "users", "backups", "archive", *SPACES}
+)  # fmt: skip
+
+
+def _outside(root: Path) -> Iterator[str]:
+    """Not in folders that are a bundle of their own."""
+    for folder in sorted(root.iterdir()):
+        if folder.is_symlink() or not folder.is_dir() or folder.name in ELSEWHERE or folder.name.startswith("."):
+            continue
+        for place, below, files in os.walk(folder):
+            below[:] = [] if "wmill.yaml" in files else [
+                name for name in below if name not in ELSEWHERE and not name.startswith(".")
+            ]  # fmt: skip
+            if "wmill.yaml" in files:
+                continue
+            for name in files:
+                path = f"{Path(place).relative_to(root).as_posix()}/{name}"
+                if ITEM.fullmatch(path) or any(
+                    place.endswith(end) and name == f"{kind}.yaml" for kind, ends in FOLDERS.items() for end in ends
+                ):
+                    yield path
+
+
 def _names(root: Path) -> Iterator[str]:
     for base in (*SPACES, "dependencies", "locks", "groups", "users"):
         # A folder of a linked cycle would never end, so links are not followed.
         for folder, below, files in os.walk(root / base):
             below[:] = [name for name in below if name not in ("node_modules", "__pycache__", ".git", ".venv")]
             place = Path(folder).relative_to(root).as_posix()
-            yield from (f"{place}/{name}" for name in files if not name.endswith(".pyc"))
-    yield from (entry.name for entry in root.iterdir() if entry.is_file())
+            yield from (f"{place}/{name}" for name in files if not name.endswith(".pyc") and _is_text(name))
+    yield from (entry.name for entry in root.iterdir() if entry.is_file() and _is_text(entry.name))
+
+
+def _is_text(name: str) -> bool:
+    """A file's name may be bytes that are no UTF-8; no path of a workspace is."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

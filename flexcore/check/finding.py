@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
+
+from flexcore import nearest as suggest
 
 
 class Severity(StrEnum):
@@ -34,9 +36,7 @@ class Finding:
         return f"{self.file}:{self.line}:{self.column}: {self.rule} {mark}{self.message}"
 
 
-def nearest(word: str, known: object) -> str:
-    """` (did you mean x?)`, or nothing when no known word is near."""
-    words = [str(name) for name in known] if isinstance(known, list | tuple | set | frozenset | dict) else []
-    folded = {name.lower().replace("-", "_"): name for name in sorted(words)}
-    close = get_close_matches(word.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
-    return f"; did you mean {folded[close[0]]}?" if close else ""
+def nearest(word: str, known: Iterable[object]) -> str:
+    """`; did you mean x?`, or nothing when no known word is near."""
+    found = suggest.nearest(word, map(str, known))
+    return f"; did you mean {found}?" if found else ""

@@ -14,8 +14,9 @@ from flexcore.check.finding import nearest
 from flexcore.check.places import place_in
 from flexcore.check.positions import Item
 from flexcore.check.references import check_reference
+from flexcore.check.results_use import METHODS, misuses
 from flexcore.check.schemas import check_form
-from flexcore.check.steps import Seen, Step, seen, steps
+from flexcore.check.steps import LOOPS, Seen, Step, seen, steps
 
 # The editor refuses them: words of the graph and of JavaScript.
 RESERVED = frozenset(
@@ -40,6 +41,8 @@ RESERVED = frozenset(
     }
 )
 ID = re.compile(r"[A-Za-z0-9_-]+")
+# A script of the hub: `hub/28225/slack/send_message`; a server finds it by its number.
+HUB_SCRIPT = re.compile(r"hub/[1-9]\d*(?:/[^/]+)*")
 # `$args[amount]` of a concurrency or debounce key.
 TEMPLATE = re.compile(r"\$args\[([\w-]+)")
 EVERYWHERE = frozenset({"flow_input", "flow_env", "variable", "resource", "flow_user_state"})
@@ -105,7 +108,7 @@ class FlowCheck:
                 )
             first.setdefault(step.id, step)
             if step.part == "modules" and step.id in RESERVED:
-                self.report(item, "reserved-id", f"{step.id} is a word of Windmill's own; give the step another id")
+                self.report(item, "reserved-id", reserved(step.id))
             if step.part != "modules" and not step.around and step.id != step.part:
                 self.report(
                     item,
@@ -128,6 +131,8 @@ class FlowCheck:
             return
         if step.type in ("script", "flow") and path is not None and isinstance(path.value, str):
             is_flow = step.type == "flow"
+            if path.value.startswith("hub/"):
+                self._hub(step, path, path.value)
             if self.context.runnable(self.file, path, path.value, is_flow, f"step {step.id}"):
                 # A flow's preprocessor runs the function of that name.
                 if not is_flow and step.part != "preprocessor":
@@ -137,6 +142,15 @@ class FlowCheck:
                     check_arguments(
                         self.context, self.file, step, schema, path.value, self.code.arguments_of(path.value)
                     )
+
+    def _hub(self, step: Step, path: Item, name: str) -> None:
+        if step.type == "flow":
+            approval = "; an approval is a step with `suspend: {required_events: 1}` beside its `value`"
+            message = f"step {step.id}: a server runs no flow of the hub ({name}) as a step; copy it into the workspace"
+            self.report(path, "unknown-path", message + (approval if "approv" in name.lower() else ""))
+        elif not HUB_SCRIPT.fullmatch(name):
+            message = f"step {step.id}: {name} is no script of the hub, which is hub/NUMBER/APP/NAME"
+            self.report(path, "bad-path", message)
 
     # Expressions
 
@@ -172,6 +186,10 @@ class FlowCheck:
                 self._flow_input(site, access)
         if error is None:
             self._names(site, expression.free)
+            self._loop_skipped_again(site, expression.accesses, expression.free)
+            for misuse in misuses(text) if "results" in site.names else ():
+                place = self._at(site, misuse.offset)
+                self.report(place, "results-misread", f"{site.what}: {misuse.message}", warn=not misuse.certain)
         for function, path, offset in expression.calls:
             self._item_of_workspace(site, function, path, offset)
 
@@ -183,6 +201,9 @@ class FlowCheck:
             return
         others = self.by_id.get(access.key)
         place = self._at(site, access.offset)
+        if not others and access.key in METHODS:
+            # It is told with what it was asked for.
+            return
         if not others:
             known = [step.id for step in self.steps if step is not site.step]
             self.report(
@@ -193,6 +214,8 @@ class FlowCheck:
         if Seen.YES in states:
             return
         state, other = min(zip(states, others, strict=True), key=lambda pair: ORDER.index(pair[0]))
+        if state is Seen.INSIDE and access.has_fallback:
+            return
         message, warn = _said(state, site.step, other)
         self.report(place, "result-not-there", message, warn)
 
@@ -261,6 +284,24 @@ class FlowCheck:
         path = path.removeprefix("$res:").removeprefix("$var:")
         check_reference(self.context, self.file, self._at(site, offset), function, path, f"{function}({path!r})")
 
+    def _loop_skipped_again(self, site: Site, accesses: tuple[Access, ...], free: tuple[tuple[str, int], ...]) -> None:
+        """Up to the fix of upstream 11008 a server asks the skip_if of a loop before every iteration, and takes the
+        last iteration's result for that of the step before."""
+        step = site.step
+        if step is None or step.previous is None or site.after or not site.what.endswith("skip_if"):
+            return
+        if step.type not in LOOPS or step.in_parallel:
+            return
+        read = [(f"results.{access.key}", access.offset) for access in accesses
+                if access.holder == "results" and access.key == step.previous.id]  # fmt: skip
+        read += [(name, offset) for name, offset in free if name in ("previous_result", "result")]
+        for name, offset in sorted(read, key=lambda item: item[1])[:1]:
+            message = (
+                f"{site.what}: a server like 1.743 asks it again before every iteration, where {name} then is the last"
+                f" iteration's result; put {step.id} into a branchone, which asks once"
+            )
+            self.report(self._at(site, offset), "skip-asked-again", message, warn=True)
+
     # The rest
 
     def _named_steps(self) -> None:
@@ -295,6 +336,7 @@ class FlowCheck:
         value = self.document.get("value")
         same_worker = value is not None and (item := value.get("same_worker")) is not None and item.value is True
         for step in self.steps:
+            self._approval(step)
             parallel = step.item.get("value", "parallel")
             if (
                 same_worker
@@ -325,6 +367,31 @@ class FlowCheck:
                 self.report(
                     branches, "empty-branches", "a branchone without branches always takes its default", warn=True
                 )
+
+    def _approval(self, step: Step) -> None:
+        """A suspend holds back what comes next; a server puts an empty step behind the last one of a list for it."""
+        suspend = step.item.get("suspend")
+        if suspend is None or not isinstance(suspend.value, dict):
+            return
+        place = (suspend.key_line, suspend.key_column)
+        events = suspend.get("required_events")
+        if step.part != "modules" and not step.around:
+            message = f"nothing comes after the {step.part} module, so the flow does not wait here; remove suspend"
+            self.report(place, "not-waited", message, warn=True)
+        elif step.tool:
+            self.report(place, "not-waited", f"an agent's tool does not wait; suspend of {step.id} has no effect", True)
+        elif events is None or events.value in (None, 0):
+            message = f"step {step.id}: suspend without required_events waits for nobody; write required_events: 1"
+            self.report(place, "not-waited", message, warn=True)
+
+
+def reserved(id: str) -> str:
+    """What to say of a step among the modules that has one of Windmill's own words for its id."""
+    if id in ("failure", "preprocessor"):
+        does = "handles no failure" if id == "failure" else "makes no arguments"
+        return (f"a step called {id} among `modules` runs like any other and {does}; move it to `{id}_module`, beside"
+                " `modules`, or give it another id")  # fmt: skip
+    return f"{id} is a word of Windmill's own; give the step another id"
 
 
 def _step_sites(step: Step) -> Iterator[Site]:

@@ -11,6 +11,25 @@ from typing import Any
 # What the CLI takes when wmill.yaml names no includes.
 DEFAULT_INCLUDES = ("f/**",)
 
+TRIGGERS = ("http", "websocket", "kafka", "nats", "postgres", "mqtt", "amqp", "sqs", "gcp", "azure", "email")
+# Options that leave out every item of a kind when they are true …
+SKIPS = {
+    "skipScripts": ("script",),
+    "skipFlows": ("flow",),
+    "skipApps": ("app", "raw_app"),
+    "skipResources": ("resource",),
+    "skipVariables": ("variable",),
+    "skipResourceTypes": ("resource-type",),
+    "skipFolders": ("folder",),
+}
+# … and those that do so when they are written down as false; where they are absent, files of that kind are a surprise.
+INCLUDES = {
+    "includeSchedules": ("schedule",),
+    "includeTriggers": tuple(f"{kind}_trigger" for kind in TRIGGERS),
+    "includeUsers": ("user",),
+    "includeGroups": ("group",),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -19,6 +38,8 @@ class Selection:
     includes: tuple[str, ...] = DEFAULT_INCLUDES
     excludes: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
+    # Kinds of items that it leaves out, whatever their path.
+    skipped: frozenset[str] = frozenset()
 
     def takes(self, file: str) -> bool:
         return (
@@ -45,6 +66,8 @@ def _selection(config: dict[str, Any]) -> Selection:
         _patterns(config.get("includes")) or DEFAULT_INCLUDES,
         _patterns(config.get("excludes")),
         _patterns(config.get("extraIncludes")),
+        frozenset(kind for key, kinds in SKIPS.items() if config.get(key) is True for kind in kinds)
+        | frozenset(kind for key, kinds in INCLUDES.items() if config.get(key) is False for kind in kinds),
     )
 
 

@@ -14,8 +14,9 @@ from flexcore.check.other_locks import check_other_lock
 from flexcore.check.positions import Item
 from flexcore.check.python_code import check_locked, normal, package_of
 
-# A server makes a lock of every script in these.
+# A server makes a lock of every script in these; Deno's is empty for a script that imports nothing.
 LOCKED = ("python3", "bun", "deno", "go", "php", "rust")
+MAY_BE_EMPTY = ("deno",)
 SET = re.compile(r"^# workspace-dependencies: ([\w-]+):([0-9a-f]{64})$")
 HEAD = re.compile(r"^#\s*(extra_|extra-)?requirements:(.*)$")
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;,#]+)")
@@ -103,6 +104,8 @@ def _script(context: Context, code: Code, script: Script, document: Item) -> Non
         return
     if text is None and item is not None and isinstance(item.value, list):
         text = "\n".join(str(line.value) for line in item.value)
+    if not (text or "").strip() and script.language in MAY_BE_EMPTY:
+        return
     if not (text or "").strip():
         place = item or document
         if name:
@@ -218,7 +221,7 @@ def _line(rows: list[str], start: str) -> int:
 
 
 def _inline_step(context: Context, file: str, step: Item, language: str, name: str) -> None:
-    if language not in LOCKED:
+    if language not in LOCKED or language in MAY_BE_EMPTY:
         return
     lock = step.get("value", "lock")
     if lock is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flexcore.check.context import Context
-from flexcore.check.files import TRIGGERS
+from flexcore.check.globs import TRIGGERS
 from flexcore.check.positions import Item
 from flexcore.check.steps import steps
 

@@ -1,29 +1,16 @@
-"""YAML with the place of every key and value.
-
-Windmill's tools read YAML 1.2: `yes`, `1_000`, `1:30` and dates are text there, which PyYAML would turn into
-something else. Repeated keys and endless aliases are refused, as the CLI does.
-"""
+"""YAML with the place of every key and value, read as Windmill's tools do (flexcore.engine.yaml12)."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-# Each alias is read again where it stands; a file with more values than this is a trap, not a bundle.
-MOST_VALUES = 1_000_000
+from flexcore.engine.yaml12 import MAX_VALUES, NotYaml, compose, scalar
 
-
-class NotYaml(Exception):
-    """The text is no YAML that Windmill's tools would read."""
-
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message)
-        self.line, self.column = line, column
+__all__ = ["Item", "NotYaml", "read"]
 
 
 @dataclass(slots=True)
@@ -79,24 +66,11 @@ class Item:
 
 def read(text: str) -> Item:
     """The document in `text`; an empty one is an item whose value is None. Raises NotYaml."""
+    node = compose(text)
     try:
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = error.problem or error.context or "no YAML"
-        raise NotYaml(f"{error.context}, {said}" if said.startswith("but ") else str(said), line, column) from None
-    except yaml.reader.ReaderError as error:
-        raise NotYaml(str(error.reason), text.count("\n", 0, error.position) + 1, 1) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise NotYaml(str(error) or "nested too deeply", 1, 1) from None
-    if node is None:
-        return Item(None, 1, 1, 1, 1)
-    return _Builder().item(node, None)
+        return Item(None, 1, 1, 1, 1) if node is None else _Builder().item(node, None)
+    except RecursionError:
+        raise NotYaml("nested too deeply", 1, 1) from None
 
 
 class _Builder:
@@ -106,7 +80,7 @@ class _Builder:
 
     def item(self, node: yaml.Node, key: yaml.Node | None) -> Item:
         self.values += 1
-        if self.values > MOST_VALUES or id(node) in self.open:
+        if self.values > MAX_VALUES or id(node) in self.open:
             raise NotYaml("its aliases lead back to themselves, or to too many values",
                           node.start_mark.line + 1, node.start_mark.column + 1)  # fmt: skip
         place = key if key is not None else node
@@ -121,7 +95,7 @@ class _Builder:
             item.value = [self.item(child, None) for child in node.value]
         else:
             assert isinstance(node, yaml.ScalarNode)
-            item.value, item.style = _scalar(node), node.style or ""
+            item.value, item.style = scalar(node), node.style or ""
         self.open.discard(id(node))
         return item
 
@@ -135,37 +109,3 @@ class _Builder:
                 item.repeated.append((name, key.start_mark.line + 1, key.start_mark.column + 1))
             values[name] = self.item(value, key)
         return values
-
-
-_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_FastLoader):  # type: ignore[misc]
-    """Resolves plain scalars as YAML 1.2's core schema does."""
-
-
-_INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null"))
-_RESOLVERS = [
-    (_NULL, re.compile(r"^(?:~|null|Null|NULL|)$")),
-    (_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")),
-    (_INT, re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")),
-    (_FLOAT, re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-                        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$")),
-]  # fmt: skip
-_Loader.yaml_implicit_resolvers = {None: _RESOLVERS}
-
-
-def _scalar(node: yaml.ScalarNode) -> Any:
-    text = node.value
-    if node.tag == _NULL:
-        return None
-    if node.tag == _BOOL:
-        return text.lower() == "true"
-    try:
-        if node.tag == _INT:
-            return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
-        if node.tag == _FLOAT:
-            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-    except ValueError:  # an explicit tag on a text that is none, or more digits than Python reads
-        return math.nan
-    return text

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import ast
-import re
 
 from flexcore.check.code import Code
 from flexcore.check.context import Context
 from flexcore.check.files import Yaml
 from flexcore.check.finding import nearest
 from flexcore.check.positions import Item
+from flexcore.check.secret_values import ENCRYPTED, looks_secret, plain_secret
 
 # By custom a workspace's own types begin so; other names may be types of Windmill's hub.
 OWN = "c_"
 FORMAT = "resource-"
-SECRET = re.compile(
-    r"(?:^|_)(?:password|passwd|secret|token|api_?key|access_?key|private_?key|client_secret)$", re.IGNORECASE
-)
-# What a workspace's key makes of a secret; a plain one hardly looks like it.
-ENCRYPTED = re.compile(r"^[A-Za-z0-9+/]{22,}={0,2}$")
 
 
 def check_resources(context: Context, code: Code) -> None:
@@ -52,7 +47,7 @@ def check_resources(context: Context, code: Code) -> None:
 
 
 def _type(context: Context, file: str, place: Item | tuple[int, int], name: str, types: set[str]) -> None:
-    if not name.startswith(OWN) or name in types:
+    if not name.startswith(OWN) or name in types or f"{name}.resource-type.yaml" in context.files.set:
         return
     elsewhere = context.files.options.get("skipResourceTypes") is True
     context.report(
@@ -104,14 +99,10 @@ def _values(context: Context, entry: Yaml, document: Item, kind: Item | None) ->
                 warn=True,
             )
         secret = properties[key].get("password") if key in properties else None
-        if (SECRET.search(key) or (secret is not None and secret.value is True)) and _is_plain(item):
-            context.report(
-                entry.file,
-                (item.key_line, item.key_column),
-                "plain-secret",
-                f"{key} stands in clear text; keep it in a secret variable and write $var:PATH",
-                warn=True,
-            )
+        marked = secret is not None and secret.value is True
+        if _is_plain(item) and (marked or looks_secret(key, item.value)):
+            place = (item.key_line, item.key_column)
+            plain_secret(context, entry.file, place, key, "keep it in a secret variable and write $var:PATH")
 
 
 def _is_plain(item: Item) -> bool:

@@ -6,8 +6,9 @@ from flexcore.check.arguments import check_value, missing
 from flexcore.check.code import Code
 from flexcore.check.context import Context
 from flexcore.check.cron import cron_problem, timezones
-from flexcore.check.files import TRIGGERS, Yaml
+from flexcore.check.files import Yaml
 from flexcore.check.finding import nearest
+from flexcore.check.globs import TRIGGERS
 from flexcore.check.positions import Item
 from flexcore.check.references import check_reference
 

@@ -92,20 +92,28 @@ def check_schema(context: Context, script: Script, document: Item, signature: Si
             main = "there is no main" if signature.is_library else f"main has no argument {name}"
             context.report(file, place, "schema-extra", f"{main}; {DO}" + nearest(name, signature.names))
     above = properties or schema
+    computed = _computed_defaults(context, script, signature.args)
     for arg in signature.args:
         if arg["name"] in fields:
-            _field(context, file, arg, fields[arg["name"]])
+            _field(context, file, arg, fields[arg["name"]], arg["name"] in computed)
         else:
             context.report(file, (above.key_line, above.key_column), "schema-lacks",
                            f"main's argument {arg['name']} is not in the schema; {DO}")  # fmt: skip
-    _required(context, file, schema, signature.args, fields)
+    _required(context, file, schema, signature.args, fields, computed)
     _order(context, file, schema, fields)
 
 
 DO = "run flexcore metadata"
 
 
-def _field(context: Context, file: str, arg: dict[str, Any], field: Item) -> None:
+def _computed_defaults(context: Context, script: Script, args: list[dict[str, Any]]) -> frozenset[str]:
+    """Arguments whose default the parser cannot tell: a name, a call, an expression."""
+    if script.language != "python3":
+        return frozenset(arg["name"] for arg in args if arg.get("has_default") and arg.get("default") is None)
+    return computed_defaults(context.files.text(script.file) or "")
+
+
+def _field(context: Context, file: str, arg: dict[str, Any], field: Item, is_computed: bool) -> None:
     name = arg["name"]
     if not isinstance(field.value, dict):
         context.report(file, field, "wrong-type", f"{name} is {kind_of(field.value)}, and must be a mapping")
@@ -118,7 +126,7 @@ def _field(context: Context, file: str, arg: dict[str, Any], field: Item) -> Non
         _key(context, file, name, field, key, wanted)
     default = field.get("default")
     has, wanted = default.plain() if default is not None else None, arg.get("default")
-    if _differs(has, wanted) and arg.get("typ") not in ("bytes", "datetime", "date"):
+    if _differs(has, wanted) and not is_computed and arg.get("typ") not in ("bytes", "datetime", "date"):
         # A form may offer a value where main has none.
         message = f"the default of {name} is {_said(has)} here and {_said(wanted)} in main; {DO}"
         place = default or (field.key_line, field.key_column)
@@ -171,21 +179,75 @@ def _properties(context: Context, file: str, name: str, field: Item, wanted: dic
                 _key(context, file, f"{name}.{inner}", fields[inner], key, value)
 
 
-def _required(context: Context, file: str, schema: Item, args: list[dict[str, Any]], fields: dict[str, Item]) -> None:
+def _required(
+    context: Context,
+    file: str,
+    schema: Item,
+    args: list[dict[str, Any]],
+    fields: dict[str, Item],
+    computed: frozenset[str],
+) -> None:
     required = schema.get("required")
     listed = {item.value: item for item in schema.list("required") if isinstance(item.value, str)}
     place = (required.key_line, required.key_column) if required else (schema.key_line, schema.key_column)
     by_name = {arg["name"]: arg for arg in args}
     for name, arg in by_name.items():
-        if not arg.get("has_default") and name not in listed and name in fields:
+        if name in computed:
+            _unseen_default(context, file, arg, fields.get(name), place, name in listed)
+        elif not arg.get("has_default") and name not in listed and name in fields:
             context.report(file, place, "schema-required", f"{name} has no default in main, and is required; {DO}")
     for name, item in listed.items():
         if name not in by_name:
             context.report(file, item, "schema-required", f"required names no argument of main: {name}; {DO}")
-        elif by_name[name].get("has_default"):
+        elif by_name[name].get("has_default") and name not in computed:
             context.report(
                 file, item, "schema-required", f"{name} has a default in main, and is not required; {DO}", warn=True
             )
+
+
+def _unseen_default(
+    context: Context, file: str, arg: dict[str, Any], field: Item | None, place: Any, is_required: bool
+) -> None:
+    """Windmill sees no default in a name or an expression: where no value is given, `main` gets None in its place."""
+    default = field.get("default") if field is not None else None
+    if arg.get("has_default") or is_required or field is None or (default is not None and default.value is not None):
+        return
+    message = (
+        f"the default of {arg['name']} is no constant in main, so Windmill does not see it and None arrives where"
+        " nothing is given; write the value itself, or give it here as the default"
+    )
+    context.report(file, place, "schema-required", message, warn=True)
+
+
+def computed_defaults(source: str) -> frozenset[str]:
+    """The arguments of a Python `main` whose default is no constant, and none of an enum in the same file."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError):
+        return frozenset()
+    main = next((node for node in body if isinstance(node, FUNCTIONS) and node.name == "main"), None)
+    if main is None:
+        return frozenset()
+    classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    positional = [*main.args.posonlyargs, *main.args.args]
+    defaults = zip(reversed(positional), reversed(main.args.defaults), strict=False)
+    return frozenset(argument.arg for argument, default in defaults if not _is_constant(default, classes))
+
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _is_constant(node: ast.expr, classes: set[str]) -> bool:
+    match node:
+        case ast.Constant():
+            return True
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            return all(_is_constant(item, classes) for item in items)
+        case ast.Dict(keys=keys, values=values):
+            return all(item is not None and _is_constant(item, classes) for item in (*keys, *values))
+        case ast.Attribute(value=ast.Name(id=name)):
+            return name in classes
+    return False
 
 
 WORDS = ("string", "number", "integer", "boolean", "array", "object", "null", "resource", "any", "")
@@ -243,6 +305,6 @@ def _unparsable(context: Context, script: Script) -> None:
         except (SyntaxError, ValueError) as error:
             line, why = getattr(error, "lineno", None) or 1, f"Python ({getattr(error, 'msg', error)})"
         else:
-            mains = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+            mains = [node for node in tree.body if isinstance(node, FUNCTIONS)]
             line = next((node.lineno for node in mains if node.name == "main"), 1)
     context.report(script.file, (line, 1), "unparsable", f"{why} cannot read it, so it gets no form; mend the syntax")

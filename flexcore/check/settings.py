@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from flexcore.check.context import Context
-from flexcore.check.files import EXTENSIONS, SPACES, TRIGGERS, inside_folder
-from flexcore.check.globs import Selection
+from flexcore.check.files import EXTENSIONS, SPACES, inside_folder
+from flexcore.check.globs import TRIGGERS, Selection
 from flexcore.check.positions import Item
+from flexcore.check.secret_values import looks_secret, plain_secret
+from flexcore.check.steps import steps
 
 # As the server's tables and its route for folders have them.
 FOLDER = re.compile(r"[A-Za-z0-9_-]+")
@@ -16,6 +18,7 @@ NAME = re.compile(r"[\w-]+")
 NAMELESS = ("resource-type", "group", "user", "settings")
 # The column that holds it.
 LONGEST_TAG = 50
+VARIABLE = "keep it in a secret variable and write $var:PATH"
 
 
 def check_settings(context: Context) -> None:
@@ -23,6 +26,7 @@ def check_settings(context: Context) -> None:
     if config is not None:
         _config(context, config)
     _names(context)
+    _outside(context)
     _twice(context)
     _folders(context)
     _tags(context)
@@ -87,7 +91,8 @@ def _included(context: Context, config: Item, key: str, kinds: tuple[str, ...]) 
         for workspace in (plain.get("workspaces") or {}).values()
         if isinstance(plain.get("workspaces"), dict)
     )
-    if files and plain.get(key) is not True and not overridden:
+    # Who writes false means it, and the files are not even looked at.
+    if files and plain.get(key) is None and not overridden:
         item = config.get(key)
         place = (item.key_line, item.key_column) if item else (1, 1)
         context.report(
@@ -133,6 +138,15 @@ def _names(context: Context) -> None:
             context.report(
                 file, (1, 1), "bad-name", f"the folder {parts[1]!r} must be of letters, digits, _ and - alone"
             )
+
+
+def _outside(context: Context) -> None:
+    for file in context.files.outside:
+        message = (
+            "no push takes this file: a workspace's paths begin with f/FOLDER/ or u/USER/; move it there, or the bundle"
+            " into a folder of its own with a wmill.yaml"
+        )
+        context.report(file, (1, 1), "outside-path", message, warn=True)
 
 
 def _twice(context: Context) -> None:
@@ -215,15 +229,33 @@ def _tags(context: Context) -> None:
 def _environment(context: Context) -> None:
     for entry, document in context.entries("script"):
         for item in document.list("envs"):
-            if isinstance(item.value, str) and not re.match(r"[A-Za-z_]\w*=", item.value):
-                context.report(entry.file, item, "wrong-value", f"an environment entry is NAME=value, not {item.value}")
+            if not isinstance(item.value, str):
+                continue
+            name, _, value = item.value.partition("=")
+            if not re.match(r"[A-Za-z_]\w*=", item.value):
+                context.report(entry.file, item, "wrong-value", f"an environment entry is NAME=value, not {name}")
+            elif looks_secret(name, value):
+                plain_secret(context, entry.file, item, name, "read a secret variable in the code: wmill.get_variable")
+    for entry, document in context.entries("flow"):
+        for name, item in document.map("value", "flow_env").items():
+            if isinstance(item.value, str) and looks_secret(name, item.value):
+                plain_secret(context, entry.file, item, name, VARIABLE)
+        for step in steps(document):
+            for name, transform in step.item.map("value", "input_transforms").items():
+                given = transform.text("value") if transform.text("type") == "static" else None
+                if given is not None and looks_secret(name, given):
+                    plain_secret(context, entry.file, transform.get("value") or transform, name, VARIABLE)
+    for entry, document in context.entries("schedule"):
+        for name, item in document.map("args").items():
+            if isinstance(item.value, str) and looks_secret(name, item.value):
+                plain_secret(context, entry.file, item, name, VARIABLE)
 
 
 def _orphans(context: Context) -> None:
     """Metadata and locks of scripts that are not there, and scripts without metadata."""
     scripts = context.files.scripts
     for name in context.files.names:
-        if name.split("/")[0] not in SPACES or inside_folder(name) or not context.files.taken(name):
+        if name.split("/")[0] not in SPACES or inside_folder(name) or not context.files.pushes("script", name):
             continue
         for end in (".script.yaml", ".script.lock"):
             path = name.removesuffix(end)

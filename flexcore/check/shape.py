@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 from flexcore.check.finding import nearest
+from flexcore.check.misplaced import record_of, where_it_belongs
 from flexcore.check.positions import Item
+from flexcore.check.shape_tables import Choice, Record, Shapes, shapes
 
 Report = Callable[[Item, str, str, bool], None]
 
 SCALARS = {"str": "text", "int": "a whole number", "num": "a number", "bool": "true or false"}
-FIELD = re.compile(r"(\S+?)([!~]?):(\S+)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    type: str
-    required: bool = False
-    legacy: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    fields: dict[str, Field]
-    # The type of keys that no table can name.
-    rest: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    tag: str
-    records: dict[str, str]
-
-
-Shapes = dict[str, Record | Choice]
-
-
-@cache
-def shapes(table: str) -> Shapes:
-    """The records of a table's text."""
-    found: Shapes = {}
-    for line in re.sub(r"\n +", " ", table).strip().splitlines():
-        name, *words = line.split()
-        if words[0] == "=":
-            found[name] = Choice(words[1].removesuffix(":"), dict(word.split(">") for word in words[2:]))
-            continue
-        fields = {
-            match[1]: Field(match[3], match[2] == "!", match[2] == "~") for match in map(FIELD.match, words) if match
-        }
-        rest = fields.pop("*", None)
-        found[name] = Record(fields, rest.type if rest else None)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +54,9 @@ def _typed(item: Item, kind: str, known: Shapes, where: str) -> Iterator[Problem
     else:
         shape = known[kind]
         yield from (
-            _chosen(item, shape, known, where) if isinstance(shape, Choice) else _record(item, shape, known, where)
+            _chosen(item, shape, known, where)
+            if isinstance(shape, Choice)
+            else _record(item, kind, shape, known, where)
         )
 
 
@@ -131,33 +92,46 @@ def _chosen(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[P
             f"{where} has no {choice.tag}; write one of {', '.join(choice.records)}",
         )
         return
-    record = known.get(choice.records.get(tag.value, "")) if isinstance(tag.value, str) else None
+    name = choice.records.get(tag.value, "") if isinstance(tag.value, str) else ""
+    record = known.get(name)
     if isinstance(record, Choice):
         yield from _chosen(item, record, known, where)
     elif record is not None:
-        yield from _record(item, record, known, where)
+        yield from _record(item, name, record, known, where)
     else:
         yield from _word(tag, list(choice.records), f"{where}.{choice.tag}")
 
 
-def _record(item: Item, record: Record, known: Shapes, where: str) -> Iterator[Problem]:
+def _record(item: Item, name: str, record: Record, known: Shapes, where: str) -> Iterator[Problem]:
+    own, of = "", ""
+    if name == "FlowModule":
+        own = record_of("ModuleValue", item.text("value", "type") or "")
+        where = f"step {item.text('id')}" if item.text("id") else where
+        of = f" of {where}"
     for key, child in item.value.items():
         field = record.fields.get(key)
         if field is not None:
-            yield from _typed(child, field.type, known, key)
+            yield from _typed(child, field.type, known, f"{key}{of}")
         elif record.rest is not None:
             yield from _typed(child, record.rest, known, key)
         else:
-            names = [name for name, field in record.fields.items() if not field.legacy]
+            names = [word for word, field in record.fields.items() if not field.legacy]
             yield Problem(
                 child.key_line,
                 child.key_column,
                 "unknown-key",
-                f"{where} has no key {shown(key)}; Windmill ignores it" + nearest(key, names),
+                f"{where} has no key {shown(key)}; Windmill ignores it" + where_it_belongs(name, key, names, own),
             )
     for key, field in record.fields.items():
         if field.required and key not in item.value:
-            yield Problem(item.line, item.column, "missing-key", f"{where} lacks {key}; add it")
+            yield Problem(item.line, item.column, "missing-key", f"{where} lacks {key}; {_how_to_add(item, name, key)}")
+
+
+def _how_to_add(item: Item, record: str, key: str) -> str:
+    stray = [word for word in ("modules", "failure_module", "preprocessor_module") if word in item.value]
+    if (record, key) == ("Flow", "value") and stray:
+        return f"a flow without a `value` mapping has no steps: put {' and '.join(stray)} below `value:`"
+    return "add it"
 
 
 def _is(value: object, kind: str) -> bool:

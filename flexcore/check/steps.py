@@ -50,6 +50,11 @@ class Step:
     tool: bool = False
 
     @property
+    def in_parallel(self) -> bool:
+        """Whether it starts its iterations or branches at once."""
+        return _true(self.item.get("value", "parallel"))
+
+    @property
     def in_loop(self) -> bool:
         """Also when a step around it is of an unknown type, which is told by itself."""
         return any(step.type not in BRANCHES for step in self.around)

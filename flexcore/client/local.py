@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcore.client.windmill import Windmill
-from flexcore.client.workflows import Workflow, resolve, used
+from flexcore.client.workflows import Workflow, form, resolve, used
 from flexcore.engine.bundle import Bundle, Flow
 from flexcore.engine.support import check_flow, check_script
 
@@ -19,12 +19,18 @@ def local_workflow(root: Path, name: str) -> Workflow:
     if flow:
         check_flow(bundle, flow)
         return Workflow(
-            path, "flow", flow.meta.get("summary") or "", flow.meta.get("schema") or {}, used(path, flow.value)
+            path,
+            "flow",
+            str(flow.meta.get("summary") or ""),
+            form(flow.meta.get("schema")),
+            used(path, flow.value),
+            flow.has_preprocessor,
         )
     script = bundle.script(path)
     assert script is not None
     check_script(script)
-    return Workflow(path, "script", script.meta.get("summary") or "", script.meta.get("schema") or {}, used(path, None))
+    meta = script.meta
+    return Workflow(path, "script", str(meta.get("summary") or ""), form(meta.get("schema")), used(path, None))
 
 
 def preview(client: Windmill, root: Path, workflow: Workflow, args: dict[str, Any]) -> str:

@@ -137,7 +137,8 @@ def embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
     from flexcore.engine.bundle import is_bundle
     from flexcore.engine.engine import Engine
 
-    with Engine(OWN if root == Path() and not is_bundle(root) else root) as engine:
+    bundle = OWN if root == Path() and not is_bundle(root) else root
+    with Engine(bundle, on_problem=lambda problem: say(f"warning: {problem}")) as engine:
         say(f"embedded engine, bundle {engine.bundle.root}")
         engine.serve()
         with engine.handling_signals(), Windmill(engine.url, engine.workspace, engine.token) as client:

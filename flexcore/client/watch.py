@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flexcore.client.step_log import StepLog
 from flexcore.client.windmill import Windmill
 from flexcore.engine.jobs import Event
 
@@ -35,6 +36,7 @@ class Node:
     offset: int = 0
     ended: bool = False
     waits: bool = False
+    log: StepLog = field(default_factory=StepLog)
     shown: dict[str, Any] = field(default_factory=dict)
     children: dict[str, Node] = field(default_factory=dict)
 
@@ -59,10 +61,10 @@ class Node:
 
 
 class Watch:
-    """logs: whether the jobs' output is asked for as well."""
+    """logs: whether the jobs' output is asked for as well; verbose: also what the worker says around it."""
 
-    def __init__(self, client: Windmill, job: str, *, logs: bool = False) -> None:
-        self._client, self._logs = client, logs
+    def __init__(self, client: Windmill, job: str, *, logs: bool = False, verbose: bool = False) -> None:
+        self._client, self._logs, self._verbose = client, logs, verbose
         self.root = Node(job, None, None, 0)
 
     def poll(self) -> list[Event]:
@@ -113,7 +115,11 @@ class Watch:
     def _new_logs(self, node: Node, update: dict[str, Any]) -> Iterator[Event]:
         text = update.get("new_logs") or ""
         node.offset = update.get("log_offset") or node.offset
-        if text and self._logs and node.kind not in FLOW_KINDS:
+        if not self._logs or node.kind in FLOW_KINDS:
+            return
+        if not self._verbose:
+            text = node.log.add(text) + (node.log.rest() if update.get("completed") else "")
+        if text:
             yield self._event("log", node, text)
 
     def _below(self, node: Node, modules: list[dict[str, Any]]) -> Iterator[Event]:

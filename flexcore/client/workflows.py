@@ -30,9 +30,13 @@ class Workflow:
     summary: str
     schema: dict[str, Any]
     runtimes: tuple[str, ...] = ()
+    # Whether what it is started with goes through a preprocessor, which makes the arguments of the form.
+    has_preprocessor: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"runtimes": list(self.runtimes)}
+        shown = asdict(self) | {"runtimes": list(self.runtimes)}
+        del shown["has_preprocessor"]
+        return shown
 
 
 def resolve(name: str, paths: Iterable[str]) -> str:
@@ -75,7 +79,19 @@ def find(client: Windmill, name: str) -> Workflow:
 
 def read(client: Windmill, path: str, kind: str = "flow") -> Workflow:
     found = client.get(f"flows/get/{path}" if kind == "flow" else f"scripts/get/p/{path}")
-    return Workflow(path, kind, found.get("summary") or "", found.get("schema") or {}, used(path, found.get("value")))
+    value = found.get("value")
+    preprocessor = value.get("preprocessor_module") if isinstance(value, dict) else found.get("has_preprocessor")
+    return Workflow(path, kind, str(found.get("summary") or ""), form(found.get("schema")), used(path, value),
+                    bool(preprocessor))  # fmt: skip
+
+
+def form(schema: Any) -> dict[str, Any]:
+    """A schema as a form can use it: one whose properties are no mapping of fields says nothing."""
+    if not isinstance(schema, dict):
+        return {}
+    fields = schema.get("properties") or {}
+    whole = isinstance(fields, dict) and all(isinstance(field, dict) for field in fields.values())
+    return schema if whole else {key: item for key, item in schema.items() if key not in ("properties", "required")}
 
 
 def every(client: Windmill) -> list[Workflow]:

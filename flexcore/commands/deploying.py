@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import asdict
+import time
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import typer
 
 from f.flexcore.core.errors import InvalidInput
 from flexcore import exit_codes
+from flexcore.client.relocks import wait_for_relocks
 from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
 from flexcore.console import print_json, print_table, say
@@ -24,13 +27,24 @@ if TYPE_CHECKING:
 # The server that the bundle is tested against.
 TESTED = (1, 743)
 VERSION = re.compile(r"v(\d+)\.(\d+)")
+# A first push has hundreds; nobody reads them.
+MAX_SHOWN = 25
+FOLDERS = {"__flow": "flow", ".flow": "flow", "__raw_app": "app", ".raw_app": "app", "__app": "app", ".app": "app"}
+KIND = re.compile(r"\.(resource-type|resource|variable|schedule|\w+_trigger|group|user)\.(?:yaml|json)$")
 STYLES = {"added": "green", "edited": "yellow", "deleted": "red"}
 
 
 def deploy_bundle(
-    client: Windmill, target: Target | None, root: Path, dry_run: bool, yes: bool, as_json: bool, quiet: bool = False
+    client: Windmill,
+    target: Target | None,
+    root: Path,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> int:
-    """quiet: stdout is somebody else's."""
+    """quiet: stdout is somebody else's. verbose: every change is shown, however many there are."""
     if target is None:
         raise InvalidInput(
             "The embedded engine runs the files as they are; there is nothing to deploy",
@@ -49,13 +63,14 @@ def deploy_bundle(
     if not wanted:
         say("Nothing to do: the server has all of it.")
     elif not as_json and not quiet:
-        _show(wanted)
+        _show(wanted, verbose)
     if not wanted or dry_run:
         if as_json:
             print_json({"success": True, **changes, "landed": []})
         return exit_codes.DONE
     confirm(f"Push {len(wanted)} changes to {target}?", yes)
-    outcome = deployment.push(wanted)
+    begun = time.time()
+    outcome = _settled(client, deployment, deployment.push(wanted), begun)
     if as_json:
         print_json(outcome.as_json() | changes)
     return _told(outcome)
@@ -83,11 +98,52 @@ def _refused(findings: list[Finding], as_json: bool, quiet: bool) -> int:
     return exit_codes.CANNOT_START
 
 
-def _show(changes: list[Change]) -> None:
-    print_table(("CHANGE", "FILE"), [(item.type, item.path) for item in changes], STYLES)
+def _settled(client: Windmill, deployment: Deployment, outcome: Outcome, begun: float) -> Outcome:
+    """The outcome once the server has locked anew what it wants to: until then a comparison finds changes to come."""
+    if not outcome.whole or not outcome.again:
+        return outcome
+    say("the server does not show all of it yet; looking whether it still makes locks …")
+    relocks = wait_for_relocks(client, begun, say)
+    if not relocks.seen:
+        return outcome
+    ours = {item.path.partition(".")[0].removesuffix("__flow/flow") for item in outcome.landed}
+    for path in relocks.failed:
+        if path not in ours:
+            say(f"note: {path} imports what was pushed, and the server could not lock it anew")
+    failed = [path for path in relocks.failed if path in ours]
+    return replace(outcome, again=deployment.changes(), locks_failed=failed, relocking=relocks.left)
+
+
+def _show(changes: list[Change], verbose: bool) -> None:
+    if verbose or len(changes) <= MAX_SHOWN:
+        print_table(("CHANGE", "FILE"), [(item.type, item.path) for item in changes], STYLES)
+        return
+    counted = Counter((item.type, kind_of(item.path)) for item in changes)
+    rows = [(change, kind, number) for (change, kind), number in sorted(counted.items())]
+    print_table(("CHANGE", "KIND", "FILES"), rows, STYLES)
+    for item in changes:
+        # What is taken away is never only counted.
+        if item.type == "deleted":
+            print_table(("CHANGE", "FILE"), [(item.type, item.path)], STYLES)
+    say(f"{len(changes)} files in all; --verbose shows each.")
+
+
+def kind_of(file: str) -> str:
+    """What a file of a bundle belongs to: script, flow, schedule, resource-type, …"""
+    parts = file.split("/")
+    for end, kind in FOLDERS.items():
+        if any(part.endswith(end) for part in parts[:-1]):
+            return kind
+    if match := KIND.search(parts[-1]):
+        return match[1]
+    return "dependencies" if parts[0] in ("dependencies", "locks") else "folder" if "folder.meta" in file else "script"
 
 
 def _told(outcome: Outcome) -> int:
+    if outcome.relocking:
+        say(f"All {len(outcome.landed)} changes are on the server, which still makes {outcome.relocking} locks: until")
+        say("it has done so flows may wait, and a second push may find changes.")
+        return exit_codes.DONE
     if outcome.whole:
         what = f"All {len(outcome.landed)} changes are on the server; a second push would"
         say(f"{what} still change:" if outcome.again else f"{what} find nothing to do.")

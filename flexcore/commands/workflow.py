@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,17 @@ Name = Annotated[
     typer.Argument(metavar="NAME", help="A path (f/…), a file, or a name that only one has.", autocompletion=_names),
 ]
 Logs = Annotated[bool, typer.Option("--logs", "--follow", "-f", help="Show the steps' logs while they run.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Logs with what the worker says: installs, its name, missing resources.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LogsShown:
+    """Whether a run's logs are shown, and whether with what the worker says around them."""
+
+    wanted: bool = False
+    verbose: bool = False
 
 
 # Running
@@ -90,13 +102,15 @@ def execute(
     ] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Print the run's id and do not wait for its end.")] = False,
     logs: Logs = False,
+    verbose: Verbose = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Run a workflow to its end, and print its result."""
-    guarded(lambda: _execute(name, parameters, runtime, detach, logs, server, workspace, root, as_json))
+    shown = LogsShown(logs, verbose)
+    guarded(lambda: _execute(name, parameters, runtime, detach, shown, server, workspace, root, as_json))
 
 
 def _execute(
@@ -104,7 +118,7 @@ def _execute(
     parameters: str,
     runtime: str,
     detach: bool,
-    logs: bool,
+    logs: LogsShown,
     server: str,
     workspace: str,
     root: Path,
@@ -126,7 +140,8 @@ def _execute(
             )
         workflow = find(client, named(root, name))
         given = with_settings(client, workflow, with_runtime(workflow, given, runtime))
-        args = checked(workflow.schema, given)
+        # What a preprocessor is given is no form's: it makes the arguments of it, as for any request by path.
+        args = given if workflow.has_preprocessor else checked(workflow.schema, given)
         refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
         job = client.start(workflow.kind, workflow.path, args)
         if detach:
@@ -135,15 +150,17 @@ def _execute(
         return follow_run(client, job, logs, as_json, keeps_running=target is not None)
 
 
-def follow_run(client: Windmill, job: str, logs: bool, as_json: bool, keeps_running: bool) -> int:
+def follow_run(client: Windmill, job: str, logs: LogsShown, as_json: bool, keeps_running: bool) -> int:
     from flexcore.client.watch import Watch
 
     say(f"run {job}")
-    watch = Watch(client, job, logs=logs)
+    watch = Watch(client, job, logs=logs.wanted, verbose=logs.verbose)
     with _left_running(job if keeps_running else ""):
-        ended = _shown(watch, logs)
+        ended = _shown(watch, logs.wanted)
     if as_json:
-        print_json({"id": job, "success": bool(ended.get("success")), "result": ended.get("result")})
+        # As the server's result call has it: a run that was skipped is no success, and no failure either.
+        shown = {"id": job, "success": watch.root.status == "success", "result": ended.get("result")}
+        print_json(shown | ({"skipped": True} if watch.root.status == "skipped" else {}))
     else:
         print_result(ended.get("result"))
     return exit_codes.of_run(ended, watch.cause())
@@ -183,6 +200,7 @@ def test(
     parameters: Parameters = "{}",
     check: Annotated[bool, typer.Option("--check", help="Check files and parameters only; run nothing.")] = False,
     logs: Logs = False,
+    verbose: Verbose = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
@@ -193,11 +211,12 @@ def test(
     The flow's own file is run as a preview. On a server the steps that it calls by path are those deployed there; with
     the embedded engine all of it is local.
     """
-    guarded(lambda: _test(name, parameters, check, logs, server, workspace, root, as_json))
+    shown = LogsShown(logs, verbose)
+    guarded(lambda: _test(name, parameters, check, shown, server, workspace, root, as_json))
 
 
 def _test(
-    name: str, parameters: str, check: bool, logs: bool, server: str, workspace: str, root: Path, as_json: bool
+    name: str, parameters: str, check: bool, logs: LogsShown, server: str, workspace: str, root: Path, as_json: bool
 ) -> int:
     from flexcore.client.arguments import checked
     from flexcore.client.local import local_workflow, preview
@@ -207,6 +226,8 @@ def _test(
     workflow = local_workflow(root, name)
     args = checked(workflow.schema, given)
     say(f"{workflow.path}: files and parameters are good")
+    if workflow.has_preprocessor:
+        say("A preview does not run the preprocessor, on a server either: the parameters go to the steps as they are.")
     if check:
         if as_json:
             print_json({"path": workflow.path, "success": True, "parameters": sorted(args)})
@@ -316,21 +337,22 @@ def _show_schedules(found: list[Scheduled], as_json: bool) -> int:
 def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, however many.")] = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Check the bundle, show what would change on the server, and push it with `wmill sync push`."""
-    guarded(lambda: _deploy(dry_run, yes, server, workspace, root, as_json))
+    guarded(lambda: _deploy(dry_run, yes, verbose, server, workspace, root, as_json))
 
 
-def _deploy(dry_run: bool, yes: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
+def _deploy(dry_run: bool, yes: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.target import connected
     from flexcore.commands.deploying import deploy_bundle
 
     with connected(server, workspace, root) as (client, target):
-        return deploy_bundle(client, target, root, dry_run, yes, as_json)
+        return deploy_bundle(client, target, root, dry_run, yes, as_json, verbose=verbose)
 
 
 # Looking
@@ -431,19 +453,20 @@ def seconds(value: float | None) -> str:
 def logs(
     job: Job,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    verbose: Verbose = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Print the log of a job and of all its steps. With --json: a line {"id", "step", "path", "text"} for each piece.
+    """Print what a job and its steps have logged. With --json: a line {"id", "step", "path", "text"} for each piece.
 
     With --follow the exit code is that of the run.
     """
-    guarded(lambda: _logs(job, follow, server, workspace, root, as_json))
+    guarded(lambda: _logs(job, follow, verbose, server, workspace, root, as_json))
 
 
-def _logs(given: str, follow: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
+def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.executions import whole_id
     from flexcore.client.target import connected
     from flexcore.client.watch import Watch
@@ -457,7 +480,7 @@ def _logs(given: str, follow: bool, server: str, workspace: str, root: Path, as_
 
     with connected(server, workspace, root) as (client, _):
         job = whole_id(client, given)
-        watch = Watch(client, job, logs=True)
+        watch = Watch(client, job, logs=True, verbose=verbose)
         if follow:
             with _left_running(job):
                 ended = watch.follow(write)

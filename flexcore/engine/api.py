@@ -12,9 +12,9 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -37,6 +37,7 @@ DONE = ("success", "failure", "canceled", "skipped")
 LIST_COLUMNS = ("id", "kind", "path", "parent", "root", "step_id", "status", "created", "scheduled", "started",
                 "finished", "labels", "canceled_by", "canceled_reason", "flow_status")  # fmt: skip
 Handler = Callable[[Request], Any]
+T = TypeVar("T")
 
 
 class Server:
@@ -133,7 +134,7 @@ class Api:
             (get, w + "/scripts/get/p/{path:path}", lambda r: self._script_json(_path(r)), False),
             (get, w + "/scripts/exists/p/{path:path}", self.script_exists, False),
             (get, w + "/scripts/raw/p/{path:path}", self.raw_script, False),
-            (get, f"{w}/flows/list", lambda r: [self._flow_json(p) for p in _paged(r, self._paths("flow"))], False),
+            (get, f"{w}/flows/list", self.list_flows, False),
             (get, w + "/flows/get/{path:path}", lambda r: self._flow_json(_path(r)), False),
             (get, w + "/flows/exists/{path:path}", lambda r: self.engine.bundle.flow(_path(r)) is not None, False),
         ]  # fmt: skip
@@ -213,17 +214,15 @@ class Api:
         script = self.engine.bundle.script(_path(request))
         if script is None:
             raise UnknownPath(f"script not found at name {_path(request)}")
-        args, asked = request.state.body or {}, request.query_params.get("skip_preprocessor", "")
-        preprocess = bool(script.meta.get("has_preprocessor")) and asked.lower() != "true"
-        if preprocess:
-            args = {"event": {"kind": "webhook", "raw_string": None, **body_and_headers(request, args)}}
+        args, preprocess = _webhook_args(request, bool(script.meta.get("has_preprocessor")))
         return self.engine.start_script(script, args, preprocess=preprocess, id=_job_id(request))
 
     def _start_flow(self, request: Request) -> Job:
         flow = self.engine.bundle.flow(_path(request))
         if flow is None:
             raise UnknownPath(f"flow not found at name {_path(request)}")
-        return self.engine.start_flow(flow, request.state.body or {}, id=_job_id(request))
+        args, preprocess = _webhook_args(request, flow.has_preprocessor)
+        return self.engine.start_flow(flow, args, preprocess=preprocess, id=_job_id(request))
 
     def _start_preview(self, request: Request) -> Job:
         body = _mapping(request)
@@ -431,8 +430,14 @@ class Api:
     # Variables and resources
 
     def list_variables(self, request: Request) -> list[Row]:
-        paths = {*self._paths("variable"), *(row["path"] for row in self.store.variables())}
-        return [_hidden(item) for path in _paged(request, sorted(paths)) if (item := self.items.variable_item(path))]
+        listed = self._items("variable", self.store.variables(), self.items.variable_item)
+        return [_hidden(item) for item in _paged(request, listed)]
+
+    def _items(self, kind: str, local: Iterable[Row], read: Callable[[str], Row | None]) -> list[Row]:
+        """Those of the bundle that can be read, and those that were set on this machine, by path."""
+        found = {item["path"]: item for item in self.engine.bundle.readable(kind, read)}
+        found |= {row["path"]: item for row in local if (item := read(row["path"]))}
+        return [found[path] for path in sorted(found)]
 
     def get_variable(self, request: Request) -> Row:
         item = self.items.variable_item(_path(request))
@@ -473,8 +478,7 @@ class Api:
 
     def list_resources(self, request: Request) -> list[Row]:
         wanted = request.query_params.get("resource_type")
-        paths = {*self._paths("resource"), *(row["path"] for row in self.store.resources())}
-        items = [item for path in sorted(paths) if (item := self.items.resource_item(path))]
+        items = self._items("resource", self.store.resources(), self.items.resource_item)
         return [item for item in items if not wanted or item["resource_type"] in wanted.split(",")]
 
     def create_resource(self, request: Request) -> Response:
@@ -504,19 +508,21 @@ class Api:
 
     # Scripts and flows
 
-    def _paths(self, kind: str) -> list[str]:
-        return self.engine.bundle.paths(kind)
-
     def _script_json(self, path: str) -> Row:
         script = self.engine.bundle.script(path)
         if script is None:
             raise UnknownPath(f"script not found at name {path}")
+        return self._shown_script(script)
+
+    @staticmethod
+    def _shown_script(script: Script) -> Row:
         return {
-            "path": path,
+            "path": script.path,
             "hash": script.hash,
             "content": script.content,
             "language": script.language,
             "lock": script.lock,
+            "has_preprocessor": bool(script.meta.get("has_preprocessor")),
             **{key: script.meta.get(key) for key in ("summary", "description", "schema", "kind")},
         }
 
@@ -524,20 +530,27 @@ class Api:
         flow = self.engine.bundle.flow(path)
         if flow is None:
             raise UnknownPath(f"flow not found at name {path}")
-        return {"path": path, "value": flow.value,
+        return self._shown_flow(flow)
+
+    @staticmethod
+    def _shown_flow(flow: Flow) -> Row:
+        return {"path": flow.path, "value": flow.value,
                 **{key: flow.meta.get(key) for key in ("summary", "description", "schema")}}  # fmt: skip
 
+    def list_flows(self, request: Request) -> list[Row]:
+        return [self._shown_flow(flow) for flow in _paged(request, list(self.engine.bundle.flows()))]
+
     def list_scripts(self, request: Request) -> list[Row]:
-        return [self._script_json(path) for path in _paged(request, self._paths("script"))]
+        return [self._shown_script(script) for script in _paged(request, list(self.engine.bundle.scripts()))]
 
     def script_exists(self, request: Request) -> bool:
         return self.engine.bundle.script(_path(request)) is not None
 
     def raw_script(self, request: Request) -> Response:
         path = _path(request).removesuffix(".py")
-        script = self.engine.bundle.script(path)
-        if script is not None:
-            return PlainTextResponse(script.content)
+        source = self.engine.bundle.source(path)
+        if source is not None:
+            return PlainTextResponse(source)
         if (self.engine.bundle.root / path).is_dir() and ".." not in path:
             return PlainTextResponse("WINDMILL_IS_FOLDER")
         raise UnknownPath(f"script not found at name {path}")
@@ -623,11 +636,11 @@ def _hidden(item: Row) -> Row:
     return item | {"value": None} if item["is_secret"] else item
 
 
-def _paged(request: Request, paths: list[str]) -> list[str]:
+def _paged(request: Request, items: list[T]) -> list[T]:
     """The page that is asked for; all of them without `per_page`."""
-    size = max(int(request.query_params.get("per_page", len(paths) or 1)), 1)
+    size = max(int(request.query_params.get("per_page", len(items) or 1)), 1)
     first = (max(int(request.query_params.get("page", 1)), 1) - 1) * size
-    return paths[first : first + size]
+    return items[first : first + size]
 
 
 def _job_id(request: Request) -> str:
@@ -637,6 +650,14 @@ def _job_id(request: Request) -> str:
         return str(uuid.UUID(given)) if given else ""
     except ValueError as error:
         raise Rejected(f"Failed to deserialize query string: job_id: UUID parsing failed: {error}", 400) from None
+
+
+def _webhook_args(request: Request, has_preprocessor: bool) -> tuple[Any, bool]:
+    """What a request by path gives a runnable, and whether its preprocessor is to make the arguments of it."""
+    body = request.state.body or {}
+    if not has_preprocessor or request.query_params.get("skip_preprocessor", "").lower() == "true":
+        return body, False
+    return {"event": {"kind": "webhook", "raw_string": None, **body_and_headers(request, body)}}, True
 
 
 def _path(request: Request) -> str:

@@ -69,12 +69,13 @@ class Engine:
     """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread.
 
     take_up: runs of this bundle whose engine died go on here at once; else they are marked as failed.
+    on_problem: gets a sentence for each file of the bundle that cannot be read and is passed over.
     """
 
     def __init__(self, root: Path | str, home: Path | str | None = None, *, on_event: EventSink | None = None,
                  workspace: str | None = None, processes: int | None = None, port: int = 0,
-                 take_up: bool = False) -> None:  # fmt: skip
-        self.bundle = Bundle(Path(root))
+                 take_up: bool = False, on_problem: Callable[[str], None] | None = None) -> None:  # fmt: skip
+        self.bundle = Bundle(Path(root), on_problem)
         self.home = Path(home) if home else default_home()
         self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
         self.store = Store(self.home)
@@ -116,12 +117,15 @@ class Engine:
             return self.start_flow(target, args)
         return self.start_script(target, args)
 
-    def start_flow(self, flow: Flow, args: dict[str, Any] | None = None, *, preview: bool = False, id: str = "") -> Job:
-        """A preview is a flow that is in no file: `Flow(path or "", value, {})`. Raises Rejected when a job has that
-        id."""
+    def start_flow(
+        self, flow: Flow, args: dict[str, Any] | None = None, *, preview: bool = False, preprocess: bool = False,
+        id: str = "",
+    ) -> Job:  # fmt: skip
+        """A preview is a flow that is in no file: `Flow(path or "", value, {})`. preprocess: the flow's preprocessor,
+        if it has one, makes the arguments of `args`. Raises Rejected when a job has that id."""
         check_flow(self.bundle, flow)
         job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args), id=id)
-        return self._begin(job, flow.value)
+        return self._begin(job, flow.value if preprocess else flow.without_preprocessor)
 
     def start_script(
         self, script: Script, args: dict[str, Any] | None = None, *, preview: bool = False, preprocess: bool = False,
@@ -130,7 +134,7 @@ class Engine:
         """preprocess: the script's own `preprocessor` makes the arguments of `args`."""
         check_script(script)
         job = Job("preview" if preview else "script", script.path or None, _arguments(args), id=id)
-        job.timeout = _timeout(script)
+        job.timeout = script.timeout
         return self._begin(job, None, script, preprocess)
 
     def recover(self, job: str) -> Job:
@@ -162,7 +166,7 @@ class Engine:
             self.runtime.earlier.load(row["id"])
             job = Job(row["kind"], row["path"], row["args"], id=row["id"])
             if script is not None:
-                job.timeout = _timeout(script)
+                job.timeout = script.timeout
             return self._begin(job, flow.value if flow else None, script)
 
         return begin
@@ -193,8 +197,8 @@ class Engine:
             self.runtime.start(job)
             return FlowRun(self.runtime, job, value).run()
         assert script is not None
-        envs = dict(str(entry).split("=", 1) for entry in script.meta.get("envs") or () if "=" in str(entry))
-        return self.runtime.run_leaf(job, Task(job, script.content, script.lock, envs, script.hash, preprocess))
+        task = Task(job, script.content, script.lock, script.envs, script.hash, preprocess)
+        return self.runtime.run_leaf(job, task)
 
     def wait(self, job: Job) -> JobResult:
         """A short wait in a loop, since a signal handler of Python only runs between two of them."""
@@ -292,8 +296,7 @@ class Engine:
         )  # fmt: skip
 
     def _module_source(self, module: str) -> str | None:
-        script = self.bundle.script(module.replace(".", "/"))
-        return script.content if script else None
+        return self.bundle.source(module.replace(".", "/"))
 
     def _settle_orphans(self, take_up: bool) -> None:
         """Jobs of an engine that died without a word are taken up again, or told so."""
@@ -323,11 +326,6 @@ class Engine:
 def _has_died(row: Row) -> bool:
     error = row["result"].get("error") if isinstance(row["result"], dict) else None
     return isinstance(error, dict) and error.get("name") == DIED
-
-
-def _timeout(script: Script) -> float | None:
-    timeout = script.meta.get("timeout")
-    return float(timeout) if timeout else None
 
 
 def _arguments(args: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from flexcore.engine import flow_judge, flow_plan
 from flexcore.engine.errors import WindmillError
 from flexcore.engine.expressions import Scope, evaluate, is_true
 from flexcore.engine.flow_plan import Child, Plan
+from flexcore.engine.flow_preprocess import preprocess
 from flexcore.engine.flow_state import NO_JOB, FlowState, ModuleState, has_attempts, retry_wait
 from flexcore.engine.jobs import Job, LeafJobs
 from flexcore.engine.stored import as_stored
@@ -88,6 +89,10 @@ class FlowRun:
         job.leaf_jobs = job.leaf_jobs if job.innermost and job.parent else LeafJobs(_enclosing(job))
         self._resolve_env()
         self.save()
+        if self.value.get("preprocessor_module"):
+            finished = self._preprocessed(self.value["preprocessor_module"])
+            if finished:
+                return finished
         unrecoverable = False
         while True:
             try:
@@ -109,6 +114,52 @@ class FlowRun:
             if verdict.finished:
                 return verdict.finished
             self.last = verdict.result
+
+    # The preprocessor
+
+    def _preprocessed(self, module: Value) -> Ended | None:
+        """The flow's end, or None when its steps, or a retry of its failure module, are to run."""
+        try:
+            ended = preprocess(self, module)
+        except FlowCanceled:
+            return self.finish_canceled()
+        except WindmillError as error:
+            return self.finish(False, {"error": {"message": str(error), "name": "Anyhow"}})
+        if ended is None:
+            return None
+        if self.job.cancel.requested:
+            return self.finish_canceled()
+        if not self.state.at_failure_step:
+            return self.finish(False, ended.result)
+        verdict, _ = flow_judge.judge(self, ended)
+        self.last = verdict.result
+        return verdict.finished
+
+    def run_preprocessor(self, child: Child, module: Value, state: ModuleState, event: dict[str, Any]) -> Ended:
+        job = self._job_for(child, module, self._timeout(module, event), 0.0)
+        self.runtime.add(job, None)
+        self.state.preprocessor = replace(state, type="WaitingForExecutor", job=job.id)
+        self.save()
+        ended = self._run_child(job, child)
+        kind: Any = "Success" if ended.success else "Failure"
+        self.state.preprocessor = replace(state, type=kind, job=job.id)
+        self.save()
+        return ended
+
+    def replace_arguments(self, args: dict[str, Any]) -> None:
+        self.job.args = as_stored(args)
+        self.runtime.keep_arguments(self.job)
+
+    def wait(self, seconds: float) -> None:
+        if seconds and self.job.cancel.event.wait(seconds):
+            raise FlowCanceled
+
+    def run_failure_module(self, failed_step: str, result: Any) -> Ended:
+        """For a failure that came before the first step."""
+        self.state.failure_parent = failed_step
+        module = self._failure()
+        plan = flow_plan.plan(self, module, self.state.failure, result, failed_step, True, None)
+        return plan if isinstance(plan, Ended) else self._start(plan, module, True, result, 0.0)
 
     def without_job(self, success: bool, result: Any, *, stopped: bool | None = None, final: bool = False) -> Ended:
         return Ended(NO_JOB, success, result, stopped, unrecoverable=final)

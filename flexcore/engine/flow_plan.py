@@ -73,6 +73,14 @@ def plan(run: FlowRun, module: Value, state: ModuleState, previous: Any, previou
     raise WindmillError(f"module {module['id']} has the unknown type {value['type']}", "InternalErr")
 
 
+def plan_preprocessor(run: FlowRun, module: Value, event: dict[str, Any]) -> Child:
+    """The job of a flow's preprocessor, whose arguments are the flow's own."""
+    mock = module.get("mock") or {}
+    if mock.get("enabled"):
+        return Child("identity", None, {"previous_result": mock.get("return_value")})
+    return run.runtime.script_child(run, module, dict(event), None, entrypoint="preprocessor")
+
+
 def _is_skipped(run: FlowRun, module: Value, previous: Any, previous_id: str) -> bool:
     names = {"result": previous, "previous_result": previous, **run.approval}
     return is_true(module["skip_if"]["expr"], run.scope(names, run.results(previous_id)))

@@ -83,6 +83,7 @@ class FlowState:
     failure_parent: str | None = None
     fail_count: int = 0
     failed_jobs: list[str] = field(default_factory=list)
+    preprocessor: ModuleState | None = None
 
     @property
     def at_failure_step(self) -> bool:
@@ -107,6 +108,8 @@ class FlowState:
             "modules": [module.as_json() for module in self.modules],
             "failure_module": {**self.failure.as_json(), "parent_module": self.failure_parent},
         }
+        if self.preprocessor is not None:
+            shown["preprocessor_module"] = self.preprocessor.as_json()
         if self.fail_count:
             shown["retry"] = {"fail_count": self.fail_count, "failed_jobs": self.failed_jobs}
         return shown

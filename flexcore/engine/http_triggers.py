@@ -1,8 +1,8 @@
 """HTTP triggers of a bundle (`*.http_trigger.yaml`), answered as a Windmill server answers them.
 
 `/api/r/{workspace}/{route_path}` (without the workspace when `workspaced_route` is false) runs the trigger's script or
-flow. A script with a preprocessor gets the whole request as its `event`, one without only the body. The result decides
-the answer: `windmill_status_code`, `windmill_content_type`, `windmill_headers` and `result` in it are taken apart.
+flow. One that has a preprocessor gets the whole request as its `event`, any other only the body. The result decides the
+answer: `windmill_status_code`, `windmill_content_type`, `windmill_headers` and `result` in it are taken apart.
 Source: windmill-api's triggers/http/handler.rs, args.rs, and result_to_response of windmill-api-jobs, at 1.743.
 """
 
@@ -61,7 +61,7 @@ class HttpTriggers:
     def _answer(self, request: Request, body: bytes) -> Response:
         called = request.path_params["route"].strip("/")
         found = self._match(request.method.lower(), called)
-        kind = found.trigger["authentication_method"]
+        kind = found.trigger.get("authentication_method", "windmill")
         if kind not in KNOWN_AUTHENTICATION:
             raise Rejected(f"this engine does not know the authentication method {kind} of {found.path}", 501)
         if kind == "windmill" and not self._may_enter(request):
@@ -70,12 +70,14 @@ class HttpTriggers:
         return self._run(found, _event(request, found, called, value, raw), value, raw)
 
     def _match(self, method: str, called: str) -> Match:
-        for path in self._engine.bundle.paths("http_trigger"):
-            trigger = self._engine.bundle.http_trigger(path, self._engine.workspace) or {}
+        for path, trigger in self._engine.bundle.http_triggers(self._engine.workspace):
+            route = trigger.get("route_path")
+            if not isinstance(route, str) or not isinstance(trigger.get("script_path"), str):
+                continue
             if trigger.get("http_method") != method or trigger.get("mode", "enabled") == "disabled":
                 continue
             prefix = f"{self._engine.workspace}/" if trigger.get("workspaced_route") else ""
-            params = match_route(prefix + trigger["route_path"], called)
+            params = match_route(prefix + route, called)
             if params is not None:
                 return Match(path, trigger, params)
         raise Rejected(f"Not found: Trigger not found at name /{called}", 404)
@@ -86,7 +88,8 @@ class HttpTriggers:
             flow = engine.bundle.flow(path)
             if flow is None:
                 raise Rejected(f"Not found: flow not found at name {path}", 404)
-            job = engine.start_flow(flow, _main_args(value, raw, found.trigger))
+            args = {"event": event} if flow.has_preprocessor else _main_args(value, raw, found.trigger)
+            job = engine.start_flow(flow, args, preprocess=True)
         else:
             script = engine.bundle.script(path)
             if script is None:

@@ -9,12 +9,11 @@ import base64
 import json
 import re
 import threading
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from flexcore.engine.bundle import Bundle
-from flexcore.engine.errors import Rejected
+from flexcore.engine.errors import BadBundle, Rejected
 from flexcore.engine.store import Row, Store
 
 REFERENCE = re.compile(r"\$(?:var|jsonvar|res):")
@@ -54,7 +53,7 @@ class Items:
     def __init__(self, bundle: Bundle, store: Store, workspace: str) -> None:
         self.bundle, self.store, self.workspace = bundle, store, workspace
         self.secrets = Secrets()
-        self._password_fields: dict[str, frozenset[str]] = {}
+        self._password_fields: dict[str, frozenset[str] | None] = {}
 
     def variable_item(self, path: str) -> Row | None:
         local = self.store.variable(path)
@@ -80,17 +79,26 @@ class Items:
         return item
 
     def _note_passwords(self, item: Row) -> None:
-        if isinstance(item["value"], dict) and item["resource_type"]:
-            for field in self._passwords_of(str(item["resource_type"])):
-                self.secrets.add(item["value"].get(field))
+        value = item["value"]
+        if isinstance(value, dict) and item["resource_type"]:
+            fields = self._passwords_of(str(item["resource_type"]))
+            # A type that cannot be read may mark any of them.
+            for field in value if fields is None else fields:
+                self.secrets.add(value.get(field))
 
-    def _passwords_of(self, resource_type: str) -> frozenset[str]:
-        """Fields that the resource type (a file at the bundle's root) marks as passwords."""
+    def _passwords_of(self, resource_type: str) -> frozenset[str] | None:
+        """Fields that the resource type (a file at the bundle's root) marks as passwords; None when it is broken."""
         if resource_type not in self._password_fields:
-            file = self.bundle.root / f"{Path(resource_type).name}.resource-type.yaml"
-            schema = _schema_of(file)
-            fields = {name for name, field in schema.items() if isinstance(field, dict) and field.get("password")}
-            self._password_fields[resource_type] = frozenset(fields)
+            try:
+                schema = self.bundle.resource_type(resource_type)
+            except BadBundle:
+                self._password_fields[resource_type] = None
+                return None
+            properties = schema.get("properties")
+            fields = properties.items() if isinstance(properties, dict) else ()
+            self._password_fields[resource_type] = frozenset(
+                name for name, field in fields if isinstance(field, dict) and field.get("password")
+            )
         return self._password_fields[resource_type]
 
     def variable(self, path: str) -> str:
@@ -153,12 +161,3 @@ class Items:
             cause = f"Not found: Variable {path} not found" if path else ""
             raise Rejected(f"Not found: Variable {path} not found for `{name}`: {cause}", 404)
         return str(item["value"])
-
-
-def _schema_of(file: Path) -> dict[str, Any]:
-    import yaml
-
-    if not file.is_file():
-        return {}
-    document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    return dict((document.get("schema") or {}).get("properties") or {})

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from flexcore.engine.bundle import Bundle
-from flexcore.engine.errors import WindmillError
+from flexcore.engine.bundle import Bundle, Script
+from flexcore.engine.errors import BadBundle, WindmillError
 from flexcore.engine.flow import Ended, FlowRun
 from flexcore.engine.flow_plan import Child
 from flexcore.engine.flow_state import FlowState
@@ -161,6 +162,9 @@ class Runtime:
 
     # Flows
 
+    def keep_arguments(self, job: Job) -> None:
+        self.store.update_job(job.id, args=self._masked(job.args))
+
     def save_flow(self, job: Job, state: FlowState) -> None:
         self.store.update_job(job.id, flow_status=state.as_json())
 
@@ -188,31 +192,43 @@ class Runtime:
             signal.set()
 
     def flow_value(self, path: str) -> tuple[str, dict[str, Any]]:
-        flow = self.bundle.flow(path)
+        """A subflow's preprocessor is not run."""
+        try:
+            flow = self.bundle.flow(path)
+        except BadBundle as error:
+            raise WindmillError(str(error), "NotFound") from None
         if flow is None:
             raise WindmillError(f"Not found: flow not found at name {path}", "NotFound")
-        return path, flow.value
+        return path, flow.without_preprocessor
 
     def script_child(self, run: FlowRun, module: dict[str, Any], args: dict[str, Any],
-                     error: WindmillError | None) -> Child:  # fmt: skip
-        value = module["value"]
+                     error: WindmillError | None, entrypoint: str = "main") -> Child:  # fmt: skip
+        """entrypoint: the function that is run. A module's `apply_preprocessor` has the script's own make the
+        arguments."""
+        value, preprocess = module["value"], bool(module.get("apply_preprocessor"))
         if value["type"] == "rawscript":
             path = value.get("path") or f"{run.job.runnable_path}/{module['id']}"
             content, lock = value["content"], value.get("lock")
-            return Child("preview", path, args, error=error,
-                         run=lambda job: self.run_leaf(job, Task(job, content, lock)))  # fmt: skip
-        return self.deployed_child(value["path"], args, error)
+            task = partial(Task, source=content, lock=lock, preprocess=preprocess, entrypoint=entrypoint)
+            return Child("preview", path, args, error=error, run=lambda job: self.run_leaf(job, task(job)))
+        script = self._script(value["path"])
+        task = partial(
+            Task, source=script.content, lock=script.lock, envs=script.envs, runnable_id=script.hash,
+            preprocess=preprocess, entrypoint=entrypoint,
+        )  # fmt: skip
+        return Child(
+            "script", script.path, args, timeout=script.timeout, error=error,
+            run=lambda job: self.run_leaf(job, task(job)),
+        )  # fmt: skip
 
-    def deployed_child(self, path: str, args: dict[str, Any], error: WindmillError | None = None) -> Child:
-        script = self.bundle.script(path)
+    def _script(self, path: str) -> Script:
+        try:
+            script = self.bundle.script(path)
+        except BadBundle as error:
+            raise WindmillError(str(error), "NotFound") from None
         if script is None:
             raise WindmillError(f"Not found: script not found at name {path}", "NotFound")
-        envs = dict(str(entry).split("=", 1) for entry in script.meta.get("envs") or () if "=" in str(entry))
-        timeout = script.meta.get("timeout")
-        return Child(
-            "script", path, args, timeout=float(timeout) if timeout else None, error=error,
-            run=lambda job: self.run_leaf(job, Task(job, script.content, script.lock, envs, script.hash)),
-        )  # fmt: skip
+        return script
 
     # Logs and events
 

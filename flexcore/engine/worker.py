@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from flexcore.engine.environments import Environments
-from flexcore.engine.errors import EnvironmentFailed, Rejected
+from flexcore.engine.errors import BadBundle, EnvironmentFailed, Rejected
 from flexcore.engine.jobs import Job
 from flexcore.engine.signature import Unparsable, signature_of
 from flexcore.engine.watchdog import Watchdog
@@ -62,6 +62,8 @@ class Task:
     runnable_id: str = ""
     # Whether the script's own `preprocessor` is to make its arguments.
     preprocess: bool = False
+    # The function that is run: `preprocessor` for a flow's own.
+    entrypoint: str = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def run_task(task: Task, around: Surroundings) -> Outcome:
     job_dir.mkdir(parents=True)
     try:
         return _run_in(job_dir, task, around)
-    except (Rejected, Unparsable) as error:
+    except (BadBundle, Rejected, Unparsable) as error:
         return failed(_execution_error(job, str(error)))
     except EnvironmentFailed as error:
         if job.cancel.requested:
@@ -122,7 +124,8 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
     )
     python = around.environments.python_for(lock, job.cancel)
     preprocessor = signature_of(task.source, "preprocessor") if task.preprocess else None
-    write_job_files(job_dir, job.runnable_path, task.source, signature_of(task.source), around.root, preprocessor)
+    signature = signature_of(task.source, task.entrypoint)
+    write_job_files(job_dir, job.runnable_path, task.source, signature, around.root, preprocessor, task.entrypoint)
     arguments = json.dumps(around.resolve(job.args))
     (job_dir / "args.json").write_text(around.mask(arguments), encoding="utf-8")
     _make_shared(job_dir, job, around.home / "shared")

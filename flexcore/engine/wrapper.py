@@ -19,9 +19,10 @@ INSIDE_FLOW = re.compile(r"(?i)(.*?)(?:/branchone-\d+/|/branchall-\d+/|/loop-\d+
 
 def write_job_files(
     job_dir: Path, path: str, source: str, signature: Signature, bundle_root: Path | None,
-    preprocessor: Signature | None = None,
+    preprocessor: Signature | None = None, entrypoint: str = "main",
 ) -> None:  # fmt: skip
-    """preprocessor: of the script's function of that name, when it is to make the arguments of those that are given."""
+    """preprocessor: of the script's function of that name, when it is to make the arguments of those that are given.
+    entrypoint: the function that is run, whose signature is given."""
     folder, name = module_place(path)
     (job_dir / folder).mkdir(parents=True, exist_ok=True)
     (job_dir / folder / f"{name}.py").write_text(source, encoding="utf-8")
@@ -29,7 +30,7 @@ def write_job_files(
     if shared:
         (job_dir / "loader.py").write_text(LOADER.replace("@ROOT@", repr(str(bundle_root))), encoding="utf-8")
     module = f"{folder.replace('/', '.')}.{name}"
-    (job_dir / "wrapper.py").write_text(_wrapper(module, signature, shared, preprocessor), encoding="utf-8")
+    (job_dir / "wrapper.py").write_text(_wrapper(module, signature, shared, preprocessor, entrypoint), encoding="utf-8")
 
 
 def module_place(path: str) -> tuple[str, str]:
@@ -47,14 +48,14 @@ def _module_name(part: str) -> str:
     return f"_{part}" if part[:1].isdigit() or keyword.iskeyword(part) else part
 
 
-def _wrapper(module: str, signature: Signature, shared: bool, preprocessor: Signature | None) -> str:
+def _wrapper(module: str, signature: Signature, shared: bool, preprocessor: Signature | None, entrypoint: str) -> str:
     package, _, name = module.rpartition(".")
     conversions = "\n".join(f"_convert({a.name!r}, _{a.conversion})" for a in signature.arguments if a.conversion)
     arguments = _arguments(signature)
     before = PREPROCESSOR.format(arguments=_arguments(preprocessor)) if preprocessor else ""
     return WRAPPER.format(
         loader="import loader" if shared else "", package=package, name=name,
-        conversions=conversions, preprocessor=before, arguments=arguments,
+        conversions=conversions, preprocessor=before, arguments=arguments, entrypoint=entrypoint,
     )  # fmt: skip
 
 
@@ -152,9 +153,9 @@ try:
     for key, value in list(args.items()):
         if isinstance(value, str) and value == "<function call>":
             del args[key]
-    if inner_script.main is None or not callable(inner_script.main):
-        raise ValueError("main function is missing")
-    res = inner_script.main(**args)
+    if inner_script.{entrypoint} is None or not callable(inner_script.{entrypoint}):
+        raise ValueError("{entrypoint} function is missing")
+    res = inner_script.{entrypoint}(**args)
     kind = type(res)
     if hasattr(res, "__iter__") and not isinstance(res, _streams) and kind.__name__ != "DataFrame":
         for chunk in res:

@@ -71,6 +71,42 @@ KEYS = [
     Case("no YAML", "yaml-syntax", SCHEDULE, "enabled: false", "enabled: [false", "is_flow"),
 ]
 
+# Keys one level too deep or too high; what is said of each is in test_check.py.
+MISPLACED = [
+    Case("a retry inside of value", "unknown-key", FLOW, "        path: f/shop/add\n      retry:",
+         "        path: f/shop/add\n        timeout: 3\n      retry:", "timeout: 3"),
+    Case("an error handler at the top", "unknown-key", FLOW, "summary: ", "error_handler: f/shop/add\nsummary: ", "error_handler"),
+    Case("a key of the loop beside its value", "unknown-key", FLOW, "- id: each\n", "- id: each\n      skip_failures: true\n", "skip_failures: true"),
+    Case("a schedule in a script", "unknown-key", SCRIPT, "kind: script", "kind: script\ncron: 0 0 * * * *", "cron"),
+    Case("a retry in a script", "unknown-key", SCRIPT, "kind: script", "kind: script\nretry: {}", "retry"),
+    Case("a handler of a flow in a schedule", "unknown-key", SCHEDULE, "enabled: false", "enabled: false\nerror_handler: f/shop/add", "error_handler"),
+    Case("a path of a trigger", "unknown-key", HTTP, "wrap_body: false", "wrap_body: false\nflow_path: f/shop/add", "flow_path"),
+]  # fmt: skip
+
+ASKED = [
+    Case("a name looked for in results", "results-misread", FLOW, "expr: results.first.sum > 3", "expr: '\"first\" in results'"),
+    Case("the names of results", "results-misread", FLOW, "expr: results.first.sum > 3", "expr: Object.keys(results).length > 0"),
+    Case("a spread of results", "results-misread", FLOW, "'[results.first.sum]'", "'[{...results}]'"),
+    Case("a result in single quotes", "results-misread", FLOW, "expr: results.first.sum > 3", "expr: results['first'].sum > 3"),
+    Case("a result that is undefined", "results-misread", FLOW, "expr: results.first.sum > 3", "expr: results.first !== undefined"),
+    Case("a loop that is skipped by the result before", "skip-asked-again", FLOW, "- id: each\n",
+         "- id: each\n      skip_if: {expr: results.first.sum > 9}\n", "skip_if", warning=True),
+    Case("a step called preprocessor", "reserved-id", FLOW, "- id: few", "- id: preprocessor"),
+    Case("a script of the hub without its number", "bad-path", FLOW, "path: f/shop/add\n      retry",
+         "path: hub/0/approval\n      retry", "path: hub/0"),
+    Case("an approval of nobody", "not-waited", FLOW, "- id: each\n", "- id: each\n      suspend: {timeout: 5}\n", "suspend",
+         warning=True),
+]  # fmt: skip
+
+SECRETS = [
+    Case("a password in the environment", "plain-secret", SCRIPT, "kind: script", "kind: script\nenvs:\n  - DB_PASSWORD=hunter-22",
+         "DB_PASSWORD", warning=True),
+    Case("an address with a password in the environment", "plain-secret", SCRIPT, "kind: script",
+         "kind: script\nenvs:\n  - DB=postgres://me:hunter@h/d", "DB=postgres", warning=True),
+    Case("a token among a schedule's arguments", "plain-secret", SCHEDULE, "args:", "args:\n  api_token: abcdef123456",
+         "api_token", warning=True),
+]  # fmt: skip
+
 EXPRESSIONS = [
     Case("a result of no step", "unknown-step", FLOW, "results.first.sum > 3", "results.frist.sum > 3"),
     Case("a result in brackets of no step", "unknown-step", FLOW, 'results["first"]?', 'results["frist"]?'),
@@ -422,7 +458,7 @@ FORMS = [
 
 SETTINGS = [
     Case("schedules that are not pushed", "not-pushed", "wmill.yaml", "includeSchedules: true\n", "", "defaultTs"),
-    Case("triggers that are not pushed", "not-pushed", "wmill.yaml", "includeTriggers: true", "includeTriggers: false"),
+    Case("triggers that are not pushed", "not-pushed", "wmill.yaml", "includeTriggers: true\n", "", "defaultTs"),
     Case(
         "an include that matches nothing", "no-match", "wmill.yaml", "- f/**", "- f/**\n  - u/**", "u/**", warning=True
     ),
@@ -480,5 +516,19 @@ OTHERS = [
 ]  # fmt: skip
 
 CASES = (
-    OTHERS + KEYS + EXPRESSIONS + STEPS + SCHEMAS + FILES + LOCKS + IMPORTS + RESOURCES + TRIGGERS + FORMS + SETTINGS
+    OTHERS
+    + KEYS
+    + MISPLACED
+    + ASKED
+    + SECRETS
+    + EXPRESSIONS
+    + STEPS
+    + SCHEMAS
+    + FILES
+    + LOCKS
+    + IMPORTS
+    + RESOURCES
+    + TRIGGERS
+    + FORMS
+    + SETTINGS
 )

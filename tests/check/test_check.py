@@ -16,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flexcore.check import Severity, check
+from flexcore.check.misplaced import names_of, where_it_belongs
 from flexcore.check.parsers import Signature, Source, signatures
 from flexcore.check.positions import NotYaml, read
+from flexcore.check.results_use import misuses
 from tests.check.cases import CASES, Case
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,175 @@ def test_files_without_a_use_are_found(tmp_path: Path) -> None:
         ("f/shop/nightly.schedule.yaml", "case-collision"),
         ("f/shop/query.sql", "unknown-language"),
     }
+
+
+# A record, a key that it does not have, the record of the step's value, and what is said of it.
+PLACES_OF_KEYS = [
+    ("RawScript", "timeout", "", "it belongs to the step, beside `value`"),
+    ("PathScript", "retry", "", "it belongs to the step, beside `value`"),
+    ("WhileloopFlow", "stop_after_if", "", "it belongs to the step, beside `value`"),
+    ("PathFlow", "suspend", "", "it belongs to the step, beside `value`"),
+    ("BranchAll", "parallelism", "", "type forloopflow has it"),
+    ("BranchOne", "expr", "", "each of `branches`"),
+    ("FlowModule", "skip_failures", "ForloopFlow", "it belongs inside `value`"),
+    ("FlowModule", "language", "RawScript", "it belongs inside `value`"),
+    ("FlowModule", "required_events", "", "inside `suspend`"),
+    ("FlowModule", "attempts", "", "inside `retry`"),
+    ("FlowModule", "failure_module", "", "inside the flow's `value`"),
+    ("FlowModule", "if", "", "`skip_if: {expr: …}`"),
+    ("FlowModule", "rety", "", "did you mean retry?"),
+    ("Flow", "modules", "", "inside the flow's `value`"),
+    ("Flow", "same_worker", "", "inside the flow's `value`"),
+    ("Flow", "error_handler", "", "`failure_module`"),
+    ("Flow", "retry", "", "it belongs to a step"),
+    ("FlowValue", "schema", "", "at the top of flow.yaml"),
+    ("FlowValue", "summary", "", "at the top of flow.yaml"),
+    ("FlowValue", "stop_after_if", "", "it belongs to a step"),
+    ("PredicateBranch", "default", "", "beside `branches`"),
+    ("Branch", "skip_failures", "", "did you mean skip_failure?"),
+    ("Retry", "attempts", "", "below `constant` or `exponential`"),
+    ("ConstantRetry", "multiplier", "", "below `exponential`"),
+    ("ConstantRetry", "retry_if", "", "beside `constant`"),
+    ("Suspend", "continue_on_error", "", "beside `suspend`"),
+    ("StopAfterIf", "message", "", "`error_message`"),
+    ("Script", "retry", "", "the flow's step, the schedule or the trigger"),
+    ("Script", "suspend", "", "it belongs to the step that runs this"),
+    ("Script", "properties", "", "inside `schema`"),
+    ("Script", "schedule", "", "PATH.schedule.yaml"),
+    ("Script", "env", "", "`envs`"),
+    ("Schedule", "cron", "", "`schedule`"),
+    ("Schedule", "error_handler", "", "on_failure"),
+    ("Schedule", "constant", "", "inside `retry`"),
+    ("Schedule", "route_path", "", "HTTP trigger"),
+    ("http", "error_handler", "", "error_handler_path"),
+    ("http", "schedule", "", "PATH.schedule.yaml"),
+    ("Config", "overrides", "", "below a workspace's name"),
+    ("Resource", "is_secret", "", "a variable"),
+    ("Flow", "bogus", "", ""),
+]
+
+
+@pytest.mark.parametrize(("record", "key", "own", "said"), PLACES_OF_KEYS)
+def test_of_a_misplaced_key_is_said_where_it_belongs(record: str, key: str, own: str, said: str) -> None:
+    names = sorted(names_of(record))
+    assert names and key not in names
+    told = where_it_belongs(record, key, names, own)
+    assert said in told and bool(told) == bool(said)
+
+
+ASKS_WRONGLY = [
+    '"c" in results',
+    "'c' in results ? 1 : 2",
+    "Object.hasOwn(results, 'c')",
+    "results.hasOwnProperty('c')",
+    "Object.prototype.hasOwnProperty.call(results, 'c')",
+    "Reflect.has(results, 'c')",
+    "({...results}).c",
+    "[...results]",
+    "Object.keys(results).includes('c')",
+    "Object.entries(results).length",
+    "JSON.stringify(results)",
+    "for (const k in results) { return k } return null",
+    "results",
+    "[results]",
+    "const r = results; return r.c",
+    "const {c} = results; return c ? 1 : 2",
+    "const {c = 3} = results; return c",
+    "const {c, ...rest} = results; return rest",
+    "typeof results.c !== 'undefined'",
+    "results.c === undefined",
+    "void 0 !== results?.c",
+    "results['c'].x",
+    "results['c'] ?? 'no'",
+    "results?.['c']?.x",
+    "results[flow_input.k].x",
+    "results[`c`] ? 1 : 2",
+]
+ASKS_RIGHTLY = [
+    "results.c ?? null",
+    "results?.c?.text ?? 'none'",
+    'results["c"]?.x',
+    "results['c']",
+    "return results['c']",
+    "(await results['c']).x",
+    "results && results.c",
+    "results.c == null",
+    "results.c === null",
+    "'x' in results.c",
+    "typeof results.c === 'string'",
+    "Object.keys(results.c)",
+    "({...results.c})",
+    "const {c} = results; return await c",
+    "const results = {a: 1}; return 'a' in results",
+    "flow_input.results",
+    "'results'",
+    "results.c.x === undefined",
+]
+
+
+@pytest.mark.parametrize("expression", ASKS_WRONGLY)
+def test_what_results_cannot_tell_is_found(expression: str) -> None:
+    assert misuses(expression)
+
+
+@pytest.mark.parametrize("expression", ASKS_RIGHTLY)
+def test_what_results_can_tell_is_left_alone(expression: str) -> None:
+    assert not misuses(expression)
+
+
+QUIET: dict[str, dict[str, str]] = {
+    "resources and variables that no push takes": {
+        "wmill.yaml": GOOD["wmill.yaml"] + "skipResources: true\nskipVariables: true\nskipResourceTypes: true\n",
+        "f/shop/store.resource.yaml": "value: {password: clear}\nresource_type: c_store\nis_oauth: false\n",
+        "f/shop/currency.variable.yaml": "anything: 1\n",
+    },
+    "scripts that no push takes": {
+        "wmill.yaml": "includes:\n  - f/**\nskipScripts: true\nskipFlows: true\nskipApps: true\nnonDottedPaths: true\n"
+        "includeSchedules: false\nincludeTriggers: false\n",
+        "f/shop/add.script.yaml": "anything: 1\n",
+    },
+    "schedules and triggers that are left out on purpose": {
+        "wmill.yaml": GOOD["wmill.yaml"].replace("includeSchedules: true", "includeSchedules: false")
+        .replace("includeTriggers: true", "includeTriggers: false"),
+        "f/shop/nightly.schedule.yaml": "anything: 1\n",
+    },
+    "a Deno script that imports nothing": {
+        "f/shop/bare.deno.ts": "export async function main() { return 1 }\n",
+        "f/shop/bare.script.lock": "",
+        "f/shop/bare.script.yaml": "summary: ''\ndescription: ''\nlock: '!inline f/shop/bare.script.lock'\n"
+        "kind: script\n"
+        "schema:\n  $schema: https://json-schema.org/draft/2020-12/schema\n  type: object\n  properties: {}\n"
+        "  required: []\n",
+    },
+    "a default that is a name": {
+        "f/shop/add.py": "UNIT = 'kg'\n\n\ndef main(a: int, b: int = 1, unit: str = UNIT) -> dict:\n    return {}\n",
+    },
+    "a bundle of its own in a folder": {
+        "other/wmill.yaml": "includes:\n  - f/**\n", "other/f/x/y__flow/flow.yaml": "summary: ''\n",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", QUIET)
+def test_nothing_is_found_in(what: str, tmp_path: Path) -> None:
+    write(tmp_path, GOOD | QUIET[what])
+    # A workspace's other items may well be there when no push takes them.
+    assert [finding for finding in check(tmp_path) if finding.rule not in ("outside-path", "stale-hash")] == []
+
+
+def test_a_flow_outside_of_f_and_u_is_named(tmp_path: Path) -> None:
+    write(tmp_path, GOOD | {"flows/order.flow/flow.yaml": "summary: ''\n", "tests/f/x/y__flow/flow.yaml": "a: 1\n"})
+    assert [(finding.file, finding.rule) for finding in check(tmp_path)] == [
+        ("flows/order.flow/flow.yaml", "outside-path")
+    ]
+
+
+def test_a_step_inside_a_branch_may_be_read_where_null_is_expected(tmp_path: Path) -> None:
+    flow = GOOD["f/shop/order__flow/flow.yaml"]
+    for expression in ("results.many ?? null", "results.many?.x ?? 1", "results.many == null", "results.many ? 1 : 2"):
+        changed = flow.replace("""previous_result ? "results.no" : flow_input.unit""", expression)
+        write(tmp_path, GOOD | {"f/shop/order__flow/flow.yaml": changed})
+        assert check(tmp_path) == []
 
 
 def test_a_preprocessors_script_needs_no_main(tmp_path: Path) -> None:

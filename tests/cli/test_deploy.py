@@ -57,6 +57,21 @@ def test_a_push_shows_its_changes_and_a_second_one_has_nothing_to_do(
     assert [call["arguments"][0] for call in calls(folder)] == ["lint", "sync", "sync", "sync", "lint", "sync"]
 
 
+def test_a_first_push_is_summed_up_and_every_file_is_shown_on_demand(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    many = [{"type": "added", "path": f"f/x/s{number}.py"} for number in range(60)]
+    gone = {"type": "deleted", "path": "f/x/gone.schedule.yaml"}
+    (folder / "wanted.json").write_text(json.dumps([*many, gone]))
+    done = flexcore("workflow", "deploy", "--server", server, "--dry-run")
+    assert done.returncode == 0 and "f/x/s1.py" not in done.stdout
+    assert "added    script    60" in done.stdout and "f/x/gone.schedule.yaml" in done.stdout
+    assert "61 files in all" in done.stderr
+    done = flexcore("workflow", "deploy", "--server", server, "--dry-run", "--verbose")
+    assert all(item["path"] in done.stdout for item in many)
+
+
 def test_the_token_is_in_no_argument_and_no_environment_but_in_a_private_profile(
     flexcore: Command, server: str, cli: Callable[..., Path], home: Path
 ) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flexcore.engine import CannotStart, Engine, Unsupported
+from flexcore.engine.bundle import Flow
+from flexcore.engine.support import check_flow
 from tests.engine.conftest import Writer, call, raw
 
 STEP = raw("ok", "def main():\n    return 1\n")
@@ -30,7 +35,18 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "a missing flow": ([call("a", "flow", "f/x/none")], {}, "f/x/none is not in the bundle"),
     "a transform made by a model": (
         [with_value(type="script", path="f/x/s", input_transforms={"a": {"type": "ai"}})], {}, "type ai"),
-    "a preprocessor": ([STEP], {"preprocessor_module": STEP}, "preprocessor"),
+    "a preprocessor that is a flow": (
+        [STEP], {"preprocessor_module": call("preprocessor", "flow", "f/x/y")}, "the preprocessor is of type flow"),
+    "a step called failure": ([STEP | {"id": "failure"}], {}, "move it to `failure_module`"),
+    "a time-out inside of value": (
+        [with_value(type="rawscript", language="python3", content="", timeout=3)], {}, "beside `value`, not inside"),
+    "a flow of the hub": ([call("a", "flow", "hub/0/approval")], {}, "an approval is a step with `suspend"),
+    "modules that are a mapping": ([with_value(type="whileloopflow", modules={})], {}, "`modules` is a mapping"),
+    "a retry that is a word": ([STEP | {"retry": "twice"}], {}, "`retry` is 'twice'"),
+    "a number that is a word": (
+        [STEP | {"suspend": {"required_events": "one"}}], {}, "`required_events` is 'one'"),
+    "an input without its type": (
+        [with_value(type="script", path="f/x/s", input_transforms={"a": 1})], {}, "the transform of `a` is 1"),
     "a cache": ([STEP | {"cache_ttl": 60}], {}, "cache_ttl"),
     "kept runners": (
         [with_value(type="forloopflow", iterator={"type": "static", "value": []}, modules=[], squash=True)],
@@ -97,4 +113,58 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path: Any) -> None:
 def test_yaml_that_cannot_be_read_is_refused(engine: Engine, write: Writer) -> None:
     write.file("f/x/y__flow/flow.yaml", "value: [")
     with pytest.raises(CannotStart, match="no valid YAML"):
+        engine.run("f/x/y")
+
+
+WHOLE: dict[str, Any] = {
+    "modules": [
+        STEP | {
+            "retry": {"constant": {"attempts": 1, "seconds": 0}, "retry_if": {"expr": "true"}},
+            "suspend": {"required_events": 1, "timeout": 5},
+            "stop_after_if": {"expr": "false", "skip_if_stopped": False},
+            "sleep": {"type": "static", "value": 0},
+            "mock": {"enabled": False},
+        },
+        with_value(type="forloopflow", iterator={"type": "static", "value": []}, modules=[STEP]) | {"id": "l"},
+        with_value(type="branchone", branches=[{"expr": "true", "modules": [STEP]}], default=[]) | {"id": "o"},
+        with_value(type="branchall", branches=[{"modules": [STEP]}], parallel=True) | {"id": "p"},
+        call("s", "flow", "f/x/none", k="flow_input.k") | {"skip_if": {"expr": "false"}},
+    ],
+    "failure_module": STEP | {"id": "failure"},
+    "preprocessor_module": STEP | {"id": "preprocessor"},
+}  # fmt: skip
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, -1, 2.5, "", "x", [], [None], ["x"], {}, {"x": 1}, {"type": "static"}, [[]]]
+)
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield way
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*way, key))
+
+
+def put(document: Any, way: tuple[Any, ...], value: Any) -> Any:
+    if not way:
+        return value
+    below = put(document[way[0]], way[1:], value)
+    if isinstance(document, dict):
+        return document | {way[0]: below}
+    return [below if number == way[0] else item for number, item in enumerate(document)]
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([way for way in places(WHOLE) if way]), ODD)
+def test_no_value_at_any_place_of_a_flow_gives_a_traceback(engine: Engine, way: tuple[Any, ...], odd: Any) -> None:
+    try:
+        check_flow(engine.bundle, Flow("f/x/y", put(WHOLE, way, odd), {}))
+    except Unsupported as refusal:
+        assert refusal.findings
+
+
+def test_a_key_at_the_top_of_a_flow_that_nothing_reads_is_refused_with_its_place(engine: Engine, write: Writer) -> None:
+    write.flow("f/x/y", [STEP])
+    file = write.root / "f/x/y__flow/flow.yaml"
+    file.write_text(file.read_text() + "error_handler: f/x/s\n")
+    with pytest.raises(Unsupported, match=r"`error_handler`.* a flow's error handler is `failure_module`"):
         engine.run("f/x/y")

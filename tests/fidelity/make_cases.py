@@ -139,6 +139,8 @@ def define() -> None:
     retries()
     skips()
     continues()
+    asked()
+    skipped_loops()
     suspends()
     others()
 
@@ -823,7 +825,86 @@ def continues() -> None:
     case("continue_iterator_throws_first", [loop("l", "nosuch", [const("b", 1)], continue_on_error=True), const("z", 1)])
 
 
+def asked() -> None:
+    """Ways of asking whether a step ran: c has when x is 1, e has when it is 2."""
+    expressions = {
+        "in": '("c" in results) ? results.c : null',
+        "in_returned": 'return ("c" in results) ? results.c : null;',
+        "not_in": "!('c' in results)",
+        "nullish": "results.c ?? results.e ?? null",
+        "optional": "results?.c?.text ?? 'none'",
+        "optional_length": "results?.c?.length",
+        "has_own_call": "Object.prototype.hasOwnProperty.call(results, 'c')",
+        "has_own": "Object.hasOwn(results, 'c')",
+        "has_own_method": "results.hasOwnProperty('c')",
+        "reflect": "Reflect.has(results, 'c')",
+        "spread": "({...results}).c",
+        "spread_list": "[...results]",
+        "assign": "Object.assign({}, results).c",
+        "keys": "Object.keys(results)",
+        "entries": "Object.entries(results).length",
+        "json": "JSON.stringify(results)",
+        "whole": "results",
+        "listed": "[results]",
+        "for_in": "const found = []; for (const k in results) found.push(k); return found",
+        "typeof": "typeof results.c",
+        "typeof_undefined": "typeof results.c !== 'undefined'",
+        "undefined": "results.c === undefined",
+        "null": "results.c === null",
+        "loosely_null": "results.c == null",
+        "destructured": "const {c} = results; return c ? 'ran' : 'not'",
+        "destructured_default": "const {c = 'none'} = results; return c",
+        "destructured_length": "const {c} = results; return [c.length]",
+        "destructured_awaited": "const {c} = results; return (await c)?.length ?? 'none'",
+        "alias": "const r = results; return [r.c]",
+        "single_quotes": "results['c']",
+        "single_quotes_nullish": "results['c'] ?? 'none'",
+        "single_quotes_length": "results['c'].length",
+        "single_quotes_listed": "[results['c']]",
+        "double_quotes_nullish": 'results["c"] ?? "none"',
+        "optional_quotes": "results?.['c']?.length",
+        "awaited_quotes": "(await results['c'])?.length ?? 'none'",
+        "computed": "results[flow_input.k] ?? 'none'",
+        "in_flow_input": '("x" in flow_input) && !("y" in flow_input)',
+    }
+    for name, expression in expressions.items():
+        for x in (1, 2):
+            branches = one("b", [("results.a == 1", [const("c", "RESULT_ONE")])], [const("e", "DEFAULT")])
+            case(f"asked_{name}_{x}", [echo("a", "flow_input.x"), branches, echo("d", f"{expression}")], {"x": x, "k": "c"})
+
+
+def skipped_loops() -> None:
+    """A loop whose skip_if reads what came before it."""
+    fix = "def main(i):\n    return {'fixed': i >= 2, 'i': i}\n"
+    stop = {"expr": "result.fixed === true", "skip_if_stopped": False}
+    conditions = {
+        "results": "results.open.needed !== true",
+        "brackets": 'results["open"].needed !== true',
+        "single_quotes": "(await results['open']).needed !== true",
+        "previous": "previous_result.needed !== true",
+        "result": "result.needed !== true",
+        "input": "flow_input.need === false",
+        "earlier": "results.first.needed !== true",
+    }
+    for name, condition in conditions.items():
+        for need in (True, False):
+            for kind, parallel in (("while", False), ("for", False), ("for", True)):
+                body = [step("fix", fix, {"i": js("flow_input.iter.index")}, stop_after_if=stop)]
+                made = while_("poll", body) if kind == "while" else loop("poll", "[10, 11, 12, 13]", body, parallel=parallel)
+                opened = py("open", "return {'needed': x}", )
+                opened["value"]["input_transforms"] = {"x": js("flow_input.need")}
+                first = opened | {"id": "first"}
+                case(f"skip_loop_{kind}{'_parallel' if parallel else ''}_{name}_{need}",
+                     [first, opened, made | {"skip_if": {"expr": condition}}, echo("z", "results.poll")], {"need": need})
+    for need in (True, False):
+        body = [step("fix", fix, {"i": js("flow_input.iter.index")}, stop_after_if=stop)]
+        case(f"skip_loop_first_{need}", [while_("poll", body) | {"skip_if": {"expr": "previous_result.need !== true"}},
+                                         echo("z", "results.poll")], {"need": need})
+
+
 def suspends() -> None:
+    case("suspend_nobody", [const("a", 1, suspend={"timeout": 30}), const("z", 2)])
+    case("suspend_in_failure_module", [boom("a")], failure_module=handler(suspend={"required_events": 1, "timeout": 30}))
     def ask(answers: list[Any], id: str = "a", **suspend: Any) -> Value:
         return step(id, APPROVE, {"answers": static(answers)}, suspend={"required_events": 1, "timeout": 20} | suspend)
 

@@ -99,6 +99,31 @@ def test_a_failure_names_its_stage_and_keeps_what_was_finished(results: dict[Any
     ]
 
 
+def test_a_failed_run_holds_what_was_finished_once() -> None:
+    failure = failure_of(
+        {"message": "boom", "step_id": "run"}, stage_results({"extraction": EXTRACTION}, set())
+    ).plain()
+    assert failure["stages"] == [] and [item["stage"] for item in failure["partial_results"]] == ["extraction"]
+    assert f"runtime:{EXTRACTION['runtime']}" in failure["wm_labels"]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("boom", "Extraction failed: boom"),
+        ("The tap ended with 1.\nTraceback (most recent call last):", "Extraction failed: The tap ended with 1."),
+        ("a " * 200, "Extraction failed: " + "a " * 79 + "a…"),
+        ("x" * 300, "Extraction failed: " + "x" * 160 + "…"),
+        (f"The column y is not there. Choose one of {'a, ' * 60}", "Extraction failed: The column y is not there."),
+    ],
+)
+def test_the_error_can_be_seen_at_once_and_the_whole_stands_beside(message: str, error: str) -> None:
+    failure = failure_of({"message": message, "step_id": "run"}, [])
+    assert failure.error == error and len(error) <= 180
+    whole = f"Extraction failed: {message}"
+    assert failure.detail == (None if error == whole else whole)
+
+
 def test_a_refused_request_names_the_stage_that_it_was_meant_for() -> None:
     error = {
         "message": "ml.target_column: Field required",

@@ -76,7 +76,7 @@ def numbers_of(result: Any) -> Numbers:
         return Numbers(
             _number(actual.get("rows")), _number(actual.get("cost_usd")), p50, _number(actual.get("duration_s"))
         )
-    stages = result.get("stages")
+    stages = result.get("stages") or result.get("partial_results")
     for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, dict) and stage.get("stage") == "extraction":
             return Numbers() if stage.get("reused") else numbers_of(stage.get("result"))

@@ -209,16 +209,22 @@ class FlowFailure(Contract):
 
 
 class PipelineResult(Contract):
-    """A hybrid pipeline. wm_labels: as those of a StepResult, with the runtime of every stage that finished."""
+    """A hybrid pipeline. A success has its stages, a failure the finished ones as partial_results for the next run.
+
+    error: what failed, short enough to be seen at once; detail: the whole message, where it says more. wm_labels: as
+    those of a StepResult, with the runtime of every stage that finished.
+    """
 
     success: bool
+    error: str | None = None
+    detail: str | None = None
     stages: list[StageResult] = []
     final_endpoint: str | None = None
-    error: str | None = None
     failed_stage: Stage | None = None
     partial_results: list[StageResult] = []
     wm_labels: list[str] = []
 
     def plain(self) -> dict[str, Any]:
-        runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in self.stages)
+        finished = self.stages or self.partial_results
+        runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in finished)
         return super().plain() | {"wm_labels": ["flexcore", "workflow:hybrid_pipeline", *runtimes]}

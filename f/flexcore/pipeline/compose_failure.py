@@ -29,7 +29,8 @@ def main(
     error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
     result = failure_of(error, stages or given_back(error, partial_results))
-    print(result.error)
-    message = message_of(told_of({**error, "message": result.error}, os.environ), flow_path(os.environ))
+    whole = result.detail or result.error
+    print(whole)
+    message = message_of(told_of({**error, "message": whole}, os.environ), flow_path(os.environ))
     tell(notify, message, os.environ, settings)
     return result.plain()

@@ -17,6 +17,10 @@ from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
 STAGES: tuple[Stage, ...] = get_args(Stage)
 # How long a stage may take and where it waits changes nothing of what it hands on.
 UNDECISIVE = ("timeout_s", "wait", "expected_s")
+# The page of a run cuts a text after 200 characters.
+MAX_HEADLINE = 180
+# Less says only which stage it was.
+MIN_HEADLINE = 40
 FAILED = {"extraction": "Extraction failed", "ml": "ML processing failed", "deployment": "Deployment failed"}
 
 
@@ -94,11 +98,28 @@ def success_of(stages: list[StageResult]) -> PipelineResult:
 
 
 def failure_of(error: dict[str, Any], stages: list[StageResult]) -> PipelineResult:
-    """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}."""
+    """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}.
+
+    What was finished stands in partial_results alone, which the next run is given as it is.
+    """
     message = str(error.get("message") or error.get("name") or "unknown error")
     stage = failed_stage(error, stages)
     text = f"{FAILED[stage]}: {message}" if stage else f"Request refused: {message}"
-    return PipelineResult(success=False, stages=stages, error=text, failed_stage=stage, partial_results=stages)
+    short = headline(text)
+    detail = None if short == text else text
+    return PipelineResult(success=False, error=short, detail=detail, failed_stage=stage, partial_results=stages)
+
+
+def headline(text: str) -> str:
+    """As much of a message as can be seen at once: whole sentences of its first line, where they fit."""
+    line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+    if len(line) <= MAX_HEADLINE:
+        return line
+    cut = line[: MAX_HEADLINE - 1]
+    sentences, words = line[:MAX_HEADLINE].rpartition(". ")[0], cut.rpartition(" ")[0]
+    if len(sentences) >= MIN_HEADLINE:
+        return f"{sentences}."
+    return f"{words if len(words) >= MIN_HEADLINE else cut}…"
 
 
 def failed_stage(error: dict[str, Any], stages: list[StageResult]) -> Stage | None:
