@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -59,3 +59,50 @@ def _render(parameters: str, as_json: bool) -> int:
             say(f"note: {note}")
         print(to_yaml(objects), end="")
     return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples(
+        "kubectl get job,pod,event -o json | flexcore kubernetes explain -",
+        "flexcore kubernetes explain dump.json --json",
+    )
+)
+def explain(
+    dump: Annotated[
+        str, typer.Argument(metavar="DUMP", help="What `kubectl get job,pod,event -o json` printed; - for stdin.")
+    ],
+    job: Annotated[str, typer.Option("--job", help="Of several Jobs this one; else the one that needs it most.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a Job is about: how it ended and why, or what it waits for, and what to do."""
+    answer(lambda: _explain(dump, job, as_json), as_json)
+
+
+def _explain(dump: str, job: str, as_json: bool) -> int:
+    from f.flexcore.kubernetes.explanation import explain as explain_dump
+
+    found = explain_dump(_read(dump), job)
+    if as_json:
+        print_json(found.plain())
+        return exit_codes.DONE
+    print(f"{found.state}{f' ({found.category})' if found.category else ''}: {found.message}")
+    if found.remedy:
+        print(f"remedy: {found.remedy}")
+    for note in found.notes:
+        print(f"note: {note}")
+    return exit_codes.DONE
+
+
+def _read(dump: str) -> str:
+    """The dump's text. Raises BadArguments."""
+    import sys
+    from pathlib import Path
+
+    from flexcore.engine.errors import BadArguments
+
+    try:
+        content = sys.stdin.buffer.read() if dump == "-" else Path(dump.removeprefix("@")).read_bytes()
+        return content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        name = "stdin" if dump == "-" else dump
+        raise BadArguments(f"{name} cannot be read ({error}); give a file, or - for stdin") from None
