@@ -101,11 +101,10 @@ def cpu_of_children() -> float:
 def link_plugins(target: Path) -> None:
     from f.flexcore.core.redaction import Redactor
     from f.flexcore.meltano.plugin_environments import link_environments
-    from f.flexcore.meltano.project_file import read_project
+    from f.flexcore.meltano.preparation import prepare
 
-    project = read_project(SAMPLE, "")
-    plugins = [project.plugin("extractors", "tap-flights"), project.plugin("loaders", "target-jsonl")]
-    link_environments(project, plugins, target, {}, Redactor())
+    prepared = prepare({"path": str(SAMPLE)}, ["tap-flights"], "target-jsonl", "", None, None, None)
+    link_environments(SAMPLE, [*prepared.taps, prepared.target], target, Redactor())
 
 
 def main() -> int:

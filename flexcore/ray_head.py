@@ -162,6 +162,8 @@ def die_with_parent(parent: int) -> Callable[[], None]:
 
     def arm() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        # Ray cancels a task by SIGINT, which a shell's `&` makes ignored in all that it starts.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if os.getppid() != parent:
             os._exit(1)
 

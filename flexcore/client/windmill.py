@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.core.tls import error_chain, tls_remedy
 
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30
@@ -75,10 +76,12 @@ class Windmill:
         try:
             answer = self._http.request(method, path, params=query or None, **content)
         except httpx.HTTPError as error:
+            certificates = tls_remedy(error_chain(error), "this machine")
             raise Unreachable(
                 f"{self.url} does not answer ({type(error).__name__})",
                 subject="server",
-                remedy="Start it, or name another with --server.",
+                category="tls" if certificates else "",
+                remedy=certificates or "Start it, or name another with --server.",
             ) from None
         if answer.is_error:
             raise _refused(answer, self.url)

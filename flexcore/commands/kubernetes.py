@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,11 @@ from flexcore import exit_codes
 from flexcore.console import AsJson, Parameters, examples, guarded, json_object, print_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Kubernetes manifests, dumps and kubeconfigs, without a cluster.")
+
+KUBECONFIG_REMEDY = (
+    "Give the path of one kubeconfig file; `kubectl config view --raw --flatten` merges several into one."
+)
+DUMP_REMEDY = "Give the path of a file with what `kubectl get job,pod,event -o json` printed, or - for stdin."
 
 
 def answer(action: Callable[[], int], as_json: bool) -> None:
@@ -63,6 +70,54 @@ def _render(parameters: str, as_json: bool) -> int:
 
 @app.command(
     epilog=examples(
+        "flexcore kubernetes access ~/.kube/config",
+        "flexcore kubernetes access kubeconfig.yaml --context staging --json",
+    )
+)
+def access(
+    file: Annotated[str, typer.Argument(help="A kubeconfig; - reads it from stdin.", show_default=False)],
+    context: Annotated[str, typer.Option(help="Context to use; its current one if empty.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print how the steps would reach a cluster with this kubeconfig: server, trust and kind of credentials."""
+    answer(lambda: _access(file, context, as_json), as_json)
+
+
+def _access(file: str, context: str, as_json: bool) -> int:
+    from f.flexcore.core.redaction import Redactor
+    from f.flexcore.kubernetes.access import from_kubeconfig
+
+    found = from_kubeconfig(_file_text(file, KUBECONFIG_REMEDY), context)
+    fields = {
+        "context": found.context,
+        "server": found.server,
+        "namespace": found.namespace,
+        "certificate_authority_bytes": len(found.ca.encode()),
+        "user": "token" if found.bearer() else "certificate" if found.client_certificate else "none",
+        "proxy": Redactor(found.secrets()).text(found.proxy),
+    }
+    if as_json:
+        print_json(fields)
+    else:
+        for name, value in fields.items():
+            print(f"{name}: {value}")
+    return exit_codes.DONE
+
+
+def _file_text(file: str, remedy: str) -> str:
+    from f.flexcore.core.errors import InvalidInput
+
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
+        # As kubectl reads it: UTF-16 has a mark at its beginning.
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise InvalidInput(f"{file} cannot be read: {why}", subject="FILE", remedy=remedy) from None
+
+
+@app.command(
+    epilog=examples(
         "kubectl get job,pod,event -o json | flexcore kubernetes explain -",
         "flexcore kubernetes explain dump.json --json",
     )
@@ -81,7 +136,7 @@ def explain(
 def _explain(dump: str, job: str, as_json: bool) -> int:
     from f.flexcore.kubernetes.explanation import explain as explain_dump
 
-    found = explain_dump(_read(dump), job)
+    found = explain_dump(_file_text(dump, DUMP_REMEDY), job)
     if as_json:
         print_json(found.plain())
         return exit_codes.DONE
@@ -91,18 +146,3 @@ def _explain(dump: str, job: str, as_json: bool) -> int:
     for note in found.notes:
         print(f"note: {note}")
     return exit_codes.DONE
-
-
-def _read(dump: str) -> str:
-    """The dump's text. Raises BadArguments."""
-    import sys
-    from pathlib import Path
-
-    from flexcore.engine.errors import BadArguments
-
-    try:
-        content = sys.stdin.buffer.read() if dump == "-" else Path(dump.removeprefix("@")).read_bytes()
-        return content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        name = "stdin" if dump == "-" else dump
-        raise BadArguments(f"{name} cannot be read ({error}); give a file, or - for stdin") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,27 +10,37 @@ import pytest
 from f.flexcore.core.errors import InvalidInput, MissingSetting, NotFound
 from f.flexcore.meltano.plugin_settings import (
     check_overrides,
-    check_settings,
+    check_plugin,
+    check_project,
+    check_required,
     missing_settings,
     override_environment,
     parse_overrides,
+    project_secrets,
+    request_environment,
+    secrets_in,
     selection_environment,
-    value_of,
+    url_secrets,
 )
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.project import Plugin, Project, Setting, Unset, Value
 
 
 def plugin(name: str = "tap-x", **parts: Any) -> Plugin:
-    return Plugin("extractors", name, name.replace("-", "_"), name, "", "", name, **parts)
+    return Plugin("extractors", name, name.replace("-", "_"), name, name, **parts)
+
+
+def values(**given: Any) -> dict[str, Value]:
+    return {name: Value(value, "meltano_yml") for name, value in given.items()}
 
 
 SETTINGS = (
-    {"name": "host", "aliases": ["server"]},
-    {"name": "port", "kind": "integer", "value": 5432},
-    {"name": "password", "kind": "password"},
-    {"name": "token_url", "kind": "string"},
-    {"name": "api_key"},
-    {"name": "tables", "kind": "array"},
+    Setting("host", aliases=("server",), variables=("TAP_X_HOST", "TAP_X_SERVER")),
+    Setting("port", "integer", variables=("TAP_X_PORT",)),
+    Setting("password", "password", sensitive=True, variables=("TAP_X_PASSWORD",)),
+    Setting("token_url", "string", variables=("TAP_X_TOKEN_URL",)),
+    Setting("api_key", variables=("TAP_X_API_KEY",)),
+    Setting("tables", "array", variables=("TAP_X_TABLES",)),
+    Setting("_metadata", "object", aliases=("metadata",), variables=("TAP_X__METADATA", "TAP_X_METADATA")),
 )
 
 
@@ -80,38 +91,144 @@ def test_overrides_reach_meltano_as_the_settings_variables() -> None:
     }  # fmt: skip
 
 
-def test_a_value_comes_from_variable_then_environment_then_config_then_default() -> None:
-    full = plugin(settings=SETTINGS, config={"port": 1, "host": "c"}, environment_config={"port": 2})
-    assert value_of(full, "port", {"TAP_X_PORT": "3"}) == "3"
-    assert value_of(full, "port", {}) == 2
-    assert value_of(full, "host", {"TAP_X_SERVER": "alias"}) == "alias"
-    assert value_of(plugin(settings=SETTINGS), "port", {}) == 5432
+def test_what_the_request_sets_takes_the_place_of_every_variable_of_that_setting() -> None:
+    """Meltano refuses a setting that two variables set."""
+    given = {"TAP_X_SERVER": "old", "TAP_X_HOST": "older", "TAP_X_PORT": "1", "OTHER": "o"}
+    found = request_environment(given, {"TAP_X_HOST": "new"}, [plugin(settings=SETTINGS)])
+    assert found == {"TAP_X_HOST": "new", "TAP_X_PORT": "1", "OTHER": "o"}
 
 
 def test_of_alternative_groups_the_most_complete_one_is_asked_for() -> None:
     groups = (("host", "password"), ("api_key",))
-    assert missing_settings(plugin(settings=SETTINGS, groups=groups), {}) == ["api_key"]
-    assert missing_settings(plugin(settings=SETTINGS, groups=groups, config={"api_key": "k"}), {}) == []
-    with_host = plugin(settings=SETTINGS, groups=(("host", "password"), ("api_key", "tables")), config={"host": "h"})
-    assert missing_settings(with_host, {}) == ["password"]
+    assert missing_settings(plugin(settings=SETTINGS, groups=groups)) == ["api_key"]
+    assert missing_settings(plugin(settings=SETTINGS, groups=groups, values=values(api_key="k"))) == []
+    longer = (("host", "password"), ("api_key", "tables"))
+    assert missing_settings(plugin(settings=SETTINGS, groups=longer, values=values(host="h"))) == ["password"]
 
 
 def test_a_missing_setting_says_which_variable_sets_it() -> None:
     with pytest.raises(MissingSetting, match=r"tap-x: setting api_key is required.*Set TAP_X_API_KEY") as caught:
-        check_settings(plugin(settings=SETTINGS, groups=(("api_key",),)), {})
+        check_required(plugin(settings=SETTINGS, groups=(("api_key",),)))
     assert caught.value.subject == "tap-x.api_key"
 
 
-@pytest.mark.parametrize("value", ["$DATABASE", "${DATABASE}/x", {"a": ["$DATABASE"]}])
-def test_a_value_from_a_variable_that_nobody_sets_is_missing(value: Any) -> None:
-    with pytest.raises(MissingSetting, match=r"setting host is set from \$DATABASE, which has no value"):
-        check_settings(plugin(settings=SETTINGS, config={"host": value}), {})
-    check_settings(plugin(settings=SETTINGS, config={"host": value}), {"DATABASE": "x"})
+@pytest.mark.parametrize(
+    ("parts", "subject", "message"),
+    [
+        (
+            {"values": {"host": Value(None, "meltano_yml", (Unset("DATABASE"),))}},
+            "tap-x.host",
+            r"tap-x: setting host is set from \$DATABASE, which has no value. Set DATABASE in the project resource",
+        ),
+        (
+            {"values": {"tables": Value([""], "meltano_yml", (Unset("SCHEMA", "[0].name"),))}},
+            "tap-x.tables",
+            r"setting tables is set from \$SCHEMA, which has no value \(in \[0\].name\)",
+        ),
+        (
+            {"values": {"_select": Value([""], "meltano_yml", (Unset("SCHEMA", "[0]"),))}},
+            "tap-x._select",
+            r"setting _select is set from \$SCHEMA",
+        ),
+        (
+            {"values": {"host": Value("$INNER", "meltano_yml", (Unset("OUTER", inner="INNER"),))}},
+            "tap-x.host",
+            r"set from \$OUTER, and the env block that sets it from \$INNER is not filled in. Refer to \$INNER itself",
+        ),
+        (
+            {
+                "mapping": "hide-emails",
+                "mapping_config": Value({}, unset=(Unset("SALT", "stream_map_config.hash_salt"),)),
+                "values": {"stream_map_config.hash_salt": Value("", unset=(Unset("SALT"),))},
+            },
+            "tap-x.hide-emails",
+            r"tap-x: mapping hide-emails is set from \$SALT, which has no value \(in stream_map_config.hash_salt\)",
+        ),
+        ({"requirements_unset": (Unset("VERSION"),)}, "tap-x.pip_url", r"tap-x: pip_url is set from \$VERSION"),
+        (
+            {"env": Value({}, unset=(Unset("SALT", "PEOPLE_SALT"),))},
+            "tap-x.env.PEOPLE_SALT",
+            r"env PEOPLE_SALT is set from \$SALT, which has no value in a plugin's env block. Move PEOPLE_SALT to the "
+            r"env block of the environment dev",
+        ),
+    ],
+)
+def test_a_variable_without_a_value_is_refused_wherever_it_stands(
+    parts: dict[str, Any], subject: str, message: str
+) -> None:
+    with pytest.raises(MissingSetting, match=message) as caught:
+        check_plugin(plugin(settings=SETTINGS, **parts), "dev")
+    assert caught.value.subject == subject
 
 
-@pytest.mark.parametrize("value", [r"\$DATABASE", "pa$$word", "5$", "$MELTANO_PROJECT_ROOT/data", "$TAP_X_HOST"])
-def test_escaped_dollars_and_meltanos_own_variables_are_no_gap(value: str) -> None:
-    check_settings(plugin(settings=SETTINGS, config={"tables": value}), {})
+def test_a_value_that_meltano_does_not_take_is_refused_without_its_text() -> None:
+    wrong = plugin(settings=SETTINGS, values={"port": Value(problem="is not a value of the kind integer")})
+    with pytest.raises(
+        InvalidInput, match=r"tap-x: setting port is not a value of the kind integer. Correct port"
+    ) as e:
+        check_plugin(wrong, "dev")
+    assert e.value.subject == "tap-x.port"
+
+
+def test_a_state_backend_that_is_not_in_use_may_lack_what_it_needs() -> None:
+    unset = Value(None, "meltano_yml", (Unset("AZURE"),))
+    used = {"state_backend.uri": Value("s3://b/x", "meltano_yml"), "state_backend.azure.connection_string": unset}
+    check_project(Project(Path("/p"), "dev", used))
+    with pytest.raises(MissingSetting, match=r"state_backend.s3.aws_secret_access_key is set from \$AZURE"):
+        check_project(Project(Path("/p"), "dev", {**used, "state_backend.s3.aws_secret_access_key": unset}))
+
+
+def test_the_secrets_of_a_plugin_are_what_it_gets_and_what_that_was_made_of() -> None:
+    kinds = (*SETTINGS, Setting("pin", "password", sensitive=True), Setting("connections", "array"))
+    found = set(
+        secrets_in(
+            plugin(
+                settings=kinds,
+                values={
+                    "host": Value("db.local", parts={"DB_HOST": "db.local"}),
+                    "password": Value("Bearer otter-4417", parts={"COPPER": "otter-4417"}),
+                    "pin": Value(44171),
+                    "token_url": Value("https://reader:linked-pass@host/token"),
+                    "tables": Value(["a"], parts={"TABLE_TOKEN": "part-of-tables"}),
+                    "connections": Value([{"name": "one", "client_secret": "nested-one"}]),
+                },
+                mapping_config=Value({"stream_map_config": {"hash_salt": "juniper"}}, parts={"OTHER": "no-secret"}),
+                env=Value({"PGPASSWORD": "by-variable", "PGHOST": "db.local"}),
+                requirements=("git+https://ghp_0123456789abcdef@host/tap.git", "tap-x==1.2.3"),
+            )
+        )
+    )
+    assert found == {
+        "Bearer otter-4417", "otter-4417", "44171", "linked-pass", "part-of-tables", "nested-one", "juniper",
+        "by-variable", "ghp_0123456789abcdef",
+    }  # fmt: skip
+
+
+def test_secrets_of_the_project_are_those_of_its_variables_and_of_its_state() -> None:
+    project = Project(
+        Path("/p"),
+        "dev",
+        {
+            "database_uri": Value("postgresql://meltano:db%2Fpass@db/m", "dotenv"),
+            "state_backend.uri": Value("s3://bucket/state", "meltano_yml"),
+            "state_backend.azure.connection_string": Value("AccountKey=abc", "env", sensitive=True),
+        },
+        variables={"REGION": "eu", "LEDGER_PASSWORD": "copper"},
+    )
+    assert set(project_secrets(project)) == {"db%2Fpass", "db/pass", "AccountKey=abc", "copper"}
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("git+https://user:pass@host/x", {"pass"}),
+        ("git+ssh://git@host/x", set()),
+        ("tap-x @ https://glpat-0123456789abc@host/x", {"glpat-0123456789abc"}),
+        ("--index-url https://u:a%40b@host/simple", {"a%40b", "a@b"}),
+    ],
+)
+def test_what_authenticates_in_a_url_is_a_secret(url: str, secrets: set[str]) -> None:
+    assert set(url_secrets(url)) == secrets
 
 
 def test_a_selection_pattern_is_for_all_taps_or_for_the_one_it_names() -> None:

@@ -38,6 +38,41 @@ def test_a_signal_is_an_exit_code_of_its_own(tmp_path: Path) -> None:
     assert run_supervised(python(code), BASE, tmp_path, 30, lambda line: None).exit_code == 139
 
 
+def test_a_bar_comes_back_as_its_last_state_and_bytes_as_text(tmp_path: Path) -> None:
+    lines: list[str] = []
+    code = (
+        "import sys\nfor step in range(3000):\n    sys.stdout.write(f'\\r\\x1b[32mEpoch\\x1b[0m {step}')\n"
+        "sys.stdout.flush(); sys.stdout.buffer.write(b'\\ncaf\\xe9\\n')"
+    )
+    assert run_supervised(python(code), BASE, tmp_path, 30, lines.append).exit_code == 0
+    assert lines == ["Epoch 2999", "caf\ufffd"]
+
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD")
+IGNORED = """
+import os, signal, sys
+for name in %r:
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1], *sys.argv[2:]])
+"""
+ASKED = "import signal; print([str(signal.getsignal(getattr(signal, name))) for name in %r])"
+RUN = """
+import sys
+from pathlib import Path
+from f.flexcore.meltano.process import run_supervised
+print(run_supervised([sys.executable, "-S", "-c", sys.argv[1]], {}, Path("/"), 30, print).exit_code)
+"""
+
+
+def test_a_command_can_be_interrupted_though_whoever_started_the_step_ignores_signals() -> None:
+    """As nohup and the `&` of a shell make it."""
+    done = subprocess.run(
+        [sys.executable, "-c", IGNORED % (SIGNALS,), RUN, ASKED % (SIGNALS,)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "SIG_IGN" not in done.stdout and done.stdout.splitlines()[-1] == "0"
+
+
 def test_cpu_and_memory_are_those_of_the_whole_tree(tmp_path: Path) -> None:
     burn = (
         "import time\nx = bytearray(120_000_000)\nend = time.process_time() + 0.7\n"

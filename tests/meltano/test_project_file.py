@@ -1,14 +1,13 @@
-"""A project read from its files."""
+"""Names that a project's files declare."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from f.flexcore.core.errors import InvalidInput, NotFound
-from f.flexcore.meltano.project_file import read_project
+from f.flexcore.meltano.project_file import ProjectFile, read_project
 
 BASE = """
 environments: [{name: dev}, {name: prod, state_id_suffix: eu}]
@@ -18,6 +17,8 @@ plugins:
   - {name: tap-a, namespace: tap_a, pip_url: tap-a==1, settings: [{name: url}], config: {url: x, auth: {user: u}}}
   - {name: tap-b, inherit_from: tap-a, config: {url: y}}
   - {name: tap-c, inherit_from: tap-a, pip_url: tap-a==2}
+  mappers:
+  - {name: map-a, namespace: map_a, mappings: [{name: hide}, {name: hash}]}
 """
 
 
@@ -27,86 +28,60 @@ def write(root: Path, text: str = BASE, name: str = "meltano.yml") -> Path:
     return root
 
 
-def test_an_heir_has_its_parents_definition_and_its_own_config(tmp_path: Path) -> None:
-    plugin = read_project(write(tmp_path), "").plugin("extractors", "tap-b")
-    assert (plugin.pip_url, plugin.namespace, plugin.executable) == ("tap-a==1", "tap_a", "tap-a")
-    assert plugin.config == {"url": "y", "auth": {"user": "u"}, "auth.user": "u"}
-    assert [item["name"] for item in plugin.settings] == ["url"]
-
-
 def test_a_short_name_means_the_tap_or_target_of_that_name(tmp_path: Path) -> None:
-    project = read_project(write(tmp_path), "")
-    assert project.plugin("extractors", "b").name == "tap-b"
+    project = read_project(write(tmp_path))
+    assert project.full_name("extractors", "b") == "tap-b"
     with pytest.raises(NotFound, match="Did you mean tap-b"):
-        project.plugin("extractors", "tap-bb")
-
-
-def test_heirs_share_an_environment_unless_they_install_something_else(tmp_path: Path) -> None:
-    project = read_project(write(tmp_path), "")
-    assert [project.plugin("extractors", name).folder for name in ("tap-a", "tap-b", "tap-c")] == [
-        "tap-a",
-        "tap-a",
-        "tap-c",
-    ]
-
-
-def test_a_lock_file_defines_what_the_project_does_not(tmp_path: Path) -> None:
-    write(tmp_path, "environments: [{name: dev}]\nplugins: {loaders: [{name: target-x, variant: acme}]}")
-    lock = {"name": "target-x", "pip_url": "acme-x", "executable": "target-acme", "settings": [{"name": "path"}]}
-    write(tmp_path, json.dumps(lock), "plugins/loaders/target-x--acme.lock")
-    plugin = read_project(tmp_path, "").plugin("loaders", "target-x")
-    assert (plugin.pip_url, plugin.executable, plugin.namespace) == ("acme-x", "target-acme", "target_x")
-
-
-def test_a_plugin_without_any_definition_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    write(tmp_path, "environments: [{name: dev}]\nplugins: {loaders: [{name: target-x}]}")
-    with pytest.raises(InvalidInput, match=r"no definition of target-x.*meltano lock --plugin-type loader target-x"):
-        read_project(tmp_path, "").plugin("loaders", "target-x")
+        project.full_name("extractors", "tap-bb")
 
 
 def test_included_files_are_part_of_the_project(tmp_path: Path) -> None:
     write(tmp_path, f"include_paths: ['parts/*.yml']\n{BASE}")
     write(tmp_path, "plugins: {extractors: [{name: tap-d, namespace: tap_d}]}", "parts/more.yml")
-    project = read_project(tmp_path, "")
-    assert project.plugin("extractors", "tap-d").executable == "tap-d"
-    assert project.plugin("extractors", "tap-a").pip_url == "tap-a==1"
+    project = read_project(tmp_path)
+    assert project.names("extractors") == ["tap-a", "tap-b", "tap-c", "tap-d"]
+    assert [path.name for path in project.files] == ["meltano.yml", "more.yml"]
 
 
 def test_an_unknown_tap_gets_the_nearest_name_and_all_declared_ones(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no tap named 'tap-aa'. Did you mean tap-a\? Declared: tap-a, tap-b, tap-c"):
-        read_project(write(tmp_path), "").plugin("extractors", "tap-aa")
+        read_project(write(tmp_path)).full_name("extractors", "tap-aa")
 
 
-def test_the_environment_is_the_wanted_one_else_the_default_else_the_only_one(tmp_path: Path) -> None:
-    assert read_project(write(tmp_path), "").environment == "dev"
-    assert read_project(tmp_path, "prod").state_id_suffix == "eu"
-    assert read_project(write(tmp_path, "environments: [{name: only}]"), "").environment == "only"
+def test_an_unknown_mapping_gets_those_that_are_declared(tmp_path: Path) -> None:
+    project = read_project(write(tmp_path))
+    project.check_mapping("hash")
+    with pytest.raises(NotFound, match=r"no mapping named 'hid'. Declared: hide, hash"):
+        project.check_mapping("hid")
+    with pytest.raises(NotFound, match=r"It declares no mapping at all"):
+        ProjectFile(tmp_path, {}).check_mapping("hid")
+
+
+def test_an_unknown_environment_gets_the_nearest_name_and_all_declared_ones(tmp_path: Path) -> None:
+    project = read_project(write(tmp_path))
+    project.check_environment("prod")
+    with pytest.raises(NotFound, match=r"no environment named 'prd'. Did you mean prod\? Declared: dev, prod"):
+        project.check_environment("prd")
+
+
+def test_names_are_read_whatever_the_values_are(tmp_path: Path) -> None:
+    """Tags and odd dates are for Meltano to judge; `on` is a name there, since it reads YAML 1.2."""
+    write(tmp_path, "x: !secret abc\ny: 2024-02-31\nplugins: {extractors: [{name: on}, {name: 7, z: [!f {a: 1}]}]}")
+    assert read_project(tmp_path).names("extractors") == ["on", "7"]
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted", "message"),
+    ("text", "message"),
     [
-        (BASE, "prd", r"no environment named 'prd'. Did you mean prod\? Declared: dev, prod"),
-        ("plugins: {}", "", r"No Meltano environment is chosen.*Declare one"),
-        ("environments: [{name: a}, {name: b}]", "", r"Name one. Declared: a, b"),
-        ("plugins: [", "", r"meltano.yml \(line \d\) cannot be parsed"),
-        ("- a list", "", r"not a Meltano project file"),
+        ("plugins: [", r"meltano.yml \(line \d\) cannot be parsed"),
+        ("- a list", r"not a Meltano project file"),
     ],
 )
-def test_a_project_that_cannot_be_used_says_why(tmp_path: Path, text: str, wanted: str, message: str) -> None:
-    with pytest.raises((NotFound, InvalidInput), match=message):
-        read_project(write(tmp_path, text), wanted)
+def test_a_project_that_cannot_be_read_says_why(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        read_project(write(tmp_path, text))
 
 
 def test_a_folder_without_meltano_yml_is_no_project(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no meltano.yml in .*Check path and subdirectory"):
-        read_project(tmp_path, "")
-
-
-def test_a_circle_of_heirs_is_refused(tmp_path: Path) -> None:
-    write(
-        tmp_path,
-        "environments: [{name: dev}]\nplugins: {extractors: [{name: a, inherit_from: b}, {name: b, inherit_from: a}]}",
-    )
-    with pytest.raises(InvalidInput, match="inherits from itself"):
-        read_project(tmp_path, "").plugin("extractors", "a")
+        read_project(tmp_path)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from f.flexcore.core.errors import InvalidInput
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.project import Plugin, Setting
 from f.flexcore.meltano.resource_settings import resource_environment
 
 
 def plugin(name: str, *settings: str) -> Plugin:
-    declared = tuple({"name": setting} for setting in settings)
-    return Plugin("loaders", name, name.replace("-", "_"), name, "", "", name, declared)
+    prefix = name.replace("-", "_")
+    declared = tuple(Setting(item, variables=(f"{prefix}_{item}".upper(),)) for item in settings)
+    return Plugin("loaders", name, prefix, name, name, settings=declared)
 
 
 POSTGRES = plugin("target-postgres", "host", "port", "user", "password", "database", "ssl_mode")

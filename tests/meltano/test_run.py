@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, NotFound, Unavailable
+from f.flexcore.core.errors import (
+    DeadlineExceeded,
+    EmptyData,
+    ExecutionFailed,
+    InvalidInput,
+    MissingSetting,
+    NotFound,
+    Unavailable,
+)
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.resources import Settings
 from f.flexcore.meltano import attempts, process
@@ -322,6 +330,35 @@ def test_secrets_reach_the_plugins_and_nothing_else(
     with pytest.raises(ExecutionFailed, match=r"ConnectionError") as caught:
         run(place, config=["tap-toy.mode=crash"], full_refresh=True)
     assert secret not in str(caught.value) + json.dumps(caught.value.__dict__)
+
+
+@pytest.mark.fault(33, "I6", real=True)
+def test_a_secret_is_masked_as_the_plugin_gets_it(
+    project: dict[str, Any], folder: Path, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From a variable of another name, a .env file with comments, and over several lines."""
+    key = "first-line-of-a-key\n${COPPER}-on-another-line\nthird-line-of-a-key"
+    (folder / ".env").write_text(f'COPPER=otter-4417-otter # not part of it\nMATERIAL="{key}"\n')
+    text = (folder / "meltano.yml").read_text()
+    secret = "- {name: secret, kind: password}"
+    (folder / "meltano.yml").write_text(text.replace(secret, secret[:-1] + ", value: $MATERIAL}"))
+    result = run(project)
+    shown, stored = capfd.readouterr(), contents(home / "store")
+    everything = [shown.out, shown.err, result.model_dump_json(), *stored.values()]
+    assert "connecting with ***" in result.log_tail
+    for part in ("otter-4417-otter", "first-line", "another-line", "third-line"):
+        assert not any(part in text for text in everything), part
+
+
+def test_a_mapping_whose_salt_is_not_set_is_refused_before_anything_runs(
+    project: dict[str, Any], folder: Path, home: Path
+) -> None:
+    text = (folder / "meltano.yml").read_text()
+    (folder / "meltano.yml").write_text(text.replace("{mode: ok}", "{mode: ok, deep: [{hash_salt: $PEOPLE_SALT}]}"))
+    with pytest.raises(MissingSetting, match=r"mapping hide-names is set from \$PEOPLE_SALT, which has no value"):
+        run(project, mappings=["hide-names"])
+    assert not (home / "store").exists()
+    assert ids(run({**project, "env": {"PEOPLE_SALT": "juniper"}}, mappings=["hide-names"])) == [1, 2, 3]
 
 
 def test_a_workers_own_python_does_not_leak_into_meltano(

@@ -11,7 +11,7 @@ from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, Unavailabl
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
 from f.flexcore.meltano.outcome import failure
-from f.flexcore.meltano.printer import BURST, Printer
+from f.flexcore.meltano.printer import BURST, LONGEST_LINE, Printer
 from f.flexcore.meltano.process import Outcome
 from f.flexcore.meltano.run_log import TAIL_LINES, RunLog
 
@@ -116,6 +116,34 @@ def test_a_failure_holds_no_secret() -> None:
     log = log_of(said("tap-a", "ValueError: bad login hunter2-secret", "error"), block(0, extractors=1))
     found = failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"]))
     assert "hunter2" not in str(found) + json.dumps(found.details)
+
+
+def test_a_secret_at_the_place_where_a_line_is_cut_is_masked_whole() -> None:
+    long = "x" * (LONGEST_LINE - 10)
+    log = log_of(said("tap-a", f"ValueError: {long[20:]} hunter2-secret is wrong", "error"), block(0, extractors=1))
+    shown = log.shown_tail(Redactor(["hunter2-secret"])) + json.dumps(
+        failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"])).details
+    )
+    assert "hunt" not in shown and "characters left out" in shown
+    lines = list[str]()
+    Printer(Redactor(["hunter2-secret"]), write=lines.append).show(f"{long} hunter2-secret is wrong")
+    assert "hunt" not in lines[0] and len(lines[0]) < LONGEST_LINE + 50
+
+
+def test_a_bar_in_an_event_is_shown_as_its_last_state() -> None:
+    log = RunLog(("tap-a",))
+    assert log.add(json.dumps(said("tap-a", "\r 1%|\r\x1b[32m99%\x1b[0m|"))) == "tap-a: 99%|"
+
+
+def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> None:
+    now, shown = [0.0], list[str]()
+    printer = Printer(Redactor(), clock=lambda: now[0], write=shown.append)
+    for number in range(BURST):
+        printer.show(f"line {number}")
+    printer.show("-----BEGIN PRIVATE KEY-----")
+    now[0] += 60
+    printer.show("MIIE" + "A" * 60)
+    assert shown[-1] == "***"
 
 
 def test_what_finished_before_the_failure_is_told() -> None:

@@ -127,6 +127,22 @@ def test_a_text_becomes_a_project_with_an_environment() -> None:
 
 
 @pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("# why\nmode: on\nday: 2026-01-02\n", "# why\nmode: on\nday: 2026-01-02\n"),
+        ("number: 7\nenvironments:\n", "number: 7\n"),
+        ("{number: 7}", "number: 7\n"),
+        ("number: 7\ndefault_environment: flexcore", "number: 7\n"),
+    ],
+)
+def test_the_environment_is_added_and_the_text_stays_as_it_was(text: str, kept: str) -> None:
+    written = (source(meltano_yml=text).root / "meltano.yml").read_text()
+    assert written.startswith(kept) and written.count("environments:") == 1
+    assert yaml.safe_load(written)["environments"] == [{"name": "flexcore"}]
+
+
+@pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(("text", "message"), [("a: [", r"cannot be parsed \(line"), ("- a", "not a YAML mapping")])
 def test_a_text_that_is_no_project_says_so(text: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import s3fs
@@ -14,9 +13,10 @@ from moto.server import ThreadedMotoServer
 
 from f.flexcore.core.errors import Unreachable
 from f.flexcore.core.resources import Settings
-from f.flexcore.meltano.project_file import ProjectFile
+from f.flexcore.meltano.project import Project, Value
 from f.flexcore.meltano.state import SYSTEM_DATABASE, StatePlace, StateStore, opened, state_place
 from f.flexcore.meltano.state_changes import changes_between, write_back
+from f.flexcore.meltano.tool import inspection_folder
 from f.flexcore.storage.store import Store
 
 KEY = "dev:tap-x-to-target-y"
@@ -52,8 +52,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> StatePlace:
     return replace(base, uri=f"s3://states/{tmp_path.name}", options=request.getfixturevalue("s3"))
 
 
-def project(**document: Any) -> ProjectFile:
-    return ProjectFile(Path("/p"), {"environments": [{"name": "dev"}], **document}, "dev")
+def project(source: str = "meltano_yml", **settings: str) -> Project:
+    """A project with settings of Meltano's own, dots in their names written as two underscores."""
+    values = {name.replace("__", "."): Value(value, source) for name, value in settings.items()}
+    return Project(Path("/p"), "dev", values)
 
 
 def test_a_state_is_read_as_it_was_written_and_absence_is_none(place: StatePlace) -> None:
@@ -84,10 +86,10 @@ def test_writing_back_twice_is_once_and_never_undoes_a_later_run(place: StatePla
 def test_the_projects_own_place_wins_over_the_resource_and_the_store(tmp_path: Path) -> None:
     local, remote = Store(Settings()), Store(Settings(storage_uri="s3://data/flex", storage_access_key="k"))
 
-    def place_of(document: ProjectFile, resource: str, store: Store, **env: str) -> StatePlace:
-        return state_place(document, "0a0b", resource, store, env)
+    def place_of(document: Project, resource: str, store: Store) -> StatePlace:
+        return state_place(document, "0a0b", resource, store, {})
 
-    declared = project(state_backend={"uri": "s3://own/state"}, **{"state_backend.s3.endpoint_url": "http://e"})
+    declared = project(state_backend__uri="s3://own/state", state_backend__s3__endpoint_url="http://e")
     assert place_of(declared, "file:///r", remote).uri == "s3://own/state"
     assert place_of(declared, "", local).options == {"endpoint_url": "http://e"}
     assert place_of(project(), "file:///r", remote).env == {"MELTANO_STATE_BACKEND_URI": "file:///r"}
@@ -99,8 +101,11 @@ def test_the_projects_own_place_wins_over_the_resource_and_the_store(tmp_path: P
     theirs = place_of(project(database_uri="postgresql://u:hunter2@db:5432/m"), "", remote)
     assert (theirs.uri, theirs.private, StateStore(theirs).known) == (SYSTEM_DATABASE, False, False)
     assert theirs.label == "postgresql://db:5432/m"
-    by_variable = place_of(project(), "file:///r", local, MELTANO_STATE_BACKEND_URI="file:///v")
+    by_variable = place_of(project("env", state_backend__uri="file:///v"), "file:///r", local)
     assert by_variable.uri == "file:///v"
+    assert place_of(project("default", state_backend__uri="systemdb"), "file:///r", local).uri == "file:///r"
+    gone_after_a_run = project(database_uri=f"sqlite:///{inspection_folder()}/meltano.db")
+    assert place_of(gone_after_a_run, "", local).private
 
 
 def test_a_place_that_does_not_answer_is_named_without_its_credentials(tmp_path: Path) -> None:

@@ -12,22 +12,27 @@ import pytest
 
 from f.flexcore.core.contracts import StepResult
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
+from f.flexcore.meltano import inspection
 from f.flexcore.meltano.validate import main
 from tests.meltano.conftest import PROJECT, contents
 
 
-def test_a_good_request_is_answered_at_once_and_installs_and_changes_nothing(
-    project: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_good_request_installs_no_plugin_changes_nothing_and_is_known_the_second_time(
+    project: dict[str, Any], folder: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "empty-home"))
-    before, started = contents(folder), time.monotonic()
+    (home / "meltano/plugins").unlink()
+    before = contents(folder)
     result = StepResult.model_validate(main(project, ["tap-toy", "tap-other"], "target-jsonl"))
-    assert time.monotonic() - started < 1.0
     assert result.success and result.runtime == "meltano"
     assert result.data["environment"] == "dev" and result.data["hands_on_files"] is True
     assert result.data["state_reachable"] is True
     assert contents(folder) == before
-    assert not (tmp_path / "empty-home/meltano/plugins").exists()
+    assert not (home / "meltano/plugins").exists()
+    # Meltano is started for a content that it does not know yet, and only then.
+    monkeypatch.setattr(inspection, "meltano_python", lambda: pytest.fail("Meltano was started"))
+    started = time.monotonic()
+    assert main(project, ["tap-toy", "tap-other"], "target-jsonl")["data"] == result.data
+    assert time.monotonic() - started < 1.0
 
 
 def test_the_environment_of_the_step_wins_over_the_resources(project: dict[str, Any]) -> None:
@@ -54,6 +59,7 @@ def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str
         ({"taps": None}, InvalidInput, r"taps names no tap"),
         ({"taps": True}, InvalidInput, r"taps names no tap"),
         ({"target": "target-snow"}, NotFound, r"no target named 'target-snow'.*Declared: target-jsonl, target-toy"),
+        ({"mappings": ["hide"]}, NotFound, r"no mapping named 'hide'. Declared: hide-names, crash"),
         ({"target": "target-toy"}, MissingSetting, r"target-toy: setting file is required.*Set TARGET_TOY_FILE"),
         ({"environment": "staging"}, NotFound, r"no environment named 'staging'. Declared: dev, prod"),
         ({"config": ["tap-toy.rowz=1"]}, NotFound, r"no setting 'rowz'. Did you mean rows\?"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from f.flexcore.ray.on_ray_estimators import (
 )
 from f.flexcore.ray.on_ray_model import (
     examples_of,
+    finite,
     metrics_of,
     requirements_of,
     signature_of,
@@ -121,7 +123,8 @@ def test_a_pipeline_takes_raw_rows_with_gaps_text_numbers_and_unknown_categories
 
 @pytest.mark.parametrize(
     ("labels", "needed"),
-    [([0, 1], False), ([0, 1, 2], False), ([1, 2], True), (["a", "b"], True), ([False, True], True)],
+    # Also 0, 1, 2: a fold of a search may lack one of them.
+    [([0, 1], True), ([0, 1, 2], True), ([1, 2], True), (["a", "b"], True), ([False, True], True), ([], False)],
 )
 def test_xgboost_gets_its_classes_as_it_likes_them(labels: list[Any], needed: bool) -> None:
     assert needs_label_wrapper(make_estimator("xgboost", "classification", {}, 1), labels) is needed
@@ -145,6 +148,23 @@ def test_what_is_not_defined_is_not_measured() -> None:
     assert metrics_of(pipeline, rows[list(KINDS)], rows["tall"], rows["tall"], "classification")["auc"] is None
 
 
+@pytest.mark.parametrize("algorithm", ["xgboost", "LogisticRegression"])
+def test_held_out_rows_of_one_class_have_no_area_and_no_nan(algorithm: str) -> None:
+    rows = table()
+    pipeline = make_pipeline(with_labels(make_estimator(algorithm, "classification", {}, 1)), KINDS, CATEGORIES)
+    pipeline.fit(rows[list(KINDS)], rows["kind"])
+    one = rows[rows["kind"] == "daisy"]
+    metrics = metrics_of(pipeline, one[list(KINDS)], one["kind"], rows["kind"], "classification")
+    assert metrics["auc"] is None
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_measures_that_are_no_numbers_are_null() -> None:
+    assert finite({"r2": float("nan"), "rmse": float("inf"), "mae": 1.5, "auc": None}) == {
+        "r2": None, "rmse": None, "mae": 1.5, "auc": None,
+    }  # fmt: skip
+
+
 def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_path: Any) -> None:
     rows = table()
     pipeline = make_pipeline(make_estimator("xgboost", "regression", {"n_estimators": 5}, 1), KINDS, CATEGORIES)
@@ -153,7 +173,8 @@ def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_pat
     assert any(item.startswith("xgboost") for item in requirements_of(pipeline))
     assert (tmp_path / "requirements.txt").read_text().split() == requirements
     examples = examples_of(rows[list(KINDS)], KINDS)
-    assert len(verify_model(tmp_path, examples)) == 5
+    assert len(verify_model(tmp_path, examples)) == 1
+    assert verify_model(tmp_path, []) == []
     (tmp_path / "model.joblib").write_bytes(b"damaged")
     with pytest.raises(Problem, match="cannot be loaded again"):
         verify_model(tmp_path, examples)
@@ -165,8 +186,31 @@ def test_the_signature_names_raw_columns_and_the_kind_of_answer() -> None:
     assert signature["outputs"] == [{"name": "predict", "datatype": "BYTES"}]
 
 
-def test_examples_are_complete_rows_where_there_are_any() -> None:
-    rows = pd.DataFrame({"n": [None, 1.0, 2.0], "c": ["a", None, "b"], "f": [1.0, 0.0, 0.0]})
-    kinds = {"n": "number", "c": "category", "f": "flag"}
-    assert examples_of(rows, kinds) == [{"n": 2.0, "c": "b", "f": False}]
-    assert examples_of(rows.head(1), kinds) == [{"n": None, "c": "a", "f": True}]
+def test_the_example_is_a_typical_row_that_is_none_of_the_source() -> None:
+    kinds = {"n": "number", "c": "category", "f": "flag", "t": "time"}
+    rows = pd.DataFrame(
+        {
+            "n": [1.0, 123.456, 900.0, None],
+            "c": ["a", "a", "b", None],
+            "f": [1.0, 0.0, 0.0, None],
+            "t": ["2024-05-17"] * 4,
+        }
+    )
+    assert examples_of(rows, kinds) == [{"n": 123.0, "c": "a", "f": False, "t": "2024-05-01"}]
+    # A value that stands in one row alone is that row's own.
+    assert examples_of(rows.iloc[:1], {"c": "category", "n": "number"}) == [{"c": None, "n": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        # The typical row is one of the source, so a part of it is left out; then there is none.
+        ({"a": [1.0, 1.0, 2.0], "b": [0.0, 0.0, 1.0]}, [{"a": None, "b": 0.0}]),
+        ({"a": [1.0, None, 1.0], "b": [0.0, 0.0, 0.0]}, [{"a": None, "b": None}]),
+        ({"a": [1.0, None, None], "b": [0.0, 0.0, None]}, []),
+    ],
+)
+def test_an_example_that_would_be_a_row_of_the_source_loses_values(
+    values: dict[str, Any], expected: list[dict[str, Any]]
+) -> None:
+    assert examples_of(pd.DataFrame(values), {"a": "number", "b": "number"}) == expected

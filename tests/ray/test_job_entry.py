@@ -52,6 +52,75 @@ sys.exit(0)
     assert run(tmp_path, program, {"n": 1})[1]["result"] == 2
 
 
+@pytest.mark.parametrize(
+    "leave",
+    [
+        "sys.exit(0)", "sys.exit(None)", "sys.exit()", "raise SystemExit", "exit()", "sys.exit(False)",
+        "def main():\n    global result\n    result = {'total': 46 - 1}\n    return 0\nsys.exit(main())",
+        "if __name__ == '__main__':\n    sys.exit(0)",
+    ],
+)  # fmt: skip
+def test_a_program_that_leaves_by_exit_code_0_keeps_its_result(tmp_path: Path, leave: str) -> None:
+    code, outcome = run(tmp_path, f"import sys\nresult = {{'total': 45}}\n{leave}", kind="program")
+    assert (code, outcome["success"], outcome["result"]) == (0, True, {"total": 45})
+
+
+@pytest.mark.parametrize(
+    ("leave", "expected", "message"),
+    [
+        ("sys.exit(3)", 3, "The program exited with code 3"),
+        ("sys.exit(True)", 1, "The program exited with code 1"),
+        ("sys.exit('')", 1, "The program exited with code 1"),
+        ("sys.exit('no rows')", 1, "no rows"),
+        ("sys.exit({'rows': 0})", 1, "{'rows': 0}"),
+    ],
+)
+def test_any_other_exit_is_a_failure_with_its_code_or_words(
+    tmp_path: Path, leave: str, expected: int, message: str
+) -> None:
+    code, outcome = run(tmp_path, f"import sys\nresult = {{'partial': 1}}\n{leave}")
+    assert (code, outcome["success"], outcome["result"]) == (expected, False, None)
+    assert outcome["error"]["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("program", "kind", "told"),
+    [
+        ("def main():\n    result = 1\nmain()", "program", True),
+        ("result = None", "program", True),
+        ("result = 0", "program", False),
+        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w').write('null')", "program", False),
+        ("pass", "probe", False),
+    ],
+)
+def test_a_program_without_a_result_says_so_in_its_log(tmp_path: Path, program: str, kind: str, told: bool) -> None:
+    assert run(tmp_path, program, kind=kind)[0] == 0
+    assert ("its result is null" in (tmp_path / "logs/job-driver.log").read_text()) is told
+
+
+def test_what_a_program_defines_is_found_in_main_by_its_threads_pickles_and_at_its_exit(tmp_path: Path) -> None:
+    program = """
+import atexit, pickle, sys, threading
+class Point:
+    pass
+found = []
+thread = threading.Thread(target=lambda: found.append(type(pickle.loads(pickle.dumps(Point()))) is Point))
+thread.start()
+thread.join()
+atexit.register(lambda: print("at exit", sys.modules["__main__"].found))
+result = [found, __name__, __file__, sys.argv]
+sys.exit(0)
+"""
+    assert run(tmp_path, program)[1]["result"] == [[True], "__main__", job_entry.PROGRAM, [job_entry.PROGRAM]]
+    assert "at exit [True]" in (tmp_path / "logs/job-driver.log").read_text()
+
+
+def test_a_traceback_begins_with_the_programs_own_line(tmp_path: Path) -> None:
+    run(tmp_path, "def check():\n    raise ValueError('bad batch 17')\ncheck()")
+    log = (tmp_path / "logs/job-driver.log").read_text()
+    assert log.splitlines()[1].strip().startswith(f'File "{job_entry.PROGRAM}", line 3') and "flexcore_job" not in log
+
+
 @pytest.mark.fault(34, "I2", real=True)
 @pytest.mark.parametrize("how", ["file", "global"])
 def test_a_result_of_600_mb_is_a_failure_that_says_so_and_a_file_is_not_even_read(tmp_path: Path, how: str) -> None:
@@ -77,6 +146,12 @@ def test_an_error_that_holds_a_secret_is_written_without_it(tmp_path: Path) -> N
     assert left == []
 
 
+def test_a_secret_where_a_message_is_cut_is_masked_whole(tmp_path: Path) -> None:
+    program = f"import os; raise ValueError('x' * {job_entry.SHOWN - 20} + os.environ['PASSWORD'])"
+    _, outcome = run(tmp_path, program, environment={"PASSWORD": "sesame-open-1"})
+    assert "ses" not in outcome["error"]["message"]
+
+
 def test_keys_of_the_store_do_not_stay_on_the_node(tmp_path: Path) -> None:
     _, outcome = run(tmp_path, "result = storage['secret_key']", storage={"secret_key": "sesame"})
     assert outcome["result"] == "sesame"
@@ -93,6 +168,8 @@ def test_keys_of_the_store_do_not_stay_on_the_node(tmp_path: Path) -> None:
         ("result = [object]\nresult.append(result)", "cannot be handed back"),
         ("result = 'x' * 20_000_000", "16777216 are handed back"),
         ("raise ValueError('first line\\nsecond line')", "ValueError: first line"),
+        ("raise ValueError('\\x1b[31mbad\\x1b[0m batch \\x1b]8;;x\\x0717\\x1b]8;;\\x07')", "ValueError: bad batch 17"),
+        ("raise ValueError('\\r10%\\r20%\\rstopped at 20%')", "ValueError: stopped at 20%"),
     ],
 )
 def test_a_failure_is_told_in_the_programs_own_words(tmp_path: Path, program: str, message: str) -> None:

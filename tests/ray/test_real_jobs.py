@@ -71,6 +71,58 @@ def test_two_copies_of_a_step_share_one_job(cluster: dict[str, Any], same_step: 
     assert main(cluster, program)["data"]["result"] == results[0]
 
 
+REFERENCES = """
+import ray
+ray.init()
+@ray.remote
+def work(n):
+    return {"n": n, "inner": ray.put([n])}
+@ray.remote
+class Actor:
+    pass
+result = {"one": work.remote(1), "many": [work.remote(n) for n in range(2)]}
+if parameters.get("actor"):
+    result = [Actor.remote()]
+if parameters.get("left"):
+    ray.shutdown()
+raise SystemExit
+"""
+
+
+def test_references_in_a_result_are_fetched_however_deep_and_what_is_no_data_is_refused_by_name(
+    cluster: dict[str, Any],
+) -> None:
+    fetched = {"one": {"n": 1, "inner": [1]}, "many": [{"n": 0, "inner": [0]}, {"n": 1, "inner": [1]}]}
+    assert main(cluster, REFERENCES)["data"]["result"] == fetched
+    with pytest.raises(InvalidInput, match=r"it holds a ray\.actor\.ActorHandle, which is no data"):
+        main(cluster, REFERENCES, {"actor": True})
+    with pytest.raises(InvalidInput, match="it holds an ObjectRef, and the program has left Ray"):
+        main(cluster, REFERENCES, {"left": True})
+
+
+BARS = """
+import sys
+for step in range(6000):
+    sys.stderr.write(f"\\r\\x1b[32mEpoch\\x1b[0m: {step}/6000")
+sys.stderr.write("\\n\\x1b]0;title\\x07saved\\r\\n")
+sys.stderr.flush()
+sys.stdout.buffer.write(b"caf\\xe9\\n")
+sys.stdout.flush()
+raise ValueError("bad batch 17")
+"""
+
+
+def test_a_bar_is_one_line_of_the_log_and_no_failures_message(
+    cluster: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ExecutionFailed, match=r"^ValueError: bad batch 17") as caught:
+        main(cluster, BARS)
+    for text in (caught.value.details["log_tail"], capsys.readouterr().out):
+        assert [line for line in text.splitlines() if "Epoch" in line] == ["Epoch: 5999/6000"]
+        assert "\x1b" not in text and "\r" not in text and "saved\n" in text and "caf\ufffd" in text
+        assert "ValueError: bad batch 17" in text
+
+
 def test_a_program_that_fails_is_told_by_its_last_words(cluster: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match="ZeroDivisionError: division by zero") as caught:
         main(cluster, "import ray\n@ray.remote\ndef f():\n    return 1 / 0\nray.get(f.remote())")

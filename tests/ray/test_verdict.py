@@ -25,6 +25,22 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
         ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
         ({"status": "STOPPED"}, None, "stopped", "Somebody stopped"),
         ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
+        (
+            {
+                "status": "FAILED",
+                "message": "failed with exit code 1\nValueError: bad batch 17\n\r 1%|\r\x1b[32m2%\x1b[0m|",
+            },
+            None,
+            "ray_failed",
+            "ValueError: bad batch 17",
+        ),
+        (
+            {"status": "FAILED", "message": "x\n\r1%\r2%", "driver_exit_code": 3},
+            None,
+            "ray_failed",
+            "exited with code 3",
+        ),
+        ({"status": "FAILED", "driver_exit_code": -11}, None, "ray_failed", "ended by SIGSEGV"),
         ({"status": "FAILED", "driver_exit_code": 137}, None, "killed", "out of memory"),
         ({"status": "FAILED", "driver_exit_code": -9}, None, "killed", "out of memory"),
         ({"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}, None, "runtime_env_failed", "no reason"),
@@ -47,6 +63,34 @@ def test_every_other_end_has_a_category_and_a_remedy(
     assert diagnosis.category == category
     assert detail in diagnosis.detail
     assert diagnosis.remedy
+
+
+def test_a_clash_of_ray_init_with_the_jobs_own_environment_gets_a_remedy() -> None:
+    text = "ValueError: Failed to merge the Job's runtime env {'env_vars': {'A': '1'}} with a ray.init's runtime env"
+    diagnosis = diagnose({"status": "FAILED"}, outcome({"type": "ExecutionFailed", "message": text}))
+    assert diagnosis is not None and "RAY_OVERRIDE_JOB_RUNTIME_ENV" in diagnosis.remedy
+    assert "env_vars" not in diagnosis.detail
+
+
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ({"status": "FAILED"}, {"type": "ExecutionFailed", "message": "SSLError: CERTIFICATE_VERIFY_FAILED"}),
+        (
+            {
+                "status": "FAILED",
+                "error_type": "RUNTIME_ENV_SETUP_FAILURE",
+                "message": "Failed to install: invalid peer certificate: UnknownIssuer",
+            },
+            None,
+        ),
+    ],
+)
+def test_a_certificate_that_the_cluster_does_not_trust_is_told_as_such(
+    job: dict[str, Any], told: dict[str, Any] | None
+) -> None:
+    diagnosis = diagnose(job, outcome(told) if told else None)
+    assert diagnosis is not None and "The Ray cluster does not know who signed" in diagnosis.remedy
 
 
 @pytest.mark.parametrize("content", [None, b"", b"garbage", b"[]", json.dumps({"submission_id": "fc-other"}).encode()])

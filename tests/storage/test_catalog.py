@@ -81,6 +81,14 @@ def test_files_become_one_stream_that_verifies(store: Store) -> None:
     assert manifest_of_files(store, [store.uri("sales/*.csv")]).streams[0].files == stream.files[:1]
 
 
+def test_packed_text_is_of_the_kind_of_its_content(store: Store) -> None:
+    written(store, "a.csv", "b.csv.gz", "c.CSV.zst")
+    assert manifest_of_files(store, [store.uri("sales")]).format == "csv"
+    store.write_bytes(store.uri("other/x.parquet.gz"), b"x")
+    with pytest.raises(InvalidInput, match=r"The files end in \.gz"):
+        manifest_of_files(store, [store.uri("other")])
+
+
 def test_files_of_several_kinds_or_of_none_are_refused(store: Store) -> None:
     written(store, "a.csv")
     store.write_bytes(store.uri("sales/b.xml"), b"<x/>")

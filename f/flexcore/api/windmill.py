@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 
 from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.core.tls import error_chain, tls_remedy
 
 # An answer takes some milliseconds; a list of many jobs some hundred.
 TIMEOUT_S = 30
@@ -54,7 +55,11 @@ class Windmill:
         except HTTPError as error:
             raise refusal(error.code) from None
         except (URLError, OSError) as error:
-            raise Unreachable(f"Windmill does not answer: {type(error).__name__}", subject="windmill") from None
+            raise Unreachable(
+                f"Windmill does not answer: {type(error).__name__}",
+                subject="windmill",
+                remedy=tls_remedy(error_chain(error)),
+            ) from None
 
 
 def refusal(status: int) -> Forbidden | NotFound | InvalidInput | Unavailable:

@@ -12,6 +12,7 @@ A number that was not measured is null, never 0. Sizes are bytes, durations seco
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,7 +28,17 @@ class Contract(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """The JSON form, which is all that may leave a step: Windmill cannot serialise a model."""
-        return self.model_dump(mode="json")
+        plain: dict[str, Any] = finite(self.model_dump(mode="json"))
+        return plain
+
+
+def finite(value: Any) -> Any:
+    """The value with null in place of NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class File(Contract):

@@ -58,6 +58,7 @@ class RayWork(Section):
     features: list[str] = []
     task: Literal["auto", "regression", "classification"] = "auto"
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    date_parts: bool = True
     model_name: str = "model"
     num_workers: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1, gt=0)

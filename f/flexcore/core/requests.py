@@ -76,6 +76,7 @@ class ExtractionRequest(Section):
 class MlRequest(Section):
     """What to learn from the extracted data: `target_column` of `stream` from `features` (all others when empty).
 
+    date_parts: whether year, month, day, day of week, hour and days since 1970 of points in time are features.
     wait: whether the training holds a worker (block) or not (defer); auto defers from ten minutes of expected_s on.
     """
 
@@ -86,6 +87,7 @@ class MlRequest(Section):
     features: list[str] = []
     task: Literal["auto", "regression", "classification"] = "auto"
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    date_parts: bool = True
     model_name: str = Field(default="model", pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$")
     num_workers: int = Field(default=1, ge=1)
     cpus_per_worker: float = Field(default=1, gt=0)

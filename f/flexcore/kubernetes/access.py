@@ -3,42 +3,44 @@
 """How to reach a cluster: the resource (kubeconfig, server with token, or in-cluster) as one plain Access.
 
 Read here and not by the client's own loader, because that one writes keys into files that a killed step leaves behind,
-and runs whatever program the kubeconfig names.
+and runs whatever program the kubeconfig names. kubectl says what is right: what it honors is honored here or refused by
+name, never passed over.
 Source: https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
+from urllib.parse import urlsplit
 
 from f.flexcore.core.errors import InvalidInput, MissingSetting
 from f.flexcore.core.resources import KubernetesCluster
+from f.flexcore.kubernetes.kubeconfig import FLATTEN, decoded, flag, parse_kubeconfig, scalar, wrong
 
 # Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 POD_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A worker hides its container's KUBERNETES_SERVICE_HOST from steps; the certificate is valid for this name too.
 POD_SERVER = "https://kubernetes.default.svc"
-FLATTEN = "Give a self-contained one: kubectl config view --raw --flatten --minify."
+PROXIES = ("http", "https", "socks5")
+# Other rights than the credentials': kubectl acts with them, and so would everybody expect of a step.
+IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Server, trust and credentials. ca, client_certificate and client_key are PEM texts; a token_file rotates and is
-    therefore read when needed; namespace is the one that the kubeconfig's context names, or ""."""
+    therefore read when needed, before the token; context and namespace are those of the kubeconfig, or ""."""
 
     server: str
     ca: str = ""
     verify: bool = True
     tls_server_name: str = ""
     proxy: str = ""
+    context: str = ""
     namespace: str = ""
     token: str = field(default="", repr=False)
     token_file: str = ""
@@ -48,11 +50,11 @@ class Access:
     def bearer(self) -> str:
         """The token to send now, or "" when the client certificate says who we are."""
         if self.token_file:
-            return _read(Path(self.token_file), "the token file")
+            return _readable(self.token_file) or self.token or _read(Path(self.token_file), "the token file")
         return self.token
 
     def secrets(self) -> Iterator[str]:
-        yield from (self.token, self.client_key)
+        yield from (self.token, self.client_key, urlsplit(self.proxy).password or "")
 
 
 def access_to(cluster: KubernetesCluster, env: Mapping[str, str] = os.environ, pod: Path = POD_FILES) -> Access:
@@ -111,68 +113,130 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
         raise MissingSetting(
             "cluster.kubeconfig is empty", subject="cluster.kubeconfig", remedy="Paste the text of a kubeconfig file."
         )
-    try:
-        config = yaml.safe_load(text)
-    except yaml.YAMLError:
-        config = None
-    if not isinstance(config, dict) or not isinstance(config.get("clusters"), list):
-        raise _wrong("is not a kubeconfig: YAML with clusters, users and contexts is expected", FLATTEN)
-    chosen = context or str(config.get("current-context") or "")
-    entry = _named(config, "contexts", "context", chosen)
-    cluster = _named(config, "clusters", "cluster", str(entry.get("cluster") or ""))
-    user = _named(config, "users", "user", str(entry["user"])) if entry.get("user") else {}
-    _refuse_programs(user)
+    config = parse_kubeconfig(text)
+    chosen, entry = _context(config, context)
+    cluster = _entry_of(config, "cluster", entry, chosen)
+    user = _entry_of(config, "user", entry, chosen)
+    token, token_file = _token(user), _token_file(user)
+    _check_user(user, has_token=bool(token or token_file))
+    ca = _pem(cluster, "certificate-authority")
+    certificate, key = _pem(user, "client-certificate"), _pem(user, "client-key")
+    if certificate and not key:
+        raise wrong("has a client-certificate without a client-key", FLATTEN)
     return Access(
-        server=_address(str(cluster.get("server") or ""), "cluster.kubeconfig"),
-        ca=_pem(cluster, "certificate-authority"),
-        verify=not cluster.get("insecure-skip-tls-verify"),
-        tls_server_name=str(cluster.get("tls-server-name") or ""),
-        proxy=str(cluster.get("proxy-url") or ""),
-        namespace=str(entry.get("namespace") or ""),
-        token=str(user.get("token") or ""),
-        token_file="" if user.get("token") else _token_file(user),
-        client_certificate=_pem(user, "client-certificate"),
-        client_key=_pem(user, "client-key"),
+        server=_address(scalar(cluster.get("server")), "cluster.kubeconfig"),
+        ca=ca,
+        verify=not _is_insecure(cluster, ca),
+        tls_server_name=scalar(cluster.get("tls-server-name")),
+        proxy=_proxy(scalar(cluster.get("proxy-url"))),
+        context=chosen,
+        namespace=scalar(entry.get("namespace")),
+        token=token,
+        token_file=token_file,
+        client_certificate=certificate if key else "",
+        client_key=key if certificate else "",
     )
 
 
-def _named(config: dict[str, Any], section: str, kind: str, name: str) -> dict[str, Any]:
-    entries = {item.get("name"): item.get(kind) for item in config.get(section) or [] if isinstance(item, dict)}
-    found = entries.get(name)
-    if isinstance(found, dict):
-        return found
-    names = ", ".join(sorted(str(key) for key in entries)) or "none"
-    wanted = f"has no {kind} named {name!r}" if name else f"names no {kind}"
-    raise _wrong(wanted, f"Choose one of: {names}.", "cluster.context" if kind == "context" else "cluster.kubeconfig")
+def _context(config: dict[str, Any], asked: str) -> tuple[str, dict[str, Any]]:
+    """(name, fields) of the context asked for, else of the current one."""
+    contexts = config["contexts"]
+    name = asked or _reference(config["current-context"], contexts)
+    if name in contexts:
+        return name, contexts[name]
+    problem = f"has no context named {name!r}" if name else "names no current context"
+    remedy = f"Choose one of: {_names(contexts)}." if contexts else f"It has no contexts at all. {FLATTEN}"
+    raise InvalidInput(f"cluster.kubeconfig {problem}", subject="cluster.context", remedy=remedy)
 
 
-def _refuse_programs(user: dict[str, Any]) -> None:
-    program = (user.get("exec") or {}).get("command") or (user.get("auth-provider") or {}).get("name")
-    if program or user.get("username"):
-        way = f"by the program {program!r}, which a worker does not run" if program else "by user name and password"
-        remedy = "Use a service account's token instead (kubectl create token NAME), with mode token."
-        raise _wrong(f"authenticates {way}", remedy)
+def _entry_of(config: dict[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
+    """The cluster or user that the context names. Without a user nobody in particular asks."""
+    entries: dict[str, dict[str, Any]] = config[f"{kind}s"]
+    name = _reference(context.get(kind), entries)
+    if name in entries:
+        return entries[name]
+    if kind == "user" and not name:
+        return {}
+    problem = f"names the {kind} {name!r}, which is not there" if name else f"names no {kind}"
+    raise wrong(f"has a context {chosen!r} that {problem}", f"Its {kind}s are: {_names(entries)}. {FLATTEN}")
+
+
+def _reference(value: Any, entries: Mapping[str, Any]) -> str:
+    """A name that is written without quotes may look like a null."""
+    return str(value) if value is not None and str(value) in entries else scalar(value)
+
+
+def _names(entries: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(entries)) or "none"
+
+
+def _check_user(user: dict[str, Any], has_token: bool) -> None:
+    """Refuses by name what a worker cannot do. A token is used before a program is run, as kubectl does."""
+    remedy = "Use a service account's token instead (kubectl create token NAME), with mode token."
+    impersonated = [name for name in IMPERSONATION if user.get(name) and scalar(user[name])]
+    if impersonated:
+        names = ", ".join(impersonated)
+        raise wrong(f"acts as somebody else ({names}), which is not supported", "Use that account's own credentials.")
+    if scalar(user.get("username")) or scalar(user.get("password")):
+        raise wrong("authenticates by user name and password", remedy)
+    for name, field_name in (("exec", "command"), ("auth-provider", "name")):
+        given = user.get(name)
+        if scalar(given) and not has_token:
+            program = scalar(given.get(field_name)) if isinstance(given, dict) else ""
+            raise wrong(f"authenticates by the program {program or name!r}, which a worker does not run", remedy)
+
+
+def _is_insecure(cluster: dict[str, Any], ca: str) -> bool:
+    # Changes nothing here: no answer is asked for in compressed form.
+    flag(cluster, "disable-compression")
+    insecure = flag(cluster, "insecure-skip-tls-verify")
+    if insecure and ca:
+        problem = "has insecure-skip-tls-verify beside a certificate-authority, which kubectl refuses"
+        raise wrong(problem, "Remove one of the two.")
+    return insecure
+
+
+def _token(user: dict[str, Any]) -> str:
+    token = scalar(user.get("token")).strip()
+    if not token.isascii() or any(character.isspace() for character in token):
+        raise wrong("has a token with blanks, line breaks or other characters that no token has", FLATTEN)
+    return token
+
+
+def _proxy(url: str) -> str:
+    if url and urlsplit(url).scheme not in PROXIES:
+        raise wrong(f"has a proxy-url that does not begin with {'://, '.join(PROXIES)}://", "Correct proxy-url.")
+    return url
 
 
 def _pem(entry: dict[str, Any], name: str) -> str:
-    data = entry.get(f"{name}-data")
-    if data:
-        try:
-            return base64.b64decode(data, validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
-            raise _wrong(f"has a {name}-data that is not base64", FLATTEN) from None
-    path = entry.get(name)
-    return _read(_absolute(str(path), name), name) if path else ""
+    data, path = decoded(entry, f"{name}-data"), scalar(entry.get(name))
+    text = data or (_read(_absolute(path, name), name) if path else "")
+    if text and "-----BEGIN " not in text:
+        raise wrong(f"has a {name} that is not PEM", FLATTEN)
+    return text
 
 
 def _token_file(user: dict[str, Any]) -> str:
-    path = user.get("tokenFile")
-    return str(_absolute(str(path), "tokenFile")) if path else ""
+    path = scalar(user.get("tokenFile"))
+    if not path:
+        return ""
+    # As kubectl does: the file before the token, unless it cannot be read.
+    if scalar(user.get("token")) and not _readable(path):
+        return ""
+    return str(_absolute(path, "tokenFile"))
+
+
+def _readable(path: str) -> str:
+    try:
+        return Path(path).read_text().strip() if Path(path).is_absolute() else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _absolute(path: str, name: str) -> Path:
     if not Path(path).is_absolute():
-        raise _wrong(f"names {name} by the relative path {path}", FLATTEN)
+        raise wrong(f"names {name} by the relative path {path}", FLATTEN)
     return Path(path)
 
 
@@ -180,14 +244,19 @@ def _read(path: Path, what: str) -> str:
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
-        raise _wrong(f"names {what} by the file {path}, which this worker cannot read", FLATTEN) from None
+        raise wrong(f"names {what} by the file {path}, which this worker cannot read", FLATTEN) from None
 
 
 def _address(server: str, subject: str) -> str:
-    if not server.startswith(("https://", "http://")):
-        raise _wrong(f"has no usable server address ({server or 'empty'})", "Use e.g. https://10.0.0.1:6443.", subject)
-    return server.rstrip("/")
-
-
-def _wrong(problem: str, remedy: str, subject: str = "cluster.kubeconfig") -> InvalidInput:
-    return InvalidInput(f"{subject} {problem}", subject=subject, remedy=remedy)
+    # Without a scheme kubectl takes http, which no token should travel by.
+    try:
+        parts = urlsplit(server.strip())
+        usable = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = server.rpartition("@")[2] or "empty"
+        raise wrong(f"has no usable server address ({shown})", "Use e.g. https://10.0.0.1:6443.", subject)
+    if parts.username or parts.password:
+        raise wrong("has a user name or a password in its server address", "Use a token.", subject)
+    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")

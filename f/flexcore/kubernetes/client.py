@@ -30,6 +30,7 @@ from typing import Any
 
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, TransientError, Unreachable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import error_chain, tls_kind, tls_remedy
 from f.flexcore.kubernetes.access import Access
 from f.flexcore.kubernetes.failures import Call, failure
 
@@ -256,14 +257,19 @@ def is_passing(error: BaseException) -> bool:
 
 def _unreachable(error: Exception, server: str, call: Call) -> Unreachable:
     """What went wrong below HTTP. Texts of urllib3 and OpenSSL carry object addresses; the reason is picked out."""
-    text = f"{error} {getattr(error, 'reason', '')}"
-    if "SSL" in type(error).__name__ or "CERTIFICATE" in text.upper():
-        reason = "its certificate is not trusted" if "CERTIFICATE_VERIFY_FAILED" in text else "TLS failed"
+    text = error_chain(error)
+    kind = tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
+    if kind:
+        reasons = {
+            "untrusted": "its certificate is not trusted",
+            "expired": "its certificate is not valid now",
+            "name": "its certificate is for another name",
+        }
         return Unreachable(
-            f"The cluster at {server} cannot be trusted: {reason}",
+            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
             subject="cluster.ca_certificate",
             category="tls",
-            remedy="Give the CA certificate that signed the API server's, and the name it is valid for.",
+            remedy=tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
         )
     name = type(error).__name__
     reasons = {

@@ -39,7 +39,7 @@ def check(
     target_settings: Any,
     mappings: Sequence[str] | None = None,
 ) -> StepResult:
-    """A dry run: project, plugins, settings and state are looked at; no plugin is started, nothing is installed."""
+    """A dry run: project, plugins, settings and state are looked at; no plugin is installed or started."""
     started = time.monotonic()
     prepared = prepare(
         project, taps, target or DEFAULT_TARGET, environment or "", None, config, settings, tap_settings,

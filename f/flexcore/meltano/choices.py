@@ -48,7 +48,7 @@ def dbt_folder_choices(project: Any, typed: str | None = "") -> Choices:
 
 
 def document_of(project: Any) -> ProjectFile:
-    return read_project(folder_of(project), validated(MeltanoProject, project, "project").environment)
+    return read_project(folder_of(project))
 
 
 def folder_of(project: Any) -> Path:

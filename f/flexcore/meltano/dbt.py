@@ -24,14 +24,16 @@ import f.flexcore.meltano.attempts as attempts
 from f.flexcore.core.contracts import Remote, ResourceUsage, StepResult, Timings
 from f.flexcore.core.errors import DeadlineExceeded, EmptyData, FlexcoreError, InvalidInput, NotFound, validated
 from f.flexcore.core.identity import ExecutionKey, execution_key
-from f.flexcore.core.redaction import SECRET_NAME, Redactor
+from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import Form, MeltanoProject, Settings
-from f.flexcore.meltano.dbt_results import counts_of, failure, nodes_of
+from f.flexcore.meltano.dbt_results import counts_of, failure, nodes_of, redacted
+from f.flexcore.meltano.inspection import Inspector, read_dotenv
 from f.flexcore.meltano.plugin_environments import environment_of, link_environments
-from f.flexcore.meltano.preparation import dotenv
+from f.flexcore.meltano.plugin_settings import check_plugin, project_secrets, secrets_in, variable_secrets
 from f.flexcore.meltano.printer import Printer
 from f.flexcore.meltano.process import Outcome, run_supervised
-from f.flexcore.meltano.project_file import Plugin, ProjectFile, read_project
+from f.flexcore.meltano.project import Plugin, Project
+from f.flexcore.meltano.project_file import read_project
 from f.flexcore.meltano.sources import Source, local_project
 from f.flexcore.meltano.tool import base_environment, folder, locked, meltano_command
 from f.flexcore.storage.store import Store
@@ -99,7 +101,7 @@ class Work:
     request: DbtRequest
     source: Source
     models: Path
-    project: ProjectFile
+    environment: str
     plugin: Plugin
     seen: Mapping[str, str]
     store: Store
@@ -113,23 +115,36 @@ def prepare(project: Any, asked: dict[str, Any], settings: Any, env: Mapping[str
     wanted = validated(Settings, settings or {}, "settings")
     source = local_project(resource, env)
     models = folder_of(source.root, request.folder)
+    base = {**base_environment(env), **resource.env}
     if request.run_by == "meltano":
         if not request.utility:
             raise InvalidInput("No utility is chosen", subject="utility", remedy="Name a dbt utility of the project.")
-        document = read_project(source.root, resource.environment)
-        plugin = document.plugin("utilities", request.utility)
+        project, plugin = utility(source.root, request.utility, resource.environment, base)
+        seen, secrets = {**project.variables, **base}, [*project_secrets(project), *secrets_in(plugin)]
+        chosen = project.environment
     else:
-        document = ProjectFile(source.root, {}, "")
-        plugin = direct(request.adapter)
-    seen = {**dotenv(source.root / ".env"), **base_environment(env), **resource.env}
-    secrets = [*resource.secrets(), *wanted.secrets(), *(seen[name] for name in seen if SECRET_NAME.search(name))]
-    return Work(request, source, models, document, plugin, seen, Store(wanted, env), Redactor(secrets))
+        plugin, chosen = direct(request.adapter), ""
+        seen, secrets = {**read_dotenv(source.root, base), **base}, []
+    redactor = Redactor([*resource.secrets(), *wanted.secrets(), *variable_secrets(seen), *secrets])
+    return Work(request, source, models, chosen, plugin, seen, Store(wanted, env), redactor)
+
+
+def utility(root: Path, name: str, environment: str, env: Mapping[str, str]) -> tuple[Project, Plugin]:
+    """The project and its utility as Meltano resolves them, checked."""
+    declared = read_project(root)
+    declared.check_environment(environment)
+    wanted = ("utilities", declared.full_name("utilities", name))
+    with Inspector(root, declared.files) as inspector:
+        chosen, plugins = inspector.definitions(env, environment, [wanted])
+        project, ((plugin,),) = inspector.values(env, chosen, [[wanted]], plugins)
+    check_plugin(plugin, chosen)
+    return project, plugin
 
 
 def direct(adapter: str) -> Plugin:
     """dbt with one adapter, in the form in which plugins are installed."""
     name = f"dbt-{adapter}"
-    return Plugin("utilities", name, "dbt", "dbt", f"{DBT} {ADAPTERS[adapter]}", "", name)
+    return Plugin("utilities", name, "dbt", "dbt", name, requirements=(DBT, ADAPTERS[adapter]))
 
 
 def folder_of(root: Path, asked: str) -> Path:
@@ -194,11 +209,11 @@ def execute(project: Any, asked: dict[str, Any], settings: Any) -> StepResult:
 def run(work: Work, key: ExecutionKey, attempt: int, place: Path, lock: int, asked_at: float) -> StepResult:
     """One attempt in `place`, a folder of its own."""
     request = work.request
-    venv, _ = environment_of(work.project, work.plugin, work.seen, work.redactor)
+    venv, _ = environment_of(work.source.root, work.plugin, work.redactor)
     program = [str(venv / work.plugin.kind / work.plugin.folder / "venv/bin" / "dbt")]
     if request.run_by == "meltano":
-        link_environments(work.project, [work.plugin], place / "system", work.seen, work.redactor)
-        general = ["--environment", work.project.environment, "--log-level=warning"]
+        link_environments(work.source.root, [work.plugin], place / "system", work.redactor)
+        general = ["--environment", work.environment, "--log-level=warning"]
         program = [str(meltano_command()), *general, "invoke", "--no-install", work.plugin.name]
     env, tail = environment(work, place), deque[str](maxlen=TAIL_LINES)
     printer, began_at = Printer(work.redactor), time.monotonic()
@@ -220,7 +235,7 @@ def run(work: Work, key: ExecutionKey, attempt: int, place: Path, lock: int, ask
         outcome = supervised(arguments_of(work, place))
     printer.flush()
     nodes = nodes_of(read(place / "target/run_results.json"), read(place / "target/manifest.json"))
-    nodes = [type(node)(**work.redactor.data(node.model_dump())) for node in nodes]
+    nodes = [redacted(node, work.redactor) for node in nodes]
     log = work.redactor.text("\n".join(tail))
     if outcome.stopped:
         raise DeadlineExceeded(

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 
 from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import ExecutionFailed
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 
 BAD = ("error", "fail", "runtime error", "partial success")
 LONGEST = 600
@@ -52,6 +54,12 @@ def nodes_of(results: Any, manifest: Any) -> list[Node]:
     return [_node(item, known) for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
+def redacted(node: Node, redactor: Redactor) -> Node:
+    """The node as a result may hold it: masked first, then shortened."""
+    known = redactor.data(node.model_dump())
+    return Node(**{**known, "message": known["message"][:LONGEST]})
+
+
 def _node(result: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
     name = str(result.get("unique_id") or "")
     kind = name.split(".", 1)[0]
@@ -65,7 +73,7 @@ def _node(result: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
         seconds=_number(result.get("execution_time")),
         rows=_whole(response.get("rows_affected")),
         failures=_whole(result.get("failures")),
-        message=str(result.get("message") or "")[:LONGEST],
+        message=str(result.get("message") or ""),
         model=about,
         column=definition.get("column_name") if about else None,
         relation=result.get("relation_name") if isinstance(result.get("relation_name"), str) else None,
@@ -105,7 +113,7 @@ def failure(nodes: Sequence[Node], exit_code: int, log_tail: str) -> ExecutionFa
     remedy = {
         "model_failed": "Mend the model or what it reads, then run again.",
         "test_failed": "Look at the rows that the test found, mend data or test, then run again.",
-        "dbt_failed": "Check the dbt project, its profile and what dbt printed (log_tail).",
+        "dbt_failed": tls_remedy(detail) or "Check the dbt project, its profile and what dbt printed (log_tail).",
     }[category]
     subject = (broken or bad)[0].model or (broken or bad)[0].name if bad else "dbt"
     diagnosis = Diagnosis(category=category, detail=detail, remedy=remedy)

@@ -89,7 +89,7 @@ class Execution:
     def _run(self) -> tuple[StepResult, Changes]:
         prepared, self.log.taps, self.log.redact = self.prepared, self.taps, self.prepared.redactor.text
         plugins = (*prepared.taps, *prepared.mappers, prepared.target)
-        link_environments(prepared.project, plugins, self.system, prepared.seen, prepared.redactor)
+        link_environments(prepared.project.root, plugins, self.system, prepared.redactor)
         catalogs = Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
         catalogs.bring()
         before = read_states(prepared.place, self.state_ids)
@@ -112,7 +112,7 @@ class Execution:
     @property
     def state_ids(self) -> list[str]:
         prepared = self.prepared
-        return [state_id(prepared.project, tap, prepared.target, prepared.seen) for tap in prepared.taps]
+        return [state_id(prepared.project, tap, prepared.target) for tap in prepared.taps]
 
     def _place_of_run(self, before: States) -> StatePlace:
         """A copy in the attempt's folder for a file target, else the state's own place."""
@@ -226,7 +226,7 @@ class Execution:
 
     @property
     def log_tail(self) -> str:
-        return self.prepared.redactor.text("\n".join(self.log.tail))
+        return self.log.shown_tail(self.prepared.redactor)
 
     def _result(self, outcome: Outcome, output: DataManifest | None, changes: Changes, ran_at: float) -> StepResult:
         prepared, started = self.prepared, self.first_sign_at or ran_at

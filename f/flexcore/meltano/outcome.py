@@ -21,6 +21,7 @@ from typing import Any
 from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, FlexcoreError, InvalidInput, Unavailable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 from f.flexcore.meltano.process import Outcome
 from f.flexcore.meltano.run_log import INTERMEDIATE, LONGEST_CAUSE, OddLine, PluginLog, RunLog
 
@@ -36,7 +37,13 @@ def failure(
     mappers: Sequence[str] = (),
 ) -> FlexcoreError:  # fmt: skip
     """The error of a run that did not end with exit code 0."""
+    for said in (*log.plugins.values(), log.meltano, log.discovery):
+        # Before it is shortened: half a secret is no secret that anybody knows.
+        said.cause = redactor.text(said.cause)
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
+    certificates = tls_remedy(diagnosis.detail)
+    if certificates:
+        diagnosis = diagnosis.model_copy(update={"remedy": certificates})
     diagnosis = Diagnosis(**redactor.data(diagnosis.model_dump()))
     kinds = {"deadline": DeadlineExceeded, "locked": Unavailable, "disk": Unavailable, "invalid_input": InvalidInput}
     kind = kinds.get(diagnosis.category, ExecutionFailed)
@@ -49,7 +56,7 @@ def failure(
         exit_code=outcome.exit_code,
         streams={tap: dict(rows) for tap, rows in log.rows.items()},
         finished_taps=finished_taps(log, taps),
-        log_tail=redactor.text("\n".join(log.tail)),
+        log_tail=log.shown_tail(redactor),
         **({"held_by": log.locked} if log.locked else {}),
         **({"odd_lines": redactor.data([line.text for line in log.odd_lines])} if log.odd_lines else {}),
     )

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from f.flexcore.core.redaction import Redactor
-from f.flexcore.meltano.plugin_settings import expanded
-from f.flexcore.meltano.project_file import Plugin, ProjectFile
+from f.flexcore.meltano.project import Plugin
 from f.flexcore.meltano.tool import (
     COMPLETE,
     INSTALL_TIMEOUT_S,
@@ -45,18 +43,16 @@ IGNORED = {
 }
 
 
-def link_environments(
-    project: ProjectFile, plugins: Iterable[Plugin], system_folder: Path, env: Mapping[str, str], redactor: Redactor
-) -> int:
+def link_environments(root: Path, plugins: Iterable[Plugin], system_folder: Path, redactor: Redactor) -> int:
     """Puts every plugin's environment below `system_folder` (Meltano's .meltano), installing what is new.
 
     Returns the number of environments that had to be made. Raises ExecutionFailed that names the plugin.
     """
     made = 0
     for plugin in plugins:
-        if not plugin.pip_url:
+        if not plugin.requirements:
             continue
-        home, new = environment_of(project, plugin, env, redactor)
+        home, new = environment_of(root, plugin, redactor)
         made += new
         link = system_folder / plugin.kind / plugin.folder
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +61,11 @@ def link_environments(
     return made
 
 
-def environment_of(
-    project: ProjectFile, plugin: Plugin, env: Mapping[str, str], redactor: Redactor
-) -> tuple[Path, bool]:
-    requirements = shlex.split(expanded(plugin.pip_url, env))
-    python = expanded(plugin.python, env) or PYTHON
-    parts = [plugin.kind, plugin.folder, requirements, python, MELTANO_VERSION, local_files(project.root, requirements)]
+def environment_of(root: Path, plugin: Plugin, redactor: Redactor) -> tuple[Path, bool]:
+    """The folder that holds the plugin's environment below its kind, and whether it had to be made. `root` is the
+    project's, which local requirements are relative to."""
+    requirements, python = list(plugin.requirements), plugin.python or PYTHON
+    parts = [plugin.kind, plugin.folder, requirements, python, MELTANO_VERSION, local_files(root, requirements)]
     place = folder("plugins", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16])
     venv = place / plugin.kind / plugin.folder / "venv"
     if usable(place, venv):
@@ -78,7 +73,7 @@ def environment_of(
     with locked(place / "lock", INSTALL_TIMEOUT_S):
         if usable(place, venv):
             return place, False
-        install(project, plugin, venv, requirements, python, redactor)
+        install(root, plugin, venv, requirements, python, redactor)
         (place / COMPLETE).touch()
     return place, True
 
@@ -88,9 +83,7 @@ def usable(place: Path, venv: Path) -> bool:
     return (place / COMPLETE).exists() and (venv / "bin" / "python").exists()
 
 
-def install(
-    project: ProjectFile, plugin: Plugin, venv: Path, requirements: list[str], python: str, redactor: Redactor
-) -> None:
+def install(root: Path, plugin: Plugin, venv: Path, requirements: list[str], python: str, redactor: Redactor) -> None:
     print(f"Installing {plugin.name}, once on this worker", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
     env = installer_environment()
@@ -102,7 +95,7 @@ def install(
         "install",
         "--quiet",
         "--directory",
-        str(project.root),
+        str(root),
         "--python",
         str(venv / "bin" / "python"),
     ]

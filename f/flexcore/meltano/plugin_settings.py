@@ -1,10 +1,7 @@
 # requirements: flexcore_base
 # py: ==3.11.*
-"""What value each setting of a plugin would have in a run, which are missing, and how to override one.
-
-Order, first hit wins: environment variable, .env file, the environment's config, the plugin's config (inherited ones
-last), the definition's default. `$VAR` in a value is expanded; a variable that is not set makes the setting missing.
-Source: meltano.core.settings_service and settings_store, 4.4.1. Pure: takes and returns data.
+"""What a request sets of plugins, which settings are missing or secret. Values and their sources are Meltano's own
+(inspection.py); here are the decisions over them. Pure: takes and returns data.
 """
 
 from __future__ import annotations
@@ -15,15 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from f.flexcore.core.errors import InvalidInput, MissingSetting, NotFound
-from f.flexcore.core.redaction import SECRET_NAME
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.core.redaction import SECRET_NAME, SECRET_WORD
+from f.flexcore.meltano.project import EXTRA, Plugin, Project, Setting, Unset, Value
 
-VARIABLE = re.compile(r"(\\)?\$(?:\{(\w+)\}|([A-Z][A-Z0-9_]*))")
-# Settings of Meltano itself for every plugin; they are written with a leading underscore.
-EXTRAS = ("_select", "_metadata", "_schema", "_catalog", "_state", "_load_schema", "_select_filter",
-          "_use_cached_catalog", "_dialect", "_log_parser")  # fmt: skip
+# Names of variables and of parts of a mapping's config whose values are secret, beyond what a setting is called.
+SECRET_VARIABLE = re.compile(
+    rf"{SECRET_WORD}|salt|passphrase|passcode|(?:signing|encryption|master|hmac)[_-]?key|connection[_-]?string|dsn\b",
+    re.IGNORECASE,
+)
+# A long name before a host, without a password, is a token.
+TOKEN_LENGTH = 16
+USER_INFO = re.compile(r"://([^\s/@]+)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[Plugin]) ->
             raise NotFound(
                 f"config sets {field}, but {item.plugin} does not run", subject=field, remedy=f"Running: {running}."
             )
-        names = [*setting_names(plugin), *EXTRAS]
-        if item.setting not in names:
+        names = setting_names(plugin)
+        if setting_named(plugin, item.setting) is None:
             close = get_close_matches(item.setting, names, n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
             raise NotFound(
@@ -89,79 +91,181 @@ def override_environment(overrides: Iterable[Override], plugins: Sequence[Plugin
 
 
 def setting_names(plugin: Plugin) -> list[str]:
-    declared = [str(item["name"]) for item in plugin.settings if "name" in item]
-    return list(dict.fromkeys([*declared, *plugin.config, *plugin.environment_config]))
+    """The plugin's own settings, without Meltano's for every plugin."""
+    return [item.name for item in plugin.settings if not item.name.startswith(EXTRA)]
+
+
+def setting_named(plugin: Plugin, name: str) -> Setting | None:
+    return next((item for item in plugin.settings if name in (item.name, *item.aliases)), None)
 
 
 def is_secret(plugin: Plugin, name: str) -> bool:
-    definition = _definition(plugin, name)
-    if definition.get("sensitive") or definition.get("kind") in ("password", "oauth"):
-        return True
+    setting = setting_named(plugin, name) or Setting(name)
     # A declared kind (token_url is a string) is believed; an untyped setting is judged by its name.
-    return not definition.get("kind") and bool(SECRET_NAME.search(name.rsplit(".", 1)[-1]))
+    return setting.sensitive or (not setting.kind and bool(SECRET_NAME.search(name.rsplit(".", 1)[-1])))
 
 
-def variables_of(plugin: Plugin, name: str) -> list[str]:
+def variables_of(plugin: Plugin, name: str) -> tuple[str, ...]:
     """Environment variables that set a plugin's setting, the preferred one first."""
-    definition = _definition(plugin, name)
-    names = [name, *[str(alias) for alias in definition.get("aliases") or []]]
-    found = [variable(prefix, item) for item in names for prefix in (plugin.name, plugin.namespace) if prefix]
-    return list(dict.fromkeys([*found, *[str(item) for item in definition.get("env_aliases") or []]]))
+    setting = setting_named(plugin, name)
+    return setting.variables if setting else (variable(plugin.name, name),)
 
 
 def variable(*parts: str) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9]", "_", part).upper() for part in parts)
 
 
-def value_of(plugin: Plugin, name: str, env: Mapping[str, str]) -> Any:
-    """The setting's value before expansion, None when nothing sets it. `env` holds the .env file too."""
-    for key in variables_of(plugin, name):
-        if key in env:
-            return env[key]
-    for source in (plugin.environment_config, plugin.config):
-        if source.get(name) is not None:
-            return source[name]
-    return _definition(plugin, name).get("value")
+def request_environment(given: Mapping[str, str], own: Mapping[str, str], plugins: Sequence[Plugin]) -> dict[str, str]:
+    """The resource's variables and the request's own, which win: Meltano refuses a setting that two variables set."""
+    replaced = {
+        other for plugin in plugins for item in plugin.settings if own.keys() & set(item.variables)
+        for other in item.variables
+    }  # fmt: skip
+    return {**{name: value for name, value in given.items() if name not in replaced}, **own}
 
 
-def check_settings(plugin: Plugin, env: Mapping[str, str]) -> None:
-    """MissingSetting when a required setting has no value, or a value needs a variable that nobody sets."""
-    known = {**env, **{key: "" for name in setting_names(plugin) for key in variables_of(plugin, name)}, **plugin.env}
-    for name in setting_names(plugin):
-        absent = [key for key in unset_variables(value_of(plugin, name, env), known) if not key.startswith("MELTANO_")]
-        if absent:
-            raise _missing(plugin, name, f"is set from ${absent[0]}, which has no value", absent[0])
-    for name in missing_settings(plugin, env):
-        raise _missing(plugin, name, "is required and not set", variables_of(plugin, name)[0])
+def value_of(plugin: Plugin, name: str) -> Any:
+    """The value that the plugin gets for a setting, None when it has none."""
+    return plugin.values.get(name, Value()).value
 
 
-def missing_settings(plugin: Plugin, env: Mapping[str, str]) -> list[str]:
+def check_plugin(plugin: Plugin, environment: str) -> None:
+    """InvalidInput for a value that Meltano does not accept; MissingSetting where a setting, a mapping, pip_url or an
+    `env:` block refers to a variable without a value."""
+    for name, value in plugin.values.items():
+        if value.problem:
+            raise InvalidInput(
+                f"{plugin.name}: setting {name} {value.problem}",
+                subject=f"{plugin.name}.{name}",
+                remedy=f"Correct {name} in meltano.yml, or {' or '.join(variables_of(plugin, name))}.",
+            )
+    # First: what a mapping's config says is told as a setting too.
+    for item in plugin.mapping_config.unset:
+        raise _unset(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
+    for name, value in plugin.values.items():
+        for item in value.unset:
+            raise _unset(plugin, f"setting {name}", name, item)
+    for item in plugin.requirements_unset:
+        raise _unset(plugin, "pip_url", "pip_url", item)
+    for item in plugin.env.unset:
+        raise MissingSetting(
+            f"{plugin.name}: env {item.path} is set from ${item.variable}, which has no value in a plugin's env block",
+            subject=f"{plugin.name}.env.{item.path}",
+            remedy=f"Move {item.path} to the env block of the environment {environment}, where Meltano fills variables "
+            f"in, and set {item.variable} in the project resource's env.",
+        )
+
+
+def check_required(plugin: Plugin) -> None:
+    """MissingSetting when a required setting has no value."""
+    for name in missing_settings(plugin):
+        raise MissingSetting(
+            f"{plugin.name}: setting {name} is required and not set",
+            subject=f"{plugin.name}.{name}",
+            remedy=f"Set {variables_of(plugin, name)[0]} in the project resource's env, or {name} in meltano.yml.",
+        )
+
+
+def check_project(project: Project) -> None:
+    """check_plugin for those of Meltano's own settings that count here; of state backends the one in use."""
+    backend = urlsplit(str(project.setting("state_backend.uri") or "")).scheme
+    for name, value in project.settings.items():
+        if name.startswith("state_backend.") and name.split(".")[1] not in ("uri", backend):
+            continue
+        if value.problem:
+            raise InvalidInput(f"{name} {value.problem}", subject=name, remedy=f"Correct {name} in meltano.yml.")
+        for item in value.unset:
+            raise _missing_variable(name, name, item)
+
+
+def missing_settings(plugin: Plugin) -> list[str]:
     """Required settings without a value; of alternative groups, what the most complete one lacks."""
-    unset = {name for name in setting_names(plugin) if value_of(plugin, name, env) in (None, "")}
-    required = [str(item["name"]) for item in plugin.settings if item.get("required") is True and item["name"] in unset]
+    unset = {name for name in setting_names(plugin) if value_of(plugin, name) in (None, "")}
+    required = [item.name for item in plugin.settings if item.required and item.name in unset]
     lacking = [[name for name in group if name in unset] for group in plugin.groups]
     return list(dict.fromkeys([*required, *(min(lacking, key=len) if lacking else [])]))
 
 
-def unset_variables(value: Any, env: Mapping[str, Any]) -> list[str]:
-    """Names of the `$VAR`s anywhere in `value` that `env` does not hold."""
-    return [name for name in _variables_in(value) if name not in env]
+def secrets_in(plugin: Plugin) -> Iterator[str]:
+    """Every secret that the plugin gets: values of its secret settings with what their variables hold, and whatever
+    stands under a secret-looking name."""
+    for name, value in plugin.values.items():
+        if is_secret(plugin, name):
+            yield from _texts_in(value.value)
+            yield from value.parts.values()
+        yield from _named_secrets(value)
+    yield from _named_secrets(plugin.mapping_config)
+    yield from _named_secrets(plugin.env)
+    yield from (part for item in plugin.requirements for part in url_secrets(item))
 
 
-def _variables_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield from (match[2] or match[3] for match in VARIABLE.finditer(value) if not match[1])
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _variables_in(item)
+def project_secrets(project: Project) -> Iterator[str]:
+    """Secrets of the .env file, of `env:` blocks and of Meltano's own settings."""
+    yield from variable_secrets(project.variables)
+    for name, value in project.settings.items():
+        if value.sensitive or SECRET_NAME.search(name):
+            yield from _texts_in(value.value)
+        yield from _named_secrets(value)
+
+
+def variable_secrets(variables: Mapping[str, str]) -> Iterator[str]:
+    """Values of the variables with a secret-looking name."""
+    return (value for name, value in variables.items() if SECRET_VARIABLE.search(name))
+
+
+def url_secrets(text: str) -> Iterator[str]:
+    """What authenticates in the URLs of a text: passwords, and tokens without one."""
+    for match in USER_INFO.finditer(text):
+        user, sign, password = match[1].partition(":")
+        if sign or len(user) >= TOKEN_LENGTH:
+            yield password or user
+            yield unquote(password or user)
+
+
+def _named_secrets(value: Value) -> Iterator[str]:
+    yield from _named_texts(value.value)
+    yield from variable_secrets(value.parts)
+
+
+def _named_texts(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _named_texts(item, str(key))
     elif isinstance(value, list):
         for item in value:
-            yield from _variables_in(item)
+            yield from _named_texts(item, name)
+    elif isinstance(value, str):
+        yield from [value] if SECRET_VARIABLE.search(name) else url_secrets(value)
 
 
-def expanded(value: str, env: Mapping[str, Any]) -> str:
-    """`$VAR` and `${VAR}` replaced; an unknown one becomes empty, as in Meltano."""
-    return VARIABLE.sub(lambda found: found[0][1:] if found[1] else str(env.get(found[2] or found[3], "")), value)
+def _texts_in(value: Any) -> Iterator[str]:
+    """The texts and numbers anywhere in a secret value, and the value as one text where it is nested."""
+    if isinstance(value, Mapping | list):
+        yield json.dumps(value)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(item)
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)
+
+
+def _unset(plugin: Plugin, what: str, name: str, item: Unset) -> MissingSetting:
+    return _missing_variable(f"{plugin.name}: {what}", f"{plugin.name}.{name}", item)
+
+
+def _missing_variable(what: str, subject: str, item: Unset) -> MissingSetting:
+    where = f" (in {item.path})" if item.path else ""
+    if item.inner:
+        return MissingSetting(
+            f"{what} is set from ${item.variable}{where}, and the env block that sets it from ${item.inner} is not "
+            "filled in",
+            subject=subject,
+            remedy=f"Refer to ${item.inner} itself, and set {item.inner} in the project resource's env.",
+        )
+    return MissingSetting(
+        f"{what} is set from ${item.variable}, which has no value{where}",
+        subject=subject,
+        remedy=f"Set {item.variable} in the project resource's env, or write the value into meltano.yml.",
+    )
 
 
 def selection_environment(patterns: Iterable[str], taps: Sequence[Plugin]) -> dict[str, str]:
@@ -174,18 +278,6 @@ def selection_environment(patterns: Iterable[str], taps: Sequence[Plugin]) -> di
         for name in names:
             chosen[name].append(sign + (tail if head in chosen and tail else rest))
     return {variable(name, "_select"): json.dumps(items) for name, items in chosen.items() if items}
-
-
-def _missing(plugin: Plugin, name: str, problem: str, key: str) -> MissingSetting:
-    return MissingSetting(
-        f"{plugin.name}: setting {name} {problem}",
-        subject=f"{plugin.name}.{name}",
-        remedy=f"Set {key} in the project resource's env, or {name} in meltano.yml.",
-    )
-
-
-def _definition(plugin: Plugin, name: str) -> Mapping[str, Any]:
-    return next((item for item in plugin.settings if item.get("name") == name), {})
 
 
 def _value(text: str) -> Any:

@@ -1,29 +1,33 @@
 # requirements: flexcore_base
 # py: ==3.11.*
-"""A request against a project, checked before anything runs: what both the check and the run start from."""
+"""A request against a project, checked before any plugin runs: what both the check and the run start from."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from f.flexcore.core.errors import InvalidInput, validated
-from f.flexcore.core.redaction import SECRET_NAME, Redactor
+from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import MeltanoProject, Settings
+from f.flexcore.meltano.inspection import Inspector
 from f.flexcore.meltano.plugin_settings import (
     check_overrides,
-    check_settings,
-    is_secret,
+    check_plugin,
+    check_project,
+    check_required,
     override_environment,
     parse_overrides,
+    project_secrets,
+    request_environment,
+    secrets_in,
     selection_environment,
-    setting_names,
-    value_of,
+    variable_secrets,
 )
-from f.flexcore.meltano.project_file import Plugin, ProjectFile, read_project
+from f.flexcore.meltano.project import Plugin, Project
+from f.flexcore.meltano.project_file import read_project
 from f.flexcore.meltano.resource_settings import resource_environment
 from f.flexcore.meltano.sources import Source, local_project
 from f.flexcore.meltano.state import StatePlace, state_place
@@ -38,7 +42,7 @@ class Prepared:
     Meltano will see, with the project's own and the worker's; mappings: what every row passes, of these mappers."""
 
     source: Source
-    project: ProjectFile
+    project: Project
     taps: tuple[Plugin, ...]
     target: Plugin
     files: FileTarget | None
@@ -56,38 +60,58 @@ def prepare(
     config: Sequence[str] | None, settings: Any, tap_settings: Any = None, target_settings: Any = None,
     mappings: Sequence[str] | None = None, env: Mapping[str, str] = os.environ,
 ) -> Prepared:  # fmt: skip
-    """Raises the UserErrors of a wrong request; starts nothing but git, for a project in a repository."""
+    """Raises the UserErrors of a wrong request; starts Meltano once for each new content of project and request, and
+    git for a project in a repository."""
     resource = validated(MeltanoProject, project, "project")
     wanted = validated(Settings, settings or {}, "settings")
-    names = checked_names(taps, target)
+    asked_taps = checked_names(taps, target)
     patterns = checked_lines(select, "select")
     overrides = parse_overrides(checked_lines(config, "config"))
-    source = local_project(resource, env)
-    document = read_project(source.root, environment or resource.environment)
-    tap_plugins = tuple(document.plugin("extractors", name) for name in names)
-    check_different([plugin.name for plugin in tap_plugins])
-    target_plugin = document.plugin("loaders", target)
     mapped = checked_lines(mappings, "mappings")
-    mappers = tuple(document.mapper_of(name) for name in mapped)
-    plugins = (*tap_plugins, target_plugin)
-    check_overrides(overrides, plugins)
-    values = {
-        **resource.env,
-        **resource_environment(tap_settings, tap_plugins, "tap_settings"),
-        **resource_environment(target_settings, [target_plugin], "target_settings"),
-        **override_environment(overrides, plugins),
-        **selection_environment(patterns, tap_plugins),
-    }
-    files = file_target(target_plugin)
-    reading = readable_environment(source, document, values, target_plugin, files, env)
-    for plugin in plugins:
-        check_settings(plugin, reading)
+    source = local_project(resource, env)
+    declared = read_project(source.root)
+    chosen = environment or resource.environment
+    declared.check_environment(chosen)
+    tap_names = [("extractors", declared.full_name("extractors", name)) for name in asked_taps]
+    check_different([name for _, name in tap_names])
+    target_name = ("loaders", declared.full_name("loaders", target))
+    for name in mapped:
+        declared.check_mapping(name)
+    between = [("mappings", name) for name in mapped]
+    base = {**base_environment(env), **resource.env}
+    with Inspector(source.root, declared.files) as inspector:
+        chosen, plugins = inspector.definitions(base, chosen, [*tap_names, *between, target_name])
+        ends = [*(plugins[name] for name in tap_names), plugins[target_name]]
+        check_overrides(overrides, ends)
+        own = {
+            **resource_environment(tap_settings, ends[:-1], "tap_settings"),
+            **resource_environment(target_settings, ends[-1:], "target_settings"),
+            **override_environment(overrides, ends),
+            **selection_environment(patterns, ends[:-1]),
+        }
+        files = file_target(ends[-1])
+        # The folder itself is not known yet; that it can be set is what counts here.
+        folder = folder_environment(ends[-1], files, "/") if files else {}
+        values = request_environment(resource.env, {**own, **folder}, ends)
+        reading = {**base_environment(env), **values}
+        block_sets = [[name, *between, target_name] for name in tap_names]
+        resolved, blocks = inspector.values(reading, chosen, block_sets, plugins)
+    running = [plugin for block in blocks for plugin in block]
+    for plugin in running:
+        check_plugin(plugin, chosen)
+        if not plugin.mapping:
+            check_required(plugin)
+    check_project(resolved)
+    seen = {**resolved.variables, **reading}
     store = Store(wanted, env)
-    place = state_place(document, source.identity, resource.state_backend_uri, store, reading)
-    secrets = [*resource.secrets(), *wanted.secrets(), *plugin_secrets((*plugins, *mappers), reading)]
+    place = state_place(resolved, source.identity, resource.state_backend_uri, store, seen)
+    secrets = [
+        *resource.secrets(), *wanted.secrets(), *project_secrets(resolved), *variable_secrets(reading),
+        *(secret for plugin in running for secret in secrets_in(plugin)),
+    ]  # fmt: skip
     return Prepared(
-        source, document, tap_plugins, target_plugin, files, values, reading, store, place, Redactor(secrets),
-        tuple(mapped), mappers,
+        source, resolved, tuple(block[0] for block in blocks), blocks[0][-1], files, values, seen, store, place,
+        Redactor(secrets), tuple(mapped), tuple(blocks[0][1:-1]),
     )  # fmt: skip
 
 
@@ -115,37 +139,3 @@ def checked_lines(value: Any, what: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidInput(f"{what} is not a list of texts", subject=what, remedy="Give one text for each entry.")
     return [item for item in value if item.strip()]
-
-
-def readable_environment(
-    source: Source, project: ProjectFile, values: Mapping[str, str], target: Plugin, files: FileTarget | None,
-    env: Mapping[str, str],
-) -> dict[str, str]:  # fmt: skip
-    """All variables that Meltano would see; of two the later wins, as there."""
-    own = {key: str(value) for key, value in project.env.items()}
-    # The folder itself is not known yet; that it can be set is what counts here.
-    folder = folder_environment(target, files, "/") if files else {}
-    return {**dotenv(source.root / ".env"), **base_environment(env), **values, **folder, **own}
-
-
-def dotenv(path: Path) -> dict[str, str]:
-    """The `NAME=value` lines of a .env file, quotes removed; {} when there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    found = {}
-    for line in lines:
-        name, sign, value = line.strip().removeprefix("export ").partition("=")
-        if sign and name.strip() and not name.startswith("#"):
-            found[name.strip()] = value.strip().strip("'\"")
-    return found
-
-
-def plugin_secrets(plugins: Sequence[Plugin], env: Mapping[str, str]) -> list[str]:
-    """Values of the plugins' secret settings and of secret-looking variables, wherever the project takes them from."""
-    values = [
-        value_of(plugin, name, env) for plugin in plugins for name in setting_names(plugin) if is_secret(plugin, name)
-    ]
-    named = [value for key, value in env.items() if SECRET_NAME.search(key)]
-    return [str(value) for value in [*values, *named] if value]

@@ -7,11 +7,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from f.flexcore.core.log_text import shorten
 from f.flexcore.core.redaction import Redactor
 
 # A chatty plugin prints thousands of lines per second; Windmill keeps every one of them in its database.
 LINES_PER_S = 40
 BURST = 200
+# A line of a log is for reading; a plugin may print a whole record in one.
+LONGEST_LINE = 2000
 
 
 class Printer:
@@ -21,10 +24,12 @@ class Printer:
         clock: Callable[[], float] = time.monotonic,
         write: Callable[[str], None] = lambda text: print(text, flush=True),
     ) -> None:
-        self._redactor, self._clock, self._write = redactor, clock, write
+        self._redacted, self._clock, self._write = redactor.lines(), clock, write
         self._allowance, self._last, self._left_out = float(BURST), clock(), 0
 
     def show(self, text: str) -> None:
+        # What is left out is looked at too: a private key may begin there.
+        text = self._redacted.line(text)
         now = self._clock()
         self._allowance = min(BURST, self._allowance + (now - self._last) * LINES_PER_S)
         self._last = now
@@ -33,7 +38,7 @@ class Printer:
             return
         self._allowance -= 1
         self.flush()
-        self._write(self._redactor.text(text))
+        self._write(shorten(text, LONGEST_LINE))
 
     def flush(self) -> None:
         if self._left_out:

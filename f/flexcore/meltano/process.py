@@ -8,16 +8,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import f.flexcore.meltano.supervisor as supervisor
+from f.flexcore.core.log_text import LogCleaner
 from f.flexcore.core.sources import module_source
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0
 SOURCE = module_source(supervisor)
+CHUNK_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,9 @@ def run_supervised(
 ) -> Outcome:
     """Runs `command` to its end, at most `deadline_s` seconds (plus the grace).
 
-    on_line gets each line of its stdout and stderr; locks are descriptors held until its whole tree is dead; leftovers
-    is a folder to remove when this process is killed meanwhile. On an exception (Ctrl-C) the command is drained first.
+    on_line gets each line of its stdout and stderr as a terminal would show it in the end; locks are descriptors held
+    until its whole tree is dead; leftovers is a folder to remove when this process is killed meanwhile. On an exception
+    (Ctrl-C) the command is drained first.
     """
     read, write = os.pipe()
     arguments = [str(os.getpid()), str(write), str(deadline_s), str(GRACE_S), str(leftovers or "")]
@@ -57,16 +61,13 @@ def run_supervised(
             # Out of the step's own session: a worker's kill of the step's group must not hit it before it has drained.
             start_new_session=True,
             pass_fds=(write, *locks),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
         )
         os.close(write)
         try:
             assert child.stdout
             with child.stdout as output:
-                for line in output:
-                    on_line(line.rstrip("\n"))
+                for line in lines_of(output):
+                    on_line(line)
             code = child.wait()
         except BaseException:
             drain(child)
@@ -75,7 +76,14 @@ def run_supervised(
     return Outcome(**json.loads(text)) if text else Outcome(exit_code=code or 1)
 
 
-def drain(child: subprocess.Popen[str]) -> None:
+def lines_of(output: IO[bytes]) -> Iterator[str]:
+    cleaner = LogCleaner()
+    while chunk := os.read(output.fileno(), CHUNK_BYTES):
+        yield from cleaner.feed(chunk)
+    yield from cleaner.finish()
+
+
+def drain(child: subprocess.Popen[bytes]) -> None:
     child.terminate()
     try:
         child.wait(GRACE_S + 5)

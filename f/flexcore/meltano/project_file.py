@@ -1,16 +1,15 @@
 # requirements: flexcore_base
 # py: ==3.11.*
-"""A Meltano project read from its files, without running Meltano (any call of its command line costs 2.5 s).
+"""What a project's files declare: names of plugins, mappings and environments, without running Meltano.
 
-meltano.yml and its include_paths are merged; a plugin is what it declares itself, on top of the plugin that it inherits
-from or of the lock file below plugins/. Source: meltano.core.project_files and project_plugin, 4.4.1.
+A form lists them and a wrong name is refused within milliseconds. All else of a plugin is Meltano's to say
+(inspection.py). Source of include_paths and of their merge: meltano.core.project_files, 4.4.1.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,93 +18,72 @@ import yaml
 
 from f.flexcore.core.errors import InvalidInput, NotFound
 
-PLUGIN_KINDS = ("extractors", "loaders", "mappers", "utilities", "orchestrators", "transformers")
-SINGULAR = {"extractors": "tap", "loaders": "target"}
+SINGULAR = {"extractors": "tap", "loaders": "target", "utilities": "utility"}
 # libyaml is about ten times as fast; it is in every wheel, but a build from source may lack it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """One plugin as a run uses it: definition, inherited and own parts merged.
+class NamesLoader(LOADER):  # type: ignore[misc, valid-type]
+    """YAML in which each scalar is its text and any tag will do: what a value is, is Meltano's to say."""
 
-    config: as declared, without the environment's; environment_config: the active environment's;
-    folder: the name of its virtual environment, shared by plugins that inherit and change nothing of the package.
-    """
 
-    kind: str
-    name: str
-    namespace: str
-    executable: str
-    pip_url: str
-    python: str
-    folder: str
-    settings: tuple[Mapping[str, Any], ...] = ()
-    groups: tuple[tuple[str, ...], ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    environment_config: Mapping[str, Any] = field(default_factory=dict)
-    env: Mapping[str, Any] = field(default_factory=dict)
-    extras: Mapping[str, Any] = field(default_factory=dict)
+NamesLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":merge", ":null"))]
+    for first, resolvers in LOADER.yaml_implicit_resolvers.items()
+}
+NamesLoader.add_multi_constructor("!", lambda loader, tag, node: None)
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectFile:
-    """The merged document of a project at `root`, seen through one of its environments."""
+    """The merged document of the project at `root`; files: those that it was read from."""
 
     root: Path
     document: Mapping[str, Any]
-    environment: str
+    files: tuple[Path, ...] = ()
 
-    def plugin(self, kind: str, name: str) -> Plugin:
-        """The plugin, or NotFound with what is declared. A short name will do: oracle is tap-oracle."""
-        entries = {item.get("name"): item for item in reversed(self._declared(kind))}
-        entry = entries.get(name) or entries.get(f"{SINGULAR.get(kind, '')}-{name}")
-        if entry is None:
+    def full_name(self, kind: str, name: str) -> str:
+        """The plugin's name, or NotFound with what is declared. A short name will do: oracle is tap-oracle."""
+        names = self.names(kind)
+        found = next((item for item in (name, f"{SINGULAR.get(kind, '')}-{name}") if item in names), None)
+        if found is None:
             raise self._unknown(kind, name)
-        return self._resolved(kind, entry)
+        return found
 
-    def mapper_of(self, mapping: str) -> Plugin:
-        """The mapper that declares a mapping of that name, or NotFound with the mappings that are declared."""
-        owners = {
-            str(item["name"]): entry
-            for entry in self._declared("mappers")
-            for item in _entries(entry.get("mappings"))
+    def check_mapping(self, name: str) -> None:
+        """NotFound with the mappings that are declared when there is none of that name."""
+        declared = [
+            str(item["name"])
+            for mapper in self._declared("mappers")
+            for item in _entries(mapper.get("mappings"))
             if item.get("name")
-        }
-        if mapping not in owners:
-            declared = f"Declared: {', '.join(owners)}." if owners else "It declares no mapping at all."
+        ]
+        if name not in declared:
+            remedy = f"Declared: {', '.join(declared)}." if declared else "It declares no mapping at all."
             raise NotFound(
-                f"The project declares no mapping named {mapping!r}", subject=mapping, remedy=declared,
-                declared=list(owners),
-            )  # fmt: skip
-        return self._resolved("mappers", owners[mapping])
+                f"The project declares no mapping named {name!r}", subject=name, remedy=remedy, declared=declared
+            )
 
     def names(self, kind: str) -> list[str]:
-        return [str(item["name"]) for item in self._declared(kind) if item.get("name")]
-
-    def setting(self, name: str) -> Any:
-        """A setting of the project itself (`state_backend.uri`): the environment's, else the root's, else None."""
-        for document in (self._environment(), self.document):
-            if (value := _dotted(document, name)) is not None:
-                return value
-        return None
+        return list(dict.fromkeys(str(item["name"]) for item in self._declared(kind) if item.get("name")))
 
     @property
     def environments(self) -> list[str]:
-        return environment_names(self.document)
-
-    @property
-    def env(self) -> dict[str, Any]:
-        """The `env:` of the project and of the active environment."""
-        return {**_mapping(self.document.get("env")), **_mapping(self._environment().get("env"))}
-
-    @property
-    def state_id_suffix(self) -> str:
-        return str(self._environment().get("state_id_suffix") or "")
-
-    def _environment(self) -> Mapping[str, Any]:
         entries = _entries(self.document.get("environments"))
-        return next((item for item in entries if item.get("name") == self.environment), {})
+        return [str(item["name"]) for item in entries if item.get("name")]
+
+    def check_environment(self, name: str) -> None:
+        """NotFound with those that are declared when a name is given and no environment has it."""
+        if not name or name in self.environments or not self.environments:
+            return
+        close = get_close_matches(name, self.environments, n=1)
+        declared = f"Declared: {', '.join(self.environments)}."
+        raise NotFound(
+            f"The project declares no environment named {name!r}",
+            subject="environment",
+            remedy=f"Did you mean {close[0]}? {declared}" if close else declared,
+            declared=self.environments,
+        )
 
     def _declared(self, kind: str) -> list[Mapping[str, Any]]:
         return _entries(_mapping(self.document.get("plugins")).get(kind))
@@ -123,74 +101,9 @@ class ProjectFile:
             declared=names,
         )
 
-    def _resolved(self, kind: str, entry: Mapping[str, Any], seen: tuple[str, ...] = ()) -> Plugin:
-        name = str(entry["name"])
-        if name in seen:
-            raise InvalidInput(
-                f"{name} inherits from itself", subject=name, remedy="Correct inherit_from in meltano.yml."
-            )
-        parent_name = str(entry.get("inherit_from") or "")
-        parent_entry = next((item for item in self._declared(kind) if item.get("name") == parent_name), None)
-        parent = self._resolved(kind, parent_entry, (*seen, name)) if parent_entry and parent_name != name else None
-        base = {} if parent else self._locked(kind, parent_name or name, entry)
-        settings = [*_entries(entry.get("settings")), *(parent.settings if parent else _entries(base.get("settings")))]
-        pip_url = str(entry.get("pip_url") or (parent.pip_url if parent else base.get("pip_url")) or "")
-        plugins_of_environment = _mapping(_mapping(self._environment().get("config")).get("plugins"))
-        of_environment = next(
-            (item for item in _entries(plugins_of_environment.get(kind)) if item.get("name") == name), {}
-        )
-        groups = (
-            entry.get("settings_group_validation")
-            or (parent.groups if parent else base.get("settings_group_validation"))
-            or ()
-        )
-        return Plugin(
-            kind=kind,
-            name=name,
-            namespace=str(entry.get("namespace") or (parent.namespace if parent else base.get("namespace")) or "")
-            or name.replace("-", "_"),
-            executable=str(
-                entry.get("executable")
-                or (parent.executable if parent else base.get("executable"))
-                or parent_name
-                or name
-            ),
-            pip_url=pip_url,
-            python=str(entry.get("python") or (parent.python if parent else "") or self.setting("python") or ""),
-            folder=parent.folder if parent and pip_url == parent.pip_url else name,
-            settings=tuple(settings),
-            groups=tuple(tuple(str(item) for item in group) for group in groups),
-            config={**(parent.config if parent else {}), **flat(_mapping(entry.get("config")))},
-            environment_config={
-                **(parent.environment_config if parent else {}),
-                **flat(_mapping(of_environment.get("config"))),
-            },
-            env={**(parent.env if parent else {}), **_mapping(entry.get("env")), **_mapping(of_environment.get("env"))},
-            extras={key: entry[key] for key in ("select", "metadata", "catalog", "state", "schema") if key in entry},
-        )
 
-    def _locked(self, kind: str, name: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The lock file's definition; {} for a custom plugin, which defines itself."""
-        folder = self.root / "plugins" / kind
-        variant = str(entry.get("variant") or "")
-        found = [folder / f"{name}--{variant}.lock", folder / f"{name}.lock", *sorted(folder.glob(f"{name}--*.lock"))]
-        path = next((item for item in found if item.is_file()), None)
-        if path:
-            return _mapping(_parsed(path, json.loads))
-        if not entry.get("namespace"):
-            raise InvalidInput(
-                f"The project holds no definition of {name}",
-                subject=name,
-                remedy=f"Run `meltano lock --plugin-type {kind[:-1]} {name}` and commit plugins/.",
-            )
-        return {}
-
-
-def read_project(root: Path, environment: str) -> ProjectFile:
-    """The project at `root` seen through `environment` (empty: its default, or the only one it has).
-
-    Raises NotFound (no meltano.yml, unknown environment) and InvalidInput (unreadable, or no environment to use).
-    """
+def read_project(root: Path) -> ProjectFile:
+    """The project at `root`. Raises NotFound (no meltano.yml) and InvalidInput (unreadable)."""
     path = root / "meltano.yml"
     if not path.is_file():
         raise NotFound(
@@ -198,47 +111,19 @@ def read_project(root: Path, environment: str) -> ProjectFile:
             subject="project",
             remedy="Check path and subdirectory of the project.",
         )
-    document = _document(path)
-    for pattern in document.get("include_paths") or []:
+    document, files = _document(path), [path]
+    patterns = document.get("include_paths")
+    for pattern in patterns if isinstance(patterns, list) else []:
         for included in sorted(root.glob(str(pattern))):
-            if included != path:
+            if included not in files and included.is_file():
+                files.append(included)
                 document = _merged(document, _document(included))
-    return ProjectFile(root, document, _environment_of(document, environment))
-
-
-def environment_names(document: Mapping[str, Any]) -> list[str]:
-    return [str(item["name"]) for item in _entries(document.get("environments")) if item.get("name")]
-
-
-def _environment_of(document: Mapping[str, Any], wanted: str) -> str:
-    names = environment_names(document)
-    name = wanted or str(document.get("default_environment") or "") or (names[0] if len(names) == 1 else "")
-    if name in names:
-        return name
-    declared = f"Declared: {', '.join(names)}." if names else "Declare one below environments: in meltano.yml."
-    if not name:
-        raise InvalidInput("No Meltano environment is chosen", subject="environment", remedy=f"Name one. {declared}")
-    close = get_close_matches(name, names, n=1)
-    raise NotFound(
-        f"The project declares no environment named {name!r}",
-        subject="environment",
-        remedy=f"Did you mean {close[0]}? {declared}" if close else declared,
-        declared=names,
-    )
+    return ProjectFile(root, document, tuple(files))
 
 
 def _document(path: Path) -> dict[str, Any]:
-    document = _parsed(path, lambda text: yaml.load(text, Loader=LOADER))
-    if not isinstance(document, dict):
-        raise InvalidInput(
-            f"{path.name} is not a Meltano project file", subject="project", remedy="It must be a YAML mapping."
-        )
-    return document
-
-
-def _parsed(path: Path, parse: Any) -> Any:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=NamesLoader)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -253,6 +138,11 @@ def _parsed(path: Path, parse: Any) -> Any:
             subject="project",
             remedy="Give the worker the right to read it.",
         ) from None
+    if not isinstance(document, dict):
+        raise InvalidInput(
+            f"{path.name} is not a Meltano project file", subject="project", remedy="It must be a YAML mapping."
+        )
+    return document
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,25 +156,6 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
         else:
             result[key] = value
     return result
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings beside their dotted names (`a: {b: 1}` gives a and a.b), as Meltano accepts both."""
-    result: dict[str, Any] = {}
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        result[name] = value
-        if isinstance(value, Mapping):
-            result.update(flat(value, f"{name}."))
-    return result
-
-
-def _dotted(document: Mapping[str, Any], name: str) -> Any:
-    if document.get(name) is not None:
-        return document[name]
-    head, _, rest = name.partition(".")
-    inner = document.get(head)
-    return _dotted(inner, rest) if rest and isinstance(inner, Mapping) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

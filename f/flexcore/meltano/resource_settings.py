@@ -14,7 +14,7 @@ from typing import Any
 
 from f.flexcore.core.errors import InvalidInput
 from f.flexcore.meltano.plugin_settings import setting_names, variables_of
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.project import Plugin
 
 # Windmill's own types postgresql, mysql, oracledb, snowflake, … against what Meltano Hub lists.
 SAME = (

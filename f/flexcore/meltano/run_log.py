@@ -18,11 +18,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from f.flexcore.core.log_text import clean_log, shorten
+from f.flexcore.core.redaction import Redactor
+from f.flexcore.meltano.printer import LONGEST_LINE
 from f.flexcore.meltano.singer import wider
 
 TAIL_LINES = 50
-# A line of a log is for reading; a plugin may print a whole record in one.
-LONGEST_LINE = 2000
+# Whoever shows a line shortens it further, after its secrets were masked.
+KEPT_CHARACTERS = 64 * 1024
 LONGEST_QUOTE = 200
 # Nothing shorter is cut anywhere; a longer text is masked first, or a part of a secret would stay.
 LONGEST_CAUSE = 400
@@ -105,7 +108,7 @@ class RunLog:
         event = _parsed(line)
         if "flexcore" in event:
             return self._show(self._observe(event))
-        text = self._masked(str(event.get("event", "")).rstrip())
+        text = self._masked(clean_log(str(event.get("event", ""))).rstrip())
         plugin = str(event.get("string_id") or event.get("name") or "")
         metric = _metric(event, text)
         if metric:
@@ -119,7 +122,12 @@ class RunLog:
             text = text.split("\n")[0]
         prefix = f"{plugin}: " if plugin and event.get("stdio") else ""
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
-        return self._show(f"{mark}{prefix}{text}"[:LONGEST_LINE]) if text else ""
+        return self._show(f"{mark}{prefix}{text}"[:KEPT_CHARACTERS]) if text else ""
+
+    def shown_tail(self, redactor: Redactor) -> str:
+        """The last lines, as a result may hold them."""
+        lines = redactor.text("\n".join(self.tail)).split("\n")
+        return "\n".join(shorten(line, LONGEST_LINE) for line in lines)
 
     def _masked(self, text: str) -> str:
         return self.redact(text) if len(text) > LONGEST_CAUSE else text

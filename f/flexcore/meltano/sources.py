@@ -9,6 +9,7 @@ must stay the same over runs and worker restarts.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -25,7 +26,8 @@ import yaml
 from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import MeltanoProject
-from f.flexcore.meltano.project_file import LOADER
+from f.flexcore.core.tls import tls_remedy
+from f.flexcore.meltano.project_file import LOADER, NamesLoader
 from f.flexcore.meltano.tool import COMPLETE, base_environment, folder, locked
 
 GIT_TIMEOUT_S = 300
@@ -79,7 +81,7 @@ def identity(*parts: str) -> str:
 def inline(text: str) -> tuple[Path, str]:
     """A folder with the text as meltano.yml, and what names the project: its project_id, else the text itself."""
     try:
-        document: Any = yaml.load(text, Loader=LOADER)
+        document: Any = yaml.load(text, Loader=NamesLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise InvalidInput(
@@ -92,8 +94,7 @@ def inline(text: str) -> tuple[Path, str]:
             "meltano_yml is not a YAML mapping", subject="project.meltano_yml", remedy="Give a whole meltano.yml."
         )
     if not document.get("environments"):
-        extra = {"environments": [{"name": INLINE_ENVIRONMENT}], "default_environment": INLINE_ENVIRONMENT}
-        text = yaml.safe_dump({**document, **extra}, sort_keys=False)
+        text = with_environment(text, document)
     place = folder("inline", hashlib.sha256(text.encode()).hexdigest()[:16])
     target = place / "meltano.yml"
     if not target.exists():
@@ -101,6 +102,18 @@ def inline(text: str) -> tuple[Path, str]:
         part.write_text(text, encoding="utf-8")
         part.replace(target)
     return place, f"inline {document.get('project_id') or text}"
+
+
+def with_environment(text: str, document: Mapping[str, Any]) -> str:
+    """The text with an environment, its own lines left as they are: Meltano reads YAML 1.2, where `on` is a word."""
+    extra = {"environments": [{"name": INLINE_ENVIRONMENT}], "default_environment": INLINE_ENVIRONMENT}
+    if not extra.keys() & document.keys():
+        longer = f"{text.rstrip()}\n{yaml.safe_dump(extra)}"
+        with contextlib.suppress(yaml.YAMLError):
+            if yaml.load(longer, Loader=NamesLoader) == {**yaml.load(text, Loader=NamesLoader), **extra}:
+                return longer
+    # An empty `environments:`, or a text in braces, has no place for another line.
+    return yaml.safe_dump({**yaml.load(text, Loader=LOADER), **extra}, sort_keys=False)
 
 
 def checkout(project: MeltanoProject) -> tuple[Path, str]:
@@ -208,6 +221,10 @@ def refusal(project: MeltanoProject, output: str) -> Exception:
             subject="project.git_url",
             remedy="Check the URL; a private repository needs a git_token.",
         )
+    certificates = tls_remedy(output)
     return Unreachable(
-        f"git cannot fetch {project.git_url}: {said[:300]}", subject="project.git_url", remedy="Check URL and network."
+        f"git cannot fetch {project.git_url}: {said[:300]}",
+        subject="project.git_url",
+        category="tls" if certificates else "",
+        remedy=certificates or "Check URL and network.",
     )

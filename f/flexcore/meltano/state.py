@@ -26,9 +26,9 @@ import fsspec
 
 from f.flexcore.core.errors import Unreachable
 from f.flexcore.core.redaction import Redactor
-from f.flexcore.meltano.plugin_settings import expanded
-from f.flexcore.meltano.project_file import Plugin, ProjectFile
-from f.flexcore.meltano.tool import folder
+from f.flexcore.core.tls import error_chain, tls_remedy
+from f.flexcore.meltano.project import Plugin, Project
+from f.flexcore.meltano.tool import folder, inspection_folder
 from f.flexcore.storage.store import Store
 
 SYSTEM_DATABASE = "systemdb"
@@ -55,16 +55,13 @@ class StatePlace:
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri
 
 
-def state_place(
-    project: ProjectFile, identity: str, resource_uri: str, store: Store, env: Mapping[str, str]
-) -> StatePlace:
+def state_place(project: Project, identity: str, resource_uri: str, store: Store, env: Mapping[str, str]) -> StatePlace:
     """Where this project's state is kept."""
-    declared_database = env.get("MELTANO_DATABASE_URI") or project.setting("database_uri")
-    declared_backend = env.get("MELTANO_STATE_BACKEND_URI") or project.setting("state_backend.uri")
-    database = expanded(str(declared_database), env) if declared_database else f"sqlite:///{own_database(identity)}"
+    declared_database, declared_backend = (declared(project, name) for name in ("database_uri", "state_backend.uri"))
+    database = declared_database or f"sqlite:///{own_database(identity)}"
     private = not declared_database
     if declared_backend or declared_database:
-        uri = expanded(str(declared_backend or SYSTEM_DATABASE), env)
+        uri = declared_backend or SYSTEM_DATABASE
         return StatePlace(uri, database, private, {}, s3_options(project, uri, env))
     if resource_uri:
         uri = resource_uri
@@ -74,6 +71,12 @@ def state_place(
         uri = store.uri(".state", identity)
         return StatePlace(uri, database, private, backend_environment(uri, store.options), store.options)
     return StatePlace(SYSTEM_DATABASE, database, private)
+
+
+def declared(project: Project, name: str) -> str:
+    """What the project or its variables say, unless it is below Meltano's own folder: that one is gone after a run."""
+    value = str(project.setting(name) or "")
+    return "" if str(inspection_folder()) in value else value
 
 
 def own_database(identity: str) -> Path:
@@ -91,14 +94,13 @@ def backend_environment(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
     return env
 
 
-def s3_options(project: ProjectFile, uri: str, env: Mapping[str, str]) -> dict[str, Any]:
+def s3_options(project: Project, uri: str, env: Mapping[str, str]) -> dict[str, Any]:
     if not uri.startswith("s3://"):
         return {}
     parts = urlsplit(uri)
 
     def setting(name: str) -> str:
-        own = env.get(f"MELTANO_STATE_BACKEND_S3_{name.upper()}") or project.setting(f"state_backend.s3.{name}")
-        return expanded(str(own or ""), env)
+        return str(project.setting(f"state_backend.s3.{name}") or "")
 
     options = {
         "key": setting("aws_access_key_id") or unquote(parts.username or "") or env.get("AWS_ACCESS_KEY_ID"),
@@ -108,9 +110,9 @@ def s3_options(project: ProjectFile, uri: str, env: Mapping[str, str]) -> dict[s
     return {key: value for key, value in options.items() if value}
 
 
-def state_id(project: ProjectFile, tap: Plugin, target: Plugin, env: Mapping[str, str]) -> str:
-    suffix = expanded(project.state_id_suffix, env)
-    return ":".join(part for part in (project.environment, f"{tap.name}-to-{target.name}", suffix) if part)
+def state_id(project: Project, tap: Plugin, target: Plugin) -> str:
+    parts = (project.environment, f"{tap.name}-to-{target.name}", project.state_id_suffix)
+    return ":".join(part for part in parts if part)
 
 
 class StateStore:
@@ -221,7 +223,8 @@ class StateStore:
         return Unreachable(
             f"The state at {self.place.label} cannot be used: {said}",
             subject="state_backend",
-            remedy="Check address, keys and rights of the store in the settings, or of the project's own backend.",
+            remedy=tls_remedy(error_chain(error))
+            or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
         )
 
 

@@ -37,6 +37,8 @@ PR_SET_CHILD_SUBREAPER = 36
 # Short enough to see a load's peak, long enough to cost nothing (0.2 ms of CPU each).
 SAMPLE_S = 0.25
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+# What nohup and a shell's `&` make a program ignore, and all that it starts.
+DEFAULTS = (*SIGNALS, signal.SIGHUP, signal.SIGQUIT)
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -50,6 +52,7 @@ class Report(TypedDict):
 def supervise(arguments: list[str]) -> int:
     owner, report, deadline_s, grace_s = int(arguments[0]), int(arguments[1]), float(arguments[2]), float(arguments[3])
     leftovers, command = arguments[4], arguments[5:]
+    set_default_signals()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -89,9 +92,16 @@ def run(command: list[str], deadline: float, grace_s: float) -> Report:
 
 
 def born() -> None:
-    # When this process is killed itself, the command is told; and it must not inherit the blocked signals.
+    # When this process is killed itself, the command is told; and it must not inherit blocked signals.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def set_default_signals() -> None:
+    """Whoever started this may ignore signals, and children inherit that: without SIGCHLD none of them is seen to end,
+    without SIGINT a plugin cannot be interrupted."""
+    for number in DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def reap(leader: int) -> tuple[int | None, float]:

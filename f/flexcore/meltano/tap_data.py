@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from f.flexcore.meltano.plugin_settings import expanded, value_of
+from f.flexcore.meltano.plugin_settings import value_of
 from f.flexcore.meltano.preparation import Prepared
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.project import Plugin
 from f.flexcore.meltano.selection import Pattern
 
 # Our own names of the resource's fields → the settings of the known variants (MeltanoLabs, transferwise).
@@ -52,15 +52,15 @@ class TapData:
 def tap_data(prepared: Prepared, select: Sequence[str] = ()) -> list[TapData]:
     """One for each tap of a checked request; select: the request's own patterns, which replace the project's."""
     root = prepared.source.root
-    return [_of(tap, prepared.seen, root, tuple(select) or _patterns(tap)) for tap in prepared.taps]
+    return [_of(tap, root, tuple(select) or _patterns(tap)) for tap in prepared.taps]
 
 
 def _patterns(tap: Plugin) -> tuple[str, ...]:
-    return tuple(str(item) for item in tap.extras.get("select") or ())
+    return tuple(str(item) for item in value_of(tap, "_select") or ())
 
 
-def _of(tap: Plugin, env: Mapping[str, str], root: Path, select: tuple[str, ...]) -> TapData:
-    read = Reader(tap, env)
+def _of(tap: Plugin, root: Path, select: tuple[str, ...]) -> TapData:
+    read = Reader(tap)
     paths = tuple(str(item["path"]) for item in read.list("files") if isinstance(item, Mapping) and item.get("path"))
     if paths:
         return TapData(tap.name, root, paths)
@@ -86,13 +86,12 @@ def _database(read: Reader) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A plugin's settings with their variables filled in."""
+    """A plugin's settings, as the plugin gets them."""
 
     tap: Plugin
-    env: Mapping[str, str]
 
     def value(self, name: str) -> Any:
-        return _filled(value_of(self.tap, name, self.env), {**self.tap.env, **self.env})
+        return value_of(self.tap, name)
 
     def list(self, name: str) -> Sequence[Any]:
         value = self.value(name)
@@ -102,11 +101,3 @@ class Reader:
             except ValueError:
                 value = [item.strip() for item in value.split(",") if item.strip()]
         return value if isinstance(value, list) else ()
-
-
-def _filled(value: Any, env: Mapping[str, Any]) -> Any:
-    if isinstance(value, str):
-        return expanded(value, env)
-    if isinstance(value, Mapping):
-        return {key: _filled(item, env) for key, item in value.items()}
-    return [_filled(item, env) for item in value] if isinstance(value, list) else value

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from f.flexcore.core.errors import InvalidInput
-from f.flexcore.meltano.plugin_settings import setting_names, variable
-from f.flexcore.meltano.project_file import Plugin
+from f.flexcore.meltano.plugin_settings import setting_names, variables_of
+from f.flexcore.meltano.project import Plugin
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +49,5 @@ def folder_environment(target: Plugin, kind: FileTarget, folder: str) -> dict[st
             subject=target.name,
             remedy=f"Declare {kind.folder[0]} below its settings in meltano.yml.",
         )
-    fixed = {variable(target.name, key): value for key, value in kind.fixed.items() if key in declared}
-    return {variable(target.name, name): folder, **fixed}
+    fixed = {variables_of(target, key)[0]: value for key, value in kind.fixed.items() if key in declared}
+    return {variables_of(target, name)[0]: folder, **fixed}

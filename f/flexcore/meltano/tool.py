@@ -3,7 +3,8 @@
 """Meltano itself: installed once for all runs of a worker, in an environment of its own, by uv.
 
 Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, state/<project>/ state,
-catalogs/<project>/ discovered catalogs, git/ and inline/ projects, work/<attempt>/ while it runs, locks/<key>.
+catalogs/<project>/ discovered catalogs, answers/ what Meltano said of projects, sealed, git/ and inline/ projects,
+work/<attempt>/ while it runs, locks/<key>.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from f.flexcore.core.errors import ExecutionFailed, MissingSetting, Unavailable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 from f.flexcore.storage.store import home
 
 MELTANO_VERSION = "4.4.1"
@@ -34,7 +36,8 @@ COMPLETE = ".complete"
 # PYTHONPATH would break another environment, and its WM_TOKEN is none of a plugin's business.
 PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 )  # fmt: skip
 # An installation also listens to the machine's package settings (indexes, caches, find-links).
@@ -49,6 +52,11 @@ def folder(*parts: str) -> Path:
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Environments hold their own path, so it must not lead over a link that may go away.
     return path.resolve()
+
+
+def inspection_folder() -> Path:
+    """What Meltano takes for its own folder while it is only asked: a project's is not written to."""
+    return folder("inspection")
 
 
 def base_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -78,9 +86,18 @@ def meltano_command() -> Path:
     return tool / "bin" / "meltano"
 
 
+def meltano_python() -> Path:
+    """The interpreter of Meltano's own environment, which is installed first if need be."""
+    return python_of(meltano_command().parent.parent)
+
+
+def python_of(tool: Path) -> Path:
+    return tool / "tools" / "meltano" / "bin" / "python"
+
+
 def usable(tool: Path) -> bool:
     # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
-    return (tool / "bin" / "meltano").exists() and (tool / "tools" / "meltano" / "bin" / "python").exists()
+    return (tool / "bin" / "meltano").exists() and python_of(tool).exists()
 
 
 def install(tool: Path) -> None:
@@ -106,11 +123,12 @@ def run_installer(command: Sequence[str], env: Mapping[str, str], what: str, red
         code, output = 124, f"no end within {INSTALL_TIMEOUT_S} s"
     if code:
         tail = redactor.text("\n".join(output.strip().splitlines()[-12:]))
+        certificates = tls_remedy(output)
         raise ExecutionFailed(
             f"{what} cannot be installed: {cause_of(tail)}",
             subject=what,
-            remedy="Check its name and version, and that the package index can be reached.",
-            category="install_failed",
+            remedy=certificates or "Check its name and version, and that the package index can be reached.",
+            category="tls" if certificates else "install_failed",
             log_tail=tail,
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 from f.flexcore.core.errors import FlexcoreError, validated
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.resources import Notifications, Settings
+from f.flexcore.core.tls import error_chain, tls_remedy
 from f.flexcore.notifications.message import Message
 from f.flexcore.storage.store import Store
 
@@ -109,7 +110,7 @@ def post(chosen: Notifications, message: Message) -> None:
     try:
         answer = httpx.post(chosen.webhook_url, json={"text": text}, timeout=TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotDelivered(f"the webhook does not answer ({type(error).__name__})", again=True) from None
+        raise _no_answer("the webhook does not answer", error) from None
     if not answer.is_success:
         code = answer.status_code
         raise NotDelivered(f"the webhook answered HTTP {code}; check webhook_url", again=code in BUSY)
@@ -141,7 +142,13 @@ def mail(chosen: Notifications, message: Message) -> None:
     except smtplib.SMTPRecipientsRefused:
         raise NotDelivered("the mail server refuses the recipients") from None
     except (OSError, smtplib.SMTPException) as error:
-        raise NotDelivered(f"the mail server cannot be used ({type(error).__name__})", again=True) from None
+        raise _no_answer("the mail server cannot be used", error) from None
+
+
+def _no_answer(what: str, error: Exception) -> NotDelivered:
+    certificates = tls_remedy(error_chain(error))
+    more = f"; {certificates}".rstrip(".") if certificates else ""
+    return NotDelivered(f"{what} ({type(error).__name__}){more}", again=not certificates)
 
 
 def connected(chosen: Notifications, context: ssl.SSLContext) -> smtplib.SMTP:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.core.errors import Forbidden, NotFound, Unreachable
+from f.flexcore.core.tls import error_chain, tls_remedy
 
 
 class WindmillApi:
@@ -26,7 +27,9 @@ class WindmillApi:
             raise _refusal(path, error.response.status_code) from None
         except (httpx.HTTPError, ValueError) as error:
             raise Unreachable(
-                f"Windmill does not answer: {type(error).__name__}", subject="workspace", remedy="Try again."
+                f"Windmill does not answer: {type(error).__name__}",
+                subject="workspace",
+                remedy=tls_remedy(error_chain(error)) or "Try again.",
             ) from None
 
     def post(self, path: str, body: Any) -> httpx.Response:

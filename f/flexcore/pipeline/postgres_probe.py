@@ -22,6 +22,7 @@ from psycopg import sql
 from f.flexcore.core.analysis import Part
 from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.core.redaction import Redactor
+from f.flexcore.core.tls import tls_remedy
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 15_000
@@ -162,6 +163,9 @@ def _refusal(error: psycopg.Error, redactor: Redactor) -> FlexcoreError:
         return Forbidden(f"The database refuses: {said}", subject="postgres", remedy="Grant the right to the user.")
     if state == "3D000" or ("database" in said and "does not exist" in said):
         return NotFound(f"The database refuses: {said}", subject="postgres.dbname", remedy="Correct dbname.")
+    certificates = tls_remedy(said, field="postgres.root_certificate_pem")
     return Unreachable(
-        f"The database cannot be asked: {said}", subject="postgres", remedy="Check host, port and sslmode."
+        f"The database cannot be asked: {said}",
+        subject="postgres",
+        remedy=certificates or "Check host, port and sslmode.",
     )

@@ -30,6 +30,7 @@ from f.flexcore.core.errors import (
 )
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster
+from f.flexcore.core.tls import error_chain, tls_remedy
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -230,7 +231,7 @@ class RayApi:
 
     def _last_line(self, response: httpx.Response) -> str:
         lines = [line.strip() for line in response.text.splitlines() if line.strip(" .")]
-        return self.redact.text(lines[-1][:SHOWN]) if lines else ""
+        return self.redact.text(lines[-1])[:SHOWN] if lines else ""
 
     def _no_ray(self) -> InvalidInput:
         return InvalidInput(
@@ -243,11 +244,12 @@ class RayApi:
         reason = str(error) or type(error).__name__
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
             return InvalidInput(f"{self.address} is not an address", subject="cluster.address")
-        if "SSL" in reason or "certificate" in reason.lower():
+        certificates = tls_remedy(error_chain(error), field="cluster.ca_certificate")
+        if certificates:
             return InvalidInput(
-                f"TLS with the Ray dashboard at {self.address} failed: {reason[:SHOWN]}",
+                f"TLS with the Ray dashboard at {self.address} failed: {self.redact.text(reason)[:SHOWN]}",
                 subject="cluster.ca_certificate",
-                remedy="Give the certificate authority, or correct http or https in the address.",
+                remedy=certificates,
             )
         if isinstance(error, httpx.ReadTimeout):
             return Unavailable(
@@ -259,7 +261,7 @@ class RayApi:
         if isinstance(error, httpx.TimeoutException):
             reason = "no answer in time"
         return Unreachable(
-            f"The Ray dashboard at {self.address} cannot be reached: {self.redact.text(reason[:SHOWN])}",
+            f"The Ray dashboard at {self.address} cannot be reached: {self.redact.text(reason)[:SHOWN]}",
             subject="cluster.address",
             remedy="Check the address, and that the head runs and lets this worker in.",
         )

@@ -4,7 +4,8 @@
 
 How a program and its step talk to each other:
 - `parameters` (a dict) stands ready as a global of the program, and as a JSON file named by FLEXCORE_PARAMETERS;
-- what the program leaves in its global `result`, or writes as JSON to the file named by FLEXCORE_RESULT, is its result;
+- what the program leaves in its global `result`, or writes as JSON to the file named by FLEXCORE_RESULT, is its result,
+  also when it leaves by exit code 0; results of Ray tasks in it (ObjectRef) are fetched;
 - an exception, or an exit code other than 0, is its failure; an exception with a dict `flexcore` (type, message,
   subject, remedy, details) comes back as that typed error.
 
@@ -18,11 +19,11 @@ import json
 import logging
 import os
 import re
-import runpy
 import sys
 import threading
 import time
 import traceback
+import types
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ MOST_RESULT_BYTES = 16 * 1024 * 1024
 SHOWN = 500
 # The step stops its job at the deadline; the job ends itself only when nobody did.
 GRACE_S = 30
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# Colors, titles and links in a message; the step's own log cleaner is not at hand here.
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 # The line of a traceback that says what was raised.
 RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid)\w*: ")
 TIMED_OUT = 124
@@ -63,21 +65,45 @@ def run(request: dict[str, Any], outcome: Outcome) -> int:
     os.environ |= {"FLEXCORE_PARAMETERS": str(parameters), "FLEXCORE_RESULT": str(written)}
     parameters.write_text(json.dumps(request["parameters"]))
     given = {"parameters": request["parameters"], "storage": request.get("storage"), "result": None}
-    value = None
+    program = types.ModuleType("__main__")
+    vars(program).update(given, __file__=PROGRAM)
     try:
-        value = runpy.run_path(PROGRAM, init_globals=given, run_name="__main__").get("result")
+        execute(program)
     except SystemExit as stop:
-        if stop.code:
-            message = stop.code if isinstance(stop.code, str) else f"The program exited with code {stop.code}"
-            outcome.write(error={"type": "ExecutionFailed", "message": message})
-            return stop.code if isinstance(stop.code, int) else 1
+        # As the interpreter sees it: None and 0 are a success, and what is no number is a message.
+        if stop.code is not None and stop.code != 0:
+            code = int(stop.code) if isinstance(stop.code, int) else 1
+            said = "" if isinstance(stop.code, int) else str(stop.code).strip()
+            outcome.write(error=failed(said or f"The program exited with code {code}"))
+            return code
     except BaseException as error:
         told = describe(error)
         if told["type"] == "ExecutionFailed":
-            print(outcome.mask(traceback.format_exc()), file=sys.stderr, end="")
+            print(outcome.mask(own_traceback(error)), file=sys.stderr, end="")
         outcome.write(error=told)
         return 1
+    value = vars(program).get("result")
+    if value is None and not written.exists() and request.get("kind") == "program":
+        print(
+            "The program set no global `result` and wrote no file FLEXCORE_RESULT: its result is null", file=sys.stderr
+        )
     return outcome.write(result=value, written=written)
+
+
+def own_traceback(error: BaseException) -> str:
+    """The traceback from the program's own first line on."""
+    at = error.__traceback__
+    while at is not None and at.tb_frame.f_code.co_filename != PROGRAM:
+        at = at.tb_next
+    return "".join(traceback.format_exception(type(error), error, at))
+
+
+def execute(program: types.ModuleType) -> None:
+    """Runs the program as __main__, which it stays: what it started may look there, and how it leaves says nothing of
+    what it has set."""
+    sys.modules["__main__"] = program
+    sys.argv = [PROGRAM]
+    exec(compile(Path(PROGRAM).read_bytes(), PROGRAM, "exec"), vars(program))
 
 
 class Outcome:
@@ -92,7 +118,7 @@ class Outcome:
     def write(self, result: Any = None, error: dict[str, Any] | None = None, written: Path | None = None) -> int:
         """Returns the exit code. What cannot be a result (no JSON, too large) becomes a failure that says so."""
         if error:
-            error = {**error, "message": self.mask(error["message"])}
+            error = self.shown(error)
         try:
             if result is None and written is not None and written.exists():
                 # Before it is read: a file that is far too large must not fill the node's memory first.
@@ -100,13 +126,19 @@ class Outcome:
                 result = json.loads(written.read_text())
             content = self.document(result, error)
             check_size(len(content))
-        except (TypeError, ValueError) as problem:
-            error = {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {problem}"}
+        except Exception as problem:
+            error = describe(problem) if is_of_ray(problem) else refused(problem)
+            error = self.shown(error)
             content = self.document(None, error)
         part = self.path.with_suffix(".part")
         part.write_text(content)
         part.replace(self.path)
         return 1 if error else 0
+
+    def shown(self, error: dict[str, Any]) -> dict[str, Any]:
+        """Masked first, then shortened: half a secret is none that anybody knows."""
+        message = self.mask(plain_text(str(error["message"])))
+        return {**error, "message": message[:SHOWN] if error["type"] == "ExecutionFailed" else message}
 
     def mask(self, text: str) -> str:
         for secret in self.secrets:
@@ -143,12 +175,44 @@ def check_size(size: int) -> None:
 
 
 def plain(value: Any) -> Any:
-    """numpy's numbers and arrays, dates and sets as JSON."""
+    """numpy's numbers and arrays, dates and sets as JSON, and what Ray's references stand for."""
+    if is_of_ray(value):
+        return fetched(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
     return str(value)
+
+
+def fetched(value: Any) -> Any:
+    """The value of an ObjectRef; TypeError for what else of Ray is no data, or when the program has left Ray."""
+    import ray
+
+    kind = type(value).__name__
+    if not isinstance(value, ray.ObjectRef):
+        raise TypeError(f"it holds a {type(value).__module__}.{kind}, which is no data: hand back what it holds")
+    if not ray.is_initialized():
+        raise TypeError("it holds an ObjectRef, and the program has left Ray: call ray.get before ray.shutdown")
+    return ray.get(value)
+
+
+def is_of_ray(value: Any) -> bool:
+    return type(value).__module__.split(".", 1)[0] == "ray"
+
+
+def failed(message: str) -> dict[str, Any]:
+    return {"type": "ExecutionFailed", "message": message}
+
+
+def refused(problem: Exception) -> dict[str, Any]:
+    return {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {problem}"}
+
+
+def plain_text(text: str) -> str:
+    """Without escape sequences, and of a progress bar its last state."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in ESCAPES.sub("", text).split("\n"))
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", "\n".join(lines))
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -159,15 +223,15 @@ def describe(error: BaseException) -> dict[str, Any]:
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return describe(cause)
-    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in plain_text(str(error)).splitlines() if line.strip()]
     if not lines:
-        return {"type": "ExecutionFailed", "message": type(error).__name__}
+        return failed(type(error).__name__)
     # Ray's own errors hold tracebacks, the last of which says what was raised, and then maybe advice; a program's begin
     # with what they have to say.
-    of_ray = type(error).__module__.startswith("ray.")
+    of_ray = is_of_ray(error)
     raised = [line for line in lines if RAISED.match(line)]
     text = (raised or lines)[-1] if of_ray else f"{type(error).__name__}: {lines[0]}"
-    return {"type": "ExecutionFailed", "message": text[:SHOWN]}
+    return failed(text)
 
 
 def give_up(outcome: Outcome) -> None:

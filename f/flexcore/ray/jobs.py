@@ -32,6 +32,7 @@ from f.flexcore.core.errors import (
     Unavailable,
 )
 from f.flexcore.core.identity import ExecutionKey, check_attempt
+from f.flexcore.core.log_text import clean_log
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.sources import module_source
 from f.flexcore.ray.api import Json, RayApi, job_lost
@@ -234,6 +235,7 @@ class JobRunner:
         now = self.api.now()
         request = {
             "submission_id": name,
+            "kind": job.kind,
             "parameters": job.parameters,
             "environment": job.secrets,
             "timeout_s": job.timeout_s,
@@ -412,7 +414,7 @@ class JobRunner:
         return Remote(kind="ray_job", name=name, uid=uid, url=f"{self.api.address}/#/jobs/{uid or name}")
 
     def _message(self, details: Json) -> str:
-        return self.redactor.text(str(details.get("message") or ""))[-2000:]
+        return self.redactor.text(clean_log(str(details.get("message") or "")))[-2000:]
 
     def _recorded(self, attempt: int) -> Json | None:
         record = self.store.read_json(self._record_uri(attempt))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 SERVER = {"name": "flexcore-ray-serve", "version": "1", "extensions": []}
 MODEL_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer)?")
 OUTPUTS = ("predict", "predict_proba")
+FLAGS = {"true": 1.0, "false": 0.0}
 
 
 class Refused(Exception):
@@ -133,7 +135,17 @@ def infer(pipeline: Any, model: Json, request: Json) -> Json:
 def output_of(name: str, values: Any, datatype: str) -> Json:
     kind = datatype if name == OUTPUTS[0] else "FP64"
     shape = [len(values), 1 if values.ndim == 1 else values.shape[1]]
-    return {"name": name, "datatype": kind, "shape": shape, "data": values.reshape(-1).tolist()}
+    return {
+        "name": name,
+        "datatype": kind,
+        "shape": shape,
+        "data": [json_value(v) for v in values.reshape(-1).tolist()],
+    }
+
+
+def json_value(value: Any) -> Any:
+    """NaN and infinity are no JSON."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table_of(inputs: list[Json], columns: list[Json]) -> Any:
@@ -166,19 +178,35 @@ def series_of(values: list[Any], column: Json) -> Any:
     import pandas as pd
 
     if column["datatype"] == "BYTES":
-        return pd.Series([None if value is None else str(value) for value in values], dtype=object)
+        return pd.Series([category_text(value) for value in values], dtype=object)
     try:
-        return pd.Series([None if value in (None, "") else float(value) for value in values], dtype="float64")
+        return pd.Series([number(value) for value in values], dtype="float64")
     except (TypeError, ValueError):
         wrong = next(value for value in values if not is_number(value))
         raise Refused(f"{column['name']} takes numbers, not {str(wrong)[:50]!r}") from None
 
 
+def category_text(value: Any) -> str | None:
+    """The text by which the training knew a category: true and 1, whether they were sent as text or not."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def number(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    flag = FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
+    return float(value) if flag is None else flag
+
+
 def is_number(value: Any) -> bool:
     try:
-        float(value)
+        number(value)
     except (TypeError, ValueError):
-        return value in (None, "")
+        return False
     return True
 
 

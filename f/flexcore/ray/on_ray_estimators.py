@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from difflib import get_close_matches
 from importlib import import_module
+from operator import attrgetter, methodcaller
 from typing import Any
 
+from f.flexcore.ray.on_ray_columns import MAX_NUMBER
 from f.flexcore.ray.on_ray_store import Problem
 
 BOOSTERS = {"xgboost": ("xgboost", "XGB"), "lightgbm": ("lightgbm", "LGBM")}
@@ -31,6 +33,8 @@ NATIVE = {
 TREES = re.compile(r"XGB|LGBM|Tree|Forest|Boosting|Bagging|AdaBoost")
 MISSING_WELCOME = re.compile(r"XGB|LGBM|HistGradientBoosting")
 SEED = 0
+CALENDAR = ("year", "month", "day", "day_of_week", "hour")
+JULIAN_DAY_OF_1970 = 2440587.5
 Json = dict[str, Any]
 
 
@@ -119,26 +123,30 @@ def _loaded(module: str) -> Json:
     return {name: getattr(loaded, name) for name in getattr(loaded, "__all__", []) if hasattr(loaded, name)}
 
 
-def make_pipeline(estimator: Any, features: dict[str, str], categories: dict[str, list[str]]) -> Any:
-    """An unfitted pipeline from raw rows (a DataFrame with the features by name) to predictions.
+def make_pipeline(
+    estimator: Any, features: dict[str, str], categories: dict[str, list[str]], times: dict[str, str] | None = None
+) -> Any:
+    """An unfitted pipeline from raw rows (a DataFrame with the features by name) to predictions. times: the form of
+    each point in time, as pandas names it.
 
-    It is made of scikit-learn's own parts and numpy functions alone: a server needs none of our code to load it.
+    It is made of scikit-learn's own parts and functions of numpy, pandas and the standard library: a server needs none
+    of our code to load it.
     """
     import numpy as np
     from sklearn.compose import ColumnTransformer
-    from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+    from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
     name = type(estimator).__name__
     trees = bool(TREES.search(name))
-    numbers = [feature for feature, kind in features.items() if kind != "category"]
+    numbers = [feature for feature, kind in features.items() if kind in ("number", "flag")]
     texts = [feature for feature, kind in features.items() if kind == "category"]
-    as_numbers: list[Any] = [("numbers", FunctionTransformer(np.asarray, kw_args={"dtype": "float64"}))]
-    if not MISSING_WELCOME.search(name):
-        as_numbers.append(("fill", SimpleImputer(strategy="median", keep_empty_features=True)))
-    if not trees:
-        as_numbers.append(("scale", StandardScaler()))
+    as_numbers: list[Any] = [
+        ("numbers", FunctionTransformer(np.asarray, kw_args={"dtype": "float64"})),
+        # What an endpoint is sent may be infinite, or too large for the float32 of trees and boosters.
+        ("clip", FunctionTransformer(np.clip, kw_args={"a_min": -MAX_NUMBER, "a_max": MAX_NUMBER})),
+        *filled_and_scaled(name),
+    ]
     # A category that the training never saw, or none at all, must not be an error at the endpoint.
     values = [np.array(categories[feature], dtype=str) for feature in texts]
     encoder = (
@@ -148,14 +156,56 @@ def make_pipeline(estimator: Any, features: dict[str, str], categories: dict[str
     )
     as_texts = [("text", FunctionTransformer(np.asarray, kw_args={"dtype": "str"})), ("encode", encoder)]
     parts = [("numbers", Pipeline(as_numbers), numbers), ("categories", Pipeline(as_texts), texts)]
-    columns = ColumnTransformer([item for item in parts if item[2]])
-    return Pipeline([("columns", columns), ("model", estimator)])
+    columns = [item for item in parts if item[2]]
+    for number, (feature, form) in enumerate((times or {}).items()):
+        if feature in features:
+            columns += time_columns(f"time {number}", feature, form, name)
+    return Pipeline([("columns", ColumnTransformer(columns)), ("model", estimator)])
+
+
+def filled_and_scaled(name: str) -> list[Any]:
+    """The steps that the estimator of this name needs for columns of numbers."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import StandardScaler
+
+    steps: list[Any] = []
+    if not MISSING_WELCOME.search(name):
+        steps.append(("fill", SimpleImputer(strategy="median", keep_empty_features=True)))
+    if not TREES.search(name):
+        steps.append(("scale", StandardScaler()))
+    return steps
+
+
+def time_columns(label: str, feature: str, form: str, estimator: str) -> list[Any]:
+    """The calendar parts of a point in time, in UTC, and its days since 1970; text that is none counts as missing."""
+    import numpy as np
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    def step(function: Any, **arguments: Any) -> Any:
+        return FunctionTransformer(function, kw_args=arguments)
+
+    parsed = [
+        ("text", step(np.asarray, dtype=object)),
+        ("parse", step(pd.to_datetime, format=form, utc=True, errors="coerce")),
+    ]
+    calendar = [("parts", step(attrgetter(*CALENDAR))), ("stack", step(np.column_stack))]
+    days = [
+        ("days", step(methodcaller("to_julian_date"))),
+        ("since", step(methodcaller("__sub__", JULIAN_DAY_OF_1970))),
+        ("row", step(np.array, dtype="float64", ndmin=2)),
+        ("column", step(np.transpose)),
+    ]
+    return [
+        (f"{label} calendar", Pipeline([*parsed, *calendar, *filled_and_scaled(estimator)]), feature),
+        (f"{label} days", Pipeline([*parsed, *days, *filled_and_scaled(estimator)]), feature),
+    ]
 
 
 def needs_label_wrapper(estimator: Any, labels: list[Any]) -> bool:
-    """xgboost takes no classes but 0, 1, 2, …"""
-    ordinal = list(range(len(labels)))
-    return type(estimator).__name__ == "XGBClassifier" and (labels != ordinal or isinstance(labels[0], bool))
+    """xgboost takes no classes but 0, 1, 2, …, none of which may be absent: not from a fold of a search either."""
+    return type(estimator).__name__ == "XGBClassifier" and bool(labels)
 
 
 def with_labels(estimator: Any) -> Any:

@@ -19,10 +19,9 @@ from typing import Any
 
 from f.flexcore.ray.on_ray_store import Problem
 
-EXAMPLES = 5
 VERIFY_S = 180
 Json = dict[str, Any]
-DATATYPES = {"number": "FP64", "flag": "BOOL", "category": "BYTES"}
+DATATYPES = {"number": "FP64", "flag": "BOOL", "category": "BYTES", "time": "BYTES"}
 # Distributions by the module that a pipeline may hold objects of.
 DISTRIBUTIONS = {
     "sklearn": ["scikit-learn"], "xgboost": ["xgboost", "xgboost-cpu"], "lightgbm": ["lightgbm"],
@@ -33,8 +32,8 @@ import json, sys
 import joblib, pandas
 model = joblib.load("model.joblib")
 rows = json.load(sys.stdin)
-answer = model.predict(pandas.DataFrame(rows, columns=list(rows[0])))
-print(json.dumps(answer.tolist()))
+answer = model.predict(pandas.DataFrame(rows, columns=list(rows[0]), dtype=object)).tolist() if rows else []
+print(json.dumps(answer))
 """
 
 
@@ -45,29 +44,38 @@ def metrics_of(pipeline: Any, rows: Any, truth: Any, seen: Any, task: str) -> Js
     guess = pipeline.predict(rows)
     if task == "regression":
         naive = [float(seen.mean())] * len(truth)
-        return {
-            "rmse": math.sqrt(metrics.mean_squared_error(truth, guess)),
-            "mae": metrics.mean_absolute_error(truth, guess),
-            "r2": metrics.r2_score(truth, guess) if len(truth) > 1 else None,
-            "baseline_rmse": math.sqrt(metrics.mean_squared_error(truth, naive)),
-            "baseline_mae": metrics.mean_absolute_error(truth, naive),
+        return finite(
+            {
+                "rmse": math.sqrt(metrics.mean_squared_error(truth, guess)),
+                "mae": metrics.mean_absolute_error(truth, guess),
+                "r2": metrics.r2_score(truth, guess) if len(truth) > 1 else None,
+                "baseline_rmse": math.sqrt(metrics.mean_squared_error(truth, naive)),
+                "baseline_mae": metrics.mean_absolute_error(truth, naive),
+                "test_rows": len(truth),
+            }
+        )
+    most = seen.mode()[0]
+    return finite(
+        {
+            "accuracy": metrics.accuracy_score(truth, guess),
+            "f1": metrics.f1_score(truth, guess, average="macro", zero_division=0),
+            "auc": area(pipeline, rows, truth),
+            "baseline_accuracy": float((truth == most).mean()),
             "test_rows": len(truth),
         }
-    most = seen.mode()[0]
-    return {
-        "accuracy": metrics.accuracy_score(truth, guess),
-        "f1": metrics.f1_score(truth, guess, average="macro", zero_division=0),
-        "auc": area(pipeline, rows, truth),
-        "baseline_accuracy": float((truth == most).mean()),
-        "test_rows": len(truth),
-    }
+    )
+
+
+def finite(measures: Json) -> Json:
+    """A measure that is not defined for these rows is null: NaN is no JSON."""
+    return {name: None if value is None or not math.isfinite(value) else value for name, value in measures.items()}
 
 
 def area(pipeline: Any, rows: Any, truth: Any) -> float | None:
     """Area under the ROC curve (one against the rest, macro); None where it is not defined."""
     from sklearn import metrics
 
-    if not hasattr(pipeline, "predict_proba"):
+    if not hasattr(pipeline, "predict_proba") or truth.nunique() < 2:
         return None
     try:
         chances, classes = pipeline.predict_proba(rows), list(pipeline.classes_)
@@ -92,18 +100,51 @@ def signature_of(features: dict[str, str], task: str, labels: list[Any]) -> Json
 
 
 def examples_of(rows: Any, features: dict[str, str]) -> list[Json]:
-    """A few raw held-out rows, complete ones first."""
-    complete = rows[rows.notna().all(axis=1)]
-    chosen = (complete if len(complete) else rows).head(EXAMPLES)
-    return [{name: plain(row[name], kind) for name, kind in features.items()} for _, row in chosen.iterrows()]
+    """One row that is none of `rows`, to ask a model for: it goes into results and logs, where the source's own rows
+    have no place. Rounded medians, the commonest categories, and null where that would be a row or a value of its own;
+    none when every such row is one of the source's."""
+    typical = {name: typical_value(rows[name], kind) for name, kind in features.items()}
+    names = list(features)
+    # Ever more of it left out, until it is nobody's.
+    for count in range(len(names)):
+        example = {name: None if at < count else typical[name] for at, name in enumerate(names)}
+        if not is_among(example, rows, features):
+            return [example]
+    nothing = dict.fromkeys(names)
+    return [] if is_among(nothing, rows, features) else [nothing]
 
 
-def plain(value: Any, kind: str) -> Any:
-    if value is None or value != value:
+def typical_value(column: Any, kind: str) -> Any:
+    known = column.dropna()
+    if not len(known):
         return None
+    if kind == "time":
+        # The middle one's month.
+        return f"{sorted(known)[len(known) // 2][:7]}-01" if str(known.iloc[0])[4:5] == "-" else None
+    if kind == "category":
+        counts = known.value_counts()
+        return str(counts.index[0]) if counts.iloc[0] > 1 else None
     if kind == "flag":
-        return bool(value)
-    return float(value) if kind == "number" else str(value)
+        return bool(known.median() >= 0.5)
+    return rounded(float(known.median()))
+
+
+def rounded(value: float, digits: int = 3) -> float:
+    return float(f"{value:.{digits}g}")
+
+
+def is_among(example: Json, rows: Any, features: dict[str, str]) -> bool:
+    """Whether one of the rows has just these values."""
+    import pandas as pd
+
+    same = pd.Series(True, index=rows.index)
+    for name, kind in features.items():
+        value = example[name]
+        if value is None:
+            same = same & rows[name].isna()
+        else:
+            same = same & (rows[name] == (float(value) if kind in ("number", "flag") else value))
+    return bool(same.any())
 
 
 def requirements_of(pipeline: Any) -> list[str]:
@@ -162,7 +203,7 @@ def verify_model(folder: Path, rows: list[Json]) -> list[Any]:
     if done.returncode:
         last = ([line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"])[-1]
         raise Problem("DataError", f"The trained model cannot be loaded again: {last}", "model", "Report this.")
-    predictions = json.loads(done.stdout.splitlines()[-1])
-    if len(predictions) != len(rows):
+    predictions = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else None
+    if not isinstance(predictions, list) or len(predictions) != len(rows):
         raise Problem("DataError", "The trained model does not answer each row", "model", "Report this.")
     return list(predictions)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import f.flexcore.ray.on_ray_estimators as estimators
+import f.flexcore.ray.on_ray_split as splitting
 import f.flexcore.ray.on_ray_table as tables
 import f.flexcore.ray.on_ray_train as training
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
@@ -78,14 +79,28 @@ def run(parameters: Json, storage: Json) -> Json:
     store.verify(source["uri"], source["files"])
     cpus = training.connect()
     rows, plan = training.prepared(parameters, store, cpus)
-    table = rows.to_pandas()
-    limit = tables.threshold(table[tables.HASH].to_numpy(), float(parameters["test_fraction"]))
-    learned = tables.part(table, limit, False)
+    held = training.held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
+    learned = rows.map_batches(
+        splitting.shared_part, fn_args=[held, False], batch_format="pyarrow", batch_size=None, num_cpus=cpus
+    ).to_pandas()
+    if plan.task == "classification":
+        check_classes(learned[plan.target], plan.target)
     asked = candidates(parameters["algorithm"], parameters["parameters"], int(parameters["trials"]))
     # A wrong algorithm or parameter is told before anything is started for it.
     estimators.make_estimator(parameters["algorithm"], plan.task, asked[0], 1)
     print(f"Trying {len(asked)} sets of parameters of {parameters['algorithm']}")
     return searched(parameters, learned, plan, asked)
+
+
+def check_classes(classes: Any, target: str) -> None:
+    """Raises a DataError when no two classes can stand on both sides of a fold."""
+    if (classes.value_counts() >= 2).sum() < 2:
+        raise Problem(
+            "DataError",
+            f"Only one class of {target!r} has two rows to learn from, so trials cannot be compared",
+            "target_column",
+            "Extract more data, choose another target column, or train without a search.",
+        )
 
 
 def searched(parameters: Json, learned: Any, plan: tables.Plan, asked: list[Json]) -> Json:
@@ -131,6 +146,8 @@ def outcome(ray: Any, item: Any) -> Json:
     except Exception as error:
         cause = getattr(error, "cause", None) or error
         return {"score": None, "seconds": None, "error": f"{type(cause).__name__}: {cause}"[:500]}
+    if not math.isfinite(score):
+        return {"score": None, "seconds": seconds, "error": "its score is not defined: the predictions are no numbers"}
     return {"score": score, "seconds": seconds}
 
 
@@ -150,10 +167,12 @@ def scored(algorithm: str, parameters: Json, data: Any, threads: int) -> tuple[f
     began = time.monotonic()
     learned, plan = data
     estimator = estimators.make_estimator(algorithm, plan.task, parameters, threads)
-    pipeline = estimators.make_pipeline(estimator, plan.features, plan.categories)
+    pipeline = estimators.make_pipeline(estimator, plan.features, plan.categories, plan.times)
     if estimators.needs_label_wrapper(estimator, plan.labels):
         pipeline.steps[-1] = ("model", estimators.with_labels(estimator))
     truth = training.target_of(learned, plan)
     rows = tables.features_of(learned, plan)
-    scores = cross_val_score(pipeline, rows, truth, cv=FOLDS, scoring=SCORES[plan.task], error_score="raise")
+    # Of a class with fewer rows than folds some folds have none, but no more folds than the largest class has rows.
+    folds = FOLDS if plan.task == "regression" else min(FOLDS, int(truth.value_counts().iloc[0]))
+    scores = cross_val_score(pipeline, rows, truth, cv=folds, scoring=SCORES[plan.task], error_score="raise")
     return float(scores.mean()), round(time.monotonic() - began, 3)

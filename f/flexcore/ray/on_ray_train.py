@@ -25,7 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import f.flexcore.ray.on_ray_estimators as estimators
+import f.flexcore.ray.on_ray_leakage as leakage
 import f.flexcore.ray.on_ray_model as models
+import f.flexcore.ray.on_ray_read as reading
+import f.flexcore.ray.on_ray_split as splitting
 import f.flexcore.ray.on_ray_table as tables
 from f.flexcore.ray.on_ray_store import Problem, RemoteStore
 
@@ -38,8 +41,6 @@ QUICK = {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
-
-
 # The line of a traceback that says what was raised: `pyarrow.lib.ArrowInvalid: JSON parse error …`.
 RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid|Warning)\w*: ")
 
@@ -56,15 +57,18 @@ def run(parameters: Json, storage: Json) -> Json:
     os.environ.update(QUICK)
     cpus = connect()
     rows, plan = prepared(parameters, store, cpus)
-    hashes = rows.map_batches(tables.hashes, batch_format="pandas", num_cpus=cpus).to_pandas()
-    limit = tables.threshold(hashes[tables.HASH].to_numpy(), float(parameters["test_fraction"]))
+    held = held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     split = {
-        "train": rows.map_batches(tables.part, fn_args=[limit, False], batch_format="pandas", num_cpus=cpus),
-        "test": rows.map_batches(tables.part, fn_args=[limit, True], batch_format="pandas", num_cpus=cpus),
+        name: rows.map_batches(
+            splitting.shared_part,
+            fn_args=[held, name == "test"],
+            batch_format="pyarrow",
+            batch_size=None,
+            num_cpus=cpus,
+        )
+        for name in ("train", "test")
     }
     print(f"Learning {plan.target} ({plan.task}) from {', '.join(plan.features)}")
-    for note in plan.notes:
-        print(f"Note: {note}")
     return fit(parameters, storage, plan, split)
 
 
@@ -100,35 +104,56 @@ def connect() -> float:
 
 def prepared(parameters: Json, store: RemoteStore, cpus: float) -> tuple[Any, tables.Plan]:
     """The typed rows that have a target, in memory, and the plan. Raises for data that cannot be learned from."""
-    source, target = parameters["source"], parameters["target_column"]
-    wanted = list(dict.fromkeys([target, *parameters["features"]])) if parameters["features"] else None
-    known = list(source["columns"])
-    for name in (wanted or [target]) if known else ():
-        tables.check_known(name, known, "target_column" if name == target else "features")
+    target, features = parameters["target_column"], parameters["features"]
+    wanted = list(dict.fromkeys([target, *features])) if features else None
     try:
-        raw = tables.read(source, store, wanted, cpus).materialize()
-        columns = wanted or raw.columns() or []
-        told = raw.map_batches(
-            tables.profile, fn_args=[columns], batch_format="pandas", batch_size=None, num_cpus=cpus
-        ).take_all()
+        parts, stream = parts_of(parameters["source"], store, wanted, cpus)
+        plan = tables.make_plan(stream, target, features, parameters["task"], parameters["date_parts"])
+        rows = parts.map_batches(
+            partial(tables.prepare, plan=plan), batch_format="pyarrow", batch_size=1, num_cpus=cpus
+        )
+        return rows.materialize(), plan
     except Problem:
         raise
     except Exception as error:
         raise unreadable(error) from None
-    if not told:
-        raise Problem("EmptyData", "The stream has no rows", "source", "Extract data first.")
-    plan = tables.make_plan(
-        tables.merge([item["profile"] for item in told]), target, parameters["features"], parameters["task"]
-    )
-    rows = raw.map_batches(partial(tables.prepare, plan=plan), batch_format="pandas", batch_size=None, num_cpus=cpus)
-    return rows.materialize(), plan
+
+
+def parts_of(source: Json, store: RemoteStore, wanted: list[str] | None, cpus: float) -> tuple[Any, tables.Stream]:
+    """The parts of a stream's files, in memory, and what their columns are."""
+    parts = reading.read(source, store, wanted, cpus)
+    facts = parts.select_columns(["file", "part", "facts"]).take_all() if parts.count() else []
+    declared = [name for name in source["columns"] if wanted is None or name in wanted]
+    return parts, tables.collect(facts, declared)
+
+
+def held_out_rows(rows: Any, plan: tables.Plan, fraction: float, cpus: float) -> list[Any]:
+    """The numbers of the rows to measure by, as an object of Ray's store; what there is to say of it is noted."""
+    import ray
+
+    told = rows.map_batches(
+        splitting.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=cpus
+    ).to_pandas()
+    if not len(told):
+        # Without rows Ray does not even keep the columns.
+        raise splitting.too_few(0)
+    classes = told[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
+    hashes, numbers = (told[name].to_numpy(dtype="uint64") for name in (tables.HASH, tables.ROW))
+    held, notes = splitting.hold_out(hashes, numbers, classes, fraction)
+    plan.notes += notes
+    return [ray.put(held)]
 
 
 def unreadable(error: BaseException) -> Problem:
-    """Ray Data's errors hold whole tracebacks and end with advice; the first that was raised in them is the cause."""
+    """What Ray Data's errors are really about: they hold whole tracebacks and end with advice; the first that was
+    raised in them is the cause."""
+    for cause in causes(error):
+        if isinstance(cause, Problem):
+            return cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     reason = next((line for line in lines if RAISED.match(line)), lines[-1])
-    return Problem("DataError", f"The data cannot be read: {reason[:400]}", "source", "Extract it again.")
+    remedy = "Read the end of the log; when it names no column or file, report this."
+    return Problem("DataError", f"The data cannot be read: {reason[:400]}", "source", remedy)
 
 
 def fit(parameters: Json, storage: Json, plan: tables.Plan, split: dict[str, Any]) -> Json:
@@ -161,7 +186,7 @@ def fit(parameters: Json, storage: Json, plan: tables.Plan, split: dict[str, Any
     except Problem:
         raise
     except Exception as error:
-        raise told_by(error, parameters["parameters"]) from error
+        raise told_by(error, parameters["algorithm"], parameters["parameters"]) from error
     told: Json = store.read_json(told_uri(storage))
     return told
 
@@ -199,7 +224,7 @@ def train_worker(loop: Json) -> None:
     seen = ray.train.get_dataset_shard("train").materialize().to_pandas()
     truth = target_of(seen, plan)
     rows = tables.features_of(seen, plan)
-    pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories)
+    pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories, plan.times)
     if context.get_world_size() > 1:
         pipeline = fit_together(pipeline, rows, truth, plan, parameters["algorithm"])
     else:
@@ -208,16 +233,19 @@ def train_worker(loop: Json) -> None:
         pipeline.fit(rows, truth)
     if context.get_world_rank() == 0:
         held_out = ray.train.get_dataset_shard("test").materialize().to_pandas()
-        write(loop, pipeline, truth, len(seen), held_out)
+        write(loop, pipeline, rows, truth, held_out)
 
 
 def target_of(rows: Any, plan: tables.Plan) -> Any:
     """The target as numbers, or as the classes themselves."""
+    import pandas as pd
+
     column = rows[plan.target]
-    if plan.task == "regression" or not plan.labels:
+    if plan.task == "regression":
         return column.astype("float64")
-    kind = type(plan.labels[0])
-    return column.astype({bool: "bool", int: "int64", float: "float64", str: "object"}[kind])
+    labels = {tables.label_text(label): label for label in plan.labels}
+    kind = {bool: "bool", int: "int64", str: "object"}[type(plan.labels[0])]
+    return pd.Series([labels[str(value)] for value in column], index=column.index, dtype=kind)
 
 
 def fit_together(pipeline: Any, rows: Any, truth: Any, plan: tables.Plan, algorithm: str) -> Any:
@@ -287,13 +315,19 @@ def as_fitted_vote(estimator: Any, labels: list[Any]) -> Any:
     return vote
 
 
-def write(loop: Json, pipeline: Any, truth: Any, seen: int, held_out: Any) -> None:
-    """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it."""
+def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
+    """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it. seen,
+    truth: the features and the target of the rows that were learned from."""
+    import pandas as pd
+
     plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
     store, uri = RemoteStore(loop["storage"]), f"{loop['storage']['folder']}/model"
     rows = tables.features_of(held_out, plan)
     metrics = models.metrics_of(pipeline, rows, target_of(held_out, plan), truth, plan.task)
-    examples = models.examples_of(rows, plan.features)
+    examples = models.examples_of(pd.concat([seen, rows], ignore_index=True), plan.features)
+    notes = [*plan.notes, *leakage.leaks(seen, truth, plan)]
+    for note in notes:
+        print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         requirements = models.write_model(folder, pipeline, model["name"], model["version"])
@@ -303,7 +337,7 @@ def write(loop: Json, pipeline: Any, truth: Any, seen: int, held_out: Any) -> No
         "manifest": {
             "uri": uri,
             "format": "sklearn-joblib",
-            "rows": seen,
+            "rows": len(seen),
             "files": files,
             "name": model["name"],
             "version": model["version"],
@@ -315,9 +349,9 @@ def write(loop: Json, pipeline: Any, truth: Any, seen: int, held_out: Any) -> No
             "example": examples,
         },
         "task": plan.task,
-        "notes": plan.notes,
+        "notes": notes,
         "requirements": requirements,
-        "dropped_rows": plan.rows - seen - len(held_out),
+        "dropped_rows": plan.rows - len(seen) - len(held_out),
     }
     store.write_json(told_uri(loop["storage"]), told)
 
@@ -326,7 +360,7 @@ def told_uri(storage: Json) -> str:
     return f"{storage['folder']}/trained.json"
 
 
-def told_by(error: BaseException, parameters: Json) -> Exception:
+def told_by(error: BaseException, algorithm: str, parameters: Json) -> Exception:
     """What a training's failure is really about: Ray Train wraps what its workers raised."""
     chain = list(causes(error))
     for cause in chain:
@@ -337,6 +371,10 @@ def told_by(error: BaseException, parameters: Json) -> Exception:
         if named:
             return named
     last = chain[-1]
+    if isinstance(last, ValueError):
+        line = (str(last).splitlines() or [""])[0]
+        remedy = "Choose another algorithm, other features, or more data."
+        return Problem("DataError", f"{algorithm} cannot learn from these rows: {line[:300]}", "algorithm", remedy)
     return last if isinstance(last, Exception) else RuntimeError(str(last))
 
 

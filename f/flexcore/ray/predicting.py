@@ -92,5 +92,5 @@ def predicted(key: ExecutionKey, done: Finished, model: ModelManifest) -> StepRe
         checksum=checksum_of(files),
         streams=[stream],
     )
-    data = {"model": f"{model.name}:{model.version}", "packages": done.packages}
+    data = {"model": f"{model.name}:{model.version}", "packages": done.packages, "notes": told.get("notes") or []}
     return step_result(key, done, output=manifest, metrics={"rows": rows}, data=data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from f.flexcore.core.errors import Model, validated
 from f.flexcore.core.requests import GIB
@@ -19,6 +19,7 @@ from f.flexcore.core.secret_env import SecretEnv
 from f.flexcore.ray.capacity import Needs
 from f.flexcore.ray.job_entry import PROGRAM
 from f.flexcore.ray.jobs import Job
+from f.flexcore.ray.runtime_env import check_runtime_env, check_with_packages
 
 # A requirement as pip takes it; an option would change how everything is installed.
 REQUIREMENT = re.compile(r"[A-Za-z0-9][^\n\r]*")
@@ -56,10 +57,12 @@ class ProgramRequest(Form):
     @field_validator("runtime_env")
     @classmethod
     def _leaves_room(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for taken, instead in (("working_dir", "program"), ("pip", "packages"), ("uv", "packages")):
-            if taken in value:
-                raise ValueError(f"{taken} is set by flexcore; use {instead}")
-        return value
+        return check_runtime_env(value)
+
+    @model_validator(mode="after")
+    def _installs_in_one_way(self) -> ProgramRequest:
+        check_with_packages(self.runtime_env, self.packages)
+        return self
 
 
 def request_of(form: type[Model], arguments: dict[str, Any], what: str) -> Model:

@@ -29,6 +29,7 @@ def main(
     features: list[str] | None = None,
     task: Literal["auto", "regression", "classification"] = "auto",
     test_fraction: float = 0.2,
+    date_parts: bool = True,
     cpus_per_worker: float = 1,
     packages: list[str] | None = None,
     trials: int = 20,

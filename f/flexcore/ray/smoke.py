@@ -15,6 +15,7 @@ from f.flexcore.core.contracts import ModelManifest
 from f.flexcore.core.errors import ExecutionFailed, Unreachable
 from f.flexcore.core.inference import infer_url, predictions, smoke_request
 from f.flexcore.core.resources import RayCluster
+from f.flexcore.core.tls import error_chain, tls_remedy
 from f.flexcore.ray.api import is_loopback, tls
 
 # Serve's proxies learn of a new route, and of a replaced replica, within a few seconds.
@@ -77,7 +78,7 @@ def _wait(
     ask: Callable[[], httpx.Response], url: str, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> httpx.Response:
     """The first answer that is not the proxy's own "not here yet"."""
-    until, seen = clock() + PATIENCE_S, "no answer"
+    until, seen, certificates = clock() + PATIENCE_S, "no answer", ""
     while True:
         try:
             response = ask()
@@ -86,11 +87,13 @@ def _wait(
             seen = f"HTTP {response.status_code}"
         except httpx.HTTPError as error:
             seen = str(error) or type(error).__name__
-        if clock() > until:
+            certificates = tls_remedy(error_chain(error), field="cluster.ca_certificate")
+        if certificates or clock() > until:
             raise Unreachable(
                 f"The deployed model does not answer at {url}: {seen}",
                 subject="cluster.serve_url",
-                remedy="Name in serve_url the address under which callers reach Ray Serve.",
+                category="tls" if certificates else "",
+                remedy=certificates or "Name in serve_url the address under which callers reach Ray Serve.",
             )
         sleep(PAUSE_S)
 

@@ -30,6 +30,7 @@ def main(
     features: list[str] | None = None,
     task: Literal["auto", "regression", "classification"] = "auto",
     test_fraction: float = 0.2,
+    date_parts: bool = True,
     model_name: str = "model",
     num_workers: int = 1,
     cpus_per_worker: float = 1,

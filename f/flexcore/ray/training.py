@@ -6,8 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import f.flexcore.ray.on_ray_columns as on_ray_columns
 import f.flexcore.ray.on_ray_estimators as on_ray_estimators
+import f.flexcore.ray.on_ray_leakage as on_ray_leakage
 import f.flexcore.ray.on_ray_model as on_ray_model
+import f.flexcore.ray.on_ray_read as on_ray_read
+import f.flexcore.ray.on_ray_split as on_ray_split
 import f.flexcore.ray.on_ray_store as on_ray_store
 import f.flexcore.ray.on_ray_table as on_ray_table
 import f.flexcore.ray.on_ray_train as on_ray_train
@@ -25,7 +29,10 @@ from f.flexcore.storage.store import Store
 
 PROGRAM = "from f.flexcore.ray.on_ray_train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.ray.on_ray_train import check_packages\n\ncheck_packages(parameters["requires"])\n'
-MODULES = [on_ray_store, on_ray_table, on_ray_estimators, on_ray_model, on_ray_train]
+MODULES = [
+    on_ray_store, on_ray_columns, on_ray_read, on_ray_table, on_ray_split, on_ray_leakage, on_ray_estimators,
+    on_ray_model, on_ray_train,
+]  # fmt: skip
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 
 

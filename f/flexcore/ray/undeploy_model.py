@@ -5,7 +5,7 @@
 import os
 from typing import Any
 
-from f.flexcore.core.errors import validated
+from f.flexcore.core.errors import checked, validated
 from f.flexcore.core.identity import execution_key
 from f.flexcore.core.redaction import Redactor
 from f.flexcore.core.resources import RayCluster, Settings
@@ -23,7 +23,7 @@ def main(
 ) -> dict[str, Any]:
     ray = validated(RayCluster, cluster or {}, "cluster")
     store, key = Store(validated(Settings, settings or {}, "settings")), execution_key(os.environ)
-    job = removal_job(name, timeout_s)
+    job = removal_job(name, checked(int, timeout_s, "timeout_s"))
     with RayApi(ray) as api:
         check_name(name, api.serve_details())
         done = JobRunner(api, store, key, Redactor(ray.secrets())).run(job)

@@ -9,14 +9,23 @@ Source of statuses and error types: ray/dashboard/modules/job/common.py of Ray 2
 from __future__ import annotations
 
 import json
+import re
+import signal
 from typing import Any
 
 from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import KINDS, DataError, DeadlineExceeded, ExecutionFailed, FlexcoreError, UserError
+from f.flexcore.core.log_text import clean_log
+from f.flexcore.core.tls import tls_remedy
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 KILLED = (-9, 137)
+LONGEST_DETAIL = 500
+# The line of a traceback that says what was raised.
+RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Failure|Timeout)\b(?::|$)")
+# Ray's words when a program's ray.init brings what the job's own environment has too.
+CLASH = "Failed to merge the Job's runtime env"
 MISSING_PACKAGES = "missing_packages"
 # Ray's error type → (category, what to do). The categories are a public contract.
 BY_RAY = {
@@ -54,13 +63,23 @@ def diagnose(job: Json, outcome: Json | None) -> Diagnosis | None:
     failure = (outcome or {}).get("error")
     if job["status"] == "SUCCEEDED" and outcome and not failure:
         return None
+    if failure and CLASH in failure["message"]:
+        return Diagnosis(
+            category="program_failed",
+            detail="ray.init asks for a runtime environment that clashes with the job's own",
+            remedy="Leave working_dir, packages and variables that the step sets out of ray.init(runtime_env=...) and "
+            'give them to the step (packages, runtime_env); or set RAY_OVERRIDE_JOB_RUNTIME_ENV to "1" in '
+            "runtime_env.env_vars, then those of ray.init count.",
+        )
     if failure:
         category = "program_failed" if failure.get("type") == "ExecutionFailed" else category_of(failure)
-        remedy = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
+        own = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
+        remedy = tls_remedy(failure["message"], "the Ray cluster") or own
         return Diagnosis(category=category, detail=failure["message"], remedy=remedy)
     if job["status"] == "SUCCEEDED":
         detail = "The job ended, but its outcome cannot be read: the node that ran it may be gone"
-        return Diagnosis(category="outcome_lost", detail=detail, remedy="Run the step again.")
+        remedy = "Run the step again; a program must not end by os._exit, which leaves no outcome."
+        return Diagnosis(category="outcome_lost", detail=detail, remedy=remedy)
     if job["status"] == "STOPPED" and is_overdue(job):
         remedy = "Raise timeout_s, or give the job more to work with."
         return Diagnosis(category="deadline", detail="The job did not end within its time", remedy=remedy)
@@ -113,9 +132,9 @@ def category_of(told: Json) -> str:
 
 
 def _by_ray(job: Json) -> Diagnosis:
-    message = [line.strip() for line in str(job.get("message") or "").splitlines() if line.strip()]
-    last = message[-1] if message else "Ray gives no reason"
-    if job.get("driver_exit_code") in KILLED:
+    """What Ray itself says of a job that left no outcome: its message ends with the last lines of the log."""
+    code, said = job.get("driver_exit_code"), clean_log(str(job.get("message") or ""))
+    if code in KILLED:
         return Diagnosis(
             category="killed",
             detail="The program was killed, most likely because the node ran out of memory",
@@ -124,4 +143,22 @@ def _by_ray(job: Json) -> Diagnosis:
     category, remedy = BY_RAY.get(
         str(job.get("error_type")), ("ray_failed", "Read the end of the log, then run again.")
     )
-    return Diagnosis(category=category, detail=last[:500], remedy=remedy)
+    detail = raised_in(said) or _exit_of(code) or last_line(said) or "Ray gives no reason"
+    certificates = tls_remedy(said, "the Ray cluster")
+    return Diagnosis(category=category, detail=detail[:LONGEST_DETAIL], remedy=certificates or remedy)
+
+
+def raised_in(log: str) -> str:
+    """The last exception's own line, "" when there is none."""
+    return next((line.strip() for line in reversed(log.splitlines()) if RAISED.match(line.strip())), "")
+
+
+def last_line(log: str) -> str:
+    return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
+
+
+def _exit_of(code: Any) -> str:
+    if not isinstance(code, int) or not code:
+        return ""
+    names = {int(item): item.name for item in signal.Signals}
+    return f"The program was ended by {names[-code]}" if -code in names else f"The program exited with code {code}"

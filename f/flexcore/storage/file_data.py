@@ -14,6 +14,8 @@ from f.flexcore.core.manifests import checksum_of
 from f.flexcore.storage.store import Store
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+# Text may be packed; Parquet packs by itself.
+PACKED = (".gz", ".bz2", ".zst")
 # Each is read once for its checksum.
 MOST = 10_000
 
@@ -43,12 +45,19 @@ def manifest_of_files(store: Store, patterns: Sequence[str]) -> DataManifest:
 
 
 def format_of(uris: Sequence[str]) -> str:
-    suffixes = sorted({PurePosixPath(uri).suffix.lower() for uri in uris})
+    suffixes = sorted({suffix_of(uri) for uri in uris})
     formats = {FORMATS.get(suffix, "") for suffix in suffixes}
     if len(formats) != 1 or "" in formats:
         raise InvalidInput(
             f"The files end in {', '.join(suffix or 'nothing' for suffix in suffixes)}",
             subject="files",
-            remedy=f"Name files of one kind: {', '.join(FORMATS)}.",
+            remedy=f"Name files of one kind: {', '.join(FORMATS)}, text also packed ({', '.join(PACKED)}).",
         )
     return formats.pop()
+
+
+def suffix_of(uri: str) -> str:
+    """The suffix that says the format: that before the one of packed text."""
+    path = PurePosixPath(uri.lower())
+    inner = path.with_suffix("").suffix if path.suffix in PACKED else ""
+    return inner if FORMATS.get(inner) in ("csv", "jsonl") else path.suffix

@@ -32,6 +32,7 @@ from f.flexcore.core.errors import (
 )
 from f.flexcore.core.manifests import check_consistent, check_file, files_of
 from f.flexcore.core.resources import Settings
+from f.flexcore.core.tls import error_chain, tls_remedy
 
 CHUNK = 1 << 20
 AnyManifest = TypeVar("AnyManifest", DataManifest, ModelManifest)
@@ -198,20 +199,22 @@ class Store:
                 remedy="Check the access key and its rights on the bucket or folder.",
             ) from None
         except OSError as error:
-            raise Unreachable(
-                f"The store at {self.root} failed: {error.strerror or type(error).__name__}",
-                subject="storage_uri",
-                remedy="Check its endpoint and free space.",
-            ) from None
+            raise self._unusable(error, "failed", error.strerror or "", "Check its endpoint and free space.") from None
         except Exception as error:
             # botocore's own errors (no endpoint, no credentials, bad bucket name) share no base with OSError.
             if not type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
                 raise
-            raise Unreachable(
-                f"The store at {self.root} cannot be used: {type(error).__name__}",
-                subject="storage_uri",
-                remedy="Check the storage URI, its endpoint, region and keys.",
-            ) from None
+            remedy = "Check the storage URI, its endpoint, region and keys."
+            raise self._unusable(error, "cannot be used", "", remedy) from None
+
+    def _unusable(self, error: Exception, how: str, reason: str, remedy: str) -> Unreachable:
+        certificates = tls_remedy(error_chain(error))
+        return Unreachable(
+            f"The store at {self.root} {how}: {reason or type(error).__name__}",
+            subject="storage_endpoint_url" if certificates else "storage_uri",
+            category="tls" if certificates else "",
+            remedy=certificates or remedy,
+        )
 
 
 def storage_options(settings: Settings) -> dict[str, Any]:
