@@ -14,6 +14,11 @@ from flexcore.console import AsJson, Parameters, examples, guarded, json_object,
 
 app = typer.Typer(no_args_is_help=True, help="Kubernetes manifests, dumps and kubeconfigs, without a cluster.")
 
+KUBECONFIG_REMEDY = (
+    "Give the path of one kubeconfig file; `kubectl config view --raw --flatten` merges several into one."
+)
+DUMP_REMEDY = "Give the path of a file with what `kubectl get job,pod,event -o json` printed, or - for stdin."
+
 
 def answer(action: Callable[[], int], as_json: bool) -> None:
     """`guarded`, and with --json the step's own error on stdout: {error: {category, message, subject, remedy}}."""
@@ -82,7 +87,7 @@ def _access(file: str, context: str, as_json: bool) -> int:
     from f.flexcore.core.redaction import Redactor
     from f.flexcore.kubernetes.access import from_kubeconfig
 
-    found = from_kubeconfig(_file_text(file), context)
+    found = from_kubeconfig(_file_text(file, KUBECONFIG_REMEDY), context)
     fields = {
         "context": found.context,
         "server": found.server,
@@ -99,7 +104,7 @@ def _access(file: str, context: str, as_json: bool) -> int:
     return exit_codes.DONE
 
 
-def _file_text(file: str) -> str:
+def _file_text(file: str, remedy: str) -> str:
     from f.flexcore.core.errors import InvalidInput
 
     try:
@@ -108,5 +113,36 @@ def _file_text(file: str) -> str:
         return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
-        remedy = "Give the path of one kubeconfig file; `kubectl config view --raw --flatten` merges several into one."
         raise InvalidInput(f"{file} cannot be read: {why}", subject="FILE", remedy=remedy) from None
+
+
+@app.command(
+    epilog=examples(
+        "kubectl get job,pod,event -o json | flexcore kubernetes explain -",
+        "flexcore kubernetes explain dump.json --json",
+    )
+)
+def explain(
+    dump: Annotated[
+        str, typer.Argument(metavar="DUMP", help="What `kubectl get job,pod,event -o json` printed; - for stdin.")
+    ],
+    job: Annotated[str, typer.Option("--job", help="Of several Jobs this one; else the one that needs it most.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a Job is about: how it ended and why, or what it waits for, and what to do."""
+    answer(lambda: _explain(dump, job, as_json), as_json)
+
+
+def _explain(dump: str, job: str, as_json: bool) -> int:
+    from f.flexcore.kubernetes.explanation import explain as explain_dump
+
+    found = explain_dump(_file_text(dump, DUMP_REMEDY), job)
+    if as_json:
+        print_json(found.plain())
+        return exit_codes.DONE
+    print(f"{found.state}{f' ({found.category})' if found.category else ''}: {found.message}")
+    if found.remedy:
+        print(f"remedy: {found.remedy}")
+    for note in found.notes:
+        print(f"note: {note}")
+    return exit_codes.DONE

@@ -64,6 +64,7 @@ class Api(kmock.KubernetesEmulator):
     faults: list[Fault] = attrs.field(factory=list)
     denied: set[str] = attrs.field(factory=set)
     logs: dict[str, list[bytes]] = attrs.field(factory=dict)
+    cut_logs: int | None = None  # a stream that breaks off after so many lines
     proxied: Callable[[str, str, Any], tuple[int, Any]] | None = None
     version: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
@@ -254,9 +255,20 @@ class Api(kmock.KubernetesEmulator):
                 yield event
 
     async def _serve_log(self, request: Any) -> Any:
-        lines = self.logs.get(request.name, [])
-        stamp = b"2026-01-01T00:00:%02d.5Z "
-        return tuple([b"", *(stamp % index + line + b"\n" for index, line in enumerate(lines))])
+        """Lines of a pod, or of its container `pod/container`; its former run's as `pod/container!`. A line that begins
+        with its own time keeps it."""
+        container, query = request.params.get("container", ""), request.params
+        if query.get("previous") == "true":
+            lines = self.logs.get(f"{request.name}/{container}!", [])
+        else:
+            lines = self.logs.get(f"{request.name}/{container}", self.logs.get(request.name, []))
+        dated = [line if line[:2] == b"20" else clock(index) + line for index, line in enumerate(lines)]
+        dated = [line for line in dated if line.decode(errors="replace")[:19] >= query.get("sinceTime", "")[:19]]
+        if "tailLines" in query:
+            dated = dated[-int(query["tailLines"]) :]
+        elif self.cut_logs is not None:
+            dated = dated[: self.cut_logs]
+        return tuple([b"", *(line + b"\n" for line in dated)])
 
     def _proxy(self, request: Any) -> aiohttp.web.StreamResponse:
         if self.proxied is None:
@@ -290,6 +302,11 @@ def selected(request: Any, item: Object) -> bool:
         if found != value:
             return False
     return True
+
+
+def clock(seconds: int) -> bytes:
+    minutes, second = divmod(seconds, 60)
+    return b"2026-01-01T%02d:%02d:%02d.5Z " % (*divmod(minutes, 60), second)
 
 
 def now() -> str:

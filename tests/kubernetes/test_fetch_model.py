@@ -16,8 +16,9 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.kubernetes.diagnosis import ACTIONS, FETCH_EXITS
+from f.flexcore.kubernetes.categories import ACTIONS
 from f.flexcore.kubernetes.fetch_model import EXITS, signed
+from f.flexcore.kubernetes.pod_problems import FETCH_EXITS
 
 PROGRAM = Path("f/flexcore/kubernetes/fetch_model.py").resolve()
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "open-sesame"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -23,7 +24,7 @@ from f.flexcore.kubernetes.jobs import JobRunner
 from f.flexcore.kubernetes.run_job import main
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.manifests import job as job_manifest
-from tests.kubernetes.stories import Object, ends, fails, job_story, pod_of, runs, succeeds, true, waits
+from tests.kubernetes.stories import Object, ended, ends, fails, job_story, pod_of, runs, succeeds, true, waits
 
 JOBS = "/apis/batch/v1/namespaces/work/jobs"
 
@@ -108,8 +109,9 @@ def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
 
     cluster.api.story = story
     with pytest.raises(Unavailable, match="exceeded quota: small") as caught:
-        run(cluster)
+        run(cluster, queue_timeout_s=1)
     assert caught.value.category == "quota_exceeded" and jobs(cluster) == []
+    assert not caught.value.retryable, "the time to wait was spent"
 
 
 @pytest.mark.fault(15, "I2", "I4")
@@ -119,8 +121,9 @@ def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
     said = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
     unfit = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
     cluster.api.story = job_story(lambda job: pod_of(job, conditions=[unfit]))
-    with pytest.raises(Unavailable, match=r"Insufficient nvidia\.com/gpu"):
+    with pytest.raises(Unavailable, match=r"Insufficient nvidia\.com/gpu") as caught:
         run(cluster, gpus=1, queue_timeout_s=1)
+    assert caught.value.subject == "gpus" and not caught.value.retryable
     assert said in capsys.readouterr().out and jobs(cluster) == []
 
 
@@ -484,3 +487,118 @@ def test_a_suspended_job_is_queued_and_not_failed(cluster: FakeCluster, capsys: 
 
     cluster.api.story = story
     assert run(cluster, queue_timeout_s=1)["success"]
+
+
+# --- what keeps happening beside the program, or to it again and again
+
+
+def job_of(*containers: str, **spec: Any) -> Object:
+    """A request with a manifest of these containers."""
+    pod = {"containers": [{"name": name, "image": "i"} for name in containers], **spec.pop("pod", {})}
+    return {"apiVersion": "batch/v1", "kind": "Job", "spec": {**spec, "template": {"spec": pod}}}
+
+
+def states(job: Object, phase: str, **containers: Object) -> Object:
+    """The Job's pod with the statuses of these containers."""
+    found = pod_of(job, phase=phase)
+    found["status"]["containerStatuses"] = [{"name": name, "image": "i", **state} for name, state in containers.items()]
+    return found
+
+
+RUNNING: Object = {"state": {"running": {"startedAt": "2026-05-01T10:00:00Z"}}}
+CRASHED: Object = {
+    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    "lastState": {"terminated": {"exitCode": 7, "containerID": "containerd://1"}},
+    "restartCount": 2,
+}
+
+
+def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            await api.keep("v1/pods", states(item, "Running", main=CRASHED))
+            await asyncio.sleep(2.5)
+            # The controller takes the pods away when it gives up.
+            await api.drop("v1/pods", "work", f"{item['metadata']['name']}-abcde")
+            failed = true("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            await api.keep(resource, {**item, "status": {"conditions": [failed]}})
+
+    cluster.api.story = story
+    with pytest.raises(ExecutionFailed, match="main ended with exit code 7") as caught:
+        run(cluster, image="", manifest=job_of("main", backoffLimit=2, pod={"restartPolicy": "OnFailure"}))
+    assert (caught.value.category, caught.value.details["exit_code"]) == ("exit_code", 7)
+    assert "backoffLimit 2" in str(caught.value) and not cluster.asked("DELETE", ".")
+
+
+def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            await api.keep("v1/pods", states(item, "Running", train=RUNNING, **{"log-shipper": CRASHED}))
+            await asyncio.sleep(2.5)
+            end = {"state": ended(0)}
+            await api.keep("v1/pods", states(item, "Succeeded", train=end, **{"log-shipper": {"state": ended(137)}}))
+            await api.keep(resource, {**item, "status": {"conditions": [true("Complete")], "succeeded": 1}})
+
+    cluster.api.story = story
+    result = run(cluster, image="", manifest=job_of("train", "log-shipper"))
+    assert result["success"] and result["data"]["exit_code"] == 0
+    assert "sidecar log-shipper" in capsys.readouterr().out
+
+
+def test_a_program_that_is_done_beside_a_proxy_is_told_soon_and_in_the_error(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.kubernetes.patience.NOTICE_S", {})
+    held = {"load": {"state": ended(0)}, "mesh-proxy": RUNNING}
+    cluster.api.story = job_story(lambda job: states(job, "Running", **held))
+    with pytest.raises(DeadlineExceeded, match="load had ended with exit code 0, but mesh-proxy still ran") as caught:
+        run(cluster, image="", manifest=job_of("load", "mesh-proxy"), timeout_s=3)
+    assert "load has ended with exit code 0, and mesh-proxy still runs" in capsys.readouterr().out
+    assert "sidecar.istio.io/inject" in caught.value.remedy and "Raise timeout_s" not in str(caught.value)
+
+
+def test_a_probe_that_had_the_program_killed_is_read_from_the_events(cluster: FakeCluster) -> None:
+    async def story(api: Api, resource: str, item: Object) -> None:
+        if resource == "batch/v1/jobs":
+            pod = await api.keep("v1/pods", ends(137)(item))
+            said = {"reason": "Killing", "message": "Container main failed liveness probe, will be restarted"}
+            about = {"uid": pod["metadata"]["uid"], "name": pod["metadata"]["name"]}
+            await api.keep(
+                "v1/events", {"metadata": {"name": "e", "namespace": "work"}, "involvedObject": about, **said}
+            )
+            await api.keep(resource, {**item, "status": {"conditions": [true("Failed", "BackoffLimitExceeded")]}})
+
+    cluster.api.story = story
+    with pytest.raises(ExecutionFailed, match="since its liveness probe had failed") as caught:
+        run(cluster)
+    assert caught.value.category == "killed" and "probe" in caught.value.remedy
+
+
+def test_a_process_that_was_killed_for_memory_in_a_success_is_noted(cluster: FakeCluster) -> None:
+    cluster.api.story = job_story(ends(0, "OOMKilled"), conditions=[true("Complete")])
+    result = run(cluster)
+    assert result["success"] and any("killed for memory" in note for note in result["data"]["notes"])
+
+
+def test_what_happened_in_the_run_stands_behind_what_was_changed_of_the_manifest(cluster: FakeCluster) -> None:
+    cluster.api.story = job_story(ends(0, "OOMKilled"), conditions=[true("Complete")])
+    notes = run(cluster, image="", manifest=job_manifest())["data"]["notes"]
+    assert notes[0].startswith("metadata.name: load becomes fc-") and "killed for memory" in notes[-1]
+
+
+def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
+) -> None:
+    cluster.api.story = job_story(runs)
+    mocker.patch("f.flexcore.kubernetes.jobs.remove", return_value=False)
+    with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
+        run(cluster, timeout_s=1)
+    assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out

@@ -30,7 +30,6 @@ from f.flexcore.core.errors import (
     InvalidInput,
     ManifestMismatch,
     NotFound,
-    Unavailable,
 )
 from f.flexcore.core.inference import infer_request
 from f.flexcore.core.manifests import checksum_of
@@ -133,7 +132,7 @@ def test_a_program_that_uses_too_much_memory_is_told_as_such(jobs: Live) -> None
         ({"command": ["nosuch-command"]}, InvalidInput, "command_not_found"),
         ({"secret_env": ["A=nosuch/key"]}, NotFound, "config_missing"),
         ({"service_account": "nosuch"}, NotFound, "service_account_missing"),
-        ({"cpu": "1000", "queue_timeout_s": 2}, Unavailable, "unschedulable"),
+        ({"cpu": "500", "queue_timeout_s": 2}, InvalidInput, "unschedulable"),
     ],
 )
 def test_what_cannot_start_is_told_within_seconds(
@@ -154,11 +153,64 @@ def test_a_quota_is_told_within_seconds(jobs: Live) -> None:
     metadata = {"name": "none", "namespace": jobs.namespace}
     quota = jobs.create(path, {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec})
     try:
-        with pytest.raises(Unavailable, match="exceeded quota: none") as caught:
+        with pytest.raises(InvalidInput, match="exceeded quota: none") as caught:
             jobs.run("true")
         assert caught.value.category == "quota_exceeded"
     finally:
         jobs.kubernetes.delete(f"{path}/none", quota["metadata"]["uid"], Call("delete", "resourcequotas"))
+
+
+def test_a_fast_log_comes_whole_and_its_tail_is_its_end(jobs: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ExecutionFailed) as caught:
+        jobs.run("sh", "-c", "seq 1 20000; echo 'ValueError: the end' >&2; exit 3")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.isdigit()] == [str(number) for number in range(1, 20001)]
+    assert "ValueError: the end" in lines
+    assert {*caught.value.details["log_tail"].splitlines()} <= {*lines}
+
+
+def job_of(live: Live, containers: Object, init: Object | None = None, **spec: Any) -> Object:
+    """A manifest of containers (name → shell command), and of native sidecars."""
+    make = {"image": live.image, "imagePullPolicy": "IfNotPresent"}
+    pod: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, **spec.pop("pod", {})}
+    pod["containers"] = [{"name": name, "command": ["sh", "-c", text], **make} for name, text in containers.items()]
+    pod["initContainers"] = [{"name": name, "command": ["sh", "-c", text], "restartPolicy": "Always", **make}
+                             for name, text in (init or {}).items()]  # fmt: skip
+    return {"apiVersion": "batch/v1", "kind": "Job", "spec": {**spec, "template": {"spec": pod}}}
+
+
+def test_a_program_that_is_started_again_is_followed_to_its_last_run(
+    jobs: Live, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = job_of(jobs, {"main": "echo run; exit 7"}, backoffLimit=1, pod={"restartPolicy": "OnFailure"})
+    with pytest.raises(ExecutionFailed, match="backoffLimit 1") as caught:
+        jobs.run(image="", command=None, manifest=manifest)
+    assert caught.value.details["exit_code"] == 7 and caught.value.details["log_tail"].splitlines() == ["run", "run"]
+    assert capsys.readouterr().out.splitlines().count("run") == 2
+
+
+def test_a_native_sidecars_end_is_not_the_programs(jobs: Live, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = job_of(jobs, {"train": "sleep 1; echo epoch; exit 3"}, {"log-shipper": "echo ships; sleep 1000"})
+    with pytest.raises(ExecutionFailed, match="train ended with exit code 3") as caught:
+        jobs.run(image="", command=None, manifest=manifest)
+    assert caught.value.details["container"] == "train" and caught.value.details["exit_code"] == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert "train: epoch" in lines and "log-shipper: ships" in lines
+
+
+def test_a_program_that_is_done_beside_a_proxy_is_told_at_the_time_limit(jobs: Live) -> None:
+    manifest = job_of(jobs, {"load": "echo loaded", "mesh-proxy": "sleep 1000"})
+    with pytest.raises(DeadlineExceeded, match="load had ended with exit code 0, but mesh-proxy still ran"):
+        jobs.run(image="", command=None, manifest=manifest, timeout_s=10)
+
+
+def test_a_liveness_probe_that_had_the_program_killed_is_told(jobs: Live) -> None:
+    manifest = job_of(jobs, {"train": "sleep 1000"})
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+    manifest["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = probe
+    with pytest.raises(ExecutionFailed, match="liveness probe had failed") as caught:
+        jobs.run(image="", command=None, manifest=manifest)
+    assert caught.value.category == "killed"
 
 
 def test_at_the_time_limit_job_and_pods_are_gone(jobs: Live) -> None:

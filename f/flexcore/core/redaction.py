@@ -30,32 +30,35 @@ SHORTEST_WORD = 3
 SHORTEST_LINE = 16
 # The short last line of a key is one word; `users:` and `{` of a document are no secrets.
 SHORT_LINE = re.compile(r"[^\s:{}\[\],\"'#]{4,}")
+# Begins with a set of letters, which a search skips to: ten times as fast as words in either case. For the same reason
+# a pattern looks behind only once its own first letters are there.
 SECRET_WORD = (
-    r"(?:password|passwd|pwd|secret|token|api[_-]?key|private[_-]?key|access[_-]?key|credential|authorization)"
+    r"[pstacPSTAC](?i:(?<=p)(?:assword|asswd|wd|rivate[_-]?key)|(?<=s)ecret|(?<=t)oken|(?<=c)redential"
+    r"|(?<=a)(?:pi[_-]?key|ccess[_-]?key|uthorization))"
 )
-SECRET_NAME = re.compile(SECRET_WORD, re.IGNORECASE)
+SECRET_NAME = re.compile(SECRET_WORD)
 KEY_BEGIN = r"-----BEGIN[ +%0-9A-Z]{0,40}PRIVATE(?:[ +]|%20)KEY[ +%0-9A-Z]{0,20}-----"
 KEY_END = r"-----END[ +%0-9A-Z]{0,40}PRIVATE(?:[ +]|%20)KEY[ +%0-9A-Z]{0,20}-----"
 PATTERNS = [
     (re.compile(rf"{KEY_BEGIN}.*?(?:{KEY_END}|\Z)", re.DOTALL), MASK),
     # A PEM in base64, as a kubeconfig or a Secret has it.
-    (re.compile(r"(?<![A-Za-z0-9+/])LS0tLS1CRUdJTi[A-Za-z0-9+/=_-]+"), MASK),
+    (re.compile(r"LS0tLS1CRUdJTi(?<![A-Za-z0-9+/]LS0tLS1CRUdJTi)[A-Za-z0-9+/=_-]+"), MASK),
     # A port and its path are no password, whatever @ comes later.
     (re.compile(r"(://[^\s:/@]{0,200}:)(?!\d{1,5}/)[^\s/]{0,500}(?<!:)(@)"), rf"\1{MASK}\2"),
     (re.compile(r"(://)[A-Za-z0-9_.~%-]{20,500}(@)"), rf"\1{MASK}\2"),
-    (re.compile(r"\b((?:bearer|basic)\s{1,20})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
-    (re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
+    (re.compile(r"([bB](?<!\w[bB])(?i:earer|asic)\s{1,20})[A-Za-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
+    (re.compile(r"eyJ(?<![A-Za-z0-9_-]eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MASK),
     (
         re.compile(
             rf"""({SECRET_WORD}[\w.-]{{0,64}}(?:\\{{0,8}}["'])?\s{{0,20}}(?:[:=]>?|=)\s{{0,20}})
             (\\{{1,8}}"[^"\n]+"?|"(?:[^"\\\n]|\\.)+"?|'(?:[^'\\\n]|\\.)+'?|[^\s"',;&)\]}}]+)""",
-            re.IGNORECASE | re.VERBOSE,
+            re.VERBOSE,
         ),
         rf"\1{MASK}",
     ),
     # An option and its value: --db-password hunter2
-    (re.compile(rf"(?<=-)({SECRET_WORD}[\w-]{{0,64}}\s{{1,20}})(?![-=:])[^\s]+", re.IGNORECASE), rf"\1{MASK}"),
+    (re.compile(rf"(?<=-)({SECRET_WORD}[\w-]{{0,64}}\s{{1,20}})(?![-=:])[^\s]+"), rf"\1{MASK}"),
 ]
 # A key that a tool prints over several lines of a log, each of which may have a prefix, with others' lines in between.
 BLOCK_BEGIN = re.compile(rf"{KEY_BEGIN}(?!.*{KEY_END})")
@@ -81,9 +84,9 @@ class Redactor:
         known = {form for form in forms_of | self._inner if len(form) >= SHORTEST_SECRET}
         words = {word for value in values for word in _words(value)}
         # Longest first, so that a secret which contains another leaves no remainder behind.
-        forms = [*map(re.escape, sorted(known, key=len, reverse=True))]
-        forms += [rf"(?<![\w+/]){re.escape(word)}(?![\w+/=])" for word in sorted(words - known, key=len, reverse=True)]
-        self._known = re.compile("|".join(forms)) if forms else None
+        self._forms = {form: re.escape(form) for form in sorted(known, key=len, reverse=True)}
+        for word in sorted(words - known, key=len, reverse=True):
+            self._forms[word] = rf"(?<![\w+/]){re.escape(word)}(?![\w+/=])"
 
     def text(self, text: str) -> str:
         text = self._mask_known(text)
@@ -112,10 +115,13 @@ class Redactor:
         return self._mask_known(key) if isinstance(key, str) else key
 
     def _mask_known(self, text: str) -> str:
-        if self._known is None:
+        # Hundreds of forms as one pattern are a thousand times slower than looking for each; most texts hold none.
+        present = tuple(form for form in self._forms if form in text)
+        if not present:
             return text
+        known = re.compile("|".join(self._forms[form] for form in present))
         parts, end = [], 0
-        for begin, until in self._known_in(text, self._known):
+        for begin, until in self._known_in(text, known):
             if begin >= end:
                 parts += [text[end:begin], MASK]
             end = max(end, until)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from f.flexcore.kubernetes.diagnosis import condition
+from f.flexcore.kubernetes.job_conditions import condition
 from f.flexcore.kubernetes.serving_bodies import PORT
 
 Object = Mapping[str, Any]

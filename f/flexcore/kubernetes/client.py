@@ -43,6 +43,8 @@ LONGEST_PAUSE_S = 5.0
 PASSING = (429, 500, 502, 503, 504)
 
 Query = Mapping[str, str | int | bool]
+# Whole lines of a stream, without their ends.
+Batch = list[bytes]
 
 
 class Kubernetes:
@@ -114,30 +116,46 @@ class Kubernetes:
 
     @contextmanager
     def lines(self, path: str, query: Query, call: Call, read_s: float) -> Iterator[Iterator[bytes]]:
-        """A stream's lines, without their ends. Split as bytes: a chunk may end within a character. Raises
-        Unreachable when nothing came for `read_s` seconds or the connection broke."""
+        """A stream's lines, without their ends. Raises Unreachable when nothing came for `read_s` seconds or the
+        connection broke."""
+        with self.batches(path, query, call, read_s) as batches:
+            yield (line for batch in batches for line in batch)
+
+    @contextmanager
+    def batches(
+        self, path: str, query: Query, call: Call, read_s: float, max_line_bytes: int | None = None
+    ) -> Iterator[Iterator[Batch]]:
+        """A stream's lines as they come, many at a time. Split as bytes: a chunk may end within a character. Of a
+        line that is longer than `max_line_bytes` the rest is left out."""
         response = self._send("GET", path, query, None, call, read_s)
         try:
             if response.status != 200:
                 response.read()
                 raise self._failure(response.status, _json(response.data), call)
-            yield self._split(response.response, call)
+            yield self._split(response.response, call, max_line_bytes)
         finally:
             response.response.close()
 
-    def _split(self, response: Any, call: Call) -> Iterator[bytes]:
+    def _split(self, response: Any, call: Call, max_line_bytes: int | None) -> Iterator[Batch]:
         import urllib3
 
-        rest = b""
+        pieces, size = [b""], 0
         try:
             # read1 gives what is there; read would wait until its buffer is full.
             while chunk := response.read1(65536):
-                *lines, rest = (rest + chunk).split(b"\n")
-                yield from lines
+                *lines, rest = chunk.split(b"\n")
+                if lines:
+                    lines[0] = b"".join([*pieces, lines[0]])
+                    pieces, size = [], 0
+                if max_line_bytes is None or size < max_line_bytes:
+                    pieces.append(rest)
+                    size += len(rest)
+                if lines:
+                    yield lines
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _unreachable(error, self.access.server, call) from None
-        if rest:
-            yield rest
+        if rest := b"".join(pieces):
+            yield [rest]
 
     def _request(
         self, method: str, path: str, query: Query, body: Any, call: Call, patience_s: float

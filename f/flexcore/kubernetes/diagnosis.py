@@ -1,320 +1,343 @@
 # requirements: flexcore_kubernetes
 # py: ==3.11.*
-"""Why work on Kubernetes does not start, or how it failed: from plain objects (Job, Pods, Events) to a category.
+"""Why a Job on Kubernetes does not start or end, or how it failed: from plain objects (Job, Pods, Events). Pure.
 
-verdict   Job's conditions Complete and Failed; nothing else ends a Job
-trouble   what keeps pods from running now, with the patience that it deserves
-ending    how a failed Job failed: the container's end where there is one, else the Job's own reason
+verdict   the Job's conditions Complete and Failed; nothing else ends a Job
+trouble   what keeps it from getting on now, with the time that it deserves
+ending    how a failed Job failed: its program's end where there is one, with what the Job itself says
+notes     what is worth a word beside it
 
-Categories are a public contract; ACTIONS says for each what to do and which error it becomes. Pure.
+The parts: categories, container_ends (whose end it was), pod_problems, pod_ends, scheduling, quota, job_conditions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
-from f.flexcore.core.contracts import Diagnosis
-from f.flexcore.core.errors import (
-    DeadlineExceeded,
-    ExecutionFailed,
-    FlexcoreError,
-    Forbidden,
-    InvalidInput,
-    ManifestMismatch,
-    NotFound,
-    Unavailable,
-    Unreachable,
+from f.flexcore.core.errors import InvalidInput
+from f.flexcore.kubernetes.categories import Category, Problem
+from f.flexcore.kubernetes.container_ends import Role, find_cause, find_held_program, find_partly_ended, list_containers
+from f.flexcore.kubernetes.events import LONG_AGO, event_time, events_of, parse_time
+from f.flexcore.kubernetes.job_conditions import (
+    condition,
+    describe_failure,
+    describe_indexes,
+    failure,
+    failure_time,
+    in_indexes,
+    index_of,
+    policy_pod,
+    queue_name,
+)
+from f.flexcore.kubernetes.job_conditions import verdict as verdict
+from f.flexcore.kubernetes.measures import describe_time
+from f.flexcore.kubernetes.pod_ends import diagnose_ended_pod, find_probe_failure, note_other_ends
+from f.flexcore.kubernetes.pod_problems import (
+    TERMINAL,
+    advise_on_sidecar,
+    diagnose_creation,
+    diagnose_events,
+    diagnose_pods,
 )
 
 Object = Mapping[str, Any]
 
-# The kubelet tries a failed pull again after 10 s: one such repeat is let pass.
-PULL_GRACE_S = 15.0
-# A secret or volume may be created a moment after the pod that names it.
-CONFIG_GRACE_S = 8.0
-# A crash is given one restart, which the kubelet makes after 10 s.
-CRASH_GRACE_S = 15.0
-NOT_IN_REGISTRY = re.compile(r"not found|manifest unknown|does not exist|name unknown", re.IGNORECASE)
-NO_ACCESS = re.compile(r"unauthorized|denied|authentication required|forbidden|no basic auth", re.IGNORECASE)
-# "lookup …: no such host" says nothing about the image, only about the network.
-NETWORK = re.compile(
-    r"dial tcp|no such host|i/o timeout|connection re|EOF|TLS handshake|x509|too many requests|50\d ", re.IGNORECASE
-)
-
-ACTIONS: dict[str, tuple[type[FlexcoreError], str]] = {
-    "image_not_found": (NotFound, "Correct the image's name and tag, or push it to the registry."),
-    "image_denied": (Forbidden, "Give the service account a pull secret, or correct the image's name."),
-    "image_unreachable": (Unreachable, "Check that the nodes reach the registry, or correct the image's name."),
-    "image_invalid": (InvalidInput, "Correct the image's name."),
-    "config_missing": (NotFound, "Create the Secret or ConfigMap, or correct its name and key."),
-    "volume_failed": (NotFound, "Check that the claim or volume exists and can be mounted."),
-    "unschedulable": (Unavailable, "Ask for less cpu, memory or GPUs, or add nodes that fit."),
-    "suspended": (Unavailable, "It waits for its queue; see why in the queue's Workload."),
-    "quota_exceeded": (Unavailable, "Ask for less, wait until others have finished, or have the quota raised."),
-    "admission_denied": (InvalidInput, "Change what the rule names, or choose another namespace."),
-    "service_account_missing": (NotFound, "Create the service account, or correct its name."),
-    "command_not_found": (InvalidInput, "Correct the command; it must exist within the image."),
-    "container_refused": (InvalidInput, "Change what the message names."),
-    "out_of_memory": (ExecutionFailed, "Ask for more memory, or let the program use less."),
-    "exit_code": (ExecutionFailed, "See the program's last lines in log_tail."),
-    "killed": (ExecutionFailed, "It was ended by a signal; see its last lines in log_tail, and the pod's events."),
-    "crash_loop": (ExecutionFailed, "See the program's last lines in log_tail."),
-    "not_ready": (ExecutionFailed, "See the server's last lines in log_tail, and its readiness address."),
-    "model_mismatch": (ManifestMismatch, "Run the training again, or bring the files that its manifest lists."),
-    "model_denied": (Forbidden, "Check the storage keys of the settings and their rights on the bucket."),
-    "model_not_found": (NotFound, "Check the settings' store, or run the training again."),
-    "model_unreachable": (Unreachable, "Use a storage endpoint that pods reach, too."),
-    "no_address": (Unavailable, "Use service_type NodePort or ClusterIP, or a cluster with load balancers."),
-    "smoke_failed": (ExecutionFailed, "Check that the server image has the libraries that the model was trained with."),
-    "evicted": (Unavailable, "Run again, and ask for as much memory and disk as it needs."),
-    "node_lost": (Unavailable, "Run again."),
-    "preempted": (Unavailable, "Run again, or with a higher priority."),
-    "deadline": (DeadlineExceeded, "Raise timeout_s, or give it more cpu or memory."),
-    "deleted": (ExecutionFailed, "Somebody deleted it; run again."),
-    "unknown": (ExecutionFailed, "See its events: kubectl describe."),
-}  # fmt: skip
-SUBJECTS = {
-    "command_not_found": "command",
-    "service_account_missing": "service_account",
-    "out_of_memory": "memory",
-    "deadline": "timeout_s",
-    "no_address": "service_type",
-}
-# Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
-FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
-# A repeat of the very same request ends the same way.
-DETERMINISTIC = {"command_not_found", "image_invalid", "admission_denied", "container_refused"}
+MAX_PODS_NOTED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What keeps work from running. grace_s: how long to wait for it to pass; None as long as there is time at all."""
-
-    category: str
-    detail: str
-    grace_s: float | None = 0.0
-
-    def diagnosis(self) -> Diagnosis:
-        return diagnosed(self.category, self.detail)
-
-
-def diagnosed(category: str, detail: str) -> Diagnosis:
-    return Diagnosis(category=category, detail=" ".join(detail.split()), remedy=ACTIONS[category][1])
-
-
-def error_of(diagnosis: Diagnosis, what: str, subject: str, **details: Any) -> FlexcoreError:
-    """The typed error that a step raises for it. subject: the object, unless an argument of the step is at fault."""
-    error = ACTIONS[diagnosis.category][0]
-    subject = "image" if diagnosis.category.startswith("image_") else SUBJECTS.get(diagnosis.category, subject)
-    text = f"{what}: {diagnosis.detail}"
-    details["diagnosis"] = diagnosis.plain()
-    return error(text, subject=subject, remedy=diagnosis.remedy, category=diagnosis.category, **details)
-
-
-def condition(item: Object, kind: str) -> Object | None:
-    """The named condition when it is true."""
-    conditions: Iterable[Object] = _status(item).get("conditions") or ()
-    return next((entry for entry in conditions if entry.get("type") == kind and entry.get("status") == "True"), None)
-
-
-def verdict(job: Object) -> Literal["complete", "failed"] | None:
-    """Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/#terminal-job-conditions"""
-    if condition(job, "Complete"):
-        return "complete"
-    return "failed" if condition(job, "Failed") else None
-
-
-def trouble(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) -> Trouble | None:
+def trouble(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) -> Problem | None:
     """Why a Job that has no verdict does not get on; None when nothing is known to be wrong."""
     if (job.get("spec") or {}).get("suspend"):
-        return Trouble("suspended", "The Job is suspended until its queue admits it", None)
-    if not pods:
-        return creation_trouble(events)
-    return pods_trouble(pods, events)
+        return diagnose_suspension(job, events)
+    active = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in TERMINAL]
+    if not active:
+        return _not_outdated(diagnose_creation(events_of(job, events)), job, pods, events)
+    found = diagnose_pods(active, events, job)
+    if found and found.category == Category.CRASH_LOOP and (limit := (job.get("spec") or {}).get("backoffLimit")):
+        found = found.with_detail(found.detail.replace(")", f", backoffLimit {limit})", 1))
+    return _with_place(found, active) if found else None
 
 
-def pods_trouble(pods: Sequence[Object], events: Sequence[Object] = ()) -> Trouble | None:
-    """The first trouble among the pods, those that can wait last."""
-    found = [item for pod in pods if (item := pod_trouble(pod, events))]
-    return min(found, key=lambda item: (item.grace_s is None, item.grace_s or 0.0), default=None)
+def diagnose_suspension(job: Object, events: Sequence[Object] = ()) -> Problem:
+    if queue := queue_name(job):
+        said = [str(event.get("message")) for event in events_of(job, events) if event.get("reason") == "Stopped"]
+        why = f" ({said[-1]})" if said else ""
+        return Problem(
+            Category.SUSPENDED, f"The Job is suspended until its queue {queue} admits it{why}", float("inf")
+        )  # fmt: skip
+    return Problem(
+        Category.SUSPENDED,
+        "The Job is suspended by its own manifest (spec.suspend), and names no queue that would start it",
+        None,
+        remedy="Set spec.suspend to false, or name a queue (label kueue.x-k8s.io/queue-name).",
+        subject="spec.suspend",
+        error=InvalidInput,
+    )
 
 
-def creation_trouble(events: Sequence[Object]) -> Trouble | None:
-    """Why a controller cannot create its pods: its FailedCreate events."""
-    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), "")
-    if not said:
-        return None
-    if "exceeded quota" in said:
-        return Trouble("quota_exceeded", said)
-    if "service account" in said or "serviceaccount" in said:
-        return Trouble("service_account_missing", said, CONFIG_GRACE_S)
-    if "forbidden" in said or "denied" in said:
-        return Trouble("admission_denied", said)
-    return Trouble("unknown", said, PULL_GRACE_S)
+def _not_outdated(
+    found: Problem | None, job: Object, pods: Sequence[Object], events: Sequence[Object]
+) -> Problem | None:
+    """None when pods were created since: the refusal has passed."""
+    mine = events_of(job, events)
+    refused = max((event_time(item) or LONG_AGO for item in mine if item.get("reason") == "FailedCreate"), default=None)
+    times = [parse_time((pod.get("metadata") or {}).get("creationTimestamp")) for pod in pods]
+    times += [event_time(item) for item in mine if item.get("reason") == "SuccessfulCreate"]
+    created = max(filter(None, times), default=LONG_AGO)
+    return None if refused is None or created > refused else found
 
 
-def pod_trouble(pod: Object, events: Sequence[Object] = ()) -> Trouble | None:
-    status = _status(pod)
-    if status.get("phase") in ("Succeeded", "Failed"):
-        return None
-    for entry in status.get("initContainerStatuses") or ():
-        if found := fetch_trouble(entry):
-            return found
-    for entry in _containers(status):
-        waiting = (entry.get("state") or {}).get("waiting") or {}
-        found = waiting_trouble(str(waiting.get("reason") or ""), str(waiting.get("message") or ""), entry)
-        if found:
-            return found
-    for entry in status.get("conditions") or ():
-        if (entry.get("type"), entry.get("status"), entry.get("reason")) == ("PodScheduled", "False", "Unschedulable"):
-            return Trouble("unschedulable", str(entry.get("message") or "No node fits"), None)
-    return _mount_trouble(pod, events)
+def _with_place(found: Problem, pods: Sequence[Object]) -> Problem:
+    """Names the pod, and its index, where there are several."""
+    pod = next((item for item in pods if (item.get("metadata") or {}).get("name") == found.pod), None)
+    index = index_of(pod) if pod else ""
+    if not found.pod or (len(pods) < 2 and not index):
+        return found
+    place = f"pod {found.pod}, index {index}" if index else f"pod {found.pod}"
+    return found.with_detail(f"{found.detail} ({place})")
 
 
-def fetch_trouble(entry: Object) -> Trouble | None:
-    """What the model pod's first container says of itself when it ends badly; it is begun again and again."""
-    for state in (entry.get("state") or {}, entry.get("lastState") or {}):
-        end = state.get("terminated") or {}
-        if kind := FETCH_EXITS.get(end.get("exitCode") or 0):
-            passing = kind == "unreachable"
-            return Trouble(f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0)
-    return None
-
-
-def waiting_trouble(reason: str, message: str, entry: Object) -> Trouble | None:
-    """What a container's waiting reason means. Source: pkg/kubelet (images/types.go, kubelet_pods.go)."""
-    image = str(entry.get("image") or "")
-    if reason in ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "ErrImageNeverPull"):
-        return _pull_trouble(image, reason, message)
-    if reason == "InvalidImageName":
-        return Trouble("image_invalid", f"{image} is not the name of an image")
-    if reason == "CreateContainerConfigError":
-        refused = "runAsNonRoot" in message or "must not" in message
-        return Trouble(
-            "container_refused" if refused else "config_missing", message, 0.0 if refused else CONFIG_GRACE_S
-        )
-    if reason in ("CreateContainerError", "RunContainerError"):
-        missing = re.search(r"executable file not found|no such file or directory", message)
-        return Trouble("command_not_found" if missing else "container_refused", message, CONFIG_GRACE_S)
-    if reason == "CrashLoopBackOff":
-        end = (entry.get("lastState") or {}).get("terminated") or {}
-        category, detail = container_ending(end) if end else ("crash_loop", message)
-        restarts = entry.get("restartCount")
-        category = "crash_loop" if category in ("exit_code", "killed") else category
-        return Trouble(category, f"{entry.get('name')} keeps ending (restarts: {restarts}): {detail}", CRASH_GRACE_S)
-    return None
-
-
-def _pull_trouble(image: str, reason: str, message: str) -> Trouble:
-    detail = f"Image {image} cannot be pulled ({reason}){': ' + _tail(message) if message else ''}"
-    if reason == "ErrImageNeverPull":
-        return Trouble("image_not_found", detail)
-    if NETWORK.search(message):
-        return Trouble("image_unreachable", detail, PULL_GRACE_S)
-    # Docker Hub answers "denied" for what does not exist as well.
-    if NO_ACCESS.search(message):
-        return Trouble("image_denied", detail)
-    return Trouble("image_not_found", detail, 0.0 if NOT_IN_REGISTRY.search(message) else PULL_GRACE_S)
-
-
-def _mount_trouble(pod: Object, events: Sequence[Object]) -> Trouble | None:
-    uid = (pod.get("metadata") or {}).get("uid")
-    for event in reversed(events):
-        mine = (event.get("involvedObject") or {}).get("uid") == uid
-        if mine and event.get("reason") in ("FailedMount", "FailedAttachVolume"):
-            # Attaching may take minutes on a healthy cluster, while a missing object is told at once.
-            missing = NOT_IN_REGISTRY.search(str(event.get("message")))
-            return Trouble("volume_failed", str(event.get("message")), CONFIG_GRACE_S if missing else None)
-    return None
-
-
-def ending(job: Object, pods: Sequence[Object]) -> tuple[Diagnosis, int | None]:
-    """How a failed Job failed, and the exit code when a container's end says one."""
-    failed = condition(job, "Failed") or {}
-    reason, message = str(failed.get("reason") or "Failed"), str(failed.get("message") or "")
+def ending(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) -> tuple[Problem, int | None]:
+    """How a failed Job failed, and its program's exit code when a container's end says one."""
+    reason, message = failure(job)
     if reason == "DeadlineExceeded":
-        return diagnosed("deadline", "It did not end within its time"), None
-    for pod in sorted(pods, key=_started, reverse=True):
-        category, detail, code = pod_ending(pod)
-        if category:
-            return diagnosed(category, detail), code
-    return diagnosed("unknown", f"{reason}: {message}" if message else reason), None
+        spent = describe_time(job, pods, events, parse_time(failure_time(job)))
+        found = diagnose_lateness(job, pods, events, "It did not end within its time" + _limit(job, spent))
+        return found, found.exit_code
+    named = _diagnose_policy(message, pods) if reason == "PodFailurePolicy" else None
+    found = named or _diagnose_failed_pods(job, pods, events) or _diagnose_without_pods(job, events)
+    found = _with_job_words(found, job, reason)
+    return found, found.exit_code
 
 
-def pod_ending(pod: Object) -> tuple[str, str, int | None]:
-    """(category, detail, exit code) of a pod that failed; ("", "", None) when it did not."""
-    status = _status(pod)
-    disruption = condition(pod, "DisruptionTarget") or {}
-    if status.get("reason") == "Evicted":
-        return "evicted", str(status.get("message") or "The node evicted the pod"), None
-    if disruption:
-        lost = disruption.get("reason") in ("DeletionByPodGC", "DeletionByTaintManager", "TerminationByKubelet")
-        said = str(disruption.get("message") or disruption.get("reason"))
-        return ("node_lost" if lost else "preempted"), said, None
-    if status.get("reason") in ("NodeLost", "UnexpectedAdmissionError", "NodeShutdown", "Terminated"):
-        return "node_lost", str(status.get("message") or status.get("reason")), None
-    for entry in _containers(status):
-        end = (entry.get("state") or {}).get("terminated")
-        if end and (end.get("exitCode") or end.get("reason") == "OOMKilled"):
-            category, detail = container_ending(end)
-            return category, f"{entry.get('name')} {detail}", end.get("exitCode")
-    return "", "", None
+def _limit(job: Object, spent: str) -> str:
+    seconds = (job.get("spec") or {}).get("activeDeadlineSeconds")
+    parts = [f"{seconds} s" if seconds is not None else "", spent]
+    return f" ({': '.join(filter(None, parts))})" if any(parts) else ""
 
 
-def container_ending(end: Object) -> tuple[str, str]:
-    code, reason, message = end.get("exitCode"), str(end.get("reason") or ""), str(end.get("message") or "")
-    if reason == "OOMKilled":
-        return "out_of_memory", f"used more memory than its limit (exit code {code})"
-    if reason in ("StartError", "ContainerCannotRun"):
-        missing = re.search(r"executable file not found|no such file or directory", message)
-        return ("command_not_found" if missing else "container_refused"), f"could not start: {_tail(message)}"
-    if reason == "ContainerStatusUnknown":
-        return "node_lost", "was lost by its node"
-    if code in (126, 127):
-        return "command_not_found", f"ended with exit code {code}: the shell did not find or may not run the command"
-    if code is not None and code > 128:
-        return "killed", f"was ended by signal {code - 128} (exit code {code})"
-    return "exit_code", f"ended with exit code {code}"
+def diagnose_lateness(job: Object, pods: Sequence[Object], events: Sequence[Object], said: str) -> Problem:
+    """Work that has spent its time, by its Job's deadline or by the step's. said: which time that was.
+
+    What kept it from running is told in place of the deadline, since more time would not have helped.
+    """
+    held = next((pod for pod in pods if find_held_program(pod, job)[1]), None)
+    if held:
+        return _diagnose_held_late(held, job, said)
+    found = trouble(job, pods, events) if verdict(job) is None else diagnose_pods(pods, events, job)
+    if found and found.grace_s == float("inf") and found.category != Category.SUSPENDED:
+        late = Problem(Category.DEADLINE, f"{said}: {found.detail}", remedy=found.remedy)
+        return replace(late, pod=found.pod, container=found.container, exit_code=found.exit_code)
+    if found:
+        return found.with_detail(f"{found.detail} ({said[:1].lower()}{said[1:]})")
+    for pod in pods:
+        done, left = find_partly_ended(pod, job)
+        if done and left:
+            names = " and ".join(item.name for item in left)
+            text = f"{said}: {done[0].name} had ended with exit code 0, while {names} still ran"
+            remedy = (
+                f"If {names} is a sidecar, make it an init container with restartPolicy Always; else raise timeout_s."
+            )
+            return Problem(Category.DEADLINE, text, remedy=remedy, container=done[0].name, pod=_name(pod), exit_code=0)
+    if not pods and (found := _diagnose_gone_pods_start(job, events)):
+        return found.with_detail(f"{found.detail} ({said[:1].lower()}{said[1:]})")
+    return Problem(Category.DEADLINE, said)
 
 
-def exit_code(pods: Sequence[Object]) -> int | None:
-    """The exit code of the pod that ended last: the first that is not 0 among its containers."""
-    for pod in sorted(pods, key=_started, reverse=True):
-        ends = [(entry.get("state") or {}).get("terminated") for entry in _status(pod).get("containerStatuses") or ()]
-        codes = [int(end["exitCode"]) for end in ends if end and end.get("exitCode") is not None]
-        if codes:
-            return next((code for code in codes if code), 0)
-    return None
+def _diagnose_gone_pods_start(job: Object, events: Sequence[Object]) -> Problem | None:
+    """What kept pods from running that the deadline has taken away."""
+    refused = _not_outdated(diagnose_creation(events_of(job, events)), job, [], events)
+    return refused or diagnose_events(_events_of_gone_pods(job, events), {})
 
 
-def termination_message(pods: Sequence[Object]) -> str:
+def _diagnose_held_late(pod: Object, job: Object, said: str) -> Problem:
+    done, left = find_held_program(pod, job)
+    ends = " and ".join(f"{item.name} had ended with exit code {(item.end or {}).get('exitCode')}" for item in done)
+    names = " and ".join(item.name for item in left)
+    bad = next((item for item in done if (item.end or {}).get("exitCode")), done[0])
+    return Problem(
+        Category.DEADLINE, f"{said}: {ends}, but {names} still ran beside it and kept the pod from ending",
+        remedy=advise_on_sidecar(left[0].name), subject=left[0].name, pod=_name(pod), container=bad.name,
+        exit_code=(bad.end or {}).get("exitCode"),
+    )  # fmt: skip
+
+
+def _diagnose_policy(message: str, pods: Sequence[Object]) -> Problem | None:
+    """The pod that a podFailurePolicy's message names, when it is no longer there to be asked."""
+    pod, container, code = policy_pod(message)
+    if not container or any(_name(item) == pod for item in pods):
+        return None
+    category = Category.EXIT_CODE
+    return Problem(category, f"{container} ended with exit code {code}", pod=pod, container=container, exit_code=code)
+
+
+def _diagnose_failed_pods(job: Object, pods: Sequence[Object], events: Sequence[Object]) -> Problem | None:
+    pod = find_failed_pod(job, pods)
+    found = diagnose_ended_pod(pod, events, job) if pod else None
+    return _with_place(found, pods) if found else None
+
+
+def find_failed_pod(job: Object, pods: Sequence[Object]) -> Object | None:
+    """The pod whose end made the Job fail: the one that its policy names, else the last attempt, and of those that ran
+    at the same time the first to fail. What the controller stopped comes last."""
+    message = failure(job)[1]
+    named = policy_pod(message)[0]
+    failed = [pod for pod in pods if diagnose_ended_pod(pod, (), job)]
+    if chosen := next((pod for pod in failed if _name(pod) == named), None):
+        return chosen
+    indexes = str((job.get("status") or {}).get("failedIndexes") or "")
+    failed = [pod for pod in failed if in_indexes(index_of(pod), indexes)] or failed
+    own = [pod for pod in failed if not _was_stopped(pod, job)] or failed
+    if not own:
+        return None
+    newest = max(own, key=lambda pod: _created(pod))
+    together = [pod for pod in own if _finished(pod, job) >= _created(newest)] or [newest]
+    return min(together, key=lambda pod: _finished(pod, job))
+
+
+def _was_stopped(pod: Object, job: Object) -> bool:
+    cause = find_cause(pod, job)
+    return cause is not None and cause.stopped
+
+
+def _events_of_gone_pods(job: Object, events: Sequence[Object]) -> list[Object]:
+    """Events of pods that have this Job's name, the oldest first."""
+    index = r"-\d+" if (job.get("spec") or {}).get("completionMode") == "Indexed" else ""
+    name = re.compile(rf"{re.escape(_name(job))}{index}-[a-z0-9]{{5}}")
+    created = parse_time((job.get("metadata") or {}).get("creationTimestamp")) or LONG_AGO
+    found = []
+    for event in sorted(events, key=lambda item: event_time(item) or LONG_AGO):
+        about = event.get("involvedObject") or {}
+        mine = about.get("kind") == "Pod" and name.fullmatch(str(about.get("name") or ""))
+        if mine and (event_time(event) or created) >= created:
+            found.append(event)
+    return found
+
+
+def _diagnose_without_pods(job: Object, events: Sequence[Object]) -> Problem:
+    """What is left to say when no pod tells an end: the events that speak of a restart, and the Job's own words."""
+    for event in reversed(_events_of_gone_pods(job, events)):
+        about, text = event.get("involvedObject") or {}, str(event.get("message") or "")
+        if event.get("reason") == "BackOff" and "restarting failed" in text:
+            container = str(about.get("fieldPath") or "").partition("{")[2].rstrip("}")
+            return Problem(
+                Category.CRASH_LOOP, f"{container or 'A container'} kept ending: {text}", pod=str(about["name"]),
+                container=container, remedy="See its log where logs are collected; its pods are gone.",
+            )  # fmt: skip
+    if found := diagnose_creation(events_of(job, events)):
+        return found
+    return Problem(Category.UNKNOWN, "Its pods are gone, so that no exit code is known")
+
+
+def _with_job_words(found: Problem, job: Object, reason: str) -> Problem:
+    """With what the Job says itself: its indexes, its policy's message, a limit that was reached."""
+    parts = [found.detail]
+    if indexes := describe_indexes(job):
+        parts.append(indexes)
+    spec, status = job.get("spec") or {}, job.get("status") or {}
+    tries = (status.get("failed") or 0) > 1 or bool(spec.get("backoffLimit"))
+    if reason not in ("", "BackoffLimitExceeded", "FailedIndexes") or (reason and tries) or found.category == "unknown":
+        parts.append(describe_failure(job))
+    return found.with_detail("; ".join(filter(None, parts)))
+
+
+def notes(
+    job: Object, pods: Sequence[Object], found: Problem | None = None, events: Sequence[Object] = ()
+) -> list[str]:
+    """What is worth a word beside the verdict: processes killed for memory, pods that failed before, restarts, a
+    policy that ended it, sidecars in trouble. found: the diagnosis that is told already."""
+    said = [note for pod in pods for note in note_other_ends(pod, found, job)]
+    if verdict(job) == "complete":
+        said += _note_completion(job, pods)
+    else:
+        said += [note for pod in pods for note in _note_sidecars(pod, job, found)]
+    said += [note for pod in pods for note in _note_restarts(pod, job, events)]
+    return list(dict.fromkeys(said))
+
+
+def _note_completion(job: Object, pods: Sequence[Object]) -> list[str]:
+    status, entry = job.get("status") or {}, condition(job, "Complete") or condition(job, "SuccessCriteriaMet") or {}
+    said = []
+    if entry.get("reason") == "SuccessPolicy":
+        said.append(f"Complete by its successPolicy ({entry.get('message')}); pods that were left over were stopped")
+    if status.get("failedIndexes") or (entry.get("reason") == "SuccessPolicy" and status.get("completedIndexes")):
+        said.append(describe_indexes(job))
+    failed = [pod for pod in pods if not _was_stopped(pod, job)]
+    problems = [found for pod in failed if (pod.get("status") or {}).get("phase") == "Failed"
+                and (found := diagnose_ended_pod(pod, (), job))]  # fmt: skip
+    if status.get("failed") or (problems and entry.get("reason") != "SuccessPolicy"):
+        said.append(f"It took retries: {status.get('failed') or len(problems)} of its pods failed before")
+        said += [f"{item.detail} (pod {item.pod})" for item in problems[:MAX_PODS_NOTED]]
+    return said
+
+
+def _note_sidecars(pod: Object, job: Object, found: Problem | None) -> list[str]:
+    said = []
+    for item in list_containers(pod, job):
+        waiting = item.state.get("waiting") or {}
+        told = found is not None and found.container == item.name
+        if item.is_sidecar and not told and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            end = (item.status.get("lastState") or {}).get("terminated") or {}
+            code = f", last with exit code {end['exitCode']}" if "exitCode" in end else ""
+            restarts = item.status.get("restartCount") or 0
+            said.append(
+                f"{item.label} of pod {_name(pod)} does not run ({waiting['reason']}, restarts: {restarts}{code})"
+            )
+    return said
+
+
+def _note_restarts(pod: Object, job: Object, events: Sequence[Object]) -> list[str]:
+    said = []
+    for item in list_containers(pod, job):
+        count = item.status.get("restartCount") or 0
+        if count and not item.is_sidecar:
+            before = (item.status.get("lastState") or {}).get("terminated") or {}
+            code = (
+                f"; the run before the last ended with exit code {before['exitCode']}" if "exitCode" in before else ""
+            )
+            code += f" ({before['reason']})" if before.get("reason") == "OOMKilled" else ""
+            probe = find_probe_failure(pod, item.name, before.get("exitCode"), events)
+            code += f", since a probe had failed: {probe}" if probe else ""
+            said.append(f"{item.label} of pod {_name(pod)} was started again (restarts: {count}{code})")
+    return said
+
+
+def exit_code(pods: Sequence[Object], job: Object | None = None) -> int | None:
+    """The program's exit code: 0 when a pod succeeded, whatever became of sidecars and of pods before; else that of the
+    end which made a pod fail. None when no container ended."""
+    ended = [pod for pod in pods if any(item.end is not None for item in list_containers(pod, job))]
+    if any((pod.get("status") or {}).get("phase") == "Succeeded" for pod in ended):
+        return 0
+    failed = find_failed_pod(job or {}, ended)
+    cause = find_cause(failed, job) if failed else None
+    if cause:
+        return cause.code
+    mains = [item for pod in ended for item in list_containers(pod, job) if item.role is Role.MAIN]
+    return 0 if any((item.end or {}).get("exitCode") == 0 for item in mains) else None
+
+
+def termination_message(pods: Sequence[Object], job: Object | None = None) -> str:
     """What the program wrote to its termination log (/dev/termination-log, at most 4 KiB): a small result."""
-    for pod in sorted(pods, key=_started, reverse=True):
-        for entry in _status(pod).get("containerStatuses") or ():
-            end = (entry.get("state") or {}).get("terminated") or {}
-            if end.get("message"):
-                return str(end["message"])
+    for pod in sorted(pods, key=_created, reverse=True):
+        items = [item for item in list_containers(pod, job) if item.role in (Role.MAIN, Role.SIDECAR)]
+        for item in sorted(items, key=lambda found: found.is_sidecar):
+            if message := (item.end or {}).get("message"):
+                return str(message)
     return ""
 
 
-def _containers(status: Object) -> list[Object]:
-    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+def _name(item: Object) -> str:
+    return str((item.get("metadata") or {}).get("name") or "")
 
 
-def _status(item: Object) -> Object:
-    return item.get("status") or {}
+def _created(pod: Object) -> datetime:
+    return parse_time((pod.get("metadata") or {}).get("creationTimestamp")) or LONG_AGO
 
 
-def _started(pod: Object) -> str:
-    return str((pod.get("metadata") or {}).get("creationTimestamp") or "")
-
-
-def _tail(message: str, length: int = 300) -> str:
-    """Errors of container runtimes nest ("failed to pull: failed to resolve: …"); what happened stands last."""
-    text = " ".join(message.split())
-    head, failed, last = text.rpartition("failed to ")
-    text = failed + last if head else text
-    return text if len(text) <= length else "…" + text[-length:]
+def _finished(pod: Object, job: Object) -> datetime:
+    cause = find_cause(pod, job)
+    return (cause.finished if cause else None) or _created(pod)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.kubernetes.quota import diagnose_quota
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 LONGEST_MESSAGE = 256
@@ -77,13 +78,8 @@ def failure(code: int, payload: Any, call: Call) -> FlexcoreError:
 
 
 def _forbidden(call: Call, said: str) -> FlexcoreError:
-    if "exceeded quota" in said:
-        return Unavailable(
-            f"Quota exceeded: {said}",
-            subject="namespace",
-            category="quota_exceeded",
-            remedy="Ask for less, wait until others have finished, or have the quota raised.",
-        )
+    if quota := diagnose_quota(said):
+        return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if said and not re.search(r"cannot \w+ resource", said):
         # Rights are granted but an admission rule (pod security, policy, webhook) says no.
         return InvalidInput(

@@ -9,7 +9,6 @@ from typing import Any
 from f.flexcore.core.errors import Forbidden
 from f.flexcore.core.health import Health
 from f.flexcore.kubernetes.client import Kubernetes, ready
-from f.flexcore.kubernetes.diagnosis import verdict
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.inspection import (
     NOT_MEASURED,
@@ -19,6 +18,7 @@ from f.flexcore.kubernetes.inspection import (
     nodes,
     visible,
 )
+from f.flexcore.kubernetes.job_conditions import verdict
 from f.flexcore.kubernetes.preflight import NEEDED
 from f.flexcore.kubernetes.session import connect
 

@@ -17,23 +17,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from f.flexcore.core.contracts import Diagnosis, Remote, StepResult, Timings
+from f.flexcore.core.contracts import Remote, StepResult, Timings
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, TransientError, Unavailable
 from f.flexcore.core.identity import ExecutionKey, check_attempt
+from f.flexcore.kubernetes.categories import Category, Problem
 from f.flexcore.kubernetes.client import Kubernetes
 from f.flexcore.kubernetes.diagnosis import (
-    DETERMINISTIC,
-    diagnosed,
+    diagnose_lateness,
     ending,
-    error_of,
     exit_code,
+    notes,
     termination_message,
     trouble,
     verdict,
 )
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.job_body import CALL_ANNOTATION, JobRequest, job_body, owned_objects
-from f.flexcore.kubernetes.measures import age, timings
+from f.flexcore.kubernetes.job_conditions import failure
+from f.flexcore.kubernetes.measures import age, describe_time, timings
 from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
 from f.flexcore.kubernetes.removal import remove, until_gone
@@ -44,11 +45,17 @@ Object = dict[str, Any]
 # While pods do not run, their events are looked at; they tell what no status tells (quota, volumes).
 EVENTS_EVERY_S = 2.0
 TICK_S = 1.0
+# Of a Job of a hundred pods the first ones tell enough.
+MAX_PODS_ASKED = 3
+# Kubernetes' own, where a pod names none.
+DEFAULT_GRACE_S = 30
+# Ends of which the pod's events may say more: a probe that had failed, an image that was pulled too long.
+TOLD_BY_EVENTS = (Category.KILLED, Category.EXIT_CODE, Category.DEADLINE, Category.UNKNOWN)
 
 
 @dataclass(slots=True)
 class Outcome:
-    """A Job that ended, as last seen. diagnosis is None when it is complete."""
+    """A Job that ended, as last seen. problem is None when it is complete."""
 
     job: Object
     attempt: int
@@ -56,17 +63,23 @@ class Outcome:
     log_tail: str
     exit_code: int | None
     timings: Timings
-    diagnosis: Diagnosis | None = None
+    problem: Problem | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Seen:
-    """What is known of a running Job. job is None while it was not reported, or is gone."""
+    """What is known of a running Job. job is None while it was not reported, or is gone. known: every pod as it was
+    seen last, since a Job that fails takes its pods away."""
 
     job: Object | None = None
     pods: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
     reported: set[str] = field(default_factory=set)
+    known: dict[str, Object] = field(default_factory=dict)
+
+    def remember(self, pods: list[Object]) -> None:
+        self.known |= {str(pod["metadata"].get("uid")): pod for pod in pods}
 
 
 @dataclass(slots=True)
@@ -90,15 +103,15 @@ class JobRunner:
         seen = Seen(job=job, pods=self._pods_of(job)) if verdict(job) else self.observe(job, logs)
         logs.see(seen.pods)
         outcome = self.outcome(seen, logs)
-        if outcome.diagnosis and outcome.diagnosis.category == "deadline":
-            raise self._give_up(outcome.job, logs, outcome.diagnosis)
+        if outcome.problem and failure(outcome.job)[0] == "DeadlineExceeded":
+            raise self._give_up(outcome.job, outcome.pods, logs, outcome.problem, waited=True)
         return outcome
 
     def result(self) -> StepResult:
         """The step's result of a Job that is complete; the typed error of one that ended otherwise."""
         outcome = self.run()
-        if outcome.diagnosis:
-            raise self.error(outcome.job, outcome.diagnosis, outcome.log_tail, False, exit_code=outcome.exit_code)
+        if outcome.problem:
+            raise self.error(outcome.job, outcome.problem, outcome.log_tail, False, outcome.notes)
         return step_result(outcome, self.key, self.namespace, self.kubernetes)
 
     def submit(self) -> tuple[int, Remote]:
@@ -168,7 +181,7 @@ class JobRunner:
             return verdict(job) != "complete"
         if verdict(job) != "failed" or (job["metadata"].get("annotations") or {}).get(CALL_ANNOTATION) == self.call:
             return False
-        return ending(job, self._pods_of(job))[0].category not in DETERMINISTIC
+        return not ending(job, self._pods_of(job))[0].deterministic
 
     def _wait_until_gone(self, job: Object) -> None:
         """Its pods still end; two attempts must not work at the same time."""
@@ -217,15 +230,21 @@ class JobRunner:
             now = self.clock()
             if not running(seen.pods) and now - looked >= EVENTS_EVERY_S:
                 looked = now
-                seen.events = self._events(seen.job, seen.pods)
+                seen.events = self._events(seen.job, seen.pods[:1])
             found = trouble(seen.job, seen.pods, seen.events)
-            told.trouble(found)
+            if found and patience.is_worth_a_word(found):
+                told.trouble(found, running(seen.pods))
             if found and patience.spent(found, self.request.queue_timeout_s):
-                raise self._give_up(seen.job, logs, found.diagnosis())
+                raise self._give_up(seen.job, seen.pods, logs, found, waited=found.grace_s is None)
             if now - begun >= self.request.timeout_s:
-                said = f"It did not end within {self.request.timeout_s} s"
-                late = found.diagnosis() if found else diagnosed("deadline", said)
-                raise self._give_up(seen.job, logs, late)
+                raise self._give_up(seen.job, seen.pods, logs, self._late(seen), waited=True)
+
+    def _late(self, seen: Seen) -> Problem:
+        assert seen.job is not None
+        events = self._events(seen.job, seen.pods)
+        spent = describe_time(seen.job, seen.pods, events, self.kubernetes.now())
+        said = f"It did not end within {self.request.timeout_s} s{f' ({spent})' if spent else ''}"
+        return diagnose_lateness(seen.job, seen.pods, events, said)
 
     def _take(self, reports: queue.SimpleQueue[Report], seen: Seen, uid: str) -> None:
         """The next report and all that wait behind it; returns after a tick when there is none."""
@@ -239,6 +258,7 @@ class JobRunner:
                     seen.job = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
                 else:
                     seen.pods = report.items
+                    seen.remember(report.items)
                 if seen.job is None:
                     return
                 report = reports.get_nowait()
@@ -246,60 +266,116 @@ class JobRunner:
             return
 
     def _events(self, job: Object, pods: Sequence[Object]) -> list[Object]:
-        """The events of the pod that waits, or of the Job that has none; none when they may not be read."""
-        uid = (pods[0] if pods else job)["metadata"]["uid"]
-        query: dict[str, str | int] = {"fieldSelector": f"involvedObject.uid={uid}", "limit": 100}
+        """The events of the Job and of its first pods; none when they may not be read."""
+        found: list[Object] = []
         path = f"/api/v1/namespaces/{self.namespace}/events"
-        try:
-            page = self.kubernetes.list(path, query, Call("list", "events", self.namespace), patience_s=0)
-        except FlexcoreError:
-            return []
-        return list(page.get("items") or [])
+        # A Job's events tell of pods that cannot be created; where there are some, theirs tell more.
+        for item in [*pods[:MAX_PODS_ASKED], *([] if pods else [job])]:
+            uid = item["metadata"]["uid"]
+            query: dict[str, str | int] = {"fieldSelector": f"involvedObject.uid={uid}", "limit": 100}
+            try:
+                page = self.kubernetes.list(path, query, Call("list", "events", self.namespace), patience_s=0)
+            except FlexcoreError:
+                return found
+            found += page.get("items") or []
+        return found
 
     # --- end
 
     def outcome(self, seen: Seen, logs: PodLogs) -> Outcome:
         assert seen.job is not None
-        logs.drain()
         job = seen.job
-        # The two watches are not in step: the Job's end may be told before its pod's.
-        pods = seen.pods if exit_code(seen.pods) is not None else self._pods_of(job)
-        result = Outcome(
+        pods = self._last_pods(seen)
+        problem = self._problem(job, pods)
+        program = (problem.pod, problem.container) if problem and problem.container else None
+        logs.drain(program=program)
+        said = [self.kubernetes.redactor.text(note) for note in notes(job, pods, problem)]
+        for note in said:
+            self.say(f"Note: {note}")
+        return Outcome(
             job=job,
             attempt=attempt_of(job),
             pods=pods,
-            log_tail=logs.tail(),
-            exit_code=exit_code(pods),
+            log_tail=logs.tail(program, ends_in_error=problem is not None and problem.exit_code == 1),
+            exit_code=exit_code(pods, job) if problem is None else problem.exit_code,
             timings=timings(job, pods, self.kubernetes.now()),
+            problem=problem,
+            notes=said,
         )
-        if verdict(job) == "failed":
-            result.diagnosis, code = ending(job, pods)
-            result.exit_code = code if code is not None else result.exit_code
-        return result
 
-    def _give_up(self, job: Object, logs: PodLogs, diagnosis: Diagnosis) -> FlexcoreError:
-        """Takes the Job away and says what is left of it; the error to raise."""
+    def _last_pods(self, seen: Seen) -> list[Object]:
+        """The two watches are not in step: the Job's end may be told before its pod's, or a pod be gone by then."""
+        assert seen.job is not None
+        pods = seen.pods
+        if exit_code(pods, seen.job) is None:
+            pods = self._pods_of(seen.job)
+        seen.remember(pods)
+        return list(seen.known.values())
+
+    def _problem(self, job: Object, pods: list[Object]) -> Problem | None:
+        if verdict(job) != "failed":
+            return None
+        problem, _ = ending(job, pods)
+        if problem.category in TOLD_BY_EVENTS:
+            failed = [pod for pod in pods if pod["metadata"]["name"] == problem.pod]
+            problem, _ = ending(job, pods, self._events(job, failed or pods))
+        return problem
+
+    def _give_up(
+        self, job: Object, pods: Sequence[Object], logs: PodLogs, problem: Problem, waited: bool = False
+    ) -> FlexcoreError:
+        """Takes the Job away and says what is left of it; the error to raise. waited: the time that the caller gave was
+        spent on it, and a retry would only spend it again."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-        self.say(self.kubernetes.redactor.text(f"Giving up on Job {name}: {diagnosis.detail}"))
-        logs.drain(1.0)
+        self.say(self.kubernetes.redactor.text(f"Giving up on Job {name}: {problem.detail}"))
+        program = (problem.pod, problem.container) if problem.container else None
+        logs.drain(1.0, program)
+        said = [self.kubernetes.redactor.text(note) for note in notes(job, pods, problem)]
         gone = remove(
             self.kubernetes, self._path(name), uid, self._asking("get", name), clock=self.clock, sleep=self.sleep
         )
-        self.say(f"Job {name} {'is deleted' if gone else 'is not yet gone; its deadline ends it'}")
-        return self.error(job, diagnosis, logs.tail(), gone)
+        self.say(f"Job {name} {'is deleted' if gone else self._describe_rest(job)}")
+        error = self.error(job, problem, logs.tail(program), gone, said)
+        error.retryable = error.retryable and not waited
+        return error
+
+    def _describe_rest(self, job: Object) -> str:
+        """What becomes of a Job that is not seen to be gone."""
+        name = job["metadata"]["name"]
+        try:
+            found = self.kubernetes.get(self._path(name), self._asking("get", name), patience_s=0)
+        except FlexcoreError:
+            found = job
+        if found is None:
+            return "is deleted"
+        if not found["metadata"].get("deletionTimestamp"):
+            deadline = (job.get("spec") or {}).get("activeDeadlineSeconds")
+            return f"could not be deleted; its deadline of {deadline} s ends it"
+        grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
+        return f"is being deleted; its pods have {grace} s (terminationGracePeriodSeconds) to end, and are then killed"
 
     def _vanished(self, job: Object, logs: PodLogs) -> FlexcoreError:
-        return self.error(job, diagnosed("deleted", "It was deleted before it ended"), logs.tail(), True)
+        logs.drain(1.0)
+        return self.error(job, Problem(Category.DELETED, "It was deleted before it ended"), logs.tail(), True)
 
-    def error(self, job: Object, diagnosis: Diagnosis, log_tail: str, gone: bool, **details: Any) -> FlexcoreError:
+    def error(
+        self, job: Object, problem: Problem, log_tail: str, gone: bool, notes: Sequence[str] = ()
+    ) -> FlexcoreError:
         name = job["metadata"]["name"]
         remote = {"kind": "Job", "name": name, "namespace": self.namespace, "uid": job["metadata"]["uid"]}
-        text = self.kubernetes.redactor.text(diagnosis.detail)
-        diagnosis = diagnosis.model_copy(update={"detail": text})
-        return error_of(
-            diagnosis, f"Job {name} failed", name, remote=remote, attempt=attempt_of(job), log_tail=log_tail,
-            deleted=gone, **details,
-        )  # fmt: skip
+        details: dict[str, Any] = {"pod": problem.pod, "container": problem.container, "exit_code": problem.exit_code}
+        details = {key: value for key, value in details.items() if value not in ("", None)}
+        if notes:
+            details["notes"] = list(notes)
+        return problem.with_detail(self.kubernetes.redactor.text(problem.detail)).to_error(
+            f"Job {name} failed",
+            name,
+            remote=remote,
+            attempt=attempt_of(job),
+            log_tail=log_tail,
+            deleted=gone,
+            **details,
+        )
 
     # --- addresses
 
@@ -331,7 +407,8 @@ def step_result(outcome: Outcome, key: ExecutionKey, namespace: str, kubernetes:
             "namespace": namespace,
             "pods": [pod["metadata"]["name"] for pod in outcome.pods],
             "nodes": nodes,
-            "message": kubernetes.redactor.text(termination_message(outcome.pods)),
+            "message": kubernetes.redactor.text(termination_message(outcome.pods, outcome.job)),
+            **({"notes": outcome.notes} if outcome.notes else {}),
         },
         metrics={"pods": len(outcome.pods), "succeeded": (outcome.job.get("status") or {}).get("succeeded")},
         timings=outcome.timings,

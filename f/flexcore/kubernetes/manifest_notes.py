@@ -25,10 +25,10 @@ def run_with_notes(runner: JobRunner, run: Callable[[], dict[str, Any]]) -> dict
         result = run()
     except FlexcoreError as error:
         if notes:
-            error.details.setdefault("notes", notes)
+            error.details["notes"] = [*notes, *error.details.get("notes", [])]
         raise
     if notes:
-        result["data"] = {**result["data"], "notes": notes}
+        result["data"] = {**result["data"], "notes": [*notes, *result["data"].get("notes", [])]}
     return result
 
 

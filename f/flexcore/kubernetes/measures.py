@@ -5,17 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from f.flexcore.core.contracts import Timings
+from f.flexcore.kubernetes.events import events_of, parse_time
 
 Object = Mapping[str, Any]
-
-
-def moment(text: Any) -> datetime | None:
-    """An API time such as 2026-11-23T20:46:59Z."""
-    return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) and text else None
 
 
 def timings(owner: Object, pods: Sequence[Object], now: datetime) -> Timings:
@@ -25,15 +21,15 @@ def timings(owner: Object, pods: Sequence[Object], now: datetime) -> Timings:
     """
     if not pods:
         return Timings()
-    pod = max(pods, key=lambda item: str(item["metadata"].get("creationTimestamp")))
+    pod = max(pods, key=lambda item: str((item.get("metadata") or {}).get("creationTimestamp")))
     status = pod.get("status") or {}
     conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
-    created = moment(owner["metadata"].get("creationTimestamp"))
-    scheduled = moment((conditions.get("PodScheduled") or {}).get("lastTransitionTime"))
+    created = parse_time(owner["metadata"].get("creationTimestamp"))
+    scheduled = parse_time((conditions.get("PodScheduled") or {}).get("lastTransitionTime"))
     states = [entry.get("state") or {} for entry in status.get("containerStatuses") or ()]
     ends = [state["terminated"] for state in states if state.get("terminated")]
-    started = min(filter(None, (moment(end.get("startedAt")) for end in ends)), default=None)
-    finished = max(filter(None, (moment(end.get("finishedAt")) for end in ends)), default=None)
+    started = min(filter(None, (parse_time(end.get("startedAt")) for end in ends)), default=None)
+    finished = max(filter(None, (parse_time(end.get("finishedAt")) for end in ends)), default=None)
     return Timings(
         queued=_between(created, scheduled),
         starting=_between(scheduled, started),
@@ -42,9 +38,60 @@ def timings(owner: Object, pods: Sequence[Object], now: datetime) -> Timings:
     )
 
 
+def describe_time(job: Object, pods: Sequence[Object], events: Sequence[Object], now: datetime | None) -> str:
+    """How the Job's time was spent up to now, by its last pod: `40 s waiting for a node, 12 s pulling its image, 3 s
+    starting, 5 s running`; "" when nothing is known."""
+    if not pods:
+        return ""
+    pod = max(pods, key=lambda item: str((item.get("metadata") or {}).get("creationTimestamp")))
+    status = pod.get("status") or {}
+    conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
+    created = parse_time((job.get("metadata") or {}).get("creationTimestamp"))
+    admitted = parse_time((job.get("status") or {}).get("startTime"))
+    begun = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
+    placed = conditions.get("PodScheduled") or {}
+    scheduled = parse_time(placed.get("lastTransitionTime")) if placed.get("status") == "True" else None
+    starts, ends = _spans(status)
+    started = min(starts, default=None)
+    finished = max(ends) if ends and len(ends) == len(starts) else now
+    pulling = min(_pulling_s(pod, events, started or now), _between(scheduled, started or now) or 0.0)
+    starting = _between(scheduled, started or now)
+    parts = [
+        (_between(created, admitted), "in its queue"),
+        (_between(begun, scheduled or (None if started else now)), "waiting for a node"),
+        (pulling, "pulling its image"),
+        (starting - pulling if starting is not None else None, "starting"),
+        (_between(started, finished), "running"),
+    ]
+    return ", ".join(f"{seconds:.0f} s {what}" for seconds, what in parts if seconds and seconds >= 0.5)
+
+
+def _spans(status: Object) -> tuple[list[datetime], list[datetime]]:
+    """When containers began and ended."""
+    starts, ends = [], []
+    for entry in status.get("containerStatuses") or ():
+        state = entry.get("state") or {}
+        span = state.get("running") or state.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}
+        starts.append(parse_time(span.get("startedAt")))
+        ends.append(parse_time((state.get("terminated") or {}).get("finishedAt")))
+    return [item for item in starts if item], [item for item in ends if item]
+
+
+def _pulling_s(pod: Object, events: Sequence[Object], until: datetime | None) -> float:
+    """Seconds between the events Pulling and Pulled."""
+    total, since = 0.0, None
+    for event in events_of(pod, events):
+        at = parse_time(event.get("lastTimestamp")) or parse_time(event.get("eventTime"))
+        if event.get("reason") == "Pulling":
+            since = parse_time(event.get("firstTimestamp")) or at
+        elif event.get("reason") == "Pulled" and since:
+            total, since = total + (_between(since, at) or 0.0), None
+    return total + (_between(since, until) or 0.0)
+
+
 def age(item: Object, now: datetime) -> float:
     """Seconds since the object was created, by the server's clock."""
-    return _between(moment(item["metadata"].get("creationTimestamp")), now) or 0.0
+    return _between(parse_time(item["metadata"].get("creationTimestamp")), now) or 0.0
 
 
 def _between(earlier: datetime | None, later: datetime | None) -> float | None:

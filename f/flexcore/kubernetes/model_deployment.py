@@ -18,8 +18,8 @@ from f.flexcore.core.manifests import check_consistent
 from f.flexcore.core.requests import ComputeResources
 from f.flexcore.core.resources import Settings
 from f.flexcore.kubernetes.addresses import balancer_url, cluster_url, node_url
+from f.flexcore.kubernetes.categories import diagnosed, error_of
 from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.diagnosis import diagnosed, error_of
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.model_delivery import delivery
 from f.flexcore.kubernetes.pod_form import check_image

@@ -14,8 +14,8 @@ from typing import Any
 
 from f.flexcore.core.errors import Forbidden
 from f.flexcore.core.orphans import MANAGED_BY, RemoteObject, State
-from f.flexcore.kubernetes.diagnosis import verdict
 from f.flexcore.kubernetes.failures import Call
+from f.flexcore.kubernetes.job_conditions import verdict
 from f.flexcore.kubernetes.serving_bodies import ON_TRIAL, OUTLIVES
 from f.flexcore.kubernetes.session import connect
 

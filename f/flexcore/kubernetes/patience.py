@@ -7,7 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from f.flexcore.kubernetes.diagnosis import Trouble
+from f.flexcore.kubernetes.categories import Category, Problem
+from f.flexcore.kubernetes.container_ends import list_containers
+
+# A sidecar that ends soon after the program needs no word.
+NOTICE_S: dict[str, float] = {Category.SIDECAR_RUNNING: 5.0}
 
 
 def say_now(text: str) -> None:
@@ -22,16 +26,19 @@ class Patience:
         self._clock = clock
         self._since: tuple[str, float] | None = None
 
-    def spent(self, found: Trouble, queue_s: float) -> bool:
+    def age_s(self, found: Problem) -> float:
+        """For how long it is known."""
         # image_unreachable and image_not_found are one trouble: the kubelet's messages change between its tries.
         kind = found.category.split("_", 1)[0]
         if self._since is None or self._since[0] != kind:
             self._since = (kind, self._clock())
-        limit = found.grace_s
-        if limit is None:
-            # What a queue holds back may wait as long as the work itself may take.
-            limit = float("inf") if found.category == "suspended" else queue_s
-        return self._clock() - self._since[1] >= limit
+        return self._clock() - self._since[1]
+
+    def is_worth_a_word(self, found: Problem) -> bool:
+        return self.age_s(found) >= NOTICE_S.get(found.category, 0.0)
+
+    def spent(self, found: Problem, queue_s: float) -> bool:
+        return self.age_s(found) >= (queue_s if found.grace_s is None else found.grace_s)
 
 
 class Told:
@@ -47,11 +54,21 @@ class Told:
             node, phase = (pod.get("spec") or {}).get("nodeName"), (pod.get("status") or {}).get("phase")
             if node or phase != "Pending":
                 self.once(f"Pod {pod['metadata']['name']} is {str(phase).lower()}{f' on {node}' if node else ''}")
+            self._restarts(pod)
 
-    def trouble(self, found: Trouble | None) -> None:
+    def _restarts(self, pod: Mapping[str, Any]) -> None:
+        for item in list_containers(pod):
+            end = (item.status.get("lastState") or {}).get("terminated") or {}
+            if item.is_running and item.status.get("restartCount"):
+                code = f" after its exit code {end['exitCode']}" if "exitCode" in end else ""
+                count = item.status["restartCount"]
+                self.once(f"{item.label} of pod {pod['metadata']['name']} is started again{code} (restarts: {count})")
+
+    def trouble(self, found: Problem | None, runs: bool = False) -> None:
+        """runs: whether the program runs meanwhile, so that nothing waits for it."""
         if found and found.category != self._last:
             self._last = found.category
-            self._say(f"Waiting ({found.category}): {found.detail}")
+            self._say(f"{'Seen' if runs else 'Waiting'} ({found.category}): {found.detail}")
 
     def once(self, text: str) -> None:
         if text not in self._known:

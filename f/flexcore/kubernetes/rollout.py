@@ -11,7 +11,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from f.flexcore.kubernetes.diagnosis import Trouble, condition, creation_trouble, pods_trouble
+from f.flexcore.kubernetes.categories import Problem
+from f.flexcore.kubernetes.job_conditions import condition
+from f.flexcore.kubernetes.pod_problems import diagnose_creation, diagnose_pods
 from f.flexcore.kubernetes.serving_bodies import ROLLOUT
 
 Object = Mapping[str, Any]
@@ -41,16 +43,16 @@ def newest(deployment: Object, pods: Sequence[dict[str, Any]]) -> list[dict[str,
 
 def rollout_trouble(
     deployment: Object, pods: Sequence[dict[str, Any]], events: Sequence[Object] = ()
-) -> Trouble | None:
+) -> Problem | None:
     """What keeps the new pods from getting ready; pods of the generation before are not looked at."""
     if refused := condition(deployment, "ReplicaFailure"):
         event = {"reason": refused.get("reason"), "message": refused.get("message")}
-        return creation_trouble([event]) or Trouble("unknown", str(refused.get("message")), 15.0)
-    if found := pods_trouble(newest(deployment, pods), events):
+        return diagnose_creation([event]) or Problem("unknown", str(refused.get("message")), 15.0)
+    if found := diagnose_pods(newest(deployment, pods), events):
         return found
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     late = next((entry for entry in conditions if entry.get("reason") == "ProgressDeadlineExceeded"), None)
-    return Trouble("not_ready", f"The new pods did not get ready in time ({progress(deployment)})") if late else None
+    return Problem("not_ready", f"The new pods did not get ready in time ({progress(deployment)})") if late else None
 
 
 def good_before(deployment: Object, replica_sets: Sequence[Object], answering: bool) -> dict[str, Any] | None:

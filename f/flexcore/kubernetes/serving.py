@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from f.flexcore.core.contracts import Diagnosis
 from f.flexcore.core.errors import FlexcoreError, InvalidInput, NotFound, Unavailable
+from f.flexcore.kubernetes.categories import Category, Problem
 from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.diagnosis import Trouble, diagnosed, error_of
 from f.flexcore.kubernetes.failures import Call
 from f.flexcore.kubernetes.patience import Patience, Told, say_now
 from f.flexcore.kubernetes.pod_logs import PodLogs
@@ -225,7 +224,7 @@ class Deployer:
             self._take(reports, seen, uid)
             item = seen.deployment
             if item is None:
-                raise self._error(diagnosed("deleted", "The Deployment was deleted meanwhile"), stored, logs)
+                raise self._error(Problem(Category.DELETED, "The Deployment was deleted meanwhile"), stored, logs)
             told.once(f"Rollout: {progress(item)}")
             if complete(item):
                 return item
@@ -238,10 +237,10 @@ class Deployer:
             found = rollout_trouble(item, seen.pods, seen.events)
             told.trouble(found)
             if found and patience.spent(found, QUEUE_S):
-                raise self._error(found.diagnosis(), stored, logs)
+                raise self._error(found, stored, logs)
             if now >= until:
-                late = found or Trouble("not_ready", f"The new pods did not get ready in time ({progress(item)})")
-                raise self._error(late.diagnosis(), stored, logs)
+                late = found or Problem("not_ready", f"The new pods did not get ready in time ({progress(item)})")
+                raise self._error(late, stored, logs)
 
     def _take(self, reports: queue.SimpleQueue[Report], seen: Seen, uid: str) -> None:
         try:
@@ -273,13 +272,12 @@ class Deployer:
             return []
         return list(page.get("items") or [])
 
-    def _error(self, diagnosis: Diagnosis, item: Object, logs: PodLogs) -> FlexcoreError:
+    def _error(self, problem: Problem, item: Object, logs: PodLogs) -> FlexcoreError:
         logs.drain(1.0)
-        detail = self.kubernetes.redactor.text(diagnosis.detail)
-        diagnosis = diagnosis.model_copy(update={"detail": detail})
+        problem = problem.with_detail(self.kubernetes.redactor.text(problem.detail))
         name, uid = item["metadata"]["name"], item["metadata"]["uid"]
         remote = {"kind": "Deployment", "name": name, "namespace": self.namespace, "uid": uid}
-        return error_of(diagnosis, f"Deployment {name} failed", name, remote=remote, log_tail=logs.tail())
+        return problem.to_error(f"Deployment {name} failed", name, remote=remote, log_tail=logs.tail())
 
     # --- undo
 
@@ -333,7 +331,8 @@ class Deployer:
                 remedy=f"Deployed models there: {', '.join(names) or 'none'}.",
             )
         if not self.remove(DEPLOYMENTS, item, within_s):
-            raise error_of(diagnosed("deadline", f"It still ends its pods after {within_s:.0f} s"), name, "name")
+            late = Problem(Category.DEADLINE, f"It still ends its pods after {within_s:.0f} s")
+            raise late.to_error(name, "name")
         self.say(f"Deployment {name} and what belonged to it are gone")
         return str(item["metadata"]["uid"])
 

@@ -15,8 +15,8 @@ from typing import Any
 from f.flexcore.core.contracts import ModelManifest
 from f.flexcore.core.errors import FlexcoreError, TransientError
 from f.flexcore.core.inference import infer_request, predictions
+from f.flexcore.kubernetes.categories import diagnosed, error_of
 from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.diagnosis import diagnosed, error_of
 from f.flexcore.kubernetes.failures import Call, trusted
 
 # After a rollout the proxy's view of the service's pods lags by a moment.
