@@ -399,6 +399,9 @@ def test_the_exit_code_of_a_success_is_the_programs(pods: list[Object]) -> None:
 
 def test_the_exit_code_is_not_measured_when_no_container_ended() -> None:
     assert exit_code([pod(container("main", runs()))]) is None and exit_code([]) is None
+    crashing = container("log-shipper", waits("CrashLoopBackOff"), ended(1), 4)
+    assert exit_code([pod(container("train", runs()), crashing)]) is None
+    assert exit_code([pod(container("load", ended(0)), container("mesh-proxy", ended(137)))]) == 0
 
 
 def test_a_success_in_which_a_process_was_killed_for_memory_says_so() -> None:

@@ -159,9 +159,12 @@ class Problem:
     container: str = ""
     exit_code: int | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        if not self.remedy:
+            object.__setattr__(self, "remedy", ACTIONS[self.category][1])
+
     def diagnosis(self) -> Diagnosis:
-        remedy = self.remedy or ACTIONS[self.category][1]
-        return Diagnosis(category=str(self.category), detail=" ".join(self.detail.split()), remedy=remedy)
+        return Diagnosis(category=str(self.category), detail=" ".join(self.detail.split()), remedy=self.remedy)
 
     @property
     def kind(self) -> type[FlexcoreError]:

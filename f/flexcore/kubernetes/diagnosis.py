@@ -314,7 +314,7 @@ def exit_code(pods: Sequence[Object], job: Object | None = None) -> int | None:
         return 0
     failed = find_failed_pod(job or {}, ended)
     cause = find_cause(failed, job) if failed else None
-    if cause:
+    if cause and not cause.container.is_sidecar:
         return cause.code
     mains = [item for pod in ended for item in list_containers(pod, job) if item.role is Role.MAIN]
     return 0 if any((item.end or {}).get("exitCode") == 0 for item in mains) else None

@@ -136,7 +136,7 @@ def _diagnose_crash_loop(message: str, entry: Object) -> Problem:
     end = (entry.get("lastState") or {}).get("terminated")
     found = diagnose_end(end, "it") if end else Problem(Category.CRASH_LOOP, message)
     if found.category in (Category.EXIT_CODE, Category.KILLED):
-        found = replace(found, category=Category.CRASH_LOOP)
+        found = replace(found, category=Category.CRASH_LOOP, remedy="")
     said = found.detail.removeprefix("it ")
     detail = f"{entry.get('name')} keeps ending (restarts: {entry.get('restartCount')}): {said}"
     return replace(found, detail=detail, grace_s=CRASH_GRACE_S)
