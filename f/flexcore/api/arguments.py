@@ -38,8 +38,8 @@ def check_arguments(
     remedy: str = "Correct the named fields and send it again.",
 ) -> None:
     """Raises InvalidInput that names every wrong field; the rejected values are left out: they may be secrets."""
-    errors = sorted(_checker(strict_schema(schema)).iter_errors(without_nulls(arguments, schema)), key=_place)
-    problems = [problem for error in errors for problem in _problems(error, within)]
+    violations = sorted(_checker(strict_schema(schema)).iter_errors(without_nulls(arguments, schema)), key=_place)
+    problems = [problem for error in violations for problem in _problems(error, within)]
     if problems:
         text = "; ".join(f"{field}: {what}" for field, what in problems[:MOST_PROBLEMS])
         more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""

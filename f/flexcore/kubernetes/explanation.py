@@ -382,10 +382,10 @@ def _waiting_text(job: Object, pods: Sequence[Object]) -> str:
 
 
 def _from_problem(state: State, what: str, problem: Problem, said: list[str], name: str) -> Explanation:
-    diagnosis = problem.diagnosis()
-    remedy = diagnosis.remedy.replace("in log_tail", f"in its log ({_log_command(problem)})")
+    found = problem.diagnosis()
+    remedy = found.remedy.replace("in log_tail", f"in its log ({_log_command(problem)})")
     return Explanation(
-        state=state, category=diagnosis.category, message=f"{what}: {diagnosis.detail}", remedy=remedy,
+        state=state, category=found.category, message=f"{what}: {found.detail}", remedy=remedy,
         subject=problem.name_subject(name), exit_code=problem.exit_code, pod=problem.pod or None,
         container=problem.container or None, retryable=issubclass(problem.kind, TransientError), notes=said,
     )  # fmt: skip

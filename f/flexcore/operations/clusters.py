@@ -9,7 +9,7 @@ from typing import Any
 
 from f.flexcore.core.errors import FlexcoreError, NotFound
 from f.flexcore.core.resources import Settings
-from f.flexcore.operations.registry import ROOMS, RemoteObjects, remote_objects
+from f.flexcore.operations.registry import ROOMS, RemoteObjects, open_remote_objects
 
 
 def clusters_of(
@@ -20,7 +20,7 @@ def clusters_of(
     for runtime, room in ROOMS.items():
         for path in getattr(settings, room.clusters) if room.clusters and room.objects else ():
             try:
-                found.append((path, remote_objects(runtime, path, read(path, resource), settings.namespace)))
+                found.append((path, open_remote_objects(runtime, path, read(path, resource), settings.namespace)))
             except FlexcoreError as error:
                 failed(path, runtime, error)
     return found

@@ -43,7 +43,7 @@ ROOMS = {
 }
 
 
-def remote_objects(runtime: str, place: str, resource: Any, namespace: str) -> RemoteObjects:
+def open_remote_objects(runtime: str, place: str, resource: Any, namespace: str) -> RemoteObjects:
     """Raises InvalidInput when the resource is none of that runtime."""
     objects: RemoteObjects = _named(ROOMS[runtime].objects or "")(place, resource, namespace)
     return objects

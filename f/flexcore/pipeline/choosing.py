@@ -86,7 +86,7 @@ def market_of(settings: Settings, found: list[Health], namespace: str = "") -> M
 def explained(selection: Selection, found: list[Health], described: list[str], pin: str | None) -> Selection:
     """With what is wrong with each runtime that is down, and, when none is left, every described one's reason."""
     details = {item.runtime: item.detail for item in found if item.state == "down" and item.detail}
-    candidates = [
+    with_details = [
         item.model_copy(update={"reason": f"{item.reason}: {details[item.runtime]}"})
         if item.runtime in details
         else item
@@ -94,12 +94,12 @@ def explained(selection: Selection, found: list[Health], described: list[str], p
     ]
     if selection.runtime is not None or pin:
         why_not = f"{selection.reason} {details[pin]}" if pin in details else selection.reason
-        return selection.model_copy(update={"candidates": candidates, "reason": why_not})
+        return selection.model_copy(update={"candidates": with_details, "reason": why_not})
     why = "; ".join(
         f"{item.runtime}: {item.reason.removeprefix('not eligible: ')}"
-        for item in candidates if item.runtime in described
+        for item in with_details if item.runtime in described
     )  # fmt: skip
-    return selection.model_copy(update={"candidates": candidates, "reason": f"{selection.error}: {why}"})
+    return selection.model_copy(update={"candidates": with_details, "reason": f"{selection.error}: {why}"})
 
 
 def forecaster(resource: Callable[[str], Any]) -> tuple[Forecasts | None, str]:

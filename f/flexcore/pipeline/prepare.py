@@ -39,17 +39,17 @@ def main(
             error.subject = f"deployment.{error.subject}"
             raise
     store = Store(chosen)
-    requests = {stage: digest(request) for stage, request in asked.items()}
-    requests["extraction"] = digest(asked["extraction"] | {"project": source_of(extraction["project"])})
-    finished, notes = finished_before(partial_results or [], lambda step: verify(store, step), requests)
+    digests = {stage: digest(request) for stage, request in asked.items()}
+    digests["extraction"] = digest(asked["extraction"] | {"project": source_of(extraction["project"])})
+    finished, notes = finished_before(partial_results or [], lambda step: verify(store, step), digests)
     for line in (*notes, *(f"{stage} was done before and is reused" for stage in finished)):
         print(line)
     ahead = {stage: asked[stage] for stage in STAGES if stage not in finished}
     ask_all(questions(ahead, {"ml": ml.get("cluster"), "deployment": deployment.get("cluster")}, chosen, store))
-    resources = asked["deployment"]["resources"]
-    asked["deployment"] |= {"cpus": quantity(resources["cpu"]), "memory_gib": quantity(resources["memory"]) / GIB}
+    compute = asked["deployment"]["resources"]
+    asked["deployment"] |= {"cpus": quantity(compute["cpu"]), "memory_gib": quantity(compute["memory"]) / GIB}
     done = {stage: finished[stage].plain() if stage in finished else None for stage in STAGES}
-    return {**asked, "done": done, "reused": list(finished), "requests": requests}
+    return {**asked, "done": done, "reused": list(finished), "requests": digests}
 
 
 def parts(extraction: Any, ml: Any, deployment: Any) -> dict[str, dict[str, Any]]:
