@@ -16,7 +16,8 @@ from f.flexcore.core.errors import (
     Unavailable,
 )
 from f.flexcore.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
-from f.flexcore.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble, verdict
+from f.flexcore.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble
+from f.flexcore.kubernetes.job_conditions import verdict
 from f.flexcore.kubernetes.pod_problems import CRASH_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
     Object,
