@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from flexcore.engine.engine import Engine
-from flexcore.engine.environments import Environments
+from wmlocal.engine.engine import Engine
+from wmlocal.engine.environments import Environments
 
 ROOT = Path(__file__).parent.parent
 STEP = "def main(x: int = 1):\n    return x\n"

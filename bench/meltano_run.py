@@ -69,7 +69,7 @@ def run_ours(flights: Path, work: Path) -> tuple[float, dict[str, object]]:
 
 def run_bare(flights: Path, work: Path, plugins: Path, number: int) -> float:
     """Meltano as one calls it by hand; its system folder holds links to the same plugin environments."""
-    from f.flexcore.meltano.tool import base_environment, meltano_command
+    from f.flexcore.lib.meltano.installation import base_environment, meltano_command
 
     output = work / "bare-output" / str(number)
     output.mkdir(parents=True)
@@ -99,9 +99,9 @@ def cpu_of_children() -> float:
 
 
 def link_plugins(target: Path) -> None:
-    from f.flexcore.core.redaction import Redactor
-    from f.flexcore.meltano.plugin_environments import link_environments
-    from f.flexcore.meltano.preparation import prepare
+    from f.flexcore.lib.core.redaction import Redactor
+    from f.flexcore.lib.meltano.plugin_environments import link_environments
+    from f.flexcore.lib.meltano.preparation import prepare
 
     prepared = prepare({"path": str(SAMPLE)}, ["tap-flights"], "target-jsonl", "", None, None, None)
     link_environments(SAMPLE, [*prepared.taps, prepared.target], target, Redactor())

@@ -29,9 +29,9 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.session import connect
+from f.flexcore.lib.kubernetes.api_errors import Call
+from f.flexcore.lib.kubernetes.client import Kubernetes
+from f.flexcore.lib.kubernetes.connection import connect
 from flexcore.ray_head import RayHead
 from tests.live.works import Work, kubernetes_work, ray_work, until
 
@@ -46,9 +46,12 @@ def step(work: Work, home: Path) -> tuple[float, float]:
     env = {"FLEXCORE_HOME": str(home), "WM_FLOW_JOB_ID": work.flow, "WM_FLOW_STEP_ID": "work", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-u", "-c", STEP.format(work.path.replace("/", "."))]
     child = subprocess.Popen(
-        command, env={**os.environ, **env, "WM_JOB_ID": str(uuid.uuid4())}, stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+        command,
+        env={**os.environ, **env, "WM_JOB_ID": str(uuid.uuid4())},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
     assert child.stdin
     json.dump(work.arguments, child.stdin)
     child.stdin.close()
@@ -100,8 +103,11 @@ def once(work: Work, home: Path, news: Callable[[], float], last: Callable[[str,
     created = calls(work, 0, last)
     step(work, home)
     return {
-        "delay": ended - seen[0], "created": created, "attached": len(work.proxy.asked) - asked, "memory": memory,
-    }  # fmt: skip
+        "delay": ended - seen[0],
+        "created": created,
+        "attached": len(work.proxy.asked) - asked,
+        "memory": memory,
+    }
 
 
 def figures(rounds: list[Json]) -> Json:
@@ -123,9 +129,11 @@ def on_kubernetes(image: str, rounds: int, home: Path) -> Json:
         work = kubernetes_work(kubernetes, "default", image, 2, "none", {"PASSWORD": "none-at-all"})
         try:
             return once(
-                work, home, lambda: kubernetes_news(kubernetes, "default", work),
+                work,
+                home,
+                lambda: kubernetes_news(kubernetes, "default", work),
                 lambda method, path: method == "POST" and path.partition("?")[0].endswith("/secrets"),
-            )  # fmt: skip
+            )
         finally:
             work.close()
 
@@ -140,9 +148,11 @@ def on_ray(rounds: int, home: Path) -> Json:
             work = ray_work(head.address, home, 2, "none", {"PASSWORD": "none-at-all"})
             try:
                 return once(
-                    work, home, lambda: ray_news(head.address, work),
+                    work,
+                    home,
+                    lambda: ray_news(head.address, work),
                     lambda method, path: (method, path) == ("POST", "/api/jobs/"),
-                )  # fmt: skip
+                )
             finally:
                 until(lambda: not work.left())
                 work.close()

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from flexcore.engine import Engine
 from flexcore.ray_head import RayHead
+from wmlocal.engine import Engine
 
 ROOT = Path(__file__).parent.parent
 SUBMIT = "from ray.scripts.scripts import main; main()"

@@ -50,15 +50,23 @@ def run_pass(objects: int, alive: bool) -> dict[str, Any]:
             mocked = Path(home) / "mocked.json"
             mocked.write_text(json.dumps({"resources": resources, "variables": {}}))
             worker = {
-                "BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "token", "WM_WORKSPACE": "test",
-                "WM_JOB_ID": "pass-1", "WM_MOCKED_API_FILE": str(mocked), "PYTHONPATH": str(ROOT),
-            }  # fmt: skip
+                "BASE_INTERNAL_URL": windmill.address,
+                "WM_TOKEN": "token",
+                "WM_WORKSPACE": "test",
+                "WM_JOB_ID": "pass-1",
+                "WM_MOCKED_API_FILE": str(mocked),
+                "PYTHONPATH": str(ROOT),
+            }
             settings = {"ray_clusters": ["f/x/ray"], "kubernetes_clusters": ["f/x/k8s"]}
             before, begun = children_cpu(), time.monotonic()
             done = subprocess.run(
-                [sys.executable, "-c", STEP], input=json.dumps({"settings": settings, "most": MOST}), text=True,
-                env={**os.environ, **worker}, check=True, capture_output=True,
-            )  # fmt: skip
+                [sys.executable, "-c", STEP],
+                input=json.dumps({"settings": settings, "most": MOST}),
+                text=True,
+                env={**os.environ, **worker},
+                check=True,
+                capture_output=True,
+            )
             seconds = time.monotonic() - begun
             lines = json.loads(done.stdout.splitlines()[-1])["table-row-object"]
             assert len(lines) == objects

@@ -18,10 +18,10 @@ import time
 from dataclasses import dataclass, field
 
 from bench.worlds import CROSSING, EPOCH, WORLDS, World
-from f.flexcore.core.fitting import fit
-from f.flexcore.core.forecast import Forecasts
-from f.flexcore.core.selection import select
-from f.flexcore.core.workloads import Market, Run
+from f.flexcore.lib.core.workloads import Market, Run
+from f.flexcore.lib.selection.fitting import fit
+from f.flexcore.lib.selection.forecast import Forecasts
+from f.flexcore.lib.selection.selector import select
 
 MARKET = Market()
 NOW = EPOCH.replace(year=2027)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from f.flexcore.core.workloads import Run, Workload
+from f.flexcore.lib.core.workloads import Run, Workload
 
 GB = 10**9
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -162,8 +162,11 @@ WORLDS = [
             "kubernetes": KUBERNETES,
         },
     ),
-    World("late and cheap", {**CROSSING, "kubernetes": replace(KUBERNETES, rate=4, price=0.1 / 3600)},
-          late={"kubernetes": 8}),
+    World(
+        "late and cheap",
+        {**CROSSING, "kubernetes": replace(KUBERNETES, rate=4, price=0.1 / 3600)},
+        late={"kubernetes": 8},
+    ),
     World("late and dear", {**CROSSING, "kubernetes": replace(KUBERNETES, rate=40)}, late={"kubernetes": 8}),
     World(
         "three types",
@@ -176,9 +179,12 @@ WORLDS = [
     ),
     World("missing sizes and costs", CROSSING, blind=0.3, free=0.4),
     World("wrong rows", CROSSING, wild=0.05),
-    World("steep powers", {
-        "meltano": Law(startup=5, rate=3, power=1.4, price=0.1 / 3600),
-        "ray": Law(startup=300, rate=10, power=0.7, price=0.4 / 3600),
-        "kubernetes": Law(startup=60, rate=20, power=1.0, price=0.15 / 3600),
-    }),
-]  # fmt: skip
+    World(
+        "steep powers",
+        {
+            "meltano": Law(startup=5, rate=3, power=1.4, price=0.1 / 3600),
+            "ray": Law(startup=300, rate=10, power=0.7, price=0.4 / 3600),
+            "kubernetes": Law(startup=60, rate=20, power=1.0, price=0.15 / 3600),
+        },
+    ),
+]

@@ -89,15 +89,19 @@ def _serve(root: Path, port: int, as_json: bool) -> int:
     import signal
     import threading
 
-    from flexcore.engine.engine import SIGNALS, Engine
+    from wmlocal.engine.engine import SIGNALS, Engine
 
     stopped = threading.Event()
     with Engine(root, port=port, take_up=True, on_problem=lambda text: say(f"warning: {text}")) as engine:
         for number in SIGNALS:
             signal.signal(number, lambda *_: stopped.set())
         engine.serve()
-        print(f"serving {engine.bundle.root} at {engine.url}, workspace {engine.workspace};"
-              f" the token is in {engine.home / 'token'}", file=sys.stderr, flush=True)  # fmt: skip
+        print(
+            f"serving {engine.bundle.root} at {engine.url}, workspace {engine.workspace};"
+            f" the token is in {engine.home / 'token'}",
+            file=sys.stderr,
+            flush=True,
+        )
         if as_json:
             print_json({"url": engine.url, "workspace": engine.workspace, "token_file": str(engine.home / "token")})
             sys.stdout.flush()
@@ -116,7 +120,7 @@ def check(
     fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
 ) -> None:
     """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
-    from flexcore.check.command import run as check_and_print
+    from wmlocal.lint.command import run as check_and_print
 
     raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
 
@@ -133,7 +137,7 @@ def metadata(
     as_json: AsJson = False,
 ) -> None:
     """Write schemas, locks and hashes as `wmill generate-metadata` does, without a server."""
-    from flexcore.metadata.command import run as write
+    from wmlocal.metadata.command import run as write
 
     options = (*(("--schema-only",) if schema_only else ()), *(("--lock-only",) if lock_only else ()))
     raise typer.Exit(write(paths or [], root, python, options, as_json))

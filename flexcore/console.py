@@ -45,15 +45,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON alone on stdout
 Server = Annotated[
     str,
     typer.Option("--server", help="URL, wmill profile or `embedded`; else flexcore.yaml's, else the active profile."),
-]  # fmt: skip
+]
 Workspace = Annotated[str, typer.Option("--workspace", help="Workspace of the server, when it is not the profile's.")]
 Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning of a run's id.")]
 
 
 def guarded(action: Callable[[], int]) -> None:
     """Ends the command with the action's exit code; errors made for people are printed, not raised."""
-    from f.flexcore.core.errors import FlexcoreError
-    from flexcore.engine.errors import EngineError
+    from f.flexcore.lib.core.errors import FlexcoreError
+    from wmlocal.engine.errors import EngineError
 
     try:
         code = action()
@@ -82,7 +82,7 @@ def examples(*lines: str, codes: str = EXIT_CODES) -> str:
 
 def json_object(text: str, option: str) -> dict[str, Any]:
     """A JSON object from the command line, or from a file given as @file. Raises BadArguments."""
-    from flexcore.engine.errors import BadArguments
+    from wmlocal.engine.errors import BadArguments
 
     source = option
     if text.startswith("@"):

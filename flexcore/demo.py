@@ -50,8 +50,8 @@ def demo(
 
 
 def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], keep: bool) -> int:
-    from flexcore.engine.engine import Engine, default_home
-    from flexcore.engine.progress import progress
+    from wmlocal.engine.engine import Engine, default_home
+    from wmlocal.engine.progress import progress
 
     home = default_home()
     with ExitStack() as stack:
@@ -127,8 +127,8 @@ def ask(result: dict[str, Any], rows: list[dict[str, Any]], truth: list[float]) 
     import httpx
 
     sys.path.insert(0, str(ROOT))
-    from f.flexcore.core.contracts import ModelManifest
-    from f.flexcore.core.inference import infer_request, predictions
+    from f.flexcore.lib.core.contracts import ModelManifest
+    from f.flexcore.lib.core.inference import infer_request, predictions
 
     model = ModelManifest.model_validate(result["stages"][1]["result"]["output"])
     url = f"{result['final_endpoint']}/v2/models/{model.name}/infer"

@@ -22,9 +22,9 @@ from typing import Any
 
 import yaml
 
-from f.flexcore.core.errors import ExecutionFailed, InvalidInput, NotFound
-from flexcore.check import CannotCheck, Finding, Severity, check
+from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
 from flexcore.client.target import Target
+from wmlocal.lint import CannotCheck, Finding, Severity, check
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
@@ -140,9 +140,14 @@ def run(cli: str, arguments: list[str], root: Path) -> subprocess.CompletedProce
     # The wheel of Node.js puts it beside the Python that runs this.
     path = os.pathsep.join([env.get("PATH", ""), str(Path(sys.executable).parent)])
     return subprocess.run(
-        [cli, *arguments], cwd=root, env=env | {"NO_COLOR": "1", "PATH": path}, text=True, capture_output=True,
-        stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+        [cli, *arguments],
+        cwd=root,
+        env=env | {"NO_COLOR": "1", "PATH": path},
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
 
 
 @contextmanager

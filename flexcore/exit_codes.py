@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from f.flexcore.core.errors import FlexcoreError
+    from f.flexcore.lib.core.errors import FlexcoreError
 
 # Why the embedded engine cancels what runs in it.
 CTRL_C = "signal SIGINT"
@@ -22,7 +22,7 @@ DONE, FAILED, CANNOT_START, TRY_LATER, TOO_LATE, CANCELED, INTERRUPTED = 0, 1, 2
 
 
 def of_error(kind: type[FlexcoreError]) -> int:
-    from f.flexcore.core.errors import DeadlineExceeded, TransientError, UserError
+    from f.flexcore.lib.core.errors import DeadlineExceeded, TransientError, UserError
 
     codes = {UserError: CANNOT_START, TransientError: TRY_LATER, DeadlineExceeded: TOO_LATE}
     return next((code for base, code in codes.items() if issubclass(kind, base)), FAILED)
@@ -30,7 +30,7 @@ def of_error(kind: type[FlexcoreError]) -> int:
 
 def of_run(job: dict[str, Any], cause: dict[str, Any]) -> int:
     """Of a run that has ended, by the job that made it fail: a typed error of ours says what can be done."""
-    from f.flexcore.core.errors import KINDS
+    from f.flexcore.lib.core.errors import KINDS
     from flexcore.client.watch import error_of
 
     if job.get("success"):

@@ -10,16 +10,23 @@ from typing import Any
 
 import yaml
 
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
-from f.flexcore.core.identity import execution_key
-from f.flexcore.core.redaction import MASK, SHORTEST_SECRET
-from f.flexcore.core.resources import KubernetesCluster
 from f.flexcore.kubernetes import run_job
-from f.flexcore.kubernetes.access import access_to
-from f.flexcore.kubernetes.job_body import JobRequest, build, job_body, job_request, owned_objects, written_namespace
-from f.flexcore.kubernetes.manifest_notes import secret_values
-from f.flexcore.kubernetes.pod_form import check_name
-from f.flexcore.kubernetes.session import job_namespace
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.redaction import MASK, SHORTEST_SECRET
+from f.flexcore.lib.core.resources import KubernetesCluster
+from f.flexcore.lib.kubernetes.connection import job_namespace
+from f.flexcore.lib.kubernetes.credentials import access_to
+from f.flexcore.lib.kubernetes.job_manifest import (
+    JobRequest,
+    build,
+    job_body,
+    job_request,
+    owned_objects,
+    written_namespace,
+)
+from f.flexcore.lib.kubernetes.manifest_notes import secret_values
+from f.flexcore.lib.kubernetes.pod_spec import check_name
 from flexcore.nearest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.

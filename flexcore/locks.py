@@ -13,7 +13,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from flexcore.metadata.locks import compiled, python_lock
+from wmlocal.metadata.locks import compiled, python_lock
 
 PYTHON = "3.11"
 SET_HEADER = re.compile(r"^# requirements: ?(\w+)$", re.MULTILINE)

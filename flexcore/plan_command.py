@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.lib.core.errors import InvalidInput
 from flexcore import exit_codes
 from flexcore.console import print_json, print_result
 from flexcore.selection_commands import show_selection
@@ -23,7 +23,7 @@ def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, r
     from flexcore.client.target import connected
     from flexcore.client.watch import Watch
     from flexcore.client.workflows import find, named, with_settings
-    from flexcore.engine.progress import progress
+    from wmlocal.engine.progress import progress
 
     with connected(server, workspace, root) as (client, _):
         workflow = find(client, named(root, path))
@@ -47,7 +47,7 @@ def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, r
 
 
 def _shown(result: Any, as_json: bool) -> int:
-    from f.flexcore.core.outcomes import DataPipelineResult
+    from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 
     if as_json:
         print_json(result)

@@ -73,19 +73,31 @@ class RayHead:
         self.address = f"http://127.0.0.1:{dashboard}"
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
         options = {
-            "node-ip-address": "127.0.0.1", "port": 0, "num-cpus": self.num_cpus,
-            "dashboard-host": "127.0.0.1", "dashboard-port": dashboard, "ray-client-server-port": client,
-            "dashboard-agent-listen-port": agent, "dashboard-agent-grpc-port": agent_grpc,
-            "runtime-env-agent-port": runtime_env, "metrics-export-port": metrics,
-            "object-store-memory": self.object_store_bytes, "temp-dir": self._temp, "include-dashboard": "true",
-        }  # fmt: skip
+            "node-ip-address": "127.0.0.1",
+            "port": 0,
+            "num-cpus": self.num_cpus,
+            "dashboard-host": "127.0.0.1",
+            "dashboard-port": dashboard,
+            "ray-client-server-port": client,
+            "dashboard-agent-listen-port": agent,
+            "dashboard-agent-grpc-port": agent_grpc,
+            "runtime-env-agent-port": runtime_env,
+            "metrics-export-port": metrics,
+            "object-store-memory": self.object_store_bytes,
+            "temp-dir": self._temp,
+            "include-dashboard": "true",
+        }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*ray, "start", "--head", "--block", "--disable-usage-stats", *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=head_environment() | {MARK: str(self._temp)},
-                start_new_session=True, preexec_fn=die_with_parent(os.getpid()),
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=head_environment() | {MARK: str(self._temp)},
+                start_new_session=True,
+                preexec_fn=die_with_parent(os.getpid()),
+            )
         if wait:
             self.wait_ready()
         return self

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.core.errors import ExecutionFailed, NotFound
+from f.flexcore.lib.core.errors import ExecutionFailed, NotFound
 from flexcore.client.watch import Watch, error_text
 from flexcore.client.windmill import Windmill
 from flexcore.console import json_object
@@ -26,10 +26,16 @@ def configured_runtimes(root: Path) -> list[dict[str, Any]]:
 
     configured = read_configuration(root).flexcore.runtimes
     found = [
-        {"runtime": name, "enabled": item.enabled, "priority": item.priority, "runs": runs,
-         "health_check_interval_s": item.health_check_interval}
-        for name, runs in RUNS.items() for item in [getattr(configured, name)]
-    ]  # fmt: skip
+        {
+            "runtime": name,
+            "enabled": item.enabled,
+            "priority": item.priority,
+            "runs": runs,
+            "health_check_interval_s": item.health_check_interval,
+        }
+        for name, runs in RUNS.items()
+        for item in [getattr(configured, name)]
+    ]
     return sorted(found, key=lambda item: (not item["enabled"], item["priority"] or math.inf))
 
 

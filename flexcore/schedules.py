@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml
 
-from f.flexcore.core.errors import InvalidInput, NotFound
-from flexcore.check.cron import cron_problem, timezones
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults, checked
 from flexcore.client.workflows import resolve
-from flexcore.engine.bundle import Bundle
 from flexcore.nearest import did_you_mean
 from flexcore.templates import refuse_disabled
+from wmlocal.engine.bundle import Bundle
+from wmlocal.lint.cron import cron_problem, timezones
 
 NORMAL: dict[str, Any] = {"width": 10**9, "allow_unicode": True}
 
@@ -65,10 +65,18 @@ def switch_on(root: Path, name: str, cron: str, timezone: str, given: dict[str, 
     if given or not files:
         changes["args"] = with_defaults
     new: dict[str, Any] = {
-        "args": {}, "cron_version": "v2", "description": "", "enabled": True, "is_flow": is_flow,
-        "no_flow_overlap": is_flow, "schedule": cron, "script_path": path, "summary": meta.get("summary") or "",
-        "timezone": timezone or "UTC", "ws_error_handler_muted": False,
-    }  # fmt: skip
+        "args": {},
+        "cron_version": "v2",
+        "description": "",
+        "enabled": True,
+        "is_flow": is_flow,
+        "no_flow_overlap": is_flow,
+        "schedule": cron,
+        "script_path": path,
+        "summary": meta.get("summary") or "",
+        "timezone": timezone or "UTC",
+        "ws_error_handler_muted": False,
+    }
     return _written(root, file, before or new, changes)
 
 

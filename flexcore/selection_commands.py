@@ -16,11 +16,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from f.flexcore.core.comparison import Comparison, compare
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
-from f.flexcore.core.forecast import Forecasts, loaded
-from f.flexcore.core.selection import select
-from f.flexcore.core.workloads import Market, Run, Selection, Workload, read_runs
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core.workloads import Market, Run, Selection, Workload, read_runs
+from f.flexcore.lib.selection.comparison import Comparison, compare
+from f.flexcore.lib.selection.forecast import Forecasts, loaded
+from f.flexcore.lib.selection.selector import select
 
 UNREADABLE = object()
 
@@ -68,7 +68,7 @@ def _fitted(runs: list[Run]) -> tuple[Forecasts | None, str]:
     """The model of `runs`, or None and why there is none."""
     if not runs:
         return None, ""
-    from f.flexcore.core.fitting import fit  # numpy takes longer to import than all the rest
+    from f.flexcore.lib.selection.fitting import fit  # numpy takes longer to import than all the rest
 
     try:
         return fit(runs), ""

@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from f.flexcore.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults
 from flexcore.configuration.files import FLEXCORE, read_configuration
-from flexcore.engine.bundle import Bundle
-from flexcore.engine.support import check_flow
 from flexcore.nearest import did_you_mean
+from wmlocal.engine.bundle import Bundle
+from wmlocal.engine.support import check_flow
 
 OURS = "f/flexcore"
 # Flows of our own that are front doors; the others are parts of these.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.core.outcomes import DataPipelineResult
+from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 from flexcore.demo import PROJECT
 from flexcore.demo_data import write_demo_data
 from tests.hybrid_cases import Json, RunFlow
@@ -22,12 +22,14 @@ def meltano_form(folder: Path) -> Json:
     return {
         "project": {
             "path": str(PROJECT),
-            "env": {f"FLEXCORE_SAMPLE_{name}": str(folder / f"source/{name.lower()}.csv")
-                    for name in ("FLIGHTS", "PLANES", "WEATHER")},
+            "env": {
+                f"FLEXCORE_SAMPLE_{name}": str(folder / f"source/{name.lower()}.csv")
+                for name in ("FLIGHTS", "PLANES", "WEATHER")
+            },
         },
         "taps": ["tap-flights"],
         "full_refresh": True,
-    }  # fmt: skip
+    }
 
 
 def ray_form(address: str, program: str = PROGRAM) -> Json:

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.core.contracts import ModelManifest, PipelineResult
-from f.flexcore.core.inference import infer_request, predictions
+from f.flexcore.lib.core.contracts import ModelManifest, PipelineResult
+from f.flexcore.lib.core.inference import infer_request, predictions
 from flexcore.demo import pipeline_request
 from flexcore.demo_data import write_demo_data
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core import resources
-from f.flexcore.core.forecast import Forecasts
+from f.flexcore.lib.core import resources
+from f.flexcore.lib.selection.forecast import Forecasts
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "f").rglob("*.py"))

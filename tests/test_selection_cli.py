@@ -21,9 +21,18 @@ SYNC = {"workflow_type": "sync", "data_size": "5GB", "complexity": "simple", "ru
 
 
 def row(runtime: str = "meltano", seconds: float = 100, success: bool = True, **more: Any) -> dict[str, Any]:
-    return {"workflow_type": "sync", "runtime": runtime, "data_size_bytes": 5 * 10**9, "rows": 10**6,
-            "complexity": "simple", "started_at": START, "duration_s": seconds, "cost_usd": seconds / 1000,
-            "success": success, **more}  # fmt: skip
+    return {
+        "workflow_type": "sync",
+        "runtime": runtime,
+        "data_size_bytes": 5 * 10**9,
+        "rows": 10**6,
+        "complexity": "simple",
+        "started_at": START,
+        "duration_s": seconds,
+        "cost_usd": seconds / 1000,
+        "success": success,
+        **more,
+    }
 
 
 # Ray costs a tenth of Meltano, in every run.
@@ -92,8 +101,14 @@ def test_settings_say_who_may_run_and_from_how_many_runs_on_history_counts(files
 
 
 def test_what_cannot_be_answered_is_an_answer_too_and_the_others_are_not_lost(files: Files) -> None:
-    spoilt: list[dict[str, Any]] = [{"data_size": "5 bananas"}, {"rows": -1}, {"deadline_s": -5},
-                                    {"data_size": math.nan}, {"runtimes": ["spark"]}, {"runtimes": []}]  # fmt: skip
+    spoilt: list[dict[str, Any]] = [
+        {"data_size": "5 bananas"},
+        {"rows": -1},
+        {"deadline_s": -5},
+        {"data_size": math.nan},
+        {"runtimes": ["spark"]},
+        {"runtimes": []},
+    ]
     bad = ["nonsense", "[" * 100_000, *({**SYNC, **each} for each in spoilt), 7]
     result = asked("select", "--workload", files("w", *bad, SYNC), "--json")
     *refused, good = answers(result)
@@ -106,8 +121,18 @@ def test_what_cannot_be_answered_is_an_answer_too_and_the_others_are_not_lost(fi
 
 
 def test_rows_that_cannot_be_used_are_skipped_counted_and_told(files: Files) -> None:
-    bad = ["nonsense", row(seconds=-1), row(seconds=math.nan), row(rows=-1), row(data_size_bytes="much"), [],
-           {**row(), "success": None}, row(started_at="yesterday"), row(seconds=0), row(cost_usd=1e300)]  # fmt: skip
+    bad = [
+        "nonsense",
+        row(seconds=-1),
+        row(seconds=math.nan),
+        row(rows=-1),
+        row(data_size_bytes="much"),
+        [],
+        {**row(), "success": None},
+        row(started_at="yesterday"),
+        row(seconds=0),
+        row(cost_usd=1e300),
+    ]
     extra = [{**each, "cluster": "a"} for each in KNOWN]
     result = asked("select", "--workload", files("w", SYNC), "--history", files("h", *bad, *extra), "--json")
     (answer,) = answers(result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from f.flexcore.api.arguments import REFERENCES, check_arguments, with_defaults
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.lib.api.request_arguments import REFERENCES, check_arguments, with_defaults
+from f.flexcore.lib.core.errors import InvalidInput
 
 REMEDY = "Nothing was done."
 

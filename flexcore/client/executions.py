@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from f.flexcore.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.watch import Node, error_of
 from flexcore.client.windmill import Windmill
 
@@ -38,10 +38,14 @@ def latest(client: Windmill, limit: int, workflows: set[str] | None) -> list[dic
 def as_run(job: dict[str, Any]) -> dict[str, Any]:
     duration = job.get("duration_ms")
     return {
-        "id": job["id"], "workflow": job.get("script_path"), "status": status(job), "started_at": job.get("started_at"),
-        "seconds": None if duration is None else duration / 1000, "labels": job.get("labels") or [],
+        "id": job["id"],
+        "workflow": job.get("script_path"),
+        "status": status(job),
+        "started_at": job.get("started_at"),
+        "seconds": None if duration is None else duration / 1000,
+        "labels": job.get("labels") or [],
         "created_by": job.get("created_by"),
-    }  # fmt: skip
+    }
 
 
 def status(job: dict[str, Any]) -> str:
@@ -82,9 +86,13 @@ def cancel(client: Windmill, given: str, reason: str) -> str:
 def as_plain(node: Node) -> dict[str, Any]:
     """The tree as JSON data; `error` and `result` where there are some."""
     shown: dict[str, Any] = {
-        "id": node.job, "step": node.step, "path": node.path, "status": node.status, "seconds": node.seconds,
+        "id": node.job,
+        "step": node.step,
+        "path": node.path,
+        "status": node.status,
+        "seconds": node.seconds,
         "started_at": node.shown.get("started_at"),
-    }  # fmt: skip
+    }
     if node.status == "failure":
         shown["error"] = error_of(node.shown)
     if node.ended and node.depth == 0:

@@ -35,9 +35,12 @@ class Relocks:
 
 
 def wait_for_relocks(
-    client: Windmill, since: float, say: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
-) -> Relocks:  # fmt: skip
+    client: Windmill,
+    since: float,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Relocks:
     """Until none is queued or running for a while. since: the time of the push, in seconds of the epoch."""
     begun, last_busy, said_at, seen = clock(), clock(), None, False
     while True:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from f.flexcore.core.errors import InvalidInput, MissingSetting, NotFound
+from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
 from flexcore.client.profiles import Profile, active, profiles
 from flexcore.client.windmill import Windmill
 from flexcore.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from flexcore.configuration.models import FlexcoreFile
-    from flexcore.engine.engine import Engine
+    from wmlocal.engine.engine import Engine
 
 EMBEDDED = "embedded"
 OWN = Path(__file__).parent.parent.parent
@@ -106,8 +106,8 @@ def _by_url(url: str, workspace: str) -> Target:
 
 def _token_of_engine(url: str) -> str:
     """The token of a `flexcore serve` of this user; "" when the URL is none of them."""
-    from flexcore.engine.engine import default_home
-    from flexcore.engine.store import Store
+    from wmlocal.engine.engine import default_home
+    from wmlocal.engine.store import Store
 
     if not url.startswith("http://127.0.0.1:"):
         return ""
@@ -134,8 +134,8 @@ def connected(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmil
 
 @contextlib.contextmanager
 def embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
-    from flexcore.engine.bundle import is_bundle
-    from flexcore.engine.engine import Engine
+    from wmlocal.engine.bundle import is_bundle
+    from wmlocal.engine.engine import Engine
 
     bundle = OWN if root == Path() and not is_bundle(root) else root
     with Engine(bundle, on_problem=lambda problem: say(f"warning: {problem}")) as engine:

@@ -1,6 +1,6 @@
 """Follows a job and all that runs below it, by asking: the same for a server and the embedded engine.
 
-Each `poll` returns what happened since the last one, as the events that `flexcore.engine.progress` shows.
+Each `poll` returns what happened since the last one, as the events that `wmlocal.engine.progress` shows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from flexcore.client.step_log import StepLog
 from flexcore.client.windmill import Windmill
-from flexcore.engine.jobs import Event
+from wmlocal.engine.jobs import Event
 
 # Of a long loop the latest iterations are followed: two calls for each of ten thousand would take a minute.
 MOST_ITERATIONS = 100
@@ -140,12 +140,20 @@ class Watch:
     def _event(self, kind: str, node: Node, message: str = "") -> Event:
         finished = kind == "finished"
         return Event(
-            kind=kind, job=node.job, parent=node.parent, root=self.root.job, step_id=node.step, path=node.path,
-            depth=node.depth, at=time.time(), is_flow=node.kind in FLOW_KINDS,
-            success=node.status in ("success", "skipped") if finished else None, skipped=node.status == "skipped",
+            kind=kind,
+            job=node.job,
+            parent=node.parent,
+            root=self.root.job,
+            step_id=node.step,
+            path=node.path,
+            depth=node.depth,
+            at=time.time(),
+            is_flow=node.kind in FLOW_KINDS,
+            success=node.status in ("success", "skipped") if finished else None,
+            skipped=node.status == "skipped",
             seconds=node.seconds if finished else None,
             message=message or (error_text(node.shown) if finished and node.status == "failure" else ""),
-        )  # fmt: skip
+        )
 
 
 def _modules(status: Any) -> list[dict[str, Any]]:

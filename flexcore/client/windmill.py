@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
-from f.flexcore.core.tls import error_chain, tls_remedy
+from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
 
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.windmill import Windmill
-from flexcore.engine.bundle import Bundle
-from flexcore.engine.errors import BadBundle
 from flexcore.nearest import did_you_mean
+from wmlocal.engine.bundle import Bundle
+from wmlocal.engine.errors import BadBundle
 
 RUNTIMES = ("meltano", "ray", "kubernetes")
 # Where a short name is looked for first; then it may be the last part of any one path.
@@ -81,8 +81,9 @@ def read(client: Windmill, path: str, kind: str = "flow") -> Workflow:
     found = client.get(f"flows/get/{path}" if kind == "flow" else f"scripts/get/p/{path}")
     value = found.get("value")
     preprocessor = value.get("preprocessor_module") if isinstance(value, dict) else found.get("has_preprocessor")
-    return Workflow(path, kind, str(found.get("summary") or ""), form(found.get("schema")), used(path, value),
-                    bool(preprocessor))  # fmt: skip
+    return Workflow(
+        path, kind, str(found.get("summary") or ""), form(found.get("schema")), used(path, value), bool(preprocessor)
+    )
 
 
 def form(schema: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from flexcore import exit_codes
 from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, say
 
 if TYPE_CHECKING:
-    from f.flexcore.core.errors import NotFound
+    from f.flexcore.lib.core.errors import NotFound
     from flexcore.configuration.plan import FileChange
 
 app = typer.Typer(no_args_is_help=True, help="Check and apply windmill.yaml and flexcore.yaml.")
@@ -46,7 +46,7 @@ def _check(root: Path, as_json: bool) -> int:
 
 
 def _no_files(root: Path) -> NotFound:
-    from f.flexcore.core.errors import NotFound
+    from f.flexcore.lib.core.errors import NotFound
     from flexcore.configuration.files import FLEXCORE, WINDMILL
 
     return NotFound(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.lib.core.errors import InvalidInput
 from flexcore import exit_codes
 from flexcore.client.relocks import wait_for_relocks
 from flexcore.client.target import Target
@@ -21,8 +21,8 @@ from flexcore.console import print_json, print_table, say
 from flexcore.deployment import Deployment
 
 if TYPE_CHECKING:
-    from flexcore.check import Finding
     from flexcore.deployment import Change, Outcome
+    from wmlocal.lint import Finding
 
 # The server that the bundle is tested against.
 TESTED = (1, 743)

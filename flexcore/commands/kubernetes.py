@@ -26,8 +26,8 @@ def answer(action: Callable[[], int], as_json: bool) -> None:
 
 
 def _with_json_error(action: Callable[[], int]) -> int:
-    from f.flexcore.core.errors import FlexcoreError
-    from flexcore.engine.errors import BadArguments
+    from f.flexcore.lib.core.errors import FlexcoreError
+    from wmlocal.engine.errors import BadArguments
 
     try:
         return action()
@@ -84,8 +84,8 @@ def access(
 
 
 def _access(file: str, context: str, as_json: bool) -> int:
-    from f.flexcore.core.redaction import Redactor
-    from f.flexcore.kubernetes.access import from_kubeconfig
+    from f.flexcore.lib.core.redaction import Redactor
+    from f.flexcore.lib.kubernetes.credentials import from_kubeconfig
 
     found = from_kubeconfig(_file_text(file, KUBECONFIG_REMEDY), context)
     fields = {
@@ -105,7 +105,7 @@ def _access(file: str, context: str, as_json: bool) -> int:
 
 
 def _file_text(file: str, remedy: str) -> str:
-    from f.flexcore.core.errors import InvalidInput
+    from f.flexcore.lib.core.errors import InvalidInput
 
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).expanduser().read_bytes()
@@ -134,7 +134,7 @@ def explain(
 
 
 def _explain(dump: str, job: str, as_json: bool) -> int:
-    from f.flexcore.kubernetes.explanation import explain as explain_dump
+    from f.flexcore.lib.kubernetes.explanation import explain as explain_dump
 
     found = explain_dump(_file_text(dump, DUMP_REMEDY), job)
     if as_json:

@@ -56,8 +56,15 @@ def _health(settings: str, server: str, workspace: str, root: Path, as_json: boo
     if as_json:
         print_json(found)
     else:
-        rows = [(*(item[name] for name in ("runtime", "place", "state", "version")), _free(item), item["queue"],
-                 item["detail"]) for item in found]  # fmt: skip
+        rows = [
+            (
+                *(item[name] for name in ("runtime", "place", "state", "version")),
+                _free(item),
+                item["queue"],
+                item["detail"],
+            )
+            for item in found
+        ]
         print_table(("RUNTIME", "PLACE", "STATE", "VERSION", "CPUS FREE", "QUEUE", "DETAIL"), rows, STYLES)
     return exit_codes.FAILED if any(item["state"] == "down" for item in found) else exit_codes.DONE
 

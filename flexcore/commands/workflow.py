@@ -46,8 +46,8 @@ def _root_of(context: typer.Context) -> Path:
 
 def _names(context: typer.Context, incomplete: str) -> list[str]:
     """For the shell: the flows of the bundle at --root."""
-    from flexcore.engine.bundle import Bundle
-    from flexcore.engine.errors import EngineError
+    from wmlocal.engine.bundle import Bundle
+    from wmlocal.engine.errors import EngineError
 
     try:
         paths = Bundle(_root_of(context)).paths("flow")
@@ -124,7 +124,7 @@ def _execute(
     root: Path,
     as_json: bool,
 ) -> int:
-    from f.flexcore.core.errors import InvalidInput
+    from f.flexcore.lib.core.errors import InvalidInput
     from flexcore.client.arguments import checked
     from flexcore.client.target import connected
     from flexcore.client.workflows import find, named, with_runtime, with_settings
@@ -169,7 +169,7 @@ def follow_run(client: Windmill, job: str, logs: LogsShown, as_json: bool, keeps
 @contextmanager
 def _left_running(job: str) -> Iterator[None]:
     """Ctrl-C ends the following alone; what goes on is said. job: "" when nothing does."""
-    from f.flexcore.core.errors import TransientError
+    from f.flexcore.lib.core.errors import TransientError
 
     try:
         yield
@@ -180,7 +180,7 @@ def _left_running(job: str) -> Iterator[None]:
 
 
 def _shown(watch: Watch, logs: bool) -> dict[str, Any]:
-    from flexcore.engine.progress import progress
+    from wmlocal.engine.progress import progress
 
     display = progress(logs=logs)
     try:
@@ -241,9 +241,9 @@ def _test(
 
 
 def _template_names(context: typer.Context, incomplete: str) -> list[str]:
-    from f.flexcore.core.errors import FlexcoreError
-    from flexcore.engine.errors import EngineError
+    from f.flexcore.lib.core.errors import FlexcoreError
     from flexcore.templates import templates
+    from wmlocal.engine.errors import EngineError
 
     try:
         return [name for name in templates(_root_of(context)) if name.startswith(incomplete)]
@@ -431,10 +431,15 @@ def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) 
         print_json(as_plain(watch.root))
     else:
         rows = [
-            ("  " * node.depth + (node.step or node.path or "(preview)"), node.status, seconds(node.seconds), node.job,
-             error_text(node.shown)[:MOST_ERROR] if node.status == "failure" else "")
+            (
+                "  " * node.depth + (node.step or node.path or "(preview)"),
+                node.status,
+                seconds(node.seconds),
+                node.job,
+                error_text(node.shown)[:MOST_ERROR] if node.status == "failure" else "",
+            )
             for node in _flat(watch.root)
-        ]  # fmt: skip
+        ]
         print_table(("STEP", "STATUS", "TIME", "JOB", "ERROR"), rows, STYLES)
     return exit_codes.DONE
 
@@ -470,7 +475,7 @@ def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, 
     from flexcore.client.executions import whole_id
     from flexcore.client.target import connected
     from flexcore.client.watch import Watch
-    from flexcore.engine.jobs import Event
+    from wmlocal.engine.jobs import Event
 
     def write(event: Event) -> None:
         if event.kind == "log":

@@ -16,16 +16,31 @@ from flexcore.nearest import did_you_mean
 Model = TypeVar("Model", bound=BaseModel)
 # Values that must come from the environment; "*" stands for every key.
 SECRETS: list[Path_] = [
-    ("server", "database_url"), ("runtimes", "meltano", "git_token"), ("runtimes", "meltano", "env", "*"),
-    ("runtimes", "ray", "token"), ("runtimes", "ray", "headers", "*"), ("runtimes", "kubernetes", "token"),
-    ("runtimes", "kubernetes", "kubeconfig"), ("storage", "access_key"), ("storage", "secret_key"), ("token",),
-]  # fmt: skip
+    ("server", "database_url"),
+    ("runtimes", "meltano", "git_token"),
+    ("runtimes", "meltano", "env", "*"),
+    ("runtimes", "ray", "token"),
+    ("runtimes", "ray", "headers", "*"),
+    ("runtimes", "kubernetes", "token"),
+    ("runtimes", "kubernetes", "kubeconfig"),
+    ("storage", "access_key"),
+    ("storage", "secret_key"),
+    ("token",),
+]
 NUMBER, BOOLEAN, MAPPING = "must be a whole number", "must be true or false", "must be a mapping of names to values"
 TYPES = {
-    "missing": "is missing", "int_parsing": NUMBER, "int_type": NUMBER, "int_from_float": NUMBER, "bool_type": BOOLEAN,
-    "bool_parsing": BOOLEAN, "string_type": "must be text", "list_type": "must be a list", "model_type": MAPPING,
-    "model_attributes_type": MAPPING, "dict_type": MAPPING,
-}  # fmt: skip
+    "missing": "is missing",
+    "int_parsing": NUMBER,
+    "int_type": NUMBER,
+    "int_from_float": NUMBER,
+    "bool_type": BOOLEAN,
+    "bool_parsing": BOOLEAN,
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "dict_type": MAPPING,
+}
 # What a server cannot do without, each with an example.
 NEEDED = {"server_url": "https://windmill.example.com", "workspace": "prod", "token": "${FLEXCORE_TOKEN}"}
 

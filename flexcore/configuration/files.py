@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.lib.core.errors import InvalidInput
 from flexcore.configuration.check import flexcore_problems, parsed, windmill_problems
 from flexcore.configuration.document import Document, Path_, Problem, read
 from flexcore.configuration.models import FlexcoreFile, WindmillFile

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from f.flexcore.core.resources import KubernetesCluster, MeltanoProject, RayCluster
+from f.flexcore.lib.core.resources import KubernetesCluster, MeltanoProject, RayCluster
 
 DURATION = re.compile(r"^(\d+) ?(s|m|h)?$")
 UNITS = {"s": 1, "m": 60, "h": 3600}

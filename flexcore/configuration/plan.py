@@ -272,10 +272,18 @@ def _health_intervals(configuration: Configuration) -> Iterator[int]:
 
 def _health_schedule(seconds: int) -> dict[str, Any]:
     return {
-        "args": {"settings": f"$res:{SETTINGS}"}, "cron_version": "v2", "description": "From flexcore.yaml.",
-        "enabled": True, "is_flow": False, "no_flow_overlap": False, "schedule": cron(seconds), "script_path": CHECK,
-        "summary": "How every runtime is", "timezone": "UTC", "ws_error_handler_muted": False,
-    }  # fmt: skip
+        "args": {"settings": f"$res:{SETTINGS}"},
+        "cron_version": "v2",
+        "description": "From flexcore.yaml.",
+        "enabled": True,
+        "is_flow": False,
+        "no_flow_overlap": False,
+        "schedule": cron(seconds),
+        "script_path": CHECK,
+        "summary": "How every runtime is",
+        "timezone": "UTC",
+        "ws_error_handler_muted": False,
+    }
 
 
 def cron(seconds: int) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from f.flexcore.core.errors import Forbidden, NotFound
+from f.flexcore.lib.core.errors import Forbidden, NotFound
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import Configuration
 from flexcore.configuration.plan import FOLDER, SETTINGS, Plan, is_ours

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from f.flexcore.core.errors import NotFound
+from f.flexcore.lib.core.errors import NotFound
 from flexcore.configuration.plan import FileChange
 from flexcore.deployment import run, wmill
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from flexcore.engine import Engine
 from tests.engine.conftest import eventually, raw
+from wmlocal.engine import Engine
 
 ROOT = Path(__file__).parent.parent.parent
 MEDIA_TYPE = "application/vnd.flexcore+json"
@@ -30,16 +30,27 @@ FORM = {
     },
 }
 TOYS: dict[str, list[dict[str, Any]]] = {
-    "toy": [raw("say", "def main(text, times):\n    print('saying', text)\n    return {'said': [text] * (times or 1), "
-                "'token': 'sesame', 'wm_labels': ['flexcore', 'workflow:toy', 'runtime:ray']}\n",
-                {"text": "flow_input.text", "times": "flow_input.times"})],
-    "toy_fails": [raw("first", "def main():\n    return 1\n"),
-                  raw("second", "class Bad(Exception):\n    pass\ndef main():\n    e = Bad('the table t is missing')\n"
-                      "    e.category, e.subject, e.remedy, e.retryable = 'not_found', 't', 'Create t.', False\n"
-                      "    raise e\n")],
-    "toy_sleeps": [raw("nap", "import time\ndef main():\n    print('zzz password=sesame1', flush=True)\n"
-                       "    time.sleep(60)\n")],
-}  # fmt: skip
+    "toy": [
+        raw(
+            "say",
+            "def main(text, times):\n    print('saying', text)\n    return {'said': [text] * (times or 1), "
+            "'token': 'sesame', 'wm_labels': ['flexcore', 'workflow:toy', 'runtime:ray']}\n",
+            {"text": "flow_input.text", "times": "flow_input.times"},
+        )
+    ],
+    "toy_fails": [
+        raw("first", "def main():\n    return 1\n"),
+        raw(
+            "second",
+            "class Bad(Exception):\n    pass\ndef main():\n    e = Bad('the table t is missing')\n"
+            "    e.category, e.subject, e.remedy, e.retryable = 'not_found', 't', 'Create t.', False\n"
+            "    raise e\n",
+        ),
+    ],
+    "toy_sleeps": [
+        raw("nap", "import time\ndef main():\n    print('zzz password=sesame1', flush=True)\n    time.sleep(60)\n")
+    ],
+}
 
 
 class Client:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.api.arguments import check_arguments, told_schema, with_defaults
-from f.flexcore.core.errors import InvalidInput
+from f.flexcore.lib.api.request_arguments import check_arguments, told_schema, with_defaults
+from f.flexcore.lib.core.errors import InvalidInput
 from tests.templates.conftest import schema_of
 
 SINGER = {"project": {"path": "/p"}, "tap": "oracle"}

@@ -8,30 +8,52 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from f.flexcore.api.executions import Execution, execution
-from f.flexcore.api.exposition import Measured, Numbers, exposition, numbers_of, orphans_of
+from f.flexcore.lib.api.executions import Execution, execution
+from f.flexcore.lib.api.metrics_text import Measured, Numbers, exposition, numbers_of, orphans_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def ran(id: str, seconds: float, **more: Any) -> Execution:
-    job = {"id": id, "type": "CompletedJob", "script_path": "f/flexcore/data_pipeline", "job_kind": "flow",
-           "created_at": NOON.isoformat(), "started_at": NOON.isoformat(), "duration_ms": int(seconds * 1000),
-           "success": True, "labels": ["runtime:ray"], "created_by": "u", **more}  # fmt: skip
+    job = {
+        "id": id,
+        "type": "CompletedJob",
+        "script_path": "f/flexcore/data_pipeline",
+        "job_kind": "flow",
+        "created_at": NOON.isoformat(),
+        "started_at": NOON.isoformat(),
+        "duration_ms": int(seconds * 1000),
+        "success": True,
+        "labels": ["runtime:ray"],
+        "created_by": "u",
+        **more,
+    }
     return execution(job)
 
 
 def samples(measured: Measured) -> dict[tuple[str, ...], float]:
     """(name, sorted label values) → value."""
     families = text_string_to_metric_families(exposition(measured))
-    return {(item.name, *(item.labels[name] for name in sorted(item.labels))): item.value
-            for family in families for item in family.samples}  # fmt: skip
+    return {
+        (item.name, *(item.labels[name] for name in sorted(item.labels))): item.value
+        for family in families
+        for item in family.samples
+    }
 
 
 def test_executions_are_counted_by_runtime_workflow_and_status() -> None:
     ended = [ran("a", 2), ran("b", 70), ran("c", 1, success=False), ran("d", 0, canceled=True, labels=[])]
-    live = [execution({"id": "e", "type": "QueuedJob", "script_path": "f/flexcore/ray/execute", "running": True,
-                       "created_at": NOON.isoformat()})]  # fmt: skip
+    live = [
+        execution(
+            {
+                "id": "e",
+                "type": "QueuedJob",
+                "script_path": "f/flexcore/ray/execute",
+                "running": True,
+                "created_at": NOON.isoformat(),
+            }
+        )
+    ]
     told = samples(Measured(ended, live))
     assert told["flexcore_executions_total", "ray", "success", "data_pipeline"] == 2
     assert told["flexcore_executions_total", "ray", "failure", "data_pipeline"] == 1
@@ -77,16 +99,20 @@ STEP = {"output": {"rows": 3}, "metrics": {"rows": 4}}
 @pytest.mark.parametrize(
     ("result", "numbers"),
     [
-        ({"actual": {"rows": 5, "cost_usd": 0.1, "duration_s": 9}, "forecast": {"duration_s": {"p50": 8}}},
-         Numbers(5, 0.1, 8, 9)),
+        (
+            {"actual": {"rows": 5, "cost_usd": 0.1, "duration_s": 9}, "forecast": {"duration_s": {"p50": 8}}},
+            Numbers(5, 0.1, 8, 9),
+        ),
         ({"actual": {"rows": None}, "forecast": {"duration_s": None}}, Numbers()),
         (STEP, Numbers(3)),
         ({"output": None, "metrics": {"rows": 4}}, Numbers(4)),
         ({"stages": [{"stage": "extraction", "result": STEP}, {"stage": "ml", "result": {}}]}, Numbers(3)),
         ({"stages": [{"stage": "extraction", "reused": True, "result": STEP}]}, Numbers()),
         ({"actual": {"rows": True, "cost_usd": "1"}}, Numbers()),
-        ({"stages": 7}, Numbers()), ([1], Numbers()), (None, Numbers()),
+        ({"stages": 7}, Numbers()),
+        ([1], Numbers()),
+        (None, Numbers()),
     ],
-)  # fmt: skip
+)
 def test_numbers_come_from_any_form_of_result(result: Any, numbers: Numbers) -> None:
     assert numbers_of(result) == numbers

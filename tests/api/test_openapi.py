@@ -13,8 +13,8 @@ import yaml
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from f.flexcore.api import executions
-from f.flexcore.core.health import Health
+from f.flexcore.lib.api import executions
+from f.flexcore.lib.core.runtime_health import Health
 from tests.api.conftest import MEDIA_TYPE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -103,9 +103,13 @@ def resolved(schema: Json) -> Json:
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("Execution", executions.Execution), ("ExecutionDetail", executions.ExecutionDetail), ("Step", executions.Step),
-     ("ExecutionError", executions.ExecutionError)],
-)  # fmt: skip
+    [
+        ("Execution", executions.Execution),
+        ("ExecutionDetail", executions.ExecutionDetail),
+        ("Step", executions.Step),
+        ("ExecutionError", executions.ExecutionError),
+    ],
+)
 def test_a_schema_has_the_fields_of_its_model(name: str, model: type[BaseModel]) -> None:
     assert list(SCHEMAS[name]["properties"]) == list(model.model_fields)
     assert set(SCHEMAS[name]["required"]) == set(model.model_fields)

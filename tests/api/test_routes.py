@@ -12,9 +12,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from flexcore.engine import Engine
 from tests.api.conftest import Client, stored_arguments
 from tests.engine.conftest import eventually
+from wmlocal.engine import Engine
 
 TOY = "templates/toy"
 Wait = Callable[[str], Any]
@@ -47,9 +47,14 @@ def test_what_failed_is_told_by_type_and_step(client: Client, ended: Wait) -> No
     done = ended(client.start("templates/toy_fails").json()["id"])
     assert done["status"] == "failure"
     assert done["error"] == {
-        "name": "Bad", "message": "the table t is missing", "step": "second", "category": "not_found", "subject": "t",
-        "remedy": "Create t.", "retryable": False,
-    }  # fmt: skip
+        "name": "Bad",
+        "message": "the table t is missing",
+        "step": "second",
+        "category": "not_found",
+        "subject": "t",
+        "remedy": "Create t.",
+        "retryable": False,
+    }
     assert [step["status"] for step in done["steps"]] == ["success", "failure"]
 
 
@@ -127,9 +132,16 @@ def test_lists_are_by_workflow_runtime_and_status_page_by_page(client: Client, e
 
 @pytest.mark.parametrize(
     ("query", "subject"),
-    [({"limit": "0"}, "limit"), ({"limit": "101"}, "limit"), ({"limit": "x"}, "limit"), ({"staus": "failure"}, "staus"),
-     ({"status": "done"}, "status"), ({"runtime": "spark"}, "runtime"), ({"cursor": "yesterday"}, "cursor")],
-)  # fmt: skip
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "101"}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"staus": "failure"}, "staus"),
+        ({"status": "done"}, "status"),
+        ({"runtime": "spark"}, "runtime"),
+        ({"cursor": "yesterday"}, "cursor"),
+    ],
+)
 def test_a_wrong_query_names_the_parameter(by_hand: ByHand, query: dict[str, str], subject: str) -> None:
     status, told = by_hand("list_executions", query=query)
     assert (status, told["category"], told["subject"]) == (422, "invalid_input", subject)

@@ -15,12 +15,12 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flexcore.check import Severity, check
-from flexcore.check.misplaced import names_of, where_it_belongs
-from flexcore.check.parsers import Signature, Source, signatures
-from flexcore.check.positions import NotYaml, read
-from flexcore.check.results_use import misuses
 from tests.check.cases import CASES, Case
+from wmlocal.lint import Severity, check
+from wmlocal.lint.misplaced import names_of, where_it_belongs
+from wmlocal.lint.parsers import Signature, Source, signatures
+from wmlocal.lint.positions import NotYaml, read
+from wmlocal.lint.results_use import misuses
 
 ROOT = Path(__file__).parents[2]
 GOOD: dict[str, str] = yaml.safe_load((Path(__file__).parent / "good_bundle.yaml").read_text())
@@ -29,7 +29,7 @@ GOOD: dict[str, str] = yaml.safe_load((Path(__file__).parent / "good_bundle.yaml
 @pytest.fixture(autouse=True)
 def parsers_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most cases leave the code as it is; node's start would take most of the time."""
-    monkeypatch.setattr("flexcore.check.code.signatures", _remembered)
+    monkeypatch.setattr("wmlocal.lint.code.signatures", _remembered)
 
 
 ANSWERS: dict[tuple[str, str, str], Signature] = {}
@@ -40,8 +40,11 @@ def _remembered(sources: list[Source], root: Path) -> dict[str, Signature]:
     for key, signature in signatures(new, root).items():
         source = next(source for source in new if source.key == key)
         ANSWERS[source.language, source.content, source.path] = signature
-    return {source.key: ANSWERS[known] for source in sources
-            if (known := (source.language, source.content, source.path)) in ANSWERS}  # fmt: skip
+    return {
+        source.key: ANSWERS[known]
+        for source in sources
+        if (known := (source.language, source.content, source.path)) in ANSWERS
+    }
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -246,7 +249,8 @@ QUIET: dict[str, dict[str, str]] = {
         "f/shop/add.script.yaml": "anything: 1\n",
     },
     "schedules and triggers that are left out on purpose": {
-        "wmill.yaml": GOOD["wmill.yaml"].replace("includeSchedules: true", "includeSchedules: false")
+        "wmill.yaml": GOOD["wmill.yaml"]
+        .replace("includeSchedules: true", "includeSchedules: false")
         .replace("includeTriggers: true", "includeTriggers: false"),
         "f/shop/nightly.schedule.yaml": "anything: 1\n",
     },
@@ -262,9 +266,10 @@ QUIET: dict[str, dict[str, str]] = {
         "f/shop/add.py": "UNIT = 'kg'\n\n\ndef main(a: int, b: int = 1, unit: str = UNIT) -> dict:\n    return {}\n",
     },
     "a bundle of its own in a folder": {
-        "other/wmill.yaml": "includes:\n  - f/**\n", "other/f/x/y__flow/flow.yaml": "summary: ''\n",
+        "other/wmill.yaml": "includes:\n  - f/**\n",
+        "other/f/x/y__flow/flow.yaml": "summary: ''\n",
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", QUIET)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flexcore.check import check
-from flexcore.metadata.locks import NoLock, python_lock
-from flexcore.metadata.requirements import NoRequirements, inferred, python_of, specifiers
-from flexcore.metadata.stand_in import StandIn
+from wmlocal.lint import check
+from wmlocal.metadata.locks import NoLock, python_lock
+from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
+from wmlocal.metadata.stand_in import StandIn
 
 ROOT = Path(__file__).parents[2]
 CASES = json.loads((Path(__file__).parent / "metadata_cases.json").read_text())

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from flexcore.cli import app
-from flexcore.engine import Engine
 from tests.engine.conftest import (  # noqa: F401
     Command,
     Writer,
@@ -21,6 +20,7 @@ from tests.engine.conftest import (  # noqa: F401
     raw,
     write,
 )
+from wmlocal.engine import Engine
 
 SCHEMA = {
     "properties": {"rows": {"type": "integer", "minimum": 1, "default": 3}, "project": {"type": "object"}},

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.console import EXIT_CODES

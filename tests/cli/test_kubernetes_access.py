@@ -11,9 +11,13 @@ from tests.engine.conftest import Command
 from tests.kubernetes.test_access import CA, PLAIN
 
 FIELDS = {
-    "context": "a", "server": "https://10.0.0.1:6443", "namespace": "", "certificate_authority_bytes": len(CA),
-    "user": "token", "proxy": "",
-}  # fmt: skip
+    "context": "a",
+    "server": "https://10.0.0.1:6443",
+    "namespace": "",
+    "certificate_authority_bytes": len(CA),
+    "user": "token",
+    "proxy": "",
+}
 
 
 @pytest.fixture

@@ -34,9 +34,12 @@ def read(write: Writer, file: str = "f/x/counting.schedule.yaml") -> Any:
 def test_a_new_schedule_lies_beside_its_workflow_with_the_forms_defaults(flexcore: Command, write: Writer) -> None:
     done = flexcore("workflow", "schedule", "counting", "--cron", "0 0 3 * * *", "--json")
     shown = {
-        "workflow": "f/x/counting", "file": "f/x/counting.schedule.yaml", "enabled": True, "schedule": "0 0 3 * * *",
+        "workflow": "f/x/counting",
+        "file": "f/x/counting.schedule.yaml",
+        "enabled": True,
+        "schedule": "0 0 3 * * *",
         "timezone": "UTC",
-    }  # fmt: skip
+    }
     assert done.returncode == 0 and json.loads(done.stdout) == [shown] and "workflow deploy" in done.stderr
     made = read(write)
     assert made["args"] == {"rows": SCHEMA["properties"]["rows"]["default"]}  # type: ignore[index]

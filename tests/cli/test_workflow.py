@@ -173,6 +173,8 @@ def completed(line: str) -> list[str]:
     asked = {"_FLEXCORE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
     done = subprocess.run(
         [sys.executable, "-c", "from flexcore.cli import app; app(prog_name='flexcore')"],
-        env=os.environ | asked | {"PYTHONPATH": str(ROOT)}, text=True, capture_output=True,
-    )  # fmt: skip
+        env=os.environ | asked | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        capture_output=True,
+    )
     return done.stdout.split()

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from f.flexcore.core.errors import Forbidden
+from f.flexcore.lib.core.errors import Forbidden
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import read_configuration
 from flexcore.configuration.plan import DEPLOY, cron, plan, with_tag, with_times
 from flexcore.configuration.server_plan import make, server_changes
-from flexcore.engine import Engine
 from tests.config.conftest import PLANTED, ROOT
+from wmlocal.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -85,7 +85,7 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     assert tags["f/flexcore/meltano/run.script.yaml"] == "data-processing"
     assert tags["f/flexcore/ray/train.script.yaml"] == "ml"
     assert tags["f/flexcore/kubernetes/run_job.script.yaml"] == "flext"
-    assert "f/flexcore/ray/api.script.yaml" not in tags, "shared code is no step"
+    assert "f/flexcore/lib/ray/dashboard.script.yaml" not in tags, "shared code is no step"
     for change in changes:
         (root / change.path).write_text(change.after or "")
     (root / "windmill.yaml").write_text("workers:\n  tags: []\n")
@@ -112,10 +112,15 @@ def test_schedules_follow_the_intervals(configure: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(15, "*/15 * * * * *"), (60, "0 */1 * * * *"), (300, "0 */5 * * * *"),
-     (7200, "0 0 */2 * * *"),
-     (86400, "0 0 0 * * *")]
-)  # fmt: skip
+    ("seconds", "text"),
+    [
+        (15, "*/15 * * * * *"),
+        (60, "0 */1 * * * *"),
+        (300, "0 */5 * * * *"),
+        (7200, "0 0 */2 * * *"),
+        (86400, "0 0 0 * * *"),
+    ],
+)
 def test_an_interval_as_a_schedule_has_six_fields(seconds: int, text: str) -> None:
     assert cron(seconds) == text
 
@@ -139,12 +144,18 @@ def test_the_compose_file_is_told_where_the_server_listens_and_no_secret(configu
     (root / DEPLOY).write_text("WINDMILL_PORT=1\n")
     wanted = {change.path: change.after for change in plan(root, read_configuration(root)).files}
     assert (wanted[DEPLOY] or "").splitlines() == [
-        "WINDMILL_HOST=0.0.0.0", "WINDMILL_PORT=8000", "WINDMILL_BASE_URL=http://localhost:8000", "WINDMILL_WORKERS=3",
+        "WINDMILL_HOST=0.0.0.0",
+        "WINDMILL_PORT=8000",
+        "WINDMILL_BASE_URL=http://localhost:8000",
+        "WINDMILL_WORKERS=3",
         "WINDMILL_MORE_TAGS=",
-        "WINDMILL_TAG_MELTANO=data-processing", "WINDMILL_WORKERS_MELTANO=3",
-        "WINDMILL_TAG_RAY=ml", "WINDMILL_WORKERS_RAY=3",
-        "WINDMILL_TAG_KUBERNETES=flext", "WINDMILL_WORKERS_KUBERNETES=3",
-    ]  # fmt: skip
+        "WINDMILL_TAG_MELTANO=data-processing",
+        "WINDMILL_WORKERS_MELTANO=3",
+        "WINDMILL_TAG_RAY=ml",
+        "WINDMILL_WORKERS_RAY=3",
+        "WINDMILL_TAG_KUBERNETES=flext",
+        "WINDMILL_WORKERS_KUBERNETES=3",
+    ]
 
 
 def test_every_tag_of_the_configuration_has_workers_in_the_compose_file_and_every_step_a_worker(
@@ -232,9 +243,10 @@ def test_what_an_earlier_apply_made_goes_with_its_section_and_what_is_of_others_
 ) -> None:
     root, server = configure(), FakeServer()
     server.state |= {
-        "settings/global/custom_tags": ["gpu", "ml"], "settings/global/retention_period_secs": 86400,
+        "settings/global/custom_tags": ["gpu", "ml"],
+        "settings/global/retention_period_secs": 86400,
         "configs/update/worker__default": {"worker_tags": ["python3", "flext"]},
-    }  # fmt: skip
+    }
     theirs = {"namespace": "team", "ray_clusters": ["f/x/ray"], "runtimes": {"ray": {"startup_s": 5}}}
     server.items["resources"]["f/flexcore/settings"] = {"value": theirs}
     server.items["variables"]["f/flexcore/mine"] = {"path": "f/flexcore/mine", "value": "x", "description": "Mine"}
@@ -242,8 +254,9 @@ def test_what_an_earlier_apply_made_goes_with_its_section_and_what_is_of_others_
     (root / "windmill.yaml").write_text((root / "windmill.yaml").read_text() + "  retention_days: 14\n")
     server.apply(root)
     assert server.items["resources"]["f/flexcore/settings"]["value"]["runtimes"] == {
-        "ray": {"startup_s": 5, "enabled": True, "priority": 2}, "meltano": {"enabled": True, "priority": 1},
-    }  # fmt: skip
+        "ray": {"startup_s": 5, "enabled": True, "priority": 2},
+        "meltano": {"enabled": True, "priority": 1},
+    }
     for path, text in (("ray_cluster", "Ray, from windmill.yaml."), ("kubernetes_cluster", "Ours, by hand")):
         item = {"path": f"f/flexcore/{path}", "value": {}, "description": text}
         server.items["resources"][f"f/flexcore/{path}"] = item

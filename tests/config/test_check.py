@@ -34,31 +34,55 @@ def test_good_files_have_no_problem(configure: Callable[..., Path]) -> None:
         ("port: 8000", "port: 80000", "windmill.yaml:3: server.port must be less than or equal to 65535"),
         ("count: 3", "count: 0", "windmill.yaml:6: workers.count must be greater than or equal to 1"),
         ("tags: [flext, data-processing, ml]", "tags: flext", "windmill.yaml:7: workers.tags must be a list"),
-        ("tags: [flext, data-processing, ml]", "tags: [ml, ml, flext, data-processing]",
-         "windmill.yaml:7: workers.tags has ml twice"),
-        ("    token: ${RAY_TOKEN:-}\n", "    tag: mll\n",
-         "windmill.yaml:15: runtimes.ray.tag is mll, which no worker listens to "
-         "(did you mean ml?); add it to workers.tags"),
-        ("namespace: models", "name_space: models",
-         "windmill.yaml:18: unknown key runtimes.kubernetes.name_space (did you mean namespace?)"),
-        ("secret_key: ${S3_SECRET}", "secret_key: s3-literal",
-         "windmill.yaml:22: storage.secret_key is a secret: write ${NAME}, and set NAME in the environment"),
-        ("${PG_PASSWORD}", "literal",
-         "windmill.yaml:12: runtimes.meltano.env.TAP_POSTGRES_PASSWORD is a secret: write ${NAME}, "
-         "and set NAME in the environment"),
-        ("${S3_KEY}", "${S3_KEYS}",
-         "windmill.yaml:21: storage.access_key: the environment variable S3_KEYS is not set"),
-        ("reconcile_interval: 15s", "reconcile_interval: 7s",
-         "windmill.yaml:24: observability.reconcile_interval must divide a minute, an hour or a day "
-         "evenly, such as 15s, 1m, 5m or 1h"),
+        (
+            "tags: [flext, data-processing, ml]",
+            "tags: [ml, ml, flext, data-processing]",
+            "windmill.yaml:7: workers.tags has ml twice",
+        ),
+        (
+            "    token: ${RAY_TOKEN:-}\n",
+            "    tag: mll\n",
+            "windmill.yaml:15: runtimes.ray.tag is mll, which no worker listens to "
+            "(did you mean ml?); add it to workers.tags",
+        ),
+        (
+            "namespace: models",
+            "name_space: models",
+            "windmill.yaml:18: unknown key runtimes.kubernetes.name_space (did you mean namespace?)",
+        ),
+        (
+            "secret_key: ${S3_SECRET}",
+            "secret_key: s3-literal",
+            "windmill.yaml:22: storage.secret_key is a secret: write ${NAME}, and set NAME in the environment",
+        ),
+        (
+            "${PG_PASSWORD}",
+            "literal",
+            "windmill.yaml:12: runtimes.meltano.env.TAP_POSTGRES_PASSWORD is a secret: write ${NAME}, "
+            "and set NAME in the environment",
+        ),
+        (
+            "${S3_KEY}",
+            "${S3_KEYS}",
+            "windmill.yaml:21: storage.access_key: the environment variable S3_KEYS is not set",
+        ),
+        (
+            "reconcile_interval: 15s",
+            "reconcile_interval: 7s",
+            "windmill.yaml:24: observability.reconcile_interval must divide a minute, an hour or a day "
+            "evenly, such as 15s, 1m, 5m or 1h",
+        ),
         ("storage:\n", "storag:\n", "windmill.yaml:19: unknown key storag (did you mean storage?)"),
         ("  host: 0.0.0.0\n", "  host: 0.0.0.0\n  host: b\n", "windmill.yaml:3: host is there twice"),
         ("server:\n", "server: [\n", "windmill.yaml:3: no valid YAML: expected ',' or ']', but got ':'"),
         ("count: 3", "count: !!set {}", "windmill.yaml:6: workers.count must be a whole number"),
-        ("    path: /projects/sales\n", "",
-         "windmill.yaml:9: runtimes.meltano give exactly one of path, git_url and meltano_yml (given: none)"),
+        (
+            "    path: /projects/sales\n",
+            "",
+            "windmill.yaml:9: runtimes.meltano give exactly one of path, git_url and meltano_yml (given: none)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_problem_of_windmill_yaml_is_told_at_its_line(
     configure: Callable[..., Path], before: str, after: str, problem: str
 ) -> None:
@@ -71,21 +95,33 @@ def test_a_problem_of_windmill_yaml_is_told_at_its_line(
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        (FLEXCORE.replace("engine: embedded", "engine: windmill\nserver_url: https://w.example.com"),
-         ["flexcore.yaml:1: token is missing: engine windmill needs it; add `token: ${FLEXCORE_TOKEN}`",
-          "flexcore.yaml:1: workspace is missing: engine windmill needs it; add `workspace: prod`"]),
+        (
+            FLEXCORE.replace("engine: embedded", "engine: windmill\nserver_url: https://w.example.com"),
+            [
+                "flexcore.yaml:1: token is missing: engine windmill needs it; add `token: ${FLEXCORE_TOKEN}`",
+                "flexcore.yaml:1: workspace is missing: engine windmill needs it; add `workspace: prod`",
+            ],
+        ),
         (FLEXCORE.replace("embedded", "windmil"), ["flexcore.yaml:1: engine must be 'windmill' or 'embedded'"]),
         (FLEXCORE.replace("  ray: {e", "  rey: {e"), ["flexcore.yaml:5: unknown key runtimes.rey (did you mean ray?)"]),
-        (FLEXCORE.replace("pipeline__flow", "pipelin__flow"),
-         ["flexcore.yaml:7: templates.pipeline.file: there is no flow f/flexcore/hybrid_pipelin__flow "
-          "(did you mean f/flexcore/hybrid_pipeline__flow?)"]),
-        (FLEXCORE.replace("ray: {enabled: true", "ray: {enabled: false"),
-         ["flexcore.yaml:7: templates.pipeline is enabled, and its runtime ray is not"]),
-        (FLEXCORE.replace("runtime: ray", "runtime: spark"),
-         ["flexcore.yaml:7: templates.pipeline.runtime must be 'meltano', 'ray' or 'kubernetes'"]),
+        (
+            FLEXCORE.replace("pipeline__flow", "pipelin__flow"),
+            [
+                "flexcore.yaml:7: templates.pipeline.file: there is no flow f/flexcore/hybrid_pipelin__flow "
+                "(did you mean f/flexcore/hybrid_pipeline__flow?)"
+            ],
+        ),
+        (
+            FLEXCORE.replace("ray: {enabled: true", "ray: {enabled: false"),
+            ["flexcore.yaml:7: templates.pipeline is enabled, and its runtime ray is not"],
+        ),
+        (
+            FLEXCORE.replace("runtime: ray", "runtime: spark"),
+            ["flexcore.yaml:7: templates.pipeline.runtime must be 'meltano', 'ray' or 'kubernetes'"],
+        ),
         ("- a\n", ["flexcore.yaml:1: must be a mapping of names to values"]),
     ],
-)  # fmt: skip
+)
 def test_a_problem_of_flexcore_yaml_is_told_at_its_line(
     configure: Callable[..., Path], text: str, problems: list[str]
 ) -> None:
@@ -110,7 +146,7 @@ def test_all_of_a_file_may_stand_below_its_own_name(configure: Callable[..., Pat
 def test_other_commands_refuse_to_begin_with_a_wrong_file(
     configure: Callable[..., Path], environment: dict[str, str]
 ) -> None:
-    from f.flexcore.core.errors import InvalidInput
+    from f.flexcore.lib.core.errors import InvalidInput
 
     with pytest.raises(InvalidInput, match=r"windmill.yaml:3: unknown key server.prot .* config check"):
         read_configuration(configure(WINDMILL.replace("port: 8000", "prot: 8000")))
@@ -119,11 +155,14 @@ def test_other_commands_refuse_to_begin_with_a_wrong_file(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a: &a [x]\n" + "".join(f"{b}: &{b} [{NINE % ((a,) * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
-         "windmill.yaml:1: has more than 10,000 values, aliases counted each time"),
+        (
+            "a: &a [x]\n"
+            + "".join(f"{b}: &{b} [{NINE % ((a,) * 9)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True)),
+            "windmill.yaml:1: has more than 10,000 values, aliases counted each time",
+        ),
         ("[" * 20_000, "windmill.yaml:1: is nested too deeply"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_a_trap_is_told_at_once(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "windmill.yaml").write_text(text)
     assert said(tmp_path) == [problem]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.amounts import check_amount, check_resource_name, parse_amount
-from f.flexcore.core.data_requests import KubernetesWork
-from f.flexcore.core.errors import InvalidInput, validated
-from f.flexcore.core.requests import ComputeResources
+from f.flexcore.lib.core.dimensions import check_amount, check_resource_name, parse_amount
+from f.flexcore.lib.core.errors import InvalidInput, validated
+from f.flexcore.lib.core.forms import KubernetesWork
+from f.flexcore.lib.core.requests import ComputeResources
 
 
 @pytest.mark.parametrize(

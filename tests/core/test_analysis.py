@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.analysis import (
+from f.flexcore.lib.core.contracts import DataManifest
+from f.flexcore.lib.core.errors import InvalidInput, validated
+from f.flexcore.lib.core.forms import DataSource, DeclaredWork, KubernetesWork, MeltanoWork, RayWork
+from f.flexcore.lib.core.resources import Form
+from f.flexcore.lib.selection.analysis import (
     Measure,
     Part,
     complexity_of,
@@ -18,10 +22,6 @@ from f.flexcore.core.analysis import (
     seconds_left,
     workload_of,
 )
-from f.flexcore.core.contracts import DataManifest
-from f.flexcore.core.data_requests import DataSource, DeclaredWork, KubernetesWork, MeltanoWork, RayWork
-from f.flexcore.core.errors import InvalidInput, validated
-from f.flexcore.core.resources import Form
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FILES = Part(place="a", bytes=100, rows=10, bytes_source="measured", rows_source="estimated", detail="rows by a sample")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from f.flexcore.core.choices import Choices, matching, note, offered
-from f.flexcore.core.errors import Forbidden, NotFound
+from f.flexcore.lib.core.errors import Forbidden, NotFound
+from f.flexcore.lib.core.form_choices import Choices, matching, note, offered
 
 
 def test_an_error_of_ours_is_told_in_the_list_with_what_to_do() -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f.flexcore.core.comparison import compare
-from f.flexcore.core.workloads import Run
+from f.flexcore.lib.core.workloads import Run
+from f.flexcore.lib.selection.comparison import compare
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

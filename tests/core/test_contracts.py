@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from f.flexcore.core import comparison, contracts, data_requests, outcomes, requests, resources, workloads
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core import contracts, requests, resources, workloads
+from f.flexcore.lib.core import forms as data_requests
+from f.flexcore.lib.core import pipeline_result as outcomes
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.selection import comparison
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
 PUBLIC: dict[str, Any] = {

@@ -19,12 +19,12 @@ from sklearn.linear_model import HuberRegressor
 
 from bench.selection import MARKET, measured, online
 from bench.worlds import WORLDS
-from f.flexcore.core.columns import by_runtime
-from f.flexcore.core.curves import Design, Past, _robust, _start
-from f.flexcore.core.fitting import fit
-from f.flexcore.core.forecast import LEVELS, Estimate, Forecasts, Spread, loaded, softplus
-from f.flexcore.core.selection import select
-from f.flexcore.core.workloads import Market, Run, Workload
+from f.flexcore.lib.core.workloads import Market, Run, Workload
+from f.flexcore.lib.selection.cost_regression import Design, Past, _robust, _start
+from f.flexcore.lib.selection.fitting import fit
+from f.flexcore.lib.selection.forecast import LEVELS, Estimate, Forecasts, Spread, loaded, softplus
+from f.flexcore.lib.selection.selector import select
+from f.flexcore.lib.selection.training_data import by_runtime
 
 GB = 10**9
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -34,10 +34,17 @@ SIZES = [round(GB * math.exp(0.5 * (number % 12))) for number in range(48)]
 
 def run(runtime: str = "ray", size: int | None = GB, seconds: float = 100, day: float = 0, **more: Any) -> Run:
     return Run.model_validate(
-        {"workflow_type": "sync", "runtime": runtime, "data_size_bytes": size,
-         "started_at": START + timedelta(days=day), "duration_s": seconds, "cost_usd": seconds / 100,
-         "success": True, **more}
-    )  # fmt: skip
+        {
+            "workflow_type": "sync",
+            "runtime": runtime,
+            "data_size_bytes": size,
+            "started_at": START + timedelta(days=day),
+            "duration_s": seconds,
+            "cost_usd": seconds / 100,
+            "success": True,
+            **more,
+        }
+    )
 
 
 def workload(size: int | None = 5 * GB, **more: Any) -> Workload:

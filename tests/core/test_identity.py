@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from f.flexcore.core.identity import execution_key, label_value
+from f.flexcore.lib.core.identity import execution_key, label_value
 
 IN_FLOW = {
     "WM_JOB_ID": "j1",

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import Column, Signature
-from f.flexcore.core.errors import ExecutionFailed, InvalidInput
-from f.flexcore.core.inference import infer_request, infer_url, predictions
+from f.flexcore.lib.core.contracts import Column, Signature
+from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
+from f.flexcore.lib.core.inference import infer_request, infer_url, predictions
 
 SIGNATURE = Signature(
     inputs=[

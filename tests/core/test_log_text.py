@@ -7,16 +7,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from f.flexcore.core.log_text import MAX_LINE_CHARACTERS, LogCleaner, clean_log, shorten
+from f.flexcore.lib.core.log_text import MAX_LINE_CHARACTERS, LogCleaner, clean_log, shorten
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 SEQUENCES = [
-    "\x1b[31m", "\x1b[38;5;208m", "\x1b[38:2::1:2:3m", "\x1b[?25l", "\x1b[K", "\x1b[2K", "\x1b[1K", "\x1b[J", "\x1b[2J",
-    "\x1b[A", "\x1b[3A", "\x1b[B", "\x1b[2C", "\x1b[9D", "\x1b[1E", "\x1b[2F", "\x1b[7G", "\x1b[H", "\x1b[3;4H",
-    "\x1b[s", "\x1b[u", "\x1b7", "\x1b8", "\x1bM", "\x1b(B", "\x1bc", "\x1b]0;title\x07", "\x1b]8;;https://example.test\x1b\\",
-    "\x1bP+q\x1b\\", "\x1b_G\x1b\\", "\x1bkwindow\x1b\\", "\x9b1m", "\x9d0;t\x9c", "\x1b", "\x1b[", "\x1b]", "\r", "\n",
-    "\r\n", "\b", "\b\b\b", "\t", "\x00", "\x07", "\x7f", "\x85", "\x0c", "text", "é", "█", "\ud800", " ",
-]  # fmt: skip
+    "\x1b[31m",
+    "\x1b[38;5;208m",
+    "\x1b[38:2::1:2:3m",
+    "\x1b[?25l",
+    "\x1b[K",
+    "\x1b[2K",
+    "\x1b[1K",
+    "\x1b[J",
+    "\x1b[2J",
+    "\x1b[A",
+    "\x1b[3A",
+    "\x1b[B",
+    "\x1b[2C",
+    "\x1b[9D",
+    "\x1b[1E",
+    "\x1b[2F",
+    "\x1b[7G",
+    "\x1b[H",
+    "\x1b[3;4H",
+    "\x1b[s",
+    "\x1b[u",
+    "\x1b7",
+    "\x1b8",
+    "\x1bM",
+    "\x1b(B",
+    "\x1bc",
+    "\x1b]0;title\x07",
+    "\x1b]8;;https://example.test\x1b\\",
+    "\x1bP+q\x1b\\",
+    "\x1b_G\x1b\\",
+    "\x1bkwindow\x1b\\",
+    "\x9b1m",
+    "\x9d0;t\x9c",
+    "\x1b",
+    "\x1b[",
+    "\x1b]",
+    "\r",
+    "\n",
+    "\r\n",
+    "\b",
+    "\b\b\b",
+    "\t",
+    "\x00",
+    "\x07",
+    "\x7f",
+    "\x85",
+    "\x0c",
+    "text",
+    "é",
+    "█",
+    "\ud800",
+    " ",
+]
 printed = st.lists(st.sampled_from(SEQUENCES) | st.text(max_size=5), max_size=40).map("".join)
 
 

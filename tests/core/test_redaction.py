@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from f.flexcore.core.redaction import MASK, Redactor, secrets_of
+from f.flexcore.lib.core.redaction import MASK, Redactor, secrets_of
 
 SECRET = "s3cr3t/Pa ss"
 
@@ -22,11 +22,14 @@ PEM = "\n".join(["-----BEGIN PRIVATE KEY-----", *BODY, "-----END PRIVATE KEY----
 @pytest.mark.parametrize(
     "form",
     [
-        SECRET, quote(SECRET, safe=""), quote(SECRET, safe="").replace("%2F", "%2f"),
-        SECRET.replace(" ", "+").replace("/", "%2F"), base64.b64encode(SECRET.encode()).decode(),
+        SECRET,
+        quote(SECRET, safe=""),
+        quote(SECRET, safe="").replace("%2F", "%2f"),
+        SECRET.replace(" ", "+").replace("/", "%2F"),
+        base64.b64encode(SECRET.encode()).decode(),
     ],
     ids=["plain", "url", "url, small letters", "form", "base64"],
-)  # fmt: skip
+)
 def test_a_known_secret_is_masked_in_every_form_that_tools_print(form: str) -> None:
     assert Redactor([SECRET]).text(f"before {form} after") == f"before {MASK} after"
 
@@ -69,8 +72,12 @@ def test_ordinary_text_stays_as_it_is() -> None:
 def test_nested_data_keeps_its_shape() -> None:
     data = {"user": "joe", "password": "hunter2", "list": [{"note": f"key {SECRET}"}], "rows": 3, "none": None}
     assert Redactor([SECRET]).data(data) == {
-        "user": "joe", "password": MASK, "list": [{"note": f"key {MASK}"}], "rows": 3, "none": None,
-    }  # fmt: skip
+        "user": "joe",
+        "password": MASK,
+        "list": [{"note": f"key {MASK}"}],
+        "rows": 3,
+        "none": None,
+    }
 
 
 def test_secrets_are_found_below_secret_looking_keys_only() -> None:
@@ -151,8 +158,16 @@ def test_a_key_over_several_lines_of_a_log_is_masked_to_its_end_whoever_prints_i
     lines = Redactor().lines()
     masked = f"tap-x: {MASK}"
     assert [lines.line(line) for line in log] == [
-        "before", masked, "target-y: at work", masked, masked, masked, end, "after", BODY[0]
-    ]  # fmt: skip
+        "before",
+        masked,
+        "target-y: at work",
+        masked,
+        masked,
+        masked,
+        end,
+        "after",
+        BODY[0],
+    ]
 
 
 def test_a_key_that_was_cut_masks_no_more_than_one_short_line_behind_it() -> None:
@@ -162,11 +177,36 @@ def test_a_key_that_was_cut_masks_no_more_than_one_short_line_behind_it() -> Non
 
 
 PIECES = [
-    "x", "a.", "a b ", "token", "token ", "token=", 'token="', "token='", 'token=\\"', "password_", "authorization",
-    "-token ", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN A PRIVATE KEY-----\n", "-eyJaaaaaaaa",
-    "eyJaaaaaaaaa.", "://", "x://a:", "://aaaaaaaaaa", "://a:1/", "bearer ", "basic aaaaaaaa", "LS0tLS1CRUdJTi", "AKIA",
-    "known-secret", "=", "@", " ",
-]  # fmt: skip
+    "x",
+    "a.",
+    "a b ",
+    "token",
+    "token ",
+    "token=",
+    'token="',
+    "token='",
+    'token=\\"',
+    "password_",
+    "authorization",
+    "-token ",
+    "-----BEGIN ",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN A PRIVATE KEY-----\n",
+    "-eyJaaaaaaaa",
+    "eyJaaaaaaaaa.",
+    "://",
+    "x://a:",
+    "://aaaaaaaaaa",
+    "://a:1/",
+    "bearer ",
+    "basic aaaaaaaa",
+    "LS0tLS1CRUdJTi",
+    "AKIA",
+    "known-secret",
+    "=",
+    "@",
+    " ",
+]
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=repr)
@@ -195,8 +235,10 @@ def test_no_line_takes_long_whatever_is_repeated_in_it(piece: str) -> None:
 @given(st.text(min_size=4).filter(str.strip), st.text(), st.sampled_from(["plain", "json", "url", "base64"]))
 def test_no_form_of_a_secret_survives(secret: str, around: str, form: str) -> None:
     shown = {
-        "plain": secret, "json": json.dumps(secret)[1:-1], "url": quote(secret, safe=""),
+        "plain": secret,
+        "json": json.dumps(secret)[1:-1],
+        "url": quote(secret, safe=""),
         "base64": base64.b64encode(secret.encode()).decode(),
-    }[form]  # fmt: skip
+    }[form]
     redacted = Redactor([secret]).text(f"{around}\n{shown}\n{around}")
     assert shown in around + MASK + "\n" or shown not in redacted.replace(MASK, "")

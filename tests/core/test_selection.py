@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.selection import NONE_SUITABLE, select
-from f.flexcore.core.workloads import Market, Selection, Workload
+from f.flexcore.lib.core.workloads import Market, Selection, Workload
+from f.flexcore.lib.selection.selector import NONE_SUITABLE, select
 
 ALL = ["meltano", "ray", "kubernetes"]
 

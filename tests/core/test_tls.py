@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError
-from f.flexcore.core.resources import MeltanoProject, Notifications, RayCluster, Settings
-from f.flexcore.core.tls import error_chain, tls_kind, tls_remedy
-from f.flexcore.meltano.sources import fetch
-from f.flexcore.meltano.tool import installer_environment, run_installer, uv
-from f.flexcore.notifications.delivery import NotDelivered, post
-from f.flexcore.notifications.message import Message
-from f.flexcore.ray.api import RayApi
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.errors import FlexcoreError
+from f.flexcore.lib.core.resources import MeltanoProject, Notifications, RayCluster, Settings
+from f.flexcore.lib.core.tls_errors import error_chain, tls_kind, tls_remedy
+from f.flexcore.lib.meltano.installation import installer_environment, run_installer, uv
+from f.flexcore.lib.meltano.sources import fetch
+from f.flexcore.lib.notifications.delivery import NotDelivered, post
+from f.flexcore.lib.notifications.failure_message import Message
+from f.flexcore.lib.ray.dashboard import RayApi
+from f.flexcore.lib.storage.object_store import Store
 from flexcore.client.windmill import Windmill
 from tests.kubernetes.test_client import authority, secured  # noqa: F401
 

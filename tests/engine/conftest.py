@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flexcore.engine import Engine
+from wmlocal.engine import Engine
 
 
 class Writer:
@@ -51,8 +51,13 @@ def raw(id: str, code: str, inputs: dict[str, Any] | None = None, **module: Any)
         name: {"type": "javascript", "expr": value} if isinstance(value, str) else {"type": "static", "value": value}
         for name, value in (inputs or {}).items()
     }
-    value = {"type": "rawscript", "language": "python3", "lock": "", "content": textwrap.dedent(code),
-             "input_transforms": transforms}  # fmt: skip
+    value = {
+        "type": "rawscript",
+        "language": "python3",
+        "lock": "",
+        "content": textwrap.dedent(code),
+        "input_transforms": transforms,
+    }
     return {"id": id, "value": value, **module}
 
 
@@ -118,9 +123,15 @@ def begin(write: Writer, home: Path) -> Iterator[Callable[..., subprocess.Popen[
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen([sys.executable, "-m", "flexcore", *arguments], text=True, cwd=write.root,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-                                   env=os.environ | surroundings(home))  # fmt: skip
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flexcore", *arguments],
+            text=True,
+            cwd=write.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=os.environ | surroundings(home),
+        )
         started.append(process)
         return process
 

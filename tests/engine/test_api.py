@@ -11,8 +11,8 @@ import httpx
 import pytest
 import wmill
 
-from flexcore.engine import Engine
 from tests.engine.conftest import Writer, eventually, raw
+from wmlocal.engine import Engine
 
 
 @pytest.fixture
@@ -105,10 +105,13 @@ def ended(client: wmill.Windmill, job: str) -> bool:
 
 
 def suspended(client: wmill.Windmill, write: Writer, **suspend: Any) -> str:
-    write.flow("f/x/y", [
-        raw("a", "def main():\n    return 1\n", suspend={"required_events": 1, "timeout": 30} | suspend),
-        raw("b", "def main(r):\n    return r\n", {"r": "resume"}),
-    ])  # fmt: skip
+    write.flow(
+        "f/x/y",
+        [
+            raw("a", "def main():\n    return 1\n", suspend={"required_events": 1, "timeout": 30} | suspend),
+            raw("b", "def main(r):\n    return r\n", {"r": "resume"}),
+        ],
+    )
     job = client.run_flow_async("f/x/y")
     eventually(lambda: client.get_job(job).get("suspend"))
     return job
@@ -159,14 +162,17 @@ def test_a_suspended_flow_is_canceled(client: wmill.Windmill, write: Writer) -> 
 
 
 def test_a_step_uses_the_client_with_its_own_token(engine: Engine, client: wmill.Windmill, write: Writer) -> None:
-    write.script("f/x/asks", """
+    write.script(
+        "f/x/asks",
+        """
         import json, os, urllib.request
         def main():
             e = os.environ
             url = f"{e['BASE_INTERNAL_URL']}/api/w/{e['WM_WORKSPACE']}/jobs_u/get/{e['WM_JOB_ID']}"
             head = {"Authorization": "Bearer " + os.environ["WM_TOKEN"]}
             return json.load(urllib.request.urlopen(urllib.request.Request(url, headers=head)))["running"]
-        """)  # fmt: skip
+        """,
+    )
     assert engine.run("f/x/asks").result is True
 
 

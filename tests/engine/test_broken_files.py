@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flexcore.engine import CannotStart, Engine
 from tests.engine.conftest import Command, Writer, raw
+from wmlocal.engine import CannotStart, Engine
 
 GOOD = raw("a", "def main():\n    return 1\n")
 
@@ -92,8 +92,16 @@ def test_the_rest_is_listed_and_runs_beside(what: str, write: Writer, home: Path
     write.script("f/x/fine", "def main():\n    return 2\n")
     write.item("f/x/kept", "resource", value={"k": 1}, resource_type="c_kept")
     write.item("f/x/kept", "variable", value="v", is_secret=False, description="")
-    write.item("f/x/kept", "http_trigger", script_path="f/x/fine", is_flow=False, route_path="hello",
-               http_method="get", authentication_method="none", is_static_website=False)  # fmt: skip
+    write.item(
+        "f/x/kept",
+        "http_trigger",
+        script_path="f/x/fine",
+        is_flow=False,
+        route_path="hello",
+        http_method="get",
+        authentication_method="none",
+        is_static_website=False,
+    )
     make, words = BROKEN[what]
     make(write)
     problems: list[str] = []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flexcore.engine import expressions
-from flexcore.engine.expressions import ExpressionError, Scope, evaluate, is_true
+from wmlocal.engine import expressions
+from wmlocal.engine.expressions import ExpressionError, Scope, evaluate, is_true
 
 
 class Named:

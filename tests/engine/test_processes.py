@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flexcore.engine import Engine
 from tests.engine.conftest import Command, Writer, eventually, is_alive, pids_in, raw
+from wmlocal.engine import Engine
 
 # A step with a child of its own: both write down who they are, and ignore every signal that can be ignored.
 FAMILY = """
@@ -33,8 +33,11 @@ FAMILY = """
 def family(write: Writer, tmp_path: Path) -> Path:
     """A flow whose step never ends; the file tells its process ids."""
     file = tmp_path / "pids.json"
-    write.flow("f/x/y", [raw("a", FAMILY, {"file": json.dumps(str(file))}), raw("b", "def main():\n    return 1\n")],
-               failure_module=raw("failure", "def main():\n    return 'handled'\n"))  # fmt: skip
+    write.flow(
+        "f/x/y",
+        [raw("a", FAMILY, {"file": json.dumps(str(file))}), raw("b", "def main():\n    return 1\n")],
+        failure_module=raw("failure", "def main():\n    return 'handled'\n"),
+    )
     return file
 
 
@@ -50,8 +53,9 @@ def test_a_cancel_kills_the_whole_process_group_and_asks_no_failure_module(engin
     assert engine.cancel(job.id, "enough", "me")
     done = engine.wait(job)
     eventually(gone, 2)
-    assert done.result == {"error": {"message": "Job canceled: enough by me", "name": "Canceled", "reason": "enough",
-                                     "canceler": "me"}}  # fmt: skip
+    assert done.result == {
+        "error": {"message": "Job canceled: enough by me", "name": "Canceled", "reason": "enough", "canceler": "me"}
+    }
     assert [row["status"] for row in engine.store.jobs("root = ?", [job.id])] == ["canceled", "canceled"]
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from flexcore.engine import Engine
-from flexcore.engine.errors import UnknownPath
-from flexcore.engine.store import Store
 from tests.engine.conftest import Command, Writer, call, eventually, raw
+from wmlocal.engine import Engine
+from wmlocal.engine.errors import UnknownPath
+from wmlocal.engine.store import Store
 
 Begin = Callable[..., subprocess.Popen[str]]
 # Writes down that it ran, and as what; one that is to hold does so until there is a file.
@@ -58,21 +58,33 @@ def wide(write: Writer, folder: Path) -> None:
     write.flow("f/x/inner", [step("inner", "flow_input.n + 1")])
     retry = {"constant": {"attempts": 2, "seconds": 0}}
     loop = {
-        "type": "forloopflow", "iterator": {"type": "static", "value": [1, 2, 3]}, "parallel": True,
+        "type": "forloopflow",
+        "iterator": {"type": "static", "value": [1, 2, 3]},
+        "parallel": True,
         "modules": [step("each", "flow_input.iter.value * 10", "`each${flow_input.iter.value}`")],
         "skip_failures": False,
-    }  # fmt: skip
-    branch = {"type": "branchone", "default": [], "branches": [
-        {"expr": "results.loop[2] == 30", "modules": [
-            step("held", "'held'", inputs={"hold": "true"}), step("after", "results.held + '!'")]}]}  # fmt: skip
-    write.flow("f/x/y", [
-        step("first", "flow_input.n", inputs={"fail_first": "true"}, retry=retry),
-        call("sub", "flow", "f/x/inner", n="results.first"),
-        step("wait", "'waited'", suspend={"required_events": 1, "timeout": 30}),
-        {"id": "loop", "value": loop},
-        {"id": "branch", "value": branch},
-        step("last", "[results.first, results.sub, results.loop, results.branch]"),
-    ])  # fmt: skip
+    }
+    branch = {
+        "type": "branchone",
+        "default": [],
+        "branches": [
+            {
+                "expr": "results.loop[2] == 30",
+                "modules": [step("held", "'held'", inputs={"hold": "true"}), step("after", "results.held + '!'")],
+            }
+        ],
+    }
+    write.flow(
+        "f/x/y",
+        [
+            step("first", "flow_input.n", inputs={"fail_first": "true"}, retry=retry),
+            call("sub", "flow", "f/x/inner", n="results.first"),
+            step("wait", "'waited'", suspend={"required_events": 1, "timeout": 30}),
+            {"id": "loop", "value": loop},
+            {"id": "branch", "value": branch},
+            step("last", "[results.first, results.sub, results.loop, results.branch]"),
+        ],
+    )
 
 
 def kill_at(command: subprocess.Popen[str], folder: Path, name: str = "held") -> None:
@@ -113,8 +125,17 @@ def test_a_killed_run_goes_on_and_what_had_ended_is_not_run_again(
         result = row["result"]
     assert result == [1, 2, [10, 20, 30], "held!"]
     counts = {file.name: len(runs_of(folder, file.name)) for file in folder.iterdir() if file.name != "go"}
-    assert counts == {"first": 2, "inner": 1, "wait": 1, "each1": 1, "each2": 1, "each3": 1, "held": 2, "after": 1,
-                      "last": 1}  # fmt: skip
+    assert counts == {
+        "first": 2,
+        "inner": 1,
+        "wait": 1,
+        "each1": 1,
+        "each2": 1,
+        "each3": 1,
+        "held": 2,
+        "after": 1,
+        "last": 1,
+    }
     before, after = runs_of(folder, "held")
     assert before == after, "the same job of the same flow, so that it finds what it has started"
     listed = Store(home).jobs("1", limit=1000)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flexcore.engine import CannotStart, Engine, Unsupported
-from flexcore.engine.bundle import Flow
-from flexcore.engine.support import check_flow
 from tests.engine.conftest import Writer, call, raw
+from wmlocal.engine import CannotStart, Engine, Unsupported
+from wmlocal.engine.bundle import Flow
+from wmlocal.engine.support import check_flow
 
 STEP = raw("ok", "def main():\n    return 1\n")
 
@@ -34,31 +34,49 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "a missing script": ([call("a", "script", "f/x/none")], {}, "f/x/none is not in the bundle"),
     "a missing flow": ([call("a", "flow", "f/x/none")], {}, "f/x/none is not in the bundle"),
     "a transform made by a model": (
-        [with_value(type="script", path="f/x/s", input_transforms={"a": {"type": "ai"}})], {}, "type ai"),
+        [with_value(type="script", path="f/x/s", input_transforms={"a": {"type": "ai"}})],
+        {},
+        "type ai",
+    ),
     "a preprocessor that is a flow": (
-        [STEP], {"preprocessor_module": call("preprocessor", "flow", "f/x/y")}, "the preprocessor is of type flow"),
+        [STEP],
+        {"preprocessor_module": call("preprocessor", "flow", "f/x/y")},
+        "the preprocessor is of type flow",
+    ),
     "a step called failure": ([STEP | {"id": "failure"}], {}, "move it to `failure_module`"),
     "a time-out inside of value": (
-        [with_value(type="rawscript", language="python3", content="", timeout=3)], {}, "beside `value`, not inside"),
+        [with_value(type="rawscript", language="python3", content="", timeout=3)],
+        {},
+        "beside `value`, not inside",
+    ),
     "a flow of the hub": ([call("a", "flow", "hub/0/approval")], {}, "an approval is a step with `suspend"),
     "modules that are a mapping": ([with_value(type="whileloopflow", modules={})], {}, "`modules` is a mapping"),
     "a retry that is a word": ([STEP | {"retry": "twice"}], {}, "`retry` is 'twice'"),
-    "a number that is a word": (
-        [STEP | {"suspend": {"required_events": "one"}}], {}, "`required_events` is 'one'"),
+    "a number that is a word": ([STEP | {"suspend": {"required_events": "one"}}], {}, "`required_events` is 'one'"),
     "an input without its type": (
-        [with_value(type="script", path="f/x/s", input_transforms={"a": 1})], {}, "the transform of `a` is 1"),
+        [with_value(type="script", path="f/x/s", input_transforms={"a": 1})],
+        {},
+        "the transform of `a` is 1",
+    ),
     "a cache": ([STEP | {"cache_ttl": 60}], {}, "cache_ttl"),
     "kept runners": (
         [with_value(type="forloopflow", iterator={"type": "static", "value": []}, modules=[], squash=True)],
-        {}, "squash"),
+        {},
+        "squash",
+    ),
     "a loop without an iterator": ([with_value(type="forloopflow", modules=[])], {}, "iterator"),
     "an id used twice": ([STEP, STEP], {}, "twice"),
     "named approvers": (
-        [STEP | {"suspend": {"required_events": 1, "user_auth_required": True}}], {}, "user_auth_required"),
+        [STEP | {"suspend": {"required_events": 1, "user_auth_required": True}}],
+        {},
+        "user_auth_required",
+    ),
     "a construct deep inside": (
         [with_value(type="branchall", branches=[{"modules": [STEP | {"bogus_key": 1}]}])],
-        {}, "f/x/y/a/ok: `bogus_key`"),
-}  # fmt: skip
+        {},
+        "f/x/y/a/ok: `bogus_key`",
+    ),
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -92,8 +110,11 @@ def test_what_the_community_edition_ignores_is_ignored(engine: Engine, write: Wr
 
 
 def test_a_flow_that_calls_itself_is_checked_once(engine: Engine, write: Writer) -> None:
-    branch = with_value(type="branchone", branches=[{"expr": "flow_input.n > 0", "modules": [
-        call("again", "flow", "f/x/y", n="flow_input.n - 1")]}], default=[STEP])  # fmt: skip
+    branch = with_value(
+        type="branchone",
+        branches=[{"expr": "flow_input.n > 0", "modules": [call("again", "flow", "f/x/y", n="flow_input.n - 1")]}],
+        default=[STEP],
+    )
     write.flow("f/x/y", [branch])
     assert engine.run("f/x/y", {"n": 2}).result == 1
 
@@ -118,7 +139,8 @@ def test_yaml_that_cannot_be_read_is_refused(engine: Engine, write: Writer) -> N
 
 WHOLE: dict[str, Any] = {
     "modules": [
-        STEP | {
+        STEP
+        | {
             "retry": {"constant": {"attempts": 1, "seconds": 0}, "retry_if": {"expr": "true"}},
             "suspend": {"required_events": 1, "timeout": 5},
             "stop_after_if": {"expr": "false", "skip_if_stopped": False},
@@ -132,7 +154,7 @@ WHOLE: dict[str, Any] = {
     ],
     "failure_module": STEP | {"id": "failure"},
     "preprocessor_module": STEP | {"id": "preprocessor"},
-}  # fmt: skip
+}
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, -1, 2.5, "", "x", [], [None], ["x"], {}, {"x": 1}, {"type": "static"}, [[]]]
 )

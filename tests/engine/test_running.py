@@ -9,15 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from flexcore.engine import Engine, Event
 from tests.engine.conftest import Writer, call, raw
+from wmlocal.engine import Engine, Event
 
 
 def test_a_flow_of_files_runs_scripts_inline_files_and_subflows(engine: Engine, write: Writer) -> None:
     write.script("f/x/double", "def main(n: int):\n    return 2 * n\n")
     write.file("f/x/outer__flow/add.py", "def main(n):\n    return n + 1\n")
-    inline = {"id": "a", "value": {"type": "rawscript", "language": "python3", "content": "!inline add.py",
-              "lock": "", "input_transforms": {"n": {"type": "javascript", "expr": "flow_input.n"}}}}  # fmt: skip
+    inline = {
+        "id": "a",
+        "value": {
+            "type": "rawscript",
+            "language": "python3",
+            "content": "!inline add.py",
+            "lock": "",
+            "input_transforms": {"n": {"type": "javascript", "expr": "flow_input.n"}},
+        },
+    }
     write.flow("f/x/inner", [call("d", "script", "f/x/double", n="flow_input.n")], suffix=".flow")
     write.flow("f/x/outer", [inline, call("s", "flow", "f/x/inner", n="results.a")])
     assert engine.run("f/x/outer", {"n": 4}).result == 10
@@ -28,7 +36,9 @@ def test_a_flow_of_files_runs_scripts_inline_files_and_subflows(engine: Engine, 
 def test_shared_modules_are_real_files_and_found_by_every_spelling(engine: Engine, write: Writer) -> None:
     write.file("f/x/core/lib.py", "def answer():\n    return 42\n")
     write.file("f/x/beside.py", "from .core.lib import answer\n")
-    write.script("f/x/s", """
+    write.script(
+        "f/x/s",
+        """
         import inspect
         from f.x.core.lib import answer
         from f.x.core import lib
@@ -36,7 +46,8 @@ def test_shared_modules_are_real_files_and_found_by_every_spelling(engine: Engin
         from ..x.core import lib as again
         def main():
             return [answer(), inspect.getsource(lib.answer), beside.answer(), again.answer()]
-        """)  # fmt: skip
+        """,
+    )
     assert engine.run("f/x/s").result == [42, "def answer():\n    return 42\n", 42, 42]
 
 
@@ -68,8 +79,13 @@ def test_identity_is_the_nearest_flow_job_and_the_outermost_job(engine: Engine, 
         def main():
             return [os.environ[k] for k in ("WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_ROOT_JOB_ID", "WM_FLOW_PATH")]
         """
-    loop = {"type": "forloopflow", "iterator": {"type": "static", "value": [1, 2]}, "parallel": True,
-            "modules": [raw("b", env)], "skip_failures": False}  # fmt: skip
+    loop = {
+        "type": "forloopflow",
+        "iterator": {"type": "static", "value": [1, 2]},
+        "parallel": True,
+        "modules": [raw("b", env)],
+        "skip_failures": False,
+    }
     write.flow("f/x/inner", [raw("c", env)])
     write.flow(
         "f/x/y",
@@ -108,12 +124,15 @@ def test_a_lock_that_cannot_be_installed_fails_with_what_uv_says(engine: Engine,
 
 
 def test_large_results_and_chatty_steps_pass(engine: Engine, write: Writer) -> None:
-    write.script("f/x/s", """
+    write.script(
+        "f/x/s",
+        """
         def main():
             for n in range(5000):
                 print("line", n)
             return "x" * 50_000_000
-        """)  # fmt: skip
+        """,
+    )
     done = engine.run("f/x/s")
     assert done.success and len(done.result) == 50_000_000
     logs = engine.store.logs(done.id)
@@ -154,18 +173,30 @@ def test_events_tell_each_start_and_end(write: Writer, home: Path) -> None:
     with Engine(write.root, home, on_event=seen.append) as engine:
         engine.run("f/x/y")
     told = [(e.kind, e.step_id, e.success) for e in seen if e.kind in ("started", "finished")]
-    assert told == [("started", None, None), ("started", "a", None), ("finished", "a", True), ("started", "b", None),
-                    ("finished", "b", False), ("finished", None, False)]  # fmt: skip
+    assert told == [
+        ("started", None, None),
+        ("started", "a", None),
+        ("finished", "a", True),
+        ("started", "b", None),
+        ("finished", "b", False),
+        ("finished", None, False),
+    ]
 
 
 def test_secrets_reach_the_step_and_not_the_database(engine: Engine, write: Writer, home: Path) -> None:
     write.item("f/x/pass", "variable", value="hunter2hunter2", is_secret=True, description="")
     write.item("f/x/db", "resource", value={"host": "h", "password": "$var:f/x/pass"}, resource_type="any")
-    write.flow("f/x/y", [
-        raw("a", "def main(db, v):\n    print('got', db['password'], v)\n    return [len(v), db['password'] == v]\n",
-            {"db": "flow_input.db", "v": "variable('f/x/pass')"}),
-        raw("b", "def main(v):\n    raise ValueError(v)\n", {"v": "resource('f/x/db').password"}),
-    ])  # fmt: skip
+    write.flow(
+        "f/x/y",
+        [
+            raw(
+                "a",
+                "def main(db, v):\n    print('got', db['password'], v)\n    return [len(v), db['password'] == v]\n",
+                {"db": "flow_input.db", "v": "variable('f/x/pass')"},
+            ),
+            raw("b", "def main(v):\n    raise ValueError(v)\n", {"v": "resource('f/x/db').password"}),
+        ],
+    )
     done = engine.run("f/x/y", {"db": "$res:f/x/db"})
     assert done.result["error"]["message"] == "hunter2hunter2"
     rows = engine.store.jobs("root = ?", [done.id])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.meltano.tool import MELTANO_VERSION
-from flexcore.engine.engine import default_home
+from f.flexcore.lib.meltano.installation import MELTANO_VERSION
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.live.works import bucket_settings
 from tests.meltano.conftest import SHARED
+from wmlocal.engine.engine import default_home
 
 # Before any test changes what it depends on.
 ENVIRONMENTS = default_home() / "envs"

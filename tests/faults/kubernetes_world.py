@@ -10,17 +10,17 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
-from f.flexcore.core.errors import FlexcoreError, Unreachable
-from f.flexcore.core.identity import ExecutionKey
-from f.flexcore.kubernetes.access import Access
-from f.flexcore.kubernetes.client import Kubernetes, is_passing
-from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.job_body import JobRequest
-from f.flexcore.kubernetes.jobs import JobRunner, Seen
-from f.flexcore.kubernetes.orphans import KubernetesObjects
-from f.flexcore.kubernetes.pod_logs import PodLogs
-from f.flexcore.kubernetes.watching import OUTAGE_S, Report
-from f.flexcore.operations.reconciling import Done, Pass
+from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
+from f.flexcore.lib.core.identity import ExecutionKey
+from f.flexcore.lib.kubernetes.api_errors import Call
+from f.flexcore.lib.kubernetes.client import Kubernetes, is_passing
+from f.flexcore.lib.kubernetes.credentials import Access
+from f.flexcore.lib.kubernetes.job_manifest import JobRequest
+from f.flexcore.lib.kubernetes.jobs import JobRunner, Seen
+from f.flexcore.lib.kubernetes.pod_logs import PodLogs
+from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
+from f.flexcore.lib.kubernetes.watching import OUTAGE_S, Report
+from f.flexcore.lib.operations.reconciler import Done, Pass
 from tests.faults.invariants import Created, NotFound, Text
 from tests.faults.world import REQUEST_S, SECRET, Answer, Cut, Jobs, Json, Thing, World, reconcile, run_step
 
@@ -84,9 +84,15 @@ class Cluster:
         labels = metadata["labels"]
         world.note(Text(world.now, "body of the Job", json.dumps(body)))
         thing = Thing(
-            uid=world.new_uid(), name=metadata["name"], key=labels["flexcore/key"], owner=labels["flexcore/owner-job"],
-            labels=labels, body=body, made_at=world.now, deadline=world.now + body["spec"]["activeDeadlineSeconds"],
-        )  # fmt: skip
+            uid=world.new_uid(),
+            name=metadata["name"],
+            key=labels["flexcore/key"],
+            owner=labels["flexcore/owner-job"],
+            labels=labels,
+            body=body,
+            made_at=world.now,
+            deadline=world.now + body["spec"]["activeDeadlineSeconds"],
+        )
         world.things[thing.name] = thing
         attempt = int(labels["flexcore/attempt"])
         world.note(Created(world.now, thing.uid, thing.key, thing.owner, attempt))
@@ -208,9 +214,16 @@ class KubernetesWorld:
         def work() -> tuple[str | None, str] | None:
             request = JobRequest(image="busybox", timeout_s=timeout_s, queue_timeout_s=timeout_s)
             runner = WorldRunner(
-                WorldKubernetes(self.world), key, NAMESPACE, call, request, defer, say=self.world.say,
-                clock=self.world.monotonic, sleep=self.world.sleep,
-            )  # fmt: skip
+                WorldKubernetes(self.world),
+                key,
+                NAMESPACE,
+                call,
+                request,
+                defer,
+                say=self.world.say,
+                clock=self.world.monotonic,
+                sleep=self.world.sleep,
+            )
             runner.world = self.world
             if defer:
                 runner.submit()

@@ -11,15 +11,15 @@ from unittest import mock
 
 import httpx
 
-from f.flexcore.core.identity import ExecutionKey
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.operations.reconciling import Done, Pass
-from f.flexcore.ray import orphans
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.job_entry import GRACE_S, REQUEST
-from f.flexcore.ray.jobs import Job, JobRunner, step_result
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.identity import ExecutionKey
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.core.resources import RayCluster, Settings
+from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.ray import remote_objects as orphans
+from f.flexcore.lib.ray.dashboard import RayApi
+from f.flexcore.lib.ray.jobs import Job, JobRunner, step_result
+from f.flexcore.lib.ray.remote.job_entry import GRACE_S, REQUEST
+from f.flexcore.lib.storage.object_store import Store
 from tests.faults.invariants import Created, NotFound, Text
 from tests.faults.world import REQUEST_S, SECRET, Answer, Cut, Jobs, Json, Thing, World, reconcile, run_step
 
@@ -92,9 +92,15 @@ class Dashboard:
         # What job_entry does on the head: it ends itself when nobody else did.
         left = min(request["timeout_s"], request["deadline"] - world.now) + GRACE_S
         thing = Thing(
-            uid=world.new_uid(), name=name, key=labels["flexcore/key"], owner=labels["flexcore/owner-job"],
-            labels=labels, body=body, made_at=world.now, deadline=world.now + max(left, 0.0),
-        )  # fmt: skip
+            uid=world.new_uid(),
+            name=name,
+            key=labels["flexcore/key"],
+            owner=labels["flexcore/owner-job"],
+            labels=labels,
+            body=body,
+            made_at=world.now,
+            deadline=world.now + max(left, 0.0),
+        )
         world.things[name] = thing
         world.note(Created(world.now, thing.uid, thing.key, thing.owner, int(labels["flexcore/attempt"])))
         return Answer(200, {"submission_id": name})
@@ -115,10 +121,15 @@ class Dashboard:
     def _shown(self, thing: Thing) -> Json:
         self.world.shown(thing)
         return {
-            "submission_id": thing.name, "status": STATUSES.get(thing.status, "RUNNING"), "metadata": thing.labels,
-            "job_id": thing.uid, "driver_node_id": "node", "message": f"ended, {SECRET}",
-            "start_time": int(thing.made_at * 1000), "end_time": int(thing.ended_at * 1000) or None,
-        }  # fmt: skip
+            "submission_id": thing.name,
+            "status": STATUSES.get(thing.status, "RUNNING"),
+            "metadata": thing.labels,
+            "job_id": thing.uid,
+            "driver_node_id": "node",
+            "message": f"ended, {SECRET}",
+            "start_time": int(thing.made_at * 1000),
+            "end_time": int(thing.ended_at * 1000) or None,
+        }
 
 
 class RayWorld:
@@ -136,9 +147,14 @@ class RayWorld:
             job = Job("program", {"flexcore_program.py": "result = 1"}, {}, timeout_s=timeout_s, deferred=defer)
             with self.api(RayCluster.model_validate(CLUSTER)) as api:
                 runner = JobRunner(
-                    api, self.store, key, Redactor([SECRET]), clock=self.world.monotonic, sleep=self.world.sleep,
+                    api,
+                    self.store,
+                    key,
+                    Redactor([SECRET]),
+                    clock=self.world.monotonic,
+                    sleep=self.world.sleep,
                     emit=self.world.say,
-                )  # fmt: skip
+                )
                 if defer:
                     runner.submit(job)
                     return None

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from f.flexcore.core import contracts, resources
-from f.flexcore.core.errors import FlexcoreError, validated
+from f.flexcore.lib.core import contracts, resources
+from f.flexcore.lib.core.errors import FlexcoreError, validated
 
 ROOT = Path(__file__).parent.parent.parent
 # What is not called, and why.
@@ -76,9 +76,13 @@ def address() -> Iterator[str]:
 def worker(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in {
-        "FLEXCORE_HOME": str(tmp_path / "home"), "BASE_INTERNAL_URL": address, "WM_BASE_URL": address,
-        "WM_TOKEN": "t", "WM_WORKSPACE": "test", "WM_JOB_ID": "job",
-    }.items():  # fmt: skip
+        "FLEXCORE_HOME": str(tmp_path / "home"),
+        "BASE_INTERNAL_URL": address,
+        "WM_BASE_URL": address,
+        "WM_TOKEN": "t",
+        "WM_WORKSPACE": "test",
+        "WM_JOB_ID": "job",
+    }.items():
         monkeypatch.setenv(name, value)
 
 

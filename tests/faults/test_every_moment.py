@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.identity import ExecutionKey, execution_key
-from f.flexcore.operations import reconciling
+from f.flexcore.lib.core.identity import ExecutionKey, execution_key
+from f.flexcore.lib.operations import reconciler as reconciling
 from tests.faults.invariants import Created, Event, Reported, check
 from tests.faults.kubernetes_world import KubernetesWorld
 from tests.faults.ray_world import RayWorld

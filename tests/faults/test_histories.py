@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from f.flexcore.core.identity import ExecutionKey, execution_key
-from f.flexcore.operations import reconciling
+from f.flexcore.lib.core.identity import ExecutionKey, execution_key
+from f.flexcore.lib.operations import reconciler as reconciling
 from tests.faults.invariants import check
 from tests.faults.kubernetes_world import KubernetesWorld
 from tests.faults.ray_world import RayWorld

@@ -62,7 +62,7 @@ SOUND: list[tuple[str, list[Event]]] = [
     ("its owner has just ended", [LIVES, MADE, DIES, Told(20, "u1", "running")]),
     ("a state of what was loaded", [State(1, "orders", 3, 3), State(2, "orders", 3, 5)]),
     ("a failure of what is not there", [MADE, NotFound(2, "u1"), Reported(3, "key", False)]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "events"), [item[::2] for item in BROKEN], ids=[f"{n}-{w}" for n, w, _ in BROKEN])

@@ -24,8 +24,7 @@ from urllib.parse import quote
 
 import pytest
 
-from f.flexcore.kubernetes.session import connect
-from flexcore.engine.store import Store
+from f.flexcore.lib.kubernetes.connection import connect
 from flexcore.ray_head import RayHead
 from tests.kubernetes.fake_cluster import Api, FakeCluster, now
 from tests.kubernetes.stories import ended, pod_of, true
@@ -47,6 +46,7 @@ from tests.live.works import (
     reach,
     until,
 )
+from wmlocal.engine.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 RUNTIMES = ("kubernetes", "ray", "meltano")
@@ -68,9 +68,14 @@ class Serving:
         with (self.home / "serve.log").open("ab") as log:
             at = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flexcore", "serve", "--port", "0"], cwd=ROOT, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"FLEXCORE_HOME": str(self.home)},
-            )  # fmt: skip
+                [sys.executable, "-m", "flexcore", "serve", "--port", "0"],
+                cwd=ROOT,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"FLEXCORE_HOME": str(self.home)},
+            )
         said = until(lambda: self._said(at))
         url = next(word for word in said.split() if word.startswith("http")).rstrip(",")
         self.windmill = Windmill(url, (self.home / "token").read_text(), "local")
@@ -135,9 +140,11 @@ def kubernetes(cluster: FakeCluster, seconds: float, token: str, secrets: Json) 
     proxy = Proxy(cluster.url)
     cluster.api.story = played(seconds)
     arguments = {
-        "cluster": {"mode": "token", "server": proxy.address, "token": token}, "namespace": "work", "image": "any:1",
+        "cluster": {"mode": "token", "server": proxy.address, "token": token},
+        "namespace": "work",
+        "image": "any:1",
         "secrets": secrets,
-    }  # fmt: skip
+    }
     client = connect(cluster.resource, "work").kubernetes
     return KubernetesWork(proxy, "f/flexcore/kubernetes/run_job", arguments, kubernetes=client, namespace="work")
 

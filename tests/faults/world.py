@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from f.flexcore.core.errors import FlexcoreError, Unreachable
-from f.flexcore.core.orphans import Owner
-from f.flexcore.operations.reconciling import Done
+from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
+from f.flexcore.lib.core.remote_objects import Owner
+from f.flexcore.lib.operations.reconciler import Done
 from tests.faults.invariants import Ended, Event, Gone, Owned, Reported, Stopped, Text, Told
 
 Json = dict[str, Any]

@@ -11,8 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from flexcore.engine import Engine
 from tests.fidelity.test_fidelity import comparable
+from wmlocal.engine import Engine
 
 CASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("preprocessor_cases.json").read_text())
 

@@ -44,8 +44,9 @@ def pod(
     **status: Any,
 ) -> Object:
     """native: which of the init containers are sidecars."""
-    first = [{"name": item["name"], **({"restartPolicy": "Always"} if item["name"] in native else {})}
-             for item in init or []]  # fmt: skip
+    first = [
+        {"name": item["name"], **({"restartPolicy": "Always"} if item["name"] in native else {})} for item in init or []
+    ]
     labels = {} if index is None else {"batch.kubernetes.io/job-completion-index": str(index)}
     about = {
         "name": name,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.errors import InvalidInput, MissingSetting, UserError
-from f.flexcore.core.resources import KubernetesCluster
-from f.flexcore.kubernetes.access import access_to, from_kubeconfig, namespace_of
-from f.flexcore.kubernetes.session import connect
+from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, UserError
+from f.flexcore.lib.core.resources import KubernetesCluster
+from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes.credentials import access_to, from_kubeconfig, namespace_of
 
 CA = "-----BEGIN CERTIFICATE-----\n" + "c2FtcGxl" * 8 + "\nYQ==\n-----END CERTIFICATE-----\n"
 CA_DATA = base64.b64encode(CA.encode()).decode()
@@ -180,7 +180,7 @@ WRAPPED = [CA_DATA[:40], CA_DATA[40:80], CA_DATA[80:]]
         PLAIN.replace("name: c", "name: 007").replace("cluster: c", "cluster: 007"),
         PLAIN.replace("name: u", "name: no").replace("user: u", "user: no"),
     ],
-)  # fmt: skip
+)
 def test_what_kubectl_takes_is_read_as_it_reads_it(text: str) -> None:
     found = from_kubeconfig(text)
     assert (found.server, found.ca, found.bearer(), found.verify) == ("https://10.0.0.1:6443", CA, "t0ken", True)

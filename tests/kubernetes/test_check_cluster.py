@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.kubernetes.check_cluster import main
-from f.flexcore.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, schedulable
-from f.flexcore.kubernetes.session import connect
+from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
+from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, schedulable
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 
 READY = [{"type": "Ready", "status": "True"}]
@@ -75,7 +75,7 @@ def test_what_pods_reserve_is_taken_from_what_their_nodes_offer() -> None:
         {"metadata": {"name": "a"}, "status": {"allocatable": allocatable, "conditions": READY}},
         {"metadata": {"name": "b"}, "spec": {"unschedulable": True}, "status": {"allocatable": allocatable}},
         {"metadata": {"name": "c"}, "status": {"allocatable": allocatable, "conditions": []}},
-    ]  # fmt: skip
+    ]
     ask = {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}
     pods = [{"spec": {"nodeName": name, "containers": [ask, ask], "initContainers": [ask]}} for name in ("a", "b")]
     usable = schedulable(nodes)

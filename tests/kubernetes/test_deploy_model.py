@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import ModelManifest
-from f.flexcore.core.errors import (
+from f.flexcore.kubernetes.deploy_model import main
+from f.flexcore.kubernetes.undeploy_model import main as undeploy
+from f.flexcore.lib.core.contracts import ModelManifest
+from f.flexcore.lib.core.errors import (
     ExecutionFailed,
     FlexcoreError,
     Forbidden,
@@ -17,10 +19,8 @@ from f.flexcore.core.errors import (
     NotFound,
     Unavailable,
 )
-from f.flexcore.core.manifests import checksum_of
-from f.flexcore.kubernetes.deploy_model import main
-from f.flexcore.kubernetes.serving_bodies import ON_TRIAL
-from f.flexcore.kubernetes.undeploy_model import main as undeploy
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 

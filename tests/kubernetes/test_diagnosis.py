@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import (
+from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
     FlexcoreError,
@@ -15,10 +15,10 @@ from f.flexcore.core.errors import (
     TransientError,
     Unavailable,
 )
-from f.flexcore.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
-from f.flexcore.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble
-from f.flexcore.kubernetes.job_conditions import verdict
-from f.flexcore.kubernetes.pod_problems import CRASH_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
+from f.flexcore.lib.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
+from f.flexcore.lib.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble
+from f.flexcore.lib.kubernetes.job_conditions import verdict
+from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
     Object,
     complete_job,
@@ -73,8 +73,11 @@ NO_NETWORK = (
         (main_waits("ImagePullBackOff", NO_NETWORK), "image_unreachable", PULL_GRACE_S),
         (main_waits("ErrImagePull", "net/http: TLS handshake timeout"), "image_unreachable", PULL_GRACE_S),
         (main_waits("ErrImagePull", "429 Too Many Requests"), "image_unreachable", PULL_GRACE_S),
-        (main_waits("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"), "image_unreachable",
-         PULL_GRACE_S),
+        (
+            main_waits("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"),
+            "image_unreachable",
+            PULL_GRACE_S,
+        ),
         (main_waits("InvalidImageName"), "image_invalid", 0),
         (main_waits("CreateContainerConfigError", 'secret "s" not found'), "config_missing", 8),
         (main_waits("CreateContainerConfigError", "couldn't find key K in ConfigMap work/c"), "config_missing", 8),
@@ -88,7 +91,7 @@ NO_NETWORK = (
         (fetching({}, ended(43)), "model_unreachable", CRASH_GRACE_S),
         (pod(phase="Pending", conditions=[{**UNFIT, "reason": "SchedulingGated"}]), "suspended", None),
     ],
-)  # fmt: skip
+)
 def test_what_keeps_a_pod_from_running(found: Object, category: str, grace: float | None) -> None:
     seen = diagnose_waiting_pod(found)
     assert seen and (seen.category, seen.grace_s) == (category, grace)
@@ -123,8 +126,21 @@ def sidecar_pod(name: str, code: int, program: int, **more: Any) -> Object:
 
 
 @pytest.mark.parametrize("code", [137, 143, 1, 2])
-@pytest.mark.parametrize("name", ["istio-proxy", "linkerd-proxy", "cloudsql-proxy", "cloud-sql-proxy", "vault-agent",
-                                  "daprd", "fluent-bit", "log-shipper", "otel-collector", "x-exporter"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "istio-proxy",
+        "linkerd-proxy",
+        "cloudsql-proxy",
+        "cloud-sql-proxy",
+        "vault-agent",
+        "daprd",
+        "fluent-bit",
+        "log-shipper",
+        "otel-collector",
+        "x-exporter",
+    ],
+)
 def test_a_sidecars_end_is_not_the_programs(name: str, code: int) -> None:
     found, program_code = ending(failed_job(), [sidecar_pod(name, code, 3)])
     assert (found.container, program_code, found.category) == ("train", 3, "exit_code")
@@ -134,8 +150,12 @@ def test_a_sidecars_end_is_not_the_programs(name: str, code: int) -> None:
 @pytest.mark.parametrize("code", [137, 143, 1])
 def test_a_native_sidecars_end_after_the_program_is_not_why(code: int) -> None:
     shipper = container("shipper", ended(code, "OOMKilled" if code == 137 else "", end=90))
-    seen = pod(container("train", ended(3)), init=[container("prepare", ended(0)), shipper], native=("shipper",),
-               phase="Failed")  # fmt: skip
+    seen = pod(
+        container("train", ended(3)),
+        init=[container("prepare", ended(0)), shipper],
+        native=("shipper",),
+        phase="Failed",
+    )
     found, program_code = ending(failed_job(), [seen])
     assert (found.container, program_code) == ("train", 3)
 
@@ -149,8 +169,9 @@ def test_what_was_injected_into_a_pod_is_known_from_the_jobs_template() -> None:
 
 def test_the_default_container_of_a_pod_is_no_sidecar_whatever_its_name() -> None:
     mark = {"annotations": {"kubectl.kubernetes.io/default-container": "cache-proxy"}}
-    seen = pod(container("cache-proxy", ended(5)), container("istio-proxy", ended(1, end=20)), metadata=mark,
-               phase="Failed")  # fmt: skip
+    seen = pod(
+        container("cache-proxy", ended(5)), container("istio-proxy", ended(1, end=20)), metadata=mark, phase="Failed"
+    )
     assert ending(failed_job(), [seen])[0].container == "cache-proxy"
 
 
@@ -308,8 +329,15 @@ def test_a_probe_that_keeps_having_the_program_killed_is_told_of_its_crash_loop(
 
 
 def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> None:
-    shards = [pod(container("shard", ended(index % 2)), name=f"s-{index}", index=index,
-                  phase="Failed" if index % 2 else "Succeeded") for index in range(6)]  # fmt: skip
+    shards = [
+        pod(
+            container("shard", ended(index % 2)),
+            name=f"s-{index}",
+            index=index,
+            phase="Failed" if index % 2 else "Succeeded",
+        )
+        for index in range(6)
+    ]
     status = {"failedIndexes": "1,3,5", "completedIndexes": "0,2,4", "failed": 3, "succeeded": 3}
     found, code = ending(
         failed_job("FailedIndexes", "Job has failed indexes", spec={"completions": 6}, **status), shards
@@ -340,14 +368,20 @@ def test_a_policys_own_words_and_its_pod_are_told_not_what_was_stopped_because_o
 
 
 def test_of_pods_that_were_tried_one_after_the_other_the_last_is_told() -> None:
-    tries = [pod(container("main", ended(code, start=begun, end=begun + 10)), name=f"t-{code}", created=begun,
-                 phase="Failed") for code, begun in ((1, 0), (2, 20), (3, 40))]  # fmt: skip
+    tries = [
+        pod(
+            container("main", ended(code, start=begun, end=begun + 10)), name=f"t-{code}", created=begun, phase="Failed"
+        )
+        for code, begun in ((1, 0), (2, 20), (3, 40))
+    ]
     assert ending(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
 
 
 def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
-    peers = [pod(container("main", ended(code, end=end)), name=f"p-{code}", phase="Failed", created=code)
-             for code, end in ((1, 50), (2, 40), (3, 60))]  # fmt: skip
+    peers = [
+        pod(container("main", ended(code, end=end)), name=f"p-{code}", phase="Failed", created=code)
+        for code, end in ((1, 50), (2, 40), (3, 60))
+    ]
     assert ending(failed_job(), peers)[1] == 2
 
 
@@ -362,8 +396,9 @@ def test_a_job_whose_pods_are_gone_says_what_it_says_itself_and_its_events_of_a_
     ended_job = failed_job(spec={"backoffLimit": 2}, failed=1)
     found, code = ending(ended_job, [])
     assert (found.category, code) == ("unknown", None) and "specified backoff limit (backoffLimit 2" in found.detail
-    gone = event(pod(), "BackOff", "Back-off restarting failed container main in pod train-x7k2p",
-                 path="spec.containers{main}")  # fmt: skip
+    gone = event(
+        pod(), "BackOff", "Back-off restarting failed container main in pod train-x7k2p", path="spec.containers{main}"
+    )
     found, _ = ending(ended_job, [], [gone])
     assert (found.category, found.container, found.pod) == ("crash_loop", "main", "train-x7k2p")
 
@@ -429,22 +464,49 @@ def test_a_success_policy_is_told() -> None:
     ("message", "category", "error", "subject", "grace"),
     [
         ("exceeded quota: q, requested: cpu=2, used: cpu=1, limited: cpu=2", "quota_exceeded", Unavailable, "x", None),
-        ("exceeded quota: q, requested: cpu=2, used: cpu=0, limited: cpu=1500m", "quota_exceeded", InvalidInput,
-         "cpu", 0),
-        ("exceeded quota: q, requested: limits.memory=4Gi,pods=1, used: limits.memory=0,pods=0, limited: "
-         "limits.memory=2Gi,pods=9", "quota_exceeded", InvalidInput, "memory", 0),
-        ("exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: "
-         "requests.nvidia.com/gpu=0", "quota_exceeded", InvalidInput, "gpus", 0),
+        (
+            "exceeded quota: q, requested: cpu=2, used: cpu=0, limited: cpu=1500m",
+            "quota_exceeded",
+            InvalidInput,
+            "cpu",
+            0,
+        ),
+        (
+            "exceeded quota: q, requested: limits.memory=4Gi,pods=1, used: limits.memory=0,pods=0, limited: "
+            "limits.memory=2Gi,pods=9",
+            "quota_exceeded",
+            InvalidInput,
+            "memory",
+            0,
+        ),
+        (
+            "exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: "
+            "requests.nvidia.com/gpu=0",
+            "quota_exceeded",
+            InvalidInput,
+            "gpus",
+            0,
+        ),
         ("exceeded quota: q, requested: pods=1", "quota_exceeded", Unavailable, "x", None),
         ("failed quota: q: must specify cpu for: main; memory for: main", "admission_denied", InvalidInput, "cpu", 0),
         ('violates PodSecurity "restricted:latest": runAsNonRoot != true', "admission_denied", InvalidInput, "x", 0),
         ("[maximum cpu usage per Container is 1, but limit is 2]", "admission_denied", InvalidInput, "cpu", 0),
-        ("no PriorityClass with name high was found", "admission_denied", InvalidInput,
-         "spec.template.spec.priorityClassName", 0),
-        ('error looking up service account a/b: serviceaccount "b" not found', "service_account_missing", NotFound,
-         "service_account", 8),
+        (
+            "no PriorityClass with name high was found",
+            "admission_denied",
+            InvalidInput,
+            "spec.template.spec.priorityClassName",
+            0,
+        ),
+        (
+            'error looking up service account a/b: serviceaccount "b" not found',
+            "service_account_missing",
+            NotFound,
+            "service_account",
+            8,
+        ),
     ],
-)  # fmt: skip
+)
 def test_why_a_job_has_no_pods(
     message: str, category: str, error: type[FlexcoreError], subject: str, grace: float | None
 ) -> None:
@@ -520,26 +582,58 @@ BUSY = " preemption: 0/3 nodes are available: 3 No preemption victims found for 
         ("3 Insufficient cpu." + TAIL, "cpu", "No node is large enough", False),
         ("3 Insufficient memory." + TAIL, "memory", "less memory", False),
         ("3 Insufficient nvidia.com/gpu." + TAIL, "gpus", "nvidia.com/gpu", False),
-        ("3 node(s) didn't match Pod's node affinity/selector." + TAIL, "spec.template.spec.nodeSelector",
-         "gpu=a100 (none of 3 nodes has it)", False),
-        ("1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector." + BUSY,
-         "spec.template.spec.nodeSelector", "lack cpu", True),
-        ("3 node(s) had untolerated taint {dedicated: gpu}." + TAIL, "spec.template.spec.tolerations",
-         "{dedicated: gpu}", False),
+        (
+            "3 node(s) didn't match Pod's node affinity/selector." + TAIL,
+            "spec.template.spec.nodeSelector",
+            "gpu=a100 (none of 3 nodes has it)",
+            False,
+        ),
+        (
+            "1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector." + BUSY,
+            "spec.template.spec.nodeSelector",
+            "lack cpu",
+            True,
+        ),
+        (
+            "3 node(s) had untolerated taint {dedicated: gpu}." + TAIL,
+            "spec.template.spec.tolerations",
+            "{dedicated: gpu}",
+            False,
+        ),
         ("3 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }." + TAIL, "cluster", "not fit", True),
-        ("1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient cpu." + BUSY, "cpu",
-         "less cpu", True),
-        ("3 node(s) didn't match pod anti-affinity rules." + BUSY, "spec.template.spec.affinity", "anti-affinity",
-         True),
-        ("3 node(s) didn't match pod topology spread constraints (missing required label)." + TAIL,
-         "spec.template.spec.topologySpreadConstraints", "topologyKey", True),
-        ("pod has unbound immediate PersistentVolumeClaims." + TAIL, "spec.template.spec.volumes", "StorageClass",
-         True),
-        ('persistentvolumeclaim "data" not found.' + TAIL, "spec.template.spec.volumes", "PersistentVolumeClaim data",
-         False),
+        (
+            "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient cpu." + BUSY,
+            "cpu",
+            "less cpu",
+            True,
+        ),
+        (
+            "3 node(s) didn't match pod anti-affinity rules." + BUSY,
+            "spec.template.spec.affinity",
+            "anti-affinity",
+            True,
+        ),
+        (
+            "3 node(s) didn't match pod topology spread constraints (missing required label)." + TAIL,
+            "spec.template.spec.topologySpreadConstraints",
+            "topologyKey",
+            True,
+        ),
+        (
+            "pod has unbound immediate PersistentVolumeClaims." + TAIL,
+            "spec.template.spec.volumes",
+            "StorageClass",
+            True,
+        ),
+        (
+            'persistentvolumeclaim "data" not found.' + TAIL,
+            "spec.template.spec.volumes",
+            "PersistentVolumeClaim data",
+            False,
+        ),
         ("3 node(s) had volume node affinity conflict." + TAIL, "spec.template.spec.volumes", "bound to another", True),
     ],
-)  # fmt: skip
+)
 def test_the_schedulers_words_lead_to_the_field_that_is_to_change(
     said: str, subject: str, word: str, transient: bool
 ) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from f.flexcore.core.errors import InvalidInput, NotFound
-from f.flexcore.kubernetes.explanation import Explanation, explain
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.kubernetes.explanation import Explanation, explain
 from flexcore.cli import app
 from tests.kubernetes.objects import (
     Object,
@@ -35,8 +35,11 @@ def told(*items: tuple[str, Object], **options: Any) -> Explanation:
     return explain(json.dumps(dump(*items)), **options)
 
 
-TRAIN = pod(container("train", ended(3, message="ValueError: no such column")), container("istio-proxy", ended(137)),
-            phase="Failed")  # fmt: skip
+TRAIN = pod(
+    container("train", ended(3, message="ValueError: no such column")),
+    container("istio-proxy", ended(137)),
+    phase="Failed",
+)
 UNFIT = {
     "type": "PodScheduled",
     "status": "False",
@@ -49,41 +52,78 @@ HELD = pod(container("load", ended(0)), container("mesh-proxy", runs()))
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
-        ([("Job", failed_job()), ("Pod", TRAIN)],
-         {"state": "failed", "category": "exit_code", "exit_code": 3, "container": "train", "pod": "train-x7k2p",
-          "retryable": False, "subject": "train"}),
-        ([("Job", complete_job()), ("Pod", pod(container("main", ended(0)), phase="Succeeded"))],
-         {"state": "succeeded", "category": None, "exit_code": 0, "remedy": None}),
+        (
+            [("Job", failed_job()), ("Pod", TRAIN)],
+            {
+                "state": "failed",
+                "category": "exit_code",
+                "exit_code": 3,
+                "container": "train",
+                "pod": "train-x7k2p",
+                "retryable": False,
+                "subject": "train",
+            },
+        ),
+        (
+            [("Job", complete_job()), ("Pod", pod(container("main", ended(0)), phase="Succeeded"))],
+            {"state": "succeeded", "category": None, "exit_code": 0, "remedy": None},
+        ),
         ([("Job", complete_job(succeeded=1))], {"state": "succeeded", "exit_code": 0, "pod": None}),
         ([("Job", complete_job())], {"state": "succeeded", "exit_code": None}),
-        ([("Job", job(active=1)), ("Pod", HELD)],
-         {"state": "running", "category": "sidecar_running", "exit_code": 0, "container": "load"}),
-        ([("Job", job(active=1)), ("Pod", pod(container("main", runs())))],
-         {"state": "running", "category": None, "retryable": False}),
-        ([("Job", job(active=1)), ("Pod", pod(container("main", waits("ContainerCreating")), phase="Pending"))],
-         {"state": "waiting", "category": None}),
-        ([("Job", job(active=1)), ("Pod", pod(phase="Pending", conditions=[UNFIT]))],
-         {"state": "waiting", "category": "unschedulable", "subject": "cpu", "retryable": True}),
-        ([("Job", job(active=1)), ("Pod", pod(container("main", waits("ErrImagePull", "not found")), phase="Pending"))],
-         {"state": "waiting", "category": "image_not_found", "subject": "image", "container": "main"}),
-        ([("Job", job(active=1)),
-          ("Pod", pod(container("main", waits("CrashLoopBackOff"), ended(7), 2), spec={"restartPolicy": "OnFailure"}))],
-         {"state": "waiting", "category": "crash_loop", "exit_code": 7}),
-        ([("Job", job(spec={"suspend": True}))],
-         {"state": "waiting", "category": "suspended", "subject": "spec.suspend", "retryable": False}),
+        (
+            [("Job", job(active=1)), ("Pod", HELD)],
+            {"state": "running", "category": "sidecar_running", "exit_code": 0, "container": "load"},
+        ),
+        (
+            [("Job", job(active=1)), ("Pod", pod(container("main", runs())))],
+            {"state": "running", "category": None, "retryable": False},
+        ),
+        (
+            [("Job", job(active=1)), ("Pod", pod(container("main", waits("ContainerCreating")), phase="Pending"))],
+            {"state": "waiting", "category": None},
+        ),
+        (
+            [("Job", job(active=1)), ("Pod", pod(phase="Pending", conditions=[UNFIT]))],
+            {"state": "waiting", "category": "unschedulable", "subject": "cpu", "retryable": True},
+        ),
+        (
+            [
+                ("Job", job(active=1)),
+                ("Pod", pod(container("main", waits("ErrImagePull", "not found")), phase="Pending")),
+            ],
+            {"state": "waiting", "category": "image_not_found", "subject": "image", "container": "main"},
+        ),
+        (
+            [
+                ("Job", job(active=1)),
+                (
+                    "Pod",
+                    pod(container("main", waits("CrashLoopBackOff"), ended(7), 2), spec={"restartPolicy": "OnFailure"}),
+                ),
+            ],
+            {"state": "waiting", "category": "crash_loop", "exit_code": 7},
+        ),
+        (
+            [("Job", job(spec={"suspend": True}))],
+            {"state": "waiting", "category": "suspended", "subject": "spec.suspend", "retryable": False},
+        ),
         ([("Job", job())], {"state": "waiting", "category": None}),
         ([("Job", job(active=2, ready=2))], {"state": "running"}),
         ([("Job", job(active=2, ready=0))], {"state": "waiting"}),
         ([("Job", job(spec={"backoffLimit": 4}, failed=1)), ("Pod", TRAIN)], {"state": "waiting", "category": None}),
-        ([("Job", job(true("FailureTarget", "BackoffLimitExceeded"))), ("Pod", TRAIN)],
-         {"state": "running", "category": "exit_code", "exit_code": 3}),
+        (
+            [("Job", job(true("FailureTarget", "BackoffLimitExceeded"))), ("Pod", TRAIN)],
+            {"state": "running", "category": "exit_code", "exit_code": 3},
+        ),
         ([("Pod", TRAIN)], {"state": "failed", "exit_code": 3, "container": "train"}),
         ([("Pod", pod(container("a", ended(0)), phase="Succeeded"))], {"state": "succeeded", "exit_code": 0}),
         ([("Pod", pod(container("a", runs())))], {"state": "running"}),
-        ([("Pod", pod(container("a", waits("InvalidImageName")), phase="Pending"))],
-         {"state": "waiting", "category": "image_invalid"}),
+        (
+            [("Pod", pod(container("a", waits("InvalidImageName")), phase="Pending"))],
+            {"state": "waiting", "category": "image_invalid"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_dump_is_explained_in_fields(items: list[tuple[str, Object]], expected: Object) -> None:
     found = told(*items).plain()
     assert set(found) == FIELDS and found["message"]
@@ -175,13 +215,18 @@ def test_secrets_in_a_message_are_masked() -> None:
         ('{"kind": "Job", "status": "Failed"}', "status"),
         ('{"kind": "Job", "metadata": [], "status": {}}', "metadata"),
         ('{"kind": "Job", "status": {"conditions": {"type": "Failed"}}}', "status.conditions"),
-        ('{"kind": "List", "items": [{"kind": "Pod", "status": {"containerStatuses": [{"name": 1}]}}]}',
-         "items.0.status.containerStatuses.0.name"),
-        ('{"kind": "Pod", "status": {"containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": "3"}}}'
-         "]}}", "status.containerStatuses.0.state.terminated.exitCode"),
+        (
+            '{"kind": "List", "items": [{"kind": "Pod", "status": {"containerStatuses": [{"name": 1}]}}]}',
+            "items.0.status.containerStatuses.0.name",
+        ),
+        (
+            '{"kind": "Pod", "status": {"containerStatuses": [{"name": "a", "state": {"terminated": {"exitCode": "3"}}}'
+            "]}}",
+            "status.containerStatuses.0.state.terminated.exitCode",
+        ),
         ('{"kind": "Service"}', "items"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_dump_is_refused_by_the_place_that_is_wrong(text: str, subject: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         explain(text)

@@ -16,11 +16,11 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.kubernetes.categories import ACTIONS
-from f.flexcore.kubernetes.fetch_model import EXITS, signed
-from f.flexcore.kubernetes.pod_problems import FETCH_EXITS
+from f.flexcore.lib.kubernetes.categories import ACTIONS
+from f.flexcore.lib.kubernetes.pod_problems import FETCH_EXITS
+from f.flexcore.lib.kubernetes.remote.fetch_model import EXITS, signed
 
-PROGRAM = Path("f/flexcore/kubernetes/fetch_model.py").resolve()
+PROGRAM = Path("f/flexcore/lib/kubernetes/remote/fetch_model.py").resolve()
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "open-sesame"}
 CONTENT = b"model" * 1000
 

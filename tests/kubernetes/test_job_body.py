@@ -7,10 +7,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.identity import execution_key
-from f.flexcore.kubernetes.job_body import JobRequest, build, check, job_body, owned_objects
-from f.flexcore.kubernetes.manifest_notes import secret_values
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.kubernetes.job_manifest import JobRequest, build, check, job_body, owned_objects
+from f.flexcore.lib.kubernetes.manifest_notes import secret_values
 from tests.kubernetes.manifests import CONTROLLER, YAML, Object, exported, job
 
 KEY = execution_key({"WM_JOB_ID": "018f0000-0000-7000-8000-000000000009", "WM_FLOW_STEP_ID": "job"})

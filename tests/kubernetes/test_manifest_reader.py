@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.kubernetes.manifest_reader import read_manifest
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.kubernetes.manifest_reader import read_manifest
 from tests.kubernetes.manifests import YAML, job
 
 INDENTED = YAML.replace("\n", "\n  ")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.kubernetes.job_body import JobRequest, check
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.kubernetes.job_manifest import JobRequest, check
 from tests.kubernetes.manifests import exported, job
 
 POD = "manifest.spec.template.spec"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.kubernetes.access import Access
-from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.log_tail import BEGIN, MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
-from f.flexcore.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed, parse_lines
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.kubernetes.client import Kubernetes
+from f.flexcore.lib.kubernetes.credentials import Access
+from f.flexcore.lib.kubernetes.log_tail import BEGIN, MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
+from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed, parse_lines
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 from tests.kubernetes.objects import Object, container, ended, pod, runs
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from f.flexcore.core.errors import (
+from f.flexcore.kubernetes.run_job import main
+from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
     FlexcoreError,
@@ -19,9 +20,8 @@ from f.flexcore.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.core.identity import MOST_ATTEMPTS, execution_key
-from f.flexcore.kubernetes.jobs import JobRunner
-from f.flexcore.kubernetes.run_job import main
+from f.flexcore.lib.core.identity import MOST_ATTEMPTS, execution_key
+from f.flexcore.lib.kubernetes.jobs import JobRunner
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.manifests import job as job_manifest
 from tests.kubernetes.stories import Object, ended, ends, fails, job_story, pod_of, runs, succeeds, true, waits
@@ -516,7 +516,7 @@ CRASHED: Object = {
 def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
 
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -537,7 +537,7 @@ def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
 def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
 
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -556,7 +556,7 @@ def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
 def test_a_program_that_is_done_beside_a_proxy_is_told_soon_and_in_the_error(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.kubernetes.patience.NOTICE_S", {})
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.progress.NOTICE_S", {})
     held = {"load": {"state": ended(0)}, "mesh-proxy": RUNNING}
     cluster.api.story = job_story(lambda job: states(job, "Running", **held))
     with pytest.raises(DeadlineExceeded, match="load had ended with exit code 0, but mesh-proxy still ran") as caught:
@@ -598,7 +598,7 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(runs)
-    mocker.patch("f.flexcore.kubernetes.jobs.remove", return_value=False)
+    mocker.patch("f.flexcore.lib.kubernetes.jobs.remove", return_value=False)
     with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
         run(cluster, timeout_s=1)
     assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out

@@ -29,9 +29,12 @@ class Windmill:
 
     def call(self, method: str, path: str, body: Any = None, timeout: float = 600) -> Any:
         response = httpx.request(
-            method, f"{self.url}/api/w/{self.workspace}/{path}", json=body, timeout=timeout,
+            method,
+            f"{self.url}/api/w/{self.workspace}/{path}",
+            json=body,
+            timeout=timeout,
             headers={"Authorization": f"Bearer {self.token}"},
-        )  # fmt: skip
+        )
         response.raise_for_status()
         return response.json() if "json" in response.headers.get("content-type", "") else response.text
 
@@ -53,8 +56,21 @@ class Windmill:
 
 
 def push(windmill: Windmill, config: Path) -> str:
-    command = [str(CLI), "sync", "push", "--yes", "--keep-deleted", "--config-dir", str(config),
-               "--workspace", windmill.workspace, "--base-url", windmill.url, "--token", windmill.token]  # fmt: skip
+    command = [
+        str(CLI),
+        "sync",
+        "push",
+        "--yes",
+        "--keep-deleted",
+        "--config-dir",
+        str(config),
+        "--workspace",
+        windmill.workspace,
+        "--base-url",
+        windmill.url,
+        "--token",
+        windmill.token,
+    ]
     env = os.environ | {"NO_COLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout

@@ -35,29 +35,44 @@ FIELDS = {
     "rows": {"type": "integer", "description": "", "default": None},
     "seconds": {"type": "integer", "description": "", "default": 0},
 }
-SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": FIELDS,
-          "required": ["rows"]}  # fmt: skip
+SCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": FIELDS,
+    "required": ["rows"],
+}
 STEP = {
     "id": "count",
     "value": {
-        "type": "script", "path": f"{FOLDER}/count",
+        "type": "script",
+        "path": f"{FOLDER}/count",
         "input_transforms": {name: {"type": "javascript", "expr": f"flow_input.{name}"} for name in FIELDS},
     },
-}  # fmt: skip
+}
 FILES: dict[str, Any] = {
     "wmill.yaml": {
-        "defaultTs": "bun", "includes": [f"{FOLDER}/**", "f/flexcore/*_cluster.resource.yaml"], "excludes": [],
-        "skipResourceTypes": True, "includeSchedules": True, "nonDottedPaths": True,
+        "defaultTs": "bun",
+        "includes": [f"{FOLDER}/**", "f/flexcore/*_cluster.resource.yaml"],
+        "excludes": [],
+        "skipResourceTypes": True,
+        "includeSchedules": True,
+        "nonDottedPaths": True,
         "syncBehavior": "v1",
     },
     f"{FOLDER}/count.script.yaml": {
-        "summary": "Count", "description": "", "lock": f"!inline {FOLDER}/count.script.lock", "kind": "script",
+        "summary": "Count",
+        "description": "",
+        "lock": f"!inline {FOLDER}/count.script.lock",
+        "kind": "script",
         "schema": SCHEMA,
     },
     f"{FOLDER}/counting__flow/flow.yaml": {
-        "summary": "Counting", "description": "", "value": {"modules": [STEP]}, "schema": SCHEMA,
+        "summary": "Counting",
+        "description": "",
+        "value": {"modules": [STEP]},
+        "schema": SCHEMA,
     },
-}  # fmt: skip
+}
 CONFIGURATION = """\
 engine: windmill
 server_url: {url}
@@ -121,9 +136,12 @@ Command = Callable[..., Run]
 def environment(windmill: Windmill, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
     return os.environ | {
-        "FLEXCORE_TOKEN": windmill.token, "FLEXCORE_HOME": str(home), "WMILL_CONFIG_DIR": str(home),
-        "PYTHONPATH": str(ROOT), "PLANTED": "planted",
-    }  # fmt: skip
+        "FLEXCORE_TOKEN": windmill.token,
+        "FLEXCORE_HOME": str(home),
+        "WMILL_CONFIG_DIR": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PLANTED": "planted",
+    }
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.comparison import Comparison
-from f.flexcore.core.monitoring import Execution
-from f.flexcore.core.tables import plain_of
+from f.flexcore.lib.core.monitoring import Execution
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.selection.comparison import Comparison
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.live.conftest import Windmill, push

@@ -26,9 +26,9 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.session import connect
+from f.flexcore.lib.kubernetes.api_errors import Call
+from f.flexcore.lib.kubernetes.client import Kubernetes
+from f.flexcore.lib.kubernetes.connection import connect
 from flexcore.ray_head import RayHead
 from tests.live.conftest import Windmill, push
 from tests.live.works import (

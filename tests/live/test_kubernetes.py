@@ -21,8 +21,12 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.contracts import Column, Framework, ModelManifest, Signature
-from f.flexcore.core.errors import (
+from f.flexcore.kubernetes.check_cluster import main as check_cluster
+from f.flexcore.kubernetes.deploy_model import main as deploy_model
+from f.flexcore.kubernetes.run_job import main as run_job
+from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
+from f.flexcore.lib.core.contracts import Column, Framework, ModelManifest, Signature
+from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
     FlexcoreError,
@@ -31,16 +35,12 @@ from f.flexcore.core.errors import (
     ManifestMismatch,
     NotFound,
 )
-from f.flexcore.core.inference import infer_request
-from f.flexcore.core.manifests import checksum_of
-from f.flexcore.kubernetes.check_cluster import main as check_cluster
-from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.deploy_model import main as deploy_model
-from f.flexcore.kubernetes.failures import Call
-from f.flexcore.kubernetes.run_job import main as run_job
-from f.flexcore.kubernetes.session import connect
-from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
-from f.flexcore.storage.store import file_entry
+from f.flexcore.lib.core.inference import infer_request
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.kubernetes.api_errors import Call
+from f.flexcore.lib.kubernetes.client import Kubernetes
+from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.storage.object_store import file_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 RBAC = Path(__file__).parent.parent.parent / "resources/kubernetes/rbac.yaml"
@@ -174,8 +174,10 @@ def job_of(live: Live, containers: Object, init: Object | None = None, **spec: A
     make = {"image": live.image, "imagePullPolicy": "IfNotPresent"}
     pod: Object = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, **spec.pop("pod", {})}
     pod["containers"] = [{"name": name, "command": ["sh", "-c", text], **make} for name, text in containers.items()]
-    pod["initContainers"] = [{"name": name, "command": ["sh", "-c", text], "restartPolicy": "Always", **make}
-                             for name, text in (init or {}).items()]  # fmt: skip
+    pod["initContainers"] = [
+        {"name": name, "command": ["sh", "-c", text], "restartPolicy": "Always", **make}
+        for name, text in (init or {}).items()
+    ]
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": {**spec, "template": {"spec": pod}}}
 
 
@@ -296,9 +298,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Object, Ob
     }
     (folder / "model-settings.json").write_text(json.dumps(runtime))
     store = boto3.client(
-        "s3", endpoint_url=settings["storage_endpoint_url"], region_name="us-east-1",
-        aws_access_key_id="a", aws_secret_access_key="b",
-    )  # fmt: skip
+        "s3",
+        endpoint_url=settings["storage_endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
     store.create_bucket(Bucket="models")
     files = []
     for path in sorted(folder.iterdir()):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import PipelineResult
+from f.flexcore.lib.core.contracts import PipelineResult
 from flexcore.ray_head import RayHead
 from tests import hybrid_cases as cases
 from tests.live.conftest import ROOT, Windmill, push

@@ -24,10 +24,10 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.core.identity import execution_key
-from f.flexcore.kubernetes.access import Access
-from f.flexcore.kubernetes.client import Kubernetes
-from f.flexcore.kubernetes.failures import Call
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.kubernetes.api_errors import Call
+from f.flexcore.lib.kubernetes.client import Kubernetes
+from f.flexcore.lib.kubernetes.credentials import Access
 from tests.live.conftest import Windmill
 from tests.live.proxy import PATIENCE_S, Gate, Proxy
 
@@ -346,9 +346,14 @@ def kubernetes_work(
         f"cat /proc/sys/kernel/random/uuid > /dev/termination-log; echo the pod runs with $PASSWORD; sleep {seconds}"
     )
     arguments = {
-        "cluster": {"mode": "token", "server": proxy.address, "token": token}, "namespace": namespace, "image": image,
-        "command": ["sh", "-c", script], "cpu": "1m", "memory": "8Mi", "secrets": secrets,
-    }  # fmt: skip
+        "cluster": {"mode": "token", "server": proxy.address, "token": token},
+        "namespace": namespace,
+        "image": image,
+        "command": ["sh", "-c", script],
+        "cpu": "1m",
+        "memory": "8Mi",
+        "secrets": secrets,
+    }
     path = "f/flexcore/kubernetes/run_job"
     return KubernetesWork(proxy, path, arguments, kubernetes=kubernetes, namespace=namespace)
 
@@ -373,7 +378,9 @@ def meltano_work(store: Json, folder: Path, secret: str, rows: int = 1000) -> Me
     marker = place / "marker"
     config = [f"tap-toy.rows={rows}", "tap-toy.mode=wait", f"tap-toy.marker={marker}"]
     arguments = {
-        "project": {"path": str(place), "env": {"TAP_TOY_SECRET": secret}}, "taps": ["tap-toy"], "config": config,
+        "project": {"path": str(place), "env": {"TAP_TOY_SECRET": secret}},
+        "taps": ["tap-toy"],
+        "config": config,
         "settings": store | {"storage_endpoint_url": proxy.address},
-    }  # fmt: skip
+    }
     return MeltanoWork(proxy, "f/flexcore/meltano/run", arguments, marker=marker, rows=rows)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.meltano.tool import MELTANO_VERSION
+from f.flexcore.lib.meltano.installation import MELTANO_VERSION
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import EmptyData, ExecutionFailed, FlexcoreError, Unavailable, Unreachable
+from f.flexcore.lib.core.errors import EmptyData, ExecutionFailed, FlexcoreError, Unavailable, Unreachable
 from tests.faults.invariants import State, check
 from tests.meltano.conftest import Step, alive, wait_for
 from tests.meltano.test_run import TIMEOUT_S, ids, run

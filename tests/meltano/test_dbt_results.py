@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput, NotFound
-from f.flexcore.meltano.dbt import prepare
-from f.flexcore.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.meltano.dbt import prepare
+from f.flexcore.lib.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
 
 TEST = "test.shop.not_null_orders_id.1a2b"
 
@@ -39,9 +39,14 @@ def test_each_node_has_its_status_its_rows_and_what_it_is_about() -> None:
     assert (test.model, test.column, test.failures, test.bad) == ("orders", "id", 3, True)
     assert (late.name, late.status, late.bad) == ("late", "skipped", False)
     assert counts_of([orders, test, late]) == {
-        "models": 2, "models_failed": 0, "models_skipped": 1,
-        "tests": 1, "tests_failed": 1, "tests_skipped": 0, "node_seconds": 1.5,
-    }  # fmt: skip
+        "models": 2,
+        "models_failed": 0,
+        "models_skipped": 1,
+        "tests": 1,
+        "tests_failed": 1,
+        "tests_skipped": 0,
+        "node_seconds": 1.5,
+    }
 
 
 def test_a_failed_test_names_its_model_and_a_failed_model_comes_first() -> None:
@@ -68,7 +73,7 @@ def test_artifacts_of_any_shape_are_read(results: Any) -> None:
         ("a\n\nlast words\n", "last words"),
         ("", "it gave no reason"),
     ],
-)  # fmt: skip
+)
 def test_what_kept_dbt_from_starting_is_found_in_its_log(log: str, cause: str) -> None:
     assert cause_in(log) == cause
 

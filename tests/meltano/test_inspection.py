@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, MissingSetting, NotFound
-from f.flexcore.meltano import inspection
-from f.flexcore.meltano.inspection import Inspector, Name, read_dotenv
-from f.flexcore.meltano.plugin_settings import check_plugin
-from f.flexcore.meltano.project import Plugin, Project
-from f.flexcore.meltano.project_file import read_project
-from f.flexcore.meltano.tool import base_environment, meltano_command, meltano_python
+from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, MissingSetting, NotFound
+from f.flexcore.lib.meltano import inspection
+from f.flexcore.lib.meltano.inspection import Inspector, Name, read_dotenv
+from f.flexcore.lib.meltano.installation import base_environment, meltano_command, meltano_python
+from f.flexcore.lib.meltano.plugin_settings import check_plugin
+from f.flexcore.lib.meltano.project_file import read_project
+from f.flexcore.lib.meltano.resolved_project import Plugin, Project
 
 HERE = Path(__file__).parent
 TAP, TARGET = ("extractors", "tap-a"), ("loaders", "target-a")
@@ -168,9 +168,12 @@ def test_every_plugin_of_a_run_is_told_with_what_it_really_gets(root: Path, tmp_
         name: tap.values[name].source for name in ("number", "of_environment", "of_worker", "of_parent", "switched")
     }
     assert sources == {
-        "number": "env", "of_environment": "meltano_environment", "of_worker": "meltano_yml", "of_parent": "inherited",
+        "number": "env",
+        "of_environment": "meltano_environment",
+        "of_worker": "meltano_yml",
+        "of_parent": "inherited",
         "switched": "default",
-    }  # fmt: skip
+    }
     assert tap.values["of_parent"].value == "parents-environment"
     assert tap.values["set_for_parent"].value == "for # parent"
     assert tap.values["_select"].value == ["worker.*"]
@@ -180,11 +183,17 @@ def test_every_plugin_of_a_run_is_told_with_what_it_really_gets(root: Path, tmp_
 
 
 LOCK = {
-    "plugin_type": "extractors", "name": "tap-x", "namespace": "tap_x", "variant": "acme", "label": "X",
-    "pip_url": "acme-x==1", "executable": "tap-acme", "capabilities": ["catalog"],
+    "plugin_type": "extractors",
+    "name": "tap-x",
+    "namespace": "tap_x",
+    "variant": "acme",
+    "label": "X",
+    "pip_url": "acme-x==1",
+    "executable": "tap-acme",
+    "capabilities": ["catalog"],
     "settings": [{"name": "path"}, {"name": "token", "sensitive": True}, {"name": "start", "value": "2020"}],
     "settings_group_validation": [["path"]],
-}  # fmt: skip
+}
 HEIRS = """
 environments:
 - name: dev
@@ -392,48 +401,81 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
     [
         (
             ONE % "{name: tap-a, namespace: a, settings: [{name: b, kind: sting}]}",
-            InvalidInput, "tap-a.b",
+            InvalidInput,
+            "tap-a.b",
             r"tap-a: setting b has the kind 'sting', which Meltano does not know. Did you mean string\? It knows: ",
         ),
         (
             # A plugin that does not run counts too: Meltano reads all.
             ONE % "{name: tap-a, namespace: a}, {name: tap-z, namespace: z, settings: [{kind: string}]}",
-            InvalidInput, "tap-z", r"tap-z: one of its settings has no name",
+            InvalidInput,
+            "tap-z",
+            r"tap-z: one of its settings has no name",
         ),
         (ONE % "{name: tap-a, namespace: a}, {namespace: z}", InvalidInput, "plugins.extractors[1]", r"has no name"),
         (
             "environments: [{name: dev}]\nplugins: {extractors: [{name: tap-a, namespace: a}], tappers: [{name: a}]}",
-            InvalidInput, "plugins.tappers", r"plugins.tappers is no kind of plugin. Meltano knows: extractors",
+            InvalidInput,
+            "plugins.tappers",
+            r"plugins.tappers is no kind of plugin. Meltano knows: extractors",
         ),
         (
-            ONE % "{name: tap-a}", InvalidInput, "tap-a",
+            ONE % "{name: tap-a}",
+            InvalidInput,
+            "tap-a",
             r"no definition of tap-a. Run `meltano lock --plugin-type extractor tap-a` and commit plugins/",
         ),
         (
-            ONE % "{name: tap-a, inherit_from: tap-q}", InvalidInput, "tap-q",
+            ONE % "{name: tap-a, inherit_from: tap-q}",
+            InvalidInput,
+            "tap-q",
             r"tap-a inherits from tap-q, which the project neither declares nor has locked. "
             r"Run `meltano add --no-install --plugin-type extractor tap-q`",
         ),
         (
-            ONE % "{name: tap-a, inherit_from: tap-q, variant: v}", InvalidInput, "tap-q",
+            ONE % "{name: tap-a, inherit_from: tap-q, variant: v}",
+            InvalidInput,
+            "tap-q",
             r"inherits from tap-q, variant v,.*--variant v tap-q",
         ),
         (
             ONE % "{name: tap-a, inherit_from: tap-b}, {name: tap-b, inherit_from: tap-a}",
-            InvalidInput, "tap-a", r"inherits from itself",
+            InvalidInput,
+            "tap-a",
+            r"inherits from itself",
         ),
-        ("plugins: {extractors: [{name: tap-a, namespace: a}]}", InvalidInput, "environment",
-         r"The project declares no environment.*Add `environments: \[\{name: dev\}\]` and `default_environment: dev`"),
-        ("environments: [{name: a}, {name: b}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}", InvalidInput,
-         "environment", r"several environments and no default one. Choose one of a, b, or set default_environment"),
-        ("default_environment: prd\nenvironments: [{name: prod}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}",
-         NotFound, "environment", r"no environment named 'prd'. Did you mean prod\? Declared: prod"),
-        ("requires_meltano: '>=9'\n" + ONE % "{name: tap-a, namespace: a}", InvalidInput, "requires_meltano",
-         r"requires Meltano >=9, and flexcore runs 4"),
-        (ONE % "{name: tap-a, namespace: a, namespace: b}", InvalidInput, "project",
-         r"cannot read meltano.yml \(line 2\).*duplicate key"),
+        (
+            "plugins: {extractors: [{name: tap-a, namespace: a}]}",
+            InvalidInput,
+            "environment",
+            r"The project declares no environment.*Add `environments: \[\{name: dev\}\]` and `default_environment: dev`",
+        ),
+        (
+            "environments: [{name: a}, {name: b}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}",
+            InvalidInput,
+            "environment",
+            r"several environments and no default one. Choose one of a, b, or set default_environment",
+        ),
+        (
+            "default_environment: prd\nenvironments: [{name: prod}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}",
+            NotFound,
+            "environment",
+            r"no environment named 'prd'. Did you mean prod\? Declared: prod",
+        ),
+        (
+            "requires_meltano: '>=9'\n" + ONE % "{name: tap-a, namespace: a}",
+            InvalidInput,
+            "requires_meltano",
+            r"requires Meltano >=9, and flexcore runs 4",
+        ),
+        (
+            ONE % "{name: tap-a, namespace: a, namespace: b}",
+            InvalidInput,
+            "project",
+            r"cannot read meltano.yml \(line 2\).*duplicate key",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_project_that_meltano_refuses_is_refused_with_the_place_and_what_helps(
     root: Path, text: str, error: type[FlexcoreError], subject: str, message: str
 ) -> None:
@@ -466,8 +508,11 @@ def test_a_name_that_two_plugins_have_is_refused_since_meltano_goes_by_the_name_
 
 
 def test_the_environment_is_the_wanted_one_else_what_variables_and_files_say(root: Path) -> None:
-    write(root, "default_environment: a\nenvironments: [{name: a}, {name: b}, {name: c}]\nplugins: {extractors: "
-          "[{name: tap-a, namespace: a}]}")  # fmt: skip
+    write(
+        root,
+        "default_environment: a\nenvironments: [{name: a}, {name: b}, {name: c}]\nplugins: {extractors: "
+        "[{name: tap-a, namespace: a}]}",
+    )
     assert ask(root, TAP)[0].environment == "a"
     write(root, "MELTANO_ENVIRONMENT=b\n", ".env")
     assert ask(root, TAP)[0].environment == "b"
@@ -493,8 +538,12 @@ def test_a_dotenv_file_is_read_as_meltano_reads_it(root: Path) -> None:
     assert read_dotenv(root, {}) == {}
     write(root, "A=x # no\nB='y # yes'\nexport C=\"l1\nl2\"\nD=${A}-$HOME-${WORKER}\nE\nF=\n", ".env")
     assert read_dotenv(root, {"WORKER": "w"}) == {
-        "A": "x", "B": "y # yes", "C": "l1\nl2", "D": "x-$HOME-w", "F": "",
-    }  # fmt: skip
+        "A": "x",
+        "B": "y # yes",
+        "C": "l1\nl2",
+        "D": "x-$HOME-w",
+        "F": "",
+    }
 
 
 def test_the_same_content_starts_meltano_once_and_nothing_of_it_lies_about(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import DataError
-from f.flexcore.core.manifests import check_consistent
-from f.flexcore.meltano.output import manifest_of, mixed_streams, scan, stream_of
+from f.flexcore.lib.core.errors import DataError
+from f.flexcore.lib.core.manifests import check_consistent
+from f.flexcore.lib.meltano.target_output import manifest_of, mixed_streams, scan, stream_of
 
 SCHEMAS = {"orders": {"id": "integer", "price": "number"}, "main-orders": {}, "lines": {}}
 

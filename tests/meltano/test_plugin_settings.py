@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput, MissingSetting, NotFound
-from f.flexcore.meltano.plugin_settings import (
+from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
+from f.flexcore.lib.meltano.plugin_settings import (
     check_overrides,
     check_plugin,
     check_project,
@@ -22,7 +22,7 @@ from f.flexcore.meltano.plugin_settings import (
     selection_environment,
     url_secrets,
 )
-from f.flexcore.meltano.project import Plugin, Project, Setting, Unset, Value
+from f.flexcore.lib.meltano.resolved_project import Plugin, Project, Setting, Unset, Value
 
 
 def plugin(name: str = "tap-x", **parts: Any) -> Plugin:
@@ -87,8 +87,10 @@ def test_overrides_reach_meltano_as_the_settings_variables() -> None:
     overrides = parse_overrides(lines)
     check_overrides(overrides, [plugin(settings=SETTINGS)])
     assert override_environment(overrides, [plugin(settings=SETTINGS)]) == {
-        "TAP_X_TABLES": "[1]", "TAP_X_TOKEN_URL": "http://a", "TAP_X__METADATA": "{}",
-    }  # fmt: skip
+        "TAP_X_TABLES": "[1]",
+        "TAP_X_TOKEN_URL": "http://a",
+        "TAP_X__METADATA": "{}",
+    }
 
 
 def test_what_the_request_sets_takes_the_place_of_every_variable_of_that_setting() -> None:
@@ -199,9 +201,16 @@ def test_the_secrets_of_a_plugin_are_what_it_gets_and_what_that_was_made_of() ->
         )
     )
     assert found == {
-        "Bearer otter-4417", "otter-4417", "44171", "linked-pass", "part-of-tables", "nested-one", "juniper",
-        "by-variable", "ghp_0123456789abcdef",
-    }  # fmt: skip
+        "Bearer otter-4417",
+        "otter-4417",
+        "44171",
+        "linked-pass",
+        "part-of-tables",
+        "nested-one",
+        "juniper",
+        "by-variable",
+        "ghp_0123456789abcdef",
+    }
 
 
 def test_secrets_of_the_project_are_those_of_its_variables_and_of_its_state() -> None:
@@ -234,6 +243,7 @@ def test_what_authenticates_in_a_url_is_a_secret(url: str, secrets: set[str]) ->
 def test_a_selection_pattern_is_for_all_taps_or_for_the_one_it_names() -> None:
     taps = [plugin("tap-x"), plugin("tap-y")]
     assert selection_environment(["a.*", "tap-y.b.*", "!tap-x.a.secret"], taps) == {
-        "TAP_X__SELECT": '["a.*", "!a.secret"]', "TAP_Y__SELECT": '["a.*", "b.*"]',
-    }  # fmt: skip
+        "TAP_X__SELECT": '["a.*", "!a.secret"]',
+        "TAP_Y__SELECT": '["a.*", "b.*"]',
+    }
     assert selection_environment([], taps) == {}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.meltano import process
-from f.flexcore.meltano.process import run_supervised
-from f.flexcore.meltano.tool import try_lock
+from f.flexcore.lib.meltano import process
+from f.flexcore.lib.meltano.installation import try_lock
+from f.flexcore.lib.meltano.process import run_supervised
 from tests.meltano.conftest import ROOT, alive, wait_for
 
 BASE = {"PATH": os.environ["PATH"]}
@@ -59,7 +59,7 @@ ASKED = "import signal; print([str(signal.getsignal(getattr(signal, name))) for 
 RUN = """
 import sys
 from pathlib import Path
-from f.flexcore.meltano.process import run_supervised
+from f.flexcore.lib.meltano.process import run_supervised
 print(run_supervised([sys.executable, "-S", "-c", sys.argv[1]], {}, Path("/"), 30, print).exit_code)
 """
 
@@ -68,8 +68,12 @@ def test_a_command_can_be_interrupted_though_whoever_started_the_step_ignores_si
     """As nohup and the `&` of a shell make it."""
     done = subprocess.run(
         [sys.executable, "-c", IGNORED % (SIGNALS,), RUN, ASKED % (SIGNALS,)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert "SIG_IGN" not in done.stdout and done.stdout.splitlines()[-1] == "0"
 
 
@@ -121,7 +125,7 @@ def test_a_child_left_behind_ends_with_the_command(tmp_path: Path) -> None:
 OWNER = """
 import os, sys
 from pathlib import Path
-from f.flexcore.meltano import process
+from f.flexcore.lib.meltano import process
 process.GRACE_S = 0.5
 code = ("import signal, subprocess, time, os; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "print(os.getpid(), subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); "
@@ -174,5 +178,8 @@ def test_the_report_is_plain_json(tmp_path: Path) -> None:
     os.close(write)
     with os.fdopen(read) as report:
         assert json.load(report) | {"cpu_seconds": 0, "peak_memory_bytes": 0} == {
-            "exit_code": 0, "stopped": "", "cpu_seconds": 0, "peak_memory_bytes": 0,
-        }  # fmt: skip
+            "exit_code": 0,
+            "stopped": "",
+            "cpu_seconds": 0,
+            "peak_memory_bytes": 0,
+        }

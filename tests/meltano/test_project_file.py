@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput, NotFound
-from f.flexcore.meltano.project_file import ProjectFile, read_project
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.meltano.project_file import ProjectFile, read_project
 
 BASE = """
 environments: [{name: dev}, {name: prod, state_id_suffix: eu}]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.meltano.project import Plugin, Setting
-from f.flexcore.meltano.resource_settings import resource_environment
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.meltano.resolved_project import Plugin, Setting
+from f.flexcore.lib.meltano.resource_settings import resource_environment
 
 
 def plugin(name: str, *settings: str) -> Plugin:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import (
+from f.flexcore.lib.core.contracts import DataManifest, StepResult
+from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     EmptyData,
     ExecutionFailed,
@@ -21,12 +21,12 @@ from f.flexcore.core.errors import (
     NotFound,
     Unavailable,
 )
-from f.flexcore.core.identity import execution_key
-from f.flexcore.core.resources import Settings
-from f.flexcore.meltano import attempts, process
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.meltano import attempts, process
+from f.flexcore.lib.meltano.state_store import opened
+from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main
-from f.flexcore.meltano.state import opened
-from f.flexcore.storage.store import Store
 from tests.meltano.conftest import PATIENCE_S, PROJECT, Step, alive, contents, wait_for
 
 pytestmark = pytest.mark.slow
@@ -67,8 +67,10 @@ def test_a_run_hands_on_rows_state_resources_and_a_manifest_that_verifies(
     assert isinstance(result.output, DataManifest)
     Store(Settings()).verify(result.output)
     assert {item.name: item.columns for item in result.output.streams}["orders"] == {
-        "id": "integer", "name": "string", "price": "number",
-    }  # fmt: skip
+        "id": "integer",
+        "name": "string",
+        "price": "number",
+    }
     # The project's own folder is as it was, and the attempt's is gone.
     assert contents(folder) == before
     assert list((home / "meltano/work").iterdir()) == []
@@ -103,7 +105,7 @@ def test_a_retry_of_what_would_be_empty_again_is_told_the_same_and_runs_nothing(
 
 
 def test_attempts_are_bounded(project: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("f.flexcore.core.identity.MOST_ATTEMPTS", 1)
+    monkeypatch.setattr("f.flexcore.lib.core.identity.MOST_ATTEMPTS", 1)
     with pytest.raises(ExecutionFailed, match="tap-toy failed"):
         run(project, config=["tap-toy.mode=crash"])
     with pytest.raises(ExecutionFailed, match=r"1 attempts of fc-.* have failed") as caught:
@@ -130,7 +132,7 @@ def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
 ) -> None:
     with monkeypatch.context() as patch:
         # As if the step was killed between the two.
-        patch.setattr("f.flexcore.meltano.adapter.write_back", lambda *_: None)
+        patch.setattr("f.flexcore.lib.meltano.adapter.write_back", lambda *_: None)
         run(project)
     run(project)
     worker("flow-2")

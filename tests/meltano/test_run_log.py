@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, Unavailable
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
-from f.flexcore.meltano.outcome import failure
-from f.flexcore.meltano.printer import BURST, LONGEST_LINE, Printer
-from f.flexcore.meltano.process import Outcome
-from f.flexcore.meltano.run_log import TAIL_LINES, RunLog
+from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, Unavailable
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.meltano.event_printer import BURST, LONGEST_LINE, Printer
+from f.flexcore.lib.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
+from f.flexcore.lib.meltano.process import Outcome
+from f.flexcore.lib.meltano.run_log import TAIL_LINES, RunLog
+from f.flexcore.lib.meltano.run_outcome import failure
 
 
 def log_of(*events: dict[str, Any]) -> RunLog:
@@ -79,29 +79,74 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
 @pytest.mark.parametrize(
     ("events", "outcome", "error", "category", "message"),
     [
-        ([*TRACEBACK, block(0, extractors=1)], Outcome(1), ExecutionFailed, "extractor_failed",
-         r"tap-a failed with exit code 1: requests.exceptions.HTTPError: 401"),
-        ([said("tap-a", "BrokenPipeError: pipe"), said("target-x", "ValueError: disk full"),
-          block(0, extractors=1, loaders=1)], Outcome(1), ExecutionFailed, "loader_failed",
-         r"target-x failed with exit code 1: ValueError: disk full"),
-        ([block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)], Outcome(1), ExecutionFailed,
-         "extractor_failed", r"tap-b failed with exit code 3: KeyError"),
-        ([*DISCOVERY, {**block(0), "success": False, "err": NOT_DISCOVERED}], Outcome(1), ExecutionFailed,
-         "extractor_failed", r"tap-a cannot start: sqlalchemy.exc.OperationalError: refused"),
-        ([{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
-         Outcome(1), ExecutionFailed, "loader_failed", r"target-x cannot start: Executable 'x' could not be found"),
+        (
+            [*TRACEBACK, block(0, extractors=1)],
+            Outcome(1),
+            ExecutionFailed,
+            "extractor_failed",
+            r"tap-a failed with exit code 1: requests.exceptions.HTTPError: 401",
+        ),
+        (
+            [
+                said("tap-a", "BrokenPipeError: pipe"),
+                said("target-x", "ValueError: disk full"),
+                block(0, extractors=1, loaders=1),
+            ],
+            Outcome(1),
+            ExecutionFailed,
+            "loader_failed",
+            r"target-x failed with exit code 1: ValueError: disk full",
+        ),
+        (
+            [block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)],
+            Outcome(1),
+            ExecutionFailed,
+            "extractor_failed",
+            r"tap-b failed with exit code 3: KeyError",
+        ),
+        (
+            [*DISCOVERY, {**block(0), "success": False, "err": NOT_DISCOVERED}],
+            Outcome(1),
+            ExecutionFailed,
+            "extractor_failed",
+            r"tap-a cannot start: sqlalchemy.exc.OperationalError: refused",
+        ),
+        (
+            [{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
+            Outcome(1),
+            ExecutionFailed,
+            "loader_failed",
+            r"target-x cannot start: Executable 'x' could not be found",
+        ),
         ([block(0, extractors=-9)], Outcome(1), ExecutionFailed, "out_of_memory", r"tap-a was killed"),
-        ([{"event": "Failed to load manifest", "level": "error"}], Outcome(2), ExecutionFailed, "meltano_failed",
-         r"Meltano failed with exit code 2: Failed to load manifest"),
-        ([{"event": "(sqlite3.OperationalError) database or disk is full", "level": "error"},
-          {"event": "Cannot upgrade the system database. It might be corrupted", "level": "error"}], Outcome(1),
-         Unavailable, "disk", r"disk does not take Meltano's files: database or disk is full"),
+        (
+            [{"event": "Failed to load manifest", "level": "error"}],
+            Outcome(2),
+            ExecutionFailed,
+            "meltano_failed",
+            r"Meltano failed with exit code 2: Failed to load manifest",
+        ),
+        (
+            [
+                {"event": "(sqlite3.OperationalError) database or disk is full", "level": "error"},
+                {"event": "Cannot upgrade the system database. It might be corrupted", "level": "error"},
+            ],
+            Outcome(1),
+            Unavailable,
+            "disk",
+            r"disk does not take Meltano's files: database or disk is full",
+        ),
         ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: it gave no reason"),
         ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
-        ([{"event": LOCKED, "level": "error"}], Outcome(1), Unavailable, "locked",
-         r"Another run of dev:a-to-b holds its state since 2026-01-01 10:00:00"),
+        (
+            [{"event": LOCKED, "level": "error"}],
+            Outcome(1),
+            Unavailable,
+            "locked",
+            r"Another run of dev:a-to-b holds its state since 2026-01-01 10:00:00",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_failed_run_names_the_plugin_its_code_and_its_own_last_error(
     events: list[dict[str, Any]], outcome: Outcome, error: type[Exception], category: str, message: str
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, StepResult
+from f.flexcore.lib.core.contracts import DataManifest, StepResult
 from f.flexcore.meltano.run import main
 from f.flexcore.meltano.validate import main as validate
 from tests.meltano.conftest import ROOT

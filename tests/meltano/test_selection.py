@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.meltano.observed import asked_selection
-from f.flexcore.meltano.observer import Observer
-from f.flexcore.meltano.selection import Pattern, escaped, selection_problems, unselected_streams
+from f.flexcore.lib.meltano.observed import asked_selection
+from f.flexcore.lib.meltano.observer import Observer
+from f.flexcore.lib.meltano.selection import Pattern, escaped, selection_problems, unselected_streams
 
 
 def catalog(**streams: list[str]) -> dict[str, Any]:

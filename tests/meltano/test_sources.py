@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound
-from f.flexcore.core.resources import MeltanoProject
-from f.flexcore.meltano.sources import ASKPASS, Source, local_project, refusal
+from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound
+from f.flexcore.lib.core.resources import MeltanoProject
+from f.flexcore.lib.meltano.sources import ASKPASS, Source, local_project, refusal
 
 ENV = {"WM_WORKSPACE": "dev"}
 

@@ -11,13 +11,13 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.core.errors import Unreachable
-from f.flexcore.core.resources import Settings
-from f.flexcore.meltano.project import Project, Value
-from f.flexcore.meltano.state import SYSTEM_DATABASE, StatePlace, StateStore, opened, state_place
-from f.flexcore.meltano.state_changes import changes_between, write_back
-from f.flexcore.meltano.tool import inspection_folder
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.errors import Unreachable
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.meltano.installation import inspection_folder
+from f.flexcore.lib.meltano.resolved_project import Project, Value
+from f.flexcore.lib.meltano.state_changes import changes_between, write_back
+from f.flexcore.lib.meltano.state_store import SYSTEM_DATABASE, StatePlace, StateStore, opened, state_place
+from f.flexcore.lib.storage.object_store import Store
 
 KEY = "dev:tap-x-to-target-y"
 STATE = {"completed": {"singer_state": {"bookmarks": {"a": 1}}}, "partial": {}}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, StepResult
-from f.flexcore.core.errors import ExecutionFailed, FlexcoreError, InvalidInput
+from f.flexcore.lib.core.contracts import DataManifest, StepResult
+from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput
 from tests.meltano.conftest import HERE, PROJECT
 from tests.meltano.test_run import run
 

@@ -7,22 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.core.errors import ExecutionFailed, Unavailable
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.meltano import tool
-from f.flexcore.meltano.plugin_environments import local_files, usable
+from f.flexcore.lib.core.errors import ExecutionFailed, Unavailable
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.meltano import installation as tool
+from f.flexcore.lib.meltano.plugin_environments import local_files, usable
 
 WORKER = {
-    "PATH": "/bin", "HOME": "/h", "HTTPS_PROXY": "http://proxy", "PYTHONPATH": "/worker", "PYTHONHOME": "/worker",
-    "VIRTUAL_ENV": "/worker", "WM_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "UV_INDEX_URL": "http://index",
-    "UV_PROJECT_ENVIRONMENT": "/worker", "PIP_CERT": "/cert",
-}  # fmt: skip
+    "PATH": "/bin",
+    "HOME": "/h",
+    "HTTPS_PROXY": "http://proxy",
+    "PYTHONPATH": "/worker",
+    "PYTHONHOME": "/worker",
+    "VIRTUAL_ENV": "/worker",
+    "WM_TOKEN": "t",
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "UV_INDEX_URL": "http://index",
+    "UV_PROJECT_ENVIRONMENT": "/worker",
+    "PIP_CERT": "/cert",
+}
 
 
 def test_plugins_see_what_a_program_needs_and_nothing_of_the_worker() -> None:
     assert tool.base_environment(WORKER) == {
-        "PATH": "/bin", "LANG": "C.UTF-8", "HOME": "/h", "HTTPS_PROXY": "http://proxy",
-    }  # fmt: skip
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/h",
+        "HTTPS_PROXY": "http://proxy",
+    }
 
 
 def test_an_installation_also_sees_the_machines_package_settings(tmp_path: Path) -> None:

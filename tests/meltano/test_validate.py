@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import StepResult
-from f.flexcore.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
-from f.flexcore.meltano import inspection
+from f.flexcore.lib.core.contracts import StepResult
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
+from f.flexcore.lib.meltano import inspection
 from f.flexcore.meltano.validate import main
 from tests.meltano.conftest import PROJECT, contents
 

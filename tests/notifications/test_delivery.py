@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import Unreachable
-from f.flexcore.notifications.delivery import notify
-from f.flexcore.notifications.message import Message, failure_of, flow_path, message_of
+from f.flexcore.lib.core.errors import Unreachable
+from f.flexcore.lib.notifications.delivery import notify
+from f.flexcore.lib.notifications.failure_message import Message, failure_of, flow_path, message_of
 from f.flexcore.pipeline.compose_data_failure import main as data_failure
 from f.flexcore.pipeline.compose_failure import main as hybrid_failure
 from f.flexcore.pipeline.report_failure import main as report

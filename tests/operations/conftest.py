@@ -34,9 +34,12 @@ def cluster() -> Iterator[FakeCluster]:
 
 @pytest.fixture
 def worker(
-    windmill: FakeWindmill, dashboard: FakeDashboard, cluster: FakeCluster, tmp_path: Path,
+    windmill: FakeWindmill,
+    dashboard: FakeDashboard,
+    cluster: FakeCluster,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """The environment of a job on a worker; the resources f/x/ray and f/x/k8s name the two clusters."""
     resources = {"f/x/ray": {"address": dashboard.address}, "f/x/k8s": cluster.resource}
     (tmp_path / "mocked.json").write_text(json.dumps({"resources": resources, "variables": {}}))

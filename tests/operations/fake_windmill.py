@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from f.flexcore.operations.owners import Windmill
+from f.flexcore.lib.operations.owners import Windmill
 
 
 class FakeWindmill:

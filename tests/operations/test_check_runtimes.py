@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.health import COLOURS, Health, html_table
+from f.flexcore.lib.core.runtime_health import COLOURS, Health, html_table
+from f.flexcore.lib.runtimes import ROOMS, Room
 from f.flexcore.operations import check_runtimes
-from f.flexcore.operations.registry import ROOMS, Room
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.ray.fake_dashboard import FakeDashboard
 

@@ -8,15 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.comparison import Comparison
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.tables import plain_of
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.operations.history import history
+from f.flexcore.lib.operations.job_records import Jobs
+from f.flexcore.lib.selection.comparison import Comparison
+from f.flexcore.lib.windmill.instance import WindmillApi
 from f.flexcore.operations import compare_runtimes
-from f.flexcore.operations.history import history
-from f.flexcore.operations.jobs import Jobs
-from f.flexcore.operations.windmill_api import WindmillApi
-from flexcore.engine import Engine
 from tests.operations.toy_flows import engine, jobs_of, worker
+from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]

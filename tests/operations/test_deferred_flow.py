@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import wmill
 
-from flexcore.engine import Engine
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.kubernetes.stories import ends, true
+from wmlocal.engine import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 ROOT = Path(__file__).parent.parent.parent

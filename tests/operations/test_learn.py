@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import wmill
 
-from f.flexcore.core.forecast import loaded
-from f.flexcore.core.selection import select
-from f.flexcore.core.tables import plain_of
-from f.flexcore.core.workloads import Market, Workload
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.core.workloads import Market, Workload
+from f.flexcore.lib.selection.forecast import loaded
+from f.flexcore.lib.selection.selector import select
 from f.flexcore.operations import learn
-from flexcore.engine import Engine
 from tests.operations.toy_flows import engine, worker
+from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.errors import InvalidInput, NotFound
-from f.flexcore.core.monitoring import Execution
-from f.flexcore.core.tables import plain_of
+from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.core.monitoring import Execution
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.operations.job_tree import tree
 from f.flexcore.operations import monitor_execution
-from f.flexcore.operations.watching import tree
-from flexcore.engine import Engine
 from tests.operations.toy_flows import engine, eventually, jobs_of, worker
+from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]
@@ -41,10 +41,18 @@ def test_a_running_flow_is_seen_live_and_a_finished_one_whole(engine: Engine, tm
     live = eventually(lambda: (found := watched(job.id)) and statuses(found).get("gate") == "running" and found)
     assert (live.status, live.duration_s > 0, live.completed_at) == ("running", True, None)
     assert statuses(live) == {
-        "attempts": "success", "attempts[0]": "success", "attempts[0].ray": "success", "attempts[0].ray.run": "success",
-        "attempts[0].note": "success", "attempts[1]": "success", "attempts[1].ray": "success",
-        "attempts[1].ray.run": "success", "attempts[1].note": "success", "gate": "running", "last": "waiting",
-    }  # fmt: skip
+        "attempts": "success",
+        "attempts[0]": "success",
+        "attempts[0].ray": "success",
+        "attempts[0].ray.run": "success",
+        "attempts[0].note": "success",
+        "attempts[1]": "success",
+        "attempts[1].ray": "success",
+        "attempts[1].ray.run": "success",
+        "attempts[1].note": "success",
+        "gate": "running",
+        "last": "waiting",
+    }
     assert live.resource_usage.cpu_seconds == 3
     gate.touch()
     assert engine.wait(job).success

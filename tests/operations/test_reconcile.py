@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError
-from f.flexcore.core.identity import execution_key
-from f.flexcore.core.orphans import DEFERRED
-from f.flexcore.kubernetes.serving_bodies import ON_TRIAL
+from f.flexcore.lib.core.errors import FlexcoreError
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.remote_objects import DEFERRED
+from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
+from f.flexcore.lib.operations.reconciler import MOST_ASKED
 from f.flexcore.operations import reconcile
-from f.flexcore.operations.reconciling import MOST_ASKED
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.operations.fake_windmill import FakeWindmill
 from tests.ray.fake_dashboard import FakeDashboard
@@ -42,17 +42,21 @@ def labels(owner: str, workspace: str = "test", **more: str) -> dict[str, str]:
 
 def ray_job(dashboard: FakeDashboard, name: str, owner: str, status: str = "RUNNING", **more: str) -> None:
     dashboard.jobs[name] = {
-        "submission_id": name, "status": status, "start_time": 1, "metadata": labels(owner, **more),
-    }  # fmt: skip
+        "submission_id": name,
+        "status": status,
+        "start_time": 1,
+        "metadata": labels(owner, **more),
+    }
 
 
 def kubernetes_job(cluster: FakeCluster, name: str, owner: str, **more: str) -> None:
     container = {"name": "main", "image": "busybox"}
     body = {
-        "apiVersion": "batch/v1", "kind": "Job",
+        "apiVersion": "batch/v1",
+        "kind": "Job",
         "metadata": {"name": name, "namespace": "work", "labels": labels(owner, **more)},
         "spec": {"template": {"spec": {"containers": [container]}}},
-    }  # fmt: skip
+    }
     cluster.do(cluster.api.keep(JOBS, body))
 
 
@@ -226,9 +230,11 @@ def test_a_first_deployment_whose_flow_ended_half_way_goes_and_one_that_has_answ
     windmill.runs("alive")
     for name, owner, notes in (("half", "ended", True), ("busy", "alive", True), ("done", "ended", False)):
         metadata = {
-            "name": name, "namespace": "work", "labels": labels(owner) | {"flexcore/outlives-run": "true"},
+            "name": name,
+            "namespace": "work",
+            "labels": labels(owner) | {"flexcore/outlives-run": "true"},
             "annotations": {ON_TRIAL: "true"} if notes else {},
-        }  # fmt: skip
+        }
         body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
         cluster.do(cluster.api.keep("apps/v1/deployments", body))
     assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}

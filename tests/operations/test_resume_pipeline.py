@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.contracts import StepResult
-from f.flexcore.core.errors import InvalidInput, NotFound, Unavailable
-from f.flexcore.core.resumption import arguments, check_resumable, told_results
+from f.flexcore.lib.core.contracts import StepResult
+from f.flexcore.lib.core.errors import InvalidInput, NotFound, Unavailable
+from f.flexcore.lib.pipeline.resume import arguments, check_resumable, told_results
+from f.flexcore.lib.windmill.instance import WindmillApi
 from f.flexcore.operations.resume_pipeline import finished_stages
-from f.flexcore.operations.windmill_api import WindmillApi
-from flexcore.engine import Engine
-from flexcore.engine.engine import JobResult
+from wmlocal.engine import Engine
+from wmlocal.engine.engine import JobResult
 
 ROOT = Path(__file__).parent.parent.parent
 HYBRID = "f/flexcore/hybrid_pipeline"
@@ -92,8 +92,16 @@ def test_a_run_of_something_else_is_refused(engine: Engine) -> None:
 
 
 def job(**change: Any) -> Json:
-    return {"id": "j", "job_kind": "flow", "script_path": HYBRID, "type": "CompletedJob", "success": False,
-            "args": {"ml": {}}, "result": {"partial_results": []}, **change}  # fmt: skip
+    return {
+        "id": "j",
+        "job_kind": "flow",
+        "script_path": HYBRID,
+        "type": "CompletedJob",
+        "success": False,
+        "args": {"ml": {}},
+        "result": {"partial_results": []},
+        **change,
+    }
 
 
 def test_one_that_runs_or_has_succeeded_is_refused() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.operations.jobs import Jobs
-from f.flexcore.operations.windmill_api import WindmillApi
-from flexcore.engine import Engine
+from f.flexcore.lib.operations.job_records import Jobs
+from f.flexcore.lib.windmill.instance import WindmillApi
 from tests.engine.conftest import Writer, call, raw
+from wmlocal.engine import Engine
 
 PATIENCE_S = 60.0
 USED = {"cpu_seconds": 2.5, "peak_memory_bytes": 1000, "gpu_seconds": None}
@@ -63,8 +63,14 @@ def write_bundle(root: Path) -> None:
     gate = call("gate", "script", "f/x/wait", gate="flow_input.gate")
     last = raw("last", "def main():\n    return {'wm_labels': ['flexcore', 'workflow:toy', 'runtime:ray']}")
     write.flow("f/x/pipeline", [loop, gate, last])
-    sale = call("outcome", "script", "f/x/outcome", runtime="flow_input.runtime", seconds="flow_input.seconds",
-                success="flow_input.success")  # fmt: skip
+    sale = call(
+        "outcome",
+        "script",
+        "f/x/outcome",
+        runtime="flow_input.runtime",
+        seconds="flow_input.seconds",
+        success="flow_input.success",
+    )
     write.flow("f/x/sale", [sale])
 
 
@@ -79,8 +85,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 def worker(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment of a job on a worker of that engine."""
-    env = {"BASE_INTERNAL_URL": engine.url, "WM_BASE_URL": engine.url, "WM_TOKEN": engine.token,
-           "WM_WORKSPACE": engine.workspace}  # fmt: skip
+    env = {
+        "BASE_INTERNAL_URL": engine.url,
+        "WM_BASE_URL": engine.url,
+        "WM_TOKEN": engine.token,
+        "WM_WORKSPACE": engine.workspace,
+    }
     for name, value in env.items():
         monkeypatch.setenv(name, value)
 

@@ -38,8 +38,16 @@ class PostgresServer:
         if self._as:
             self._folder.chmod(0o755)
             shutil.chown(data, NOBODY)
-        command = [str(binaries / "initdb"), "-D", str(data), "-U", USER, "--auth=scram-sha-256", "--no-sync",
-                   f"--pwfile={self._folder / 'password'}"]  # fmt: skip
+        command = [
+            str(binaries / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            USER,
+            "--auth=scram-sha-256",
+            "--no-sync",
+            f"--pwfile={self._folder / 'password'}",
+        ]
         subprocess.run(command, check=True, capture_output=True, cwd=data, **self._as)
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", str(data), "-c", "fsync=off", "-c", "autovacuum=off"]
         with (self._folder / "log").open("w") as log:
@@ -57,8 +65,15 @@ class PostgresServer:
     @property
     def resource(self) -> dict[str, Any]:
         """As Windmill's `postgresql` resource has it."""
-        return {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": "postgres",
-                "sslmode": "disable", "root_certificate_pem": ""}  # fmt: skip
+        return {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": USER,
+            "password": PASSWORD,
+            "dbname": "postgres",
+            "sslmode": "disable",
+            "root_certificate_pem": "",
+        }
 
     def execute(self, *statements: str) -> None:
         given = {name: value for name, value in self.resource.items() if name != "root_certificate_pem"}

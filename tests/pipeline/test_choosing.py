@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import ResourceUsage, StepResult
-from f.flexcore.core.health import Health
-from f.flexcore.core.outcomes import attempt_of, cost_usd, failed_to_start
-from f.flexcore.core.resources import Settings
-from f.flexcore.core.selection import NAMESPACE, select
-from f.flexcore.core.workloads import Price, Workload
-from f.flexcore.operations.registry import ROOMS
-from f.flexcore.pipeline import choosing
-from f.flexcore.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
+from f.flexcore.lib.core.contracts import ResourceUsage, StepResult
+from f.flexcore.lib.core.pipeline_result import attempt_of, cost_usd, failed_to_start
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.core.runtime_health import Health
+from f.flexcore.lib.core.workloads import Price, Workload
+from f.flexcore.lib.pipeline import choosing
+from f.flexcore.lib.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
+from f.flexcore.lib.runtimes import ROOMS
+from f.flexcore.lib.selection.selector import NAMESPACE, select
 
 UP, DOWN = Health("ray", "ray", "ready"), Health("ray", "ray", "down", detail="No route to it.")
 MELTANO = Health("meltano", "worker", "limited", detail="not installed yet")
@@ -88,13 +88,19 @@ def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
         # It may have begun: the contact was lost later.
         ({"name": "Unreachable", "step_id": "program"}, False),
         ({"name": "Unavailable", "step_id": "job", "extra": {"category": "unschedulable"}}, True),
-        ({"name": "Unavailable", "step_id": "job", "extra": {"category": "unschedulable",
-                                                             "details": {"deleted": False}}}, False),
+        (
+            {
+                "name": "Unavailable",
+                "step_id": "job",
+                "extra": {"category": "unschedulable", "details": {"deleted": False}},
+            },
+            False,
+        ),
         ({"name": "ExecutionFailed", "step_id": "job", "extra": {"category": "exit_code"}}, False),
         ({"name": "ExecutionFailed", "step_id": "run", "extra": {"category": "install_failed"}}, True),
         ({"message": "execution error: job process terminated due to timeout"}, False),
     ],
-)  # fmt: skip
+)
 def test_only_work_that_surely_never_began_is_handed_on(error: dict[str, Any], never: bool) -> None:
     assert failed_to_start(error) is never
     assert attempt_of("ray", {"error": error}, 1.0).final is not never

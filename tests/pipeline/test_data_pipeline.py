@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.outcomes import DataPipelineResult
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 from flexcore import exit_codes
-from flexcore.engine import Engine
 from flexcore.plan_command import plan_command
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.hybrid_cases import RunFlow
 from tests.ray.fake_dashboard import FakeDashboard
+from wmlocal.engine import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 ROOT = Path(__file__).parent.parent.parent

@@ -12,16 +12,17 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.core.analysis import Part
-from f.flexcore.core.data_requests import DataSource
-from f.flexcore.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
-from f.flexcore.core.resources import Settings
-from f.flexcore.core.tables import plain_of
-from f.flexcore.meltano.preparation import prepare
-from f.flexcore.pipeline import analyze_workload, file_probe
-from f.flexcore.pipeline.data_probes import measured
-from f.flexcore.pipeline.file_probe import file_part
-from f.flexcore.pipeline.postgres_probe import table_parts
+from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
+from f.flexcore.lib.core.forms import DataSource
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.meltano.preparation import prepare
+from f.flexcore.lib.pipeline import file_probe
+from f.flexcore.lib.pipeline.data_probes import measured
+from f.flexcore.lib.pipeline.file_probe import file_part
+from f.flexcore.lib.pipeline.postgres_probe import table_parts
+from f.flexcore.lib.selection.analysis import Part
+from f.flexcore.pipeline import analyze_workload
 from tests.pipeline.postgres_server import PASSWORD, USER, PostgresServer
 
 TABLES = (
@@ -101,7 +102,7 @@ def test_a_database_that_cannot_be_read_is_a_typed_error_without_its_password(
 
 
 def test_nothing_can_be_written_in_the_session_of_the_probe(postgres: PostgresServer) -> None:
-    from f.flexcore.pipeline.postgres_probe import connected
+    from f.flexcore.lib.pipeline.postgres_probe import connected
 
     with pytest.raises(Unreachable, match="read-only"), connected(postgres.resource) as connection:
         connection.execute("CREATE TABLE x (id int)")
@@ -157,8 +158,12 @@ def bucket() -> Iterator[dict[str, str]]:
     files.mkdir("lake")
     for number in range(3):
         files.pipe_file(f"lake/sales/part-{number}.jsonl", b'{"a": 1}\n' * (number + 1))
-    yield {"storage_uri": "s3://lake/flexcore", "storage_endpoint_url": endpoint,
-           "storage_access_key": "key-for-tests", "storage_secret_key": "secret-for-tests"}  # fmt: skip
+    yield {
+        "storage_uri": "s3://lake/flexcore",
+        "storage_endpoint_url": endpoint,
+        "storage_access_key": "key-for-tests",
+        "storage_secret_key": "secret-for-tests",
+    }
     server.stop()
 
 
@@ -206,9 +211,14 @@ def project(tmp_path: Path, postgres: PostgresServer) -> dict[str, Any]:
     (folder / "meltano.yml").write_text(PROJECT)
     (folder / "data/orders.csv").write_text("id\n1\n2\n")
     (tmp_path / "more.csv").write_text("id\n3\n")
-    env = {"MORE": str(tmp_path / "more.csv"), "TAP_POSTGRES_HOST": "127.0.0.1", "TAP_POSTGRES_USER": USER,
-           "TAP_POSTGRES_PORT": str(postgres.port), "TAP_POSTGRES_PASSWORD": PASSWORD,
-           "TAP_POSTGRES_DATABASE": "postgres"}  # fmt: skip
+    env = {
+        "MORE": str(tmp_path / "more.csv"),
+        "TAP_POSTGRES_HOST": "127.0.0.1",
+        "TAP_POSTGRES_USER": USER,
+        "TAP_POSTGRES_PORT": str(postgres.port),
+        "TAP_POSTGRES_PASSWORD": PASSWORD,
+        "TAP_POSTGRES_DATABASE": "postgres",
+    }
     return {"path": str(folder), "env": env}
 
 
@@ -278,10 +288,16 @@ def test_files_and_tables_add_up(ray: dict[str, Any], postgres: PostgresServer, 
     plain = found(data=data, ray=ray, workload={"cpu": 2})
     assert plain["workload"]["rows"] == 301
     assert sources(plain) == {
-        "data_size": "measured", "rows": "measured", "complexity": "estimated", "cpu": "declared",
-        "memory": "not measured", "gpu": "not measured", "scaling": "estimated", "parallelizable": "estimated",
+        "data_size": "measured",
+        "rows": "measured",
+        "complexity": "estimated",
+        "cpu": "declared",
+        "memory": "not measured",
+        "gpu": "not measured",
+        "scaling": "estimated",
+        "parallelizable": "estimated",
         "containerized": "estimated",
-    }  # fmt: skip
+    }
     assert PASSWORD not in str(plain)
 
 

@@ -8,19 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.core.data_requests import FORMS, DeclaredWork
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.pipeline.described import OPAQUE, SERVICE, described, plain_work
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.forms import FORMS, DeclaredWork
+from f.flexcore.lib.pipeline.candidates import OPAQUE, SERVICE, described, plain_work
 
 ROOT = Path(__file__).parent.parent.parent / "f/flexcore"
 # Inputs of the execute flows that the pipeline gives itself, or that belong to a deployment.
 OWN = {
     "meltano": {"settings"},
     "ray": {"settings", "expected_s", "model", "name", "replicas", "cpus"},
-    "kubernetes": {
-        "settings", "expected_s", "operation", "model", "name", "replicas", "model_source", "service_type"
-    },
-}  # fmt: skip
+    "kubernetes": {"settings", "expected_s", "operation", "model", "name", "replicas", "model_source", "service_type"},
+}
 RAY = {"cluster": {"address": "http://127.0.0.1:1"}, "program": "result = 1"}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import PipelineResult
-from flexcore.engine import Engine
+from f.flexcore.lib.core.contracts import PipelineResult
 from flexcore.ray_head import RayHead
 from tests import hybrid_cases as cases
+from wmlocal.engine import Engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 ROOT = Path(__file__).parent.parent.parent

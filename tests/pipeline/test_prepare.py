@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError, InvalidInput
-from f.flexcore.core.resources import Settings
-from f.flexcore.pipeline.early_checks import check_kubernetes
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.pipeline.preflight import check_kubernetes
 from f.flexcore.pipeline.prepare import main
 
 EXTRACTION = {"project": {"path": "/p"}, "taps": ["tap-csv"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unreachable
+from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.pipeline.prepare import main
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.ray.fake_dashboard import FakeDashboard

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import EndpointManifest, StepResult
-from f.flexcore.core.errors import InvalidInput, ManifestMismatch
+from f.flexcore.lib.core.contracts import EndpointManifest, StepResult
+from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch
+from f.flexcore.lib.pipeline.stage_results import digest, failure_of, finished_before, stage_results, success_of
 from f.flexcore.pipeline import compose_failure
-from f.flexcore.pipeline.stages import digest, failure_of, finished_before, stage_results, success_of
 
 ENDPOINT = EndpointManifest(uri="http://x", url="http://x", model_name="delay", model_version="1")
 

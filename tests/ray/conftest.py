@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, Stream
-from f.flexcore.core.manifests import checksum_of
-from f.flexcore.storage.store import file_entry
+from f.flexcore.lib.core.contracts import DataManifest, Stream
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.storage.object_store import file_entry
 from flexcore.ray_head import RayHead
 
 HERE = Path(__file__).parent

@@ -32,9 +32,17 @@ def houses(count: int = 400) -> Rows:
 
 
 COLUMNS = {
-    "id": "string", "rooms": "integer", "city": "string", "garden": "boolean", "area": "string", "country": "string",
-    "remark": "string", "sold_at": "string", "price": "number", "_sdc_batched_at": "string",
-}  # fmt: skip
+    "id": "string",
+    "rooms": "integer",
+    "city": "string",
+    "garden": "boolean",
+    "area": "string",
+    "country": "string",
+    "remark": "string",
+    "sold_at": "string",
+    "price": "number",
+    "_sdc_batched_at": "string",
+}
 
 
 def flowers(count: int = 300) -> Rows:

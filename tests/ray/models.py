@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from f.flexcore.core.contracts import ModelManifest
-from f.flexcore.core.resources import Settings
-from f.flexcore.ray.on_ray_estimators import make_estimator, make_pipeline
-from f.flexcore.ray.on_ray_model import examples_of, framework_of, signature_of, write_model
-from f.flexcore.ray.training import model_manifest_of
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.contracts import ModelManifest
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
+from f.flexcore.lib.ray.remote.model_files import examples_of, framework_of, signature_of, write_model
+from f.flexcore.lib.ray.training import model_manifest_of
+from f.flexcore.lib.storage.object_store import Store
 from tests.ray.data import flowers
 
 KINDS = {"petals": "number", "kind": "category"}
@@ -29,8 +29,17 @@ def stored_model(folder: Path, name: str, version: str, settings: dict[str, Any]
     uri = store.uri("models", name, version)
     files = [item.model_dump() for item in store.upload(folder, uri)]
     fields = {
-        "uri": uri, "format": "sklearn-joblib", "rows": len(rows), "files": files, "name": name, "version": version,
-        "algorithm": "Ridge", "target": "size", "framework": framework_of(requirements), "metrics": {},
-        "signature": signature_of(KINDS, "regression", []), "example": examples_of(rows[list(KINDS)], KINDS),
-    }  # fmt: skip
+        "uri": uri,
+        "format": "sklearn-joblib",
+        "rows": len(rows),
+        "files": files,
+        "name": name,
+        "version": version,
+        "algorithm": "Ridge",
+        "target": "size",
+        "framework": framework_of(requirements),
+        "metrics": {},
+        "signature": signature_of(KINDS, "regression", []),
+        "example": examples_of(rows[list(KINDS)], KINDS),
+    }
     return model_manifest_of({"manifest": fields})

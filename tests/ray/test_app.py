@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from f.flexcore.core.contracts import Signature
-from f.flexcore.core.inference import infer_request, predictions
-from f.flexcore.ray.on_ray_app import ModelApp, Refused
-from f.flexcore.ray.on_ray_estimators import make_estimator, make_pipeline
-from f.flexcore.ray.on_ray_model import signature_of, write_model
-from f.flexcore.ray.on_ray_store import Problem
+from f.flexcore.lib.core.contracts import Signature
+from f.flexcore.lib.core.inference import infer_request, predictions
+from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
+from f.flexcore.lib.ray.remote.inference_app import ModelApp, Refused
+from f.flexcore.lib.ray.remote.model_files import signature_of, write_model
+from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "colour": "category"}

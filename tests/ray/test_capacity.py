@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.ray.capacity import Needs, shortage
+from f.flexcore.lib.ray.capacity import Needs, shortage
 
 FIXED = "node_" + "3074764900d71b2330f4f037d06b388f05557c96aeaf255e4f88605e"
 

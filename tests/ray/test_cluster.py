@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import FlexcoreError, Forbidden, InvalidInput, Unavailable, Unreachable
+from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, Unavailable, Unreachable
 from f.flexcore.ray.check_cluster import main
 from flexcore.ray_head import free_ports
 from tests.ray.fake_dashboard import FakeDashboard

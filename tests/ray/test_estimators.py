@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from f.flexcore.ray.on_ray_estimators import (
+from f.flexcore.lib.ray.remote.estimators import (
     make_estimator,
     make_pipeline,
     named_parameter,
     needs_label_wrapper,
     with_labels,
 )
-from f.flexcore.ray.on_ray_model import (
+from f.flexcore.lib.ray.remote.model_files import (
     examples_of,
     finite,
     metrics_of,
@@ -22,7 +22,7 @@ from f.flexcore.ray.on_ray_model import (
     verify_model,
     write_model,
 )
-from f.flexcore.ray.on_ray_store import Problem
+from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "petals": "number", "colour": "category"}
@@ -161,8 +161,11 @@ def test_held_out_rows_of_one_class_have_no_area_and_no_nan(algorithm: str) -> N
 
 def test_measures_that_are_no_numbers_are_null() -> None:
     assert finite({"r2": float("nan"), "rmse": float("inf"), "mae": 1.5, "auc": None}) == {
-        "r2": None, "rmse": None, "mae": 1.5, "auc": None,
-    }  # fmt: skip
+        "r2": None,
+        "rmse": None,
+        "mae": 1.5,
+        "auc": None,
+    }
 
 
 def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_path: Any) -> None:

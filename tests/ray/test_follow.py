@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from f.flexcore.core.errors import NotFound
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.ray.follow import BAR_EVERY_S, FOLLOWED_BYTES, LogFollower
+from f.flexcore.lib.core.errors import NotFound
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.ray.logs import BAR_EVERY_S, FOLLOWED_BYTES, LogFollower
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.ray import job_entry
+from f.flexcore.lib.ray.remote import job_entry
 
 NAME = "fc-0123456789abcdef0123-1"
 
@@ -55,11 +55,16 @@ sys.exit(0)
 @pytest.mark.parametrize(
     "leave",
     [
-        "sys.exit(0)", "sys.exit(None)", "sys.exit()", "raise SystemExit", "exit()", "sys.exit(False)",
+        "sys.exit(0)",
+        "sys.exit(None)",
+        "sys.exit()",
+        "raise SystemExit",
+        "exit()",
+        "sys.exit(False)",
         "def main():\n    global result\n    result = {'total': 46 - 1}\n    return 0\nsys.exit(main())",
         "if __name__ == '__main__':\n    sys.exit(0)",
     ],
-)  # fmt: skip
+)
 def test_a_program_that_leaves_by_exit_code_0_keeps_its_result(tmp_path: Path, leave: str) -> None:
     code, outcome = run(tmp_path, f"import sys\nresult = {{'total': 45}}\n{leave}", kind="program")
     assert (code, outcome["success"], outcome["result"]) == (0, True, {"total": 45})

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import (
+from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
     FlexcoreError,
@@ -22,13 +22,13 @@ from f.flexcore.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.core.identity import MOST_ATTEMPTS, ExecutionKey, execution_key
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.capacity import Needs
-from f.flexcore.ray.jobs import LOST_CONTACT_S, START_S, Finished, Job, JobRunner
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.identity import MOST_ATTEMPTS, ExecutionKey, execution_key
+from f.flexcore.lib.core.redaction import Redactor
+from f.flexcore.lib.core.resources import RayCluster, Settings
+from f.flexcore.lib.ray.capacity import Needs
+from f.flexcore.lib.ray.dashboard import RayApi
+from f.flexcore.lib.ray.jobs import LOST_CONTACT_S, START_S, Finished, Job, JobRunner
+from f.flexcore.lib.storage.object_store import Store
 from tests.ray.fake_dashboard import FakeDashboard
 
 KEY = execution_key({"WM_FLOW_JOB_ID": "flow", "WM_FLOW_STEP_ID": "ml", "WM_WORKSPACE": "test"})

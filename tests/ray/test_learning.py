@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from f.flexcore.ray.on_ray_app import infer
-from f.flexcore.ray.on_ray_model import signature_of
-from f.flexcore.ray.on_ray_store import Problem
-from f.flexcore.ray.on_ray_table import frame_of
+from f.flexcore.lib.ray.remote.dataset import frame_of
+from f.flexcore.lib.ray.remote.inference_app import infer
+from f.flexcore.lib.ray.remote.model_files import signature_of
+from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.learning import Learned, learn
 from tests.ray.test_split import passengers
 

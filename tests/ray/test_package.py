@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 import zipfile
 
-from f.flexcore.ray.package import package
+from f.flexcore.lib.ray.package import package
 
 
 def test_the_name_is_made_of_the_content() -> None:

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from f.flexcore.ray import on_ray_read
-from f.flexcore.ray.on_ray_read import format_of
-from f.flexcore.ray.on_ray_store import Problem
-from f.flexcore.ray.on_ray_table import kind_of
+from f.flexcore.lib.ray.remote import read as on_ray_read
+from f.flexcore.lib.ray.remote.dataset import kind_of
+from f.flexcore.lib.ray.remote.read import format_of
+from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.learning import parts_of, rows_of, stream_of
 
 Json = dict[str, Any]
@@ -260,10 +260,21 @@ def test_every_type_of_parquet_is_read_or_left_out(tmp_path: Path) -> None:
         }
     )
     assert kinds(stream_of("parquet", parquet(tmp_path, table))) == {
-        "date": "time", "time": "time", "zoned": "time", "clock": "clock", "took": "number", "cost": "number",
-        "half": "number", "big": "number", "raw": "bytes", "kind": "category", "list": "nested", "map": "nested",
-        "a.b": "number", "nothing": "empty",
-    }  # fmt: skip
+        "date": "time",
+        "time": "time",
+        "zoned": "time",
+        "clock": "clock",
+        "took": "number",
+        "cost": "number",
+        "half": "number",
+        "big": "number",
+        "raw": "bytes",
+        "kind": "category",
+        "list": "nested",
+        "map": "nested",
+        "a.b": "number",
+        "nothing": "empty",
+    }
 
 
 def test_parquet_files_may_differ_in_types_and_columns(tmp_path: Path) -> None:

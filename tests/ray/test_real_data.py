@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.contracts import Signature
-from f.flexcore.core.errors import DataError, FlexcoreError, InvalidInput
-from f.flexcore.core.inference import infer_request, infer_url, predictions
-from f.flexcore.core.manifests import checksum_of
+from f.flexcore.lib.core.contracts import Signature
+from f.flexcore.lib.core.errors import DataError, FlexcoreError, InvalidInput
+from f.flexcore.lib.core.inference import infer_request, infer_url, predictions
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.storage.object_store import file_entry, local_path
 from f.flexcore.ray import deploy_model, predict, search, train, undeploy_model
-from f.flexcore.storage.store import file_entry, local_path
 
 pytestmark = pytest.mark.slow
 Extracted = Callable[..., dict[str, Any]]
@@ -31,10 +31,14 @@ def odd_rows(count: int = 300) -> Rows:
         at = start + dt.timedelta(hours=5 * n)
         rows.append(
             {
-                "id": 2**64 + n, "x": n % 50, "at": at.isoformat(), "code": n if n % 2 else f"A{n % 4}",
-                "meta": [1, "x"] if n % 3 else {"a": 1}, "y": n % 50 * 2.0 + 10 * (at.hour >= 12),
+                "id": 2**64 + n,
+                "x": n % 50,
+                "at": at.isoformat(),
+                "code": n if n % 2 else f"A{n % 4}",
+                "meta": [1, "x"] if n % 3 else {"a": 1},
+                "y": n % 50 * 2.0 + 10 * (at.hour >= 12),
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -52,9 +56,14 @@ def test_odd_columns_stop_neither_a_training_nor_predictions_nor_an_endpoint(
     done = predict.main(cluster, model, source, format="jsonl")
     (stream,) = done["output"]["streams"]
     assert stream["columns"] == {
-        "id": "string", "x": "integer", "at": "string", "code": "string", "meta": "string", "y": "number",
+        "id": "string",
+        "x": "integer",
+        "at": "string",
+        "code": "string",
+        "meta": "string",
+        "y": "number",
         "prediction": "number",
-    }  # fmt: skip
+    }
     lines = [
         json.loads(line)
         for file in stream["files"]

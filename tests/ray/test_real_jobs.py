@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
+from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
 from f.flexcore.ray import check_cluster
 from f.flexcore.ray.run_job import main
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.core.contracts import DataManifest, File, Stream
-from f.flexcore.core.errors import FlexcoreError
-from f.flexcore.core.manifests import checksum_of
-from f.flexcore.core.resources import Settings
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream
+from f.flexcore.lib.core.errors import FlexcoreError
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.storage.object_store import Store, model_manifest
 from f.flexcore.ray import deploy_model, train
-from f.flexcore.storage.store import Store, model_manifest
 from tests.ray.data import COLUMNS, houses
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.core.contracts import ModelManifest
-from f.flexcore.core.errors import DataError, InvalidInput, ManifestMismatch
-from f.flexcore.core.inference import infer_url, predictions, smoke_request
+from f.flexcore.lib.core.contracts import ModelManifest
+from f.flexcore.lib.core.errors import DataError, InvalidInput, ManifestMismatch
+from f.flexcore.lib.core.inference import infer_url, predictions, smoke_request
+from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import undeploy_model
 from f.flexcore.ray.deploy_model import main
-from f.flexcore.storage.store import local_path
 from flexcore.ray_head import RayHead
 from tests.ray.models import stored_model
 

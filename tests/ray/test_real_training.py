@@ -10,10 +10,10 @@ import joblib
 import pandas as pd
 import pytest
 
-from f.flexcore.core.contracts import ModelManifest
-from f.flexcore.core.errors import EmptyData, InvalidInput, ManifestMismatch
+from f.flexcore.lib.core.contracts import ModelManifest
+from f.flexcore.lib.core.errors import EmptyData, InvalidInput, ManifestMismatch
+from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
-from f.flexcore.storage.store import local_path, model_manifest
 from tests.ray.data import COLUMNS, flowers, houses
 
 pytestmark = pytest.mark.slow
@@ -35,8 +35,12 @@ def test_a_regression_beats_the_naive_guess_and_takes_raw_rows(
     assert metrics["rmse"] is not None and metrics["baseline_rmse"] is not None
     assert metrics["rmse"] < metrics["baseline_rmse"] / 2
     assert [(item.name, item.datatype) for item in manifest.signature.inputs] == [
-        ("rooms", "FP64"), ("city", "BYTES"), ("garden", "BOOL"), ("area", "FP64"), ("sold_at", "BYTES"),
-    ]  # fmt: skip
+        ("rooms", "FP64"),
+        ("city", "BYTES"),
+        ("garden", "BOOL"),
+        ("area", "FP64"),
+        ("sold_at", "BYTES"),
+    ]
     strange = {"rooms": None, "city": "Atlantis", "garden": None, "area": "77", "sold_at": "never"}
     assert len(pipeline.predict(pd.DataFrame([strange, manifest.example[0]]))) == 2
     assert result["data"]["dropped_rows"] == 8

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.ray.requests import program_job
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.ray.job_requests import program_job
 
 URI = "s3://bucket/module.zip"
 

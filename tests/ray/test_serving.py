@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.resources import RayCluster
-from f.flexcore.ray.serving import check_name, endpoint_url, ports_of, serve_request
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.resources import RayCluster
+from f.flexcore.lib.ray.serving import check_name, endpoint_url, ports_of, serve_request
 
 OURS = {
     "route_prefix": "/delay",

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from f.flexcore.ray.on_ray_leakage import leaks
-from f.flexcore.ray.on_ray_split import hold_out, part
-from f.flexcore.ray.on_ray_store import Problem
-from f.flexcore.ray.on_ray_table import HASH, ROW, features_of, make_plan, prepare_table
-from f.flexcore.ray.on_ray_train import target_of
+from f.flexcore.lib.ray.remote.dataset import HASH, ROW, features_of, make_plan, prepare_table
+from f.flexcore.lib.ray.remote.holdout import hold_out, part
+from f.flexcore.lib.ray.remote.leakage import leaks
+from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.ray.remote.train import target_of
 from tests.ray.data import flowers
 from tests.ray.test_table import arrow, profiled
 
@@ -49,11 +49,21 @@ def passengers() -> Rows:
     return [
         {"sex": sex, "class": level, "survived": died}
         for sex, level, died, count in [
-            ("f", 1, 0, 10), ("f", 1, 1, 240), ("f", 2, 0, 30), ("f", 2, 1, 220), ("f", 3, 0, 120), ("f", 3, 1, 130),
-            ("m", 1, 0, 220), ("m", 1, 1, 130), ("m", 2, 0, 300), ("m", 2, 1, 50), ("m", 3, 0, 450), ("m", 3, 1, 100),
+            ("f", 1, 0, 10),
+            ("f", 1, 1, 240),
+            ("f", 2, 0, 30),
+            ("f", 2, 1, 220),
+            ("f", 3, 0, 120),
+            ("f", 3, 1, 130),
+            ("m", 1, 0, 220),
+            ("m", 1, 1, 130),
+            ("m", 2, 0, 300),
+            ("m", 2, 1, 50),
+            ("m", 3, 0, 450),
+            ("m", 3, 1, 100),
         ]
         for _ in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def test_of_equal_rows_some_are_held_out_and_some_are_not() -> None:
@@ -63,8 +73,10 @@ def test_of_equal_rows_some_are_held_out_and_some_are_not() -> None:
     assert abs(len(test) - 400) <= 2
     assert len(contents(seen)) == 12 and len(contents(test)) >= 10
     assert contents(halves(rows[::-1], "survived", 2, 0.2)[1]) == contents(test)
-    share = {name: sum(row["survived"] == "1" for row in half.to_pylist()) / len(half) for name, half in
-             (("seen", seen), ("test", test))}  # fmt: skip
+    share = {
+        name: sum(row["survived"] == "1" for row in half.to_pylist()) / len(half)
+        for name, half in (("seen", seen), ("test", test))
+    }
     assert share["seen"] == pytest.approx(share["test"], abs=0.01)
 
 
@@ -121,16 +133,28 @@ def leaking(rows: Rows, target: str) -> set[str]:
 
 def test_a_feature_that_nearly_equals_the_target_is_told() -> None:
     numbers = [
-        {"price": float(n % 37), "with_tax": (n % 37) * 1.19 + 0.001 * (n % 3), "order": (n % 37) ** 3, "rooms": n % 7,
-         "band": f"band {n % 37}", "city": f"city {n % 5}"}
+        {
+            "price": float(n % 37),
+            "with_tax": (n % 37) * 1.19 + 0.001 * (n % 3),
+            "order": (n % 37) ** 3,
+            "rooms": n % 7,
+            "band": f"band {n % 37}",
+            "city": f"city {n % 5}",
+        }
         for n in range(400)
-    ]  # fmt: skip
+    ]
     assert leaking(numbers, "price") == {"with_tax", "order", "band"}
     classes = [
-        {"churned": "yes" if n % 3 else "no", "closed": bool(n % 3), "status": "left" if n % 3 else "here",
-         "score": n % 3 * 10 + n % 5, "age": n % 40, "city": f"city {n % 5}"}
+        {
+            "churned": "yes" if n % 3 else "no",
+            "closed": bool(n % 3),
+            "status": "left" if n % 3 else "here",
+            "score": n % 3 * 10 + n % 5,
+            "age": n % 40,
+            "city": f"city {n % 5}",
+        }
         for n in range(400)
-    ]  # fmt: skip
+    ]
     assert leaking(classes, "churned") == {"closed", "status", "score"}
 
 

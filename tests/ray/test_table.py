@@ -8,10 +8,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from f.flexcore.ray.on_ray_columns import class_texts, numbers, profile_column, texts, time_texts
-from f.flexcore.ray.on_ray_read import mark_of, table_of
-from f.flexcore.ray.on_ray_store import Problem
-from f.flexcore.ray.on_ray_table import (
+from f.flexcore.lib.ray.remote.column_kinds import class_texts, numbers, profile_column, texts, time_texts
+from f.flexcore.lib.ray.remote.dataset import (
     HASH,
     ROW,
     Plan,
@@ -23,6 +21,8 @@ from f.flexcore.ray.on_ray_table import (
     prepare_table,
     typed,
 )
+from f.flexcore.lib.ray.remote.read import mark_of, table_of
+from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.data import houses
 
 Rows = list[dict[str, Any]]
@@ -138,12 +138,14 @@ def test_a_value_has_one_number_however_it_is_stored(array: Any, expected: list[
         (pa.array([1.0, 2.5, None, float("nan")]), ["1", "2.5", None, None]),
         (pa.array([True, False]), ["true", "false"]),
         (pa.array(["a", "NA", None]), ["a", None, None]),
-        (pa.array([-62135596800, 253402300799, 253402300800], pa.timestamp("s")),
-         ["0001-01-01T00:00:00", "9999-12-31T23:59:59", None]),
+        (
+            pa.array([-62135596800, 253402300799, 253402300800], pa.timestamp("s")),
+            ["0001-01-01T00:00:00", "9999-12-31T23:59:59", None],
+        ),
         (pa.array([-1], pa.timestamp("us", "Europe/Berlin")), ["1969-12-31T23:59:59"]),
         (pa.array([dt.date(1, 1, 1)]), ["0001-01-01"]),
     ],
-)  # fmt: skip
+)
 def test_a_value_has_one_text_however_it_is_stored(array: Any, expected: list[Any]) -> None:
     assert texts(array).to_pylist() == expected
 
@@ -175,8 +177,12 @@ def test_the_plan_takes_what_is_fit_and_says_what_it_leaves_out() -> None:
     plan = make_plan(profiled(houses(200)), "price", [], "auto")
     assert plan.task == "regression"
     assert plan.features == {
-        "rooms": "number", "city": "category", "garden": "flag", "area": "number", "sold_at": "time",
-    }  # fmt: skip
+        "rooms": "number",
+        "city": "category",
+        "garden": "flag",
+        "area": "number",
+        "sold_at": "time",
+    }
     assert plan.categories == {"city": ["Lima", "Oslo", "Rome"]}
     assert plan.times == {"sold_at": "ISO8601"}
     assert {note.split(" ")[0] for note in plan.notes} == {"id", "country", "remark", "sold_at"}

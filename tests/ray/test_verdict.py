@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
-from f.flexcore.ray.verdict import diagnose, failure, is_final, missing_packages, parse_outcome
+from f.flexcore.lib.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
+from f.flexcore.lib.ray.job_diagnosis import diagnose, failure, is_final, missing_packages, parse_outcome
 
 NAME = "fc-0123456789abcdef0123-1"
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest
-from f.flexcore.core.errors import DataError, InvalidInput, ManifestMismatch, NotFound
-from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
-from f.flexcore.storage.file_data import manifest_of_files
+from f.flexcore.lib.core.contracts import DataManifest
+from f.flexcore.lib.core.errors import DataError, InvalidInput, ManifestMismatch, NotFound
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.storage import catalog
+from f.flexcore.lib.storage.file_data import manifest_of_files
+from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.storage.register_model import main as register
-from f.flexcore.storage.store import Store
 
 
 @pytest.fixture
@@ -103,11 +103,19 @@ def test_files_of_several_kinds_or_of_none_are_refused(store: Store) -> None:
 def training(store: Store, **metrics: float) -> dict[str, Any]:
     files = written(store, "a.csv").streams[0].files
     model = {
-        "kind": "model", "uri": store.uri("sales"), "format": "sklearn-joblib", "name": "m", "version": "v1",
-        "checksum": written(store, "a.csv").checksum, "algorithm": "Ridge", "target": "y", "metrics": metrics,
-        "framework": {"name": "scikit-learn", "version": "1"}, "files": [item.model_dump() for item in files],
+        "kind": "model",
+        "uri": store.uri("sales"),
+        "format": "sklearn-joblib",
+        "name": "m",
+        "version": "v1",
+        "checksum": written(store, "a.csv").checksum,
+        "algorithm": "Ridge",
+        "target": "y",
+        "metrics": metrics,
+        "framework": {"name": "scikit-learn", "version": "1"},
+        "files": [item.model_dump() for item in files],
         "signature": {"inputs": [{"name": "x", "datatype": "FP64"}], "outputs": [{"name": "y", "datatype": "FP64"}]},
-    }  # fmt: skip
+    }
     return {"success": True, "runtime": "ray", "execution_key": "fc-1", "attempt": 1, "output": model}
 
 

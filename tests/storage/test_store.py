@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.core.contracts import DataManifest, File, Stream
-from f.flexcore.core.errors import InvalidInput, ManifestMismatch, NotFound, Unreachable
-from f.flexcore.core.manifests import checksum_of
-from f.flexcore.core.resources import Settings
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream
+from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch, NotFound, Unreachable
+from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.storage.object_store import Store
 
 
 @pytest.fixture(scope="module")

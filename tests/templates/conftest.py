@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flexcore.engine import Engine
-from flexcore.engine.engine import JobResult, default_home
+from wmlocal.engine import Engine
+from wmlocal.engine.engine import JobResult, default_home
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = "f/flexcore/templates"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import FlowFailure
-from flexcore.engine import Engine
+from f.flexcore.lib.core.contracts import FlowFailure
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import fails, succeeds
 from tests.notifications.servers import serving
 from tests.templates.conftest import Run, keep, only_note, sample
+from wmlocal.engine import Engine
 
 TEMPLATE = "container_job"
 REFUSED = 'namespaces is forbidden: User "u" cannot list resource "namespaces" in API group "" at the cluster scope'

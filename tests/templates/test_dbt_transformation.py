@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import FlowFailure
+from f.flexcore.lib.core.contracts import FlowFailure
 from tests.templates.conftest import ROOT, Run, only_note, sample
 
 TEMPLATE = "dbt_transformation"

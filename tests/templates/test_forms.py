@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.api.arguments import check_arguments
+from f.flexcore.lib.api.request_arguments import check_arguments
 from tests.templates.conftest import FOLDER, ROOT, sample, schema_of
 
 TEMPLATES = sorted(path.name.removesuffix("__flow") for path in (ROOT / FOLDER).glob("*__flow"))

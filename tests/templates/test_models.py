@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, FlowFailure, ModelManifest
-from f.flexcore.core.resources import Settings
-from f.flexcore.storage import catalog
-from f.flexcore.storage.store import Store, local_path
-from f.flexcore.storage.store import data_manifest as as_manifest
-from flexcore.engine import Engine
+from f.flexcore.lib.core.contracts import DataManifest, FlowFailure, ModelManifest
+from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.storage import catalog
+from f.flexcore.lib.storage.object_store import Store, local_path
+from f.flexcore.lib.storage.object_store import data_manifest as as_manifest
 from flexcore.ray_head import RayHead
 from tests.ray.conftest import data_manifest
 from tests.templates.conftest import ROOT, Run, keep, only_note, sample
+from wmlocal.engine import Engine
 
 pytestmark = pytest.mark.xdist_group("ray")
 TEXT = {"carrier", "tailnum", "origin", "dest", "time_hour"}

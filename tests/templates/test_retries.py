@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flexcore.engine import Engine, Flow
 from tests.templates.conftest import ROOT
+from wmlocal.engine import Engine, Flow
 
 FLOWS = ("meltano", "ray", "kubernetes")
 POLICY = {
@@ -35,11 +35,13 @@ def test_every_step_of_a_runtime_has_the_policy(runtime: str) -> None:
     assert all(module.get("retry") == POLICY for module in scripts(flow["value"]["modules"]))
 
 
-@pytest.mark.parametrize(("raised", "runs"), [("InvalidInput('x')", 1), ("ExecutionFailed('x')", 1),
-                                              ("Unavailable('x')", 2), ("ZeroDivisionError()", 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("raised", "runs"),
+    [("InvalidInput('x')", 1), ("ExecutionFailed('x')", 1), ("Unavailable('x')", 2), ("ZeroDivisionError()", 1)],
+)
 def test_what_may_succeed_later_is_tried_again_and_nothing_else(engine: Engine, raised: str, runs: int) -> None:
-    code = f"from f.flexcore.core.errors import *\ndef main():\n    raise {raised}\n"
-    lock = (ROOT / "f/flexcore/core/errors.script.lock").read_text()
+    code = f"from f.flexcore.lib.core.errors import *\ndef main():\n    raise {raised}\n"
+    lock = (ROOT / "f/flexcore/lib/core/errors.script.lock").read_text()
     step = {"type": "rawscript", "language": "python3", "content": code, "lock": lock, "input_transforms": {}}
     at_once = {"constant": {"attempts": 1, "seconds": 0}, "retry_if": POLICY["retry_if"]}
     flow = {"modules": [{"id": "a", "retry": at_once, "value": step}]}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.core.contracts import DataManifest, FlowFailure
-from flexcore.engine import Engine
+from f.flexcore.lib.core.contracts import DataManifest, FlowFailure
 from tests.notifications.servers import Webhook, serving
 from tests.templates.conftest import Run, only_note, sample
+from wmlocal.engine import Engine
 
 TEMPLATE = "singer_extraction"
 Json = dict[str, Any]

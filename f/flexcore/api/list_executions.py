@@ -1,25 +1,22 @@
 # requirements: flexcore_api
-# py: ==3.11.*
 """GET flexcore/executions: this bundle's executions, newest first, by workflow, runtime and status, page by page."""
 
 from typing import Any
 
-from f.flexcore.api.exchange import Answer, Request, answer, check_known, received
-from f.flexcore.api.executions import ListQuery, execution
-from f.flexcore.api.reading import listed
-from f.flexcore.api.windmill import Windmill
-from f.flexcore.core.errors import validated
+from f.flexcore.lib.api import executions, http, reading
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.windmill import api
 
 
 def preprocessor(event: dict) -> dict:
-    return received(event)
+    return http.received(event)
 
 
 def main(request: dict) -> dict[str, Any]:
-    return answer(request, page)
+    return http.answer(request, page)
 
 
-def page(asked: Request) -> Answer:
-    check_known(asked.query, ListQuery.model_fields, "Query parameter")
-    jobs, cursor = listed(Windmill(asked.token), validated(ListQuery, asked.query, ""))
-    return Answer({"executions": [execution(job).plain() for job in jobs], "next_cursor": cursor})
+def page(asked: http.Request) -> http.Answer:
+    http.check_known(asked.query, executions.ListQuery.model_fields, "Query parameter")
+    jobs, cursor = reading.listed(api.Windmill(asked.token), errors.validated(executions.ListQuery, asked.query, ""))
+    return http.Answer({"executions": [executions.execution(job).plain() for job in jobs], "next_cursor": cursor})

@@ -1,15 +1,12 @@
 # requirements: flexcore_kubernetes
-# py: ==3.11.*
 """Serves a trained model on Kubernetes by the Open Inference Protocol v2, and proves it with one prediction."""
 
 import os
 from typing import Any, Literal
 
-from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
-from f.flexcore.kubernetes.model_deployment import DeploymentForm, deploy, serving_of
-from f.flexcore.kubernetes.session import connect
-from f.flexcore.storage.store import model_manifest
+from f.flexcore.lib.core import errors, identity
+from f.flexcore.lib.kubernetes import connection, model_deployment
+from f.flexcore.lib.storage import object_store
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -30,10 +27,18 @@ def main(
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     asked = dict(
-        name=name, replicas=replicas, cpu=cpu, memory=memory, image=image, model_source=model_source,
-        service_type=service_type, timeout_s=timeout_s,
-    )  # fmt: skip
-    form, manifest = validated(DeploymentForm, asked, ""), model_manifest(model)
-    session = connect(cluster, namespace, settings)
-    serving = serving_of(form, manifest, session.settings, session.namespace, execution_key(os.environ))
-    return deploy(session.kubernetes, serving).plain()
+        name=name,
+        replicas=replicas,
+        cpu=cpu,
+        memory=memory,
+        image=image,
+        model_source=model_source,
+        service_type=service_type,
+        timeout_s=timeout_s,
+    )
+    form, manifest = errors.validated(model_deployment.DeploymentForm, asked, ""), object_store.model_manifest(model)
+    session = connection.connect(cluster, namespace, settings)
+    serving = model_deployment.serving_of(
+        form, manifest, session.settings, session.namespace, identity.execution_key(os.environ)
+    )
+    return model_deployment.deploy(session.kubernetes, serving).plain()

@@ -1,14 +1,11 @@
 # requirements: flexcore_kubernetes
-# py: ==3.11.*
 """Takes a deployed model down: its Deployment and all that belongs to it, seen to be gone."""
 
 import os
 from typing import Any
 
-from f.flexcore.core.contracts import Remote, StepResult
-from f.flexcore.core.identity import execution_key
-from f.flexcore.kubernetes.serving import Deployer
-from f.flexcore.kubernetes.session import connect
+from f.flexcore.lib.core import contracts, identity
+from f.flexcore.lib.kubernetes import connection, model_deployer
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -21,13 +18,13 @@ def main(
     timeout_s: int = 120,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    session = connect(cluster, namespace, settings)
-    uid = Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s or 120)
-    return StepResult(
+    session = connection.connect(cluster, namespace, settings)
+    uid = model_deployer.Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s or 120)
+    return contracts.StepResult(
         success=True,
         runtime="kubernetes",
-        execution_key=execution_key(os.environ).value,
+        execution_key=identity.execution_key(os.environ).value,
         attempt=1,
         data={"namespace": session.namespace, "removed": name},
-        remote=Remote(kind="Deployment", name=name, uid=uid),
+        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
     ).plain()

@@ -1,10 +1,9 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Runs Meltano taps into a target and hands on what was extracted: rows, state, resources, a manifest of the files."""
 
 from typing import Any
 
-from f.flexcore.meltano.adapter import execute
+from f.flexcore.lib.meltano import adapter
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -25,7 +24,18 @@ def main(
     target_settings: dict | None = None,
     mappings: list[str] | None = None,
 ) -> dict[str, Any]:
-    return execute(
-        project, taps, target, environment, full_refresh, select, config, timeout_s, settings, allow_empty,
-        tap_settings, target_settings, mappings,
-    ).plain()  # fmt: skip
+    return adapter.execute(
+        project,
+        taps,
+        target,
+        environment,
+        full_refresh,
+        select,
+        config,
+        timeout_s,
+        settings,
+        allow_empty,
+        tap_settings,
+        target_settings,
+        mappings,
+    ).plain()

@@ -1,10 +1,9 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Runs dbt on a project's models and tells of each: status, seconds, rows; a failed test names its model and column."""
 
 from typing import Any, Literal
 
-from f.flexcore.meltano.dbt import execute
+from f.flexcore.lib.meltano import dbt
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -27,4 +26,4 @@ def main(
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     asked = {name: value for name, value in locals().items() if name not in ("project", "settings")}
-    return execute(project, asked, settings).plain()
+    return dbt.execute(project, asked, settings).plain()

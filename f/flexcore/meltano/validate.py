@@ -1,10 +1,9 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Checks a Meltano request before anything runs: project, plugins, settings, state backend. No plugin is started."""
 
 from typing import Any
 
-from f.flexcore.meltano.adapter import check
+from f.flexcore.lib.meltano import adapter
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -21,4 +20,6 @@ def main(
     target_settings: dict | None = None,
     mappings: list[str] | None = None,
 ) -> dict[str, Any]:
-    return check(project, taps, target, environment, config, settings, tap_settings, target_settings, mappings).plain()
+    return adapter.check(
+        project, taps, target, environment, config, settings, tap_settings, target_settings, mappings
+    ).plain()

@@ -1,5 +1,4 @@
 # requirements: flexcore_kubernetes
-# py: ==3.11.*
 """How every runtime is that the settings name, and the store between them: asked side by side, as a coloured table."""
 
 import os
@@ -8,21 +7,19 @@ from typing import Any
 
 import wmill
 
-from f.flexcore.core.errors import validated
-from f.flexcore.core.health import rendered
-from f.flexcore.core.resources import Settings
-from f.flexcore.operations.health import checks_of, measured
+from f.flexcore.lib.core import errors, resources, runtime_health
+from f.flexcore.lib.operations import health
 
 c_flexcore_settings = dict
 AT_ONCE = 8
 
 
 def main(settings: c_flexcore_settings | None = None) -> dict[str, Any]:
-    chosen = validated(Settings, settings or {}, "settings")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = list(pool.map(measured, checks_of(chosen, client.get_resource, worker)))
+        found = list(pool.map(health.measured, health.checks_of(chosen, client.get_resource, worker)))
     for item in found:
         print(f"{item.runtime} {item.place}: {item.state}{f' ({item.detail})' if item.detail else ''}")
-    return rendered(found)
+    return runtime_health.rendered(found)

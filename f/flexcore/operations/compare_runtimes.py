@@ -1,5 +1,4 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """How the runtimes did at one type of workflow, by Windmill's own jobs, and which one to prefer."""
 
 from datetime import UTC, datetime
@@ -7,25 +6,25 @@ from typing import Any
 
 import wmill
 
-import f.flexcore.core.comparison_page as comparison_page
-from f.flexcore.core.comparison import compare
-from f.flexcore.core.errors import InvalidInput, checked
-from f.flexcore.core.tables import rendered
-from f.flexcore.operations.history import history
-from f.flexcore.operations.jobs import Jobs
-from f.flexcore.operations.windmill_api import WindmillApi
+from f.flexcore.lib.core import errors, tables
+from f.flexcore.lib.operations import history, job_records
+from f.flexcore.lib.selection import comparison
+from f.flexcore.lib.views import comparison_page
+from f.flexcore.lib.windmill import instance
 
 
 def main(workflow_type: str = "data_pipeline", since: str = "", until: str = "", most: int = 1000) -> dict[str, Any]:
     begin, end = moment(since, "since"), moment(until, "until")
     if begin and end and begin >= end:
-        raise InvalidInput("since is not before until", subject="since", remedy="Exchange them.")
+        raise errors.InvalidInput("since is not before until", subject="since", remedy="Exchange them.")
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
-    jobs = Jobs(WindmillApi(client.client, str(client.workspace)))
-    kind = checked(str, workflow_type or "data_pipeline", "workflow_type")
-    found = compare(history(jobs, kind, begin, end, max(1, checked(int, most, "most"))), kind, begin, end)
+    jobs = job_records.Jobs(instance.WindmillApi(client.client, str(client.workspace)))
+    kind = errors.checked(str, workflow_type or "data_pipeline", "workflow_type")
+    found = comparison.compare(
+        history.history(jobs, kind, begin, end, max(1, errors.checked(int, most, "most"))), kind, begin, end
+    )
     print(f"{found.runs} runs of {kind}: {found.recommendation.reason}")
-    return rendered(comparison_page.html(found), found.plain())
+    return tables.rendered(comparison_page.html(found), found.plain())
 
 
 def moment(text: str | None, field: str) -> datetime | None:
@@ -34,5 +33,5 @@ def moment(text: str | None, field: str) -> datetime | None:
         found = datetime.fromisoformat(text) if text else None
     except (TypeError, ValueError):
         remedy = "Write it as 2026-01-31T06:00:00+00:00."
-        raise InvalidInput(f"{field}: {text!r} is no time", subject=field, remedy=remedy) from None
+        raise errors.InvalidInput(f"{field}: {text!r} is no time", subject=field, remedy=remedy) from None
     return found and (found if found.tzinfo else found.replace(tzinfo=UTC))

@@ -1,5 +1,4 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """How an execution is: its steps with status, runtime, duration and resources, live while it runs, and what failed."""
 
 import os
@@ -9,24 +8,23 @@ from uuid import UUID
 
 import wmill
 
-import f.flexcore.core.monitoring_page as monitoring_page
-from f.flexcore.core.errors import InvalidInput
-from f.flexcore.core.monitoring import View, execution
-from f.flexcore.core.tables import rendered
-from f.flexcore.operations.jobs import Jobs
-from f.flexcore.operations.watching import tree
-from f.flexcore.operations.windmill_api import WindmillApi
+from f.flexcore.lib.core import errors, monitoring, tables
+from f.flexcore.lib.operations import job_records, job_tree
+from f.flexcore.lib.views import monitoring_page
+from f.flexcore.lib.windmill import instance
 
 
 def main(id: str) -> dict[str, Any]:
     try:
         job = str(UUID(id.strip()))
     except (AttributeError, ValueError):
-        raise InvalidInput(f"{id!r} is no id of a run", subject="id", remedy="Copy it from the run's page.") from None
+        raise errors.InvalidInput(
+            f"{id!r} is no id of a run", subject="id", remedy="Copy it from the run's page."
+        ) from None
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
-    api = WindmillApi(client.client, str(client.workspace))
-    root, complete = tree(Jobs(api), job)
-    view = View(os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC))
-    record = execution(root, view, complete)
+    api = instance.WindmillApi(client.client, str(client.workspace))
+    root, complete = job_tree.tree(job_records.Jobs(api), job)
+    view = monitoring.View(os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC))
+    record = monitoring.execution(root, view, complete)
     print(f"{record.path}: {record.status}")
-    return rendered(monitoring_page.html(record), record.plain())
+    return tables.rendered(monitoring_page.html(record), record.plain())

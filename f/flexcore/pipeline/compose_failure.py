@@ -1,14 +1,11 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Failure module of the hybrid pipeline: what failed, and what the finished stages left for the next run."""
 
 import os
 from typing import Any
 
-from f.flexcore.notifications.delivery import notify as tell
-from f.flexcore.notifications.message import failure_of as told_of
-from f.flexcore.notifications.message import flow_path, message_of
-from f.flexcore.pipeline.stages import failure_of, given_back, stage_results
+from f.flexcore.lib.notifications import delivery, failure_message
+from f.flexcore.lib.pipeline import stage_results
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -25,12 +22,16 @@ def main(
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    stages = stage_results({"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests)
+    stages = stage_results.stage_results(
+        {"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests
+    )
     error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
-    result = failure_of(error, stages or given_back(error, partial_results))
+    result = stage_results.failure_of(error, stages or stage_results.given_back(error, partial_results))
     whole = result.detail or result.error
     print(whole)
-    message = message_of(told_of({**error, "message": whole}, os.environ), flow_path(os.environ))
-    tell(notify, message, os.environ, settings)
+    message = failure_message.message_of(
+        failure_message.failure_of({**error, "message": whole}, os.environ), failure_message.flow_path(os.environ)
+    )
+    delivery.notify(notify, message, os.environ, settings)
     return result.plain()

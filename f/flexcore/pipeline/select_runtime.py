@@ -1,5 +1,4 @@
 # requirements: flexcore_kubernetes
-# py: ==3.11.*
 """Chooses the runtime of a workload among those that are described, and explains it: the candidates, the chosen one,
 and why not each other. Asks every runtime how it is now, and Windmill how earlier runs went."""
 
@@ -7,13 +6,10 @@ from typing import Any
 
 import wmill
 
-import f.flexcore.core.selection_table as selection_table
-from f.flexcore.core.errors import Unavailable, validated
-from f.flexcore.core.resources import Settings
-from f.flexcore.core.selection import select
-from f.flexcore.core.tables import rendered
-from f.flexcore.core.workloads import Workload
-from f.flexcore.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
+from f.flexcore.lib.core import errors, resources, tables, workloads
+from f.flexcore.lib.pipeline import choosing
+from f.flexcore.lib.selection import selector
+from f.flexcore.lib.views import selection_table
 
 c_flexcore_settings = dict
 
@@ -26,28 +22,32 @@ def main(
     explain_only: bool = False,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    chosen = validated(Settings, settings or {}, "settings")
-    asked = validated(Workload, workload, "workload")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    asked = errors.validated(workloads.Workload, workload, "workload")
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
-    found = health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
-    namespace = namespace_of(kubernetes or {}, chosen)
+    found = choosing.health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
+    namespace = choosing.namespace_of(kubernetes or {}, chosen)
     # An empty one means that of the cluster's own resource.
-    market = market_of(chosen, found, namespace or str((kubernetes or {})["cluster"]["namespace"]))
-    model, note = forecaster(client.get_resource)
-    selection = explained(select(asked, model, market, note), found, asked.runtimes, asked.pin)
+    market = choosing.market_of(chosen, found, namespace or str((kubernetes or {})["cluster"]["namespace"]))
+    model, note = choosing.forecaster(client.get_resource)
+    selection = choosing.explained(selector.select(asked, model, market, note), found, asked.runtimes, asked.pin)
     told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
     print("\n".join(line for line in told if line))
     print("\n".join(selection_table.lines(selection)))
     if selection.runtime is None and not explain_only:
-        raise Unavailable(selection.reason, subject="runtimes", remedy="Mend one of them, or describe another.",
-                          selection=selection.plain())  # fmt: skip
+        raise errors.Unavailable(
+            selection.reason,
+            subject="runtimes",
+            remedy="Mend one of them, or describe another.",
+            selection=selection.plain(),
+        )
     plain = {
         "selection": selection.plain(),
-        "order": order_of(selection, asked.pin),
+        "order": choosing.order_of(selection, asked.pin),
         "expected_s": {item.runtime: item.duration_s and item.duration_s.p50 for item in selection.candidates},
         "namespace": namespace,
         "prices": {name: state.price.plain() for name, state in market.runtimes.items()},
         "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in found],
         "note": note,
     }
-    return rendered(selection_table.html(selection), plain)
+    return tables.rendered(selection_table.html(selection), plain)

@@ -1,20 +1,12 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Predicts a value for every row of a stream, on Ray Data, and hands on the predictions as a manifest."""
 
 import os
 from typing import Any, Literal
 
-import f.flexcore.storage.catalog as catalog
-from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.predicting import PredictRequest, predict_job, predicted
-from f.flexcore.ray.requests import request_of
-from f.flexcore.storage.store import Store, data_manifest, model_manifest
+from f.flexcore.lib.core import errors, identity, redaction, resources
+from f.flexcore.lib.ray import dashboard, job_requests, jobs, predicting
+from f.flexcore.lib.storage import catalog, object_store
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -33,14 +25,18 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = request_of(PredictRequest, dict(locals()), "predict")
-    ray = validated(RayCluster, cluster or {}, "cluster")
-    chosen = validated(Settings, settings or {}, "settings")
-    store, key, trained = Store(chosen), execution_key(os.environ), model_manifest(model)
-    job = predict_job(request, trained, data_manifest(source), store, chosen, key)
-    with RayApi(ray) as api:
-        runner = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()]))
-        result = predicted(key, runner.run(job), trained)
-    manifest = data_manifest(result.output.model_dump(mode="json") if result.output else None)
+    request = job_requests.request_of(predicting.PredictRequest, dict(locals()), "predict")
+    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    store, key, trained = (
+        object_store.Store(chosen),
+        identity.execution_key(os.environ),
+        object_store.model_manifest(model),
+    )
+    job = predicting.predict_job(request, trained, object_store.data_manifest(source), store, chosen, key)
+    with dashboard.RayApi(ray) as api:
+        runner = jobs.JobRunner(api, store, key, redaction.Redactor([*ray.secrets(), *chosen.secrets()]))
+        result = predicting.predicted(key, runner.run(job), trained)
+    manifest = object_store.data_manifest(result.output.model_dump(mode="json") if result.output else None)
     catalog.add(store, "data", f"{trained.name}-predictions", f"{result.execution_key}-{result.attempt}", manifest)
     return result.plain()

@@ -1,5 +1,4 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Runs a Python program as a Ray job and returns its result.
 
 The program finds its `parameters` as a global, and leaves its answer in a global `result` (any JSON):
@@ -11,14 +10,9 @@ import os
 from dataclasses import replace
 from typing import Any, Literal
 
-from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
-from f.flexcore.core.errors import validated
-from f.flexcore.core.redaction import Redactor, secrets_of
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.jobs import JobRunner, step_result
-from f.flexcore.ray.requests import program_job
-from f.flexcore.storage.store import Store
+from f.flexcore.lib.core import deferral, errors, redaction, resources
+from f.flexcore.lib.ray import dashboard, job_requests, jobs
+from f.flexcore.lib.storage import object_store
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -39,19 +33,25 @@ def main(
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    ray = validated(RayCluster, cluster or {}, "cluster")
-    chosen = validated(Settings, settings or {}, "settings")
+    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
     work = {"program": program, "parameters": parameters, "secrets": secrets}
     asked = work | {"packages": packages, "runtime_env": runtime_env}
     limits = {"num_cpus": num_cpus, "num_gpus": num_gpus, "memory_gib": memory_gib, "timeout_s": timeout_s}
-    job = replace(program_job(**asked, **limits), deferred=is_deferred(wait, deferred))
-    redactor = Redactor(
-        [*ray.secrets(), *chosen.secrets(), *secrets_of(parameters), *secrets_of(runtime_env), *job.secrets.values()]
+    job = replace(job_requests.program_job(**asked, **limits), deferred=deferral.is_deferred(wait, deferred))
+    redactor = redaction.Redactor(
+        [
+            *ray.secrets(),
+            *chosen.secrets(),
+            *redaction.secrets_of(parameters),
+            *redaction.secrets_of(runtime_env),
+            *job.secrets.values(),
+        ]
     )
-    key, call = key_and_call(os.environ, deferred)
-    with RayApi(ray) as api:
-        runner = JobRunner(api, Store(chosen), key, redactor)
+    key, call = deferral.key_and_call(os.environ, deferred)
+    with dashboard.RayApi(ray) as api:
+        runner = jobs.JobRunner(api, object_store.Store(chosen), key, redactor)
         if job.deferred:
-            return submitted("ray", key, call, *runner.submit(job))
+            return deferral.submitted("ray", key, call, *runner.submit(job))
         done = runner.run(job)
-    return step_result(key, done, data={"result": redactor.data(done.result), "packages": done.packages}).plain()
+    return jobs.step_result(key, done, data={"result": redactor.data(done.result), "packages": done.packages}).plain()

@@ -1,19 +1,12 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Looks for better parameters of an algorithm by random search on Ray, within bounds, for a training to take."""
 
 import os
 from typing import Any, Literal
 
-from f.flexcore.core.errors import validated
-from f.flexcore.core.identity import execution_key
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.requests import request_of
-from f.flexcore.ray.searching import SearchRequest, found, search_job
-from f.flexcore.storage.store import Store, data_manifest
+from f.flexcore.lib.core import errors, identity, redaction, resources
+from f.flexcore.lib.ray import dashboard, job_requests, jobs, searching
+from f.flexcore.lib.storage import object_store
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -36,11 +29,11 @@ def main(
     search_s: int = 1800,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = request_of(SearchRequest, dict(locals()), "search")
-    ray = validated(RayCluster, cluster or {}, "cluster")
-    chosen = validated(Settings, settings or {}, "settings")
-    store, key = Store(chosen), execution_key(os.environ)
-    job = search_job(request, data_manifest(source), store, chosen, key)
-    with RayApi(ray) as api:
-        runner = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()]))
-        return found(key, runner.run(job)).plain()
+    request = job_requests.request_of(searching.SearchRequest, dict(locals()), "search")
+    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    store, key = object_store.Store(chosen), identity.execution_key(os.environ)
+    job = searching.search_job(request, object_store.data_manifest(source), store, chosen, key)
+    with dashboard.RayApi(ray) as api:
+        runner = jobs.JobRunner(api, store, key, redaction.Redactor([*ray.secrets(), *chosen.secrets()]))
+        return searching.found(key, runner.run(job)).plain()

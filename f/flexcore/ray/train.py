@@ -1,20 +1,13 @@
 # requirements: flexcore_base
-# py: ==3.11.*
 """Trains a model on a stream of extracted data, on Ray, and hands on the model with its metrics on held-out rows."""
 
 import os
 from dataclasses import replace
 from typing import Any, Literal
 
-from f.flexcore.core.deferral import is_deferred, key_and_call, submitted
-from f.flexcore.core.errors import validated
-from f.flexcore.core.redaction import Redactor
-from f.flexcore.core.resources import RayCluster, Settings
-from f.flexcore.ray.api import RayApi
-from f.flexcore.ray.jobs import JobRunner
-from f.flexcore.ray.requests import request_of
-from f.flexcore.ray.training import TrainRequest, trained, training_job
-from f.flexcore.storage.store import Store, data_manifest
+from f.flexcore.lib.core import deferral, errors, redaction, resources
+from f.flexcore.lib.ray import dashboard, job_requests, jobs, training
+from f.flexcore.lib.storage import object_store
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -41,15 +34,15 @@ def main(
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = request_of(TrainRequest, dict(locals()), "train")
-    ray = validated(RayCluster, cluster or {}, "cluster")
-    chosen = validated(Settings, settings or {}, "settings")
-    store, (key, call) = Store(chosen), key_and_call(os.environ, deferred)
-    job = training_job(request, data_manifest(source), store, chosen, key)
-    job = replace(job, deferred=is_deferred(wait, deferred))
-    with RayApi(ray) as api:
-        runner = JobRunner(api, store, key, Redactor([*ray.secrets(), *chosen.secrets()]))
+    request = job_requests.request_of(training.TrainRequest, dict(locals()), "train")
+    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    store, (key, call) = object_store.Store(chosen), deferral.key_and_call(os.environ, deferred)
+    job = training.training_job(request, object_store.data_manifest(source), store, chosen, key)
+    job = replace(job, deferred=deferral.is_deferred(wait, deferred))
+    with dashboard.RayApi(ray) as api:
+        runner = jobs.JobRunner(api, store, key, redaction.Redactor([*ray.secrets(), *chosen.secrets()]))
         if job.deferred:
-            return submitted("ray", key, call, *runner.submit(job))
+            return deferral.submitted("ray", key, call, *runner.submit(job))
         done = runner.run(job)
-    return trained(key, done).plain()
+    return training.trained(key, done).plain()

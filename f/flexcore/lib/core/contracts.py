@@ -1,0 +1,229 @@
+# requirements: flexcore_base
+"""What steps return and hand on, as pydantic models; their JSON Schemas are the public contract.
+
+StepResult      one step on one runtime
+Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, told apart by `kind`
+PipelineResult  a whole pipeline, finished or failed
+FlowFailure     a template that failed
+
+A number that was not measured is null, never 0. Sizes are bytes, durations seconds, checksums `sha256:<hex>`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CHECKSUM = r"^sha256:[0-9a-f]{64}$"
+Stage = Literal["extraction", "ml", "deployment"]
+
+
+class Contract(BaseModel):
+    """Unknown fields are refused: a misspelt field must not pass as an absent one."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON form, which is all that may leave a step: Windmill cannot serialise a model."""
+        plain: dict[str, Any] = finite(self.model_dump(mode="json"))
+        return plain
+
+
+def finite(value: Any) -> Any:
+    """The value with null in place of NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class File(Contract):
+    """One stored file, by its path below the manifest's `uri`."""
+
+    path: str = Field(min_length=1)
+    bytes: int = Field(ge=0)
+    checksum: str = Field(pattern=CHECKSUM)
+
+
+class Stream(Contract):
+    """One table of an extraction: its rows, columns (name → JSON type) and files."""
+
+    name: str = Field(min_length=1)
+    rows: int | None = Field(default=None, ge=0)
+    bytes: int = Field(ge=0)
+    columns: dict[str, str] = {}
+    schema_hash: str | None = None
+    files: list[File] = []
+
+
+class BaseManifest(Contract):
+    """What every manifest says: where it is, in which form, how much, and how to verify it."""
+
+    uri: str = Field(min_length=1)
+    format: str = Field(min_length=1)
+    bytes: int | None = Field(default=None, ge=0)
+    rows: int | None = Field(default=None, ge=0)
+    schema_hash: str | None = None
+    checksum: str | None = Field(default=None, pattern=CHECKSUM)
+
+
+class DataManifest(BaseManifest):
+    """Extracted data: a folder at `uri` with the files of each stream."""
+
+    kind: Literal["data"] = "data"
+    streams: list[Stream] = Field(min_length=1)
+
+
+class Column(Contract):
+    """One column of a model's signature; `datatype` is an Open Inference Protocol v2 datatype."""
+
+    name: str
+    datatype: Literal["BOOL", "INT64", "FP64", "BYTES"]
+
+
+class Signature(Contract):
+    inputs: list[Column] = Field(min_length=1)
+    outputs: list[Column] = Field(min_length=1)
+
+
+class Framework(Contract):
+    """The library that trained a model, with the version that can read it back."""
+
+    name: str
+    version: str
+
+
+class ModelManifest(BaseManifest):
+    """A trained model: a folder at `uri` that a server can load; `rows` is the size of the training split."""
+
+    kind: Literal["model"] = "model"
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    version: str
+    algorithm: str
+    target: str
+    framework: Framework
+    signature: Signature
+    metrics: dict[str, float | None]
+    example: list[dict[str, Any]] = []
+    files: list[File] = Field(min_length=1)
+
+
+class EndpointManifest(BaseManifest):
+    """A deployed model: `url` answers the Open Inference Protocol v2 below `/v2`."""
+
+    kind: Literal["endpoint"] = "endpoint"
+    format: str = "http"
+    url: str
+    protocol: Literal["oip-v2"] = "oip-v2"
+    model_name: str
+    model_version: str
+
+
+Manifest = Annotated[DataManifest | ModelManifest | EndpointManifest, Field(discriminator="kind")]
+
+
+class ResourceUsage(Contract):
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    gpu_seconds: float | None = None
+
+
+class Timings(Contract):
+    """Seconds that the work waited, started up, ran, and was brought home."""
+
+    queued: float | None = None
+    starting: float | None = None
+    running: float | None = None
+    finishing: float | None = None
+
+
+class Remote(Contract):
+    """The object that did the work: a Kubernetes Job, a Ray job, a Meltano run."""
+
+    kind: str
+    name: str
+    uid: str | None = None
+    url: str | None = None
+
+
+class Diagnosis(Contract):
+    """How a remote object ended: a stable category, what was seen, what to do."""
+
+    category: str
+    detail: str
+    remedy: str
+
+
+class StepResult(Contract):
+    """wm_labels: by which Windmill finds the job again; set when the result leaves the step."""
+
+    success: bool
+    runtime: str
+    execution_key: str
+    attempt: int = Field(ge=1)
+    data: dict[str, Any] = {}
+    output: Manifest | None = None
+    metrics: dict[str, float | int | None] = {}
+    resource_usage: ResourceUsage = ResourceUsage()
+    timings: Timings = Timings()
+    remote: Remote | None = None
+    diagnosis: Diagnosis | None = None
+    log_tail: str = ""
+    wm_labels: list[str] = []
+
+    def plain(self) -> dict[str, Any]:
+        return super().plain() | {"wm_labels": ["flexcore", f"runtime:{self.runtime}"]}
+
+
+class StageResult(Contract):
+    """A finished stage; handed back as a partial result it lets a later run skip the stage.
+
+    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: not told).
+    """
+
+    stage: Stage
+    reused: bool = False
+    result: StepResult
+    request: str | None = None
+
+
+class FlowFailure(Contract):
+    """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
+    remote object, the tail of a log; `run` the page of the run; `notified` None when nobody was to be told."""
+
+    success: Literal[False] = False
+    error: str
+    kind: str = ""
+    failed_step: str = ""
+    category: str = ""
+    subject: str = ""
+    remedy: str = ""
+    retryable: bool = False
+    details: dict[str, Any] = {}
+    run: str = ""
+    notified: bool | None = None
+
+
+class PipelineResult(Contract):
+    """A hybrid pipeline. A success has its stages, a failure the finished ones as partial_results for the next run.
+
+    error: what failed, short enough to be seen at once; detail: the whole message, where it says more. wm_labels: as
+    those of a StepResult, with the runtime of every stage that finished.
+    """
+
+    success: bool
+    error: str | None = None
+    detail: str | None = None
+    stages: list[StageResult] = []
+    final_endpoint: str | None = None
+    failed_stage: Stage | None = None
+    partial_results: list[StageResult] = []
+    wm_labels: list[str] = []
+
+    def plain(self) -> dict[str, Any]:
+        finished = self.stages or self.partial_results
+        runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in finished)
+        return super().plain() | {"wm_labels": ["flexcore", "workflow:hybrid_pipeline", *runtimes]}

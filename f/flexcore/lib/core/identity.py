@@ -1,0 +1,92 @@
+# requirements: flexcore_base
+"""Execution key: the name under which a step's work is known to its runtime, so that a repeat finds it again.
+
+Windmill gives a retry a new WM_JOB_ID and a restart after a worker's death the old one; the nearest flow job and the
+step id stay the same over both, and differ between loop iterations, branches and subflows. One exception, seen on a
+server: a loop over a single plain step runs its iterations as jobs of the outer flow under the loop's id, told apart
+by WM_JOB_PATH alone (`…/loop-0`, `…/loop-1`); hence the iterations are part of the key. A script that runs alone has no
+flow job; then its own job is the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from f.flexcore.lib.core import errors
+
+# Kubernetes limits a Job's name to 63 characters and appends a suffix of 6 to its pods; Ray's submission ids and
+# Meltano's run ids take any such name.
+KEY_LENGTH = 20
+# Retries are the flow's to count; an attempt beyond this is a retry that was never meant to end.
+MOST_ATTEMPTS = 10
+ITERATION = re.compile(r"/(?:for)?loop-\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionKey:
+    """Who owns a piece of work. `value` is `fc-` and 20 hexadecimal digits: a DNS label, safe in paths and labels."""
+
+    value: str
+    owner_job: str
+    root_job: str
+    step: str
+    workspace: str
+
+    def name(self, attempt: int) -> str:
+        """The remote object's name for one attempt."""
+        return f"{self.value}-{attempt}"
+
+    def uuid(self, attempt: int) -> str:
+        """The same name in the form of a UUID, for systems that accept nothing else (Meltano's run id)."""
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, self.name(attempt)))
+
+    def labels(self, attempt: int) -> dict[str, str]:
+        """Owner labels for every remote object; values fit Kubernetes' label syntax."""
+        return {
+            "app.kubernetes.io/managed-by": "flexcore",
+            "flexcore/key": self.value,
+            "flexcore/attempt": str(attempt),
+            "flexcore/owner-job": label_value(self.owner_job),
+            "flexcore/root-job": label_value(self.root_job),
+            "flexcore/step": label_value(self.step),
+            "flexcore/workspace": label_value(self.workspace),
+        }
+
+
+def check_attempt(key: ExecutionKey, attempt: int) -> None:
+    """Raises ExecutionFailed when an execution has had all its attempts."""
+    if attempt > MOST_ATTEMPTS:
+        raise errors.ExecutionFailed(
+            f"{MOST_ATTEMPTS} attempts of {key.value} have failed",
+            subject=key.value,
+            category="attempts_spent",
+            remedy="Read why in the earlier attempts, then start a new run.",
+        )
+
+
+def execution_key(env: Mapping[str, str]) -> ExecutionKey:
+    """The key of the step that runs with this environment (a worker's WM_* variables).
+
+    Outside a worker there is no job; a fresh id then makes every call its own execution.
+    """
+    job = env.get("WM_JOB_ID") or str(uuid.uuid4())
+    owner = env.get("WM_FLOW_JOB_ID") or job
+    step = env.get("WM_FLOW_STEP_ID") or ""
+    iterations = "".join(ITERATION.findall(env.get("WM_JOB_PATH") or ""))
+    digest = hashlib.sha256(f"{owner}\n{step}\n{iterations}".encode()).hexdigest()
+    return ExecutionKey(
+        value=f"fc-{digest[:KEY_LENGTH]}",
+        owner_job=owner,
+        root_job=env.get("WM_ROOT_JOB_ID") or owner,
+        step=step,
+        workspace=env.get("WM_WORKSPACE") or "",
+    )
+
+
+def label_value(text: str) -> str:
+    """`text` as a Kubernetes label value: at most 63 of [A-Za-z0-9_.-], alphanumeric at both ends."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:63].strip("_.-")

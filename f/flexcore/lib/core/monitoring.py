@@ -1,0 +1,257 @@
+# requirements: flexcore_base
+"""An execution as one record, from Windmill's jobs: what each step does or did, where, for how long. Pure.
+
+queued → running ⇄ suspended → success | failed | cancelled | skipped; a step without a job is waiting, or was not run
+when its flow has ended without it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from f.flexcore.lib.core import contracts
+from f.flexcore.lib.selection import selector
+
+Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
+LIVE = ("waiting", "queued", "running", "suspended")
+# A step of one of the rooms: f/flexcore/ray/train, and the flow of that room alike.
+ROOM = re.compile(rf"/({'|'.join(selector.RUNTIMES)})/[^/]+$")
+LABEL = "workflow:"
+NO_REASON = "it failed and left no reason"
+Job = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Node:
+    """A module of a flow, or one of its loop's iterations, with its job (None: it has none yet, or is a loop)."""
+
+    name: str
+    job: Job | None = None
+    state: Mapping[str, Any] = field(default_factory=dict)
+    children: list[Node] = field(default_factory=list)
+
+
+class Links(contracts.Contract):
+    """run: Windmill's page; logs: the log as text; remote: the object at the runtime, where it has an address."""
+
+    run: str
+    logs: str
+    remote: str | None = None
+
+
+class Failure(contracts.Contract):
+    """step: the path of the step that failed, as `steps` names it."""
+
+    name: str
+    message: str
+    step: str | None = None
+    category: str | None = None
+    remedy: str | None = None
+
+
+class Step(contracts.Contract):
+    """step: module ids from the outermost on, e.g. `attempts[0].attempt.ray.run`. duration_s: so far, or in all."""
+
+    step: str
+    depth: int
+    status: Status
+    path: str | None = None
+    runtime: str | None = None
+    job: str | None = None
+    started_at: datetime | None = None
+    duration_s: float | None = None
+    resource_usage: contracts.ResourceUsage = contracts.ResourceUsage()
+    error: Failure | None = None
+    links: Links | None = None
+
+
+class Execution(contracts.Contract):
+    """runtimes: in the order of their steps; runtime: the one that did the work, when a label or a single one says so.
+    complete: false when there were more jobs than were looked at."""
+
+    id: str
+    path: str | None
+    status: Status
+    runtime: str | None
+    runtimes: list[str] = []
+    workflow_type: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    duration_s: float | None = None
+    steps: list[Step] = []
+    resource_usage: contracts.ResourceUsage = contracts.ResourceUsage()
+    error: Failure | None = None
+    links: Links
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where Windmill's pages are, and what time it is."""
+
+    base_url: str
+    workspace: str
+    now: datetime
+
+    def links(self, job: Job) -> Links:
+        remote = (step_result(job).get("remote") or {}).get("url")
+        return Links(
+            run=f"{self.base_url}/run/{job['id']}?workspace={self.workspace}",
+            logs=f"{self.base_url}/api/w/{self.workspace}/jobs_u/get_logs/{job['id']}",
+            remote=remote if str(remote or "").startswith(("http://", "https://")) else None,
+        )
+
+
+def execution(root: Node, view: View, complete: bool = True) -> Execution:
+    """root: the node of the job that was asked for, with all below it."""
+    job = root.job or {}
+    status = status_of(job)
+    steps = list(_steps(root, "", 0, status in LIVE, view))
+    leaves = [step for step in steps if step.runtime] if root.children else [_step(root, "", 0, True, view)]
+    labels = [str(label) for label in job.get("labels") or []]
+    runtimes = list(dict.fromkeys(step.runtime for step in leaves if step.runtime))
+    said = next((label.removeprefix("runtime:") for label in labels if label.startswith("runtime:")), None)
+    error = failure_of(job)
+    culprit = culprit_of(steps, error) if error else None
+    if error and culprit and culprit.error:
+        # A loop that failed leaves the list of its iterations' results, and no reason of its own.
+        error = (culprit.error if error.message == NO_REASON else error).model_copy(update={"step": culprit.step})
+    return Execution(
+        id=str(job.get("id")),
+        path=job.get("script_path"),
+        status=status,
+        runtime=said or (runtimes[0] if len(runtimes) == 1 else None),
+        runtimes=runtimes,
+        workflow_type=next((label.removeprefix(LABEL) for label in labels if label.startswith(LABEL)), None),
+        created_at=job.get("created_at"),
+        started_at=job.get("started_at"),
+        completed_at=job.get("completed_at"),
+        duration_s=seconds_of(job, view.now),
+        steps=steps,
+        resource_usage=total(step.resource_usage for step in leaves),
+        error=error,
+        links=view.links(job),
+        complete=complete,
+    )
+
+
+def culprit_of(steps: list[Step], error: Failure) -> Step | None:
+    """The innermost step whose error is told; a later one may only pass it on. Else the last that failed."""
+    failed = [step for step in steps if step.status == "failed" and step.error]
+    told = [step for step in failed if step.error and step.error.message in error.message]
+    return max(reversed(told or failed[-1:]), key=lambda step: step.depth, default=None)
+
+
+def _steps(node: Node, prefix: str, depth: int, live: bool, view: View) -> Iterator[Step]:
+    for child in node.children:
+        joint = "" if child.name.startswith("[") or not prefix else "."
+        name = f"{prefix}{joint}{child.name}"
+        yield _step(child, name, depth, live, view)
+        yield from _steps(child, name, depth + 1, live, view)
+
+
+def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
+    job = node.job
+    if job is None:
+        return Step(step=name, depth=depth, status=_module_status(node.state, live))
+    status = status_of(job)
+    if node.state.get("type") == "WaitingForEvents" and status == "success":
+        status = "suspended"
+    if node.state.get("skipped") and status == "success":
+        status = "skipped"
+    result = {} if node.children else step_result(job)
+    return Step(
+        step=name,
+        depth=depth,
+        status=status,
+        path=job.get("script_path"),
+        runtime=result.get("runtime") or runtime_of(job.get("script_path")),
+        job=str(job["id"]),
+        started_at=job.get("started_at"),
+        duration_s=seconds_of(job, view.now),
+        resource_usage=contracts.ResourceUsage.model_validate(result.get("resource_usage") or {}),
+        error=failure_of(job),
+        links=view.links(job),
+    )
+
+
+def status_of(job: Job) -> Status:
+    if job.get("type") != "CompletedJob":
+        if job.get("suspend"):
+            return "suspended"
+        return "running" if job.get("running") else "queued"
+    if job.get("canceled"):
+        return "cancelled"
+    if job.get("is_skipped"):
+        return "skipped"
+    return "success" if job.get("success") else "failed"
+
+
+MODULES: dict[str, Status] = {"Success": "success", "Failure": "failed", "InProgress": "running"}
+
+
+def _module_status(state: Mapping[str, Any], live: bool) -> Status:
+    """Of a loop, which has no job of its own, or of a step whose turn has not come."""
+    if state.get("type") in MODULES:
+        return MODULES[state["type"]]
+    return "waiting" if live else "not run"
+
+
+def seconds_of(job: Job, now: datetime) -> float | None:
+    """So far, when it runs; None when it has not begun."""
+    if job.get("type") == "CompletedJob":
+        return None if job.get("duration_ms") is None else job["duration_ms"] / 1000
+    if not job.get("started_at"):
+        return None
+    return max(0.0, round((now - datetime.fromisoformat(job["started_at"])).total_seconds(), 3))
+
+
+def step_result(job: Job) -> Mapping[str, Any]:
+    """The StepResult that the job ended with; {} when it is none."""
+    result = job.get("result")
+    return result if isinstance(result, dict) and "resource_usage" in result and "runtime" in result else {}
+
+
+def runtime_of(path: Any) -> str | None:
+    found = ROOM.search(str(path or ""))
+    return found[1] if found else None
+
+
+def failure_of(job: Job) -> Failure | None:
+    """From Windmill's own error, or from what a failure module made of it."""
+    if job.get("type") != "CompletedJob" or job.get("success"):
+        return None
+    result = job.get("result")
+    error = result.get("error") if isinstance(result, dict) else None
+    if isinstance(error, str):
+        return Failure(name="Failed", message=error)
+    if not isinstance(error, dict):
+        told = job.get("canceled_reason") or ("cancelled" if job.get("canceled") else NO_REASON)
+        return Failure(name="Canceled" if job.get("canceled") else "Failed", message=str(told))
+    extra = error.get("extra") or {}
+    return Failure(
+        name=str(error.get("name") or "Failed"),
+        message=str(error.get("message") or error.get("name")),
+        category=extra.get("category"),
+        remedy=extra.get("remedy") or None,
+    )
+
+
+def total(usages: Any) -> contracts.ResourceUsage:
+    """Processor and GPU time added up, the highest memory; null where no step measured it."""
+    found = list(usages)
+
+    def known(name: str) -> list[float]:
+        return [value for usage in found if (value := getattr(usage, name)) is not None]
+
+    cpu, memory, gpu = (known(name) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
+    return contracts.ResourceUsage(
+        cpu_seconds=round(sum(cpu), 3) if cpu else None,
+        peak_memory_bytes=int(max(memory)) if memory else None,
+        gpu_seconds=round(sum(gpu), 3) if gpu else None,
+    )

@@ -1,0 +1,85 @@
+# requirements: flexcore_base
+"""What becomes of a remote object, by its own state and its owner's. Pure.
+
+                 owner lives       owner has ended     owner cannot be asked about
+    running      leave             stop (an orphan)    leave
+    overdue      stop                stop                stop
+    finished     leave, or resume  leave, later delete leave, later delete
+    leaving      leave             leave               leave
+    kept         leave             leave               leave
+
+Later means past its time to live. `kept` outlives its run on purpose (a deployed model). "Could not ask" is never "has
+ended": a Windmill that does not know a job may be another one that shares the cluster, or may not show it to this user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["running", "finished", "leaving", "kept"]
+Owner = Literal["running", "suspended", "ended", "unknown"]
+Action = Literal["stop", "delete", "resume", "leave"]
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+DEFERRED = "flexcore/deferred"
+# A step that still watches its object stops it itself; clocks may differ.
+OVERDUE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
+    epoch after which nobody asks for it, None where the cluster itself takes it away; deadline: likewise, after which
+    it must not run, None where the cluster itself ends it."""
+
+    runtime: str
+    place: str
+    kind: str
+    name: str
+    uid: str
+    state: State
+    labels: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = ""
+    delete_after: float | None = None
+    deadline: float | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.labels.get("flexcore/owner-job", "")
+
+    @property
+    def deferred(self) -> bool:
+        return self.labels.get(DEFERRED) == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    action: Action
+    reason: str
+
+
+def decide(item: RemoteObject, owner: Owner, now: float) -> Decision:
+    """What to do with `item`; `now` is in seconds since the epoch."""
+    if item.state == "kept":
+        return Decision("leave", "outlives its run on purpose")
+    if item.state == "leaving":
+        return Decision("leave", "is being deleted")
+    if item.state == "finished":
+        return finished(item, owner, now)
+    if item.deadline is not None and now > item.deadline + OVERDUE_S:
+        return Decision("stop", "its time is over")
+    if owner == "ended":
+        return Decision("stop", "its owner has ended")
+    return Decision("leave", "its owner could not be asked about" if owner == "unknown" else "its owner lives")
+
+
+def finished(item: RemoteObject, owner: Owner, now: float) -> Decision:
+    if item.deferred and owner == "suspended":
+        return Decision("resume", "its flow waits for the verdict")
+    if item.deferred and owner == "running":
+        return Decision("leave", "its flow will wait for the verdict")
+    if item.delete_after is not None and now > item.delete_after and owner in ("ended", "unknown"):
+        return Decision("delete", "its time to live is over")
+    return Decision("leave", "has finished")

@@ -1,0 +1,155 @@
+# requirements: flexcore_base
+"""The Windmill resources that steps take, as models: one for each `c_*.resource-type.yaml` at the bundle's root.
+
+A form that was left empty sends "" or null; both mean the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from f.flexcore.lib.core import redaction, workloads
+
+
+class Form(BaseModel):
+    """What a person fills in: unknown fields are refused, empty ones mean the default."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None and item != ""}
+        return value
+
+
+class Resource(Form):
+    """A form that Windmill stores as a resource."""
+
+    def secrets(self) -> Iterator[str]:
+        """The values that must never be seen in any output."""
+        return redaction.secrets_of(self.model_dump(mode="json"))
+
+
+class MeltanoProject(Resource):
+    """c_meltano_project: exactly one of `path`, `git_url` and `meltano_yml` says where the project is.
+
+    env: environment variables for the plugins; every one of them is treated as a secret.
+    """
+
+    path: str = ""
+    git_url: str = ""
+    git_ref: str = ""
+    git_token: str = ""
+    subdirectory: str = ""
+    meltano_yml: str = ""
+    environment: str = ""
+    state_backend_uri: str = ""
+    env: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MeltanoProject:
+        given = [name for name in ("path", "git_url", "meltano_yml") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of path, git_url and meltano_yml (given: {', '.join(given) or 'none'})")
+        return self
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.git_token, *self.env.values())
+
+
+class RayCluster(Resource):
+    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers.
+
+    serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    """
+
+    address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
+    token: str = ""
+    headers: dict[str, str] = {}
+    verify_tls: bool = True
+    ca_certificate: str = ""
+    serve_url: str = ""
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.token, *self.headers.values())
+
+
+class KubernetesCluster(Resource):
+    """c_kubernetes_cluster: a kubeconfig with an optional context, or server with token and CA, or in-cluster.
+
+    mode auto: the kubeconfig when given, else the server when given, else in-cluster.
+    """
+
+    mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
+    kubeconfig: str = ""
+    context: str = ""
+    server: str = ""
+    token: str = ""
+    ca_certificate: str = ""
+    verify_tls: bool = True
+    namespace: str = ""
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.kubeconfig, self.token)
+
+
+class Notifications(Resource):
+    """c_flexcore_notifications: who is told when a flow fails: a webhook that takes Slack's form, or people by email.
+
+    webhook_url: whoever has it can write to the channel, so it is a secret.
+    """
+
+    channel: Literal["none", "webhook", "email"] = "none"
+    webhook_url: str = ""
+    smtp_host: str = ""
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str = ""
+    smtp_password: str = ""
+    sender: str = ""
+    recipients: list[str] = []
+
+    @model_validator(mode="after")
+    def _channel_is_complete(self) -> Notifications:
+        needed = {"none": (), "webhook": ("webhook_url",), "email": ("smtp_host", "sender", "recipients")}
+        absent = [name for name in needed[self.channel] if not getattr(self, name)]
+        if absent:
+            raise ValueError(f"the channel {self.channel} needs {', '.join(absent)}")
+        if self.webhook_url and not self.webhook_url.startswith(("http://", "https://")):
+            raise ValueError("webhook_url must begin with https://")
+        return self
+
+    def secrets(self) -> Iterator[str]:
+        # A server that refuses the URL may repeat the part that is the secret, without the host.
+        yield from (self.webhook_url, urlsplit(self.webhook_url).path, self.smtp_password)
+
+
+class Settings(Resource):
+    """c_flexcore_settings: where stages hand on their data, the namespace of those who name none, and the clusters
+    that `operations/reconcile` and `operations/check_runtimes` look after, as paths of their resources.
+
+    runtimes: what each runtime is and costs, by its name; the choice between them starts from it (core/workloads).
+    storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
+    """
+
+    storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
+    storage_endpoint_url: str = ""
+    storage_access_key: str = ""
+    storage_secret_key: str = ""
+    storage_region: str = ""
+    namespace: str = "default"
+    ray_clusters: list[str] = []
+    kubernetes_clusters: list[str] = []
+    runtimes: dict[str, workloads.RuntimeState] = {}
+    min_samples: int = Field(default=5, ge=1)
+    failure_cost_factor: float = Field(default=1, ge=0)
+    egress_usd_per_gib: dict[str, float] = {}
+
+    def secrets(self) -> Iterator[str]:
+        yield from (self.storage_access_key, self.storage_secret_key)

@@ -1,0 +1,128 @@
+# requirements: flexcore_kubernetes
+"""What an unwelcome answer of the Kubernetes API means to the caller, as a typed error. Pure.
+
+401 credentials · 403 a right, or an admission rule such as a quota · 404 namespace or object · 400, 413, 422 the
+body · 429 and 5xx later. Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes import quota_limits
+
+# Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
+LONGEST_MESSAGE = 256
+RIGHTS = "Grant it with a Role as in resources/kubernetes/rbac.yaml, or use another service account."
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked: `create jobs.batch fc-1 in namespace x`, told in errors."""
+
+    verb: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {self.resource}{' ' + self.name if self.name else ''}{where}"
+
+
+def trusted(payload: Any) -> dict[str, Any]:
+    """The payload when it is the API's own Status; a proxy's page or a login form says nothing reliable."""
+    return payload if isinstance(payload, dict) and payload.get("kind") == "Status" else {}
+
+
+def message_of(status: dict[str, Any]) -> str:
+    text = " ".join(str(status.get("message") or "").split())
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
+
+def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
+    """The error for an HTTP status of at least 300."""
+    status = trusted(payload)
+    said = message_of(status)
+    tail = f": {said}" if said else ""
+    if code == 401:
+        return errors.Forbidden(
+            f"The cluster does not accept the credentials{tail}",
+            subject="cluster",
+            category="credentials",
+            remedy="Renew the token or the client certificate of the c_kubernetes_cluster resource.",
+        )
+    if code == 403:
+        return _forbidden(call, said)
+    if code == 404:
+        return _not_found(call, status, tail)
+    if status and code in (400, 413, 415, 422):
+        return _invalid(call, status, said or f"HTTP {code}")
+    if code == 429 or code >= 500:
+        return errors.Unavailable(
+            f"The cluster cannot {call} now (HTTP {code}){tail}",
+            subject="cluster",
+            remedy="Try again; if it stays so, ask the cluster's operator.",
+        )
+    if status:
+        return errors.Unavailable(
+            f"The cluster refused to {call} (HTTP {code}){tail}", subject="cluster", remedy="Try again."
+        )
+    return errors.Unreachable(
+        f"The server answered HTTP {code} to {call}, and not as a Kubernetes API does",
+        subject="cluster.server",
+        remedy="Check the server address of the c_kubernetes_cluster resource, and whether it is https.",
+    )
+
+
+def _forbidden(call: Call, said: str) -> errors.FlexcoreError:
+    if quota := quota_limits.diagnose_quota(said):
+        return quota.to_error(f"The cluster refuses to {call}", "namespace")
+    if said and not re.search(r"cannot \w+ resource", said):
+        # Rights are granted but an admission rule (pod security, policy, webhook) says no.
+        return errors.InvalidInput(
+            f"The cluster's rules refuse to {call}: {said}",
+            subject="manifest",
+            category="admission_denied",
+            remedy="Change what the rule names.",
+        )
+    return errors.Forbidden(
+        f"Not allowed to {call}{': ' + said if said else ''}",
+        subject=f"{call.verb} {call.resource}",
+        remedy=RIGHTS,
+    )
+
+
+def _not_found(call: Call, status: dict[str, Any], tail: str) -> errors.FlexcoreError:
+    details = status.get("details") or {}
+    if details.get("kind") == "namespaces":
+        name = details.get("name") or call.namespace
+        return errors.NotFound(
+            f"Namespace {name} does not exist",
+            subject="namespace",
+            remedy=f"Create it (kubectl create namespace {name}) or choose another.",
+        )
+    if not status:
+        return errors.Unreachable(
+            f"The server does not know how to {call}: it is not a Kubernetes API",
+            subject="cluster.server",
+            remedy="Check the server address of the c_kubernetes_cluster resource.",
+        )
+    return errors.NotFound(
+        f"Cannot {call}{tail}", subject=call.name or call.resource, remedy="Check the name and namespace."
+    )
+
+
+def _invalid(call: Call, status: dict[str, Any], said: str) -> errors.FlexcoreError:
+    causes = (status.get("details") or {}).get("causes") or []
+    fields = [str(cause.get("field")) for cause in causes if cause.get("field")]
+    unknown = re.search(r'unknown field "([^"]+)"', said)
+    subject = fields[0] if fields else unknown[1] if unknown else "manifest"
+    return errors.InvalidInput(
+        f"The cluster does not accept what was to be created ({call}): {said}",
+        subject=subject,
+        remedy=f"Correct {subject} and run again.",
+    )

@@ -1,0 +1,25 @@
+# requirements: flexcore_kubernetes
+"""What a form offers of a cluster: its namespaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.lib.core import errors, form_choices
+from f.flexcore.lib.kubernetes import api_errors, connection
+
+
+@form_choices.offered
+def namespace_choices(cluster: Any, typed: str | None = "") -> form_choices.Choices:
+    """The cluster's namespaces; the resource's own where the credentials may not list them."""
+    if not cluster:
+        return form_choices.note("First choose a cluster", "Without one, create a c_kubernetes_cluster resource.")
+    session = connection.connect(cluster)
+    try:
+        found = session.kubernetes.get("/api/v1/namespaces", api_errors.Call("list", "namespaces", "")) or {}
+    except errors.Forbidden as error:
+        if error.category == "credentials":
+            raise
+        return form_choices.matching([(session.namespace, session.namespace)])
+    names = sorted(str(item["metadata"]["name"]) for item in found.get("items") or [])
+    return form_choices.matching([(name, name) for name in names], typed)

@@ -1,0 +1,95 @@
+# requirements: flexcore_kubernetes
+"""How a model reaches a pod, decided before anything is created. Pure.
+
+""                     its s3:// address: a first container downloads it into an empty volume
+pvc://CLAIM/FOLDER     a volume claim that holds it, mounted read-only
+image                  the server image holds it at /mnt/models
+
+Whichever way, the first container checks every file against the manifest; the server starts after that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from f.flexcore.lib.core import contracts, errors, resources
+from f.flexcore.lib.kubernetes import pod_spec
+from f.flexcore.lib.kubernetes.remote import fetch_model
+
+FOLDER = "/mnt/models"
+PROGRAM_FOLDER = "/flexcore"
+FETCHER = "fetch-model"
+LOCAL = ("localhost", "127.", "0.0.0.0", "[::1]")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """source: store, pvc or image. files: the ConfigMap's texts; secret: the Secret's, empty when none is needed.
+    volume: what is mounted at /mnt/models (None: the image itself holds it), with `sub_path` below it."""
+
+    source: str
+    files: dict[str, str]
+    secret: dict[str, str] = field(default_factory=dict, repr=False)
+    volume: dict[str, Any] | None = None
+    sub_path: str = ""
+
+    def digest(self) -> str:
+        """Ten hexadecimal digits that change with what is delivered, but not with the keys: it appears in names."""
+        text = json.dumps([self.files, self.volume, self.sub_path], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def delivery(model: contracts.ModelManifest, model_source: str, settings: resources.Settings) -> Delivery:
+    """Raises InvalidInput when the model cannot get to a pod that way."""
+    if model_source == "image":
+        return Delivery("image", _files(model, None))
+    if model_source.startswith("pvc://"):
+        claim, _, folder = model_source.removeprefix("pvc://").partition("/")
+        if not pod_spec.DNS_LABEL.fullmatch(claim):
+            raise _wrong(f"{model_source} names no volume claim", "Write it as pvc://CLAIM/FOLDER.")
+        volume = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
+        return Delivery("pvc", _files(model, None), volume=volume, sub_path=folder.strip("/"))
+    if model_source:
+        raise _wrong(
+            f"{model_source} is no way to deliver a model", "Leave it empty, or use pvc://CLAIM/FOLDER or image."
+        )
+    return _from_store(model, settings)
+
+
+def _from_store(model: contracts.ModelManifest, settings: resources.Settings) -> Delivery:
+    if not model.uri.startswith("s3://"):
+        raise errors.InvalidInput(
+            f"The model is stored at {model.uri}, which no pod can reach",
+            subject="settings.storage_uri",
+            remedy="Use an s3:// storage_uri in the settings, or set model_source to pvc://CLAIM/FOLDER or image.",
+        )
+    endpoint = settings.storage_endpoint_url
+    if (urlsplit(endpoint).hostname or "").startswith(LOCAL):
+        raise errors.InvalidInput(
+            f"settings.storage_endpoint_url {endpoint} means the pod itself when a pod asks it",
+            subject="settings.storage_endpoint_url",
+            remedy="Use an address of the store that pods and workers both reach.",
+        )
+    bucket, _, prefix = model.uri.removeprefix("s3://").partition("/")
+    source = {"endpoint": endpoint, "bucket": bucket, "prefix": prefix.strip("/"), "region": settings.storage_region}
+    keys = {
+        "AWS_ACCESS_KEY_ID": settings.storage_access_key,
+        "AWS_SECRET_ACCESS_KEY": settings.storage_secret_key,
+    }
+    return Delivery("store", _files(model, source), keys if all(keys.values()) else {}, {"emptyDir": {}})
+
+
+def _files(model: contracts.ModelManifest, source: dict[str, str] | None) -> dict[str, str]:
+    entries = [file.plain() for file in model.files]
+    plan = {"folder": FOLDER, "files": entries, "source": source}
+    return {"fetch_model.py": Path(inspect.getfile(fetch_model.run)).read_text(), "plan.json": json.dumps(plan)}
+
+
+def _wrong(problem: str, remedy: str) -> errors.InvalidInput:
+    return errors.InvalidInput(f"model_source: {problem}", subject="model_source", remedy=remedy)

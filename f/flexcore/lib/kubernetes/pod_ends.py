@@ -1,0 +1,174 @@
+# requirements: flexcore_kubernetes
+"""How a pod failed: the node's or scheduler's doing where there was one, else its program's own end. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes import categories, container_ends, event_log, job_conditions
+
+Object = Mapping[str, Any]
+
+# An own limit of the pod was passed, and not the node's: a repeat passes it again.
+OWN_DISK_LIMIT = re.compile(r"exceeds the (?:total )?limit|exceeded its local ephemeral storage limit", re.IGNORECASE)
+LOST = ("NodeLost", "UnexpectedAdmissionError", "NodeShutdown", "Shutdown", "Terminated", "NodeAffinity")
+PROBE = re.compile(r"failed (liveness|startup) probe|(Liveness|Startup) probe failed", re.IGNORECASE)
+
+
+def diagnose_ended_pod(
+    pod: Object, events: Sequence[Object] = (), job: Object | None = None
+) -> categories.Problem | None:
+    """Why the pod failed; None when nothing in it ended badly."""
+    cause = container_ends.find_cause(pod, job)
+    found = _diagnose_from_outside(pod, cause) or (_diagnose_cause(pod, cause, events, job) if cause else None)
+    return replace(found, pod=str((pod.get("metadata") or {}).get("name") or "")) if found else None
+
+
+def _diagnose_from_outside(pod: Object, cause: container_ends.End | None) -> categories.Problem | None:
+    status = pod.get("status") or {}
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    if reason == "Evicted":
+        return _diagnose_eviction(message)
+    if reason == "DeadlineExceeded":
+        remedy = "Raise activeDeadlineSeconds of the pod, or give it more cpu or memory."
+        return categories.Problem(
+            categories.Category.DEADLINE, message or "The pod was active longer than its deadline", remedy=remedy
+        )
+    disruption = job_conditions.condition(pod, "DisruptionTarget")
+    if disruption and not _ended_before(cause, disruption):
+        return _diagnose_disruption(str(disruption.get("reason") or ""), str(disruption.get("message") or ""))
+    if reason in LOST or reason.startswith("OutOf"):
+        return categories.Problem(categories.Category.NODE_LOST, message or reason)
+    if reason.startswith("Preempt"):
+        return categories.Problem(categories.Category.PREEMPTED, message or reason)
+    return None
+
+
+def _ended_before(cause: container_ends.End | None, disruption: Object) -> bool:
+    """Whether the program had ended by itself before the pod was chosen to go."""
+    if cause is None or cause.code in container_ends.STOPPED or cause.reason == "ContainerStatusUnknown":
+        return False
+    at = event_log.parse_time(disruption.get("lastTransitionTime"))
+    return bool(at and cause.finished and cause.finished < at)
+
+
+def _diagnose_eviction(message: str) -> categories.Problem:
+    message = message or "The node evicted the pod"
+    if OWN_DISK_LIMIT.search(message):
+        remedy = (
+            "Raise the limit that is named (resources.limits.ephemeral-storage, or sizeLimit of the emptyDir), or let "
+            "the program write less to its disk; a repeat alone ends the same."
+        )
+        return categories.Problem(
+            categories.Category.EVICTED,
+            message,
+            remedy=remedy,
+            subject="ephemeral-storage",
+            error=errors.ExecutionFailed,
+        )
+    if re.search(r"low on resource: (?:\[?ephemeral-storage|inodes|nodefs|imagefs)|disk", message, re.IGNORECASE):
+        remedy = "Ask for the ephemeral-storage that it writes (resources.requests.ephemeral-storage), then run again."
+        return categories.Problem(categories.Category.EVICTED, message, remedy=remedy, subject="ephemeral-storage")
+    if "memory" in message.lower():
+        remedy = "Ask for as much memory as it uses, so that it is not the first to go, then run again."
+        return categories.Problem(categories.Category.EVICTED, message, remedy=remedy, subject="memory")
+    return categories.Problem(categories.Category.EVICTED, message)
+
+
+def _diagnose_disruption(reason: str, message: str) -> categories.Problem:
+    said = message or reason
+    if reason == "EvictionByEvictionAPI":
+        return categories.Problem(
+            categories.Category.EVICTED,
+            f"The pod was evicted, as when its node is drained: {said}",
+            remedy="Run again.",
+        )
+    if reason in ("DeletionByPodGC", "DeletionByTaintManager", "TerminationByKubelet"):
+        return categories.Problem(categories.Category.NODE_LOST, said)
+    return categories.Problem(categories.Category.PREEMPTED, said)
+
+
+def _diagnose_cause(
+    pod: Object, cause: container_ends.End, events: Sequence[Object], job: Object | None
+) -> categories.Problem:
+    item = cause.container
+    found = replace(container_ends.diagnose_end(cause.terminated, item.label), container=item.name)
+    if cause.reason == "OOMKilled":
+        return found
+    told = add_probe_failure(found, pod, item.name, events)
+    if told is not found:
+        return told
+    done = [
+        other.name
+        for other in container_ends.list_containers(pod, job)
+        if other.role is container_ends.Role.MAIN and other.end is not None
+    ]
+    if item.is_sidecar and done and found.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
+        remedy = "Let the sidecar end with 0, or make it an init container with restartPolicy Always."
+        detail = f"{found.detail}, and with it the pod, though {' and '.join(done)} had ended with exit code 0"
+        return replace(found, detail=detail, remedy=remedy, subject=item.name)
+    return found
+
+
+def add_probe_failure(
+    found: categories.Problem, pod: Object, container: str, events: Sequence[Object]
+) -> categories.Problem:
+    """The same with the probe for which the kubelet stopped the container, where there was one."""
+    probe = find_probe_failure(pod, container, found.exit_code, events)
+    if not probe:
+        return found
+    kind = "startup" if "startup" in probe.lower() else "liveness"
+    remedy = (
+        f"Correct the {kind} probe, or give the program more time for it (initialDelaySeconds, timeoutSeconds, "
+        "failureThreshold)."
+    )
+    seen = probe.partition("probe failed:")[2].strip()
+    said = f": {seen}" if seen else ""
+    return replace(found, detail=f"{found.detail}, since its {kind} probe had failed{said}", remedy=remedy)
+
+
+def find_probe_failure(pod: Object, container: str, code: int | None, events: Sequence[Object]) -> str:
+    """What the probe saw for which the kubelet stopped the container, or ""."""
+    found = [event for event in event_log.events_of(pod, events) if _is_probe_failure(event, container)]
+    if code not in container_ends.STOPPED and not any(event.get("reason") == "Killing" for event in found):
+        # A program may end by itself after a probe that had failed now and then.
+        return ""
+    # "Killing" is the consequence.
+    found.sort(key=lambda event: event.get("reason") == "Unhealthy")
+    return " ".join(str(found[-1].get("message")).split()) if found else ""
+
+
+def _is_probe_failure(event: Object, container: str) -> bool:
+    message = str(event.get("message") or "")
+    path = str((event.get("involvedObject") or {}).get("fieldPath") or "")
+    named = re.search(r"\{(.+)\}", path) or re.match(r"(?:Init )?[Cc]ontainer (\S+)", message)
+    mine = named is None or named[1] == container
+    return event.get("reason") in ("Killing", "Unhealthy") and bool(PROBE.search(message)) and mine
+
+
+def note_other_ends(pod: Object, cause_of: categories.Problem | None, job: Object | None = None) -> list[str]:
+    """What else in the pod is worth a word: a process killed for memory in what ended with 0, another bad end."""
+    notes, name = [], str((pod.get("metadata") or {}).get("name") or "")
+    for end in container_ends.list_ends(pod, job):
+        item = end.container
+        if cause_of and cause_of.pod == name and item.name == cause_of.container:
+            continue
+        if end.code == 0 and end.reason == "OOMKilled":
+            notes.append(
+                f"{item.label} of pod {name} ended with exit code 0, but a process in it was killed for memory "
+                "(OOMKilled): what it made may be incomplete"
+            )
+        elif end.code and end.is_last and not _is_stop(end) and cause_of and cause_of.pod == name:
+            notes.append(container_ends.diagnose_end(end.terminated, f"{item.label} of pod {name}").detail)
+    return notes
+
+
+def _is_stop(end: container_ends.End) -> bool:
+    """Kubernetes ends a sidecar after its program."""
+    return end.stopped or (
+        end.container.is_sidecar and end.code in container_ends.STOPPED and end.reason != "OOMKilled"
+    )

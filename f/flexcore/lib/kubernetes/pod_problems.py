@@ -1,0 +1,298 @@
+# requirements: flexcore_kubernetes
+"""What keeps a pod from running, or from ending, and how long to wait for it to pass. Pure.
+
+A sidecar's trouble is told and does not end the run while the program runs; a program that keeps ending under
+restartPolicy OnFailure is left to its Job, which counts the restarts against its backoffLimit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes import categories, container_ends, event_log, pod_ends, quota_limits, scheduling
+
+Object = Mapping[str, Any]
+
+# The kubelet tries a failed pull again after 10 s: one such repeat is let pass.
+PULL_GRACE_S = 15.0
+# A secret or volume may be created a moment after the pod that names it.
+CONFIG_GRACE_S = 8.0
+# A crash is given one restart, which the kubelet makes after 10 s.
+CRASH_GRACE_S = 15.0
+NOT_IN_REGISTRY = re.compile(r"not found|manifest unknown|does not exist|name unknown", re.IGNORECASE)
+NO_ACCESS = re.compile(r"unauthorized|denied|authentication required|forbidden|no basic auth", re.IGNORECASE)
+# "lookup …: no such host" says nothing about the image, only about the network.
+NETWORK = re.compile(
+    r"dial tcp|no such host|i/o timeout|connection re|EOF|TLS handshake|x509|too ?many ?requests|50\d |no space left"
+    r"|deadline exceeded",
+    re.IGNORECASE,
+)
+OTHER_PLATFORM = re.compile(r"no match(?:ing manifest)? for (?:platform|\S+/\S+)|no matching manifest", re.IGNORECASE)
+PULL_REASONS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "RegistryUnavailable",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "SignatureValidationFailed",
+)
+# Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
+FETCH_CONTAINER = "fetch-model"
+FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
+TERMINAL = ("Succeeded", "Failed")
+
+
+def diagnose_pods(
+    pods: Sequence[Object], events: Sequence[Object] = (), job: Object | None = None
+) -> categories.Problem | None:
+    """The first problem among the pods, those that can wait last."""
+    found = [item for pod in pods if (item := diagnose_waiting_pod(pod, events, job))]
+    return min(found, key=_grace, default=None)
+
+
+def _grace(found: categories.Problem) -> tuple[bool, bool, float]:
+    """Sorts what ends the work soonest first; what a queue may hold back goes before what never ends it."""
+    return found.grace_s == categories.NO_LIMIT, found.grace_s is None, found.grace_s or 0.0
+
+
+def diagnose_waiting_pod(
+    pod: Object, events: Sequence[Object] = (), job: Object | None = None
+) -> categories.Problem | None:
+    """What is wrong with a pod that has not ended; None when nothing is known to be."""
+    metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
+    if status.get("phase") in TERMINAL or metadata.get("deletionTimestamp"):
+        return None
+    found = _diagnose(pod, status, events, job)
+    return replace(found, pod=str(metadata.get("name") or "")) if found else None
+
+
+def _diagnose(pod: Object, status: Object, events: Sequence[Object], job: Object | None) -> categories.Problem | None:
+    if status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
+        # The node may come back; if it does not, Kubernetes replaces the pod.
+        said = str(status.get("message") or "The pod's node does not answer")
+        return categories.Problem(categories.Category.NODE_LOST, said, categories.NO_LIMIT)
+    containers = container_ends.list_containers(pod, job)
+    for entry in status.get("initContainerStatuses") or ():
+        if found := diagnose_fetch(entry):
+            return found
+    problems = [found for item in containers if (found := _diagnose_container(item, pod, containers, events))]
+    if problems:
+        return min(problems, key=_grace)
+    if found := _diagnose_scheduling(pod, status):
+        return found
+    if found := diagnose_held(pod, job):
+        return found
+    return _diagnose_start(pod, events) if status.get("phase") in (None, "Pending") else None
+
+
+def _diagnose_container(
+    item: container_ends.Container,
+    pod: Object,
+    containers: Sequence[container_ends.Container],
+    events: Sequence[Object],
+) -> categories.Problem | None:
+    waiting = item.state.get("waiting") or {}
+    found = diagnose_waiting(str(waiting.get("reason") or ""), str(waiting.get("message") or ""), item.status)
+    if found is None:
+        return None
+    if len(containers) > 1 and item.label not in found.detail:
+        found = found.with_detail(f"{item.label}: {found.detail}")
+    keeps_ending = waiting.get("reason") == "CrashLoopBackOff"
+    if keeps_ending:
+        found = pod_ends.add_probe_failure(found, pod, item.name, events)
+    program_began = any(other.began for other in containers if other.role is container_ends.Role.MAIN)
+    # A sidecar is not what the run is for; a native one that cannot start holds the program back, though.
+    told_only = item.is_sidecar and (program_began or keeps_ending)
+    counted = keeps_ending and (pod.get("spec") or {}).get("restartPolicy") == "OnFailure"
+    grace = categories.NO_LIMIT if told_only or counted else found.grace_s
+    return replace(found, container=item.name, grace_s=grace)
+
+
+def diagnose_waiting(reason: str, message: str, entry: Object) -> categories.Problem | None:
+    """What a container's waiting reason means. Source: pkg/kubelet (images/types.go, kubelet_pods.go)."""
+    image = str(entry.get("image") or "")
+    if reason in PULL_REASONS:
+        return _diagnose_pull(image, reason, message)
+    if reason == "InvalidImageName":
+        return categories.Problem(categories.Category.IMAGE_INVALID, f"{image} is not the name of an image")
+    if reason == "CreateContainerConfigError":
+        return _diagnose_config(message)
+    if reason in ("CreateContainerError", "RunContainerError"):
+        missing = re.search(r"executable file not found|no such file or directory", message)
+        category = categories.Category.COMMAND_NOT_FOUND if missing else categories.Category.CONTAINER_REFUSED
+        return categories.Problem(category, message or reason, CONFIG_GRACE_S)
+    if reason == "CrashLoopBackOff":
+        return _diagnose_crash_loop(message, entry)
+    return None
+
+
+def _diagnose_crash_loop(message: str, entry: Object) -> categories.Problem:
+    end = (entry.get("lastState") or {}).get("terminated")
+    found = (
+        container_ends.diagnose_end(end, "it") if end else categories.Problem(categories.Category.CRASH_LOOP, message)
+    )
+    if found.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
+        found = replace(found, category=categories.Category.CRASH_LOOP, remedy="")
+    said = found.detail.removeprefix("it ")
+    detail = f"{entry.get('name')} keeps ending (restarts: {entry.get('restartCount')}): {said}"
+    return replace(found, detail=detail, grace_s=CRASH_GRACE_S)
+
+
+def _diagnose_config(message: str) -> categories.Problem:
+    refused = "runAsNonRoot" in message or "must not" in message or "subPath" in message
+    if not refused:
+        return categories.Problem(categories.Category.CONFIG_MISSING, message, CONFIG_GRACE_S)
+    remedy = (
+        "Set securityContext.runAsUser to the number of a user that the image can run as."
+        if "non-numeric" in message or "runAsNonRoot" in message
+        else ""
+    )
+    return categories.Problem(categories.Category.CONTAINER_REFUSED, message, remedy=remedy)
+
+
+def _diagnose_pull(image: str, reason: str, message: str) -> categories.Problem:
+    detail = (
+        f"Image {image} cannot be pulled ({reason}){': ' + container_ends.shorten_error(message) if message else ''}"
+    )
+    if reason == "ErrImageNeverPull":
+        remedy = "Load the image onto the node, or set imagePullPolicy to IfNotPresent."
+        return categories.Problem(categories.Category.IMAGE_NOT_FOUND, detail, remedy=remedy)
+    if reason == "SignatureValidationFailed":
+        return categories.Problem(
+            categories.Category.IMAGE_DENIED, detail, remedy="Use an image whose signature the node accepts."
+        )
+    if OTHER_PLATFORM.search(message):
+        remedy = "Use an image that is built for the node's platform, or nodes of the image's."
+        return categories.Problem(categories.Category.IMAGE_NOT_FOUND, detail, remedy=remedy)
+    if NETWORK.search(message):
+        return categories.Problem(categories.Category.IMAGE_UNREACHABLE, detail, PULL_GRACE_S)
+    # Docker Hub answers "denied" for what does not exist as well.
+    if NO_ACCESS.search(message):
+        return categories.Problem(categories.Category.IMAGE_DENIED, detail)
+    return categories.Problem(
+        categories.Category.IMAGE_NOT_FOUND, detail, 0.0 if NOT_IN_REGISTRY.search(message) else PULL_GRACE_S
+    )
+
+
+def diagnose_fetch(entry: Object) -> categories.Problem | None:
+    """What the model pod's first container says of itself when it ends badly; it is begun again and again."""
+    if entry.get("name") != FETCH_CONTAINER:
+        # Other programs have such exit codes, too.
+        return None
+    for state in (entry.get("state") or {}, entry.get("lastState") or {}):
+        end = state.get("terminated") or {}
+        if kind := FETCH_EXITS.get(end.get("exitCode") or 0):
+            passing = kind == "unreachable"
+            return categories.Problem(
+                f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0
+            )
+    return None
+
+
+def diagnose_held(pod: Object, job: Object | None = None) -> categories.Problem | None:
+    """A program that is done, and a sidecar that keeps its pod from ending. Never ends a run by itself: only the Job's
+    verdict says that the work is done."""
+    done, left = container_ends.find_held_program(pod, job)
+    if not done or not left:
+        return None
+    ends = " and ".join(f"{item.name} has ended with exit code {(item.end or {}).get('exitCode')}" for item in done)
+    names = " and ".join(item.name for item in left)
+    still = f"{names} still {'run' if len(left) > 1 else 'runs'}, so that the pod does not end"
+    codes = [code for item in done if (code := (item.end or {}).get("exitCode"))]
+    name = str((pod.get("metadata") or {}).get("name") or "")
+    program = next((item.name for item in done if codes and (item.end or {}).get("exitCode") == codes[0]), done[0].name)
+    return categories.Problem(
+        categories.Category.SIDECAR_RUNNING,
+        f"{ends}, and {still}",
+        categories.NO_LIMIT,
+        remedy=advise_on_sidecar(left[0].name),
+        subject=left[0].name,
+        pod=name,
+        container=program,
+        exit_code=codes[0] if codes else 0,
+    )
+
+
+def advise_on_sidecar(name: str) -> str:
+    """What keeps a sidecar from outliving its program."""
+    native = "make it an init container with restartPolicy Always, which ends with the program"
+    if "vault" in name:
+        return f'Set the annotation vault.hashicorp.com/agent-pre-populate-only: "true", or {native}.'
+    if "sql" in name or "alloydb" in name:
+        return f"Let the program end the proxy (--quitquitquit), or {native}."
+    return categories.ACTIONS[categories.Category.SIDECAR_RUNNING][1]
+
+
+def _diagnose_scheduling(pod: Object, status: Object) -> categories.Problem | None:
+    for entry in status.get("conditions") or ():
+        if (entry.get("type"), entry.get("status")) != ("PodScheduled", "False"):
+            continue
+        if entry.get("reason") == "Unschedulable":
+            return scheduling.diagnose_unschedulable(str(entry.get("message") or ""), pod)
+        if entry.get("reason") == "SchedulingGated":
+            return scheduling.diagnose_gates(str(entry.get("message") or "The pod has scheduling gates"), pod)
+    return None
+
+
+def _diagnose_start(pod: Object, events: Sequence[Object]) -> categories.Problem | None:
+    return diagnose_events(event_log.events_of(pod, events), pod)
+
+
+def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem | None:
+    """What only the events of a pod that does not start tell, the oldest first; the last one counts."""
+    for event in reversed(events):
+        reason, message = event.get("reason"), str(event.get("message") or "")
+        if reason in ("FailedMount", "FailedAttachVolume"):
+            # Attaching may take minutes on a healthy cluster, while a missing object is told at once.
+            missing = NOT_IN_REGISTRY.search(message)
+            return categories.Problem(categories.Category.VOLUME_FAILED, message, CONFIG_GRACE_S if missing else None)
+        if reason in ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady"):
+            return categories.Problem(categories.Category.SANDBOX_FAILED, container_ends.shorten_error(message), None)
+        if reason == "Failed" and (image := re.search(r'Failed to pull image "([^"]+)"', message)):
+            return _diagnose_pull(image[1], "ErrImagePull", message)
+        if reason in ("Pulled", "Created", "Started", "SuccessfulMountVolume", "SuccessfulAttachVolume"):
+            return None
+        if reason == "FailedScheduling":
+            return scheduling.diagnose_unschedulable(message, pod)
+        if reason == "Scheduled":
+            return None
+    return None
+
+
+def diagnose_creation(events: Sequence[Object]) -> categories.Problem | None:
+    """Why a controller cannot create its pods: its FailedCreate events, the oldest first."""
+    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), "")
+    if not said:
+        return None
+    if found := quota_limits.diagnose_quota(said):
+        return found
+    if "service account" in said or "serviceaccount" in said:
+        return categories.Problem(categories.Category.SERVICE_ACCOUNT_MISSING, said, CONFIG_GRACE_S)
+    if "failed calling webhook" in said or "failed to call webhook" in said:
+        return categories.Problem(categories.Category.ADMISSION_UNREACHABLE, said, PULL_GRACE_S)
+    if "forbidden" in said or "denied" in said or "is invalid" in said or "not found" in said:
+        return _diagnose_denial(said)
+    return categories.Problem(categories.Category.UNKNOWN, said, PULL_GRACE_S, error=errors.Unavailable)
+
+
+def _diagnose_denial(said: str) -> categories.Problem:
+    if found := re.search(r"(maximum|minimum) (cpu|memory)(?: usage)? per (?:Container|Pod) is ([^,]+?),", said):
+        bound = "at most" if found[1] == "maximum" else "at least"
+        remedy = f"Ask for {bound} {found[2]} {found[3]}: the namespace's LimitRange says so."
+        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy, subject=found[2])
+    if "PriorityClass" in said:
+        return categories.Problem(
+            categories.Category.ADMISSION_DENIED,
+            said,
+            remedy="Correct priorityClassName, or create the PriorityClass.",
+            subject="spec.template.spec.priorityClassName",
+            error=errors.InvalidInput,
+        )
+    if "violates PodSecurity" in said:
+        remedy = "Set the securityContext fields that the message names, or choose another namespace."
+        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy)
+    return categories.Problem(categories.Category.ADMISSION_DENIED, said)

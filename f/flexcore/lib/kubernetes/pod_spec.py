@@ -1,0 +1,107 @@
+# requirements: flexcore_kubernetes
+"""The short form's lines and amounts as Kubernetes fields. Pure; a value never appears in an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from f.flexcore.lib.core import dimensions, errors
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+SECRET_KEY = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([-A-Za-z0-9._]+)")
+# Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# Source: https://pkg.go.dev/github.com/distribution/reference (grammar)
+PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+HOST = r"(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
+IMAGE = re.compile(rf"(?:{HOST}/)?{PATH}(?:/{PATH})*(?::[\w][\w.-]{{0,127}})?(?:@[A-Za-z0-9]+:[0-9a-fA-F]{{32,}})?")
+# What the restricted pod security standard asks for, but for the user: that is the image's or the form's to say.
+CONTAINER_SECURITY: dict[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+# Many images name no user, so would run as root, which "restricted" refuses; the first user of most distributions.
+DEFAULT_USER = 1000
+ROOT = 0
+# Marks of a template that nobody has filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
+PLACEHOLDER = re.compile(
+    r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
+)
+
+
+def environment(env: Sequence[str], secret_env: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """`NAME=VALUE` lines, and `NAME=SECRET/KEY` lines that refer to a Kubernetes Secret."""
+    entries: list[dict[str, Any]] = []
+    for index, line in enumerate(env):
+        name, value = _assignment(line, f"env.{index}", "NAME=VALUE")
+        entries.append({"name": name, "value": value})
+    for index, line in enumerate(secret_env):
+        name, value = _assignment(line, f"secret_env.{index}", "NAME=SECRET/KEY")
+        reference = SECRET_KEY.fullmatch(value)
+        if not reference:
+            raise _wrong(f"secret_env.{index}", "does not refer to a Secret", "Write it as NAME=SECRET/KEY.")
+        source = {"secretKeyRef": {"name": reference[1], "key": reference[2]}}
+        entries.append({"name": name, "valueFrom": source})
+    return entries
+
+
+def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
+    """Requests equal to limits: the pod gets what it asks for, and is the last to be evicted."""
+    amounts: dict[str, Any] = {}
+    for name, value in (("cpu", cpu), ("memory", memory)):
+        if value:
+            dimensions.check_amount(name, value, name)
+            if not dimensions.parse_amount(value):
+                raise _wrong(name, f"{value} is nothing", "Leave it empty, or ask for more.")
+            amounts[name] = value
+    if gpus < 0:
+        raise _wrong("gpus", "is negative", "Use 0 or more.")
+    if gpus:
+        amounts["nvidia.com/gpu"] = gpus
+    return {"requests": amounts, "limits": amounts} if amounts else {}
+
+
+def container_security(user: int | None = None) -> dict[str, Any]:
+    """The security context of the short form: "restricted" for every user but root, who gets what the container
+    runtime gives root (apt-get, chown and setuid programs need it)."""
+    if user == ROOT:
+        return {"runAsUser": ROOT, "seccompProfile": {"type": "RuntimeDefault"}}
+    return {**CONTAINER_SECURITY, "runAsNonRoot": True, "runAsUser": DEFAULT_USER if user is None else user}
+
+
+def check_image(image: Any, subject: str = "image") -> None:
+    """Refuses what no registry can mean, so that it is told before anything is created."""
+    if isinstance(image, str) and IMAGE.fullmatch(image):
+        return
+    if not image:
+        raise _wrong(subject, "is empty", "Name an image, e.g. docker.io/library/busybox:1.37.")
+    problem = f"{image!r} is not the name of a container image"
+    if is_placeholder(image):
+        raise _wrong(subject, f"{problem} but a placeholder of a template", "Put the image's name there.")
+    raise _wrong(subject, problem, "Use e.g. docker.io/library/busybox:1.37.")
+
+
+def is_placeholder(text: Any) -> bool:
+    """Whether a text looks like a part of a template that was never filled in."""
+    return isinstance(text, str) and bool(PLACEHOLDER.search(text))
+
+
+def check_name(name: Any, subject: str) -> None:
+    if not isinstance(name, str) or not DNS_LABEL.fullmatch(name):
+        raise _wrong(
+            subject, f"{name!r} is not a Kubernetes name", "Use lower-case letters, digits and dashes, at most 63."
+        )
+
+
+def _assignment(line: str, subject: str, form: str) -> tuple[str, str]:
+    name, equals, value = line.partition("=")
+    if not equals or not VARIABLE.fullmatch(name):
+        raise _wrong(subject, f"is not of the form {form}", f"Write it as {form}.")
+    return name, value
+
+
+def _wrong(subject: str, problem: str, remedy: str) -> errors.InvalidInput:
+    return errors.InvalidInput(f"{subject}: {problem}", subject=subject, remedy=remedy)

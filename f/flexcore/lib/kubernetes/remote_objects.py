@@ -1,0 +1,99 @@
+# requirements: flexcore_kubernetes
+"""The Jobs and Deployments of a cluster that carry our labels; deleted only as they were seen.
+
+A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
+
+All namespaces are looked at where the credentials may, else the resource's own. A finished Job is taken away by the
+cluster itself (ttlSecondsAfterFinished).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.lib.core import errors, remote_objects
+from f.flexcore.lib.kubernetes import api_errors, connection, job_conditions, serving_manifests
+
+Object = dict[str, Any]
+PAGE = 500
+# More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
+MOST_PAGES = 10
+OURS = f"{remote_objects.MANAGED_BY}=flexcore"
+# Kind → (API, collection, how rights name it).
+KINDS = {
+    "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
+    "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+}
+
+
+class KubernetesObjects:
+    """`place` is the resource's path. Raises the errors of Kubernetes."""
+
+    def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
+        self.place = place
+        session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
+        self.kubernetes, self.namespace = session.kubernetes, session.namespace
+
+    def found(self) -> list[remote_objects.RemoteObject]:
+        return [remote_object(self.place, kind, item) for kind, where in KINDS.items() for item in self._list(*where)]
+
+    def stop(self, item: remote_objects.RemoteObject) -> str:
+        """What became of it. Its pods go first."""
+        prefix, plural, resource = KINDS[item.kind]
+        path = f"{prefix}/namespaces/{item.namespace}/{plural}/{item.name}"
+        stored = self.kubernetes.get(path, api_errors.Call("get", resource, item.namespace, item.name))
+        now = remote_object(self.place, item.kind, stored) if stored else None
+        if now is None or (now.uid, now.owner) != (item.uid, item.owner):
+            return "had gone"
+        if now.state != "running":
+            return f"was {now.state} already"
+        self.kubernetes.delete(path, item.uid, api_errors.Call("delete", resource, item.namespace, item.name))
+        return "deleted"
+
+    def delete(self, item: remote_objects.RemoteObject) -> str:
+        return "is left to the cluster"
+
+    def _list(self, prefix: str, plural: str, resource: str) -> list[Object]:
+        try:
+            return self._pages(f"{prefix}/{plural}", api_errors.Call("list", resource))
+        except errors.Forbidden as error:
+            if error.category == "credentials":
+                raise
+        path = f"{prefix}/namespaces/{self.namespace}/{plural}"
+        return self._pages(path, api_errors.Call("list", resource, self.namespace))
+
+    def _pages(self, path: str, call: api_errors.Call) -> list[Object]:
+        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE}
+        items: list[Object] = []
+        for _ in range(MOST_PAGES):
+            page = self.kubernetes.list(path, query, call)
+            items += page.get("items") or []
+            if not (more := (page.get("metadata") or {}).get("continue")):
+                break
+            query["continue"] = more
+        return items
+
+
+def remote_object(place: str, kind: str, item: Object) -> remote_objects.RemoteObject:
+    metadata = item["metadata"]
+    return remote_objects.RemoteObject(
+        runtime="kubernetes",
+        place=place,
+        kind=kind,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        state=state_of(kind, item),
+        labels=metadata.get("labels") or {},
+        namespace=metadata["namespace"],
+    )
+
+
+def state_of(kind: str, item: Object) -> remote_objects.State:
+    metadata = item["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return "leaving"
+    if kind == "Deployment":
+        return "running" if serving_manifests.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
+    if (metadata.get("labels") or {}).get(serving_manifests.OUTLIVES) == "true":
+        return "kept"
+    return "finished" if job_conditions.verdict(item) else "running"

@@ -1,0 +1,267 @@
+# requirements: flexcore_kubernetes
+"""The objects of a served model: Deployment and Service, and what its first container needs. Pure.
+
+All but the Deployment belong to it (owner references), so that they go when it goes. The ConfigMap carries its
+content's digest in its name: while an update rolls out, pods of the generation before still find theirs.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.lib.core import contracts, identity, requests
+from f.flexcore.lib.kubernetes import model_delivery, pod_spec
+
+Object = dict[str, Any]
+
+# The last release, whose runtimes read the models that ray/train writes.
+# Source: the Dockerfile and documentation of SeldonIO/MLServer
+DEFAULT_MLSERVER_IMAGE = "docker.io/seldonio/mlserver:1.7.1"
+PORT = 8080
+# Unlike other names, a Service's begins with a letter. Source: RFC 1035 labels, as Kubernetes asks for.
+SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+SERVER = "model-server"
+INSTANCE = "app.kubernetes.io/instance"
+OUTLIVES = "flexcore/outlives-run"
+ROLLOUT = "flexcore/rollout"
+# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
+ON_TRIAL = "flexcore/on-trial"
+# How often a pod is asked whether it is ready.
+PROBE_S = 2
+# A pod that leaves keeps answering while proxies still send to it.
+DRAIN_S = 3
+STOP_GRACE_S = 30
+# The pods before the update, to which a failed one is rolled back.
+REVISIONS_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is to be served, how, and for whom."""
+
+    model: contracts.ModelManifest
+    delivery: model_delivery.Delivery
+    name: str
+    namespace: str
+    key: identity.ExecutionKey
+    replicas: int = 1
+    cpu: str = "500m"
+    memory: str = "1Gi"
+    image: str = DEFAULT_MLSERVER_IMAGE
+    service_type: str = "ClusterIP"
+    timeout_s: int = 600
+
+    @property
+    def delivered_name(self) -> str:
+        """Of the ConfigMap, which may have a longer name than the rest: 253 characters."""
+        return f"{self.name}-model-{self.delivery.digest()}"
+
+    @property
+    def access_name(self) -> str:
+        """Of the Secret."""
+        return f"{self.name}-model-access"
+
+    def selector(self) -> dict[str, str]:
+        """What never changes over updates, as a Deployment's selector must not."""
+        return {INSTANCE: self.name, "app.kubernetes.io/component": SERVER}
+
+    def labels(self) -> dict[str, str]:
+        return {**self.key.labels(1), **self.selector(), OUTLIVES: "true", "flexcore/model": self.model.name}
+
+
+def deployment(serving: Serving) -> Object:
+    template = pod_template(serving)
+    # Tells the pods of this generation from those before, without waiting for the controller's own hash.
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
+    template["metadata"]["labels"][ROLLOUT] = digest
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(serving, serving.name),
+        "spec": {
+            "replicas": serving.replicas,
+            "selector": {"matchLabels": serving.selector()},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "revisionHistoryLimit": REVISIONS_KEPT,
+            "progressDeadlineSeconds": serving.timeout_s,
+            "template": template,
+        },
+    }
+
+
+def pod_template(serving: Serving) -> Object:
+    model = serving.model
+    return {
+        "metadata": {
+            "labels": {
+                **serving.selector(),
+                "app.kubernetes.io/managed-by": "flexcore",
+                OUTLIVES: "true",
+                "flexcore/model": model.name,
+                "flexcore/model-version": identity.label_value(model.version),
+            },
+            "annotations": {"flexcore/model-checksum": model.checksum or "", "flexcore/model-uri": model.uri},
+        },
+        "spec": {
+            "initContainers": [fetcher(serving)],
+            "containers": [server(serving)],
+            "volumes": volumes(serving),
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": STOP_GRACE_S,
+        },
+    }
+
+
+def fetcher(serving: Serving) -> Object:
+    """Brings and checks the model; the only container that sees the store's keys."""
+    container: Object = {
+        "name": model_delivery.FETCHER,
+        "image": serving.image,
+        "command": [
+            "python3",
+            f"{model_delivery.PROGRAM_FOLDER}/fetch_model.py",
+            f"{model_delivery.PROGRAM_FOLDER}/plan.json",
+        ],
+        "volumeMounts": [
+            {"name": "program", "mountPath": model_delivery.PROGRAM_FOLDER, "readOnly": True},
+            *_model_mount(serving),
+        ],
+        "resources": pod_spec.resources(serving.cpu, serving.memory),
+        "securityContext": pod_spec.CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if serving.delivery.secret:
+        container["env"] = [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": serving.access_name, "key": name}}}
+            for name in serving.delivery.secret
+        ]
+    return container
+
+
+def server(serving: Serving) -> Object:
+    ready = f"/v2/models/{serving.model.name}/ready"
+    threads = str(max(1, math.ceil(requests.quantity(serving.cpu))))
+    env = {
+        "MLSERVER_MODELS_DIR": model_delivery.FOLDER,
+        "MLSERVER_HTTP_PORT": str(PORT),
+        # Replicas are what scales; a process pool within each would double its memory.
+        "MLSERVER_PARALLEL_WORKERS": "0",
+        # Libraries count the node's cores, not the container's share of them.
+        "OMP_NUM_THREADS": threads,
+    }
+    return {
+        "name": SERVER,
+        "image": serving.image,
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "volumeMounts": _model_mount(serving),
+        "resources": pod_spec.resources(serving.cpu, serving.memory),
+        "securityContext": pod_spec.CONTAINER_SECURITY,
+        # Loading may take as long as the rollout may; only after that does liveness restart it.
+        "startupProbe": _probe("/v2/health/live", failures=math.ceil(serving.timeout_s / PROBE_S)),
+        "readinessProbe": _probe(ready, failures=2),
+        "livenessProbe": _probe("/v2/health/live", failures=5, period=10),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def volumes(serving: Serving) -> list[Object]:
+    found: list[Object] = [{"name": "program", "configMap": {"name": serving.delivered_name}}]
+    if serving.delivery.volume:
+        found.append({"name": "model", **serving.delivery.volume})
+    return found
+
+
+def config_map(serving: Serving, owner: Mapping[str, Any]) -> Object:
+    metadata = _metadata(serving, serving.delivered_name, owner)
+    data = serving.delivery.files
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "immutable": True}
+
+
+def secret(serving: Serving, owner: Mapping[str, Any]) -> Object:
+    metadata = _metadata(serving, serving.access_name, owner)
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": serving.delivery.secret}
+
+
+def service(serving: Serving, owner: Mapping[str, Any]) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(serving, serving.name, owner),
+        "spec": {
+            "type": serving.service_type,
+            "selector": serving.selector(),
+            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def updated(body: Object, stored: Mapping[str, Any]) -> Object:
+    """`body` as the new version of `stored`: what the cluster chose is kept, and a change in between is noticed."""
+    result = copy.deepcopy(body)
+    metadata = stored["metadata"]
+    result["metadata"]["resourceVersion"] = metadata["resourceVersion"]
+    result["metadata"]["uid"] = metadata["uid"]
+    notes = {**(metadata.get("annotations") or {}), **(body["metadata"].get("annotations") or {})}
+    result["metadata"]["annotations"] = notes
+    if body["kind"] == "Service":
+        _keep_addresses(result["spec"], stored.get("spec") or {})
+    return result
+
+
+def proven(stored: Mapping[str, Any]) -> Object:
+    """The Deployment without its mark of a trial."""
+    result: Object = copy.deepcopy(dict(stored))
+    result["metadata"]["annotations"].pop(ON_TRIAL, None)
+    return result
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    labels = item["metadata"].get("labels") or {}
+    return labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(OUTLIVES) == "true"
+
+
+def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:
+    """A Service's addresses are the cluster's choice and cannot be changed afterwards."""
+    for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if name in stored:
+            spec[name] = stored[name]
+    if spec["type"] != "ClusterIP":
+        chosen = {port.get("name"): port.get("nodePort") for port in stored.get("ports") or ()}
+        for port in spec["ports"]:
+            if chosen.get(port["name"]):
+                port["nodePort"] = chosen[port["name"]]
+
+
+def _metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
+    metadata: Object = {"name": name, "namespace": serving.namespace, "labels": serving.labels()}
+    if owner:
+        uid = owner["metadata"]["uid"]
+        reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": serving.name, "uid": uid}
+        metadata["ownerReferences"] = [{**reference, "blockOwnerDeletion": True}]
+    return metadata
+
+
+def _model_mount(serving: Serving) -> list[Object]:
+    if not serving.delivery.volume:
+        return []
+    mount: Object = {"name": "model", "mountPath": model_delivery.FOLDER}
+    if serving.delivery.sub_path:
+        mount["subPath"] = serving.delivery.sub_path
+    if "persistentVolumeClaim" in serving.delivery.volume:
+        mount["readOnly"] = True
+    return [mount]
+
+
+def _probe(path: str, failures: int, period: int = PROBE_S) -> Object:
+    get = {"path": path, "port": "http"}
+    return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}

@@ -1,0 +1,156 @@
+# requirements: flexcore_base
+"""What dbt says of each model, test, seed and snapshot of a run, and a failed run as a typed error. Pure.
+
+Source: dbt's artifacts run_results.json (v6) and manifest.json (v12), of which only stable fields are read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from f.flexcore.lib.core import contracts, errors, redaction, tls_errors
+
+BAD = ("error", "fail", "runtime error", "partial success")
+LONGEST = 600
+# Failures told in the message; all of them are in the details.
+TOLD = 5
+# dbt's own words before a cause: `Compilation Error`, `Database Error in model orders (models/orders.sql)`.
+CAUSE = re.compile(r"\b[A-Z][a-z]+ Error\b|\bError:|Exception|Could not|not found", re.ASCII)
+STAMP = re.compile(r"^\d{2}:\d{2}:\d{2}\s+")
+
+
+class Node(BaseModel):
+    """One node of the run. rows: rows that the statement touched; failures: rows that a test found wrong; model: what a
+    test is about, with its column. None was not told."""
+
+    name: str
+    kind: str
+    status: str
+    seconds: float | None = None
+    rows: int | None = None
+    failures: int | None = None
+    message: str = ""
+    model: str | None = None
+    column: str | None = None
+    relation: str | None = None
+
+    @property
+    def bad(self) -> bool:
+        return self.status in BAD
+
+
+def nodes_of(results: Any, manifest: Any) -> list[Node]:
+    """The nodes in run_results.json; [] when it is none."""
+    known = {**_mapping(_mapping(manifest).get("nodes")), **_mapping(_mapping(manifest).get("unit_tests"))}
+    found = _mapping(results).get("results")
+    return [_node(item, known) for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+
+
+def redacted(node: Node, redactor: redaction.Redactor) -> Node:
+    """The node as a result may hold it: masked first, then shortened."""
+    known = redactor.data(node.model_dump())
+    return Node(**{**known, "message": known["message"][:LONGEST]})
+
+
+def _node(result: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
+    name = str(result.get("unique_id") or "")
+    kind = name.split(".", 1)[0]
+    definition = _mapping(known.get(name))
+    response = _mapping(result.get("adapter_response"))
+    about = _about(definition) if kind in ("test", "unit_test") else None
+    return Node(
+        name=str(definition.get("name") or ".".join(name.split(".")[2:3]) or name),
+        kind=kind,
+        status=str(result.get("status") or "unknown"),
+        seconds=_number(result.get("execution_time")),
+        rows=_whole(response.get("rows_affected")),
+        failures=_whole(result.get("failures")),
+        message=str(result.get("message") or ""),
+        model=about,
+        column=definition.get("column_name") if about else None,
+        relation=result.get("relation_name") if isinstance(result.get("relation_name"), str) else None,
+    )
+
+
+def _about(test: Mapping[str, Any]) -> str | None:
+    """The model, seed or source that a test is about."""
+    attached = test.get("attached_node") or test.get("model")
+    depends = _mapping(test.get("depends_on")).get("nodes")
+    first = attached or (depends[0] if isinstance(depends, list) and depends else None)
+    return ".".join(str(first).split(".")[2:]) or str(first) if first else None
+
+
+def counts_of(nodes: Sequence[Node]) -> dict[str, float | int | None]:
+    """models, tests, … and how many of them failed; seconds of all nodes together."""
+    counts: dict[str, float | int | None] = {}
+    for kind in dict.fromkeys(node.kind for node in nodes):
+        of_kind = [node for node in nodes if node.kind == kind]
+        counts[f"{kind}s"] = len(of_kind)
+        counts[f"{kind}s_failed"] = sum(node.bad for node in of_kind)
+        counts[f"{kind}s_skipped"] = sum(node.status == "skipped" for node in of_kind)
+    times = [node.seconds for node in nodes if node.seconds is not None]
+    return {**counts, "node_seconds": round(sum(times), 3) if times else None}
+
+
+def failure(nodes: Sequence[Node], exit_code: int, log_tail: str) -> errors.ExecutionFailed:
+    """The error of a run that did not end with exit code 0: what failed, by name, or why it did not begin."""
+    bad = [node for node in nodes if node.bad]
+    broken = [node for node in bad if node.kind not in ("test", "unit_test")]
+    category: Literal["model_failed", "test_failed", "dbt_failed"] = (
+        "model_failed" if broken else "test_failed" if bad else "dbt_failed"
+    )
+    told = "; ".join(described(node) for node in (broken or bad)[:TOLD])
+    more = f"; and {len(bad) - TOLD} more" if len(bad) > TOLD else ""
+    detail = f"dbt: {told}{more}" if bad else f"dbt failed with exit code {exit_code}: {cause_in(log_tail)}"
+    remedy = {
+        "model_failed": "Mend the model or what it reads, then run again.",
+        "test_failed": "Look at the rows that the test found, mend data or test, then run again.",
+        "dbt_failed": tls_errors.tls_remedy(detail)
+        or "Check the dbt project, its profile and what dbt printed (log_tail).",
+    }[category]
+    subject = (broken or bad)[0].model or (broken or bad)[0].name if bad else "dbt"
+    diagnosis = contracts.Diagnosis(category=category, detail=detail, remedy=remedy)
+    return errors.ExecutionFailed(
+        detail,
+        subject=subject,
+        remedy=remedy,
+        category=category,
+        diagnosis=diagnosis.model_dump(),
+        exit_code=exit_code,
+        nodes=[node.model_dump() for node in nodes],
+        log_tail=log_tail,
+    )
+
+
+def described(node: Node) -> str:
+    why = " ".join(node.message.split())[:200]
+    if node.kind not in ("test", "unit_test"):
+        return f"{node.kind} {node.name} failed ({why})" if why else f"{node.kind} {node.name} failed"
+    place = f"{node.model}.{node.column}" if node.model and node.column else node.model or "the project"
+    rows = f"{node.failures} rows" if node.failures else why
+    return f"test {node.name} of {place} failed ({rows})"
+
+
+def cause_in(log: str) -> str:
+    """dbt's own words of why, out of its last lines."""
+    lines = [STAMP.sub("", line).strip() for line in log.splitlines()]
+    at = next((number for number, line in enumerate(lines) if CAUSE.search(line)), None)
+    said = [line for line in lines[at : at + 4] if line] if at is not None else [line for line in lines if line][-1:]
+    return " ".join(said)[:LONGEST] or "it gave no reason"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return round(float(value), 3) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _whole(value: Any) -> int | None:
+    # Some adapters answer -1 for what they do not know.
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -1,0 +1,209 @@
+# requirements: flexcore_base
+"""Asks Meltano what a project is and what its plugins get, once for each content.
+
+project_inspector.py runs in Meltano's own environment (about 2 s). What it answers is kept, sealed, by all that it
+depends on: the request, its variables, the project's files and lock files, Meltano's version. A second run of the same
+content starts no Meltano for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from f.flexcore.lib.core import errors, module_source, redaction
+from f.flexcore.lib.meltano import installation, project_inspector, resolved_project, sealed
+
+# It takes two seconds; a worker with much to do may take ten times as long.
+INSPECTION_TIMEOUT_S = 120
+KEPT_S = 30 * 24 * 3600
+SOURCE = module_source.module_source(project_inspector)
+TAIL_LINES = 20
+
+Name = tuple[str, str]
+
+
+class Inspector:
+    """Meltano on one project. The program is started for the first answer that is not known; it ends with the block."""
+
+    def __init__(self, root: Path, files: Sequence[Path]) -> None:
+        self._root = root
+        self._process: subprocess.Popen[str] | None = None
+        self._opened = ExitStack()
+        own = [*files, root / ".env", root / ".python-version", *sorted(root.glob("plugins/*/*.lock"))]
+        self._digest = digest(own)
+
+    def __enter__(self) -> Inspector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def definitions(
+        self, env: Mapping[str, str], environment: str, names: Sequence[Name]
+    ) -> tuple[str, dict[Name, resolved_project.Plugin]]:
+        """The environment that is chosen, and each plugin by kind and name. Raises the UserErrors of what is wrong."""
+        found = self._ask("definitions", env, environment=environment, plugins=names)
+        return found["environment"], {name: plugin_of(item) for name, item in zip(names, found["plugins"], strict=True)}
+
+    def values(
+        self,
+        env: Mapping[str, str],
+        environment: str,
+        block_sets: Sequence[Sequence[Name]],
+        known: Mapping[Name, resolved_project.Plugin],
+    ) -> tuple[resolved_project.Project, list[list[resolved_project.Plugin]]]:
+        """The project's own settings, and each block set's plugins with what they get."""
+        found = self._ask("values", env, environment=environment, block_sets=block_sets)
+        project = resolved_project.Project(
+            self._root,
+            environment,
+            {name: value_of(item) for name, item in found["settings"].items()},
+            found["state_id_suffix"],
+            found["variables"],
+        )
+        return project, [
+            [filled(known[name], item) for name, item in zip(names, items, strict=True)]
+            for names, items in zip(block_sets, found["block_sets"], strict=True)
+        ]
+
+    def _ask(self, question: str, env: Mapping[str, str], **asked: Any) -> dict[str, Any]:
+        request = {"question": question, "root": str(self._root), "env": self._environment(env), **asked}
+        place = installation.folder("answers")
+        content = json.dumps([installation.MELTANO_VERSION, SOURCE, self._digest, request], sort_keys=True).encode()
+        found = sealed.read_sealed(place, content)
+        if found is None:
+            found = self._answer(request)
+            installation.remove_older(place, KEPT_S)
+            sealed.write_sealed(place, content, found)
+        return dict(found)
+
+    def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **env,
+            "MELTANO_PROJECT_ROOT": str(self._root),
+            "MELTANO_SYS_DIR_ROOT": str(installation.inspection_folder()),
+            "MELTANO_PROJECT_READONLY": "true",
+            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+        }
+
+    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        process = self._process = self._process or self._started()
+        assert process.stdin and process.stdout
+        timer = threading.Timer(INSPECTION_TIMEOUT_S, process.kill)
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line:
+            process.wait()
+            self._errors.seek(0)
+            raise broken(process.returncode, self._errors.read(), request["env"])
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise refusal(answer["error"])
+        return answer
+
+    def _started(self) -> subprocess.Popen[str]:
+        # A file and no pipe: nobody reads it while Meltano works.
+        self._errors = self._opened.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        process = subprocess.Popen(
+            [str(installation.meltano_python()), "-I", "-c", SOURCE],
+            env=installation.base_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+        self._opened.enter_context(process)
+        self._opened.callback(process.kill)
+        return process
+
+
+def read_dotenv(root: Path, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a project's .env file, as Meltano reads them; none when there is no such file."""
+    if not (root / ".env").is_file():
+        return {}
+    with Inspector(root, []) as inspector:
+        return dict(inspector._ask("dotenv", env, path=str(root / ".env"))["variables"])
+
+
+def digest(files: Sequence[Path]) -> str:
+    """A hash of names and contents; a file that is not there counts as empty."""
+    total = hashlib.sha256()
+    for path in files:
+        data = path.read_bytes() if path.is_file() else b""
+        total.update(f"{path}\n{len(data)}\n".encode())
+        total.update(data)
+    return total.hexdigest()
+
+
+def refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
+    return errors.KINDS[error["type"]](error["message"], subject=error["subject"], remedy=error["remedy"])
+
+
+def broken(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
+    """The program ended without an answer: it was killed, or Meltano raised what it does not expect."""
+    redactor = redaction.Redactor(value for name, value in env.items() if redaction.SECRET_NAME.search(name))
+    lines = [line for line in redactor.text(said).splitlines() if line.strip()]
+    why = f"no answer within {INSPECTION_TIMEOUT_S} s" if code == -signal.SIGKILL else (lines or ["no output"])[-1]
+    return errors.ExecutionFailed(
+        f"Meltano cannot inspect the project: {why[:300]}",
+        subject="project",
+        remedy="Run `meltano config print PLUGIN` in the project, which reads the same.",
+        category="meltano_failed",
+        log_tail="\n".join(lines[-TAIL_LINES:]),
+    )
+
+
+def plugin_of(item: Mapping[str, Any]) -> resolved_project.Plugin:
+    settings = tuple(
+        resolved_project.Setting(
+            **{**setting, "aliases": tuple(setting["aliases"]), "variables": tuple(setting["variables"])}
+        )
+        for setting in item["settings"]
+    )
+    groups = tuple(tuple(group) for group in item["groups"])
+    return resolved_project.Plugin(
+        **{**item, "settings": settings, "groups": groups, "capabilities": tuple(item["capabilities"])}
+    )
+
+
+def filled(plugin: resolved_project.Plugin, item: Mapping[str, Any]) -> resolved_project.Plugin:
+    return replace(
+        plugin,
+        values={name: value_of(value) for name, value in item["settings"].items()},
+        config={name: value for name, value in item["config"].items() if value is not None},
+        requirements=tuple(item["pip_arguments"]),
+        requirements_unset=unset_of(item["pip_unset"]),
+        python=item["python"],
+        mapping_config=value_of(item["mapping"] or {}),
+        env=value_of(item["env"]),
+    )
+
+
+def value_of(item: Mapping[str, Any]) -> resolved_project.Value:
+    return resolved_project.Value(**{**item, "unset": unset_of(item.get("unset", ()))})
+
+
+def unset_of(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
+    return tuple(resolved_project.Unset(**item) for item in items)

@@ -1,0 +1,90 @@
+# requirements: flexcore_base
+"""Starts a command under the supervisor, hands its output on line by line, and says how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from f.flexcore.lib.core import log_text, module_source
+from f.flexcore.lib.meltano import supervisor
+
+# Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
+GRACE_S = 10.0
+SOURCE = module_source.module_source(supervisor)
+CHUNK_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended; the supervisor's report. None was not measured."""
+
+    exit_code: int
+    stopped: str = ""
+    cpu_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+def run_supervised(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path,
+    deadline_s: float,
+    on_line: Callable[[str], None],
+    locks: Sequence[int] = (),
+    leftovers: Path | None = None,
+) -> Outcome:
+    """Runs `command` to its end, at most `deadline_s` seconds (plus the grace).
+
+    on_line gets each line of its stdout and stderr as a terminal would show it in the end; locks are descriptors held
+    until its whole tree is dead; leftovers is a folder to remove when this process is killed meanwhile. On an exception
+    (Ctrl-C) the command is drained first.
+    """
+    read, write = os.pipe()
+    arguments = [str(os.getpid()), str(write), str(deadline_s), str(GRACE_S), str(leftovers or "")]
+    with os.fdopen(read) as report:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", SOURCE, *arguments, *command],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Out of the step's own session: a worker's kill of the step's group must not hit it before it has drained.
+            start_new_session=True,
+            pass_fds=(write, *locks),
+        )
+        os.close(write)
+        try:
+            assert child.stdout
+            with child.stdout as output:
+                for line in lines_of(output):
+                    on_line(line)
+            code = child.wait()
+        except BaseException:
+            drain(child)
+            raise
+        text = report.read()
+    return Outcome(**json.loads(text)) if text else Outcome(exit_code=code or 1)
+
+
+def lines_of(output: IO[bytes]) -> Iterator[str]:
+    cleaner = log_text.LogCleaner()
+    while chunk := os.read(output.fileno(), CHUNK_BYTES):
+        yield from cleaner.feed(chunk)
+    yield from cleaner.finish()
+
+
+def drain(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    try:
+        child.wait(GRACE_S + 5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

@@ -1,0 +1,257 @@
+# requirements: flexcore_base
+"""Incremental state of a project: where it is kept, and reading and writing it without Meltano's command line.
+
+Place, first hit wins: the project's own state backend or database; `state_backend_uri` of the resource; with an s3://
+store a folder of the store; else a SQLite database below the worker's home. One file or row per state id
+`<environment>:<tap>-to-<target>[:suffix]`, holding {"completed": {…}, "partial": {…}}.
+Source: meltano.core.state_store (db, filesystem, s3) and block.extract_load.generate_state_id, 4.4.1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import fsspec
+
+from f.flexcore.lib.core import errors, redaction, tls_errors
+from f.flexcore.lib.meltano import installation, resolved_project
+from f.flexcore.lib.storage import object_store
+
+SYSTEM_DATABASE = "systemdb"
+CONNECT_TIMEOUT_S = 5.0
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """uri: a state backend of Meltano; database: the system database's SQLAlchemy URI; private: only flexcore uses that
+    database, so a run in it that no live lock belongs to is dead; options: fsspec's, for an s3 backend."""
+
+    uri: str
+    database: str
+    private: bool
+    env: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The place without credentials."""
+        uri = self.database if self.uri == SYSTEM_DATABASE else self.uri
+        parts = urlsplit(uri)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri
+
+
+def state_place(
+    project: resolved_project.Project,
+    identity: str,
+    resource_uri: str,
+    store: object_store.Store,
+    env: Mapping[str, str],
+) -> StatePlace:
+    """Where this project's state is kept."""
+    declared_database, declared_backend = (declared(project, name) for name in ("database_uri", "state_backend.uri"))
+    database = declared_database or f"sqlite:///{own_database(identity)}"
+    private = not declared_database
+    if declared_backend or declared_database:
+        uri = declared_backend or SYSTEM_DATABASE
+        return StatePlace(uri, database, private, {}, s3_options(project, uri, env))
+    if resource_uri:
+        uri = resource_uri
+        options = store.options if uri.startswith("s3://") and not store.local else s3_options(project, uri, env)
+        return StatePlace(uri, database, private, {**backend_environment(uri, options)}, options)
+    if not store.local:
+        uri = store.uri(".state", identity)
+        return StatePlace(uri, database, private, backend_environment(uri, store.options), store.options)
+    return StatePlace(SYSTEM_DATABASE, database, private)
+
+
+def declared(project: resolved_project.Project, name: str) -> str:
+    """What the project or its variables say, unless it is below Meltano's own folder: that one is gone after a run."""
+    value = str(project.setting(name) or "")
+    return "" if str(installation.inspection_folder()) in value else value
+
+
+def own_database(identity: str) -> Path:
+    return installation.folder("state", identity) / "meltano.db"
+
+
+def backend_environment(uri: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """The environment that makes Meltano use the backend."""
+    env = {"MELTANO_STATE_BACKEND_URI": uri}
+    if uri.startswith("s3://"):
+        names = {"key": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "endpoint_url": "ENDPOINT_URL"}
+        env |= {
+            f"MELTANO_STATE_BACKEND_S3_{name}": str(options[key]) for key, name in names.items() if options.get(key)
+        }
+    return env
+
+
+def s3_options(project: resolved_project.Project, uri: str, env: Mapping[str, str]) -> dict[str, Any]:
+    if not uri.startswith("s3://"):
+        return {}
+    parts = urlsplit(uri)
+
+    def setting(name: str) -> str:
+        return str(project.setting(f"state_backend.s3.{name}") or "")
+
+    options = {
+        "key": setting("aws_access_key_id") or unquote(parts.username or "") or env.get("AWS_ACCESS_KEY_ID"),
+        "secret": setting("aws_secret_access_key") or unquote(parts.password or "") or env.get("AWS_SECRET_ACCESS_KEY"),
+        "endpoint_url": setting("endpoint_url") or env.get("AWS_ENDPOINT_URL"),
+    }
+    return {key: value for key, value in options.items() if value}
+
+
+def state_id(project: resolved_project.Project, tap: resolved_project.Plugin, target: resolved_project.Plugin) -> str:
+    parts = (project.environment, f"{tap.name}-to-{target.name}", project.state_id_suffix)
+    return ":".join(part for part in parts if part)
+
+
+class StateStore:
+    """Reads and writes states at a place. `known` is False where only Meltano itself can (Azure, PostgreSQL, …)."""
+
+    def __init__(self, place: StatePlace) -> None:
+        self.place = place
+        self.protocol = "sqlite" if place.uri == SYSTEM_DATABASE else urlsplit(place.uri).scheme
+
+    @property
+    def known(self) -> bool:
+        if self.place.uri == SYSTEM_DATABASE:
+            return self.place.database.startswith("sqlite:///")
+        return self.protocol in ("file", "s3")
+
+    def read(self, key: str) -> State | None:
+        """The state, None when there is none yet. Raises Unreachable."""
+        if self.protocol == "sqlite":
+            return self._read_row(key)
+        try:
+            content = self._filesystem().cat_file(self._path(key))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unreachable(error) from None
+        return plain_state(json.loads(content))
+
+    def write(self, key: str, state: State) -> None:
+        if self.protocol == "sqlite":
+            return self._write_row(key, state)
+        try:
+            files = self._filesystem()
+            if self.protocol == "file":
+                files.makedirs(self._path(key).rsplit("/", 1)[0], exist_ok=True)
+            files.pipe_file(self._path(key), json.dumps(state).encode())
+        except Exception as error:
+            raise self._unreachable(error) from None
+
+    def check(self) -> bool | None:
+        """True when the place answers, None where that cannot be found out from here. Raises Unreachable."""
+        if self.known:
+            self.read("flexcore-check")
+            return True
+        parts = urlsplit(self.place.database if self.place.uri == SYSTEM_DATABASE else self.place.uri)
+        if not parts.hostname or not parts.port:
+            return None
+        try:
+            socket.create_connection((parts.hostname, parts.port), CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise self._unreachable(error) from None
+        return True
+
+    def _filesystem(self) -> Any:
+        return fsspec.filesystem(self.protocol, **self.place.options)
+
+    def _path(self, key: str) -> str:
+        parts = urlsplit(self.place.uri)
+        base = parts.path if self.protocol == "file" else f"{parts.hostname}{parts.path}"
+        return f"{base.rstrip('/')}/{key}/state.json"
+
+    @property
+    def database(self) -> Path:
+        """The file of an SQLite system database."""
+        return Path(self.place.database.removeprefix("sqlite:///").split("?")[0])
+
+    def _read_row(self, key: str) -> State | None:
+        path = self.database
+        if not path.exists():
+            if not os.access(next(item for item in path.parents if item.exists()), os.W_OK):
+                raise self._unreachable(PermissionError(13, "Permission denied"))
+            return None
+        try:
+            with opened(path) as database:
+                row = database.execute(
+                    "SELECT completed_state, partial_state FROM state WHERE state_id = ?", (key,)
+                ).fetchone()
+        except sqlite3.Error as error:
+            if "no such table" in str(error):
+                return None
+            raise self._unreachable(error) from None
+        return plain_state({"completed": _json(row[0]), "partial": _json(row[1])}) if row else None
+
+    def _write_row(self, key: str, state: State) -> None:
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
+        values = (json.dumps(state["completed"]), json.dumps(state["partial"]), now)
+        try:
+            with opened(self.database) as database:
+                database.execute(
+                    "INSERT INTO state (completed_state, partial_state, updated_at, state_id) VALUES (?, ?, ?, ?) "
+                    "ON CONFLICT (state_id) DO UPDATE SET completed_state = excluded.completed_state, "
+                    "partial_state = excluded.partial_state, updated_at = excluded.updated_at",
+                    (*values, key),
+                )
+        except sqlite3.Error as error:
+            raise self._unreachable(error) from None
+
+    def forget(self) -> None:
+        """Removes all states and runs from a system database; the tables stay."""
+        with opened(self.database) as database:
+            database.execute("DELETE FROM state")
+            database.execute("DELETE FROM runs")
+
+    def _unreachable(self, error: Exception) -> errors.Unreachable:
+        first = redaction.Redactor(self.place.options.values()).text(str(error)).splitlines()[:1]
+        said = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
+        if isinstance(error, PermissionError):
+            said = "the access key or its secret is refused"
+        return errors.Unreachable(
+            f"The state at {self.place.label} cannot be used: {said}",
+            subject="state_backend",
+            remedy=tls_errors.tls_remedy(tls_errors.error_chain(error))
+            or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
+        )
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """An SQLite database that exists; changes are committed at the end. It may be in WAL mode, which knows no read-only
+    access, so it is opened for writing."""
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=CONNECT_TIMEOUT_S)
+    try:
+        with database:
+            yield database
+    finally:
+        database.close()
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy, also of a database that is in use."""
+    target.touch()
+    with opened(source) as old, opened(target) as new:
+        old.backup(new)
+
+
+def plain_state(state: Mapping[str, Any]) -> State:
+    return {"completed": state.get("completed") or {}, "partial": state.get("partial") or {}}
+
+
+def _json(text: str | None) -> Any:
+    return json.loads(text) if text else {}

@@ -1,0 +1,163 @@
+# requirements: flexcore_base
+"""The store as seen by a program on Ray: files by pyarrow, which Ray Data needs anyway. Shipped as source.
+
+Raises `Problem`, which comes back to the step as the typed error that it names (see job_entry).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+CHUNK = 1 << 20
+# Any S3-compatible service accepts it, and without one the client asks the cloud's metadata service, which may hang.
+REGION = "us-east-1"
+CONNECT_TIMEOUT_S = 10
+REQUEST_TIMEOUT_S = 60
+
+
+class Problem(Exception):
+    """A failure that the step reports as core.errors.<kind>."""
+
+    def __init__(self, kind: str, message: str, subject: str = "", remedy: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.flexcore: dict[str, Any] = {
+            "type": kind,
+            "message": message,
+            "subject": subject,
+            "remedy": remedy,
+            "details": details,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray carries it from a worker to the program by pickle, which would call __init__ with the message alone.
+        told = self.flexcore
+        return _problem, (told["type"], told["message"], told["subject"], told["remedy"], told["details"])
+
+
+def _problem(kind: str, message: str, subject: str, remedy: str, details: dict[str, Any]) -> Problem:
+    return Problem(kind, message, subject, remedy, **details)
+
+
+class RemoteStore:
+    """storage: {uri, endpoint_url, access_key, secret_key, region, probe}, of which all but the first may be empty."""
+
+    def __init__(self, storage: dict[str, Any]) -> None:
+        self.storage = storage
+        self.local = storage["uri"].startswith("file://")
+        self.fs = local_filesystem() if self.local else s3_filesystem(storage)
+
+    def path(self, uri: str) -> str:
+        """The path that the file system takes for a URI of the store."""
+        return uri.split("://", 1)[1]
+
+    def check_shared(self) -> None:
+        """The step left a small file; when it is not here, then this node does not see the step's disk."""
+        probe = self.storage.get("probe")
+        if self.local and probe and not Path(self.path(probe)).exists():
+            raise Problem(
+                "InvalidInput",
+                f"The store {self.storage['uri']} is a folder of the worker, which the Ray cluster cannot see",
+                "settings.storage_uri",
+                "Use an s3:// store, or a folder that is mounted on the worker and on every Ray node.",
+            )
+
+    def verify(self, uri: str, files: list[dict[str, Any]]) -> None:
+        """Raises a ManifestMismatch when a file is absent or has another checksum."""
+        for item in files:
+            actual = self.checksum(f"{uri}/{item['path']}")
+            if actual != item["checksum"]:
+                what = "is missing" if actual is None else "has another checksum"
+                raise Problem(
+                    "ManifestMismatch",
+                    f"{item['path']} at {uri} {what}",
+                    item["path"],
+                    "Run the stage that produced it again.",
+                )
+
+    def checksum(self, uri: str) -> str | None:
+        digest = hashlib.sha256()
+        try:
+            with self.fs.open_input_stream(self.path(uri), compression=None) as stream:
+                while True:
+                    block = stream.read(CHUNK)
+                    if not block:
+                        return f"sha256:{digest.hexdigest()}"
+                    digest.update(block)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from None
+
+    def upload(self, folder: Path, uri: str) -> list[dict[str, Any]]:
+        """Copies a folder's files to `uri`; returns them as a manifest lists them."""
+        files = []
+        for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+            content, name = path.read_bytes(), path.relative_to(folder).as_posix()
+            target = self.path(f"{uri}/{name}")
+            try:
+                if self.local:
+                    self.fs.create_dir(posixpath.dirname(target), recursive=True)
+                with self.fs.open_output_stream(target) as stream:
+                    stream.write(content)
+            except OSError as error:
+                raise self._refused(error) from None
+            checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            files.append({"path": name, "bytes": len(content), "checksum": checksum})
+        return files
+
+    def write_json(self, uri: str, value: Any) -> None:
+        with self.fs.open_output_stream(self.path(uri)) as stream:
+            stream.write(json.dumps(value).encode())
+
+    def read_json(self, uri: str) -> Any:
+        with self.fs.open_input_stream(self.path(uri)) as stream:
+            return json.loads(stream.read())
+
+    def download(self, uri: str, files: list[dict[str, Any]], folder: Path) -> None:
+        """Brings a manifest's files into `folder`, each verified."""
+        self.verify(uri, files)
+        for item in files:
+            target = folder / item["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self.fs.open_input_stream(self.path(f"{uri}/{item['path']}"), compression=None) as stream:
+                target.write_bytes(stream.read())
+
+    def _refused(self, error: OSError) -> Problem:
+        text = str(error)
+        denied = isinstance(error, PermissionError) or any(
+            word in text for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "403")
+        )
+        if denied:
+            remedy = "Check the access key and its rights on the bucket or folder."
+            return Problem("Forbidden", f"The store {self.storage['uri']} refuses Ray", "settings.storage_uri", remedy)
+        return Problem(
+            "Unreachable",
+            f"Ray cannot use the store {self.storage['uri']}: {text.splitlines()[0][:300]}",
+            "settings.storage_uri",
+            "Check that the store's endpoint can be reached from the Ray nodes.",
+        )
+
+
+def local_filesystem() -> Any:
+    from pyarrow.fs import LocalFileSystem
+
+    return LocalFileSystem()
+
+
+def s3_filesystem(storage: dict[str, Any]) -> Any:
+    from pyarrow.fs import S3FileSystem
+
+    options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "request_timeout": REQUEST_TIMEOUT_S}
+    if storage.get("access_key"):
+        options |= {"access_key": storage["access_key"], "secret_key": storage.get("secret_key", "")}
+    if storage.get("endpoint_url"):
+        endpoint = urlsplit(storage["endpoint_url"])
+        options |= {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme, "region": REGION}
+    if storage.get("region"):
+        options["region"] = storage["region"]
+    return S3FileSystem(**options)

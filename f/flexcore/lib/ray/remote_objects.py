@@ -1,0 +1,65 @@
+# requirements: flexcore_base
+"""The jobs of a Ray head that carry our labels: listed in one call, stopped and deleted only as they were seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.lib.core import errors, remote_objects, resources
+from f.flexcore.lib.ray import dashboard, job_diagnosis
+
+
+class RayObjects:
+    """`place` is the resource's path. Raises the errors of RayApi."""
+
+    def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
+        self.place, self.cluster = place, errors.validated(resources.RayCluster, resource, place)
+
+    def found(self) -> list[remote_objects.RemoteObject]:
+        with dashboard.RayApi(self.cluster) as api:
+            jobs = api.jobs()
+        ours = [job for job in jobs if (job.get("metadata") or {}).get(remote_objects.MANAGED_BY) == "flexcore"]
+        return [remote_object(self.place, job, api.ahead) for job in ours]
+
+    def stop(self, item: remote_objects.RemoteObject) -> str:
+        """What became of it."""
+        with dashboard.RayApi(self.cluster) as api:
+            now = self._again(api, item)
+            if now is None or now.state != "running":
+                return "had gone" if now is None else "had finished"
+            api.stop(item.name)
+        return "stopped"
+
+    def delete(self, item: remote_objects.RemoteObject) -> str:
+        with dashboard.RayApi(self.cluster) as api:
+            now = self._again(api, item)
+            if now is None or now.state != "finished":
+                return "had gone" if now is None else "runs"
+            api.delete(item.name)
+        return "deleted"
+
+    def _again(self, api: dashboard.RayApi, item: remote_objects.RemoteObject) -> remote_objects.RemoteObject | None:
+        """The job as it is now; None when it is gone or another one has its name."""
+        try:
+            now = remote_object(self.place, api.job(item.name))
+        except errors.NotFound:
+            return None
+        return now if (now.uid, now.labels) == (item.uid, item.labels) else None
+
+
+def remote_object(place: str, job: dashboard.Json, ahead: float = 0.0) -> remote_objects.RemoteObject:
+    """ahead: of the head's clock, by which its jobs' times are; ours are by our own."""
+    labels = {str(key): str(value) for key, value in (job.get("metadata") or {}).items()}
+    after, deadline = (labels.get(f"flexcore/{name}", "") for name in ("delete-after", "deadline"))
+    return remote_objects.RemoteObject(
+        runtime="ray",
+        place=place,
+        kind="job",
+        name=str(job.get("submission_id")),
+        # A job id comes only when the driver starts; the moment of the submission is there from the beginning.
+        uid=str(job.get("start_time")),
+        state="finished" if job.get("status") in job_diagnosis.TERMINAL else "running",
+        labels=labels,
+        delete_after=float(after) - ahead if after.isdigit() else None,
+        deadline=float(deadline) - ahead if deadline.isdigit() else None,
+    )

@@ -1,0 +1,103 @@
+# requirements: flexcore_base
+"""Asks a deployed model for its own example rows over HTTP, the way a caller would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from f.flexcore.lib.core import contracts, errors, inference, resources, tls_errors
+from f.flexcore.lib.ray import dashboard
+
+# Serve's proxies learn of a new route, and of a replaced replica, within a few seconds.
+PATIENCE_S = 30.0
+PAUSE_S = 0.3
+TIMEOUT_S = 10.0
+
+
+def caller(cluster: resources.RayCluster) -> httpx.Client:
+    """A client for the endpoint. The dashboard's credentials go along only to the dashboard's own host."""
+    url = cluster.serve_url or cluster.address
+    headers = {}
+    if urlsplit(url).hostname == urlsplit(cluster.address).hostname:
+        headers = dict(cluster.headers) | ({"Authorization": f"Bearer {cluster.token}"} if cluster.token else {})
+    verify = dashboard.tls(cluster.model_copy(update={"address": url}))
+    return httpx.Client(headers=headers, verify=verify, trust_env=not dashboard.is_loopback(url))
+
+
+def smoke(
+    url: str,
+    model: contracts.ModelManifest,
+    client: httpx.Client,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """{rows, predictions, latency_ms, model_version} of an answer by the version asked for.
+
+    Raises Unreachable when nothing answers there, ExecutionFailed when the model answers wrongly.
+    """
+    if not model.example:
+        _wait(lambda: client.get(f"{url}/v2/models/{model.name}/ready", timeout=TIMEOUT_S), url, clock, sleep)
+        return {"rows": 0, "predictions": None, "latency_ms": None, "model_version": None}
+    request = inference.smoke_request(model)
+    until = clock() + PATIENCE_S
+    while True:
+        began = clock()
+        response = _wait(
+            lambda: client.post(inference.infer_url(url, model.name), json=request, timeout=TIMEOUT_S),
+            url,
+            clock,
+            sleep,
+        )
+        latency = (clock() - began) * 1000
+        answer = _json(response)
+        found = inference.predictions(answer, len(model.example))
+        if answer.get("model_version") in (None, "", model.version):
+            return {
+                "rows": len(found),
+                "predictions": found,
+                "latency_ms": round(latency, 1),
+                "model_version": answer.get("model_version"),
+            }
+        if clock() > until:
+            raise errors.ExecutionFailed(
+                f"{url} still answers with version {answer['model_version']}",
+                subject=url,
+                remedy="Look at the application on the Ray dashboard, then deploy again.",
+            )
+        sleep(PAUSE_S)
+
+
+def _wait(
+    ask: Callable[[], httpx.Response], url: str, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> httpx.Response:
+    """The first answer that is not the proxy's own "not here yet"."""
+    until, seen, certificates = clock() + PATIENCE_S, "no answer", ""
+    while True:
+        try:
+            response = ask()
+            if response.status_code not in (404, 502, 503):
+                return response
+            seen = f"HTTP {response.status_code}"
+        except httpx.HTTPError as error:
+            seen = str(error) or type(error).__name__
+            certificates = tls_errors.tls_remedy(tls_errors.error_chain(error), field="cluster.ca_certificate")
+        if certificates or clock() > until:
+            raise errors.Unreachable(
+                f"The deployed model does not answer at {url}: {seen}",
+                subject="cluster.serve_url",
+                category="tls" if certificates else "",
+                remedy=certificates or "Name in serve_url the address under which callers reach Ray Serve.",
+            )
+        sleep(PAUSE_S)
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
