@@ -2,7 +2,7 @@
 
 pyproject.toml    every package of the laptop side, as uv's constraint-dependencies
 dependencies/     every package of a named requirement set: what is asked for, and below a line all that it needs
-*.script.lock     every script of the bundle, from the named requirement set in its header, in the server's form
+locks/            one lock for each requirement set, in the server's form; every script that names the set shares it
 wmill-lock.yaml   is then brought up to date by the CLI (`wmill generate-metadata rehash`), which works offline
 """
 
@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from functools import cache
 from pathlib import Path
 
 from wmlocal.metadata.locks import compiled, python_lock
 
 PYTHON = "3.11"
-SET_HEADER = re.compile(r"^# requirements: ?(\w+)$", re.MULTILINE)
 PINS = re.compile(
     r"(?<=\n# pins: written by `make locks`\nconstraint-dependencies = \[\n).*?(?=^\])", re.DOTALL | re.MULTILINE
 )
@@ -28,10 +26,7 @@ def main(root: Path = Path()) -> None:
     """Writes every pin below `root`; raises NoLock when uv finds no solution."""
     for requirements in sorted((root / "dependencies").glob("*.requirements.in")):
         requirements.write_text(pinned(requirements.read_text()))
-    for script in sorted((root / "f").rglob("*.py")):
-        name = SET_HEADER.search(script.read_text())
-        if name:
-            script.with_suffix(".script.lock").write_text(script_lock(root / f"dependencies/{name[1]}.requirements.in"))
+        (root / f"locks/{requirements.name}.lock").write_text(shared_lock(requirements))
     project = root / "pyproject.toml"
     project.write_text(PINS.sub(lambda _: laptop_pins(root), project.read_text()))
 
@@ -45,8 +40,7 @@ def pinned(requirements: str) -> str:
     return asked + BELOW + "".join(f"{line}\n" for line in needed)
 
 
-@cache
-def script_lock(requirements: Path) -> str:
+def shared_lock(requirements: Path) -> str:
     """The lock of every script that names this requirement set, as a Windmill server writes it."""
     name = requirements.name.removesuffix(".requirements.in")
     sets = {f"dependencies/{requirements.name}": requirements.read_text()}

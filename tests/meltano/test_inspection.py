@@ -448,7 +448,7 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
             "plugins: {extractors: [{name: tap-a, namespace: a}]}",
             InvalidInput,
             "environment",
-            r"The project declares no environment.*Add `environments: \[\{name: dev\}\]` and `default_environment: dev`",
+            r"The project declares no environment.*Add `environments: \[\{name: dev\}\]` and `default_env",
         ),
         (
             "environments: [{name: a}, {name: b}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}",
@@ -457,7 +457,8 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
             r"several environments and no default one. Choose one of a, b, or set default_environment",
         ),
         (
-            "default_environment: prd\nenvironments: [{name: prod}]\nplugins: {extractors: [{name: tap-a, namespace: a}]}",
+            "default_environment: prd\nenvironments: [{name: prod}]\n"
+            "plugins: {extractors: [{name: tap-a, namespace: a}]}",
             NotFound,
             "environment",
             r"no environment named 'prd'. Did you mean prod\? Declared: prod",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
 from wmlocal.lint.code import INLINE, Code
 from wmlocal.lint.context import Context
@@ -13,42 +12,14 @@ from wmlocal.lint.finding import nearest
 from wmlocal.lint.other_locks import check_other_lock
 from wmlocal.lint.positions import Item
 from wmlocal.lint.python_code import check_locked, normal, package_of
+from wmlocal.lint.requirement_heads import Head, head_of
 
 # A server makes a lock of every script in these; Deno's is empty for a script that imports nothing.
 LOCKED = ("python3", "bun", "deno", "go", "php", "rust")
 MAY_BE_EMPTY = ("deno",)
 SET = re.compile(r"^# workspace-dependencies: ([\w-]+):([0-9a-f]{64})$")
-HEAD = re.compile(r"^#\s*(extra_|extra-)?requirements:(.*)$")
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*==\s*([^\s;,#]+)")
 PYTHON = re.compile(r"^#\s*(?:py:\s*==\s*(3\.\d+)(?:\.\*)?|py(3\d+))\s*$")
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a Python script asks for in its head: `names` of sets, or `lines` of its own, from line `line`."""
-
-    line: int
-    names: tuple[str, ...]
-    lines: tuple[tuple[int, str], ...]
-    extra: bool
-
-
-def head_of(code: str) -> Head | None:
-    rows = code.split("\n")
-    for number, row in enumerate(rows, 1):
-        match = HEAD.match(row)
-        if not match:
-            continue
-        names = tuple(word.strip() for word in match[2].split(",") if word.strip())
-        lines = []
-        for below, text in enumerate(rows[number:], number + 1):
-            found = re.match(r"^#\s?(\S+)\s*$", text)
-            if not found:
-                break
-            if not found[1].startswith("py"):
-                lines.append((below, found[1]))
-        return Head(number, names, tuple(lines), bool(match[1]))
-    return None
 
 
 def check_locks(context: Context, code: Code) -> None:

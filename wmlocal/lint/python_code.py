@@ -16,6 +16,7 @@ from functools import lru_cache
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
 from wmlocal.lint.finding import nearest
+from wmlocal.lint.requirement_heads import is_lock_inferred
 
 # Packages whose name is not that of their module; `-`, `_` and case do not count.
 PROVIDERS = {
@@ -146,7 +147,10 @@ def _found(node: ast.Import | ast.ImportFrom, path: str, tracked: bool) -> Itera
 
 
 def check_imports(context: Context, script: Script, code: str) -> None:
-    scripts = context.files.scripts
+    """Whether the modules of the bundle that a script imports are there, and are seen by a server where it makes the
+    lock from them. Where the lock comes from a requirement set, `from f.folder import module` is the better form: a
+    server then runs no dependency job for each importer of a module that is pushed."""
+    scripts, inferred = context.files.scripts, is_lock_inferred(code)
     for found in imports(code, script.path):
         root = found.module.split(".")[0]
         if root not in ("f", "u"):
@@ -155,7 +159,7 @@ def check_imports(context: Context, script: Script, code: str) -> None:
         place = (found.line, found.column)
         inner = [name for name in found.names if f"{path}/{name}" in scripts]
         if path in scripts:
-            if not found.tracked:
+            if inferred and not found.tracked:
                 context.report(
                     script.file,
                     place,
@@ -164,13 +168,14 @@ def check_imports(context: Context, script: Script, code: str) -> None:
                     warn=True,
                 )
         elif inner:
-            context.report(
-                script.file,
-                place,
-                "untracked-import",
-                f"Windmill takes this for {path}, which is a folder, so {inner[0]} is not tracked;"
-                f" write from {found.module}.{inner[0]} import …",
-            )
+            if inferred:
+                context.report(
+                    script.file,
+                    place,
+                    "untracked-import",
+                    f"Windmill takes this for {path}, which is a folder, so {inner[0]} is not tracked;"
+                    f" write from {found.module}.{inner[0]} import …, or name a requirement set (# requirements: NAME)",
+                )
         else:
             _unknown(context, script, path, place)
 

@@ -11,7 +11,7 @@ import re
 import subprocess
 from collections.abc import Callable
 
-from wmlocal.lint.lock_files import head_of
+from wmlocal.lint.requirement_heads import head_of
 from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
 
 # What a server takes when neither the script nor its own settings say otherwise.

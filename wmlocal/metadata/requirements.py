@@ -15,8 +15,8 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from wmlocal.lint.lock_files import head_of
 from wmlocal.lint.python_code import imports
+from wmlocal.lint.requirement_heads import head_of
 
 # Packages that a server takes for a module; for any other it takes the module's own name.
 _NAMES = """psycopg2=psycopg2-binary psycopg=psycopg[binary,pool] yaml=pyyaml git=GitPython shopify=ShopifyAPI

@@ -44,10 +44,11 @@ def resource_environment(resource: Any, plugins: Sequence[resolved_project.Plugi
                 used.add(name)
     names = ", ".join(plugin.name for plugin in plugins)
     if given and not used:
+        known = dict.fromkeys(name for plugin in plugins for name in plugin_settings.setting_names(plugin))
         raise errors.InvalidInput(
             f"{what}: {names} has no setting named {', '.join(given)}",
             subject=what,
-            remedy=f"It has: {', '.join(dict.fromkeys(n for plugin in plugins for n in plugin_settings.setting_names(plugin)))}.",
+            remedy=f"It has: {', '.join(known)}.",
         )
     if unused := [name for name in given if name not in used]:
         print(f"{what}: {names} has no setting named {', '.join(unused)}; left out", flush=True)
