@@ -22,6 +22,7 @@ from pydantic import Field, field_validator
 from f.flexcore.lib.core import contracts, errors, identity, redaction, resources
 from f.flexcore.lib.meltano import (
     attempts,
+    dbt_folders,
     dbt_results,
     event_printer,
     inspection,
@@ -49,10 +50,6 @@ ADAPTERS = {
     "trino": "dbt-trino==1.11.0",
     "clickhouse": "dbt-clickhouse==1.10.3",
 }
-PROJECT_FILE = "dbt_project.yml"
-# Where people keep the models of a Meltano project; dbt's packages hold projects of their own.
-SKIPPED = {"dbt_packages", "dbt_modules", ".meltano", "node_modules", ".venv", "target"}
-DEEPEST = 3
 TAIL_LINES = 60
 
 
@@ -166,32 +163,26 @@ def folder_of(root: Path, asked: str) -> Path:
             raise errors.InvalidInput(
                 "folder leads out of the project", subject="folder", remedy="Give one below its root."
             )
-        if not (chosen / PROJECT_FILE).is_file():
+        if not (chosen / dbt_folders.PROJECT_FILE).is_file():
             raise errors.NotFound(
-                f"There is no {PROJECT_FILE} in {asked}", subject="folder", remedy=f"It is in: {listed(root)}."
+                f"There is no {dbt_folders.PROJECT_FILE} in {asked}",
+                subject="folder",
+                remedy=f"It is in: {listed(root)}.",
             )
         return chosen
-    found = dbt_folders(root)
+    found = dbt_folders.find_folders(root)
     if len(found) != 1:
         problem = "has several" if found else "has no"
         raise errors.InvalidInput(
-            f"The project {problem} {PROJECT_FILE}", subject="folder", remedy=f"Name its folder; found: {listed(root)}."
+            f"The project {problem} {dbt_folders.PROJECT_FILE}",
+            subject="folder",
+            remedy=f"Name its folder; found: {listed(root)}.",
         )
     return root / found[0]
 
 
-def dbt_folders(root: Path) -> list[str]:
-    """Folders below the root that hold a dbt project, as relative paths."""
-    found = []
-    for path in sorted(root.glob(f"**/{PROJECT_FILE}")):
-        parts = path.relative_to(root).parts[:-1]
-        if len(parts) <= DEEPEST and not SKIPPED.intersection(parts):
-            found.append("/".join(parts) or ".")
-    return found
-
-
 def listed(root: Path) -> str:
-    return ", ".join(dbt_folders(root)) or "nowhere"
+    return ", ".join(dbt_folders.find_folders(root)) or "nowhere"
 
 
 def execute(project: Any, asked: dict[str, Any], settings: Any) -> contracts.StepResult:
