@@ -11,9 +11,9 @@ from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.windmill import Windmill
-from flexcore.nearest import did_you_mean
 from wmlocal.engine.bundle import Bundle
 from wmlocal.engine.errors import BadBundle
+from wmlocal.suggest import did_you_mean
 
 RUNTIMES = ("meltano", "ray", "kubernetes")
 # Where a short name is looked for first; then it may be the last part of any one path.
