@@ -10,7 +10,7 @@ from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
 from wmlocal.lint.parsers import NoParsers, Signature, Source, signatures
 from wmlocal.lint.positions import Item
-from wmlocal.lint.schemas import check_schema
+from wmlocal.lint.schemas import check_schema, report_unparsable
 from wmlocal.lint.steps import Step, steps
 
 INLINE = "!inline "
@@ -75,8 +75,12 @@ class Code:
         for script in self.context.files.scripts.values():
             signature = self.signatures.get(script.file)
             document = self.context.documents.get(f"{script.path}.script.yaml")
-            if signature is not None and document is not None:
+            if self.context.files.text(script.file) is None:
+                self.context.report(script.file, (1, 1), "not-utf8", self.context.files.why_unreadable(script.file))
+            elif signature is not None and document is not None:
                 check_schema(self.context, script, document, signature)
+            elif signature is not None and signature.args is None:
+                report_unparsable(self.context, script)
         for inline in self.inline:
             signature = self.signatures.get(_key(inline))
             if signature is not None and signature.args is not None:
