@@ -435,6 +435,21 @@ def test_a_file_that_cannot_be_read_is_named(what: str, tmp_path: Path) -> None:
     assert (file, rule) in {(finding.file, finding.rule) for finding in check(tmp_path)}
 
 
+def test_an_inline_preprocessor_with_a_main_alone_is_named(tmp_path: Path) -> None:
+    module = (
+        "  preprocessor_module:\n    id: preprocessor\n    value:\n      type: rawscript\n"
+        '      content: "def {name}(event):\\n    return event\\n"\n'
+        "      input_transforms: {{}}\n      lock: '# py: 3.11'\n      language: python3\n  failure_module:"
+    )
+    flow = "f/shop/order__flow/flow.yaml"
+    said = {}
+    for name in ("main", "preprocessor"):
+        write(tmp_path, GOOD | {flow: GOOD[flow].replace("  failure_module:", module.format(name=name), 1)})
+        said[name] = [finding.message for finding in check(tmp_path) if finding.rule in ("no-main", "missing-argument")]
+    assert ["function called preprocessor" in text for text in said["main"]] == [True]
+    assert said["preprocessor"] == []
+
+
 def test_code_of_bytes_and_a_link_to_nothing_are_named(tmp_path: Path) -> None:
     write(tmp_path, GOOD)
     (tmp_path / "f/shop/odd.py").write_bytes(b"# caf\xe9\ndef main():\n    return 1\n")
