@@ -22,6 +22,7 @@ lint: setup node_modules
 	uv run ruff check .
 	uv run ruff format --check .
 	uv run mypy
+	uv run lint-imports
 	uv run flexcore check
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill lint --locks-required
 

@@ -27,7 +27,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
 )
 from f.flexcore.lib.kubernetes.manifest_notes import secret_values
 from f.flexcore.lib.kubernetes.pod_spec import check_name
-from flexcore.nearest import nearest
+from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
 RUN = {"WM_JOB_ID": "00000000-0000-0000-0000-000000000000", "WM_FLOW_STEP_ID": "job"}

@@ -15,10 +15,10 @@ import yaml
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults, checked
 from flexcore.client.workflows import resolve
-from flexcore.nearest import did_you_mean
 from flexcore.templates import refuse_disabled
 from wmlocal.engine.bundle import Bundle
 from wmlocal.lint.cron import cron_problem, timezones
+from wmlocal.suggest import did_you_mean
 
 NORMAL: dict[str, Any] = {"width": 10**9, "allow_unicode": True}
 

@@ -14,9 +14,9 @@ import yaml
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults
 from flexcore.configuration.files import FLEXCORE, read_configuration
-from flexcore.nearest import did_you_mean
 from wmlocal.engine.bundle import Bundle
 from wmlocal.engine.support import check_flow
+from wmlocal.suggest import did_you_mean
 
 OURS = "f/flexcore"
 # Flows of our own that are front doors; the others are parts of these.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
 from flexcore.client.profiles import Profile, active, profiles
 from flexcore.client.windmill import Windmill
-from flexcore.nearest import did_you_mean
+from wmlocal.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from flexcore.configuration.models import FlexcoreFile

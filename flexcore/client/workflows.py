@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,9 @@ from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.windmill import Windmill
-from flexcore.nearest import did_you_mean
 from wmlocal.engine.bundle import Bundle
 from wmlocal.engine.errors import BadBundle
+from wmlocal.suggest import did_you_mean
 
 RUNTIMES = ("meltano", "ray", "kubernetes")
 # Where a short name is looked for first; then it may be the last part of any one path.
@@ -68,12 +69,20 @@ def named(root: Path, given: str) -> str:
 
 
 def find(client: Windmill, name: str) -> Workflow:
-    """A flow or a script that is deployed. A whole path is looked up by itself."""
+    """A flow or a script that is deployed. A path that is in no list is asked for by itself: the answer may be why it
+    cannot be read."""
     paths = {item["path"]: "flow" for item in client.listed("flows/list")}
     if name not in paths:
         scripts = [item["path"] for item in client.listed("scripts/list")]
         paths |= {path: "script" for path in scripts if path not in paths}
-    path = resolve(name, paths)
+    try:
+        path = resolve(name, paths)
+    except NotFound as missing:
+        if not name.startswith(("f/", "u/")):
+            raise
+        with contextlib.suppress(NotFound):
+            return read(client, name)
+        raise missing from None
     return read(client, path, paths[path])
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from flexcore.configuration.document import Document, Path_
 from flexcore.configuration.models import ClusterRuntimes, FlexcoreFile, WindmillFile
-from flexcore.nearest import did_you_mean
+from wmlocal.suggest import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 # Values that must come from the environment; "*" stands for every key.

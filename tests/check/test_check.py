@@ -21,6 +21,7 @@ from wmlocal.lint.misplaced import names_of, where_it_belongs
 from wmlocal.lint.parsers import Signature, Source, signatures
 from wmlocal.lint.positions import NotYaml, read
 from wmlocal.lint.results_use import misuses
+from wmlocal.lint.secret_values import looks_secret
 
 ROOT = Path(__file__).parents[2]
 GOOD: dict[str, str] = yaml.safe_load((Path(__file__).parent / "good_bundle.yaml").read_text())
@@ -368,3 +369,91 @@ def test_the_command_says_by_its_exit_code_what_it_found(tmp_path: Path) -> None
     assert [(f["file"], f["line"], f["rule"]) for f in json.loads(told.stdout) if f["severity"] == "error"] == [
         ("f/shop/currency.variable.yaml", 3, "unknown-key")
     ]
+
+
+CLEAR_TEXT = [
+    ("REDIS_URL", "redis://:pa55word@redis:6379/0"),
+    ("AUTH", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcdefghijklmnop"),
+    ("BASIC_AUTH", "admin:changeme"),
+    ("HOOK", "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"),
+    ("CONN", "Server=db;User Id=sa;Password=Secr3t!;"),
+    ("STORE", "DefaultEndpointsProtocol=https;AccountName=x;AccountKey=abcdEFGH1234=="),
+    ("PGPASSWORD", "s3cret"),
+    ("ANY", "ghp_abcdefghijklmnopqrstuvwxyz012345"),
+]
+NO_SECRETS = [
+    ("API_KEY", "$var:f/x/key"),
+    ("PASSWORD", "${DB_PASSWORD}"),
+    ("PASSWORD_FILE", "/run/secrets/pw"),
+    ("TOKEN_URL", "https://auth.example.test/token"),
+    ("MAX_TOKENS", "4096"),
+    ("PRIMARY_KEY", "id"),
+    ("DSN", "postgres://app:${PW}@db/app"),
+    ("DSN", "postgres://app:<password>@db/app"),
+    ("CONN", "Server=db;Password=%PW%;"),
+    ("URL", "http://host:8080/path@v1"),
+    ("REMOTE", "git@github.com:org/repo.git"),
+    ("IMAGE", "registry:5000/x@sha256:abc"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), CLEAR_TEXT)
+def test_a_secret_in_clear_text_is_recognized_by_name_or_shape(name: str, value: str) -> None:
+    assert looks_secret(name, value)
+
+
+@pytest.mark.parametrize(("name", "value"), NO_SECRETS)
+def test_what_only_looks_like_a_secret_is_left_alone(name: str, value: str) -> None:
+    assert not looks_secret(name, value)
+
+
+UNREADABLE = {
+    "Python that cannot be parsed, without metadata": ("f/shop/odd.py", "def main(:\n", "unparsable"),
+    "an inline file's name without quotes": (
+        "f/shop/odd__flow/flow.yaml",
+        "summary: ''\nvalue:\n  modules:\n    - id: a\n      value:\n        type: rawscript\n"
+        "        content: !inline a.py\n        language: python3\n",
+        "yaml-syntax",
+    ),
+    "a form that is text": (
+        "f/shop/odd__flow/flow.yaml",
+        "summary: ''\nvalue: {modules: []}\nschema: x\n",
+        "wrong-type",
+    ),
+    "a form whose fields are a list": (
+        "f/shop/odd__flow/flow.yaml",
+        "summary: ''\nvalue: {modules: []}\nschema: {properties: [x]}\n",
+        "wrong-type",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_named(what: str, tmp_path: Path) -> None:
+    file, text, rule = UNREADABLE[what]
+    write(tmp_path, GOOD | {file: text})
+    assert (file, rule) in {(finding.file, finding.rule) for finding in check(tmp_path)}
+
+
+def test_an_inline_preprocessor_with_a_main_alone_is_named(tmp_path: Path) -> None:
+    module = (
+        "  preprocessor_module:\n    id: preprocessor\n    value:\n      type: rawscript\n"
+        '      content: "def {name}(event):\\n    return event\\n"\n'
+        "      input_transforms: {{}}\n      lock: '# py: 3.11'\n      language: python3\n  failure_module:"
+    )
+    flow = "f/shop/order__flow/flow.yaml"
+    said = {}
+    for name in ("main", "preprocessor"):
+        write(tmp_path, GOOD | {flow: GOOD[flow].replace("  failure_module:", module.format(name=name), 1)})
+        said[name] = [finding.message for finding in check(tmp_path) if finding.rule in ("no-main", "missing-argument")]
+    assert ["function called preprocessor" in text for text in said["main"]] == [True]
+    assert said["preprocessor"] == []
+
+
+def test_code_of_bytes_and_a_link_to_nothing_are_named(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    (tmp_path / "f/shop/odd.py").write_bytes(b"# caf\xe9\ndef main():\n    return 1\n")
+    (tmp_path / "f/shop/gone.variable.yaml").symlink_to("/nowhere/at/all")
+    said = {finding.file: finding.message for finding in check(tmp_path) if finding.rule == "not-utf8"}
+    assert "save it as UTF-8" in said["f/shop/odd.py"]
+    assert "a link to /nowhere/at/all" in said["f/shop/gone.variable.yaml"]

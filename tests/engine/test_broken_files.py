@@ -163,6 +163,8 @@ def test_the_command_line_lists_the_rest_and_warns(flexcore: Command, write: Wri
     assert [item["path"] for item in json.loads(done.stdout)] == ["f/x/good"]
     assert "warning: f/x/bad__flow/flow.yaml is no valid YAML" in done.stderr
     assert flexcore("workflow", "execute", "f/x/good", "--json").returncode == 0
+    asked_for = flexcore("workflow", "execute", "f/x/bad")
+    assert asked_for.returncode == 2 and "is no valid YAML" in asked_for.stderr.splitlines()[-1]
 
 
 def test_a_preprocessor_makes_the_arguments_of_what_the_command_line_is_given(flexcore: Command, write: Writer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.engine.conftest import Writer, call, raw
-from wmlocal.engine import CannotStart, Engine, Unsupported
+from wmlocal.engine import CannotStart, Engine, Unsupported, support
 from wmlocal.engine.bundle import Flow
 from wmlocal.engine.support import check_flow
+from wmlocal.lint.misplaced import names_of
 
 STEP = raw("ok", "def main():\n    return 1\n")
 
@@ -190,3 +192,43 @@ def test_a_key_at_the_top_of_a_flow_that_nothing_reads_is_refused_with_its_place
     file.write_text(file.read_text() + "error_handler: f/x/s\n")
     with pytest.raises(Unsupported, match=r"`error_handler`.* a flow's error handler is `failure_module`"):
         engine.run("f/x/y")
+
+
+KNOWN = {
+    **support.VALUE_KEYS,
+    "module": support.MODULE_KEYS,
+    "the flow's value": support.FLOW_KEYS,
+    "branch": support.BRANCH_KEYS,
+    **support.NESTED_KEYS,
+    **{f"retry.{key}": known for key, known in support.RETRY_KEYS.items()},
+}
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_every_key_that_a_server_reads_is_done_ignored_or_refused_by_name(kind: str) -> None:
+    handled = KNOWN[kind] | support.IGNORED | set(support.REFUSED) | {"type"}
+    assert names_of(support.RECORDS[kind]) <= handled
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"tag": "gpu"}, "inside `value`"),
+        ({"concurrency_key": "k"}, "`custom_concurrency_key`, inside `value`"),
+        ({"parallel": False}, "inside `value`"),
+        ({"skip_failure": True}, "to a branch"),
+        ({"input_transforms": {}}, "inside `value`"),
+    ],
+)
+def test_a_key_of_one_place_is_refused_at_another(
+    more: dict[str, Any], said: str, engine: Engine, write: Writer
+) -> None:
+    write.flow("f/x/flow", [raw("a", "def main():\n    return 1\n", **more)])
+    with pytest.raises(Unsupported, match=re.escape(said)):
+        engine.run("f/x/flow")
+
+
+def test_words_about_the_look_of_an_approval_are_ignored(engine: Engine, write: Writer) -> None:
+    suspend = {"required_events": 0, "skin": "minimal", "description": "really?"}
+    write.flow("f/x/flow", [STEP | {"suspend": suspend}, raw("b", "def main():\n    return 2\n")])
+    assert engine.run("f/x/flow").result == 2

@@ -41,7 +41,7 @@ def test_every_step_of_a_runtime_has_the_policy(runtime: str) -> None:
 )
 def test_what_may_succeed_later_is_tried_again_and_nothing_else(engine: Engine, raised: str, runs: int) -> None:
     code = f"from f.flexcore.lib.core.errors import *\ndef main():\n    raise {raised}\n"
-    lock = (ROOT / "f/flexcore/lib/core/errors.script.lock").read_text()
+    lock = (ROOT / "locks/flexcore_base.requirements.in.lock").read_text()
     step = {"type": "rawscript", "language": "python3", "content": code, "lock": lock, "input_transforms": {}}
     at_once = {"constant": {"attempts": 1, "seconds": 0}, "retry_if": POLICY["retry_if"]}
     flow = {"modules": [{"id": "a", "retry": at_once, "value": step}]}

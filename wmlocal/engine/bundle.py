@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flexcore.nearest import did_you_mean
 from wmlocal.engine.errors import BadBundle, Finding
 from wmlocal.engine.yaml12 import NotYaml, load
+from wmlocal.suggest import did_you_mean
 
 T = TypeVar("T")
 

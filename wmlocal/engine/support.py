@@ -26,6 +26,7 @@ IGNORED = {
     "max_total_debouncing_time",
     "max_total_debounces_amount",
     "debouncing",
+    "description",
     "priority",
     "tag",
     "tag_override",
@@ -35,6 +36,8 @@ IGNORED = {
     "notes",
     "groups",
     "preserve_step_tags",
+    "skin",
+    "tool_type",
     "dedicated_worker",
     "visible_to_runner_only",
 }
@@ -48,7 +51,7 @@ FLOW_KEYS = {
     "delete_after_use",
     "delete_after_secs",
     "preprocessor_module",
-} | IGNORED
+}
 MODULE_KEYS = {
     "id",
     "value",
@@ -65,11 +68,11 @@ MODULE_KEYS = {
     "skip_if",
     "pass_flow_input_directly",
     "apply_preprocessor",
-} | IGNORED
+}
 VALUE_KEYS = {
-    "rawscript": {"content", "language", "lock", "path", "input_transforms", "input_transform"},
-    "script": {"path", "input_transforms", "input_transform", "pass_flow_input_directly"},
-    "flow": {"path", "input_transforms", "input_transform", "pass_flow_input_directly"},
+    "rawscript": {"content", "language", "lock", "path", "input_transforms"},
+    "script": {"path", "input_transforms", "pass_flow_input_directly"},
+    "flow": {"path", "input_transforms", "pass_flow_input_directly"},
     "forloopflow": {"iterator", "modules", "skip_failures", "parallel", "parallelism"},
     "whileloopflow": {"modules", "skip_failures", "parallel", "parallelism"},
     "branchone": {"branches", "default"},
@@ -118,7 +121,7 @@ REFUSED = {
 }
 
 
-# The records of check/tables.py that these keys stand in.
+# The records of lint/tables.py that these keys stand in.
 RECORDS = {
     "rawscript": "RawScript",
     "script": "PathScript",
@@ -227,14 +230,16 @@ def _unknown_at_the_top(flow: Flow, where: str) -> Iterator[Finding]:
 
 
 def _unknown(item: Value, known: set[str], where: str, kind: str) -> Iterator[Finding]:
+    """Keys that nothing reads at this place, by the same table as the check's, and those that are not done here."""
+    from wmlocal.lint.misplaced import names_of
+
+    here = names_of(RECORDS[kind])
     for key, value in item.items():
-        if key in known or value is None or value is False:
-            continue
-        if key in REFUSED:
-            what, do = REFUSED[key]
+        if key not in here:
+            yield _misplaced(where, key, kind, known & here, item)
+        elif key not in known | IGNORED and value is not None and value is not False:
+            what, do = REFUSED.get(key, ("it is not done here", "remove it, or run it on a Windmill server"))
             yield Finding(where, f"`{key}`: {what}", do)
-        else:
-            yield _misplaced(where, key, kind, known, item)
 
 
 def _misplaced(where: str, key: str, kind: str, known: set[str], item: Value) -> Finding:
@@ -332,7 +337,7 @@ def _value(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator
         what = f"a module of type {kind} is not supported" if kind else "the value has no type"
         yield Finding(where, what, f"use one of {', '.join(VALUE_KEYS)}, or run it on a Windmill server")
         return
-    yield from _unknown(value, VALUE_KEYS[kind] | IGNORED | {"type"}, where, kind)
+    yield from _unknown(value, VALUE_KEYS[kind] | {"type"}, where, kind)
     for key in REQUIRED[kind]:
         if value.get(key) is None:
             yield Finding(where, f"a {kind} needs `{key}`", f"add {key}")

@@ -109,7 +109,10 @@ _Loader.yaml_implicit_resolvers = {None: _RESOLVERS}
 
 
 def scalar(node: yaml.ScalarNode) -> Any:
+    """Its value. Raises NotYaml for `!inline x.py` without quotes, a tag whose text `x.py` would become the program."""
     text = node.value
+    if node.tag == "!inline":
+        raise _at(node, f"write '!inline {text}' in quotes; without them YAML takes !inline for a tag")
     if node.tag == _NULL:
         return None
     if node.tag == _BOOL:

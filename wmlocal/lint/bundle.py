@@ -90,7 +90,7 @@ class Checker:
     def _document(self, file: str, kind: str, table: str) -> Iterator[Finding]:
         text = self.files.text(file)
         if text is None:
-            yield Finding(file, 1, 1, "not-utf8", "cannot be read as UTF-8; save it as UTF-8 text")
+            yield Finding(file, 1, 1, "not-utf8", self.files.why_unreadable(file))
             return
         try:
             document = read(text)

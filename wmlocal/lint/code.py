@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,10 +11,15 @@ from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
 from wmlocal.lint.parsers import NoParsers, Signature, Source, signatures
 from wmlocal.lint.positions import Item
-from wmlocal.lint.schemas import check_schema
+from wmlocal.lint.schemas import check_schema, report_unparsable
 from wmlocal.lint.steps import Step, steps
 
 INLINE = "!inline "
+_TYPESCRIPT = re.compile(r"\bfunction\s+preprocessor\b|\bpreprocessor\s*[=,}]")
+PREPROCESSORS = {
+    "python3": re.compile(r"^(?:async\s+)?def\s+preprocessor\b|^(?:from\s.+)?import\s.*\bpreprocessor\b", re.MULTILINE),
+    **dict.fromkeys(("bun", "deno", "nativets"), _TYPESCRIPT),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,16 @@ class Code:
         for script in self.context.files.scripts.values():
             signature = self.signatures.get(script.file)
             document = self.context.documents.get(f"{script.path}.script.yaml")
-            if signature is not None and document is not None:
+            if self.context.files.text(script.file) is None:
+                self.context.report(script.file, (1, 1), "not-utf8", self.context.files.why_unreadable(script.file))
+            elif signature is not None and document is not None:
                 check_schema(self.context, script, document, signature)
+            elif signature is not None and signature.args is None:
+                report_unparsable(self.context, script)
         for inline in self.inline:
+            if inline.step.part == "preprocessor" and not inline.step.around:
+                self.check_preprocessor(inline.flow, inline.step, inline.content, inline.language)
+                continue
             signature = self.signatures.get(_key(inline))
             if signature is not None and signature.args is not None:
                 check_inline_arguments(self.context, inline.flow, inline.step, signature)
@@ -89,6 +102,13 @@ class Code:
         if script is not None and signature is not None and signature.is_library and script.language == "python3":
             message = f"{what} runs {path}, which has no main; write one, or name another script"
             self.context.report(file, place, "no-main", message)
+
+    def check_preprocessor(self, file: str, step: Step, code: str, language: str) -> None:
+        """A flow's preprocessor module runs the function of that name, not main."""
+        defined = PREPROCESSORS.get(language)
+        if defined is not None and not defined.search(code):
+            message = "the preprocessor module runs a function called preprocessor, which the code does not define"
+            self.context.report(file, step.item, "no-main", f"{message}; write preprocessor(event)")
 
     def arguments_of(self, path: str) -> list[str] | None:
         """The names that a script's `main` takes, None when it takes any or they are not known."""

@@ -117,6 +117,13 @@ class Files:
         except (OSError, UnicodeDecodeError):
             return None
 
+    def why_unreadable(self, file: str) -> str:
+        """Of a file whose text is None."""
+        path = self.root / file
+        if path.is_symlink() and not path.exists():
+            return f"it is a link to {path.readlink()}, which is not there; link to a file, or delete it"
+        return "cannot be read as UTF-8; save it as UTF-8 text" if path.is_file() else "it is no file; write one"
+
     @cached_property
     def scripts(self) -> dict[str, Script]:
         """By path. Inline code of flows and apps is none, nor are the modules of a multi-file script."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from flexcore import nearest as suggest
+from wmlocal import suggest
 
 
 class Severity(StrEnum):

@@ -52,6 +52,7 @@ RELATIVES: dict[str, tuple[Way, ...]] = {
         ("Suspend", "it belongs inside `suspend`"),
         ("StopAfterIf", "it belongs inside `stop_after_if`"),
         ("Mock", "it belongs inside `mock`"),
+        ("Branch", "it belongs to a branch, beside its `modules`"),
         FLOW_VALUE,
         FLOW,
     ),
@@ -137,6 +138,10 @@ _FLOW = {
     **dict.fromkeys(("env", "envs", "environment"), "a flow's constants are `flow_env`, inside `value`"),
     **dict.fromkeys(("name", "title"), "a flow's title is `summary`"),
     **dict.fromkeys(("properties", "required", "order"), "it belongs inside `schema`"),
+    **dict.fromkeys(
+        ("finally", "always", "on_success", "on_exit"),
+        "a flow has no such part; what runs after a failure is `failure_module`, after a success its last step",
+    ),
     "path": "a flow's path is that of its folder",
 }
 _STEP = {
@@ -148,8 +153,12 @@ _STEP = {
     **dict.fromkeys(("approval", "wait_for_approval"), "an approval is `suspend: {required_events: 1}`"),
     **dict.fromkeys(("name", "title"), "a step's title is `summary`"),
     **dict.fromkeys(("continue_on_failure", "ignore_errors", "allow_failure"), "that is `continue_on_error`"),
+    **dict.fromkeys(
+        ("concurrency_key", "custom_concurrency_key"), "a step's is `custom_concurrency_key`, inside `value`"
+    ),
     "steps": "steps are `modules`",
     "delay": "a pause is `sleep`",
+    "max_parallel": "that is `parallelism`, inside a loop's `value`",
 }
 _VALUE = {
     **_STEP,
@@ -159,6 +168,12 @@ _VALUE = {
         ("until", "while", "stop_if"), "a loop ends by `stop_after_if`, beside `value` of it or of one of its steps"
     ),
     **dict.fromkeys(("cases", "conditions"), "a branchone's cases are `branches`"),
+    **dict.fromkeys(
+        ("env", "envs", "environment"),
+        "an inline step has no variables of its own; the flow's constants are `flow_env`, a script has `envs`",
+    ),
+    **dict.fromkeys(("concurrency_key", "concurrency_limit_key"), "a step's is `custom_concurrency_key`"),
+    "concurrency_limit": "that is `concurrent_limit`",
     "lang": "that is `language`",
     "else": "what runs when no branch does is `default`",
     "max_parallel": "that is `parallelism`",

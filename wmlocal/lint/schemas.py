@@ -78,7 +78,7 @@ def check_schema(context: Context, script: Script, document: Item, signature: Si
     """`document` is the script's metadata."""
     file = f"{script.path}.script.yaml"
     if signature.args is None:
-        _unparsable(context, script)
+        report_unparsable(context, script)
         return
     schema = document.get("schema")
     if schema is None or schema.value is None:
@@ -270,7 +270,11 @@ WORDS = ("string", "number", "integer", "boolean", "array", "object", "null", "r
 def check_form(context: Context, file: str, schema: Item | None) -> None:
     """A form that no `main` stands behind: a flow's, an approval's, a resource type's."""
     properties = schema.get("properties") if schema is not None else None
-    if schema is None or properties is None or not isinstance(properties.value, dict):
+    if schema is None or properties is None or properties.value is None:
+        return
+    if not isinstance(properties.value, dict):
+        message = f"properties is {kind_of(properties.value)}, and must be a mapping of the form's fields"
+        context.report(file, properties, "wrong-type", message)
         return
     fields = properties.value
     for item in schema.list("required"):
@@ -311,7 +315,7 @@ def _said(value: Any) -> str:
     return "none" if value is None else repr(value)
 
 
-def _unparsable(context: Context, script: Script) -> None:
+def report_unparsable(context: Context, script: Script) -> None:
     line, why = 1, "Windmill's parser"
     if script.language == "python3":
         try:
@@ -321,4 +325,6 @@ def _unparsable(context: Context, script: Script) -> None:
         else:
             mains = [node for node in tree.body if isinstance(node, FUNCTIONS)]
             line = next((node.lineno for node in mains if node.name == "main"), 1)
-    context.report(script.file, (line, 1), "unparsable", f"{why} cannot read it, so it gets no form; mend the syntax")
+    context.report(
+        script.file, (line, 1), "unparsable", f"{why} cannot read it, so it gets no form; correct the syntax"
+    )

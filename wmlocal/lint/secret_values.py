@@ -10,13 +10,17 @@ from wmlocal.lint.positions import Item
 # A name that ends so holds a secret itself …
 NAME = re.compile(
     r"(?:^|_)(?:\w*password|\w*passwd|passphrase|pass|pwd|secret|secret_key|token|\w*api_?key|access_?key|private_?key"
-    r"|client_secret|credentials?|auth_key|encryption_key|signing_key)$",
+    r"|client_secret|credentials?|basic_auth|auth_key|account_key|encryption_key|signing_key)$",
     re.IGNORECASE,
 )
-# … whatever the name, a text of this shape is one: a key block, a password in an address, a token of a known maker.
+# … whatever the name, a text of this shape is one: a key block, a password in an address or a connection string, a
+# signed token, a hook whose address is its key, a token of a known maker.
 SHAPE = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s:@$]+@"
-    r"|\b(?:ghp_|gho_|github_pat_|glpat-|xox[abps]-|sk-|sk_live_|AKIA)[A-Za-z0-9_-]{12,}"
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]*:[^/\s:@${<*]+@"
+    r"|\b(?:Password|Pwd|AccountKey|SharedAccessKey|ClientSecret)\s*=\s*[^;\s${<*%]+\s*(?:;|$)"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]+|\b(?:Basic|Bearer) [\w.+/~-]{16,}=*\s*$"
+    r"|://hooks\.slack\.com/services/T\w+/B\w+/\w+|://discord(?:app)?\.com/api/webhooks/\d+/[\w-]{20,}"
+    r"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|[sr]k_live_|AKIA|hf_|npm_|pypi-|dop_v1_|AIza|SG\.)[\w-]{12,}",
 )
 # A reference, a placeholder, a path, a number or a word of configuration is none.
 REFERENCES = ("$var:", "$res:", "$encrypted:", "$jsonvar:", "!inline", "${", "$")

@@ -14,7 +14,7 @@ LANGUAGES = (
 )
 
 FLOW = f"""
-Flow summary!:str description:str value!:FlowValue schema:any? tag:str? dedicated_worker:bool? timeout:int?
+Flow summary!:str description:str value!:FlowValue schema:{{any}}? tag:str? dedicated_worker:bool? timeout:int?
   visible_to_runner_only:bool? ws_error_handler_muted:bool? on_behalf_of_email:str? on_behalf_of:str?
   has_on_behalf_of:bool? labels:[str]? extra_perms:{{bool}}? draft_only~:bool? priority~:int?
 FlowValue modules!:[FlowModule] failure_module:FlowModule? preprocessor_module:FlowModule? same_worker:bool?
@@ -38,7 +38,7 @@ Mock enabled!:bool return_value:any
 Suspend required_events:int? timeout:int? resume_form:ResumeForm? user_auth_required:bool?
   user_groups_required:Transform? self_approval_disabled:bool? hide_cancel:bool? continue_on_disapprove_timeout:bool?
   skin:'detailed|minimal' description~:str
-ResumeForm schema:any
+ResumeForm schema:{{any}}?
 Retry constant:ConstantRetry? exponential:ExponentialRetry? retry_if:Expression?
 ConstantRetry attempts:int seconds:int
 ExponentialRetry attempts:int multiplier:int seconds:int random_factor:int?
@@ -83,7 +83,7 @@ WebsearchTool tool_type!:str
 """
 
 ITEMS = """
-Script summary:str description:str schema:any? lock:Lock? kind:'script|failure|trigger|command|approval|preprocessor'
+Script summary:str description:str schema:{any}? lock:Lock? kind:'script|failure|trigger|command|approval|preprocessor'
   tag:str? envs:[str]? cache_ttl:int? cache_ignore_s3_path:bool? timeout:int? concurrent_limit:int?
   concurrency_time_window_s:int? concurrency_key:str? debounce_key:str? debounce_delay_s:int?
   debounce_args_to_accumulate:[str]? max_total_debouncing_time:int? max_total_debounces_amount:int?

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts
-from f.flexcore.lib.selection import selector
+from f.flexcore.lib.core import contracts, workloads
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
 # A step of one of the rooms: f/flexcore/ray/train, and the flow of that room alike.
-ROOM = re.compile(rf"/({'|'.join(selector.RUNTIMES)})/[^/]+$")
+ROOM = re.compile(rf"/({'|'.join(workloads.RUNTIMES)})/[^/]+$")
 LABEL = "workflow:"
 NO_REASON = "it failed and left no reason"
 Job = Mapping[str, Any]

@@ -20,6 +20,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, errors, units
 
+# What there is to run on.
+RUNTIMES = ("meltano", "ray", "kubernetes")
 # 30,000 years; the annual product of the world.
 LONGEST, DEAREST = 1e12, 1e14
 # Of rows, cores and GPUs.

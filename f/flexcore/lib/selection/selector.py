@@ -24,7 +24,6 @@ from typing import Protocol
 from f.flexcore.lib.core import requests, workloads
 from f.flexcore.lib.selection import forecast, rules
 
-RUNTIMES = ("meltano", "ray", "kubernetes")
 NAMESPACE = "flext-production"
 NONE_SUITABLE = "No suitable runtime available"
 # One or two failures may be chance: a runtime that fails in every fifth run begins with three once in 125 histories.
@@ -66,7 +65,7 @@ def select(
 ) -> workloads.Selection:
     """The runtime for `workload`. model: the fitted history, None when there is none: the rules then decide, and the
     answer says why there is none (`missing`)."""
-    names = dict.fromkeys([*workload.runtimes, *RUNTIMES, *market.runtimes])
+    names = dict.fromkeys([*workload.runtimes, *workloads.RUNTIMES, *market.runtimes])
     standings = [_standing(name, workload, model, market) for name in names]
     if workload.pin:
         return _pinned(workload.pin, standings)
@@ -115,8 +114,8 @@ def _barred(
     estimate: forecast.Estimate,
     market: workloads.Market,
 ) -> str:
-    if name not in RUNTIMES and name not in market.runtimes:
-        return f"unknown runtime (known: {', '.join(dict.fromkeys([*RUNTIMES, *market.runtimes]))})"
+    if name not in workloads.RUNTIMES and name not in market.runtimes:
+        return f"unknown runtime (known: {', '.join(dict.fromkeys([*workloads.RUNTIMES, *market.runtimes]))})"
     if name not in workload.runtimes:
         return "the pipeline does not describe it"
     if not state.enabled:

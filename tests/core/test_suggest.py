@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flexcore.nearest import nearest
+from wmlocal.suggest import nearest
 
 
 @pytest.mark.parametrize(
