@@ -141,6 +141,8 @@ def test_a_schema_without_properties_has_no_columns() -> None:
         (" \n", "nothing"),
         ("INFO loading\n{}", "no catalog; it begins with: INFO loading"),
         ('{"streams": []}\nDone', "more than a catalog: Done"),
+        ('{"streams": [{"tap_', 'broken JSON; it begins with: {"streams": [{"tap_'),
+        ('\ufeff{"streams": []}', "a byte order mark before its catalog"),
         ('{"error": "no"}', 'JSON that is no catalog: {"error": "no"}'),
         ("[]", "JSON that is no catalog: []"),
         ('{"streams": [{"stream": "a"}]}', "a catalog whose streams[0] has no tap_stream_id"),

@@ -271,10 +271,13 @@ def catalog_problem(text: str) -> str:
     content = text.strip()
     if not content:
         return "nothing"
+    if content.startswith("\ufeff"):
+        return "a byte order mark before its catalog"
     try:
         catalog, end = json.JSONDecoder().raw_decode(content)
     except ValueError:
-        return f"no catalog; it begins with: {quoted(_first_line(content))}"
+        what = "broken JSON" if content.startswith("{") else "no catalog"
+        return f"{what}; it begins with: {quoted(_first_line(content))}"
     if content[end:].strip():
         return f"more than a catalog: {quoted(_first_line(content[end:].strip()))}"
     if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
