@@ -198,6 +198,11 @@ def secrets_of(value: Any, key: str = "") -> Iterator[str]:
         yield value
 
 
+def assigned_secrets(text: str) -> Iterator[str]:
+    """Values of what a text sets under a secret-looking name: `host=db password=hunter2`."""
+    return (found[1].strip("\"'") for found in ASSIGNED.finditer(text))
+
+
 def _is_secret(key: Any) -> bool:
     return isinstance(key, str) and bool(SECRET_NAME.search(key))
 
@@ -219,7 +224,7 @@ def _values(secret: str) -> Iterator[str]:
     if secret.lstrip().startswith(("{", "[")):
         yield from _json_secrets(secret)
     else:
-        yield from (found[1].strip("\"'") for found in ASSIGNED.finditer(secret))
+        yield from assigned_secrets(secret)
 
 
 def _url_password(url: str) -> Iterator[str]:
