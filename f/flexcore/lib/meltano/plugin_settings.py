@@ -276,10 +276,11 @@ def _missing_variable(what: str, subject: str, item: resolved_project.Unset) -> 
             subject=subject,
             remedy=f"Refer to ${item.inner} itself, and set {item.inner} in the project resource's env.",
         )
+    instead = "" if SECRET_VARIABLE.search(item.variable) else ", or write the value into meltano.yml"
     return errors.MissingSetting(
         f"{what} is set from ${item.variable}, which has no value{where}",
         subject=subject,
-        remedy=f"Set {item.variable} in the project resource's env, or write the value into meltano.yml.",
+        remedy=f"Set {item.variable} in the project resource's env{instead}.",
     )
 
 
