@@ -51,6 +51,13 @@ def test_a_known_secret_is_masked_in_every_form_that_tools_print(form: str) -> N
         ("TAP_POSTGRES_PASSWORD=hunter2 ok", "hunter2"),
         ("token=eyJhbGciOiJI.eyJzdWIiOiIx.abc", "eyJzdWIiOiIx"),
         ("id AKIAABCDEFGHIJKLMNOP", "AKIAABCDEFGHIJKLMNOP"),
+        ("Authorization: Token hunter2", "hunter2"),
+        ('{"Authorization": "ApiKey hunter2"}', "hunter2"),
+        ("passphrase: hunter2", "hunter2"),
+        ("TAP_CRM_PASS=hunter2", "hunter2"),
+        ("AccountKey=hunter2==;x", "hunter2"),
+        ("cloned with ghp_0123456789abcdefghij", "ghp_0123456789"),
+        ("bot xoxb-0123456789-abcdef", "0123456789"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "abc"),
     ],
 )
@@ -62,6 +69,7 @@ def test_ordinary_text_stays_as_it_is() -> None:
     for text in (
         "see http://example.com:8080/path?from=joe@example.com",
         "a bearer of bad news",
+        "Done. PASS=5 WARN=0 ERROR=0 SKIP=0",
         "ssh://git@example.com/x",
     ):
         assert Redactor(["a", "of"]).text(text) == text
@@ -106,6 +114,20 @@ def test_no_secret_survives_whatever_surrounds_it(secret: str, before: str, afte
         ("postgresql://joe:p%40ss-word@db/x", "p@ss-word"),
         ("padded-value\n", "padded-value"),
         ("abc", "abc"),
+        ("copper otter", b"copper otter".hex()),
+        ("copper otter", b"copper otter".hex().upper()),
+        ("Gr\u00fc\u00dfe \u2603", repr("Gr\u00fc\u00dfe \u2603".encode())[2:-1]),
+        ("Gr\u00fc\u00dfe", "Gr\\u00FC\\u00DFe"),
+        ("it's-mine", "it''s-mine"),
+        ('say "cheese"', 'say ""cheese""'),
+        ("abc/def/ghi", "abc\\/def\\/ghi"),
+        (PEM, PEM.replace("\n", "")),
+        (PEM, "".join(BODY)),
+        ("host=db user=joe password=copper-otter dbname=x", "copper-otter"),
+        ("Server=db;UID=joe;PWD='copper otter';", "copper otter"),
+        ("AccountName=joe;AccountKey=Y29wcGVyLW90dGVy==;Suffix=net", "Y29wcGVyLW90dGVy=="),
+        ("user: joe\nclient_secret: copper-otter\n", "copper-otter"),
+        ('[{"password": "copper-otter"}]', "copper-otter"),
     ],
 )
 def test_a_known_secret_is_masked_as_tools_print_it(secret: str, text: str) -> None:
@@ -115,6 +137,25 @@ def test_a_known_secret_is_masked_as_tools_print_it(secret: str, text: str) -> N
 @pytest.mark.parametrize("line", [*BODY, "Ab3="])
 def test_each_line_of_a_known_key_is_masked_where_it_stands_alone_the_short_last_one_too(line: str) -> None:
     assert Redactor([PEM]).text(f"tap-x: {line}") == f"tap-x: {MASK}"
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_base64_of_a_key_is_masked_line_by_line_as_tools_break_it(width: int) -> None:
+    encoded = base64.b64encode(PEM.encode()).decode()
+    redactor = Redactor([PEM])
+    for at in range(0, len(encoded), width):
+        assert redactor.text(f"tap-x: {encoded[at : at + width]}") == f"tap-x: {MASK}"
+
+
+@pytest.mark.parametrize("line", ['otter "two"', "one; two", "a b c d", "x9!?"])
+def test_a_short_line_of_several_words_is_masked_where_it_stands_alone(line: str) -> None:
+    assert Redactor([f"the first line of it is a long one\n{line}\n"]).text(f"tap-x: {line}") == f"tap-x: {MASK}"
+
+
+def test_the_lines_of_a_document_stay_but_for_what_is_secret_in_them() -> None:
+    document = '{\n "type": "x",\n "id": 7,\n - name: joe\n- b: c\n],\n}\n'
+    for line in map(str.strip, document.splitlines()):
+        assert Redactor([document]).text(line) == line
 
 
 def test_a_short_line_of_a_secret_masks_no_part_of_a_word_and_a_single_letter_nothing() -> None:
@@ -188,6 +229,9 @@ PIECES = [
     'token=\\"',
     "password_",
     "authorization",
+    "authorization: a ",
+    "ghp_",
+    "_pass",
     "-token ",
     "-----BEGIN ",
     "-----BEGIN PRIVATE KEY-----",

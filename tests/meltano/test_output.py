@@ -111,6 +111,20 @@ def test_a_file_belongs_to_the_stream_of_its_name_or_folder(path: str, stream: s
     assert stream_of(Path(path), NAMES) == stream
 
 
+@pytest.mark.parametrize(
+    ("path", "stream"),
+    [
+        ("_bersicht.jsonl", "Übersicht"),
+        ("ubersicht.csv", "Übersicht"),
+        ("raw_orders.jsonl", "raw -- orders"),
+        ("raw_orders_old.jsonl", "raw_orders_old"),
+        ("other.jsonl", "other"),
+    ],
+)
+def test_a_file_whose_name_a_target_made_simpler_belongs_to_its_stream(path: str, stream: str) -> None:
+    assert stream_of(Path(path), ["Übersicht", "raw -- orders", "数据"]) == stream
+
+
 def test_without_a_known_stream_a_file_is_one_of_its_own(tmp_path: Path) -> None:
     for name in ("sales.orders", "sales.returns", "events_20240101", "events_20240102"):
         (tmp_path / f"{name}.jsonl").write_text('{"id": 1}\n')
@@ -124,6 +138,7 @@ def test_streams_that_share_a_file_are_found(tmp_path: Path) -> None:
     assert manifest is not None
     assert sorted(mixed_streams({"a b": 1, "a:b": 2}, manifest)) == ["a b", "a:b"]
     assert mixed_streams({"a b": 1, "a:b": 0}, manifest) == []
+    assert sorted(mixed_streams({"a b": 1, "a:b": 2, "A -- B": 1}, manifest)) == ["A -- B", "a b", "a:b"]
     other = manifest_of(tmp_path, "file:///d", "jsonl", {"x": {}, "y": {}})
     assert other is not None and mixed_streams({"x": 1, "y": 2}, other) == ["x", "y"]
     # One stream under another name is what a target's own mapping may make of it.

@@ -193,6 +193,7 @@ def test_the_secrets_of_a_plugin_are_what_it_gets_and_what_that_was_made_of() ->
                     "token_url": Value("https://reader:linked-pass@host/token"),
                     "tables": Value(["a"], parts={"TABLE_TOKEN": "part-of-tables"}),
                     "connections": Value([{"name": "one", "client_secret": "nested-one"}]),
+                    "conn": Value("host=db password='in-text-1' sslpassword=off", parts={"DB_PASS": "pass-1"}),
                 },
                 mapping_config=Value({"stream_map_config": {"hash_salt": "juniper"}}, parts={"OTHER": "no-secret"}),
                 env=Value({"PGPASSWORD": "by-variable", "PGHOST": "db.local"}),
@@ -207,6 +208,8 @@ def test_the_secrets_of_a_plugin_are_what_it_gets_and_what_that_was_made_of() ->
         "linked-pass",
         "part-of-tables",
         "nested-one",
+        "in-text-1",
+        "pass-1",
         "juniper",
         "by-variable",
         "ghp_0123456789abcdef",
@@ -222,9 +225,16 @@ def test_secrets_of_the_project_are_those_of_its_variables_and_of_its_state() ->
             "state_backend.uri": Value("s3://bucket/state", "meltano_yml"),
             "state_backend.azure.connection_string": Value("AccountKey=abc", "env", sensitive=True),
         },
-        variables={"REGION": "eu", "LEDGER_PASSWORD": "copper"},
+        variables={
+            "REGION": "eu",
+            "LEDGER_PASSWORD": "copper",
+            "DB_PW": "otter",
+            "DATABASE_URL": "postgresql://joe:linked@db/m",
+            "ODBC": "Server=db;UID=joe;PWD=by-odbc",
+        },
     )
-    assert set(project_secrets(project)) == {"db%2Fpass", "db/pass", "AccountKey=abc", "copper"}
+    secrets = {"db%2Fpass", "db/pass", "AccountKey=abc", "copper", "otter", "linked", "by-odbc"}
+    assert set(project_secrets(project)) == secrets
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
             Outcome(1),
             ExecutionFailed,
             "extractor_failed",
-            r"tap-a cannot start: sqlalchemy.exc.OperationalError: refused",
+            r"The discovery of tap-a failed with exit code 1: sqlalchemy.exc.OperationalError: refused",
         ),
         (
             [{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
@@ -302,7 +302,19 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
             ],
             "tap-a",
             "extractor_failed",
-            r"tap-a cannot start: Bad login",
+            r"The discovery of tap-a failed with exit code 1: Bad login",
+        ),
+        (
+            [{**block(0), "success": False, "err": NOT_DISCOVERED}],
+            "tap-a",
+            "extractor_failed",
+            r"The discovery of tap-a failed with exit code 1: it printed nothing",
+        ),
+        (
+            [{**block(0), "success": False, "err": NOT_DISCOVERED.replace("returned 1", "returned -9")}],
+            "tap-a",
+            "out_of_memory",
+            r"The discovery of tap-a was killed \(SIGKILL\)",
         ),
     ],
 )

@@ -70,6 +70,10 @@ def test_a_schema_is_reported_again_only_when_it_says_something_else() -> None:
         ("\ufeff" + ROW, "a line that begins with a byte order mark"),
         ('{"type": "LOG"}', "a message of the unknown type 'LOG'"),
         ('{"type": "RECORD", "record": {}}', "a RECORD without a stream"),
+        ('{"type": "RECORD", "stream": "s", "record": null}', "a RECORD whose record is no object"),
+        ('{"type": "SCHEMA", "stream": "s"}', "a SCHEMA whose schema is no object"),
+        ('{"type": "STATE", "value": "2024"}', "a STATE whose value is no object"),
+        ('{"type": "STATE"}', "a STATE whose value is no object"),
         ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is no JSON"),
     ],
 )
@@ -82,6 +86,10 @@ def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() ->
     assert "odd_line" not in watched(SCHEMA, ROW, broken, ROW)
     (odd,) = watched(SCHEMA, ROW, broken, ROW, failed=True)["odd_line"]
     assert odd["number"] == 3 and odd["problem"] == "a line of broken JSON" and odd["line"] == broken.strip()
+    half = ROW.replace('{"id": 1}', '{"id": "\\ud83d"}')
+    (odd,) = watched(SCHEMA, ROW, half, failed=True)["odd_line"]
+    assert odd["problem"] == "a line with half of a surrogate pair"
+    assert "odd_line" not in watched(SCHEMA, ROW, half.replace("d83d", "d83d\\ude00"), failed=True)
     long = json.dumps({"type": "RECORD", "stream": "s", "record": {"text": "x" * (RECENT_BYTES // 2)}}) + "\n"
     assert "odd_line" not in watched(SCHEMA, ROW, broken, long, long, failed=True)
 
@@ -141,6 +149,8 @@ def test_a_schema_without_properties_has_no_columns() -> None:
         (" \n", "nothing"),
         ("INFO loading\n{}", "no catalog; it begins with: INFO loading"),
         ('{"streams": []}\nDone', "more than a catalog: Done"),
+        ('{"streams": [{"tap_', 'broken JSON; it begins with: {"streams": [{"tap_'),
+        ('\ufeff{"streams": []}', "a byte order mark before its catalog"),
         ('{"error": "no"}', 'JSON that is no catalog: {"error": "no"}'),
         ("[]", "JSON that is no catalog: []"),
         ('{"streams": [{"stream": "a"}]}', "a catalog whose streams[0] has no tap_stream_id"),

@@ -288,7 +288,7 @@ CATALOG = {"orders": ["id", "email"], "people": ["name"]}
         ),
         ("", 0, r"The discovery of tap-replay printed nothing"),
         ('{"error": "unauthorized", "token": "abcdef123456"}', 0, r'no catalog: \{"error": "unauthorized"'),
-        ('{"error": "unauthorized"}', 3, r'tap-replay cannot start: \{"error": "unauthorized"'),
+        ('{"error": "unauthorized"}', 3, r'discovery of tap-replay failed with exit code 3: \{"error": "unauthorized"'),
     ],
 )
 def test_a_discovery_that_prints_no_catalog_is_quoted_and_not_kept(

@@ -27,13 +27,15 @@ SHORTEST_SECRET = 4
 SHORTEST_WORD = 3
 # A line of a secret of many lines may be short and ordinary ("type: x"); a longer one is its own.
 SHORTEST_LINE = 16
-# The short last line of a key is one word; `users:` and `{` of a document are no secrets.
-SHORT_LINE = re.compile(r"[^\s:{}\[\],\"'#]{4,}")
+# Lines of base64 as the tools break it: openssl and PEM, MIME.
+BASE64_LINES = (64, 76)
+# Lines of a document that say nothing by themselves: `users:`, `type: x`, `- name: x`, `"id": 7,`, `{`.
+DOCUMENT_LINE = re.compile(r"""[-\s]*["']?[\w.-]{1,64}["']?\s*:.*|[\W_]*""")
 # Begins with a set of letters, which a search skips to: ten times as fast as words in either case. For the same reason
 # a pattern looks behind only once its own first letters are there.
 SECRET_WORD = (
-    r"[pstacPSTAC](?i:(?<=p)(?:assword|asswd|wd|rivate[_-]?key)|(?<=s)ecret|(?<=t)oken|(?<=c)redential"
-    r"|(?<=a)(?:pi[_-]?key|ccess[_-]?key|uthorization))"
+    r"[pstacPSTAC](?i:(?<=p)(?:assword|asswd|assphrase|wd|rivate[_-]?key|(?<=[_-]p)ass(?![a-z]))|(?<=s)ecret|(?<=t)oken"
+    r"|(?<=c)redential|(?<=a)(?:pi[_-]?key|ccess[_-]?key|ccount[_-]?key|uthorization))"
 )
 SECRET_NAME = re.compile(SECRET_WORD)
 KEY_BEGIN = r"-----BEGIN[ +%0-9A-Z]{0,40}PRIVATE(?:[ +]|%20)KEY[ +%0-9A-Z]{0,20}-----"
@@ -48,6 +50,17 @@ PATTERNS = [
     (re.compile(r"([bB](?<!\w[bB])(?i:earer|asic)\s{1,20})[A-Za-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
     (re.compile(r"eyJ(?<![A-Za-z0-9_-]eyJ)[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MASK),
+    # Tokens that say by their beginning whose they are: GitHub, GitLab, Slack, Stripe.
+    (re.compile(r"\b(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|[rs]k_live_)[\w-]{10,}"), MASK),
+    # A scheme that is not known to be one: Authorization: Token hunter2
+    (
+        re.compile(
+            r"""([aA](?i:uthorization)\\{0,8}["']?\s{0,20}[:=]\s{0,20}\\{0,8}["']?[A-Za-z][\w-]{0,20}[ ]{1,20})
+            [^\s"',;\\]+""",
+            re.VERBOSE,
+        ),
+        rf"\1{MASK}",
+    ),
     (
         re.compile(
             rf"""({SECRET_WORD}[\w.-]{{0,64}}(?:\\{{0,8}}["'])?\s{{0,20}}(?:[:=]>?|=)\s{{0,20}})
@@ -59,6 +72,10 @@ PATTERNS = [
     # An option and its value: --db-password hunter2
     (re.compile(rf"(?<=-)({SECRET_WORD}[\w-]{{0,64}}\s{{1,20}})(?![-=:])[^\s]+"), rf"\1{MASK}"),
 ]
+# NAME=VALUE and NAME: VALUE within a secret: a connection string, a document.
+ASSIGNED = re.compile(
+    rf"""{SECRET_WORD}[\w.-]{{0,64}}["']?[ \t]{{0,20}}[:=][ \t]{{0,20}}("[^"\n]+"|'[^'\n]+'|[^\s"';&]+)"""
+)
 # A key that a tool prints over several lines of a log, each of which may have a prefix, with others' lines in between.
 BLOCK_BEGIN = re.compile(rf"{KEY_BEGIN}(?!.*{KEY_END})")
 BLOCK_END = re.compile(KEY_END)
@@ -67,6 +84,7 @@ BLOCK_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]+\s*\Z")
 SHORTEST_FULL_LINE = 40
 # The longest keys have some two hundred lines; one that was cut must not mask what follows for long.
 MOST_BLOCK_LINES = 400
+UNICODE_ESCAPE = re.compile(r"(\\u)([0-9a-f]{4})")
 GROUP_BEFORE = re.compile(r"[A-Za-z0-9+/_-]{1,4}\Z")
 GROUP_AFTER = re.compile(r"[A-Za-z0-9+/_-]{1,4}={0,2}")
 
@@ -77,11 +95,15 @@ class Redactor:
     secrets in a value that is a URL or a JSON document."""
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
-        values = {value for secret in secrets for value in _values(secret or "")}
+        given = {secret for secret in secrets if secret}
+        values = {value for secret in given for value in _values(secret)}
+        lines = {line for secret in given for line in _base64_lines(secret)}
         forms_of = {form for value in values for form in _forms(value)}
+        forms_of |= {line for line in lines if len(line) >= SHORTEST_LINE}
         self._inner = {form for value in values for form in _inner_base64(value)} - forms_of
         known = {form for form in forms_of | self._inner if len(form) >= SHORTEST_SECRET}
         words = {word for value in values for word in _words(value)}
+        words |= {line for line in lines if len(line) >= SHORTEST_SECRET}
         # Longest first, so that a secret which contains another leaves no remainder behind.
         self._forms = {form: re.escape(form) for form in sorted(known, key=len, reverse=True)}
         for word in sorted(words - known, key=len, reverse=True):
@@ -176,6 +198,11 @@ def secrets_of(value: Any, key: str = "") -> Iterator[str]:
         yield value
 
 
+def assigned_secrets(text: str) -> Iterator[str]:
+    """Values of what a text sets under a secret-looking name: `host=db password=hunter2`."""
+    return (found[1].strip("\"'") for found in ASSIGNED.finditer(text))
+
+
 def _is_secret(key: Any) -> bool:
     return isinstance(key, str) and bool(SECRET_NAME.search(key))
 
@@ -189,10 +216,15 @@ def _values(secret: str) -> Iterator[str]:
     lines = [line.strip() for line in secret.splitlines()]
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= SHORTEST_LINE)
+        # A key as one line, and without what stands around it.
+        yield "".join(lines)
+        yield "".join(line for line in lines if not line.startswith("-----"))
     if "://" in secret and len(lines) == 1:
         yield from _url_password(secret)
-    if secret.lstrip().startswith("{"):
+    if secret.lstrip().startswith(("{", "[")):
         yield from _json_secrets(secret)
+    else:
+        yield from assigned_secrets(secret)
 
 
 def _url_password(url: str) -> Iterator[str]:
@@ -218,7 +250,12 @@ def _forms(secret: str) -> Iterator[str]:
     raw = secret.encode("utf-8", "replace")
     yield from (secret, secret.replace("\n", "\r\n"))
     yield from (escaped, json.dumps(secret, ensure_ascii=False)[1:-1], json.dumps(escaped)[1:-1])
-    yield from (repr(secret)[1:-1], shlex.quote(secret)[1:-1] if "'" in secret else secret)
+    # Others escape the slash, or write hexadecimal digits in capitals.
+    yield from (escaped.replace("/", "\\/"), UNICODE_ESCAPE.sub(lambda found: found[1] + found[2].upper(), escaped))
+    yield from (repr(secret)[1:-1], repr(raw)[2:-1], shlex.quote(secret)[1:-1] if "'" in secret else secret)
+    # SQL, YAML and CSV double a quote.
+    yield from (secret.replace("'", "''"), secret.replace('"', '""'))
+    yield from (raw.hex(), raw.hex().upper())
     yield from (html.escape(secret), html.escape(secret, quote=False))
     for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
         yield from (quoted, re.sub("%..", lambda found: found[0].lower(), quoted))
@@ -250,4 +287,12 @@ def _words(secret: str) -> Iterator[str]:
     if len(lines) == 1 and len(lines[0]) >= SHORTEST_WORD:
         yield lines[0]
     elif len(lines) > 1:
-        yield from (line for line in lines if SHORT_LINE.fullmatch(line))
+        yield from (line for line in lines if len(line) >= SHORTEST_SECRET and not DOCUMENT_LINE.fullmatch(line))
+
+
+def _base64_lines(secret: str) -> Iterator[str]:
+    """The lines of a longer secret in base64, as tools break it."""
+    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    for width in BASE64_LINES:
+        if len(encoded) > width:
+            yield from (encoded[at : at + width] for at in range(0, len(encoded), width))

@@ -18,11 +18,14 @@ from f.flexcore.lib.meltano import resolved_project
 
 # Names of variables and of parts of a mapping's config whose values are secret, beyond what a setting is called.
 SECRET_VARIABLE = re.compile(
-    rf"{redaction.SECRET_WORD}|salt|passphrase|passcode|(?:signing|encryption|master|hmac)[_-]?key|connection[_-]?string|dsn\b",
+    rf"{redaction.SECRET_WORD}|(?<![a-z])(?:pass|pw)(?![a-z])|salt|passcode|(?:signing|encryption|master|hmac)[_-]?key"
+    r"|connection[_-]?string|dsn\b",
     re.IGNORECASE,
 )
 # A long name before a host, without a password, is a token.
 TOKEN_LENGTH = 16
+# `password=true` of an ordinary text is a switch.
+SHORTEST_ASSIGNED = 6
 USER_INFO = re.compile(r"://([^\s/@]+)@")
 
 
@@ -212,8 +215,15 @@ def project_secrets(project: resolved_project.Project) -> Iterator[str]:
 
 
 def variable_secrets(variables: Mapping[str, str]) -> Iterator[str]:
-    """Values of the variables with a secret-looking name."""
-    return (value for name, value in variables.items() if SECRET_VARIABLE.search(name))
+    """Values of the variables with a secret-looking name, and what is secret in the others."""
+    for name, value in variables.items():
+        yield from [value] if SECRET_VARIABLE.search(name) else inner_secrets(value or "")
+
+
+def inner_secrets(text: str) -> Iterator[str]:
+    """What is secret in a text that as a whole is not: in a URL, in a connection string."""
+    yield from url_secrets(text)
+    yield from (item for item in redaction.assigned_secrets(text) if len(item) >= SHORTEST_ASSIGNED)
 
 
 def url_secrets(text: str) -> Iterator[str]:
@@ -238,7 +248,7 @@ def _named_texts(value: Any, name: str = "") -> Iterator[str]:
         for item in value:
             yield from _named_texts(item, name)
     elif isinstance(value, str):
-        yield from [value] if SECRET_VARIABLE.search(name) else url_secrets(value)
+        yield from [value] if SECRET_VARIABLE.search(name) else inner_secrets(value)
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -266,10 +276,11 @@ def _missing_variable(what: str, subject: str, item: resolved_project.Unset) -> 
             subject=subject,
             remedy=f"Refer to ${item.inner} itself, and set {item.inner} in the project resource's env.",
         )
+    instead = "" if SECRET_VARIABLE.search(item.variable) else ", or write the value into meltano.yml"
     return errors.MissingSetting(
         f"{what} is set from ${item.variable}, which has no value{where}",
         subject=subject,
-        remedy=f"Set {item.variable} in the project resource's env, or write the value into meltano.yml.",
+        remedy=f"Set {item.variable} in the project resource's env{instead}.",
     )
 
 

@@ -25,6 +25,7 @@ KILLED = (-9, 137)
 # SQLite and the system say so in a line before the one that Meltano ends with.
 DISK_FULL = re.compile(r"database or disk is full|disk I/O error|No space left on device")
 NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
+DISCOVERY_ENDED = re.compile(r"Catalog discovery failed: command .*? returned (-?\d+)", re.DOTALL)
 
 
 def failure(
@@ -215,14 +216,30 @@ def start_failure(log: run_log.RunLog, problem: str, target: str) -> contracts.D
     if not match:
         return None
     name, why = match.groups()
-    discovering = why.startswith("Catalog discovery failed") and (log.discovery.cause or log.discovered.get(name))
+    if ended := DISCOVERY_ENDED.match(why):
+        return discovery_failure(log, name, int(ended[1]))
     remedy = f"Check the settings of {name} and that its source can be reached (log_tail)."
-    if "Permission denied" in why and not discovering:
+    if "Permission denied" in why:
         remedy = "Make the file executable (chmod +x) where the worker reads it, and commit that."
     return contracts.Diagnosis(
         category="loader_failed" if name == target else "extractor_failed",
-        detail=f"{name} cannot start: {(discovering or why.splitlines()[0])[: run_log.LONGEST_CAUSE]}",
+        detail=f"{name} cannot start: {why.splitlines()[0][: run_log.LONGEST_CAUSE]}",
         remedy=remedy,
+    )
+
+
+def discovery_failure(log: run_log.RunLog, name: str, code: int) -> contracts.Diagnosis:
+    if code in KILLED:
+        return contracts.Diagnosis(
+            category="out_of_memory",
+            detail=f"The discovery of {name} was killed (SIGKILL), as the kernel does when memory runs out",
+            remedy=f"Give the worker more memory, or let {name} discover less at once.",
+        )
+    printed = log.discovery.cause or log.discovered.get(name) or "it printed nothing"
+    return contracts.Diagnosis(
+        category="extractor_failed",
+        detail=f"The discovery of {name} failed with exit code {code}: {printed[: run_log.LONGEST_CAUSE]}",
+        remedy=f"Check the settings of {name} and that its source can be reached (log_tail).",
     )
 
 

@@ -65,14 +65,14 @@ def selection_problems(tap: str, extras: Mapping[str, Any], capabilities: Iterab
         return []
     if not {"catalog", "properties"}.intersection(capabilities):
         names = _extras(rules)
-        problem = f"{tap} takes no catalog (its capabilities lack catalog), so {names} has no effect"
+        problem = f"{tap} takes no catalog (its capabilities lack catalog), so {_have(names)} no effect"
         remedy = f"Add catalog to the capabilities of {tap} if it reads one, or leave {names} out."
         return [Finding(names, names, problem, remedy)]
     found: list[Finding] = []
     if extras.get("_catalog"):
         names = _extras([item for item in rules if item[0] != "select_filter"])
         rules = [item for item in rules if item[0] == "select_filter"]
-        problem = f"{tap} is given a catalog of its own ({extras['_catalog']}), used as it is: {names} has no effect"
+        problem = f"{tap} is given a catalog of its own ({extras['_catalog']}), used as it is: {_have(names)} no effect"
         remedy = f"Mark the selection in that file, or leave catalog or {names} out."
         found += [Finding(names, names, problem, remedy)] if names else []
     if not isinstance(catalog, Mapping):
@@ -86,6 +86,10 @@ def selection_problems(tap: str, extras: Mapping[str, Any], capabilities: Iterab
 
 def _extras(rules: Iterable[tuple[str, str]]) -> str:
     return " and ".join(dict.fromkeys(name for name, _ in rules))
+
+
+def _have(names: str) -> str:
+    return f"{names} have" if " and " in names else f"{names} has"
 
 
 def selection_rules(extras: Mapping[str, Any]) -> list[tuple[str, str]]:

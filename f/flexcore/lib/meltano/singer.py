@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+# What a message carries, as an object.
+CONTENTS = {"SCHEMA": "schema", "RECORD": "record", "STATE": "value"}
 MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH")
 # Nearly every line of a run: a row as Singer's libraries write it. Parsing it would double what Meltano takes for it.
 ROW = re.compile(r'\{"type": ?"RECORD", ?"stream": ?"([^"\\]*)", ?"record": ?\{')
@@ -57,6 +59,9 @@ def problem_of(line: str) -> str:
         return f"a message of the unknown type {message['type']!r}"
     if message["type"] in ("SCHEMA", "RECORD") and not isinstance(message.get("stream"), str):
         return f"a {message['type']} without a stream"
+    content = CONTENTS.get(message["type"])
+    if content and not isinstance(message.get(content), dict):
+        return f"a {message['type']} whose {content} is no object"
     return ""
 
 
@@ -64,7 +69,12 @@ def suspicion(line: str) -> str:
     """What not every target takes of what is a message."""
     if "\ufffd" in line:
         return "a line that is no UTF-8"
-    return "a BATCH message (rows in files of their own)" if _lenient(line).get("type") == "BATCH" else ""
+    message = _lenient(line)
+    try:
+        json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "a line with half of a surrogate pair"
+    return "a BATCH message (rows in files of their own)" if message.get("type") == "BATCH" else ""
 
 
 def quoted(line: str) -> str:
@@ -271,10 +281,13 @@ def catalog_problem(text: str) -> str:
     content = text.strip()
     if not content:
         return "nothing"
+    if content.startswith("\ufeff"):
+        return "a byte order mark before its catalog"
     try:
         catalog, end = json.JSONDecoder().raw_decode(content)
     except ValueError:
-        return f"no catalog; it begins with: {quoted(_first_line(content))}"
+        what = "broken JSON" if content.startswith("{") else "no catalog"
+        return f"{what}; it begins with: {quoted(_first_line(content))}"
     if content[end:].strip():
         return f"more than a catalog: {quoted(_first_line(content[end:].strip()))}"
     if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,10 +89,12 @@ def stream_of(path: Path, streams: Sequence[str]) -> str:
     found = next((name for name in names if name in streams), None)
     if found is not None:
         return found
-    plain = {_plain(name) for name in names}
-    alike = [name for name in streams if _plain(name) in plain] or _stamped(streams, names)
-    if alike:
-        return max(alike, key=len)
+    for spelling in SPELLINGS:
+        spelled = {spelling(name) for name in names} - {""}
+        if alike := [name for name in streams if spelling(name) in spelled]:
+            return max(alike, key=len)
+    if stamped := _stamped(streams, names):
+        return max(stamped, key=len)
     return stems[1] if len(stems) > 1 else stems[0]
 
 
@@ -120,14 +123,30 @@ def mixed_streams(passed: Mapping[str, int | None], output: contracts.DataManife
     written = [item.name for item in output.streams]
     missing = [name for name, rows in passed.items() if rows and name not in written]
     for name in missing:
-        if twin := next((item for item in written if _plain(item) == _plain(name)), None):
-            return [twin, name]
+        if twins := [item for item in written if _are_alike(item, name)]:
+            return [*twins, *(item for item in missing if _are_alike(item, name))]
     others = [name for name in written if name not in passed]
     return missing if len(missing) > len(others) > 0 else []
 
 
 def _plain(name: str) -> str:
     return re.sub(r"\W", "_", name).casefold()
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
+
+
+def _without_accents(name: str) -> str:
+    return _bare(unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode())
+
+
+# How targets make a file's name of a stream's: each replaces more than the one before.
+SPELLINGS = (_plain, _bare, _without_accents)
+
+
+def _are_alike(first: str, second: str) -> bool:
+    return any(spelling(first) == spelling(second) != "" for spelling in SPELLINGS)
 
 
 def stream(
