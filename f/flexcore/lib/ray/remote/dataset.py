@@ -279,6 +279,13 @@ def check_known(name: str, columns: list[str], argument: str) -> None:
     )
 
 
+def names_of(columns: list[str]) -> str:
+    """What columns there are, unless a row stands in their place."""
+    if any(map(is_value, columns)):
+        return "Its first line seems to hold values, and no names: write the columns' names there."
+    return f"The data has: {', '.join(columns)}."
+
+
 def is_value(name: str) -> bool:
     """Whether a column's name is surely a value of a row, which no message may show: a fraction, a date, an address."""
     forms = [column_kinds.TIMES[column_kinds.ISO], r"[+-]?\d+[.,]\d+", r"-\d+", r"[^@\s]+@[^@\s]+\.[^@\s]+"]
