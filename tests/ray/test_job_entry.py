@@ -78,6 +78,8 @@ def test_a_program_that_leaves_by_exit_code_0_keeps_its_result(tmp_path: Path, l
         ("sys.exit('')", 1, "The program exited with code 1"),
         ("sys.exit('no rows')", 1, "no rows"),
         ("sys.exit({'rows': 0})", 1, "{'rows': 0}"),
+        ("import numpy; sys.exit(numpy.int64(3))", 3, "The program exited with code 3"),
+        ("import numpy; sys.exit(numpy.array([1, 2]))", 1, "[1 2]"),
     ],
 )
 def test_any_other_exit_is_a_failure_with_its_code_or_words(
@@ -101,6 +103,92 @@ def test_any_other_exit_is_a_failure_with_its_code_or_words(
 def test_a_program_without_a_result_says_so_in_its_log(tmp_path: Path, program: str, kind: str, told: bool) -> None:
     assert run(tmp_path, program, kind=kind)[0] == 0
     assert ("its result is null" in (tmp_path / "logs/job-driver.log").read_text()) is told
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("result = (n * n for n in range(3))", [0, 1, 4]),
+        ("result = {'sizes': range(2), 'keys': {'a': 1}.keys()}", {"sizes": [0, 1], "keys": ["a"]}),
+        ("from collections import deque\nresult = deque([1])", [1]),
+        ("result = 'caf\u00e9'.encode()", "café"),
+        ("result = '\\ud800 x'", "? x"),
+        ("from decimal import Decimal\nresult = [Decimal('1.10'), Decimal('NaN'), 1e999]", ["1.10", None, None]),
+        ("import numpy as np\nresult = {np.int64(1): np.array([[1, np.inf]])}", {"1": [[1.0, None]]}),
+        ("import numpy as np\nresult = np.array(['2024-01-02', 'NaT'], 'M8[ns]')", ["2024-01-02 00:00:00", None]),
+        (
+            "import pandas as pd\nresult = pd.DataFrame({'a': [1.5, None], 't': pd.to_datetime(['2024-01-02', None])})",
+            [{"a": 1.5, "t": "2024-01-02 00:00:00"}, {"a": None, "t": None}],
+        ),
+        ("import pandas as pd\nresult = [pd.NaT, pd.NA]", [None, None]),
+        ("import pyarrow as pa\nresult = pa.table({'a': [1, 2]})", [{"a": 1}, {"a": 2}]),
+        ("import dataclasses\nresult = dataclasses.make_dataclass('P', ['x'])({1})", {"x": [1]}),
+        ("import enum\nresult = enum.Enum('C', {'RED': 'red'}).RED", "red"),
+        (
+            "import datetime\nresult = {datetime.date(2024, 1, 2): 1, True: 2, None: 3}",
+            {"2024-01-02": 1, "true": 2, "null": 3},
+        ),
+        ("result = {'error': ValueError('bad batch')}", {"error": "ValueError: bad batch"}),
+    ],
+)
+def test_a_result_of_data_comes_back_as_json_whatever_holds_it(tmp_path: Path, program: str, expected: Any) -> None:
+    _, outcome = run(tmp_path, program, kind="program")
+    assert outcome["error"] is None
+    assert outcome["result"] == expected
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("class Model:\n    pass\nresult = {'model': Model()}", "it holds Model, which is no data"),
+        ("from sklearn.linear_model import Ridge\nresult = Ridge()", "Ridge, which is no data"),
+        ("result = int", "it holds the class int"),
+        ("import sys\nresult = sys.stdin", "TextIOWrapper, which is no data"),
+        ("result = b'\\xff\\xfe'", "bytes that are no text"),
+        ("result = {('a', 1): 2}", "a key of it is tuple"),
+        ("result = {1: 'a', '1': 'b'}", "two keys of it are '1'"),
+        ("result = []\nresult.append(result)", "it holds itself"),
+        ("import itertools\nresult = itertools.count()", "write it to the store"),
+        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w')", "the file FLEXCORE_RESULT holds no JSON"),
+    ],
+)
+def test_what_is_no_data_is_a_failure_that_names_it_and_not_its_text(
+    tmp_path: Path, program: str, message: str
+) -> None:
+    code, outcome = run(tmp_path, program, kind="program")
+    assert (code, outcome["result"], outcome["error"]["type"]) == (1, None, "InvalidInput")
+    assert message in outcome["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import threading, time\ndef work():\n    global result\n    time.sleep(0.3)\n    result = 7\n"
+        "threading.Thread(target=work).start()",
+        "from concurrent.futures import ThreadPoolExecutor\ndef work():\n    global result\n    result = 7\n"
+        "pool = ThreadPoolExecutor()\npool.submit(work)",
+        "import atexit\ndef end():\n    global result\n    result = 7\natexit.register(end)",
+        "import atexit, os, sys\natexit.register(lambda: open(os.environ['FLEXCORE_RESULT'], 'w').write('7'))\n"
+        "sys.exit(0)",
+        "import sys\nresult = 7\nsys.stdout.close()",
+        "import threading, sys\nthread = threading.Thread(target=lambda: sys.exit(3))\nthread.start()\nresult = 7",
+    ],
+)
+def test_a_result_counts_also_when_a_thread_or_an_exit_handler_sets_it(tmp_path: Path, program: str) -> None:
+    code, outcome = run(tmp_path, program, kind="program")
+    assert (code, outcome["error"], outcome["result"]) == (0, None, 7)
+    assert "result is null" not in (tmp_path / "logs/job-driver.log").read_text()
+
+
+def test_a_failure_of_a_group_of_tasks_is_told_by_the_first_of_them(tmp_path: Path) -> None:
+    program = "raise type('Group', (Exception,), {'exceptions': (ValueError('bad batch 17'),)})('1 sub-exception')"
+    assert run(tmp_path, program)[1]["error"]["message"] == "ValueError: bad batch 17"
+
+
+def test_details_of_a_typed_error_hold_no_nan(tmp_path: Path) -> None:
+    typed = "{'type': 'DataError', 'message': 'no fit', 'details': {'score': float('nan')}}"
+    _, outcome = run(tmp_path, f"raise type('Wrong', (Exception,), {{'flexcore': {typed}}})")
+    assert outcome["error"]["details"] == {"score": None}
 
 
 def test_what_a_program_defines_is_found_in_main_by_its_threads_pickles_and_at_its_exit(tmp_path: Path) -> None:

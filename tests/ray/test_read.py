@@ -73,8 +73,6 @@ def test_numbers_that_are_no_json_are_no_values(tmp_path: Path, word: str) -> No
         ("5\n", 1, "a number where an object is needed"),
         ('[{"a": 1},\n {"a": }]', 2, "not valid JSON"),
         ('[1, {"a": 1}]', 1, "item 1 of its array is a number"),
-        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", 1, "nested too deeply"),
-        ('{"a": ' + "9" * 5000 + "}", 1, "too many digits"),
         (b'{"a": "x"}\n{"a": "Z\xfcrich"}\n', 2, "the byte 0xfc is no UTF-8"),
     ],
 )
@@ -86,6 +84,32 @@ def test_a_line_that_is_no_row_is_told(tmp_path: Path, text: str | bytes, line: 
     assert told["message"].startswith(f"part-0.jsonl line {line}: ")
     assert cause in told["message"]
     assert told["remedy"] and "xtract it again" not in told["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested"),
+        ('{"k":' * 400 + "1" + "}" * 400, "nested"),
+        ('["[[[", ' + "[" * 150 + '"\\"]"' + "]" * 150 + "]", "nested"),
+        ("9" * 5000, "unusable"),
+    ],
+    ids=["100,000 lists", "400 objects", "brackets in text", "5,000 digits"],
+)
+def test_a_value_that_python_cannot_hold_stops_no_other_column(tmp_path: Path, value: str, kind: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"x": {number}, "z": {value}}}\n' for number in range(3)))
+    assert [row["x"] for row in rows_of("jsonl", [path])] == [0, 1, 2]
+    assert kind_of(stream_of("jsonl", [path]).columns["z"]) == kind
+    assert rows_of("jsonl", [path], ["x"]) == [{"x": 0}, {"x": 1}, {"x": 2}]
+
+
+def test_what_is_never_closed_is_told_however_deep_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"x": 1}\n{"x": ' + "[" * 300 + "]" * 200 + "}\n")
+    with pytest.raises(Problem) as caught:
+        stream_of("jsonl", [path])
+    assert caught.value.flexcore["message"].startswith("rows.jsonl line 2: it is not valid JSON")
 
 
 def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,7 @@ def test_a_worker_of_a_head_below_uv_is_started_by_ray_itself(cluster: dict[str,
         ({"packages": ["--index-url=x"]}, "run_job.packages"),
         ({"runtime_env": {"working_dir": "."}}, "run_job.runtime_env"),
         ({"num_cpus": -1}, "run_job.num_cpus"),
+        ({"memory_gib": float("inf")}, "run_job.memory_gib"),
         ({"timeout_s": 0}, "run_job.timeout_s"),
     ],
 )

@@ -44,6 +44,7 @@ def test_what_ray_takes_is_submitted_as_it_is(environment: dict[str, Any]) -> No
         ({"env_vars": {"A": "x\0"}}, r"env_vars\.A holds a NUL"),
         ({"env_vars": ["A=1"]}, "env_vars must be a mapping"),
         ({"env_vars": None}, "env_vars must be a mapping"),
+        ({"conda": {"dependencies": "pandas"}}, r"conda\.dependencies must be a list"),
         ({"env_var": {"A": "1"}}, "env_var is unknown; did you mean env_vars?"),
         ({"Env_Vars": {"A": "1"}}, "did you mean env_vars?"),
         ({"workingdir": "."}, "workingdir is unknown; did you mean working_dir?"),

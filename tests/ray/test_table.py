@@ -203,6 +203,61 @@ def test_the_plan_notes_what_it_reads_as_something_else() -> None:
     assert "big has 1 infinite or too large values; they are read as no value" in notes
 
 
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (lambda number: f"{number * 1000:,}.50", "amount"),
+        (lambda number: f"{number}.000,25 €", "amount"),
+        (lambda number: f"$ {number}.5", "amount"),
+        (lambda number: f"EUR {number}", "amount"),
+        (lambda number: f"{number} %", "amount"),
+        (lambda number: f"10.0.0.{number}", "text"),
+        (lambda number: f"{number:032}", "text"),
+        (lambda number: f"No {number}", "text"),
+    ],
+)
+def test_numbers_as_people_write_them_are_named_as_such(write: Any, kind: str) -> None:
+    assert kind_of(column([write(number) for number in range(1, 121)])) == kind
+
+
+def test_words_that_count_as_no_value_are_noted_and_named_where_they_may_be_a_class() -> None:
+    rows = [{"area": "NA" if number % 4 else "EU", "x": number % 7, "y": number} for number in range(20)]
+    plan = make_plan(profiled(rows), "y", [], "auto")
+    assert "area has 15 words such as NA, which count as no value; they are read as no value" in plan.notes
+    with pytest.raises(Problem) as caught:
+        make_plan(profiled(rows), "area", [], "auto")
+    assert "in every row but 15, which are words such as NA" in caught.value.flexcore["message"]
+
+
+def test_a_target_that_is_infinite_in_every_row_is_told() -> None:
+    rows = [{"x": number, "y": number * 1e200 + 1e199} for number in range(20)]
+    with pytest.raises(Problem) as caught:
+        make_plan(profiled(rows), "y", [], "auto")
+    assert "infinite or too large in every row" in caught.value.flexcore["message"]
+
+
+def test_a_column_of_a_name_that_flexcore_uses_is_left_out_with_a_note() -> None:
+    rows = [{HASH: number, ROW: number, "x": number, "y": 2 * number} for number in range(20)]
+    plan = make_plan(profiled(rows), "y", [], "auto")
+    assert list(plan.features) == ["x"] and any(HASH in note for note in plan.notes)
+    with pytest.raises(Problem, match="uses itself"):
+        make_plan(profiled(rows), ROW, [], "auto")
+
+
+@pytest.mark.parametrize("first", [["4.5", "Oslo"], ["2024-01-02", "Lima"], ["ada@example.org", "Rome"], ["3,5", "-7"]])
+def test_a_file_without_a_header_is_named_without_its_first_row(first: list[str]) -> None:
+    with pytest.raises(Problem) as caught:
+        make_plan(profiled([dict.fromkeys(first, number) for number in range(20)]), "y", [], "auto")
+    said = str(caught.value.flexcore)
+    assert "hold values" in said and not any(value in said for value in first)
+
+
+def test_a_name_in_other_letters_is_suggested() -> None:
+    with pytest.raises(Problem) as caught:
+        make_plan(profiled([{"Price": number, "x": -number} for number in range(20)]), "price", [], "auto")
+    assert "Did you mean 'Price'?" in caught.value.flexcore["remedy"]
+
+
 def test_a_column_that_stands_twice_is_never_one_of_the_two() -> None:
     rows = [{"y": n * 1.5, "z": n} for n in range(40)]
     stream = profiled(rows)

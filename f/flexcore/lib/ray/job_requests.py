@@ -36,9 +36,9 @@ class ProgramRequest(resources.Form):
     program: str = Field(min_length=1)
     parameters: dict[str, Any] = {}
     secrets: secret_variables.SecretEnv = {}
-    num_cpus: float = Field(default=0, ge=0)
-    num_gpus: float = Field(default=0, ge=0)
-    memory_gib: float = Field(default=0, ge=0)
+    num_cpus: float = Field(default=0, ge=0, allow_inf_nan=False)
+    num_gpus: float = Field(default=0, ge=0, allow_inf_nan=False)
+    memory_gib: float = Field(default=0, ge=0, allow_inf_nan=False)
     packages: Packages = []
     runtime_env: dict[str, Any] = {}
     timeout_s: int = Field(default=3600, ge=1)
@@ -89,7 +89,7 @@ def check_source(source: str) -> str:
     try:
         compile(source, "program", "exec")
     except SyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+        raise ValueError(f"line {error.lineno}: {error.msg}" if error.lineno else error.msg) from None
     except ValueError as error:
         raise ValueError(str(error)) from None
     return source

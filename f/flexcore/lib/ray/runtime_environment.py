@@ -94,6 +94,8 @@ def _conda(value: Any) -> None:
             raise ValueError(f"conda names the file {value}, which Ray does not see: give its content as a mapping")
     elif not isinstance(value, dict):
         raise ValueError("conda must be the name of an environment, or the content of an environment.yaml")
+    elif not isinstance(value.get("dependencies", []), list):
+        raise ValueError("conda.dependencies must be a list, such as [python=3.11, {pip: [pandas]}]")
 
 
 def _text(name: str) -> Callable[[Any], None]:

@@ -26,6 +26,13 @@ NUMBER = r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?[Ii]nf(inity)?"
 WHOLE = r"-?(0|[1-9]\d*)"
 # Those of which any fits into 64 bits.
 INTEGER = r"-?(0|[1-9]\d{0,17})"
+# Numbers for people: with thousands separators, a currency or a percent sign.
+CURRENCY = "[€$£¥₹]"
+THOUSANDS = "[.,' \u00a0\u202f]"
+AMOUNT = (
+    rf"[+-]?([A-Z]{{3}}\s?|{CURRENCY}\s?)?[+-]?(\d{{1,3}}({THOUSANDS}\d{{3}})+|0|[1-9]\d*)([.,]\d+)?"
+    rf"(\s?(%|{CURRENCY}|[A-Za-z]{{1,3}}))?"
+)
 FLAG = r"true|false|True|False|TRUE|FALSE"
 CLOCK = r"([T ]\d{2}(:?\d{2}(:?\d{2}(\.\d+)?)?)?\s?(Z|z|[+-]\d{2}(:?\d{2})?)?)?"
 DAY, MONTH = r"(0?[1-9]|[12]\d|3[01])", r"(0?[1-9]|1[0-2])"
@@ -76,7 +83,8 @@ def profile_column(column: Any, mark: str = "") -> Json:
 
     numeric, integer, flag: whether all its text is; times: the forms of a point in time that all its text has; mixed:
     whether it was of several types; distinct: up to MAX_CATEGORIES + 1 values as text; unusable: how many numbers are
-    infinite or too large."""
+    infinite or too large; words: how many values are words such as NA, which count as none; amounts: whether all its
+    text is numbers with separators or units."""
     import pyarrow.compute as pc
 
     column = simple(column)
@@ -84,11 +92,15 @@ def profile_column(column: Any, mark: str = "") -> Json:
     if kind in ("nested", "bytes"):
         return {"rows": rows, "values": rows - column.null_count, "kind": kind, "distinct": []}
     values = column.drop_null()
+    words = 0
     if kind == "text":
+        there = pc.sum(pc.not_equal(values, "")).as_py() or 0
         values = values.filter(pc.invert(pc.is_in(values, value_set=_strings(MISSING))))
+        words = there - len(values)
     elif kind == "number" and is_floating(values.type):
         values = values.filter(pc.invert(pc.is_nan(values)))
     found: Json = {"rows": rows, "values": len(values), "kind": kind, "unusable": 0, "mixed": mark == "mixed"}
+    found["words"] = words
     found["distinct"] = _distinct(values)
     if kind == "text":
         found |= _read_as(values)
@@ -139,6 +151,7 @@ def _read_as(values: Any) -> Json:
         "numeric": numeric,
         "integer": numeric and all_match(INTEGER),
         "flag": not numeric and all_match(FLAG),
+        "amounts": not numeric and all_match(AMOUNT),
         "times": [] if numeric else [name for name, pattern in TIMES.items() if all_match(pattern)],
     }
 

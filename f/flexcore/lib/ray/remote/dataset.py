@@ -12,6 +12,7 @@ constants, empty columns, free text, nested and binary values, times of day, and
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ from f.flexcore.lib.ray.remote import column_kinds, read, shared_storage
 FEW_ROWS = 50
 OWN = "_sdc_"
 HASH, ROW = "__flexcore_hash", "__flexcore_row"
+RESERVED = (HASH, ROW)
 # A row's number: its file, its part of it, and its place there.
 FILE_BITS, PART_BITS = 44, 28
 Json = dict[str, Any]
@@ -30,11 +32,13 @@ LEFT_OUT = {
     "time": "a point in time",
     "date": "dates of which day and month cannot be told apart",
     "text": "a text of its own in nearly every row",
+    "amount": "numbers with separators, a currency or a unit; write them as plain numbers such as 1234.5",
     "nested": "a nested value",
     "bytes": "binary data",
     "clock": "a time of day",
     "constant": "the same value in every row",
     "empty": "null in every row",
+    "unusable": "infinite or too large in every row",
 }
 TIME_PARTS = "year, month, day, day of week, hour (UTC) and days since 1970"
 
@@ -117,6 +121,7 @@ def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
     for profile in profiles:
         for name, part in profile.items():
             whole = merged.setdefault(name, _nothing(rows))
+            whole["words"] += part.get("words", 0)
             if part["values"]:
                 _add(whole, part)
     return merged
@@ -124,7 +129,8 @@ def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
 
 def _nothing(rows: int) -> Json:
     empty: Json = {"rows": rows, "values": 0, "kinds": set(), "distinct": set(), "unusable": 0, "mixed": False}
-    return empty | {"numeric": True, "integer": True, "flag": True, "times": list(column_kinds.TIMES)}
+    empty["words"] = 0
+    return empty | {"numeric": True, "integer": True, "flag": True, "amounts": True, "times": list(column_kinds.TIMES)}
 
 
 def _add(whole: Json, part: Json) -> None:
@@ -135,6 +141,7 @@ def _add(whole: Json, part: Json) -> None:
     whole["mixed"] |= part.get("mixed", False)
     whole["numeric"] &= kind in ("number", "duration") or part.get("numeric", False)
     whole["integer"] &= part.get("integer", False)
+    whole["amounts"] &= part.get("amounts", False)
     whole["flag"] &= kind == "flag" or part.get("flag", False)
     forms = [column_kinds.ISO] if kind == "time" else part.get("times", [])
     whole["times"] = [form for form in whole["times"] if form in forms]
@@ -143,12 +150,14 @@ def _add(whole: Json, part: Json) -> None:
 
 
 def kind_of(column: Json) -> str:
-    """number | flag | category | time | date | text | nested | bytes | clock | constant | empty"""
+    """One of KINDS or of LEFT_OUT."""
     if not column["values"]:
         return "empty"
     for kind in ("nested", "bytes"):
         if kind in column["kinds"]:
             return kind
+    if column["unusable"] == column["values"]:
+        return "unusable"
     if len(column["distinct"]) == 1 and column["values"] == column["rows"]:
         return "constant"
     if column["kinds"] == {"clock"}:
@@ -162,7 +171,9 @@ def kind_of(column: Json) -> str:
     many = len(column["distinct"]) > column_kinds.MAX_CATEGORIES
     # An identifier: of what nearly every row has a value of its own, nothing can be learned.
     own = column["values"] > FEW_ROWS and len(column["distinct"]) > column["values"] / 2
-    return "text" if many or own else "category"
+    if many or own:
+        return "amount" if column["amounts"] else "text"
+    return "category"
 
 
 def make_plan(stream: Stream, target: str, features: list[str], task: str, date_parts: bool = True) -> Plan:
@@ -170,6 +181,7 @@ def make_plan(stream: Stream, target: str, features: list[str], task: str, date_
     columns = stream.columns
     for name in [target, *features]:
         argument = "target_column" if name == target else "features"
+        check_free(name, argument)
         check_single(name, stream, argument)
         check_known(name, stream.names, argument)
     if target in features:
@@ -181,11 +193,12 @@ def make_plan(stream: Stream, target: str, features: list[str], task: str, date_
     if chosen_task == "classification":
         plan.labels = labels_of(columns[target], plan.target_kind)
         if len(plan.labels) < 2:
-            raise same_value(target)
+            raise same_value(target, columns[target])
     plan.notes += _unusable(target, columns[target], "the rows are left out")
     if not features:
         plan.notes += [f"{name} is left out: {where}" for name, where in stream.twice.items()]
-    for name in features or [name for name in columns if name != target and not name.startswith(OWN)]:
+        plan.notes += [f"{name} is left out: a name that flexcore uses itself" for name in RESERVED if name in columns]
+    for name in features or [name for name in columns if name != target and not name.startswith((OWN, *RESERVED))]:
         add_feature(plan, name, columns[name], date_parts)
     if not plan.features:
         reasons = "; ".join(plan.notes)
@@ -203,7 +216,7 @@ def add_feature(plan: Plan, name: str, column: Json, date_parts: bool) -> None:
         plan.notes.append(f"{name} is left out: {LEFT_OUT[kind]}{mixed}")
         return
     plan.features[name] = kind
-    plan.notes += _unusable(name, column, "they are read as no value") if kind == "number" else []
+    plan.notes += _unusable(name, column, "they are read as no value")
     if kind == "category":
         plan.categories[name] = sorted(column["distinct"])
         if is_mixed(column):
@@ -221,8 +234,18 @@ def is_mixed(column: Json) -> bool:
 
 
 def _unusable(name: str, column: Json, effect: str) -> list[str]:
-    count = column["unusable"]
-    return [f"{name} has {count} infinite or too large values; {effect}"] if count else []
+    what = {"unusable": "infinite or too large values", "words": "words such as NA, which count as no value"}
+    return [f"{name} has {column[fact]} {words}; {effect}" for fact, words in what.items() if column[fact]]
+
+
+def check_free(name: str, argument: str) -> None:
+    if name in RESERVED:
+        raise shared_storage.Problem(
+            "InvalidInput",
+            f"The name {name!r} is one that flexcore uses itself",
+            argument,
+            "Give the column another name where the data is made.",
+        )
 
 
 def check_single(name: str, stream: Stream, argument: str) -> None:
@@ -238,7 +261,15 @@ def check_single(name: str, stream: Stream, argument: str) -> None:
 def check_known(name: str, columns: list[str], argument: str) -> None:
     if name in columns:
         return
-    near = get_close_matches(name, columns, 1)
+    if any(map(is_value, columns)):
+        raise shared_storage.Problem(
+            "InvalidInput",
+            f"The stream has no column {name!r}: its first line seems to hold values, and no names",
+            argument,
+            "Write the columns' names into the first line.",
+        )
+    lower = {column.lower(): column for column in columns}
+    near = [lower[match] for match in get_close_matches(name.lower(), lower, 1)]
     hint = f"Did you mean {near[0]!r}? " if near else ""
     raise shared_storage.Problem(
         "InvalidInput",
@@ -246,6 +277,19 @@ def check_known(name: str, columns: list[str], argument: str) -> None:
         argument,
         f"{hint}It has: {', '.join(sorted(columns))}.",
     )
+
+
+def names_of(columns: list[str]) -> str:
+    """What columns there are, unless a row stands in their place."""
+    if any(map(is_value, columns)):
+        return "Its first line seems to hold values, and no names: write the columns' names there."
+    return f"The data has: {', '.join(columns)}."
+
+
+def is_value(name: str) -> bool:
+    """Whether a column's name is surely a value of a row, which no message may show: a fraction, a date, an address."""
+    forms = [column_kinds.TIMES[column_kinds.ISO], r"[+-]?\d+[.,]\d+", r"-\d+", r"[^@\s]+@[^@\s]+\.[^@\s]+"]
+    return any(re.fullmatch(form, name.strip()) for form in forms)
 
 
 def task_of(column: Json, target: str, task: str) -> str:
@@ -257,14 +301,16 @@ def task_of(column: Json, target: str, task: str) -> str:
             "EmptyData", f"The target column {target!r} is null in every row", "target_column", remedy
         )
     if kind == "constant" or len(column["distinct"]) == 1:
-        raise same_value(target)
+        raise same_value(target, column)
     if kind not in ("number", "flag", "category"):
         reason = LEFT_OUT[kind]
         raise shared_storage.Problem(
             "InvalidInput",
             f"The target column {target!r} cannot be predicted: {reason}",
             "target_column",
-            "Choose a column of numbers or of few values.",
+            "Choose a column of numbers or of few values."
+            if kind != "amount"
+            else "Write them so where the data is made.",
         )
     if task == "regression" and kind != "number":
         mixed = " alone (some are text)" if is_mixed(column) else ""
@@ -286,10 +332,14 @@ def task_of(column: Json, target: str, task: str) -> str:
     return "regression" if kind == "number" and len(column["distinct"]) > 2 else "classification"
 
 
-def same_value(target: str) -> shared_storage.Problem:
-    remedy = "There is nothing to predict; choose another target column."
+def same_value(target: str, column: Json) -> shared_storage.Problem:
+    words = f" but {column['words']}, which are words such as NA and count as no value" if column["words"] else ""
+    remedy = "Write that class as another word, or" if words else "There is nothing to predict;"
     return shared_storage.Problem(
-        "DataError", f"The target column {target!r} has the same value in every row", "target_column", remedy
+        "DataError",
+        f"The target column {target!r} has the same value in every row{words}",
+        "target_column",
+        f"{remedy} choose another target column.",
     )
 
 

@@ -4,7 +4,8 @@
 How a program and its step talk to each other:
 - `parameters` (a dict) stands ready as a global of the program, and as a JSON file named by FLEXCORE_PARAMETERS;
 - what the program leaves in its global `result`, or writes as JSON to the file named by FLEXCORE_RESULT, is its result,
-  also when it leaves by exit code 0; results of Ray tasks in it (ObjectRef) are fetched;
+  also when it leaves by exit code 0; results of Ray tasks in it (ObjectRef) are fetched, tables and arrays become
+  lists, NaN and infinities null, and what is no data (a model, a process) is a failure that names it;
 - an exception, or an exit code other than 0, is its failure; an exception with a dict `flexcore` (type, message,
   subject, remedy, details) comes back as that typed error.
 
@@ -14,8 +15,17 @@ a library is needed, and nothing is read out of a log stream.
 
 from __future__ import annotations
 
+import atexit
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import io
 import json
 import logging
+import math
+import operator
 import os
 import re
 import sys
@@ -23,14 +33,20 @@ import threading
 import time
 import traceback
 import types
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePath
 from typing import Any
 
 REQUEST = "flexcore_request.json"
 PROGRAM = "flexcore_program.py"
 # Larger results belong into the store; the dashboard reads the file into memory.
 MOST_RESULT_BYTES = 16 * 1024 * 1024
+# An item of a list takes two bytes or more.
+MAX_ITEMS = MOST_RESULT_BYTES // 2
 SHOWN = 500
 # The step stops its job at the deadline; the job ends itself only when nobody did.
 GRACE_S = 30
@@ -39,6 +55,18 @@ ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\
 # The line of a traceback that says what was raised.
 RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid)\w*: ")
 TIMED_OUT = 124
+# What has one text that says all of it.
+TEXTS = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    fractions.Fraction,
+    uuid.UUID,
+    PurePath,
+    complex,
+)
+# The methods by which numpy and torch, Arrow, polars and pydantic give their values as Python's own.
+CONVERSIONS = ("tolist", "to_pylist", "to_dicts", "model_dump")
 
 
 def start() -> int:
@@ -66,14 +94,16 @@ def run(request: dict[str, Any], outcome: Outcome) -> int:
     given = {"parameters": request["parameters"], "storage": request.get("storage"), "result": None}
     program = types.ModuleType("__main__")
     vars(program).update(given, __file__=PROGRAM)
+    # Registered first, it is called last.
+    atexit.register(write_late, program, outcome, written)
     try:
         execute(program)
     except SystemExit as stop:
-        # As the interpreter sees it: None and 0 are a success, and what is no number is a message.
-        if stop.code is not None and stop.code != 0:
-            code = int(stop.code) if isinstance(stop.code, int) else 1
-            said = "" if isinstance(stop.code, int) else str(stop.code).strip()
-            outcome.write(error=failed(said or f"The program exited with code {code}"))
+        code, message = exit_of(stop.code)
+        if code:
+            if message:
+                print(outcome.mask(message), file=sys.stderr)
+            outcome.write(error=failed(message or f"The program exited with code {code}"))
             return code
     except BaseException as error:
         told = describe(error)
@@ -81,12 +111,41 @@ def run(request: dict[str, Any], outcome: Outcome) -> int:
             print(outcome.mask(own_traceback(error)), file=sys.stderr, end="")
         outcome.write(error=told)
         return 1
+    wait_for_threads()
     value = vars(program).get("result")
     if value is None and not written.exists() and request.get("kind") == "program":
+        outcome.lacks_result = True
+    return outcome.write(result=value, written=written)
+
+
+def exit_of(code: Any) -> tuple[int, str]:
+    """(exit code, message) of a SystemExit as the interpreter has it: what is no number is a message."""
+    if code is None:
+        return 0, ""
+    with suppress(TypeError):
+        return operator.index(code), ""
+    return 1, text_of(code).strip()
+
+
+def wait_for_threads() -> None:
+    """Waits for the program's threads, as the interpreter does at its end: one of them may set the result."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        # Not by join: the threads of an executor end only when they are told to, which this does.
+        vars(threading)["_shutdown"]()
+
+
+def write_late(program: types.ModuleType, outcome: Outcome, written: Path) -> None:
+    """Writes the result that the program's own exit handlers left, when there was none before them, or says that there
+    is none."""
+    if not outcome.lacks_result:
+        return
+    value = vars(program).get("result")
+    if value is not None or written.exists():
+        outcome.write(result=value, written=written)
+    else:
         print(
             "The program set no global `result` and wrote no file FLEXCORE_RESULT: its result is null", file=sys.stderr
         )
-    return outcome.write(result=value, written=written)
 
 
 def own_traceback(error: BaseException) -> str:
@@ -110,7 +169,7 @@ class Outcome:
     must not tell the secrets that it was given."""
 
     def __init__(self, submission_id: str, secrets: list[str]) -> None:
-        self.submission_id, self.secrets = submission_id, secrets
+        self.submission_id, self.secrets, self.lacks_result = submission_id, secrets, False
         self.path = log_folder() / f"flexcore-{submission_id}.json"
         self.started_at = time.time()
 
@@ -122,7 +181,7 @@ class Outcome:
             if result is None and written is not None and written.exists():
                 # Before it is read: a file that is far too large must not fill the node's memory first.
                 check_size(written.stat().st_size)
-                result = json.loads(written.read_text())
+                result = read_result(written)
             content = self.document(result, error)
             check_size(len(content))
         except Exception as problem:
@@ -149,13 +208,14 @@ class Outcome:
             {
                 "submission_id": self.submission_id,
                 "success": error is None,
-                "result": json.loads(json.dumps(result, default=plain), parse_constant=lambda _: None),
-                "error": error,
+                "result": as_json(result),
+                "error": as_json(error),
                 "started_at": self.started_at,
                 "finished_at": time.time(),
                 "usage": usage(),
                 "pip_wheel": pip_wheel(),
-            }
+            },
+            allow_nan=False,
         )
 
 
@@ -173,24 +233,119 @@ def check_size(size: int) -> None:
         raise ValueError(f"the result has {told}: write it to the store and return where it is")
 
 
+def read_result(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"the file FLEXCORE_RESULT holds no JSON: {error}") from None
+
+
+def as_json(value: Any) -> Any:
+    """The value as JSON has it; TypeError that names what is no data. What is not finite, or not there, is null."""
+    if isinstance(value, enum.Enum):
+        return as_json(value.value)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        # Half of a surrogate pair is JSON, but no text.
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return object_of(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(item) for item in value]
+    return as_json(plain(value))
+
+
+def object_of(value: Mapping[Any, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, item in value.items():
+        name = key_text(key)
+        if name in made:
+            raise TypeError(f"two keys of it are {name!r} as text")
+        made[name] = as_json(item)
+    return made
+
+
+def key_text(key: Any) -> str:
+    """The key as a name: texts, numbers, dates, and what else has one text."""
+    if isinstance(key, float):
+        return str(key)
+    plain_key = as_json(key)
+    if isinstance(plain_key, (list, dict)):
+        raise TypeError(f"a key of it is {kind_name(key)}: keys must be text or numbers")
+    return plain_key if isinstance(plain_key, str) else json.dumps(plain_key)
+
+
 def plain(value: Any) -> Any:
-    """numpy's numbers and arrays, dates and sets as JSON, and what Ray's references stand for."""
+    """One step from a value of another kind toward JSON."""
     if is_of_ray(value):
         return fetched(value)
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    return str(value)
+    if type(value).__name__ in ("NaTType", "NAType"):
+        return None
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {text_of(value)}"
+    if isinstance(value, decimal.Decimal):
+        return str(value) if value.is_finite() else None
+    if isinstance(value, TEXTS):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return text_of_bytes(bytes(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return of_library(value)
+
+
+def of_library(value: Any) -> Any:
+    """Tables as a list of rows, arrays and whatever else can be gone through as a list."""
+    kind = type(value)
+    root = kind.__module__.split(".", 1)[0]
+    if isinstance(value, type):
+        raise TypeError(f"it holds the class {value.__name__}, which is no data")
+    if root == "numpy" and getattr(value, "dtype", None) is not None and value.dtype.kind in "mM":
+        # Nanoseconds would become numbers.
+        return value.astype(f"{value.dtype.kind}8[us]").tolist()
+    if root == "pandas" and hasattr(value, "columns"):
+        return value.to_dict(orient="records")
+    for method in CONVERSIONS:
+        if callable(getattr(value, method, None)):
+            return getattr(value, method)()
+    if isinstance(value, (Collection, Iterator)) and not isinstance(value, io.IOBase):
+        items = list(islice(value, MAX_ITEMS + 1))
+        check_size(2 * len(items))
+        return items
+    raise TypeError(f"it holds {kind_name(value)}, which is no data: hand back what it holds as text, numbers or lists")
+
+
+def kind_name(value: Any) -> str:
+    kind = type(value)
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+
+
+def text_of_bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise TypeError("it holds bytes that are no text: write them to the store, or encode them as base64") from None
+
+
+def text_of(value: Any) -> str:
+    """The text of a program's own object, which may fail to give one."""
+    try:
+        return str(value)
+    except Exception:
+        return ""
 
 
 def fetched(value: Any) -> Any:
     """The value of an ObjectRef; TypeError for what else of Ray is no data, or when the program has left Ray."""
     import ray
 
-    kind = type(value).__name__
     if not isinstance(value, ray.ObjectRef):
-        raise TypeError(f"it holds a {type(value).__module__}.{kind}, which is no data: hand back what it holds")
+        raise TypeError(f"it holds a {kind_name(value)}, which is no data: hand back what it holds")
     if not ray.is_initialized():
         raise TypeError("it holds an ObjectRef, and the program has left Ray: call ray.get before ray.shutdown")
     return ray.get(value)
@@ -205,7 +360,8 @@ def failed(message: str) -> dict[str, Any]:
 
 
 def refused(problem: Exception) -> dict[str, Any]:
-    return {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {problem}"}
+    reason = "it holds itself, or is nested too deeply" if isinstance(problem, RecursionError) else problem
+    return {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {reason}"}
 
 
 def plain_text(text: str) -> str:
@@ -216,13 +372,17 @@ def plain_text(text: str) -> str:
 
 def describe(error: BaseException) -> dict[str, Any]:
     typed = getattr(error, "flexcore", None)
-    if isinstance(typed, dict):
-        return typed
+    if isinstance(typed, dict) and typed.get("message"):
+        return {"type": "ExecutionFailed", **typed}
+    # Of a group (asyncio.TaskGroup raises one) the first says what went wrong.
+    group = getattr(error, "exceptions", None)
+    if isinstance(group, tuple) and group and isinstance(group[0], BaseException):
+        return describe(group[0])
     # Ray wraps what was raised in a task; its own text is the whole remote traceback.
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return describe(cause)
-    lines = [line.strip() for line in plain_text(str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in plain_text(text_of(error)).splitlines() if line.strip()]
     if not lines:
         return failed(type(error).__name__)
     # Ray's own errors hold tracebacks, the last of which says what was raised, and then maybe advice; a program's begin
@@ -309,5 +469,7 @@ def rays_python() -> str | None:
 
 if __name__ == "__main__":
     code = start()
-    sys.stdout.flush()
+    # A program may have closed it.
+    with suppress(Exception):
+        sys.stdout.flush()
     sys.exit(code)

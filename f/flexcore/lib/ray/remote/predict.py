@@ -187,7 +187,7 @@ def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
             "InvalidInput",
             f"The data lacks the columns {', '.join(missing)} of the model {model['name']}",
             "data",
-            f"Extract them too, or choose another stream or model. The data has: {', '.join(stream.names)}.",
+            f"Extract them too, or choose another stream or model. {dataset.names_of(stream.names)}",
         )
     for name in keep:
         dataset.check_known(name, stream.names, "keep")

@@ -31,7 +31,13 @@ BLOCK_ROWS = 200_000
 HEADER_BYTES = 1 << 20
 # What a column of text was: nested values as JSON, or values of several types.
 MARK = b"flexcore"
-MAX_DEPTH = 500
+# Deeper values are read as null: whoever reads them calls itself for each level.
+MAX_DEPTH = 100
+# More digits than Python reads as an integer are beyond any number of a model.
+MAX_DIGITS = 4300
+TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+# What spreadsheets write for no value; words that may be a class (NA) are counted first, see column_kinds.MISSING.
+NULLS = ["", "#N/A", "#N/A N/A", "#NA", "n/a", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"]
 DELIMITERS = ",;\t|"
 # Integers that may be beyond 64 bits, which Arrow would take for fractions and round.
 LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{19,}\s*[,}\]]")
@@ -307,14 +313,13 @@ def has_times(schema: Any) -> bool:
 
 def line_rows(block: bytes, name: str, lines: int) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
     """(line, pairs) of each object. Raises a DataError that names the line that holds none."""
-    decoder = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=lambda _: None)
     for number, line in enumerate(block.split(b"\n"), lines + 1):
         text = line.decode().strip()
         if not text:
             continue
         try:
-            value = decoder.decode(text)
-        except (ValueError, RecursionError) as error:
+            value = DECODER.decode(shallow(text))
+        except (json.JSONDecodeError, RecursionError) as error:
             raise bad_json(error, name, number) from None
         if not isinstance(value, Pairs):
             raise unfit(name, number, f"it holds {json_kind(value)} where an object is needed", ONE_PER_LINE)
@@ -324,13 +329,11 @@ def line_rows(block: bytes, name: str, lines: int) -> Iterator[tuple[int, list[t
 ONE_PER_LINE = "Write one JSON object for each row, on a line of its own."
 
 
-def bad_json(error: Exception, name: str, line: int) -> shared_storage.Problem:
-    if isinstance(error, json.JSONDecodeError):
-        # The first object of a file that is spread over lines looks as if it ended too early.
-        return unfit(name, line, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE)
+def bad_json(error: json.JSONDecodeError | RecursionError, name: str, line: int) -> shared_storage.Problem:
     if isinstance(error, RecursionError):
         return unfit(name, line, "its values are nested too deeply", "Extract the column flat, or leave it out.")
-    return unfit(name, line, "a number has too many digits", "Extract the column as text, or leave it out.")
+    # The first object of a file that is spread over lines looks as if it ended too early.
+    return unfit(name, line, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE)
 
 
 def json_kind(value: Any) -> str:
@@ -339,19 +342,40 @@ def json_kind(value: Any) -> str:
 
 
 def array_rows(content: bytes, name: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
-    decoder = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=lambda _: None)
     try:
-        rows = decoder.decode(content.decode().strip())
+        rows = DECODER.decode(shallow(content.decode().strip()))
     except json.JSONDecodeError as error:
         raise unfit(
             name, error.lineno, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE
         ) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
         raise bad_json(error, name, 1) from None
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Pairs):
             raise unfit(name, 1, f"item {number} of its array is {json_kind(row)}, not an object", ONE_PER_LINE)
         yield number, row.pairs
+
+
+def shallow(text: str) -> str:
+    """The JSON text with null for what is nested deeper than MAX_DEPTH."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return text
+    kept, start, depth = list[str](), 0, 0
+    for token in TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(text[start : token.start()] + "null")
+        elif token[0] in "]}":
+            if depth == MAX_DEPTH + 1:
+                start = token.end()
+            depth -= 1
+    # Of what is never closed the reader says where.
+    return text if depth or not kept else "".join(kept) + text[start:]
+
+
+def whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 class Pairs:
@@ -362,6 +386,9 @@ class Pairs:
 
     def plain(self) -> Json:
         return {name: plain_json(value) for name, value in self.pairs}
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=lambda _: None, parse_int=whole_number)
 
 
 def plain_json(value: Any) -> Any:
@@ -466,6 +493,8 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
 
     blocks = Blocks(text_blocks(fs, path))
     head = next(blocks, b"")
+    if b"\0" in head[:HEADER_BYTES]:
+        raise unfit(name, 1, "it holds binary data", "Check that the file is a CSV file of text.")
     check_text(head, name, 0)
     header, delimiter, size = header_of(head, name)
     if not header:
@@ -492,6 +521,7 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
             pa.csv.ConvertOptions(
                 column_types={item: pa.string() for item in included},
                 include_columns=included,
+                null_values=NULLS,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             ),
@@ -528,8 +558,6 @@ def header_of(head: bytes, name: str) -> tuple[list[str], str, int]:
     skipped = re.match(r"(?:[ \t]*\r?\n)*(?:sep=(.)\r?\n)?", text)
     assert skipped
     start = text[skipped.end() :]
-    if "\0" in start:
-        raise unfit(name, 1, "it holds binary data", "Check that the file is a CSV file of text.")
     candidates = skipped[1] or DELIMITERS
     found = [(record(start, delimiter), delimiter) for delimiter in candidates]
     (header, length), delimiter = max(found, key=lambda item: len(item[0][0]))
