@@ -142,6 +142,12 @@ def _check_resources(place: str, container: Object) -> Iterator[str]:
                 yield remark
     limits = written.get("limits") or {}
     for name, value in (written.get("requests") or {}).items():
+        if "/" in name and dimensions.parse_amount(limits.get(name)) != dimensions.parse_amount(value):
+            raise _wrong(
+                f"{place}.resources.limits.{name}",
+                "a device must have a limit, and its request be the same" if name in limits else "is missing",
+                f"Set {name} to {value} in resources.limits; a request alone is refused.",
+            )
         if name in limits and (dimensions.parse_amount(value) or 0) > (dimensions.parse_amount(limits[name]) or 0):
             raise _wrong(
                 f"{place}.resources.requests.{name}",
