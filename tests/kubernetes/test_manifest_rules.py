@@ -35,6 +35,11 @@ def refused(manifest: Any) -> InvalidInput:
         (job({"template": {}}), POD, "is missing"),
         (job({"activeDeadlineSeconds": "600"}), "manifest.spec.activeDeadlineSeconds", "a whole number is expected"),
         (job({"backoffLimit": 1.5}), "manifest.spec.backoffLimit", "a whole number is expected"),
+        (
+            job(container={"livenessProbe": {"httpGet": {"path": "/", "port": "8080"}}}),
+            f"{MAIN}.livenessProbe.httpGet.port",
+            "without quotes",
+        ),
         (job({"completions": 2.0}), "manifest.spec.completions", "without a fraction"),
         (job({"suspend": "false"}), "manifest.spec.suspend", "true or false is expected, not text"),
         (job(labels={"v": 1}), "manifest.metadata.labels.v", "Quote it"),
