@@ -88,7 +88,7 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     if text.startswith("@"):
         source = text[1:]
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            text = Path(source).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise BadArguments(f"{source} cannot be read: {error}; give a JSON file as @file") from None
     try:

@@ -4,6 +4,7 @@ them. Asks no server; needs no cluster."""
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +14,9 @@ import yaml
 from f.flexcore.kubernetes import run_job
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.identity import execution_key
-from f.flexcore.lib.core.redaction import MASK, SHORTEST_SECRET
+from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster
+from f.flexcore.lib.kubernetes import manifest_changes
 from f.flexcore.lib.kubernetes.connection import job_namespace
 from f.flexcore.lib.kubernetes.credentials import access_to
 from f.flexcore.lib.kubernetes.job_manifest import (
@@ -31,6 +33,8 @@ from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
 RUN = {"WM_JOB_ID": "00000000-0000-0000-0000-000000000000", "WM_FLOW_STEP_ID": "job"}
+# What a variable such as MAX_TOKENS, TOKENIZERS_PARALLELISM or PASSWORD_FILE holds, or one that refers to another.
+ORDINARY = re.compile(r"|\d{1,5}|true|false|yes|no|on|off|none|[~.]{0,2}/[\w./-]*|\$\(\w+\)", re.IGNORECASE)
 UID = "SET-BY-THE-CLUSTER"
 DEFAULT_NAMESPACE = "default"
 
@@ -48,6 +52,7 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
     objects = [job, *(_masked(item) for item in owned_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
+    _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
     secrets.sort(key=len, reverse=True)
     return _hidden(objects, secrets), _hidden(notes, secrets)
@@ -105,8 +110,19 @@ def _masked(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, **hidden}
 
 
+def _mask_variables(job: dict[str, Any]) -> None:
+    """Masks what stands in a variable that is called a secret, and the passwords of URLs."""
+    for _, container in manifest_changes.containers_of(job["spec"]):
+        for variable in container.get("env") or ():
+            value = variable.get("value") or ""
+            if SECRET_NAME.search(variable["name"]) and not ORDINARY.fullmatch(value):
+                variable["value"] = MASK
+            elif "://" in value:
+                variable["value"] = Redactor().text(value)
+
+
 def _hidden(value: Any, secrets: list[str]) -> Any:
-    """The known secrets in every text; other words of a manifest are the user's own and are not guessed at."""
+    """The known secrets in every text; other words of a command are the user's own and are not guessed at."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)

@@ -35,7 +35,9 @@ def _with_json_error(action: Callable[[], int]) -> int:
         print_json({"error": error_fields(error)})
         return exit_codes.of_error(type(error))
     except BadArguments as error:
-        print_json({"error": {"category": "invalid_input", "message": str(error), "subject": "", "remedy": ""}})
+        remedy = str(error).rpartition("; ")[2]
+        fields = {"message": str(error), "subject": "--parameters", "remedy": remedy[:1].upper() + remedy[1:] + "."}
+        print_json({"error": {"category": "invalid_input", **fields}})
         return exit_codes.CANNOT_START
 
 

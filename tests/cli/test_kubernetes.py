@@ -36,6 +36,27 @@ def test_a_secret_is_masked_wherever_a_manifest_repeats_it(flexcore: Command) ->
     assert "sesame" not in done.stdout and "--key=***" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("DB_PASSWORD", "postgres", "***"),
+        ("API_TOKEN", "tok-12345", "***"),
+        ("AWS_SECRET_ACCESS_KEY", "a/b", "***"),
+        ("DATABASE_URL", "postgres://ann:hunter2@db/x", "postgres://ann:***@db/x"),
+        ("MAX_TOKENS", "512", "512"),
+        ("TOKENIZERS_PARALLELISM", "false", "false"),
+        ("PASSWORD_FILE", "/run/secrets/db", "/run/secrets/db"),
+        ("API_TOKEN", "$(KEY)", "$(KEY)"),
+        ("MODE", "postgres", "postgres"),
+    ],
+)
+def test_a_variable_that_is_called_a_secret_is_masked(flexcore: Command, name: str, value: str, shown: str) -> None:
+    written = job(container={"image": "postgres:16", "env": [{"name": name, "value": value}]})
+    done = flexcore("kubernetes", "render", *parameters(manifest=written), "--json")
+    (container,) = json.loads(done.stdout)["objects"][0]["spec"]["template"]["spec"]["containers"]
+    assert (container["env"], container["image"]) == ([{"name": name, "value": shown}], "postgres:16")
+
+
 def test_two_prints_of_one_request_differ_in_the_deadline_alone(flexcore: Command) -> None:
     prints = [json.loads(flexcore("kubernetes", "render", *parameters(image="busybox"), "--json").stdout) for _ in "12"]
     for item in prints:
@@ -87,4 +108,7 @@ def test_bad_input_is_the_steps_own_error(flexcore: Command, given: dict[str, An
 
 def test_parameters_that_cannot_be_read_are_an_error_in_json_too(flexcore: Command) -> None:
     done = flexcore("kubernetes", "render", "--parameters", "@nowhere.json", "--json")
-    assert done.returncode == 2 and "nowhere.json" in json.loads(done.stdout)["error"]["message"]
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode == 2 and "nowhere.json" in error["message"]
+    assert (error["category"], error["subject"]) == ("invalid_input", "--parameters")
+    assert error["remedy"] == "Give a JSON file as @file."

@@ -217,6 +217,17 @@ def test_a_key_that_was_cut_masks_no_more_than_one_short_line_behind_it() -> Non
     assert [lines.line(line) for line in log] == [MASK, "Proc-Type: 4,ENCRYPTED", "", MASK, MASK, "Loaded"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_key_is_masked_however_the_lines_of_its_log_are_batched(size: int) -> None:
+    body = ["a" * 64, "b" * 64, "c" * 12]
+    log = ["before", "-----BEGIN RSA PRIVATE KEY-----", *body, "-----END RSA PRIVATE KEY-----", "behind", "password=x9"]
+    lines = Redactor().lines()
+    shown = [line for at in range(0, len(log), size) for line in lines.lines(log[at : at + size])]
+    assert len(shown) == len(log) and (shown[0], *shown[6:]) == ("before", "behind", "password=***")
+    assert not any(line in "\n".join(shown) for line in body)
+    assert lines.lines([]) == []
+
+
 PIECES = [
     "x",
     "a.",

@@ -44,7 +44,9 @@ def test_a_kubeconfig_gives_server_trust_token_and_namespace() -> None:
 
 def test_a_client_certificate_is_read_from_the_text_itself() -> None:
     data = base64.b64encode(CA.encode()).decode()
-    found = access(kubeconfig=kubeconfig({"client-certificate-data": data, "client-key-data": data}))
+    # kubectl, too, runs no program where a certificate is at hand.
+    user = {"client-certificate-data": data, "client-key-data": data, "exec": {"command": "aws"}}
+    found = access(kubeconfig=kubeconfig(user))
     assert (found.client_certificate, found.client_key, found.bearer()) == (CA, CA, "")
 
 
@@ -71,7 +73,8 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         (kubeconfig({"token": "t", "as-user-extra": {"reason": ["x"]}}), r"\(as-user-extra\)"),
         (kubeconfig({"token": "t", "username": "a", "password": "b"}), "user name and password"),
         (kubeconfig({"password": "b"}), "user name and password"),
-        (kubeconfig({"exec": {}, "client-key-data": CA_DATA, "client-certificate-data": CA_DATA}), "by the program"),
+        (kubeconfig({"client-key-data": CA_DATA}), "a client-key without a client-certificate"),
+        (kubeconfig({"exec": {"command": "aws"}, "client-certificate": ""}), "by the program 'aws'"),
         (kubeconfig({"token": "two planted words"}), "no token has"),
         (kubeconfig({"tokenFile": "token"}), "by the relative path token"),
         (

@@ -18,7 +18,7 @@ from f.flexcore.lib.core.errors import (
 from f.flexcore.lib.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
 from f.flexcore.lib.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble
 from f.flexcore.lib.kubernetes.job_conditions import verdict
-from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
+from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
     Object,
     complete_job,
@@ -607,6 +607,9 @@ BUSY = " preemption: 0/3 nodes are available: 3 No preemption victims found for 
             "less cpu",
             True,
         ),
+        ("3 node(s) were unschedulable." + TAIL, "cluster", "uncordon", True),
+        ("1 Insufficient cpu, 2 node(s) were unschedulable." + BUSY, "cpu", "less cpu", True),
+        ("3 Too many pods." + BUSY, "cluster", "others have ended", True),
         (
             "3 node(s) didn't match pod anti-affinity rules." + BUSY,
             "spec.template.spec.affinity",
@@ -657,6 +660,33 @@ def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_told_and_ends_noth
     assert found and (found.category, found.grace_s, found.exit_code) == ("sidecar_running", NO_LIMIT, code)
     assert f"load has ended with exit code {code}, and {proxy} still runs" in found.detail
     assert "restartPolicy Always" in found.diagnosis().remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "policy", "spec", "failed", "is_lost"),
+    [
+        (2, "Never", {"backoffLimit": 0}, 0, True),
+        (2, "Never", {"backoffLimit": 1}, 1, True),
+        (2, "Never", {}, 6, False),
+        (2, "Never", {"completions": 1}, 6, True),
+        (2, "Never", {"backoffLimit": 1}, 0, False),
+        (2, "Never", {"completions": 1}, 0, False),
+        (2, "OnFailure", {"backoffLimit": 0}, 0, False),
+        (0, "Never", {"backoffLimit": 0}, 0, False),
+        # These decide by themselves whether a failed pod counts.
+        (2, "Never", {"backoffLimit": 0, "podFailurePolicy": {"rules": []}}, 0, False),
+        (2, "Never", {"backoffLimit": 0, "successPolicy": {"rules": []}}, 0, False),
+        (2, "Never", {"backoffLimit": 0, "backoffLimitPerIndex": 1}, 0, False),
+    ],
+)
+def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_succeed(
+    code: int, policy: str, spec: Object, failed: int, is_lost: bool
+) -> None:
+    seen = pod(container("load", ended(code)), container("mesh-proxy", runs()), spec={"restartPolicy": policy})
+    found = trouble(job(spec=spec, active=1, failed=failed), [seen])
+    assert (found is not None and found.grace_s == HELD_GRACE_S) is is_lost
+    if found and is_lost:
+        assert "can no longer succeed" in found.detail and "last lines of load" in found.remedy
 
 
 @pytest.mark.parametrize("proxy", [runs(), ended(137, end=70), ended(143, end=70)])

@@ -254,3 +254,39 @@ def test_bad_input_ends_with_exit_code_2_and_the_error_as_json(arguments: list[s
     code, printed = command(*arguments, "--json", text="no json")
     error = json.loads(printed)["error"]
     assert code == 2 and set(error) == {"category", "message", "subject", "remedy"} and error["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("apiVersion: v1\nitems: []\n", "is YAML"),
+        ("NAME     STATUS   COMPLETIONS\ntrain    Failed   0/1\n", "is a table"),
+        ("Name:   train\nNamespace:  work\n", "kubectl describe prints"),
+        ("No resources found in default namespace.\n", "no resources were found"),
+        ('Error from server (NotFound): jobs.batch "x" not found\n', "an error of kubectl"),
+    ],
+)
+def test_another_output_of_kubectl_is_called_what_it_is(text: str, what: str) -> None:
+    with pytest.raises(InvalidInput, match=what) as caught:
+        explain(text)
+    assert "-o json" in caught.value.remedy
+
+
+def test_a_wrong_shape_is_told_without_the_names_of_our_classes() -> None:
+    with pytest.raises(InvalidInput, match=r"items\.0\.status is wrong: an object is expected") as caught:
+        explain(json.dumps({"kind": "List", "items": [{"kind": "Job", "status": "Failed"}]}))
+    assert caught.value.subject == "items.0.status"
+
+
+def test_a_remedy_speaks_of_the_jobs_own_fields() -> None:
+    late = told(("Job", failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60})))
+    assert late.remedy and "activeDeadlineSeconds" in late.remedy
+    gone = told(("Job", failed_job()))
+    assert gone.remedy and "kubectl describe job train" in gone.remedy
+
+
+def test_a_sidecar_that_ran_out_of_memory_is_a_note_of_a_job_that_completed() -> None:
+    shipper = container("ship", ended(137, "OOMKilled", end=40))
+    seen = pod(container("train", ended(0)), init=[shipper], native=("ship",), phase="Succeeded")
+    found = told(("Job", complete_job(succeeded=1)), ("Pod", seen))
+    assert (found.state, found.exit_code) == ("succeeded", 0) and "more memory than its limit" in found.notes[0]

@@ -163,7 +163,11 @@ def test_rules_that_select_the_jobs_own_pods_follow_its_name() -> None:
     spread = {"topologySpreadConstraints": [{**rule, "whenUnsatisfiable": "DoNotSchedule"}]}
     pod = made(job(pod=spread))["spec"]["template"]["spec"]
     assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == {"job-name": NAME}
-    assert f"matchLabels job-name: load becomes {NAME}" in notes(job(pod=spread))
+    assert f"selectors of job-name: load becomes {NAME}" in notes(job(pod=spread))
+    entry = {"key": "batch.kubernetes.io/job-name", "operator": "In", "values": ["load", "other"]}
+    terms = [{"labelSelector": {"matchExpressions": [entry]}, "topologyKey": "x"}]
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    assert f"selectors of job-name: load becomes {NAME}" in notes(job(pod={"affinity": affinity}))
 
 
 def test_a_rank_that_only_an_indexed_job_has_is_told_to_be_empty() -> None:

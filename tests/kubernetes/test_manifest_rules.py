@@ -35,6 +35,12 @@ def refused(manifest: Any) -> InvalidInput:
         (job({"template": {}}), POD, "is missing"),
         (job({"activeDeadlineSeconds": "600"}), "manifest.spec.activeDeadlineSeconds", "a whole number is expected"),
         (job({"backoffLimit": 1.5}), "manifest.spec.backoffLimit", "a whole number is expected"),
+        (
+            job(container={"livenessProbe": {"httpGet": {"path": "/", "port": "8080"}}}),
+            f"{MAIN}.livenessProbe.httpGet.port",
+            "without quotes",
+        ),
+        (job({"completions": 2.0}), "manifest.spec.completions", "without a fraction"),
         (job({"suspend": "false"}), "manifest.spec.suspend", "true or false is expected, not text"),
         (job(labels={"v": 1}), "manifest.metadata.labels.v", "Quote it"),
         (job(container={"env": [{"name": "A", "value": True}]}), f"{MAIN}.env[0].value", "Quote it"),
@@ -143,6 +149,16 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         (job(container={"resources": {"limits": {"memory": "500m"}}}), f"{MAIN}.resources.limits.memory", "500Mi"),
         (job(container={"resources": {"requests": {"cpu": "2Gi"}}}), f"{MAIN}.resources.requests.cpu", "2 (cores)"),
         (job(container={"resources": {"limits": {"gpu": 1}}}), f"{MAIN}.resources.limits.gpu", "nvidia.com/gpu"),
+        (
+            job(container={"resources": {"requests": {"nvidia.com/gpu": 1}}}),
+            f"{MAIN}.resources.limits.nvidia.com/gpu",
+            "is missing",
+        ),
+        (
+            job(container={"resources": {"requests": {"nvidia.com/gpu": 1}, "limits": {"nvidia.com/gpu": "2"}}}),
+            f"{MAIN}.resources.limits.nvidia.com/gpu",
+            "be the same",
+        ),
         (
             job(container={"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "500m"}}}),
             f"{MAIN}.resources.requests.cpu",

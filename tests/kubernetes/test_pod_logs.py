@@ -193,3 +193,12 @@ def test_a_tail_has_a_bound_in_bytes_even_of_one_line() -> None:
 def test_a_traceback_within_the_tail_is_not_repeated() -> None:
     lines = ["a", BEGIN, "  x", "ValueError: b"]
     assert choose_tail(lines, lines[1:]) == lines
+
+
+def test_a_key_that_a_program_prints_over_several_lines_is_masked_line_by_line(log: Log) -> None:
+    body = [letter * 64 for letter in "abcdefgh"]
+    key = ["-----BEGIN RSA PRIVATE KEY-----", *body, "ZZZZ", "-----END RSA PRIVATE KEY-----"]
+    log.api.logs = {POD: [line.encode() for line in ["before", *key, "behind"]]}
+    said = log.end(pod(container("main", ended(0)), phase="Succeeded"))
+    assert (said[0], said[-1], len(said)) == ("before", "behind", len(key) + 2)
+    assert not any(line in "\n".join([*said, log.logs.tail()]) for line in [*body, "ZZZZ"])

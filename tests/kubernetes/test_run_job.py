@@ -565,6 +565,54 @@ def test_a_program_that_is_done_beside_a_proxy_is_told_soon_and_in_the_error(
     assert "sidecar.istio.io/inject" in caught.value.remedy and "Raise timeout_s" not in str(caught.value)
 
 
+def test_a_program_that_failed_beside_a_proxy_ends_the_run_before_its_deadline(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.HELD_GRACE_S", 1.0)
+    held = {"load": {"state": ended(2)}, "mesh-proxy": RUNNING}
+    cluster.api.story = job_story(lambda job: states(job, "Running", **held))
+    begun = time.monotonic()
+    with pytest.raises(ExecutionFailed, match="load has ended with exit code 2, and mesh-proxy still runs") as caught:
+        run(cluster, image="", manifest=job_of("load", "mesh-proxy"), timeout_s=20)
+    assert time.monotonic() - begun < 10 and jobs(cluster) == []
+    assert (caught.value.details["exit_code"], caught.value.details["container"]) == (2, "load")
+
+
+REFUSED = 'jobs.batch "x" is forbidden: exceeded quota: few, requested: count/jobs.batch=1, used: count/jobs.batch={}, '
+
+
+def quota_fault(limited: int) -> Fault:
+    said = REFUSED.format(limited) + f"limited: count/jobs.batch={limited}"
+    return Fault(method="POST", path="/jobs", status=403, body=status(403, "Forbidden", said))
+
+
+def test_a_job_that_a_quota_refuses_is_asked_for_again_until_others_give_back(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.1)
+    cluster.api.story, cluster.api.faults = succeeds(), [quota_fault(1) for _ in range(3)]
+    assert run(cluster)["success"] and len(cluster.asked("POST", "/jobs")) == 4
+    assert capsys.readouterr().out.count("Waiting (quota_exceeded)") == 1
+
+
+def test_a_job_that_a_quota_refuses_is_waited_for_no_longer_than_its_queue_may_take(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.3)
+    cluster.api.faults = [quota_fault(1) for _ in range(20)]
+    with pytest.raises(Unavailable, match="exceeded quota: few") as caught:
+        run(cluster, queue_timeout_s=1)
+    assert (caught.value.category, caught.value.retryable) == ("quota_exceeded", False)
+    assert 3 <= len(cluster.asked("POST", "/jobs")) <= 6
+
+
+def test_a_quota_that_can_never_be_met_is_not_waited_for(cluster: FakeCluster) -> None:
+    cluster.api.faults = [quota_fault(0)]
+    with pytest.raises(InvalidInput, match="can never be met"):
+        run(cluster)
+    assert len(cluster.asked("POST", "/jobs")) == 1
+
+
 def test_a_probe_that_had_the_program_killed_is_read_from_the_events(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -598,7 +646,7 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(runs)
-    mocker.patch("f.flexcore.lib.kubernetes.jobs.remove", return_value=False)
+    mocker.patch("f.flexcore.lib.kubernetes.deletion.remove", return_value=False)
     with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
         run(cluster, timeout_s=1)
     assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out

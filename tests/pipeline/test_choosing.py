@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib import runtimes
 from f.flexcore.lib.core.contracts import ResourceUsage, StepResult
 from f.flexcore.lib.core.pipeline_result import attempt_of, cost_usd, failed_to_start
 from f.flexcore.lib.core.resources import Settings
@@ -44,7 +45,7 @@ def test_a_runtime_that_is_down_says_why_also_when_it_is_pinned() -> None:
 
 def test_a_service_that_does_not_answer_in_time_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choosing, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(choosing, "health_of", lambda runtime: lambda *_: time.sleep(0.5))
+    monkeypatch.setattr(runtimes, "health_of", lambda runtime: lambda *_: time.sleep(0.5))
     (found,) = health_now({"ray": {"cluster": {"address": "http://127.0.0.1:1"}}}, Settings())
     assert (found.state, found.runtime) == ("down", "ray")
     assert "did not answer" in found.detail
@@ -88,6 +89,8 @@ def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
         # It may have begun: the contact was lost later.
         ({"name": "Unreachable", "step_id": "program"}, False),
         ({"name": "Unavailable", "step_id": "job", "extra": {"category": "unschedulable"}}, True),
+        ({"name": "Unavailable", "step_id": "job", "extra": {"category": "sandbox_failed"}}, True),
+        ({"name": "Unreachable", "step_id": "job", "extra": {"category": "admission_unreachable"}}, True),
         (
             {
                 "name": "Unavailable",

@@ -16,7 +16,7 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -173,6 +173,13 @@ class LineRedactor:
         if BLOCK_BEGIN.search(line):
             self._key_lines = MOST_BLOCK_LINES
         return self._redactor.text(line)
+
+    def lines(self, lines: Sequence[str]) -> list[str]:
+        """Many lines at once, which costs a tenth unless a key is among them."""
+        text = "\n".join(lines)
+        if self._key_lines or BLOCK_BEGIN.search(text):
+            return [self.line(line) for line in lines]
+        return self._redactor.text(text).split("\n") if lines else []
 
     def _without_key(self, line: str) -> str:
         self._key_lines -= 1

@@ -118,11 +118,14 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
     cluster = _entry_of(config, "cluster", entry, chosen)
     user = _entry_of(config, "user", entry, chosen)
     token, token_file = _token(user), _token_file(user)
-    _check_user(user, has_token=bool(token or token_file))
+    has_token = bool(token or token_file)
     ca = _pem(cluster, "certificate-authority")
     certificate, key = _pem(user, "client-certificate"), _pem(user, "client-key")
+    _check_user(user, has_credentials=has_token or bool(certificate and key))
     if certificate and not key:
         raise kubeconfig.wrong("has a client-certificate without a client-key", kubeconfig.FLATTEN)
+    if key and not certificate and not has_token:
+        raise kubeconfig.wrong("has a client-key without a client-certificate", kubeconfig.FLATTEN)
     return Access(
         server=_address(kubeconfig.scalar(cluster.get("server")), "cluster.kubeconfig"),
         ca=ca,
@@ -172,8 +175,8 @@ def _names(entries: Mapping[str, Any]) -> str:
     return ", ".join(sorted(entries)) or "none"
 
 
-def _check_user(user: dict[str, Any], has_token: bool) -> None:
-    """Refuses by name what a worker cannot do. A token is used before a program is run, as kubectl does."""
+def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
+    """Refuses by name what a worker cannot do. A token or certificate goes before a program, as with kubectl."""
     remedy = "Use a service account's token instead (kubectl create token NAME), with mode token."
     impersonated = [name for name in IMPERSONATION if user.get(name) and kubeconfig.scalar(user[name])]
     if impersonated:
@@ -185,7 +188,7 @@ def _check_user(user: dict[str, Any], has_token: bool) -> None:
         raise kubeconfig.wrong("authenticates by user name and password", remedy)
     for name, field_name in (("exec", "command"), ("auth-provider", "name")):
         given = user.get(name)
-        if kubeconfig.scalar(given) and not has_token:
+        if kubeconfig.scalar(given) and not has_credentials:
             program = kubeconfig.scalar(given.get(field_name)) if isinstance(given, dict) else ""
             raise kubeconfig.wrong(
                 f"authenticates by the program {program or name!r}, which a worker does not run", remedy

@@ -12,6 +12,7 @@ before running before succeeded; of the Jobs of one CronJob, or attempts of one 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -24,6 +25,24 @@ from f.flexcore.lib.kubernetes import categories, diagnosis, event_log, job_cond
 Object = Mapping[str, Any]
 State = Literal["succeeded", "failed", "running", "waiting"]
 ORDER: tuple[State, ...] = ("failed", "waiting", "running", "succeeded")
+OTHER_OUTPUT = {
+    r"(apiVersion|kind|items|metadata):": "YAML, not JSON (kubectl … -o json)",
+    r"(NAME|NAMESPACE|LAST SEEN|LAST|COMPLETIONS)\s": "a table, not JSON (kubectl … -o json)",
+    r"Name:\s": "what kubectl describe prints, not JSON (kubectl get … -o json)",
+    r"No resources found": "empty: no resources were found",
+    r"(Error from server|error:)": "an error of kubectl",
+}
+# What pydantic says of a shape names its own classes.
+EXPECTED = {
+    "model_type": "an object is expected",
+    "model_attributes_type": "an object is expected",
+    "dict_type": "an object is expected",
+    "list_type": "a list is expected",
+    "string_type": "a text is expected",
+    "int_type": "a whole number is expected",
+    "bool_type": "true or false is expected",
+    "missing": "it is missing",
+}
 HINT = "Give what `kubectl get job,pod,event -o json` printed."
 
 
@@ -194,8 +213,17 @@ def _documents(text: str) -> Iterator[Any]:
         try:
             document, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            raise _wrong(f"the dump is no JSON ({error})", "dump") from None
+            raise _wrong(_describe_text(text, error), "dump") from None
         yield document
+
+
+def _describe_text(text: str, error: Exception) -> str:
+    """What the dump is instead of JSON, where its first line says so."""
+    first = text.lstrip().partition("\n")[0]
+    for begin, what in OTHER_OUTPUT.items():
+        if re.match(begin, first):
+            return f"the dump is {what}"
+    return f"the dump is no JSON ({error})"
 
 
 def _objects(document: Any, kind: str, place: str) -> Iterator[tuple[Object, str, str]]:
@@ -226,7 +254,8 @@ def _check_shape(model: type[BaseModel], item: Object, place: str) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         path = ".".join(filter(None, [place, *(str(part) for part in first["loc"])]))
-        raise _wrong(f"{path}: {first['msg']}", path) from None
+        problem = EXPECTED.get(first["type"], first["msg"])
+        raise _wrong(f"the dump's {path} is wrong: {problem}", path) from None
 
 
 def _type(value: Any) -> str:
@@ -396,6 +425,10 @@ def _waiting_text(job: Object, pods: Sequence[Object]) -> str:
 def _from_problem(state: State, what: str, problem: categories.Problem, said: list[str], name: str) -> Explanation:
     found = problem.diagnosis()
     remedy = found.remedy.replace("in log_tail", f"in its log ({_log_command(problem)})")
+    # Nobody's step has run it, perhaps.
+    remedy = remedy.replace("Raise timeout_s", "Raise activeDeadlineSeconds (a step's timeout_s)")
+    remedy = remedy.replace("raise timeout_s", "raise activeDeadlineSeconds (a step's timeout_s)")
+    remedy = remedy.replace("kubectl describe.", f"kubectl describe {'job' if problem.pod != name else 'pod'} {name}.")
     return Explanation(
         state=state,
         category=found.category,

@@ -36,6 +36,8 @@ Object = dict[str, Any]
 # While pods do not run, their events are looked at; they tell what no status tells (quota, volumes).
 EVENTS_EVERY_S = 2.0
 TICK_S = 1.0
+# A Job that a quota refuses is asked for again, until its queue's time is spent.
+QUOTA_RETRY_S = 5.0
 # Of a Job of a hundred pods the first ones tell enough.
 MAX_PODS_ASKED = 3
 # Kubernetes' own, where a pod names none.
@@ -136,11 +138,7 @@ class JobRunner:
         attempt = attempt_of(latest) + 1 if latest else 1
         identity.check_attempt(self.key, attempt)
         name = self.key.name(attempt)
-        deadline = (self.kubernetes.now() + timedelta(seconds=self.request.timeout_s)).isoformat()
-        body = job_manifest.job_body(
-            self.request, self.key, attempt, self.namespace, self.call, deadline, self.deferred
-        )
-        created = self.kubernetes.create(self._path(), body, self._asking("create", name))
+        created = self._create_within_quota(name, attempt)
         if created is not None:
             self.say(f"Created Job {name} in namespace {self.namespace}")
             return created
@@ -153,6 +151,31 @@ class JobRunner:
             )
         self.say(f"Attaching to Job {name}, which another run of this step has created")
         return existing
+
+    def _create_within_quota(self, name: str, attempt: int) -> Object | None:
+        """The created Job, None when the name is taken. A quota that is used up may be given back by others."""
+        until, is_announced = self.clock() + self.request.queue_timeout_s, False
+        while True:
+            deadline = (self.kubernetes.now() + timedelta(seconds=self.request.timeout_s)).isoformat()
+            body = job_manifest.job_body(
+                self.request, self.key, attempt, self.namespace, self.call, deadline, self.deferred
+            )
+            try:
+                return self.kubernetes.create(self._path(), body, self._asking("create", name))
+            except errors.Unavailable as error:
+                left = until - self.clock()
+                if error.category != categories.Category.QUOTA_EXCEEDED:
+                    raise
+                if left <= 0:
+                    # A retry would only spend the same time again.
+                    error.retryable = False
+                    raise
+                if not is_announced:
+                    is_announced = True
+                    self.say(
+                        f"Waiting (quota_exceeded), {self.request.queue_timeout_s} s at most (queue_timeout_s): {error}"
+                    )
+                self.sleep(min(QUOTA_RETRY_S, left))
 
     def _create_owned(self, job: Object, body: Object) -> None:
         """What the Job's pods read; what is there already was made by an earlier run of this step, which may have died

@@ -23,7 +23,7 @@ MERGE = "Give the text that `kubectl config view --raw --flatten` prints: it mer
 SECTIONS = {"clusters": "cluster", "contexts": "context", "users": "user"}
 TAB_BEHIND_TEXT = re.compile(r"(?m)(?<=\S) *\t[ \t]*|^ *\t[ \t]*$")
 # /home/me/.kube/config:/other, ~/.kube/config, C:\Users\me\.kube\config;D:\other
-PATHS = re.compile(r"(?:KUBECONFIG=)?[\"']?(?:~|\.{0,2}/|[A-Za-z]:\\)\S[^\n]*")
+PATHS = re.compile(r"(?:(?:export )?KUBECONFIG=)?[\"']?(?:~|\.{0,2}/|[A-Za-z]:\\)\S[^\n]*")
 NULLS = ("", "~", "null", "Null", "NULL")
 TRUE, FALSE = ("true", "yes", "on", "y"), ("false", "no", "off", "n")
 

@@ -214,10 +214,13 @@ def _selectors(value: Any, written: str, name: str) -> Notes:
                 if isinstance(labels, dict) and labels.get(label) == written:
                     labels[label] = name
                     found += 1
+                if item.get("key") == label and written in (item.get("values") or ()):
+                    item["values"] = [name if entry == written else entry for entry in item["values"]]
+                    found += 1
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
-    return [f"matchLabels job-name: {written} becomes {name}"] if found else []
+    return [f"selectors of job-name: {written} becomes {name}"] if found else []
 
 
 def _host_names(spec: Object, written: str, name: str) -> Notes:

@@ -129,6 +129,18 @@ def _check_containers(containers: Sequence[tuple[str, Object]]) -> None:
         pod_spec.check_image(container["image"], f"{place}.image")
         policy = container.get("imagePullPolicy")
         _check_enum(f"{place}.imagePullPolicy", policy, ("Always", "IfNotPresent", "Never"))
+        _check_probes(place, container)
+
+
+def _check_probes(place: str, container: Object) -> None:
+    """A port that is quoted is the name of one, which no number is."""
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        for how in ("httpGet", "tcpSocket"):
+            port = ((container.get(probe) or {}).get(how) or {}).get("port")
+            if isinstance(port, str) and port.isdigit():
+                raise _wrong(
+                    f"{place}.{probe}.{how}.port", "a number is expected, not text", "Write it without quotes."
+                )
 
 
 def _check_resources(place: str, container: Object) -> Iterator[str]:
@@ -142,6 +154,12 @@ def _check_resources(place: str, container: Object) -> Iterator[str]:
                 yield remark
     limits = written.get("limits") or {}
     for name, value in (written.get("requests") or {}).items():
+        if "/" in name and dimensions.parse_amount(limits.get(name)) != dimensions.parse_amount(value):
+            raise _wrong(
+                f"{place}.resources.limits.{name}",
+                "a device must have a limit, and its request be the same" if name in limits else "is missing",
+                f"Set {name} to {value} in resources.limits; a request alone is refused.",
+            )
         if name in limits and (dimensions.parse_amount(value) or 0) > (dimensions.parse_amount(limits[name]) or 0):
             raise _wrong(
                 f"{place}.resources.requests.{name}",

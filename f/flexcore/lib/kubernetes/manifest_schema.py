@@ -109,6 +109,8 @@ def _problem(model: type[BaseModel], item: Mapping[str, Any], place: Place, kind
     found = "nothing" if value is None else KINDS.get(type(value), type(value).__name__)
     if value is None:
         how = "give it, or leave the field out"
+    elif kind == "int_type" and isinstance(value, float):
+        how = "write it without a fraction"
     elif kind == "string_type" and isinstance(value, bool | int | float):
         how = "quote it: without quotes YAML takes it for a number, or for true or false"
     return f"{expected} is expected, not {found}", f"{how[0].upper()}{how[1:]}."

@@ -162,9 +162,16 @@ def note_other_ends(pod: Object, cause_of: categories.Problem | None, job: Objec
                 f"{item.label} of pod {name} ended with exit code 0, but a process in it was killed for memory "
                 "(OOMKilled): what it made may be incomplete"
             )
-        elif end.code and end.is_last and not _is_stop(end) and cause_of and cause_of.pod == name:
+        elif _is_worth_a_note(end, cause_of is not None and cause_of.pod == name):
             notes.append(container_ends.diagnose_end(end.terminated, f"{item.label} of pod {name}").detail)
     return notes
+
+
+def _is_worth_a_note(end: container_ends.End, is_of_the_failed_pod: bool) -> bool:
+    """A sidecar that ran out of memory beside a program that ended well, and what else ended badly in a failed pod."""
+    if end.container.is_sidecar and end.reason == "OOMKilled":
+        return True
+    return bool(end.code) and end.is_last and not _is_stop(end) and is_of_the_failed_pod
 
 
 def _is_stop(end: container_ends.End) -> bool:

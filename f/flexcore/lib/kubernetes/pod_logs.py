@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from f.flexcore.lib.core import errors, log_text
+from f.flexcore.lib.core import errors, log_text, redaction
 from f.flexcore.lib.kubernetes import api_errors, client, container_ends, log_tail
 
 # Each followed container holds a connection and a thread; a Job of a hundred pods shows its first ones.
@@ -52,6 +52,7 @@ class ContainerLog:
 
     key: Key
     is_program: bool
+    redacted: redaction.LineRedactor
     cleaner: log_text.LogCleaner = field(default_factory=log_text.LogCleaner)
     lines: deque[Line] = field(default_factory=lambda: deque(maxlen=log_tail.TAIL_LINES))
     pending: list[Line] = field(default_factory=list)
@@ -97,7 +98,7 @@ class PodLogs:
         return {pod for pod, _ in self._names}
 
     def _follow(self, key: Key, is_program: bool) -> None:
-        log = self._logs[key] = ContainerLog(key, is_program)
+        log = self._logs[key] = ContainerLog(key, is_program, self._kubernetes.redactor.lines())
         self._followers[key] = Follower(self._kubernetes, self._namespace, log, self._pass_on)
         self._followers[key].start()
         if self._printer is None:
@@ -121,7 +122,7 @@ class PodLogs:
                 break
             time.sleep(0.02)
         if program and program[1] and program not in self._logs:
-            self._logs[program] = ContainerLog(program, True)
+            self._logs[program] = ContainerLog(program, True, self._kubernetes.redactor.lines())
         for log in self._logs.values():
             self._complete(log)
 
@@ -214,8 +215,8 @@ class PodLogs:
 
     def _emit(self, log: ContainerLog, lines: list[str]) -> None:
         if lines:
-            texts = self._kubernetes.redactor.text("\n".join(lines)).split("\n")
-            shown = self._print(log, [log_text.shorten(text, MAX_SHOWN_CHARACTERS) for text in texts])
+            texts = [log_text.shorten(text, MAX_SHOWN_CHARACTERS) for text in log.redacted.lines(lines)]
+            shown = self._print(log, texts)
             log.lines.extend((log.last[0], text) for text in shown[-log_tail.TAIL_LINES :])
             log.traceback.feed(shown)
 

@@ -23,6 +23,8 @@ PULL_GRACE_S = 15.0
 CONFIG_GRACE_S = 8.0
 # A crash is given one restart, which the kubelet makes after 10 s.
 CRASH_GRACE_S = 15.0
+# A sidecar that ends after its program has seconds to do so; the Job's own verdict says more than ours.
+HELD_GRACE_S = 20.0
 NOT_IN_REGISTRY = re.compile(r"not found|manifest unknown|does not exist|name unknown", re.IGNORECASE)
 NO_ACCESS = re.compile(r"unauthorized|denied|authentication required|forbidden|no basic auth", re.IGNORECASE)
 # "lookup …: no such host" says nothing about the image, only about the network.
@@ -194,8 +196,8 @@ def diagnose_fetch(entry: Object) -> categories.Problem | None:
 
 
 def diagnose_held(pod: Object, job: Object | None = None) -> categories.Problem | None:
-    """A program that is done, and a sidecar that keeps its pod from ending. Never ends a run by itself: only the Job's
-    verdict says that the work is done."""
+    """A program that is done, and a sidecar that keeps its pod from ending. Only the Job's verdict says that the work
+    is done, so it ends a run only where that verdict can no longer be a good one."""
     done, left = container_ends.find_held_program(pod, job)
     if not done or not left:
         return None
@@ -205,16 +207,29 @@ def diagnose_held(pod: Object, job: Object | None = None) -> categories.Problem 
     codes = [code for item in done if (code := (item.end or {}).get("exitCode"))]
     name = str((pod.get("metadata") or {}).get("name") or "")
     program = next((item.name for item in done if codes and (item.end or {}).get("exitCode") == codes[0]), done[0].name)
+    is_lost = bool(codes) and has_no_retry_left(pod, job or {})
+    advice = advise_on_sidecar(left[0].name)
     return categories.Problem(
         categories.Category.SIDECAR_RUNNING,
-        f"{ends}, and {still}",
-        categories.NO_LIMIT,
-        remedy=advise_on_sidecar(left[0].name),
+        f"{ends}, and {still}{'; its Job can no longer succeed' if is_lost else ''}",
+        HELD_GRACE_S if is_lost else categories.NO_LIMIT,
+        remedy=f"See the last lines of {program} in log_tail. {advice}" if codes else advice,
         subject=left[0].name,
         pod=name,
         container=program,
         exit_code=codes[0] if codes else 0,
     )
+
+
+def has_no_retry_left(pod: Object, job: Object) -> bool:
+    """Whether a pod whose program failed makes its Job fail as soon as it ends: it is not started again, and no other
+    pod takes its place. False where a policy or limits of each index decide."""
+    spec = job.get("spec") or {}
+    if any(spec.get(rule) is not None for rule in ("backoffLimitPerIndex", "podFailurePolicy", "successPolicy")):
+        return False
+    limit, failed = spec.get("backoffLimit"), (job.get("status") or {}).get("failed") or 0
+    never = (pod.get("spec") or {}).get("restartPolicy") == "Never"
+    return bool(spec) and never and failed >= (6 if limit is None else limit)
 
 
 def advise_on_sidecar(name: str) -> str:

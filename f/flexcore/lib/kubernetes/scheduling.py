@@ -55,6 +55,9 @@ def _explain(message: str, spec: Object) -> tuple[str, str, type[errors.Flexcore
             return f"{POD}.{field}", remedy, None
     if names := list(dict.fromkeys(INSUFFICIENT.findall(_without_tail(message)))):
         return _explain_lack(names, message)
+    for text, remedy in OF_THE_NODES:
+        if text in message:
+            return "cluster", remedy, None
     if "no nodes available" in message or message.startswith("0/0 nodes"):
         return "cluster", "Add nodes that take pods.", None
     return "", "See each reason, and change the pod or the nodes accordingly.", None
@@ -71,6 +74,12 @@ FIELDS = (
     ("volume node affinity conflict", "volumes", "The volume is bound to another node or zone: run there, or copy it."),
     ("free ports for the requested pod ports", "containers", "Leave hostPort out, or wait until the port is free."),
     ("exceed max volume count", "volumes", "Use fewer volumes, or add nodes."),
+)
+
+
+OF_THE_NODES = (
+    ("were unschedulable", "The nodes are cordoned: kubectl uncordon them, wait until they are, or add nodes."),
+    ("Too many pods", "The nodes have as many pods as they may: wait until others have ended, or add nodes."),
 )
 
 
