@@ -32,14 +32,21 @@ def _word(word: str, known: Iterable[str]) -> str:
     form = _form(word)
     alike = [item for item in by_form if NO_DIGITS.sub("", item) == NO_DIGITS.sub("", form)]
     found = difflib.get_close_matches(form, alike, n=1, cutoff=NEAR) or [
-        item for item in alike if _differs_by_a_letter(form, item)
+        item for item in alike if _differs_by_a_slip(form, item)
     ]
     return by_form[found[0]] if found else ""
 
 
-def _differs_by_a_letter(a: str, b: str) -> bool:
-    """Of short words, whose ratio is low: `rey` and `ray`."""
-    return len(a) == len(b) >= 3 and a[0] == b[0] and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+def _differs_by_a_slip(a: str, b: str) -> bool:
+    """Of short words, whose ratio is low: one letter is another (`rey` and `ray`), or two neighbors have changed places
+    (`prot` and `port`)."""
+    if len(a) != len(b) or len(a) < 3 or a[0] != b[0]:
+        return False
+    places = [place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
+    if len(places) == 2:
+        first, second = places
+        return second == first + 1 and (a[first], a[second]) == (b[second], b[first])
+    return len(places) == 1
 
 
 def _path(path: str, known: list[str]) -> str:

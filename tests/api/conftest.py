@@ -85,6 +85,8 @@ class Client:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("api") / "bundle"
     shutil.copytree(ROOT / "f", root / "f", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("locks", "dependencies"):
+        shutil.copytree(ROOT / folder, root / folder)
     for name, modules in TOYS.items():
         file = root / f"f/flexcore/templates/{name}__flow/flow.yaml"
         file.parent.mkdir(parents=True)

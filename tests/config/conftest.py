@@ -67,6 +67,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def bundle(tmp_path: Path) -> Path:
     root = tmp_path / "bundle"
     shutil.copytree(ROOT / "f", root / "f", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("locks", "dependencies"):
+        shutil.copytree(ROOT / folder, root / folder)
     for name in ("wmill.yaml", "wmill-lock.yaml"):
         shutil.copy(ROOT / name, root)
     return root

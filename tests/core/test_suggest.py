@@ -15,6 +15,8 @@ from wmlocal.suggest import nearest
         ("scret", ["is_secret", "value"], "is_secret"),
         ("frist", ["first", "last"], "first"),
         ("rey", ["ray", "meltano"], "ray"),
+        ("prot", ["port", "host"], "port"),
+        ("time", ["item", "tag"], ""),
         ("error_handler", ["ws_error_handler_muted"], ""),
         ("skip_failures", ["skip_if", "suspend"], ""),
         ("step1", ["step2", "step3"], ""),

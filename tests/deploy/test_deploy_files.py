@@ -105,7 +105,7 @@ def test_one_version_of_windmill_and_of_ray_is_meant_everywhere() -> None:
 
 
 def test_the_image_warms_what_windmill_looks_for_by_the_python_of_the_locks() -> None:
-    pythons = {re.findall(r"^# py: (.*)", lock.read_text(), re.MULTILINE)[0] for lock in ROOT.glob("f/**/*.lock")}
+    pythons = {re.findall(r"^# py: (.*)", lock.read_text(), re.MULTILINE)[0] for lock in ROOT.glob("locks/*.lock")}
     assert pythons == {"3.11"} and "cache/python_3_11/" in DOCKERFILE
     for source in re.findall(r"^COPY \S+ (\S+) ", DOCKERFILE, re.MULTILINE):
         assert (ROOT / source).is_dir()
