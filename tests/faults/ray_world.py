@@ -15,6 +15,7 @@ from f.flexcore.lib.core.identity import ExecutionKey
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.core.resources import RayCluster, Settings
 from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.ray import remote_objects as orphans
 from f.flexcore.lib.ray.dashboard import RayApi
 from f.flexcore.lib.ray.jobs import Job, JobRunner, step_result
@@ -164,6 +165,6 @@ class RayWorld:
         return run_step(self.world, key.value, work)
 
     def reconcile(self, most: int = 50) -> list[Done]:
-        with mock.patch.object(orphans, "RayApi", self.api):
+        with mock.patch.object(dashboard, "RayApi", self.api):
             objects = [("r", orphans.RayObjects("r", CLUSTER))]
             return reconcile(self.world, lambda: Pass(Jobs(self.world), self.world.clock(), most).run(objects))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, MissingSetting, NotFound
-from f.flexcore.lib.meltano import inspection
+from f.flexcore.lib.meltano import inspection, installation
 from f.flexcore.lib.meltano.inspection import Inspector, Name, read_dotenv
 from f.flexcore.lib.meltano.installation import base_environment, meltano_command, meltano_python
 from f.flexcore.lib.meltano.plugin_settings import check_plugin
@@ -570,7 +570,7 @@ def test_the_same_content_starts_meltano_once_and_nothing_of_it_lies_about(
         started.append(1)
         return meltano_python()
 
-    monkeypatch.setattr(inspection, "meltano_python", counted)
+    monkeypatch.setattr(installation, "meltano_python", counted)
     assert ask(root, TAP) == first and not started
     write(root, "PW=another-one\n", ".env")
     assert ask(root, TAP)[1][0].values["pw"].value == "another-one" and len(started) == 1

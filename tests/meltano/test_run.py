@@ -132,7 +132,7 @@ def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
 ) -> None:
     with monkeypatch.context() as patch:
         # As if the step was killed between the two.
-        patch.setattr("f.flexcore.lib.meltano.adapter.write_back", lambda *_: None)
+        patch.setattr("f.flexcore.lib.meltano.state_changes.write_back", lambda *_: None)
         run(project)
     run(project)
     worker("flow-2")

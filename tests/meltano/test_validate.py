@@ -12,7 +12,7 @@ import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
-from f.flexcore.lib.meltano import inspection
+from f.flexcore.lib.meltano import installation
 from f.flexcore.meltano.validate import main
 from tests.meltano.conftest import PROJECT, contents
 
@@ -29,7 +29,7 @@ def test_a_good_request_installs_no_plugin_changes_nothing_and_is_known_the_seco
     assert contents(folder) == before
     assert not (home / "meltano/plugins").exists()
     # Meltano is started for a content that it does not know yet, and only then.
-    monkeypatch.setattr(inspection, "meltano_python", lambda: pytest.fail("Meltano was started"))
+    monkeypatch.setattr(installation, "meltano_python", lambda: pytest.fail("Meltano was started"))
     started = time.monotonic()
     assert main(project, ["tap-toy", "tap-other"], "target-jsonl")["data"] == result.data
     assert time.monotonic() - started < 1.0

@@ -41,17 +41,12 @@ def test_a_wrong_tap_is_told_at_once_and_once(engine: Engine, run: Run) -> None:
     assert [job["path"] for job in jobs].count("f/flexcore/meltano/validate") == 1
 
 
-def test_the_form_lists_plugins_environments_and_resources(offered: Callable[..., list[Json]], engine: Engine) -> None:
+def test_the_form_lists_the_plugins_of_the_project(offered: Callable[..., list[Json]]) -> None:
     project = "$res:u/admin/flexcore_local_project"
     taps = offered(TEMPLATE, "tap", project=project)
     assert {"label": "tap-flights", "value": "flights"} in taps and len(taps) == 4
     assert [item["value"] for item in offered(TEMPLATE, "tap", project=project, filterText="PLAN")] == ["planes"]
     assert offered(TEMPLATE, "target", project=project) == [{"label": "target-jsonl", "value": "jsonl"}]
-    assert [item["value"] for item in offered(TEMPLATE, "environment", project=project)] == ["dev", "prod"]
-    engine.store.set_resource("u/admin/warehouse", {"host": "db"}, "postgresql", "")
-    assert offered(TEMPLATE, "tap_settings") == [
-        {"label": "u/admin/warehouse (postgresql)", "value": "$res:u/admin/warehouse"}
-    ]
 
 
 def test_the_form_says_what_to_do_before_a_project_is_chosen(offered: Callable[..., list[Json]]) -> None:

@@ -26,6 +26,8 @@ from f.flexcore.lib.core import errors, redaction, resources, tls_errors
 from f.flexcore.lib.meltano import installation, project_file
 
 GIT_TIMEOUT_S = 300
+# git's own words; a bare number may be a part of the address.
+REFUSED = re.compile(r"authentication failed|could not read username|returned error: 40[13]\b")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Any user name goes with a token at GitHub; GitLab and Gitea take this one as well.
 ASKPASS = '#!/bin/sh\ncase "$1" in Username*) echo x-access-token ;; *) printf "%s\\n" "$FLEXCORE_GIT_TOKEN" ;; esac\n'
@@ -211,7 +213,7 @@ def refusal(project: resources.MeltanoProject, output: str) -> Exception:
             subject="project.git_ref",
             remedy="Give an existing branch, tag or commit.",
         )
-    if "authentication failed" in lower or "could not read username" in lower or "403" in lower or "401" in lower:
+    if REFUSED.search(lower):
         return errors.Forbidden(
             f"{project.git_url} refuses access", subject="project.git_token", remedy="Check that the token may read it."
         )
