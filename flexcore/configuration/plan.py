@@ -125,11 +125,8 @@ def tag_of(configuration: Configuration, runtime: str) -> str:
 
 
 def _tag_meant(configuration: Configuration, runtime: str) -> str:
-    from flexcore.configuration.models import ClusterRuntimes
-
     used = getattr(configuration.windmill.runtimes, runtime)
-    usual: str = ClusterRuntimes.model_fields[runtime].annotation.__args__[0].model_fields["tag"].default
-    return used.tag if used else usual
+    return used.tag if used else RUNTIMES[runtime].worker_tag
 
 
 def with_tag(metadata: str, tag: str) -> str:
