@@ -11,7 +11,7 @@ import httpx
 import pytest
 import wmill
 
-from tests.engine.conftest import Writer, eventually, raw
+from tests.wmlocal.engine.conftest import Writer, eventually, raw
 from wmlocal.engine import Engine
 
 

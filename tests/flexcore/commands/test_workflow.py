@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.config.conftest import ROOT
-from tests.engine.conftest import Command, Writer, eventually
+from tests.flexcore.configuration.conftest import ROOT
+from tests.wmlocal.engine.conftest import Command, Writer, eventually
 
 
 def test_a_run_on_the_embedded_engine_says_so_first_and_prints_json_alone(flexcore: Command) -> None:

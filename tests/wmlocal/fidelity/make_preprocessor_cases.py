@@ -1,6 +1,6 @@
 """Asks a real Windmill what flows with a preprocessor return, and writes preprocessor_cases.json.
 
-    python -m tests.fidelity.make_preprocessor_cases     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
+    python -m tests.wmlocal.fidelity.make_preprocessor_cases     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
 
 A preview runs no preprocessor, so each flow is deployed, started by its path with the body {"b": 1}, and deleted again.
 """
@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.fidelity.make_cases import Server, Value, js, normal, static, step
+from tests.wmlocal.fidelity.make_cases import Server, Value, js, normal, static, step
 
 FILE = Path(__file__).with_name("preprocessor_cases.json")
 BODY = {"b": 1}

@@ -1,4 +1,4 @@
-"""The evaluator itself; what expressions mean inside flows is told by tests/fidelity."""
+"""The evaluator itself; what expressions mean inside flows is told by tests/wmlocal/fidelity."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.fidelity.test_fidelity import comparable
+from tests.wmlocal.fidelity.test_fidelity import comparable
 from wmlocal.engine import Engine
 
 CASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("preprocessor_cases.json").read_text())

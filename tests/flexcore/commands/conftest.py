@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flexcore.cli import app
-from tests.engine.conftest import (  # noqa: F401
+from tests.wmlocal.engine.conftest import (  # noqa: F401
     Command,
     Writer,
     begin,

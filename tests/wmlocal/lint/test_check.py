@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.check.cases import CASES, Case
+from tests.wmlocal.lint.cases import CASES, Case
 from wmlocal.lint import Severity, check
 from wmlocal.lint.misplaced import names_of, where_it_belongs
 from wmlocal.lint.parsers import Signature, Source, signatures
@@ -23,7 +23,7 @@ from wmlocal.lint.positions import NotYaml, read
 from wmlocal.lint.results_use import misuses
 from wmlocal.lint.secret_values import looks_secret
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD: dict[str, str] = yaml.safe_load((Path(__file__).parent / "good_bundle.yaml").read_text())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.conftest import SCHEMA
-from tests.engine.conftest import Command, Writer
+from tests.flexcore.commands.conftest import SCHEMA
+from tests.wmlocal.engine.conftest import Command, Writer
 
 SHIPPED = """\
 args:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import wmill  # noqa: F401
-from tests.engine.conftest import environments, home  # noqa: F401
+from tests.flexcore.commands.conftest import wmill  # noqa: F401
+from tests.wmlocal.engine.conftest import environments, home  # noqa: F401
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 WINDMILL = """\
 server:
   host: 0.0.0.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Command
 from tests.kubernetes.test_access import CA, PLAIN
+from tests.wmlocal.engine.conftest import Command
 
 FIELDS = {
     "context": "a",

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.engine.conftest import Command, Writer, raw
+from tests.wmlocal.engine.conftest import Command, Writer, raw
 from wmlocal.engine import CannotStart, Engine
 
 GOOD = raw("a", "def main():\n    return 1\n")

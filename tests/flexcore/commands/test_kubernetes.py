@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.conftest import Command
 from tests.kubernetes.manifests import YAML, job
+from tests.wmlocal.engine.conftest import Command
 
 # Nobody listens there, and the kubeconfig is none: no server is asked.
 CLUSTER = {"mode": "kubeconfig", "kubeconfig": "PASTE A KUBECONFIG HERE"}

@@ -1,6 +1,6 @@
 """Asks a real Windmill what each of these flows returns, and writes more_cases.json.
 
-    python tests/fidelity/make_cases.py [NAME…]     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
+    python tests/wmlocal/fidelity/make_cases.py [NAME…]     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
 
 Each flow runs as a preview. Stacks are left out, job ids become UUID. Without names all cases are asked again.
 """

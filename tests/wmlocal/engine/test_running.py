@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Writer, call, raw
+from tests.wmlocal.engine.conftest import Writer, call, raw
 from wmlocal.engine import Engine, Event
 
 

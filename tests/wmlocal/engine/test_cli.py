@@ -9,7 +9,7 @@ from subprocess import Popen
 import httpx
 import pytest
 
-from tests.engine.conftest import Command, Writer, eventually, raw
+from tests.wmlocal.engine.conftest import Command, Writer, eventually, raw
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.engine.conftest import Writer, call, raw
+from tests.wmlocal.engine.conftest import Writer, call, raw
 from wmlocal.engine import CannotStart, Engine, Unsupported, support
 from wmlocal.engine.bundle import Flow
 from wmlocal.engine.support import check_flow

@@ -15,8 +15,8 @@ from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
 from flexcore.cli import app
 from flexcore.client.windmill import Windmill
 from flexcore.console import EXIT_CODES
-from tests.config.conftest import ROOT
-from tests.engine.conftest import Command
+from tests.flexcore.configuration.conftest import ROOT
+from tests.wmlocal.engine.conftest import Command
 
 # What takes long to import, and no help needs.
 HEAVY = {"pydantic", "httpx", "yaml", "numpy", "pyarrow", "fastapi", "starlette", "wmill"}

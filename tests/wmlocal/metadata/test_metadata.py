@@ -18,7 +18,7 @@ from wmlocal.metadata.locks import NoLock, python_lock
 from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
 from wmlocal.metadata.stand_in import StandIn
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CASES = json.loads((Path(__file__).parent / "metadata_cases.json").read_text())
 
 

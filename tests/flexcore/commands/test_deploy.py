@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.conftest import Command, Writer
+from tests.wmlocal.engine.conftest import Command, Writer
 
-ROOT = Path(__file__).parent.parent.parent
-GOOD: dict[str, str] = yaml.safe_load((ROOT / "tests/check/good_bundle.yaml").read_text())
+ROOT = Path(__file__).parents[3]
+GOOD: dict[str, str] = yaml.safe_load((ROOT / "tests/wmlocal/lint/good_bundle.yaml").read_text())
 CHANGES = [{"type": "added", "path": "f/x/a.py"}, {"type": "edited", "path": "f/x/b.py"}]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import Command, Writer, call, eventually, raw
+from tests.wmlocal.engine.conftest import Command, Writer, call, eventually, raw
 from wmlocal.engine import Engine
 from wmlocal.engine.errors import UnknownPath
 from wmlocal.engine.store import Store

@@ -19,7 +19,7 @@ from flexcore.client.windmill import Windmill
 from flexcore.configuration.files import read_configuration
 from flexcore.configuration.plan import DEPLOY, cron, plan, with_tag, with_times
 from flexcore.configuration.server_plan import make, server_changes
-from tests.config.conftest import PLANTED, ROOT
+from tests.flexcore.configuration.conftest import PLANTED, ROOT
 from wmlocal.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("environment")

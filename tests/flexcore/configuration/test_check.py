@@ -10,7 +10,7 @@ import pytest
 from flexcore.configuration.document import read
 from flexcore.configuration.files import check, read_configuration
 from flexcore.configuration.models import interval
-from tests.config.conftest import ENVIRONMENT, FLEXCORE, WINDMILL
+from tests.flexcore.configuration.conftest import ENVIRONMENT, FLEXCORE, WINDMILL
 
 NINE = ",".join(["*%s"] * 9)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from tests.engine.conftest import Command, Writer, call, raw
+from tests.wmlocal.engine.conftest import Command, Writer, call, raw
 
 
 @pytest.fixture(autouse=True)

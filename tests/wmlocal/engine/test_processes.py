@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Command, Writer, eventually, is_alive, pids_in, raw
+from tests.wmlocal.engine.conftest import Command, Writer, eventually, is_alive, pids_in, raw
 from wmlocal.engine import Engine
 
 # A step with a child of its own: both write down who they are, and ignore every signal that can be ignored.
