@@ -8,7 +8,7 @@ import pytest
 
 from flexcore.client import relocks
 from flexcore.client.relocks import wait_for_relocks
-from flexcore.commands.deploying import kind_of
+from flexcore.commands.deploy import kind_of
 
 
 class Server:

@@ -26,7 +26,7 @@ def bundle(write: Writer) -> None:
 
 @pytest.fixture
 def cli(write: Writer) -> Callable[..., Path]:
-    """Puts the stand-in where the bundle's own CLI is looked for."""
+    """Puts the fake CLI where the bundle's own CLI is looked for."""
     folder = write.root / "node_modules/.bin"
     folder.mkdir(parents=True)
     script = folder / "wmill"

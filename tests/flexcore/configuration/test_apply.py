@@ -63,7 +63,7 @@ def test_apply_writes_once_and_then_finds_nothing_to_do(
     for file in root.rglob("*.yaml"):
         assert not any(secret in file.read_text() for secret in PLANTED), file
     with Engine(root, home) as engine:
-        settings = engine.items.resource("f/flexcore/settings")
+        settings = engine.variables.resource("f/flexcore/settings")
     assert settings == {
         "storage_uri": "s3://lake/flexcore",
         "storage_access_key": "key-planted",

@@ -199,7 +199,7 @@ def test_a_secret_that_a_step_returned_is_asked_for_again_and_one_in_the_argumen
     run = json.loads(flexcore("workflow", "list", "--executions", "--json").stdout)[0]
     with Engine(write.root, home) as engine:
         assert engine.wait(engine.recover(run["id"])).result == "open-sesame"
-        engine.items.variable("f/x/key")
+        engine.variables.variable("f/x/key")
         job = engine.start("f/x/s", {"key": "open-sesame"})
         assert engine.wait(job).success
         engine.store.update_job(job.id, result={"error": {"name": "EngineDied", "message": ""}})

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.wmlocal.engine.conftest import Writer, call, raw
-from wmlocal.engine import CannotStart, Engine, Unsupported, support
+from wmlocal.engine import CannotStart, Engine, Unsupported, unsupported
 from wmlocal.engine.bundle import Flow
-from wmlocal.engine.support import check_flow
-from wmlocal.lint.misplaced import names_of
+from wmlocal.engine.unsupported import check_flow
+from wmlocal.formats.misplaced import names_of
 
 STEP = raw("ok", "def main():\n    return 1\n")
 
@@ -195,19 +195,19 @@ def test_a_key_at_the_top_of_a_flow_that_nothing_reads_is_refused_with_its_place
 
 
 KNOWN = {
-    **support.VALUE_KEYS,
-    "module": support.MODULE_KEYS,
-    "the flow's value": support.FLOW_KEYS,
-    "branch": support.BRANCH_KEYS,
-    **support.NESTED_KEYS,
-    **{f"retry.{key}": known for key, known in support.RETRY_KEYS.items()},
+    **unsupported.VALUE_KEYS,
+    "module": unsupported.MODULE_KEYS,
+    "the flow's value": unsupported.FLOW_KEYS,
+    "branch": unsupported.BRANCH_KEYS,
+    **unsupported.NESTED_KEYS,
+    **{f"retry.{key}": known for key, known in unsupported.RETRY_KEYS.items()},
 }
 
 
 @pytest.mark.parametrize("kind", KNOWN)
 def test_every_key_that_a_server_reads_is_done_ignored_or_refused_by_name(kind: str) -> None:
-    handled = KNOWN[kind] | support.IGNORED | set(support.REFUSED) | {"type"}
-    assert names_of(support.RECORDS[kind]) <= handled
+    handled = KNOWN[kind] | unsupported.IGNORED | set(unsupported.REFUSED) | {"type"}
+    assert names_of(unsupported.RECORDS[kind]) <= handled
 
 
 @pytest.mark.parametrize(

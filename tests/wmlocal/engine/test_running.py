@@ -216,7 +216,7 @@ def test_a_local_value_goes_before_the_file(engine: Engine, write: Writer) -> No
 
 def test_a_secret_set_by_hand_is_kept_beside_the_database(engine: Engine, home: Path) -> None:
     engine.store.set_variable("f/x/v", "topsecret!", True, None)
-    assert engine.items.variable("f/x/v") == "topsecret!"
+    assert engine.variables.variable("f/x/v") == "topsecret!"
     stored = sqlite3.connect(home / "engine.db").execute("SELECT value FROM variables").fetchone()
     assert stored == (None,)
     assert (home / "secrets.json").stat().st_mode & 0o077 == 0

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.wmlocal.lint.cases import CASES, Case
+from wmlocal.formats.misplaced import names_of, where_it_belongs
 from wmlocal.lint import Severity, check
-from wmlocal.lint.misplaced import names_of, where_it_belongs
 from wmlocal.lint.parsers import Signature, Source, signatures
 from wmlocal.lint.positions import NotYaml, read
 from wmlocal.lint.results_use import misuses

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from wmlocal.lint import check
+from wmlocal.metadata.fake_server import FakeServer
 from wmlocal.metadata.locks import NoLock, python_lock
 from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
-from wmlocal.metadata.stand_in import StandIn
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((Path(__file__).parent / "metadata_cases.json").read_text())
@@ -102,7 +102,7 @@ def test_what_is_not_a_bundle_is_refused(tmp_path: Path) -> None:
     assert metadata(tmp_path).returncode == 2
 
 
-def test_the_stand_in_does_nothing_else_than_it_must() -> None:
-    stand_in = StandIn(lambda *_: "")
-    assert stand_in.answer("POST", "/api/w/local/scripts/create", b"{}")[0] == 404
-    assert stand_in.answer("GET", "/api/version", b"") == (200, "CE v1.743.0")
+def test_the_fake_server_does_nothing_else_than_it_must() -> None:
+    fake_server = FakeServer(lambda *_: "")
+    assert fake_server.answer("POST", "/api/w/local/scripts/create", b"{}")[0] == 404
+    assert fake_server.answer("GET", "/api/version", b"") == (200, "CE v1.743.0")

@@ -49,7 +49,7 @@ class Secrets:
         return text
 
 
-class Items:
+class Variables:
     def __init__(self, bundle: Bundle, store: Store, workspace: str) -> None:
         self.bundle, self.store, self.workspace = bundle, store, workspace
         self.secrets = Secrets()

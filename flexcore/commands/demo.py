@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flexcore.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
+from flexcore.commands.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"

@@ -1,4 +1,4 @@
-"""Exact versions, in files that hold no download addresses: `python -m flexcore.locks` (or `make locks`).
+"""Exact versions, in files that hold no download addresses: `python -m flexcore.bundle.locks` (or `make locks`).
 
 pyproject.toml    every package of the laptop side, as uv's constraint-dependencies
 dependencies/     every package of a named requirement set: what is asked for, and below a line all that it needs

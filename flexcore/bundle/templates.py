@@ -15,7 +15,7 @@ from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.client.arguments import check_defaults
 from flexcore.configuration.files import FLEXCORE, read_configuration
 from wmlocal.engine.bundle import Bundle
-from wmlocal.engine.support import check_flow
+from wmlocal.engine.unsupported import check_flow
 from wmlocal.suggest import did_you_mean
 
 OURS = "f/flexcore"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from wmlocal.lint import tables
-from wmlocal.lint.finding import nearest
-from wmlocal.lint.shape_tables import Choice, Record, Shapes, shapes
+from wmlocal.formats import tables
+from wmlocal.formats.records import Choice, Record, Shapes, shapes
+from wmlocal.suggest import suggest
 
 VALUES = (
     "RawScript",
@@ -269,7 +269,7 @@ def where_it_belongs(record: str, key: str, names: list[str], own: str = "") -> 
         shape = known.get(name)
         if isinstance(shape, Record) and key in shape.fields and not shape.fields[key].legacy:
             return f"; {'it belongs inside `value`' if name == own else way}"
-    return nearest(key, names)
+    return suggest(key, names)
 
 
 @cache

@@ -14,19 +14,19 @@ from typing import Any
 EXPONENT_FROM = 1e16
 
 
-def as_stored(value: Any) -> Any:
+def as_jsonb(value: Any) -> Any:
     """A copy in that form; a value too deep to be walked is returned as it is."""
     try:
-        return _stored(value)
+        return _ordered(value)
     except RecursionError:
         return value
 
 
-def _stored(value: Any) -> Any:
+def _ordered(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _stored(value[key]) for key in sorted(value, key=_order)}
+        return {key: _ordered(value[key]) for key in sorted(value, key=_order)}
     if isinstance(value, list):
-        return [_stored(item) for item in value]
+        return [_ordered(item) for item in value]
     if isinstance(value, float) and isfinite(value):
         return int(Decimal(repr(value))) if abs(value) >= EXPONENT_FROM else value + 0.0
     return value

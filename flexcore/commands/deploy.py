@@ -14,14 +14,14 @@ import typer
 
 from f.flexcore.lib.core.errors import InvalidInput
 from flexcore import exit_codes
+from flexcore.bundle.deployment import Deployment
 from flexcore.client.relocks import wait_for_relocks
 from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
 from flexcore.console import print_json, print_table, say
-from flexcore.deployment import Deployment
 
 if TYPE_CHECKING:
-    from flexcore.deployment import Change, Outcome
+    from flexcore.bundle.deployment import Change, Outcome
     from wmlocal.lint import Finding
 
 # The server that the bundle is tested against.

@@ -11,6 +11,7 @@ from typing import Any
 
 from wmlocal.engine.bundle import Bundle, Flow, Script
 from wmlocal.engine.errors import BadBundle, Finding, Unsupported
+from wmlocal.formats.misplaced import names_of, record_of, where_it_belongs
 
 Value = dict[str, Any]
 
@@ -121,7 +122,7 @@ REFUSED = {
 }
 
 
-# The records of lint/tables.py that these keys stand in.
+# The records of formats/tables.py that these keys stand in.
 RECORDS = {
     "rawscript": "RawScript",
     "script": "PathScript",
@@ -224,15 +225,11 @@ def _stray_part(where: str, id: str) -> Finding:
 def _unknown_at_the_top(flow: Flow, where: str) -> Iterator[Finding]:
     if not flow.meta:
         return
-    from wmlocal.lint.misplaced import names_of
-
     yield from _unknown(flow.meta, names_of("Flow"), where, "flow.yaml")
 
 
 def _unknown(item: Value, known: set[str], where: str, kind: str) -> Iterator[Finding]:
     """Keys that nothing reads at this place, by the same table as the check's, and those that are not done here."""
-    from wmlocal.lint.misplaced import names_of
-
     here = names_of(RECORDS[kind])
     for key, value in item.items():
         if key not in here:
@@ -244,8 +241,6 @@ def _unknown(item: Value, known: set[str], where: str, kind: str) -> Iterator[Fi
 
 def _misplaced(where: str, key: str, kind: str, known: set[str], item: Value) -> Finding:
     """What the check says of the same key, so that the two never disagree."""
-    from wmlocal.lint.misplaced import record_of, where_it_belongs
-
     value = item.get("value")
     own = record_of("ModuleValue", str(value.get("type"))) if kind == "module" and isinstance(value, dict) else ""
     told = where_it_belongs(RECORDS[kind], key, sorted(known), own)

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from flexcore.bundle.templates import refuse_disabled
 from flexcore.client.arguments import check_defaults, checked
 from flexcore.client.workflows import resolve
-from flexcore.templates import refuse_disabled
 from wmlocal.engine.bundle import Bundle
 from wmlocal.lint.cron import cron_problem, timezones
 from wmlocal.suggest import did_you_mean

@@ -37,7 +37,7 @@ USER = {
 }
 
 
-class StandIn:
+class FakeServer:
     def __init__(self, lock: Lock) -> None:
         self.lock = lock
         self.token = secrets.token_urlsafe(24)
@@ -102,7 +102,7 @@ def _raw_scripts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def serving(stand_in: StandIn) -> Iterator[str]:
+def serving(fake_server: FakeServer) -> Iterator[str]:
     """The address, for as long as the context lasts. Who has not the token gets nothing done."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -115,8 +115,8 @@ def serving(stand_in: StandIn) -> Iterator[str]:
         def _answer(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             given = self.headers.get("Authorization", "") + self.headers.get("Cookie", "")
-            known = stand_in.token in given or self.path == "/api/version"
-            status, said = stand_in.answer(method, self.path, body) if known else (401, "no token")
+            known = fake_server.token in given or self.path == "/api/version"
+            status, said = fake_server.answer(method, self.path, body) if known else (401, "no token")
             text = said if isinstance(said, str) else json.dumps(said)
             self.send_response(status)
             self.send_header("Content-Type", "text/plain" if isinstance(said, str) else "application/json")

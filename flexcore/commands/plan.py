@@ -11,8 +11,8 @@ from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput
 from flexcore import exit_codes
+from flexcore.commands.selection import show_selection
 from flexcore.console import print_json, print_result
-from flexcore.selection_commands import show_selection
 
 FIELD = "explain_only"
 
@@ -20,12 +20,12 @@ FIELD = "explain_only"
 def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, root: Path, as_json: bool) -> int:
     """0 when the work would be done; 1 when no runtime is suitable or the chosen one's own check refuses."""
     from flexcore.client.arguments import checked
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
     from flexcore.client.watch import Watch
     from flexcore.client.workflows import find, named, with_settings
     from wmlocal.engine.progress import progress
 
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         workflow = find(client, named(root, path))
         if FIELD not in (workflow.schema.get("properties") or {}):
             raise InvalidInput(
