@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from f.flexcore.lib.api.executions import Execution, execution
-from f.flexcore.lib.api.metrics_text import Measured, Numbers, exposition, numbers_of, orphans_of
+from f.flexcore.lib.api.execution_models import Execution, execution_from_job
+from f.flexcore.lib.api.metrics import ResultFigures, Snapshot, count_orphans, exposition_text, figures_from_result
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -28,12 +28,12 @@ def ran(id: str, seconds: float, **more: Any) -> Execution:
         "created_by": "u",
         **more,
     }
-    return execution(job)
+    return execution_from_job(job)
 
 
-def samples(measured: Measured) -> dict[tuple[str, ...], float]:
+def samples(snapshot: Snapshot) -> dict[tuple[str, ...], float]:
     """(name, sorted label values) → value."""
-    families = text_string_to_metric_families(exposition(measured))
+    families = text_string_to_metric_families(exposition_text(snapshot))
     return {
         (item.name, *(item.labels[name] for name in sorted(item.labels))): item.value
         for family in families
@@ -44,7 +44,7 @@ def samples(measured: Measured) -> dict[tuple[str, ...], float]:
 def test_executions_are_counted_by_runtime_workflow_and_status() -> None:
     ended = [ran("a", 2), ran("b", 70), ran("c", 1, success=False), ran("d", 0, canceled=True, labels=[])]
     live = [
-        execution(
+        execution_from_job(
             {
                 "id": "e",
                 "type": "QueuedJob",
@@ -54,7 +54,7 @@ def test_executions_are_counted_by_runtime_workflow_and_status() -> None:
             }
         )
     ]
-    told = samples(Measured(ended, live))
+    told = samples(Snapshot(ended, live))
     assert told["flexcore_executions_total", "ray", "success", "data_pipeline"] == 2
     assert told["flexcore_executions_total", "ray", "failure", "data_pipeline"] == 1
     assert told["flexcore_executions_total", "", "canceled", "data_pipeline"] == 1
@@ -62,7 +62,7 @@ def test_executions_are_counted_by_runtime_workflow_and_status() -> None:
 
 
 def test_durations_are_a_cumulative_histogram_of_what_ended_by_itself() -> None:
-    told = samples(Measured([ran("a", 2), ran("b", 70), ran("c", 1e6), ran("d", 3, canceled=True)]))
+    told = samples(Snapshot([ran("a", 2), ran("b", 70), ran("c", 1e6), ran("d", 3, canceled=True)]))
     name = "flexcore_execution_duration_seconds"
     assert [told[f"{name}_bucket", le, "ray", "data_pipeline"] for le in ("1.0", "5.0", "300.0", "+Inf")] == [
         0,
@@ -75,8 +75,12 @@ def test_durations_are_a_cumulative_histogram_of_what_ended_by_itself() -> None:
 
 
 def test_rows_cost_and_forecast_error_are_told_as_far_as_they_are_known() -> None:
-    numbers = {"a": Numbers(10, 0.5, 4, 5), "b": Numbers(None, None, None, 70), "c": Numbers(0, None, 0, 1)}
-    told = samples(Measured([ran("a", 2), ran("b", 70), ran("c", 1), ran("d", 1)], numbers=numbers, unread=1))
+    figures = {
+        "a": ResultFigures(10, 0.5, 4, 5),
+        "b": ResultFigures(None, None, None, 70),
+        "c": ResultFigures(0, None, 0, 1),
+    }
+    told = samples(Snapshot([ran("a", 2), ran("b", 70), ran("c", 1), ran("d", 1)], figures=figures, unread=1))
     assert told["flexcore_rows_total", "ray", "data_pipeline"] == 10
     assert told["flexcore_cost_usd_total", "ray", "data_pipeline"] == 0.5
     assert told["flexcore_forecast_error_ratio_sum", "ray", "data_pipeline"] == 0.25
@@ -85,10 +89,10 @@ def test_rows_cost_and_forecast_error_are_told_as_far_as_they_are_known() -> Non
 
 
 def test_orphans_are_those_of_the_last_pass_and_absent_without_one() -> None:
-    assert not [key for key in samples(Measured([])) if "orphans" in key[0] or "reconcile" in key[0]]
+    assert not [key for key in samples(Snapshot([])) if "orphans" in key[0] or "reconcile" in key[0]]
     lines = [{"place": 'f/x/"r"', "runtime": "ray", "action": action} for action in ("stop", "leave", "stop", "resume")]
-    orphans = orphans_of({"table-row-object": lines})
-    told = samples(Measured([], orphans=orphans, reconciled_at=7.5))
+    orphans = count_orphans({"table-row-object": lines})
+    told = samples(Snapshot([], orphans=orphans, reconciled_at=7.5))
     assert told["flexcore_orphans", 'f/x/"r"', "ray"] == 2
     assert told["flexcore_reconcile_timestamp_seconds",] == 7.5
 
@@ -97,22 +101,22 @@ STEP = {"output": {"rows": 3}, "metrics": {"rows": 4}}
 
 
 @pytest.mark.parametrize(
-    ("result", "numbers"),
+    ("result", "figures"),
     [
         (
             {"actual": {"rows": 5, "cost_usd": 0.1, "duration_s": 9}, "forecast": {"duration_s": {"p50": 8}}},
-            Numbers(5, 0.1, 8, 9),
+            ResultFigures(5, 0.1, 8, 9),
         ),
-        ({"actual": {"rows": None}, "forecast": {"duration_s": None}}, Numbers()),
-        (STEP, Numbers(3)),
-        ({"output": None, "metrics": {"rows": 4}}, Numbers(4)),
-        ({"stages": [{"stage": "extraction", "result": STEP}, {"stage": "ml", "result": {}}]}, Numbers(3)),
-        ({"stages": [{"stage": "extraction", "reused": True, "result": STEP}]}, Numbers()),
-        ({"actual": {"rows": True, "cost_usd": "1"}}, Numbers()),
-        ({"stages": 7}, Numbers()),
-        ([1], Numbers()),
-        (None, Numbers()),
+        ({"actual": {"rows": None}, "forecast": {"duration_s": None}}, ResultFigures()),
+        (STEP, ResultFigures(3)),
+        ({"output": None, "metrics": {"rows": 4}}, ResultFigures(4)),
+        ({"stages": [{"stage": "extraction", "result": STEP}, {"stage": "ml", "result": {}}]}, ResultFigures(3)),
+        ({"stages": [{"stage": "extraction", "reused": True, "result": STEP}]}, ResultFigures()),
+        ({"actual": {"rows": True, "cost_usd": "1"}}, ResultFigures()),
+        ({"stages": 7}, ResultFigures()),
+        ([1], ResultFigures()),
+        (None, ResultFigures()),
     ],
 )
-def test_numbers_come_from_any_form_of_result(result: Any, numbers: Numbers) -> None:
-    assert numbers_of(result) == numbers
+def test_figures_come_from_any_form_of_result(result: Any, figures: ResultFigures) -> None:
+    assert figures_from_result(result) == figures

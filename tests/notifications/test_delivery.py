@@ -1,4 +1,4 @@
-"""Who is told of a failure, and that telling it changes nothing."""
+"""Who is notified of a failure, and that the notification changes nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import Unreachable
-from f.flexcore.lib.notifications.delivery import notify
-from f.flexcore.lib.notifications.failure_message import Message, failure_of, flow_path, message_of
+from f.flexcore.lib.operations.failure_message import Message, compose_message, flow_path, parse_failure
+from f.flexcore.lib.operations.notifications import notify
 from f.flexcore.pipeline.compose_data_failure import main as data_failure
 from f.flexcore.pipeline.compose_failure import main as hybrid_failure
 from f.flexcore.pipeline.report_failure import main as report
@@ -46,7 +46,7 @@ def error() -> dict[str, Any]:
 
 
 def message() -> Message:
-    return message_of(failure_of(error(), ENV), flow_path(ENV))
+    return compose_message(parse_failure(error(), ENV), flow_path(ENV))
 
 
 def webhook(hook: Webhook) -> dict[str, Any]:
@@ -59,10 +59,10 @@ def mailbox(server: MailServer, **more: Any) -> dict[str, Any]:
 
 
 def test_a_message_says_what_failed_why_what_to_do_and_where_to_look() -> None:
-    told = message()
-    assert told.title == "f/flexcore/templates/x failed at run"
-    assert told.lines == ["The head <x> is gone & away. Start it.", "Category: unreachable"]
-    assert told.links == {"Run": "https://windmill.example.com/run/r1?workspace=dev", "Remote": "http://ray/1"}
+    sent = message()
+    assert sent.title == "f/flexcore/templates/x failed at run"
+    assert sent.lines == ["The head <x> is gone & away. Start it.", "Category: unreachable"]
+    assert sent.links == {"Run": "https://windmill.example.com/run/r1?workspace=dev", "Remote": "http://ray/1"}
 
 
 def test_a_webhook_gets_slacks_form(hook: Webhook, env: dict[str, str]) -> None:
@@ -76,7 +76,7 @@ def test_a_webhook_gets_slacks_form(hook: Webhook, env: dict[str, str]) -> None:
     ]
 
 
-def test_a_failure_is_told_once_however_often_its_module_runs(hook: Webhook, env: dict[str, str]) -> None:
+def test_a_failure_is_sent_once_however_often_its_module_runs(hook: Webhook, env: dict[str, str]) -> None:
     assert notify(webhook(hook), message(), env) is True
     # The worker died, or the flow around this one tells of the same error.
     assert notify(webhook(hook), message(), env | {"WM_FLOW_JOB_ID": "outer"}) is True
@@ -92,15 +92,15 @@ def test_a_busy_webhook_is_asked_again(hook: Webhook, env: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("answer", [404, 503])
-def test_a_webhook_that_refuses_is_told_in_the_log_without_its_address(
+def test_a_webhook_that_refuses_stands_in_the_log_without_its_address(
     hook: Webhook, env: dict[str, str], answer: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hook.answers = [answer] * 3
     assert notify(webhook(hook), message(), env, sleep=lambda _: None) is False
     assert len(hook.calls) == (3 if answer == 503 else 1)
-    told = capsys.readouterr().out
-    assert f"Nobody could be notified: the webhook answered HTTP {answer}" in told
-    assert "secret-path" not in told and "T000" not in told
+    log = capsys.readouterr().out
+    assert f"The notification was not sent: the webhook answered HTTP {answer}" in log
+    assert "secret-path" not in log and "T000" not in log
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_no_resource_can_make_it_fail_or_tell_a_secret(
     resource: Any, env: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert notify(resource, message(), env, sleep=lambda _: None) is False
-    told = capsys.readouterr().out
-    assert "Nobody could be notified" in told
-    assert "hunter2" not in told
+    log = capsys.readouterr().out
+    assert "The notification was not sent" in log
+    assert "hunter2" not in log
 
 
 @pytest.mark.parametrize("resource", [None, {}, {"channel": "none"}, {"channel": "none", "webhook_url": "https://x"}])
-def test_nobody_is_told_when_nobody_is_named(resource: Any, env: dict[str, str]) -> None:
+def test_without_a_channel_nobody_is_notified(resource: Any, env: dict[str, str]) -> None:
     assert notify(resource, message(), env) is None
 
 
@@ -139,14 +139,14 @@ def test_a_mail_goes_to_all_recipients(post_office: MailServer, env: dict[str, s
     assert "Run: https://windmill.example.com/run/r1?workspace=dev" in letter
 
 
-def test_a_refused_login_is_told_without_the_password(
+def test_a_refused_login_stands_in_the_log_without_the_password(
     post_office: MailServer, env: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     post_office.refuses_login = True
     assert notify(mailbox(post_office, smtp_user="user", smtp_password="hunter2"), message(), env) is False
-    told = capsys.readouterr().out
-    assert "refuses smtp_user and smtp_password" in told
-    assert "hunter2" not in told and post_office.letters == []
+    log = capsys.readouterr().out
+    assert "refuses smtp_user and smtp_password" in log
+    assert "hunter2" not in log and post_office.letters == []
 
 
 def test_the_failure_module_keeps_the_error_whatever_becomes_of_the_notification(
@@ -164,7 +164,7 @@ def test_the_failure_module_keeps_the_error_whatever_becomes_of_the_notification
 
 @pytest.mark.parametrize("value", ["plain text", {}, {"extra": [1]}, {"message": None}, None])
 def test_any_error_becomes_a_failure(value: Any, env: dict[str, str]) -> None:
-    assert message_of(failure_of(value, env), "").lines[0]
+    assert compose_message(parse_failure(value, env), "").lines[0]
 
 
 def test_a_resource_that_may_not_be_read_is_named_with_what_to_do(env: dict[str, str]) -> None:
@@ -172,17 +172,17 @@ def test_a_resource_that_may_not_be_read_is_named_with_what_to_do(env: dict[str,
         "execution error:\nNot found: Resource u/admin/sales not found for `project`: Not authorized: Resource exists "
         'but you don\'t have access to it:\nresource perms: {}\nauthed as: ApiAuthed { email: "b@example.com" }'
     )
-    failure = failure_of({"name": "ExecutionErr", "message": said}, env)
+    failure = parse_failure({"name": "ExecutionErr", "message": said}, env)
     assert (failure.category, failure.subject) == ("not_found", "project")
     assert failure.error.startswith("project: the resource u/admin/sales does not exist, or you may not read it.")
     assert failure.remedy in failure.error and "ApiAuthed" not in failure.error
 
 
-def test_a_secret_in_an_error_is_not_told(env: dict[str, str]) -> None:
-    failure = failure_of(
+def test_a_secret_in_an_error_is_masked(env: dict[str, str]) -> None:
+    failure = parse_failure(
         {"message": "cannot reach postgres://u:hunter2@db/x", "extra": {"details": {"password": "hunter2"}}}, env
     )
-    assert "hunter2" not in str(failure.plain()) + str(message_of(failure, ""))
+    assert "hunter2" not in str(failure.plain()) + str(compose_message(failure, ""))
 
 
 def test_the_pipelines_failure_modules_tell_in_their_own_words_and_a_flow_around_them_does_not_repeat_it(

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""What is told of a failed flow: what failed, why, what to do, where to look. Pure.
+"""The message about a failed flow: what failed, why, what to do, where to look. Pure.
 
 A Windmill error is {name, message, stack, step_id, extra}; a FlexcoreError's attributes are its `extra`.
 """
@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from f.flexcore.lib.core import contracts, redaction
 
-LONGEST = 3000
+MAX_ERROR_CHARACTERS = 3000
 # What a worker says, among much else, when a step's argument names a resource that it cannot have.
 NO_RESOURCE = re.compile(r"Resource (\S+) not found for `(\w+)`")
 
@@ -31,45 +31,40 @@ class Message:
         return "\n".join([*self.lines, "", *(f"{name}: {url}" for name, url in self.links.items())])
 
 
-def failure_of(error: Any, env: Mapping[str, str]) -> contracts.FlowFailure:
+def parse_failure(error: Any, env: Mapping[str, str]) -> contracts.FlowFailure:
     """The failure in an error; of a flow below with a failure module of its own Windmill hands on the text alone."""
     given: Mapping[str, Any] = error if isinstance(error, Mapping) else {"message": str(error)}
     extra = given.get("extra")
     attributes: Mapping[str, Any] = extra if isinstance(extra, Mapping) else {}
     details = attributes.get("details")
-    said = str(given.get("message") or given.get("name") or "unknown error")
-    if not attributes and (named := NO_RESOURCE.search(said)):
+    text = str(given.get("message") or given.get("name") or "unknown error")
+    if not attributes and (match := NO_RESOURCE.search(text)):
         remedy = "Correct its path, or ask its owner for the right to read it."
-        said = f"{named[2]}: the resource {named[1]} does not exist, or you may not read it. {remedy}"
-        attributes = {"category": "not_found", "subject": named[2], "remedy": remedy}
-    return contracts.FlowFailure.model_validate(
-        redaction.Redactor().data(
-            {
-                "error": said,
-                "kind": str(given.get("name") or ""),
-                "failed_step": str(given.get("step_id") or ""),
-                "category": str(attributes.get("category") or ""),
-                "subject": str(attributes.get("subject") or ""),
-                "remedy": str(attributes.get("remedy") or ""),
-                "retryable": attributes.get("retryable") is True,
-                "details": dict(details) if isinstance(details, Mapping) else {},
-                "run": run_url(env),
-            }
-        )
-    )
+        text = f"{match[2]}: the resource {match[1]} does not exist, or you may not read it. {remedy}"
+        attributes = {"category": "not_found", "subject": match[2], "remedy": remedy}
+    fields = {
+        "error": text,
+        "kind": str(given.get("name") or ""),
+        "failed_step": str(given.get("step_id") or ""),
+        **{name: str(attributes.get(name) or "") for name in ("category", "subject", "remedy")},
+        "retryable": attributes.get("retryable") is True,
+        "details": dict(details) if isinstance(details, Mapping) else {},
+        "run": run_url(env),
+    }
+    return contracts.FlowFailure.model_validate(redaction.Redactor().data(fields))
 
 
-def message_of(failure: contracts.FlowFailure, flow: str) -> Message:
-    """What people are told: nothing that is not in the failure itself."""
+def compose_message(failure: contracts.FlowFailure, flow: str) -> Message:
+    """What people are sent: nothing that is not in the failure itself."""
     step = f" at {failure.failed_step}" if failure.failed_step else ""
-    diagnosis = failure.details.get("diagnosis")
-    seen = diagnosis if isinstance(diagnosis, Mapping) else {}
-    lines = [failure.error[:LONGEST]]
-    if seen.get("detail") and str(seen["detail"]) not in failure.error:
-        lines.append(f"Diagnosis: {seen['detail']}")
-    if category := failure.category or seen.get("category"):
+    details = failure.details.get("diagnosis")
+    diagnosis = details if isinstance(details, Mapping) else {}
+    lines = [failure.error[:MAX_ERROR_CHARACTERS]]
+    if diagnosis.get("detail") and str(diagnosis["detail"]) not in failure.error:
+        lines.append(f"Diagnosis: {diagnosis['detail']}")
+    if category := failure.category or diagnosis.get("category"):
         lines.append(f"Category: {category}")
-    remedy = failure.remedy or str(seen.get("remedy") or "")
+    remedy = failure.remedy or str(diagnosis.get("remedy") or "")
     if remedy and remedy not in failure.error:
         lines.append(f"What to do: {remedy}")
     remote = failure.details.get("remote")
