@@ -266,7 +266,7 @@ def test_five_hundred_objects_cost_a_bounded_number_of_calls(
     lines = run({"ray_clusters": ["f/x/ray"]}, most=20)
     assert len(lines) == 500
     assert sum(line["action"] == "stop" for line in lines) == 20
-    # The lease, the cluster's resource and the queue, and some owners; the list, and for each job that is stopped a look
+    # The resource, the lease and the queue, and some owners; the list, and for each job that is stopped a look
     # and a stop.
     assert len(windmill.requests) == 3 + MAX_OWNER_LOOKUPS
     assert len(dashboard.requests) == 1 + 2 * 20

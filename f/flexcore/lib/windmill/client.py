@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import ProxyHandler, Request, build_opener
 from uuid import UUID
 
-from f.flexcore.lib.core import errors, tls_errors
+from f.flexcore.lib.core import errors
 
 Job = dict[str, Any]
 # An answer takes some milliseconds; a list of many jobs some hundred.
@@ -150,11 +150,7 @@ class Client:
             error.close()
             raise _refusal(path, error.code) from None
         except (OSError, HTTPException) as error:
-            raise errors.Unreachable(
-                f"Windmill does not answer: {type(error).__name__}",
-                subject="windmill",
-                remedy=tls_errors.tls_remedy(tls_errors.error_chain(error)) or "Try again.",
-            ) from None
+            raise _unreachable(error) from None
 
 
 def parse_job_id(text: str, field: str) -> str:
@@ -173,6 +169,14 @@ def _setting(name: str) -> str:
     raise errors.MissingSetting(
         f"{name} is not set", subject=name, remedy="Run this as a Windmill job, or set it as a worker does."
     )
+
+
+def _unreachable(error: Exception) -> errors.Unreachable:
+    # Only who gets no answer pays for these patterns.
+    from f.flexcore.lib.core import tls_errors
+
+    remedy = tls_errors.tls_remedy(tls_errors.error_chain(error)) or "Try again."
+    return errors.Unreachable(f"Windmill does not answer: {type(error).__name__}", subject="windmill", remedy=remedy)
 
 
 def _refusal(path: str, status: int) -> errors.FlexcoreError:

@@ -14,7 +14,7 @@ from f.flexcore.lib.operations.notifications import notify
 from f.flexcore.pipeline.compose_data_failure import main as data_failure
 from f.flexcore.pipeline.compose_failure import main as hybrid_failure
 from f.flexcore.pipeline.report_failure import main as report
-from tests.notifications.servers import MailServer, Webhook, serving
+from tests.operations.notification_servers import MailServer, Webhook, serving
 
 ENV = {"WM_FLOW_JOB_ID": "f1", "WM_ROOT_JOB_ID": "r1", "WM_FLOW_STEP_ID": "failure", "WM_WORKSPACE": "dev"}
 ENV |= {"WM_BASE_URL": "https://windmill.example.com", "WM_FLOW_PATH": "f/flexcore/templates/x/branchone-0"}
