@@ -36,8 +36,6 @@ LONG_STEPS = {
     "f/flexcore/kubernetes/deploy_model.py",
     "f/flexcore/kubernetes/run_job.py",
     "f/flexcore/meltano/run.py",
-    "f/flexcore/operations/learn.py",
-    "f/flexcore/operations/resume_pipeline.py",
     "f/flexcore/pipeline/analyze_workload.py",
     "f/flexcore/pipeline/prepare.py",
     "f/flexcore/pipeline/select_runtime.py",

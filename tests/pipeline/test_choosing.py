@@ -9,6 +9,7 @@ import pytest
 
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core.contracts import ResourceUsage, StepResult
+from f.flexcore.lib.core.errors import NotFound
 from f.flexcore.lib.core.pipeline_result import attempt_of, cost_usd, failed_to_start
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.core.runtime_health import Health
@@ -68,7 +69,7 @@ def test_the_namespace_is_the_most_particular_that_somebody_named(
 
 def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
     def missing(path: str) -> Any:
-        raise Exception(f"404 {path}")
+        raise NotFound(path)
 
     assert forecaster(missing)[0] is None
     assert "does not exist" in forecaster(missing)[1]

@@ -4,12 +4,11 @@ and why not each other. Asks every runtime how it is now, and Windmill how earli
 
 from typing import Any
 
-import wmill
-
 from f.flexcore.lib.core import errors, resources, tables, workloads
 from f.flexcore.lib.pipeline import choosing
 from f.flexcore.lib.selection import selector
 from f.flexcore.lib.views import selection_table
+from f.flexcore.lib.windmill import client
 
 c_flexcore_settings = dict
 
@@ -24,12 +23,11 @@ def main(
 ) -> dict[str, Any]:
     chosen = errors.validated(resources.Settings, settings or {}, "settings")
     asked = errors.validated(workloads.Workload, workload, "workload")
-    client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     found = choosing.health_now({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, chosen)
     namespace = choosing.namespace_of(kubernetes or {}, chosen)
     # An empty one means that of the cluster's own resource.
     market = choosing.market_of(chosen, found, namespace or str((kubernetes or {})["cluster"]["namespace"]))
-    model, note = choosing.forecaster(client.get_resource)
+    model, note = choosing.forecaster(client.Client().resource)
     selection = choosing.explained(selector.select(asked, model, market, note), found, asked.runtimes, asked.pin)
     told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
     print("\n".join(line for line in told if line))

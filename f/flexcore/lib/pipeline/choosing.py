@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import resources, runtime_health, workloads
-from f.flexcore.lib.operations import health
+from f.flexcore.lib.core import errors, resources, runtime_health, workloads
+from f.flexcore.lib.operations import configured_runtimes
 from f.flexcore.lib.pipeline import candidates
 from f.flexcore.lib.selection import forecast, selector
 
@@ -27,21 +27,23 @@ def health_now(asked: Mapping[str, Any], settings: resources.Settings) -> list[r
     checks = [_check(runtime, form or {}, settings) for runtime, form in asked.items() if form]
     pool = ThreadPoolExecutor(max(1, len(checks)))
     try:
-        running = [(check, pool.submit(health.measured, check)) for check in checks]
+        running = [(check, pool.submit(configured_runtimes.run_check, check)) for check in checks]
         return [_in_time(check, future) for check, future in running]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check(runtime: str, form: Mapping[str, Any], settings: resources.Settings) -> health.Check:
+def _check(runtime: str, form: Mapping[str, Any], settings: resources.Settings) -> configured_runtimes.HealthCheck:
     place = os.environ.get("WM_WORKER_GROUP") or "this worker"
     entry = runtimes.RUNTIMES[runtime]
     if entry.clusters_field is None:
-        return health.Check(runtime, place, partial(runtimes.check_health, entry, place))
+        return configured_runtimes.HealthCheck(runtime, place, partial(runtimes.check_health, entry, place))
     resource = form.get(candidates.SERVICE[runtime]) or {}
     if runtime == "kubernetes" and isinstance(resource, dict) and (namespace := namespace_of(form, settings)):
         resource = {**resource, "namespace": namespace}
-    return health.Check(runtime, runtime, partial(runtimes.check_health, entry, runtime, resource, settings.namespace))
+    return configured_runtimes.HealthCheck(
+        runtime, runtime, partial(runtimes.check_health, entry, runtime, resource, settings.namespace)
+    )
 
 
 def namespace_of(form: Mapping[str, Any], settings: resources.Settings) -> str:
@@ -56,7 +58,7 @@ def namespace_of(form: Mapping[str, Any], settings: resources.Settings) -> str:
     return settings.namespace if "namespace" in settings.model_fields_set else selector.NAMESPACE
 
 
-def _in_time(check: health.Check, future: Future[runtime_health.Health]) -> runtime_health.Health:
+def _in_time(check: configured_runtimes.HealthCheck, future: Future[runtime_health.Health]) -> runtime_health.Health:
     try:
         return future.result(timeout=PATIENCE_S)
     except TooLate:
@@ -110,8 +112,7 @@ def forecaster(resource: Callable[[str], Any]) -> tuple[forecast.Forecasts | Non
     """What `operations/learn` has made of earlier runs, or None and why there is nothing: the rules then decide."""
     try:
         stored = resource(FORECAST)
-    except Exception:
-        # The client raises a bare Exception for a resource that does not exist or may not be read.
+    except errors.FlexcoreError:
         stored = None
     if not stored:
         return None, f"Nothing was learned from earlier runs yet: {FORECAST} does not exist"
