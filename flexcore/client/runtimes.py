@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core.errors import ExecutionFailed, NotFound
+from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.client.watch import Watch, error_text
 from flexcore.client.windmill import Windmill
 from flexcore.console import json_object
 
 CHECK = "f/flexcore/operations/check_runtimes"
-RUNS = {
-    "meltano": "taps and targets, dbt and other Meltano utilities, on the worker itself",
-    "ray": "training, batch inference, serving and programs, on a Ray cluster",
-    "kubernetes": "container jobs and model servers, on a Kubernetes cluster",
-}
 
 
 def configured_runtimes(root: Path) -> list[dict[str, Any]]:
@@ -30,10 +26,10 @@ def configured_runtimes(root: Path) -> list[dict[str, Any]]:
             "runtime": name,
             "enabled": item.enabled,
             "priority": item.priority,
-            "runs": runs,
+            "runs": runtime.summary,
             "health_check_interval_s": item.health_check_interval,
         }
-        for name, runs in RUNS.items()
+        for name, runtime in RUNTIMES.items()
         for item in [getattr(configured, name)]
     ]
     return sorted(found, key=lambda item: (not item["enabled"], item["priority"] or math.inf))

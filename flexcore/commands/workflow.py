@@ -59,7 +59,7 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _runtimes(incomplete: str) -> list[str]:
-    from flexcore.client.workflows import RUNTIMES
+    from f.flexcore.lib.runtimes import RUNTIMES
 
     return [name for name in RUNTIMES if name.startswith(incomplete)]
 
