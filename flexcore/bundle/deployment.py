@@ -43,7 +43,8 @@ class Change:
 class Outcome:
     """landed and missing: of the changes that were to be made. unsure: it could not be asked what landed.
     locks_failed: scripts that are there, and whose packages the server could not lock. again: what a second push would
-    change although the first one sent it. relocking: how many locks the server was still making when it was left."""
+    change although the first one sent it. relocks: how many dependency jobs the push has started; relocking: how many
+    of them had not ended when they were left."""
 
     landed: list[Change]
     missing: list[Change] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Outcome:
     locks_failed: list[str] = field(default_factory=list)
     unsure: str = ""
     again: list[Change] = field(default_factory=list)
+    relocks: int = 0
     relocking: int = 0
 
     @property

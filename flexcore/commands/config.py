@@ -76,7 +76,7 @@ def apply(
 
 def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.target import open_client
-    from flexcore.commands.deploy import confirm, deploy_bundle
+    from flexcore.commands.deploy import Options, confirm, deploy_bundle
     from flexcore.configuration.files import read_configuration
     from flexcore.configuration.plan import plan
     from flexcore.configuration.server_plan import make, server_changes
@@ -104,7 +104,7 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
             write(root, files, say)
         if target is None or no_push or dry_run:
             return exit_codes.DONE
-        return deploy_bundle(client, target, root, dry_run=False, yes=yes, as_json=False, quiet=as_json)
+        return deploy_bundle(client, target, root, Options(yes=yes, quiet=as_json))
 
 
 def _show_diff(change: FileChange) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flexcore.bundle.schedules import Scheduled
     from flexcore.client.watch import Node, Watch
     from flexcore.client.windmill import Windmill
+    from flexcore.commands.deploy import Options
 
 app = typer.Typer(no_args_is_help=True, help="Create, try, deploy, run and look after workflows.")
 
@@ -332,27 +333,37 @@ def _show_schedules(found: list[Scheduled], as_json: bool) -> int:
 
 
 @app.command(
-    epilog=examples("flexcore workflow deploy --dry-run", "flexcore workflow deploy --server production --yes")
+    epilog=examples(
+        "flexcore workflow deploy --dry-run",
+        "flexcore workflow deploy --server production --yes",
+        "flexcore workflow deploy --prune",
+    )
 )
 def deploy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, however many.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what the workspace holds of former versions, below f/flexcore/.")
+    ] = False,
     server: Server = "",
     workspace: Workspace = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
     """Check the bundle, show what would change on the server, and push it with `wmill sync push`."""
-    guarded(lambda: _deploy(dry_run, yes, verbose, server, workspace, root, as_json))
+    from flexcore.commands.deploy import Options
+
+    options = Options(dry_run=dry_run, yes=yes, as_json=as_json, verbose=verbose, prune=prune)
+    guarded(lambda: _deploy(options, server, workspace, root))
 
 
-def _deploy(dry_run: bool, yes: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
+def _deploy(options: Options, server: str, workspace: str, root: Path) -> int:
     from flexcore.client.target import open_client
     from flexcore.commands.deploy import deploy_bundle
 
     with open_client(server, workspace, root) as (client, target):
-        return deploy_bundle(client, target, root, dry_run, yes, as_json, verbose=verbose)
+        return deploy_bundle(client, target, root, options)
 
 
 # Looking

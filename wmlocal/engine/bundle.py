@@ -144,16 +144,27 @@ class Bundle:
         return self._read_text(file) if file else None
 
     def _lock_of(self, path: str, entry: Any) -> str | None:
-        """The lock's text; None when the script has none at all and one must be inferred."""
+        """The lock's text; None when the script has none at all and one must be inferred. Raises BadBundle when the
+        metadata names a file that is not there: what would be inferred is not what the script was locked with."""
         if isinstance(entry, str) and entry.startswith(INLINE):
-            target = self._inside(self.root / entry.removeprefix(INLINE).strip())
-            return self._read_text(target) if target else None
+            name = entry.removeprefix(INLINE).strip()
+            target = self._inside(self.root / name)
+            if target is None:
+                near = did_you_mean(name, self._locks_beside(self.root / name))
+                raise BadBundle(
+                    f"{path}.script.yaml names the lock {name}, which is not there{near};"
+                    f" copy {Path(name).parent}/ with the bundle, or write it with `flexcore metadata`"
+                )
+            return self._read_text(target)
         if isinstance(entry, list):
             return "\n".join(str(line) for line in entry)
         if isinstance(entry, str) and entry:
             return entry
         beside = self._item(path, ".script.lock")
         return self._read_text(beside) if beside else None
+
+    def _locks_beside(self, file: Path) -> list[str]:
+        return sorted(self._relative(found) for found in file.parent.glob("*.lock")) if file.parent.is_dir() else []
 
     def flow(self, path: str) -> Flow | None:
         files = [file for suffix in FLOW_SUFFIXES if (file := self._item(path, suffix + "/flow.yaml"))]

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.wmlocal.engine.conftest import Command, Writer, raw
+from tests.wmlocal.engine.conftest import Command, Writer, call, raw
 from wmlocal.engine import CannotStart, Engine
 
 GOOD = raw("a", "def main():\n    return 1\n")
@@ -32,6 +32,11 @@ def two_folders(write: Writer) -> None:
 
 
 # What breaks, and the words by which it is named.
+def without_lock(write: Writer, path: str) -> None:
+    write.file(f"{path}.py", "# requirements: base\nimport wmill\n\n\ndef main():\n    return 1\n")
+    write.file(f"{path}.script.yaml", "summary: ''\nlock: '!inline locks/base.requirements.in.lock'\nkind: script\n")
+
+
 BROKEN: dict[str, tuple[Callable[[Writer], object], str]] = {
     "a flow that is no YAML": (
         lambda w: w.file("f/x/bad__flow/flow.yaml", "value: ["),
@@ -61,6 +66,10 @@ BROKEN: dict[str, tuple[Callable[[Writer], object], str]] = {
     "a resource that is no YAML": (lambda w: w.file("f/x/bad.resource.yaml", "a: b: c\n"), "f/x/bad.resource.yaml"),
     "a variable that is a word": (lambda w: w.file("f/x/bad.variable.yaml", "word\n"), "f/x/bad.variable.yaml"),
     "a trigger that is no YAML": (lambda w: w.file("f/x/bad.http_trigger.yaml", "}"), "f/x/bad.http_trigger.yaml"),
+    "a shared lock that did not come along": (
+        lambda w: without_lock(w, "f/x/bad"),
+        "f/x/bad.script.yaml names the lock locks/base.requirements.in.lock, which is not there",
+    ),
     "two folders of one flow": (
         two_folders,
         "f/x/bad is there twice: f/x/bad__flow/flow.yaml is used",
@@ -121,6 +130,20 @@ def test_what_is_broken_says_so_when_it_is_asked_for(engine: Engine, write: Writ
     write.file("f/x/bad__flow/flow.yaml", "summary: No wrapper\nmodules: []\n")
     with pytest.raises(CannotStart, match=r"f/x/bad__flow/flow\.yaml has no `value` mapping; put `modules` below"):
         engine.run("f/x/bad")
+
+
+def test_a_script_is_refused_rather_than_run_with_packages_that_were_guessed(engine: Engine, write: Writer) -> None:
+    without_lock(write, "f/x/bad")
+    write.file("locks/bass.requirements.in.lock", "# py: 3.11\n")
+    near = r"which is not there \(did you mean locks/bass\.requirements\.in\.lock\?\); copy locks/ with the bundle"
+    with pytest.raises(CannotStart, match=near):
+        engine.run("f/x/bad")
+    write.flow("f/x/y", [call("a", "script", "f/x/bad")])
+    with pytest.raises(CannotStart, match=near):
+        engine.run("f/x/y")
+    write.file("locks/base.requirements.in.lock", "# py: 3.11\n")
+    script = engine.bundle.script("f/x/bad")
+    assert script is not None and script.lock == "# py: 3.11\n"
 
 
 def test_a_step_that_needs_a_broken_file_fails_alone(engine: Engine, write: Writer) -> None:
