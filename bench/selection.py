@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from bench.worlds import CROSSING, EPOCH, WORLDS, World
 from f.flexcore.lib.core.workloads import Market, Run
-from f.flexcore.lib.selection.fitting import fit
+from f.flexcore.lib.selection.forecast_fit import fit_forecasts
 from f.flexcore.lib.selection.forecast import Forecasts
 from f.flexcore.lib.selection.selector import select
 
@@ -47,7 +47,7 @@ def measured(world: World, each: int, seeds: range, workloads: int) -> Tally:
     tally = Tally()
     for seed in seeds:
         history = world.history(each, seed)
-        model = fit(history, NOW)
+        model = fit_forecasts(history, NOW)
         judge(world, model, random.Random(f"{world.name} {seed} next"), workloads, tally)
     return tally
 
@@ -76,7 +76,7 @@ def online(world: World, begin: int, steps: int, seeds: range) -> Tally:
     for seed in seeds:
         chance = random.Random(f"{world.name} {seed} online")
         history = world.history(begin, seed)
-        model = fit(history, NOW)
+        model = fit_forecasts(history, NOW)
         for number in range(steps):
             workload, gb, kind = world.workload(chance)
             truth = world.truth(gb, kind)
@@ -86,7 +86,7 @@ def online(world: World, begin: int, steps: int, seeds: range) -> Tally:
             tally.rules.append(truth[ruled] / min(truth.values()))
             history.append(world.run(pick, gb, kind, 1.0 + number / 1000, chance))
             if number % 5 == 4:
-                model = fit(history, NOW)
+                model = fit_forecasts(history, NOW)
     return tally
 
 
@@ -99,7 +99,7 @@ def speed(rows: int = 10_000, rounds: int = 5) -> dict[str, float]:
     fitting, busy, choosing = [], [], []
     for _ in range(rounds):
         started, used = time.perf_counter(), time.process_time()
-        model = fit(history, NOW)
+        model = fit_forecasts(history, NOW)
         select(workload, model, MARKET)
         fitting.append(time.perf_counter() - started)
         busy.append(time.process_time() - used)
