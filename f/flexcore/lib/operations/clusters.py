@@ -14,17 +14,19 @@ def clusters_of(
     settings: resources.Settings,
     resource: Callable[[str], Any],
     failed: Callable[[str, str, errors.FlexcoreError], None],
+    worker: str = "this worker",
 ) -> list[tuple[str, runtimes.RemoteObjects]]:
-    """(path, cluster) for each; `failed(path, runtime, error)` is told of those that cannot be used."""
+    """(path, objects) of each cluster, and of the worker for a runtime that has none; `failed(path, runtime, error)` is
+    called for those that cannot be used."""
     found = []
-    for runtime, room in runtimes.ROOMS.items():
-        for path in getattr(settings, room.clusters) if room.clusters and room.objects else ():
+    for runtime in runtimes.RUNTIMES.values():
+        if runtime.objects and runtime.clusters_field is None:
+            found.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
+        for path in runtimes.list_clusters(runtime, settings) if runtime.objects else ():
             try:
-                found.append(
-                    (path, runtimes.open_remote_objects(runtime, path, read(path, resource), settings.namespace))
-                )
+                found.append((path, runtimes.open_objects(runtime, path, read(path, resource), settings.namespace)))
             except errors.FlexcoreError as error:
-                failed(path, runtime, error)
+                failed(path, runtime.name, error)
     return found
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import errors, resources, runtime_health, workloads
+from f.flexcore.lib.core import errors, operation, resources, runtime_health, workloads
 from f.flexcore.lib.operations import clusters
 from f.flexcore.lib.storage import object_store
 
@@ -24,15 +24,14 @@ class Check:
 def checks_of(settings: resources.Settings, resource: Callable[[str], Any], worker: str) -> list[Check]:
     """One for this worker's own runtimes, one for each cluster, and one for the store; none for a disabled runtime."""
     found = []
-    for runtime, room in runtimes.ROOMS.items():
-        if not settings.runtimes.get(runtime, workloads.RuntimeState()).enabled:
+    for runtime in runtimes.RUNTIMES.values():
+        if not settings.runtimes.get(runtime.name, workloads.RuntimeState()).enabled:
             continue
-        if room.clusters is None:
-            found.append(Check(runtime, worker, partial(runtimes.health_of(runtime), worker)))
-            continue
-        for path in getattr(settings, room.clusters):
+        if runtime.clusters_field is None:
+            found.append(Check(runtime.name, worker, partial(runtimes.check_health, runtime, worker)))
+        for path in runtimes.list_clusters(runtime, settings):
             ask = partial(_cluster, runtime, path, resource, settings.namespace)
-            found.append(Check(runtime, path.removeprefix("$res:"), ask))
+            found.append(Check(runtime.name, path.removeprefix("$res:"), ask))
     return [*found, Check("store", settings.storage_uri or "folder of the worker", partial(_store, settings))]
 
 
@@ -43,11 +42,10 @@ def measured(check: Check) -> runtime_health.Health:
         return runtime_health.Health(check.runtime, check.place, "down", detail=str(error))
 
 
-def _cluster(runtime: str, path: str, resource: Callable[[str], Any], namespace: str) -> runtime_health.Health:
-    health: runtime_health.Health = runtimes.health_of(runtime)(
-        path.removeprefix("$res:"), clusters.read(path, resource), namespace
-    )
-    return health
+def _cluster(
+    runtime: operation.Runtime, path: str, resource: Callable[[str], Any], namespace: str
+) -> runtime_health.Health:
+    return runtimes.check_health(runtime, path.removeprefix("$res:"), clusters.read(path, resource), namespace)
 
 
 def _store(settings: resources.Settings) -> runtime_health.Health:

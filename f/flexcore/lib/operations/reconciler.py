@@ -68,7 +68,7 @@ class Pass:
 
     def _look(self, place: str, cluster: runtimes.RemoteObjects) -> list[remote_objects.RemoteObject]:
         try:
-            return cluster.found()
+            return cluster.find()
         except errors.FlexcoreError as error:
             self.note_failure(place, "", error)
             return []
