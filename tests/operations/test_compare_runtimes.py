@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.operations.history import history
 from f.flexcore.lib.operations.job_records import Jobs
 from f.flexcore.lib.selection.comparison import Comparison
@@ -32,7 +32,7 @@ def sales(engine: Engine) -> None:
 
 def compared(**asked: Any) -> tuple[str, Comparison]:
     html, _ = compare_runtimes.main(**asked)["render_all"]
-    return html["html"], Comparison.model_validate(plain_of(compare_runtimes.main(**asked)))
+    return html["html"], Comparison.model_validate(read_plain(compare_runtimes.main(**asked)))
 
 
 def test_the_figures_of_each_runtime_come_from_windmills_own_jobs() -> None:
@@ -48,7 +48,7 @@ def test_a_time_range_bounds_what_is_compared() -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert compared(workflow_type="sales", since=tomorrow)[1].runs == 0
     assert compared(workflow_type="sales", until=tomorrow)[1].runs == 7
-    with pytest.raises(InvalidInput, match="is no time"):
+    with pytest.raises(InvalidInput, match="is not a time"):
         compare_runtimes.main("sales", since="last week")
     with pytest.raises(InvalidInput, match="since is not before until"):
         compare_runtimes.main("sales", since="2026-01-02", until="2026-01-01")

@@ -3,12 +3,14 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import wmill
 
-from f.flexcore.lib.core import errors, resources, runtime_health
+from f.flexcore.lib.core import errors, resources
 from f.flexcore.lib.operations import health
+from f.flexcore.lib.views import html, operation_pages
 
 c_flexcore_settings = dict
 AT_ONCE = 8
@@ -22,4 +24,5 @@ def main(settings: c_flexcore_settings | None = None) -> dict[str, Any]:
         found = list(pool.map(health.measured, health.checks_of(chosen, client.get_resource, worker)))
     for item in found:
         print(f"{item.runtime} {item.place}: {item.state}{f' ({item.detail})' if item.detail else ''}")
-    return runtime_health.rendered(found)
+    rows = [asdict(item) for item in found]
+    return html.wrap_page(operation_pages.render_health_page(rows), {"table-row-object": rows})

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import wmill
 
-from f.flexcore.lib.core import errors, monitoring, tables
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import errors, monitoring
 from f.flexcore.lib.operations import job_records, job_tree
-from f.flexcore.lib.views import monitoring_page
+from f.flexcore.lib.views import html, operation_pages
 from f.flexcore.lib.windmill import instance
 
 
@@ -24,7 +25,8 @@ def main(id: str) -> dict[str, Any]:
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     api = instance.WindmillApi(client.client, str(client.workspace))
     root, complete = job_tree.tree(job_records.Jobs(api), job)
-    view = monitoring.View(os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC))
+    view = monitoring.View(os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC), runtimes.RUNTIMES)
     record = monitoring.execution(root, view, complete)
     print(f"{record.path}: {record.status}")
-    return tables.rendered(monitoring_page.html(record), record.plain())
+    plain = record.plain()
+    return html.wrap_page(operation_pages.render_execution_page(plain), plain)

@@ -7,18 +7,15 @@ when its flow has ended without it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts, workloads
+from f.flexcore.lib.core import contracts
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
-# A step of one of the rooms: f/flexcore/ray/train, and the flow of that room alike.
-ROOM = re.compile(rf"/({'|'.join(workloads.RUNTIMES)})/[^/]+$")
 LABEL = "workflow:"
 NO_REASON = "it failed and left no reason"
 Job = Mapping[str, Any]
@@ -96,6 +93,12 @@ class View:
     base_url: str
     workspace: str
     now: datetime
+    runtimes: Collection[str]
+
+    def runtime_of(self, path: Any) -> str | None:
+        """The runtime of a step such as f/flexcore/ray/train, and of that runtime's flow alike; None for another."""
+        *_, folder, _ = ["", *str(path or "").split("/")]
+        return folder if folder in self.runtimes else None
 
     def links(self, job: Job) -> Links:
         remote = (step_result(job).get("remote") or {}).get("url")
@@ -169,7 +172,7 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
         depth=depth,
         status=status,
         path=job.get("script_path"),
-        runtime=result.get("runtime") or runtime_of(job.get("script_path")),
+        runtime=result.get("runtime") or view.runtime_of(job.get("script_path")),
         job=str(job["id"]),
         started_at=job.get("started_at"),
         duration_s=seconds_of(job, view.now),
@@ -214,11 +217,6 @@ def step_result(job: Job) -> Mapping[str, Any]:
     """The StepResult that the job ended with; {} when it is none."""
     result = job.get("result")
     return result if isinstance(result, dict) and "resource_usage" in result and "runtime" in result else {}
-
-
-def runtime_of(path: Any) -> str | None:
-    found = ROOM.search(str(path or ""))
-    return found[1] if found else None
 
 
 def failure_of(job: Job) -> Failure | None:
