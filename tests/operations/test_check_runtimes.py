@@ -88,6 +88,6 @@ def test_a_new_runtime_is_one_entry(run: Run, monkeypatch: pytest.MonkeyPatch) -
     toy = ModuleType("toy_runtime")
     toy.health = lambda place: Health("toy", "toy box", "ready", version="1")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toy_runtime", toy)
-    toy_runtime = Runtime("toy", "toys", "c_toy", {"play": "toy_runtime:PLAY"}, ("play",), health="toy_runtime:health")
+    toy_runtime = Runtime("toy", "toys", "toys", {"play": "toy_runtime:PLAY"}, ("play",), health="toy_runtime:health")
     monkeypatch.setitem(RUNTIMES, "toy", toy_runtime)
     assert run()["toy box"]["version"] == "1"

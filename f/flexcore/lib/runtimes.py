@@ -17,8 +17,10 @@ RUNTIMES = {
         operation.Runtime(
             name="meltano",
             summary="taps and targets, dbt and other Meltano utilities, on the worker itself",
-            resource_type="c_meltano_project",
+            worker_tag="data-processing",
+            service=resources.MeltanoProject,
             service_field="project",
+            resource_type="c_meltano_project",
             operations={
                 "run": "f.flexcore.lib.meltano.extraction:RUN",
                 "run_dbt": "f.flexcore.lib.meltano.dbt:RUN_DBT",
@@ -30,6 +32,8 @@ RUNTIMES = {
         operation.Runtime(
             name="ray",
             summary="training, batch inference, serving and programs, on a Ray cluster",
+            worker_tag="ml",
+            service=resources.RayCluster,
             resource_type="c_ray_cluster",
             operations={
                 "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
@@ -47,6 +51,8 @@ RUNTIMES = {
         operation.Runtime(
             name="kubernetes",
             summary="container jobs and model servers, on a Kubernetes cluster",
+            worker_tag="flext",
+            service=resources.KubernetesCluster,
             resource_type="c_kubernetes_cluster",
             operations={
                 "job": "f.flexcore.lib.kubernetes.container_job:RUN_JOB",

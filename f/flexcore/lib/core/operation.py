@@ -85,7 +85,9 @@ class Operation(Generic[Request, Service]):
 class Runtime:
     """A place where work runs, by addresses (`module:NAME`) that are imported only when they are needed.
 
-    resource_type and service_field: the Windmill resource that says where it is, and the form's field that holds it.
+    worker_tag: of the workers that run its steps, where the configuration names no other.
+    service, resource_type, service_field: the Windmill resource that says where it is, its type, and the form's field
+    that holds it; a runtime that needs none has an empty type.
     operations: by name. pipeline_operations: those that data_pipeline has a branch for; a form that names none means
     the first.
     health: function of (place) for a runtime of the worker itself, of (place, resource, namespace) for another.
@@ -98,11 +100,13 @@ class Runtime:
 
     name: str
     summary: str
-    resource_type: str
+    worker_tag: str
     operations: Mapping[str, str]
     pipeline_operations: tuple[str, ...]
     health: str
+    service: type[resources.Resource] = resources.Resource
     service_field: str = "cluster"
+    resource_type: str = ""
     clusters_field: str | None = None
     objects: str = ""
     hints: str = ""
