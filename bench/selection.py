@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from bench.worlds import CROSSING, EPOCH, WORLDS, World
 from f.flexcore.lib.core.workloads import Market, Run
-from f.flexcore.lib.selection.forecast_fit import fit_forecasts
 from f.flexcore.lib.selection.forecast import Forecasts
+from f.flexcore.lib.selection.forecast_fit import fit_forecasts
 from f.flexcore.lib.selection.selector import select
 
 MARKET = Market()

@@ -11,16 +11,18 @@ from f.flexcore.lib.core.contracts import DataManifest
 from f.flexcore.lib.core.errors import InvalidInput, validated
 from f.flexcore.lib.core.forms import DataSource, DeclaredWork, KubernetesWork, MeltanoWork, RayWork
 from f.flexcore.lib.core.resources import Form
+from f.flexcore.lib.core.workloads import WorkHints
+from f.flexcore.lib.runtimes import RUNTIMES
 from f.flexcore.lib.selection.analysis import (
     Measure,
     Part,
-    complexity_of,
-    data_measures,
-    html,
-    manifest_parts,
-    resource_measures,
-    seconds_left,
-    workload_of,
+    build_workload,
+    compute_seconds_left,
+    estimate_complexity,
+    estimate_resources,
+    list_manifest_parts,
+    measure_data,
+    merge_hints,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,9 +35,11 @@ def found(measures: list[Measure]) -> dict[str, tuple[Any, str]]:
     return {item.what: (item.value, item.source) for item in measures}
 
 
-def forms(**given: Any) -> dict[str, dict[str, Any]]:
+def hints(**given: Any) -> WorkHints:
+    """What the requests of these runtimes say together."""
     kinds: dict[str, type[Form]] = {"meltano": MeltanoWork, "ray": RayWork, "kubernetes": KubernetesWork}
-    return {name: kinds[name].model_validate(form).model_dump(mode="json") for name, form in given.items()}
+    forms = {name: kinds[name].model_validate(form).model_dump(mode="json") for name, form in given.items()}
+    return merge_hints([RUNTIMES[name].derive_hints(form) for name, form in forms.items()])
 
 
 @pytest.mark.parametrize(
@@ -52,17 +56,17 @@ def forms(**given: Any) -> dict[str, dict[str, Any]]:
 def test_a_sum_is_as_sure_as_its_least_sure_part_and_unknown_with_an_unknown_one(
     declared: dict[str, Any], parts: list[Part], size: Any, rows: Any
 ) -> None:
-    measures = data_measures(validated(DataSource, declared, "data"), parts)
+    measures = measure_data(validated(DataSource, declared, "data"), parts)
     assert found(measures) == {"data_size": size, "rows": rows}
 
 
 def test_what_is_unknown_says_which_part_and_why_and_what_the_others_have() -> None:
-    detail = data_measures(DataSource(), [FILES, UNKNOWN])[0].detail
+    detail = measure_data(DataSource(), [FILES, UNKNOWN])[0].detail
     assert detail == "tap-x: where it reads from is not known; the other 1 parts have 100"
 
 
 def test_what_the_caller_says_wins_and_what_was_seen_stands_beside_it() -> None:
-    size = data_measures(DataSource(size=7), [FILES], ["note"])[0]
+    size = measure_data(DataSource(size=7), [FILES], ["note"])[0]
     assert (size.value, size.source, size.detail) == (7, "declared", "note; at the source 100")
 
 
@@ -74,33 +78,67 @@ def test_a_manifests_numbers_are_those_that_its_stage_has_declared() -> None:
             "streams": [{"name": "a", "bytes": 10, "rows": 2}, {"name": "b", "bytes": 1}],
         }
     )
-    measures = found(data_measures(DataSource(), manifest_parts(manifest)))
+    measures = found(measure_data(DataSource(), list_manifest_parts(manifest)))
     assert measures == {"data_size": (11, "declared"), "rows": (None, "not measured")}
 
 
 @pytest.mark.parametrize(
     ("work", "complexity"),
     [
-        (forms(meltano={"taps": ["tap-a"]}), "simple"),
-        (forms(meltano={"taps": ["tap-a", "tap-b"]}), "complex"),
-        (forms(ray={"program": "x"}), "complex"),
-        (forms(kubernetes={"image": "busybox"}), "complex"),
-        (forms(meltano={"taps": ["tap-a"]}, ray={"program": "x"}), "simple"),
-        (forms(meltano={"taps": ["tap-a"]}, ray={"operation": "train", "target_column": "y"}), "ml"),
-        (forms(ray={"program": "x", "num_gpus": 1}), "ml"),
-        (forms(kubernetes={"image": "x", "gpus": 2}), "ml"),
+        (hints(meltano={"taps": ["tap-a"]}), "simple"),
+        (hints(meltano={"taps": ["tap-a", "tap-b"]}), "complex"),
+        (hints(ray={"program": "x"}), "complex"),
+        (hints(kubernetes={"image": "busybox"}), "complex"),
+        (hints(meltano={"taps": ["tap-a"]}, ray={"program": "x"}), "simple"),
+        (hints(meltano={"taps": ["tap-a"]}, ray={"operation": "train", "target_column": "y"}), "ml"),
+        (hints(ray={"program": "x", "num_gpus": 1}), "ml"),
+        (hints(kubernetes={"image": "x", "gpus": 2}), "ml"),
     ],
 )
-def test_complexity_is_estimated_from_the_parts_of_the_request(work: dict[str, Any], complexity: str) -> None:
-    measure = complexity_of(work, DeclaredWork())
+def test_complexity_is_estimated_from_the_parts_of_the_request(work: WorkHints, complexity: str) -> None:
+    measure = estimate_complexity(work, DeclaredWork())
     assert (measure.value, measure.source) == (complexity, "estimated")
-    assert complexity_of(work, DeclaredWork(complexity="ml")).source == "declared"
+    assert estimate_complexity(work, DeclaredWork(complexity="ml")).source == "declared"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "merged"),
+    [
+        ([], WorkHints()),
+        ([WorkHints(), WorkHints(cpu=0)], WorkHints(cpu=0)),
+        (
+            [WorkHints(complexity="complex", complexity_reason="a"), WorkHints(complexity="complex")],
+            WorkHints(complexity="complex", complexity_reason="a"),
+        ),
+        (
+            [WorkHints(complexity="simple"), WorkHints(gpu=1)],
+            WorkHints(complexity="ml", complexity_reason="it asks for GPUs", gpu=1),
+        ),
+        (
+            [WorkHints(scaling="medium", scaling_reason="2"), WorkHints(scaling="high", scaling_reason="9")],
+            WorkHints(scaling="high", scaling_reason="9"),
+        ),
+        (
+            [WorkHints(memory_bytes=1, parallelizable=True), WorkHints(memory_bytes=2, containerized=True)],
+            WorkHints(memory_bytes=2, parallelizable=True, containerized=True),
+        ),
+    ],
+)
+def test_hints_of_several_candidates_say_together_what_the_work_needs(
+    candidates: list[WorkHints], merged: WorkHints
+) -> None:
+    assert merge_hints(candidates) == merged
+
+
+def test_work_that_no_request_describes_is_complex() -> None:
+    measure = estimate_complexity(WorkHints(), DeclaredWork())
+    assert (measure.value, measure.source, measure.detail) == ("complex", "estimated", "no request says it")
 
 
 def test_resources_are_the_most_that_a_form_asks_for() -> None:
     train = {"operation": "train", "target_column": "y", "num_workers": 8, "cpus_per_worker": 2, "use_gpu": True}
-    work = forms(ray=train, kubernetes={"image": "x", "cpu": "500m", "memory": "4Gi"})
-    assert found(resource_measures(work, DeclaredWork())) == {
+    work = hints(ray=train, kubernetes={"image": "x", "cpu": "500m", "memory": "4Gi"})
+    assert found(estimate_resources(work, DeclaredWork())) == {
         "cpu": (16, "estimated"),
         "memory": (4 * 2**30, "estimated"),
         "gpu": (8, "estimated"),
@@ -111,8 +149,8 @@ def test_resources_are_the_most_that_a_form_asks_for() -> None:
 
 
 def test_what_no_form_says_is_not_measured_and_what_is_declared_wins() -> None:
-    work = forms(meltano={"taps": ["tap-a"]})
-    measures = found(resource_measures(work, validated(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
+    work = hints(meltano={"taps": ["tap-a"]})
+    measures = found(estimate_resources(work, validated(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
     assert measures["cpu"] == (0, "declared")
     assert measures["memory"] == (2 * 10**9, "declared")
     assert measures["gpu"] == measures["scaling"] == (None, "not measured")
@@ -129,41 +167,46 @@ def test_what_no_form_says_is_not_measured_and_what_is_declared_wins() -> None:
     ],
 )
 def test_a_deadline_is_seconds_from_now(given: tuple[float | None, str], left: float | None) -> None:
-    assert seconds_left(*given, NOW) == left
+    assert compute_seconds_left(*given, NOW) == left
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ((0.0, ""), "is not after now"),
         ((-1.0, ""), "is not after now"),
         ((float("nan"), ""), "is not after now"),
         ((None, "2025-12-31T23:59:59+00:00"), "has passed"),
-        ((None, "tomorrow"), "is no time"),
+        ((None, "tomorrow"), "is not a time"),
         ((5.0, "2026-02-01T00:00:00+00:00"), "both given"),
     ],
 )
-def test_a_deadline_that_is_none_is_refused(given: tuple[float | None, str], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told) as caught:
-        seconds_left(*given, NOW)
+def test_a_deadline_that_is_none_is_refused(given: tuple[float | None, str], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        compute_seconds_left(*given, NOW)
     assert caught.value.subject == "deadline"
 
 
 def test_the_measures_become_the_workload_of_the_selection() -> None:
-    work = forms(meltano={"taps": ["tap-a"]}, ray={"program": "x", "num_cpus": 2})
+    work = hints(meltano={"taps": ["tap-a"]}, ray={"program": "x", "num_cpus": 2})
     declared = DeclaredWork()
     measures = [
-        *data_measures(DataSource(), [FILES]),
-        complexity_of(work, declared),
-        *resource_measures(work, declared),
+        *measure_data(DataSource(), [FILES]),
+        estimate_complexity(work, declared),
+        *estimate_resources(work, declared),
     ]
-    workload = workload_of(
-        measures, workflow_type="sales", runtimes=list(work), step_type=None, deadline_s=60, objective="cost", pin=None
+    workload = build_workload(
+        measures,
+        workflow_type="sales",
+        runtimes=["meltano", "ray"],
+        step_type=None,
+        deadline_s=60,
+        objective="cost",
+        pin=None,
     )
     assert (workload.data_size, workload.rows, workload.complexity) == (100, 10, "simple")
     assert (workload.resources.cpu, workload.resources.scaling) == (2, "low")
     assert (workload.runtimes, workload.deadline_s) == (["meltano", "ray"], 60)
-    assert "100 B" in html(measures) and "not measured" in html(measures)
 
 
 @pytest.mark.parametrize("form", [{"operation": "train"}, {"operation": "program", "program": " "}, {"num_cpus": -1}])
