@@ -22,7 +22,7 @@ def test_one_tap_into_one_target_is_simple_and_more_are_complex(taps: list[str],
 
 
 @pytest.mark.parametrize(
-    ("request_", "expected"),
+    ("form", "expected"),
     [
         ({"operation": "program"}, {"complexity": "complex", "scaling": "low", "scaling_reason": "1 Ray worker"}),
         ({"operation": "program", "num_cpus": 2, "memory_gib": 1.5}, {"cpu": 2, "memory_bytes": 3 * 2**29}),
@@ -32,21 +32,21 @@ def test_one_tap_into_one_target_is_simple_and_more_are_complex(taps: list[str],
         ({"operation": "train", "num_workers": 8, "cpus_per_worker": 2, "num_cpus": 1}, {"cpu": 16, "scaling": "high"}),
     ],
 )
-def test_a_training_asks_for_what_all_its_workers_ask_for(request_: dict[str, Any], expected: dict[str, Any]) -> None:
-    hints = ray.derive_work_hints(request_)
+def test_a_training_asks_for_what_all_its_workers_ask_for(form: dict[str, Any], expected: dict[str, Any]) -> None:
+    hints = ray.derive_work_hints(form)
     assert {name: getattr(hints, name) for name in expected} == expected
     assert not hints.containerized
 
 
 @pytest.mark.parametrize(
-    ("request_", "expected"),
+    ("form", "expected"),
     [
         ({"image": "x"}, {"cpu": None, "memory_bytes": None, "gpu": None, "scaling": None}),
         ({"cpu": "500m", "memory": "4Gi", "gpus": 2}, {"cpu": 0.5, "memory_bytes": 4 * 2**30, "gpu": 2}),
     ],
 )
-def test_a_container_asks_for_kubernetes_quantities(request_: dict[str, Any], expected: dict[str, Any]) -> None:
-    hints = kubernetes.derive_work_hints(request_)
+def test_a_container_asks_for_kubernetes_quantities(form: dict[str, Any], expected: dict[str, Any]) -> None:
+    hints = kubernetes.derive_work_hints(form)
     assert {name: getattr(hints, name) for name in expected} == expected
     assert hints.containerized and hints.complexity == "complex"
 
