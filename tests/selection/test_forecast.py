@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import HuberRegressor
 
-from bench.selection import MARKET, measured, online
+from bench.selection import MARKET, measure_regret, simulate_online
 from bench.worlds import WORLDS
 from f.flexcore.lib.core.workloads import Market, Run, Workload
 from f.flexcore.lib.selection.cost_regression import DesignMatrix, History, _fit_robustly, _initial_residuals
@@ -385,7 +385,7 @@ def test_any_history_leads_to_an_answer_of_finite_numbers(rows: list[Run], size:
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 def test_regret_is_small_after_fifty_runs_and_intervals_cover(world: Any) -> None:
-    found = measured(world, 50, range(4), 25)
+    found = measure_regret(world, 50, range(4), 25)
     assert found.regret() < max(0.05, 0.3 * found.rules_regret())
     assert 0.65 < statistics.mean(found.duration_hits) < 0.93
 
@@ -394,10 +394,10 @@ def test_regret_is_small_after_fifty_runs_and_intervals_cover(world: Any) -> Non
 def test_with_few_runs_the_pick_is_never_worse_than_the_rules(each: int) -> None:
     for world in WORLDS:
         if world.name != "failures with size":
-            found = measured(world, each, range(2), 5)
+            found = measure_regret(world, each, range(2), 5)
             assert found.regret() <= found.rules_regret() + 1e-9, world.name
 
 
 def test_history_from_the_chosen_runtime_alone_keeps_the_regret_below_the_rules() -> None:
-    found = online(WORLDS[0], 8, 20, range(3))
+    found = simulate_online(WORLDS[0], 8, 20, range(3))
     assert found.regret() < found.rules_regret()
