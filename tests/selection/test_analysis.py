@@ -60,17 +60,17 @@ def test_a_sum_is_as_sure_as_its_least_sure_part_and_unknown_with_an_unknown_one
     assert found(measures) == {"data_size": size, "rows": rows}
 
 
-def test_what_is_unknown_says_which_part_and_why_and_what_the_others_have() -> None:
+def test_an_unknown_sum_says_which_part_is_unknown_and_why_and_what_the_others_have() -> None:
     detail = measure_data(DataSource(), [FILES, UNKNOWN])[0].detail
     assert detail == "tap-x: where it reads from is not known; the other 1 parts have 100"
 
 
-def test_what_the_caller_says_wins_and_what_was_seen_stands_beside_it() -> None:
+def test_a_declared_size_wins_and_the_measured_one_stands_beside_it() -> None:
     size = measure_data(DataSource(size=7), [FILES], ["note"])[0]
     assert (size.value, size.source, size.detail) == (7, "declared", "note; at the source 100")
 
 
-def test_a_manifests_numbers_are_those_that_its_stage_has_declared() -> None:
+def test_the_numbers_of_a_manifest_are_declared() -> None:
     manifest = DataManifest.model_validate(
         {
             "uri": "file:///x",
@@ -135,7 +135,7 @@ def test_work_that_no_request_describes_is_complex() -> None:
     assert (measure.value, measure.source, measure.detail) == ("complex", "estimated", "no request says it")
 
 
-def test_resources_are_the_most_that_a_form_asks_for() -> None:
+def test_resources_are_the_most_that_a_request_asks_for() -> None:
     train = {"operation": "train", "target_column": "y", "num_workers": 8, "cpus_per_worker": 2, "use_gpu": True}
     work = hints(ray=train, kubernetes={"image": "x", "cpu": "500m", "memory": "4Gi"})
     assert found(estimate_resources(work, DeclaredWork())) == {
@@ -148,7 +148,7 @@ def test_resources_are_the_most_that_a_form_asks_for() -> None:
     }
 
 
-def test_what_no_form_says_is_not_measured_and_what_is_declared_wins() -> None:
+def test_what_no_request_says_is_not_measured_and_what_is_declared_wins() -> None:
     work = hints(meltano={"taps": ["tap-a"]})
     measures = found(estimate_resources(work, validated(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
     assert measures["cpu"] == (0, "declared")
@@ -181,7 +181,7 @@ def test_a_deadline_is_seconds_from_now(given: tuple[float | None, str], left: f
         ((5.0, "2026-02-01T00:00:00+00:00"), "both given"),
     ],
 )
-def test_a_deadline_that_is_none_is_refused(given: tuple[float | None, str], message: str) -> None:
+def test_a_bad_deadline_is_refused(given: tuple[float | None, str], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         compute_seconds_left(*given, NOW)
     assert caught.value.subject == "deadline"

@@ -14,7 +14,7 @@ def run(runtime: str, seconds: float, day: int = 0, **more: Any) -> Run:
     return Run.model_validate({**known, "success": True, **more})
 
 
-def test_what_no_run_tells_is_null_and_failures_count_in_the_rate_alone() -> None:
+def test_what_no_run_shows_is_null_and_failures_count_in_the_rate_alone() -> None:
     found = compare_runs([run("ray", 10), run("ray", 30), run("ray", 1, success=False)], "sync")
     (ray,) = found.runtimes
     assert (ray.runs, ray.samples, ray.duration_p50_s, ray.duration_p95_s) == (3, 2, 20, 29)
@@ -22,7 +22,7 @@ def test_what_no_run_tells_is_null_and_failures_count_in_the_rate_alone() -> Non
     assert "too few" in ray.note and "hint only" in found.recommendation.reason
 
 
-def test_a_range_has_its_beginning_and_not_its_end() -> None:
+def test_a_range_includes_its_beginning_and_not_its_end() -> None:
     runs = [run("ray", 1, day) for day in range(5)]
     assert compare_runs(runs, "sync", START + timedelta(1), START + timedelta(3)).runs == 2
     assert compare_runs([*runs, run("ray", 1, started_at=None)], "sync", until=START + timedelta(9)).runs == 5
@@ -38,7 +38,7 @@ def test_a_runtime_that_got_the_large_work_is_compared_within_sizes() -> None:
     assert "0.707 times the usual for the same size" in found.reason
 
 
-def test_sizes_that_cannot_be_matched_are_said() -> None:
+def test_sizes_that_cannot_be_matched_are_mentioned() -> None:
     runs = [run("meltano", 5, n, data_size_bytes=10**9) for n in range(6)]
     runs += [run("ray", 500, n, data_size_bytes=10**12) for n in range(6)]
     assert "cannot be matched" in compare_runs(runs, "sync").recommendation.reason

@@ -128,7 +128,7 @@ def test_a_steady_drift_is_followed_to_its_end() -> None:
     assert median(fit_forecasts(rows, NOW)) == pytest.approx(linear(5) * math.exp(47 / 30), rel=0.25)
 
 
-def test_starts_that_are_unknown_or_to_come_tell_nothing_of_drift() -> None:
+def test_unknown_and_future_starts_show_no_drift() -> None:
     slow = [
         each.model_copy(update={"started_at": NOW + timedelta(days=30)})
         for each in history(lambda gb: 3 * linear(gb))[:6]
@@ -137,7 +137,7 @@ def test_starts_that_are_unknown_or_to_come_tell_nothing_of_drift() -> None:
     assert median(model) == pytest.approx(linear(5), rel=0.15)
 
 
-def test_failed_runs_are_no_durations_and_lower_the_chance_of_success() -> None:
+def test_failed_runs_lower_the_probability_of_success_and_no_duration() -> None:
     failed = [
         run(size=size, seconds=1, day=2 * day + 0.5, success=False, cost_usd=None)
         for day, size in enumerate(SIZES[:24])
@@ -288,7 +288,7 @@ def test_a_deadline_weighs_as_a_probability() -> None:
     assert late.candidates[-1].deadline_probability == 0 or late.runtime == "meltano"
 
 
-def test_prices_tell_costs_that_history_does_not() -> None:
+def test_prices_give_costs_that_history_does_not_hold() -> None:
     rows = [each.model_copy(update={"cost_usd": None}) for each in both(0.9)]
     prices = {name: {"price": {"cpu_hour": cpu, "memory_gib_hour": 0}} for name, cpu in (("meltano", 0.1), ("ray", 1))}
     priced = Market.model_validate({"runtimes": prices})
@@ -300,7 +300,7 @@ def test_prices_tell_costs_that_history_does_not() -> None:
     assert select(asked, fit_forecasts(rows, NOW), MARKET).mode == "rules"
 
 
-def test_moving_the_data_costs_what_its_location_asks() -> None:
+def test_moving_the_data_costs_the_egress_price_of_its_location() -> None:
     market = Market.model_validate({"egress_usd_per_gib": {"here": 5}, "runtimes": {"ray": {"location": "there"}}})
     model = fit_forecasts(both(), NOW)
     assert select(workload(data_location="here"), model, market).runtime == "meltano"

@@ -90,7 +90,7 @@ def test_among_runtimes_that_no_rule_names_the_settings_priority_decides() -> No
     )
 
 
-def test_health_that_was_not_measured_is_said_and_bars_nothing() -> None:
+def test_health_that_was_not_measured_is_mentioned_and_excludes_nothing() -> None:
     answer = select(workload(), None, market(meltano={"healthy": None}, ray={"healthy": True}))
     assert answer.runtime == "meltano"
     assert "health was not measured" in reasons(answer)["meltano"]
