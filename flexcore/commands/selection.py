@@ -18,8 +18,8 @@ from pydantic import BaseModel
 
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.workloads import Market, Run, Selection, Workload, read_runs
-from f.flexcore.lib.selection.comparison import Comparison, compare
-from f.flexcore.lib.selection.forecast import Forecasts, loaded
+from f.flexcore.lib.selection.comparison import Comparison, compare_runs
+from f.flexcore.lib.selection.forecast import Forecasts, parse_forecasts
 from f.flexcore.lib.selection.selector import select
 
 UNREADABLE = object()
@@ -33,7 +33,7 @@ def select_command(
     if history and forecast:
         raise InvalidInput("Both a history and a forecast are given", remedy="Give one of --history and --forecast.")
     runs, problems = _history(history)
-    model, missing = loaded(_json(forecast)) if forecast else _fitted(runs)
+    model, missing = parse_forecasts(_json(forecast)) if forecast else _fitted(runs)
     if missing:
         _warn(missing)
     answered = missed = 0
@@ -56,7 +56,7 @@ def compare_command(
     history: Path, workflow_type: str, since: datetime | None, until: datetime | None, as_json: bool
 ) -> int:
     runs, _ = _history(history)
-    found = compare(runs, workflow_type, since, until)
+    found = compare_runs(runs, workflow_type, since, until)
     if as_json:
         print(json.dumps(found.plain()))
     else:
@@ -68,10 +68,10 @@ def _fitted(runs: list[Run]) -> tuple[Forecasts | None, str]:
     """The model of `runs`, or None and why there is none."""
     if not runs:
         return None, ""
-    from f.flexcore.lib.selection.fitting import fit  # numpy takes longer to import than all the rest
+    from f.flexcore.lib.selection.forecast_fit import fit_forecasts  # numpy takes longer to import than all the rest
 
     try:
-        return fit(runs), ""
+        return fit_forecasts(runs), ""
     except (ArithmeticError, ValueError) as error:
         return None, f"the history cannot be fitted ({error})"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.core.tables import plain_of
 from f.flexcore.lib.operations.history import read_runs
 from f.flexcore.lib.selection.comparison import Comparison
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import compare_runtimes
 from tests.operations.fake_windmill import FakeWindmill
 from tests.operations.toy_flows import client_of, engine, worker
@@ -30,7 +30,7 @@ def sales(engine: Engine) -> None:
 
 def compared(**asked: Any) -> tuple[str, Comparison]:
     html, _ = compare_runtimes.main(**asked)["render_all"]
-    return html["html"], Comparison.model_validate(plain_of(compare_runtimes.main(**asked)))
+    return html["html"], Comparison.model_validate(read_plain(compare_runtimes.main(**asked)))
 
 
 def test_the_figures_of_each_runtime_come_from_windmills_own_jobs() -> None:

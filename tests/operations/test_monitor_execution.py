@@ -11,7 +11,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.windmill.job_tree import read_job_tree
 from f.flexcore.operations import monitor_execution
 from tests.operations.toy_flows import client_of, engine, eventually, worker
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]
 def watched(job: str) -> Execution:
     result = monitor_execution.main(job)
     assert "<table" in result["render_all"][0]["html"]
-    return Execution.model_validate(plain_of(result))
+    return Execution.model_validate(read_plain(result))
 
 
 def statuses(record: Execution) -> dict[str, str]:

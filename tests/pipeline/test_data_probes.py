@@ -15,13 +15,13 @@ from moto.server import ThreadedMotoServer
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.core.forms import DataSource
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.core.tables import plain_of
 from f.flexcore.lib.meltano.preparation import prepare
 from f.flexcore.lib.pipeline import file_probe
 from f.flexcore.lib.pipeline.data_probes import measured
 from f.flexcore.lib.pipeline.file_probe import file_part
 from f.flexcore.lib.pipeline.postgres_probe import table_parts
 from f.flexcore.lib.selection.analysis import Part
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.pipeline import analyze_workload
 from tests.pipeline.postgres_server import PASSWORD, USER, PostgresServer
 
@@ -275,7 +275,7 @@ def found(**asked: Any) -> dict[str, Any]:
     result = analyze_workload.main(**asked)
     assert "<table" in result["render_all"][0]["html"]
     json.dumps(result)
-    return plain_of(result)
+    return read_plain(result)
 
 
 def sources(plain: dict[str, Any]) -> dict[str, str]:

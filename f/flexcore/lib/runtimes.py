@@ -27,6 +27,7 @@ RUNTIMES = {
             },
             pipeline_operations=("run",),
             health="f.flexcore.lib.meltano.health:health",
+            hints="f.flexcore.lib.meltano.work_hints:derive_work_hints",
         ),
         operation.Runtime(
             name="ray",
@@ -43,6 +44,7 @@ RUNTIMES = {
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.health:health",
+            hints="f.flexcore.lib.ray.work_hints:derive_work_hints",
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
         ),
@@ -58,6 +60,7 @@ RUNTIMES = {
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
+            hints="f.flexcore.lib.kubernetes.work_hints:derive_work_hints",
             clusters_field="kubernetes_clusters",
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
             needs_service=False,

@@ -3,10 +3,10 @@
 
 from typing import Any
 
-from f.flexcore.lib.core import errors, tables
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.operations import history
 from f.flexcore.lib.selection import comparison
-from f.flexcore.lib.views import comparison_page
+from f.flexcore.lib.views import html, selection_pages
 from f.flexcore.lib.windmill import client
 
 
@@ -14,6 +14,7 @@ def main(workflow_type: str = "data_pipeline", since: str = "", until: str = "",
     begin, end = history.parse_time(since, "since"), history.parse_time(until, "until")
     kind = errors.checked(str, workflow_type or "data_pipeline", "workflow_type")
     limit = max(1, errors.checked(int, most, "most"))
-    found = comparison.compare(history.read_runs(client.Client(), kind, begin, end, limit), kind, begin, end)
+    found = comparison.compare_runs(history.read_runs(client.Client(), kind, begin, end, limit), kind, begin, end)
     print(f"{found.runs} runs of {kind}: {found.recommendation.reason}")
-    return tables.rendered(comparison_page.html(found), found.plain())
+    plain = found.plain()
+    return html.wrap_page(selection_pages.render_comparison_page(plain), plain)

@@ -1,5 +1,5 @@
 # requirements: flexcore_learning
-"""Learns from the data pipelines that have run what each runtime takes and costs, for `pipeline/select_runtime`.
+"""Learn from the data pipelines that have run what each runtime takes and costs, for `pipeline/select_runtime`.
 
 Meant for a schedule. The model is a resource of plain numbers (c_flexcore_forecast). When there is nothing to learn
 from, what was learned before stays.
@@ -9,10 +9,10 @@ from typing import Any
 
 import wmill
 
-from f.flexcore.lib.core import errors, tables
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.operations import history
-from f.flexcore.lib.selection import fitting, forecast
-from f.flexcore.lib.views import forecast_page
+from f.flexcore.lib.selection import forecast, forecast_fit
+from f.flexcore.lib.views import html, selection_pages
 from f.flexcore.lib.windmill import client
 
 
@@ -21,13 +21,13 @@ def main(path: str = "f/flexcore/forecast", most: int = 1000, dry_run: bool = Fa
     runs = history.read_pipeline_runs(windmill, max(1, errors.checked(int, most, "most")))
     if not runs:
         print("No data pipeline has ended with a row of history yet; nothing is learned")
-        return tables.rendered(forecast_page.html(forecast.Forecasts(number=0)), {"model": None, "runtimes": []})
+        return html.wrap_page(selection_pages.render_forecast_page([]), {"model": None, "runtimes": []})
     stored = windmill.find_resource(path)
-    previous = forecast.loaded(stored)[0] if stored else None
-    model = fitting.fit(runs).model_copy(update={"number": previous.number + 1 if previous else 1})
+    previous = forecast.parse_forecasts(stored)[0] if stored else None
+    model = forecast_fit.fit_forecasts(runs).model_copy(update={"number": previous.number + 1 if previous else 1})
     if not dry_run:
         wmill.set_resource(path, model.plain(), "c_flexcore_forecast")
     print(f"{len(runs)} runs, {model.duplicates} of them duplicates; {path} is at number {model.number}")
-    return tables.rendered(
-        forecast_page.html(model), {"model": path, "number": model.number, "runtimes": forecast_page.rows(model)}
-    )
+    rows = model.summarize()
+    plain = {"model": path, "number": model.number, "runtimes": rows}
+    return html.wrap_page(selection_pages.render_forecast_page(rows), plain)

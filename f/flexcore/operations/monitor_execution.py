@@ -5,8 +5,9 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from f.flexcore.lib.core import monitoring, tables
-from f.flexcore.lib.views import monitoring_page
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import monitoring
+from f.flexcore.lib.views import html, operation_pages
 from f.flexcore.lib.windmill import client, job_tree
 
 
@@ -14,7 +15,8 @@ def main(id: str) -> dict[str, Any]:
     windmill = client.Client()
     root, complete = job_tree.read_job_tree(windmill, client.parse_job_id(id, "id"))
     base_url = os.environ.get("WM_BASE_URL", "").rstrip("/")
-    view = monitoring.View(base_url, windmill.workspace, datetime.now(UTC))
+    view = monitoring.View(base_url, windmill.workspace, datetime.now(UTC), runtimes.RUNTIMES)
     record = monitoring.build_execution(root, view, complete)
     print(f"{record.path}: {record.status}")
-    return tables.rendered(monitoring_page.html(record), record.plain())
+    plain = record.plain()
+    return html.wrap_page(operation_pages.render_execution_page(plain), plain)

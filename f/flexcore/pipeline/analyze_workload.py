@@ -7,9 +7,11 @@ Also checks the whole request, so that nothing is started for one that cannot be
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import errors, forms, resources, tables
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import errors, forms, resources
 from f.flexcore.lib.pipeline import candidates, data_probes
 from f.flexcore.lib.selection import analysis
+from f.flexcore.lib.views import html, selection_pages
 
 c_flexcore_settings = dict
 
@@ -27,7 +29,7 @@ def main(
     pin: str = "",
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    left = analysis.seconds_left(deadline_s, deadline or "", datetime.now(UTC))
+    left = analysis.compute_seconds_left(deadline_s, deadline or "", datetime.now(UTC))
     chosen = errors.validated(resources.Settings, settings or {}, "settings")
     work = candidates.described({"meltano": meltano, "ray": ray, "kubernetes": kubernetes}, pin)
     declared = errors.validated(forms.DeclaredWork, workload or {}, "workload")
@@ -36,12 +38,13 @@ def main(
     if "ray" in work:
         work["ray"]["source"] = work["ray"]["source"] or source.manifest
     parts, notes = data_probes.measured(source, postgres, work, prepared, chosen)
+    hints = analysis.merge_hints([runtimes.RUNTIMES[name].derive_hints(request) for name, request in work.items()])
     measures = [
-        *analysis.data_measures(source, parts, notes),
-        analysis.complexity_of(work, declared),
-        *analysis.resource_measures(work, declared),
+        *analysis.measure_data(source, parts, notes),
+        analysis.estimate_complexity(hints, declared),
+        *analysis.estimate_resources(hints, declared),
     ]
-    found = analysis.workload_of(
+    found = analysis.build_workload(
         measures,
         workflow_type=candidates.named(workflow_type),
         runtimes=list(work),
@@ -50,7 +53,7 @@ def main(
         objective=objective or "balanced",
         pin=pin or None,
     )
-    for item in measures:
-        print(f"{item.what}: {analysis.shown(item)} ({item.source}{', ' + item.detail if item.detail else ''})")
-    plain = {"workload": found.plain(), "measures": [item.plain() for item in measures], **candidates.plain_work(work)}
-    return tables.rendered(analysis.html(measures), plain)
+    rows = [item.plain() for item in measures]
+    print("\n".join(selection_pages.format_analysis_lines(rows)))
+    plain = {"workload": found.plain(), "measures": rows, **candidates.plain_work(work)}
+    return html.wrap_page(selection_pages.render_analysis_page(rows), plain)

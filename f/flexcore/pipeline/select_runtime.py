@@ -4,10 +4,10 @@ and why not each other. Asks every runtime how it is now, and Windmill how earli
 
 from typing import Any
 
-from f.flexcore.lib.core import errors, resources, tables, workloads
+from f.flexcore.lib.core import errors, resources, workloads
 from f.flexcore.lib.pipeline import choosing
 from f.flexcore.lib.selection import selector
-from f.flexcore.lib.views import selection_table
+from f.flexcore.lib.views import html, selection_pages
 from f.flexcore.lib.windmill import client
 
 c_flexcore_settings = dict
@@ -31,7 +31,7 @@ def main(
     selection = choosing.explained(selector.select(asked, model, market, note), found, asked.runtimes, asked.pin)
     told = [note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in found if item.detail)]
     print("\n".join(line for line in told if line))
-    print("\n".join(selection_table.lines(selection)))
+    print("\n".join(selection_pages.format_selection_lines(selection.plain())))
     if selection.runtime is None and not explain_only:
         raise errors.Unavailable(
             selection.reason,
@@ -48,4 +48,4 @@ def main(
         "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in found],
         "note": note,
     }
-    return tables.rendered(selection_table.html(selection), plain)
+    return html.wrap_page(selection_pages.render_selection_page(selection.plain()), plain)

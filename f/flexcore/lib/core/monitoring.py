@@ -7,18 +7,15 @@ when its flow has ended without it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts, workloads
+from f.flexcore.lib.core import contracts
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
-# A step of a runtime, such as f/flexcore/ray/train, and the flow of that runtime alike.
-RUNTIME_STEP = re.compile(rf"/({'|'.join(workloads.RUNTIMES)})/[^/]+$")
 WORKFLOW_LABEL, RUNTIME_LABEL = "workflow:", "runtime:"
 NO_REASON = "it failed and left no reason"
 Job = Mapping[str, Any]
@@ -96,6 +93,12 @@ class View:
     base_url: str
     workspace: str
     now: datetime
+    runtimes: Collection[str]
+
+    def runtime_of(self, path: Any) -> str | None:
+        """The runtime of a step such as f/flexcore/ray/train, and of that runtime's flow alike; None for another."""
+        *_, folder, _ = ["", *str(path or "").split("/")]
+        return folder if folder in self.runtimes else None
 
     def links(self, job: Job) -> Links:
         remote = (step_result(job).get("remote") or {}).get("url")
@@ -178,7 +181,7 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
         depth=depth,
         status=status,
         path=job.get("script_path"),
-        runtime=result.get("runtime") or runtime_from_path(job.get("script_path")),
+        runtime=result.get("runtime") or view.runtime_of(job.get("script_path")),
         job=str(job["id"]),
         started_at=job.get("started_at"),
         duration_s=job_duration_s(job, view.now),
@@ -223,11 +226,6 @@ def step_result(job: Job) -> Mapping[str, Any]:
     """The StepResult that the job ended with; {} when it is none."""
     result = job.get("result")
     return result if isinstance(result, dict) and "resource_usage" in result and "runtime" in result else {}
-
-
-def runtime_from_path(path: Any) -> str | None:
-    match = RUNTIME_STEP.search(str(path or ""))
-    return match[1] if match else None
 
 
 def failure_from_job(job: Job) -> Failure | None:

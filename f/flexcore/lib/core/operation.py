@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from f.flexcore.lib.core import contracts, deferral, errors, identity, resources
+from f.flexcore.lib.core import contracts, deferral, errors, identity, resources, workloads
 
 Request = TypeVar("Request", bound=resources.Form)
 Service = TypeVar("Service", bound=resources.Resource)
@@ -92,6 +92,7 @@ class Runtime:
     the first.
     health: function of (place) for a runtime of the worker itself, of (place, resource, namespace) for another.
     clusters_field: of the settings, the list of its resources' paths; None for a runtime of the worker itself.
+    hints: function of a plain request, the WorkHints that the choice of a runtime starts from; "" when it has none.
     objects: class of RemoteObjects, made of (place, resource, namespace); "" when it leaves none.
     needs_service: whether its resource must be chosen; one that does not runs where the worker is.
     has_namespaces: whether a selection for it says a namespace.
@@ -108,6 +109,7 @@ class Runtime:
     resource_type: str = ""
     clusters_field: str | None = None
     objects: str = ""
+    hints: str = ""
     needs_service: bool = True
     has_namespaces: bool = False
 
@@ -122,6 +124,11 @@ class Runtime:
             )
         found: Operation[Any, Any] = resolve(self.operations[chosen])
         return found
+
+    def derive_hints(self, request: Mapping[str, Any]) -> workloads.WorkHints:
+        """What a plain request says about its work."""
+        hints: workloads.WorkHints = resolve(self.hints)(request) if self.hints else workloads.WorkHints()
+        return hints
 
 
 def resolve(address: str) -> Any:

@@ -116,7 +116,7 @@ def forecaster(resource: Callable[[str], Any]) -> tuple[forecast.Forecasts | Non
         stored = None
     if not stored:
         return None, f"Nothing was learned from earlier runs yet: {FORECAST} does not exist"
-    return forecast.loaded(stored)
+    return forecast.parse_forecasts(stored)
 
 
 def order_of(selection: workloads.Selection, pin: str | None) -> list[str]:

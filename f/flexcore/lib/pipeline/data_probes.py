@@ -32,7 +32,7 @@ def measured(
     manifest = source.manifest or (work.get("ray") or {}).get("source")
     probes: list[Probe] = [partial(_file, uri, settings) for uri in source.uris]
     if manifest:
-        probes.append(lambda: analysis.manifest_parts(object_store.data_manifest(manifest, "data.manifest")))
+        probes.append(lambda: analysis.list_manifest_parts(object_store.data_manifest(manifest, "data.manifest")))
     if database:
         probes.append(lambda: _tables(database, source.tables))
     if probes:

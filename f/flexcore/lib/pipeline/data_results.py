@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from f.flexcore.lib.core import errors, forms, pipeline_result, tables, workloads
+from f.flexcore.lib.core import errors, forms, pipeline_result, workloads
+from f.flexcore.lib.views import html
 
 
 def result_of(analysis: Any, choice: Any, attempts: Any) -> pipeline_result.DataPipelineResult:
-    workload = errors.validated(workloads.Workload, tables.plain_of(analysis).get("workload"), "analysis.workload")
-    made = tables.plain_of(choice)
-    selection = errors.validated(workloads.Selection, tables.plain_of(choice).get("selection"), "choice.selection")
+    workload = errors.validated(workloads.Workload, html.read_plain(analysis).get("workload"), "analysis.workload")
+    made = html.read_plain(choice)
+    selection = errors.validated(workloads.Selection, html.read_plain(choice).get("selection"), "choice.selection")
     tried = attempts_of(attempts)
     price = (made.get("prices") or {}).get(tried[-1].runtime) if tried else None
     return pipeline_result.finished(
@@ -35,8 +36,8 @@ def attempts_of(judged: Any) -> list[pipeline_result.Attempt]:
 
 def planned(analysis: Any, choice: Any, checks: Any) -> pipeline_result.DataPipelineResult:
     """What would be done. Success: a runtime would be chosen, and its own check has nothing against the request."""
-    workload = errors.validated(workloads.Workload, tables.plain_of(analysis).get("workload"), "analysis.workload")
-    selection = errors.validated(workloads.Selection, tables.plain_of(choice).get("selection"), "choice.selection")
+    workload = errors.validated(workloads.Workload, html.read_plain(analysis).get("workload"), "analysis.workload")
+    selection = errors.validated(workloads.Selection, html.read_plain(choice).get("selection"), "choice.selection")
     told = {
         runtime: _told(result)
         for runtime, result in zip(forms.FORMS, checks if isinstance(checks, Sequence) else (), strict=False)
@@ -74,14 +75,14 @@ def _told(result: Any) -> dict[str, Any]:
 def refused(analysis: Any, choice: Any, attempts: Any, error: dict[str, Any]) -> pipeline_result.DataPipelineResult:
     """The result of a failed run: as `result_of` when a runtime was tried, else why none was."""
     message = str(error.get("message") or error.get("name") or "unknown error")
-    plain = tables.plain_of(analysis)
-    if attempts_of(attempts) and tables.plain_of(choice):
+    plain = html.read_plain(analysis)
+    if attempts_of(attempts) and html.read_plain(choice):
         result = result_of(analysis, choice, attempts)
         # What failed may also be the pipeline's own last step.
         return result if not result.success else result.model_copy(update={"success": False, "error": message})
     workload = workloads.Workload.model_validate(plain["workload"]) if plain else None
     # The choice that found nobody says so in its error.
-    selection = ((error.get("extra") or {}).get("details") or {}).get("selection") or tables.plain_of(choice).get(
+    selection = ((error.get("extra") or {}).get("details") or {}).get("selection") or html.read_plain(choice).get(
         "selection"
     )
     labels = pipeline_result.labels_of(workload.workflow_type, None) if workload else ["flexcore"]
