@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, resources
-from f.flexcore.lib.ray import capacity, dashboard
+from f.flexcore.lib.ray import cluster, dashboard
 from f.flexcore.lib.storage import object_store
 
 Question = Callable[[], None]
@@ -68,8 +68,8 @@ def check_capacity(api: dashboard.RayApi, training: Mapping[str, Any]) -> None:
     """Raises InvalidInput when no node can ever run a worker of the training."""
     workers, gpus = training["num_workers"], float(training["use_gpu"])
     field = "use_gpu" if gpus else "cpus_per_worker" if workers == 1 else "num_workers"
-    if problem := capacity.shortage(
-        api.cluster_status(), capacity.Needs(workers, training["cpus_per_worker"], gpus, field)
+    if problem := cluster.find_shortage(
+        api.cluster_status(), cluster.Needs(workers, training["cpus_per_worker"], gpus, field)
     ):
         raise errors.InvalidInput(problem, subject=field, remedy="Ask for less, or add nodes to the cluster.")
 
