@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
-from f.flexcore.lib.meltano.dbt import RUN_DBT, Work, prepare
+from f.flexcore.lib.meltano import dbt_run
+from f.flexcore.lib.meltano.dbt import RUN_DBT, prepare
 from f.flexcore.lib.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
 
 TEST = "test.shop.not_null_orders_id.1a2b"
@@ -85,7 +86,7 @@ def project(tmp_path: Path) -> dict[str, Any]:
     return {"path": str(tmp_path)}
 
 
-def prepared(project: dict[str, Any], **arguments: Any) -> Work:
+def prepared(project: dict[str, Any], **arguments: Any) -> dbt_run.Work:
     invocation = RUN_DBT.invoke({"project": project, **arguments}, {})
     return prepare(invocation.request, invocation.service, invocation.settings)
 

@@ -24,7 +24,9 @@ from f.flexcore.lib.core.errors import (
 )
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.meltano import process
+from f.flexcore.lib.meltano import (
+    process,
+)
 from f.flexcore.lib.meltano.state_store import opened
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
@@ -165,7 +167,7 @@ class Killed(BaseException):
         ("f.flexcore.lib.meltano.extraction_run.ExtractionRun.run", 2),
         ("f.flexcore.lib.meltano.local_attempts.LocalAttempts.record_manifest", 2),
         ("f.flexcore.lib.storage.attempt_records.StoreRecords.write", 2),
-        ("f.flexcore.lib.meltano.state_changes.write_back", 1),
+        ("f.flexcore.lib.meltano.state_store.write_back", 1),
         ("f.flexcore.lib.storage.catalog.add", 1),
     ],
 )

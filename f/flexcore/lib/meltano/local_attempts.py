@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, errors, identity, redaction
-from f.flexcore.lib.meltano import installation
+from f.flexcore.lib.meltano import (
+    installation,
+)
 from f.flexcore.lib.storage import attempt_records, object_store
 
 # A retry comes long before; later, what the attempt left may be removed.

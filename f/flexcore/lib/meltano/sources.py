@@ -23,7 +23,10 @@ from urllib.parse import urlsplit
 import yaml
 
 from f.flexcore.lib.core import errors, redaction, resources, tls_errors
-from f.flexcore.lib.meltano import installation, project_file
+from f.flexcore.lib.meltano import (
+    installation,
+    project_file,
+)
 
 GIT_TIMEOUT_S = 300
 # git's own words; a bare number may be a part of the address.

@@ -9,7 +9,9 @@ from typing import Any
 
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import errors, forms, resources
-from f.flexcore.lib.meltano import preparation
+from f.flexcore.lib.meltano import (
+    preparation,
+)
 
 # A form's field that names the service; it holds secrets and is in no result.
 SERVICE = {"meltano": "project", "ray": "cluster", "kubernetes": "cluster"}

@@ -12,7 +12,9 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib.core import errors, forms, operation, resources
-from f.flexcore.lib.meltano import preparation, tap_data
+from f.flexcore.lib.meltano import (
+    preparation,
+)
 from f.flexcore.lib.pipeline import candidates, file_probe
 from f.flexcore.lib.selection import analysis
 from f.flexcore.lib.storage import object_store
@@ -39,7 +41,7 @@ def measured(
         return _described(probes, fallback=source.size is not None)
     if prepared is None or source.size is not None:
         return [], []
-    taps = tap_data.list_sources(prepared, (work.get("meltano") or {}).get("select") or [])
+    taps = preparation.list_sources(prepared, (work.get("meltano") or {}).get("select") or [])
     told = "by the taps' configuration; an incremental run reads less"
     return [part for tap in taps for part in _tap_parts(tap, settings)], [told]
 
