@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, MissingSetting, NotFound
-from f.flexcore.lib.meltano import inspection, installation
+from f.flexcore.lib.meltano import (
+    inspection,
+    installation,
+)
 from f.flexcore.lib.meltano.inspection import Inspector, Name, read_dotenv
 from f.flexcore.lib.meltano.installation import base_environment, meltano_command, meltano_python
 from f.flexcore.lib.meltano.plugin_settings import check_plugin

@@ -9,18 +9,20 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
 from f.flexcore.lib.meltano.plugin_settings import (
-    check_overrides,
     check_plugin,
     check_project,
     check_required,
     missing_settings,
+    project_secrets,
+    secrets_in,
+    url_secrets,
+)
+from f.flexcore.lib.meltano.request_settings import (
+    check_overrides,
     override_environment,
     parse_overrides,
-    project_secrets,
     request_environment,
-    secrets_in,
     selection_environment,
-    url_secrets,
 )
 from f.flexcore.lib.meltano.resolved_project import Plugin, Project, Setting, Unset, Value
 

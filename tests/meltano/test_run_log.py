@@ -9,11 +9,10 @@ import pytest
 
 from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, Unavailable
 from f.flexcore.lib.core.redaction import Redactor
-from f.flexcore.lib.meltano.event_printer import BURST, LONGEST_LINE, Printer
-from f.flexcore.lib.meltano.measures import disagreements, rows_by_stream, shared_streams, total_rows
-from f.flexcore.lib.meltano.process import Outcome
+from f.flexcore.lib.meltano.diagnosis import failure
+from f.flexcore.lib.meltano.extraction_run import disagreements, rows_by_stream, shared_streams, total_rows
+from f.flexcore.lib.meltano.process import BURST, LONGEST_LINE, LogPrinter, Outcome
 from f.flexcore.lib.meltano.run_log import TAIL_LINES, RunLog
-from f.flexcore.lib.meltano.run_outcome import failure
 
 
 def log_of(*events: dict[str, Any]) -> RunLog:
@@ -171,7 +170,7 @@ def test_a_secret_at_the_place_where_a_line_is_cut_is_masked_whole() -> None:
     )
     assert "hunt" not in shown and "characters left out" in shown
     lines = list[str]()
-    Printer(Redactor(["hunter2-secret"]), write=lines.append).show(f"{long} hunter2-secret is wrong")
+    LogPrinter(Redactor(["hunter2-secret"]), write=lines.append).print(f"{long} hunter2-secret is wrong")
     assert "hunt" not in lines[0] and len(lines[0]) < LONGEST_LINE + 50
 
 
@@ -182,12 +181,12 @@ def test_a_bar_in_an_event_is_shown_as_its_last_state() -> None:
 
 def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> None:
     now, shown = [0.0], list[str]()
-    printer = Printer(Redactor(), clock=lambda: now[0], write=shown.append)
+    printer = LogPrinter(Redactor(), clock=lambda: now[0], write=shown.append)
     for number in range(BURST):
-        printer.show(f"line {number}")
-    printer.show("-----BEGIN PRIVATE KEY-----")
+        printer.print(f"line {number}")
+    printer.print("-----BEGIN PRIVATE KEY-----")
     now[0] += 60
-    printer.show("MIIE" + "A" * 60)
+    printer.print("MIIE" + "A" * 60)
     assert shown[-1] == "***"
 
 
@@ -201,11 +200,11 @@ def test_what_finished_before_the_failure_is_told() -> None:
 
 def test_a_flood_of_lines_is_thinned_and_says_so() -> None:
     now, shown = [0.0], list[str]()
-    printer = Printer(Redactor(["s3cret-value"]), clock=lambda: now[0], write=shown.append)
+    printer = LogPrinter(Redactor(["s3cret-value"]), clock=lambda: now[0], write=shown.append)
     for number in range(BURST + 300):
-        printer.show(f"line {number} s3cret-value")
+        printer.print(f"line {number} s3cret-value")
     now[0] += 1
-    printer.show("later")
+    printer.print("later")
     assert shown[0] == "line 0 ***" and len(shown) == BURST + 2
     assert shown[-2:] == ["… 300 lines left out", "later"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.meltano.observed import asked_selection
-from f.flexcore.lib.meltano.observer import Observer
-from f.flexcore.lib.meltano.selection import Pattern, escaped, selection_problems, unselected_streams
+from f.flexcore.lib.meltano.remote.observer import Observer
+from f.flexcore.lib.meltano.remote.selection import Pattern, escaped, selection_problems, unselected_streams
+from f.flexcore.lib.meltano.run_command import requested_patterns
 
 
 def catalog(**streams: list[str]) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def test_a_pattern_is_taken_apart_as_meltano_does() -> None:
 
 def test_a_pattern_for_all_taps_must_match_in_one_of_them() -> None:
     env = {"TAP_A__SELECT": '["orders.*", "x.*"]', "TAP_B__SELECT": '["orders.*", "x.*", "people.*"]'}
-    asked = asked_selection(env, ["tap-a", "tap-b", "tap-c"])
+    asked = requested_patterns(env, ["tap-a", "tap-b", "tap-c"])
     assert asked == {"tap-a": ["orders.*", "x.*"], "tap-b": ["orders.*", "x.*"]}
-    assert asked_selection(env, ["tap-a"]) == {"tap-a": []}
+    assert requested_patterns(env, ["tap-a"]) == {"tap-a": []}
 
     def failed(observer: Observer, tap: str, select: list[str], streams: dict[str, list[str]]) -> list[str]:
         found = selection_problems(tap, {"_select": select}, ["catalog"], catalog(**streams))

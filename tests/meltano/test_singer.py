@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.meltano.catalog_cache import holds_streams
-from f.flexcore.lib.meltano.singer import (
+from f.flexcore.lib.meltano.plugin_environments import holds_streams
+from f.flexcore.lib.meltano.remote.singer import (
     RECENT_BYTES,
     ConsumerWatch,
     ProducerWatch,

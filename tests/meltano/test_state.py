@@ -15,8 +15,15 @@ from f.flexcore.lib.core.errors import Unreachable
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.meltano.installation import inspection_folder
 from f.flexcore.lib.meltano.resolved_project import Project, Value
-from f.flexcore.lib.meltano.state_changes import changes_between, write_back
-from f.flexcore.lib.meltano.state_store import SYSTEM_DATABASE, StatePlace, StateStore, opened, state_place
+from f.flexcore.lib.meltano.state_store import (
+    SYSTEM_DATABASE,
+    StatePlace,
+    StateStore,
+    changes_between,
+    opened,
+    state_place,
+    write_back,
+)
 from f.flexcore.lib.storage.object_store import Store
 
 KEY = "dev:tap-x-to-target-y"

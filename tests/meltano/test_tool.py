@@ -9,7 +9,9 @@ import pytest
 
 from f.flexcore.lib.core.errors import ExecutionFailed, Unavailable
 from f.flexcore.lib.core.redaction import Redactor
-from f.flexcore.lib.meltano import installation as tool
+from f.flexcore.lib.meltano import (
+    installation as tool,
+)
 from f.flexcore.lib.meltano.plugin_environments import local_files, usable
 
 WORKER = {

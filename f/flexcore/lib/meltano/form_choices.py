@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core import errors, form_choices, resources
-from f.flexcore.lib.meltano import dbt_folders, project_file, sources
+from f.flexcore.lib.meltano import (
+    project_file,
+    sources,
+)
 
 FIRST = form_choices.note("First choose a project", "Without one, create a c_meltano_project resource.")
 
@@ -39,7 +42,7 @@ def dbt_folder_choices(project: Any, typed: str | None = "") -> form_choices.Cho
     """Folders of the project with models for dbt; the project need not be one of Meltano."""
     if not project:
         return FIRST
-    if not (names := dbt_folders.find_folders(folder_of(project))):
+    if not (names := project_file.find_folders(folder_of(project))):
         return form_choices.note("The project has no dbt_project.yml", "Add one, or choose another project.")
     return form_choices.matching([(name, name) for name in names], typed)
 

@@ -7,7 +7,9 @@ import os
 import shutil
 
 from f.flexcore.lib.core import errors, runtime_health
-from f.flexcore.lib.meltano import installation
+from f.flexcore.lib.meltano import (
+    installation,
+)
 
 # Meltano and a few plugins take about as much.
 LEAST_FREE_BYTES = 2 * 2**30

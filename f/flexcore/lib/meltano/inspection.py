@@ -9,7 +9,9 @@ content starts no Meltano for it.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -22,7 +24,13 @@ from types import TracebackType
 from typing import Any
 
 from f.flexcore.lib.core import errors, module_source, redaction
-from f.flexcore.lib.meltano import installation, project_inspector, resolved_project, sealed
+from f.flexcore.lib.meltano import (
+    installation,
+    resolved_project,
+)
+from f.flexcore.lib.meltano.remote import (
+    project_inspector,
+)
 
 # It takes two seconds; a worker with much to do may take ten times as long.
 INSPECTION_TIMEOUT_S = 120
@@ -83,11 +91,11 @@ class Inspector:
         request = {"question": question, "root": str(self._root), "env": self._environment(env), **asked}
         place = installation.folder("answers")
         content = json.dumps([installation.MELTANO_VERSION, SOURCE, self._digest, request], sort_keys=True).encode()
-        found = sealed.read_sealed(place, content)
+        found = read_sealed(place, content)
         if found is None:
             found = self._answer(request)
             installation.remove_older(place, KEPT_S)
-            sealed.write_sealed(place, content, found)
+            write_sealed(place, content, found)
         return dict(found)
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -207,3 +215,45 @@ def value_of(item: Mapping[str, Any]) -> resolved_project.Value:
 
 def unset_of(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
     return tuple(resolved_project.Unset(**item) for item in items)
+
+
+NONCE = 16
+TAG = 32
+
+
+def read_sealed(folder: Path, content: bytes) -> Any:
+    """The value that was written for the content; None when there is none or it was altered."""
+    try:
+        data = _path(folder, content).read_bytes()
+    except OSError:
+        return None
+    nonce, tag, hidden = data[:NONCE], data[NONCE : NONCE + TAG], data[NONCE + TAG :]
+    if not hmac.compare_digest(tag, _tag(content, nonce + hidden)):
+        return None
+    return json.loads(_mixed(content, nonce, hidden))
+
+
+def write_sealed(folder: Path, content: bytes, value: Any) -> None:
+    """Keeps the value; on a disk that is full or broken it is made again the next time."""
+    nonce = os.urandom(NONCE)
+    hidden = _mixed(content, nonce, json.dumps(value).encode())
+    path = _path(folder, content)
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        part.write_bytes(nonce + _tag(content, nonce + hidden) + hidden)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+
+
+def _path(folder: Path, content: bytes) -> Path:
+    return folder / f"{hashlib.sha256(b'name' + content).hexdigest()[:32]}.sealed"
+
+
+def _tag(content: bytes, data: bytes) -> bytes:
+    return hmac.digest(hashlib.sha256(b"tag" + content).digest(), data, "sha256")
+
+
+def _mixed(content: bytes, nonce: bytes, data: bytes) -> bytes:
+    stream = hashlib.shake_256(hashlib.sha256(b"key" + content).digest() + nonce).digest(len(data))
+    return (int.from_bytes(data) ^ int.from_bytes(stream)).to_bytes(len(data))

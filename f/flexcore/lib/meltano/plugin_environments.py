@@ -10,11 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from f.flexcore.lib.core import redaction
-from f.flexcore.lib.meltano import installation, resolved_project
+from f.flexcore.lib.meltano import (
+    installation,
+    resolved_project,
+    sources,
+)
+from f.flexcore.lib.meltano.remote import (
+    singer,
+)
 
 # A local plugin's files that say nothing about what it does.
 IGNORED = {
@@ -130,3 +138,43 @@ def files_below(path: Path) -> Iterable[Path]:
 
 def ignored(parts: tuple[str, ...]) -> bool:
     return bool(IGNORED.intersection(parts)) or any(part.endswith(".egg-info") for part in parts)
+
+
+CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogCache:
+    """The catalogs of one project's taps; the lock of each state id guards what is kept under it."""
+
+    identity: str
+    state_ids: Sequence[str]
+    taps: Sequence[str]
+    system: Path
+
+    def restore(self) -> None:
+        for kept, used in self._pairs():
+            if holds_streams(kept / CATALOG_FILES[0]):
+                shutil.copytree(kept, used, dirs_exist_ok=True)
+
+    def save(self) -> None:
+        """Keeps the catalogs of this run. One without streams would hide from then on why a source shows none."""
+        for kept, used in self._pairs():
+            kept.mkdir(parents=True, exist_ok=True)
+            for name in CATALOG_FILES:
+                (kept / name).unlink(missing_ok=True)
+                if (used / name).exists() and holds_streams(used / CATALOG_FILES[0]):
+                    shutil.copy(used / name, kept / name)
+
+    def _pairs(self) -> list[tuple[Path, Path]]:
+        kept = installation.folder("catalogs", self.identity)
+        pairs = zip(self.state_ids, self.taps, strict=True)
+        return [(kept / sources.identity(key), self.system / "run" / tap) for key, tap in pairs]
+
+
+def holds_streams(catalog: Path) -> bool:
+    try:
+        text = catalog.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return not singer.catalog_problem(text) and bool(json.loads(text)["streams"])

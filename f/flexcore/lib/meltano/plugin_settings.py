@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.meltano import resolved_project
+from f.flexcore.lib.meltano import (
+    resolved_project,
+)
 
 # Names of variables and of parts of a mapping's config whose values are secret, beyond what a setting is called.
 SECRET_VARIABLE = re.compile(
@@ -27,68 +27,6 @@ TOKEN_LENGTH = 16
 # `password=true` of an ordinary text is a switch.
 SHORTEST_ASSIGNED = 6
 USER_INFO = re.compile(r"://([^\s/@]+)@")
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """One `PLUGIN.SETTING=VALUE` line of a request."""
-
-    plugin: str
-    setting: str
-    value: Any
-
-    @property
-    def text(self) -> str:
-        return self.value if isinstance(self.value, str) else json.dumps(self.value)
-
-
-def parse_overrides(lines: Iterable[str]) -> list[Override]:
-    """`PLUGIN.SETTING=VALUE` lines; VALUE is JSON when it parses, else text. InvalidInput names the bad line."""
-    overrides = []
-    for number, line in enumerate(lines):
-        match = re.fullmatch(r"\s*([\w-]+)\.([\w.-]+)\s*=(.*)", line, re.DOTALL)
-        if not match:
-            # The line itself is not repeated: what stands behind the sign may be a secret.
-            raise errors.InvalidInput(
-                f"config[{number}] is not PLUGIN.SETTING=VALUE",
-                subject=f"config[{number}]",
-                remedy="Write e.g. tap-postgres.dbname=sales.",
-            )
-        overrides.append(Override(match[1], match[2], _value(match[3].strip())))
-    return overrides
-
-
-def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_project.Plugin]) -> None:
-    """Every override names a plugin of the run and a setting that it declares, and none carries a secret."""
-    for item in overrides:
-        plugin = next((plugin for plugin in plugins if plugin.name == item.plugin), None)
-        field = f"{item.plugin}.{item.setting}"
-        if plugin is None:
-            running = ", ".join(plugin.name for plugin in plugins)
-            raise errors.NotFound(
-                f"config sets {field}, but {item.plugin} does not run", subject=field, remedy=f"Running: {running}."
-            )
-        names = setting_names(plugin)
-        if setting_named(plugin, item.setting) is None:
-            close = get_close_matches(item.setting, names, n=1)
-            hint = f"Did you mean {close[0]}? " if close else ""
-            raise errors.NotFound(
-                f"{plugin.name} declares no setting {item.setting!r}",
-                subject=field,
-                remedy=f"{hint}Declared: {', '.join(setting_names(plugin)) or 'none'}.",
-            )
-        if is_secret(plugin, item.setting):
-            raise errors.InvalidInput(
-                f"{field} is a secret and must not be an argument",
-                subject=field,
-                remedy=f"Put {variables_of(plugin, item.setting)[0]} into the project resource's env.",
-            )
-
-
-def override_environment(overrides: Iterable[Override], plugins: Sequence[resolved_project.Plugin]) -> dict[str, str]:
-    """The environment variables through which Meltano reads the overrides."""
-    by_name = {plugin.name: plugin for plugin in plugins}
-    return {variables_of(by_name[item.plugin], item.setting)[0]: item.text for item in overrides}
 
 
 def setting_names(plugin: resolved_project.Plugin) -> list[str]:
@@ -114,20 +52,6 @@ def variables_of(plugin: resolved_project.Plugin, name: str) -> tuple[str, ...]:
 
 def variable(*parts: str) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9]", "_", part).upper() for part in parts)
-
-
-def request_environment(
-    given: Mapping[str, str], own: Mapping[str, str], plugins: Sequence[resolved_project.Plugin]
-) -> dict[str, str]:
-    """The resource's variables and the request's own, which win: Meltano refuses a setting that two variables set."""
-    replaced = {
-        other
-        for plugin in plugins
-        for item in plugin.settings
-        if own.keys() & set(item.variables)
-        for other in item.variables
-    }
-    return {**{name: value for name, value in given.items() if name not in replaced}, **own}
 
 
 def value_of(plugin: resolved_project.Plugin, name: str) -> Any:
@@ -282,22 +206,3 @@ def _missing_variable(what: str, subject: str, item: resolved_project.Unset) -> 
         subject=subject,
         remedy=f"Set {item.variable} in the project resource's env{instead}.",
     )
-
-
-def selection_environment(patterns: Iterable[str], taps: Sequence[resolved_project.Plugin]) -> dict[str, str]:
-    """Environment that replaces the taps' selection: `flights.*` for all, `tap-x.flights.*` for one; `!` excludes."""
-    chosen: dict[str, list[str]] = {tap.name: [] for tap in taps}
-    for pattern in patterns:
-        sign, rest = ("!", pattern[1:]) if pattern.startswith("!") else ("", pattern)
-        head, _, tail = rest.partition(".")
-        names = [head] if head in chosen and tail else list(chosen)
-        for name in names:
-            chosen[name].append(sign + (tail if head in chosen and tail else rest))
-    return {variable(name, "_select"): json.dumps(items) for name, items in chosen.items() if items}
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

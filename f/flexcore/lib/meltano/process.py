@@ -7,13 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from f.flexcore.lib.core import log_text, module_source
-from f.flexcore.lib.meltano import supervisor
+from f.flexcore.lib.core import log_text, module_source, redaction
+from f.flexcore.lib.meltano.remote import (
+    supervisor,
+)
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0
@@ -88,3 +91,39 @@ def drain(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+# A chatty plugin prints thousands of lines per second; Windmill keeps every one of them in its database.
+LINES_PER_S = 40
+BURST = 200
+# A line of a log is for reading; a plugin may print a whole record in one.
+LONGEST_LINE = 2000
+
+
+class LogPrinter:
+    def __init__(
+        self,
+        redactor: redaction.Redactor,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], None] = lambda text: print(text, flush=True),
+    ) -> None:
+        self._redacted, self._clock, self._write = redactor.lines(), clock, write
+        self._allowance, self._last, self._left_out = float(BURST), clock(), 0
+
+    def print(self, text: str) -> None:
+        # What is left out is looked at too: a private key may begin there.
+        text = self._redacted.line(text)
+        now = self._clock()
+        self._allowance = min(BURST, self._allowance + (now - self._last) * LINES_PER_S)
+        self._last = now
+        if self._allowance < 1:
+            self._left_out += 1
+            return
+        self._allowance -= 1
+        self.flush()
+        self._write(log_text.shorten(text, LONGEST_LINE))
+
+    def flush(self) -> None:
+        if self._left_out:
+            self._write(f"… {self._left_out:,} lines left out")
+            self._left_out = 0

@@ -163,3 +163,19 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _entries(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value or [] if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+PROJECT_FILE = "dbt_project.yml"
+DEEPEST = 3
+# Where people keep the models of a Meltano project; dbt's packages hold projects of their own.
+SKIPPED = {"dbt_packages", "dbt_modules", ".meltano", "node_modules", ".venv", "target"}
+
+
+def find_folders(root: Path) -> list[str]:
+    """Folders below the root that hold a dbt project, as relative paths."""
+    found = []
+    for path in sorted(root.glob(f"**/{PROJECT_FILE}")):
+        parts = path.relative_to(root).parts[:-1]
+        if len(parts) <= DEEPEST and not SKIPPED.intersection(parts):
+            found.append("/".join(parts) or ".")
+    return found

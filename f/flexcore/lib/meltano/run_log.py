@@ -18,7 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import log_text, redaction
-from f.flexcore.lib.meltano import event_printer, singer
+from f.flexcore.lib.meltano import (
+    process,
+)
+from f.flexcore.lib.meltano.remote import (
+    singer,
+)
 
 TAIL_LINES = 50
 # Whoever shows a line shortens it further, after its secrets were masked.
@@ -124,7 +129,7 @@ class RunLog:
     def shown_tail(self, redactor: redaction.Redactor) -> str:
         """The last lines, as a result may hold them."""
         lines = redactor.text("\n".join(self.tail)).split("\n")
-        return "\n".join(log_text.shorten(line, event_printer.LONGEST_LINE) for line in lines)
+        return "\n".join(log_text.shorten(line, process.LONGEST_LINE) for line in lines)
 
     def _masked(self, text: str) -> str:
         return self.redact(text) if len(text) > LONGEST_CAUSE else text
@@ -156,13 +161,13 @@ class RunLog:
                 self.odd_lines.append(odd)
                 return f"WARNING {odd.text}"
             case "warning":
-                self.warnings.append(self.redact(event["text"])[: event_printer.LONGEST_LINE])
+                self.warnings.append(self.redact(event["text"])[: process.LONGEST_LINE])
                 return f"WARNING {self.warnings[-1]}"
             case "discovery":
                 self.discovered[event["tap"]] = self.redact(event["printed"])
             case "refused":
                 words = ("message", "remedy", "subject", "category")
-                self.refused = {word: self.redact(event[word])[: event_printer.LONGEST_LINE] for word in words}
+                self.refused = {word: self.redact(event[word])[: process.LONGEST_LINE] for word in words}
         return ""
 
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:

@@ -13,9 +13,9 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,10 @@ from urllib.parse import quote, unquote, urlsplit
 import fsspec
 
 from f.flexcore.lib.core import errors, redaction, tls_errors
-from f.flexcore.lib.meltano import installation, resolved_project
+from f.flexcore.lib.meltano import (
+    installation,
+    resolved_project,
+)
 from f.flexcore.lib.storage import object_store
 
 SYSTEM_DATABASE = "systemdb"
@@ -255,3 +258,66 @@ def plain_state(state: Mapping[str, Any]) -> State:
 
 def _json(text: str | None) -> Any:
     return json.loads(text) if text else {}
+
+
+# By state id; None where only Meltano itself can read them.
+States = dict[str, State | None] | None
+Changes = dict[str, tuple[State | None, State | None]] | None
+
+# Whoever holds a database's lock copies or changes a few kilobytes.
+LOCK_TIMEOUT_S = 30
+
+
+def read_states(place: StatePlace, keys: Sequence[str]) -> States:
+    """The states by id; None where only Meltano itself can read them."""
+    store = StateStore(place)
+    return {key: store.read(key) for key in keys} if store.known else None
+
+
+def changes_between(before: States, after: States) -> Changes:
+    if before is None or after is None:
+        return None
+    return {key: (before[key], after.get(key)) for key in before}
+
+
+def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -> StatePlace:
+    """A place below `work` that holds the same states."""
+    work.mkdir(parents=True, exist_ok=True)
+    if place.uri == SYSTEM_DATABASE and place.private:
+        source, target = StateStore(place).database, work / "meltano.db"
+        if source.exists():
+            with installation.locked(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
+                copy_database(source, target)
+        return replace(place, database=f"sqlite:///{target}")
+    backend = f"file://{work / 'state'}"
+    copy = replace(place, uri=backend, env=backend_environment(backend, {}), options={})
+    for key, state in states.items():
+        if state:
+            StateStore(copy).write(key, state)
+    return copy
+
+
+def keep_database(place: StatePlace, run_place: StatePlace) -> None:
+    """The first run of a project makes its database: Meltano created the tables in the run's copy."""
+    target = StateStore(place).database
+    if place.uri != SYSTEM_DATABASE or not place.private or run_place is place or target.exists():
+        return
+    with installation.locked(target.with_suffix(".lock"), LOCK_TIMEOUT_S):
+        if not target.exists():
+            part = target.with_suffix(".part")
+            copy_database(StateStore(run_place).database, part)
+            StateStore(replace(place, database=f"sqlite:///{part}")).forget()
+            part.replace(target)
+
+
+def write_back(place: StatePlace, changes: Changes) -> None:
+    """Brings the state of a finished run to its place. Safe to repeat: what has moved on since is left alone."""
+    store = StateStore(place)
+    for key, (old, new) in (changes or {}).items():
+        if new and new != old and store.read(key) == old:
+            with (
+                installation.locked(store.database.with_suffix(".lock"), LOCK_TIMEOUT_S)
+                if place.private
+                else nullcontext()
+            ):
+                store.write(key, new)

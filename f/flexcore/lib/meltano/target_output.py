@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, manifests
-from f.flexcore.lib.meltano import singer
+from f.flexcore.lib.meltano.remote import (
+    singer,
+)
 
 CHUNK = 1 << 20
 # What targets put behind a stream's name: the format, and before or behind it a compression.

@@ -7,8 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import errors, forms
-from f.flexcore.lib.meltano import preparation
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import errors, forms, resources
+from f.flexcore.lib.meltano import (
+    preparation,
+)
 
 # A form's field that names the service; it holds secrets and is in no result.
 SERVICE = {"meltano": "project", "ray": "cluster", "kubernetes": "cluster"}
@@ -70,10 +73,9 @@ def meltano_request(form: Any, work: Work, settings: Any) -> preparation.Prepare
     asked = work.get("meltano")
     if asked is None:
         return None
-    named = (asked["taps"], asked["target"], asked["environment"], asked["select"], asked["config"])
-    return preparation.prepare(
-        form["project"], *named, settings, asked["tap_settings"], asked["target_settings"], asked["mappings"]
-    )
+    run = runtimes.get_runtime("meltano").operation("run")
+    request, project = run.parse(asked, "meltano"), run.parse_service(form, "meltano")
+    return preparation.prepare(request, project, errors.validated(resources.Settings, settings or {}, "settings"))
 
 
 def plain_work(work: Work) -> dict[str, Any]:

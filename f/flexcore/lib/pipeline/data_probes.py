@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from f.flexcore.lib.core import errors, forms, resources
-from f.flexcore.lib.meltano import preparation, tap_data
+from f.flexcore.lib.core import errors, forms, operation, resources
+from f.flexcore.lib.meltano import (
+    preparation,
+)
 from f.flexcore.lib.pipeline import candidates, file_probe
 from f.flexcore.lib.selection import analysis
 from f.flexcore.lib.storage import object_store
@@ -39,7 +41,7 @@ def measured(
         return _described(probes, fallback=source.size is not None)
     if prepared is None or source.size is not None:
         return [], []
-    taps = tap_data.tap_data(prepared, (work.get("meltano") or {}).get("select") or [])
+    taps = preparation.list_sources(prepared, (work.get("meltano") or {}).get("select") or [])
     told = "by the taps' configuration; an incremental run reads less"
     return [part for tap in taps for part in _tap_parts(tap, settings)], [told]
 
@@ -60,15 +62,15 @@ def _described(probes: Sequence[Probe], fallback: bool) -> tuple[list[analysis.P
     return parts, []
 
 
-def _tap_parts(tap: tap_data.TapData, settings: resources.Settings) -> list[analysis.Part]:
+def _tap_parts(tap: operation.DataSource, settings: resources.Settings) -> list[analysis.Part]:
     try:
         if tap.paths:
             return [file_probe.file_part(path, settings, tap.base) for path in tap.paths]
         if tap.database:
-            return _tables(tap.database, (), tap.wants)
+            return _tables(tap.database, (), tap.is_read)
     except errors.FlexcoreError as error:
-        return [analysis.Part(place=tap.tap, detail=str(error))]
-    return [analysis.Part(place=tap.tap, detail=tap.unknown)]
+        return [analysis.Part(place=tap.name, detail=str(error))]
+    return [analysis.Part(place=tap.name, detail=tap.unknown)]
 
 
 def _tables(

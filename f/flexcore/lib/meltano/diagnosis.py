@@ -18,7 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, redaction, tls_errors
-from f.flexcore.lib.meltano import process, run_log
+from f.flexcore.lib.meltano import (
+    process,
+    run_log,
+)
 
 BATCH_REMEDY = "Leave batch_config out of the settings of {}, or use a target that takes batches."
 KILLED = (-9, 137)

@@ -16,7 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.meltano import selection, singer
+from f.flexcore.lib.meltano.remote import (
+    selection,
+    singer,
+)
 
 # A catalog of a large database has megabytes; what explains a broken one stands at its beginning.
 MAX_HEAD_BYTES = 4000
