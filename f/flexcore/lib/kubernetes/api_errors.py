@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import quota_limits
+from f.flexcore.lib.kubernetes import admission
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 LONGEST_MESSAGE = 256
@@ -79,7 +79,7 @@ def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
 
 
 def _forbidden(call: Call, said: str) -> errors.FlexcoreError:
-    if quota := quota_limits.diagnose_quota(said):
+    if quota := admission.diagnose_quota(said):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if said and not re.search(r"cannot \w+ resource", said):
         # Rights are granted but an admission rule (pod security, policy, webhook) says no.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
-from f.flexcore.lib.kubernetes import api_errors, categories, client, job_conditions, serving_manifests
+from f.flexcore.lib.kubernetes import api_errors, categories, client, job_status, serving_manifests
 
 Object = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def cluster_url(service: Object) -> str:
 def node_url(service: Object, nodes: Sequence[Object]) -> str | None:
     """None when no ready node has an address. External addresses come first: the caller may be anywhere."""
     port = next((item.get("nodePort") for item in service["spec"]["ports"]), None)
-    ready = [node for node in nodes if job_conditions.condition(node, "Ready")]
+    ready = [node for node in nodes if job_status.find_condition(node, "Ready")]
     for kind in ("ExternalIP", "InternalIP"):
         for node in ready:
             for address in (node.get("status") or {}).get("addresses") or ():

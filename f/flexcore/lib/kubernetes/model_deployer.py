@@ -19,8 +19,8 @@ from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
-    deletion,
     progress,
+    remote_objects,
     rollout,
     serving_manifests,
 )
@@ -241,7 +241,7 @@ class Deployer:
         name = item["metadata"]["name"]
         path, call = self.path(kind, name), self.request("get", kind, name)
         uid = item["metadata"]["uid"]
-        return deletion.delete_object(
+        return remote_objects.delete_object(
             self.kubernetes, path, uid, call, timeout_s=timeout_s, clock=self.clock, sleep=self.sleep
         )
 

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, identity, manifests, operation, requests, resources
 from f.flexcore.lib.kubernetes import (
-    cluster_info,
     connection,
     endpoint,
+    health,
     model_delivery,
     model_deployer,
     pod_spec,
@@ -110,7 +110,7 @@ def check_service_name(name: str) -> None:
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
     session = open_session(invocation)
-    return cluster_info.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
+    return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes import (
+    admission,
     api_errors,
     categories,
     client,
-    job_conditions,
+    job_status,
     pod_logs,
     pod_problems,
     progress,
@@ -174,9 +175,9 @@ def diagnose_rollout(
     deployment: Object, pods: Sequence[dict[str, Any]], events: Sequence[Object] = ()
 ) -> categories.Problem | None:
     """What keeps the new pods from getting ready; pods of the generation before are not looked at."""
-    if refused := job_conditions.condition(deployment, "ReplicaFailure"):
+    if refused := job_status.find_condition(deployment, "ReplicaFailure"):
         event = {"reason": refused.get("reason"), "message": refused.get("message")}
-        return pod_problems.diagnose_creation([event]) or categories.Problem(
+        return admission.diagnose_creation([event]) or categories.Problem(
             categories.Category.UNKNOWN, str(refused.get("message")), 15.0
         )
     if found := pod_problems.diagnose_pods(newest_pods(deployment, pods), events):
