@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import quota_limits
+from f.flexcore.lib.kubernetes import admission
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 LONGEST_MESSAGE = 256
@@ -33,7 +33,7 @@ class Call:
         return f"{self.verb} {self.resource}{' ' + self.name if self.name else ''}{where}"
 
 
-def trusted(payload: Any) -> dict[str, Any]:
+def trusted_status(payload: Any) -> dict[str, Any]:
     """The payload when it is the API's own Status; a proxy's page or a login form says nothing reliable."""
     return payload if isinstance(payload, dict) and payload.get("kind") == "Status" else {}
 
@@ -45,7 +45,7 @@ def message_of(status: dict[str, Any]) -> str:
 
 def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
     """The error for an HTTP status of at least 300."""
-    status = trusted(payload)
+    status = trusted_status(payload)
     said = message_of(status)
     tail = f": {said}" if said else ""
     if code == 401:
@@ -79,7 +79,7 @@ def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
 
 
 def _forbidden(call: Call, said: str) -> errors.FlexcoreError:
-    if quota := quota_limits.diagnose_quota(said):
+    if quota := admission.diagnose_quota(said):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if said and not re.search(r"cannot \w+ resource", said):
         # Rights are granted but an admission rule (pod security, policy, webhook) says no.

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from f.flexcore.lib.kubernetes import categories, event_log, job_conditions
+from f.flexcore.lib.kubernetes import categories, job_status
 
 Object = Mapping[str, Any]
 
@@ -109,7 +109,7 @@ class End:
 
     @property
     def finished(self) -> datetime | None:
-        return event_log.parse_time(self.terminated.get("finishedAt"))
+        return job_status.parse_time(self.terminated.get("finishedAt"))
 
 
 def list_containers(pod: Object, job: Object | None = None) -> list[Container]:
@@ -152,8 +152,8 @@ def list_ends(pod: Object, job: Object | None = None) -> list[End]:
 
 
 def _ends_of(container: Container, pod: Object, job: Object) -> Iterator[End]:
-    stops = (job_conditions.failure_time(job), (pod.get("metadata") or {}).get("deletionTimestamp"))
-    stop = min(filter(None, map(event_log.parse_time, stops)), default=None)
+    stops = (job_status.find_failure_time(job), (pod.get("metadata") or {}).get("deletionTimestamp"))
+    stop = min(filter(None, map(job_status.parse_time, stops)), default=None)
     current = container.end
     if current is not None:
         yield End(container, current, True, _is_stopped(current, stop, pod))
@@ -167,7 +167,7 @@ def _is_stopped(terminated: Object, stop: datetime | None, pod: Object) -> bool:
         return True
     if terminated.get("exitCode") not in STOPPED or terminated.get("reason") == "OOMKilled":
         return False
-    finished = event_log.parse_time(terminated.get("finishedAt"))
+    finished = job_status.parse_time(terminated.get("finishedAt"))
     if stop is None or finished is None:
         return bool((pod.get("metadata") or {}).get("deletionTimestamp"))
     return finished >= stop

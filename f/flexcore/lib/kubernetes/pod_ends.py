@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import categories, container_ends, event_log, job_conditions
+from f.flexcore.lib.kubernetes import categories, container_ends, job_status
 
 Object = Mapping[str, Any]
 
@@ -38,7 +38,7 @@ def _diagnose_from_outside(pod: Object, cause: container_ends.End | None) -> cat
         return categories.Problem(
             categories.Category.DEADLINE, message or "The pod was active longer than its deadline", remedy=remedy
         )
-    disruption = job_conditions.condition(pod, "DisruptionTarget")
+    disruption = job_status.find_condition(pod, "DisruptionTarget")
     if disruption and not _ended_before(cause, disruption):
         return _diagnose_disruption(str(disruption.get("reason") or ""), str(disruption.get("message") or ""))
     if reason in LOST or reason.startswith("OutOf"):
@@ -52,7 +52,7 @@ def _ended_before(cause: container_ends.End | None, disruption: Object) -> bool:
     """Whether the program had ended by itself before the pod was chosen to go."""
     if cause is None or cause.code in container_ends.STOPPED or cause.reason == "ContainerStatusUnknown":
         return False
-    at = event_log.parse_time(disruption.get("lastTransitionTime"))
+    at = job_status.parse_time(disruption.get("lastTransitionTime"))
     return bool(at and cause.finished and cause.finished < at)
 
 
@@ -133,7 +133,7 @@ def add_probe_failure(
 
 def find_probe_failure(pod: Object, container: str, code: int | None, events: Sequence[Object]) -> str:
     """What the probe saw for which the kubelet stopped the container, or ""."""
-    found = [event for event in event_log.events_of(pod, events) if _is_probe_failure(event, container)]
+    found = [event for event in job_status.filter_events(pod, events) if _is_probe_failure(event, container)]
     if code not in container_ends.STOPPED and not any(event.get("reason") == "Killing" for event in found):
         # A program may end by itself after a probe that had failed now and then.
         return ""

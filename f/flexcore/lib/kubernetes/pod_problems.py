@@ -12,36 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import categories, container_ends, event_log, pod_ends, quota_limits, scheduling
+from f.flexcore.lib.kubernetes import categories, container_ends, image_pull, job_status, pod_ends, scheduling
 
 Object = Mapping[str, Any]
 
-# The kubelet tries a failed pull again after 10 s: one such repeat is let pass.
-PULL_GRACE_S = 15.0
 # A secret or volume may be created a moment after the pod that names it.
 CONFIG_GRACE_S = 8.0
 # A crash is given one restart, which the kubelet makes after 10 s.
 CRASH_GRACE_S = 15.0
 # A sidecar that ends after its program has seconds to do so; the Job's own verdict says more than ours.
 HELD_GRACE_S = 20.0
-NOT_IN_REGISTRY = re.compile(r"not found|manifest unknown|does not exist|name unknown", re.IGNORECASE)
-NO_ACCESS = re.compile(r"unauthorized|denied|authentication required|forbidden|no basic auth", re.IGNORECASE)
-# "lookup …: no such host" says nothing about the image, only about the network.
-NETWORK = re.compile(
-    r"dial tcp|no such host|i/o timeout|connection re|EOF|TLS handshake|x509|too ?many ?requests|50\d |no space left"
-    r"|deadline exceeded",
-    re.IGNORECASE,
-)
-OTHER_PLATFORM = re.compile(r"no match(?:ing manifest)? for (?:platform|\S+/\S+)|no matching manifest", re.IGNORECASE)
-PULL_REASONS = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "RegistryUnavailable",
-    "ErrImageNeverPull",
-    "ImageInspectError",
-    "SignatureValidationFailed",
-)
+MISSING_OBJECT = re.compile(r"not found|does not exist", re.IGNORECASE)
 # Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
 FETCH_CONTAINER = "fetch-model"
 FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
@@ -117,10 +98,8 @@ def _diagnose_container(
 def diagnose_waiting(reason: str, message: str, entry: Object) -> categories.Problem | None:
     """What a container's waiting reason means. Source: pkg/kubelet (images/types.go, kubelet_pods.go)."""
     image = str(entry.get("image") or "")
-    if reason in PULL_REASONS:
-        return _diagnose_pull(image, reason, message)
-    if reason == "InvalidImageName":
-        return categories.Problem(categories.Category.IMAGE_INVALID, f"{image} is not the name of an image")
+    if problem := image_pull.diagnose_image_pull(image, reason, message):
+        return problem
     if reason == "CreateContainerConfigError":
         return _diagnose_config(message)
     if reason in ("CreateContainerError", "RunContainerError"):
@@ -154,30 +133,6 @@ def _diagnose_config(message: str) -> categories.Problem:
         else ""
     )
     return categories.Problem(categories.Category.CONTAINER_REFUSED, message, remedy=remedy)
-
-
-def _diagnose_pull(image: str, reason: str, message: str) -> categories.Problem:
-    detail = (
-        f"Image {image} cannot be pulled ({reason}){': ' + container_ends.shorten_error(message) if message else ''}"
-    )
-    if reason == "ErrImageNeverPull":
-        remedy = "Load the image onto the node, or set imagePullPolicy to IfNotPresent."
-        return categories.Problem(categories.Category.IMAGE_NOT_FOUND, detail, remedy=remedy)
-    if reason == "SignatureValidationFailed":
-        return categories.Problem(
-            categories.Category.IMAGE_DENIED, detail, remedy="Use an image whose signature the node accepts."
-        )
-    if OTHER_PLATFORM.search(message):
-        remedy = "Use an image that is built for the node's platform, or nodes of the image's."
-        return categories.Problem(categories.Category.IMAGE_NOT_FOUND, detail, remedy=remedy)
-    if NETWORK.search(message):
-        return categories.Problem(categories.Category.IMAGE_UNREACHABLE, detail, PULL_GRACE_S)
-    # Docker Hub answers "denied" for what does not exist as well.
-    if NO_ACCESS.search(message):
-        return categories.Problem(categories.Category.IMAGE_DENIED, detail)
-    return categories.Problem(
-        categories.Category.IMAGE_NOT_FOUND, detail, 0.0 if NOT_IN_REGISTRY.search(message) else PULL_GRACE_S
-    )
 
 
 def diagnose_fetch(entry: Object) -> categories.Problem | None:
@@ -254,7 +209,7 @@ def _diagnose_scheduling(pod: Object, status: Object) -> categories.Problem | No
 
 
 def _diagnose_start(pod: Object, events: Sequence[Object]) -> categories.Problem | None:
-    return diagnose_events(event_log.events_of(pod, events), pod)
+    return diagnose_events(job_status.filter_events(pod, events), pod)
 
 
 def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem | None:
@@ -263,12 +218,12 @@ def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem
         reason, message = event.get("reason"), str(event.get("message") or "")
         if reason in ("FailedMount", "FailedAttachVolume"):
             # Attaching may take minutes on a healthy cluster, while a missing object is told at once.
-            missing = NOT_IN_REGISTRY.search(message)
+            missing = MISSING_OBJECT.search(message)
             return categories.Problem(categories.Category.VOLUME_FAILED, message, CONFIG_GRACE_S if missing else None)
         if reason in ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady"):
             return categories.Problem(categories.Category.SANDBOX_FAILED, container_ends.shorten_error(message), None)
         if reason == "Failed" and (image := re.search(r'Failed to pull image "([^"]+)"', message)):
-            return _diagnose_pull(image[1], "ErrImagePull", message)
+            return image_pull.diagnose_failed_pull(image[1], "ErrImagePull", message)
         if reason in ("Pulled", "Created", "Started", "SuccessfulMountVolume", "SuccessfulAttachVolume"):
             return None
         if reason == "FailedScheduling":
@@ -276,38 +231,3 @@ def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem
         if reason == "Scheduled":
             return None
     return None
-
-
-def diagnose_creation(events: Sequence[Object]) -> categories.Problem | None:
-    """Why a controller cannot create its pods: its FailedCreate events, the oldest first."""
-    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), "")
-    if not said:
-        return None
-    if found := quota_limits.diagnose_quota(said):
-        return found
-    if "service account" in said or "serviceaccount" in said:
-        return categories.Problem(categories.Category.SERVICE_ACCOUNT_MISSING, said, CONFIG_GRACE_S)
-    if "failed calling webhook" in said or "failed to call webhook" in said:
-        return categories.Problem(categories.Category.ADMISSION_UNREACHABLE, said, PULL_GRACE_S)
-    if "forbidden" in said or "denied" in said or "is invalid" in said or "not found" in said:
-        return _diagnose_denial(said)
-    return categories.Problem(categories.Category.UNKNOWN, said, PULL_GRACE_S, error=errors.Unavailable)
-
-
-def _diagnose_denial(said: str) -> categories.Problem:
-    if found := re.search(r"(maximum|minimum) (cpu|memory)(?: usage)? per (?:Container|Pod) is ([^,]+?),", said):
-        bound = "at most" if found[1] == "maximum" else "at least"
-        remedy = f"Ask for {bound} {found[2]} {found[3]}: the namespace's LimitRange says so."
-        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy, subject=found[2])
-    if "PriorityClass" in said:
-        return categories.Problem(
-            categories.Category.ADMISSION_DENIED,
-            said,
-            remedy="Correct priorityClassName, or create the PriorityClass.",
-            subject="spec.template.spec.priorityClassName",
-            error=errors.InvalidInput,
-        )
-    if "violates PodSecurity" in said:
-        remedy = "Set the securityContext fields that the message names, or choose another namespace."
-        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy)
-    return categories.Problem(categories.Category.ADMISSION_DENIED, said)

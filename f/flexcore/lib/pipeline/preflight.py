@@ -7,20 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.kubernetes import credentials, pod_spec
+from f.flexcore.lib.kubernetes import connection, pod_spec
 
 
 def check_kubernetes(request: dict[str, Any], cluster: Any, settings: resources.Settings) -> None:
     """Raises InvalidInput or MissingSetting, as the deployment itself would at the end of the pipeline."""
     resource = errors.validated(resources.KubernetesCluster, cluster or {}, "cluster")
-    # Without an address the worker's own cluster is meant, and the deployment may run on another worker.
-    if resource.mode != "in_cluster" and (resource.kubeconfig or resource.server):
-        access = credentials.access_to(resource)
-        pod_spec.check_name(
-            credentials.namespace_of(resource, access, request["namespace"], settings.namespace), "namespace"
-        )
-    elif request["namespace"]:
-        pod_spec.check_name(request["namespace"], "namespace")
+    connection.check_place(request["namespace"], resource, settings)
     if request["image"]:
         pod_spec.check_image(request["image"])
     if not request["model_source"] and not settings.storage_uri.startswith("s3://"):

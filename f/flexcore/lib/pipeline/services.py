@@ -77,12 +77,12 @@ def check_capacity(api: dashboard.RayApi, training: Mapping[str, Any]) -> None:
 def ask_kubernetes(cluster: Any, deployment: Mapping[str, Any], settings: resources.Settings) -> None:
     """Raises Unreachable, Forbidden (naming the missing rights), NotFound (namespace) or InvalidInput."""
     # Imported only where a pipeline deploys there: its transport takes half a second of CPU.
-    from f.flexcore.lib.kubernetes import client, cluster_info, connection
+    from f.flexcore.lib.kubernetes import client, connection, health
 
     session = connection.connect(cluster, deployment["namespace"], settings)
     client.ready(session.kubernetes)
-    cluster_info.namespace_exists(session.kubernetes, session.namespace)
-    cluster_info.missing_rights(session.kubernetes, session.namespace, "deploy")
+    health.check_namespace(session.kubernetes, session.namespace)
+    health.find_missing_rights(session.kubernetes, session.namespace, "deploy")
 
 
 def _problem(prefix: str, question: Question) -> errors.FlexcoreError | None:

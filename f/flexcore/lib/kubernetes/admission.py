@@ -1,6 +1,6 @@
 # requirements: flexcore_kubernetes
-"""What a ResourceQuota's refusal means: wait until others have finished, or ask for less, since it can never be met.
-Pure.
+"""Why the API server admits no object: a quota that is used up or can never be met, a missing service account, a
+webhook or a policy that refuses. Pure.
 
     exceeded quota: small, requested: cpu=2,memory=4Gi, used: cpu=1,memory=0, limited: cpu=4,memory=2Gi
 """
@@ -8,11 +8,19 @@ Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors, requests
 from f.flexcore.lib.kubernetes import categories
+
+Object = Mapping[str, Any]
+
+# A service account may be created a moment after the object that names it.
+SERVICE_ACCOUNT_GRACE_S = 8.0
+# Controllers try again within seconds: one such repeat is let pass.
+RETRY_GRACE_S = 15.0
 
 EXCEEDED = re.compile(
     r"exceeded quota: (?P<quota>[^\s,]+), requested: (?P<requested>\S+), used: (?P<used>\S+), limited: (?P<limited>\S+)"
@@ -96,3 +104,38 @@ def _names(text: str) -> str:
 def _field(text: str) -> str:
     name = _names(text).split(" and ")[0].removeprefix("requests.").removeprefix("limits.")
     return name if name in ("cpu", "memory") else "manifest"
+
+
+def diagnose_creation(events: Sequence[Object]) -> categories.Problem | None:
+    """Why a controller cannot create its pods: its FailedCreate events, the oldest first."""
+    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), "")
+    if not said:
+        return None
+    if found := diagnose_quota(said):
+        return found
+    if "service account" in said or "serviceaccount" in said:
+        return categories.Problem(categories.Category.SERVICE_ACCOUNT_MISSING, said, SERVICE_ACCOUNT_GRACE_S)
+    if "failed calling webhook" in said or "failed to call webhook" in said:
+        return categories.Problem(categories.Category.ADMISSION_UNREACHABLE, said, RETRY_GRACE_S)
+    if "forbidden" in said or "denied" in said or "is invalid" in said or "not found" in said:
+        return _diagnose_denial(said)
+    return categories.Problem(categories.Category.UNKNOWN, said, RETRY_GRACE_S, error=errors.Unavailable)
+
+
+def _diagnose_denial(said: str) -> categories.Problem:
+    if found := re.search(r"(maximum|minimum) (cpu|memory)(?: usage)? per (?:Container|Pod) is ([^,]+?),", said):
+        bound = "at most" if found[1] == "maximum" else "at least"
+        remedy = f"Ask for {bound} {found[2]} {found[3]}: the namespace's LimitRange says so."
+        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy, subject=found[2])
+    if "PriorityClass" in said:
+        return categories.Problem(
+            categories.Category.ADMISSION_DENIED,
+            said,
+            remedy="Correct priorityClassName, or create the PriorityClass.",
+            subject="spec.template.spec.priorityClassName",
+            error=errors.InvalidInput,
+        )
+    if "violates PodSecurity" in said:
+        remedy = "Set the securityContext fields that the message names, or choose another namespace."
+        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy)
+    return categories.Problem(categories.Category.ADMISSION_DENIED, said)
