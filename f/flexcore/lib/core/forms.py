@@ -32,7 +32,7 @@ class DataSource(resources.Form):
     @field_validator("size", mode="before")
     @classmethod
     def _size_in_bytes(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
 
 class MeltanoWork(requests.ExtractionRequest):
@@ -116,7 +116,7 @@ class DeclaredWork(resources.Form):
     @field_validator("memory", mode="before")
     @classmethod
     def _memory_in_bytes(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
 
 FORMS: dict[str, type[resources.Form]] = {"meltano": MeltanoWork, "ray": RayWork, "kubernetes": KubernetesWork}
