@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.client.windmill import Windmill
 from wmlocal.engine.bundle import Bundle
 from wmlocal.engine.errors import BadBundle
 from wmlocal.suggest import did_you_mean
 
-RUNTIMES = ("meltano", "ray", "kubernetes")
 # Where a short name is looked for first; then it may be the last part of any one path.
 PLACES = ("f/flexcore/templates/", "f/flexcore/")
 STEP_OF = re.compile(rf"^f/flexcore/({'|'.join(RUNTIMES)})/")

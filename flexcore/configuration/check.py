@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from f.flexcore.lib.core.secret_fields import marked_fields
+from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.configuration.document import Document, Path_
 from flexcore.configuration.models import ClusterRuntimes, FlexcoreFile, WindmillFile
 from wmlocal.suggest import did_you_mean
@@ -17,12 +19,16 @@ Model = TypeVar("Model", bound=BaseModel)
 # Values that must come from the environment; "*" stands for every key.
 SECRETS: list[Path_] = [
     ("server", "database_url"),
-    ("runtimes", "meltano", "git_token"),
-    ("runtimes", "meltano", "env", "*"),
-    ("runtimes", "ray", "token"),
-    ("runtimes", "ray", "headers", "*"),
-    ("runtimes", "kubernetes", "token"),
-    ("runtimes", "kubernetes", "kubeconfig"),
+    *(
+        (
+            "runtimes",
+            name,
+            field,
+            *(("*",) if typing.get_origin(runtime.service.model_fields[field].annotation) else ()),
+        )
+        for name, runtime in RUNTIMES.items()
+        for field in marked_fields(runtime.service)
+    ),
     ("storage", "access_key"),
     ("storage", "secret_key"),
     ("token",),

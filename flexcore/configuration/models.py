@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from f.flexcore.lib.core.resources import KubernetesCluster, MeltanoProject, RayCluster
+from f.flexcore.lib.runtimes import RUNTIMES
 
 DURATION = re.compile(r"^(\d+) ?(s|m|h)?$")
 UNITS = {"s": 1, "m": 60, "h": 3600}
-TAGS = ["flext", "data-processing", "ml"]
+TAGS = [runtime.worker_tag for runtime in RUNTIMES.values()]
 
 
 def duration(value: Any) -> int:
@@ -64,24 +64,16 @@ class Workers(Section):
     tags: list[Tag] = TAGS
 
 
-class Meltano(MeltanoProject):
-    tag: Tag = "data-processing"
+def _cluster_runtimes() -> Any:
+    sections: dict[str, Any] = {}
+    for name, runtime in RUNTIMES.items():
+        section = create_model(name.title(), __base__=runtime.service, tag=(Tag, runtime.worker_tag))
+        sections[name] = (section | None, None)
+    return create_model("ClusterRuntimes", __base__=Section, **sections)
 
 
-class Ray(RayCluster):
-    tag: Tag = "ml"
-
-
-class Kubernetes(KubernetesCluster):
-    tag: Tag = "flext"
-
-
-class ClusterRuntimes(Section):
-    """Each as its resource type has it, and the tag of the workers that run its steps."""
-
-    meltano: Meltano | None = None
-    ray: Ray | None = None
-    kubernetes: Kubernetes | None = None
+# Each runtime as its resource type has it, and the tag of the workers that run its steps.
+ClusterRuntimes = _cluster_runtimes()
 
 
 class Storage(Section):
@@ -111,7 +103,7 @@ class Observability(Section):
 class WindmillFile(Section):
     server: Server = Server()
     workers: Workers = Workers()
-    runtimes: ClusterRuntimes = ClusterRuntimes()
+    runtimes: ClusterRuntimes = ClusterRuntimes()  # type: ignore[valid-type]
     storage: Storage | None = None
     security: Security = Security()
     observability: Observability = Observability()
@@ -128,17 +120,19 @@ class RuntimeUse(Section):
     health_check_interval: Interval | None = None
 
 
-class Runtimes(Section):
-    meltano: RuntimeUse = RuntimeUse()
-    ray: RuntimeUse = RuntimeUse()
-    kubernetes: RuntimeUse = RuntimeUse()
+def _runtimes() -> Any:
+    sections: dict[str, Any] = {name: (RuntimeUse, RuntimeUse()) for name in RUNTIMES}
+    return create_model("Runtimes", __base__=Section, **sections)
+
+
+Runtimes = _runtimes()
 
 
 class Template(Section):
     """file: the flow's folder or flow.yaml, from the bundle's root."""
 
     file: str
-    runtime: Literal["meltano", "ray", "kubernetes"]
+    runtime: Literal[tuple(RUNTIMES)]  # type: ignore[valid-type]
     enabled: bool = True
 
     @property
@@ -153,7 +147,7 @@ class FlexcoreFile(Section):
     workspace: str = ""
     token: str = Field(default="", repr=False)
     worker_group: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]+$")
-    runtimes: Runtimes = Runtimes()
+    runtimes: Runtimes = Runtimes()  # type: ignore[valid-type]
     templates: dict[str, Template] = {}
 
     @property

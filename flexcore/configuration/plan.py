@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.configuration.check import SECRETS
 from flexcore.configuration.document import Path_
 from flexcore.configuration.files import Configuration
@@ -28,9 +29,9 @@ FOLDER = "f/flexcore"
 SETTINGS = f"{FOLDER}/settings"
 # By runtime: the name and the type of its resource, and the field of the settings that lists it.
 RESOURCES = {
-    "meltano": ("meltano_project", "c_meltano_project", ""),
-    "ray": ("ray_cluster", "c_ray_cluster", "ray_clusters"),
-    "kubernetes": ("kubernetes_cluster", "c_kubernetes_cluster", "kubernetes_clusters"),
+    runtime.name: (runtime.resource_type.removeprefix("c_"), runtime.resource_type, runtime.clusters_field or "")
+    for runtime in RUNTIMES.values()
+    if runtime.resource_type
 }
 MAIN = re.compile(r"^(async )?def main\(", re.MULTILINE)
 TAG = re.compile(r"^tag: .*\n", re.MULTILINE)
@@ -124,11 +125,8 @@ def tag_of(configuration: Configuration, runtime: str) -> str:
 
 
 def _tag_meant(configuration: Configuration, runtime: str) -> str:
-    from flexcore.configuration.models import ClusterRuntimes
-
     used = getattr(configuration.windmill.runtimes, runtime)
-    usual: str = ClusterRuntimes.model_fields[runtime].annotation.__args__[0].model_fields["tag"].default  # type: ignore[union-attr]
-    return used.tag if used else usual
+    return used.tag if used else RUNTIMES[runtime].worker_tag
 
 
 def with_tag(metadata: str, tag: str) -> str:
@@ -164,7 +162,8 @@ def _resources(configuration: Configuration, secrets: dict[str, str]) -> tuple[d
 
 def _uses(configuration: Configuration) -> dict[str, Any]:
     """What flexcore.yaml says of each runtime, for the choice between them."""
-    said = configuration.flexcore.runtimes.model_dump(exclude_unset=True, exclude_none=True)
+    uses: Any = configuration.flexcore.runtimes
+    said = uses.model_dump(exclude_unset=True, exclude_none=True)
     return {
         f"runtimes.{runtime}.{name}": used[name]
         for runtime, used in said.items()

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core.operation import Runtime
 from f.flexcore.lib.core.runtime_health import COLOURS, Health, html_table
-from f.flexcore.lib.runtimes import ROOMS, Room
+from f.flexcore.lib.runtimes import RUNTIMES
 from f.flexcore.operations import check_runtimes
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.ray.fake_dashboard import FakeDashboard
@@ -87,5 +88,6 @@ def test_a_new_runtime_is_one_entry(run: Run, monkeypatch: pytest.MonkeyPatch) -
     toy = ModuleType("toy_runtime")
     toy.health = lambda place: Health("toy", "toy box", "ready", version="1")  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "toy_runtime", toy)
-    monkeypatch.setitem(ROOMS, "toy", Room("toy_runtime:health"))
+    toy_runtime = Runtime("toy", "toys", "toys", {"play": "toy_runtime:PLAY"}, ("play",), health="toy_runtime:health")
+    monkeypatch.setitem(RUNTIMES, "toy", toy_runtime)
     assert run()["toy box"]["version"] == "1"

@@ -11,7 +11,7 @@ import pytest
 import wmill.client
 
 from f.flexcore.lib.windmill.client import Client
-from tests.engine.conftest import Writer, call, raw
+from tests.wmlocal.engine.conftest import Writer, call, raw
 from wmlocal.engine import Engine
 
 PATIENCE_S = 60.0

@@ -1,59 +1,109 @@
 # requirements: flexcore_kubernetes
-"""The runtimes. A new one is a room of its own and one entry here; its modules are imported only when they are
-needed."""
+"""The runtimes: the one place, besides the flows' branches, that names them.
+
+A new one is a folder below lib/ with its operations, its steps, one entry here, and a branch in the flow. Addresses are
+imported only when they are needed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import remote_objects, runtime_health
+from f.flexcore.lib.core import errors, operation, remote_objects, resources, runtime_health
+
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (
+        operation.Runtime(
+            name="meltano",
+            summary="taps and targets, dbt and other Meltano utilities, on the worker itself",
+            worker_tag="data-processing",
+            service=resources.MeltanoProject,
+            service_field="project",
+            resource_type="c_meltano_project",
+            operations={
+                "run": "f.flexcore.lib.meltano.extraction:RUN",
+                "run_dbt": "f.flexcore.lib.meltano.dbt:RUN_DBT",
+            },
+            pipeline_operations=("run",),
+            health="f.flexcore.lib.meltano.health:health",
+        ),
+        operation.Runtime(
+            name="ray",
+            summary="training, batch inference, serving and programs, on a Ray cluster",
+            worker_tag="ml",
+            service=resources.RayCluster,
+            resource_type="c_ray_cluster",
+            operations={
+                "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
+                "train": "f.flexcore.lib.ray.train_job:TRAIN",
+                "search": "f.flexcore.lib.ray.search_job:SEARCH",
+                "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
+                "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+            },
+            pipeline_operations=("program", "train"),
+            health="f.flexcore.lib.ray.health:health",
+            clusters_field="ray_clusters",
+            objects="f.flexcore.lib.ray.remote_objects:RayObjects",
+        ),
+        operation.Runtime(
+            name="kubernetes",
+            summary="container jobs and model servers, on a Kubernetes cluster",
+            worker_tag="flext",
+            service=resources.KubernetesCluster,
+            resource_type="c_kubernetes_cluster",
+            operations={
+                "job": "f.flexcore.lib.kubernetes.container_job:RUN_JOB",
+                "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
+            },
+            pipeline_operations=("job",),
+            health="f.flexcore.lib.kubernetes.health:health",
+            clusters_field="kubernetes_clusters",
+            objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
+            needs_service=False,
+            has_namespaces=True,
+        ),
+    )
+}
 
 
 class RemoteObjects(Protocol):
-    """Our objects in one cluster, named by its resource's path. Each verb raises FlexcoreError, and says what became
+    """Our objects in one cluster, named by its resource's path. Each verb raises FlexcoreError, and returns what became
     of the object."""
 
-    def found(self) -> list[remote_objects.RemoteObject]: ...
+    def find(self) -> list[remote_objects.RemoteObject]: ...
     def stop(self, item: remote_objects.RemoteObject) -> str: ...
     def delete(self, item: remote_objects.RemoteObject) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """health: `module:function` of (place) for a runtime of the worker itself, or of (place, resource, namespace).
-    clusters: the field of the settings that lists its clusters; objects: `module:class` of RemoteObjects, made of
-    (place, resource, namespace), for a runtime that keeps some."""
-
-    health: str
-    clusters: str | None = None
-    objects: str | None = None
+def get_runtime(name: str) -> operation.Runtime:
+    """Raises InvalidInput that lists the runtimes there are."""
+    if name not in RUNTIMES:
+        raise errors.InvalidInput(
+            f"runtime: {name!r} does not exist", subject="runtime", remedy=f"Use one of {', '.join(RUNTIMES)}."
+        )
+    return RUNTIMES[name]
 
 
-ROOMS = {
-    "meltano": Room("f.flexcore.lib.meltano.health:health"),
-    "ray": Room("f.flexcore.lib.ray.health:health", "ray_clusters", "f.flexcore.lib.ray.remote_objects:RayObjects"),
-    "kubernetes": Room(
-        "f.flexcore.lib.kubernetes.health:health",
-        "kubernetes_clusters",
-        "f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
-    ),
-}
-
-
-def open_remote_objects(runtime: str, place: str, resource: Any, namespace: str) -> RemoteObjects:
+def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespace: str) -> RemoteObjects:
     """Raises InvalidInput when the resource is none of that runtime."""
-    objects: RemoteObjects = _named(ROOMS[runtime].objects or "")(place, resource, namespace)
+    objects: RemoteObjects = operation.resolve(runtime.objects)(place, resource, namespace)
     return objects
 
 
-def health_of(runtime: str) -> Callable[..., runtime_health.Health]:
-    health: Callable[..., runtime_health.Health] = _named(ROOMS[runtime].health)
+def check_health(
+    runtime: operation.Runtime, place: str, resource: Any = None, namespace: str = ""
+) -> runtime_health.Health:
+    """place: the worker's name for a runtime of the worker itself, else the path of `resource`.
+
+    Raises FlexcoreError when it is down."""
+    check = operation.resolve(runtime.health)
+    health: runtime_health.Health = (
+        check(place) if runtime.clusters_field is None else check(place, resource, namespace)
+    )
     return health
 
 
-def _named(address: str) -> Any:
-    module, _, name = address.partition(":")
-    return getattr(import_module(module), name)
+def list_clusters(runtime: operation.Runtime, settings: resources.Settings) -> list[str]:
+    """The paths of its resources that the settings name."""
+    return list(settings.clusters(runtime.clusters_field)) if runtime.clusters_field else []

@@ -25,7 +25,7 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         print(f"The pass {older} is still running; nothing is done")
         return {"table-row-object": []}
     this_pass = reconciler.ReconcilePass(reconciler.WindmillOwners(windmill), time.time(), max_actions, dry_run)
-    clusters = configured_runtimes.open_clusters(chosen, windmill.resource, this_pass.report_failure)
+    clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure)
     rows = this_pass.run(clusters)
     for row in rows:
         if row.action != "leave":

@@ -7,12 +7,12 @@ A form that was left empty sends "" or null; both mean the default.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from f.flexcore.lib.core import redaction, workloads
+from f.flexcore.lib.core import secret_fields, workloads
 
 
 class Form(BaseModel):
@@ -33,7 +33,7 @@ class Resource(Form):
 
     def secrets(self) -> Iterator[str]:
         """The values that must never be seen in any output."""
-        return redaction.secrets_of(self.model_dump(mode="json"))
+        return secret_fields.secret_values(self)
 
 
 class MeltanoProject(Resource):
@@ -45,12 +45,12 @@ class MeltanoProject(Resource):
     path: str = ""
     git_url: str = ""
     git_ref: str = ""
-    git_token: str = ""
+    git_token: Annotated[str, secret_fields.SECRET] = ""
     subdirectory: str = ""
     meltano_yml: str = ""
     environment: str = ""
     state_backend_uri: str = ""
-    env: dict[str, str] = {}
+    env: Annotated[dict[str, str], secret_fields.SECRET] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> MeltanoProject:
@@ -58,9 +58,6 @@ class MeltanoProject(Resource):
         if len(given) != 1:
             raise ValueError(f"give exactly one of path, git_url and meltano_yml (given: {', '.join(given) or 'none'})")
         return self
-
-    def secrets(self) -> Iterator[str]:
-        yield from (self.git_token, *self.env.values())
 
 
 class RayCluster(Resource):
@@ -70,14 +67,11 @@ class RayCluster(Resource):
     """
 
     address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
-    token: str = ""
-    headers: dict[str, str] = {}
+    token: Annotated[str, secret_fields.SECRET] = ""
+    headers: Annotated[dict[str, str], secret_fields.SECRET] = {}
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
-
-    def secrets(self) -> Iterator[str]:
-        yield from (self.token, *self.headers.values())
 
 
 class KubernetesCluster(Resource):
@@ -87,16 +81,13 @@ class KubernetesCluster(Resource):
     """
 
     mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
-    kubeconfig: str = ""
+    kubeconfig: Annotated[str, secret_fields.SECRET] = ""
     context: str = ""
     server: str = ""
-    token: str = ""
+    token: Annotated[str, secret_fields.SECRET] = ""
     ca_certificate: str = ""
     verify_tls: bool = True
     namespace: str = ""
-
-    def secrets(self) -> Iterator[str]:
-        yield from (self.kubeconfig, self.token)
 
 
 class Notifications(Resource):
@@ -106,12 +97,12 @@ class Notifications(Resource):
     """
 
     channel: Literal["none", "webhook", "email"] = "none"
-    webhook_url: str = ""
+    webhook_url: Annotated[str, secret_fields.SECRET] = ""
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str = ""
-    smtp_password: str = ""
+    smtp_password: Annotated[str, secret_fields.SECRET] = ""
     sender: str = ""
     recipients: list[str] = []
 
@@ -127,7 +118,7 @@ class Notifications(Resource):
 
     def secrets(self) -> Iterator[str]:
         # A server that refuses the URL may repeat the part that is the secret, without the host.
-        yield from (self.webhook_url, urlsplit(self.webhook_url).path, self.smtp_password)
+        yield from (*super().secrets(), urlsplit(self.webhook_url).path)
 
 
 class Settings(Resource):
@@ -140,8 +131,8 @@ class Settings(Resource):
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
     storage_endpoint_url: str = ""
-    storage_access_key: str = ""
-    storage_secret_key: str = ""
+    storage_access_key: Annotated[str, secret_fields.SECRET] = ""
+    storage_secret_key: Annotated[str, secret_fields.SECRET] = ""
     storage_region: str = ""
     namespace: str = "default"
     ray_clusters: list[str] = []
@@ -151,5 +142,7 @@ class Settings(Resource):
     failure_cost_factor: float = Field(default=1, ge=0)
     egress_usd_per_gib: dict[str, float] = {}
 
-    def secrets(self) -> Iterator[str]:
-        yield from (self.storage_access_key, self.storage_secret_key)
+    def clusters(self, field: str) -> list[str]:
+        """The paths in one of the lists of clusters."""
+        paths: list[str] = getattr(self, field)
+        return paths

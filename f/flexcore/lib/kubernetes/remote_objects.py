@@ -34,7 +34,7 @@ class KubernetesObjects:
         session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
 
-    def found(self) -> list[remote_objects.RemoteObject]:
+    def find(self) -> list[remote_objects.RemoteObject]:
         return [remote_object(self.place, kind, item) for kind, where in KINDS.items() for item in self._list(*where)]
 
     def stop(self, item: remote_objects.RemoteObject) -> str:

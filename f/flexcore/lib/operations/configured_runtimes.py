@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import errors, resources, runtime_health, workloads
+from f.flexcore.lib.core import errors, operation, resources, runtime_health, workloads
 from f.flexcore.lib.storage import object_store
 
 # Checks run side by side, so that one that does not answer delays none.
@@ -37,14 +37,14 @@ def check_all(settings: resources.Settings, read_resource: ReadResource, worker:
 def list_checks(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[HealthCheck]:
     """One for this worker's own runtimes, one for each cluster, and one for the store; none for a disabled runtime."""
     checks = []
-    for runtime, entry in runtimes.ROOMS.items():
-        if not settings.runtimes.get(runtime, workloads.RuntimeState()).enabled:
+    for runtime in runtimes.RUNTIMES.values():
+        if not settings.runtimes.get(runtime.name, workloads.RuntimeState()).enabled:
             continue
-        if entry.clusters is None:
-            checks.append(HealthCheck(runtime, worker, partial(runtimes.health_of(runtime), worker)))
-        for path in _cluster_paths(settings, entry):
+        if runtime.clusters_field is None:
+            checks.append(HealthCheck(runtime.name, worker, partial(runtimes.check_health, runtime, worker)))
+        for path in runtimes.list_clusters(runtime, settings):
             check = partial(_check_cluster, runtime, path, read_resource, settings.namespace)
-            checks.append(HealthCheck(runtime, path.removeprefix("$res:"), check))
+            checks.append(HealthCheck(runtime.name, path.removeprefix("$res:"), check))
     store = settings.storage_uri or "folder of the worker"
     return [*checks, HealthCheck("store", store, partial(_check_store, settings))]
 
@@ -57,32 +57,35 @@ def run_check(check: HealthCheck) -> runtime_health.Health:
         return runtime_health.Health(check.runtime, check.place, "down", detail=str(error))
 
 
-def open_clusters(
+def open_objects(
     settings: resources.Settings,
     read_resource: ReadResource,
     report_failure: Callable[[str, str, errors.FlexcoreError], None],
+    worker: str = "this worker",
 ) -> list[tuple[str, runtimes.RemoteObjects]]:
-    """(path, our objects in that cluster) for each; `report_failure(path, runtime, error)` gets those that cannot be
-    opened."""
-    clusters = []
-    for runtime, entry in runtimes.ROOMS.items():
-        for path in _cluster_paths(settings, entry) if entry.objects else ():
+    """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
+
+    report_failure: gets (path, runtime, error) of what cannot be opened."""
+    opened = []
+    for runtime in runtimes.RUNTIMES.values():
+        if not runtime.objects:
+            continue
+        if runtime.clusters_field is None:
+            opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
+        for path in runtimes.list_clusters(runtime, settings):
             try:
-                objects = runtimes.open_remote_objects(runtime, path, read_resource(path), settings.namespace)
+                objects = runtimes.open_objects(runtime, path, read_resource(path), settings.namespace)
             except errors.FlexcoreError as error:
-                report_failure(path, runtime, error)
+                report_failure(path, runtime.name, error)
             else:
-                clusters.append((path, objects))
-    return clusters
+                opened.append((path, objects))
+    return opened
 
 
-def _cluster_paths(settings: resources.Settings, entry: runtimes.Room) -> list[str]:
-    """Of one runtime, as the settings write them: with or without `$res:`."""
-    return list(getattr(settings, entry.clusters)) if entry.clusters else []
-
-
-def _check_cluster(runtime: str, path: str, read_resource: ReadResource, namespace: str) -> runtime_health.Health:
-    return runtimes.health_of(runtime)(path.removeprefix("$res:"), read_resource(path), namespace)
+def _check_cluster(
+    runtime: operation.Runtime, path: str, read_resource: ReadResource, namespace: str
+) -> runtime_health.Health:
+    return runtimes.check_health(runtime, path.removeprefix("$res:"), read_resource(path), namespace)
 
 
 def _check_store(settings: resources.Settings) -> runtime_health.Health:

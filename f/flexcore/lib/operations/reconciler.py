@@ -132,7 +132,7 @@ class ReconcilePass:
 
     def _list_objects(self, place: str, cluster: runtimes.RemoteObjects) -> list[remote_objects.RemoteObject]:
         try:
-            return cluster.found()
+            return cluster.find()
         except errors.FlexcoreError as error:
             self.report_failure(place, "", error)
             return []

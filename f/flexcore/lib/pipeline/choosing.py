@@ -35,14 +35,14 @@ def health_now(asked: Mapping[str, Any], settings: resources.Settings) -> list[r
 
 def _check(runtime: str, form: Mapping[str, Any], settings: resources.Settings) -> configured_runtimes.HealthCheck:
     place = os.environ.get("WM_WORKER_GROUP") or "this worker"
-    if runtimes.ROOMS[runtime].clusters is None:
-        return configured_runtimes.HealthCheck(runtime, place, partial(runtimes.health_of(runtime), place))
+    entry = runtimes.RUNTIMES[runtime]
+    if entry.clusters_field is None:
+        return configured_runtimes.HealthCheck(runtime, place, partial(runtimes.check_health, entry, place))
     resource = form.get(candidates.SERVICE[runtime]) or {}
     if runtime == "kubernetes" and isinstance(resource, dict) and (namespace := namespace_of(form, settings)):
         resource = {**resource, "namespace": namespace}
-    return configured_runtimes.HealthCheck(
-        runtime, runtime, partial(runtimes.health_of(runtime), runtime, resource, settings.namespace)
-    )
+    check = partial(runtimes.check_health, entry, runtime, resource, settings.namespace)
+    return configured_runtimes.HealthCheck(runtime, runtime, check)
 
 
 def namespace_of(form: Mapping[str, Any], settings: resources.Settings) -> str:

@@ -15,7 +15,7 @@ class RayObjects:
     def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
         self.place, self.cluster = place, errors.validated(resources.RayCluster, resource, place)
 
-    def found(self) -> list[remote_objects.RemoteObject]:
+    def find(self) -> list[remote_objects.RemoteObject]:
         with dashboard.RayApi(self.cluster) as api:
             jobs = api.jobs()
         ours = [job for job in jobs if (job.get("metadata") or {}).get(remote_objects.MANAGED_BY) == "flexcore"]

@@ -145,7 +145,9 @@ class Client:
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
         url = f"{self._base}/{quote(path)}?{urlencode(query)}"
         try:
-            with self._opener.open(Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S) as answer:
+            with self._opener.open(
+                Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S
+            ) as answer:
                 return str(answer.read().decode())
         except HTTPError as error:
             error.close()

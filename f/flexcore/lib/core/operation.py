@@ -1,0 +1,130 @@
+# requirements: flexcore_base
+"""What a runtime can do: its operations, and what a step asks of one.
+
+Runtime ─operations─→ Operation ─parse─→ Invocation ─┬─ check    what needs no service
+                                                     ├─ plan     what the service says; changes nothing
+                                                     └─ execute  does the work
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from f.flexcore.lib.core import contracts, deferral, errors, identity, resources
+
+Request = TypeVar("Request", bound=resources.Form)
+Service = TypeVar("Service", bound=resources.Resource)
+# Arguments of a step that are no part of its request.
+CONTEXT = ("settings", "deferred")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation(Generic[Request, Service]):
+    """One call of an operation. service: the resource that says where; call: the Windmill job that asks; is_deferred:
+    whether to return once the work is submitted."""
+
+    runtime: str
+    request: Request
+    service: Service
+    settings: resources.Settings
+    key: identity.ExecutionKey
+    call: str = ""
+    is_deferred: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Request, Service]):
+    """One kind of work of a runtime.
+
+    request: the fields of its form; service_field: the argument that holds the resource.
+    check(request, service, settings): raises InvalidInput for every problem that needs no service. service is None
+    where it is not known yet.
+    plan(invocation): asks the service and changes nothing; its result says what would be used.
+    execute(invocation): the plain result of the work.
+    """
+
+    runtime: str
+    name: str
+    request: type[Request]
+    service: type[Service]
+    check: Callable[[Request, Service | None, resources.Settings], None]
+    plan: Callable[[Invocation[Request, Service]], contracts.StepResult]
+    execute: Callable[[Invocation[Request, Service]], dict[str, Any]]
+    service_field: str = "cluster"
+
+    def parse(self, arguments: Mapping[str, Any], where: str = "") -> Request:
+        """The request in a step's or a form's arguments, resource and settings left aside. Raises InvalidInput that
+        names every wrong field below `where`."""
+        fields = {name: value for name, value in arguments.items() if name not in (self.service_field, *CONTEXT)}
+        return errors.validated(self.request, fields, where)
+
+    def parse_service(self, arguments: Mapping[str, Any], where: str = "") -> Service:
+        field = f"{where}.{self.service_field}" if where else self.service_field
+        return errors.validated(self.service, arguments.get(self.service_field) or {}, field)
+
+    def invoke(self, arguments: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> Invocation[Request, Service]:
+        """A step's arguments as a checked call. Raises InvalidInput."""
+        request, service = self.parse(arguments), self.parse_service(arguments)
+        settings = errors.validated(resources.Settings, arguments.get("settings") or {}, "settings")
+        self.check(request, service, settings)
+        deferred = arguments.get("deferred")
+        key, call = deferral.key_and_call(env, deferred)
+        waits = deferral.is_deferred(getattr(request, "wait", None), deferred)
+        return Invocation(self.runtime, request, service, settings, key, call, waits)
+
+    def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The plain result of a step with these arguments."""
+        return self.execute(self.invoke(arguments))
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A place where work runs, by addresses (`module:NAME`) that are imported only when they are needed.
+
+    worker_tag: of the workers that run its steps, where the configuration names no other.
+    service, resource_type, service_field: the Windmill resource that says where it is, its type, and the form's field
+    that holds it; a runtime that needs none has an empty type.
+    operations: by name. pipeline_operations: those that data_pipeline has a branch for; a form that names none means
+    the first.
+    health: function of (place) for a runtime of the worker itself, of (place, resource, namespace) for another.
+    clusters_field: of the settings, the list of its resources' paths; None for a runtime of the worker itself.
+    objects: class of RemoteObjects, made of (place, resource, namespace); "" when it leaves none.
+    needs_service: whether its resource must be chosen; one that does not runs where the worker is.
+    has_namespaces: whether a selection for it says a namespace.
+    """
+
+    name: str
+    summary: str
+    worker_tag: str
+    operations: Mapping[str, str]
+    pipeline_operations: tuple[str, ...]
+    health: str
+    service: type[resources.Resource] = resources.Resource
+    service_field: str = "cluster"
+    resource_type: str = ""
+    clusters_field: str | None = None
+    objects: str = ""
+    needs_service: bool = True
+    has_namespaces: bool = False
+
+    def operation(self, name: str | None = None) -> Operation[Any, Any]:
+        """Raises InvalidInput that lists what there is."""
+        chosen = name or self.pipeline_operations[0]
+        if chosen not in self.operations:
+            raise errors.InvalidInput(
+                f"operation: {self.name} has no {chosen!r}",
+                subject="operation",
+                remedy=f"Use one of {', '.join(self.operations)}.",
+            )
+        found: Operation[Any, Any] = resolve(self.operations[chosen])
+        return found
+
+
+def resolve(address: str) -> Any:
+    """What `module:NAME` names; imports the module."""
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
