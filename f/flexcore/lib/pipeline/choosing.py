@@ -41,9 +41,8 @@ def _check(runtime: str, form: Mapping[str, Any], settings: resources.Settings) 
     resource = form.get(candidates.SERVICE[runtime]) or {}
     if runtime == "kubernetes" and isinstance(resource, dict) and (namespace := namespace_of(form, settings)):
         resource = {**resource, "namespace": namespace}
-    return configured_runtimes.HealthCheck(
-        runtime, runtime, partial(runtimes.check_health, entry, runtime, resource, settings.namespace)
-    )
+    check = partial(runtimes.check_health, entry, runtime, resource, settings.namespace)
+    return configured_runtimes.HealthCheck(runtime, runtime, check)
 
 
 def namespace_of(form: Mapping[str, Any], settings: resources.Settings) -> str:
