@@ -31,6 +31,8 @@ SET = re.compile(r"\A# requirements: (\w+)\n(?!# py:)")
 REQUIREMENTS = sorted((ROOT / "dependencies").glob("*.requirements.in"))
 LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
+# Folders of what nobody starts by hand: a workspace's home page lists every script, and its modules too.
+INTERNAL = tuple(ROOT / "f/flexcore" / folder for folder in ("lib", "api", "pipeline", "storage"))
 # Steps that still decide something; the list may only shrink.
 LONG_STEPS = {
     "f/flexcore/kubernetes/deploy_model.py",
@@ -103,6 +105,12 @@ def test_a_shared_lock_is_that_of_its_requirement_set_and_names_the_version_of_p
 def test_what_is_no_library_is_a_step_and_the_library_has_none(script: Path) -> None:
     in_library = script.is_relative_to(LIBRARY)
     assert (main_of(script) is None) == in_library, "a step has a main, a module of the library has none"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_the_home_page_tells_what_is_internal_from_what_a_user_starts(script: Path) -> None:
+    summary = yaml.safe_load(script.with_suffix(".script.yaml").read_text())["summary"]
+    assert summary.startswith("Internal: ") == any(script.is_relative_to(folder) for folder in INTERNAL)
 
 
 def test_a_step_is_short() -> None:
