@@ -120,9 +120,10 @@ def check(
     fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
 ) -> None:
     """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
+    from flexcore.rules import find_problems
     from wmlocal.lint.command import run as check_and_print
 
-    raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
+    raise typer.Exit(check_and_print(root, as_json, fail_on_warn, find_problems))
 
 
 @app.command(

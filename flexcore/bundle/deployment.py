@@ -24,7 +24,8 @@ import yaml
 
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
 from flexcore.client.target import Target
-from wmlocal.lint import CannotCheck, Finding, Severity, check
+from flexcore.rules import find_problems
+from wmlocal.lint import CannotCheck, Finding, Severity
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
@@ -73,7 +74,7 @@ class Deployment:
     def findings(self) -> list[Finding]:
         """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""
         try:
-            return [item for item in check(self.root) if item.severity is Severity.ERROR]
+            return [item for item in find_problems(self.root) if item.severity is Severity.ERROR]
         except CannotCheck as error:
             raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle") from None
 
