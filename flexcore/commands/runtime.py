@@ -52,7 +52,7 @@ def health(
 
 
 def _health(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    found = _measured(settings, server, workspace, root)
+    found = _measure(settings, server, workspace, root)
     if as_json:
         print_json(found)
     else:
@@ -86,7 +86,7 @@ def capabilities(
 
 
 def _capabilities(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    found = _measured(settings, server, workspace, root)
+    found = _measure(settings, server, workspace, root)
     if as_json:
         print_json([{name: item[name] for name in ("runtime", "place", "state", "capabilities")} for item in found])
         return exit_codes.DONE
@@ -99,9 +99,9 @@ def _capabilities(settings: str, server: str, workspace: str, root: Path, as_jso
     return exit_codes.DONE
 
 
-def _measured(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
-    from flexcore.client.runtimes import measured
+def _measure(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
+    from flexcore.client.runtimes import measure_runtimes
     from flexcore.client.target import open_client
 
     with open_client(server, workspace, root) as (client, _):
-        return measured(client, settings, SETTINGS, say)
+        return measure_runtimes(client, settings, SETTINGS, say)

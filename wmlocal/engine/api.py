@@ -28,27 +28,11 @@ from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPat
 from wmlocal.engine.http_triggers import METHODS, HttpTriggers, body_and_headers
 from wmlocal.engine.jobs import Job
 from wmlocal.engine.runs import EMAIL, USER, Runs
-from wmlocal.engine.store import LIVE, Row
+from wmlocal.engine.store import LIVE, STATUS_COLUMNS, Row
 
 VERSION = "flexcore engine, API of v1.743.0"
 DONE = ("success", "failure", "canceled", "skipped")
-LIST_COLUMNS = (
-    "id",
-    "kind",
-    "path",
-    "parent",
-    "root",
-    "step_id",
-    "status",
-    "created",
-    "scheduled",
-    "started",
-    "finished",
-    "labels",
-    "canceled_by",
-    "canceled_reason",
-    "flow_status",
-)
+LIST_COLUMNS = (*STATUS_COLUMNS, "finished", "labels", "flow_status")
 Handler = Callable[[Request], Any]
 T = TypeVar("T")
 

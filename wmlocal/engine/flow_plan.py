@@ -225,7 +225,7 @@ def _iteration(
         return _nothing(run, state)
     child = _inner(run, modules, f"{run.state.step}-{index}", f"loop-{index}", with_iter(args, index, item))
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-    return Plan([child], _loop_entered(state, before, index, items))
+    return Plan([child], _next_of_sequence(state, before, index=index, items=items))
 
 
 def _is_simple(run: FlowContext, modules: list[Value]) -> bool:
@@ -256,12 +256,12 @@ def _simple_iteration(run: FlowContext, module: Value, state: ModuleState, args:
         error = WindmillError(f"could not transform input using an expr: {failure}")
     child = run.runtime.script_child(run.job, step, given, error)
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-    return Plan([child], _loop_entered(state, before, index, None))
+    return Plan([child], _next_of_sequence(state, before, index=index, items=None))
 
 
-def _loop_entered(
-    state: ModuleState, before: ModuleState, index: int, items: list[Any] | None
-) -> Callable[[list[str]], ModuleState]:
+def _next_of_sequence(state: ModuleState, before: ModuleState, **about: Any) -> Callable[[list[str]], ModuleState]:
+    """The state once the next iteration or branch has started. about: where in the sequence that is."""
+
     def entered(jobs: list[str]) -> ModuleState:
         return ModuleState(
             state.id,
@@ -269,8 +269,7 @@ def _loop_entered(
             jobs[0],
             [*(before.flow_jobs or ()), jobs[0]],
             [*(before.flow_jobs_success or ()), None],
-            index=index,
-            items=items,
+            **about,
         )
 
     return entered
@@ -318,19 +317,7 @@ def _branch_all(run: FlowContext, module: Value, state: ModuleState, args: dict[
         run, branches[position].get("modules") or [], f"{run.state.step}-{position}", f"branchall-{position}", args
     )
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-
-    def entered(jobs: list[str]) -> ModuleState:
-        return ModuleState(
-            state.id,
-            "InProgress",
-            jobs[0],
-            [*(before.flow_jobs or ()), jobs[0]],
-            [*(before.flow_jobs_success or ()), None],
-            branch=position,
-            branches=len(branches),
-        )
-
-    return Plan([child], entered)
+    return Plan([child], _next_of_sequence(state, before, branch=position, branches=len(branches)))
 
 
 def _all_branches(run: FlowContext, state: ModuleState, branches: list[Value], args: dict[str, Any]) -> Plan:

@@ -17,27 +17,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from wmlocal.engine.store import LIVE, Row, Store
+from wmlocal.engine.store import LIVE, STATUS_COLUMNS, Row, Store
 from wmlocal.engine.variables import MASK
 
 if TYPE_CHECKING:
     from wmlocal.engine.jobs import Job
 
 DIED = "EngineDied"
-COLUMNS = (
-    "id",
-    "kind",
-    "path",
-    "parent",
-    "root",
-    "step_id",
-    "status",
-    "created",
-    "scheduled",
-    "started",
-    "canceled_by",
-    "canceled_reason",
-)
 Place = tuple[str, str | None, str, str | None]
 
 
@@ -50,7 +36,7 @@ class RecoveredJobs:
         self._waiting: dict[Place, deque[str]] = {}
 
     def load(self, root: str) -> None:
-        for row in self._store.jobs("root = ?", [root], limit=1_000_000, ascending=True, columns=COLUMNS):
+        for row in self._store.jobs("root = ?", [root], limit=1_000_000, ascending=True, columns=STATUS_COLUMNS):
             self._jobs[row["id"]] = row
             if row["parent"]:
                 place = (row["parent"], row["step_id"], row["kind"], row["path"])

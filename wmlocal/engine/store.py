@@ -40,6 +40,21 @@ CREATE TABLE IF NOT EXISTS deletions (job TEXT PRIMARY KEY, due REAL);
 CREATE TABLE IF NOT EXISTS states (job TEXT, key TEXT, value TEXT, PRIMARY KEY (job, key));
 """
 LIVE = ("queued", "running", "suspended")
+# Who a job is and how far it has come, without what it was given and what came of it.
+STATUS_COLUMNS = (
+    "id",
+    "kind",
+    "path",
+    "parent",
+    "root",
+    "step_id",
+    "status",
+    "created",
+    "scheduled",
+    "started",
+    "canceled_by",
+    "canceled_reason",
+)
 JOB_COLUMNS = (
     "id",
     "kind",
