@@ -108,7 +108,7 @@ def _list_paths(client: Windmill, kind: str, path: str) -> list[str]:
             return sorted(str(name) for name in client.get(path))
         # A module without `main` is left out of a plain list.
         query = {"include_without_main": "true"} if kind == "script" else {}
-        return sorted({str(item["path"]) for item in client.listed(path, **query)})
+        return sorted({str(item["path"]) for item in client.list_all(path, **query)})
     except NotFound:
         # Not every server is built with every kind of trigger.
         return []

@@ -117,7 +117,7 @@ def _ask(question: str, yes: bool) -> bool:
 def _require_terminal() -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(
-            "The command cannot ask: its input is no terminal",
+            "The command cannot ask: its input is not a terminal",
             subject="--yes",
             remedy="Look at it with --dry-run, then give --yes.",
         )

@@ -50,12 +50,12 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     deadline = (datetime.now(UTC) + timedelta(seconds=request.timeout_s)).isoformat(timespec="seconds")
     job = job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
-    objects = [job, *(_masked(item) for item in owned_objects(request, stored))]
+    objects = [job, *(_mask(item) for item in owned_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
     _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
     secrets.sort(key=len, reverse=True)
-    return _hidden(objects, secrets), _hidden(notes, secrets)
+    return _hide(objects, secrets), _hide(notes, secrets)
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
@@ -103,7 +103,7 @@ def _namespace_of(cluster: Any, settings: Any) -> str:
     return str(chosen or DEFAULT_NAMESPACE)
 
 
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
+def _mask(item: dict[str, Any]) -> dict[str, Any]:
     if item["kind"] != "Secret":
         return item
     hidden = {field: dict.fromkeys(item[field], MASK) for field in ("data", "stringData") if item.get(field)}
@@ -121,14 +121,14 @@ def _mask_variables(job: dict[str, Any]) -> None:
                 variable["value"] = Redactor().text(value)
 
 
-def _hidden(value: Any, secrets: list[str]) -> Any:
+def _hide(value: Any, secrets: list[str]) -> Any:
     """The known secrets in every text; other words of a command are the user's own and are not guessed at."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
         return value
     if isinstance(value, Mapping):
-        return {name: _hidden(item, secrets) for name, item in value.items()}
+        return {name: _hide(item, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(item, secrets) for item in value]
+        return [_hide(item, secrets) for item in value]
     return value

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, print_table, say
+from flexcore.console import AsJson, Root, Server, Workspace, examples, print_json, print_table, run_guarded, say
 
 app = typer.Typer(no_args_is_help=True, help="The runtimes: Meltano, Ray, Kubernetes.")
 
@@ -22,7 +22,7 @@ STYLES = {"ready": "green", "limited": "yellow", "down": "bold red"}
 @app.command("list", epilog=examples("flexcore runtime list --json"))
 def list_(root: Root = Path(), as_json: AsJson = False) -> None:
     """List the runtimes that the bundle knows, with what flexcore.yaml says of them."""
-    guarded(lambda: _list(root, as_json))
+    run_guarded(lambda: _list(root, as_json))
 
 
 def _list(root: Path, as_json: bool) -> int:
@@ -48,7 +48,7 @@ def health(
     as_json: AsJson = False,
 ) -> None:
     """Ask every runtime that the settings name how it is. Exit code 1 when one is down."""
-    guarded(lambda: _health(settings, server, workspace, root, as_json))
+    run_guarded(lambda: _health(settings, server, workspace, root, as_json))
 
 
 def _health(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
@@ -82,7 +82,7 @@ def capabilities(
     as_json: AsJson = False,
 ) -> None:
     """Show what every runtime that the settings name says it can do."""
-    guarded(lambda: _capabilities(settings, server, workspace, root, as_json))
+    run_guarded(lambda: _capabilities(settings, server, workspace, root, as_json))
 
 
 def _capabilities(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:

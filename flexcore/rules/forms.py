@@ -71,7 +71,7 @@ def check_forms(root: Path) -> Iterator[Finding]:
     beside this command."""
     if not _is_own(root):
         return
-    known = _known(root)
+    known = _read_known(root)
     found = list(find_differences(root))
     for item in found:
         if item.key not in known:
@@ -106,7 +106,7 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
     for name, info in model.model_fields.items():
         if name in SWITCHES:
             continue
-        prop = _merged(schema["properties"].get(info.alias or name, {}), schema.get("$defs", {}))
+        prop = _resolve(schema["properties"].get(info.alias or name, {}), schema.get("$defs", {}))
         default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
         bounds = {key: prop.get(key, _inner_bound(prop, key)) for key in ("minimum", "maximum")}
         found.append(
@@ -123,11 +123,11 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
     return found
 
 
-def _merged(prop: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+def _resolve(prop: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     """`int | None` is the integer, with its bounds; a named type is what it stands for."""
     options = [option for option in prop.get("anyOf", ()) if option.get("type") != "null"]
     if len(options) == 1:
-        return _merged({**options[0], **{key: value for key, value in prop.items() if key != "anyOf"}}, definitions)
+        return _resolve({**options[0], **{key: value for key, value in prop.items() if key != "anyOf"}}, definitions)
     named = definitions.get(str(prop.get("$ref", "")).removeprefix("#/$defs/"), {})
     return {**named, **prop}
 
@@ -190,7 +190,7 @@ def compare_field(file: str, path: str, prop: Item, field: Field, kinds: Iterabl
     for kind in kinds:
         in_form, in_request = _in_form(kind, prop), getattr(field, kind)
         if not _same(kind, in_form, in_request):
-            message = f"the {kind} of {path} is {_shown(in_form)} in the form, and {_shown(in_request)} in the request"
+            message = f"the {kind} of {path} is {_show(in_form)} in the form, and {_show(in_request)} in the request"
             yield _difference(file, prop.get("enum" if kind == "choices" else kind) or prop, path, kind, message)
 
 
@@ -215,7 +215,7 @@ def _same(kind: str, a: Any, b: Any) -> bool:
     return bool(a == b) or (kind == "default" and a in EMPTY and b in EMPTY)
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     return "absent" if value in (None, "", ()) else repr(value)
 
 
@@ -342,7 +342,7 @@ def _read(files: Files, file: str) -> Item | None:
     return document if document is not None and isinstance(document.value, dict) else None
 
 
-def _known(root: Path) -> dict[str, int]:
+def _read_known(root: Path) -> dict[str, int]:
     file = root / KNOWN_FILE
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip() and line[0] != "#"}

@@ -50,7 +50,7 @@ class Source:
         """What the module's top level defines or imports."""
         found: dict[str, ast.AST] = {}
         for node in self.tree.body:
-            for name in _defined(node):
+            for name in _names_defined(node):
                 found[name] = node
         return found
 
@@ -165,7 +165,7 @@ def _check_operation(sources: Sources, runtime: str, name: str, value: ast.expr)
 def _check_address(sources: Sources, what: str, value: ast.expr) -> Iterator[Finding]:
     address = address_of(value)
     if address is None:
-        yield _finding(REGISTRY, value, f"{what} is no address; write 'f.flexcore.lib.MODULE:NAME'")
+        yield _finding(REGISTRY, value, f"{what} is not an address; write 'f.flexcore.lib.MODULE:NAME'")
         return
     source = sources.read(address.file)
     if source is None:
@@ -208,7 +208,7 @@ def _library(root: Path) -> list[Path]:
     return sorted((root / "f/flexcore/lib").rglob("*.py"))
 
 
-def _defined(node: ast.stmt) -> list[str]:
+def _names_defined(node: ast.stmt) -> list[str]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]
@@ -219,7 +219,7 @@ def _defined(node: ast.stmt) -> list[str]:
         case ast.Import() | ast.ImportFrom():
             return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
         case ast.If() | ast.Try():
-            return [name for inner in (*node.body, *node.orelse) for name in _defined(inner)]
+            return [name for inner in (*node.body, *node.orelse) for name in _names_defined(inner)]
     return []
 
 

@@ -43,14 +43,14 @@ def plan(
     args, error = _arguments(run, module, previous, previous_id, failing, reused, skipped)
     mock = module.get("mock") or {}
     if mock.get("enabled") or skipped or module["value"]["type"] == "identity":
-        return _one(Child("identity", None, args, error=error), state)
+        return _plan_one(Child("identity", None, args, error=error), state)
     value = module["value"]
     match value["type"]:
         case "flow":
             path, flow = run.runtime.flow_value(value["path"])
-            return _one(Child("flow", path, args, flow, error=error), state)
+            return _plan_one(Child("flow", path, args, flow, error=error), state)
         case "script" | "rawscript":
-            return _one(run.runtime.script_child(run.job, module, args, error), state)
+            return _plan_one(run.runtime.script_child(run.job, module, args, error), state)
         case "forloopflow":
             return _for_loop(run, module, state, previous, previous_id, args)
         case "whileloopflow":
@@ -78,7 +78,7 @@ def _is_skipped(run: FlowContext, module: Value, previous: Any, previous_id: str
     return is_true(module["skip_if"]["expr"], run.scope(names, run.results(previous_id)))
 
 
-def _one(child: Child, state: ModuleState) -> Plan:
+def _plan_one(child: Child, state: ModuleState) -> Plan:
     def entered(jobs: list[str]) -> ModuleState:
         return ModuleState(state.id, "WaitingForExecutor", jobs[0])
 
@@ -104,12 +104,14 @@ def _arguments(
     if failing and run.job.started:
         names |= {"started_at": run.runtime.time_text(run.job.started), "flow_job_id": run.job.id}
     try:
-        return _transformed(run.scope(names, run.results(previous_id)), value.get("input_transforms") or {}), None
+        return _evaluate_transforms(
+            run.scope(names, run.results(previous_id)), value.get("input_transforms") or {}
+        ), None
     except WindmillError as error:
         return {}, error
 
 
-def _transformed(scope: Scope, transforms: Value) -> dict[str, Any]:
+def _evaluate_transforms(scope: Scope, transforms: Value) -> dict[str, Any]:
     args: dict[str, Any] = {}
     for name, transform in transforms.items():
         if transform.get("type") == "static":
@@ -251,7 +253,7 @@ def _simple_iteration(run: FlowContext, module: Value, state: ModuleState, args:
     try:
         names = {"params": {}, "previous_result": None, **run.approval}
         scope = run.scope(names, run.results(""), with_iter(args, index, index))
-        given = _transformed(scope, step["value"].get("input_transforms") or {})
+        given = _evaluate_transforms(scope, step["value"].get("input_transforms") or {})
     except WindmillError as failure:
         error = WindmillError(f"could not transform input using an expr: {failure}")
     child = run.runtime.script_child(run.job, step, given, error)

@@ -48,7 +48,9 @@ class RecoveredJobs:
             row = self._jobs.pop(job)
             self._waiting.pop((row["parent"], row["step_id"], row["kind"], row["path"]), None)
             if row["status"] in LIVE:
-                self._store.fail_live(job, json.dumps(died("the flow went another way when it was taken up again")))
+                self._store.fail_live(
+                    job, json.dumps(death_result("the flow went another way when it was taken up again"))
+                )
 
     def id_of(self, parent: str, step: str, kind: str, path: str | None) -> str:
         """The id of the next job of that step; empty when there was none."""
@@ -94,5 +96,5 @@ class RecoveredJobs:
         return any(parent == flow and its == step and known for (parent, its, *_), known in list(self._waiting.items()))
 
 
-def died(what: str) -> dict[str, Any]:
+def death_result(what: str) -> dict[str, Any]:
     return {"error": {"name": DIED, "message": what}}

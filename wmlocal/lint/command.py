@@ -36,8 +36,8 @@ def _print(findings: list[Finding]) -> None:
     if not findings:
         print("All checks passed.")
     else:
-        print(f"Found {_counted(errors, 'error')} and {_counted(warnings, 'warning')}.")
+        print(f"Found {_count(errors, 'error')} and {_count(warnings, 'warning')}.")
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

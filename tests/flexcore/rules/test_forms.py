@@ -175,7 +175,7 @@ def test_a_field_that_several_steps_get_follows_them_where_they_agree() -> None:
 def test_an_entry_of_the_list_that_is_no_longer_so_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forms, "find_differences", lambda root: [])
     monkeypatch.setattr(forms, "check_registry", lambda root: [])
-    monkeypatch.setattr(forms, "_known", lambda root: {"f/x/run.script.yaml size default": 7})
+    monkeypatch.setattr(forms, "_read_known", lambda root: {"f/x/run.script.yaml size default": 7})
     (found,) = check_forms(ROOT)
     assert (found.file, found.line) == (KNOWN_FILE, 7) and "delete the line" in found.message
 

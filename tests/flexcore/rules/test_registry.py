@@ -21,7 +21,7 @@ WRONG = {
         "no module f/flexcore/lib/toy/job.py; did you mean f/flexcore/lib/toy/jobs.py?",
     ),
     "a name that does not exist": (RUNTIMES, "jobs:RUN", "jobs:RUM", RUNTIMES, "jobs:RUM", "defines no RUM"),
-    "no address": (RUNTIMES, '"f.flexcore.lib.toy.jobs:RUN"', '"toy"', RUNTIMES, '"toy"}', "is no address"),
+    "no address": (RUNTIMES, '"f.flexcore.lib.toy.jobs:RUN"', '"toy"', RUNTIMES, '"toy"}', "is not an address"),
     "a health that does not exist": (RUNTIMES, "jobs:health", "jobs:ok", RUNTIMES, "jobs:ok", "health of toy"),
     "an operation for the pipeline that is none": (
         RUNTIMES,
