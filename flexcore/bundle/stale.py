@@ -2,8 +2,8 @@
 
 A push deletes nothing (`wmill sync push --keep-deleted`): it would delete other people's resource types too. So what a
 former version left, such as the modules of an older layout, is found here and removed on demand. Resources and
-variables are never counted: they are the workspace's own. Scripts and flows are archived, which can be undone; what
-starts them goes first.
+variables are never counted: they are the workspace's own. Scripts are archived, which can be undone, the rest is
+deleted; what starts others goes first.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _remove(client: Windmill, item: Stale) -> None:
         case "script":
             client.post(f"scripts/archive/p/{path}")
         case "flow":
-            client.post(f"flows/archive/{path}", {"archived": True})
+            # As the CLI does: a push of a flow that is archived leaves it so. The server's trash keeps what is deleted.
+            client.delete(f"flows/delete/{path}")
         case "app":
             client.delete(f"apps/delete/{path}")
         case "resource-type":
