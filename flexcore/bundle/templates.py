@@ -98,7 +98,7 @@ def _path(name: str) -> str:
     parts = path.split("/")[1:]
     if len(parts) < 2 or not all(PART.match(part) for part in parts):
         raise InvalidInput(
-            f"{name} is no name for a workflow",
+            f"{name} is not a name for a workflow",
             subject="NAME",
             remedy="Write a name such as nightly_sales, or a path such as f/sales/nightly; a-z, 0-9 and _ only.",
         )

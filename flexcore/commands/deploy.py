@@ -117,7 +117,7 @@ def _ask(question: str, yes: bool) -> bool:
 def _require_terminal() -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(
-            "The command cannot ask: its input is no terminal",
+            "The command cannot ask: its input is not a terminal",
             subject="--yes",
             remedy="Look at it with --dry-run, then give --yes.",
         )
@@ -207,9 +207,10 @@ def _handle_stale(
     if not options.prune or options.dry_run or not pushed:
         say(f"They stay until this removes them; it asks first:\n  {removal}")
         return [], []
-    confirm(
-        f"Remove these {_count(len(left_over), 'item')} from {target}? Scripts and flows are archived.", options.yes
-    )
+    many = _count(len(left_over), "item")
+    if not _ask(f"Remove these {many} from {target}? Scripts are archived, the rest is deleted.", options.yes):
+        say("Nothing was removed.")
+        return [], []
     failed = stale.remove(client, left_over, say)
     for item, reason in failed.items():
         say(f"  {item.kind} {item.path} was not removed: {reason}")

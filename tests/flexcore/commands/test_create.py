@@ -46,7 +46,7 @@ def test_a_workflow_outside_of_our_folder_is_told_what_a_push_needs(flexcore: Co
         (["x", "--template", "old"], "templates/retired is disabled: flexcore.yaml says so at templates.old"),
         (["x", "--template", "retired"], "flexcore.yaml says so at templates.old"),
         (["Bad-Name", "--template", "doubling"], "a-z, 0-9 and _ only"),
-        (["f/../../x", "--template", "doubling"], "no name for a workflow"),
+        (["f/../../x", "--template", "doubling"], "not a name for a workflow"),
         (["templates/doubling", "--template", "doubling"], "is there already"),
         (["x", "--template", "doubling", "-p", '{"m": 1}'], "m: is unknown"),
         (["x", "--template", "doubling", "-p", '{"key": "planted"}'], "key is a secret: give $var:PATH"),
