@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from f.flexcore.lib.ray.remote.dataset import HASH, ROW, Plan, Stream, collect, features_of, make_plan, prepare
+from f.flexcore.lib.ray.remote.dataset import HASH, ROW, Plan, features_of, make_plan, prepare
 from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline, needs_label_wrapper, with_labels
 from f.flexcore.lib.ray.remote.holdout import hold_out, part
 from f.flexcore.lib.ray.remote.model_files import examples_of, metrics_of
 from f.flexcore.lib.ray.remote.read import Parts, open_part
+from f.flexcore.lib.ray.remote.stream_profile import Stream, collect
 from f.flexcore.lib.ray.remote.train import target_of
 
 Json = dict[str, Any]

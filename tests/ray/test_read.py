@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from f.flexcore.lib.ray.remote import read as on_ray_read
-from f.flexcore.lib.ray.remote.dataset import kind_of
+from f.flexcore.lib.ray.remote import file_blocks
 from f.flexcore.lib.ray.remote.read import format_of
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.ray.remote.stream_profile import kind_of
 from tests.ray.learning import parts_of, rows_of, stream_of
 
 Json = dict[str, Any]
@@ -113,7 +113,7 @@ def test_what_is_never_closed_is_told_however_deep_it_is(tmp_path: Path) -> None
 
 
 def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray_read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(file_blocks, "BLOCK_BYTES", 64)
     lines = [json.dumps({"n": number, "text": "ü" * (number % 7)}, ensure_ascii=False) for number in range(100)]
     files = written(tmp_path, "\n".join(lines))
     assert len(parts_of("jsonl", files)) > 10

@@ -13,16 +13,15 @@ from f.flexcore.lib.ray.remote.dataset import (
     HASH,
     ROW,
     Plan,
-    Stream,
     features_of,
-    kind_of,
     make_plan,
-    merge,
     prepare_table,
     typed,
 )
-from f.flexcore.lib.ray.remote.read import mark_of, table_of
+from f.flexcore.lib.ray.remote.file_blocks import mark_of
+from f.flexcore.lib.ray.remote.json_files import table_of
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.ray.remote.stream_profile import Stream, kind_of, merge
 from tests.ray.data import houses
 
 Rows = list[dict[str, Any]]

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, dataset, inference_app, read, shared_storage, train
+from f.flexcore.lib.ray.remote import column_kinds, dataset, inference_app, read, shared_storage, stream_profile, train
 
 Json = dict[str, Any]
 # Rows for a call of the model: enough to be fast, small beside a worker's memory.
@@ -59,7 +59,7 @@ def time_features(pipeline: Any) -> set[str]:
     return {columns for _, _, columns in pipeline.named_steps["columns"].transformers if isinstance(columns, str)}
 
 
-def column_types(stream: dataset.Stream, schemas: list[Any], source: Json, form: str) -> Json:
+def column_types(stream: stream_profile.Stream, schemas: list[Any], source: Json, form: str) -> Json:
     """The type of each column: that of all its parts, one that holds them all, or text. Text of a CSV file is what all
     of it can be read as, unless the extraction declared it text."""
     import pyarrow as pa
@@ -155,7 +155,7 @@ def run(parameters: Json, storage: Json) -> Json:
     mixed = [
         f"{name} holds values of several types; it is written as text"
         for name in kept
-        if dataset.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
+        if stream_profile.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
     ]
     return {
         "uri": uri,
@@ -175,11 +175,11 @@ def reading_cpus(cpus: float, taken: float) -> float:
     return cpus if total().get("CPU", 0) >= taken + cpus else 0.0
 
 
-def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
+def check_columns(stream: stream_profile.Stream, model: Json, keep: list[str]) -> None:
     """Raises InvalidInput for data without the model's columns, or without one that is to be kept."""
     wanted = [item["name"] for item in model["signature"]["inputs"]]
     for name in [*wanted, *keep]:
-        dataset.check_single(name, stream, "keep" if name in keep else "data")
+        stream_profile.check_single(name, stream, "keep" if name in keep else "data")
     columns = list(stream.columns)
     missing = [name for name in wanted if name not in columns]
     if missing:
@@ -187,10 +187,10 @@ def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
             "InvalidInput",
             f"The data lacks the columns {', '.join(missing)} of the model {model['name']}",
             "data",
-            f"Extract them too, or choose another stream or model. {dataset.names_of(stream.names)}",
+            f"Extract them too, or choose another stream or model. {stream_profile.names_of(stream.names)}",
         )
     for name in keep:
-        dataset.check_known(name, stream.names, "keep")
+        stream_profile.check_known(name, stream.names, "keep")
     taken = [name for name in (PREDICTION, CERTAINTY) if name in (keep or columns)]
     if taken:
         raise shared_storage.Problem(

@@ -23,7 +23,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, leakage, model_files, read, shared_storage
+from f.flexcore.lib.ray.remote import (
+    dataset,
+    estimators,
+    holdout,
+    leakage,
+    model_files,
+    read,
+    shared_storage,
+    stream_profile,
+)
 
 Json = dict[str, Any]
 # Ray Train's defaults suit trainings of hours: it looks at its workers every two seconds.
@@ -116,12 +125,12 @@ def prepared(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -
 
 def parts_of(
     source: Json, store: shared_storage.RemoteStore, wanted: list[str] | None, cpus: float
-) -> tuple[Any, dataset.Stream]:
+) -> tuple[Any, stream_profile.Stream]:
     """The parts of a stream's files, in memory, and what their columns are."""
     parts = read.read(source, store, wanted, cpus)
     facts = parts.select_columns(["file", "part", "facts"]).take_all() if parts.count() else []
     declared = [name for name in source["columns"] if wanted is None or name in wanted]
-    return parts, dataset.collect(facts, declared)
+    return parts, stream_profile.collect(facts, declared)
 
 
 def held_out_rows(rows: Any, plan: dataset.Plan, fraction: float, cpus: float) -> list[Any]:
