@@ -20,20 +20,20 @@ NULLS = ["", "#N/A", "#N/A N/A", "#NA", "n/a", "-NaN", "-nan", "1.#IND", "-1.#IN
 DELIMITERS = ",;\t|"
 
 
-def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iterator[tuple[Any, Json]]:
+def read_csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iterator[tuple[Any, Json]]:
     """Text alone: what it can be read as is decided from all of it."""
     import pyarrow as pa
     import pyarrow.csv
 
-    blocks = Blocks(file_blocks.text_blocks(fs, path))
+    blocks = QuoteCounter(file_blocks.read_text_blocks(fs, path))
     head = next(blocks, b"")
     if b"\0" in head[:HEADER_BYTES]:
-        raise file_blocks.unfit(name, 1, "it holds binary data", "Check that the file is a CSV file of text.")
+        raise file_blocks.line_problem(name, 1, "it holds binary data", "Check that the file is a CSV file of text.")
     file_blocks.check_text(head, name, 0)
-    header, delimiter, size = header_of(head, name)
+    header, delimiter, size = parse_header(head, name)
     if not header:
         return
-    facts = header_facts(header, name)
+    facts = describe_header(header, name)
     if delimiter != ",":
         facts["notes"].append(f"{name} is separated by {DELIMITER_NAMES[delimiter]}")
     take = [
@@ -44,7 +44,7 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
     if columns is not None:
         facts["twice"] = {item: where for item, where in facts["twice"].items() if item in columns}
     numbers = [str(at) for at in range(len(header))]
-    stream = io.BufferedReader(file_blocks.Joined(head[size:], blocks), 1 << 16)
+    stream = io.BufferedReader(file_blocks.JoinedStream(head[size:], blocks), 1 << 16)
     # Without a column that is asked for, one still tells how many rows there are.
     included = [numbers[at] for at in take] or numbers[:1]
     try:
@@ -62,8 +62,8 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
         )
     except pa.ArrowInvalid as error:
         if "Empty CSV file" not in str(error):
-            raise bad_csv(fs, path, name, delimiter, len(header)) from None
-        yield empty_table([header[at] for at in take]), facts
+            raise find_bad_line(fs, path, name, delimiter, len(header)) from None
+        yield make_empty_table([header[at] for at in take]), facts
         return
     while True:
         try:
@@ -73,12 +73,12 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
                 check_last_quote(fs, path, name, delimiter)
             return
         except pa.ArrowInvalid:
-            raise bad_csv(fs, path, name, delimiter, len(header)) from None
+            raise find_bad_line(fs, path, name, delimiter, len(header)) from None
         table = pa.Table.from_batches([batch])
         if not take:
-            table = file_blocks.rows_only(table.num_rows)
+            table = file_blocks.make_empty_columns(table.num_rows)
         elif delimiter != ",":
-            table = with_points(table)
+            table = replace_decimal_commas(table)
         yield table.rename_columns([header[at] for at in take]), facts
         facts = {**facts, "notes": []}
 
@@ -86,19 +86,19 @@ def csv_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iter
 DELIMITER_NAMES = {";": "semicolons; 0,5 in it is read as 0.5", "\t": "tabs; 0,5 in it is read as 0.5", "|": "bars"}
 
 
-def header_of(head: bytes, name: str) -> tuple[list[str], str, int]:
+def parse_header(head: bytes, name: str) -> tuple[list[str], str, int]:
     """(names, delimiter, bytes) of the header; the delimiter is the one that makes the most columns of it."""
     text = head[:HEADER_BYTES].decode("utf-8", "ignore")
     skipped = re.match(r"(?:[ \t]*\r?\n)*(?:sep=(.)\r?\n)?", text)
     assert skipped
     start = text[skipped.end() :]
     candidates = skipped[1] or DELIMITERS
-    found = [(record(start, delimiter), delimiter) for delimiter in candidates]
-    (header, length), delimiter = max(found, key=lambda item: len(item[0][0]))
+    headers = [(parse_record(start, delimiter), delimiter) for delimiter in candidates]
+    (header, length), delimiter = max(headers, key=lambda item: len(item[0][0]))
     return header, delimiter, len(text[: skipped.end() + length].encode())
 
 
-def record(text: str, delimiter: str) -> tuple[list[str], int]:
+def parse_record(text: str, delimiter: str) -> tuple[list[str], int]:
     """(values, characters) of the first record of a text."""
     taken: list[str] = []
 
@@ -114,7 +114,7 @@ def record(text: str, delimiter: str) -> tuple[list[str], int]:
     return cells, sum(map(len, taken))
 
 
-def header_facts(header: list[str], name: str) -> Json:
+def describe_header(header: list[str], name: str) -> Json:
     places: dict[str, list[int]] = {}
     for at, item in enumerate(header, 1):
         places.setdefault(item, []).append(at)
@@ -128,7 +128,7 @@ def header_facts(header: list[str], name: str) -> Json:
     return {"columns": list(places), "twice": twice, "notes": notes}
 
 
-def with_points(table: Any) -> Any:
+def replace_decimal_commas(table: Any) -> Any:
     """Decimal commas, as they go with semicolons, as points; value by value, so that no part decides for itself."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -141,19 +141,19 @@ def with_points(table: Any) -> Any:
     )
 
 
-def empty_table(names: list[str]) -> Any:
+def make_empty_table(names: list[str]) -> Any:
     import pyarrow as pa
 
     return pa.table({name: pa.array([], pa.string()) for name in names})
 
 
-class Blocks:
+class QuoteCounter:
     """Blocks of text, of which the double quotes are counted: an odd number may be one that is never closed."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self.blocks, self.quotes = blocks, 0
 
-    def __iter__(self) -> Blocks:
+    def __iter__(self) -> QuoteCounter:
         return self
 
     def __next__(self) -> bytes:
@@ -167,7 +167,7 @@ def check_last_quote(fs: Any, path: str, name: str, delimiter: str) -> None:
     taken: list[str] = []
 
     def lines() -> Iterator[str]:
-        for line in csv_lines(fs, path):
+        for line in read_lines(fs, path):
             taken.append(line)
             yield line
 
@@ -180,33 +180,33 @@ def check_last_quote(fs: Any, path: str, name: str, delimiter: str) -> None:
         list(csv.reader(last, delimiter=delimiter, strict=True))
     except csv.Error as error:
         if "unexpected end" in str(error):
-            raise file_blocks.unfit(name, line, "a quote is opened that is never closed", QUOTES) from None
+            raise file_blocks.line_problem(name, line, "a quote is opened that is never closed", QUOTES) from None
 
 
-def csv_lines(fs: Any, path: str) -> Iterator[str]:
+def read_lines(fs: Any, path: str) -> Iterator[str]:
     return io.TextIOWrapper(
-        io.BufferedReader(file_blocks.Joined(b"", file_blocks.text_blocks(fs, path))), "utf-8", newline=""
+        io.BufferedReader(file_blocks.JoinedStream(b"", file_blocks.read_text_blocks(fs, path))), "utf-8", newline=""
     )
 
 
-def bad_csv(fs: Any, path: str, name: str, delimiter: str, width: int) -> shared_storage.Problem:
+def find_bad_line(fs: Any, path: str, name: str, delimiter: str, width: int) -> shared_storage.Problem:
     """The first line that Arrow could not read, found by reading the file once more."""
     lines = 0
-    for block in file_blocks.text_blocks(fs, path):
+    for block in file_blocks.read_text_blocks(fs, path):
         file_blocks.check_text(block, name, lines)
         lines += block.count(b"\n")
     csv.field_size_limit(1 << 30)
-    reader = csv.reader(csv_lines(fs, path), delimiter=delimiter)
+    reader = csv.reader(read_lines(fs, path), delimiter=delimiter)
     line = 1
     try:
         for row in reader:
             if row and len(row) != width and not (len(row) == 1 and row[0].startswith("sep=")):
                 values_there = f"{len(row)} values where the header has {width}"
-                return file_blocks.unfit(name, line, f"it has {values_there}", QUOTES)
+                return file_blocks.line_problem(name, line, f"it has {values_there}", QUOTES)
             line = reader.line_num + 1
     except csv.Error as error:
-        return file_blocks.unfit(name, line, str(error), QUOTES)
-    return file_blocks.unfit(
+        return file_blocks.line_problem(name, line, str(error), QUOTES)
+    return file_blocks.line_problem(
         name, line, "a row is longer than can be read, as after a quote that is never closed", QUOTES
     )
 

@@ -69,15 +69,21 @@ def make_plan(
         raise shared_storage.Problem(
             "InvalidInput", f"The target {target!r} is among the features", "features", "Leave it out."
         )
-    chosen_task = task_of(columns[target], target, task)
+    chosen_task = choose_task(columns[target], target, task)
     plan = Plan(
-        target, stream_profile.kind_of(columns[target]), chosen_task, {}, {}, stream.rows, notes=list(stream.notes)
+        target,
+        stream_profile.classify_column(columns[target]),
+        chosen_task,
+        {},
+        {},
+        stream.rows,
+        notes=list(stream.notes),
     )
     if chosen_task == "classification":
-        plan.labels = labels_of(columns[target], plan.target_kind)
+        plan.labels = list_labels(columns[target], plan.target_kind)
         if len(plan.labels) < 2:
-            raise same_value(target, columns[target])
-    plan.notes += _unusable(target, columns[target], "the rows are left out")
+            raise constant_target(target, columns[target])
+    plan.notes += _describe_unusable(target, columns[target], "the rows are left out")
     if not features:
         plan.notes += [f"{name} is left out: {where}" for name, where in stream.twice.items()]
         plan.notes += [f"{name} is left out: a name that flexcore uses itself" for name in RESERVED if name in columns]
@@ -93,13 +99,13 @@ def make_plan(
 
 def add_feature(plan: Plan, name: str, column: Json, date_parts: bool) -> None:
     """Takes a column into the plan, or notes why it is left out."""
-    kind = stream_profile.kind_of(column)
+    kind = stream_profile.classify_column(column)
     if kind not in KINDS or (kind == "time" and not date_parts):
         mixed = " (and of several types)" if stream_profile.is_mixed(column) else ""
         plan.notes.append(f"{name} is left out: {LEFT_OUT[kind]}{mixed}")
         return
     plan.features[name] = kind
-    plan.notes += _unusable(name, column, "they are read as no value")
+    plan.notes += _describe_unusable(name, column, "they are read as no value")
     if kind == "category":
         plan.categories[name] = sorted(column["distinct"])
         if stream_profile.is_mixed(column):
@@ -111,7 +117,7 @@ def add_feature(plan: Plan, name: str, column: Json, date_parts: bool) -> None:
         plan.notes.append(f"{name} is a duration; it is read in seconds")
 
 
-def _unusable(name: str, column: Json, effect: str) -> list[str]:
+def _describe_unusable(name: str, column: Json, effect: str) -> list[str]:
     what = {"unusable": "infinite or too large values", "words": "words such as NA, which count as no value"}
     return [f"{name} has {column[fact]} {words}; {effect}" for fact, words in what.items() if column[fact]]
 
@@ -126,16 +132,16 @@ def check_free(name: str, argument: str) -> None:
         )
 
 
-def task_of(column: Json, target: str, task: str) -> str:
+def choose_task(column: Json, target: str, task: str) -> str:
     """regression or classification; auto: text, true/false and numbers of exactly two values are classes."""
-    kind = stream_profile.kind_of(column)
+    kind = stream_profile.classify_column(column)
     if kind == "empty":
         remedy = "Choose another target column, or extract data that has it."
         raise shared_storage.Problem(
             "EmptyData", f"The target column {target!r} is null in every row", "target_column", remedy
         )
     if kind == "constant" or len(column["distinct"]) == 1:
-        raise same_value(target, column)
+        raise constant_target(target, column)
     if kind not in ("number", "flag", "category"):
         reason = LEFT_OUT[kind]
         raise shared_storage.Problem(
@@ -166,7 +172,7 @@ def task_of(column: Json, target: str, task: str) -> str:
     return "regression" if kind == "number" and len(column["distinct"]) > 2 else "classification"
 
 
-def same_value(target: str, column: Json) -> shared_storage.Problem:
+def constant_target(target: str, column: Json) -> shared_storage.Problem:
     words = f" but {column['words']}, which are words such as NA and count as no value" if column["words"] else ""
     remedy = "Write that class as another word, or" if words else "There is nothing to predict;"
     return shared_storage.Problem(
@@ -177,12 +183,12 @@ def same_value(target: str, column: Json) -> shared_storage.Problem:
     )
 
 
-def labels_of(column: Json, kind: str) -> list[Any]:
+def list_labels(column: Json, kind: str) -> list[Any]:
     """The classes in order: false/true, whole numbers, or texts; fractions are texts, since scikit-learn takes them for
     amounts, and so are numbers beyond 64 bits."""
     if kind == "flag":
         return [False, True]
-    named = {column_kinds.class_text(value, kind) for value in column["distinct"]} - {None}
+    named = {column_kinds.to_class_text(value, kind) for value in column["distinct"]} - {None}
     texts = sorted(str(item) for item in named)
     if kind != "number":
         return texts
@@ -191,7 +197,7 @@ def labels_of(column: Json, kind: str) -> list[Any]:
     return sorted(texts, key=float)
 
 
-def label_text(label: Any) -> str:
+def format_label(label: Any) -> str:
     """The text by which a prepared table names a class."""
     return str(label).lower() if isinstance(label, bool) else str(label)
 
@@ -210,11 +216,11 @@ def prepare_table(table: Any, plan: Plan, first_row: int = 0) -> Any:
     import pandas as pd
     import pyarrow as pa
 
-    columns = {name: arrow_of(table, name, kind) for name, kind in plan.features.items()}
+    columns = {name: to_arrow(table, name, kind) for name, kind in plan.features.items()}
     if plan.task == "classification" and plan.target in table.column_names:
-        columns[plan.target] = column_kinds.class_texts(table[plan.target], plan.target_kind)
+        columns[plan.target] = column_kinds.to_class_texts(table[plan.target], plan.target_kind)
     else:
-        columns[plan.target] = arrow_of(table, plan.target, plan.target_kind)
+        columns[plan.target] = to_arrow(table, plan.target, plan.target_kind)
     # Before rows go: a hash must not depend on anything but the row itself.
     frame = pd.DataFrame({name: column.to_pandas() for name, column in columns.items()})
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
@@ -223,7 +229,7 @@ def prepare_table(table: Any, plan: Plan, first_row: int = 0) -> Any:
     return made.filter(made[plan.target].is_valid())
 
 
-def arrow_of(table: Any, name: str, kind: str) -> Any:
+def to_arrow(table: Any, name: str, kind: str) -> Any:
     """A column as float64 or text, null where there is no value; null alone where the part does not have it."""
     import pyarrow as pa
 
@@ -231,23 +237,23 @@ def arrow_of(table: Any, name: str, kind: str) -> Any:
     if name not in table.column_names:
         return pa.nulls(table.num_rows, pa.float64() if numeric else pa.string())
     if numeric:
-        return pa.array(column_kinds.numbers(table[name]), pa.float64(), from_pandas=True)
-    return column_kinds.time_texts(table[name]) if kind == "time" else column_kinds.texts(table[name])
+        return pa.array(column_kinds.to_numbers(table[name]), pa.float64(), from_pandas=True)
+    return column_kinds.to_time_texts(table[name]) if kind == "time" else column_kinds.to_texts(table[name])
 
 
-def features_of(table: Any, plan: Plan) -> Any:
+def select_features(table: Any, plan: Plan) -> Any:
     """The features of a prepared table as pandas takes them."""
-    return frame_of(table, plan.features)
+    return make_frame(table, plan.features)
 
 
-def frame_of(table: Any, kinds: dict[str, str]) -> Any:
+def make_frame(table: Any, kinds: dict[str, str]) -> Any:
     """A pandas table of float64 with NaN, or text with None, out of one that Ray handed on."""
     import pandas as pd
 
-    return pd.DataFrame({name: typed(table[name], kind) for name, kind in kinds.items()})
+    return pd.DataFrame({name: convert_series(table[name], kind) for name, kind in kinds.items()})
 
 
-def typed(series: Any, kind: str) -> Any:
+def convert_series(series: Any, kind: str) -> Any:
     """float64 with NaN, or text with None."""
     import pandas as pd
 

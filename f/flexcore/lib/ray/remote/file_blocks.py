@@ -18,24 +18,24 @@ BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_U
 GZIP = b"\x1f\x8b"
 
 
-def mark_of(field: Any) -> str:
+def get_mark(field: Any) -> str:
     return str((field.metadata or {}).get(MARK, b"").decode())
 
 
-def unfit(name: str, line: int, cause: str, remedy: str) -> shared_storage.Problem:
+def line_problem(name: str, line: int, cause: str, remedy: str) -> shared_storage.Problem:
     return shared_storage.Problem("DataError", f"{name} line {line}: {cause}", name, remedy, line=line)
 
 
-def text_blocks(fs: Any, path: str) -> Iterator[bytes]:
+def read_text_blocks(fs: Any, path: str) -> Iterator[bytes]:
     """A text file's content as UTF-8, uncompressed and without a byte order mark."""
     import pyarrow as pa
 
     stream = fs.open_input_stream(path, compression="detect")
     first = stream.read(BLOCK_BYTES)
     if first.startswith(GZIP):
-        stream = pa.CompressedInputStream(pa.PythonFile(Joined(first, stream), "r"), "gzip")
+        stream = pa.CompressedInputStream(pa.PythonFile(JoinedStream(first, stream), "r"), "gzip")
         first = stream.read(BLOCK_BYTES)
-    encoding, mark = encoding_of(first)
+    encoding, mark = detect_encoding(first)
     decode = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)()
     block = first[mark:]
     while block:
@@ -43,7 +43,7 @@ def text_blocks(fs: Any, path: str) -> Iterator[bytes]:
         block = stream.read(BLOCK_BYTES)
 
 
-def encoding_of(head: bytes) -> tuple[str, int]:
+def detect_encoding(head: bytes) -> tuple[str, int]:
     """(encoding, length of the byte order mark); text without one is UTF-16 when every other byte is zero."""
     for mark, encoding in BOMS.items():
         if head.startswith(mark):
@@ -55,7 +55,7 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
-class Joined(io.RawIOBase):
+class JoinedStream(io.RawIOBase):
     """What was read already, and then the rest of a stream or of blocks."""
 
     def __init__(self, first: bytes, rest: Any) -> None:
@@ -82,12 +82,12 @@ def check_text(block: bytes, name: str, lines_before: int) -> None:
         block.decode()
     except UnicodeDecodeError as error:
         line = lines_before + block.count(b"\n", 0, error.start) + 1
-        raise unfit(
+        raise line_problem(
             name, line, f"the byte 0x{block[error.start]:02x} is no UTF-8", "Save the file as UTF-8 (or UTF-16)."
         ) from None
 
 
-def rows_only(rows: int) -> Any:
+def make_empty_columns(rows: int) -> Any:
     """A table without columns that still has rows."""
     import pyarrow as pa
 

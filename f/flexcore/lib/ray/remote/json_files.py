@@ -25,30 +25,30 @@ LONG_INTEGER = re.compile(rb"[:\[,]\s*-?\d{19,}\s*[,}\]]")
 INT64, UINT64 = (-(2**63), 2**63 - 1), (0, 2**64 - 1)
 
 
-def json_tables(
+def read_json_tables(
     fs: Any, path: str, name: str, columns: list[str] | None, declared: list[str]
 ) -> Iterator[tuple[Any, Json]]:
     """One object per line, or one array of objects."""
     lines, texts_known = 0, set(declared)
-    for block in whole_lines(file_blocks.text_blocks(fs, path)):
+    for block in split_whole_lines(file_blocks.read_text_blocks(fs, path)):
         file_blocks.check_text(block, name, lines)
         if not lines and block.lstrip().startswith(b"["):
-            rest = b"".join([block, *whole_lines(file_blocks.text_blocks(fs, path), skip=len(block))])
-            yield json_rows(array_rows(rest, name), columns, name)
+            rest = b"".join([block, *split_whole_lines(file_blocks.read_text_blocks(fs, path), skip=len(block))])
+            yield make_table_of_rows(parse_array(rest, name), columns, name)
             return
-        table = fast_json(block, texts_known)
+        table = read_with_arrow(block, texts_known)
         if table is None:
-            yield json_rows(line_rows(block, name, lines), columns, name)
+            yield make_table_of_rows(parse_lines(block, name, lines), columns, name)
         else:
             taken = [item for item in table.column_names if columns is None or item in columns]
             yield (
-                (table.select(taken) if taken else file_blocks.rows_only(table.num_rows)),
+                (table.select(taken) if taken else file_blocks.make_empty_columns(table.num_rows)),
                 {"columns": table.column_names},
             )
         lines += block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def whole_lines(blocks: Iterator[bytes], skip: int = 0) -> Iterator[bytes]:
+def split_whole_lines(blocks: Iterator[bytes], skip: int = 0) -> Iterator[bytes]:
     """The blocks cut at ends of lines; `skip` bytes are left out."""
     rest, block = b"", next(blocks, b"")
     while block:
@@ -63,7 +63,7 @@ def whole_lines(blocks: Iterator[bytes], skip: int = 0) -> Iterator[bytes]:
         block = following
 
 
-def fast_json(block: bytes, texts_known: set[str]) -> Any:
+def read_with_arrow(block: bytes, texts_known: set[str]) -> Any:
     """The table as Arrow reads it; None when a column is of several types, or of one that Arrow would change. Text that
     Arrow takes for points in time stays text, and is remembered as such."""
     import pyarrow as pa
@@ -86,12 +86,12 @@ def fast_json(block: bytes, texts_known: set[str]) -> Any:
     if "" in table.column_names or table.num_rows == 0 or has_times(table.schema):
         return None
     # Arrow puts the columns that it was told of first; the order of the file is the order of the model's inputs.
-    first = [name for name in first_names(block) if name in table.column_names]
+    first = [name for name in parse_first_names(block) if name in table.column_names]
     table = table.select([*first, *(name for name in table.column_names if name not in first)])
     return table
 
 
-def first_names(block: bytes) -> list[str]:
+def parse_first_names(block: bytes) -> list[str]:
     """The names in the first line, in order; none when an object is spread over several lines."""
     try:
         return list(json.loads(block.lstrip().split(b"\n", 1)[0]))
@@ -112,19 +112,19 @@ def has_times(schema: Any) -> bool:
     return "timestamp" in str([field.type for field in schema])
 
 
-def line_rows(block: bytes, name: str, lines: int) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
+def parse_lines(block: bytes, name: str, lines: int) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
     """(line, pairs) of each object. Raises a DataError that names the line that holds none."""
     for number, line in enumerate(block.split(b"\n"), lines + 1):
         text = line.decode().strip()
         if not text:
             continue
         try:
-            value = DECODER.decode(shallow(text))
+            value = DECODER.decode(cut_deep_values(text))
         except (json.JSONDecodeError, RecursionError) as error:
-            raise bad_json(error, name, number) from None
+            raise json_problem(error, name, number) from None
         if not isinstance(value, Pairs):
-            raise file_blocks.unfit(
-                name, number, f"it holds {json_kind(value)} where an object is needed", ONE_PER_LINE
+            raise file_blocks.line_problem(
+                name, number, f"it holds {describe_json_type(value)} where an object is needed", ONE_PER_LINE
             )
         yield number, value.pairs
 
@@ -132,38 +132,40 @@ def line_rows(block: bytes, name: str, lines: int) -> Iterator[tuple[int, list[t
 ONE_PER_LINE = "Write one JSON object for each row, on a line of its own."
 
 
-def bad_json(error: json.JSONDecodeError | RecursionError, name: str, line: int) -> shared_storage.Problem:
+def json_problem(error: json.JSONDecodeError | RecursionError, name: str, line: int) -> shared_storage.Problem:
     if isinstance(error, RecursionError):
-        return file_blocks.unfit(
+        return file_blocks.line_problem(
             name, line, "its values are nested too deeply", "Extract the column flat, or leave it out."
         )
     # The first object of a file that is spread over lines looks as if it ended too early.
-    return file_blocks.unfit(name, line, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE)
+    return file_blocks.line_problem(
+        name, line, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE
+    )
 
 
-def json_kind(value: Any) -> str:
+def describe_json_type(value: Any) -> str:
     kinds = {list: "an array", str: "a text", bool: "a flag", int: "a number", float: "a number", type(None): "null"}
     return kinds[type(value)]
 
 
-def array_rows(content: bytes, name: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
+def parse_array(content: bytes, name: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
     try:
-        rows = DECODER.decode(shallow(content.decode().strip()))
+        rows = DECODER.decode(cut_deep_values(content.decode().strip()))
     except json.JSONDecodeError as error:
-        raise file_blocks.unfit(
+        raise file_blocks.line_problem(
             name, error.lineno, f"it is not valid JSON at column {error.colno}: {error.msg}", ONE_PER_LINE
         ) from None
     except RecursionError as error:
-        raise bad_json(error, name, 1) from None
+        raise json_problem(error, name, 1) from None
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Pairs):
-            raise file_blocks.unfit(
-                name, 1, f"item {number} of its array is {json_kind(row)}, not an object", ONE_PER_LINE
+            raise file_blocks.line_problem(
+                name, 1, f"item {number} of its array is {describe_json_type(row)}, not an object", ONE_PER_LINE
             )
         yield number, row.pairs
 
 
-def shallow(text: str) -> str:
+def cut_deep_values(text: str) -> str:
     """The JSON text with null for what is nested deeper than MAX_DEPTH."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return text
@@ -181,7 +183,7 @@ def shallow(text: str) -> str:
     return text if depth or not kept else "".join(kept) + text[start:]
 
 
-def whole_number(digits: str) -> int | float:
+def parse_whole_number(digits: str) -> int | float:
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
@@ -192,19 +194,19 @@ class Pairs:
         self.pairs = pairs
 
     def plain(self) -> Json:
-        return {name: plain_json(value) for name, value in self.pairs}
+        return {name: to_plain(value) for name, value in self.pairs}
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=lambda _: None, parse_int=whole_number)
+DECODER = json.JSONDecoder(object_pairs_hook=Pairs, parse_constant=lambda _: None, parse_int=parse_whole_number)
 
 
-def plain_json(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     if isinstance(value, Pairs):
         return value.plain()
-    return [plain_json(item) for item in value] if isinstance(value, list) else value
+    return [to_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def json_rows(
+def make_table_of_rows(
     rows: Iterator[tuple[int, list[tuple[str, Any]]]], columns: list[str] | None, name: str
 ) -> tuple[Any, Json]:
     """(table, facts) of parsed rows, column by column, each with a type that holds all its values."""
@@ -223,61 +225,61 @@ def json_rows(
                 # The last of two counts, as everywhere; whether it may be used is decided by the facts.
                 column[count:] = [value]
         count += 1
-    return table_of({key: column + [None] * (count - len(column)) for key, column in cells.items() if key}, count), {
+    return make_table({key: column + [None] * (count - len(column)) for key, column in cells.items() if key}, count), {
         "columns": list(names),
         "twice": {key: where for key, where in twice.items() if wanted is None or key in wanted},
         "notes": [f"{name} has values without a name; they are left out"] if "" in cells else [],
     }
 
 
-def table_of(cells: dict[str, list[Any]], rows: int) -> Any:
+def make_table(cells: dict[str, list[Any]], rows: int) -> Any:
     """A table of Python's values."""
     import pyarrow as pa
 
     fields, arrays = [], []
     for name, column in cells.items():
-        array, mark = array_of(column)
+        array, mark = make_array(column)
         fields.append(pa.field(name, array.type, metadata={file_blocks.MARK: mark.encode()} if mark else None))
         arrays.append(array)
     if not arrays:
-        return file_blocks.rows_only(rows)
+        return file_blocks.make_empty_columns(rows)
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def array_of(column: list[Any]) -> tuple[Any, str]:
+def make_array(column: list[Any]) -> tuple[Any, str]:
     """(array, mark): of the one type that all values have, or of the text of each, marked nested or mixed."""
     import pyarrow as pa
 
     kinds = {type(value) for value in column} - {type(None)}
     if kinds & {list, Pairs, dict}:
-        return pa.array([column_kinds.json_text(plain_json(value)) for value in column], pa.string()), "nested"
+        return pa.array([column_kinds.format_json(to_plain(value)) for value in column], pa.string()), "nested"
     if kinds == {int}:
         low, high = (
             min(value for value in column if value is not None),
             max(value for value in column if value is not None),
         )
-        for (least, most), kind in ((INT64, pa.int64()), (UINT64, pa.uint64())):
-            if least <= low and high <= most:
+        for (lowest, highest), kind in ((INT64, pa.int64()), (UINT64, pa.uint64())):
+            if lowest <= low and high <= highest:
                 return pa.array(column, kind), ""
         return pa.array([None if value is None else str(value) for value in column], pa.string()), ""
     if kinds and kinds <= {int, float}:
-        return pa.array([as_float(value) for value in column], pa.float64()), ""
+        return pa.array([to_float(value) for value in column], pa.float64()), ""
     if kinds == {bool}:
         return pa.array(column, pa.bool_()), ""
-    return pa.array([scalar_text(value) for value in column], pa.string()), "mixed" if len(kinds) > 1 else ""
+    return pa.array([format_scalar(value) for value in column], pa.string()), "mixed" if len(kinds) > 1 else ""
 
 
-def as_float(value: int | float | None) -> float | None:
+def to_float(value: int | float | None) -> float | None:
     try:
         return None if value is None else float(value)
     except OverflowError:
         return float("inf") if value and value > 0 else float("-inf")
 
 
-def scalar_text(value: Any) -> str | None:
+def format_scalar(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         # Half of a surrogate pair is JSON, but no text.
         return value if value is None else value.encode("utf-8", "replace").decode()
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else column_kinds.number_text(value)
+    return str(value) if isinstance(value, int) else column_kinds.format_number(value)

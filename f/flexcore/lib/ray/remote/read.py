@@ -21,14 +21,14 @@ from f.flexcore.lib.ray.remote import column_kinds, csv_files, file_blocks, json
 
 Json = dict[str, Any]
 # Rows of a Parquet part, of which the bytes are not known before.
-BLOCK_ROWS = 200_000
+MAX_BLOCK_ROWS = 200_000
 
 
 def read(source: Json, store: shared_storage.RemoteStore, columns: list[str] | None, cpus: float) -> Any:
     """The parts of all files as a dataset in memory; `columns` None reads them all."""
     import ray.data
 
-    form = format_of(source)
+    form = detect_format(source)
     declared = [name for name, kind in source["columns"].items() if kind == "string"]
     items = [
         {"number": number, "uri": f"{source['uri']}/{item['path']}", "name": item["path"]}
@@ -40,7 +40,7 @@ def read(source: Json, store: shared_storage.RemoteStore, columns: list[str] | N
     ).materialize()
 
 
-def format_of(source: Json) -> str:
+def detect_format(source: Json) -> str:
     """parquet, csv or jsonl, by the manifest or else by the files' names."""
     names = [source["format"].lower(), *(item["path"].lower() for item in source["files"][:1])]
     for form, words in {"parquet": ("parquet",), "csv": ("csv",), "jsonl": ("json", "singer")}.items():
@@ -65,22 +65,22 @@ class Parts:
             number = 0
             try:
                 for number, (table, facts) in enumerate(self.tables(item)):
-                    yield part_row(item, number, table, facts)
+                    yield make_part(item, number, table, facts)
             except Exception as error:
-                yield part_row(item, number + 1, None, {"error": problem_of(error, item["name"]).flexcore})
+                yield make_part(item, number + 1, None, {"error": to_problem(error, item["name"]).flexcore})
 
     def tables(self, item: Json) -> Iterator[tuple[Any, Json]]:
         store = shared_storage.RemoteStore(self.storage)
         path, name = store.path(item["uri"]), item["name"]
         if self.form == "parquet":
-            yield from parquet_tables(store.fs, path, name, self.columns)
+            yield from read_parquet_tables(store.fs, path, name, self.columns)
         elif self.form == "csv":
-            yield from csv_files.csv_tables(store.fs, path, name, self.columns)
+            yield from csv_files.read_csv_tables(store.fs, path, name, self.columns)
         else:
-            yield from json_files.json_tables(store.fs, path, name, self.columns, self.declared)
+            yield from json_files.read_json_tables(store.fs, path, name, self.columns, self.declared)
 
 
-def part_row(item: Json, part: int, table: Any, facts: Json) -> Any:
+def make_part(item: Json, part: int, table: Any, facts: Json) -> Any:
     import pyarrow as pa
 
     facts = {"rows": 0, "profile": {}, "columns": [], "twice": {}, "notes": [], "error": None, **facts}
@@ -88,7 +88,7 @@ def part_row(item: Json, part: int, table: Any, facts: Json) -> Any:
     if table is not None:
         facts["rows"] = table.num_rows
         facts["profile"] = {
-            field.name: column_kinds.profile_column(table[field.name], file_blocks.mark_of(field))
+            field.name: column_kinds.profile_column(table[field.name], file_blocks.get_mark(field))
             for field in table.schema
         }
         sink = pa.BufferOutputStream()
@@ -113,7 +113,7 @@ def open_part(content: bytes) -> Any:
     return pa.ipc.open_stream(content).read_all() if content else None
 
 
-def problem_of(error: Exception, name: str) -> shared_storage.Problem:
+def to_problem(error: Exception, name: str) -> shared_storage.Problem:
     """What is wrong with a file, without a word of what stands in it."""
     if isinstance(error, shared_storage.Problem):
         return error
@@ -131,7 +131,7 @@ def problem_of(error: Exception, name: str) -> shared_storage.Problem:
     )
 
 
-def parquet_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iterator[tuple[Any, Json]]:
+def read_parquet_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> Iterator[tuple[Any, Json]]:
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -152,7 +152,7 @@ def parquet_tables(fs: Any, path: str, name: str, columns: list[str] | None) -> 
         facts = {"columns": names, "twice": twice}
         take = [item for item in names if item and names.count(item) == 1 and (columns is None or item in columns)]
         if not take:
-            yield file_blocks.rows_only(file.metadata.num_rows), facts
+            yield file_blocks.make_empty_columns(file.metadata.num_rows), facts
             return
-        for batch in file.iter_batches(BLOCK_ROWS, columns=take, use_threads=False):
+        for batch in file.iter_batches(MAX_BLOCK_ROWS, columns=take, use_threads=False):
             yield pa.Table.from_batches([batch]).select(take), facts

@@ -36,41 +36,43 @@ def collect(parts: list[Json], declared: list[str]) -> Stream:
     facts = [json.loads(item["facts"]) for item in sorted(parts, key=lambda item: (item["file"], item["part"]))]
     for item in facts:
         if item["error"]:
-            told = item["error"]
+            error = item["error"]
             raise shared_storage.Problem(
-                told["type"], told["message"], told["subject"], told["remedy"], **told["details"]
+                error["type"], error["message"], error["subject"], error["remedy"], **error["details"]
             )
     rows = sum(item["rows"] for item in facts)
     if not rows:
         raise shared_storage.Problem("EmptyData", "The stream has no rows", "source", "Extract data first.")
     stream = Stream(merge([item["profile"] for item in facts], rows), rows)
     for name in declared:
-        stream.columns.setdefault(name, _nothing(rows))
+        stream.columns.setdefault(name, _empty_profile(rows))
     for item in facts:
         stream.twice = {**item["twice"], **stream.twice}
     stream.names = list(dict.fromkeys([*stream.columns, *(name for item in facts for name in item["columns"] if name)]))
     for name in stream.twice:
         stream.columns.pop(name, None)
-    stream.notes = list(dict.fromkeys(note for item in facts for note in item["notes"])) + absences(facts, stream)
+    stream.notes = list(dict.fromkeys(note for item in facts for note in item["notes"])) + describe_absences(
+        facts, stream
+    )
     return stream
 
 
-def absences(facts: list[Json], stream: Stream) -> list[str]:
+def describe_absences(facts: list[Json], stream: Stream) -> list[str]:
     """A note for each column that some files with rows do not have."""
     names: dict[str, set[str]] = {}
     for item in facts:
         if item["rows"]:
             names.setdefault(item["name"], set()).update(item["columns"])
     return [
-        f"{column} is not in {_some(missing)}; it is null there"
+        f"{column} is not in {_shorten_list(missing)}; it is null there"
         for column in stream.columns
         for missing in [[name for name, known in names.items() if column not in known]]
         if missing
     ]
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _shorten_list(names: list[str], max_names: int = 3) -> str:
+    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names} more" if len(names) > max_names else "")
 
 
 def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
@@ -79,20 +81,20 @@ def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
     merged: dict[str, Json] = {}
     for profile in profiles:
         for name, part in profile.items():
-            whole = merged.setdefault(name, _nothing(rows))
+            whole = merged.setdefault(name, _empty_profile(rows))
             whole["words"] += part.get("words", 0)
             if part["values"]:
-                _add(whole, part)
+                _merge_part(whole, part)
     return merged
 
 
-def _nothing(rows: int) -> Json:
+def _empty_profile(rows: int) -> Json:
     empty: Json = {"rows": rows, "values": 0, "kinds": set(), "distinct": set(), "unusable": 0, "mixed": False}
     empty["words"] = 0
     return empty | {"numeric": True, "integer": True, "flag": True, "amounts": True, "times": list(column_kinds.TIMES)}
 
 
-def _add(whole: Json, part: Json) -> None:
+def _merge_part(whole: Json, part: Json) -> None:
     kind = part["kind"]
     whole["values"] += part["values"]
     whole["unusable"] += part.get("unusable", 0)
@@ -108,7 +110,7 @@ def _add(whole: Json, part: Json) -> None:
         whole["distinct"].update(part["distinct"])
 
 
-def kind_of(column: Json) -> str:
+def classify_column(column: Json) -> str:
     """One of KINDS or of LEFT_OUT."""
     if not column["values"]:
         return "empty"
@@ -171,7 +173,7 @@ def check_known(name: str, columns: list[str], argument: str) -> None:
     )
 
 
-def names_of(columns: list[str]) -> str:
+def describe_columns(columns: list[str]) -> str:
     """What columns there are, unless a row stands in their place."""
     if any(map(is_value, columns)):
         return "Its first line seems to hold values, and no names: write the columns' names there."
