@@ -176,13 +176,13 @@ def test_a_worker_of_a_head_below_uv_is_started_by_ray_itself(cluster: dict[str,
 @pytest.mark.parametrize(
     ("change", "subject"),
     [
-        ({"program": ""}, "run_job.program"),
-        ({"program": "def f(:"}, "run_job.program"),
-        ({"packages": ["--index-url=x"]}, "run_job.packages"),
-        ({"runtime_env": {"working_dir": "."}}, "run_job.runtime_env"),
-        ({"num_cpus": -1}, "run_job.num_cpus"),
-        ({"memory_gib": float("inf")}, "run_job.memory_gib"),
-        ({"timeout_s": 0}, "run_job.timeout_s"),
+        ({"program": ""}, "program"),
+        ({"program": "def f(:"}, "program"),
+        ({"packages": ["--index-url=x"]}, "packages"),
+        ({"runtime_env": {"working_dir": "."}}, "runtime_env"),
+        ({"num_cpus": -1}, "num_cpus"),
+        ({"memory_gib": float("inf")}, "memory_gib"),
+        ({"timeout_s": 0}, "timeout_s"),
     ],
 )
 def test_a_wrong_argument_is_told_before_anything_is_asked(change: dict[str, Any], subject: str) -> None:
