@@ -34,7 +34,7 @@ from f.flexcore.lib.meltano.remote import (
 
 # It takes two seconds; a worker with much to do may take ten times as long.
 INSPECTION_TIMEOUT_S = 120
-KEPT_S = 30 * 24 * 3600
+MAX_ANSWER_AGE_S = 30 * 24 * 3600
 SOURCE = module_source.module_source(project_inspector)
 TAIL_LINES = 20
 
@@ -49,7 +49,7 @@ class Inspector:
         self._process: subprocess.Popen[str] | None = None
         self._opened = ExitStack()
         own = [*files, root / ".env", root / ".python-version", *sorted(root.glob("plugins/*/*.lock"))]
-        self._digest = digest(own)
+        self._digest = digest_files(own)
 
     def __enter__(self) -> Inspector:
         return self
@@ -64,7 +64,9 @@ class Inspector:
     ) -> tuple[str, dict[Name, resolved_project.Plugin]]:
         """The environment that is chosen, and each plugin by kind and name. Raises the UserErrors of what is wrong."""
         found = self._ask("definitions", env, environment=environment, plugins=names)
-        return found["environment"], {name: plugin_of(item) for name, item in zip(names, found["plugins"], strict=True)}
+        return found["environment"], {
+            name: parse_plugin(item) for name, item in zip(names, found["plugins"], strict=True)
+        }
 
     def values(
         self,
@@ -78,12 +80,12 @@ class Inspector:
         project = resolved_project.Project(
             self._root,
             environment,
-            {name: value_of(item) for name, item in found["settings"].items()},
+            {name: parse_value(item) for name, item in found["settings"].items()},
             found["state_id_suffix"],
             found["variables"],
         )
         return project, [
-            [filled(known[name], item) for name, item in zip(names, items, strict=True)]
+            [add_values(known[name], item) for name, item in zip(names, items, strict=True)]
             for names, items in zip(block_sets, found["block_sets"], strict=True)
         ]
 
@@ -91,11 +93,11 @@ class Inspector:
         request = {"question": question, "root": str(self._root), "env": self._environment(env), **asked}
         place = installation.folder("answers")
         content = json.dumps([installation.MELTANO_VERSION, SOURCE, self._digest, request], sort_keys=True).encode()
-        found = read_sealed(place, content)
+        found = read_answer(place, content)
         if found is None:
             found = self._answer(request)
-            installation.remove_older(place, KEPT_S)
-            write_sealed(place, content, found)
+            installation.remove_older_files(place, MAX_ANSWER_AGE_S)
+            write_answer(place, content, found)
         return dict(found)
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -123,10 +125,10 @@ class Inspector:
         if not line:
             process.wait()
             self._errors.seek(0)
-            raise broken(process.returncode, self._errors.read(), request["env"])
+            raise explain_crash(process.returncode, self._errors.read(), request["env"])
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise refusal(answer["error"])
+            raise parse_refusal(answer["error"])
         return answer
 
     def _started(self) -> subprocess.Popen[str]:
@@ -155,7 +157,7 @@ def read_dotenv(root: Path, env: Mapping[str, str]) -> dict[str, str]:
         return dict(inspector._ask("dotenv", env, path=str(root / ".env"))["variables"])
 
 
-def digest(files: Sequence[Path]) -> str:
+def digest_files(files: Sequence[Path]) -> str:
     """A hash of names and contents; a file that is not there counts as empty."""
     total = hashlib.sha256()
     for path in files:
@@ -165,11 +167,11 @@ def digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
+def parse_refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
     return errors.KINDS[error["type"]](error["message"], subject=error["subject"], remedy=error["remedy"])
 
 
-def broken(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
+def explain_crash(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
     """The program ended without an answer: it was killed, or Meltano raised what it does not expect."""
     redactor = redaction.Redactor(value for name, value in env.items() if redaction.SECRET_NAME.search(name))
     lines = [line for line in redactor.text(said).splitlines() if line.strip()]
@@ -183,7 +185,7 @@ def broken(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFail
     )
 
 
-def plugin_of(item: Mapping[str, Any]) -> resolved_project.Plugin:
+def parse_plugin(item: Mapping[str, Any]) -> resolved_project.Plugin:
     settings = tuple(
         resolved_project.Setting(
             **{**setting, "aliases": tuple(setting["aliases"]), "variables": tuple(setting["variables"])}
@@ -196,47 +198,51 @@ def plugin_of(item: Mapping[str, Any]) -> resolved_project.Plugin:
     )
 
 
-def filled(plugin: resolved_project.Plugin, item: Mapping[str, Any]) -> resolved_project.Plugin:
+def add_values(plugin: resolved_project.Plugin, item: Mapping[str, Any]) -> resolved_project.Plugin:
     return replace(
         plugin,
-        values={name: value_of(value) for name, value in item["settings"].items()},
+        values={name: parse_value(value) for name, value in item["settings"].items()},
         config={name: value for name, value in item["config"].items() if value is not None},
         requirements=tuple(item["pip_arguments"]),
-        requirements_unset=unset_of(item["pip_unset"]),
+        requirements_unset=parse_unset(item["pip_unset"]),
         python=item["python"],
-        mapping_config=value_of(item["mapping"] or {}),
-        env=value_of(item["env"]),
+        mapping_config=parse_value(item["mapping"] or {}),
+        env=parse_value(item["env"]),
     )
 
 
-def value_of(item: Mapping[str, Any]) -> resolved_project.Value:
-    return resolved_project.Value(**{**item, "unset": unset_of(item.get("unset", ()))})
+def parse_value(item: Mapping[str, Any]) -> resolved_project.Value:
+    return resolved_project.Value(**{**item, "unset": parse_unset(item.get("unset", ()))})
 
 
-def unset_of(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
+def parse_unset(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
     return tuple(resolved_project.Unset(**item) for item in items)
 
 
-NONCE = 16
-TAG = 32
+NONCE_BYTES = 16
+TAG_BYTES = 32
 
 
-def read_sealed(folder: Path, content: bytes) -> Any:
+def read_answer(folder: Path, content: bytes) -> Any:
     """The value that was written for the content; None when there is none or it was altered."""
     try:
         data = _path(folder, content).read_bytes()
     except OSError:
         return None
-    nonce, tag, hidden = data[:NONCE], data[NONCE : NONCE + TAG], data[NONCE + TAG :]
+    nonce, tag, hidden = (
+        data[:NONCE_BYTES],
+        data[NONCE_BYTES : NONCE_BYTES + TAG_BYTES],
+        data[NONCE_BYTES + TAG_BYTES :],
+    )
     if not hmac.compare_digest(tag, _tag(content, nonce + hidden)):
         return None
-    return json.loads(_mixed(content, nonce, hidden))
+    return json.loads(_apply_keystream(content, nonce, hidden))
 
 
-def write_sealed(folder: Path, content: bytes, value: Any) -> None:
+def write_answer(folder: Path, content: bytes, value: Any) -> None:
     """Keeps the value; on a disk that is full or broken it is made again the next time."""
-    nonce = os.urandom(NONCE)
-    hidden = _mixed(content, nonce, json.dumps(value).encode())
+    nonce = os.urandom(NONCE_BYTES)
+    hidden = _apply_keystream(content, nonce, json.dumps(value).encode())
     path = _path(folder, content)
     part = path.with_suffix(f".{os.getpid()}")
     try:
@@ -254,6 +260,6 @@ def _tag(content: bytes, data: bytes) -> bytes:
     return hmac.digest(hashlib.sha256(b"tag" + content).digest(), data, "sha256")
 
 
-def _mixed(content: bytes, nonce: bytes, data: bytes) -> bytes:
+def _apply_keystream(content: bytes, nonce: bytes, data: bytes) -> bytes:
     stream = hashlib.shake_256(hashlib.sha256(b"key" + content).digest() + nonce).digest(len(data))
     return (int.from_bytes(data) ^ int.from_bytes(stream)).to_bytes(len(data))
