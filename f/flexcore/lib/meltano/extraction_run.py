@@ -115,7 +115,7 @@ class ExtractionRun:
     def _run_meltano(self, place: state_store.StatePlace) -> process.Outcome:
         prepared, printer = self.prepared, process.LogPrinter(self.prepared.redactor)
         arguments = run_command.build_arguments(prepared, place, self.key.uuid(self.attempt), self.request.full_refresh)
-        command = run_command.build_command(self.work / "observer", prepared, arguments)
+        command = run_command.build_command(prepared, arguments)
         env = run_command.build_environment(prepared, place, self.work, self.data_folder)
         print(f"meltano {' '.join(arguments)}", flush=True)
 

@@ -1,9 +1,12 @@
 # requirements: flexcore_base
 """Asks Meltano what a project is and what its plugins get, once for each content.
 
-project_inspector.py runs in Meltano's own environment (about 2 s). What it answers is kept, sealed, by all that it
-depends on: the request, its variables, the project's files and lock files, Meltano's version. A second run of the same
-content starts no Meltano for it.
+remote/project_inspector.py runs in Meltano's own environment (about 2 s). Its answer is kept, encrypted, under all that
+it depends on: the request, its variables, the project's files and lock files, Meltano's version. A second request of
+the same content starts no Meltano. A kept answer can be read only by who has all that it was made from: the key derives
+from that content, which holds the same secrets, so a copy of the folder tells nothing. The keystream is SHAKE-256 over
+key and nonce, the tag an HMAC: both are of the standard library, and an import of cryptography would cost each step
+more than the hash does.
 """
 
 from __future__ import annotations
@@ -23,19 +26,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from f.flexcore.lib.core import errors, module_source, redaction
+from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.meltano import (
     installation,
     resolved_project,
 )
 from f.flexcore.lib.meltano.remote import (
+    plugin_values,
     project_inspector,
 )
 
 # It takes two seconds; a worker with much to do may take ten times as long.
 INSPECTION_TIMEOUT_S = 120
 MAX_ANSWER_AGE_S = 30 * 24 * 3600
-SOURCE = module_source.module_source(project_inspector)
+MODULES = (project_inspector, plugin_values)
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from f.flexcore.lib.meltano.remote import project_inspector; "
+    "project_inspector.serve()"
+)
 TAIL_LINES = 20
 
 Name = tuple[str, str]
@@ -47,7 +55,9 @@ class Inspector:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
         self._process: subprocess.Popen[str] | None = None
-        self._opened = ExitStack()
+        self._exit = ExitStack()
+        with installation.report_disk_errors():
+            self._modules = installation.install_modules(MODULES)
         own = [*files, root / ".env", root / ".python-version", *sorted(root.glob("plugins/*/*.lock"))]
         self._digest = digest_files(own)
 
@@ -57,7 +67,7 @@ class Inspector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        self._exit.close()
 
     def definitions(
         self, env: Mapping[str, str], environment: str, names: Sequence[Name]
@@ -89,16 +99,17 @@ class Inspector:
             for names, items in zip(block_sets, found["block_sets"], strict=True)
         ]
 
-    def _ask(self, question: str, env: Mapping[str, str], **asked: Any) -> dict[str, Any]:
-        request = {"question": question, "root": str(self._root), "env": self._environment(env), **asked}
-        place = installation.folder("answers")
-        content = json.dumps([installation.MELTANO_VERSION, SOURCE, self._digest, request], sort_keys=True).encode()
-        found = read_answer(place, content)
-        if found is None:
-            found = self._answer(request)
-            installation.remove_older_files(place, MAX_ANSWER_AGE_S)
-            write_answer(place, content, found)
-        return dict(found)
+    def _ask(self, question: str, env: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
+        request = {"question": question, "root": str(self._root), "env": self._environment(env), **arguments}
+        version = [installation.MELTANO_VERSION, self._modules.name, self._digest]
+        content = json.dumps([*version, request], sort_keys=True).encode()
+        folder = installation.folder("answers")
+        answer = read_answer(folder, content)
+        if answer is None:
+            answer = self._request_answer(request)
+            installation.remove_older_files(folder, MAX_ANSWER_AGE_S)
+            write_answer(folder, content, answer)
+        return dict(answer)
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -109,8 +120,8 @@ class Inspector:
             "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
 
-    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process = self._process or self._started()
+    def _request_answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         timer = threading.Timer(INSPECTION_TIMEOUT_S, process.kill)
         timer.start()
@@ -131,11 +142,11 @@ class Inspector:
             raise parse_refusal(answer["error"])
         return answer
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[str]:
         # A file and no pipe: nobody reads it while Meltano works.
-        self._errors = self._opened.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        self._errors = self._exit.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
         process = subprocess.Popen(
-            [str(installation.meltano_python()), "-I", "-c", SOURCE],
+            [str(installation.meltano_python()), "-I", "-c", START, str(self._modules)],
             env=installation.base_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -144,8 +155,8 @@ class Inspector:
             encoding="utf-8",
             errors="replace",
         )
-        self._opened.enter_context(process)
-        self._opened.callback(process.kill)
+        self._exit.enter_context(process)
+        self._exit.callback(process.kill)
         return process
 
 
@@ -171,10 +182,10 @@ def parse_refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
     return errors.KINDS[error["type"]](error["message"], subject=error["subject"], remedy=error["remedy"])
 
 
-def explain_crash(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
+def explain_crash(code: int, stderr: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
     """The program ended without an answer: it was killed, or Meltano raised what it does not expect."""
     redactor = redaction.Redactor(value for name, value in env.items() if redaction.SECRET_NAME.search(name))
-    lines = [line for line in redactor.text(said).splitlines() if line.strip()]
+    lines = [line for line in redactor.text(stderr).splitlines() if line.strip()]
     why = f"no answer within {INSPECTION_TIMEOUT_S} s" if code == -signal.SIGKILL else (lines or ["no output"])[-1]
     return errors.ExecutionFailed(
         f"Meltano cannot inspect the project: {why[:300]}",

@@ -1,15 +1,17 @@
 # requirements: flexcore_base
 """Meltano itself: installed once for all runs of a worker, in an environment of its own, by uv.
 
-Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, state/<project>/ state,
-catalogs/<project>/ discovered catalogs, answers/ what Meltano said of projects, sealed, git/ and inline/ projects,
-work/<attempt>/ while it runs, locks/<key>.
+Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, modules/<hash>/ modules of ours
+that run in the tool's Python, state/<project>/ state, catalogs/<project>/ discovered catalogs, answers/ what Meltano
+says of projects, encrypted, git/ and inline/ projects, work/<attempt>/ while it runs, locks/<key>.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -18,8 +20,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
-from f.flexcore.lib.core import errors, redaction, tls_errors
+from f.flexcore.lib.core import errors, module_source, redaction, tls_errors
 from f.flexcore.lib.storage import object_store
 
 MELTANO_VERSION = "4.4.1"
@@ -65,7 +68,7 @@ DROPPED_VARIABLES = ("UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TOOL_DIR", "UV_T
 
 
 def folder(*parts: str) -> Path:
-    """A folder of the Meltano room below the worker's home; made, and for this user alone."""
+    """A folder below home()/meltano, made if need be, for this user alone."""
     path = object_store.home().joinpath("meltano", *parts)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Environments hold their own path, so it must not lead over a link that may go away.
@@ -107,6 +110,22 @@ def meltano_command() -> Path:
 def meltano_python() -> Path:
     """The interpreter of Meltano's own environment, which is installed first if need be."""
     return tool_python(meltano_command().parent.parent)
+
+
+def install_modules(modules: Sequence[ModuleType]) -> Path:
+    """A folder from which Meltano's interpreter can import these modules of ours; made once for each content."""
+    sources = {module.__name__: module_source.module_source(module) for module in modules}
+    place = folder("modules", hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16])
+    if not (place / COMPLETE).exists():
+        for name, source in sources.items():
+            path = place.joinpath(*name.split(".")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Two steps may do this at once.
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(source, encoding="utf-8")
+            part.replace(path)
+        (place / COMPLETE).touch()
+    return place
 
 
 def tool_python(tool: Path) -> Path:
