@@ -420,7 +420,7 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
             "environments: [{name: dev}]\nplugins: {extractors: [{name: tap-a, namespace: a}], tappers: [{name: a}]}",
             InvalidInput,
             "plugins.tappers",
-            r"plugins.tappers is no kind of plugin. Meltano knows: extractors",
+            r"plugins.tappers is not a kind of plugin. Meltano knows: extractors",
         ),
         (
             ONE % "{name: tap-a}",

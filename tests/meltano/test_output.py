@@ -187,15 +187,15 @@ def test_nan_becomes_null_and_no_other_character_changes(tmp_path: Path) -> None
     )
     assert manifest is not None and manifest.streams[0].columns["a"] == "number"
     assert manifest.streams[0].files[0].checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    assert warnings == ["s: NaN and Infinity are no JSON and were made null: a (1), b (1)"]
+    assert warnings == ["s: NaN and Infinity are not JSON and were replaced by null: a (1), b (1)"]
     assert [item.name for item in tmp_path.iterdir()] == ["s.jsonl"]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1}\n{"a": ', r"s\.jsonl, which the target wrote, is no JSON in line 2"),
-        ('{"a": 1}\n[1]\n', r"holds no row in line 2, but list"),
+        ('{"a": 1}\n{"a": ', r"s\.jsonl, which the target wrote, is not JSON in line 2"),
+        ('{"a": 1}\n[1]\n', r"has list in place of a row in line 2"),
     ],
 )
 def test_a_file_that_is_no_jsonl_is_told_with_its_line(tmp_path: Path, content: str, said: str) -> None:

@@ -70,7 +70,7 @@ def test_a_line_of_another_form_is_named_by_its_place_and_not_repeated(line: str
 @pytest.mark.parametrize(
     ("line", "error", "message"),
     [
-        ("tap-y.host=1", NotFound, r"tap-y does not run. Running: tap-x"),
+        ("tap-y.host=1", NotFound, r"tap-y is not part of this run. The run has: tap-x"),
         ("tap-x.hots=1", NotFound, r"no setting 'hots'. Did you mean host\? Declared: host, port"),
         ("tap-x.password=hunter2", InvalidInput, r"is a secret.*Put TAP_X_PASSWORD into the project resource's env"),
         ("tap-x.api_key=hunter2", InvalidInput, r"is a secret"),

@@ -133,9 +133,9 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
             Outcome(1),
             Unavailable,
             "disk",
-            r"disk does not take Meltano's files: database or disk is full",
+            r"disk cannot hold Meltano's files: database or disk is full",
         ),
-        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: it gave no reason"),
+        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
         ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
         (
             [{"event": LOCKED, "level": "error"}],
@@ -165,7 +165,7 @@ def test_a_failure_holds_no_secret() -> None:
 def test_a_secret_at_the_place_where_a_line_is_cut_is_masked_whole() -> None:
     long = "x" * (MAX_LINE_CHARACTERS - 10)
     log = log_of(said("tap-a", f"ValueError: {long[20:]} hunter2-secret is wrong", "error"), block(0, extractors=1))
-    shown = log.shown_tail(Redactor(["hunter2-secret"])) + json.dumps(
+    shown = log.format_tail(Redactor(["hunter2-secret"])) + json.dumps(
         run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"])).details
     )
     assert "hunt" not in shown and "characters left out" in shown
@@ -224,7 +224,7 @@ def observed(kind: str, **content: Any) -> dict[str, Any]:
     return {"flexcore": kind, **content}
 
 
-def odd(plugin: str, line: str, problem: str = "a line that is no Singer message", number: int = 3) -> dict[str, Any]:
+def odd(plugin: str, line: str, problem: str = "a line that is not a Singer message", number: int = 3) -> dict[str, Any]:
     return observed("odd_line", tap="tap-a", plugin=plugin, number=number, problem=problem, line=line)
 
 
@@ -249,7 +249,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
             ],
             "tap-a",
             "extractor_failed",
-            r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+            r"tap-a printed a line that is not .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
         ),
         (
             [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
@@ -271,7 +271,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
         (
             [
-                odd("target-x", "Loading", "a line that is no state"),
+                odd("target-x", "Loading", "a line that is not a state"),
                 said("target-x", "ValueError: disk"),
                 block(0, loaders=1),
             ],
