@@ -420,7 +420,7 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
             "environments: [{name: dev}]\nplugins: {extractors: [{name: tap-a, namespace: a}], tappers: [{name: a}]}",
             InvalidInput,
             "plugins.tappers",
-            r"plugins.tappers is no kind of plugin. Meltano knows: extractors",
+            r"plugins.tappers is not a kind of plugin. Meltano knows: extractors",
         ),
         (
             ONE % "{name: tap-a}",
@@ -591,7 +591,7 @@ def test_a_program_that_ends_without_an_answer_is_told_with_what_it_said(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, ONE % "{name: tap-a, namespace: a}")
-    monkeypatch.setattr(inspection, "SOURCE", "import sys; sys.exit('no such thing as pass-word-1')")
+    monkeypatch.setattr(inspection, "START", "import sys; sys.exit('no such thing as pass-word-1')")
     with pytest.raises(ExecutionFailed, match=r"Meltano cannot inspect the project: no such thing as \*\*\*") as caught:
         ask(root, TAP, env={"MY_TOKEN": "pass-word-1"})
     assert caught.value.category == "meltano_failed"

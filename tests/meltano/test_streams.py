@@ -203,7 +203,7 @@ def test_nan_and_infinity_become_null_and_it_is_said(replay: Callable[..., StepR
     content = Path(result.output.uri.removeprefix("file://"), "s.jsonl").read_text().splitlines()
     assert json.loads(content[0]) == {"id": 1, "ratio": None, "text": "NaN and Infinity"}
     assert json.loads(content[1])["ratio"] is None and "123456789012345678.123456789" in content[2]
-    assert result.data["warnings"] == ["s: NaN and Infinity are no JSON and were made null: ratio (2)"]
+    assert result.data["warnings"] == ["s: NaN and Infinity are not JSON and were replaced by null: ratio (2)"]
 
 
 def test_a_state_with_nan_is_refused_and_does_not_move(replay: Callable[..., StepResult], worker: Any) -> None:
@@ -220,12 +220,12 @@ def test_a_state_with_nan_is_refused_and_does_not_move(replay: Callable[..., Ste
     [
         (
             "Fetched page 1 of 2 (api_token=abcdef123456)",
-            r"printed a line that is no Singer message .*line 2\).*Fetched",
+            r"printed a line that is not a Singer message .*line 2\).*Fetched",
         ),
         ('{"type": "RECORD", "stream": "s", "record": {"id": 1 2}}', r"a line of broken JSON .*line 2\)"),
         (b"\xef\xbb\xbf" + state().encode(), r"begins with a byte order mark"),
         (record("t", id=1), r"a record of the stream 't' before its schema"),
-        (b'{"type": "RECORD", "stream": "s", "record": {"id": "caf\xe9"}}', r"no UTF-8"),
+        (b'{"type": "RECORD", "stream": "s", "record": {"id": "caf\xe9"}}', r"not UTF-8"),
     ],
 )
 def test_a_line_that_the_target_fails_on_is_quoted_with_who_printed_it(
@@ -287,7 +287,7 @@ CATALOG = {"orders": ["id", "email"], "people": ["name"]}
             r"no catalog; it begins with: INFO loading 3",
         ),
         ("", 0, r"The discovery of tap-replay printed nothing"),
-        ('{"error": "unauthorized", "token": "abcdef123456"}', 0, r'no catalog: \{"error": "unauthorized"'),
+        ('{"error": "unauthorized", "token": "abcdef123456"}', 0, r'not a catalog: \{"error": "unauthorized"'),
         ('{"error": "unauthorized"}', 3, r'discovery of tap-replay failed with exit code 3: \{"error": "unauthorized"'),
     ],
 )
@@ -309,7 +309,7 @@ def test_a_large_catalog_in_one_line_is_read(replay: Callable[..., StepResult]) 
 
 
 def test_an_empty_catalog_is_named_where_no_row_comes(replay: Callable[..., StepResult]) -> None:
-    with pytest.raises(FlexcoreError, match=r"extracted no rows: The discovery of tap-replay names no stream"):
+    with pytest.raises(FlexcoreError, match=r"extracted no rows: The discovery of tap-replay has no stream"):
         replay([state(a=1)], '{"streams": []}')
 
 
@@ -410,7 +410,7 @@ def test_a_mapper_that_prints_what_is_no_message_is_named(replay: Callable[..., 
         text.replace("for line in sys.stdin:", "print('mapping')\nfor line in sys.stdin:")
     )
     with pytest.raises(
-        ExecutionFailed, match=r"mapper-toy printed a line that is no .*'mapping'; target-jsonl failed"
+        ExecutionFailed, match=r"mapper-toy printed a line that is not .*'mapping'; target-jsonl failed"
     ) as caught:
         replay(LINES, mappings=["hide-names"])
     assert caught.value.subject == "mapper-toy" and caught.value.category == "mapper_failed"
