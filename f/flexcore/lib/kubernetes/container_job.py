@@ -118,7 +118,7 @@ class JobAdapter:
         until, is_announced = self.clock() + self.request.queue_timeout_s, False
         while True:
             deadline = (self.kubernetes.now() + timedelta(seconds=self.request.time_limit_s)).isoformat()
-            body = job_manifest.job_body(
+            body = job_manifest.make_job_body(
                 self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
             )
             try:

@@ -218,7 +218,7 @@ def find_failed_pod(job: Object, pods: Sequence[Object]) -> Object | None:
 
 def was_stopped(pod: Object, job: Object) -> bool:
     cause = container_ends.find_cause(pod, job)
-    return cause is not None and cause.stopped
+    return cause is not None and cause.was_stopped
 
 
 def _list_events_of_gone_pods(job: Object, events: Sequence[Object]) -> list[Object]:

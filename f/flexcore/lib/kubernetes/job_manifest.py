@@ -126,7 +126,7 @@ class JobRequest(requests.Section):
 
 
 @dataclass(slots=True)
-class Built:
+class BuiltJob:
     """What an attempt creates. companions: ConfigMaps and Secrets beside the Job, without their owner yet; notes: what
     was changed of what was written."""
 
@@ -140,10 +140,10 @@ def check(request: JobRequest) -> None:
     if request.manifest:
         _check_manifest(request)
     else:
-        short_form(request)
+        build_short_form(request)
 
 
-def job_body(
+def make_job_body(
     request: JobRequest,
     key: identity.ExecutionKey,
     attempt: int,
@@ -163,18 +163,18 @@ def job_body(
     return job
 
 
-def build(request: JobRequest, name: str, namespace: str) -> Built:
+def build(request: JobRequest, name: str, namespace: str) -> BuiltJob:
     """The Job under its name, with what is created beside it; labels and annotations are not yet ours."""
-    built = _from_manifest(request, name, namespace) if request.manifest else Built(short_form(request))
+    built = _build_from_manifest(request, name, namespace) if request.manifest else BuiltJob(build_short_form(request))
     built.job["metadata"] |= {"name": name, "namespace": namespace}
     spec = built.job["spec"]
     if not request.manifest:
         spec |= {"backoffLimit": 0, "ttlSecondsAfterFinished": request.ttl_s}
         spec["activeDeadlineSeconds"] = request.time_limit_s
     if request.secrets:
-        for place, container in manifest_changes.containers_of(spec):
+        for place, container in manifest_changes.iterate_containers(spec):
             container["envFrom"] = [*(container.get("envFrom") or []), {"secretRef": {"name": name}}]
-            built.notes += _hidden(place, container, request)
+            built.notes += _note_hidden_variables(place, container, request)
     return built
 
 
@@ -183,14 +183,14 @@ def companion_objects(request: JobRequest, job: Object) -> Iterator[Object]:
     manifest. job: as the cluster stores it."""
     if request.secrets:
         values = {name: value.get_secret_value() for name, value in request.secrets.items()}
-        yield _owned({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
+        yield _own({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
     if request.manifest:
         metadata = job["metadata"]
         for item in build(request, metadata["name"], metadata["namespace"]).companions:
-            yield _owned(item, job)
+            yield _own(item, job)
 
 
-def _owned(item: Object, job: Object) -> Object:
+def _own(item: Object, job: Object) -> Object:
     metadata, own = job["metadata"], item.get("metadata") or {}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     ours = {
@@ -202,16 +202,16 @@ def _owned(item: Object, job: Object) -> Object:
     return {"apiVersion": "v1", **item, "metadata": {**own, **ours}}
 
 
-def short_form(request: JobRequest) -> Object:
+def build_short_form(request: JobRequest) -> Object:
     pod_spec.check_image(request.image)
     container: Object = {
         "name": CONTAINER,
         "image": request.image,
         "command": request.command,
         "args": request.args,
-        "env": pod_spec.environment(request.env, request.secret_env),
-        "resources": pod_spec.resources(request.cpu, request.memory, request.gpus),
-        "securityContext": pod_spec.container_security(request.run_as_user),
+        "env": pod_spec.make_environment(request.env, request.secret_env),
+        "resources": pod_spec.make_resources(request.cpu, request.memory, request.gpus),
+        "securityContext": pod_spec.make_security_context(request.run_as_user),
         # The last lines then stand in the pod's status too, where they outlive a log that cannot be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -259,7 +259,7 @@ def _written_spec(request: JobRequest) -> Object:
     return spec if isinstance(spec, dict) else {}
 
 
-def _read(request: JobRequest) -> tuple[Built, str]:
+def _read_manifest(request: JobRequest) -> tuple[BuiltJob, str]:
     """A copy of the Job and its companions without what a cluster wrote, and the namespace that the Job names."""
     job, companions = copy.deepcopy(manifest_reader.read_manifest(request.manifest))
     notes = []
@@ -267,30 +267,30 @@ def _read(request: JobRequest) -> tuple[Built, str]:
         if item.get("metadata") is None:
             item["metadata"] = {}
         if isinstance(item["metadata"], dict):
-            told = manifest_changes.drop_server_fields(item)
-            notes += [note if item is job else f"{manifest_reader.name_of(item)}: {note}" for note in told]
+            changes = manifest_changes.drop_server_fields(item)
+            notes += [note if item is job else f"{manifest_reader.describe_object(item)}: {note}" for note in changes]
     namespace = job["metadata"].get("namespace") if isinstance(job["metadata"], dict) else ""
-    return Built(job, companions, notes), namespace or ""
+    return BuiltJob(job, companions, notes), namespace or ""
 
 
 def _check_manifest(request: JobRequest) -> None:
     given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
     if given:
         raise _wrong(f"{given[0]} is given beside it", "Give either a manifest or image and command.", given[0])
-    built, _ = _read(request)
+    built, _ = _read_manifest(request)
     manifest_schema.check_shape(built.job)
     manifest_rules.check_job(built.job)
     for item in built.companions:
-        manifest_schema.check_shape(item, f"manifest ({manifest_reader.name_of(item)})")
+        manifest_schema.check_shape(item, f"manifest ({manifest_reader.describe_object(item)})")
         if item["kind"] == "Secret":
-            manifest_rules.check_secret(item, f"manifest ({manifest_reader.name_of(item)})")
+            manifest_rules.check_secret(item, f"manifest ({manifest_reader.describe_object(item)})")
 
 
-def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:
-    built, _ = _read(request)
+def _build_from_manifest(request: JobRequest, name: str, namespace: str) -> BuiltJob:
+    built, _ = _read_manifest(request)
     job, spec = built.job, built.job["spec"]
     built.notes += manifest_rules.check_job(job)
-    built.notes += manifest_changes.index_notes(spec)
+    built.notes += manifest_changes.note_index_use(spec)
     built.notes += manifest_changes.rename_job(job, name)
     names = {}
     for item in built.companions:
@@ -298,7 +298,7 @@ def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:
         names[item["kind"], item["metadata"].pop("written")] = item["metadata"]["name"]
     manifest_changes.rename_references(spec["template"]["spec"], names)
     built.notes += manifest_changes.keep_bounds(spec, request.time_limit_s, request.ttl_s)
-    built.notes += _overridden(job)
+    built.notes += _note_overridden_labels(job)
     return built
 
 
@@ -317,14 +317,14 @@ def _adopt(item: Object, job: str, namespace: str) -> str:
     return f"{kind} {metadata['written']} is created as {metadata['name']} and goes with the Job"
 
 
-def _overridden(job: Object) -> list[str]:
+def _note_overridden_labels(job: Object) -> list[str]:
     label = "app.kubernetes.io/managed-by"
     template = job["spec"]["template"].get("metadata") or {}
     written = {str((item.get("labels") or {}).get(label) or "flexcore") for item in (job["metadata"], template)}
     return [f"label {label}: {value} becomes flexcore" for value in sorted(written - {"flexcore"})]
 
 
-def _hidden(place: str, container: Object, request: JobRequest) -> list[str]:
+def _note_hidden_variables(place: str, container: Object, request: JobRequest) -> list[str]:
     names = sorted({item["name"] for item in container.get("env") or ()} & set(request.secrets))
     return [f"{place} env {name} hides the secret of that name" for name in names] if request.manifest else []
 

@@ -31,7 +31,7 @@ Verified = TypeVar("Verified")
 # Somebody else may write between our reading and our writing; each time we look again.
 MAX_CONFLICTS = 5
 DELETION_TIMEOUT_S = 60
-OURS = f"app.kubernetes.io/managed-by=flexcore,{serving_manifests.OUTLIVES}=true"
+OURS = f"app.kubernetes.io/managed-by=flexcore,{serving_manifests.OUTLIVES_RUN}=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Deployer:
         stored = self._store_all(serving, before)
         is_rolled_out = False
         try:
-            service = self._store(SERVICES, serving_manifests.service(serving, stored))
+            service = self._store(SERVICES, serving_manifests.make_service(serving, stored))
             deployment = self._roll_out(stored, until)
             is_rolled_out = True
             verified = verify(deployment, service)
@@ -96,7 +96,7 @@ class Deployer:
             self.log_tail = observer.log_tail
 
     def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
-        body = serving_manifests.deployment(serving)
+        body = serving_manifests.make_deployment(serving)
         if before is None:
             paused = copy.deepcopy(body)
             paused["spec"]["paused"] = True
@@ -107,8 +107,8 @@ class Deployer:
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
         owner = before
         if serving.delivery.secret:
-            self._store(SECRETS, serving_manifests.secret(serving, owner))
-        self._store_map(serving_manifests.config_map(serving, owner), owner["metadata"]["uid"])
+            self._store(SECRETS, serving_manifests.make_secret(serving, owner))
+        self._store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         return self._store(DEPLOYMENTS, body)
 
     def _store_map(self, body: Object, owner: str) -> None:
@@ -204,7 +204,7 @@ class Deployer:
         """Removes the ConfigMaps of generations that no pod needs any more. Not worth failing for."""
         try:
             for item in self.list(CONFIG_MAPS, f"{OURS},{serving_manifests.INSTANCE}={serving.name}"):
-                if item["metadata"]["name"] != serving.delivered_name:
+                if item["metadata"]["name"] != serving.config_map_name:
                     uid = item["metadata"]["uid"]
                     call = self.request("delete", CONFIG_MAPS, item["metadata"]["name"])
                     self.kubernetes.delete(self.path(CONFIG_MAPS, call.name), uid, call, retry_s=0)
@@ -215,7 +215,7 @@ class Deployer:
         """Removes our Deployment and what belongs to it; its uid. Raises NotFound, with the names that there are."""
         item = self.get(DEPLOYMENTS, name)
         if item is None or not serving_manifests.is_ours(item):
-            names = [found["metadata"]["name"] for found in self.list(DEPLOYMENTS, OURS)]
+            names = [other["metadata"]["name"] for other in self.list(DEPLOYMENTS, OURS)]
             what = "is not deployed" if item is None else "was not deployed by flexcore"
             raise errors.NotFound(
                 f"{name} {what} in namespace {self.namespace}",

@@ -5,7 +5,7 @@ Deleted is what was seen: by uid, its pods first, and found to be gone.
 
 A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
 
-All namespaces are looked at where the credentials may, else the resource's own. A finished Job is taken away by the
+All namespaces are looked at where the credentials may, else the resource's own. A finished Job is deleted by the
 cluster itself (ttlSecondsAfterFinished).
 """
 
@@ -19,7 +19,7 @@ from f.flexcore.lib.core import errors, remote_objects
 from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status, serving_manifests
 
 Object = dict[str, Any]
-PAGE = 500
+PAGE_SIZE = 500
 # More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
 MAX_PAGES = 10
 # Pods get up to 30 s to end by themselves; then Kubernetes kills them.
@@ -74,7 +74,7 @@ class KubernetesObjects:
         return self._pages(path, api_errors.Call("list", resource, self.namespace))
 
     def _pages(self, path: str, call: api_errors.Call) -> list[Object]:
-        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE}
+        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE_SIZE}
         items: list[Object] = []
         for _ in range(MAX_PAGES):
             page = self.kubernetes.list(path, query, call)
@@ -105,7 +105,7 @@ def find_state(kind: str, item: Object) -> remote_objects.State:
         return "leaving"
     if kind == "Deployment":
         return "running" if serving_manifests.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
-    if (metadata.get("labels") or {}).get(serving_manifests.OUTLIVES) == "true":
+    if (metadata.get("labels") or {}).get(serving_manifests.OUTLIVES_RUN) == "true":
         return "kept"
     return "finished" if job_status.find_verdict(item) else "running"
 
@@ -147,11 +147,11 @@ def wait_until_gone(
     until = clock() + timeout_s
     while clock() < until:
         try:
-            found = kubernetes.get(path, call, retry_s=0)
+            stored = kubernetes.get(path, call, retry_s=0)
         except errors.TransientError:
             sleep(POLL_INTERVAL_S)
             continue
-        if found is None or found["metadata"]["uid"] != uid:
+        if stored is None or stored["metadata"]["uid"] != uid:
             return True
         sleep(POLL_INTERVAL_S)
     return False
