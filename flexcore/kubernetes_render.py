@@ -16,7 +16,6 @@ from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
-from f.flexcore.lib.kubernetes import manifest_changes
 from f.flexcore.lib.kubernetes.connection import request_namespace
 from f.flexcore.lib.kubernetes.container_job import RUN_JOB
 from f.flexcore.lib.kubernetes.job_manifest import (
@@ -27,7 +26,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     make_job_body,
     secret_values,
 )
-from f.flexcore.lib.kubernetes.pod_spec import check_name
+from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
@@ -110,7 +109,7 @@ def _masked(item: dict[str, Any]) -> dict[str, Any]:
 
 def _mask_variables(job: dict[str, Any]) -> None:
     """Masks what stands in a variable that is called a secret, and the passwords of URLs."""
-    for _, container in manifest_changes.iterate_containers(job["spec"]):
+    for _, container in iterate_containers(job["spec"]):
         for variable in container.get("env") or ():
             value = variable.get("value") or ""
             if SECRET_NAME.search(variable["name"]) and not ORDINARY.fullmatch(value):

@@ -20,7 +20,6 @@ from f.flexcore.lib.kubernetes import (
     categories,
     client,
     connection,
-    health,
     job_diagnosis,
     job_manifest,
     job_notes,
@@ -262,6 +261,9 @@ def check(
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Its questions are no part of the work.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
     return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
 

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from f.flexcore.lib.kubernetes import pod_spec
+
 Object = dict[str, Any]
 Notes = list[str]
 
@@ -175,22 +177,15 @@ def note_index_use(spec: Object) -> Notes:
     notes = [
         f"{place}: {variable['name']} is empty in each pod, since only an indexed Job has indexes"
         " (completionMode: Indexed)"
-        for place, container in iterate_containers(spec)
+        for place, container in pod_spec.iterate_containers(spec)
         for variable in container.get("env") or ()
         if INDEX_FIELD.fullmatch((((variable.get("valueFrom") or {}).get("fieldRef")) or {}).get("fieldPath") or "")
     ]
     return notes + [
         f"{place}: JOB_COMPLETION_INDEX is not set, since only an indexed Job has indexes (completionMode: Indexed)"
-        for place, container in iterate_containers(spec)
+        for place, container in pod_spec.iterate_containers(spec)
         if any("JOB_COMPLETION_INDEX" in text for _, text in _iterate_texts(container))
     ]
-
-
-def iterate_containers(spec: Object) -> Iterator[tuple[str, Object]]:
-    pod = spec["template"]["spec"]
-    for kind in ("initContainers", "containers"):
-        for index, container in enumerate(pod.get(kind) or ()):
-            yield f"spec.template.spec.{kind}[{index}]", container
 
 
 def _iterate_texts(container: Object) -> Iterator[tuple[str, str]]:
@@ -230,7 +225,7 @@ def _host_names(spec: Object, written: str, name: str) -> Notes:
     whole = re.compile(rf"(?<![\w.-]){re.escape(written)}(?=-{INDEX}\.{re.escape(subdomain or '')}(?![\w-]))")
     follows = spec.get("completionMode") == "Indexed" and subdomain
     notes: Notes = []
-    for place, container in iterate_containers(spec):
+    for place, container in pod_spec.iterate_containers(spec):
         for what, text in list(_iterate_texts(container)):
             if follows and whole.search(text):
                 _replace_text(container, text, whole.sub(name, text))

@@ -9,16 +9,18 @@ A first deployment that fails is removed; an update that fails is rolled back, a
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
+    connection,
     progress,
     remote_objects,
     rollout,
@@ -31,7 +33,7 @@ Verified = TypeVar("Verified")
 # Somebody else may write between our reading and our writing; each time we look again.
 MAX_CONFLICTS = 5
 DELETION_TIMEOUT_S = 60
-OURS = f"app.kubernetes.io/managed-by=flexcore,{serving_manifests.OUTLIVES_RUN}=true"
+OURS = f"app.kubernetes.io/managed-by=flexcore,{remote_objects.OUTLIVES_RUN}=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Deployer:
         if before is None:
             paused = copy.deepcopy(body)
             paused["spec"]["paused"] = True
-            paused["metadata"]["annotations"] = {serving_manifests.ON_TRIAL: "true"}
+            paused["metadata"]["annotations"] = {remote_objects.ON_TRIAL: "true"}
             before = self._store(DEPLOYMENTS, paused)
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
@@ -147,7 +149,7 @@ class Deployer:
         """Ends the trial of a first deployment that has answered: from now on it outlives its run."""
         name = item["metadata"]["name"]
         for _ in range(MAX_CONFLICTS):
-            if serving_manifests.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
+            if remote_objects.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
                 return
             path, call = self.path(DEPLOYMENTS, name), self.request("update", DEPLOYMENTS, name)
             if self.kubernetes.replace(path, serving_manifests.without_trial_mark(item), call) is not None:
@@ -250,3 +252,17 @@ class Deployer:
 
     def request(self, verb: str, kind: Kind, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, kind.resource, self.namespace, name)
+
+
+def undeploy_model(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
+    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
+    session = connection.connect(cluster, namespace, settings)
+    uid = Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
+    return contracts.StepResult(
+        success=True,
+        runtime="kubernetes",
+        execution_key=identity.execution_key(os.environ).value,
+        attempt=1,
+        data={"namespace": session.namespace, "removed": name},
+        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
+    ).plain()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from f.flexcore.lib.core import dimensions, errors
@@ -70,6 +70,14 @@ def make_security_context(user: int | None = None) -> dict[str, Any]:
     if user == ROOT:
         return {"runAsUser": ROOT, "seccompProfile": {"type": "RuntimeDefault"}}
     return {**CONTAINER_SECURITY, "runAsNonRoot": True, "runAsUser": DEFAULT_USER if user is None else user}
+
+
+def iterate_containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, container) of a Job's spec, init containers first."""
+    pod = spec["template"]["spec"]
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(pod.get(kind) or ()):
+            yield f"spec.template.spec.{kind}[{index}]", container
 
 
 def check_image(image: Any, subject: str = "image") -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from f.flexcore.lib.core import errors, remote_objects
-from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status, serving_manifests
+from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500
@@ -28,6 +28,10 @@ POLL_INTERVAL_S = 0.25
 # Giving up must not be given up because of one lost answer.
 RETRY_S = 20.0
 OURS = f"{remote_objects.MANAGED_BY}=flexcore"
+# A label of what is kept when its run has ended.
+OUTLIVES_RUN = "flexcore/outlives-run"
+# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
+ON_TRIAL = "flexcore/on-trial"
 # Kind → (API, collection, how rights name it).
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
@@ -104,8 +108,8 @@ def find_state(kind: str, item: Object) -> remote_objects.State:
     if metadata.get("deletionTimestamp"):
         return "leaving"
     if kind == "Deployment":
-        return "running" if serving_manifests.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
-    if (metadata.get("labels") or {}).get(serving_manifests.OUTLIVES_RUN) == "true":
+        return "running" if ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
+    if (metadata.get("labels") or {}).get(OUTLIVES_RUN) == "true":
         return "kept"
     return "finished" if job_status.find_verdict(item) else "running"
 

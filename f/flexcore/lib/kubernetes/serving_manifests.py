@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, identity, requests
-from f.flexcore.lib.kubernetes import model_delivery, pod_spec
+from f.flexcore.lib.kubernetes import model_delivery, pod_spec, remote_objects
 
 Object = dict[str, Any]
 
@@ -29,10 +29,7 @@ PORT = 8080
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVER = "model-server"
 INSTANCE = "app.kubernetes.io/instance"
-OUTLIVES_RUN = "flexcore/outlives-run"
 ROLLOUT = "flexcore/rollout"
-# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
-ON_TRIAL = "flexcore/on-trial"
 # How often a pod is asked whether it is ready.
 PROBE_INTERVAL_S = 2
 # A pod that leaves keeps answering while proxies still send to it.
@@ -73,7 +70,12 @@ class Serving:
         return {INSTANCE: self.name, "app.kubernetes.io/component": SERVER}
 
     def labels(self) -> dict[str, str]:
-        return {**self.key.labels(1), **self.selector(), OUTLIVES_RUN: "true", "flexcore/model": self.model.name}
+        return {
+            **self.key.labels(1),
+            **self.selector(),
+            remote_objects.OUTLIVES_RUN: "true",
+            "flexcore/model": self.model.name,
+        }
 
 
 def make_deployment(serving: Serving) -> Object:
@@ -103,7 +105,7 @@ def make_pod_template(serving: Serving) -> Object:
             "labels": {
                 **serving.selector(),
                 "app.kubernetes.io/managed-by": "flexcore",
-                OUTLIVES_RUN: "true",
+                remote_objects.OUTLIVES_RUN: "true",
                 "flexcore/model": model.name,
                 "flexcore/model-version": identity.label_value(model.version),
             },
@@ -221,13 +223,15 @@ def merge_into_stored(body: Object, stored: Mapping[str, Any]) -> Object:
 def without_trial_mark(stored: Mapping[str, Any]) -> Object:
     """The Deployment without its mark of a trial."""
     result: Object = copy.deepcopy(dict(stored))
-    result["metadata"]["annotations"].pop(ON_TRIAL, None)
+    result["metadata"]["annotations"].pop(remote_objects.ON_TRIAL, None)
     return result
 
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
-    return labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(OUTLIVES_RUN) == "true"
+    return (
+        labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(remote_objects.OUTLIVES_RUN) == "true"
+    )
 
 
 def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:
