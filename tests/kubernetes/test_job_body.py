@@ -280,5 +280,5 @@ def test_the_short_form_runs_as_the_user_that_is_asked_for_and_as_root_with_what
 
 
 def test_a_user_beside_a_manifest_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="run_as_user is given beside it"):
+    with pytest.raises(InvalidInput, match="run_as_user cannot be combined with a manifest"):
         check(JobRequest(manifest=job(), run_as_user=0))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import admission
+from f.flexcore.lib.kubernetes import admission, categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 MAX_MESSAGE_CHARACTERS = 256
@@ -82,11 +82,11 @@ def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
     if quota := admission.diagnose_quota(message):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if message and not re.search(r"cannot \w+ resource", message):
-        # Rights are granted but an admission rule (pod security, policy, webhook) says no.
+        # Rights are granted but an admission rule (pod security, policy, webhook) refuses.
         return errors.InvalidInput(
             f"The cluster's rules refuse to {call}: {message}",
             subject="manifest",
-            category="admission_denied",
+            category=str(categories.Category.ADMISSION_DENIED),
             remedy="Change what the rule names.",
         )
     return errors.Forbidden(

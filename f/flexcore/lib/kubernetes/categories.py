@@ -57,7 +57,7 @@ class Category(StrEnum):
     UNKNOWN = "unknown"
 
 
-ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
+ACTIONS: dict[Category, tuple[type[errors.FlexcoreError], str]] = {
     Category.IMAGE_NOT_FOUND: (errors.NotFound, "Correct the image's name and tag, or push it to the registry."),
     Category.IMAGE_DENIED: (errors.Forbidden, "Give the service account a pull secret, or correct the image's name."),
     Category.IMAGE_UNREACHABLE: (
@@ -121,7 +121,7 @@ ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
     Category.DELETED: (errors.ExecutionFailed, "Somebody deleted it; run again."),
     Category.UNKNOWN: (errors.ExecutionFailed, "See its events: kubectl describe."),
 }
-SUBJECTS: dict[str, str] = {
+SUBJECTS: dict[Category, str] = {
     Category.COMMAND_NOT_FOUND: "command",
     Category.SERVICE_ACCOUNT_MISSING: "service_account",
     Category.OUT_OF_MEMORY: "memory",
@@ -146,7 +146,7 @@ class Problem:
     the end that was its cause.
     """
 
-    category: str
+    category: Category
     detail: str
     grace_s: float | None = 0.0
     remedy: str = ""

@@ -218,7 +218,7 @@ class Kubernetes:
 
 
 def read_version(kubernetes: Kubernetes) -> dict[str, Any]:
-    """The server's version, which every user may read; the first call to make, as it tells a wrong address or CA."""
+    """The server's version, which every user may read; the first call to make: it shows a wrong address or CA."""
     return kubernetes.list("/version", {}, api_errors.Call("get", "version"))
 
 
@@ -334,7 +334,7 @@ def _make_tls_context(access: credentials.Access) -> ssl.SSLContext:
                 context.load_cert_chain(path)
         except (ssl.SSLError, ValueError):
             raise errors.InvalidInput(
-                "The client certificate and key of the kubeconfig do not belong together or are no PEM",
+                "The client certificate and key of the kubeconfig do not belong together or are not PEM",
                 subject="cluster.kubeconfig",
                 remedy="Give a self-contained one: kubectl config view --raw --flatten --minify.",
             ) from None

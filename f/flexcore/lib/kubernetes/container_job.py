@@ -61,7 +61,7 @@ class JobAdapter:
     # --- find
 
     def find(self, number: int) -> attempts.Attempt | None:
-        """A Job that died half-made, without its Secret, is completed here: nobody else would."""
+        """Also completes a running Job whose step died before it had made its Secret; no other call would."""
         # The driver counts from 1; each count needs one list.
         if number == 1:
             self._jobs = self._list_jobs()
@@ -261,7 +261,7 @@ def check(
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
-    # Its questions are no part of the work.
+    # Imported for a plan alone: a run needs none of it.
     from f.flexcore.lib.kubernetes import health
 
     session = open_session(invocation)

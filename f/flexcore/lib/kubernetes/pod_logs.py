@@ -34,7 +34,7 @@ TAIL_READ_TIMEOUT_S = 10.0
 # A longer line buries the log; a bar of a whole training without a line's end is such a one.
 MAX_LINE_BYTES = 1024 * 1024
 MAX_SHOWN_CHARACTERS = 8192
-# Read at the end: a log of which so many are missing is said to have been skipped.
+# Read at the end: a log that lacks so many is marked as skipped.
 TAIL_READ_LINES = 1000
 
 # Lines wait for each other no longer than a reader notices; a printer that cannot keep up holds the reading back.
@@ -172,11 +172,11 @@ class PodLogs:
             beside = _sort_lines(others)
             traceback = next((log.traceback.lines for log in first if log.traceback.lines), [])
         texts = log_tail.choose_tail([text for _, text in chosen], traceback if ends_in_error else [])
-        room, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
-        if not beside or room <= 0 or len(texts) < len(chosen):
+        lines_left, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
+        if not beside or lines_left <= 0 or len(texts) < len(chosen):
             return "\n".join(texts)
         # Few lines of the program are shown whole, among those of the others.
-        count = len(log_tail.take_last_lines([text for _, text in beside[-room:]], log_tail.TAIL_BYTES - size))
+        count = len(log_tail.take_last_lines([text for _, text in beside[-lines_left:]], log_tail.TAIL_BYTES - size))
         shown = sorted([*beside[len(beside) - count :], *chosen], key=lambda line: line[0])
         return "\n".join(text for _, text in shown)
 
@@ -268,7 +268,7 @@ class LogFollower(threading.Thread):
             now = self._restarts
             try:
                 if now > restarts:
-                    # Its end came while nobody was reading, when it was quick.
+                    # A quick run may have ended before it was read.
                     self._stream(previous=True)
                 self._stream()
             except errors.Forbidden as error:
@@ -334,7 +334,7 @@ def _sort_lines(logs: Iterable[ContainerLog]) -> list[Line]:
 
 def parse_lines(batch: Iterable[bytes]) -> list[Line]:
     """(time, text) of lines that come with their timestamps. A line without one is the kubelet's own, which
-    tells its failures so: of a log that was just taken away."""
+    reports its own failures so: of a log that was just deleted."""
     parts = (line.decode(errors="replace").partition(" ") for line in batch)
     return [(normalize_timestamp(stamp), text) for stamp, _, text in parts if TIMESTAMP.fullmatch(stamp)]
 
