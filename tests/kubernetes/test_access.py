@@ -101,12 +101,12 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         ("- /home/me/.kube/config\n- /other", "it is a list"),
         (base64.b64encode(kubeconfig().encode()).decode(), "it is base64. Decode it"),
         (kubeconfig().replace("  user: u", "\tuser: u"), "there is a tab at line"),
-        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is no valid YAML"),
-        (kubeconfig() + "\x1b", "characters that are no text"),
+        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is not valid YAML"),
+        (kubeconfig() + "\x1b", "characters that are not text"),
         ("[" * 5000, "is not a kubeconfig"),
-        ("users: {u: {token: planted}}", "its users are no list"),
+        ("users: {u: {token: planted}}", "its users are not a list"),
         ("users: [planted]", "each of its users must have a name"),
-        ("contexts: [{name: a, context: planted}]", "the context 'a' that is no mapping"),
+        ("contexts: [{name: a, context: planted}]", "the context 'a' that is not a mapping"),
         ("", "is empty"),
         (kubeconfig(cluster={"server": "10.0.0.1"}), "no usable server address"),
     ],
@@ -199,7 +199,7 @@ def test_a_namespace_of_digits_stays_as_it_is_written_and_a_null_is_none() -> No
 
 def test_a_context_without_a_user_is_nobody_and_without_a_choice_the_names_are_told() -> None:
     assert from_kubeconfig(PLAIN.replace("    user: u\n", "")).bearer() == ""
-    with pytest.raises(InvalidInput, match=r"names no current context\. Choose one of: a") as caught:
+    with pytest.raises(InvalidInput, match=r"has no current context\. Choose one of: a") as caught:
         from_kubeconfig(PLAIN.replace("current-context: a\n", ""))
     assert caught.value.subject == "cluster.context"
 

@@ -197,7 +197,7 @@ def test_a_program_that_is_stopped_since_the_job_had_failed_is_not_the_cause() -
 def test_a_sidecar_that_fails_alone_is_named_with_the_programs_good_end() -> None:
     found, code = problem_and_code(failed_job(), [sidecar_pod("istio-proxy", 1, 0)])
     assert (found.container, code) == ("istio-proxy", 1) and "train had ended with exit code 0" in found.detail
-    assert "restartPolicy Always" in found.diagnosis().remedy
+    assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 def test_an_init_container_is_the_cause_only_when_no_program_began() -> None:
@@ -262,7 +262,7 @@ LOW_MEMORY = "The node was low on resource: memory. Container train was using 24
 def test_how_a_pod_failed(seen: Object, category: str, code: int | None) -> None:
     found, exit_status = problem_and_code(failed_job(), [seen])
     assert (found.category, exit_status) == (category, code)
-    assert found.detail and found.diagnosis().remedy
+    assert found.detail and found.to_diagnosis().remedy
 
 
 def test_a_signal_is_named() -> None:
@@ -527,7 +527,7 @@ def test_why_a_job_has_no_pods(
     waiting = job()
     said = f'Error creating: pods "x" is forbidden: {message}'
     found = diagnose_active_job(waiting, [], [event(waiting, "FailedCreate", said, kind="Job")])
-    assert found and (found.category, found.kind, found.grace_s) == (category, error, grace)
+    assert found and (found.category, found.error_type, found.grace_s) == (category, error, grace)
     assert found.name_subject("x") == subject
 
 
@@ -541,7 +541,7 @@ def test_why_a_job_has_no_pods(
 )
 def test_a_webhook_that_refuses_is_not_one_that_does_not_answer(message: str, category: str, transient: bool) -> None:
     found = diagnose_active_job({}, [], [{"reason": "FailedCreate", "message": message}])
-    assert found and found.category == category and issubclass(found.kind, TransientError) is transient
+    assert found and found.category == category and issubclass(found.error_type, TransientError) is transient
 
 
 def test_a_refusal_that_has_passed_is_not_told() -> None:
@@ -583,7 +583,9 @@ def test_a_suspended_job_waits_for_its_queue_or_for_nothing(
     waiting["metadata"]["labels"] = labels
     found = diagnose_active_job(waiting, [])
     assert (
-        found and words in found.detail and (found.category, found.kind, found.grace_s) == ("suspended", error, grace)
+        found
+        and words in found.detail
+        and (found.category, found.error_type, found.grace_s) == ("suspended", error, grace)
     )
 
 
@@ -677,7 +679,7 @@ def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_told_and_ends_noth
     found = diagnose_active_job(job(active=1), [seen])
     assert found and (found.category, found.grace_s, found.exit_code) == ("sidecar_running", NO_LIMIT, code)
     assert f"load has ended with exit code {code}, and {proxy} still runs" in found.detail
-    assert "restartPolicy Always" in found.diagnosis().remedy
+    assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 @pytest.mark.parametrize(
@@ -713,9 +715,9 @@ def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> N
     found, code = problem_and_code(
         failed_job("DeadlineExceeded", "Job was active longer than specified deadline"), [seen]
     )
-    assert (found.category, code, found.kind) == ("deadline", 0, DeadlineExceeded)
+    assert (found.category, code, found.error_type) == ("deadline", 0, DeadlineExceeded)
     assert "load had ended with exit code 0" in found.detail and "mesh-proxy still ran" in found.detail
-    assert "timeout_s" not in found.diagnosis().remedy
+    assert "timeout_s" not in found.to_diagnosis().remedy
 
 
 def test_a_second_container_of_no_known_kind_that_outlives_the_first_is_told_at_the_deadline() -> None:
@@ -728,7 +730,7 @@ def test_a_deadline_of_a_program_that_ran_on_is_a_matter_of_time() -> None:
     found, code = problem_and_code(
         failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [main_ended(137)]
     )
-    assert (found.category, code) == ("deadline", None) and "timeout_s" in found.diagnosis().remedy
+    assert (found.category, code) == ("deadline", None) and "timeout_s" in found.to_diagnosis().remedy
     assert "(60 s: 55 s running)" in found.detail
 
 
@@ -775,7 +777,7 @@ def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
 )
 def test_how_a_sidecar_ends_with_its_program_depends_on_its_kind(proxy: str, word: str) -> None:
     found = diagnose_active_job(job(), [pod(container("load", ended(0)), container(proxy, runs()))])
-    assert found and word in found.diagnosis().remedy and "restartPolicy Always" in found.diagnosis().remedy
+    assert found and word in found.to_diagnosis().remedy and "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 @pytest.mark.parametrize("where", ["native", "plain"])

@@ -105,5 +105,5 @@ def test_the_signature_is_the_one_that_amazons_own_client_makes() -> None:
 
 
 def test_the_diagnosis_knows_every_way_in_which_it_ends() -> None:
-    assert {code: kind for kind, code in EXITS.items()} == FETCH_EXITS
+    assert {code: f"model_{kind}" for kind, code in EXITS.items()} == FETCH_EXITS
     assert {f"model_{kind}" for kind in EXITS} <= set(ACTIONS)

@@ -135,7 +135,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         (job(pod={"serviceAccountName": "{{ .Values.a }}"}), f"{POD}.serviceAccountName", "helm template"),
         (job(name="{{ .Release.Name }}-x"), "manifest.metadata.name", "placeholder"),
         (job(name="My_Job"), "manifest.metadata.name", "not a Kubernetes name"),
-        (job(labels={"a": "two words"}), "manifest.metadata.labels.a", "no value of a label"),
+        (job(labels={"a": "two words"}), "manifest.metadata.labels.a", "not a valid label value"),
         (
             job(pod={"initContainers": [{"name": "main", "image": "i"}]}),
             f"{MAIN}.name",
@@ -144,7 +144,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         (
             job(container={"volumeMounts": [{"name": "data", "mountPath": "/d"}]}),
             f"{MAIN}.volumeMounts[0].name",
-            "'data' is no volume",
+            "'data' is not a volume",
         ),
         (job(container={"resources": {"limits": {"memory": "500m"}}}), f"{MAIN}.resources.limits.memory", "500Mi"),
         (job(container={"resources": {"requests": {"cpu": "2Gi"}}}), f"{MAIN}.resources.requests.cpu", "2 (cores)"),

@@ -20,7 +20,6 @@ from f.flexcore.lib.kubernetes import (
     categories,
     client,
     connection,
-    health,
     job_diagnosis,
     job_manifest,
     job_notes,
@@ -62,7 +61,7 @@ class JobAdapter:
     # --- find
 
     def find(self, number: int) -> attempts.Attempt | None:
-        """A Job that died half-made, without its Secret, is completed here: nobody else would."""
+        """Also completes a running Job whose step died before it had made its Secret; no other call would."""
         # The driver counts from 1; each count needs one list.
         if number == 1:
             self._jobs = self._list_jobs()
@@ -118,7 +117,7 @@ class JobAdapter:
         until, is_announced = self.clock() + self.request.queue_timeout_s, False
         while True:
             deadline = (self.kubernetes.now() + timedelta(seconds=self.request.time_limit_s)).isoformat()
-            body = job_manifest.job_body(
+            body = job_manifest.make_job_body(
                 self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
             )
             try:
@@ -262,6 +261,9 @@ def check(
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Imported for a plan alone: a run needs none of it.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
     return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
 

@@ -7,7 +7,6 @@ goes on where the first one was.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -17,7 +16,6 @@ from f.flexcore.lib.core import contracts, errors, identity, manifests, operatio
 from f.flexcore.lib.kubernetes import (
     connection,
     endpoint,
-    health,
     model_delivery,
     model_deployer,
     pod_spec,
@@ -109,6 +107,9 @@ def check_service_name(name: str) -> None:
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Imported for a plan alone: a deployment needs none of it.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
     return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
 
@@ -221,17 +222,3 @@ DEPLOY_MODEL = operation.Operation(
     plan=plan,
     execute=execute,
 )
-
-
-def undeploy(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
-    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
-    session = connection.connect(cluster, namespace, settings)
-    uid = model_deployer.Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
-    return contracts.StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=identity.execution_key(os.environ).value,
-        attempt=1,
-        data={"namespace": session.namespace, "removed": name},
-        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
-    ).plain()

@@ -80,7 +80,7 @@ def ask_kubernetes(cluster: Any, deployment: Mapping[str, Any], settings: resour
     from f.flexcore.lib.kubernetes import client, connection, health
 
     session = connection.connect(cluster, deployment["namespace"], settings)
-    client.ready(session.kubernetes)
+    client.read_version(session.kubernetes)
     health.check_namespace(session.kubernetes, session.namespace)
     health.find_missing_rights(session.kubernetes, session.namespace, "deploy")
 
