@@ -105,18 +105,21 @@ def digest(content: bytes) -> str:
 
 
 def digest_on_disk(root: Path, path: str) -> str | None:
-    """None when nothing is there. Raises InvalidInput when a folder on the way is a link, as it may lead outside."""
+    """None when nothing is there. Raises InvalidInput when a file is on the way, or a link that may lead outside."""
     file = root / path
-    for parent in file.relative_to(root).parents:
-        if parent != Path() and (root / parent).is_symlink():
+    for parent in Path(path).parents:
+        if parent != Path() and ((root / parent).is_symlink() or (root / parent).is_file()):
+            kind = "symbolic link" if (root / parent).is_symlink() else "file"
             raise InvalidInput(
-                f"{parent} is a symbolic link", subject=str(parent), remedy="Make it a folder of the repository."
+                f"{parent} is a {kind}, and the bundle needs a folder there",
+                subject=str(parent),
+                remedy="Make it a folder of the repository.",
             )
     if file.is_symlink() or (file.exists() and not file.is_file()):
         return NOT_A_FILE
     try:
         return digest(file.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
 
 

@@ -3,6 +3,7 @@
     includes           must take f/flexcore
     nonDottedPaths     true: the bundle's flows are folders named NAME__flow
     dedupeLockfiles    true: its scripts share the locks below locks/
+    syncBehavior       v1: with v0 a push finds its schedules changed every time
     includeSchedules   true where absent: without it a push passes over its schedules, `reconcile` among them
     includeTriggers    true where absent: the same for its HTTP routes
 
@@ -26,7 +27,7 @@ from wmlocal.lint.globs import selections
 
 SETTINGS = "wmill.yaml"
 PATTERN = f"{FOLDER}/**"
-REQUIRED = ("nonDottedPaths", "dedupeLockfiles")
+REQUIRED: dict[str, Any] = {"nonDottedPaths": True, "dedupeLockfiles": True, "syncBehavior": "v1"}
 # Written where they are absent; a `false` is somebody's decision.
 EXPECTED = ("includeSchedules", "includeTriggers")
 # A push with one of these passes over a part of the bundle. To turn one off could make the next push delete what
@@ -38,6 +39,7 @@ DOTTED = re.compile(r"^[fu]/.*\.(flow|app|raw_app)(/|$)")
 RELIANT = {
     "nonDottedPaths": re.compile(r"__(flow|app|raw_app)/"),
     "dedupeLockfiles": re.compile(r"^locks/"),
+    "syncBehavior": re.compile(r"\.schedule\.yaml$|_trigger\.yaml$"),
     "includeSchedules": re.compile(r"\.schedule\.yaml$"),
     "includeTriggers": re.compile(r"_trigger\.yaml$"),
 }
@@ -89,24 +91,18 @@ def plan_settings(text: str | None, own_files: Iterable[str]) -> SettingsPlan:
     document = _read(text)
     _refuse_unfit(document, own_files)
     changes = [SettingChange("includes", None, PATTERN)] if not _takes_bundle(document) else []
-    wanted = [key for key in REQUIRED if document.get(key) is not True]
-    wanted += [key for key in EXPECTED if document.get(key) is None]
-    changes += [SettingChange(key, document.get(key), True) for key in wanted]
+    wanted = {key: value for key, value in REQUIRED.items() if document.get(key) != value}
+    wanted |= {key: True for key in EXPECTED if document.get(key) is None}
+    changes += [SettingChange(key, document.get(key), value) for key, value in wanted.items()]
     after = text
     for change in changes:
-        after = _add_include(after) if change.key == "includes" else _set_line(after, change.key, "true")
-    if _read(after) != _expected(document, changes):
+        after = _add_include(after) if change.key == "includes" else _set_line(after, change.key, _plain(change.after))
+    if not _says(after, _expected(document, changes)):
         lines = ", ".join(f"`{item.key}: {_plain(item.after)}`" for item in changes)
         raise InvalidInput(
             f"{SETTINGS} is written in a way that cannot be edited line by line",
             subject=SETTINGS,
             remedy=f"Set there yourself: {lines}.",
-        )
-    if not _takes_bundle(_read(after)):
-        raise InvalidInput(
-            f"{SETTINGS}: excludes or extraIncludes leave {FOLDER} out",
-            subject=SETTINGS,
-            remedy=f"Change them so that {PATTERN} is taken: a bundle that is here is pushed from here.",
         )
     return SettingsPlan(after, tuple(changes), tuple(_notes(document, changes)))
 
@@ -140,6 +136,13 @@ def _read(text: str) -> dict[str, Any]:
     return document or {}
 
 
+def _says(text: str, expected: dict[str, Any]) -> bool:
+    try:
+        return _read(text) == expected
+    except InvalidInput:
+        return False
+
+
 def _refuse_unfit(document: dict[str, Any], own_files: Iterable[str]) -> None:
     behavior = document.get("syncBehavior")
     if behavior not in KNOWN_BEHAVIORS:
@@ -166,6 +169,13 @@ def _refuse_unfit(document: dict[str, Any], own_files: Iterable[str]) -> None:
             " `nonDottedPaths: true`, and run this again; or keep the bundle in a repository of its own.",
         )
 
+    if not _takes_bundle(document | {"includes": [PATTERN]}):
+        raise InvalidInput(
+            f"{SETTINGS}: excludes or extraIncludes leave {FOLDER} out",
+            subject=SETTINGS,
+            remedy=f"Change them so that {PATTERN} is taken: a bundle that is here is pushed from here.",
+        )
+
 
 def _takes_bundle(document: dict[str, Any]) -> bool:
     return selections(document)[0].takes(f"{FOLDER}/folder.meta.yaml")
@@ -181,6 +191,11 @@ def _expected(document: dict[str, Any], changes: Iterable[SettingChange]) -> dic
 
 def _notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> Iterable[str]:
     for change in changes:
+        if change.key == "syncBehavior":
+            yield (
+                "syncBehavior v1: a push keeps the owner of a schedule, trigger or flow that is in the workspace; files"
+                " of yours that a v0 pull wrote lose their owner's line with the next `wmill sync pull`."
+            )
         if kind := DELETES.get(change.key):
             yield (
                 f"{change.key}: a plain `wmill sync push` then deletes {kind} that only the workspace has; bring them"
