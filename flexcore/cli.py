@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flexcore.commands import config, kubernetes, runtime, workflow
+from flexcore.commands import bundle, config, kubernetes, runtime, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -27,22 +27,26 @@ from flexcore.console import (
     run_guarded,
     say,
 )
+from flexcore.help_page import SectionedGroup
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
+    cls=SectionedGroup,
     no_args_is_help=True,
     context_settings=HELP,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     epilog=EXIT_CODES,
     help="Pipelines across Meltano, Ray and Kubernetes, on a Windmill server or on this machine.",
 )
-app.add_typer(workflow.app, name="workflow")
-app.add_typer(runtime.app, name="runtime")
-app.add_typer(kubernetes.app, name="kubernetes")
-app.add_typer(config.app, name="config")
+app.add_typer(workflow.app, name="workflow", cls=SectionedGroup)
+app.add_typer(runtime.app, name="runtime", cls=SectionedGroup)
+app.add_typer(kubernetes.app, name="kubernetes", cls=SectionedGroup)
+app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
 LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+bundle.register(app, BUNDLE)
 
 
 def _version(asked: bool) -> None:
@@ -215,6 +219,6 @@ def demo(context: typer.Context) -> None:
     """Run the whole pipeline on real flight data (see `flexcore demo --help`)."""
     from flexcore.commands.demo import demo as show
 
-    command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False)
+    command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False, rich_markup_mode=None)
     command.command()(show)
     command(context.args, prog_name="flexcore demo")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
+from flexcore import INSTALLED_ROOT
 from flexcore.client.profiles import Profile, active, profiles
 from flexcore.client.windmill import Windmill
 from wmlocal.suggest import did_you_mean
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from wmlocal.engine.engine import Engine
 
 EMBEDDED = "embedded"
-OWN = Path(__file__).parent.parent.parent
 TOKENS = ("FLEXCORE_TOKEN", "WM_TOKEN")
 
 
@@ -137,7 +137,7 @@ def open_embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
     from wmlocal.engine.bundle import is_bundle
     from wmlocal.engine.engine import Engine
 
-    bundle = OWN if root == Path() and not is_bundle(root) else root
+    bundle = INSTALLED_ROOT if root == Path() and not is_bundle(root) else root
     with Engine(bundle, on_problem=lambda problem: say(f"warning: {problem}")) as engine:
         say(f"embedded engine, bundle {engine.bundle.root}")
         engine.serve()

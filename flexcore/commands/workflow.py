@@ -254,26 +254,27 @@ def _template_names(context: typer.Context, incomplete: str) -> list[str]:
 
 @app.command(
     epilog=examples(
-        "flexcore workflow create nightly_sales --template hybrid_pipeline -p @defaults.json",
+        "flexcore workflow create nightly --path f/sales/nightly --template hybrid_pipeline -p @defaults.json",
         "flexcore workflow create f/sales/nightly --template singer_extraction --summary 'Sales, every night'",
     )
 )
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name in f/flexcore, or a path (f/…).")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A path (f/…), or a name in your one folder.")],
     template: Annotated[str, typer.Option("--template", help="A flow to begin with.", autocompletion=_template_names)],
     parameters: Annotated[str, typer.Option("--parameters", "-p", help="Defaults of its form: JSON or @file.")] = "{}",
+    path: Annotated[str, typer.Option("--path", help="Where it goes: f/sales/nightly, or a folder f/sales.")] = "",
     summary: Annotated[str, typer.Option("--summary", help="What people see in lists.")] = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Write a new workflow into the bundle, from a template that is in it."""
-    run_guarded(lambda: _create(name, template, parameters, summary, root, as_json))
+    """Write a new workflow into your own folder, from a template of the bundle."""
+    run_guarded(lambda: _create(name, template, parameters, path, summary, root, as_json))
 
 
-def _create(name: str, template: str, parameters: str, summary: str, root: Path, as_json: bool) -> int:
+def _create(name: str, template: str, parameters: str, path: str, summary: str, root: Path, as_json: bool) -> int:
     from flexcore.bundle.templates import create as create_flow
 
-    created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary)
+    created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary, path)
     if as_json:
         print_json({"path": created.path, "file": str(created.file), "left_to_do": created.notes})
     else:
