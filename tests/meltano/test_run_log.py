@@ -224,7 +224,9 @@ def observed(kind: str, **content: Any) -> dict[str, Any]:
     return {"flexcore": kind, **content}
 
 
-def odd(plugin: str, line: str, problem: str = "a line that is not a Singer message", number: int = 3) -> dict[str, Any]:
+def odd(
+    plugin: str, line: str, problem: str = "a line that is not a Singer message", number: int = 3
+) -> dict[str, Any]:
     return observed("odd_line", tap="tap-a", plugin=plugin, number=number, problem=problem, line=line)
 
 
