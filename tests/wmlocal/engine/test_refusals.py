@@ -129,7 +129,7 @@ def test_arguments_must_be_an_object(engine: Engine, write: Writer, args: Any) -
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(CannotStart, match="no Windmill bundle"):
+    with pytest.raises(CannotStart, match="not a Windmill bundle"):
         Engine(tmp_path, tmp_path / "home")
 
 
