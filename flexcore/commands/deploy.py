@@ -220,7 +220,7 @@ def _handle_stale(
 
 
 def _print_stale(left_over: list[Stale], options: Options) -> None:
-    say(f"{_count(len(left_over), 'item')} of former versions are on the server, and not in the bundle:")
+    say(f"On the server, from former versions, and not in the bundle: {_count(len(left_over), 'item')}:")
     by_kind: dict[str, list[str]] = {}
     for item in left_over:
         by_kind.setdefault(item.kind, []).append(item.path)
@@ -266,7 +266,9 @@ def _report(outcome: Outcome) -> int:
         say("wait, and a second push may find changes.")
         return exit_codes.DONE
     if outcome.whole:
-        what = f"All {len(outcome.landed)} changes are on the server; a second push would"
+        landed = len(outcome.landed)
+        what = "The change is" if landed == 1 else f"All {landed} changes are"
+        what += " on the server; a second push would"
         say(f"{what} still change:" if outcome.again else f"{what} find nothing to do.")
         for change in outcome.again:
             say(f"  {change.type} {change.path}")

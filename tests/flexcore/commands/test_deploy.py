@@ -187,7 +187,7 @@ def test_what_the_server_has_and_the_bundle_lacks_is_listed_with_the_command_tha
         write.flow(f"f/flexcore/old{number}", [])
     arguments = ("workflow", "deploy", "--server", server, "--root", str(ours))
     shown = flexcore(*arguments, "--yes").stderr
-    assert "5 items of former versions are on the server" in shown
+    assert "from former versions, and not in the bundle: 5 items" in shown
     assert "5 flows: f/flexcore/old0, f/flexcore/old1, f/flexcore/old2 and 2 more" in shown
     assert f"flexcore workflow deploy --prune --server {server} --workspace local" in shown
     stale = json.loads(flexcore(*arguments, "--yes", "--json").stdout)["stale"]

@@ -129,13 +129,13 @@ def test_arguments_must_be_an_object(engine: Engine, write: Writer, args: Any) -
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(CannotStart, match="no Windmill bundle"):
+    with pytest.raises(CannotStart, match="not a Windmill bundle"):
         Engine(tmp_path, tmp_path / "home")
 
 
 def test_yaml_that_cannot_be_read_is_refused(engine: Engine, write: Writer) -> None:
     write.file("f/x/y__flow/flow.yaml", "value: [")
-    with pytest.raises(CannotStart, match="no valid YAML"):
+    with pytest.raises(CannotStart, match="is not valid YAML"):
         engine.run("f/x/y")
 
 
