@@ -72,7 +72,9 @@ class TrainRequest(LearningRequest):
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
         description="Name of the model: lower-case letters, digits and dashes.",
     )
-    num_workers: int = Field(default=1, ge=1, description="Ray Train workers.")
+    num_workers: int = Field(
+        default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
+    )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")

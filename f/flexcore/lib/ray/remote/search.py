@@ -48,7 +48,7 @@ def search_space(algorithm: str) -> Json:
     if space is None:
         known = "xgboost, lightgbm, RandomForest…, ExtraTrees…, HistGradientBoosting…, Ridge, Lasso, LogisticRegression"
         raise shared_storage.Problem(
-            "InvalidInput", f"No search is known for {algorithm}", "algorithm", f"Choose one of: {known}."
+            "InvalidInput", f"No search space is known for {algorithm}", "algorithm", f"Choose one of: {known}."
         )
     return dict(space)
 
@@ -146,7 +146,11 @@ def read_outcome(ray: Any, item: Any) -> Json:
         cause = getattr(error, "cause", None) or error
         return {"score": None, "seconds": None, "error": f"{type(cause).__name__}: {cause}"[:500]}
     if not math.isfinite(score):
-        return {"score": None, "seconds": seconds, "error": "its score is not defined: the predictions are no numbers"}
+        return {
+            "score": None,
+            "seconds": seconds,
+            "error": "its score is not defined: the predictions are not finite numbers",
+        }
     return {"score": score, "seconds": seconds}
 
 
