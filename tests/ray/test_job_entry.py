@@ -149,7 +149,7 @@ def test_a_result_of_data_comes_back_as_json_whatever_holds_it(tmp_path: Path, p
         ("result = {1: 'a', '1': 'b'}", "two keys of it are '1'"),
         ("result = []\nresult.append(result)", "it holds itself"),
         ("import itertools\nresult = itertools.count()", "write it to the store"),
-        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w')", "the file FLEXCORE_RESULT holds no JSON"),
+        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w')", "the file FLEXCORE_RESULT is not JSON"),
     ],
 )
 def test_what_is_no_data_is_a_failure_that_names_it_and_not_its_text(
