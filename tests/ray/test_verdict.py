@@ -24,7 +24,7 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
     ("job", "told", "category", "detail"),
     [
         ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
-        ({"status": "STOPPED"}, None, "stopped", "Somebody stopped"),
+        ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
         ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
         (
             {
