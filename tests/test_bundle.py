@@ -35,7 +35,6 @@ MAX_STEP_LINES = 40
 LONG_STEPS = {
     "f/flexcore/kubernetes/deploy_model.py",
     "f/flexcore/kubernetes/run_job.py",
-    "f/flexcore/meltano/run.py",
     "f/flexcore/operations/learn.py",
     "f/flexcore/operations/resume_pipeline.py",
     "f/flexcore/pipeline/analyze_workload.py",
