@@ -33,7 +33,6 @@ LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
 # Steps that still decide something; the list may only shrink.
 LONG_STEPS = {
-    "f/flexcore/meltano/run.py",
     "f/flexcore/pipeline/analyze_workload.py",
     "f/flexcore/pipeline/prepare.py",
     "f/flexcore/pipeline/select_runtime.py",

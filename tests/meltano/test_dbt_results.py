@@ -109,14 +109,14 @@ def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
         ({"threads": 0}, InvalidInput, "threads"),
     ],
 )
-def test_a_wrong_request_is_told_before_anything_is_installed(
+def test_a_wrong_request_is_refused_before_anything_is_installed(
     project: dict[str, Any], asked: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
         prepared(project, **asked)
 
 
-def test_several_folders_with_models_must_be_told_apart(project: dict[str, Any], tmp_path: Path) -> None:
+def test_of_several_folders_with_models_one_must_be_chosen(project: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/dbt_project.yml").write_text("name: y\n")
     with pytest.raises(InvalidInput, match=r"has several dbt_project\.yml.*the project has: other, transform"):

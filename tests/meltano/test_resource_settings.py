@@ -33,7 +33,7 @@ def test_the_fields_of_a_database_resource_become_the_settings_that_mean_the_sam
     }
 
 
-def test_a_field_that_is_no_setting_is_told_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_field_without_a_setting_is_logged_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
     found = resource_environment({"host": "db", "region": "secret-region", "empty": ""}, [POSTGRES], "target_settings")
     assert found == {"TARGET_POSTGRES_HOST": "db"}
     told = capsys.readouterr().out

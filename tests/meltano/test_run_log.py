@@ -46,7 +46,7 @@ def test_a_targets_count_of_the_same_rows_is_not_added() -> None:
     assert log_of(count(10), count(10, plugin="target-x")).rows == {"tap-a": {"orders": 10}}
 
 
-def test_a_line_that_is_no_json_is_shown_as_it_is() -> None:
+def test_a_line_that_is_not_json_is_shown_as_it_is() -> None:
     log = RunLog()
     assert log.add("Segmentation fault") == "Segmentation fault"
     assert log.add('"just a string"') == '"just a string"'
@@ -190,7 +190,7 @@ def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> N
     assert shown[-1] == "***"
 
 
-def test_what_finished_before_the_failure_is_told() -> None:
+def test_a_failure_lists_what_finished_before_it() -> None:
     found = run_error(
         Outcome(1), log_of(count(4), block(0), block(1, extractors=1)), ["tap-a", "tap-b"], "t", 5, Redactor()
     )
@@ -319,7 +319,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
     ],
 )
-def test_who_printed_what_nobody_could_read_is_to_blame(
+def test_the_plugin_that_printed_an_unreadable_line_is_to_blame(
     events: list[dict[str, Any]], subject: str, category: str, message: str
 ) -> None:
     found = run_error(Outcome(1), log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), ["map-m"])

@@ -77,7 +77,7 @@ def test_a_schema_is_reported_again_only_when_it_says_something_else() -> None:
         ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is not JSON"),
     ],
 )
-def test_a_line_that_is_no_message_is_named(line: str, problem: str) -> None:
+def test_a_line_that_is_not_a_message_has_its_problem_named(line: str, problem: str) -> None:
     assert find_problem(line) == problem
 
 
@@ -94,7 +94,7 @@ def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() ->
     assert "odd_line" not in watched(SCHEMA, ROW, broken, long, long, failed=True)
 
 
-def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_told_once() -> None:
+def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_warned_of_once() -> None:
     def state(value: str) -> str:
         return f'{{"type": "STATE", "value": {{"bookmarks": [{{"at": {value}}}]}}}}\n'
 

@@ -164,7 +164,9 @@ def test_two_streams_that_a_target_wrote_into_one_file_are_named(replay: Callabl
         replay(lines, simple=True)
 
 
-def test_a_name_that_is_no_files_name_is_told_by_the_target_that_fails(replay: Callable[..., StepResult]) -> None:
+def test_a_stream_whose_name_cannot_be_a_files_name_is_named_when_its_target_fails(
+    replay: Callable[..., StepResult],
+) -> None:
     with pytest.raises(ExecutionFailed, match=r"target-jsonl failed .*a/b.*rename the stream with a mapping") as caught:
         replay([schema("a/b", id="integer"), record("a/b", id=1), state(a=1)])
     assert caught.value.category == "loader_failed"
@@ -191,7 +193,7 @@ def test_a_type_holds_what_every_schema_and_every_row_says(replay: Callable[...,
     }
 
 
-def test_nan_and_infinity_become_null_and_it_is_said(replay: Callable[..., StepResult]) -> None:
+def test_nan_and_infinity_become_null_with_a_warning(replay: Callable[..., StepResult]) -> None:
     lines = [
         schema("s", id="integer", ratio="number", text="string"),
         '{"type": "RECORD", "stream": "s", "record": {"id": 1, "ratio": NaN, "text": "NaN and Infinity"}}',
@@ -404,7 +406,9 @@ def test_rows_that_another_kind_of_target_gets_are_counted_without_metrics(
     assert result.data["streams"] == {"orders": 1, "people": 1} and result.metrics["rows"] == 2
 
 
-def test_a_mapper_that_prints_what_is_no_message_is_named(replay: Callable[..., StepResult], folder: Path) -> None:
+def test_a_mapper_that_prints_something_other_than_messages_is_named(
+    replay: Callable[..., StepResult], folder: Path
+) -> None:
     text = (folder / "toy_mapper.py").read_text()
     (folder / "toy_mapper.py").write_text(
         text.replace("for line in sys.stdin:", "print('mapping')\nfor line in sys.stdin:")
