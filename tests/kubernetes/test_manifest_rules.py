@@ -171,7 +171,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         ),
     ],
 )
-def test_what_the_api_server_refuses_or_never_could_start_is_told_at_the_door(
+def test_what_the_api_server_refuses_or_never_could_start_is_refused_before_it_is_asked(
     manifest: Any, subject: str, words: str
 ) -> None:
     error = refused(manifest)
@@ -211,7 +211,7 @@ def test_what_kubectl_takes_passes(manifest: Any) -> None:
     check(JobRequest(manifest=manifest))
 
 
-def test_a_wrong_value_is_not_told() -> None:
+def test_a_wrong_value_is_not_shown() -> None:
     error = refused(job(container={"env": [{"name": "PASSWORD", "value": ["open-sesame"]}]}))
     assert "sesame" not in f"{error}{vars(error)}"
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, tls_errors
 from f.flexcore.lib.kubernetes import admission, categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
@@ -125,4 +125,35 @@ def _invalid(call: Call, status: dict[str, Any], message: str) -> errors.Flexcor
         f"The cluster does not accept what was to be created ({call}): {message}",
         subject=subject,
         remedy=f"Correct {subject} and run again.",
+    )
+
+
+def to_unreachable(error: Exception, server: str, call: Call) -> errors.Unreachable:
+    """The error for a failure below HTTP. Only its reason is kept: the libraries' texts hold object addresses."""
+    text = tls_errors.error_chain(error)
+    kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
+    if kind:
+        reasons = {
+            "untrusted": "its certificate is not trusted",
+            "expired": "its certificate is not valid now",
+            "name": "its certificate is for another name",
+        }
+        return errors.Unreachable(
+            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
+            subject="cluster.ca_certificate",
+            category="tls",
+            remedy=tls_errors.tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
+        )
+    name = type(error).__name__
+    reasons = {
+        "NameResolutionError": "its name does not resolve",
+        "ConnectTimeoutError": "no connection within 5 s",
+        "ReadTimeoutError": "no answer in time",
+        "NewConnectionError": "connection refused" if "refused" in text else "no connection",
+        "ProtocolError": "the connection broke",
+    }
+    return errors.Unreachable(
+        f"The cluster at {server} does not answer ({reasons.get(name, name)}) to {call}",
+        subject="cluster.server",
+        remedy="Check the server address, and that this worker can reach it.",
     )

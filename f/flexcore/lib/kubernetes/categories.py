@@ -8,14 +8,11 @@ as a quota that can never be met (change the request) beside one that is used up
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-
-Object = Mapping[str, Any]
 
 # As long as the work has time at all.
 NO_LIMIT = math.inf

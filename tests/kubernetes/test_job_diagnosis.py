@@ -121,7 +121,7 @@ def test_what_keeps_a_pod_from_running(found: Object, category: str, grace: floa
         pod(container("main", waits("PodInitializing")), init=[container("prepare", ended(40))]),
     ],
 )
-def test_a_pod_on_its_way_or_at_its_end_is_no_trouble(found: Object) -> None:
+def test_a_pod_on_its_way_or_at_its_end_is_no_problem(found: Object) -> None:
     assert diagnose_waiting_pod(found) is None
 
 
@@ -306,7 +306,7 @@ def test_an_eviction_says_of_what_there_was_too_little_and_whether_a_repeat_may_
         ("Killing", "Stopping container main", "spec.containers{main}", 137, False),
     ],
 )
-def test_a_probe_that_had_the_program_killed_is_told(
+def test_a_probe_that_had_the_program_killed_is_reported(
     reason: str, message: str, path: str, code: int, told: bool
 ) -> None:
     seen = main_ended(code)
@@ -329,7 +329,7 @@ def test_an_event_of_an_earlier_object_of_that_name_is_not_this_ones(uid: str, w
         )
 
 
-def test_a_probe_that_keeps_having_the_program_killed_is_told_of_its_crash_loop() -> None:
+def test_a_probe_that_keeps_having_the_program_killed_is_reported_with_its_crash_loop() -> None:
     state = container("main", waits("CrashLoopBackOff"), ended(137), 3)
     seen = pod(state, spec={"restartPolicy": "OnFailure"})
     events = [event(seen, "Unhealthy", "Liveness probe failed: connection refused", path="spec.containers{main}")]
@@ -342,7 +342,7 @@ def test_a_probe_that_keeps_having_the_program_killed_is_told_of_its_crash_loop(
 # --- what the Job itself says
 
 
-def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> None:
+def test_failed_and_completed_indexes_are_reported_with_the_pod_and_its_index() -> None:
     shards = [
         pod(
             container("shard", ended(index % 2)),
@@ -372,7 +372,7 @@ def test_indexes_that_never_ran_are_counted() -> None:
 POLICY = "Container shard for pod work/s-0 failed with exit code 42 matching FailJob rule at index 0"
 
 
-def test_a_policys_own_words_and_its_pod_are_told_not_what_was_stopped_because_of_it() -> None:
+def test_a_policys_own_message_and_its_pod_are_reported_not_what_was_stopped_because_of_it() -> None:
     chosen = pod(container("shard", ended(42, end=60)), name="s-0", phase="Failed")
     stopped = pod(container("shard", ended(137, end=70)), name="s-1", phase="Failed")
     found, code = problem_and_code(failed_job("PodFailurePolicy", POLICY), [stopped, chosen])
@@ -381,7 +381,7 @@ def test_a_policys_own_words_and_its_pod_are_told_not_what_was_stopped_because_o
     assert (code, found.pod) == (42, "s-0"), "the pod itself may be gone"
 
 
-def test_of_pods_that_were_tried_one_after_the_other_the_last_is_told() -> None:
+def test_of_pods_that_were_tried_one_after_the_other_the_last_is_reported() -> None:
     tries = [
         pod(
             container("main", ended(code, start=begun, end=begun + 10)), name=f"t-{code}", created=begun, phase="Failed"
@@ -391,7 +391,7 @@ def test_of_pods_that_were_tried_one_after_the_other_the_last_is_told() -> None:
     assert problem_and_code(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
 
 
-def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
+def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_reported() -> None:
     peers = [
         pod(container("main", ended(code, end=end)), name=f"p-{code}", phase="Failed", created=code)
         for code, end in ((1, 50), (2, 40), (3, 60))
@@ -399,7 +399,7 @@ def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
     assert problem_and_code(failed_job(), peers)[1] == 2
 
 
-def test_the_last_run_of_a_restarted_container_is_told_though_it_was_stopped_meanwhile() -> None:
+def test_the_last_run_of_a_restarted_container_is_reported_though_it_was_stopped_meanwhile() -> None:
     state = container("main", ended(137, start=66, end=70), ended(7, end=60), 2)
     seen = pod(state, spec={"restartPolicy": "OnFailure"}, phase="Failed")
     found, code = problem_and_code(failed_job(spec={"backoffLimit": 2}), [seen])
@@ -466,7 +466,7 @@ def test_a_success_after_failures_says_what_failed_before() -> None:
     assert any("1 of its pods failed before" in note for note in said) and any("memory" in note for note in said)
 
 
-def test_a_success_policy_is_told() -> None:
+def test_a_success_policy_is_reported() -> None:
     said = list_notes(complete_job("SuccessPolicy", "Matched rules at index 0", completedIndexes="0"), [])
     assert any("successPolicy (Matched rules at index 0)" in note for note in said)
 
@@ -544,14 +544,14 @@ def test_a_webhook_that_refuses_is_not_one_that_does_not_answer(message: str, ca
     assert found and found.category == category and issubclass(found.error_type, TransientError) is transient
 
 
-def test_a_refusal_that_has_passed_is_not_told() -> None:
+def test_a_refusal_that_has_passed_is_not_reported() -> None:
     waiting, message = job(), "exceeded quota: q, requested: cpu=2"
     events = [event(waiting, "FailedCreate", message, 10, "Job"), event(waiting, "SuccessfulCreate", "pod", 20, "Job")]
     assert diagnose_active_job(waiting, [], events) is None
     assert diagnose_active_job(waiting, [main_ended(1, created=20)], events[:1]) is None
 
 
-def test_a_missing_volume_is_told_from_the_events_of_its_own_pod() -> None:
+def test_a_missing_volume_is_reported_from_the_events_of_its_own_pod() -> None:
     waiting = pod(phase="Pending")
     mine = diagnose_active_job({}, [waiting], [event(waiting, "FailedMount", 'secret "s" not found')])
     assert mine and mine.category == "volume_failed"
@@ -559,7 +559,7 @@ def test_a_missing_volume_is_told_from_the_events_of_its_own_pod() -> None:
     assert diagnose_active_job({}, [waiting], [other]) is None
 
 
-def test_a_node_that_cannot_start_pods_is_told_until_one_is_started() -> None:
+def test_a_node_that_cannot_start_pods_is_reported_until_one_is_started() -> None:
     waiting = main_waits("ContainerCreating")
     failed = event(waiting, "FailedCreatePodSandBox", "failed to set up network for sandbox: no IP left", 10)
     found = diagnose_active_job({}, [waiting], [failed])
@@ -655,7 +655,7 @@ BUSY = " preemption: 0/3 nodes are available: 3 No preemption victims found for 
         ("3 node(s) had volume node affinity conflict." + TAIL, "spec.template.spec.volumes", "bound to another", True),
     ],
 )
-def test_the_schedulers_words_lead_to_the_field_that_is_to_change(
+def test_the_schedulers_message_lead_to_the_field_that_is_to_change(
     said: str, subject: str, word: str, transient: bool
 ) -> None:
     condition = {**UNFIT, "message": f"0/3 nodes are available: {said}"}
@@ -674,7 +674,7 @@ def test_the_schedulers_words_lead_to_the_field_that_is_to_change(
 
 @pytest.mark.parametrize("code", [0, 2])
 @pytest.mark.parametrize("proxy", ["mesh-proxy", "istio-proxy", "linkerd-proxy", "cloud-sql-proxy"])
-def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_told_and_ends_nothing(proxy: str, code: int) -> None:
+def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_reported_and_ends_nothing(proxy: str, code: int) -> None:
     seen = pod(container("load", ended(code)), container(proxy, runs()))
     found = diagnose_active_job(job(active=1), [seen])
     assert found and (found.category, found.grace_s, found.exit_code) == ("sidecar_running", NO_LIMIT, code)
@@ -710,7 +710,7 @@ def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_
 
 
 @pytest.mark.parametrize("proxy", [runs(), ended(137, end=70), ended(143, end=70)])
-def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> None:
+def test_at_the_deadline_the_proxy_is_reported_and_not_more_time(proxy: Object) -> None:
     seen = pod(container("load", ended(0)), container("mesh-proxy", proxy), phase="Failed")
     found, code = problem_and_code(
         failed_job("DeadlineExceeded", "Job was active longer than specified deadline"), [seen]
@@ -720,7 +720,7 @@ def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> N
     assert "timeout_s" not in found.to_diagnosis().remedy
 
 
-def test_a_second_container_of_no_known_kind_that_outlives_the_first_is_told_at_the_deadline() -> None:
+def test_a_second_container_of_no_known_kind_that_outlives_the_first_is_reported_at_the_deadline() -> None:
     seen = pod(container("load", ended(0)), container("helper", ended(137, end=70)), phase="Failed")
     found, _ = problem_and_code(failed_job("DeadlineExceeded"), [seen])
     assert "load had ended with exit code 0, while helper still ran" in found.detail
@@ -734,7 +734,7 @@ def test_a_deadline_of_a_program_that_ran_on_is_a_matter_of_time() -> None:
     assert "(60 s: 55 s running)" in found.detail
 
 
-def test_how_the_time_was_spent_is_told() -> None:
+def test_how_the_time_was_spent_is_reported() -> None:
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-05-01T10:00:10Z"}
     seen = pod(container("main", ended(137, start=40, end=66)), conditions=[scheduled], phase="Failed")
     events = [event(seen, "Pulling", "Pulling image", 12), event(seen, "Pulled", "Successfully pulled", 32)]
@@ -757,7 +757,7 @@ def test_work_that_never_began_in_its_time_says_what_it_waited_for() -> None:
         ("Started", "Started container main", "deadline"),
     ],
 )
-def test_of_pods_that_the_deadline_has_taken_away_their_events_tell_what_they_waited_for(
+def test_of_pods_that_the_deadline_has_deleted_their_events_show_what_they_waited_for(
     reason: str, message: str, category: str
 ) -> None:
     late, others = failed_job("DeadlineExceeded"), pod(name="train-2-x7k2p")
@@ -765,7 +765,7 @@ def test_of_pods_that_the_deadline_has_taken_away_their_events_tell_what_they_wa
     assert problem_and_code(late, [], said)[0].category == category
 
 
-def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
+def test_a_node_that_does_not_answer_is_reported_and_ends_nothing() -> None:
     found = diagnose_active_job(
         job(), [pod(container("main", runs()), phase="Unknown", reason="NodeLost", message="Node n1 is gone")]
     )
@@ -800,7 +800,7 @@ def test_a_sidecar_whose_image_cannot_be_pulled_holds_the_program_back_only_befo
     assert beside and beside.grace_s == NO_LIMIT
 
 
-def test_a_problem_that_ends_the_work_goes_before_one_that_is_only_told() -> None:
+def test_a_problem_that_ends_the_work_goes_before_one_that_is_only_reported() -> None:
     seen = pod(container("load", ended(0)), container("mesh-proxy", runs()), name="a")
     found = diagnose_active_job(job(), [seen, main_waits("InvalidImageName", name="b")])
     assert found and found.category == "image_invalid" and "pod b" in found.detail

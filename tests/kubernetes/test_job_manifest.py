@@ -83,14 +83,14 @@ def test_a_job_that_counts_on_the_default_of_repeats_gets_no_limit(spec: Object,
     assert "backoffLimit" not in body["spec"] and body["spec"]["podReplacementPolicy"] == "Failed"
 
 
-def test_one_program_that_says_nothing_of_repeats_is_tried_once_and_that_is_told() -> None:
+def test_one_program_that_says_nothing_of_repeats_is_tried_once_and_that_is_reported() -> None:
     assert made(job())["spec"]["backoffLimit"] == 0 and "backoffLimit 0" in notes(job())
 
 
 # --- what must hold, and is told
 
 
-def test_the_bounds_that_are_not_written_are_added_and_told() -> None:
+def test_the_bounds_that_are_not_written_are_added_and_reported() -> None:
     bare = job(pod={"restartPolicy": None})
     body = made(bare, timeout_s=77, ttl_s=88)
     assert body["spec"]["activeDeadlineSeconds"] == 77 and body["spec"]["ttlSecondsAfterFinished"] == 88
@@ -107,7 +107,7 @@ def test_without_a_time_limit_of_the_step_the_written_deadline_is_the_limit_of_b
     assert JobRequest(manifest=job()).time_limit_s == 3600
 
 
-def test_a_deadline_beyond_the_steps_time_limit_is_cut_and_told() -> None:
+def test_a_deadline_beyond_the_steps_time_limit_is_cut_and_reported() -> None:
     written = job({"activeDeadlineSeconds": 14400})
     assert made(written, timeout_s=600)["spec"]["activeDeadlineSeconds"] == 600
     assert "activeDeadlineSeconds: 14400 becomes 600" in notes(written, timeout_s=600)
@@ -120,7 +120,7 @@ def test_a_job_that_would_be_gone_before_a_repeat_of_its_step_is_kept_longer() -
     assert "ttlSecondsAfterFinished: 0 becomes 90" in notes(written)
 
 
-def test_labels_of_its_owner_win_over_a_written_manager_and_that_is_told() -> None:
+def test_labels_of_its_owner_win_over_a_written_manager_and_that_is_reported() -> None:
     written = job(labels={"app.kubernetes.io/managed-by": "Helm", "team": "x"})
     labels = made(written)["metadata"]["labels"]
     assert labels["app.kubernetes.io/managed-by"] == "flexcore" and labels["team"] == "x"
@@ -158,7 +158,7 @@ def test_the_host_name_of_a_peer_follows_the_name_of_the_job() -> None:
         (INDEXED, {"command": ["sh", "-c", "ping ring-1"]}, "command refers to ring"),
     ],
 )
-def test_what_may_refer_to_the_written_name_is_left_and_told(spec: Object, container: Object, place: str) -> None:
+def test_what_may_refer_to_the_written_name_is_left_and_reported(spec: Object, container: Object, place: str) -> None:
     written = job(spec, container=container, name="ring")
     assert {name: main_of(made(written))[name] for name in container} == container
     assert place in notes(written) and "batch.kubernetes.io/job-name" in notes(written)
@@ -176,7 +176,7 @@ def test_rules_that_select_the_jobs_own_pods_follow_its_name() -> None:
     assert f"selectors of job-name: load becomes {NAME}" in notes(job(pod={"affinity": affinity}))
 
 
-def test_a_rank_that_only_an_indexed_job_has_is_told_to_be_empty() -> None:
+def test_a_rank_that_only_an_indexed_job_has_is_noted_to_be_empty() -> None:
     field = {"fieldPath": "metadata.labels['batch.kubernetes.io/job-completion-index']"}
     container = {"env": [{"name": "RANK", "valueFrom": {"fieldRef": field}}]}
     assert "RANK is empty in each pod" in notes(job(container=container))
@@ -197,7 +197,7 @@ def test_an_exported_job_runs_as_one_of_its_own() -> None:
     assert spec["backoffLimit"] == 6 and metadata["annotations"].keys() == {"flexcore/job", "flexcore/deadline"}
 
 
-def test_what_is_dropped_of_an_exported_job_is_told_and_what_was_empty_is_not() -> None:
+def test_what_is_dropped_of_an_exported_job_is_reported_and_what_was_empty_is_not() -> None:
     told = notes(exported())
     for name in ("metadata.ownerReferences", "spec.selector", "status", "spec.template.metadata.labels.job-name"):
         assert name in told
@@ -215,7 +215,7 @@ def test_secrets_reach_init_containers_and_sidecars_too() -> None:
     assert read == [[{"secretRef": {"name": NAME}}]] * 3
 
 
-def test_a_variable_that_hides_a_secret_is_told() -> None:
+def test_a_variable_that_hides_a_secret_is_reported() -> None:
     written = job(container={"env": [{"name": "A", "value": "x"}]})
     assert "env A hides the secret of that name" in notes(written, secrets={"A": "sesame"})
 
