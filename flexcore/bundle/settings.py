@@ -96,11 +96,7 @@ def plan_settings(text: str | None, own_files: Iterable[str]) -> SettingsPlan:
     changes += [SettingChange(key, document.get(key), value) for key, value in wanted.items()]
     after = text
     for change in changes:
-        after = (
-            _add_include(after)
-            if change.key == "includes"
-            else _set_line(after, change.key, _yaml_scalar(change.after))
-        )
+        after = _add_include(after) if change.key == "includes" else _set_line(after, change)
     if not _parses_to(after, _apply_changes(document, changes)):
         lines = ", ".join(f"`{item.key}: {_yaml_scalar(item.after)}`" for item in changes)
         raise InvalidInput(
@@ -213,11 +209,12 @@ def _list_notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> I
             yield f"workspaces: the overrides of one leave {FOLDER} out; no push brings the bundle there."
 
 
-def _set_line(text: str, key: str, value: str) -> str:
-    line = re.compile(rf"^{key}:[ \t]*[^\s#]*", re.MULTILINE)
-    if line.search(text):
-        return line.sub(f"{key}: {value}", text, count=1)
-    return f"{_end_with_newline(text)}{key}: {value}\n"
+def _set_line(text: str, change: SettingChange) -> str:
+    line, pair = (
+        re.compile(rf"^{change.key}:[ \t]*[^\s#]*", re.MULTILINE),
+        f"{change.key}: {_yaml_scalar(change.after)}",
+    )
+    return line.sub(pair, text, count=1) if line.search(text) else f"{_end_with_newline(text)}{pair}\n"
 
 
 def _unset_line(text: str, change: SettingChange) -> str:
