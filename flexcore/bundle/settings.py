@@ -168,7 +168,6 @@ def _refuse_unfit(document: dict[str, Any], own_files: Iterable[str]) -> None:
             remedy="Rename the folders (`.flow` to `__flow`, `.app` to `__app`, `.raw_app` to `__raw_app`), set"
             " `nonDottedPaths: true`, and run this again; or keep the bundle in a repository of its own.",
         )
-
     if not _takes_bundle(document | {"includes": [PATTERN]}):
         raise InvalidInput(
             f"{SETTINGS}: excludes or extraIncludes leave {FOLDER} out",
@@ -210,10 +209,8 @@ def _list_notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> I
 
 
 def _set_line(text: str, change: SettingChange) -> str:
-    line, pair = (
-        re.compile(rf"^{change.key}:[ \t]*[^\s#]*", re.MULTILINE),
-        f"{change.key}: {_yaml_scalar(change.after)}",
-    )
+    line = re.compile(rf"^{change.key}:[ \t]*[^\s#]*", re.MULTILINE)
+    pair = f"{change.key}: {_yaml_scalar(change.after)}"
     return line.sub(pair, text, count=1) if line.search(text) else f"{_end_with_newline(text)}{pair}\n"
 
 
@@ -224,6 +221,7 @@ def _unset_line(text: str, change: SettingChange) -> str:
     return re.sub(line, f"{change.key}: {_yaml_scalar(change.before)}", text, count=1, flags=re.MULTILINE)
 
 
+# A list of one item in each line, with comments between; and one in brackets, on one line.
 BLOCK = re.compile(
     r"^includes:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*(?:[ \t]*-[ \t][^\n]*\n(?:[ \t]*#[^\n]*\n)*)+", re.M
 )
