@@ -20,11 +20,11 @@ from flexcore.bundle.manifest import digest
 
 @dataclass(frozen=True, slots=True)
 class SparedFile:
-    """has_news: the bundle has it in a version that the team's does not come from."""
+    """has_new_version: the bundle has it in a version that the team's does not come from."""
 
     path: str
     reason: str
-    has_news: bool = False
+    has_new_version: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def plan_files(bundle: Mapping[str, bytes], recorded: Mapping[str, str], disk: M
             write.append(path)
         else:
             reason = DELETED if now is None else CHANGED if old else TAKEN
-            spared.append(SparedFile(path, reason, has_news=new != old))
+            spared.append(SparedFile(path, reason, has_new_version=new != old))
     gone = [path for path in recorded if path not in offered and disk.get(path) is not None]
     delete = [path for path in gone if disk[path] == recorded[path]]
     spared += [SparedFile(path, LEFT) for path in gone if path not in delete]

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
+from flexcore.bundle.journal import is_half_done
 from flexcore.client.target import Target
 from flexcore.rules import find_problems
 from wmlocal.lint import CannotCheck, Finding, Severity
@@ -73,6 +74,12 @@ class Deployment:
 
     def findings(self) -> list[Finding]:
         """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""
+        if is_half_done(self.root):
+            raise InvalidInput(
+                f"A change of the bundle in {self.root} was cut short, so its files are of two versions",
+                subject="bundle",
+                remedy="Run `flexcore upgrade`, which ends it.",
+            )
         try:
             return [item for item in find_problems(self.root) if item.severity is Severity.ERROR]
         except CannotCheck as error:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from f.flexcore.lib.core.errors import Conflict
-from flexcore.bundle.manifest import digest, digest_on_disk
+from flexcore.bundle.manifest import digest, digest_file
 
 STATE, FOLDER, STEPS = ".flexcore", "change", "steps.json"
 
@@ -35,7 +35,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class ResumedChange:
     """A change that an earlier command had begun. edited: files that were changed meanwhile, and stay."""
 
     command: str
@@ -43,7 +43,7 @@ class Resumed:
 
 
 @contextmanager
-def exclusive(root: Path) -> Iterator[None]:
+def lock_repository(root: Path) -> Iterator[None]:
     """One change at a time. The lock is on the folder itself, and ends with the process. Raises Conflict."""
     handle = os.open(root, os.O_RDONLY)
     try:
@@ -73,14 +73,14 @@ def change_files(root: Path, command: str, contents: Mapping[str, bytes | None])
     return _apply(root, staging)
 
 
-def resume(root: Path) -> Resumed | None:
+def resume(root: Path) -> ResumedChange | None:
     """Ends what a killed command has begun; None when there is nothing."""
     staging = root / STATE / FOLDER
     if not is_half_done(root):
         _clean(root)
         return None
     command = json.loads((staging / STEPS).read_text(encoding="utf-8"))["command"]
-    return Resumed(command, _apply(root, staging))
+    return ResumedChange(command, _apply(root, staging))
 
 
 def _stage(root: Path, staging: Path, command: str, contents: Mapping[str, bytes | None]) -> None:
@@ -91,7 +91,7 @@ def _stage(root: Path, staging: Path, command: str, contents: Mapping[str, bytes
         name = None if content is None else str(number)
         if name and content is not None:
             _write_durably(staging / name, content)
-        steps.append(Step(path, name, digest_on_disk(root, path), None if content is None else digest(content)))
+        steps.append(Step(path, name, digest_file(root, path), None if content is None else digest(content)))
     listed = json.dumps({"command": command, "steps": [asdict(step) for step in steps]}).encode()
     _write_durably(staging / f"{STEPS}.new", listed)
     (staging / f"{STEPS}.new").replace(staging / STEPS)
@@ -102,7 +102,7 @@ def _apply(root: Path, staging: Path) -> tuple[str, ...]:
     steps = [Step(**item) for item in json.loads((staging / STEPS).read_text(encoding="utf-8"))["steps"]]
     edited = []
     for step in steps:
-        now = digest_on_disk(root, step.path)
+        now = digest_file(root, step.path)
         if now == step.after:
             continue
         if now != step.before:

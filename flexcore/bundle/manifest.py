@@ -104,7 +104,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
-def digest_on_disk(root: Path, path: str) -> str | None:
+def digest_file(root: Path, path: str) -> str | None:
     """None when nothing is there. Raises InvalidInput when a file is on the way, or a link that may lead outside."""
     file = root / path
     for parent in Path(path).parents:
@@ -125,10 +125,10 @@ def digest_on_disk(root: Path, path: str) -> str | None:
 
 def is_newer(version: str, than: str) -> bool:
     """By the numbers of a version: 0.10 is newer than 0.9."""
-    return _numbers(version) > _numbers(than)
+    return _parse_release(version) > _parse_release(than)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_release(version: str) -> tuple[int, ...]:
     release = re.match(r"[0-9.]*", version)
     found = tuple(int(part) for part in (release[0] if release else "").split(".") if part)
     return found + (0,) * (4 - len(found))

@@ -21,12 +21,12 @@ from flexcore.bundle.manifest import (
     MANIFEST,
     Manifest,
     digest,
-    digest_on_disk,
+    digest_file,
     is_newer,
     read_manifest,
     require_manifest,
 )
-from flexcore.bundle.settings import SETTINGS, SettingsPlan, own_files, plan_settings, undo_settings
+from flexcore.bundle.settings import SETTINGS, SettingsPlan, list_own_files, plan_settings, undo_settings
 
 MAX_NAMED = 5
 
@@ -64,12 +64,12 @@ def plan_init(root: Path, bundle: InstalledBundle) -> RepositoryChange:
                 remedy="Run `flexcore upgrade`.",
             )
         return change
-    disk = _digests(root, bundle.files)
+    disk = _digest_files(root, bundle.files)
     differing = [path for path, content in bundle.files.items() if disk[path] not in (None, digest(content))]
     if differing:
         raise Conflict(
             f"Files of the bundle are here already, by hand or in another version, and no {MANIFEST} says which:"
-            f" {_named(differing)} differ from {bundle.version}",
+            f" {_shorten_list(differing)} differ from {bundle.version}",
             subject=FOLDER,
             remedy="Move them out of the repository (git keeps them), run `flexcore init` again, and bring your changes"
             " back file by file: `flexcore upgrade` spares them from then on.",
@@ -87,21 +87,21 @@ def plan_upgrade(root: Path, bundle: InstalledBundle) -> RepositoryChange:
             subject=MANIFEST,
             remedy="Upgrade the command line first, such as `uv tool upgrade flexcore`.",
         )
-    disk = _digests(root, {*bundle.files, *manifest.files})
+    disk = _digest_files(root, {*bundle.files, *manifest.files})
     return _plan("upgrade", root, bundle, plan_files(bundle.files, manifest.files, disk), manifest)
 
 
 def plan_remove(root: Path) -> RepositoryChange:
     """Raises NotFound where no init has been."""
     manifest = require_manifest(root)
-    plan = plan_removal(manifest.files, _digests(root, manifest.files))
-    own = own_files(root, manifest.files.__contains__)
+    plan = plan_removal(manifest.files, _digest_files(root, manifest.files))
+    own = list_own_files(root, manifest.files.__contains__)
     contents: dict[str, bytes | None] = dict.fromkeys(plan.delete)
     before, after, notes = _settings_without(root, manifest, [*own, *(item.path for item in plan.spared)])
     if before is not None and before != after:
         contents[SETTINGS] = None if after is None else after.encode()
     if (locks := _read(root, LOCKS)) is not None:
-        rest = remove_lock_entries(locks, _keeping(plan.spared, own))
+        rest = remove_lock_entries(locks, _files_with_own_entries(plan.spared, own))
         if not rest and after is None:
             contents[LOCKS] = None
         elif (rest := rest or "version: v2\nlocks: {}\n") != locks:
@@ -117,14 +117,14 @@ def carry_out(root: Path, change: RepositoryChange) -> tuple[str, ...]:
 
 
 def _plan(command: str, root: Path, bundle: InstalledBundle, plan: FilePlan, manifest: Manifest) -> RepositoryChange:
-    own = own_files(root, lambda path: path in bundle.files or path in manifest.files)
+    own = list_own_files(root, lambda path: path in bundle.files or path in manifest.files)
     text, locks = _read(root, SETTINGS), _read(root, LOCKS)
     settings = plan_settings(text, own)
     contents: dict[str, bytes | None] = {path: bundle.files[path] for path in plan.write}
     contents |= dict.fromkeys(plan.delete)
     if settings.text != text:
         contents[SETTINGS] = settings.text.encode()
-    merged = merge_lock_entries(locks, bundle.lock_entries, _keeping(plan.spared, own))
+    merged = merge_lock_entries(locks, bundle.lock_entries, _files_with_own_entries(plan.spared, own))
     if merged != locks:
         contents[LOCKS] = merged.encode()
     after = _next_manifest(bundle, plan, manifest, settings, is_new=text is None)
@@ -133,7 +133,7 @@ def _plan(command: str, root: Path, bundle: InstalledBundle, plan: FilePlan, man
     notes = [*settings.notes]
     if strangers := [path for path in own if path.startswith(f"{FOLDER}/")]:
         notes.append(
-            f"{_named(strangers)} below {FOLDER} are not of the bundle, and stay; keep yours in another folder."
+            f"{_shorten_list(strangers)} below {FOLDER} are not of the bundle, and stay; keep yours in another folder."
         )
     diff = _diff(text, settings.text) if text is not None else ""
     return RepositoryChange(command, manifest.version, bundle.version, contents, plan.spared, diff, tuple(notes))
@@ -172,13 +172,13 @@ def _refuse_own_checkout(root: Path, bundle: InstalledBundle) -> None:
         )
 
 
-def _keeping(spared: Iterable[SparedFile], own: Iterable[str]) -> list[str]:
+def _files_with_own_entries(spared: Iterable[SparedFile], own: Iterable[str]) -> list[str]:
     """Files whose entries in wmill-lock.yaml are the team's."""
     return [*(item.path for item in spared), *(path for path in own if path.startswith(f"{FOLDER}/"))]
 
 
-def _digests(root: Path, paths: Iterable[str]) -> dict[str, str | None]:
-    return {path: digest_on_disk(root, path) for path in paths}
+def _digest_files(root: Path, paths: Iterable[str]) -> dict[str, str | None]:
+    return {path: digest_file(root, path) for path in paths}
 
 
 def _read(root: Path, name: str) -> str | None:
@@ -191,7 +191,7 @@ def _read(root: Path, name: str) -> str | None:
         raise InvalidInput(f"{name} is no UTF-8 text", subject=name, remedy="Save it as UTF-8.") from None
 
 
-def _named(paths: list[str]) -> str:
+def _shorten_list(paths: list[str]) -> str:
     more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
     return ", ".join(paths[:MAX_NAMED]) + more
 

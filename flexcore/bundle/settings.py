@@ -96,15 +96,15 @@ def plan_settings(text: str | None, own_files: Iterable[str]) -> SettingsPlan:
     changes += [SettingChange(key, document.get(key), value) for key, value in wanted.items()]
     after = text
     for change in changes:
-        after = _add_include(after) if change.key == "includes" else _set_line(after, change.key, _plain(change.after))
-    if not _says(after, _expected(document, changes)):
-        lines = ", ".join(f"`{item.key}: {_plain(item.after)}`" for item in changes)
+        after = _add_include(after) if change.key == "includes" else _set_line(after, change)
+    if not _parses_to(after, _apply_changes(document, changes)):
+        lines = ", ".join(f"`{item.key}: {_yaml_scalar(item.after)}`" for item in changes)
         raise InvalidInput(
             f"{SETTINGS} is written in a way that cannot be edited line by line",
             subject=SETTINGS,
             remedy=f"Set there yourself: {lines}.",
         )
-    return SettingsPlan(after, tuple(changes), tuple(_notes(document, changes)))
+    return SettingsPlan(after, tuple(changes), tuple(_list_notes(document, changes)))
 
 
 def undo_settings(
@@ -136,7 +136,7 @@ def _read(text: str) -> dict[str, Any]:
     return document or {}
 
 
-def _says(text: str, expected: dict[str, Any]) -> bool:
+def _parses_to(text: str, expected: dict[str, Any]) -> bool:
     try:
         return _read(text) == expected
     except InvalidInput:
@@ -168,7 +168,6 @@ def _refuse_unfit(document: dict[str, Any], own_files: Iterable[str]) -> None:
             remedy="Rename the folders (`.flow` to `__flow`, `.app` to `__app`, `.raw_app` to `__raw_app`), set"
             " `nonDottedPaths: true`, and run this again; or keep the bundle in a repository of its own.",
         )
-
     if not _takes_bundle(document | {"includes": [PATTERN]}):
         raise InvalidInput(
             f"{SETTINGS}: excludes or extraIncludes leave {FOLDER} out",
@@ -181,7 +180,7 @@ def _takes_bundle(document: dict[str, Any]) -> bool:
     return selections(document)[0].takes(f"{FOLDER}/folder.meta.yaml")
 
 
-def _expected(document: dict[str, Any], changes: Iterable[SettingChange]) -> dict[str, Any]:
+def _apply_changes(document: dict[str, Any], changes: Iterable[SettingChange]) -> dict[str, Any]:
     expected = dict(document)
     for change in changes:
         is_list = change.key == "includes"
@@ -189,7 +188,7 @@ def _expected(document: dict[str, Any], changes: Iterable[SettingChange]) -> dic
     return expected
 
 
-def _notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> Iterable[str]:
+def _list_notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> Iterable[str]:
     for change in changes:
         if change.key == "syncBehavior":
             yield (
@@ -209,20 +208,20 @@ def _notes(document: dict[str, Any], changes: Iterable[SettingChange]) -> Iterab
             yield f"workspaces: the overrides of one leave {FOLDER} out; no push brings the bundle there."
 
 
-def _set_line(text: str, key: str, value: str) -> str:
-    line = re.compile(rf"^{key}:[ \t]*[^\s#]*", re.MULTILINE)
-    if line.search(text):
-        return line.sub(f"{key}: {value}", text, count=1)
-    return f"{_ended(text)}{key}: {value}\n"
+def _set_line(text: str, change: SettingChange) -> str:
+    line = re.compile(rf"^{change.key}:[ \t]*[^\s#]*", re.MULTILINE)
+    pair = f"{change.key}: {_yaml_scalar(change.after)}"
+    return line.sub(pair, text, count=1) if line.search(text) else f"{_end_with_newline(text)}{pair}\n"
 
 
 def _unset_line(text: str, change: SettingChange) -> str:
-    line = rf"^{change.key}: {_plain(change.after)}\b"
+    line = rf"^{change.key}: {_yaml_scalar(change.after)}\b"
     if change.before is None:
         return re.sub(rf"{line}[ \t]*\n", "", text, count=1, flags=re.MULTILINE)
-    return re.sub(line, f"{change.key}: {_plain(change.before)}", text, count=1, flags=re.MULTILINE)
+    return re.sub(line, f"{change.key}: {_yaml_scalar(change.before)}", text, count=1, flags=re.MULTILINE)
 
 
+# A list of one item in each line, with comments between; and one in brackets, on one line.
 BLOCK = re.compile(
     r"^includes:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*(?:[ \t]*-[ \t][^\n]*\n(?:[ \t]*#[^\n]*\n)*)+", re.M
 )
@@ -230,7 +229,7 @@ FLOW = re.compile(r"^(includes:[ \t]*\[[^\]\n]*?)[ \t]*\]", re.MULTILINE)
 
 
 def _add_include(text: str) -> str:
-    text = _ended(text)
+    text = _end_with_newline(text)
     if block := BLOCK.search(text):
         last = list(re.finditer(r"^([ \t]*-[ \t]+)[^\n]*\n", block[0], re.MULTILINE))[-1]
         place = block.start() + last.end()
@@ -245,15 +244,15 @@ def _remove_include(text: str) -> str:
     return re.sub(rf"^(includes:[ \t]*\[[^\]\n]*?)(?:, )?{re.escape(PATTERN)}\]", r"\1]", text, count=1, flags=re.M)
 
 
-def _ended(text: str) -> str:
+def _end_with_newline(text: str) -> str:
     return text if not text or text.endswith("\n") else f"{text}\n"
 
 
-def _plain(value: Any) -> str:
+def _yaml_scalar(value: Any) -> str:
     return {True: "true", False: "false", None: "null"}.get(value, str(value))
 
 
-def own_files(root: Path, is_bundle_file: Callable[[str], bool]) -> list[str]:
+def list_own_files(root: Path, is_bundle_file: Callable[[str], bool]) -> list[str]:
     """Paths below f/, u/ and locks/ that are not the bundle's."""
     found = (
         path.relative_to(root).as_posix()

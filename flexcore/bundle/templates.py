@@ -98,8 +98,8 @@ def create(root: Path, name: str, template: str, defaults: dict[str, Any], summa
 def _new_path(root: Path, name: str, place: str) -> str:
     """The new flow's path: in the team's folder, never in the bundle's own."""
     option = "--path" if place else "NAME"
-    given = _placed(name, place.rstrip("/")) if place else name
-    path = given if place or given.startswith(SPACES) else _in_own_folder(root, given)
+    given = _join_place(name, place.rstrip("/")) if place else name
+    path = given if place or given.startswith(SPACES) else _default_path(root, given)
     parts = path.split("/")
     if not path.startswith(SPACES) or len(parts) < 3 or not all(PART.match(part) for part in parts[1:]):
         raise InvalidInput(
@@ -116,12 +116,12 @@ def _new_path(root: Path, name: str, place: str) -> str:
     return path
 
 
-def _placed(name: str, place: str) -> str:
+def _join_place(name: str, place: str) -> str:
     """place: a folder such as f/sales, or the whole path."""
     return f"{place}/{name.rsplit('/', 1)[-1]}" if place.count("/") == 1 else place
 
 
-def _in_own_folder(root: Path, name: str) -> str:
+def _default_path(root: Path, name: str) -> str:
     """In the one folder below f/ that is not the bundle's."""
     own = sorted(f"f/{entry.name}" for entry in (root / "f").glob("*") if entry.is_dir() and entry.name != "flexcore")
     if len(own) == 1:

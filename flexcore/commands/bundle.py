@@ -56,11 +56,11 @@ def register(app: typer.Typer, panel: str) -> None:
 
 
 def _change(command: str, given: Path, yes: bool, as_json: bool, check: bool = False) -> int:
-    from flexcore.bundle.journal import exclusive, is_half_done, resume
+    from flexcore.bundle.journal import is_half_done, lock_repository, resume
     from flexcore.bundle.repository import carry_out
 
     root = find_repository(given)
-    with exclusive(root):
+    with lock_repository(root):
         if check and is_half_done(root):
             say(f"A change of the bundle in {root} was cut short; `flexcore upgrade` ends it.")
             return exit_codes.FAILED
@@ -111,9 +111,9 @@ def _show(root: Path, change: RepositoryChange) -> None:
         say(f"Nothing to do: {root} has the bundle in version {change.version}.")
     for verb, paths in (("write", change.written), ("delete", change.deleted)):
         if paths:
-            say(f"{verb}  {_counted(paths)}")
+            say(f"{verb}  {_summarize(paths)}")
     for item in change.spared:
-        print(f"spare  {item.path}: {item.reason}{_where(item.path) if item.has_news else ''}")
+        print(f"spare  {item.path}: {item.reason}{_describe_new_version(item.path) if item.has_new_version else ''}")
     if change.settings_diff:
         print(change.settings_diff)
     for note in change.notes:
@@ -122,7 +122,7 @@ def _show(root: Path, change: RepositoryChange) -> None:
         say("note: this is no git repository; `git init` and a commit first would let you see and undo the change.")
 
 
-def _counted(paths: list[str]) -> str:
+def _summarize(paths: list[str]) -> str:
     counts = Counter(_label(path) for path in paths)
     return ", ".join(label if label in paths else f"{number} {label}" for label, number in counts.items())
 
@@ -134,7 +134,7 @@ def _label(path: str) -> str:
     return "resource types" if path.endswith(".resource-type.yaml") else path
 
 
-def _where(path: str) -> str:
+def _describe_new_version(path: str) -> str:
     from flexcore import INSTALLED_ROOT
 
     return f"; see the new version with `diff -u {path} {INSTALLED_ROOT / path}`"
@@ -164,7 +164,7 @@ def _as_json(change: RepositoryChange) -> dict[str, Any]:
 
     spared = [
         {"path": item.path, "reason": item.reason}
-        | ({"new_version": str(INSTALLED_ROOT / item.path)} if item.has_news else {})
+        | ({"new_version": str(INSTALLED_ROOT / item.path)} if item.has_new_version else {})
         for item in change.spared
     ]
     return {

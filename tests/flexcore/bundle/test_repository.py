@@ -75,7 +75,7 @@ def test_an_upgrade_names_and_spares_what_the_team_has_changed(repository: Path,
     before = snapshot(repository)
     new = bundle("1.1.0", files={TRAIN: "new\n", META: None, "f/flexcore/new.py": "new\n"})
     change = apply(repository, plan_upgrade(repository, new))
-    assert {item.path: (item.reason.split(",")[0], item.has_news) for item in change.spared} == {
+    assert {item.path: (item.reason.split(",")[0], item.has_new_version) for item in change.spared} == {
         TRAIN: ("changed here", True),
         META: ("changed here", False),
         "locks/flexcore_base.requirements.in.lock": ("changed here", False),
@@ -275,9 +275,9 @@ def test_what_is_edited_between_a_kill_and_the_resume_stays(
 
 def test_two_commands_do_not_change_one_repository_at_once(repository: Path) -> None:
     with (
-        journal.exclusive(repository),
+        journal.lock_repository(repository),
         pytest.raises(Conflict, match="Another flexcore command"),
-        journal.exclusive(repository),
+        journal.lock_repository(repository),
     ):
         pass
 
