@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import errors, operation, remote_objects, resources, runtime_health
+from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources, runtime_health
 
 RUNTIMES = {
     runtime.name: runtime
@@ -67,6 +67,14 @@ RUNTIMES = {
             has_namespaces=True,
         ),
     )
+}
+
+
+# Of hybrid_pipeline: each stage's runtime and operation; a deployment's form names the runtime by its target.
+STAGES: dict[contracts.Stage, tuple[str, str]] = {
+    "extraction": ("meltano", "run"),
+    "ml": ("ray", "train"),
+    "deployment": ("", "deploy_model"),
 }
 
 

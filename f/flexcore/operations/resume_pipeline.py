@@ -48,7 +48,7 @@ def finished_stages(api: instance.WindmillApi, flow: str) -> list[dict[str, Any]
     prepared = left_by("prepare")
     requests = prepared.get("requests") if isinstance(prepared, dict) else None
     reused = prepared.get("reused") if isinstance(prepared, dict) else None
-    found = stage_results.stage_results(
+    found = stage_results.collect_stages(
         {stage: left_by(stage) for stage in stage_results.STAGES}, set(reused or []), requests
     )
     return [item.plain() for item in found]

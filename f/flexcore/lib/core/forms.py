@@ -17,16 +17,12 @@ from f.flexcore.lib.core import resources, secret_fields, units
 class DataSource(resources.Form):
     """Where the data lies, to be measured there; a size and rows that are given win over what is measured."""
 
-    uris: list[str] = Field(
-        default=[], description="Files, folders or globs: paths of the worker, file://… or s3://…."
-    )
+    uris: list[str] = Field(default=[], description="Files, folders or globs: paths of the worker, file://… or s3://….")
     postgres: Annotated[dict[str, Any] | None, secret_fields.SECRET] = Field(
         default=None, description="PostgreSQL database that is read."
     )
     tables: list[str] = Field(default=[], description="Tables of the database as SCHEMA.TABLE; empty means all.")
-    manifest: dict[str, Any] | None = Field(
-        default=None, description="Manifest that an earlier stage has handed on."
-    )
+    manifest: dict[str, Any] | None = Field(default=None, description="Manifest that an earlier stage has handed on.")
     size: int | None = Field(
         default=None,
         ge=0,
@@ -95,9 +91,7 @@ class DataPipelineForm(resources.Form):
     workload: DeclaredWork = Field(
         default=DeclaredWork(), description="What you know of the work; the rest is measured or estimated."
     )
-    objective: Literal["balanced", "cost", "time"] = Field(
-        default="balanced", description="What the choice looks at."
-    )
+    objective: Literal["balanced", "cost", "time"] = Field(default="balanced", description="What the choice looks at.")
     deadline_s: float | None = Field(
         default=None,
         description="Seconds from now in which the work is to be done; the choice weighs the chance of that.",

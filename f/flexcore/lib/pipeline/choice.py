@@ -37,9 +37,10 @@ def choose_runtime(given: Mapping[str, Any], read_resource: Callable[[str], Any]
     settings = request.form.settings
     workload, measures = measure_workload(request)
     health = measure_health(request.candidates, settings)
-    market = build_market(settings, health, name_namespaces(request.candidates, settings))
+    namespaces = {name: name_namespace(each, settings) for name, each in request.candidates.items()}
+    market = build_market(settings, health, namespaces)
     model, note = read_forecasts(read_resource)
-    selection = explain_selection(selector.select(workload, model, market, note), health)
+    selection = explain_selection(selector.select(workload, model, market, note), health, workload.pin)
     _report([note, *(f"{item.runtime} is {item.state}: {item.detail}" for item in health if item.detail)])
     _report(selection_pages.format_selection_lines(selection.plain()))
     if selection.runtime is None and not request.form.explain_only:
@@ -60,7 +61,7 @@ def choose_runtime(given: Mapping[str, Any], read_resource: Callable[[str], Any]
         "health": [{"runtime": item.runtime, "state": item.state, "detail": item.detail} for item in health],
         "note": note,
         "checks": check_candidates(request.candidates, settings) if request.form.explain_only else {},
-        **describe_candidates(request.candidates, settings, selection.mode),
+        **describe_candidates(request.candidates, namespaces, selection.mode),
     }
 
 
@@ -108,8 +109,9 @@ def measure_health(works: Works, settings: resources.Settings) -> list[runtime_h
 def _check_health(each: work.Work, settings: resources.Settings) -> runtime_health.Health:
     is_of_worker = each.runtime.clusters_field is None
     place = (os.environ.get("WM_WORKER_GROUP") or "this worker") if is_of_worker else each.runtime.name
-    service, namespace = each.service, name_namespace(each, settings)
-    if namespace:
+    service = each.service
+    namespace = name_namespace(each, settings) or rules.DEFAULT_NAMESPACES.get(each.runtime.name)
+    if service and namespace:
         service = service.model_copy(update={"namespace": namespace})
     try:
         return runtimes.check_health(each.runtime, place, service, settings.namespace)
@@ -129,18 +131,14 @@ def _wait_for_health(name: str, future: Future[runtime_health.Health]) -> runtim
 
 
 def name_namespace(each: work.Work, settings: resources.Settings) -> str:
-    """Where a runtime with namespaces runs the work: the request's, the settings' for that runtime, the resource's own,
-    the settings' for all steps, else that of the base rules; "" for another runtime."""
+    """Where a runtime with namespaces runs the work, as far as somebody says it: the request, the settings for that
+    runtime, the resource, or the settings for all steps."""
     if not each.runtime.has_namespaces:
         return ""
     state = settings.runtimes.get(each.runtime.name, workloads.RuntimeState())
     for_all = settings.namespace if "namespace" in settings.model_fields_set else ""
-    named = getattr(each.request, "namespace", "") or state.namespace or getattr(each.service, "namespace", "")
-    return str(named or for_all or rules.DEFAULT_NAMESPACES.get(each.runtime.name, ""))
-
-
-def name_namespaces(works: Works, settings: resources.Settings) -> dict[str, str]:
-    return {name: namespace for name, each in works.items() if (namespace := name_namespace(each, settings))}
+    own = getattr(each.request, "namespace", "") or state.namespace or getattr(each.service, "namespace", "")
+    return str(own or for_all)
 
 
 # Selection
@@ -155,6 +153,8 @@ def build_market(
         state = states.get(item.runtime, workloads.RuntimeState())
         states[item.runtime] = state.model_copy(update={"healthy": item.state != "down"})
     for name, namespace in namespaces.items():
+        if not namespace:
+            continue
         state = states.get(name, workloads.RuntimeState())
         states[name] = state.model_copy(update={"namespace": namespace})
     return workloads.Market(
@@ -166,7 +166,7 @@ def build_market(
 
 
 def explain_selection(
-    selection: workloads.Selection, health: list[runtime_health.Health], pin: str | None = None
+    selection: workloads.Selection, health: list[runtime_health.Health], pin: str | None
 ) -> workloads.Selection:
     """With what is wrong with each runtime that is down; when none is left, the reason of each that was measured."""
     details = {item.runtime: item.detail for item in health if item.state == "down" and item.detail}
@@ -177,9 +177,9 @@ def explain_selection(
         for item in selection.candidates
     ]
     reason = selection.reason
-    if selection.runtime is None and selection.mode == "pinned":
-        reason = " ".join([reason, *(details[name] for name in details if f"runtime {name} " in reason)])
-    elif selection.runtime is None:
+    if pin in details:
+        reason = f"{reason} {details[pin]}"
+    elif selection.runtime is None and not pin:
         measured = {item.runtime for item in health}
         why = [
             f"{item.runtime}: {item.reason.removeprefix('not eligible: ')}"
@@ -198,7 +198,7 @@ def read_forecasts(read_resource: Callable[[str], Any]) -> tuple[forecast.Foreca
         stored = None
     if not stored:
         return None, f"Nothing was learned from earlier runs yet: {FORECAST} does not exist"
-    return forecast.loaded(stored)
+    return forecast.parse_forecasts(stored)
 
 
 def list_attempts(selection: workloads.Selection) -> list[str]:
@@ -212,12 +212,15 @@ def list_attempts(selection: workloads.Selection) -> list[str]:
 # What later steps get
 
 
-def describe_candidates(works: Works, settings: resources.Settings, mode: workloads.Mode) -> dict[str, Any]:
-    """Each candidate's request without secrets, with the namespace that the choice has settled; None for the others."""
+def describe_candidates(works: Works, namespaces: Mapping[str, str], mode: workloads.Mode) -> dict[str, Any]:
+    """Each candidate's request without secrets, with the namespace that the choice has settled; None for the others.
+
+    The base rules' own namespace is for a choice that they make; one by history leaves it to the step."""
     described: dict[str, Any] = dict.fromkeys(runtimes.RUNTIMES)
+    defaults = {} if mode == "learned" else rules.DEFAULT_NAMESPACES
     for name, each in works.items():
-        namespace = name_namespace(each, settings)
-        described[name] = each.public() | ({"namespace": namespace} if namespace else {})
+        namespace = namespaces[name] or defaults.get(name, "")
+        described[name] = each.public() | ({"namespace": namespace} if each.runtime.has_namespaces else {})
     return described
 
 

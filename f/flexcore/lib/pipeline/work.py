@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import contracts, deferral, errors, operation, resources, secret_fields
@@ -24,13 +25,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """section: its name in the form. is_choice: whether the section chooses among operations."""
+    """section: its name in the form. service: None when it is not known. is_choice: whether the section chooses among operations."""
 
     section: str
     runtime: operation.Runtime
     operation: operation.Operation[Any, Any]
     request: resources.Form
-    service: resources.Resource
+    service: resources.Resource | None
     is_choice: bool = False
 
     def public(self) -> dict[str, Any]:
@@ -62,10 +63,10 @@ def parse(
     operations: Sequence[str],
     value: Any,
     settings: resources.Settings,
-    service: resources.Resource | None = None,
+    read_service: Callable[[], resources.Resource | None] | None = None,
 ) -> Work:
     """The work that a section describes. operations: those that it may choose from, the first one by default; a field
-    of another one is ignored. service: given when another section names it.
+    of another one is ignored. read_service: for a resource that another section names; None when it is wrong there.
 
     Raises an error that tells of every wrong field, named below the section."""
     fields = {name: item for name, item in errors.checked(dict[str, Any], value, section).items() if name != MORE}
@@ -74,7 +75,7 @@ def parse(
     request, place = collect(
         [
             lambda: chosen.parse(fields, section),
-            lambda: service or _parse_service(section, runtime, chosen, fields),
+            read_service or partial(_parse_service, section, runtime, chosen, fields),
         ]
     )
     try:
