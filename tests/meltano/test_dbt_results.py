@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
-from f.flexcore.lib.meltano.dbt import prepare
+from f.flexcore.lib.meltano.dbt import RUN_DBT, Work, prepare
 from f.flexcore.lib.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
 
 TEST = "test.shop.not_null_orders_id.1a2b"
@@ -85,8 +85,13 @@ def project(tmp_path: Path) -> dict[str, Any]:
     return {"path": str(tmp_path)}
 
 
+def prepared(project: dict[str, Any], **arguments: Any) -> Work:
+    invocation = RUN_DBT.invoke({"project": project, **arguments}, {})
+    return prepare(invocation.request, invocation.service, invocation.settings)
+
+
 def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
-    assert prepare(project, {"adapter": "duckdb"}, None).models.name == "transform"
+    assert prepared(project, adapter="duckdb").models.name == "transform"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
         ({"folder": "../.."}, InvalidInput, "leads out of the project"),
         ({"select": ["--profiles-dir=/x"]}, InvalidInput, "is a flag and no name of a model"),
         ({"variables": ["secret"]}, InvalidInput, "line 0 is not NAME=VALUE"),
-        ({"run_by": "meltano"}, InvalidInput, "No utility is chosen"),
+        ({"run_by": "meltano"}, InvalidInput, "utility is empty: run_by meltano needs one"),
         ({"threads": 0}, InvalidInput, "threads"),
     ],
 )
@@ -105,11 +110,11 @@ def test_a_wrong_request_is_told_before_anything_is_installed(
     project: dict[str, Any], asked: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
-        prepare(project, asked, None)
+        prepared(project, **asked)
 
 
 def test_several_folders_with_models_must_be_told_apart(project: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/dbt_project.yml").write_text("name: y\n")
     with pytest.raises(InvalidInput, match=r"has several dbt_project\.yml.*found: other, transform"):
-        prepare(project, {}, None)
+        prepared(project)

@@ -74,7 +74,7 @@ def test_a_branch_that_moved_gives_the_new_commit_and_the_same_identity(reposito
     ("fields", "error", "message"),
     [
         ({"git_ref": "nope"}, NotFound, r"has no ref 'nope'"),
-        ({"git_ref": "--upload-pack=x"}, InvalidInput, r"git_ref is not a ref"),
+        ({"git_ref": "--upload-pack=x"}, InvalidInput, r"git_ref: .--upload-pack=x. is an option and no ref"),
         ({"git_url": "file:///nowhere/at/all"}, NotFound, r"There is no repository at file:///nowhere"),
         ({"git_url": "https://user:hunter2@example.org/x"}, InvalidInput, r"git_url holds credentials"),
         ({"git_url": "ext::sh -c id"}, InvalidInput, r"must begin with https:// or file://"),

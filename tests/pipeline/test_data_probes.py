@@ -15,7 +15,8 @@ from moto.server import ThreadedMotoServer
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.core.forms import DataSource
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.views.html import read_plain
+from f.flexcore.lib.core.tables import plain_of
+from f.flexcore.lib.meltano.extraction import RUN
 from f.flexcore.lib.meltano.preparation import prepare
 from f.flexcore.lib.pipeline import file_probe
 from f.flexcore.lib.pipeline.data_probes import measured
@@ -223,7 +224,8 @@ def project(tmp_path: Path, postgres: PostgresServer) -> dict[str, Any]:
 
 
 def tap_parts(project: dict[str, Any], taps: list[str], select: list[str] | None = None) -> dict[str, Part]:
-    prepared = prepare(project, taps, "target-jsonl", "", select, None, None)
+    invocation = RUN.invoke({"project": project, "taps": taps, "select": select}, {})
+    prepared = prepare(invocation.request, invocation.service, invocation.settings)
     work: dict[str, Any] = {"meltano": {"taps": taps, "select": select or []}}
     parts, notes = measured(DataSource(), None, work, prepared, Settings())
     assert notes == ["by the taps' configuration; an incremental run reads less"]
@@ -275,7 +277,7 @@ def found(**asked: Any) -> dict[str, Any]:
     result = analyze_workload.main(**asked)
     assert "<table" in result["render_all"][0]["html"]
     json.dumps(result)
-    return read_plain(result)
+    return plain_of(result)
 
 
 def sources(plain: dict[str, Any]) -> dict[str, str]:

@@ -25,5 +25,4 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    asked = {name: value for name, value in locals().items() if name not in ("project", "settings")}
-    return dbt.execute(project, asked, settings).plain()
+    return dbt.RUN_DBT.run(locals())

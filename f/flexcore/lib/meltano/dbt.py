@@ -12,25 +12,34 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator
-
-from f.flexcore.lib.core import contracts, errors, identity, redaction, resources
-from f.flexcore.lib.meltano import (
+from f.flexcore.lib.core import (
     attempts,
+    contracts,
+    driver,
+    errors,
+    identity,
+    operation,
+    redaction,
+    resources,
+)
+from f.flexcore.lib.meltano import (
     dbt_folders,
     dbt_results,
     event_printer,
     inspection,
     installation,
+    local_attempts,
     plugin_environments,
     plugin_settings,
     process,
     project_file,
+    request_models,
     resolved_project,
     sources,
 )
@@ -39,65 +48,15 @@ from f.flexcore.lib.storage import object_store
 # From 1.12 on a part of dbt-core is fetched from GitHub while it is installed, which workers behind a mirror of PyPI
 # cannot do.
 DBT = "dbt-core==1.11.16"
-# The adapters of dbt Labs and of the warehouses' makers that install from PyPI with that dbt.
-ADAPTERS = {
-    "postgres": "dbt-postgres==1.11.0",
-    "snowflake": "dbt-snowflake==1.12.4",
-    "bigquery": "dbt-bigquery==1.12.1",
-    "redshift": "dbt-redshift==1.11.2",
-    "duckdb": "dbt-duckdb==1.11.1",
-    "sqlserver": "dbt-sqlserver==1.11.3",
-    "trino": "dbt-trino==1.11.0",
-    "clickhouse": "dbt-clickhouse==1.10.3",
-}
 TAIL_LINES = 60
-
-
-class DbtRequest(resources.Form):
-    """run_by dbt: `adapter` says what to install; run_by meltano: `utility` is a plugin of the project. folder: where
-    dbt_project.yml is, below the project. variables: NAME=VALUE lines."""
-
-    run_by: Literal["dbt", "meltano"] = "dbt"
-    adapter: str = "postgres"
-    utility: str = ""
-    folder: str = ""
-    command: Literal["build", "run", "test", "seed", "snapshot"] = "build"
-    select: list[str] = []
-    exclude: list[str] = []
-    variables: list[str] = []
-    dbt_target: str = ""
-    full_refresh: bool = False
-    threads: int | None = Field(default=None, ge=1)
-    timeout_s: int = Field(default=3600, ge=1)
-
-    @field_validator("adapter")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        if value not in ADAPTERS:
-            raise ValueError(f"{value!r} is none of {', '.join(ADAPTERS)}; any other runs as a utility of Meltano")
-        return value
-
-    @field_validator("select", "exclude")
-    @classmethod
-    def _is_no_flag(cls, value: list[str]) -> list[str]:
-        if flag := next((item for item in value if item.strip().startswith("-")), None):
-            raise ValueError(f"{flag!r} is a flag and no name of a model")
-        return value
-
-    @field_validator("variables")
-    @classmethod
-    def _are_pairs(cls, value: list[str]) -> list[str]:
-        # A line is not repeated: what stands behind the sign may be a secret.
-        if number := next((str(number) for number, item in enumerate(value) if not item.partition("=")[1]), None):
-            raise ValueError(f"line {number} is not NAME=VALUE")
-        return value
+Invocation = operation.Invocation[request_models.DbtRequest, resources.MeltanoProject]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """A checked request. seen: what dbt will have in its environment, the attempt's own folders aside."""
 
-    request: DbtRequest
+    request: request_models.DbtRequest
     source: sources.Source
     models: Path
     environment: str
@@ -107,19 +66,18 @@ class Work:
     redactor: redaction.Redactor
 
 
-def prepare(project: Any, asked: dict[str, Any], settings: Any, env: Mapping[str, str] = os.environ) -> Work:
-    """Raises the UserErrors of a wrong request; starts nothing but git, for a project in a repository."""
-    request = errors.validated(DbtRequest, asked, "")
-    resource = errors.validated(resources.MeltanoProject, project, "project")
-    wanted = errors.validated(resources.Settings, settings or {}, "settings")
+def prepare(
+    request: request_models.DbtRequest,
+    resource: resources.MeltanoProject,
+    settings: resources.Settings,
+    env: Mapping[str, str] = os.environ,
+) -> Work:
+    """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano for a utility that it
+    does not know yet, and git for a project in a repository."""
     source = sources.local_project(resource, env)
     models = folder_of(source.root, request.folder)
     base = {**installation.base_environment(env), **resource.env}
     if request.run_by == "meltano":
-        if not request.utility:
-            raise errors.InvalidInput(
-                "No utility is chosen", subject="utility", remedy="Name a dbt utility of the project."
-            )
         project, plugin = utility(source.root, request.utility, resource.environment, base)
         seen, secrets = (
             {**project.variables, **base},
@@ -130,9 +88,9 @@ def prepare(project: Any, asked: dict[str, Any], settings: Any, env: Mapping[str
         plugin, chosen = direct(request.adapter), ""
         seen, secrets = {**inspection.read_dotenv(source.root, base), **base}, []
     redactor = redaction.Redactor(
-        [*resource.secrets(), *wanted.secrets(), *plugin_settings.variable_secrets(seen), *secrets]
+        [*resource.secrets(), *settings.secrets(), *plugin_settings.variable_secrets(seen), *secrets]
     )
-    return Work(request, source, models, chosen, plugin, seen, object_store.Store(wanted, env), redactor)
+    return Work(request, source, models, chosen, plugin, seen, object_store.Store(settings, env), redactor)
 
 
 def utility(
@@ -152,7 +110,9 @@ def utility(
 def direct(adapter: str) -> resolved_project.Plugin:
     """dbt with one adapter, in the form in which plugins are installed."""
     name = f"dbt-{adapter}"
-    return resolved_project.Plugin("utilities", name, "dbt", "dbt", name, requirements=(DBT, ADAPTERS[adapter]))
+    return resolved_project.Plugin(
+        "utilities", name, "dbt", "dbt", name, requirements=(DBT, request_models.ADAPTERS[adapter])
+    )
 
 
 def folder_of(root: Path, asked: str) -> Path:
@@ -185,95 +145,168 @@ def listed(root: Path) -> str:
     return ", ".join(dbt_folders.find_folders(root)) or "nowhere"
 
 
-def execute(project: Any, asked: dict[str, Any], settings: Any) -> contracts.StepResult:
-    """Runs dbt once per execution key: a repeat gets the stored result."""
-    asked_at = time.monotonic()
-    work = prepare(project, asked, settings)
-    key = identity.execution_key(os.environ)
-    # A worker that was thought dead may still run the same step: its copy waits here for the first one's result.
-    with installation.locked(installation.folder("locks") / key.value, work.request.timeout_s) as mine:
-        found = attempts.finished_or_next(work.store, key)
-        if isinstance(found, contracts.StepResult):
-            print(f"Attempt {found.attempt} of {key.value} has finished already", flush=True)
-            return found
-        what = {"command": work.request.command, "dbt": work.plugin.name}
-        attempts.begin(work.store, key, found, work.request.timeout_s, what)
-        place = installation.folder("work", key.name(found))
+def check(
+    request: request_models.DbtRequest, project: resources.MeltanoProject | None, settings: resources.Settings
+) -> None:
+    """Raises InvalidInput for what is wrong whatever the project holds."""
+    if request.run_by == "meltano" and not request.utility:
+        raise errors.InvalidInput(
+            "utility is empty: run_by meltano needs one", subject="utility", remedy="Give a dbt utility of the project."
+        )
+    if project and project.git_url:
+        sources.check_repository(project)
+
+
+def plan(invocation: Invocation) -> contracts.StepResult:
+    """What would run: project, models and utility are looked at; nothing is installed, and dbt is not started."""
+    started = time.monotonic()
+    work = prepare(invocation.request, invocation.service, invocation.settings)
+    return contracts.StepResult(
+        success=True,
+        runtime=invocation.runtime,
+        execution_key=invocation.key.value,
+        attempt=1,
+        data={
+            "command": work.request.command,
+            "dbt": work.plugin.name,
+            "folder": work.models.relative_to(work.source.root).as_posix(),
+            "environment": work.environment,
+            **({"commit": work.source.commit} if work.source.commit else {}),
+        },
+        timings=contracts.Timings(running=round(time.monotonic() - started, 3)),
+    )
+
+
+@dataclass
+class DbtAdapter(local_attempts.LocalAttempts):
+    """asked_at: time.monotonic() of the call."""
+
+    work: Work
+    asked_at: float
+
+    def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
+        content = {"command": self.work.request.command, "dbt": self.work.plugin.name}
+        self.record_start(number, self.work.request.timeout_s, content)
+        return describe_run(self.key, number)
+
+    def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
+        folder = installation.folder("work", self.key.name(number))
+        run = DbtRun(self.work, self.key, number, folder, self.lock, self.asked_at)
         try:
-            result = run(work, key, found, place, mine, asked_at)
+            return driver.Verdict(run.run())
         except errors.FlexcoreError as error:
-            attempts.fail(work.store, key, found, error)
-            raise
+            if local_attempts.is_undecided(error):
+                raise
+            return driver.Verdict(error=error)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
-        attempts.finish(work.store, key, result)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, result: contracts.StepResult) -> contracts.StepResult:
         return result
 
 
-def run(
-    work: Work, key: identity.ExecutionKey, attempt: int, place: Path, lock: int, asked_at: float
-) -> contracts.StepResult:
-    """One attempt in `place`, a folder of its own."""
-    request = work.request
-    venv, _ = plugin_environments.environment_of(work.source.root, work.plugin, work.redactor)
-    program = [str(venv / work.plugin.kind / work.plugin.folder / "venv/bin" / "dbt")]
-    if request.run_by == "meltano":
-        plugin_environments.link_environments(work.source.root, [work.plugin], place / "system", work.redactor)
-        general = ["--environment", work.environment, "--log-level=warning"]
-        program = [str(installation.meltano_command()), *general, "invoke", "--no-install", work.plugin.name]
-    env, tail = environment(work, place), deque[str](maxlen=TAIL_LINES)
-    printer, began_at = event_printer.Printer(work.redactor), time.monotonic()
+@contextmanager
+def open_dbt(invocation: Invocation) -> Iterator[DbtAdapter]:
+    """The adapter of one execution, with its request prepared and its lock held."""
+    asked_at = time.monotonic()
+    work = prepare(invocation.request, invocation.service, invocation.settings)
+    with local_attempts.hold_execution(invocation.key, invocation.request.timeout_s) as lock:
+        yield DbtAdapter(work.store, invocation.key, work.redactor, lock, work, asked_at)
 
-    def on_line(line: str) -> None:
-        tail.append(line)
-        printer.show(line)
 
-    def supervised(arguments: list[str]) -> process.Outcome:
-        print(f"dbt {' '.join(arguments)}", flush=True)
-        left = max(request.timeout_s - (time.monotonic() - asked_at), 0.0)
-        cwd = work.source.root if request.run_by == "meltano" else work.models
-        return process.run_supervised([*program, *arguments], env, cwd, left, on_line, [lock], place)
+@dataclass
+class DbtRun:
+    """One attempt in `folder`, which is its own. asked_at: time.monotonic() of the call."""
 
-    outcome = process.Outcome(0)
-    if needs_packages(work.models):
-        outcome = supervised(["deps", "--project-dir", str(work.models)])
-    if not outcome.exit_code and not outcome.stopped:
-        outcome = supervised(arguments_of(work, place))
-    printer.flush()
-    nodes = dbt_results.nodes_of(read(place / "target/run_results.json"), read(place / "target/manifest.json"))
-    nodes = [dbt_results.redacted(node, work.redactor) for node in nodes]
-    log = work.redactor.text("\n".join(tail))
-    if outcome.stopped:
-        raise errors.DeadlineExceeded(
-            f"dbt did not end within {request.timeout_s} s",
-            subject="timeout_s",
-            remedy="Raise timeout_s, or select fewer models.",
-            nodes=[node.model_dump() for node in nodes],
+    work: Work
+    key: identity.ExecutionKey
+    attempt: int
+    folder: Path
+    lock: int
+    asked_at: float
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+
+    def run(self) -> contracts.StepResult:
+        """Raises DeadlineExceeded, ExecutionFailed that names what failed, and EmptyData."""
+        program, began_at = self._install(), time.monotonic()
+        outcome = self._run_dbt(program)
+        target = self.folder / "target"
+        nodes = dbt_results.nodes_of(read(target / "run_results.json"), read(target / "manifest.json"))
+        nodes = [dbt_results.redacted(node, self.work.redactor) for node in nodes]
+        log = self.work.redactor.text("\n".join(self.tail))
+        if problem := self._find_problem(outcome, nodes, log):
+            raise problem
+        for node in nodes:
+            print(f"{node.status}: {node.kind} {node.name}", flush=True)
+        return contracts.StepResult(
+            success=True,
+            runtime="meltano",
+            execution_key=self.key.value,
+            attempt=self.attempt,
+            data={"command": self.work.request.command, "nodes": [node.model_dump() for node in nodes]},
+            metrics=dbt_results.counts_of(nodes),
+            resource_usage=contracts.ResourceUsage(
+                cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
+            ),
+            timings=contracts.Timings(
+                starting=round(began_at - self.asked_at, 3), running=round(time.monotonic() - began_at, 3)
+            ),
+            remote=describe_run(self.key, self.attempt),
             log_tail=log,
         )
-    if outcome.exit_code:
-        raise dbt_results.failure(nodes, outcome.exit_code, log)
-    if not nodes:
-        remedy = "Correct select and exclude, or add models to the project."
-        raise errors.EmptyData("dbt found nothing to do", subject="select", remedy=remedy, log_tail=log)
-    for node in nodes:
-        print(f"{node.status}: {node.kind} {node.name}", flush=True)
-    return contracts.StepResult(
-        success=True,
-        runtime="meltano",
-        execution_key=key.value,
-        attempt=attempt,
-        data={"command": request.command, "nodes": [node.model_dump() for node in nodes]},
-        metrics=dbt_results.counts_of(nodes),
-        resource_usage=contracts.ResourceUsage(
-            cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
-        ),
-        timings=contracts.Timings(
-            starting=round(began_at - asked_at, 3), running=round(time.monotonic() - began_at, 3)
-        ),
-        remote=contracts.Remote(kind="dbt run", name=key.name(attempt)),
-        log_tail=log,
-    )
+
+    def _install(self) -> list[str]:
+        """The program that stands before dbt's own arguments."""
+        work, root = self.work, self.work.source.root
+        venv, _ = plugin_environments.environment_of(root, work.plugin, work.redactor)
+        if work.request.run_by == "dbt":
+            return [str(venv / work.plugin.kind / work.plugin.folder / "venv/bin" / "dbt")]
+        plugin_environments.link_environments(root, [work.plugin], self.folder / "system", work.redactor)
+        general = ["--environment", work.environment, "--log-level=warning"]
+        return [str(installation.meltano_command()), *general, "invoke", "--no-install", work.plugin.name]
+
+    def _run_dbt(self, program: list[str]) -> process.Outcome:
+        """dbt's packages, where they are missing, then the command itself."""
+        printer, models = event_printer.Printer(self.work.redactor), self.work.models
+        commands = [["deps", "--project-dir", str(models)]] if needs_packages(models) else []
+        outcome = process.Outcome(0)
+        for arguments in (*commands, arguments_of(self.work, self.folder)):
+            outcome = self._supervise(program, arguments, printer)
+            if outcome.exit_code or outcome.stopped:
+                break
+        printer.flush()
+        return outcome
+
+    def _supervise(self, program: list[str], arguments: list[str], printer: event_printer.Printer) -> process.Outcome:
+        work = self.work
+
+        def on_line(line: str) -> None:
+            self.tail.append(line)
+            printer.show(line)
+
+        print(f"dbt {' '.join(arguments)}", flush=True)
+        left = max(work.request.timeout_s - (time.monotonic() - self.asked_at), 0.0)
+        cwd = work.source.root if work.request.run_by == "meltano" else work.models
+        env = environment(work, self.folder)
+        return process.run_supervised([*program, *arguments], env, cwd, left, on_line, [self.lock], self.folder)
+
+    def _find_problem(
+        self, outcome: process.Outcome, nodes: Sequence[dbt_results.Node], log: str
+    ) -> errors.FlexcoreError | None:
+        if outcome.stopped:
+            return errors.DeadlineExceeded(
+                f"dbt did not end within {self.work.request.timeout_s} s",
+                subject="timeout_s",
+                remedy="Raise timeout_s, or select fewer models.",
+                nodes=[node.model_dump() for node in nodes],
+                log_tail=log,
+            )
+        if outcome.exit_code:
+            return dbt_results.failure(nodes, outcome.exit_code, log)
+        if not nodes:
+            remedy = "Correct select and exclude, or add models to the project."
+            return errors.EmptyData("dbt found nothing to do", subject="select", remedy=remedy, log_tail=log)
+        return None
 
 
 def arguments_of(work: Work, place: Path) -> list[str]:
@@ -325,3 +358,19 @@ def read(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
+    return contracts.Remote(kind="dbt run", name=key.name(attempt))
+
+
+RUN_DBT = operation.Operation(
+    runtime="meltano",
+    name="run_dbt",
+    request=request_models.DbtRequest,
+    service=resources.MeltanoProject,
+    check=check,
+    plan=plan,
+    execute=lambda invocation: driver.drive(open_dbt, invocation),
+    service_field="project",
+)

@@ -6,14 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from f.flexcore.lib.core import errors, redaction, resources
+from f.flexcore.lib.core import errors, redaction, resources, secret_fields
 from f.flexcore.lib.meltano import (
     inspection,
     installation,
     plugin_settings,
     project_file,
+    request_models,
     resolved_project,
     resource_settings,
     sources,
@@ -41,35 +41,28 @@ class Prepared:
     mappings: tuple[str, ...] = ()
     mappers: tuple[resolved_project.Plugin, ...] = ()
 
+    @property
+    def state_ids(self) -> list[str]:
+        """Under which Meltano keeps the state of each tap."""
+        return [state_store.state_id(self.project, tap, self.target) for tap in self.taps]
+
 
 def prepare(
-    project: Any,
-    taps: Sequence[str],
-    target: str,
-    environment: str,
-    select: Sequence[str] | None,
-    config: Sequence[str] | None,
-    settings: Any,
-    tap_settings: Any = None,
-    target_settings: Any = None,
-    mappings: Sequence[str] | None = None,
+    request: request_models.ExtractionRequest,
+    resource: resources.MeltanoProject,
+    settings: resources.Settings,
     env: Mapping[str, str] = os.environ,
 ) -> Prepared:
-    """Raises the UserErrors of a wrong request; starts Meltano once for each new content of project and request, and
-    git for a project in a repository."""
-    resource = errors.validated(resources.MeltanoProject, project, "project")
-    wanted = errors.validated(resources.Settings, settings or {}, "settings")
-    asked_taps = checked_names(taps, target)
-    patterns = checked_lines(select, "select")
-    overrides = plugin_settings.parse_overrides(checked_lines(config, "config"))
-    mapped = checked_lines(mappings, "mappings")
+    """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano once for each new
+    content of project and request, and git for a project in a repository."""
+    overrides, mapped = plugin_settings.parse_overrides(request.config), request.mappings
     source = sources.local_project(resource, env)
     declared = project_file.read_project(source.root)
-    chosen = environment or resource.environment
+    chosen = request.environment or resource.environment
     declared.check_environment(chosen)
-    tap_names = [("extractors", declared.full_name("extractors", name)) for name in asked_taps]
+    tap_names = [("extractors", declared.full_name("extractors", name)) for name in request.taps]
     check_different([name for _, name in tap_names])
-    target_name = ("loaders", declared.full_name("loaders", target))
+    target_name = ("loaders", declared.full_name("loaders", request.target))
     for name in mapped:
         declared.check_mapping(name)
     between = [("mappings", name) for name in mapped]
@@ -79,10 +72,10 @@ def prepare(
         ends = [*(plugins[name] for name in tap_names), plugins[target_name]]
         plugin_settings.check_overrides(overrides, ends)
         own = {
-            **resource_settings.resource_environment(tap_settings, ends[:-1], "tap_settings"),
-            **resource_settings.resource_environment(target_settings, ends[-1:], "target_settings"),
+            **resource_settings.resource_environment(request.tap_settings, ends[:-1], "tap_settings"),
+            **resource_settings.resource_environment(request.target_settings, ends[-1:], "target_settings"),
             **plugin_settings.override_environment(overrides, ends),
-            **plugin_settings.selection_environment(patterns, ends[:-1]),
+            **plugin_settings.selection_environment(request.select, ends[:-1]),
         }
         files = targets.file_target(ends[-1])
         # The folder itself is not known yet; that it can be set is what counts here.
@@ -98,11 +91,12 @@ def prepare(
             plugin_settings.check_required(plugin)
     plugin_settings.check_project(resolved)
     seen = {**resolved.variables, **reading}
-    store = object_store.Store(wanted, env)
+    store = object_store.Store(settings, env)
     place = state_store.state_place(resolved, source.identity, resource.state_backend_uri, store, seen)
     secrets = [
         *resource.secrets(),
-        *wanted.secrets(),
+        *settings.secrets(),
+        *secret_fields.secret_values(request),
         *plugin_settings.project_secrets(resolved),
         *plugin_settings.variable_secrets(reading),
         *(secret for plugin in running for secret in plugin_settings.secrets_in(plugin)),
@@ -123,31 +117,7 @@ def prepare(
     )
 
 
-def checked_names(taps: Any, target: Any) -> list[str]:
-    if (
-        not isinstance(taps, list | tuple)
-        or not taps
-        or not all(isinstance(name, str) and name.strip() for name in taps)
-    ):
-        raise errors.InvalidInput(
-            "taps names no tap", subject="taps", remedy="Give at least one extractor of the project."
-        )
-    if not isinstance(target, str) or not target.strip():
-        raise errors.InvalidInput("target names no target", subject="target", remedy="Give a loader of the project.")
-    return list(taps)
-
-
-def check_different(names: list[str]) -> None:
+def check_different(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise errors.InvalidInput(f"taps names {twice} twice", subject="taps", remedy="Name each tap once.")
-
-
-def checked_lines(value: Any, what: str) -> list[str]:
-    if value is None or value == "":
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise errors.InvalidInput(
-            f"{what} is not a list of texts", subject=what, remedy="Give one text for each entry."
-        )
-    return [item for item in value if item.strip()]
+        raise errors.InvalidInput(f"taps holds {twice} twice", subject="taps", remedy="Give each tap once.")

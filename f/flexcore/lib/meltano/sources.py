@@ -118,7 +118,7 @@ def with_environment(text: str, document: Mapping[str, Any]) -> str:
 
 def checkout(project: resources.MeltanoProject) -> tuple[Path, str]:
     """The repository's files at its ref, and the commit; one folder per commit, kept for the next run."""
-    check_url(project.git_url)
+    check_repository(project)
     place = installation.folder("git", hashlib.sha256(project.git_url.encode()).hexdigest()[:16])
     with installation.locked(place / "lock", GIT_TIMEOUT_S):
         commit = project.git_ref if COMMIT.fullmatch(project.git_ref) else ""
@@ -133,8 +133,9 @@ def checkout(project: resources.MeltanoProject) -> tuple[Path, str]:
     return target, commit
 
 
-def check_url(url: str) -> None:
-    parts = urlsplit(url)
+def check_repository(project: resources.MeltanoProject) -> None:
+    """Raises InvalidInput when URL or ref of the project's repository can be no such thing."""
+    parts = urlsplit(project.git_url)
     if parts.scheme not in ("https", "http", "file"):
         raise errors.InvalidInput(
             "git_url must begin with https:// or file://",
@@ -147,14 +148,16 @@ def check_url(url: str) -> None:
             subject="project.git_url",
             remedy="Remove them and use git_token, which is kept secret.",
         )
+    if project.git_ref.startswith("-"):
+        raise errors.InvalidInput(
+            f"git_ref: {project.git_ref!r} is an option and no ref",
+            subject="project.git_ref",
+            remedy="Give a branch, tag or commit.",
+        )
 
 
 def fetch(project: resources.MeltanoProject, place: Path) -> str:
     ref = project.git_ref or "HEAD"
-    if ref.startswith("-"):
-        raise errors.InvalidInput(
-            "git_ref is not a ref", subject="project.git_ref", remedy="Give a branch, tag or commit."
-        )
     if not (place / "repository").is_dir():
         git(project, place, "init", "--quiet", "--bare")
     git(project, place, "fetch", "--quiet", "--depth", "1", "--no-tags", project.git_url, ref)

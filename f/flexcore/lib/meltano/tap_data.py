@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from f.flexcore.lib.core import operation
 from f.flexcore.lib.meltano import plugin_settings, preparation, resolved_project, selection
 
 # Our own names of the resource's fields → the settings of the known variants (MeltanoLabs, transferwise).
@@ -27,52 +29,40 @@ DATABASE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TapData:
-    """One of paths and database is given, else `unknown` says why. schemas, select: what is read of the database."""
-
-    tap: str
-    base: Path
-    paths: tuple[str, ...] = ()
-    database: Mapping[str, Any] | None = None
-    schemas: tuple[str, ...] = ()
-    select: tuple[str, ...] = ()
-    unknown: str = ""
-
-    def wants(self, schema: str, table: str) -> bool:
-        """Whether the tap reads the table; its stream is called SCHEMA-TABLE."""
-        if self.schemas and schema not in self.schemas:
-            return False
-        stream = f"{schema}-{table}"
-        patterns = [selection.Pattern.parse(item) for item in self.select]
-        if any(item.matches_stream(stream) for item in patterns if item.negated and item.column in ("", "*")):
-            return False
-        chosen = [item for item in patterns if not item.negated]
-        return not chosen or any(item.matches_stream(stream) for item in chosen)
-
-
-def tap_data(prepared: preparation.Prepared, select: Sequence[str] = ()) -> list[TapData]:
+def list_sources(prepared: preparation.Prepared, select: Sequence[str] = ()) -> list[operation.DataSource]:
     """One for each tap of a checked request; select: the request's own patterns, which replace the project's."""
     root = prepared.source.root
-    return [_of(tap, root, tuple(select) or _patterns(tap)) for tap in prepared.taps]
+    return [_find_source(tap, root, tuple(select) or _project_selection(tap)) for tap in prepared.taps]
 
 
-def _patterns(tap: resolved_project.Plugin) -> tuple[str, ...]:
+def _project_selection(tap: resolved_project.Plugin) -> tuple[str, ...]:
     return tuple(str(item) for item in plugin_settings.value_of(tap, "_select") or ())
 
 
-def _of(tap: resolved_project.Plugin, root: Path, select: tuple[str, ...]) -> TapData:
+def _find_source(tap: resolved_project.Plugin, root: Path, select: tuple[str, ...]) -> operation.DataSource:
     read = Reader(tap)
     paths = tuple(str(item["path"]) for item in read.list("files") if isinstance(item, Mapping) and item.get("path"))
     if paths:
-        return TapData(tap.name, root, paths)
-    if "tap-postgres" in f"{tap.name} {tap.executable} {tap.pip_url}":
-        database = _database(read)
-        if database.get("host") and database.get("dbname"):
-            schemas = tuple(str(item) for item in read.list("filter_schemas"))
-            return TapData(tap.name, root, database=database, schemas=schemas, select=select)
-        return TapData(tap.name, root, unknown="its settings name no host or database")
-    return TapData(tap.name, root, unknown="where it reads from is not known")
+        return operation.DataSource(tap.name, root, paths)
+    if "tap-postgres" not in f"{tap.name} {tap.executable} {tap.pip_url}":
+        return operation.DataSource(tap.name, unknown="where it reads from is not known")
+    database = _database(read)
+    if not database.get("host") or not database.get("dbname"):
+        return operation.DataSource(tap.name, unknown="its settings name no host or database")
+    schemas = tuple(str(item) for item in read.list("filter_schemas"))
+    is_read = partial(_is_selected, schemas=schemas, patterns=[selection.Pattern.parse(item) for item in select])
+    return operation.DataSource(tap.name, database=database, is_read=is_read)
+
+
+def _is_selected(schema: str, table: str, schemas: Sequence[str], patterns: Sequence[selection.Pattern]) -> bool:
+    """Whether a tap of PostgreSQL reads the table; its stream is called SCHEMA-TABLE."""
+    if schemas and schema not in schemas:
+        return False
+    stream = f"{schema}-{table}"
+    if any(item.matches_stream(stream) for item in patterns if item.negated and item.column in ("", "*")):
+        return False
+    chosen = [item for item in patterns if not item.negated]
+    return not chosen or any(item.matches_stream(stream) for item in chosen)
 
 
 def _database(read: Reader) -> dict[str, Any]:
