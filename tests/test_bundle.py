@@ -41,10 +41,6 @@ LONG_STEPS = {
     "f/flexcore/pipeline/analyze_workload.py",
     "f/flexcore/pipeline/prepare.py",
     "f/flexcore/pipeline/select_runtime.py",
-    "f/flexcore/ray/deploy_model.py",
-    "f/flexcore/ray/predict.py",
-    "f/flexcore/ray/run_job.py",
-    "f/flexcore/ray/train.py",
 }
 
 

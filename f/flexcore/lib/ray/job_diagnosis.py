@@ -85,7 +85,7 @@ def diagnose(job: Json, outcome: Json | None) -> contracts.Diagnosis | None:
     return _by_ray(job)
 
 
-def failure(
+def typed_error(
     submission_id: str, diagnosis: contracts.Diagnosis, outcome: Json | None, **details: Any
 ) -> errors.FlexcoreError:
     """The typed error of a job that did not succeed."""
@@ -102,11 +102,6 @@ def failure(
         category=diagnosis.category if kind is errors.ExecutionFailed else "",
         **details,
     )
-
-
-def is_final(error: errors.FlexcoreError) -> bool:
-    """Whether the same job would fail in the same way again, so that a retry must not start another one."""
-    return isinstance(error, errors.UserError | errors.DataError)
 
 
 def missing_packages(outcome: Json | None) -> list[str]:
