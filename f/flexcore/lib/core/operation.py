@@ -118,6 +118,7 @@ class Runtime:
     objects: class of RemoteObjects, made of (place, resource, namespace); "" when it leaves none.
     needs_service: whether its resource must be chosen; one that does not runs where the worker is.
     has_namespaces: whether a selection for it says a namespace.
+    namespace: function of (request or None, resource or None, settings, default) that chooses it; asks no service.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Runtime:
     hints: str = ""
     needs_service: bool = True
     has_namespaces: bool = False
+    namespace: str = ""
 
     def operation(self, name: str | None = None) -> Operation[Any, Any]:
         """Raises InvalidInput that lists what there is."""
