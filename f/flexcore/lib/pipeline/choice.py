@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, errors, resources, runtime_health, workloads
+from f.flexcore.lib.core import contracts, errors, operation, resources, runtime_health, workloads
 from f.flexcore.lib.pipeline import candidates, data_probes, work
 from f.flexcore.lib.selection import analysis, forecast, rules, selector
 from f.flexcore.lib.views import selection_pages
@@ -37,7 +37,7 @@ def choose_runtime(given: Mapping[str, Any], read_resource: Callable[[str], Any]
     settings = request.form.settings
     workload, measures = measure_workload(request)
     health = measure_health(request.candidates, settings)
-    namespaces = {name: name_namespace(each, settings) for name, each in request.candidates.items()}
+    namespaces = {name: choose_namespace(each, settings) for name, each in request.candidates.items()}
     market = build_market(settings, health, namespaces)
     model, note = read_forecasts(read_resource)
     selection = explain_selection(selector.select(workload, model, market, note), health, workload.pin)
@@ -110,7 +110,7 @@ def _check_health(each: work.Work, settings: resources.Settings) -> runtime_heal
     is_of_worker = each.runtime.clusters_field is None
     place = (os.environ.get("WM_WORKER_GROUP") or "this worker") if is_of_worker else each.runtime.name
     service = each.service
-    namespace = name_namespace(each, settings) or rules.DEFAULT_NAMESPACES.get(each.runtime.name)
+    namespace = choose_namespace(each, settings) or rules.DEFAULT_NAMESPACES.get(each.runtime.name)
     if service and namespace:
         service = service.model_copy(update={"namespace": namespace})
     try:
@@ -130,15 +130,14 @@ def _wait_for_health(name: str, future: Future[runtime_health.Health]) -> runtim
 # Namespaces
 
 
-def name_namespace(each: work.Work, settings: resources.Settings) -> str:
-    """Where a runtime with namespaces runs the work, as far as somebody says it: the request, the settings for that
-    runtime, the resource, or the settings for all steps."""
-    if not each.runtime.has_namespaces:
+def choose_namespace(each: work.Work, settings: resources.Settings) -> str:
+    """Where a runtime with namespaces runs the work, by the runtime's own rule; "" when nobody says it."""
+    if not each.runtime.namespace:
         return ""
-    state = settings.runtimes.get(each.runtime.name, workloads.RuntimeState())
-    for_all = settings.namespace if "namespace" in settings.model_fields_set else ""
-    own = getattr(each.request, "namespace", "") or state.namespace or getattr(each.service, "namespace", "")
-    return str(own or for_all)
+    try:
+        return str(operation.resolve(each.runtime.namespace)(each.request, each.service, settings, ""))
+    except errors.FlexcoreError as error:
+        raise errors.qualify(error, each.section) from None
 
 
 # Selection

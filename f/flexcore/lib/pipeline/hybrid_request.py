@@ -69,10 +69,10 @@ def _parse_deployment(stage: Stage, operation: str, given: Given, settings: reso
         )
     compute = errors.validated(ComputeResources, fields.get(COMPUTE) or {}, f"{stage}.{COMPUTE}").fields()
     _refuse_unknown(stage, sorted(compute.keys() & fields.keys()))
-    own = set(targets[target].operation(operation).request.model_fields)
-    foreign = {field for each in targets.values() for field in each.operation(operation).request.model_fields} - own
-    request = {name: value for name, value in fields.items() if name not in (*foreign, TARGET, COMPUTE)}
-    request |= {name: value for name, value in compute.items() if name in own}
+    chosen = targets[target].operation(operation)
+    request = {name: value for name, value in fields.items() if name not in (TARGET, COMPUTE, work.MORE)}
+    request = work.ignore_foreign(request, chosen, [partial(each.operation, operation) for each in targets.values()])
+    request |= {name: value for name, value in compute.items() if name in chosen.request.model_fields}
     trained_here = target == runtimes.STAGES["ml"][0]
     read_service = partial(_read_training_cluster, given) if trained_here else None
     return work.parse(stage, targets[target], (operation,), request, settings, read_service)

@@ -8,7 +8,7 @@ section ─parse─→ Work ─┬─ check, in parse    what needs no service
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,7 @@ def parse(
     Raises an error that tells of every wrong field, named below the section."""
     fields = {name: item for name, item in errors.checked(dict[str, Any], value, section).items() if name != MORE}
     chosen = _choose(section, runtime, operations, fields)
-    fields = {name: item for name, item in fields.items() if name not in _fields_of_others(runtime, operations, chosen)}
+    fields = ignore_foreign(fields, chosen, [partial(runtime.operation, name) for name in operations])
     request, place = collect(
         [
             lambda: chosen.parse(fields, section),
@@ -124,11 +124,17 @@ def _choose(
     return runtime.operation(name)
 
 
-def _fields_of_others(
-    runtime: operation.Runtime, operations: Sequence[str], chosen: operation.Operation[Any, Any]
-) -> set[str]:
-    others = [runtime.operation(name).request for name in operations if name != chosen.name]
-    return {field for request in others for field in request.model_fields} - set(chosen.request.model_fields)
+def ignore_foreign(
+    fields: Mapping[str, Any],
+    chosen: operation.Operation[Any, Any],
+    others: Iterable[Callable[[], operation.Operation[Any, Any]]],
+) -> dict[str, Any]:
+    """The fields without those that only another operation has. others: are read only when there is such a field."""
+    own = {*chosen.request.model_fields, chosen.service_field}
+    foreign: set[str] = set()
+    if fields.keys() - own:
+        foreign = {name for other in others for name in other().request.model_fields} - own
+    return {name: value for name, value in fields.items() if name not in foreign}
 
 
 def _parse_service(

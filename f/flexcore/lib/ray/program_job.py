@@ -15,7 +15,7 @@ from f.flexcore.lib.ray.remote import job_entry
 class ProgramRequest(requests.Section):
     """A program with what it needs; working_dir of its runtime environment is taken by the program's package."""
 
-    program: str = Field(min_length=1, description="Python source; it reads `parameters` and sets `result`.")
+    program: Annotated[str, secret_fields.OPAQUE] = Field(min_length=1, description="Python source; it reads `parameters` and sets `result`.")
     parameters: Annotated[dict[str, Any], secret_fields.OPAQUE] = Field(
         default={}, description="Parameters of the program, any JSON."
     )
