@@ -33,8 +33,6 @@ LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
 # Steps that still decide something; the list may only shrink.
 LONG_STEPS = {
-    "f/flexcore/kubernetes/deploy_model.py",
-    "f/flexcore/kubernetes/run_job.py",
     "f/flexcore/meltano/run.py",
     "f/flexcore/operations/learn.py",
     "f/flexcore/operations/resume_pipeline.py",

@@ -16,7 +16,13 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
 )
 from f.flexcore.lib.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
-from f.flexcore.lib.kubernetes.diagnosis import diagnose_lateness, ending, exit_code, notes, trouble
+from f.flexcore.lib.kubernetes.diagnosis import (
+    diagnose_active_job,
+    diagnose_failed_job,
+    diagnose_lateness,
+    find_exit_code,
+    list_notes,
+)
 from f.flexcore.lib.kubernetes.job_conditions import verdict
 from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
@@ -142,7 +148,7 @@ def sidecar_pod(name: str, code: int, program: int, **more: Any) -> Object:
     ],
 )
 def test_a_sidecars_end_is_not_the_programs(name: str, code: int) -> None:
-    found, program_code = ending(failed_job(), [sidecar_pod(name, code, 3)])
+    found, program_code = diagnose_failed_job(failed_job(), [sidecar_pod(name, code, 3)])
     assert (found.container, program_code, found.category) == ("train", 3, "exit_code")
     assert found.detail.startswith("train ended with exit code 3")
 
@@ -156,15 +162,17 @@ def test_a_native_sidecars_end_after_the_program_is_not_why(code: int) -> None:
         native=("shipper",),
         phase="Failed",
     )
-    found, program_code = ending(failed_job(), [seen])
+    found, program_code = diagnose_failed_job(failed_job(), [seen])
     assert (found.container, program_code) == ("train", 3)
 
 
 def test_what_was_injected_into_a_pod_is_known_from_the_jobs_template() -> None:
     template = {"template": {"spec": {"containers": [{"name": "load"}]}}}
     seen = pod(container("mesh", ended(137, end=50)), container("load", ended(4, end=60)), phase="Failed")
-    assert ending(failed_job(spec=template), [seen])[1] == 4
-    assert ending(failed_job(), [seen])[1] == 137, "of two containers that are alike the first bad end counts"
+    assert diagnose_failed_job(failed_job(spec=template), [seen])[1] == 4
+    assert diagnose_failed_job(failed_job(), [seen])[1] == 137, (
+        "of two containers that are alike the first bad end counts"
+    )
 
 
 def test_the_default_container_of_a_pod_is_no_sidecar_whatever_its_name() -> None:
@@ -172,39 +180,41 @@ def test_the_default_container_of_a_pod_is_no_sidecar_whatever_its_name() -> Non
     seen = pod(
         container("cache-proxy", ended(5)), container("istio-proxy", ended(1, end=20)), metadata=mark, phase="Failed"
     )
-    assert ending(failed_job(), [seen])[0].container == "cache-proxy"
+    assert diagnose_failed_job(failed_job(), [seen])[0].container == "cache-proxy"
 
 
 def test_of_two_programs_the_one_that_ended_badly_first_is_the_cause() -> None:
     seen = pod(container("a", ended(1, end=70)), container("b", ended(9, end=60)), phase="Failed")
-    assert ending(failed_job(), [seen])[0].container == "b"
+    assert diagnose_failed_job(failed_job(), [seen])[0].container == "b"
 
 
 def test_a_program_that_is_stopped_since_the_job_had_failed_is_not_the_cause() -> None:
     seen = pod(container("a", ended(143, end=66)), container("b", ended(9, end=64)), phase="Failed")
-    assert ending(failed_job(), [seen])[0].container == "b"
+    assert diagnose_failed_job(failed_job(), [seen])[0].container == "b"
 
 
 def test_a_sidecar_that_fails_alone_is_named_with_the_programs_good_end() -> None:
-    found, code = ending(failed_job(), [sidecar_pod("istio-proxy", 1, 0)])
+    found, code = diagnose_failed_job(failed_job(), [sidecar_pod("istio-proxy", 1, 0)])
     assert (found.container, code) == ("istio-proxy", 1) and "train had ended with exit code 0" in found.detail
     assert "restartPolicy Always" in found.diagnosis().remedy
 
 
 def test_an_init_container_is_the_cause_only_when_no_program_began() -> None:
     first = [container("fetch", ended(4))]
-    found, code = ending(failed_job(), [pod(container("train", waits("PodInitializing")), init=first, phase="Failed")])
+    found, code = diagnose_failed_job(
+        failed_job(), [pod(container("train", waits("PodInitializing")), init=first, phase="Failed")]
+    )
     assert (found.container, code) == ("fetch", 4) and found.detail.startswith("init container fetch")
-    found, code = ending(failed_job(), [pod(container("train", ended(1)), init=first, phase="Failed")])
+    found, code = diagnose_failed_job(failed_job(), [pod(container("train", ended(1)), init=first, phase="Failed")])
     assert (found.container, code) == ("train", 1)
 
 
 def test_a_process_of_an_init_container_killed_for_memory_stands_beside_the_programs_end() -> None:
     first = [container("fetch", ended(0, "OOMKilled"))]
     seen = pod(container("train", ended(1, message="KeyError: 'price'")), init=first, phase="Failed")
-    found, code = ending(failed_job(), [seen])
+    found, code = diagnose_failed_job(failed_job(), [seen])
     assert (found.category, found.container, code) == ("exit_code", "train", 1) and "KeyError: 'price'" in found.detail
-    assert [note for note in notes(failed_job(), [seen], found) if "fetch" in note and "memory" in note]
+    assert [note for note in list_notes(failed_job(), [seen], found) if "fetch" in note and "memory" in note]
 
 
 # --- how a pod failed
@@ -249,13 +259,13 @@ LOW_MEMORY = "The node was low on resource: memory. Container train was using 24
     ],
 )
 def test_how_a_pod_failed(seen: Object, category: str, code: int | None) -> None:
-    found, exit_status = ending(failed_job(), [seen])
+    found, exit_status = diagnose_failed_job(failed_job(), [seen])
     assert (found.category, exit_status) == (category, code)
     assert found.detail and found.diagnosis().remedy
 
 
 def test_a_signal_is_named() -> None:
-    assert "signal 11 (SIGSEGV)" in ending(failed_job(), [main_ended(139)])[0].detail
+    assert "signal 11 (SIGSEGV)" in diagnose_failed_job(failed_job(), [main_ended(139)])[0].detail
 
 
 @pytest.mark.parametrize(
@@ -271,7 +281,7 @@ def test_a_signal_is_named() -> None:
 def test_an_eviction_says_of_what_there_was_too_little_and_whether_a_repeat_may_help(
     message: str, transient: bool, word: str
 ) -> None:
-    found, _ = ending(failed_job(), [pod(phase="Failed", reason="Evicted", message=message)])
+    found, _ = diagnose_failed_job(failed_job(), [pod(phase="Failed", reason="Evicted", message=message)])
     error = found.to_error("Job x failed", "x")
     assert found.category == "evicted" and error.retryable is transient and word in error.remedy
 
@@ -299,7 +309,7 @@ def test_a_probe_that_had_the_program_killed_is_told(
     reason: str, message: str, path: str, code: int, told: bool
 ) -> None:
     seen = main_ended(code)
-    found, _ = ending(failed_job(), [seen], [event(seen, reason, message, path=path)])
+    found, _ = diagnose_failed_job(failed_job(), [seen], [event(seen, reason, message, path=path)])
     assert ("probe had failed" in found.detail) is told and found.exit_code == code
     assert found.category != "out_of_memory"
 
@@ -310,19 +320,24 @@ def test_an_event_of_an_earlier_object_of_that_name_is_not_this_ones(uid: str, w
     old = event(seen, "Killing", "Container main failed liveness probe, will be restarted", when=max(when, 0))
     old["involvedObject"]["uid"] = uid
     if when >= 0:
-        assert "probe" not in ending(failed_job(), [seen], [old])[0].detail
+        assert "probe" not in diagnose_failed_job(failed_job(), [seen], [old])[0].detail
     else:
-        assert "probe" not in ending(failed_job(), [seen], [{**old, "lastTimestamp": "2026-05-01T09:00:00Z"}])[0].detail
+        assert (
+            "probe"
+            not in diagnose_failed_job(failed_job(), [seen], [{**old, "lastTimestamp": "2026-05-01T09:00:00Z"}])[
+                0
+            ].detail
+        )
 
 
 def test_a_probe_that_keeps_having_the_program_killed_is_told_of_its_crash_loop() -> None:
     state = container("main", waits("CrashLoopBackOff"), ended(137), 3)
     seen = pod(state, spec={"restartPolicy": "OnFailure"})
     events = [event(seen, "Unhealthy", "Liveness probe failed: connection refused", path="spec.containers{main}")]
-    found = trouble(job(), [seen], events)
+    found = diagnose_active_job(job(), [seen], events)
     assert found and found.category == "crash_loop" and "liveness probe had failed: connection refused" in found.detail
     again = pod(container("main", runs(), ended(137), 3), spec={"restartPolicy": "OnFailure"})
-    assert any("probe" in note for note in notes(job(), [again], None, events))
+    assert any("probe" in note for note in list_notes(job(), [again], None, events))
 
 
 # --- what the Job itself says
@@ -339,7 +354,7 @@ def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> N
         for index in range(6)
     ]
     status = {"failedIndexes": "1,3,5", "completedIndexes": "0,2,4", "failed": 3, "succeeded": 3}
-    found, code = ending(
+    found, code = diagnose_failed_job(
         failed_job("FailedIndexes", "Job has failed indexes", spec={"completions": 6}, **status), shards
     )
     assert code == 1 and "indexes 1,3,5 failed, 0,2,4 are done" in found.detail
@@ -349,7 +364,9 @@ def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> N
 def test_indexes_that_never_ran_are_counted() -> None:
     reason, message = "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
     limits = {"completions": 10, "maxFailedIndexes": 1}
-    found, _ = ending(failed_job(reason, message, spec=limits, failedIndexes="0-1", completedIndexes="2"), [])
+    found, _ = diagnose_failed_job(
+        failed_job(reason, message, spec=limits, failedIndexes="0-1", completedIndexes="2"), []
+    )
     assert (
         "indexes 0-1 failed, 2 are done, 7 of 10 did not end" in found.detail and "maxFailedIndexes 1" in found.detail
     )
@@ -361,9 +378,9 @@ POLICY = "Container shard for pod work/s-0 failed with exit code 42 matching Fai
 def test_a_policys_own_words_and_its_pod_are_told_not_what_was_stopped_because_of_it() -> None:
     chosen = pod(container("shard", ended(42, end=60)), name="s-0", phase="Failed")
     stopped = pod(container("shard", ended(137, end=70)), name="s-1", phase="Failed")
-    found, code = ending(failed_job("PodFailurePolicy", POLICY), [stopped, chosen])
+    found, code = diagnose_failed_job(failed_job("PodFailurePolicy", POLICY), [stopped, chosen])
     assert (code, found.pod, found.container) == (42, "s-0", "shard") and POLICY in found.detail
-    found, code = ending(failed_job("PodFailurePolicy", POLICY), [stopped])
+    found, code = diagnose_failed_job(failed_job("PodFailurePolicy", POLICY), [stopped])
     assert (code, found.pod) == (42, "s-0"), "the pod itself may be gone"
 
 
@@ -374,7 +391,7 @@ def test_of_pods_that_were_tried_one_after_the_other_the_last_is_told() -> None:
         )
         for code, begun in ((1, 0), (2, 20), (3, 40))
     ]
-    assert ending(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
+    assert diagnose_failed_job(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
 
 
 def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
@@ -382,24 +399,24 @@ def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
         pod(container("main", ended(code, end=end)), name=f"p-{code}", phase="Failed", created=code)
         for code, end in ((1, 50), (2, 40), (3, 60))
     ]
-    assert ending(failed_job(), peers)[1] == 2
+    assert diagnose_failed_job(failed_job(), peers)[1] == 2
 
 
 def test_the_last_run_of_a_restarted_container_is_told_though_it_was_stopped_meanwhile() -> None:
     state = container("main", ended(137, start=66, end=70), ended(7, end=60), 2)
     seen = pod(state, spec={"restartPolicy": "OnFailure"}, phase="Failed")
-    found, code = ending(failed_job(spec={"backoffLimit": 2}), [seen])
+    found, code = diagnose_failed_job(failed_job(spec={"backoffLimit": 2}), [seen])
     assert (found.category, code) == ("exit_code", 7) and "backoffLimit 2" in found.detail
 
 
 def test_a_job_whose_pods_are_gone_says_what_it_says_itself_and_its_events_of_a_restart() -> None:
     ended_job = failed_job(spec={"backoffLimit": 2}, failed=1)
-    found, code = ending(ended_job, [])
+    found, code = diagnose_failed_job(ended_job, [])
     assert (found.category, code) == ("unknown", None) and "specified backoff limit (backoffLimit 2" in found.detail
     gone = event(
         pod(), "BackOff", "Back-off restarting failed container main in pod train-x7k2p", path="spec.containers{main}"
     )
-    found, _ = ending(ended_job, [], [gone])
+    found, _ = diagnose_failed_job(ended_job, [], [gone])
     assert (found.category, found.container, found.pod) == ("crash_loop", "main", "train-x7k2p")
 
 
@@ -430,30 +447,30 @@ def test_only_complete_and_failed_end_a_job(conditions: list[Object], expected: 
     ],
 )
 def test_the_exit_code_of_a_success_is_the_programs(pods: list[Object]) -> None:
-    assert exit_code(pods) == 0 and exit_code(pods, complete_job()) == 0
+    assert find_exit_code(pods) == 0 and find_exit_code(pods, complete_job()) == 0
 
 
 def test_the_exit_code_is_not_measured_when_no_container_ended() -> None:
-    assert exit_code([pod(container("main", runs()))]) is None and exit_code([]) is None
+    assert find_exit_code([pod(container("main", runs()))]) is None and find_exit_code([]) is None
     crashing = container("log-shipper", waits("CrashLoopBackOff"), ended(1), 4)
-    assert exit_code([pod(container("train", runs()), crashing)]) is None
-    assert exit_code([pod(container("load", ended(0)), container("mesh-proxy", ended(137)))]) == 0
+    assert find_exit_code([pod(container("train", runs()), crashing)]) is None
+    assert find_exit_code([pod(container("load", ended(0)), container("mesh-proxy", ended(137)))]) == 0
 
 
 def test_a_success_in_which_a_process_was_killed_for_memory_says_so() -> None:
     seen = pod(container("main", ended(0, "OOMKilled")), phase="Succeeded")
-    assert exit_code([seen]) == 0
-    assert any("killed for memory" in note and "incomplete" in note for note in notes(complete_job(), [seen]))
+    assert find_exit_code([seen]) == 0
+    assert any("killed for memory" in note and "incomplete" in note for note in list_notes(complete_job(), [seen]))
 
 
 def test_a_success_after_failures_says_what_failed_before() -> None:
     first = main_ended(137, "OOMKilled", name="first")
-    said = notes(complete_job(failed=1), [first, pod(container("main", ended(0)), phase="Succeeded")])
+    said = list_notes(complete_job(failed=1), [first, pod(container("main", ended(0)), phase="Succeeded")])
     assert any("1 of its pods failed before" in note for note in said) and any("memory" in note for note in said)
 
 
 def test_a_success_policy_is_told() -> None:
-    said = notes(complete_job("SuccessPolicy", "Matched rules at index 0", completedIndexes="0"), [])
+    said = list_notes(complete_job("SuccessPolicy", "Matched rules at index 0", completedIndexes="0"), [])
     assert any("successPolicy (Matched rules at index 0)" in note for note in said)
 
 
@@ -512,7 +529,7 @@ def test_why_a_job_has_no_pods(
 ) -> None:
     waiting = job()
     said = f'Error creating: pods "x" is forbidden: {message}'
-    found = trouble(waiting, [], [event(waiting, "FailedCreate", said, kind="Job")])
+    found = diagnose_active_job(waiting, [], [event(waiting, "FailedCreate", said, kind="Job")])
     assert found and (found.category, found.kind, found.grace_s) == (category, error, grace)
     assert found.name_subject("x") == subject
 
@@ -526,31 +543,33 @@ def test_why_a_job_has_no_pods(
     ],
 )
 def test_a_webhook_that_refuses_is_not_one_that_does_not_answer(message: str, category: str, transient: bool) -> None:
-    found = trouble({}, [], [{"reason": "FailedCreate", "message": message}])
+    found = diagnose_active_job({}, [], [{"reason": "FailedCreate", "message": message}])
     assert found and found.category == category and issubclass(found.kind, TransientError) is transient
 
 
 def test_a_refusal_that_has_passed_is_not_told() -> None:
     waiting, message = job(), "exceeded quota: q, requested: cpu=2"
     events = [event(waiting, "FailedCreate", message, 10, "Job"), event(waiting, "SuccessfulCreate", "pod", 20, "Job")]
-    assert trouble(waiting, [], events) is None
-    assert trouble(waiting, [main_ended(1, created=20)], events[:1]) is None
+    assert diagnose_active_job(waiting, [], events) is None
+    assert diagnose_active_job(waiting, [main_ended(1, created=20)], events[:1]) is None
 
 
 def test_a_missing_volume_is_told_from_the_events_of_its_own_pod() -> None:
     waiting = pod(phase="Pending")
-    mine = trouble({}, [waiting], [event(waiting, "FailedMount", 'secret "s" not found')])
+    mine = diagnose_active_job({}, [waiting], [event(waiting, "FailedMount", 'secret "s" not found')])
     assert mine and mine.category == "volume_failed"
     other = event(pod(name="other"), "FailedMount", 'secret "s" not found')
-    assert trouble({}, [waiting], [other]) is None
+    assert diagnose_active_job({}, [waiting], [other]) is None
 
 
 def test_a_node_that_cannot_start_pods_is_told_until_one_is_started() -> None:
     waiting = main_waits("ContainerCreating")
     failed = event(waiting, "FailedCreatePodSandBox", "failed to set up network for sandbox: no IP left", 10)
-    found = trouble({}, [waiting], [failed])
+    found = diagnose_active_job({}, [waiting], [failed])
     assert found and found.category == "sandbox_failed"
-    assert trouble({}, [waiting], [failed, event(waiting, "Pulled", "Container image is present", 20)]) is None
+    assert (
+        diagnose_active_job({}, [waiting], [failed, event(waiting, "Pulled", "Container image is present", 20)]) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -565,7 +584,7 @@ def test_a_suspended_job_waits_for_its_queue_or_for_nothing(
 ) -> None:
     waiting = job(spec={"suspend": True})
     waiting["metadata"]["labels"] = labels
-    found = trouble(waiting, [])
+    found = diagnose_active_job(waiting, [])
     assert (
         found and words in found.detail and (found.category, found.kind, found.grace_s) == ("suspended", error, grace)
     )
@@ -641,7 +660,9 @@ def test_the_schedulers_words_lead_to_the_field_that_is_to_change(
     said: str, subject: str, word: str, transient: bool
 ) -> None:
     condition = {**UNFIT, "message": f"0/3 nodes are available: {said}"}
-    found = trouble({}, [pod(phase="Pending", conditions=[condition], spec={"nodeSelector": {"gpu": "a100"}})])
+    found = diagnose_active_job(
+        {}, [pod(phase="Pending", conditions=[condition], spec={"nodeSelector": {"gpu": "a100"}})]
+    )
     assert found and found.category == "unschedulable"
     error = found.to_error("Job x", "x")
     assert (error.subject, error.retryable) == (subject, transient) and word in error.remedy
@@ -656,7 +677,7 @@ def test_the_schedulers_words_lead_to_the_field_that_is_to_change(
 @pytest.mark.parametrize("proxy", ["mesh-proxy", "istio-proxy", "linkerd-proxy", "cloud-sql-proxy"])
 def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_told_and_ends_nothing(proxy: str, code: int) -> None:
     seen = pod(container("load", ended(code)), container(proxy, runs()))
-    found = trouble(job(active=1), [seen])
+    found = diagnose_active_job(job(active=1), [seen])
     assert found and (found.category, found.grace_s, found.exit_code) == ("sidecar_running", NO_LIMIT, code)
     assert f"load has ended with exit code {code}, and {proxy} still runs" in found.detail
     assert "restartPolicy Always" in found.diagnosis().remedy
@@ -683,7 +704,7 @@ def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_
     code: int, policy: str, spec: Object, failed: int, is_lost: bool
 ) -> None:
     seen = pod(container("load", ended(code)), container("mesh-proxy", runs()), spec={"restartPolicy": policy})
-    found = trouble(job(spec=spec, active=1, failed=failed), [seen])
+    found = diagnose_active_job(job(spec=spec, active=1, failed=failed), [seen])
     assert (found is not None and found.grace_s == HELD_GRACE_S) is is_lost
     if found and is_lost:
         assert "can no longer succeed" in found.detail and "last lines of load" in found.remedy
@@ -692,7 +713,9 @@ def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_
 @pytest.mark.parametrize("proxy", [runs(), ended(137, end=70), ended(143, end=70)])
 def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> None:
     seen = pod(container("load", ended(0)), container("mesh-proxy", proxy), phase="Failed")
-    found, code = ending(failed_job("DeadlineExceeded", "Job was active longer than specified deadline"), [seen])
+    found, code = diagnose_failed_job(
+        failed_job("DeadlineExceeded", "Job was active longer than specified deadline"), [seen]
+    )
     assert (found.category, code, found.kind) == ("deadline", 0, DeadlineExceeded)
     assert "load had ended with exit code 0" in found.detail and "mesh-proxy still ran" in found.detail
     assert "timeout_s" not in found.diagnosis().remedy
@@ -700,12 +723,14 @@ def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> N
 
 def test_a_second_container_of_no_known_kind_that_outlives_the_first_is_told_at_the_deadline() -> None:
     seen = pod(container("load", ended(0)), container("helper", ended(137, end=70)), phase="Failed")
-    found, _ = ending(failed_job("DeadlineExceeded"), [seen])
+    found, _ = diagnose_failed_job(failed_job("DeadlineExceeded"), [seen])
     assert "load had ended with exit code 0, while helper still ran" in found.detail
 
 
 def test_a_deadline_of_a_program_that_ran_on_is_a_matter_of_time() -> None:
-    found, code = ending(failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [main_ended(137)])
+    found, code = diagnose_failed_job(
+        failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [main_ended(137)]
+    )
     assert (found.category, code) == ("deadline", None) and "timeout_s" in found.diagnosis().remedy
     assert "(60 s: 55 s running)" in found.detail
 
@@ -714,7 +739,7 @@ def test_how_the_time_was_spent_is_told() -> None:
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-05-01T10:00:10Z"}
     seen = pod(container("main", ended(137, start=40, end=66)), conditions=[scheduled], phase="Failed")
     events = [event(seen, "Pulling", "Pulling image", 12), event(seen, "Pulled", "Successfully pulled", 32)]
-    found, _ = ending(failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [seen], events)
+    found, _ = diagnose_failed_job(failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [seen], events)
     spent = "(60 s: 10 s waiting for a node, 20 s pulling its image, 10 s starting, 26 s running)"
     assert spent in found.detail
 
@@ -738,11 +763,11 @@ def test_of_pods_that_the_deadline_has_taken_away_their_events_tell_what_they_wa
 ) -> None:
     late, others = failed_job("DeadlineExceeded"), pod(name="train-2-x7k2p")
     said = [event(pod(), reason, message), event(others, "FailedMount", "of another Job", 62)]
-    assert ending(late, [], said)[0].category == category
+    assert diagnose_failed_job(late, [], said)[0].category == category
 
 
 def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
-    found = trouble(
+    found = diagnose_active_job(
         job(), [pod(container("main", runs()), phase="Unknown", reason="NodeLost", message="Node n1 is gone")]
     )
     assert found and (found.category, found.grace_s) == ("node_lost", NO_LIMIT)
@@ -752,7 +777,7 @@ def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
     ("proxy", "word"), [("vault-agent", "agent-pre-populate-only"), ("cloud-sql-proxy", "quitquitquit")]
 )
 def test_how_a_sidecar_ends_with_its_program_depends_on_its_kind(proxy: str, word: str) -> None:
-    found = trouble(job(), [pod(container("load", ended(0)), container(proxy, runs()))])
+    found = diagnose_active_job(job(), [pod(container("load", ended(0)), container(proxy, runs()))])
     assert found and word in found.diagnosis().remedy and "restartPolicy Always" in found.diagnosis().remedy
 
 
@@ -761,7 +786,7 @@ def test_a_sidecars_crash_loop_does_not_end_a_healthy_run(where: str) -> None:
     crashing = container("log-shipper", waits("CrashLoopBackOff"), ended(1), 4)
     train = container("train", runs())
     seen = pod(train, init=[crashing], native=("log-shipper",)) if where == "native" else pod(train, crashing)
-    found = trouble(job(active=1), [seen])
+    found = diagnose_active_job(job(active=1), [seen])
     assert found and found.grace_s == NO_LIMIT and found.detail.startswith("sidecar log-shipper")
     late = diagnose_lateness(job(), [seen], (), "It did not end within 60 s")
     assert late.category == "deadline"
@@ -770,15 +795,15 @@ def test_a_sidecars_crash_loop_does_not_end_a_healthy_run(where: str) -> None:
 def test_a_sidecar_whose_image_cannot_be_pulled_holds_the_program_back_only_before_it_begins() -> None:
     proxy = container("log-shipper", waits("ErrImagePull", "not found"))
     before = pod(container("train", waits("PodInitializing")), init=[proxy], native=("log-shipper",), phase="Pending")
-    found = trouble(job(), [before])
+    found = diagnose_active_job(job(), [before])
     assert found and (found.category, found.grace_s, found.container) == ("image_not_found", 0, "log-shipper")
-    beside = trouble(job(), [pod(container("train", runs()), proxy)])
+    beside = diagnose_active_job(job(), [pod(container("train", runs()), proxy)])
     assert beside and beside.grace_s == NO_LIMIT
 
 
 def test_a_problem_that_ends_the_work_goes_before_one_that_is_only_told() -> None:
     seen = pod(container("load", ended(0)), container("mesh-proxy", runs()), name="a")
-    found = trouble(job(), [seen, main_waits("InvalidImageName", name="b")])
+    found = diagnose_active_job(job(), [seen, main_waits("InvalidImageName", name="b")])
     assert found and found.category == "image_invalid" and "pod b" in found.detail
 
 
@@ -794,7 +819,7 @@ def test_every_category_has_an_action_and_an_error_of_its_consequence() -> None:
 
 
 def test_what_would_end_the_same_way_is_not_tried_again() -> None:
-    assert Problem(Category.COMMAND_NOT_FOUND, "").deterministic
-    assert Problem(Category.QUOTA_EXCEEDED, "", error=InvalidInput).deterministic
-    assert not Problem(Category.QUOTA_EXCEEDED, "").deterministic
-    assert not Problem(Category.EVICTED, "", error=ExecutionFailed).deterministic
+    assert Problem(Category.COMMAND_NOT_FOUND, "").is_deterministic
+    assert Problem(Category.QUOTA_EXCEEDED, "", error=InvalidInput).is_deterministic
+    assert not Problem(Category.QUOTA_EXCEEDED, "").is_deterministic
+    assert not Problem(Category.EVICTED, "", error=ExecutionFailed).is_deterministic

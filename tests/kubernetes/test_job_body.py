@@ -9,8 +9,14 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.identity import execution_key
-from f.flexcore.lib.kubernetes.job_manifest import JobRequest, build, check, job_body, owned_objects
-from f.flexcore.lib.kubernetes.manifest_notes import secret_values
+from f.flexcore.lib.kubernetes.job_manifest import (
+    JobRequest,
+    build,
+    check,
+    companion_objects,
+    job_body,
+    secret_values,
+)
 from tests.kubernetes.manifests import CONTROLLER, YAML, Object, exported, job
 
 KEY = execution_key({"WM_JOB_ID": "018f0000-0000-7000-8000-000000000009", "WM_FLOW_STEP_ID": "job"})
@@ -97,8 +103,8 @@ def test_the_bounds_that_are_not_written_are_added_and_told() -> None:
 
 def test_without_a_time_limit_of_the_step_the_written_deadline_is_the_limit_of_both() -> None:
     request = JobRequest(manifest=job({"activeDeadlineSeconds": 14400}), timeout_s=None)
-    assert request.timeout_s == 14400
-    assert JobRequest(manifest=job()).timeout_s == 3600
+    assert request.time_limit_s == 14400
+    assert JobRequest(manifest=job()).time_limit_s == 3600
 
 
 def test_a_deadline_beyond_the_steps_time_limit_is_cut_and_told() -> None:
@@ -236,7 +242,7 @@ def test_config_maps_and_secrets_beside_a_job_get_its_name_and_go_with_it() -> N
     assert text.count(f"'{NAME}-c'") == 3 and text.count(f"'{NAME}-s'") == 5 and text.count("'other'") == 2
     request = JobRequest(manifest=written)
     stored = {**body, "metadata": {**body["metadata"], "uid": "uid-1"}}
-    for item, name in zip(owned_objects(request, stored), ("c", "s"), strict=True):
+    for item, name in zip(companion_objects(request, stored), ("c", "s"), strict=True):
         kubernetes_validate.validate(item, "1.36", strict=True)
         assert item["metadata"]["name"] == f"{NAME}-{name}" and "uid" not in item["metadata"]
         assert item["metadata"]["ownerReferences"][0]["uid"] == "uid-1"

@@ -10,6 +10,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from f.flexcore.kubernetes.run_job import main
+from f.flexcore.lib.core.attempts import MAX_ATTEMPTS
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -20,8 +21,8 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.lib.core.identity import MOST_ATTEMPTS, execution_key
-from f.flexcore.lib.kubernetes.jobs import JobRunner
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.kubernetes.container_job import JobAdapter
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.manifests import job as job_manifest
 from tests.kubernetes.stories import Object, ended, ends, fails, job_story, pod_of, runs, succeeds, true, waits
@@ -188,14 +189,14 @@ def test_a_retry_after_a_failure_makes_the_next_attempt(cluster: FakeCluster, mo
 
 def test_attempts_are_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.api.story = fails(1)
-    for number in range(MOST_ATTEMPTS):
+    for number in range(MAX_ATTEMPTS):
         monkeypatch.setenv("WM_JOB_ID", f"job-{number}")
         with pytest.raises(ExecutionFailed, match="exit code 1"):
             run(cluster)
     monkeypatch.setenv("WM_JOB_ID", "job-x")
-    with pytest.raises(ExecutionFailed, match="10 attempts of fc-") as caught:
+    with pytest.raises(ExecutionFailed, match="10 attempts have failed") as caught:
         run(cluster)
-    assert caught.value.category == "attempts_spent" and len(jobs(cluster)) == MOST_ATTEMPTS
+    assert caught.value.category == "attempts_spent" and len(jobs(cluster)) == MAX_ATTEMPTS
 
 
 def test_a_retry_of_what_cannot_end_otherwise_is_refused(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,13 +368,13 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     cluster: FakeCluster, mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(waits("CreateContainerConfigError", 'secret "x" not found'))
-    killed = mocker.patch.object(JobRunner, "_create_owned", side_effect=SystemExit)
+    killed = mocker.patch.object(JobAdapter, "_create_companions", side_effect=SystemExit)
     with pytest.raises(SystemExit):
         run(cluster, secrets={"A": "sesame"})
     mocker.stop(killed)
     assert len(jobs(cluster)) == 1 and not cluster.api.all("v1/secrets")
     with pytest.raises(NotFound):
-        run(cluster, secrets={"A": "sesame"}, timeout_s=1)
+        run(cluster, secrets={"A": "sesame"}, timeout_s=2)
     assert cluster.asked("POST", "/secrets")[0].data["stringData"] == {"A": "sesame"}
     assert len(cluster.asked("POST", "/jobs")) == 1
 
@@ -589,7 +590,7 @@ def quota_fault(limited: int) -> Fault:
 def test_a_job_that_a_quota_refuses_is_asked_for_again_until_others_give_back(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.1)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.container_job.QUOTA_RETRY_INTERVAL_S", 0.1)
     cluster.api.story, cluster.api.faults = succeeds(), [quota_fault(1) for _ in range(3)]
     assert run(cluster)["success"] and len(cluster.asked("POST", "/jobs")) == 4
     assert capsys.readouterr().out.count("Waiting (quota_exceeded)") == 1
@@ -598,7 +599,7 @@ def test_a_job_that_a_quota_refuses_is_asked_for_again_until_others_give_back(
 def test_a_job_that_a_quota_refuses_is_waited_for_no_longer_than_its_queue_may_take(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.3)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.container_job.QUOTA_RETRY_INTERVAL_S", 0.3)
     cluster.api.faults = [quota_fault(1) for _ in range(20)]
     with pytest.raises(Unavailable, match="exceeded quota: few") as caught:
         run(cluster, queue_timeout_s=1)
@@ -646,7 +647,57 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(runs)
-    mocker.patch("f.flexcore.lib.kubernetes.deletion.remove", return_value=False)
+    mocker.patch("f.flexcore.lib.kubernetes.deletion.delete_object", return_value=False)
     with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
         run(cluster, timeout_s=1)
     assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out
+
+
+# --- what it costs
+
+
+def calls(cluster: FakeCluster) -> list[str]:
+    """What was asked until the Job was watched, but for access reviews."""
+    asked = [f"{item.method.value} {item.url.path.rsplit('/', 1)[-1]}" for item in cluster.api._requests]
+    lists = [index for index, item in enumerate(cluster.api._requests) if "fieldSelector" in str(item.url)]
+    return asked[: lists[0]] if lists else asked
+
+
+def test_a_job_with_its_secret_is_created_in_three_calls(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    run(cluster, secrets={"A": "sesame"})
+    assert calls(cluster) == ["GET jobs", "POST jobs", "POST secrets"]
+
+
+def test_a_job_of_this_very_call_that_failed_is_not_diagnosed_to_find_out_whether_a_retry_helps(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.api.story = fails(1)
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    before = len(cluster.asked("GET", "/pods"))
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    again = len(cluster.asked("GET", "/pods")) - before
+    monkeypatch.setenv("WM_JOB_ID", "job-2")
+    before = len(cluster.asked("GET", "/pods"))
+    cluster.api.denied = {"create jobs"}
+    with pytest.raises(Forbidden):
+        run(cluster)
+    assert len(cluster.asked("GET", "/pods")) - before == 1 and again >= 1
+
+
+def test_an_attempt_whose_job_is_gone_counts_and_its_number_is_not_given_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.api.story = fails(1)
+    names = []
+    for call in ("job-1", "job-2"):
+        monkeypatch.setenv("WM_JOB_ID", call)
+        with pytest.raises(ExecutionFailed):
+            run(cluster)
+        names.append(jobs(cluster)[-1]["metadata"]["name"])
+    cluster.do(cluster.api.drop("batch/v1/jobs", "work", names[0]))
+    monkeypatch.setenv("WM_JOB_ID", "job-3")
+    cluster.api.story = succeeds()
+    assert run(cluster)["attempt"] == 3

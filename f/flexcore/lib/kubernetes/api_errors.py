@@ -33,7 +33,7 @@ class Call:
         return f"{self.verb} {self.resource}{' ' + self.name if self.name else ''}{where}"
 
 
-def trusted(payload: Any) -> dict[str, Any]:
+def trusted_status(payload: Any) -> dict[str, Any]:
     """The payload when it is the API's own Status; a proxy's page or a login form says nothing reliable."""
     return payload if isinstance(payload, dict) and payload.get("kind") == "Status" else {}
 
@@ -45,7 +45,7 @@ def message_of(status: dict[str, Any]) -> str:
 
 def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
     """The error for an HTTP status of at least 300."""
-    status = trusted(payload)
+    status = trusted_status(payload)
     said = message_of(status)
     tail = f": {said}" if said else ""
     if code == 401:

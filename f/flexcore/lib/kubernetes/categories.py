@@ -170,7 +170,7 @@ class Problem:
         return self.error or ACTIONS[self.category][0]
 
     @property
-    def deterministic(self) -> bool:
+    def is_deterministic(self) -> bool:
         """Whether the very same request would end in the same way."""
         return self.category in DETERMINISTIC or issubclass(self.kind, errors.InvalidInput)
 
@@ -194,13 +194,3 @@ class Problem:
             **details,
             diagnosis=diagnosis.plain(),
         )
-
-
-def diagnosed(category: str, detail: str) -> contracts.Diagnosis:
-    return Problem(category, detail).diagnosis()
-
-
-def error_of(diagnosis: contracts.Diagnosis, what: str, subject: str, **details: Any) -> errors.FlexcoreError:
-    """The typed error of a diagnosis. subject: the object, unless an argument of the step is at fault."""
-    problem = Problem(diagnosis.category, diagnosis.detail, remedy=diagnosis.remedy)
-    return problem.to_error(what, subject, **details)

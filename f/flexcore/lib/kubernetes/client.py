@@ -33,7 +33,7 @@ from f.flexcore.lib.kubernetes import api_errors, credentials
 CONNECT_S = 5.0
 READ_S = 20.0
 # How long a call is repeated while the answer is a passing one. A wrong address must not take longer to be told.
-PATIENCE_S = 4.0
+RETRY_S = 4.0
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 PASSING = (429, 500, 502, 503, 504)
@@ -69,41 +69,41 @@ class Kubernetes:
             return datetime.now(UTC)
         return self._noted[0] + timedelta(seconds=self._clock() - self._noted[1])
 
-    def get(self, path: str, call: api_errors.Call, patience_s: float = PATIENCE_S) -> dict[str, Any] | None:
-        code, payload = self._request("GET", path, {}, None, call, patience_s)
+    def get(self, path: str, call: api_errors.Call, retry_s: float = RETRY_S) -> dict[str, Any] | None:
+        code, payload = self._request("GET", path, {}, None, call, retry_s)
         return None if _absent(code, payload, call) else self._accepted(code, payload, call)
 
-    def list(self, path: str, query: Query, call: api_errors.Call, patience_s: float = PATIENCE_S) -> dict[str, Any]:
+    def list(self, path: str, query: Query, call: api_errors.Call, retry_s: float = RETRY_S) -> dict[str, Any]:
         """{metadata: {resourceVersion}, items: […]}; the items lack kind and apiVersion, as the API sends them."""
-        code, payload = self._request("GET", path, query, None, call, patience_s)
+        code, payload = self._request("GET", path, query, None, call, retry_s)
         return self._accepted(code, payload, call)
 
     def create(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
         given, so that a creation whose answer was lost shows as a taken name."""
         query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
-        code, payload = self._request("POST", path, query, body, call, PATIENCE_S)
+        code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
         return None if taken else self._accepted(code, payload, call)
 
     def replace(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object, or None when someone else changed it since its resourceVersion was read."""
         query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
-        code, payload = self._request("PUT", path, query, body, call, PATIENCE_S)
+        code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accepted(code, payload, call)
 
-    def delete(self, path: str, uid: str, call: api_errors.Call, patience_s: float = PATIENCE_S) -> None:
+    def delete(self, path: str, uid: str, call: api_errors.Call, retry_s: float = RETRY_S) -> None:
         """Marks the object with this uid for deletion, dependents first. Being gone already, or replaced by a
         namesake, is fine."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
         options = {**body, "preconditions": {"uid": uid}}
-        code, payload = self._request("DELETE", path, {}, options, call, patience_s)
+        code, payload = self._request("DELETE", path, {}, options, call, retry_s)
         if code not in (404, 409):
             self._accepted(code, payload, call)
 
     def review(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any]:
         """Asks a question by POST (access reviews); creates nothing."""
-        code, payload = self._request("POST", path, {}, body, call, PATIENCE_S)
+        code, payload = self._request("POST", path, {}, body, call, RETRY_S)
         return self._accepted(code, payload, call)
 
     def raw(self, method: str, path: str, body: Any, call: api_errors.Call) -> tuple[int, Any]:
@@ -154,10 +154,10 @@ class Kubernetes:
             yield [rest]
 
     def _request(
-        self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, patience_s: float
+        self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, retry_s: float
     ) -> tuple[int, Any]:
         """Status and parsed body, after repeating while the failure may pass."""
-        until, pause, renewed = self._clock() + patience_s, FIRST_PAUSE_S, False
+        until, pause, renewed = self._clock() + retry_s, FIRST_PAUSE_S, False
         while True:
             wait = pause
             try:

@@ -13,7 +13,7 @@ from f.flexcore.lib.kubernetes import api_errors, client, preflight
 # Several questions at once: a distant API server answers each after 50 ms or more.
 AT_ONCE = 6
 # A list of all pods of a large cluster is a burden for its API server; beyond this the free amounts are not measured.
-MOST_PODS = 2000
+MAX_PODS = 2000
 NOT_MEASURED = dict.fromkeys(("nodes", "cpu", "memory_bytes", "free_cpu", "free_memory_bytes"))
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
@@ -94,7 +94,7 @@ def nodes(kubernetes: client.Kubernetes) -> Mapping[str, float | int | None] | N
     found = visible(kubernetes, "/api/v1/nodes", api_errors.Call("list", "nodes"))
     if found is None:
         return None
-    query: dict[str, str | int] = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": MOST_PODS}
+    query: dict[str, str | int] = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": MAX_PODS}
     return preflight.capacity(
         preflight.schedulable(found), visible(kubernetes, "/api/v1/pods", api_errors.Call("list", "pods"), query)
     )

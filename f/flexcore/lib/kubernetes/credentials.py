@@ -55,10 +55,10 @@ class Access:
         yield from (self.token, self.client_key, urlsplit(self.proxy).password or "")
 
 
-def access_to(
+def resolve_access(
     cluster: resources.KubernetesCluster, env: Mapping[str, str] = os.environ, pod: Path = POD_FILES
 ) -> Access:
-    """The Access that the resource describes; InvalidInput or MissingSetting when it is incomplete."""
+    """The Access that the resource describes. Raises InvalidInput or MissingSetting when it is incomplete."""
     mode = cluster.mode
     if mode == "auto":
         mode = "kubeconfig" if cluster.kubeconfig else "token" if cluster.server else "in_cluster"
@@ -67,11 +67,6 @@ def access_to(
     if mode == "token":
         return from_token(cluster)
     return in_cluster(env, pod)
-
-
-def namespace_of(cluster: resources.KubernetesCluster, access: Access, asked: str, default: str) -> str:
-    """The namespace asked for, else the resource's, else the kubeconfig context's, else the settings' default."""
-    return asked or cluster.namespace or access.namespace or default
 
 
 def from_token(cluster: resources.KubernetesCluster) -> Access:

@@ -10,51 +10,51 @@ from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes import api_errors, client
 
 # Pods get up to 30 s to end by themselves; then Kubernetes kills them.
-GONE_S = 45.0
-PAUSE_S = 0.25
+GONE_TIMEOUT_S = 45.0
+POLL_INTERVAL_S = 0.25
 # Giving up must not be given up because of one lost answer.
-PATIENCE_S = 20.0
+RETRY_S = 20.0
 
 
-def remove(
+def delete_object(
     kubernetes: client.Kubernetes,
     path: str,
     uid: str,
     call: api_errors.Call,
     *,
-    within_s: float = GONE_S,
+    timeout_s: float = GONE_TIMEOUT_S,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """True once the object with this uid is no more; False when it is marked for deletion but still ends its pods,
     or when the cluster could not be asked or refused."""
     try:
-        kubernetes.delete(path, uid, api_errors.Call("delete", call.resource, call.namespace, call.name), PATIENCE_S)
+        kubernetes.delete(path, uid, api_errors.Call("delete", call.resource, call.namespace, call.name), RETRY_S)
     except errors.FlexcoreError:
         # Why it is given up matters more than that it stays: its own deadline ends it.
         return False
-    return until_gone(kubernetes, path, uid, call, within_s=within_s, clock=clock, sleep=sleep)
+    return wait_until_gone(kubernetes, path, uid, call, timeout_s=timeout_s, clock=clock, sleep=sleep)
 
 
-def until_gone(
+def wait_until_gone(
     kubernetes: client.Kubernetes,
     path: str,
     uid: str,
     call: api_errors.Call,
     *,
-    within_s: float = GONE_S,
+    timeout_s: float = GONE_TIMEOUT_S,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
     """Whether an object that is being deleted was seen to be gone in time."""
-    until = clock() + within_s
+    until = clock() + timeout_s
     while clock() < until:
         try:
-            found = kubernetes.get(path, call, patience_s=0)
+            found = kubernetes.get(path, call, retry_s=0)
         except errors.TransientError:
-            sleep(PAUSE_S)
+            sleep(POLL_INTERVAL_S)
             continue
         if found is None or found["metadata"]["uid"] != uid:
             return True
-        sleep(PAUSE_S)
+        sleep(POLL_INTERVAL_S)
     return False

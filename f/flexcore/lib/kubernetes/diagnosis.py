@@ -33,7 +33,9 @@ Object = Mapping[str, Any]
 MAX_PODS_NOTED = 5
 
 
-def trouble(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) -> categories.Problem | None:
+def diagnose_active_job(
+    job: Object, pods: Sequence[Object], events: Sequence[Object] = ()
+) -> categories.Problem | None:
     """Why a Job that has no verdict does not get on; None when nothing is known to be wrong."""
     if (job.get("spec") or {}).get("suspend"):
         return diagnose_suspension(job, events)
@@ -94,7 +96,9 @@ def _with_place(found: categories.Problem, pods: Sequence[Object]) -> categories
     return found.with_detail(f"{found.detail} ({place})")
 
 
-def ending(job: Object, pods: Sequence[Object], events: Sequence[Object] = ()) -> tuple[categories.Problem, int | None]:
+def diagnose_failed_job(
+    job: Object, pods: Sequence[Object], events: Sequence[Object] = ()
+) -> tuple[categories.Problem, int | None]:
     """How a failed Job failed, and its program's exit code when a container's end says one."""
     reason, message = job_conditions.failure(job)
     if reason == "DeadlineExceeded":
@@ -122,7 +126,7 @@ def diagnose_lateness(job: Object, pods: Sequence[Object], events: Sequence[Obje
     if held:
         return _diagnose_held_late(held, job, said)
     found = (
-        trouble(job, pods, events)
+        diagnose_active_job(job, pods, events)
         if job_conditions.verdict(job) is None
         else pod_problems.diagnose_pods(pods, events, job)
     )
@@ -253,7 +257,7 @@ def _with_job_words(found: categories.Problem, job: Object, reason: str) -> cate
     return found.with_detail("; ".join(filter(None, parts)))
 
 
-def notes(
+def list_notes(
     job: Object, pods: Sequence[Object], found: categories.Problem | None = None, events: Sequence[Object] = ()
 ) -> list[str]:
     """What is worth a word beside the verdict: processes killed for memory, pods that failed before, restarts, a
@@ -320,7 +324,7 @@ def _note_restarts(pod: Object, job: Object, events: Sequence[Object]) -> list[s
     return said
 
 
-def exit_code(pods: Sequence[Object], job: Object | None = None) -> int | None:
+def find_exit_code(pods: Sequence[Object], job: Object | None = None) -> int | None:
     """The program's exit code: 0 when a pod succeeded, whatever became of sidecars and of pods before; else that of the
     end which made a pod fail. None when no container ended."""
     ended = [pod for pod in pods if any(item.end is not None for item in container_ends.list_containers(pod, job))]
@@ -339,7 +343,7 @@ def exit_code(pods: Sequence[Object], job: Object | None = None) -> int | None:
     return 0 if any((item.end or {}).get("exitCode") == 0 for item in mains) else None
 
 
-def termination_message(pods: Sequence[Object], job: Object | None = None) -> str:
+def find_termination_message(pods: Sequence[Object], job: Object | None = None) -> str:
     """What the program wrote to its termination log (/dev/termination-log, at most 4 KiB): a small result."""
     for pod in sorted(pods, key=_created, reverse=True):
         items = [

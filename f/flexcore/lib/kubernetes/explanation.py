@@ -344,7 +344,7 @@ def _explain(job: Object, dump: Dump) -> Explanation:
     events, name = dump.events, _name(job)
     ended = job_conditions.verdict(job)
     if ended == "complete":
-        code = diagnosis.exit_code(pods, job)
+        code = diagnosis.find_exit_code(pods, job)
         # A pod that Kubernetes counts as succeeded has ended with 0; the pod itself may be gone by now.
         code = 0 if code is None and (job.get("status") or {}).get("succeeded") else code
         pod = next((item for item in pods if _phase(item) == "Succeeded"), None)
@@ -355,16 +355,18 @@ def _explain(job: Object, dump: Dump) -> Explanation:
             text,
             exit_code=code,
             pod=_name(pod) or None if pod else None,
-            notes=diagnosis.notes(job, pods, None, events),
+            notes=diagnosis.list_notes(job, pods, None, events),
         )
     if ended == "failed":
-        problem = diagnosis.ending(job, pods, events)[0]
-        return _from_problem("failed", f"Job {name} failed", problem, diagnosis.notes(job, pods, problem, events), name)
+        problem = diagnosis.diagnose_failed_job(job, pods, events)[0]
+        return _from_problem(
+            "failed", f"Job {name} failed", problem, diagnosis.list_notes(job, pods, problem, events), name
+        )
     if job_conditions.condition(job, "FailureTarget"):
-        problem = diagnosis.ending(job, pods, events)[0]
+        problem = diagnosis.diagnose_failed_job(job, pods, events)[0]
         said = [f"The Job has not ended yet: {job_conditions.describe_failure(job)}; its pods are being stopped"]
         return _from_problem(
-            "running", f"Job {name} is failing", problem, said + diagnosis.notes(job, pods, problem, events), name
+            "running", f"Job {name} is failing", problem, said + diagnosis.list_notes(job, pods, problem, events), name
         )
     return _explain_active(job, pods, events)
 
@@ -372,13 +374,13 @@ def _explain(job: Object, dump: Dump) -> Explanation:
 def _explain_active(job: Object, pods: Sequence[Object], events: Sequence[Object]) -> Explanation:
     name = _name(job)
     running = [pod for pod in pods if _runs(pod)]
-    problem = diagnosis.trouble(job, pods, events)
+    problem = diagnosis.diagnose_active_job(job, pods, events)
     status = job.get("status") or {}
     if job_conditions.condition(job, "SuccessCriteriaMet"):
         text = f"Job {name} has reached its success, and its last pods are being stopped"
-        return Explanation("running", None, text, notes=diagnosis.notes(job, pods, None, events))
+        return Explanation("running", None, text, notes=diagnosis.list_notes(job, pods, None, events))
     state: State = "running" if running or (not pods and status.get("ready")) else "waiting"
-    said = diagnosis.notes(job, pods, problem, events)
+    said = diagnosis.list_notes(job, pods, problem, events)
     if problem and problem.container and _is_sidecar_only(problem):
         # Told, and no reason to end the run.
         text = f"Job {name} runs{_where(running)}"
@@ -458,13 +460,13 @@ def _explain_pods(dump: Dump) -> Explanation:
             )
             problem = pod_ends.diagnose_ended_pod(pod, dump.events) or unknown
             return _from_problem(
-                "failed", f"Pod {_name(pod)} failed", problem, diagnosis.notes({}, pods, problem), _name(pod)
+                "failed", f"Pod {_name(pod)} failed", problem, diagnosis.list_notes({}, pods, problem), _name(pod)
             )
-    problem_now = diagnosis.trouble({}, pods, dump.events)
+    problem_now = diagnosis.diagnose_active_job({}, pods, dump.events)
     running = [pod for pod in pods if _runs(pod)]
     if problem_now:
         state: State = "running" if running else "waiting"
-        said = diagnosis.notes({}, pods, problem_now)
+        said = diagnosis.list_notes({}, pods, problem_now)
         return _from_problem(state, f"Pod {problem_now.pod}", problem_now, said, problem_now.pod)
     if all(_phase(pod) == "Succeeded" for pod in pods):
         text = f"{'Pod ' + _name(pods[0]) if len(pods) == 1 else f'All {len(pods)} pods'} succeeded"
@@ -472,15 +474,21 @@ def _explain_pods(dump: Dump) -> Explanation:
             "succeeded",
             None,
             text,
-            exit_code=diagnosis.exit_code(pods),
+            exit_code=diagnosis.find_exit_code(pods),
             pod=_name(pods[0]),
-            notes=diagnosis.notes({}, pods),
+            notes=diagnosis.list_notes({}, pods),
         )
     if running:
         return Explanation(
-            "running", None, f"Pod {_name(running[0])} runs", pod=_name(running[0]), notes=diagnosis.notes({}, pods)
+            "running",
+            None,
+            f"Pod {_name(running[0])} runs",
+            pod=_name(running[0]),
+            notes=diagnosis.list_notes({}, pods),
         )
-    return Explanation("waiting", None, f"Pod {_name(pods[0])} is not yet running", notes=diagnosis.notes({}, pods))
+    return Explanation(
+        "waiting", None, f"Pod {_name(pods[0])} is not yet running", notes=diagnosis.list_notes({}, pods)
+    )
 
 
 def _counts(job: Object) -> str:

@@ -7,19 +7,23 @@ them is noted. Deadline and time-to-live hold even if this step vanishes.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, resources, secret_variables
+from f.flexcore.lib.core import deferral, errors, identity, requests, secret_fields, secret_variables
 from f.flexcore.lib.kubernetes import manifest_changes, manifest_reader, manifest_rules, manifest_schema, pod_spec
 
 Object = dict[str, Any]
 
 CONTAINER = "main"
+DEFAULT_TIMEOUT_S = 3600
 # What a program gets between SIGTERM and SIGKILL, as on Ray; a manifest may say more. Most shells and interpreters
 # ignore SIGTERM as a container's first process, so that it is waited for whenever a flow is cancelled.
 STOP_GRACE_S = 3
@@ -39,27 +43,58 @@ SHORT_FORM = (
 )
 
 
-class JobRequest(resources.Form):
-    """What to run: an image with its command, or a whole `manifest` (an object, a List, or YAML text). Times in
-    seconds. secrets: environment variables that travel in a Secret of the Job's own, for each of its containers.
+class JobRequest(requests.Section):
+    """The form of kubernetes/run_job: an image with its command, or a whole manifest (an object, a List, or YAML text).
+    Times in seconds."""
 
-    timeout_s: when it is not given, the manifest's activeDeadlineSeconds. run_as_user: None means 1000, 0 is root."""
-
-    image: str = ""
-    command: list[str] = []
-    args: list[str] = []
-    env: list[str] = []
-    secret_env: list[str] = []
-    secrets: secret_variables.SecretEnv = {}
-    cpu: str = ""
-    memory: str = ""
-    gpus: int = Field(default=0, ge=0)
-    service_account: str = ""
-    run_as_user: int | None = Field(default=None, ge=0)
-    manifest: Any = None
-    timeout_s: int = Field(default=3600, ge=1)
-    queue_timeout_s: int = Field(default=600, ge=1)
-    ttl_s: int = Field(default=3600, ge=1)
+    image: str = Field(default="", description="Container image, e.g. docker.io/library/busybox:1.37.")
+    command: list[str] = Field(
+        default=[], description="Command of the container, one word a line; empty means the image's own."
+    )
+    args: list[str] = Field(default=[], description="Arguments of the command, one a line.")
+    env: Annotated[list[str], secret_fields.OPAQUE] = Field(
+        default=[], description="Environment as NAME=VALUE; not for secrets."
+    )
+    secret_env: list[str] = Field(default=[], description="Environment from Kubernetes Secrets, as NAME=SECRET/KEY.")
+    secrets: Annotated[secret_variables.SecretEnv, secret_fields.SECRET] = Field(
+        default={},
+        description="Secret environment variables as {NAME: $var:path}: they reach every container, init containers "
+        "and sidecars too, through a Secret of the Job's own, which goes with it.",
+    )
+    cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
+    memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
+    gpus: int = Field(default=0, ge=0, description="GPUs.")
+    manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
+        default=None,
+        description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
+        "(a List). Its words are kept; what is changed is said in the log and in data.notes.",
+    )
+    namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
+    service_account: str = Field(
+        default="",
+        description="Service account of the pod; empty means the namespace's default, without access to the API.",
+    )
+    run_as_user: int | None = Field(
+        default=None,
+        ge=0,
+        description="User id of the program; empty means 1000. 0 is root, which apt-get and chown need and a namespace "
+        'that enforces Pod Security "restricted" refuses.',
+    )
+    timeout_s: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest time from creation to end, in seconds; empty means the manifest's activeDeadlineSeconds, "
+        "else 3600.",
+    )
+    queue_timeout_s: int = Field(
+        default=600, ge=1, description="Longest time to wait for a node that fits, in seconds."
+    )
+    ttl_s: int = Field(
+        default=3600, ge=1, description="How long the finished Job and its log stay on the cluster, in seconds."
+    )
+    wait: Literal["block", "defer", "auto"] = Field(
+        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+    )
 
     @field_validator("manifest")
     @classmethod
@@ -68,13 +103,26 @@ class JobRequest(resources.Form):
             raise ValueError("give a batch/v1 Job as an object, or its YAML as text")
         return value
 
-    @model_validator(mode="after")
-    def _deadline_of_the_manifest(self) -> JobRequest:
-        if "timeout_s" not in self.model_fields_set and self.manifest:
+    @cached_property
+    def time_limit_s(self) -> int:
+        """From the Job's creation to its end."""
+        if self.timeout_s is None and self.manifest:
             written = _written_spec(self).get("activeDeadlineSeconds")
             if isinstance(written, int) and not isinstance(written, bool) and written > 0:
-                self.timeout_s = written
-        return self
+                return written
+        return self.timeout_s or DEFAULT_TIMEOUT_S
+
+    def requested_namespace(self) -> str:
+        """The form's or the manifest's, or "". Raises InvalidInput when they differ, or the manifest is none."""
+        metadata = manifest_reader.read_manifest(self.manifest)[0].get("metadata") if self.manifest else None
+        written = str((metadata or {}).get("namespace") or "") if isinstance(metadata, dict | None) else ""
+        if self.namespace and written and self.namespace != written:
+            raise errors.InvalidInput(
+                f"namespace: the form says {self.namespace} and the manifest {written}",
+                subject="namespace",
+                remedy="Give one of the two.",
+            )
+        return self.namespace or written
 
 
 @dataclass(slots=True)
@@ -87,15 +135,8 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def job_request(asked: Mapping[str, Any]) -> JobRequest:
-    """The request of a step's arguments. Raises InvalidInput for what can be told without a cluster."""
-    request = errors.validated(JobRequest, dict(asked), "")
-    check(request)
-    return request
-
-
 def check(request: JobRequest) -> None:
-    """Raises InvalidInput for what can be told without a cluster."""
+    """Raises InvalidInput for everything that can be known without a cluster."""
     if request.manifest:
         _check_manifest(request)
     else:
@@ -129,7 +170,7 @@ def build(request: JobRequest, name: str, namespace: str) -> Built:
     spec = built.job["spec"]
     if not request.manifest:
         spec |= {"backoffLimit": 0, "ttlSecondsAfterFinished": request.ttl_s}
-        spec["activeDeadlineSeconds"] = request.timeout_s
+        spec["activeDeadlineSeconds"] = request.time_limit_s
     if request.secrets:
         for place, container in manifest_changes.containers_of(spec):
             container["envFrom"] = [*(container.get("envFrom") or []), {"secretRef": {"name": name}}]
@@ -137,16 +178,7 @@ def build(request: JobRequest, name: str, namespace: str) -> Built:
     return built
 
 
-def written_namespace(request: JobRequest) -> Object:
-    """The Job's metadata as it was written, for the choice of the namespace."""
-    return (
-        {"metadata": (manifest_reader.read_manifest(request.manifest)[0].get("metadata") or {})}
-        if request.manifest
-        else {}
-    )
-
-
-def owned_objects(request: JobRequest, job: Object) -> Iterator[Object]:
+def companion_objects(request: JobRequest, job: Object) -> Iterator[Object]:
     """What the Job's pods read and what goes with it: the Secret of `secrets`, and what stood beside it in the
     manifest. job: as the cluster stores it."""
     if request.secrets:
@@ -194,6 +226,25 @@ def short_form(request: JobRequest) -> Object:
     if request.service_account:
         pod["serviceAccountName"] = request.service_account
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": {"spec": pod}}}
+
+
+def secret_values(request: JobRequest) -> Iterator[str]:
+    """The values in the form's secret fields and in the manifest's Secrets, which must never be seen."""
+    # In a manifest the kind says what is secret: the value of secretName is an ordinary name.
+    yield from secret_fields.secret_values(request.model_copy(update={"manifest": None}))
+    for item in manifest_reader.read_manifest(request.manifest)[1] if request.manifest else ():
+        if item["kind"] == "Secret":
+            yield from (str(value) for value in (item.get("stringData") or {}).values())
+            for value in (item.get("data") or {}).values():
+                yield from _decode(str(value))
+
+
+def _decode(value: str) -> Iterator[str]:
+    yield value
+    try:
+        yield base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return
 
 
 # --- manifest
@@ -246,7 +297,7 @@ def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:
         built.notes.append(_adopt(item, name, namespace))
         names[item["kind"], item["metadata"].pop("written")] = item["metadata"]["name"]
     manifest_changes.rename_references(spec["template"]["spec"], names)
-    built.notes += manifest_changes.keep_bounds(spec, request.timeout_s, request.ttl_s)
+    built.notes += manifest_changes.keep_bounds(spec, request.time_limit_s, request.ttl_s)
     built.notes += _overridden(job)
     return built
 

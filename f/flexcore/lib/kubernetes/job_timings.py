@@ -13,7 +13,7 @@ from f.flexcore.lib.kubernetes import event_log
 Object = Mapping[str, Any]
 
 
-def timings(owner: Object, pods: Sequence[Object], now: datetime) -> contracts.Timings:
+def measure_pod(owner: Object, pods: Sequence[Object], now: datetime) -> contracts.Timings:
     """Of the pod that was created last: waiting for a node, starting, running, and being told to us.
 
     now: the server's own time; it is compared with the server's other times, so that clocks need not agree.
@@ -88,7 +88,7 @@ def _pulling_s(pod: Object, events: Sequence[Object], until: datetime | None) ->
     return total + (_between(since, until) or 0.0)
 
 
-def age(item: Object, now: datetime) -> float:
+def age_s(item: Object, now: datetime) -> float:
     """Seconds since the object was created, by the server's clock."""
     return _between(event_log.parse_time(item["metadata"].get("creationTimestamp")), now) or 0.0
 

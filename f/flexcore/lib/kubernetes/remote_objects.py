@@ -17,7 +17,7 @@ from f.flexcore.lib.kubernetes import api_errors, connection, job_conditions, se
 Object = dict[str, Any]
 PAGE = 500
 # More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
-MOST_PAGES = 10
+MAX_PAGES = 10
 OURS = f"{remote_objects.MANAGED_BY}=flexcore"
 # Kind → (API, collection, how rights name it).
 KINDS = {
@@ -65,7 +65,7 @@ class KubernetesObjects:
     def _pages(self, path: str, call: api_errors.Call) -> list[Object]:
         query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE}
         items: list[Object] = []
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             page = self.kubernetes.list(path, query, call)
             items += page.get("items") or []
             if not (more := (page.get("metadata") or {}).get("continue")):

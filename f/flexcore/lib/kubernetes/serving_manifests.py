@@ -205,7 +205,7 @@ def service(serving: Serving, owner: Mapping[str, Any]) -> Object:
     }
 
 
-def updated(body: Object, stored: Mapping[str, Any]) -> Object:
+def merge_into_stored(body: Object, stored: Mapping[str, Any]) -> Object:
     """`body` as the new version of `stored`: what the cluster chose is kept, and a change in between is noticed."""
     result = copy.deepcopy(body)
     metadata = stored["metadata"]
@@ -218,7 +218,7 @@ def updated(body: Object, stored: Mapping[str, Any]) -> Object:
     return result
 
 
-def proven(stored: Mapping[str, Any]) -> Object:
+def without_trial_mark(stored: Mapping[str, Any]) -> Object:
     """The Deployment without its mark of a trial."""
     result: Object = copy.deepcopy(dict(stored))
     result["metadata"]["annotations"].pop(ON_TRIAL, None)

@@ -82,7 +82,7 @@ class Watcher(threading.Thread):
     def _once(self) -> Iterator[list[dict[str, Any]]]:
         """One list and the stream after it."""
         subject = self._subject
-        page = self._kubernetes.list(subject.path, subject.query, subject.call, patience_s=0)
+        page = self._kubernetes.list(subject.path, subject.query, subject.call, retry_s=0)
         known = {item["metadata"]["uid"]: item for item in page.get("items") or []}
         yield list(known.values())
         query = {
