@@ -89,7 +89,7 @@ def test_a_training_reads_the_manifest_of_the_data_unless_it_names_one() -> None
         ({"meltano": {"taps": ["tap-a"]}}, "meltano.project"),
         ({"meltano": {"project": PROJECT}}, "meltano.taps"),
         ({"meltano": {"project": PROJECT, "taps": ["tap-a", "tap-a"]}}, "meltano.taps"),
-        ({"kubernetes": {"cpu": "lots"}}, "kubernetes.cpu"),
+        ({"kubernetes": KUBERNETES | {"cpu": "lots"}}, "kubernetes.cpu"),
         ({"kubernetes": KUBERNETES | {"namespace": "Bad_Name"}}, "kubernetes.namespace"),
         ({"kubernetes": {"image": "two words"}}, "kubernetes.image"),
         ({"kubernetes": KUBERNETES | {"env": ["no-equals-sign"]}}, "kubernetes.env"),
@@ -110,7 +110,7 @@ def test_every_problem_of_every_section_is_told_at_once() -> None:
     form = {
         "meltano": {"taps": []},
         "ray": RAY | {"packages": ["--index-url=x"], "num_cpus": -1},
-        "kubernetes": {"cpu": "lots"},
+        "kubernetes": KUBERNETES | {"cpu": "lots"},
         "data": {"size": "much"},
         "deadline_s": -1,
     }

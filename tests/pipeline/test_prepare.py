@@ -82,10 +82,11 @@ def test_a_training_that_cannot_be_is_told_before_the_extraction(
     assert str(caught.value).startswith(subject)
 
 
-def test_a_store_on_this_machine_is_refused_for_a_cluster_elsewhere(tmp_path: Path) -> None:
+def test_a_store_on_this_machine_is_refused_for_a_cluster_elsewhere() -> None:
     far = ML | {"cluster": {"address": "http://ray.example.com:8265"}}
-    with pytest.raises(FlexcoreError, match="settings"):
-        main(EXTRACTION, far, {"target": "ray"}, settings=file_store(tmp_path))
+    with pytest.raises(FlexcoreError) as caught:
+        main(EXTRACTION, far, {"target": "ray"}, settings=LOCAL_STORE)
+    assert caught.value.subject == "ml.settings.storage_endpoint_url"
 
 
 def test_a_field_of_another_target_is_ignored(tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ import pytest
 
 from f.flexcore.lib.core.contracts import EndpointManifest, StepResult
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch
-from f.flexcore.lib.pipeline.stage_results import build_failure, build_success, collect_stages, compute_digest, find_finished
+from f.flexcore.lib.pipeline.stage_results import (
+    build_failure,
+    build_success,
+    collect_stages,
+    compute_digest,
+    find_finished,
+)
 from f.flexcore.pipeline import compose_failure
 
 ENDPOINT = EndpointManifest(uri="http://x", url="http://x", model_name="delay", model_version="1")

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, requests, secret_fields, secret_variables
+from f.flexcore.lib.core import deferral, errors, identity, resources, secret_fields, secret_variables
 from f.flexcore.lib.kubernetes import manifest_changes, manifest_reader, manifest_rules, manifest_schema, pod_spec
 
 Object = dict[str, Any]
@@ -43,7 +43,7 @@ SHORT_FORM = (
 )
 
 
-class JobRequest(requests.Section):
+class JobRequest(resources.Form):
     """The form of kubernetes/run_job: an image with its command, or a whole manifest (an object, a List, or YAML text).
     Times in seconds."""
 

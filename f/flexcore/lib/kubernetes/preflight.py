@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors, requests
+from f.flexcore.lib.core import dimensions, errors
 
 Object = Mapping[str, Any]
 
@@ -69,8 +69,7 @@ def check_operation(operation: str) -> None:
 
 def amount(text: Any) -> float | None:
     """A quantity of a status: cores or bytes; None when it is in no form that we know."""
-    match = requests.QUANTITY.fullmatch(str(text).strip())
-    return float(match[1]) * requests.UNITS[match[2]] if match else None
+    return dimensions.parse_amount(str(text).strip())
 
 
 def quotas(items: Iterable[Object]) -> list[dict[str, Any]]:

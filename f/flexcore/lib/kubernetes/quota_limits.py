@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors, requests
+from f.flexcore.lib.core import dimensions, errors
 from f.flexcore.lib.kubernetes import categories
 
 EXCEEDED = re.compile(
@@ -83,8 +83,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def _amount(text: Any) -> float | None:
-    match = requests.QUANTITY.fullmatch(str(text).strip())
-    return float(match[1]) * requests.UNITS[match[2]] if match else None
+    return dimensions.parse_amount(str(text).strip())
 
 
 def _names(text: str) -> str:

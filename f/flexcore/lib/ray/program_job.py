@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.lib.core import contracts, operation, requests, resources, secret_fields, secret_variables
+from f.flexcore.lib.core import contracts, operation, resources, secret_fields, secret_variables, units
 from f.flexcore.lib.ray import cluster, job, job_adapter, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
 
-class ProgramRequest(requests.Section):
+class ProgramRequest(resources.Form):
     """A program with what it needs; working_dir of its runtime environment is taken by the program's package."""
 
     program: Annotated[str, secret_fields.OPAQUE] = Field(min_length=1, description="Python source; it reads `parameters` and sets `result`.")
@@ -81,7 +81,7 @@ def program_job(request: ProgramRequest) -> job.Job:
         secrets={name: value.get_secret_value() for name, value in request.secrets.items()},
         num_cpus=request.num_cpus,
         num_gpus=request.num_gpus,
-        memory_bytes=int(request.memory_gib * requests.GIB),
+        memory_bytes=int(request.memory_gib * units.GIB),
         packages=request.packages,
         runtime_env=request.runtime_env,
         needs=request.needs,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import (
     column_kinds,
@@ -40,7 +40,7 @@ BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgb
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
 
 
-class LearningRequest(requests.Section):
+class LearningRequest(resources.Form):
     """What to learn from the data: `target_column` of `stream` from `features`."""
 
     source: dict[str, Any] | None = Field(default=None, description="Manifest of the extracted data.")
