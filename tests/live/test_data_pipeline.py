@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.selection.comparison import Comparison
+from f.flexcore.lib.views.html import read_plain
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.live.conftest import Windmill, push

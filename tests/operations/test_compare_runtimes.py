@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.operations.history import history
 from f.flexcore.lib.operations.job_records import Jobs
 from f.flexcore.lib.selection.comparison import Comparison
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.windmill.instance import WindmillApi
 from f.flexcore.operations import compare_runtimes
 from tests.operations.toy_flows import engine, jobs_of, worker

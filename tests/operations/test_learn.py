@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import wmill
 
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.core.workloads import Market, Workload
 from f.flexcore.lib.selection.forecast import parse_forecasts
 from f.flexcore.lib.selection.selector import select
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import learn
 from tests.operations.toy_flows import engine, worker
 from wmlocal.engine import Engine

@@ -11,8 +11,8 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.operations.job_tree import tree
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import monitor_execution
 from tests.operations.toy_flows import engine, eventually, jobs_of, worker
 from wmlocal.engine import Engine

@@ -25,7 +25,9 @@ def main(id: str) -> dict[str, Any]:
     client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
     api = instance.WindmillApi(client.client, str(client.workspace))
     root, complete = job_tree.tree(job_records.Jobs(api), job)
-    view = monitoring.View(os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC), runtimes.RUNTIMES)
+    view = monitoring.View(
+        os.environ.get("WM_BASE_URL", "").rstrip("/"), api.workspace, datetime.now(UTC), runtimes.RUNTIMES
+    )
     record = monitoring.execution(root, view, complete)
     print(f"{record.path}: {record.status}")
     plain = record.plain()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,8 @@ def test_good_files_have_no_problem(configure: Callable[..., Path]) -> None:
     found = check(configure(), ENVIRONMENT)
     assert not found.problems and found.windmill.workers.count == 3
     assert found.windmill.server.database_url == "postgres://db/windmill"
-    assert found.flexcore.runtimes.ray.health_check_interval == 300
+    uses: Any = found.flexcore.runtimes
+    assert uses.ray.health_check_interval == 300
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class DataSource(resources.Form):
     @field_validator("size", mode="before")
     @classmethod
     def _size_in_bytes(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
 
 class DeclaredWork(resources.Form):
@@ -61,7 +61,7 @@ class DeclaredWork(resources.Form):
     @field_validator("memory", mode="before")
     @classmethod
     def _memory_in_bytes(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
 
 # The name of a type of workflow is a label of its runs; a comma would be two labels to Windmill.

@@ -16,8 +16,8 @@ State = Literal["ready", "limited", "down"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """cpus in cores, memory in bytes; queue: all work that waits or runs there now; detail: what is wrong and what to do
-    about it; capabilities: what it can do, for programs."""
+    """cpus in cores, memory in bytes; queue: all work that waits or runs there now; detail: what is wrong and what to
+    do about it; capabilities: what it can do, for programs."""
 
     runtime: str
     place: str

@@ -72,12 +72,12 @@ class WorkloadResources(NullableContract):
     @field_validator("memory", mode="before")
     @classmethod
     def _parse_memory(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
 
 class Workload(NullableContract):
     """runtimes: those that the pipeline describes. deadline_s: seconds from now. step_type: null for a pipeline.
-    data_location: where the data lies, a name in the settings' `locations`."""
+    data_location: where the data lies, a name in the settings' `egress_usd_per_gib`."""
 
     workflow_type: str = Field(min_length=1)
     data_size: int | None = Field(default=None, ge=0)
@@ -94,7 +94,7 @@ class Workload(NullableContract):
     @field_validator("data_size", mode="before")
     @classmethod
     def _parse_size(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
     @field_validator("deadline_s")
     @classmethod
@@ -122,7 +122,7 @@ class Run(contracts.Contract):
     @field_validator("data_size_bytes", mode="before")
     @classmethod
     def _parse_size(cls, value: Any) -> int | None:
-        return units.parsed_size(value)
+        return units.parse_size(value)
 
     @field_validator("started_at")
     @classmethod
@@ -130,12 +130,12 @@ class Run(contracts.Contract):
         try:
             return value and (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC))
         except OverflowError:
-            raise ValueError("the time lies outside the years 1 to 9999") from None
+            raise ValueError("the time must lie in the years 1 to 9999") from None
 
     @model_validator(mode="after")
     def _check_duration(self) -> Run:
         if self.success and not self.duration_s:
-            raise ValueError("a run that succeeded took more than 0 seconds")
+            raise ValueError("a run that succeeded must have a duration_s above 0")
         return self
 
 

@@ -163,7 +163,9 @@ def compute_seconds_left(deadline_s: float | None, deadline: str, now: datetime)
     try:
         at = datetime.fromisoformat(deadline)
     except (TypeError, ValueError):
-        raise _deadline_error(f"deadline: {deadline!r} is not a time", "Write it as 2026-01-31T06:00:00+00:00.") from None
+        raise _deadline_error(
+            f"deadline: {deadline!r} is not a time", "Write it as 2026-01-31T06:00:00+00:00."
+        ) from None
     left = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
     if left <= 0:
         raise _deadline_error(f"deadline: {deadline} has passed", "Give a later one, or none.")

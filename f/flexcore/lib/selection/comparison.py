@@ -153,7 +153,11 @@ def _recommend(workflow_type: str, by_runtime: Mapping[str, Sequence[workloads.R
     compared = enough or successful
     if len(compared) > 1:
         return _recommend_best(compared, hint)
-    others = f", and no other has {MIN_SUCCESSES} successful runs" if len(successful) > 1 else ", as the only one"
+    others = (
+        f", and no other has {MIN_SUCCESSES} successful runs"
+        if len(successful) > 1
+        else ", the only runtime with a successful run"
+    )
     return _recommend_only(compared, f"{others}{hint}")
 
 

@@ -43,7 +43,8 @@ MIN_RUNS = 3
 KNEE_QUANTILES, MIN_KNEE_RUNS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95), 12
 # From so many runs since the last jump on, older ones say nothing of the error.
 MIN_CALIBRATION_RUNS = 15
-MAX_LEVERAGE = 0.95
+# 1 minus the leverage of a run, which its left-out residual is divided by, counts as at least so much.
+MIN_RESIDUAL_SHARE = 0.05
 
 # A feature's name, its column, and the prior mean and deviation of its coefficient.
 Feature = tuple[str, robust_stats.Array, float, float]
@@ -206,7 +207,7 @@ def _solve_posterior(
         covariance=np.asarray(inverse * noise),
         residuals=residuals,
         variances=np.asarray(np.maximum(leverages, 0) * noise),
-        left_out=np.asarray(residuals / np.maximum(1 - weights * leverages, 1 - MAX_LEVERAGE)),
+        left_out=np.asarray(residuals / np.maximum(1 - weights * leverages, MIN_RESIDUAL_SHARE)),
         noise=noise,
         weights=weights,
     )

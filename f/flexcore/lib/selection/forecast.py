@@ -277,7 +277,7 @@ class Forecasts(FittedModel):
         if curve and not curve.low - NOTED_EXTRAPOLATION <= point.log_size <= curve.high + NOTED_EXTRAPOLATION:
             notes.append("beyond the sizes seen, so the interval is wider")
         if model.forgotten:
-            notes.append(f"{model.forgotten} runs before the last shift of its level count little")
+            notes.append(f"{model.forgotten} runs from before a shift of its level count little")
         return notes
 
 

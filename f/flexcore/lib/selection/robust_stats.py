@@ -40,7 +40,7 @@ def winsorized_deviation(errors: Array) -> float:
     scale = max(mad_scale(errors), MIN_SCALE)
     for _ in range(WINSOR_ROUNDS):
         bounded = np.minimum(errors**2, (WINSOR_BOUND * scale) ** 2)
-        scale = max(math.sqrt(np.mean(bounded * WINSOR_CORRECTION)), MIN_SCALE)
+        scale = max(math.sqrt(np.mean(bounded) * WINSOR_CORRECTION), MIN_SCALE)
     return scale
 
 

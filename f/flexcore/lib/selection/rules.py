@@ -100,5 +100,5 @@ def rank_runtimes(workload: workloads.Workload) -> dict[str, str]:
 
 
 def _format_reason(reason: str, workload: workloads.Workload) -> str:
-    size = units.shown_size(workload.data_size or 0)
+    size = units.format_size(workload.data_size or 0)
     return reason.format(size=size, step_type=workload.step_type, scaling=workload.resources.scaling)

@@ -65,7 +65,7 @@ def read_plain(result: Any) -> dict[str, Any]:
 
 
 def format_size(amount: float | None) -> str:
-    return UNKNOWN if amount is None else units.shown_size(amount)
+    return UNKNOWN if amount is None else units.format_size(amount)
 
 
 def format_seconds(amount: float | None) -> str:

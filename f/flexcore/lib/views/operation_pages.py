@@ -63,10 +63,10 @@ def _execution_title(record: Plain) -> str:
     used = record["resource_usage"]
     runtimes = record["runtime"] or ", ".join(record["runtimes"])
     where = f" on {escape(runtimes)}" if runtimes else ""
-    memory = html.format_size(used["peak_memory_bytes"])
+    cpu, memory = _format_cpu(used["cpu_seconds"]), html.format_size(used["peak_memory_bytes"])
     return (
         f"{escape(record['path'] or record['id'])}: {_format_status(record['status'])} after "
-        f"{html.format_seconds(record['duration_s'])}{where}; {_format_cpu(used['cpu_seconds'])} CPU, {memory} memory at most"
+        f"{html.format_seconds(record['duration_s'])}{where}; {cpu} CPU, {memory} memory at most"
     )
 
 

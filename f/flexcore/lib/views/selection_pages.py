@@ -72,7 +72,8 @@ def render_selection_page(selection: Plain) -> str:
     head = f"CHOSEN: {runtime}" if runtime else (selection["error"] or "No runtime")
     title = f"<b>{escape(head)}</b> ({selection['mode']}): {escape(selection['reason'])}"
     rows = [_candidate_row(item, runtime) for item in candidates]
-    return f'<div style="font-size:14px">{title}</div>{html.build_table(SELECTION_HEAD, rows, _place(candidates, runtime))}'
+    table = html.build_table(SELECTION_HEAD, rows, _place(candidates, runtime))
+    return f'<div style="font-size:14px">{title}</div>{table}'
 
 
 def format_selection_lines(selection: Plain) -> list[str]:
@@ -130,7 +131,9 @@ def render_comparison_page(comparison: Plain) -> str:
     title = f"<b>{escape(advice['runtime'] or 'No recommendation')}</b>{sure}: {escape(advice['reason'])}"
     rows = [_performance_row(item) for item in runtimes]
     table = html.build_table(COMPARISON_HEAD, rows, _place(runtimes, advice["runtime"]))
-    durations = html.build_bars("Duration, median", [(item["runtime"], item["duration_p50_s"]) for item in runtimes], "s")
+    durations = html.build_bars(
+        "Duration, median", [(item["runtime"], item["duration_p50_s"]) for item in runtimes], "s"
+    )
     costs = html.build_bars("Cost, median", [(item["runtime"], item["cost_usd_p50"]) for item in runtimes], "USD")
     return f'<div style="font-size:14px">{title}</div>{table}{durations}{costs}'
 
