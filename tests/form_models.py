@@ -17,6 +17,7 @@ from pydantic import BaseModel
 Json = dict[str, Any]
 # The switch of a section that shows its further fields, and the choice among its operations.
 OWN_FIELDS = ("more", "operation")
+BOUNDS = ("minimum", "maximum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,13 @@ def _compare_field(section: Section, name: str, field: Json) -> Iterator[str]:
         # Values that the form suggests where the request takes more.
         actual["enum"] = None
     for key in candidates[0]:
+        if key in BOUNDS and field.get("type") == "string":
+            # An amount with its unit, such as 10GB.
+            continue
         allowed = [_normalize(each[key]) for each in candidates]
+        if key == "description":
+            # A section that chooses among operations may say what the field is for each.
+            allowed.append(_normalize(" ".join(dict.fromkeys(each[key] or "" for each in candidates))))
         if actual[key] not in allowed:
             yield f"{key} is {actual[key]!r} and must be {allowed[0]!r}"
 

@@ -64,7 +64,9 @@ def test_a_stage_whose_request_has_changed_runs_again_with_all_after_it() -> Non
 
 
 def test_a_longer_time_limit_is_not_something_else() -> None:
-    assert compute_digest({"taps": ["a"], "timeout_s": 1, "wait": "block"}) == compute_digest({"taps": ["a"], "timeout_s": 9})
+    assert compute_digest({"taps": ["a"], "timeout_s": 1, "wait": "block"}) == compute_digest(
+        {"taps": ["a"], "timeout_s": 9}
+    )
     assert compute_digest({"taps": ["a"]}) != compute_digest({"taps": ["b"]})
 
 

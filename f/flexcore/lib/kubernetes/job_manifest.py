@@ -63,7 +63,7 @@ class JobRequest(resources.Form):
     )
     cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
     memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
-    gpus: int = Field(default=0, ge=0, description="GPUs.")
+    gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
     manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
         default=None,
         description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
@@ -93,7 +93,10 @@ class JobRequest(resources.Form):
         default=3600, ge=1, description="How long the finished Job and its log stay on the cluster, in seconds."
     )
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
 
     @field_validator("manifest")

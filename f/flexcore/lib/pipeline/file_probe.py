@@ -1,7 +1,8 @@
 # requirements: flexcore_pipeline
 """Amount of data in files: bytes by listing, rows by counting small files and sampling large ones.
 
-Rows are counted where they are lines (CSV, TSV, JSON lines); of others (Parquet, compressed files) only bytes are known.
+Rows are counted where they are lines (CSV, TSV, JSON lines); of others (Parquet, compressed files) bytes alone are
+known.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """section: its name in the form. service: None when it is not known. is_choice: whether the section chooses among operations."""
+    """section: its name in the form. service: None when it is not known. is_choice: whether the section chooses
+    among operations."""
 
     section: str
     runtime: operation.Runtime

@@ -15,7 +15,9 @@ from f.flexcore.lib.ray.remote import job_entry
 class ProgramRequest(resources.Form):
     """A program with what it needs; working_dir of its runtime environment is taken by the program's package."""
 
-    program: Annotated[str, secret_fields.OPAQUE] = Field(min_length=1, description="Python source; it reads `parameters` and sets `result`.")
+    program: Annotated[str, secret_fields.OPAQUE] = Field(
+        min_length=1, description="Python source; it reads `parameters` and sets `result`."
+    )
     parameters: Annotated[dict[str, Any], secret_fields.OPAQUE] = Field(
         default={}, description="Parameters of the program, any JSON."
     )
@@ -42,7 +44,10 @@ class ProgramRequest(resources.Form):
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the job, in seconds.")
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
 
     @field_validator("program")

@@ -43,7 +43,9 @@ STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait"
 class LearningRequest(resources.Form):
     """What to learn from the data: `target_column` of `stream` from `features`."""
 
-    source: dict[str, Any] | None = Field(default=None, description="Manifest of the extracted data.")
+    source: dict[str, Any] | None = Field(
+        default=None, description="Manifest of the extracted data; in data_pipeline, empty means that of its data."
+    )
     target_column: str = Field(description="Column to predict.")
     stream: str = Field(
         default="", description="Stream of the extraction to learn from; may stay empty when there is only one."
@@ -84,7 +86,10 @@ class TrainRequest(LearningRequest):
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
     expected_s: float | None = Field(
         default=None,
