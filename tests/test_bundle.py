@@ -33,12 +33,8 @@ LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
 # Steps that still decide something; the list may only shrink.
 LONG_STEPS = {
-    "f/flexcore/meltano/run.py",
     "f/flexcore/operations/learn.py",
     "f/flexcore/operations/resume_pipeline.py",
-    "f/flexcore/pipeline/analyze_workload.py",
-    "f/flexcore/pipeline/prepare.py",
-    "f/flexcore/pipeline/select_runtime.py",
 }
 
 

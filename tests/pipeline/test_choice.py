@@ -14,7 +14,7 @@ from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.core.runtime_health import Health
 from f.flexcore.lib.core.workloads import Price, Workload
 from f.flexcore.lib.pipeline import choice
-from f.flexcore.lib.pipeline.attempts import could_not_begin, evaluate_attempt
+from f.flexcore.lib.pipeline.attempts import could_not_begin, evaluate_attempt, parse_attempts
 from f.flexcore.lib.pipeline.candidates import validate_candidates
 from f.flexcore.lib.pipeline.choice import (
     build_market,
@@ -146,3 +146,14 @@ def test_the_answer_names_the_namespace_that_is_meant() -> None:
     workload = Workload(workflow_type="x", runtimes=["kubernetes"])
     assert select(workload, None, build_market(Settings(), [], {"kubernetes": "work"})).namespace == "work"
     assert select(workload, None, build_market(Settings(), [], {})).namespace == "flext-production"
+
+
+def test_the_attempts_of_a_run_are_those_of_the_loop_in_the_order_of_the_choice() -> None:
+    done = StepResult(success=True, runtime="meltano", execution_key="k", attempt=1).plain()
+    refused = evaluate_attempt("ray", {"error": {"name": "Unreachable", "step_id": "check"}}, 2.0)
+    items = [{"final": False, "attempt": refused.plain()}, done]
+    first, last = parse_attempts(items, {"order": ["ray", "meltano"]})
+    assert (first.runtime, first.started, first.duration_s) == ("ray", False, 2.0)
+    assert (last.runtime, last.started, last.success, last.duration_s) == ("meltano", True, True, None)
+    assert parse_attempts({"error": {"message": "the loop itself failed"}}, {"order": ["ray"]}) == []
+    assert parse_attempts([{"error": {}}, None], {"order": ["ray", "meltano"]}) == []

@@ -81,7 +81,7 @@ def parse_attempts(items: Any, choice: Any) -> list[pipeline_result.Attempt]:
     attempts = []
     for item, runtime in zip(items if isinstance(items, list) else [], order, strict=False):
         try:
-            if isinstance(item, dict) and "attempt" in item:
+            if isinstance(item, dict) and "final" in item:
                 attempts.append(pipeline_result.Attempt.model_validate(item["attempt"]))
             else:
                 step = contracts.StepResult.model_validate(item)

@@ -44,7 +44,7 @@ IsRead = Callable[[str, str], bool]
 def measure_tables(
     database: Mapping[str, Any], tables: Sequence[str] = (), is_read: IsRead | None = None
 ) -> list[analysis.Part]:
-    """One part for each table that is named (`orders` or `sales.orders`), else for each that `is_read` lets pass and that
+    """One part for each table that is named (`orders` or `sales.orders`), else for each that `is_read` passes and that
     is neither a partition nor a view. database: the fields of Windmill's `postgresql` resource.
 
     Raises InvalidInput, NotFound (no such table, no such database), Forbidden or Unreachable.
