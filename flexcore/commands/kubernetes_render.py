@@ -16,7 +16,6 @@ from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
-from f.flexcore.lib.kubernetes import manifest_changes
 from f.flexcore.lib.kubernetes.connection import request_namespace
 from f.flexcore.lib.kubernetes.container_job import RUN_JOB
 from f.flexcore.lib.kubernetes.job_manifest import (
@@ -24,10 +23,10 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     build,
     check,
     companion_objects,
-    job_body,
+    make_job_body,
     secret_values,
 )
-from f.flexcore.lib.kubernetes.pod_spec import check_name
+from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
@@ -47,7 +46,7 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     check_name(namespace, "namespace")
     key = execution_key(RUN)
     deadline = (datetime.now(UTC) + timedelta(seconds=request.time_limit_s)).isoformat(timespec="seconds")
-    job = job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
+    job = make_job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
     objects = [job, *(_masked(item) for item in companion_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
@@ -110,7 +109,7 @@ def _masked(item: dict[str, Any]) -> dict[str, Any]:
 
 def _mask_variables(job: dict[str, Any]) -> None:
     """Masks what stands in a variable that is called a secret, and the passwords of URLs."""
-    for _, container in manifest_changes.containers_of(job["spec"]):
+    for _, container in iterate_containers(job["spec"]):
         for variable in container.get("env") or ():
             value = variable.get("value") or ""
             if SECRET_NAME.search(variable["name"]) and not ORDINARY.fullmatch(value):

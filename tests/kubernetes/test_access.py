@@ -199,7 +199,7 @@ def test_a_namespace_of_digits_stays_as_it_is_written_and_a_null_is_none() -> No
 
 def test_a_context_without_a_user_is_nobody_and_without_a_choice_the_names_are_told() -> None:
     assert from_kubeconfig(PLAIN.replace("    user: u\n", "")).bearer() == ""
-    with pytest.raises(InvalidInput, match=r"names no current context\. Choose one of: a") as caught:
+    with pytest.raises(InvalidInput, match=r"has no current context\. Choose one of: a") as caught:
         from_kubeconfig(PLAIN.replace("current-context: a\n", ""))
     assert caught.value.subject == "cluster.context"
 

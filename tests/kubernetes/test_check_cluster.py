@@ -11,7 +11,7 @@ import yaml
 from f.flexcore.kubernetes.check_cluster import main
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.kubernetes.connection import connect
-from f.flexcore.lib.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, schedulable
+from f.flexcore.lib.kubernetes.health import HELPFUL, NEEDED, Right, measure_capacity, schedulable_nodes
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 
 READY = [{"type": "Ready", "status": "True"}]
@@ -78,16 +78,16 @@ def test_what_pods_reserve_is_taken_from_what_their_nodes_offer() -> None:
     ]
     ask = {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}
     pods = [{"spec": {"nodeName": name, "containers": [ask, ask], "initContainers": [ask]}} for name in ("a", "b")]
-    usable = schedulable(nodes)
+    usable = schedulable_nodes(nodes)
     assert [node["metadata"]["name"] for node in usable] == ["a"]
-    assert capacity(usable, pods) | {} == {
+    assert measure_capacity(usable, pods) | {} == {
         "nodes": 1,
         "cpu": 4.0,
         "memory_bytes": 8 * 2.0**30,
         "free_cpu": 3.0,
         "free_memory_bytes": 6 * 2.0**30,
     }
-    assert capacity(usable, None)["free_cpu"] is None
+    assert measure_capacity(usable, None)["free_cpu"] is None
 
 
 @pytest.mark.parametrize("operation", ["job", "deploy"])

@@ -20,7 +20,7 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
 )
 from f.flexcore.lib.core.manifests import checksum_of
-from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
+from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -16,15 +17,11 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
 )
 from f.flexcore.lib.kubernetes.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
-from f.flexcore.lib.kubernetes.diagnosis import (
-    diagnose_active_job,
-    diagnose_failed_job,
-    diagnose_lateness,
-    find_exit_code,
-    list_notes,
-)
-from f.flexcore.lib.kubernetes.job_conditions import verdict
-from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, PULL_GRACE_S, diagnose_waiting_pod
+from f.flexcore.lib.kubernetes.image_pull import PULL_GRACE_S
+from f.flexcore.lib.kubernetes.job_diagnosis import diagnose_active_job, diagnose_failed_job, diagnose_lateness
+from f.flexcore.lib.kubernetes.job_notes import find_exit_code, list_notes
+from f.flexcore.lib.kubernetes.job_status import find_verdict
+from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
     Object,
     complete_job,
@@ -38,6 +35,12 @@ from tests.kubernetes.objects import (
     true,
     waits,
 )
+
+
+def problem_and_code(job: Object, pods: list[Object], events: Sequence[Object] = ()) -> tuple[Problem, int | None]:
+    """How the Job failed, and its program's exit code."""
+    problem = diagnose_failed_job(job, pods, events)
+    return problem, problem.exit_code
 
 
 def main_waits(reason: str, message: str = "", **more: Any) -> Object:
@@ -148,7 +151,7 @@ def sidecar_pod(name: str, code: int, program: int, **more: Any) -> Object:
     ],
 )
 def test_a_sidecars_end_is_not_the_programs(name: str, code: int) -> None:
-    found, program_code = diagnose_failed_job(failed_job(), [sidecar_pod(name, code, 3)])
+    found, program_code = problem_and_code(failed_job(), [sidecar_pod(name, code, 3)])
     assert (found.container, program_code, found.category) == ("train", 3, "exit_code")
     assert found.detail.startswith("train ended with exit code 3")
 
@@ -162,17 +165,15 @@ def test_a_native_sidecars_end_after_the_program_is_not_why(code: int) -> None:
         native=("shipper",),
         phase="Failed",
     )
-    found, program_code = diagnose_failed_job(failed_job(), [seen])
+    found, program_code = problem_and_code(failed_job(), [seen])
     assert (found.container, program_code) == ("train", 3)
 
 
 def test_what_was_injected_into_a_pod_is_known_from_the_jobs_template() -> None:
     template = {"template": {"spec": {"containers": [{"name": "load"}]}}}
     seen = pod(container("mesh", ended(137, end=50)), container("load", ended(4, end=60)), phase="Failed")
-    assert diagnose_failed_job(failed_job(spec=template), [seen])[1] == 4
-    assert diagnose_failed_job(failed_job(), [seen])[1] == 137, (
-        "of two containers that are alike the first bad end counts"
-    )
+    assert problem_and_code(failed_job(spec=template), [seen])[1] == 4
+    assert problem_and_code(failed_job(), [seen])[1] == 137, "of two containers that are alike the first bad end counts"
 
 
 def test_the_default_container_of_a_pod_is_no_sidecar_whatever_its_name() -> None:
@@ -180,39 +181,39 @@ def test_the_default_container_of_a_pod_is_no_sidecar_whatever_its_name() -> Non
     seen = pod(
         container("cache-proxy", ended(5)), container("istio-proxy", ended(1, end=20)), metadata=mark, phase="Failed"
     )
-    assert diagnose_failed_job(failed_job(), [seen])[0].container == "cache-proxy"
+    assert problem_and_code(failed_job(), [seen])[0].container == "cache-proxy"
 
 
 def test_of_two_programs_the_one_that_ended_badly_first_is_the_cause() -> None:
     seen = pod(container("a", ended(1, end=70)), container("b", ended(9, end=60)), phase="Failed")
-    assert diagnose_failed_job(failed_job(), [seen])[0].container == "b"
+    assert problem_and_code(failed_job(), [seen])[0].container == "b"
 
 
 def test_a_program_that_is_stopped_since_the_job_had_failed_is_not_the_cause() -> None:
     seen = pod(container("a", ended(143, end=66)), container("b", ended(9, end=64)), phase="Failed")
-    assert diagnose_failed_job(failed_job(), [seen])[0].container == "b"
+    assert problem_and_code(failed_job(), [seen])[0].container == "b"
 
 
 def test_a_sidecar_that_fails_alone_is_named_with_the_programs_good_end() -> None:
-    found, code = diagnose_failed_job(failed_job(), [sidecar_pod("istio-proxy", 1, 0)])
+    found, code = problem_and_code(failed_job(), [sidecar_pod("istio-proxy", 1, 0)])
     assert (found.container, code) == ("istio-proxy", 1) and "train had ended with exit code 0" in found.detail
-    assert "restartPolicy Always" in found.diagnosis().remedy
+    assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 def test_an_init_container_is_the_cause_only_when_no_program_began() -> None:
     first = [container("fetch", ended(4))]
-    found, code = diagnose_failed_job(
+    found, code = problem_and_code(
         failed_job(), [pod(container("train", waits("PodInitializing")), init=first, phase="Failed")]
     )
     assert (found.container, code) == ("fetch", 4) and found.detail.startswith("init container fetch")
-    found, code = diagnose_failed_job(failed_job(), [pod(container("train", ended(1)), init=first, phase="Failed")])
+    found, code = problem_and_code(failed_job(), [pod(container("train", ended(1)), init=first, phase="Failed")])
     assert (found.container, code) == ("train", 1)
 
 
 def test_a_process_of_an_init_container_killed_for_memory_stands_beside_the_programs_end() -> None:
     first = [container("fetch", ended(0, "OOMKilled"))]
     seen = pod(container("train", ended(1, message="KeyError: 'price'")), init=first, phase="Failed")
-    found, code = diagnose_failed_job(failed_job(), [seen])
+    found, code = problem_and_code(failed_job(), [seen])
     assert (found.category, found.container, code) == ("exit_code", "train", 1) and "KeyError: 'price'" in found.detail
     assert [note for note in list_notes(failed_job(), [seen], found) if "fetch" in note and "memory" in note]
 
@@ -259,13 +260,13 @@ LOW_MEMORY = "The node was low on resource: memory. Container train was using 24
     ],
 )
 def test_how_a_pod_failed(seen: Object, category: str, code: int | None) -> None:
-    found, exit_status = diagnose_failed_job(failed_job(), [seen])
+    found, exit_status = problem_and_code(failed_job(), [seen])
     assert (found.category, exit_status) == (category, code)
-    assert found.detail and found.diagnosis().remedy
+    assert found.detail and found.to_diagnosis().remedy
 
 
 def test_a_signal_is_named() -> None:
-    assert "signal 11 (SIGSEGV)" in diagnose_failed_job(failed_job(), [main_ended(139)])[0].detail
+    assert "signal 11 (SIGSEGV)" in problem_and_code(failed_job(), [main_ended(139)])[0].detail
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_a_signal_is_named() -> None:
 def test_an_eviction_says_of_what_there_was_too_little_and_whether_a_repeat_may_help(
     message: str, transient: bool, word: str
 ) -> None:
-    found, _ = diagnose_failed_job(failed_job(), [pod(phase="Failed", reason="Evicted", message=message)])
+    found, _ = problem_and_code(failed_job(), [pod(phase="Failed", reason="Evicted", message=message)])
     error = found.to_error("Job x failed", "x")
     assert found.category == "evicted" and error.retryable is transient and word in error.remedy
 
@@ -309,7 +310,7 @@ def test_a_probe_that_had_the_program_killed_is_told(
     reason: str, message: str, path: str, code: int, told: bool
 ) -> None:
     seen = main_ended(code)
-    found, _ = diagnose_failed_job(failed_job(), [seen], [event(seen, reason, message, path=path)])
+    found, _ = problem_and_code(failed_job(), [seen], [event(seen, reason, message, path=path)])
     assert ("probe had failed" in found.detail) is told and found.exit_code == code
     assert found.category != "out_of_memory"
 
@@ -320,13 +321,11 @@ def test_an_event_of_an_earlier_object_of_that_name_is_not_this_ones(uid: str, w
     old = event(seen, "Killing", "Container main failed liveness probe, will be restarted", when=max(when, 0))
     old["involvedObject"]["uid"] = uid
     if when >= 0:
-        assert "probe" not in diagnose_failed_job(failed_job(), [seen], [old])[0].detail
+        assert "probe" not in problem_and_code(failed_job(), [seen], [old])[0].detail
     else:
         assert (
             "probe"
-            not in diagnose_failed_job(failed_job(), [seen], [{**old, "lastTimestamp": "2026-05-01T09:00:00Z"}])[
-                0
-            ].detail
+            not in problem_and_code(failed_job(), [seen], [{**old, "lastTimestamp": "2026-05-01T09:00:00Z"}])[0].detail
         )
 
 
@@ -354,7 +353,7 @@ def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> N
         for index in range(6)
     ]
     status = {"failedIndexes": "1,3,5", "completedIndexes": "0,2,4", "failed": 3, "succeeded": 3}
-    found, code = diagnose_failed_job(
+    found, code = problem_and_code(
         failed_job("FailedIndexes", "Job has failed indexes", spec={"completions": 6}, **status), shards
     )
     assert code == 1 and "indexes 1,3,5 failed, 0,2,4 are done" in found.detail
@@ -364,9 +363,7 @@ def test_failed_and_completed_indexes_are_told_with_the_pod_and_its_index() -> N
 def test_indexes_that_never_ran_are_counted() -> None:
     reason, message = "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
     limits = {"completions": 10, "maxFailedIndexes": 1}
-    found, _ = diagnose_failed_job(
-        failed_job(reason, message, spec=limits, failedIndexes="0-1", completedIndexes="2"), []
-    )
+    found, _ = problem_and_code(failed_job(reason, message, spec=limits, failedIndexes="0-1", completedIndexes="2"), [])
     assert (
         "indexes 0-1 failed, 2 are done, 7 of 10 did not end" in found.detail and "maxFailedIndexes 1" in found.detail
     )
@@ -378,9 +375,9 @@ POLICY = "Container shard for pod work/s-0 failed with exit code 42 matching Fai
 def test_a_policys_own_words_and_its_pod_are_told_not_what_was_stopped_because_of_it() -> None:
     chosen = pod(container("shard", ended(42, end=60)), name="s-0", phase="Failed")
     stopped = pod(container("shard", ended(137, end=70)), name="s-1", phase="Failed")
-    found, code = diagnose_failed_job(failed_job("PodFailurePolicy", POLICY), [stopped, chosen])
+    found, code = problem_and_code(failed_job("PodFailurePolicy", POLICY), [stopped, chosen])
     assert (code, found.pod, found.container) == (42, "s-0", "shard") and POLICY in found.detail
-    found, code = diagnose_failed_job(failed_job("PodFailurePolicy", POLICY), [stopped])
+    found, code = problem_and_code(failed_job("PodFailurePolicy", POLICY), [stopped])
     assert (code, found.pod) == (42, "s-0"), "the pod itself may be gone"
 
 
@@ -391,7 +388,7 @@ def test_of_pods_that_were_tried_one_after_the_other_the_last_is_told() -> None:
         )
         for code, begun in ((1, 0), (2, 20), (3, 40))
     ]
-    assert diagnose_failed_job(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
+    assert problem_and_code(failed_job(spec={"backoffLimit": 2}, failed=3), tries)[1] == 3
 
 
 def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
@@ -399,24 +396,24 @@ def test_of_pods_that_ran_at_the_same_time_the_first_to_fail_is_told() -> None:
         pod(container("main", ended(code, end=end)), name=f"p-{code}", phase="Failed", created=code)
         for code, end in ((1, 50), (2, 40), (3, 60))
     ]
-    assert diagnose_failed_job(failed_job(), peers)[1] == 2
+    assert problem_and_code(failed_job(), peers)[1] == 2
 
 
 def test_the_last_run_of_a_restarted_container_is_told_though_it_was_stopped_meanwhile() -> None:
     state = container("main", ended(137, start=66, end=70), ended(7, end=60), 2)
     seen = pod(state, spec={"restartPolicy": "OnFailure"}, phase="Failed")
-    found, code = diagnose_failed_job(failed_job(spec={"backoffLimit": 2}), [seen])
+    found, code = problem_and_code(failed_job(spec={"backoffLimit": 2}), [seen])
     assert (found.category, code) == ("exit_code", 7) and "backoffLimit 2" in found.detail
 
 
 def test_a_job_whose_pods_are_gone_says_what_it_says_itself_and_its_events_of_a_restart() -> None:
     ended_job = failed_job(spec={"backoffLimit": 2}, failed=1)
-    found, code = diagnose_failed_job(ended_job, [])
+    found, code = problem_and_code(ended_job, [])
     assert (found.category, code) == ("unknown", None) and "specified backoff limit (backoffLimit 2" in found.detail
     gone = event(
         pod(), "BackOff", "Back-off restarting failed container main in pod train-x7k2p", path="spec.containers{main}"
     )
-    found, _ = diagnose_failed_job(ended_job, [], [gone])
+    found, _ = problem_and_code(ended_job, [], [gone])
     assert (found.category, found.container, found.pod) == ("crash_loop", "main", "train-x7k2p")
 
 
@@ -432,7 +429,7 @@ def test_a_job_whose_pods_are_gone_says_what_it_says_itself_and_its_events_of_a_
     ],
 )
 def test_only_complete_and_failed_end_a_job(conditions: list[Object], expected: str | None) -> None:
-    assert verdict({"status": {"conditions": conditions}}) == expected
+    assert find_verdict({"status": {"conditions": conditions}}) == expected
 
 
 # --- success
@@ -530,7 +527,7 @@ def test_why_a_job_has_no_pods(
     waiting = job()
     said = f'Error creating: pods "x" is forbidden: {message}'
     found = diagnose_active_job(waiting, [], [event(waiting, "FailedCreate", said, kind="Job")])
-    assert found and (found.category, found.kind, found.grace_s) == (category, error, grace)
+    assert found and (found.category, found.error_type, found.grace_s) == (category, error, grace)
     assert found.name_subject("x") == subject
 
 
@@ -544,7 +541,7 @@ def test_why_a_job_has_no_pods(
 )
 def test_a_webhook_that_refuses_is_not_one_that_does_not_answer(message: str, category: str, transient: bool) -> None:
     found = diagnose_active_job({}, [], [{"reason": "FailedCreate", "message": message}])
-    assert found and found.category == category and issubclass(found.kind, TransientError) is transient
+    assert found and found.category == category and issubclass(found.error_type, TransientError) is transient
 
 
 def test_a_refusal_that_has_passed_is_not_told() -> None:
@@ -586,7 +583,9 @@ def test_a_suspended_job_waits_for_its_queue_or_for_nothing(
     waiting["metadata"]["labels"] = labels
     found = diagnose_active_job(waiting, [])
     assert (
-        found and words in found.detail and (found.category, found.kind, found.grace_s) == ("suspended", error, grace)
+        found
+        and words in found.detail
+        and (found.category, found.error_type, found.grace_s) == ("suspended", error, grace)
     )
 
 
@@ -680,7 +679,7 @@ def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_told_and_ends_noth
     found = diagnose_active_job(job(active=1), [seen])
     assert found and (found.category, found.grace_s, found.exit_code) == ("sidecar_running", NO_LIMIT, code)
     assert f"load has ended with exit code {code}, and {proxy} still runs" in found.detail
-    assert "restartPolicy Always" in found.diagnosis().remedy
+    assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 @pytest.mark.parametrize(
@@ -713,25 +712,25 @@ def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_
 @pytest.mark.parametrize("proxy", [runs(), ended(137, end=70), ended(143, end=70)])
 def test_at_the_deadline_the_proxy_is_told_and_not_more_time(proxy: Object) -> None:
     seen = pod(container("load", ended(0)), container("mesh-proxy", proxy), phase="Failed")
-    found, code = diagnose_failed_job(
+    found, code = problem_and_code(
         failed_job("DeadlineExceeded", "Job was active longer than specified deadline"), [seen]
     )
-    assert (found.category, code, found.kind) == ("deadline", 0, DeadlineExceeded)
+    assert (found.category, code, found.error_type) == ("deadline", 0, DeadlineExceeded)
     assert "load had ended with exit code 0" in found.detail and "mesh-proxy still ran" in found.detail
-    assert "timeout_s" not in found.diagnosis().remedy
+    assert "timeout_s" not in found.to_diagnosis().remedy
 
 
 def test_a_second_container_of_no_known_kind_that_outlives_the_first_is_told_at_the_deadline() -> None:
     seen = pod(container("load", ended(0)), container("helper", ended(137, end=70)), phase="Failed")
-    found, _ = diagnose_failed_job(failed_job("DeadlineExceeded"), [seen])
+    found, _ = problem_and_code(failed_job("DeadlineExceeded"), [seen])
     assert "load had ended with exit code 0, while helper still ran" in found.detail
 
 
 def test_a_deadline_of_a_program_that_ran_on_is_a_matter_of_time() -> None:
-    found, code = diagnose_failed_job(
+    found, code = problem_and_code(
         failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [main_ended(137)]
     )
-    assert (found.category, code) == ("deadline", None) and "timeout_s" in found.diagnosis().remedy
+    assert (found.category, code) == ("deadline", None) and "timeout_s" in found.to_diagnosis().remedy
     assert "(60 s: 55 s running)" in found.detail
 
 
@@ -739,7 +738,7 @@ def test_how_the_time_was_spent_is_told() -> None:
     scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-05-01T10:00:10Z"}
     seen = pod(container("main", ended(137, start=40, end=66)), conditions=[scheduled], phase="Failed")
     events = [event(seen, "Pulling", "Pulling image", 12), event(seen, "Pulled", "Successfully pulled", 32)]
-    found, _ = diagnose_failed_job(failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [seen], events)
+    found, _ = problem_and_code(failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60}), [seen], events)
     spent = "(60 s: 10 s waiting for a node, 20 s pulling its image, 10 s starting, 26 s running)"
     assert spent in found.detail
 
@@ -763,7 +762,7 @@ def test_of_pods_that_the_deadline_has_taken_away_their_events_tell_what_they_wa
 ) -> None:
     late, others = failed_job("DeadlineExceeded"), pod(name="train-2-x7k2p")
     said = [event(pod(), reason, message), event(others, "FailedMount", "of another Job", 62)]
-    assert diagnose_failed_job(late, [], said)[0].category == category
+    assert problem_and_code(late, [], said)[0].category == category
 
 
 def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
@@ -778,7 +777,7 @@ def test_a_node_that_does_not_answer_is_told_and_ends_nothing() -> None:
 )
 def test_how_a_sidecar_ends_with_its_program_depends_on_its_kind(proxy: str, word: str) -> None:
     found = diagnose_active_job(job(), [pod(container("load", ended(0)), container(proxy, runs()))])
-    assert found and word in found.diagnosis().remedy and "restartPolicy Always" in found.diagnosis().remedy
+    assert found and word in found.to_diagnosis().remedy and "restartPolicy Always" in found.to_diagnosis().remedy
 
 
 @pytest.mark.parametrize("where", ["native", "plain"])

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
-from f.flexcore.lib.kubernetes.explanation import Explanation, explain
 from flexcore.cli import app
+from flexcore.kubernetes_explanation import Explanation, explain
 from tests.kubernetes.objects import (
     Object,
     at,

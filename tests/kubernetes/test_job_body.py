@@ -14,7 +14,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     build,
     check,
     companion_objects,
-    job_body,
+    make_job_body,
     secret_values,
 )
 from tests.kubernetes.manifests import CONTROLLER, YAML, Object, exported, job
@@ -27,7 +27,7 @@ INDEXED = {"completions": 2, "parallelism": 2, "completionMode": "Indexed"}
 def made(manifest: Any = None, **asked: Any) -> Object:
     request = JobRequest(manifest=manifest, **asked)
     check(request)
-    body = job_body(request, KEY, 1, "work", "call", "2030-01-01T00:00:00Z")
+    body = make_job_body(request, KEY, 1, "work", "call", "2030-01-01T00:00:00Z")
     kubernetes_validate.validate(body, "1.36", strict=True)
     return body
 

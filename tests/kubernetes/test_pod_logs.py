@@ -10,8 +10,8 @@ import pytest
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.credentials import Access
-from f.flexcore.lib.kubernetes.log_tail import BEGIN, MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
-from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed, parse_lines
+from f.flexcore.lib.kubernetes.log_tail import BEGIN, GAP_MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
+from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed_lines, parse_lines
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 from tests.kubernetes.objects import Object, container, ended, pod, runs
 
@@ -146,7 +146,7 @@ def test_the_kubelets_own_failures_are_no_lines_of_the_program() -> None:
 )
 def test_what_is_missed_of_a_tail_comes_after_the_last_line(last: tuple[str, str], missed: str) -> None:
     tail = [("1", "a"), ("2", "b"), ("3", "c")]
-    assert "".join(text for _, text in find_missed(tail, last)) == missed
+    assert "".join(text for _, text in find_missed_lines(tail, last)) == missed
 
 
 def test_the_programs_lines_are_not_crowded_out_by_a_sidecar(log: Log) -> None:
@@ -175,7 +175,7 @@ def test_a_traceback_far_before_the_end_is_shown_before_the_last_lines(size: int
     found = keep(lines, size)
     assert found == [prefix + text for text in block]
     tail = choose_tail(lines, found)
-    assert tail[:4] == found and tail[4] == MARK and tail[-1] == f"{prefix}line 9999" and len(tail) == TAIL_LINES
+    assert tail[:4] == found and tail[4] == GAP_MARK and tail[-1] == f"{prefix}line 9999" and len(tail) == TAIL_LINES
 
 
 def test_the_last_traceback_counts_and_of_a_deep_one_its_innermost_frames() -> None:

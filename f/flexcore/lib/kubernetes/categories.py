@@ -160,19 +160,19 @@ class Problem:
         if not self.remedy:
             object.__setattr__(self, "remedy", ACTIONS[self.category][1])
 
-    def diagnosis(self) -> contracts.Diagnosis:
+    def to_diagnosis(self) -> contracts.Diagnosis:
         return contracts.Diagnosis(
             category=str(self.category), detail=" ".join(self.detail.split()), remedy=self.remedy
         )
 
     @property
-    def kind(self) -> type[errors.FlexcoreError]:
+    def error_type(self) -> type[errors.FlexcoreError]:
         return self.error or ACTIONS[self.category][0]
 
     @property
     def is_deterministic(self) -> bool:
         """Whether the very same request would end in the same way."""
-        return self.category in DETERMINISTIC or issubclass(self.kind, errors.InvalidInput)
+        return self.category in DETERMINISTIC or issubclass(self.error_type, errors.InvalidInput)
 
     def with_detail(self, detail: str) -> Problem:
         return replace(self, detail=detail)
@@ -185,8 +185,8 @@ class Problem:
 
     def to_error(self, what: str, default_subject: str, **details: Any) -> errors.FlexcoreError:
         """The typed error that a step raises for it. what: the object and what became of it."""
-        diagnosis = self.diagnosis()
-        return self.kind(
+        diagnosis = self.to_diagnosis()
+        return self.error_type(
             f"{what}: {diagnosis.detail}",
             subject=self.name_subject(default_subject),
             remedy=diagnosis.remedy,

@@ -19,14 +19,14 @@ from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
-    cluster_info,
     connection,
-    deletion,
-    diagnosis,
-    job_conditions,
+    job_diagnosis,
     job_manifest,
+    job_notes,
     job_observer,
+    job_status,
     progress,
+    remote_objects,
 )
 
 Object = dict[str, Any]
@@ -92,7 +92,7 @@ class JobAdapter:
         if attempt_state(job) != "failed" or creating_call(job) == self.call:
             return False
         pods = self._observer().list_pods(job)
-        return diagnosis.diagnose_failed_job(job, pods)[0].is_deterministic
+        return job_diagnosis.diagnose_failed_job(job, pods).is_deterministic
 
     # --- create
 
@@ -108,7 +108,7 @@ class JobAdapter:
             job = self._get_own(name)
             self.report(f"Attaching to Job {name}, which another run of this step has created")
         self._jobs[number] = job
-        if not job_conditions.verdict(job):
+        if not job_status.find_verdict(job):
             self._create_companions(job)
         return job_remote(job)
 
@@ -117,7 +117,7 @@ class JobAdapter:
         until, is_announced = self.clock() + self.request.queue_timeout_s, False
         while True:
             deadline = (self.kubernetes.now() + timedelta(seconds=self.request.time_limit_s)).isoformat()
-            body = job_manifest.job_body(
+            body = job_manifest.make_job_body(
                 self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
             )
             try:
@@ -159,7 +159,7 @@ class JobAdapter:
                 raise
             except errors.FlexcoreError:
                 name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-                deletion.delete_object(self.kubernetes, self._path(name), uid, self._request("get", name))
+                remote_objects.delete_object(self.kubernetes, self._path(name), uid, self._request("get", name))
                 raise
 
     def _wait_until_gone(self, job: Object) -> None:
@@ -167,7 +167,7 @@ class JobAdapter:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         self.report(f"Job {name} is being deleted; waiting until it is gone")
         path, request = self._path(name), self._request("get", name)
-        if not deletion.wait_until_gone(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep):
+        if not remote_objects.wait_until_gone(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep):
             raise errors.Unavailable(
                 f"Job {name} is still being deleted", subject=name, remedy="Run again when it is gone."
             )
@@ -204,7 +204,7 @@ class JobAdapter:
                 "namespace": self.namespace,
                 "pods": [pod["metadata"]["name"] for pod in outcome.pods],
                 "nodes": nodes,
-                "message": self.redactor.text(diagnosis.find_termination_message(outcome.pods, outcome.job)),
+                "message": self.redactor.text(job_notes.find_termination_message(outcome.pods, outcome.job)),
                 **({"notes": notes} if notes else {}),
             },
             metrics={"pods": len(outcome.pods), "succeeded": (outcome.job.get("status") or {}).get("succeeded")},
@@ -227,7 +227,7 @@ class JobAdapter:
 
 def attempt_state(job: Object) -> attempts.State:
     """A Job that is being deleted before it was complete did not do the work."""
-    verdict = job_conditions.verdict(job)
+    verdict = job_status.find_verdict(job)
     if verdict == "complete":
         return "succeeded"
     if job["metadata"].get("deletionTimestamp"):
@@ -261,8 +261,11 @@ def check(
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Its questions are no part of the work.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
-    return cluster_info.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
+    return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
-from f.flexcore.lib.kubernetes import api_errors, categories, client, job_conditions, serving_manifests
+from f.flexcore.lib.kubernetes import api_errors, categories, client, job_status, serving_manifests
 
 Object = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def cluster_url(service: Object) -> str:
 def node_url(service: Object, nodes: Sequence[Object]) -> str | None:
     """None when no ready node has an address. External addresses come first: the caller may be anywhere."""
     port = next((item.get("nodePort") for item in service["spec"]["ports"]), None)
-    ready = [node for node in nodes if job_conditions.condition(node, "Ready")]
+    ready = [node for node in nodes if job_status.find_condition(node, "Ready")]
     for kind in ("ExternalIP", "InternalIP"):
         for node in ready:
             for address in (node.get("status") or {}).get("addresses") or ():
@@ -141,7 +141,7 @@ class ModelProxy:
         try:
             test.predictions = inference.predictions(answer, len(model.example))
         except errors.FlexcoreError as error:
-            raise self._failure(str(error)) from None
+            raise self._to_error(str(error)) from None
         test.rows, test.predicted = len(model.example), True
         return test
 
@@ -150,7 +150,7 @@ class ModelProxy:
         call = api_errors.Call("create" if body else "get", "services/proxy", self.namespace, self.service)
         while True:
             try:
-                code, payload = self.kubernetes.raw(method, url, body, call)
+                code, payload = self.kubernetes.request_raw(method, url, body, call)
             except errors.TransientError as error:
                 raise NotMeasured(f"Not measured: {error}") from None
             if code < 300:
@@ -163,9 +163,9 @@ class ModelProxy:
                 raise NotMeasured(f"Not measured: {text}")
             if not own and (code < 500 or self.clock() >= until):
                 answer = payload.get("error") if isinstance(payload, dict) else None
-                raise self._failure(f"HTTP {code}{f': {answer}' if answer else ''}")
+                raise self._to_error(f"HTTP {code}{f': {answer}' if answer else ''}")
             self.sleep(SMOKE_INTERVAL_S)
 
-    def _failure(self, text: str) -> errors.FlexcoreError:
+    def _to_error(self, text: str) -> errors.FlexcoreError:
         problem = categories.Problem(categories.Category.SMOKE_FAILED, text)
         return problem.to_error(f"Model {self.service} does not predict", self.service)

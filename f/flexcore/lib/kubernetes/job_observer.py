@@ -21,13 +21,13 @@ from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
-    deletion,
-    diagnosis,
-    job_conditions,
-    job_timings,
+    job_diagnosis,
+    job_notes,
+    job_status,
     pod_logs,
     progress,
-    watching,
+    remote_objects,
+    watcher,
 )
 
 Object = dict[str, Any]
@@ -91,7 +91,7 @@ class JobObserver:
     def run(self, job: Object) -> Outcome:
         """The Job's end, waited for. Raises Unreachable or another error of the API when contact is lost."""
         logs = pod_logs.PodLogs(self.kubernetes, self.namespace, self.report)
-        if job_conditions.verdict(job):
+        if job_status.find_verdict(job):
             return self._settle(Snapshot(job=job, pods=self.list_pods(job)), logs)
         watched = self.watch(job, logs)
         return watched if isinstance(watched, Outcome) else self._settle(watched, logs)
@@ -104,37 +104,37 @@ class JobObserver:
 
     def watch(self, job: Object, logs: pod_logs.PodLogs) -> Snapshot | Outcome:
         """The Job as it was when it had a verdict, or the Outcome of one that was given up or deleted."""
-        reports: queue.SimpleQueue[watching.Report] = queue.SimpleQueue()
+        reports: queue.SimpleQueue[watcher.Report] = queue.SimpleQueue()
         subjects = (self.job_subject(job["metadata"]["name"]), self.pods_subject(job))
-        watchers = [watching.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
-        for watcher in watchers:
-            watcher.start()
+        watchers = [watcher.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
+        for thread in watchers:
+            thread.start()
         try:
             return self._follow(job, reports, logs)
         finally:
-            for watcher in watchers:
-                watcher.stop()
+            for thread in watchers:
+                thread.stop()
 
     def _follow(
-        self, job: Object, reports: queue.SimpleQueue[watching.Report], logs: pod_logs.PodLogs
+        self, job: Object, reports: queue.SimpleQueue[watcher.Report], logs: pod_logs.PodLogs
     ) -> Snapshot | Outcome:
         seen, uid = Snapshot(job=job), job["metadata"]["uid"]
-        started = self.clock() - job_timings.age_s(job, self.kubernetes.now())
+        started = self.clock() - job_status.measure_age_s(job, self.kubernetes.now())
         grace, events_read = progress.GracePeriod(self.clock), self.clock()
         reporter = progress.ProgressReporter(lambda text: self.report(self.kubernetes.redactor.text(text)))
         while True:
             self._receive(reports, seen, uid)
             logs.see(seen.pods)
             if seen.job is None:
-                return self._deleted(job, logs)
+                return self._conclude_deleted(job, logs)
             reporter.report_pods(seen.pods)
-            if job_conditions.verdict(seen.job) and "pods" in seen.reported:
+            if job_status.find_verdict(seen.job) and "pods" in seen.reported:
                 return seen
             now = self.clock()
             if not any_started(seen.pods) and now - events_read >= EVENTS_INTERVAL_S:
                 events_read = now
                 seen.events = self._list_events(seen.job, seen.pods[:1])
-            problem = diagnosis.diagnose_active_job(seen.job, seen.pods, seen.events)
+            problem = job_diagnosis.diagnose_active_job(seen.job, seen.pods, seen.events)
             if problem and grace.is_noticeable(problem):
                 reporter.report_problem(problem, any_started(seen.pods))
             if problem and grace.is_over(problem, self.queue_timeout_s):
@@ -145,11 +145,11 @@ class JobObserver:
     def _diagnose_lateness(self, seen: Snapshot) -> categories.Problem:
         assert seen.job is not None
         events = self._list_events(seen.job, seen.pods)
-        spent = job_timings.describe_time(seen.job, seen.pods, events, self.kubernetes.now())
+        spent = job_status.describe_time(seen.job, seen.pods, events, self.kubernetes.now())
         text = f"It did not end within {self.time_limit_s} s{f' ({spent})' if spent else ''}"
-        return diagnosis.diagnose_lateness(seen.job, seen.pods, events, text)
+        return job_diagnosis.diagnose_lateness(seen.job, seen.pods, events, text)
 
-    def _receive(self, reports: queue.SimpleQueue[watching.Report], seen: Snapshot, uid: str) -> None:
+    def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
         """The next report and all that wait behind it; returns after a tick when there is none."""
         try:
             report = reports.get(timeout=TICK_S)
@@ -189,47 +189,47 @@ class JobObserver:
         """The Outcome of a Job that has a verdict. One that its own deadline has ended is deleted."""
         assert seen.job is not None
         logs.see(seen.pods)
-        job, pods = seen.job, self._last_pods(seen)
+        job, pods = seen.job, self._find_last_pods(seen)
         problem = self._diagnose_failure(job, pods)
         program = (problem.pod, problem.container) if problem and problem.container else None
         logs.drain(program=program)
-        notes = self._note_beside(job, pods, problem)
+        notes = self._list_notes(job, pods, problem)
         for note in notes:
             self.report(f"Note: {note}")
         outcome = Outcome(
             job=job,
             pods=pods,
             log_tail=logs.tail(program, ends_in_error=problem is not None and problem.exit_code == 1),
-            exit_code=diagnosis.find_exit_code(pods, job),
-            timings=job_timings.measure_pod(job, pods, self.kubernetes.now()),
+            exit_code=job_notes.find_exit_code(pods, job),
+            timings=job_status.measure_timings(job, pods, self.kubernetes.now()),
             notes=notes,
         )
-        if problem and job_conditions.failure(job)[0] == "DeadlineExceeded":
+        if problem and job_status.find_failure(job)[0] == "DeadlineExceeded":
             return self._give_up(job, pods, logs, problem, time_is_spent=True)
         if problem:
             outcome.error = self._error(job, problem, outcome.log_tail, is_deleted=False, notes=notes)
         return outcome
 
-    def _last_pods(self, seen: Snapshot) -> list[Object]:
+    def _find_last_pods(self, seen: Snapshot) -> list[Object]:
         """The two watches are not in step: the Job's end may be reported before its pod's, or a pod be gone by then."""
         assert seen.job is not None
         pods = seen.pods
-        if diagnosis.find_exit_code(pods, seen.job) is None:
+        if job_notes.find_exit_code(pods, seen.job) is None:
             pods = self.list_pods(seen.job)
         seen.remember(pods)
         return list(seen.known.values())
 
     def _diagnose_failure(self, job: Object, pods: list[Object]) -> categories.Problem | None:
-        if job_conditions.verdict(job) != "failed":
+        if job_status.find_verdict(job) != "failed":
             return None
-        problem, _ = diagnosis.diagnose_failed_job(job, pods)
+        problem = job_diagnosis.diagnose_failed_job(job, pods)
         if problem.category in EXPLAINED_BY_EVENTS:
             failed = [pod for pod in pods if pod["metadata"]["name"] == problem.pod]
-            problem, _ = diagnosis.diagnose_failed_job(job, pods, self._list_events(job, failed or pods))
+            problem = job_diagnosis.diagnose_failed_job(job, pods, self._list_events(job, failed or pods))
         return problem
 
-    def _note_beside(self, job: Object, pods: Sequence[Object], problem: categories.Problem | None) -> list[str]:
-        return [self.kubernetes.redactor.text(note) for note in diagnosis.list_notes(job, pods, problem)]
+    def _list_notes(self, job: Object, pods: Sequence[Object], problem: categories.Problem | None) -> list[str]:
+        return [self.kubernetes.redactor.text(note) for note in job_notes.list_notes(job, pods, problem)]
 
     def _give_up(
         self,
@@ -244,9 +244,11 @@ class JobObserver:
         self.report(self.kubernetes.redactor.text(f"Giving up on Job {name}: {problem.detail}"))
         program = (problem.pod, problem.container) if problem.container else None
         logs.drain(1.0, program)
-        notes = self._note_beside(job, pods, problem)
+        notes = self._list_notes(job, pods, problem)
         path, request = jobs_path(self.namespace, name), self._request("get", name)
-        is_deleted = deletion.delete_object(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep)
+        is_deleted = remote_objects.delete_object(
+            self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep
+        )
         self.report(f"Job {name} {'is deleted' if is_deleted else self._describe_rest(job)}")
         error = self._error(job, problem, logs.tail(program), is_deleted, notes)
         error.retryable = error.retryable and not time_is_spent
@@ -266,7 +268,7 @@ class JobObserver:
         grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
         return f"is being deleted; its pods have {grace} s (terminationGracePeriodSeconds) to end, and are then killed"
 
-    def _deleted(self, job: Object, logs: pod_logs.PodLogs) -> Outcome:
+    def _conclude_deleted(self, job: Object, logs: pod_logs.PodLogs) -> Outcome:
         logs.drain(1.0)
         problem = categories.Problem(categories.Category.DELETED, "It was deleted before it ended")
         return Outcome(job=job, error=self._error(job, problem, logs.tail(), is_deleted=True))
@@ -291,15 +293,15 @@ class JobObserver:
 
     # --- what is watched
 
-    def job_subject(self, name: str) -> watching.Subject:
+    def job_subject(self, name: str) -> watcher.Subject:
         query: client.Query = {"fieldSelector": f"metadata.name={name}"}
-        return watching.Subject("job", jobs_path(self.namespace), query, self._request("watch", name))
+        return watcher.Subject("job", jobs_path(self.namespace), query, self._request("watch", name))
 
-    def pods_subject(self, job: Object) -> watching.Subject:
+    def pods_subject(self, job: Object) -> watcher.Subject:
         selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         request = api_errors.Call("watch", "pods", self.namespace)
-        return watching.Subject("pods", path, {"labelSelector": selector}, request)
+        return watcher.Subject("pods", path, {"labelSelector": selector}, request)
 
     def _request(self, verb: str, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, "jobs.batch", self.namespace, name)

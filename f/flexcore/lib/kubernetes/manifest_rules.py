@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What the API server refuses of a Job whose shape is right, and what never could start; told before it is asked. Pure.
+"""What the API server refuses of a Job whose shape is right, and what could never start. Pure.
 
 Source: kubernetes/pkg/apis/batch/validation/validation.go and kubernetes/pkg/apis/core/validation/validation.go
 """
@@ -45,7 +45,7 @@ def check_job(job: Object) -> list[str]:
     if not pod:
         raise _wrong(POD, "is missing", "Add the pod: containers with name, image and command.")
     _check_templates(job)
-    containers = _containers(pod)
+    containers = _list_containers(pod)
     _check_containers(containers)
     _check_spec(spec, pod, {container["name"] for _, container in containers})
     _check_volumes(pod, containers)
@@ -53,7 +53,7 @@ def check_job(job: Object) -> list[str]:
 
 
 def check_secret(item: Object, within: str) -> None:
-    """The values of `data` are base64; the value is not told."""
+    """The values of `data` are base64; the value is in no error."""
     for name, value in (item.get("data") or {}).items():
         try:
             base64.b64decode(value, validate=True)
@@ -66,7 +66,7 @@ def _check_names(job: Object) -> None:
     for field in ("name", "generateName"):
         value = metadata.get(field)
         if value and not NAME.fullmatch(value.rstrip("-") if field == "generateName" else value):
-            raise _wrong(f"manifest.metadata.{field}", *_bad_name(value))
+            raise _wrong(f"manifest.metadata.{field}", *_describe_bad_name(value))
     template = ((job.get("spec") or {}).get("template") or {}).get("metadata") or {}
     for place, labels in (("metadata", metadata), ("spec.template.metadata", template)):
         for name, value in (labels.get("labels") or {}).items():
@@ -78,34 +78,34 @@ def _check_names(job: Object) -> None:
                 )
 
 
-def _bad_name(value: str) -> tuple[str, str]:
+def _describe_bad_name(value: str) -> tuple[str, str]:
     if pod_spec.is_placeholder(value):
         return f"{value!r} is a placeholder of a template", "Put the name there."
     return f"{value!r} is not a Kubernetes name", "Use lower-case letters, digits and dashes."
 
 
 def _check_templates(job: Object) -> None:
-    for place, text in _texts(job, "manifest"):
+    for place, text in _iterate_texts(job, "manifest"):
         if TEMPLATE.search(text):
             raise _wrong(place, "it is a template ({{ … }}), not yet a manifest", "Give what `helm template` prints.")
 
 
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _iterate_texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
             if name not in FREE_TEXT:
-                yield from _texts(item, f"{place}.{name}")
+                yield from _iterate_texts(item, f"{place}.{name}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts(item, f"{place}[{index}]")
+            yield from _iterate_texts(item, f"{place}[{index}]")
 
 
 # --- containers
 
 
-def _containers(pod: Object) -> list[tuple[str, Object]]:
+def _list_containers(pod: Object) -> list[tuple[str, Object]]:
     return [
         (f"{POD}.{kind}[{index}]", container)
         for kind in ("initContainers", "containers")
@@ -120,7 +120,7 @@ def _check_containers(containers: Sequence[tuple[str, Object]]) -> None:
     for place, container in containers:
         name = container["name"]
         if not pod_spec.DNS_LABEL.fullmatch(name):
-            raise _wrong(f"{place}.name", *_bad_name(name))
+            raise _wrong(f"{place}.name", *_describe_bad_name(name))
         if name in seen:
             raise _wrong(f"{place}.name", f"{name!r} is another container's name too", "Name each container once.")
         seen.add(name)

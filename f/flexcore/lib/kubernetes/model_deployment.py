@@ -7,7 +7,6 @@ goes on where the first one was.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,7 +14,6 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
 from f.flexcore.lib.kubernetes import (
-    cluster_info,
     connection,
     endpoint,
     model_delivery,
@@ -101,8 +99,11 @@ def check_service_name(name: str) -> None:
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Its questions are no part of the work.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
-    return cluster_info.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
+    return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:
@@ -212,17 +213,3 @@ DEPLOY_MODEL = operation.Operation(
     plan=plan,
     execute=execute,
 )
-
-
-def undeploy(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
-    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
-    session = connection.connect(cluster, namespace, settings)
-    uid = model_deployer.Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
-    return contracts.StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=identity.execution_key(os.environ).value,
-        attempt=1,
-        data={"namespace": session.namespace, "removed": name},
-        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
-    ).plain()

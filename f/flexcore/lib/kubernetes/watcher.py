@@ -18,11 +18,11 @@ from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes import api_errors, client
 
 # The server ends each stream after this time, so that a connection which died in silence is noticed soon after.
-STREAM_S = 50
-STALL_S = STREAM_S + 10.0
+STREAM_TIMEOUT_S = 50
+STALL_TIMEOUT_S = STREAM_TIMEOUT_S + 10.0
 # An API server may restart under us; beyond this time the step gives up asking, and the work itself goes on.
-OUTAGE_S = 120.0
-PAUSE_S = 1.0
+MAX_OUTAGE_S = 120.0
+RETRY_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Watcher(threading.Thread):
         report: Callable[[Report], None],
         *,
         clock: Callable[[], float] = time.monotonic,
-        outage_s: float = OUTAGE_S,
+        outage_s: float = MAX_OUTAGE_S,
     ) -> None:
         super().__init__(daemon=True, name=f"watch {subject.source}")
         self._kubernetes, self._subject, self._report = kubernetes, subject, report
@@ -68,18 +68,18 @@ class Watcher(threading.Thread):
         heard = self._clock()
         while not self._stopped.is_set():
             try:
-                for items in self._once():
+                for items in self._list_and_stream():
                     heard = self._clock()
                     if self._stopped.is_set():
                         return
                     self._report(Report(self._subject.source, items))
             except errors.FlexcoreError as error:
-                if not client.is_passing(error) or self._clock() - heard > self._outage_s:
+                if not client.is_transient(error) or self._clock() - heard > self._outage_s:
                     self._report(Report(self._subject.source, error=error))
                     return
-                self._stopped.wait(PAUSE_S)
+                self._stopped.wait(RETRY_INTERVAL_S)
 
-    def _once(self) -> Iterator[list[dict[str, Any]]]:
+    def _list_and_stream(self) -> Iterator[list[dict[str, Any]]]:
         """One list and the stream after it."""
         subject = self._subject
         page = self._kubernetes.list(subject.path, subject.query, subject.call, retry_s=0)
@@ -90,16 +90,16 @@ class Watcher(threading.Thread):
             "watch": True,
             "allowWatchBookmarks": True,
             "resourceVersion": page["metadata"]["resourceVersion"],
-            "timeoutSeconds": STREAM_S,
+            "timeoutSeconds": STREAM_TIMEOUT_S,
         }
-        with self._kubernetes.lines(subject.path, query, subject.call, STALL_S) as lines:
+        with self._kubernetes.stream_lines(subject.path, query, subject.call, STALL_TIMEOUT_S) as lines:
             for line in lines:
-                if change := parsed(line, subject.call):
-                    apply(known, change)
+                if change := parse_event(line, subject.call):
+                    apply_event(known, change)
                     yield list(known.values())
 
 
-def parsed(line: bytes, call: api_errors.Call) -> dict[str, Any] | None:
+def parse_event(line: bytes, call: api_errors.Call) -> dict[str, Any] | None:
     """One event of a watch; None for what changes nothing (a bookmark, a cut line, a resource version too old).
 
     Raises the typed error when the stream reports a failure of its own.
@@ -115,11 +115,11 @@ def parsed(line: bytes, call: api_errors.Call) -> dict[str, Any] | None:
         # Expired: the list that follows is the remedy, so there is nothing to report.
         if status.get("code") == 410:
             return None
-        raise api_errors.failure(int(status.get("code") or 500), status, call)
+        raise api_errors.to_error(int(status.get("code") or 500), status, call)
     return event
 
 
-def apply(known: dict[str, dict[str, Any]], event: Mapping[str, Any]) -> None:
+def apply_event(known: dict[str, dict[str, Any]], event: Mapping[str, Any]) -> None:
     item = event["object"]
     uid = item["metadata"]["uid"]
     if event["type"] == "DELETED":
