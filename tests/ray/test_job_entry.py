@@ -240,7 +240,7 @@ def test_an_error_that_holds_a_secret_is_written_without_it(tmp_path: Path) -> N
 
 
 def test_a_secret_where_a_message_is_cut_is_masked_whole(tmp_path: Path) -> None:
-    program = f"import os; raise ValueError('x' * {job_entry.SHOWN - 20} + os.environ['PASSWORD'])"
+    program = f"import os; raise ValueError('x' * {job_entry.MAX_MESSAGE_CHARACTERS - 20} + os.environ['PASSWORD'])"
     _, outcome = run(tmp_path, program, environment={"PASSWORD": "sesame-open-1"})
     assert "ses" not in outcome["error"]["message"]
 

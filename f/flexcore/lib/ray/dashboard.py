@@ -24,11 +24,11 @@ from f.flexcore.lib.core import errors, redaction, resources, tls_errors
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 # A server's own words help, its traceback does not.
-SHOWN = 300
+MAX_MESSAGE_CHARACTERS = 300
 # An answer's date knows whole seconds, and takes a moment to come.
-SAME_CLOCK_S = 2.0
+CLOCK_TOLERANCE_S = 2.0
 # Most of a log that is read to find its end.
-MOST_READ_BYTES = 32 * 1024 * 1024
+MAX_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
 
 
@@ -136,24 +136,24 @@ class RayApi:
         self._check(response)
         return response.content
 
-    def log_start(self, node_id: str, name: str, most: int) -> bytes:
-        """The first `most` bytes of a file of a node's log folder; the rest is not asked for."""
+    def log_start(self, node_id: str, name: str, max_bytes: int) -> bytes:
+        """The first `max_bytes` bytes of a file of a node's log folder; the rest is not asked for."""
         content = b""
         with self._chunks(node_id, name, lines=-1) as chunks:
             for chunk in chunks:
                 content += chunk
-                if len(content) >= most:
+                if len(content) >= max_bytes:
                     break
-        return content[:most]
+        return content[:max_bytes]
 
-    def log_end(self, node_id: str, name: str, lines: int, most: int) -> bytes:
-        """The last lines of such a file, of them the last `most` bytes. Of lines that are longer than MOST_READ_BYTES
-        in all it is the end of so much."""
+    def log_end(self, node_id: str, name: str, lines: int, max_bytes: int) -> bytes:
+        """The last lines of such a file, of them the last `max_bytes` bytes; of lines that are longer than
+        MAX_READ_BYTES in all, the end of so much."""
         content, read = b"", 0
         with self._chunks(node_id, name, lines) as chunks:
             for chunk in chunks:
-                content, read = (content + chunk)[-most:], read + len(chunk)
-                if read >= MOST_READ_BYTES:
+                content, read = (content + chunk)[-max_bytes:], read + len(chunk)
+                if read >= MAX_READ_BYTES:
                     break
         return content
 
@@ -186,8 +186,8 @@ class RayApi:
 
     def _note_time(self, response: httpx.Response) -> None:
         with suppress(ValueError):
-            told = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - self._clock()
-            self.ahead = told if abs(told) > SAME_CLOCK_S else 0.0
+            ahead = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - self._clock()
+            self.ahead = ahead if abs(ahead) > CLOCK_TOLERANCE_S else 0.0
 
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
@@ -221,7 +221,10 @@ class RayApi:
 
     def _last_line(self, response: httpx.Response) -> str:
         lines = [line.strip() for line in response.text.splitlines() if line.strip(" .")]
-        return self.redact.text(lines[-1])[:SHOWN] if lines else ""
+        return self._mask(lines[-1]) if lines else ""
+
+    def _mask(self, text: str) -> str:
+        return self.redact.text(text)[:MAX_MESSAGE_CHARACTERS]
 
     def _no_ray(self) -> errors.InvalidInput:
         return errors.InvalidInput(
@@ -237,7 +240,7 @@ class RayApi:
         certificates = tls_errors.tls_remedy(tls_errors.error_chain(error), field="cluster.ca_certificate")
         if certificates:
             return errors.InvalidInput(
-                f"TLS with the Ray dashboard at {self.address} failed: {self.redact.text(reason)[:SHOWN]}",
+                f"TLS with the Ray dashboard at {self.address} failed: {self._mask(reason)}",
                 subject="cluster.ca_certificate",
                 remedy=certificates,
             )
@@ -251,7 +254,7 @@ class RayApi:
         if isinstance(error, httpx.TimeoutException):
             reason = "no answer in time"
         return errors.Unreachable(
-            f"The Ray dashboard at {self.address} cannot be reached: {self.redact.text(reason)[:SHOWN]}",
+            f"The Ray dashboard at {self.address} cannot be reached: {self._mask(reason)}",
             subject="cluster.address",
             remedy="Check the address, and that the head runs and lets this worker in.",
         )

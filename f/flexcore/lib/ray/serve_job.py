@@ -15,12 +15,11 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, manifests, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
-from f.flexcore.lib.ray.remote import inference_app, serve, shared_storage
 from f.flexcore.lib.storage import object_store
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
 UNDEPLOY = "from f.flexcore.lib.ray.remote.serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
-MODULES = [shared_storage, inference_app, serve]
+MODULES = ("shared_storage", "inference_app", "serve")
 DEFAULT_PORT = 8000
 # On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
 LOCAL_PORTS = range(8100, 9000)

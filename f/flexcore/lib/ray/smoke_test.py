@@ -55,11 +55,11 @@ def smoke(
         )
         latency = (clock() - began) * 1000
         answer = _json(response)
-        found = inference.predictions(answer, len(model.example))
+        answers = inference.predictions(answer, len(model.example))
         if answer.get("model_version") in (None, "", model.version):
             return {
-                "rows": len(found),
-                "predictions": found,
+                "rows": len(answers),
+                "predictions": answers,
                 "latency_ms": round(latency, 1),
                 "model_version": answer.get("model_version"),
             }

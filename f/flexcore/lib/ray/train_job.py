@@ -10,31 +10,25 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
-from f.flexcore.lib.ray.remote import (
-    column_kinds,
-    dataset,
-    estimators,
-    holdout,
-    leakage,
-    model_files,
-    read,
-    shared_storage,
-    train,
-)
+from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.train import check_packages\n\ncheck_packages(parameters["requires"])\n'
-MODULES = [
-    shared_storage,
-    column_kinds,
-    read,
-    dataset,
-    holdout,
-    leakage,
-    estimators,
-    model_files,
-    train,
-]
+MODULES = (
+    "shared_storage",
+    "column_kinds",
+    "file_blocks",
+    "json_files",
+    "csv_files",
+    "read",
+    "stream_profile",
+    "dataset",
+    "holdout",
+    "leakage",
+    "estimators",
+    "model_files",
+    "train",
+)
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
@@ -142,7 +136,7 @@ def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
     chosen = [("target_column", request.target_column), *(("features", name) for name in request.features)]
     for argument, name in chosen if columns else []:
         try:
-            dataset.check_known(name, list(columns), argument)
+            stream_profile.check_known(name, list(columns), argument)
         except shared_storage.Problem as problem:
             reason = problem.flexcore
             raise errors.InvalidInput(reason["message"], subject=argument, remedy=reason["remedy"]) from None

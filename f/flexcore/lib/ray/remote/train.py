@@ -23,11 +23,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, leakage, model_files, read, shared_storage
+from f.flexcore.lib.ray.remote import (
+    dataset,
+    estimators,
+    holdout,
+    leakage,
+    model_files,
+    read,
+    shared_storage,
+    stream_profile,
+)
 
 Json = dict[str, Any]
 # Ray Train's defaults suit trainings of hours: it looks at its workers every two seconds.
-QUICK = {
+FAST_SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
@@ -47,13 +56,13 @@ def run(parameters: Json, storage: Json) -> Json:
     store.check_shared()
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
-    os.environ.update(QUICK)
+    os.environ.update(FAST_SETTINGS)
     cpus = connect()
-    rows, plan = prepared(parameters, store, cpus)
-    held = held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
+    rows, plan = prepare_rows(parameters, store, cpus)
+    held = choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     split = {
         name: rows.map_batches(
-            holdout.shared_part,
+            holdout.select_shared_part,
             fn_args=[held, name == "test"],
             batch_format="pyarrow",
             batch_size=None,
@@ -78,7 +87,7 @@ def check_packages(requires: Json) -> None:
 
 def load_libraries(modules: list[str]) -> None:
     for module in modules:
-        # What cannot be loaded is told where it is used.
+        # What cannot be loaded is reported where it is used.
         with suppress(Exception):
             import_module(module)
 
@@ -97,12 +106,12 @@ def connect() -> float:
     return 1.0 if available().get("CPU", 0) >= 1 else 0.0
 
 
-def prepared(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -> tuple[Any, dataset.Plan]:
+def prepare_rows(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -> tuple[Any, dataset.Plan]:
     """The typed rows that have a target, in memory, and the plan. Raises for data that cannot be learned from."""
     target, features = parameters["target_column"], parameters["features"]
     wanted = list(dict.fromkeys([target, *features])) if features else None
     try:
-        parts, stream = parts_of(parameters["source"], store, wanted, cpus)
+        parts, stream = read_parts(parameters["source"], store, wanted, cpus)
         plan = dataset.make_plan(stream, target, features, parameters["task"], parameters["date_parts"])
         rows = parts.map_batches(
             partial(dataset.prepare, plan=plan), batch_format="pyarrow", batch_size=1, num_cpus=cpus
@@ -111,40 +120,40 @@ def prepared(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -
     except shared_storage.Problem:
         raise
     except Exception as error:
-        raise unreadable(error) from None
+        raise reading_problem(error) from None
 
 
-def parts_of(
+def read_parts(
     source: Json, store: shared_storage.RemoteStore, wanted: list[str] | None, cpus: float
-) -> tuple[Any, dataset.Stream]:
+) -> tuple[Any, stream_profile.Stream]:
     """The parts of a stream's files, in memory, and what their columns are."""
     parts = read.read(source, store, wanted, cpus)
     facts = parts.select_columns(["file", "part", "facts"]).take_all() if parts.count() else []
     declared = [name for name in source["columns"] if wanted is None or name in wanted]
-    return parts, dataset.collect(facts, declared)
+    return parts, stream_profile.collect(facts, declared)
 
 
-def held_out_rows(rows: Any, plan: dataset.Plan, fraction: float, cpus: float) -> list[Any]:
+def choose_held_out_rows(rows: Any, plan: dataset.Plan, fraction: float, cpus: float) -> list[Any]:
     """The numbers of the rows to measure by, as an object of Ray's store; what there is to say of it is noted."""
     import ray
 
-    told = rows.map_batches(
+    keys = rows.map_batches(
         holdout.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=cpus
     ).to_pandas()
-    if not len(told):
+    if not len(keys):
         # Without rows Ray does not even keep the columns.
-        raise holdout.too_few(0)
-    classes = told[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
-    hashes, numbers = (told[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
+        raise holdout.too_few_rows(0)
+    classes = keys[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
+    hashes, numbers = (keys[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
     held, notes = holdout.hold_out(hashes, numbers, classes, fraction)
     plan.notes += notes
     return [ray.put(held)]
 
 
-def unreadable(error: BaseException) -> shared_storage.Problem:
+def reading_problem(error: BaseException) -> shared_storage.Problem:
     """What Ray Data's errors are really about: they hold whole tracebacks and end with advice; the first that was
     raised in them is the cause."""
-    for cause in causes(error):
+    for cause in iterate_causes(error):
         if isinstance(cause, shared_storage.Problem):
             return cause
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -157,14 +166,14 @@ def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, An
     """Trains by Ray Train and returns what the first worker wrote."""
     from ray.train import DataConfig, RunConfig, ScalingConfig
 
-    workers, cpus = workers_of(parameters), float(parameters["cpus_per_worker"])
+    workers, cpus = count_workers(parameters), float(parameters["cpus_per_worker"])
     distributed = workers > 1 or parameters["use_gpu"]
     threads = max(1, math.floor(cpus))
-    # An unknown algorithm or parameter is told before anything is started for it.
+    # An unknown algorithm or parameter is reported before anything is started for it.
     estimator = estimators.make_estimator(parameters["algorithm"], plan.task, parameters["parameters"], threads)
     loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator}
     store = shared_storage.RemoteStore(storage)
-    trainer = trainer_class(parameters["algorithm"] if distributed else "")(
+    trainer = choose_trainer(parameters["algorithm"] if distributed else "")(
         train_worker,
         train_loop_config=loop,
         datasets=split,
@@ -183,12 +192,12 @@ def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, An
     except shared_storage.Problem:
         raise
     except Exception as error:
-        raise told_by(error, parameters["algorithm"], parameters["parameters"]) from error
-    told: Json = store.read_json(told_uri(storage))
-    return told
+        raise training_problem(error, parameters["algorithm"], parameters["parameters"]) from error
+    result: Json = store.read_json(result_uri(storage))
+    return result
 
 
-def workers_of(parameters: Json) -> int:
+def count_workers(parameters: Json) -> int:
     boosted = parameters["algorithm"].lower() in {*estimators.BOOSTERS, *estimators.ALIASES}
     if parameters["num_workers"] > 1 and not boosted:
         print(f"Note: {parameters['algorithm']} trains in one process; one worker is used")
@@ -196,7 +205,7 @@ def workers_of(parameters: Json) -> int:
     return int(parameters["num_workers"])
 
 
-def trainer_class(algorithm: str) -> Any:
+def choose_trainer(algorithm: str) -> Any:
     """The trainer that connects the workers of a data-parallel training; any trainer will do for one process."""
     name = estimators.ALIASES.get(algorithm.lower(), algorithm.lower())
     if name == "xgboost":
@@ -219,28 +228,28 @@ def train_worker(loop: Json) -> None:
     context = ray.train.get_context()
     plan, parameters = loop["plan"], loop["parameters"]
     seen = ray.train.get_dataset_shard("train").materialize().to_pandas()
-    truth = target_of(seen, plan)
-    rows = dataset.features_of(seen, plan)
+    truth = read_target(seen, plan)
+    rows = dataset.select_features(seen, plan)
     pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories, plan.times)
     if context.get_world_size() > 1:
         pipeline = fit_together(pipeline, rows, truth, plan, parameters["algorithm"])
     else:
         if estimators.needs_label_wrapper(loop["estimator"], plan.labels):
-            pipeline.steps[-1] = ("model", estimators.with_labels(loop["estimator"]))
+            pipeline.steps[-1] = ("model", estimators.wrap_labels(loop["estimator"]))
         pipeline.fit(rows, truth)
     if context.get_world_rank() == 0:
         held_out = ray.train.get_dataset_shard("test").materialize().to_pandas()
-        write(loop, pipeline, rows, truth, held_out)
+        store_model(loop, pipeline, rows, truth, held_out)
 
 
-def target_of(rows: Any, plan: dataset.Plan) -> Any:
+def read_target(rows: Any, plan: dataset.Plan) -> Any:
     """The target as numbers, or as the classes themselves."""
     import pandas as pd
 
     column = rows[plan.target]
     if plan.task == "regression":
         return column.astype("float64")
-    labels = {dataset.label_text(label): label for label in plan.labels}
+    labels = {dataset.format_label(label): label for label in plan.labels}
     kind = {bool: "bool", int: "int64", str: "object"}[type(plan.labels[0])]
     return pd.Series([labels[str(value)] for value in column], index=column.index, dtype=kind)
 
@@ -258,7 +267,7 @@ def fit_together(pipeline: Any, rows: Any, truth: Any, plan: dataset.Plan, algor
         numbers = truth.map(codes).astype("int64")
     fitted = (fit_xgboost if "XGB" in type(estimator).__name__ else fit_lightgbm)(estimator, matrix, numbers, plan)
     if plan.task == "classification":
-        fitted = as_fitted_vote(fitted, plan.labels)
+        fitted = wrap_fitted(fitted, plan.labels)
     return Pipeline([("columns", columns), ("model", fitted)])
 
 
@@ -300,29 +309,29 @@ def fit_lightgbm(estimator: Any, matrix: Any, numbers: Any, plan: dataset.Plan) 
     return estimator
 
 
-def as_fitted_vote(estimator: Any, labels: list[Any]) -> Any:
+def wrap_fitted(estimator: Any, labels: list[Any]) -> Any:
     """The fitted estimator, which knows codes, behind the classes themselves."""
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import Bunch
 
-    vote = estimators.with_labels(estimator)
+    vote = estimators.wrap_labels(estimator)
     vote.le_ = LabelEncoder().fit(labels)
     vote.classes_, vote.estimators_ = vote.le_.classes_, [estimator]
     vote.named_estimators_ = Bunch(model=estimator)
     return vote
 
 
-def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
+def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
     """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it. seen,
     truth: the features and the target of the rows that were learned from."""
     import pandas as pd
 
     plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
     store, uri = shared_storage.RemoteStore(loop["storage"]), f"{loop['storage']['folder']}/model"
-    rows = dataset.features_of(held_out, plan)
-    metrics = model_files.metrics_of(pipeline, rows, target_of(held_out, plan), truth, plan.task)
-    examples = model_files.examples_of(pd.concat([seen, rows], ignore_index=True), plan.features)
-    notes = [*plan.notes, *leakage.leaks(seen, truth, plan)]
+    rows = dataset.select_features(held_out, plan)
+    metrics = model_files.measure_model(pipeline, rows, read_target(held_out, plan), truth, plan.task)
+    examples = model_files.make_examples(pd.concat([seen, rows], ignore_index=True), plan.features)
+    notes = [*plan.notes, *leakage.find_leaks(seen, truth, plan)]
     for note in notes:
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
@@ -330,7 +339,7 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
         requirements = model_files.write_model(folder, pipeline, model["name"], model["version"])
         model_files.verify_model(folder, examples)
         files = store.upload(folder, uri)
-    told = {
+    result = {
         "manifest": {
             "uri": uri,
             "format": "sklearn-joblib",
@@ -340,8 +349,8 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
             "version": model["version"],
             "algorithm": parameters["algorithm"],
             "target": plan.target,
-            "framework": model_files.framework_of(requirements),
-            "signature": model_files.signature_of(plan.features, plan.task, plan.labels),
+            "framework": model_files.find_framework(requirements),
+            "signature": model_files.make_signature(plan.features, plan.task, plan.labels),
             "metrics": metrics,
             "example": examples,
         },
@@ -350,21 +359,21 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
         "requirements": requirements,
         "dropped_rows": plan.rows - len(seen) - len(held_out),
     }
-    store.write_json(told_uri(loop["storage"]), told)
+    store.write_json(result_uri(loop["storage"]), result)
 
 
-def told_uri(storage: Json) -> str:
+def result_uri(storage: Json) -> str:
     return f"{storage['folder']}/trained.json"
 
 
-def told_by(error: BaseException, algorithm: str, parameters: Json) -> Exception:
+def training_problem(error: BaseException, algorithm: str, parameters: Json) -> Exception:
     """What a training's failure is really about: Ray Train wraps what its workers raised."""
-    chain = list(causes(error))
+    chain = list(iterate_causes(error))
     for cause in chain:
         if isinstance(cause, shared_storage.Problem):
             return cause
     for cause in chain:
-        named = estimators.named_parameter(cause, parameters)
+        named = estimators.find_named_parameter(cause, parameters)
         if named:
             return named
     last = chain[-1]
@@ -377,11 +386,11 @@ def told_by(error: BaseException, algorithm: str, parameters: Json) -> Exception
     return last if isinstance(last, Exception) else RuntimeError(str(last))
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
+def iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """The error and all that it wraps, the innermost last."""
     yield error
     failures = getattr(error, "worker_failures", None) or {}
     inner = [getattr(error, "cause", None), getattr(error, "controller_failure", None), error.__cause__]
     for cause in (*failures.values(), *inner):
         if isinstance(cause, BaseException):
-            yield from causes(cause)
+            yield from iterate_causes(cause)
