@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
-from f.flexcore.lib.meltano.dbt import RUN_DBT, Work, prepare
-from f.flexcore.lib.meltano.dbt_results import cause_in, counts_of, failure, nodes_of
+from f.flexcore.lib.meltano import dbt_run
+from f.flexcore.lib.meltano.dbt import RUN_DBT, prepare
+from f.flexcore.lib.meltano.dbt_results import count_nodes, dbt_error, find_cause, parse_nodes
 
 TEST = "test.shop.not_null_orders_id.1a2b"
 
@@ -34,11 +35,11 @@ MANIFEST = {
 
 
 def test_each_node_has_its_status_its_rows_and_what_it_is_about() -> None:
-    orders, test, late = nodes_of(RESULTS, MANIFEST)
+    orders, test, late = parse_nodes(RESULTS, MANIFEST)
     assert (orders.name, orders.rows, orders.relation, orders.model) == ("orders", 12, "db.orders", None)
     assert (test.model, test.column, test.failures, test.bad) == ("orders", "id", 3, True)
     assert (late.name, late.status, late.bad) == ("late", "skipped", False)
-    assert counts_of([orders, test, late]) == {
+    assert count_nodes([orders, test, late]) == {
         "models": 2,
         "models_failed": 0,
         "models_skipped": 1,
@@ -50,12 +51,14 @@ def test_each_node_has_its_status_its_rows_and_what_it_is_about() -> None:
 
 
 def test_a_failed_test_names_its_model_and_a_failed_model_comes_first() -> None:
-    nodes = nodes_of(RESULTS, MANIFEST)
-    error = failure(nodes, 1, "")
+    nodes = parse_nodes(RESULTS, MANIFEST)
+    error = dbt_error(nodes, 1, "")
     assert "test not_null_orders_id of orders.id failed (3 rows)" in str(error)
     assert (error.category, error.subject) == ("test_failed", "orders")
-    broken = nodes_of({"results": [*RESULTS["results"], result("model.shop.x", "error", message="No  column\n y")]}, {})
-    error = failure(broken, 1, "")
+    broken = parse_nodes(
+        {"results": [*RESULTS["results"], result("model.shop.x", "error", message="No  column\n y")]}, {}
+    )
+    error = dbt_error(broken, 1, "")
     assert "dbt: model x failed (No column y)" in str(error) and error.category == "model_failed"
 
 
@@ -63,7 +66,7 @@ def test_a_failed_test_names_its_model_and_a_failed_model_comes_first() -> None:
     "results", [None, [], {}, {"results": {}}, {"results": [None, 1]}, {"results": [{"unique_id": None}]}]
 )
 def test_artifacts_of_any_shape_are_read(results: Any) -> None:
-    assert all(node.status == "unknown" for node in nodes_of(results, results))
+    assert all(node.status == "unknown" for node in parse_nodes(results, results))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_artifacts_of_any_shape_are_read(results: Any) -> None:
     ],
 )
 def test_what_kept_dbt_from_starting_is_found_in_its_log(log: str, cause: str) -> None:
-    assert cause_in(log) == cause
+    assert find_cause(log) == cause
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def project(tmp_path: Path) -> dict[str, Any]:
     return {"path": str(tmp_path)}
 
 
-def prepared(project: dict[str, Any], **arguments: Any) -> Work:
+def prepared(project: dict[str, Any], **arguments: Any) -> dbt_run.Prepared:
     invocation = RUN_DBT.invoke({"project": project, **arguments}, {})
     return prepare(invocation.request, invocation.service, invocation.settings)
 

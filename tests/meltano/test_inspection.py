@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, MissingSetting, NotFound
-from f.flexcore.lib.meltano import inspection, installation
+from f.flexcore.lib.meltano import (
+    inspection,
+    installation,
+)
 from f.flexcore.lib.meltano.inspection import Inspector, Name, read_dotenv
 from f.flexcore.lib.meltano.installation import base_environment, meltano_command, meltano_python
 from f.flexcore.lib.meltano.plugin_settings import check_plugin
@@ -588,7 +591,7 @@ def test_a_program_that_ends_without_an_answer_is_told_with_what_it_said(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, ONE % "{name: tap-a, namespace: a}")
-    monkeypatch.setattr(inspection, "SOURCE", "import sys; sys.exit('no such thing as pass-word-1')")
+    monkeypatch.setattr(inspection, "START", "import sys; sys.exit('no such thing as pass-word-1')")
     with pytest.raises(ExecutionFailed, match=r"Meltano cannot inspect the project: no such thing as \*\*\*") as caught:
         ask(root, TAP, env={"MY_TOKEN": "pass-word-1"})
     assert caught.value.category == "meltano_failed"

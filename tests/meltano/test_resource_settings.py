@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.meltano.request_settings import resource_environment
 from f.flexcore.lib.meltano.resolved_project import Plugin, Setting
-from f.flexcore.lib.meltano.resource_settings import resource_environment
 
 
 def plugin(name: str, *settings: str) -> Plugin:

@@ -24,8 +24,10 @@ from f.flexcore.lib.core.errors import (
 )
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.meltano import process
-from f.flexcore.lib.meltano.state_store import opened
+from f.flexcore.lib.meltano import (
+    process,
+)
+from f.flexcore.lib.meltano.state_store import open_database
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main
@@ -165,7 +167,7 @@ class Killed(BaseException):
         ("f.flexcore.lib.meltano.extraction_run.ExtractionRun.run", 2),
         ("f.flexcore.lib.meltano.local_attempts.LocalAttempts.record_manifest", 2),
         ("f.flexcore.lib.storage.attempt_records.StoreRecords.write", 2),
-        ("f.flexcore.lib.meltano.state_changes.write_back", 1),
+        ("f.flexcore.lib.meltano.state_store.write_back", 1),
         ("f.flexcore.lib.storage.catalog.add", 1),
     ],
 )
@@ -494,7 +496,7 @@ def test_a_killed_meltano_whose_state_is_elsewhere_holds_nobody_up(
     run(project, settings=bucket)
     (database,) = (home / "meltano/state").rglob("meltano.db")
     # As a run that could not say its end left it a moment ago.
-    with opened(database) as changed:
+    with open_database(database) as changed:
         changed.execute("UPDATE runs SET state = 'RUNNING', ended_at = NULL, last_heartbeat_at = CURRENT_TIMESTAMP")
     worker("flow-2")
     assert run(project, settings=bucket, config=["tap-toy.rows=4"]).data["streams"] == {"orders": 1}

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.meltano.catalog_cache import holds_streams
-from f.flexcore.lib.meltano.singer import (
-    RECENT_BYTES,
+from f.flexcore.lib.meltano.plugin_environments import has_streams
+from f.flexcore.lib.meltano.remote.singer import (
+    MAX_RECENT_BYTES,
     ConsumerWatch,
+    LineRefused,
     ProducerWatch,
-    Refused,
-    catalog_problem,
     column_types,
+    find_catalog_problem,
+    find_problem,
     json_type,
-    problem_of,
 )
 
 SCHEMA = '{"type": "SCHEMA", "stream": "s", "schema": {"properties": {"id": {"type": "integer"}}}}\n'
@@ -78,7 +78,7 @@ def test_a_schema_is_reported_again_only_when_it_says_something_else() -> None:
     ],
 )
 def test_a_line_that_is_no_message_is_named(line: str, problem: str) -> None:
-    assert problem_of(line) == problem
+    assert find_problem(line) == problem
 
 
 def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() -> None:
@@ -90,7 +90,7 @@ def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() ->
     (odd,) = watched(SCHEMA, ROW, half, failed=True)["odd_line"]
     assert odd["problem"] == "a line with half of a surrogate pair"
     assert "odd_line" not in watched(SCHEMA, ROW, half.replace("d83d", "d83d\\ude00"), failed=True)
-    long = json.dumps({"type": "RECORD", "stream": "s", "record": {"text": "x" * (RECENT_BYTES // 2)}}) + "\n"
+    long = json.dumps({"type": "RECORD", "stream": "s", "record": {"text": "x" * (MAX_RECENT_BYTES // 2)}}) + "\n"
     assert "odd_line" not in watched(SCHEMA, ROW, broken, long, long, failed=True)
 
 
@@ -103,7 +103,7 @@ def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_t
     }
     (warning,) = watched(state("0.10000000000000000001"), state("0.10000000000000000001"))["warning"]
     assert "bookmarks[0].at, of which Meltano keeps 0.1" in warning["text"]
-    with pytest.raises(Refused, match=r"state of tap-a holds -Infinity at bookmarks\[0\]\.at"):
+    with pytest.raises(LineRefused, match=r"state of tap-a holds -Infinity at bookmarks\[0\]\.at"):
         watched(state("-Infinity"))
 
 
@@ -157,7 +157,7 @@ def test_a_schema_without_properties_has_no_columns() -> None:
     ],
 )
 def test_what_there_is_instead_of_a_catalog_is_quoted(text: str, problem: str) -> None:
-    assert catalog_problem(text) == problem
+    assert find_catalog_problem(text) == problem
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_what_there_is_instead_of_a_catalog_is_quoted(text: str, problem: str) -
     [('{"streams": [{"tap_stream_id": "a"}]}', True), ('{"streams": []}', False), ("", False), ("INFO x", False)],
 )
 def test_only_a_catalog_with_streams_is_kept(tmp_path: Any, text: str, kept: bool) -> None:
-    assert holds_streams(tmp_path / "none.json") is False
+    assert has_streams(tmp_path / "none.json") is False
     (tmp_path / "catalog.json").write_text(text)
-    assert holds_streams(tmp_path / "catalog.json") is kept
+    assert has_streams(tmp_path / "catalog.json") is kept

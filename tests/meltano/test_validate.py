@@ -12,7 +12,9 @@ import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
-from f.flexcore.lib.meltano import installation
+from f.flexcore.lib.meltano import (
+    installation,
+)
 from f.flexcore.meltano.validate import main
 from tests.meltano.conftest import PROJECT, contents
 

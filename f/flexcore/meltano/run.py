@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from f.flexcore.lib.meltano import extraction
+from f.flexcore.lib.meltano import (
+    extraction,
+)
 
 c_meltano_project = dict
 c_flexcore_settings = dict

@@ -3,7 +3,9 @@
 
 from typing import Any, Literal
 
-from f.flexcore.lib.meltano import dbt
+from f.flexcore.lib.meltano import (
+    dbt,
+)
 
 c_meltano_project = dict
 c_flexcore_settings = dict

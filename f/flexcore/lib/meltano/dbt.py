@@ -7,37 +7,29 @@ its children. Its artifacts and logs go to a folder of the attempt, never into t
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from f.flexcore.lib.core import (
     attempts,
     contracts,
     driver,
     errors,
-    identity,
     operation,
     redaction,
     resources,
 )
 from f.flexcore.lib.meltano import (
-    dbt_folders,
-    dbt_results,
-    event_printer,
+    dbt_run,
     inspection,
     installation,
     local_attempts,
-    plugin_environments,
     plugin_settings,
-    process,
     project_file,
     request_models,
     resolved_project,
@@ -48,22 +40,7 @@ from f.flexcore.lib.storage import object_store
 # From 1.12 on a part of dbt-core is fetched from GitHub while it is installed, which workers behind a mirror of PyPI
 # cannot do.
 DBT = "dbt-core==1.11.16"
-TAIL_LINES = 60
 Invocation = operation.Invocation[request_models.DbtRequest, resources.MeltanoProject]
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A checked request. seen: what dbt will have in its environment, the attempt's own folders aside."""
-
-    request: request_models.DbtRequest
-    source: sources.Source
-    models: Path
-    environment: str
-    plugin: resolved_project.Plugin
-    seen: Mapping[str, str]
-    store: object_store.Store
-    redactor: redaction.Redactor
 
 
 def prepare(
@@ -71,29 +48,29 @@ def prepare(
     resource: resources.MeltanoProject,
     settings: resources.Settings,
     env: Mapping[str, str] = os.environ,
-) -> Work:
+) -> dbt_run.Prepared:
     """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano for a utility that it
     does not know yet, and git for a project in a repository."""
-    source = sources.local_project(resource, env)
-    models = folder_of(source.root, request.folder)
+    source = sources.open_project(resource, env)
+    models = find_models(source.root, request.folder)
     base = {**installation.base_environment(env), **resource.env}
     if request.run_by == "meltano":
-        project, plugin = utility(source.root, request.utility, resource.environment, base)
+        project, plugin = resolve_utility(source.root, request.utility, resource.environment, base)
         seen, secrets = (
             {**project.variables, **base},
-            [*plugin_settings.project_secrets(project), *plugin_settings.secrets_in(plugin)],
+            [*plugin_settings.project_secrets(project), *plugin_settings.plugin_secrets(plugin)],
         )
         chosen = project.environment
     else:
-        plugin, chosen = direct(request.adapter), ""
+        plugin, chosen = dbt_plugin(request.adapter), ""
         seen, secrets = {**inspection.read_dotenv(source.root, base), **base}, []
     redactor = redaction.Redactor(
         [*resource.secrets(), *settings.secrets(), *plugin_settings.variable_secrets(seen), *secrets]
     )
-    return Work(request, source, models, chosen, plugin, seen, object_store.Store(settings, env), redactor)
+    return dbt_run.Prepared(request, source, models, chosen, plugin, seen, object_store.Store(settings, env), redactor)
 
 
-def utility(
+def resolve_utility(
     root: Path, name: str, environment: str, env: Mapping[str, str]
 ) -> tuple[resolved_project.Project, resolved_project.Plugin]:
     """The project and its utility as Meltano resolves them, checked."""
@@ -107,7 +84,7 @@ def utility(
     return project, plugin
 
 
-def direct(adapter: str) -> resolved_project.Plugin:
+def dbt_plugin(adapter: str) -> resolved_project.Plugin:
     """dbt with one adapter, in the form in which plugins are installed."""
     name = f"dbt-{adapter}"
     return resolved_project.Plugin(
@@ -115,7 +92,7 @@ def direct(adapter: str) -> resolved_project.Plugin:
     )
 
 
-def folder_of(root: Path, asked: str) -> Path:
+def find_models(root: Path, asked: str) -> Path:
     """The folder with dbt_project.yml: the one asked for, or the only one. Raises NotFound or InvalidInput."""
     if asked:
         chosen = (root / asked).resolve()
@@ -123,26 +100,26 @@ def folder_of(root: Path, asked: str) -> Path:
             raise errors.InvalidInput(
                 "folder leads out of the project", subject="folder", remedy="Give one below its root."
             )
-        if not (chosen / dbt_folders.PROJECT_FILE).is_file():
+        if not (chosen / project_file.DBT_PROJECT_FILE).is_file():
             raise errors.NotFound(
-                f"There is no {dbt_folders.PROJECT_FILE} in {asked}",
+                f"There is no {project_file.DBT_PROJECT_FILE} in {asked}",
                 subject="folder",
-                remedy=f"It is in: {listed(root)}.",
+                remedy=f"It is in: {list_folders(root)}.",
             )
         return chosen
-    found = dbt_folders.find_folders(root)
+    found = project_file.find_dbt_folders(root)
     if len(found) != 1:
         problem = "has several" if found else "has no"
         raise errors.InvalidInput(
-            f"The project {problem} {dbt_folders.PROJECT_FILE}",
+            f"The project {problem} {project_file.DBT_PROJECT_FILE}",
             subject="folder",
-            remedy=f"Name its folder; found: {listed(root)}.",
+            remedy=f"Name its folder; found: {list_folders(root)}.",
         )
     return root / found[0]
 
 
-def listed(root: Path) -> str:
-    return ", ".join(dbt_folders.find_folders(root)) or "nowhere"
+def list_folders(root: Path) -> str:
+    return ", ".join(project_file.find_dbt_folders(root)) or "nowhere"
 
 
 def check(
@@ -181,17 +158,17 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 class DbtAdapter(local_attempts.LocalAttempts):
     """asked_at: time.monotonic() of the call."""
 
-    work: Work
+    work: dbt_run.Prepared
     asked_at: float
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
         content = {"command": self.work.request.command, "dbt": self.work.plugin.name}
         self.record_start(number, self.work.request.timeout_s, content)
-        return describe_run(self.key, number)
+        return dbt_run.describe_run(self.key, number)
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         folder = installation.folder("work", self.key.name(number))
-        run = DbtRun(self.work, self.key, number, folder, self.lock, self.asked_at)
+        run = dbt_run.DbtRun(self.work, self.key, number, folder, self.lock, self.asked_at)
         try:
             return driver.Verdict(run.run())
         except errors.FlexcoreError as error:
@@ -212,156 +189,6 @@ def open_dbt(invocation: Invocation) -> Iterator[DbtAdapter]:
     work = prepare(invocation.request, invocation.service, invocation.settings)
     with local_attempts.hold_execution(invocation.key, invocation.request.timeout_s) as lock:
         yield DbtAdapter(work.store, invocation.key, work.redactor, lock, work, asked_at)
-
-
-@dataclass
-class DbtRun:
-    """One attempt in `folder`, which is its own. asked_at: time.monotonic() of the call."""
-
-    work: Work
-    key: identity.ExecutionKey
-    attempt: int
-    folder: Path
-    lock: int
-    asked_at: float
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
-
-    def run(self) -> contracts.StepResult:
-        """Raises DeadlineExceeded, ExecutionFailed that names what failed, and EmptyData."""
-        program, began_at = self._install(), time.monotonic()
-        outcome = self._run_dbt(program)
-        target = self.folder / "target"
-        nodes = dbt_results.nodes_of(read(target / "run_results.json"), read(target / "manifest.json"))
-        nodes = [dbt_results.redacted(node, self.work.redactor) for node in nodes]
-        log = self.work.redactor.text("\n".join(self.tail))
-        if problem := self._find_problem(outcome, nodes, log):
-            raise problem
-        for node in nodes:
-            print(f"{node.status}: {node.kind} {node.name}", flush=True)
-        return contracts.StepResult(
-            success=True,
-            runtime="meltano",
-            execution_key=self.key.value,
-            attempt=self.attempt,
-            data={"command": self.work.request.command, "nodes": [node.model_dump() for node in nodes]},
-            metrics=dbt_results.counts_of(nodes),
-            resource_usage=contracts.ResourceUsage(
-                cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
-            ),
-            timings=contracts.Timings(
-                starting=round(began_at - self.asked_at, 3), running=round(time.monotonic() - began_at, 3)
-            ),
-            remote=describe_run(self.key, self.attempt),
-            log_tail=log,
-        )
-
-    def _install(self) -> list[str]:
-        """The program that stands before dbt's own arguments."""
-        work, root = self.work, self.work.source.root
-        venv, _ = plugin_environments.environment_of(root, work.plugin, work.redactor)
-        if work.request.run_by == "dbt":
-            return [str(venv / work.plugin.kind / work.plugin.folder / "venv/bin" / "dbt")]
-        plugin_environments.link_environments(root, [work.plugin], self.folder / "system", work.redactor)
-        general = ["--environment", work.environment, "--log-level=warning"]
-        return [str(installation.meltano_command()), *general, "invoke", "--no-install", work.plugin.name]
-
-    def _run_dbt(self, program: list[str]) -> process.Outcome:
-        """dbt's packages, where they are missing, then the command itself."""
-        printer, models = event_printer.Printer(self.work.redactor), self.work.models
-        commands = [["deps", "--project-dir", str(models)]] if needs_packages(models) else []
-        outcome = process.Outcome(0)
-        for arguments in (*commands, arguments_of(self.work, self.folder)):
-            outcome = self._supervise(program, arguments, printer)
-            if outcome.exit_code or outcome.stopped:
-                break
-        printer.flush()
-        return outcome
-
-    def _supervise(self, program: list[str], arguments: list[str], printer: event_printer.Printer) -> process.Outcome:
-        work = self.work
-
-        def on_line(line: str) -> None:
-            self.tail.append(line)
-            printer.show(line)
-
-        print(f"dbt {' '.join(arguments)}", flush=True)
-        left = max(work.request.timeout_s - (time.monotonic() - self.asked_at), 0.0)
-        cwd = work.source.root if work.request.run_by == "meltano" else work.models
-        env = environment(work, self.folder)
-        return process.run_supervised([*program, *arguments], env, cwd, left, on_line, [self.lock], self.folder)
-
-    def _find_problem(
-        self, outcome: process.Outcome, nodes: Sequence[dbt_results.Node], log: str
-    ) -> errors.FlexcoreError | None:
-        if outcome.stopped:
-            return errors.DeadlineExceeded(
-                f"dbt did not end within {self.work.request.timeout_s} s",
-                subject="timeout_s",
-                remedy="Raise timeout_s, or select fewer models.",
-                nodes=[node.model_dump() for node in nodes],
-                log_tail=log,
-            )
-        if outcome.exit_code:
-            return dbt_results.failure(nodes, outcome.exit_code, log)
-        if not nodes:
-            remedy = "Correct select and exclude, or add models to the project."
-            return errors.EmptyData("dbt found nothing to do", subject="select", remedy=remedy, log_tail=log)
-        return None
-
-
-def arguments_of(work: Work, place: Path) -> list[str]:
-    request = work.request
-    variables = {name.strip(): value for name, _, value in (item.partition("=") for item in request.variables)}
-    options = {"--select": request.select, "--exclude": request.exclude}
-    folders = ["--project-dir", str(work.models), "--target-path", str(place / "target"), "--log-path", str(place)]
-    profiles = next(
-        (path for path in (work.models, work.models / "profiles") if (path / "profiles.yml").is_file()), None
-    )
-    return [
-        request.command,
-        *folders,
-        *(["--profiles-dir", str(profiles)] if profiles and request.run_by == "dbt" else []),
-        *(part for flag, names in options.items() if names for part in (flag, *names)),
-        *(["--vars", json.dumps(variables)] if variables else []),
-        *(["--target", request.dbt_target] if request.dbt_target else []),
-        *(["--threads", str(request.threads)] if request.threads else []),
-        *(["--full-refresh"] if request.full_refresh and request.command in ("build", "run", "seed") else []),
-        "--no-use-colors",
-    ]
-
-
-def environment(work: Work, place: Path) -> dict[str, str]:
-    return {
-        **work.seen,
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "DBT_NO_VERSION_CHECK": "true",
-        "NO_COLOR": "1",
-        "MELTANO_PROJECT_ROOT": str(work.source.root),
-        "MELTANO_SYS_DIR_ROOT": str(place / "system"),
-        "MELTANO_DATABASE_URI": f"sqlite:///{place}/meltano.db",
-        "MELTANO_PROJECT_ID": work.source.identity,
-        "XDG_STATE_HOME": str(place / "logs"),
-        "MELTANO_PROJECT_READONLY": "true",
-        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
-        "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-    }
-
-
-def needs_packages(models: Path) -> bool:
-    """Whether dbt packages are declared and not there yet."""
-    declared = any((models / name).is_file() for name in ("packages.yml", "dependencies.yml"))
-    return declared and not (models / "dbt_packages").is_dir()
-
-
-def read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
-    return contracts.Remote(kind="dbt run", name=key.name(attempt))
 
 
 RUN_DBT = operation.Operation(

@@ -19,13 +19,11 @@ from f.flexcore.lib.meltano import (
     extraction_run,
     installation,
     local_attempts,
-    plugin_settings,
     preparation,
     request_models,
+    request_settings,
     sources,
-    state_changes,
     state_store,
-    tap_data,
 )
 from f.flexcore.lib.storage import catalog
 
@@ -37,7 +35,7 @@ def check(
 ) -> None:
     """Raises InvalidInput for what is wrong whatever the project holds."""
     preparation.check_different(request.taps)
-    plugin_settings.parse_overrides(request.config)
+    request_settings.parse_overrides(request.config)
     if project and project.git_url:
         sources.check_repository(project)
 
@@ -68,7 +66,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 def list_sources(invocation: Invocation) -> list[operation.DataSource]:
     """Where the taps read from, by their own configuration. Raises what plan raises."""
     prepared = preparation.prepare(invocation.request, invocation.service, invocation.settings)
-    return tap_data.list_sources(prepared, invocation.request.select)
+    return preparation.list_sources(prepared, invocation.request.select)
 
 
 @dataclass
@@ -106,9 +104,7 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
         """Writes the state back, and puts what was handed on into the store's catalog, where forms and later runs find
         it by the taps' names."""
         changes = self.store.read_json(self.records.uri(result.attempt, "state.json"))
-        state_changes.write_back(
-            self.prepared.place, {name: (old, new) for name, (old, new) in (changes or {}).items()}
-        )
+        state_store.write_back(self.prepared.place, {name: (old, new) for name, (old, new) in (changes or {}).items()})
         if isinstance(result.output, contracts.DataManifest):
             name = "-".join(tap.name.removeprefix("tap-") for tap in self.prepared.taps)
             catalog.add(self.store, "data", name, f"{result.execution_key}-{result.attempt}", result.output)
@@ -117,7 +113,7 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
     def _hold_state(self, name: str) -> int:
         """The descriptor of a state's lock. Raises Unavailable that names the owner when another run of this machine
         holds it."""
-        path = installation.folder("state", self.prepared.source.identity) / f"{sources.identity(name)}.lock"
+        path = installation.folder("state", self.prepared.source.identity) / f"{sources.hash_identity(name)}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.held.callback(os.close, descriptor)
         if not installation.try_lock(descriptor):

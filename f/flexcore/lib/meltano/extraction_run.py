@@ -1,9 +1,9 @@
 # requirements: flexcore_base
-"""One attempt of a run: its folders, its environment and command for Meltano, its state, its result.
+"""One attempt of an extraction: Meltano's run, what it wrote, its state before and after, its result.
 
-Into a file target a run works on a copy of the state, which is written back after the manifest: rows that nobody got to
-see never count as extracted, whenever the step is killed. Any other target keeps what it confirmed, so such a run uses
-the state's own place.
+Into a file target Meltano works on a copy of the state, which is written back after the outcome is stored: rows that
+were not handed on never count as extracted, whenever the step is killed. Any other target keeps what it has confirmed,
+so Meltano then uses the state's own place.
 """
 
 from __future__ import annotations
@@ -16,21 +16,16 @@ from pathlib import Path
 
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.meltano import (
-    catalog_cache,
-    event_printer,
+    diagnosis,
     installation,
-    measures,
-    observed,
     plugin_environments,
     preparation,
     process,
     request_models,
+    run_command,
     run_log,
-    run_outcome,
-    state_changes,
     state_store,
     target_output,
-    targets,
 )
 from f.flexcore.lib.storage import object_store
 
@@ -47,7 +42,7 @@ class ExtractionRun:
     began_at: float
     locks: Sequence[int] = ()
     log: run_log.RunLog = field(default_factory=run_log.RunLog)
-    first_sign_at: float | None = None
+    started_at: float | None = None
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -59,10 +54,6 @@ class ExtractionRun:
         return installation.folder("work", self.key.name(self.attempt))
 
     @property
-    def system(self) -> Path:
-        return self.work / "system"
-
-    @property
     def data_folder(self) -> Path:
         """Where a file target writes: in a local store the place where the data stays, else a folder to upload."""
         return object_store.local_path(self.data_uri) if self.prepared.store.local else self.work / "data"
@@ -71,7 +62,7 @@ class ExtractionRun:
     def data_uri(self) -> str:
         return self.prepared.store.uri(self.key.value, str(self.attempt), "data")
 
-    def run(self) -> tuple[contracts.StepResult, state_changes.Changes]:
+    def run(self) -> tuple[contracts.StepResult, state_store.Changes]:
         """The result, and the state changes to write back once it is stored. Raises the typed error of a failed run."""
         shutil.rmtree(self.work, ignore_errors=True)
         try:
@@ -83,17 +74,21 @@ class ExtractionRun:
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
 
-    def _run(self) -> tuple[contracts.StepResult, state_changes.Changes]:
+    def _run(self) -> tuple[contracts.StepResult, state_store.Changes]:
         prepared, self.log.taps, self.log.redact = self.prepared, self.taps, self.prepared.redactor.text
         plugins = (*prepared.taps, *prepared.mappers, prepared.target)
-        plugin_environments.link_environments(prepared.project.root, plugins, self.system, prepared.redactor)
-        catalogs = catalog_cache.Catalogs(prepared.source.identity, self.prepared.state_ids, self.taps, self.system)
-        catalogs.bring()
-        before = state_changes.read_states(prepared.place, self.prepared.state_ids)
-        place = self._place_of_run(before)
+        plugin_environments.link_environments(
+            prepared.project.root, plugins, self.work / run_command.SYSTEM, prepared.redactor
+        )
+        catalogs = plugin_environments.CatalogCache(
+            prepared.source.identity, self.prepared.state_ids, self.taps, self.work / run_command.SYSTEM
+        )
+        catalogs.restore()
+        before = state_store.read_states(prepared.place, self.prepared.state_ids)
+        place = self._choose_state_place(before)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
-            raise run_outcome.failure(
+            raise diagnosis.run_error(
                 outcome,
                 self.log,
                 self.taps,
@@ -103,88 +98,45 @@ class ExtractionRun:
                 [plugin.name for plugin in prepared.mappers],
             )
         ran_at = time.monotonic()
-        catalogs.keep()
+        catalogs.save()
         output = self._publish() if prepared.files else None
         self._check_not_empty(output)
-        state_changes.keep_database(prepared.place, place)
-        changes = state_changes.changes_between(before, state_changes.read_states(place, self.prepared.state_ids))
-        result = self._result(outcome, output, changes, ran_at)
+        state_store.keep_database(prepared.place, place)
+        changes = state_store.compare_states(before, state_store.read_states(place, self.prepared.state_ids))
+        result = self._build_result(outcome, output, changes, ran_at)
         return result, changes if place is not prepared.place else None
 
-    def _place_of_run(self, before: state_changes.States) -> state_store.StatePlace:
+    def _choose_state_place(self, before: state_store.States) -> state_store.StatePlace:
         """A copy in the attempt's folder for a file target, else the state's own place."""
         if before is None or self.prepared.files is None:
             return self.prepared.place
-        return state_changes.copy_state(self.prepared.place, before, self.work)
+        return state_store.copy_state(self.prepared.place, before, self.work)
 
     def _run_meltano(self, place: state_store.StatePlace) -> process.Outcome:
-        prepared, printer = self.prepared, event_printer.Printer(self.prepared.redactor)
-        arguments = self._arguments(place)
-        command = observed.observed_command(
-            self.work / "observer", observed.asked_selection(prepared.env, self.taps), arguments
-        )
+        prepared, printer = self.prepared, process.LogPrinter(self.prepared.redactor)
+        arguments = run_command.build_arguments(prepared, place, self.key.uuid(self.attempt), self.request.full_refresh)
+        command = run_command.build_command(prepared, arguments)
+        env = run_command.build_environment(prepared, place, self.work, self.data_folder)
         print(f"meltano {' '.join(arguments)}", flush=True)
 
         def on_line(line: str) -> None:
             text = self.log.add(line)
-            if self.first_sign_at is None and self.log.started:
-                self.first_sign_at = time.monotonic()
+            if self.started_at is None and self.log.started:
+                self.started_at = time.monotonic()
             if text:
-                printer.show(text)
+                printer.print(text)
 
         left = max(self.request.timeout_s - (time.monotonic() - self.began_at), 0.0)
-        outcome = process.run_supervised(
-            command, self._environment(place), self.prepared.source.root, left, on_line, self.locks, self.work
-        )
+        outcome = process.run_supervised(command, env, prepared.source.root, left, on_line, self.locks, self.work)
         printer.flush()
         return outcome
-
-    def _arguments(self, place: state_store.StatePlace) -> list[str]:
-        flags = ["--run-id", self.key.uuid(self.attempt), "--no-install"]
-        if self.request.full_refresh:
-            flags.append("--full-refresh")
-        if place.private and place.database == self.prepared.place.database:
-            # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
-            flags.append("--force")
-        pairs = [name for tap in self.taps for name in (tap, *self.prepared.mappings, self.prepared.target.name)]
-        # Below info a project's own level would leave out what the result is made of.
-        general = ["--log-format=json", "--log-level=info", "--environment", self.prepared.project.environment]
-        return [*general, "run", *flags, *pairs]
-
-    def _environment(self, place: state_store.StatePlace) -> dict[str, str]:
-        prepared = self.prepared
-        files = (
-            targets.folder_environment(prepared.target, prepared.files, str(self.data_folder)) if prepared.files else {}
-        )
-        if prepared.files:
-            self.data_folder.mkdir(parents=True, exist_ok=True)
-        return {
-            **installation.base_environment(),
-            **prepared.env,
-            **place.env,
-            **files,
-            **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
-            # A project without an id would get one written into its meltano.yml.
-            **({} if prepared.project.setting("project_id") else {"MELTANO_PROJECT_ID": prepared.source.identity}),
-            "MELTANO_PROJECT_ROOT": str(prepared.source.root),
-            "MELTANO_SYS_DIR_ROOT": str(self.system),
-            # Meltano writes its run logs there; the step has them already.
-            "XDG_STATE_HOME": str(self.work / "logs"),
-            "MELTANO_PROJECT_READONLY": "true",
-            # A logging.yaml of the project would replace the JSON lines that this step reads.
-            "MELTANO_CLI_LOG_CONFIG": str(self.work / "none.yaml"),
-            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-            "MELTANO_JOB_TRIGGER": "flexcore",
-            "NO_COLOR": "1",
-        }
 
     def _publish(self) -> contracts.DataManifest | None:
         """What the target wrote, checked and brought to the store."""
         prepared = self.prepared
         form = prepared.files.format if prepared.files else ""
         passed: dict[str, Mapping[str, str]] = {name: {} for rows in self.log.rows.values() for name in rows}
-        manifest = target_output.manifest_of(
+        manifest = target_output.build_manifest(
             self.data_folder, self.data_uri, form, {**passed, **self.log.columns}, self.log.warnings
         )
         self._check_complete(manifest)
@@ -194,8 +146,8 @@ class ExtractionRun:
 
     def _check_complete(self, output: contracts.DataManifest | None) -> None:
         """Every row in a file of its own stream, before the state may count it as extracted."""
-        passed = measures.rows_by_stream(self.log.rows, None)
-        for name, taps in measures.shared_streams(self.log.rows).items() if output else ():
+        passed = count_rows(self.log.rows, None)
+        for name, taps in find_shared_streams(self.log.rows).items() if output else ():
             raise errors.InvalidInput(
                 f"{' and '.join(taps)} both have a stream {name}, and the target wrote them into one file",
                 subject="taps",
@@ -208,16 +160,16 @@ class ExtractionRun:
                 remedy="Leave out its setting of one file name, or run them in separate executions with select.",
             )
         target = self.prepared.target.name
-        for tap, name in measures.unread_batches(self.log.batches, passed, output):
+        for tap, name in find_unread_batches(self.log.batches, passed, output):
             raise errors.InvalidInput(
                 f"{tap} hands on {name} as files (BATCH messages), and {target} has not read them",
                 subject=tap,
-                remedy=run_outcome.BATCH_REMEDY.format(tap),
+                remedy=diagnosis.BATCH_REMEDY.format(tap),
             )
 
     def _check_not_empty(self, output: contracts.DataManifest | None) -> None:
-        streams = measures.rows_by_stream(self.log.rows, output)
-        if measures.total_rows(streams, bool(self.prepared.files), output) == 0 and not self.request.allow_empty:
+        streams = count_rows(self.log.rows, output)
+        if sum_rows(streams, bool(self.prepared.files), output) == 0 and not self.request.allow_empty:
             raise errors.EmptyData(
                 ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
                 subject="taps",
@@ -231,17 +183,17 @@ class ExtractionRun:
     def log_tail(self) -> str:
         return self.log.shown_tail(self.prepared.redactor)
 
-    def _result(
+    def _build_result(
         self,
         outcome: process.Outcome,
         output: contracts.DataManifest | None,
-        changes: state_changes.Changes,
+        changes: state_store.Changes,
         ran_at: float,
     ) -> contracts.StepResult:
-        prepared, started = self.prepared, self.first_sign_at or ran_at
-        streams = measures.rows_by_stream(self.log.rows, output)
-        rows, seconds = measures.total_rows(streams, bool(prepared.files), output), ran_at - started
-        differ = measures.disagreements(self.log.rows, output)
+        prepared, started = self.prepared, self.started_at or ran_at
+        streams = count_rows(self.log.rows, output)
+        rows, seconds = sum_rows(streams, bool(prepared.files), output), ran_at - started
+        differ = find_differences(self.log.rows, output)
         for name, numbers in differ.items():
             print(f"{name}: the tap emitted {numbers['tap']:,} rows, the files hold {numbers['files']:,}", flush=True)
         warnings = [*self.log.warnings, *(line.text for line in self.log.odd_lines)]
@@ -287,3 +239,62 @@ class ExtractionRun:
 
 def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
     return contracts.Remote(kind="meltano run", name=key.name(attempt), uid=key.uuid(attempt))
+
+
+# rows[tap][stream]
+RowCounts = Mapping[str, Mapping[str, int]]
+
+
+def count_rows(said: RowCounts, output: contracts.DataManifest | None) -> dict[str, int | None]:
+    """Rows of each stream: counted in the files, else as the taps say; None when neither could be."""
+    found: dict[str, int | None] = {}
+    for streams in said.values():
+        for name, rows in streams.items():
+            found[name] = (found.get(name) or 0) + rows
+    if output:
+        written = {item.name: item.rows if item.rows is not None else found.get(item.name) for item in output.streams}
+        return {**dict.fromkeys(found, 0), **written}
+    return found
+
+
+def sum_rows(streams: Mapping[str, int | None], to_files: bool, output: contracts.DataManifest | None) -> int | None:
+    """All rows; None when they could not be counted. A file target that wrote no file got none."""
+    if to_files and output is None:
+        return 0
+    known = [rows for rows in streams.values() if rows is not None]
+    return sum(known) if known and len(known) == len(streams) else None
+
+
+def find_differences(said: RowCounts, output: contracts.DataManifest | None) -> dict[str, dict[str, int]]:
+    """Streams of which the files hold another number of rows than the taps say."""
+    if output is None:
+        return {}
+    emitted, held = count_rows(said, None), count_rows(said, output)
+    return {
+        name: {"tap": rows or 0, "files": held[name] or 0}
+        for name, rows in emitted.items()
+        if held[name] is not None and held[name] != rows
+    }
+
+
+def find_shared_streams(said: RowCounts) -> dict[str, list[str]]:
+    """Streams that more than one tap wrote rows of, with those taps."""
+    taps: dict[str, list[str]] = {}
+    for tap, streams in said.items():
+        for stream, rows in streams.items():
+            if rows:
+                taps.setdefault(stream, []).append(tap)
+    return {stream: names for stream, names in taps.items() if len(names) > 1}
+
+
+def find_unread_batches(
+    batches: RowCounts, passed: Mapping[str, int | None], output: contracts.DataManifest | None
+) -> list[tuple[str, str]]:
+    """(tap, stream) whose rows came in files of their own, and of which the target wrote no more than came as rows."""
+    held = {item.name: item.rows for item in output.streams} if output else {}
+    return [
+        (tap, stream)
+        for tap, streams in batches.items()
+        for stream in streams
+        if (rows := held.get(stream, 0)) is not None and rows <= (passed.get(stream) or 0)
+    ]

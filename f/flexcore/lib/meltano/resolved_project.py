@@ -12,7 +12,7 @@ from typing import Any
 # Where Meltano found a value that nobody set.
 DEFAULT_SOURCES = ("", "default")
 # Settings of Meltano itself for every plugin begin with it.
-EXTRA = "_"
+EXTRA_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.meltano import selection, singer
+from f.flexcore.lib.meltano.remote import (
+    selection,
+    singer,
+)
 
 # A catalog of a large database has megabytes; what explains a broken one stands at its beginning.
 MAX_HEAD_BYTES = 4000
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 CATALOG_REMEDY = (
     "A discovery prints its catalog and nothing else to standard output, and its log to standard error: see what "
     "`meltano invoke {} --discover` prints."
@@ -86,7 +89,7 @@ class Observer:
     def watch(self, blocks: Sequence[Any]) -> None:
         tap = blocks[0].string_id
         for number, block in enumerate(blocks):
-            tell = reporter(tap)
+            tell = make_reporter(tap)
             watch: singer.ProducerWatch | singer.ConsumerWatch
             if block is blocks[-1]:
                 watch = singer.ConsumerWatch(block.string_id, tell)
@@ -95,7 +98,7 @@ class Observer:
                 if number == 0:
                     watch.unselected, watch.strict = self.unselected.get(tap, frozenset()), tap in self.asked
             # Before the next plugin gets the line.
-            block.outputs.insert(0, Guarded(watch, tell))
+            block.outputs.insert(0, GuardedWatch(watch, tell))
             self.watches.append(watch)
 
     def _watch_discovery(self, module: Any) -> None:
@@ -103,7 +106,7 @@ class Observer:
 
         async def stream_redirect(stream: Any, *files: Any, **_: Any) -> None:
             # Meltano reads by lines of at most 64 KiB, and ends at a larger catalog in one line.
-            while data := await stream.read(CHUNK):
+            while data := await stream.read(CHUNK_BYTES):
                 for file in (*files, self.discovered):
                     file.write(data)
 
@@ -113,7 +116,7 @@ class Observer:
                 path = await get_catalog(tap, invoker)
             except self.failed:
                 if self.discovered.text:
-                    report("discovery", {"tap": invoker.plugin.name, "printed": singer.quoted(self.discovered.text)})
+                    report("discovery", {"tap": invoker.plugin.name, "printed": singer.quote(self.discovered.text)})
                 raise
             self.check_catalog(invoker, path)
             return path
@@ -126,7 +129,7 @@ class Observer:
         if not path.exists():
             return
         text = path.read_text(encoding="utf-8", errors="replace")
-        if problem := singer.catalog_problem(text):
+        if problem := singer.find_catalog_problem(text):
             path.unlink()
             invoker.files["catalog_cache_key"].unlink(missing_ok=True)
             place = f"{name}: the catalog file {own} holds" if own else f"The discovery of {name} printed"
@@ -141,7 +144,7 @@ class Observer:
             path = invoker.files["catalog"]
             self.check_selection(invoker, read_catalog(path))
             await apply(tap, invoker, exec_args)
-            self.unselected[invoker.plugin.name] = selection.unselected_streams(read_catalog(path))
+            self.unselected[invoker.plugin.name] = selection.list_unselected(read_catalog(path))
 
         tap_class.apply_catalog_rules = apply_catalog_rules
 
@@ -152,7 +155,7 @@ class Observer:
             problem = f"{name} takes a catalog, and there is none: its capabilities lack discover, and no file is given"
             remedy = f"Add discover to the capabilities of {name}, or name a file with `catalog: FILE`."
             raise self.refusal(problem, remedy, name)
-        found = selection.selection_problems(name, extras, capabilities, catalog)
+        found = selection.find_problems(name, extras, capabilities, catalog)
         mine = [item for item in found if name in self.asked and item.extra.startswith("select")]
         for item in found:
             if item not in mine:
@@ -175,7 +178,7 @@ class Observer:
         return self.failed(message)
 
 
-class Guarded:
+class GuardedWatch:
     """A watch as Meltano's output writer: a refusal is reported before it ends the run."""
 
     def __init__(self, watch: singer.ProducerWatch | singer.ConsumerWatch, tell: Any) -> None:
@@ -184,7 +187,7 @@ class Guarded:
     def writeline(self, line: str) -> None:
         try:
             self.watch.writeline(line)
-        except singer.Refused as refused:
+        except singer.LineRefused as refused:
             content = {"message": str(refused), "remedy": refused.remedy, "subject": self.watch.plugin}
             self.tell("refused", {**content, "category": "extractor_failed"})
             raise
@@ -208,7 +211,7 @@ class Head:
         return self.content[:MAX_HEAD_BYTES].decode(errors="replace").strip()
 
 
-def reporter(tap: str) -> Any:
+def make_reporter(tap: str) -> Any:
     return lambda kind, content: report(kind, {"tap": tap, **content})
 
 
