@@ -104,7 +104,8 @@ def _resolve(plain: Json, schema: Json) -> Json:
     """Without null, and with what `$ref` names."""
     options = [option for option in plain.get("anyOf", []) if option.get("type") != "null"] or [plain]
     option = options[0]
-    return schema["$defs"][option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+    found: Json = schema["$defs"][option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+    return found
 
 
 def _normalize(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.pipeline.hybrid_request import parse_stages
+from f.flexcore.lib.pipeline.hybrid_request import Given, parse_stages
 from f.flexcore.pipeline.prepare import main
 
 EXTRACTION = {"project": {"path": "/p"}, "taps": ["tap-csv"]}
@@ -58,7 +58,7 @@ def test_a_deployment_that_cannot_be_is_told_before_the_extraction(
 
 @pytest.mark.parametrize("change", [{"model_source": "image"}, {"model_source": "pvc://models/a"}])
 def test_a_model_that_reaches_its_pod_otherwise_needs_no_s3(change: dict[str, Any]) -> None:
-    given = {"extraction": EXTRACTION, "ml": ML, "deployment": KUBERNETES | change}
+    given: Given = {"extraction": EXTRACTION, "ml": ML, "deployment": KUBERNETES | change}
     assert parse_stages(given, Settings(storage_uri="file:///store"))["deployment"].runtime.name == "kubernetes"
 
 
@@ -90,7 +90,8 @@ def test_a_store_on_this_machine_is_refused_for_a_cluster_elsewhere() -> None:
 
 
 def test_a_field_of_another_target_is_ignored(tmp_path: Path) -> None:
-    given = {"extraction": EXTRACTION, "ml": ML, "deployment": {"target": "ray", "model_source": "", "namespace": "x"}}
+    deployment = {"target": "ray", "model_source": "", "namespace": "x"}
+    given: Given = {"extraction": EXTRACTION, "ml": ML, "deployment": deployment}
     stages = parse_stages(given, Settings(storage_uri=tmp_path.as_uri()))
     assert stages["deployment"].plain()["cpus"] == 0.5
     assert stages["deployment"].service == stages["ml"].service

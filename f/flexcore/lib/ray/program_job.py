@@ -96,6 +96,8 @@ def program_job(request: ProgramRequest) -> job.Job:
 
 def check_source(source: str) -> str:
     """The source, when Python can compile it; ValueError with the line otherwise."""
+    if not source.strip():
+        raise ValueError("is blank: give the source of the program")
     try:
         compile(source, "program", "exec")
     except SyntaxError as error:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
@@ -64,6 +64,13 @@ class LearningRequest(resources.Form):
         default=True,
         description="Use the year, month, day, day of week, hour and days since 1970 of points in time as features.",
     )
+
+    @field_validator("target_column")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is blank: name the column to predict")
+        return value
 
 
 class TrainRequest(LearningRequest):
