@@ -9,7 +9,7 @@ import pytest
 from f.flexcore.lib.core.dimensions import check_amount, check_resource_name, parse_amount
 from f.flexcore.lib.core.errors import InvalidInput, validated
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.kubernetes.container_job import RUN_JOB
+from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
 from f.flexcore.lib.pipeline.hybrid_request import ComputeResources
 
 

@@ -55,7 +55,7 @@ RUNTIMES = {
             service=resources.KubernetesCluster,
             resource_type="c_kubernetes_cluster",
             operations={
-                "job": "f.flexcore.lib.kubernetes.container_job:RUN_JOB",
+                "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
             },
             pipeline_operations=("job",),
