@@ -164,9 +164,10 @@ def merge(problems: Sequence[FlexcoreError]) -> FlexcoreError:
     """One error whose message tells of all: the first that no retry helps with, else the first."""
     first, *others = sorted(problems, key=lambda error: error.retryable)
     others = list({str(error): error for error in others if str(error) != str(first)}.values())
-    if others and len({error.remedy for error in (first, *others)}) == 1:
-        texts = [str(error).removesuffix(f". {first.remedy}") for error in (first, *others)]
-        first.args = (f"{'; '.join(texts)}. {first.remedy}",)
+    ending = f". {first.remedy}"
+    if others and all(str(error).endswith(ending) for error in (first, *others)):
+        texts = [str(error).removesuffix(ending) for error in (first, *others)]
+        first.args = (f"{'; '.join(texts)}{ending}",)
     elif others:
         first.args = (" ".join([str(first), *(f"Also: {error}" for error in others)]),)
     return first
