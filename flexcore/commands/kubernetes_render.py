@@ -17,7 +17,6 @@ from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
 from f.flexcore.lib.kubernetes.connection import request_namespace
-from f.flexcore.lib.kubernetes.container_job import RUN_JOB
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
@@ -26,6 +25,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     make_job_body,
     secret_values,
 )
+from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
 from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
 from f.flexcore.lib.storage import object_store
 
@@ -101,7 +101,7 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         "options": {
             "replicas": request.replicas,
             "cpus": request.cpus,
-            "memory_bytes": int(request.memory_gib * requests.GIB),
+            "memory_bytes": int(request.memory_gib * units.GIB),
             # Serve shows it with the application: who deployed it, and that it is meant to outlive its run.
             "owner": context.key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
         },

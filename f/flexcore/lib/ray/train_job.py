@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
@@ -22,10 +22,12 @@ BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgb
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
 
 
-class LearningRequest(requests.Section):
+class LearningRequest(resources.Form):
     """What to learn from the data: `target_column` of `stream` from `features`."""
 
-    source: dict[str, Any] | None = Field(default=None, description="Manifest of the extracted data.")
+    source: dict[str, Any] | None = Field(
+        default=None, description="Manifest of the extracted data; in data_pipeline, empty means that of its data."
+    )
     target_column: str = Field(description="Column to predict.")
     stream: str = Field(
         default="", description="Stream of the extraction to learn from; may stay empty when there is only one."
@@ -51,6 +53,13 @@ class LearningRequest(requests.Section):
         description="Use the year, month, day, day of week, hour and days since 1970 of points in time as features.",
     )
 
+    @field_validator("target_column")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is blank: name the column to predict")
+        return value
+
 
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
@@ -68,7 +77,10 @@ class TrainRequest(LearningRequest):
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
     expected_s: float | None = Field(
         default=None,

@@ -6,7 +6,13 @@ import pytest
 
 from f.flexcore.lib.core.contracts import EndpointManifest, StepResult
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch
-from f.flexcore.lib.pipeline.stage_results import digest, failure_of, finished_before, stage_results, success_of
+from f.flexcore.lib.pipeline.stage_results import (
+    build_failure,
+    build_success,
+    collect_stages,
+    compute_digest,
+    find_finished,
+)
 from f.flexcore.pipeline import compose_failure
 
 ENDPOINT = EndpointManifest(uri="http://x", url="http://x", model_name="delay", model_version="1")
@@ -37,29 +43,31 @@ def refuse(runtime: str) -> Any:
 
 
 def test_stages_that_still_verify_are_not_run_again() -> None:
-    finished, notes = finished_before(PARTIAL, accept)
+    finished, notes = find_finished(PARTIAL, accept)
     assert list(finished) == ["extraction", "ml"]
     assert notes == []
 
 
 def test_a_stage_after_one_that_must_run_again_runs_again_too() -> None:
-    finished, notes = finished_before(PARTIAL, refuse("meltano"))
+    finished, notes = find_finished(PARTIAL, refuse("meltano"))
     assert finished == {}
     assert notes == ["extraction runs again: flights.jsonl is missing"]
 
 
-def test_a_stage_of_which_something_else_is_asked_now_runs_again_with_all_after_it() -> None:
+def test_a_stage_whose_request_has_changed_runs_again_with_all_after_it() -> None:
     told = [PARTIAL[0] | {"request": "a"}, PARTIAL[1] | {"request": "b"}]
-    assert list(finished_before(told, accept, {"extraction": "a", "ml": "b"})[0]) == ["extraction", "ml"]
-    finished, notes = finished_before(told, accept, {"extraction": "a", "ml": "c"})
+    assert list(find_finished(told, accept, {"extraction": "a", "ml": "b"})[0]) == ["extraction", "ml"]
+    finished, notes = find_finished(told, accept, {"extraction": "a", "ml": "c"})
     assert list(finished) == ["extraction"]
-    assert notes == ["ml runs again: something else is asked of it now"]
-    assert list(finished_before(PARTIAL, accept, {"extraction": "a", "ml": "c"})[0]) == ["extraction", "ml"]
+    assert notes == ["ml runs again: its request has changed"]
+    assert list(find_finished(PARTIAL, accept, {"extraction": "a", "ml": "c"})[0]) == ["extraction", "ml"]
 
 
 def test_a_longer_time_limit_is_not_something_else() -> None:
-    assert digest({"taps": ["a"], "timeout_s": 1, "wait": "block"}) == digest({"taps": ["a"], "timeout_s": 9})
-    assert digest({"taps": ["a"]}) != digest({"taps": ["b"]})
+    assert compute_digest({"taps": ["a"], "timeout_s": 1, "wait": "block"}) == compute_digest(
+        {"taps": ["a"], "timeout_s": 9}
+    )
+    assert compute_digest({"taps": ["a"]}) != compute_digest({"taps": ["b"]})
 
 
 def test_a_refused_request_gives_back_what_came_with_it() -> None:
@@ -71,13 +79,13 @@ def test_a_refused_request_gives_back_what_came_with_it() -> None:
 
 
 def test_a_later_stage_alone_is_not_enough() -> None:
-    assert finished_before(PARTIAL[1:], accept) == ({}, [])
+    assert find_finished(PARTIAL[1:], accept) == ({}, [])
 
 
 @pytest.mark.parametrize("garbage", [[{}], [{"stage": "cooking", "result": ML}], ["x"], [None]])
 def test_what_is_no_partial_result_is_refused_by_its_place(garbage: list[Any]) -> None:
     with pytest.raises(InvalidInput, match=r"partial_results\.0"):
-        finished_before(garbage, accept)
+        find_finished(garbage, accept)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +98,7 @@ def test_what_is_no_partial_result_is_refused_by_its_place(garbage: list[Any]) -
     ],
 )
 def test_a_failure_names_its_stage_and_keeps_what_was_finished(results: dict[Any, Any], stage: str, text: str) -> None:
-    failure = failure_of({"message": "boom", "step_id": "run"}, stage_results(results, set()))
+    failure = build_failure({"message": "boom", "step_id": "run"}, collect_stages(results, set()))
     assert failure.failed_stage == stage
     assert failure.error == text
     assert not failure.success
@@ -100,8 +108,8 @@ def test_a_failure_names_its_stage_and_keeps_what_was_finished(results: dict[Any
 
 
 def test_a_failed_run_holds_what_was_finished_once() -> None:
-    failure = failure_of(
-        {"message": "boom", "step_id": "run"}, stage_results({"extraction": EXTRACTION}, set())
+    failure = build_failure(
+        {"message": "boom", "step_id": "run"}, collect_stages({"extraction": EXTRACTION}, set())
     ).plain()
     assert failure["stages"] == [] and [item["stage"] for item in failure["partial_results"]] == ["extraction"]
     assert f"runtime:{EXTRACTION['runtime']}" in failure["wm_labels"]
@@ -118,7 +126,7 @@ def test_a_failed_run_holds_what_was_finished_once() -> None:
     ],
 )
 def test_the_error_can_be_seen_at_once_and_the_whole_stands_beside(message: str, error: str) -> None:
-    failure = failure_of({"message": message, "step_id": "run"}, [])
+    failure = build_failure({"message": message, "step_id": "run"}, [])
     assert failure.error == error and len(error) <= 180
     whole = f"Extraction failed: {message}"
     assert failure.detail == (None if error == whole else whole)
@@ -130,13 +138,13 @@ def test_a_refused_request_names_the_stage_that_it_was_meant_for() -> None:
         "step_id": "prepare",
         "extra": {"subject": "ml.target_column"},
     }
-    assert failure_of(error, []).error == "ML processing failed: ml.target_column: Field required"
-    elsewhere = failure_of({"message": "no", "step_id": "prepare", "extra": {"subject": "settings"}}, [])
+    assert build_failure(error, []).error == "ML processing failed: ml.target_column: Field required"
+    elsewhere = build_failure({"message": "no", "step_id": "prepare", "extra": {"subject": "settings"}}, [])
     assert (elsewhere.failed_stage, elsewhere.error) == (None, "Request refused: no")
 
 
 def test_a_success_names_the_endpoint_and_which_stages_were_reused() -> None:
-    stages = stage_results({"extraction": EXTRACTION, "ml": ML, "deployment": DEPLOYMENT}, {"extraction"})
-    result = success_of(stages)
+    stages = collect_stages({"extraction": EXTRACTION, "ml": ML, "deployment": DEPLOYMENT}, {"extraction"})
+    result = build_success(stages)
     assert result.final_endpoint == "http://x"
     assert [item.reused for item in result.stages] == [True, False, False]

@@ -10,13 +10,22 @@ import pytest
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core.contracts import ResourceUsage, StepResult
 from f.flexcore.lib.core.errors import NotFound
-from f.flexcore.lib.core.pipeline_result import attempt_of, cost_usd, failed_to_start
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.core.runtime_health import Health
 from f.flexcore.lib.core.workloads import Price, Workload
-from f.flexcore.lib.pipeline import choosing
-from f.flexcore.lib.pipeline.choosing import explained, forecaster, health_now, market_of, namespace_of, order_of
-from f.flexcore.lib.selection.selector import NAMESPACE, select
+from f.flexcore.lib.pipeline import choice
+from f.flexcore.lib.pipeline.attempts import could_not_begin, evaluate_attempt, parse_attempts
+from f.flexcore.lib.pipeline.candidates import validate_candidates
+from f.flexcore.lib.pipeline.choice import (
+    build_market,
+    choose_namespace,
+    explain_selection,
+    list_attempts,
+    measure_health,
+    read_forecasts,
+)
+from f.flexcore.lib.pipeline.data_results import compute_cost_usd
+from f.flexcore.lib.selection.selector import select
 
 UP, DOWN = Health("ray", "ray", "ready"), Health("ray", "ray", "down", detail="No route to it.")
 MELTANO = Health("meltano", "worker", "limited", detail="not installed yet")
@@ -24,14 +33,14 @@ MELTANO = Health("meltano", "worker", "limited", detail="not installed yet")
 
 def chosen(*found: Health, **more: Any) -> Any:
     workload = Workload(workflow_type="x", runtimes=["meltano", "ray"], data_size=1, complexity="simple", **more)
-    selection = select(workload, None, market_of(Settings(), list(found)))
-    return explained(selection, list(found), workload.runtimes, workload.pin)
+    selection = select(workload, None, build_market(Settings(), list(found), {}))
+    return explain_selection(selection, list(found), workload.pin)
 
 
 def test_the_next_eligible_candidates_stand_behind_the_chosen_one_unless_it_is_pinned() -> None:
-    assert order_of(chosen(UP, MELTANO), None) == ["meltano", "ray"]
-    assert order_of(chosen(DOWN, MELTANO), None) == ["meltano"]
-    assert order_of(chosen(UP, MELTANO, pin="ray"), "ray") == ["ray"]
+    assert list_attempts(chosen(UP, MELTANO)) == ["meltano", "ray"]
+    assert list_attempts(chosen(DOWN, MELTANO)) == ["meltano"]
+    assert list_attempts(chosen(UP, MELTANO, pin="ray")) == ["ray"]
 
 
 def test_a_runtime_that_is_down_says_why_also_when_it_is_pinned() -> None:
@@ -44,9 +53,10 @@ def test_a_runtime_that_is_down_says_why_also_when_it_is_pinned() -> None:
 
 
 def test_a_service_that_does_not_answer_in_time_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(choice, "HEALTH_TIMEOUT_S", 0.1)
     monkeypatch.setattr(runtimes, "check_health", lambda *_: time.sleep(0.5))
-    (found,) = health_now({"ray": {"cluster": {"address": "http://127.0.0.1:1"}}}, Settings())
+    ray = {"cluster": {"address": "http://127.0.0.1:1"}, "program": "result = 1"}
+    (found,) = measure_health(validate_candidates({"ray": ray}, Settings()), Settings())
     assert (found.state, found.runtime) == ("down", "ray")
     assert "did not answer" in found.detail
 
@@ -54,9 +64,9 @@ def test_a_service_that_does_not_answer_in_time_is_down(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("form", "settings", "namespace"),
     [
-        ({}, {}, NAMESPACE),
+        ({}, {}, ""),
         ({}, {"namespace": "team"}, "team"),
-        ({"cluster": {"namespace": "models"}}, {"namespace": "team"}, ""),
+        ({"cluster": {"namespace": "models"}}, {"namespace": "team"}, "models"),
         ({"cluster": {"namespace": "models"}}, {"runtimes": {"kubernetes": {"namespace": "jobs"}}}, "jobs"),
         ({"namespace": "mine"}, {"runtimes": {"kubernetes": {"namespace": "jobs"}}}, "mine"),
     ],
@@ -64,16 +74,18 @@ def test_a_service_that_does_not_answer_in_time_is_down(monkeypatch: pytest.Monk
 def test_the_namespace_is_the_most_particular_that_somebody_named(
     form: dict[str, Any], settings: dict[str, Any], namespace: str
 ) -> None:
-    assert namespace_of(form, Settings.model_validate(settings)) == namespace
+    given = Settings.model_validate(settings)
+    (candidate,) = validate_candidates({"kubernetes": {"image": "busybox", **form}}, given).values()
+    assert choose_namespace(candidate, given) == namespace
 
 
 def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
     def missing(path: str) -> Any:
-        raise NotFound(path)
+        raise NotFound(f"404 {path}")
 
-    assert forecaster(missing)[0] is None
-    assert "does not exist" in forecaster(missing)[1]
-    model, note = forecaster(lambda _: {"version": "broken"})
+    assert read_forecasts(missing)[0] is None
+    assert "does not exist" in read_forecasts(missing)[1]
+    model, note = read_forecasts(lambda _: {"version": "broken"})
     assert model is None and "cannot be used" in note
 
 
@@ -104,8 +116,8 @@ def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:
     ],
 )
 def test_only_work_that_surely_never_began_is_handed_on(error: dict[str, Any], never: bool) -> None:
-    assert failed_to_start(error) is never
-    assert attempt_of("ray", {"error": error}, 1.0).final is not never
+    assert could_not_begin(error) is never
+    assert evaluate_attempt("ray", {"error": error}, 1.0).final is not never
 
 
 @pytest.mark.parametrize(
@@ -127,10 +139,21 @@ def test_a_run_costs_what_it_reserved_else_what_it_used_and_null_when_a_price_is
     result = StepResult(
         success=True, runtime="ray", execution_key="k", attempt=1, resource_usage=ResourceUsage.model_validate(used)
     )
-    assert cost_usd(3600, workload, result, Price.model_validate(price)) == cost
+    assert compute_cost_usd(3600, workload, result, Price.model_validate(price)) == cost
 
 
 def test_the_answer_names_the_namespace_that_is_meant() -> None:
     workload = Workload(workflow_type="x", runtimes=["kubernetes"])
-    assert select(workload, None, market_of(Settings(), [], "work")).namespace == "work"
-    assert select(workload, None, market_of(Settings(), [])).namespace == "flext-production"
+    assert select(workload, None, build_market(Settings(), [], {"kubernetes": "work"})).namespace == "work"
+    assert select(workload, None, build_market(Settings(), [], {})).namespace == "flext-production"
+
+
+def test_the_attempts_of_a_run_are_those_of_the_loop_in_the_order_of_the_choice() -> None:
+    done = StepResult(success=True, runtime="meltano", execution_key="k", attempt=1).plain()
+    refused = evaluate_attempt("ray", {"error": {"name": "Unreachable", "step_id": "check"}}, 2.0)
+    items = [{"final": False, "attempt": refused.plain()}, done]
+    first, last = parse_attempts(items, {"order": ["ray", "meltano"]})
+    assert (first.runtime, first.started, first.duration_s) == ("ray", False, 2.0)
+    assert (last.runtime, last.started, last.success, last.duration_s) == ("meltano", True, True, None)
+    assert parse_attempts({"error": {"message": "the loop itself failed"}}, {"order": ["ray"]}) == []
+    assert parse_attempts([{"error": {}}, None], {"order": ["ray", "meltano"]}) == []
