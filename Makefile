@@ -27,7 +27,7 @@ lint: setup node_modules
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill lint --locks-required
 
 locks: setup node_modules
-	uv run python -m flexcore.locks
+	uv run python -m flexcore.bundle.locks
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill generate-metadata rehash
 
 setup:

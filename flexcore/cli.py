@@ -162,7 +162,7 @@ def select_(
     as_json: AsJson = False,
 ) -> None:
     """Choose the runtime of each workload, and say why."""
-    from flexcore.selection_commands import select_command
+    from flexcore.commands.selection import select_command
 
     guarded(lambda: select_command(workload, history, forecast, settings, as_json))
 
@@ -180,7 +180,7 @@ def compare_(
     as_json: AsJson = False,
 ) -> None:
     """Compare how the runtimes did at one type of workflow."""
-    from flexcore.selection_commands import compare_command
+    from flexcore.commands.selection import compare_command
 
     guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
 
@@ -201,7 +201,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say which runtime a flow would choose, why, and at what price, and ask the services; nothing is run."""
-    from flexcore.plan_command import plan_command
+    from flexcore.commands.plan import plan_command
 
     guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
 
@@ -212,7 +212,7 @@ def plan(
 )
 def demo(context: typer.Context) -> None:
     """Run the whole pipeline on real flight data (see `flexcore demo --help`)."""
-    from flexcore.demo import demo as show
+    from flexcore.commands.demo import demo as show
 
     command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False)
     command.command()(show)

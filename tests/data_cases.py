@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core.pipeline_result import DataPipelineResult
-from flexcore.demo import PROJECT
-from flexcore.demo_data import write_demo_data
+from flexcore.commands.demo import PROJECT
+from flexcore.commands.demo_data import write_demo_data
 from tests.hybrid_cases import Json, RunFlow
 
 FLOW = "f/flexcore/data_pipeline"

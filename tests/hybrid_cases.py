@@ -10,8 +10,8 @@ import httpx
 
 from f.flexcore.lib.core.contracts import ModelManifest, PipelineResult
 from f.flexcore.lib.core.inference import infer_request, predictions
-from flexcore.demo import pipeline_request
-from flexcore.demo_data import write_demo_data
+from flexcore.commands.demo import pipeline_request
+from flexcore.commands.demo_data import write_demo_data
 
 FLOW = "f/flexcore/hybrid_pipeline"
 ROWS = 3000

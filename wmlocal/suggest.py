@@ -69,3 +69,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A piece of a sentence, or nothing."""
     found = nearest(word, known)
     return f" (did you mean {found}?)" if found else ""
+
+
+def suggest(word: str, known: Iterable[object]) -> str:
+    """`; did you mean x?`, the end of a sentence, or nothing."""
+    found = nearest(word, map(str, known))
+    return f"; did you mean {found}?" if found else ""

@@ -8,7 +8,7 @@ from typing import Any
 from flexcore.client.windmill import Windmill
 from flexcore.client.workflows import Workflow, form, resolve, used
 from wmlocal.engine.bundle import Bundle, Flow
-from wmlocal.engine.support import check_flow, check_script
+from wmlocal.engine.unsupported import check_flow, check_script
 
 
 def local_workflow(root: Path, name: str) -> Workflow:

@@ -118,7 +118,7 @@ def _token_of_engine(url: str) -> str:
 
 
 @contextlib.contextmanager
-def connected(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmill, Target | None]]:
+def open_client(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmill, Target | None]]:
     """A client whose token and workspace are good; what it speaks to is said on stderr first. An embedded engine lives
     as long as the block does, and what runs in it ends with it."""
     target = choose(server, workspace, root)

@@ -75,8 +75,8 @@ def apply(
 
 
 def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.target import connected
-    from flexcore.commands.deploying import confirm, deploy_bundle
+    from flexcore.client.target import open_client
+    from flexcore.commands.deploy import confirm, deploy_bundle
     from flexcore.configuration.files import read_configuration
     from flexcore.configuration.plan import plan
     from flexcore.configuration.server_plan import make, server_changes
@@ -85,7 +85,7 @@ def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str,
     configuration = read_configuration(root)
     if not configuration.given:
         raise _no_files(root)
-    with connected(server, workspace, root) as (client, target):
+    with open_client(server, workspace, root) as (client, target):
         planned = plan(root, configuration)
         files, settings = planned.files, server_changes(client, configuration, planned, embedded=target is None)
         if as_json:

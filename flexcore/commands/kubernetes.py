@@ -58,7 +58,7 @@ def render(parameters: Parameters = "{}", as_json: AsJson = False) -> None:
 
 
 def _render(parameters: str, as_json: bool) -> int:
-    from flexcore.kubernetes_render import rendered_objects, to_yaml
+    from flexcore.commands.kubernetes_render import rendered_objects, to_yaml
 
     objects, notes = rendered_objects(json_object(parameters, "--parameters"))
     if as_json:

@@ -26,7 +26,7 @@ def list_(root: Root = Path(), as_json: AsJson = False) -> None:
 
 
 def _list(root: Path, as_json: bool) -> int:
-    from flexcore.runtimes import configured_runtimes
+    from flexcore.client.runtimes import configured_runtimes
 
     found = configured_runtimes(root)
     if as_json:
@@ -100,8 +100,8 @@ def _capabilities(settings: str, server: str, workspace: str, root: Path, as_jso
 
 
 def _measured(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
-    from flexcore.client.target import connected
-    from flexcore.runtimes import measured
+    from flexcore.client.runtimes import measured
+    from flexcore.client.target import open_client
 
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         return measured(client, settings, SETTINGS, say)

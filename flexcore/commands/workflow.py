@@ -30,9 +30,9 @@ from flexcore.console import (
 )
 
 if TYPE_CHECKING:
+    from flexcore.bundle.schedules import Scheduled
     from flexcore.client.watch import Node, Watch
     from flexcore.client.windmill import Windmill
-    from flexcore.schedules import Scheduled
 
 app = typer.Typer(no_args_is_help=True, help="Create, try, deploy, run and look after workflows.")
 
@@ -125,13 +125,13 @@ def _execute(
     as_json: bool,
 ) -> int:
     from f.flexcore.lib.core.errors import InvalidInput
+    from flexcore.bundle.templates import refuse_disabled
     from flexcore.client.arguments import checked
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
     from flexcore.client.workflows import find, named, with_runtime, with_settings
-    from flexcore.templates import refuse_disabled
 
     given = json_object(parameters, "--parameters")
-    with connected(server, workspace, root) as (client, target):
+    with open_client(server, workspace, root) as (client, target):
         if detach and target is None:
             raise InvalidInput(
                 "An embedded engine ends with this command, and its runs with it",
@@ -220,7 +220,7 @@ def _test(
 ) -> int:
     from flexcore.client.arguments import checked
     from flexcore.client.local import local_workflow, preview
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
 
     given = json_object(parameters, "--parameters")
     workflow = local_workflow(root, name)
@@ -232,7 +232,7 @@ def _test(
         if as_json:
             print_json({"path": workflow.path, "success": True, "parameters": sorted(args)})
         return exit_codes.DONE
-    with connected(server, workspace, root) as (client, target):
+    with open_client(server, workspace, root) as (client, target):
         job = preview(client, root, workflow, args)
         return follow_run(client, job, logs, as_json, keeps_running=target is not None)
 
@@ -242,7 +242,7 @@ def _test(
 
 def _template_names(context: typer.Context, incomplete: str) -> list[str]:
     from f.flexcore.lib.core.errors import FlexcoreError
-    from flexcore.templates import templates
+    from flexcore.bundle.templates import templates
     from wmlocal.engine.errors import EngineError
 
     try:
@@ -270,7 +270,7 @@ def create(
 
 
 def _create(name: str, template: str, parameters: str, summary: str, root: Path, as_json: bool) -> int:
-    from flexcore.templates import create as create_flow
+    from flexcore.bundle.templates import create as create_flow
 
     created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary)
     if as_json:
@@ -302,7 +302,7 @@ def schedule(
 
 
 def _schedule(name: str, cron: str, timezone: str, parameters: str, root: Path, as_json: bool) -> int:
-    from flexcore.schedules import switch_on
+    from flexcore.bundle.schedules import switch_on
 
     return _show_schedules([switch_on(root, name, cron, timezone, json_object(parameters, "--parameters"))], as_json)
 
@@ -314,7 +314,7 @@ def unschedule(name: Name, root: Root = Path(), as_json: AsJson = False) -> None
 
 
 def _unschedule(name: str, root: Path, as_json: bool) -> int:
-    from flexcore.schedules import switch_off
+    from flexcore.bundle.schedules import switch_off
 
     return _show_schedules(switch_off(root, name), as_json)
 
@@ -348,10 +348,10 @@ def deploy(
 
 
 def _deploy(dry_run: bool, yes: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.target import connected
-    from flexcore.commands.deploying import deploy_bundle
+    from flexcore.client.target import open_client
+    from flexcore.commands.deploy import deploy_bundle
 
-    with connected(server, workspace, root) as (client, target):
+    with open_client(server, workspace, root) as (client, target):
         return deploy_bundle(client, target, root, dry_run, yes, as_json, verbose=verbose)
 
 
@@ -380,11 +380,11 @@ def list_(
 
 
 def _list(runtime: str, executions: bool, limit: int, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
     from flexcore.client.workflows import every, known_runtime
 
     wanted = "" if runtime == "all" else known_runtime(runtime)
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         workflows = [item for item in every(client) if not wanted or wanted in item.runtimes]
         if executions:
             from flexcore.client.executions import latest
@@ -421,10 +421,10 @@ def status(
 
 def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.executions import as_plain, whole_id
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
     from flexcore.client.watch import Watch, error_text
 
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         watch = Watch(client, whole_id(client, given))
         watch.poll()
     if as_json:
@@ -473,7 +473,7 @@ def logs(
 
 def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.executions import whole_id
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
     from flexcore.client.watch import Watch
     from wmlocal.engine.jobs import Event
 
@@ -483,7 +483,7 @@ def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, 
             print_json(piece) if as_json else sys.stdout.write(event.message)
             sys.stdout.flush()
 
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         job = whole_id(client, given)
         watch = Watch(client, job, logs=True, verbose=verbose)
         if follow:
@@ -510,9 +510,9 @@ def cancel(
 
 def _cancel(given: str, reason: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
     from flexcore.client.executions import cancel as cancel_run
-    from flexcore.client.target import connected
+    from flexcore.client.target import open_client
 
-    with connected(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root) as (client, _):
         job = cancel_run(client, given, reason)
     if as_json:
         print_json({"id": job, "canceled": True})

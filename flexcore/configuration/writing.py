@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from f.flexcore.lib.core.errors import NotFound
+from flexcore.bundle.deployment import run, wmill
 from flexcore.configuration.plan import FileChange
-from flexcore.deployment import run, wmill
 
 
 def write(root: Path, changes: Sequence[FileChange], say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.engine.conftest import eventually, raw
+from tests.wmlocal.engine.conftest import eventually, raw
 from wmlocal.engine import Engine
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.conftest import Client, stored_arguments
-from tests.engine.conftest import eventually
+from tests.wmlocal.engine.conftest import eventually
 from wmlocal.engine import Engine
 
 TOY = "templates/toy"

@@ -65,7 +65,7 @@ def test_a_damaged_partial_result_is_made_anew(
 CASES = {
     name: case
     for file in ("cases.json", "more_cases.json")
-    for name, case in json.loads((ROOT / "tests/fidelity" / file).read_text()).items()
+    for name, case in json.loads((ROOT / "tests/wmlocal/fidelity" / file).read_text()).items()
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from f.flexcore.lib.operations.job_records import Jobs
 from f.flexcore.lib.windmill.instance import WindmillApi
-from tests.engine.conftest import Writer, call, raw
+from tests.wmlocal.engine.conftest import Writer, call, raw
 from wmlocal.engine import Engine
 
 PATIENCE_S = 60.0

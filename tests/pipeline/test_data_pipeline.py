@@ -11,7 +11,7 @@ import pytest
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 from flexcore import exit_codes
-from flexcore.plan_command import plan_command
+from flexcore.commands.plan import plan_command
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.hybrid_cases import RunFlow

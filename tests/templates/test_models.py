@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def store(engine: Engine) -> Store:
-    return Store(Settings.model_validate(engine.items.resource("u/admin/flexcore_local_settings")))
+    return Store(Settings.model_validate(engine.variables.resource("u/admin/flexcore_local_settings")))
 
 
 @pytest.fixture(scope="module", autouse=True)

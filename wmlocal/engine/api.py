@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -27,10 +27,8 @@ from wmlocal.engine.bundle import Flow, Script
 from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPath
 from wmlocal.engine.http_triggers import METHODS, HttpTriggers, body_and_headers
 from wmlocal.engine.jobs import Job
+from wmlocal.engine.runs import EMAIL, USER, Runs
 from wmlocal.engine.store import LIVE, Row
-
-if TYPE_CHECKING:
-    from wmlocal.engine.engine import Engine
 
 VERSION = "flexcore engine, API of v1.743.0"
 DONE = ("success", "failure", "canceled", "skipped")
@@ -58,7 +56,7 @@ T = TypeVar("T")
 class Server:
     """The API in a thread of the engine's process."""
 
-    def __init__(self, engine: Engine, listener: socket.socket) -> None:
+    def __init__(self, engine: Runs, listener: socket.socket) -> None:
         config = uvicorn.Config(application(engine), log_level="error", lifespan="off", access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -72,7 +70,7 @@ class Server:
         self._thread.join(5)
 
 
-def application(engine: Engine) -> Starlette:
+def application(engine: Runs) -> Starlette:
     api = Api(engine)
     routes = [Route("/api/version", lambda _: PlainTextResponse(VERSION))]
     for method, path, handler, is_open in api.routes():
@@ -83,8 +81,8 @@ def application(engine: Engine) -> Starlette:
 
 
 class Api:
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.store, self.items = engine, engine.store, engine.items
+    def __init__(self, engine: Runs) -> None:
+        self.engine, self.store, self.variables = engine, engine.store, engine.variables
 
     def routes(self) -> list[tuple[str, str, Handler, bool]]:
         w = "/api/w/{workspace}"
@@ -131,16 +129,16 @@ class Api:
             (post, w + "/job_metrics/set_progress/{job}", self.set_progress, False),
             (get, f"{w}/variables/list", self.list_variables, False),
             (get, w + "/variables/get/{path:path}", self.get_variable, False),
-            (get, w + "/variables/get_value/{path:path}", lambda r: self.items.variable(_path(r)), False),
-            (get, w + "/variables/exists/{path:path}", lambda r: self.items.variable_item(_path(r)) is not None, False),
+            (get, w + "/variables/get_value/{path:path}", lambda r: self.variables.variable(_path(r)), False),
+            (get, w + "/variables/exists/{path:path}", self.has_variable, False),
             (post, f"{w}/variables/create", self.create_variable, False),
             (post, w + "/variables/update/{path:path}", self.update_variable, False),
             (delete, w + "/variables/delete/{path:path}", self.delete_variable, False),
             (get, f"{w}/resources/list", self.list_resources, False),
             (get, w + "/resources/get/{path:path}", lambda r: self._resource(_path(r)), False),
             (get, w + "/resources/get_value/{path:path}", lambda r: self._resource(_path(r))["value"], False),
-            (get, w + "/resources/get_value_interpolated/{path:path}", lambda r: self.items.resource(_path(r)), False),
-            (get, w + "/resources/exists/{path:path}", lambda r: self.items.resource_item(_path(r)) is not None, False),
+            (get, w + "/resources/get_value_interpolated/{path:path}", self.interpolate_resource, False),
+            (get, w + "/resources/exists/{path:path}", self.has_resource, False),
             (post, f"{w}/resources/create", self.create_resource, False),
             (post, w + "/resources/update/{path:path}", self.update_resource, False),
             (post, w + "/resources/update_value/{path:path}", self.update_resource_value, False),
@@ -192,8 +190,6 @@ class Api:
         )
 
     def whoami(self, _: Request) -> Row:
-        from wmlocal.engine.engine import EMAIL, USER
-
         return {
             "email": EMAIL,
             "username": USER,
@@ -472,7 +468,7 @@ class Api:
     # Variables and resources
 
     def list_variables(self, request: Request) -> list[Row]:
-        listed = self._items("variable", self.store.variables(), self.items.variable_item)
+        listed = self._items("variable", self.store.variables(), self.variables.variable_item)
         return [_hidden(item) for item in _paged(request, listed)]
 
     def _items(self, kind: str, local: Iterable[Row], read: Callable[[str], Row | None]) -> list[Row]:
@@ -482,21 +478,24 @@ class Api:
         return [found[path] for path in sorted(found)]
 
     def get_variable(self, request: Request) -> Row:
-        item = self.items.variable_item(_path(request))
+        item = self.variables.variable_item(_path(request))
         if item is None:
             raise Rejected(f"Not found: Variable {_path(request)} not found", 404)
         decrypt = request.query_params.get("decrypt_secret", "true").lower() != "false"
         return item if decrypt else _hidden(item)
 
+    def has_variable(self, request: Request) -> bool:
+        return self.variables.variable_item(_path(request)) is not None
+
     def create_variable(self, request: Request) -> Response:
         body = _mapping(request)
-        if self.items.variable_item(body["path"]):
+        if self.variables.variable_item(body["path"]):
             raise Rejected(f"Bad request: Variable {body['path']} already exists", 400)
         self._keep_variable(body["path"], body, {})
         return PlainTextResponse(f"variable {body['path']} created", 201)
 
     def update_variable(self, request: Request) -> Response:
-        before = self.items.variable_item(_path(request))
+        before = self.variables.variable_item(_path(request))
         if before is None:
             raise Rejected(f"Not found: Variable {_path(request)} not found", 404)
         self._keep_variable(_path(request), _mapping(request), before)
@@ -513,20 +512,26 @@ class Api:
         return PlainTextResponse(f"variable {_path(request)} deleted")
 
     def _resource(self, path: str) -> Row:
-        item = self.items.resource_item(path)
+        item = self.variables.resource_item(path)
         if item is None:
             raise Rejected(f"Not found: Resource {path} not found", 404)
         return item
 
+    def has_resource(self, request: Request) -> bool:
+        return self.variables.resource_item(_path(request)) is not None
+
+    def interpolate_resource(self, request: Request) -> Any:
+        return self.variables.resource(_path(request))
+
     def list_resources(self, request: Request) -> list[Row]:
         wanted = request.query_params.get("resource_type")
-        items = self._items("resource", self.store.resources(), self.items.resource_item)
+        items = self._items("resource", self.store.resources(), self.variables.resource_item)
         return [item for item in items if not wanted or item["resource_type"] in wanted.split(",")]
 
     def create_resource(self, request: Request) -> Response:
         body = _mapping(request)
         update = request.query_params.get("update_if_exists", "").lower() == "true"
-        if not update and self.items.resource_item(body["path"]):
+        if not update and self.variables.resource_item(body["path"]):
             raise Rejected(f"Bad request: Resource {body['path']} already exists", 400)
         self.store.set_resource(body["path"], body.get("value"), body.get("resource_type"), body.get("description"))
         return PlainTextResponse(f"resource {body['path']} created", 201)

@@ -17,41 +17,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wmlocal.engine.errors import BadBundle, Finding
-from wmlocal.engine.yaml12 import NotYaml, load
+from wmlocal.formats.layout import INLINE, LANGUAGES
+from wmlocal.formats.yaml12 import NotYaml, load
 from wmlocal.suggest import did_you_mean
 
 T = TypeVar("T")
 
-INLINE = "!inline "
 SPACES = ("f", "u")
 FLOW_SUFFIXES = ("__flow", ".flow")
-# Extensions of the languages that Windmill knows; `.py` is the one we run, the others are refused by name.
-LANGUAGES = {
-    ".py": "python3",
-    ".ts": "bun",
-    ".bun.ts": "bun",
-    ".deno.ts": "deno",
-    ".fetch.ts": "nativets",
-    ".go": "go",
-    ".sh": "bash",
-    ".ps1": "powershell",
-    ".pg.sql": "postgresql",
-    ".my.sql": "mysql",
-    ".bq.sql": "bigquery",
-    ".sf.sql": "snowflake",
-    ".ms.sql": "mssql",
-    ".odb.sql": "oracledb",
-    ".duckdb.sql": "duckdb",
-    ".gql": "graphql",
-    ".php": "php",
-    ".rs": "rust",
-    ".playbook.yml": "ansible",
-    ".cs": "csharp",
-    ".nu": "nu",
-    ".java": "java",
-    ".rb": "ruby",
-    ".r": "rlang",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,229 +11,33 @@ whose engine died is marked as failed by the next engine on the same home, or ta
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
-import hmac
-import json
-import os
-import secrets
-import shutil
+import select
 import signal
-import socket
 import threading
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from types import FrameType
-from typing import IO, Any
+from typing import Any
 
-from wmlocal.engine.bundle import Bundle, Flow, Script
-from wmlocal.engine.environments import Environments
-from wmlocal.engine.errors import BadArguments, CannotStart, UnknownPath, WindmillError
-from wmlocal.engine.flow import Ended, FlowRun
-from wmlocal.engine.items import MASK, Items
-from wmlocal.engine.jobs import Job
-from wmlocal.engine.recovery import DIED, died
-from wmlocal.engine.runtime import EventSink, Runtime
-from wmlocal.engine.store import Row, Store
-from wmlocal.engine.support import check_flow, check_script
-from wmlocal.engine.watchdog import Watchdog
-from wmlocal.engine.worker import Surroundings, Task
+from wmlocal.engine.runs import JobResult, Runs, default_home
 
-# Steps that may run at the same time: enough for steps that only wait, bounded for those that compute.
-DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
-# Finished runs are kept this long.
-KEPT_S = 30 * 24 * 3600
-USER, EMAIL = "local", "local@flexcore.local"
-WAYS_ON = "`flexcore recover` takes the run up again where it was"
+__all__ = ["SIGNALS", "Engine", "JobResult", "default_home"]
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    id: str
-    success: bool
-    result: Any
+class Engine(Runs):
+    """Runs with the REST API of a server, which starts at the first connection."""
 
-    def as_json(self) -> dict[str, Any]:
-        return {"id": self.id, "success": self.success, "result": self.result}
+    _api: Any = None
 
+    def start_listening(self) -> None:
+        threading.Thread(target=self._serve_when_asked, daemon=True).start()
 
-def default_home() -> Path:
-    return Path(os.environ.get("FLEXCORE_HOME") or Path.home() / ".flexcore")
+    def __enter__(self) -> Engine:
+        return self
 
-
-class Engine:
-    """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread.
-
-    take_up: runs of this bundle whose engine died go on here at once; else they are marked as failed.
-    on_problem: gets a sentence for each file of the bundle that cannot be read and is passed over.
-    """
-
-    def __init__(
-        self,
-        root: Path | str,
-        home: Path | str | None = None,
-        *,
-        on_event: EventSink | None = None,
-        workspace: str | None = None,
-        processes: int | None = None,
-        port: int = 0,
-        take_up: bool = False,
-        on_problem: Callable[[str], None] | None = None,
-    ) -> None:
-        self.bundle = Bundle(Path(root), on_problem)
-        self.home = Path(home) if home else default_home()
-        self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
-        self.store = Store(self.home)
-        self.id = secrets.token_hex(8)
-        self.token = _token(self.home)
-        self._lock_file = _engine_lock(self.home, self.id)
-        self._socket = _listen(port)
-        self._watchdog = Watchdog()
-        self._api: Any = None
-        self._threads: set[threading.Thread] = set()
-        self._closing = False
-        self.items = Items(self.bundle, self.store, self.workspace)
-        self.items.secrets.add(self.token)
-        count = processes or int(os.environ.get("FLEXCORE_WORKERS") or DEFAULT_PROCESSES)
-        self.runtime = Runtime(self.id, self.store, self.bundle, self.items, self._surroundings(), count, on_event)
-        self.store.add_engine(self.id, self.url, str(self.bundle.root))
-        self._settle_orphans(take_up)
-        self._waiter = threading.Thread(target=self._serve_when_asked, daemon=True)
-        self._waiter.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    # Running
-
-    def run(self, path: str, args: dict[str, Any] | None = None) -> JobResult:
-        """Runs a script or a flow to its end. Raises CannotStart if there is a reason not to begin."""
-        return self.wait(self.start(path, args))
-
-    def start(self, path: str, args: dict[str, Any] | None = None) -> Job:
-        path = self.bundle.path_of(path)
-        target: Script | Flow | None = self.bundle.flow(path) or self.bundle.script(path)
-        if target is None:
-            raise UnknownPath(
-                f"no script or flow {path} in {self.bundle.root}; `ls {self.bundle.root}/f` shows what is there"
-            )
-        if isinstance(target, Flow):
-            return self.start_flow(target, args)
-        return self.start_script(target, args)
-
-    def start_flow(
-        self,
-        flow: Flow,
-        args: dict[str, Any] | None = None,
-        *,
-        preview: bool = False,
-        preprocess: bool = False,
-        id: str = "",
-    ) -> Job:
-        """A preview is a flow that is in no file: `Flow(path or "", value, {})`. preprocess: the flow's preprocessor,
-        if it has one, makes the arguments of `args`. Raises Rejected when a job has that id."""
-        check_flow(self.bundle, flow)
-        job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args), id=id)
-        return self._begin(job, flow.value if preprocess else flow.without_preprocessor)
-
-    def start_script(
-        self,
-        script: Script,
-        args: dict[str, Any] | None = None,
-        *,
-        preview: bool = False,
-        preprocess: bool = False,
-        id: str = "",
-    ) -> Job:
-        """preprocess: the script's own `preprocessor` makes the arguments of `args`."""
-        check_script(script)
-        job = Job("preview" if preview else "script", script.path or None, _arguments(args), id=id)
-        job.timeout = script.timeout
-        return self._begin(job, None, script, preprocess)
-
-    def recover(self, job: str) -> Job:
-        """Takes a run up again that failed because its engine died. Raises UnknownPath for any other."""
-        row = self.store.job(job)
-        if row is None or row["parent"] or not _has_died(row):
-            raise UnknownPath(f"{job} is no run whose engine died; only such a run can be taken up again")
-        begin = self._way_to_take_up(row)
-        for other in self.store.jobs("root = ?", [job], limit=1_000_000, columns=["id", "result"]):
-            if _has_died(other):
-                self.store.update_job(other["id"], status="queued", result=None, finished=None, engine=self.id)
-        return begin()
-
-    def _way_to_take_up(self, row: Row) -> Callable[[], Job]:
-        """Raises CannotStart when the run's definition or arguments are not known any more."""
-        path, why = row["path"] or "", ""
-        flow = Flow(path, row["definition"], {}) if row["definition"] else None
-        script = self.bundle.script(path) if row["kind"] == "script" else None
-        if MASK in json.dumps([row["args"], row["definition"]]):
-            why = "its arguments held a secret, which is not kept"
-        elif flow is None and script is None:
-            why = "what it ran is not there any more"
-        elif script is not None and "def preprocessor(" in script.content:
-            why = "it answered a request over HTTP, whose caller is gone"
-        if why:
-            raise UnknownPath(f"the run {row['id']} cannot be taken up again: {why}; start a new one")
-
-        def begin() -> Job:
-            self.runtime.earlier.load(row["id"])
-            job = Job(row["kind"], row["path"], row["args"], id=row["id"])
-            if script is not None:
-                job.timeout = script.timeout
-            return self._begin(job, flow.value if flow else None, script)
-
-        return begin
-
-    def _begin(
-        self, job: Job, value: dict[str, Any] | None, script: Script | None = None, preprocess: bool = False
-    ) -> Job:
-        self.runtime.add(job, value)
-        thread = threading.Thread(target=self._execute, args=(job, value, script, preprocess), daemon=True)
-        self._threads.add(thread)
-        thread.start()
-        return job
-
-    def _execute(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> None:
-        try:
-            job.ended = self._to_its_end(job, value, script, preprocess)
-        except Exception as error:  # a fault of the engine itself must not leave the job running for ever
-            reason = WindmillError(f"the engine failed: {type(error).__name__}: {error}", "InternalErr")
-            self.runtime.add_log(job, traceback.format_exc())
-            job.ended = self.runtime.finish_unstarted(job, reason.as_result())
-        finally:
-            job.done.set()
-            self._threads.discard(threading.current_thread())
-            shutil.rmtree(self.home / "shared" / job.id, ignore_errors=True)
-
-    def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> Ended:
-        if value is not None:
-            self.runtime.start(job)
-            return FlowRun(self.runtime, job, value).run()
-        assert script is not None
-        task = Task(job, script.content, script.lock, script.envs, script.hash, preprocess)
-        return self.runtime.run_leaf(job, task)
-
-    def wait(self, job: Job) -> JobResult:
-        """A short wait in a loop, since a signal handler of Python only runs between two of them."""
-        while not job.done.wait(1):
-            pass
-        assert job.ended is not None
-        return JobResult(job.id, job.ended.counts_as_success, job.ended.result)
-
-    def cancel(self, job: str, reason: str = "no reason given", by: str = USER) -> bool:
-        """Cancels the job and all below it; False if it is not live in this engine."""
-        live = self.runtime.live.get(job)
-        if live:
-            # Written down first: a run that is taken up again stays cancelled.
-            self.store.update_job(job, canceled_by=by, canceled_reason=reason)
-            live.cancel.request(by, reason)
-        return live is not None
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextlib.contextmanager
     def handling_signals(self) -> Iterator[None]:
@@ -249,36 +53,6 @@ class Engine:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def cancel_all(self, reason: str) -> None:
-        for job in list(self.runtime.live.values()):
-            if job.parent is None:
-                self.cancel(job.id, reason)
-
-    # Opening and closing
-
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._closing:
-            return
-        self._closing = True
-        self.cancel_all("the engine stops")
-        for thread in list(self._threads):
-            thread.join()
-        if self._api:
-            self._api.stop()
-        self._socket.close()
-        self._watchdog.close()
-        self.store.remove_engine(self.id)
-        self.store.close()
-        self._lock_file.close()
-        with contextlib.suppress(OSError):
-            Path(self._lock_file.name).unlink()
-
     def serve(self) -> None:
         """Starts the REST API now; otherwise it starts at the first connection."""
         if self._api is None:
@@ -289,8 +63,6 @@ class Engine:
 
     def _serve_when_asked(self) -> None:
         """Importing a web server takes longer than most steps, and most steps never ask."""
-        import select
-
         while not self._closing and self._api is None:
             with contextlib.suppress(OSError, ValueError):
                 ready, _, _ = select.select([self._socket], [], [], 1)
@@ -298,112 +70,6 @@ class Engine:
                     self.serve()
                     return
 
-    def token_for(self, job: Job) -> str:
-        """A token of its own for each job, which the API can check without a list."""
-        return f"{job.id}.{self.sign(job.id)}"
-
-    def sign(self, text: str) -> str:
-        return hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()
-
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
-            home=self.home,
-            root=self.bundle.root,
-            workspace=self.workspace,
-            user=USER,
-            email=EMAIL,
-            environments=Environments(self.home, self._watchdog),
-            watchdog=self._watchdog,
-            base_url=lambda: self.url,
-            token_for=self.token_for,
-            resolve=self.items.resolved,
-            mask=self.items.secrets.mask,
-            add_log=lambda job, text: self.runtime.add_log(job, text),
-            read_logs=lambda job: self.store.logs(job.id),
-            module_source=self._module_source,
-        )
-
-    def _module_source(self, module: str) -> str | None:
-        return self.bundle.source(module.replace(".", "/"))
-
-    def _settle_orphans(self, take_up: bool) -> None:
-        """Jobs of an engine that died without a word are taken up again, or told so."""
-        for engine in self.store.engines():
-            if not _is_dead(self.home, engine["id"]):
-                continue
-            left = self.store.move_jobs(engine["id"], self.id)
-            self.store.remove_engine(engine["id"])
-            for job in left:
-                shutil.rmtree(self.home / "jobs" / job["id"], ignore_errors=True)
-            ours = take_up and engine["root"] == str(self.bundle.root)
-            next_actions = {job["root"]: WAYS_ON for job in left}
-            for root in [job["id"] for job in left if ours and job["parent"] is None]:
-                try:
-                    self._way_to_take_up(self.store.job(root) or {})()
-                    del next_actions[root]
-                except CannotStart as error:
-                    next_actions[root] = str(error)
-            for job in left:
-                if job["root"] in next_actions:
-                    told = f"the engine (process {engine['pid']}) ended before this job; {next_actions[job['root']]}"
-                    self.store.fail_live(job["id"], json.dumps(died(told)))
-        self.store.forget_due()
-        self.store.prune(time.time() - KEPT_S)
-
-
-def _has_died(row: Row) -> bool:
-    error = row["result"].get("error") if isinstance(row["result"], dict) else None
-    return isinstance(error, dict) and error.get("name") == DIED
-
-
-def _arguments(args: Any) -> dict[str, Any]:
-    if args is None:
-        return {}
-    if not isinstance(args, dict):
-        raise BadArguments(
-            f"arguments must be a JSON object, not {type(args).__name__}; write them as '{{\"name\": 1}}'"
-        )
-    return args
-
-
-def _token(home: Path) -> str:
-    file = home / "token"
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.write(handle, secrets.token_urlsafe(32).encode())
-        os.close(handle)
-    return file.read_text(encoding="utf-8")
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise BadArguments(f"port {port} cannot be used ({error.strerror}); choose another with --port") from error
-    listener.listen(128)
-    return listener
-
-
-def _engine_lock(home: Path, engine: str) -> IO[str]:
-    """Held for as long as the process lives, however it ends."""
-    folder = home / "engines"
-    folder.mkdir(exist_ok=True)
-    handle = (folder / f"{engine}.lock").open("w")
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
-
-
-def _is_dead(home: Path, engine: str) -> bool:
-    file = home / "engines" / f"{engine}.lock"
-    if not file.exists():
-        return True
-    with file.open() as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        file.unlink(missing_ok=True)
-        return True
+    def stop_listening(self) -> None:
+        if self._api:
+            self._api.stop()

@@ -13,36 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wmlocal.engine.errors import WindmillError
+from wmlocal.formats.javascript import program
 
 # Both limits are Windmill's.
 TIME_LIMIT_S = 20.0
 MEMORY_LIMIT_BYTES = 32 * 1024 * 1024
 
-STATEMENTS = (
-    "const ",
-    "let ",
-    "var ",
-    "if ",
-    "if(",
-    "for ",
-    "for(",
-    "while ",
-    "while(",
-    "switch ",
-    "switch(",
-    "try ",
-    "try{",
-    "throw ",
-    "function ",
-    "class ",
-    "async ",
-    "await ",
-    "return ",
-    "return;",
-)
 RESULTS_PATH = re.compile(r"(?m)^results\??\.([a-zA-Z_0-9]+)(?:\[(\d+)\])?((?:\.[a-zA-Z_0-9]+)+)?$")
-RESULTS_ACCESS = re.compile(r'(results\??(?:(?:\.[a-zA-Z_0-9]+)|(?:\[".*?"\])))')
-AWAITED = ("variable", "resource", "flow_user_state")
 OMITTED: Any = object()
 
 
@@ -58,7 +35,7 @@ class Results(Protocol):
     def user_state(self, key: str) -> Any: ...
 
 
-class Items(Protocol):
+class Variables(Protocol):
     """Where an expression finds variables and resources."""
 
     def variable(self, path: str) -> str: ...
@@ -72,7 +49,7 @@ class Scope:
 
     flow_input: dict[str, Any] | None = None
     flow_env: dict[str, Any] | None = None
-    items: Items | None = None
+    variables: Variables | None = None
     results: Results | None = None
     names: dict[str, Any] = field(default_factory=dict)
 
@@ -175,8 +152,8 @@ def _settle(context: Any, scope: Scope) -> None:
 def _answer(scope: Scope, kind: str, key: str) -> str:
     """A Python error cannot cross into QuickJS with its text, so answers are `[value]` or `{error}`."""
     asked = {
-        "variable": scope.items and scope.items.variable,
-        "resource": scope.items and scope.items.resource,
+        "variable": scope.variables and scope.variables.variable,
+        "resource": scope.variables and scope.variables.resource,
         "result": scope.results and scope.results.of_step,
         "flow_user_state": scope.results and scope.results.user_state,
     }[kind]
@@ -197,52 +174,6 @@ def _from_exception(text: str, expression: str) -> str:
 
 def _located(stack: str) -> str:
     return stack.replace("<input>", "eval_script")
-
-
-def program(expression: str) -> str:
-    """The JavaScript that a server makes of it: one line, so that a comment at its end swallows what follows."""
-    for function in AWAITED:
-        expression = _await_calls(expression, function)
-    expression = RESULTS_ACCESS.sub(r"(await \1)", expression)
-    body = f"return {expression};" if _is_value(expression) else expression
-    return (
-        f"'use strict'; (async function() {{ {body} }})().then((x) => JSON.stringify(x ?? null))"
-        ".then((value) => { __outcome = { value }; }, (e) => { __outcome = e === null ? null : e instanceof Error"
-        " ? { error: String(e.message), stack: String(e.stack) } : { thrown: JSON.stringify(e) ?? String(e) }; })"
-    )
-
-
-def _is_value(expression: str) -> bool:
-    text = expression.strip()
-    if text == "return" or text.startswith(STATEMENTS):
-        return False
-    return not _has_semicolon(text)
-
-
-def _has_semicolon(text: str) -> bool:
-    quote, before = "", ""
-    for character in text:
-        if character in "'\"`" and before != "\\" and quote in ("", character):
-            quote = "" if quote else character
-        elif character == ";" and not quote:
-            return True
-        before = character
-    return False
-
-
-def _await_calls(text: str, function: str) -> str:
-    head, *calls = text.split(f"{function}(")
-    return head + "".join(f"(await {function}({_closed(call)}" for call in calls)
-
-
-def _closed(text: str) -> str:
-    """The text with one more parenthesis after the call's own closing one."""
-    depth = 1
-    for position, character in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0:
-            return f"{text[:position]}){text[position:]}"
-    return text + ")"
 
 
 def _bind(context: Any, expression: str, scope: Scope) -> None:

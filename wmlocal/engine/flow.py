@@ -12,75 +12,27 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from wmlocal.engine import flow_judge, flow_plan
 from wmlocal.engine.errors import WindmillError
-from wmlocal.engine.expressions import Scope, evaluate, is_true
-from wmlocal.engine.flow_plan import Child, Plan
-from wmlocal.engine.flow_preprocess import preprocess
-from wmlocal.engine.flow_state import NO_JOB, FlowState, ModuleState, has_attempts, retry_wait
-from wmlocal.engine.jobs import Job, LeafJobs
-from wmlocal.engine.stored import as_stored
+from wmlocal.engine.expressions import is_true
+from wmlocal.engine.flow_context import EMPTY, NOTHING, FlowCanceled, FlowContext, Value
+from wmlocal.engine.flow_plan import Plan
+from wmlocal.engine.flow_state import NO_JOB, ModuleState, has_attempts
+from wmlocal.engine.jobs import Child, Ended, Job, LeafJobs
+from wmlocal.engine.jsonb import as_jsonb
 from wmlocal.engine.suspend import wait_for_resume
 
-if TYPE_CHECKING:
-    from wmlocal.engine.runtime import Runtime
-
-# "No result was handed over", which is not the same as the result null.
-NOTHING: Any = object()
-# Windmill's stand-in for a missing previous result: the text, not an object.
-EMPTY = "{}"
 # What a server's field for a time-out can hold.
 I32_MAX = 2**31 - 1
 # Threads of one parallel step; the processes are limited by the runtime, whatever the number of threads.
 MAX_THREADS = 64
 
-Value = dict[str, Any]
 
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job ended, as the flow above sees it.
-
-    `success` can differ from what is stored: a flow that its failure module recovered is stored as a success, and is
-    a failure for the flow above. `stopped` is None unless the job stopped early; then it says whether that is a skip.
-    """
-
-    job: str
-    success: bool
-    result: Any
-    stopped: bool | None = None
-    error_handled: bool = False
-    stored_success: bool | None = None
-    identity: bool = False
-    # Such an end may lead to the failure module, but to no retry, and is not passed over by continue_on_error.
-    unrecoverable: bool = False
-
-    @property
-    def counts_as_success(self) -> bool:
-        return self.success if self.stored_success is None else self.stored_success
-
-
-class FlowCanceled(Exception):
-    """The flow's own job was canceled while it waited."""
-
-
-class FlowRun:
-    def __init__(self, runtime: Runtime, job: Job, value: Value) -> None:
-        self.runtime, self.job, self.value = runtime, job, value
-        self.modules: list[Value] = with_virtual_module(value.get("modules") or [])
-        self.failure_module: Value | None = value.get("failure_module")
-        self.state = FlowState([ModuleState(module["id"]) for module in self.modules])
-        self.children: dict[str, Ended] = {}
-        self._args_of: dict[str, dict[str, Any]] = {}
-        # Resume messages of the approval just passed, and what they are called in expressions.
-        self.approval: dict[str, Any] = {"resume": None, "resumes": [], "approvers": []}
-        # A flow that slept or waited is taken up anew by a worker, which changes how its errors are reported.
-        self.taken_up_anew = True
-        # The result that the current push starts from.
-        self.last: Any = NOTHING
+class FlowRun(FlowContext):
+    """Goes through the modules of one flow job."""
 
     # The loop
 
@@ -100,13 +52,13 @@ class FlowRun:
             except FlowCanceled:
                 return self.finish_canceled()
             except WindmillError as error:
-                if not self.taken_up_anew:
+                if not self.requeued:
                     return flow_judge.fail_between_steps(self, error)
                 result = {"error": {"message": str(error), "name": "Anyhow"}}
                 if job.parent:
                     return self.finish(False, result)
                 ended = self.without_job(False, result)
-            self.taken_up_anew = False
+            self.requeued = False
             try:
                 verdict, unrecoverable = flow_judge.judge(self, ended)
             except WindmillError as error:
@@ -120,7 +72,7 @@ class FlowRun:
     def _preprocessed(self, module: Value) -> Ended | None:
         """The flow's end, or None when its steps, or a retry of its failure module, are to run."""
         try:
-            ended = preprocess(self, module)
+            ended = self._run_preprocessor(module)
         except FlowCanceled:
             return self.finish_canceled()
         except WindmillError as error:
@@ -135,7 +87,34 @@ class FlowRun:
         self.last = verdict.result
         return verdict.finished
 
-    def run_preprocessor(self, child: Child, module: Value, state: ModuleState, event: dict[str, Any]) -> Ended:
+    def _run_preprocessor(self, module: Value) -> Ended | None:
+        """None when the arguments are made; else the end of the preprocessor, or of the failure module that followed.
+
+        A server runs it where the flow is started by its path, with the whole request as `event`; not in a preview, not
+        for a subflow, and not with `skip_preprocessor`. A failure is retried as the module says.
+        """
+        event = self.job.args
+        while True:
+            state = ModuleState(module["id"], failed_retries=list(self.state.failed_jobs))
+            ended = self._attempt_preprocessor(module, state, event)
+            if ended.success:
+                self.state.forget_retries()
+                self.replace_arguments(_as_arguments(ended.result))
+                return None
+            wait = self.retry_wait(module, ended.result)
+            if wait is None:
+                break
+            self.state.failed_jobs.append(ended.job)
+            self.state.fail_count += 1
+            self.wait(wait)
+        if self.failure_module is None:
+            return ended
+        if has_attempts(self.failure_module.get("retry")):
+            self.state.forget_retries()
+        return self._run_failure_module(module["id"], ended.result)
+
+    def _attempt_preprocessor(self, module: Value, state: ModuleState, event: dict[str, Any]) -> Ended:
+        child = flow_plan.plan_preprocessor(self, module, event)
         job = self._job_for(child, module, self._timeout(module, event), 0.0)
         self.runtime.add(job, None)
         self.state.preprocessor = replace(state, type="WaitingForExecutor", job=job.id)
@@ -146,23 +125,12 @@ class FlowRun:
         self.save()
         return ended
 
-    def replace_arguments(self, args: dict[str, Any]) -> None:
-        self.job.args = as_stored(args)
-        self.runtime.keep_arguments(self.job)
-
-    def wait(self, seconds: float) -> None:
-        if seconds and self.job.cancel.event.wait(seconds):
-            raise FlowCanceled
-
-    def run_failure_module(self, failed_step: str, result: Any) -> Ended:
+    def _run_failure_module(self, failed_step: str, result: Any) -> Ended:
         """For a failure that came before the first step."""
         self.state.failure_parent = failed_step
         module = self._failure()
         plan = flow_plan.plan(self, module, self.state.failure, result, failed_step, True, None)
         return plan if isinstance(plan, Ended) else self._start(plan, module, True, result, 0.0)
-
-    def without_job(self, success: bool, result: Any, *, stopped: bool | None = None, final: bool = False) -> Ended:
-        return Ended(NO_JOB, success, result, stopped, unrecoverable=final)
 
     def _resolve_env(self) -> None:
         own = self.value.get("flow_env")
@@ -170,7 +138,7 @@ class FlowRun:
         self.job.flow_env = inherited
         if own is not None:
             try:
-                self.job.flow_env = as_stored(self.runtime.items.interpolated(own, "flow_env"))
+                self.job.flow_env = as_jsonb(self.runtime.variables.interpolated(own, "flow_env"))
             except Exception:  # as on a server: an unresolvable reference stays as it is written
                 self.job.flow_env = own
 
@@ -193,15 +161,8 @@ class FlowRun:
             if refusal:
                 return refusal
             state = self.state.current
-            previous = self._previous(state, NOTHING) if self.taken_up_anew else previous
+            previous = self._previous(state, NOTHING) if self.requeued else previous
         return self._push_module(state, previous, unrecoverable)
-
-    def nothing_to_run(self, state: ModuleState, last: Any) -> Ended:
-        if not self.modules:
-            return self.without_job(True, self.job.args, final=True)
-        if state.branch_chosen is not None:
-            return self.without_job(True, EMPTY if last is NOTHING else last, final=True)
-        return self.without_job(True, [], final=True)
 
     def _previous(self, state: ModuleState, last: Any) -> Any:
         if state.type == "Failure":
@@ -255,13 +216,6 @@ class FlowRun:
             raise WindmillError("missing failure module", "InternalErr")
         return self.failure_module
 
-    def retry_wait(self, module: Value, result: Any) -> float | None:
-        retry = module.get("retry") or {}
-        condition = (retry.get("retry_if") or {}).get("expr")
-        if condition is not None and not is_true(condition, self.result_scope(result)):
-            return None
-        return retry_wait(retry, self.state.fail_count)
-
     def _begin_retry(self, state: ModuleState, failing: bool, previous: Any) -> tuple[ModuleState, Any]:
         """The failed attempt's error is used up: what is evaluated again sees the result of the step before."""
         self.state.failed_jobs.append(state.job or NO_JOB)
@@ -313,7 +267,7 @@ class FlowRun:
         self._enter(plan.entered([job.id for job in jobs]), failing)
         if plan.parallel:
             return self._run_parallel(plan, jobs, at_once)
-        delay = self.runtime.earlier.delay(jobs[0], delay)
+        delay = self.runtime.recovered.delay(jobs[0], delay)
         if delay and jobs[0].cancel.event.wait(delay):
             self.runtime.finish_unstarted(jobs[0], jobs[0].cancel.as_error())
             raise FlowCanceled
@@ -342,7 +296,7 @@ class FlowRun:
             same_worker=keeps_worker,
             timeout=timeout,
             innermost=None if own_scope else self.job.innermost or self.job.id,
-            id=self.runtime.earlier.id_of(self.job.id, module["id"], child.kind, child.path),
+            id=self.runtime.recovered.id_of(self.job.id, module["id"], child.kind, child.path),
         )
         job.scheduled = time.time() + delay if delay else None
         job.leaf_jobs = self.job.leaf_jobs
@@ -397,95 +351,6 @@ class FlowRun:
         assert child.run is not None
         return child.run(job)
 
-    # Expressions
-
-    def scope(
-        self, names: dict[str, Any], results: FlowResults | None = None, flow_input: dict[str, Any] | None = None
-    ) -> Scope:
-        given = self.job.args if flow_input is None else flow_input
-        return Scope(given, self.job.flow_env, self.runtime.items, results, names)
-
-    def result_scope(self, result: Any, **names: Any) -> Scope:
-        return self.scope({"result": result, "previous_result": result, **names})
-
-    def results(self, previous_id: str) -> FlowResults:
-        return FlowResults(self, previous_id)
-
-    def transform(self, transform: Any, scope: Scope) -> Any:
-        """The value of an input transform where one number is wanted; the bare number is one as well."""
-        if not isinstance(transform, dict):
-            return transform
-        if transform.get("type") == "javascript":
-            expression = transform.get("expr", "")
-            try:
-                return evaluate(expression, scope)
-            except WindmillError as error:
-                raise WindmillError(f"Error during evaluation of expression `{expression}`:\n{error}") from None
-        return transform.get("value")
-
-    def args_of(self, job: str | None) -> dict[str, Any]:
-        return self._args_of.get(job or "", {})
-
-    # Ends
-
-    def save(self) -> None:
-        self.runtime.save_flow(self.job, self.state)
-
-    def finish(self, success: bool, result: Any, skipped: bool = False) -> Ended:
-        """Stores the flow's own end."""
-        self.runtime.finish_flow(self.job, success, result, skipped, self.value)
-        return Ended(self.job.id, success, result, stored_success=success or skipped)
-
-    def finish_canceled(self) -> Ended:
-        return self.finish(False, {"error": self.job.cancel.as_error()})
-
-
-class FlowResults:
-    """`results.<id>` for one flow: its own modules first, then whatever ran under that id around it."""
-
-    def __init__(self, run: FlowRun, previous_id: str) -> None:
-        self.run, self.previous_id = run, previous_id
-
-    def of_step(self, step: str) -> Any:
-        own = next((m.jobs for m in self.run.state.modules if m.id == step and m.jobs is not None), None)
-        if own == NO_JOB:
-            raise WindmillError(f"Failed to fetch result for step '{step}': Not found: job {own}")
-        jobs = own if own is not None else self.run.job.leaf_jobs.find(step)
-        return None if jobs is None else self.run.runtime.result_of(jobs)
-
-    def at_path(self, step: str, path: list[str]) -> Any:
-        jobs = self.run.job.leaf_jobs.find(step)
-        if jobs is None:
-            return None
-        if isinstance(jobs, list) and path:
-            index, *path = path
-            if not index.isdigit() or int(index) >= len(jobs):
-                return None
-            jobs = jobs[int(index)]
-        return _at(self.run.runtime.result_of(jobs), path)
-
-    def user_state(self, key: str) -> Any:
-        return self.run.runtime.store.state(self.run.job.root, key)
-
-
-def _at(value: Any, path: list[str]) -> Any:
-    """A path as PostgreSQL follows it: what is not there is null."""
-    for part in path:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value
-
-
-def with_virtual_module(modules: list[Value]) -> list[Value]:
-    """A sleep or an approval takes effect before the next module; after the last one there must be one as well."""
-    if modules and (modules[-1].get("sleep") is not None or modules[-1].get("suspend") is not None):
-        return [*modules, {"id": f"{modules[-1]['id']}-v", "value": {"type": "identity"}}]
-    return modules
-
 
 def _enclosing(job: Job) -> LeafJobs | None:
     return job.parent.leaf_jobs if job.parent else None
@@ -513,3 +378,8 @@ def _rust(value: Any) -> str:
     if isinstance(value, int | float):
         return f"Number({value})" if isinstance(value, float) else str(value)
     return {type(None): "Null", list: f"Array {value}", dict: f"Object {value}"}.get(type(value), str(value))
+
+
+def _as_arguments(result: Any) -> dict[str, Any]:
+    """As a server takes what a preprocessor returned: an object as it is, null as none, anything else as `value`."""
+    return result if isinstance(result, dict) else {} if result is None else {"value": result}

@@ -7,16 +7,13 @@ either that the flow is finished, or the result that the next push starts from.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wmlocal.engine.errors import WindmillError
 from wmlocal.engine.expressions import is_true
+from wmlocal.engine.flow_context import FlowContext, Value
 from wmlocal.engine.flow_state import ModuleState
-
-if TYPE_CHECKING:
-    from wmlocal.engine.flow import Ended, FlowRun
-
-Value = dict[str, Any]
+from wmlocal.engine.jobs import Ended
 
 
 @dataclass
@@ -39,7 +36,7 @@ class Verdict:
     result: Any = None
 
 
-def judge(run: FlowRun, ended: Ended) -> tuple[Verdict, bool]:
+def judge(run: FlowContext, ended: Ended) -> tuple[Verdict, bool]:
     """The verdict, and whether the failure is one that must not be retried.
 
     A condition that throws fails the step with the bare text as its error; only the failure module may follow.
@@ -53,7 +50,7 @@ def judge(run: FlowRun, ended: Ended) -> tuple[Verdict, bool]:
         return _judge(run, broken, unrecoverable=True), True
 
 
-def _judge(run: FlowRun, ended: Ended, unrecoverable: bool) -> Verdict:
+def _judge(run: FlowContext, ended: Ended, unrecoverable: bool) -> Verdict:
     flow = run.state
     module = None if flow.at_failure_step else run.modules[flow.step]
     state = flow.current
@@ -135,7 +132,9 @@ def _own_stop_counts(module: Value | None, state: ModuleState) -> bool:
     return state.parallel or bool(module and module["value"]["type"] == "flow")
 
 
-def _stop_after_if(run: FlowRun, module: Value | None, state: ModuleState, ended: Ended, was_identity: bool) -> Stop:
+def _stop_after_if(
+    run: FlowContext, module: Value | None, state: ModuleState, ended: Ended, was_identity: bool
+) -> Stop:
     if ended.stopped is not None and not _own_stop_counts(module, state):
         return Stop(True, skip=ended.stopped)
     condition = (module or {}).get("stop_after_if")
@@ -149,7 +148,7 @@ def _stop_after_if(run: FlowRun, module: Value | None, state: ModuleState, ended
     return _asked(run, condition, ended.result, names)
 
 
-def _asked(run: FlowRun, condition: Value, result: Any, names: dict[str, Any]) -> Stop:
+def _asked(run: FlowContext, condition: Value, result: Any, names: dict[str, Any]) -> Stop:
     expression = condition["expr"]
     scope = run.result_scope(result, **names)
     if any(text in expression for text in ("results.", "results[", "results?.")):
@@ -178,7 +177,7 @@ def _mark(state: ModuleState, job: str, success: bool) -> None:
         state.flow_jobs_success[state.flow_jobs.index(job)] = success
 
 
-def _after_sequence(run: FlowRun, module: Value | None, state: ModuleState, stop: Stop) -> Stop:
+def _after_sequence(run: FlowContext, module: Value | None, state: ModuleState, stop: Stop) -> Stop:
     """A stop inside a loop ends the loop only; then the condition on all iterations is asked."""
     if stop.early and state.is_loop:
         stop = Stop()
@@ -187,7 +186,7 @@ def _after_sequence(run: FlowRun, module: Value | None, state: ModuleState, stop
     return stop
 
 
-def _stop_after_all(run: FlowRun, module: Value | None, state: ModuleState) -> Stop | None:
+def _stop_after_all(run: FlowContext, module: Value | None, state: ModuleState) -> Stop | None:
     condition = (module or {}).get("stop_after_all_iters_if")
     if not condition:
         return None
@@ -198,7 +197,7 @@ def _stop_after_all(run: FlowRun, module: Value | None, state: ModuleState) -> S
     return stop if stop.early else None
 
 
-def _all_succeeded(run: FlowRun, module: Value | None, state: ModuleState) -> bool:
+def _all_succeeded(run: FlowContext, module: Value | None, state: ModuleState) -> bool:
     jobs = state.flow_jobs or []
     if state.is_branchall and module:
         branches = module["value"]["branches"]
@@ -213,7 +212,7 @@ def _early_stop_error(stop: Stop, result: Any) -> Value:
     return {"error": error}
 
 
-def _close(run: FlowRun, state: ModuleState, job: str, success: bool, stop: Stop, was_identity: bool) -> None:
+def _close(run: FlowContext, state: ModuleState, job: str, success: bool, stop: Stop, was_identity: bool) -> None:
     closed = ModuleState(
         state.id,
         "Success" if success else "Failure",
@@ -232,7 +231,7 @@ def _close(run: FlowRun, state: ModuleState, job: str, success: bool, stop: Stop
 
 
 def _continues(
-    run: FlowRun,
+    run: FlowContext,
     success: bool,
     stop: Stop,
     is_last: bool,
@@ -257,12 +256,12 @@ def _continues(
     return not is_failure_step and not handled and can_handle
 
 
-def _retries(run: FlowRun, module: Value | None, ended: Ended, is_failure_step: bool) -> bool:
+def _retries(run: FlowContext, module: Value | None, ended: Ended, is_failure_step: bool) -> bool:
     asked = run.failure_module if is_failure_step else module
     return asked is not None and run.retry_wait(asked, ended.result) is not None
 
 
-def _finish(run: FlowRun, success: bool, result: Any, stop: Stop, is_failure_step: bool, handled: bool) -> Ended:
+def _finish(run: FlowContext, success: bool, result: Any, stop: Stop, is_failure_step: bool, handled: bool) -> Ended:
     recovered = isinstance(result, dict) and result.get("recover") is True
     ended = run.finish(success and (not is_failure_step or recovered), result, skipped=stop.early and stop.skip)
     return replace(
@@ -273,7 +272,7 @@ def _finish(run: FlowRun, success: bool, result: Any, stop: Stop, is_failure_ste
     )
 
 
-def fail_between_steps(run: FlowRun, error: WindmillError) -> Ended:
+def fail_between_steps(run: FlowContext, error: WindmillError) -> Ended:
     """An error of the flow itself between two steps ends it; its failure module is not asked.
 
     The flow above is given the result of the step before, as on a server, and not the error.

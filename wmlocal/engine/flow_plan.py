@@ -10,31 +10,16 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wmlocal.engine.errors import WindmillError
 from wmlocal.engine.expressions import Scope, evaluate, is_true
+from wmlocal.engine.flow_context import FlowContext
 from wmlocal.engine.flow_state import NO_JOB, WAITING, ModuleState
-
-if TYPE_CHECKING:
-    from wmlocal.engine.flow import Ended, FlowRun
-    from wmlocal.engine.jobs import Job
+from wmlocal.engine.jobs import Child, Ended
 
 Value = dict[str, Any]
 LEAVES = ("script", "rawscript", "flow")
-
-
-@dataclass(frozen=True)
-class Child:
-    """A job to start. A flow has a value, a script has a way to run, an identity has neither."""
-
-    kind: str
-    path: str | None
-    args: dict[str, Any]
-    value: Value | None = None
-    run: Callable[[Job], Ended] | None = None
-    timeout: float | None = None
-    error: WindmillError | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,13 @@ class Plan:
 
 
 def plan(
-    run: FlowRun, module: Value, state: ModuleState, previous: Any, previous_id: str, failing: bool, reused: str | None
+    run: FlowContext,
+    module: Value,
+    state: ModuleState,
+    previous: Any,
+    previous_id: str,
+    failing: bool,
+    reused: str | None,
 ) -> Plan | Ended:
     skipped = "skip_if" in module and _is_skipped(run, module, previous, previous_id)
     args, error = _arguments(run, module, previous, previous_id, failing, reused, skipped)
@@ -59,7 +50,7 @@ def plan(
             path, flow = run.runtime.flow_value(value["path"])
             return _one(Child("flow", path, args, flow, error=error), state)
         case "script" | "rawscript":
-            return _one(run.runtime.script_child(run, module, args, error), state)
+            return _one(run.runtime.script_child(run.job, module, args, error), state)
         case "forloopflow":
             return _for_loop(run, module, state, previous, previous_id, args)
         case "whileloopflow":
@@ -74,15 +65,15 @@ def plan(
     raise WindmillError(f"module {module['id']} has the unknown type {value['type']}", "InternalErr")
 
 
-def plan_preprocessor(run: FlowRun, module: Value, event: dict[str, Any]) -> Child:
+def plan_preprocessor(run: FlowContext, module: Value, event: dict[str, Any]) -> Child:
     """The job of a flow's preprocessor, whose arguments are the flow's own."""
     mock = module.get("mock") or {}
     if mock.get("enabled"):
         return Child("identity", None, {"previous_result": mock.get("return_value")})
-    return run.runtime.script_child(run, module, dict(event), None, entrypoint="preprocessor")
+    return run.runtime.script_child(run.job, module, dict(event), None, entrypoint="preprocessor")
 
 
-def _is_skipped(run: FlowRun, module: Value, previous: Any, previous_id: str) -> bool:
+def _is_skipped(run: FlowContext, module: Value, previous: Any, previous_id: str) -> bool:
     names = {"result": previous, "previous_result": previous, **run.approval}
     return is_true(module["skip_if"]["expr"], run.scope(names, run.results(previous_id)))
 
@@ -95,7 +86,7 @@ def _one(child: Child, state: ModuleState) -> Plan:
 
 
 def _arguments(
-    run: FlowRun, module: Value, previous: Any, previous_id: str, failing: bool, reused: str | None, skipped: bool
+    run: FlowContext, module: Value, previous: Any, previous_id: str, failing: bool, reused: str | None, skipped: bool
 ) -> tuple[dict[str, Any], WindmillError | None]:
     mock = module.get("mock") or {}
     value = module["value"]
@@ -133,7 +124,7 @@ def _transformed(scope: Scope, transforms: Value) -> dict[str, Any]:
     return args
 
 
-def _inner(run: FlowRun, modules: list[Value], suffix: str, path: str, args: dict[str, Any]) -> Child:
+def _inner(run: FlowContext, modules: list[Value], suffix: str, path: str, args: dict[str, Any]) -> Child:
     """A flow of some modules; the failure module goes with it, under an id that tells the copies apart."""
     value: Value = {"modules": modules, "same_worker": bool(run.value.get("same_worker"))}
     if run.failure_module is not None:
@@ -143,7 +134,7 @@ def _inner(run: FlowRun, modules: list[Value], suffix: str, path: str, args: dic
     return Child("flowpreview", f"{run.job.runnable_path}/{path}", args, value)
 
 
-def _nothing(run: FlowRun, state: ModuleState, branch_chosen: Value | None = None) -> Ended:
+def _nothing(run: FlowContext, state: ModuleState, branch_chosen: Value | None = None) -> Ended:
     """No job to run: the module succeeds at once, and the flow looks at it again."""
     jobs: list[str] | None = None if branch_chosen else []
     done = ModuleState(state.id, "Success", NO_JOB, jobs, None if branch_chosen else [], branch_chosen)
@@ -158,7 +149,7 @@ def _must_wait(state: ModuleState, kind: str) -> None:
 
 
 def _for_loop(
-    run: FlowRun, module: Value, state: ModuleState, previous: Any, previous_id: str, args: dict[str, Any]
+    run: FlowContext, module: Value, state: ModuleState, previous: Any, previous_id: str, args: dict[str, Any]
 ) -> Plan | Ended:
     value = module["value"]
     if state.type == "InProgress" and not state.parallel:
@@ -184,7 +175,7 @@ def _for_loop(
     return Plan(children, entered, parallel=True)
 
 
-def _items(run: FlowRun, iterator: Value, previous: Any, previous_id: str) -> list[Any]:
+def _items(run: FlowContext, iterator: Value, previous: Any, previous_id: str) -> list[Any]:
     if iterator.get("type") == "static":
         items = iterator.get("value")
     else:
@@ -221,7 +212,7 @@ def with_iter(args: dict[str, Any], index: int, value: Any) -> dict[str, Any]:
 
 
 def _iteration(
-    run: FlowRun,
+    run: FlowContext,
     module: Value,
     state: ModuleState,
     args: dict[str, Any],
@@ -237,7 +228,7 @@ def _iteration(
     return Plan([child], _loop_entered(state, before, index, items))
 
 
-def _is_simple(run: FlowRun, modules: list[Value]) -> bool:
+def _is_simple(run: FlowContext, modules: list[Value]) -> bool:
     """A while loop over one plain step runs that step as a job of the flow itself, under the loop's own id.
 
     A server does the same with a deployed for loop, and does not with one in a preview; here both are as in a preview,
@@ -253,7 +244,7 @@ def _is_simple(run: FlowRun, modules: list[Value]) -> bool:
     )
 
 
-def _simple_iteration(run: FlowRun, module: Value, state: ModuleState, args: dict[str, Any], index: int) -> Plan:
+def _simple_iteration(run: FlowContext, module: Value, state: ModuleState, args: dict[str, Any], index: int) -> Plan:
     step = module["value"]["modules"][0]
     error: WindmillError | None = None
     given: dict[str, Any] = {}
@@ -263,7 +254,7 @@ def _simple_iteration(run: FlowRun, module: Value, state: ModuleState, args: dic
         given = _transformed(scope, step["value"].get("input_transforms") or {})
     except WindmillError as failure:
         error = WindmillError(f"could not transform input using an expr: {failure}")
-    child = run.runtime.script_child(run, step, given, error)
+    child = run.runtime.script_child(run.job, step, given, error)
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
     return Plan([child], _loop_entered(state, before, index, None))
 
@@ -286,7 +277,7 @@ def _loop_entered(
 
 
 def _branch_one(
-    run: FlowRun, module: Value, state: ModuleState, previous: Any, previous_id: str, args: dict[str, Any]
+    run: FlowContext, module: Value, state: ModuleState, previous: Any, previous_id: str, args: dict[str, Any]
 ) -> Plan | Ended:
     value = module["value"]
     names = {"result": previous, "previous_result": previous, **run.approval}
@@ -312,7 +303,7 @@ def _branch_one(
     return Plan([child], entered)
 
 
-def _branch_all(run: FlowRun, module: Value, state: ModuleState, args: dict[str, Any]) -> Plan | Ended:
+def _branch_all(run: FlowContext, module: Value, state: ModuleState, args: dict[str, Any]) -> Plan | Ended:
     value = module["value"]
     branches = value.get("branches") or []
     if state.type in WAITING:
@@ -342,7 +333,7 @@ def _branch_all(run: FlowRun, module: Value, state: ModuleState, args: dict[str,
     return Plan([child], entered)
 
 
-def _all_branches(run: FlowRun, state: ModuleState, branches: list[Value], args: dict[str, Any]) -> Plan:
+def _all_branches(run: FlowContext, state: ModuleState, branches: list[Value], args: dict[str, Any]) -> Plan:
     children = [
         _inner(run, branch.get("modules") or [], f"{run.state.step}-{i}", f"branchall-{i}", dict(args))
         for i, branch in enumerate(branches)

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
@@ -21,9 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from wmlocal.engine.errors import CannotStart, EngineError, Rejected
-
-if TYPE_CHECKING:
-    from wmlocal.engine.engine import Engine
+from wmlocal.engine.runs import Runs
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 KNOWN_AUTHENTICATION = ("none", "windmill")
@@ -45,7 +43,7 @@ class Match:
 
 
 class HttpTriggers:
-    def __init__(self, engine: Engine, may_enter: Callable[[Request], bool]) -> None:
+    def __init__(self, engine: Runs, may_enter: Callable[[Request], bool]) -> None:
         self._engine, self._may_enter = engine, may_enter
 
     async def answer(self, request: Request) -> Response:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from wmlocal.engine.errors import WindmillError
+
 
 class Cancel:
     """A request to stop that reaches a job and everything below it, at once."""
@@ -113,6 +115,42 @@ class Job:
     @property
     def runnable_path(self) -> str:
         return "tmp/main" if self.path is None else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended, as the flow above sees it.
+
+    `success` can differ from what is stored: a flow that its failure module recovered is stored as a success, and is
+    a failure for the flow above. `stopped` is None unless the job stopped early; then it says whether that is a skip.
+    """
+
+    job: str
+    success: bool
+    result: Any
+    stopped: bool | None = None
+    error_handled: bool = False
+    stored_success: bool | None = None
+    identity: bool = False
+    # Such an end may lead to the failure module, but to no retry, and is not passed over by continue_on_error.
+    unrecoverable: bool = False
+
+    @property
+    def counts_as_success(self) -> bool:
+        return self.success if self.stored_success is None else self.stored_success
+
+
+@dataclass(frozen=True)
+class Child:
+    """A job to start. A flow has a value, a script has a way to run, an identity has neither."""
+
+    kind: str
+    path: str | None
+    args: dict[str, Any]
+    value: dict[str, Any] | None = None
+    run: Callable[[Job], Ended] | None = None
+    timeout: float | None = None
+    error: WindmillError | None = None
 
 
 def new_id() -> str:

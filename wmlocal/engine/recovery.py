@@ -17,8 +17,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from wmlocal.engine.items import MASK
 from wmlocal.engine.store import LIVE, Row, Store
+from wmlocal.engine.variables import MASK
 
 if TYPE_CHECKING:
     from wmlocal.engine.jobs import Job
@@ -41,7 +41,7 @@ COLUMNS = (
 Place = tuple[str, str | None, str, str | None]
 
 
-class Earlier:
+class RecoveredJobs:
     """The jobs of the runs that this engine has taken up."""
 
     def __init__(self, store: Store) -> None:

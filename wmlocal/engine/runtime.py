@@ -13,14 +13,12 @@ from typing import Any
 
 from wmlocal.engine.bundle import Bundle, Script
 from wmlocal.engine.errors import BadBundle, WindmillError
-from wmlocal.engine.flow import Ended, FlowRun
-from wmlocal.engine.flow_plan import Child
 from wmlocal.engine.flow_state import FlowState
-from wmlocal.engine.items import Items
-from wmlocal.engine.jobs import Event, Job
-from wmlocal.engine.recovery import Earlier
+from wmlocal.engine.jobs import Child, Ended, Event, Job
+from wmlocal.engine.jsonb import as_jsonb
+from wmlocal.engine.recovery import RecoveredJobs
 from wmlocal.engine.store import Store
-from wmlocal.engine.stored import as_stored
+from wmlocal.engine.variables import Variables
 from wmlocal.engine.worker import Outcome, Surroundings, Task, failed, run_task
 
 # Results up to this size are kept in memory while their run lasts; larger ones are read again from the database.
@@ -37,15 +35,21 @@ class Runtime:
         engine_id: str,
         store: Store,
         bundle: Bundle,
-        items: Items,
+        variables: Variables,
         around: Surroundings,
         processes: int,
         on_event: EventSink | None,
     ) -> None:
-        self.engine_id, self.store, self.bundle, self.items, self.around = engine_id, store, bundle, items, around
+        self.engine_id, self.store, self.bundle, self.variables, self.around = (
+            engine_id,
+            store,
+            bundle,
+            variables,
+            around,
+        )
         self.on_event = on_event
         self.live: dict[str, Job] = {}
-        self.earlier = Earlier(store)
+        self.recovered = RecoveredJobs(store)
         self._slots = threading.BoundedSemaphore(processes)
         self._results: dict[str, tuple[str, Any]] = {}
         self._signals: dict[str, threading.Event] = {}
@@ -56,8 +60,8 @@ class Runtime:
 
     def add(self, job: Job, definition: Any = None) -> None:
         """Raises Rejected when there is a job of that id."""
-        job.args = as_stored(job.args)
-        if self.earlier.take_up(job, self.engine_id):
+        job.args = as_jsonb(job.args)
+        if self.recovered.take_up(job, self.engine_id):
             self.live[job.id] = job
             return
         self.store.add_job(
@@ -78,7 +82,7 @@ class Runtime:
         self.live[job.id] = job
 
     def start(self, job: Job) -> None:
-        if self.earlier.has_ended(job):
+        if self.recovered.has_ended(job):
             return
         job.started = job.started or time.time()
         self.store.update_job(job.id, status="running", started=job.started)
@@ -112,10 +116,10 @@ class Runtime:
 
     def _earlier_end(self, job: Job, identity: bool = False) -> Ended | None:
         """How the job ended before this engine took its run up again: it is not run again."""
-        if not self.earlier.has_ended(job):
+        if not self.recovered.has_ended(job):
             return None
         self.live.pop(job.id, None)
-        return Ended(job.id, self.earlier.succeeded(job), self.result_of(job.id), identity=identity)
+        return Ended(job.id, self.recovered.succeeded(job), self.result_of(job.id), identity=identity)
 
     def _take_slot(self, job: Job) -> bool:
         while not self._slots.acquire(timeout=SLOT_WAIT_S):
@@ -137,14 +141,14 @@ class Runtime:
         self._close(job, status, result, text, labels)
 
     def _close(self, job: Job, status: str, value: Any, text: str, labels: list[str] | None) -> None:
-        if self.earlier.has_ended(job):
+        if self.recovered.has_ended(job):
             self.live.pop(job.id, None)
             return
         if job.cancel.requested and status == "canceled":
             self.store.update_job(job.id, canceled_by=job.cancel.by, canceled_reason=job.cancel.reason)
-        self.store.finish_job(job.id, status, self.items.secrets.mask(text), labels)
-        if len(text) <= KEPT_RESULT_BYTES or self.items.secrets.mask(text) != text:
-            self._results[job.id] = (job.root, as_stored(value))
+        self.store.finish_job(job.id, status, self.variables.secrets.mask(text), labels)
+        if len(text) <= KEPT_RESULT_BYTES or self.variables.secrets.mask(text) != text:
+            self._results[job.id] = (job.root, as_jsonb(value))
         self.live.pop(job.id, None)
         self._saved.pop(job.id, None)
         since = job.started or job.created
@@ -168,7 +172,7 @@ class Runtime:
         for jobs, seconds in self._to_forget.pop(job.root, ()):
             self.store.forget_later(jobs, time.time() + seconds)
         self.store.forget_due()
-        self.earlier.forget(job.root)
+        self.recovered.forget(job.root)
         for other in [key for key, (root, _) in list(self._results.items()) if root == job.root]:
             self._results.pop(other, None)
 
@@ -181,7 +185,7 @@ class Runtime:
         if kept:
             return kept[1]
         text = self.store.result_text(jobs)
-        return as_stored(json.loads(text)) if text is not None else None
+        return as_jsonb(json.loads(text)) if text is not None else None
 
     # Flows
 
@@ -226,7 +230,7 @@ class Runtime:
 
     def script_child(
         self,
-        run: FlowRun,
+        flow: Job,
         module: dict[str, Any],
         args: dict[str, Any],
         error: WindmillError | None,
@@ -236,7 +240,7 @@ class Runtime:
         arguments."""
         value, preprocess = module["value"], bool(module.get("apply_preprocessor"))
         if value["type"] == "rawscript":
-            path = value.get("path") or f"{run.job.runnable_path}/{module['id']}"
+            path = value.get("path") or f"{flow.runnable_path}/{module['id']}"
             content, lock = value["content"], value.get("lock")
             task = partial(Task, source=content, lock=lock, preprocess=preprocess, entrypoint=entrypoint)
             return Child("preview", path, args, error=error, run=lambda job: self.run_leaf(job, task(job)))
@@ -271,7 +275,7 @@ class Runtime:
     # Logs and events
 
     def add_log(self, job: Job, text: str) -> None:
-        text = self.items.secrets.mask(text)
+        text = self.variables.secrets.mask(text)
         self.store.add_log(job.id, text)
         self.emit("log", job, message=text)
 
@@ -294,7 +298,7 @@ class Runtime:
 
     def _masked(self, value: Any) -> Any:
         text = json.dumps(value)
-        masked = self.items.secrets.mask(text)
+        masked = self.variables.secrets.mask(text)
         return value if masked == text else json.loads(masked)
 
     @staticmethod

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from wmlocal.engine.flow_context import FlowCanceled, FlowContext
 from wmlocal.engine.flow_state import ModuleState
-
-if TYPE_CHECKING:
-    from wmlocal.engine.flow import Ended, FlowRun
+from wmlocal.engine.jobs import Ended
 
 # Windmill's default, in seconds.
 DEFAULT_TIMEOUT_S = 30 * 60
@@ -16,7 +15,7 @@ DEFAULT_TIMEOUT_S = 30 * 60
 LOOK_AGAIN_S = 1.0
 
 
-def wait_for_resume(run: FlowRun, suspend: dict[str, Any], state: ModuleState) -> Ended | None:
+def wait_for_resume(run: FlowContext, suspend: dict[str, Any], state: ModuleState) -> Ended | None:
     """None when the flow may go on, its messages being in `run.approval`; else the failure."""
     needed = int(suspend["required_events"])
     tolerant = bool(suspend.get("continue_on_disapprove_timeout"))
@@ -44,15 +43,13 @@ def _decided(messages: list[dict[str, Any]], needed: int) -> bool:
     return len(messages) >= needed or any(not message["approved"] for message in messages)
 
 
-def _park(run: FlowRun, suspend: dict[str, Any], state: ModuleState, before: ModuleState, needed: int) -> list[Any]:
-    from wmlocal.engine.flow import FlowCanceled
-
+def _park(run: FlowContext, suspend: dict[str, Any], state: ModuleState, before: ModuleState, needed: int) -> list[Any]:
     run.state.set_current(ModuleState(state.id, "WaitingForEvents", before.job, count=needed))
     limit = suspend.get("timeout")
-    over = run.runtime.earlier.went_past(run.job.id, state.id)
+    over = run.runtime.recovered.went_past(run.job.id, state.id)
     deadline = time.monotonic() + (0 if over else DEFAULT_TIMEOUT_S if limit is None else limit)
     run.runtime.suspended(run.job, run.state)
-    run.taken_up_anew = True
+    run.requeued = True
     with run.runtime.resume_signal(run.job) as signal:
         while True:
             signal.clear()
@@ -66,7 +63,7 @@ def _park(run: FlowRun, suspend: dict[str, Any], state: ModuleState, before: Mod
             signal.wait(min(left, LOOK_AGAIN_S))
 
 
-def _take(run: FlowRun, before: ModuleState, messages: list[Any], values: list[Any]) -> None:
+def _take(run: FlowContext, before: ModuleState, messages: list[Any], values: list[Any]) -> None:
     names = [message["approver"] or "anonymous" for message in messages]
     run.approval = {"resume": values[-1] if values else None, "resumes": values, "approvers": names}
     before.approvers = [

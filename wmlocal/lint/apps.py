@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from wmlocal.lint import tables
+from wmlocal.formats import tables
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import EXTENSIONS
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.lock_files import LOCKED
 from wmlocal.lint.positions import Item, NotYaml, read
 from wmlocal.lint.shape import problems, shown
+from wmlocal.suggest import suggest
 
 # What an app's own value and inline scripts hold; components are too many and too free to be told here.
 _VALUE = """grid darkMode fullscreen norefreshbar unusedInlineScripts hiddenInlineScripts css subgrids theme
@@ -40,7 +40,7 @@ def check_apps(context: Context) -> None:
 def _keys(context: Context, file: str, item: Item | None, known: frozenset[str], what: str) -> None:
     for key, child in item.map().items() if item is not None else ():
         if key not in known:
-            message = f"{what} has no key {shown(key)}; Windmill ignores it" + nearest(key, known)
+            message = f"{what} has no key {shown(key)}; Windmill ignores it" + suggest(key, known)
             context.report(file, (child.key_line, child.key_column), "unknown-key", message)
 
 
@@ -48,7 +48,7 @@ def _language(context: Context, file: str, item: Item | None) -> None:
     words = [*tables.LANGUAGES.split("|"), "frontend"]
     if item is not None and item.value not in words:
         message = f"language is {shown(item.value)}, and must be one of {', '.join(words)}"
-        context.report(file, item, "wrong-value", message + nearest(str(item.value), words))
+        context.report(file, item, "wrong-value", message + suggest(str(item.value), words))
 
 
 def _lock(context: Context, file: str, script: Item | None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from wmlocal.lint.context import Context
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.parsers import Signature
 from wmlocal.lint.positions import Item
 from wmlocal.lint.shape import kind_of
 from wmlocal.lint.steps import Step
+from wmlocal.suggest import suggest
 
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -37,7 +37,7 @@ def check_arguments(
                     file,
                     (transform.key_line, transform.key_column),
                     "unknown-argument",
-                    f"{path} has no argument {name}" + nearest(name, list(properties)),
+                    f"{path} has no argument {name}" + suggest(name, list(properties)),
                 )
         elif transform.text("type") == "static" and (value := transform.get("value")) is not None:
             check_value(context, file, value, properties[name], f"argument {name} of {path}")
@@ -61,7 +61,7 @@ def check_inline_arguments(context: Context, file: str, step: Step, signature: S
                 file,
                 (transform.key_line, transform.key_column),
                 "unknown-argument",
-                f"main of step {step.id} has no argument {name}" + nearest(name, signature.names),
+                f"main of step {step.id} has no argument {name}" + suggest(name, signature.names),
             )
     item = given if given is not None else step.item
     for arg in signature.args or ():
@@ -109,7 +109,7 @@ def check_value(context: Context, file: str, value: Item, field: Item, what: str
             value,
             "wrong-argument",
             f"{what} is {value.value!r}, and must be one of {', '.join(map(str, words))}"
-            + nearest(value.value, [str(word) for word in words]),
+            + suggest(value.value, [str(word) for word in words]),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from wmlocal.lint import tables
+from wmlocal.formats import tables
 from wmlocal.lint.apps import check_apps
 from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from wmlocal.formats.layout import INLINE
 from wmlocal.lint.arguments import check_inline_arguments
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
@@ -14,7 +15,6 @@ from wmlocal.lint.positions import Item
 from wmlocal.lint.schemas import check_schema, report_unparsable
 from wmlocal.lint.steps import Step, steps
 
-INLINE = "!inline "
 _TYPESCRIPT = re.compile(r"\bfunction\s+preprocessor\b|\bpreprocessor\s*[=,}]")
 PREPROCESSORS = {
     "python3": re.compile(r"^(?:async\s+)?def\s+preprocessor\b|^(?:from\s.+)?import\s.*\bpreprocessor\b", re.MULTILINE),

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from wmlocal.lint.files import FOLDERS, Files, Yaml
-from wmlocal.lint.finding import Finding, Severity, nearest
+from wmlocal.lint.finding import Finding, Severity
 from wmlocal.lint.positions import Item
+from wmlocal.suggest import suggest
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Context:
                 file,
                 place,
                 "unknown-path",
-                f"{what} leads to {path}, and the bundle has no {kind} of that path" + nearest(path, list(found)),
+                f"{what} leads to {path}, and the bundle has no {kind} of that path" + suggest(path, list(found)),
             )
         return False
 

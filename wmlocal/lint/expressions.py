@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+from wmlocal.formats.javascript import program
+
 MEMBER, SUBSCRIPT = "member_expression", "subscript_expression"
 # Subtrees whose plain identifiers declare names.
 DECLARING = {
@@ -77,8 +79,6 @@ def parsed(text: str, holders: tuple[str, ...] = ("results", "flow_input", "flow
 def syntax_error(text: str, predicate: bool = False) -> tuple[str, int] | None:
     """What QuickJS says of the text, and the line in it (from 1); None when it compiles."""
     import quickjs
-
-    from wmlocal.engine.expressions import program
 
     # A predicate is put in Boolean(…) as it is, so a comment at its end swallows the parenthesis.
     whole = program(f"Boolean({text})" if predicate else text.strip())

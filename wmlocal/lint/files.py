@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wmlocal.engine.bundle import LANGUAGES
+from wmlocal.formats.layout import LANGUAGES
 from wmlocal.lint.globs import TRIGGERS, Selection, selections
 from wmlocal.lint.positions import Item, NotYaml, read
 

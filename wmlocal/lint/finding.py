@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
-
-from wmlocal import suggest
 
 
 class Severity(StrEnum):
@@ -34,9 +31,3 @@ class Finding:
     def __str__(self) -> str:
         mark = "" if self.severity is Severity.ERROR else "warning: "
         return f"{self.file}:{self.line}:{self.column}: {self.rule} {mark}{self.message}"
-
-
-def nearest(word: str, known: Iterable[object]) -> str:
-    """`; did you mean x?`, or nothing when no known word is near."""
-    found = suggest.nearest(word, map(str, known))
-    return f"; did you mean {found}?" if found else ""

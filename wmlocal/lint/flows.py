@@ -10,13 +10,13 @@ from wmlocal.lint.arguments import check_arguments
 from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context
 from wmlocal.lint.expressions import Access, global_names, parsed, syntax_error
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.places import place_in
 from wmlocal.lint.positions import Item
 from wmlocal.lint.references import check_reference
 from wmlocal.lint.results_use import METHODS, misuses
 from wmlocal.lint.schemas import check_form
 from wmlocal.lint.steps import LOOPS, Seen, Step, seen, steps
+from wmlocal.suggest import suggest
 
 # The editor refuses them: words of the graph and of JavaScript.
 RESERVED = frozenset(
@@ -207,7 +207,9 @@ class FlowCheck:
         if not others:
             known = [step.id for step in self.steps if step is not site.step]
             self.report(
-                place, "unknown-step", f"results.{access.key} names no step of this flow" + nearest(access.key, known)
+                place,
+                "unknown-step",
+                f"results.{access.key} names no step of this flow" + suggest(access.key, known),
             )
             return
         states = [seen(site.step, other, site.after) for other in others]
@@ -243,7 +245,7 @@ class FlowCheck:
         self.report(
             place,
             "unknown-input",
-            f"flow_input.{access.key} is not in the flow's schema" + nearest(access.key, list(properties.value)),
+            f"flow_input.{access.key} is not in the flow's schema" + suggest(access.key, list(properties.value)),
             warn=access.has_fallback,
         )
 
@@ -256,7 +258,7 @@ class FlowCheck:
                 self.report(
                     self._at(site, offset),
                     "unknown-name",
-                    f"{name} is not defined in {site.what}; it can name {', '.join(known)}" + nearest(name, known),
+                    f"{name} is not defined in {site.what}; it can name {', '.join(known)}" + suggest(name, known),
                 )
 
     def _of_the_step_before(self, site: Site, step: Step, name: str, offset: int) -> None:
@@ -312,7 +314,9 @@ class FlowCheck:
         early = value.get("early_return") if value is not None else None
         if early is not None and isinstance(early.value, str) and early.value and early.value not in self.by_id:
             self.report(
-                early, "unknown-step", f"early_return names no step: {early.value}" + nearest(early.value, self.by_id)
+                early,
+                "unknown-step",
+                f"early_return names no step: {early.value}" + suggest(early.value, self.by_id),
             )
         for key in ("concurrency_key", "debounce_key"):
             self._template(value.get(key) if value is not None else None)
@@ -331,7 +335,7 @@ class FlowCheck:
                 self.report(
                     item,
                     "unknown-input",
-                    f"$args[{name}] is not in the flow's schema" + nearest(name, properties.map()),
+                    f"$args[{name}] is not in the flow's schema" + suggest(name, properties.map()),
                 )
 
     def _combinations(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from wmlocal.formats.layout import INLINE
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import EXTENSIONS, FOLDERS
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.positions import Item
-
-INLINE = "!inline "
+from wmlocal.suggest import suggest
 
 
 def check_inline_files(context: Context) -> None:
@@ -35,7 +34,7 @@ def _missing(context: Context, file: str, item: Item, name: str, folder: str) ->
     end = name[name.rfind(".") :]
     beside = [other for other in context.files.names if other.startswith(f"{folder}/") and other.endswith(end)]
     context.report(
-        file, item, "missing-file", f"there is no file {name}; write it, or name another" + nearest(name, beside)
+        file, item, "missing-file", f"there is no file {name}; write it, or name another" + suggest(name, beside)
     )
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 
-from wmlocal.lint.code import INLINE, Code
+from wmlocal.formats.layout import INLINE
+from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.other_locks import check_other_lock
 from wmlocal.lint.positions import Item
 from wmlocal.lint.python_code import check_locked, normal, package_of
 from wmlocal.lint.requirement_heads import Head, head_of
+from wmlocal.suggest import suggest
 
 # A server makes a lock of every script in these; Deno's is empty for a script that imports nothing.
 LOCKED = ("python3", "bun", "deno", "go", "php", "rust")
@@ -139,7 +140,7 @@ def _sets(context: Context, script: Script, head: Head | None, name: str, rows: 
                 script.file,
                 (head.line if head else 1, 1),
                 "unknown-requirements",
-                f"there is no {_set_file(wanted)}" + nearest(wanted, known),
+                f"there is no {_set_file(wanted)}" + suggest(wanted, known),
             )
     found = [(number, match[1], match[2]) for number, row in enumerate(rows, 1) if (match := SET.match(row))]
     for number, used, digest in found:

@@ -10,7 +10,7 @@ import re
 
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
-from wmlocal.lint.finding import nearest
+from wmlocal.suggest import suggest
 
 # Node's own modules may be imported without `node:` before them.
 _NODE = """assert async_hooks buffer child_process cluster console constants crypto dgram diagnostics_channel dns
@@ -96,5 +96,5 @@ def _set(context: Context, script: Script, source: str) -> None:
     file = f"dependencies/{match[1]}.{ending}" if match and match[1] != "default" else f"dependencies/{ending}"
     if match and file not in context.files.set:
         known = [name for name in context.files.names if name.endswith(f".{ending}") and "/" in name]
-        message = f"there is no {file}" + nearest(file, known)
+        message = f"there is no {file}" + suggest(file, known)
         context.report(script.file, _place(source, match.start()), "unknown-requirements", message)

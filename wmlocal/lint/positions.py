@@ -1,4 +1,4 @@
-"""YAML with the place of every key and value, read as Windmill's tools do (wmlocal.engine.yaml12)."""
+"""YAML with the place of every key and value, read as Windmill's tools do (wmlocal.formats.yaml12)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from wmlocal.engine.yaml12 import MAX_VALUES, NotYaml, compose, scalar
+from wmlocal.formats.yaml12 import MAX_VALUES, NotYaml, compose, scalar
 
 __all__ = ["Item", "NotYaml", "read"]
 

@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.requirement_heads import is_lock_inferred
+from wmlocal.suggest import suggest
 
 # Packages whose name is not that of their module; `-`, `_` and case do not count.
 PROVIDERS = {
@@ -186,7 +186,7 @@ def _unknown(context: Context, script: Script, path: str, place: tuple[int, int]
             script.file,
             place,
             "unknown-import",
-            f"the bundle has no script {path}" + nearest(path, list(context.files.scripts)),
+            f"the bundle has no script {path}" + suggest(path, list(context.files.scripts)),
         )
     else:
         context.report(

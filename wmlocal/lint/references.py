@@ -7,8 +7,8 @@ there a defect, and secrets are not kept there by default.
 from __future__ import annotations
 
 from wmlocal.lint.context import Context
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.positions import Item
+from wmlocal.suggest import suggest
 
 PREFIXES = {"$res:": "resource", "$var:": "variable"}
 
@@ -45,7 +45,7 @@ def check_reference(
         f"unknown-{kind}",
         f"the bundle has no {kind} {path}"
         + ("" if kept else "; it must exist in the workspace")
-        + nearest(path, list(known)),
+        + suggest(path, list(known)),
         warn=not kept,
     )
 

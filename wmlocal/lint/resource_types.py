@@ -7,9 +7,9 @@ import ast
 from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Yaml
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.positions import Item
 from wmlocal.lint.secret_values import ENCRYPTED, looks_secret, plain_secret
+from wmlocal.suggest import suggest
 
 # By custom a workspace's own types begin so; other names may be types of Windmill's hub.
 OWN = "c_"
@@ -54,7 +54,7 @@ def _type(context: Context, file: str, place: Item | tuple[int, int], name: str,
         file,
         place,
         "unknown-resource-type",
-        f"there is no {name}.resource-type.yaml in the root" + nearest(name, types),
+        f"there is no {name}.resource-type.yaml in the root" + suggest(name, types),
         warn=elsewhere,
     )
 
@@ -95,7 +95,7 @@ def _values(context: Context, entry: Yaml, document: Item, kind: Item | None) ->
                 entry.file,
                 (item.key_line, item.key_column),
                 "unknown-field",
-                f"the type {document.text('resource_type')} has no field {key}" + nearest(key, properties),
+                f"the type {document.text('resource_type')} has no field {key}" + suggest(key, properties),
                 warn=True,
             )
         secret = properties[key].get("password") if key in properties else None

@@ -7,10 +7,10 @@ from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context
 from wmlocal.lint.cron import cron_problem, timezones
 from wmlocal.lint.files import Yaml
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.globs import TRIGGERS
 from wmlocal.lint.positions import Item
 from wmlocal.lint.references import check_reference
+from wmlocal.suggest import suggest
 
 HANDLERS = ("on_failure", "on_recovery", "on_success")
 # The server asks Slack and Teams itself.
@@ -65,7 +65,7 @@ def _arguments(context: Context, code: Code, file: str, document: Item, path: st
                 file,
                 (value.key_line, value.key_column),
                 "unknown-argument",
-                f"{path} has no argument {name}" + nearest(name, list(properties)),
+                f"{path} has no argument {name}" + suggest(name, list(properties)),
             )
     for name in missing(schema, given):
         place = (args.key_line, args.key_column) if args is not None else (1, 1)
@@ -83,7 +83,7 @@ def _time(context: Context, file: str, document: Item) -> None:
             file,
             zone,
             "bad-timezone",
-            f"{zone.value!r} is no time zone of the IANA list" + nearest(zone.value, timezones()),
+            f"{zone.value!r} is no time zone of the IANA list" + suggest(zone.value, timezones()),
         )
 
 

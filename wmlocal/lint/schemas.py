@@ -12,10 +12,10 @@ from typing import Any
 from wmlocal.lint.arguments import check_value
 from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
-from wmlocal.lint.finding import nearest
 from wmlocal.lint.parsers import Signature
 from wmlocal.lint.positions import Item
 from wmlocal.lint.shape import kind_of
+from wmlocal.suggest import suggest
 
 Field = dict[str, Any]
 PLAIN: dict[str, Field] = {
@@ -95,7 +95,7 @@ def check_schema(context: Context, script: Script, document: Item, signature: Si
         if name not in signature.names:
             place = (field.key_line, field.key_column)
             main = "there is no main" if signature.is_library else f"main has no argument {name}"
-            context.report(file, place, "schema-extra", f"{main}; {DO}" + nearest(name, signature.names))
+            context.report(file, place, "schema-extra", f"{main}; {DO}" + suggest(name, signature.names))
     above = properties or schema
     computed = _computed_defaults(context, script, signature.args)
     for arg in signature.args:
@@ -279,7 +279,7 @@ def check_form(context: Context, file: str, schema: Item | None) -> None:
     fields = properties.value
     for item in schema.list("required"):
         if isinstance(item.value, str) and item.value not in fields:
-            message = f"required names no property: {item.value}" + nearest(item.value, fields)
+            message = f"required names no property: {item.value}" + suggest(item.value, fields)
             context.report(file, item, "schema-required", message)
     _order(context, file, schema, fields)
     for name, field in fields.items():
@@ -288,7 +288,7 @@ def check_form(context: Context, file: str, schema: Item | None) -> None:
             context.report(file, field, "wrong-type", f"{name} is {kind_of(field.value)}, and must be a mapping")
         elif kind is not None and isinstance(kind.value, str) and kind.value not in WORDS:
             message = f"the type of {name} is {kind.value!r}, and must be one of {', '.join(filter(None, WORDS))}"
-            context.report(file, kind, "wrong-value", message + nearest(kind.value, WORDS))
+            context.report(file, kind, "wrong-value", message + suggest(kind.value, WORDS))
         elif default is not None:
             check_value(context, file, default, field, f"the default of {name}")
 
@@ -300,7 +300,7 @@ def _order(context: Context, file: str, schema: Item, fields: dict[str, Item]) -
                 file,
                 item,
                 "schema-order",
-                f"order names no property: {item.value}" + nearest(item.value, fields),
+                f"order names no property: {item.value}" + suggest(item.value, fields),
                 warn=True,
             )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from wmlocal.lint.finding import nearest
-from wmlocal.lint.misplaced import record_of, where_it_belongs
+from wmlocal.formats.misplaced import record_of, where_it_belongs
+from wmlocal.formats.records import Choice, Record, Shapes, shapes
 from wmlocal.lint.positions import Item
-from wmlocal.lint.shape_tables import Choice, Record, Shapes, shapes
+from wmlocal.suggest import suggest
 
 Report = Callable[[Item, str, str, bool], None]
 
@@ -66,7 +66,7 @@ def _word(item: Item, words: list[str], where: str) -> Iterator[Problem]:
             item.line,
             item.column,
             "wrong-value",
-            f"{where} is {shown(item.value)}, and must be one of {', '.join(words)}" + nearest(str(item.value), words),
+            f"{where} is {shown(item.value)}, and must be one of {', '.join(words)}" + suggest(str(item.value), words),
         )
 
 

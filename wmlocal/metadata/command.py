@@ -1,4 +1,4 @@
-"""Runs `wmill generate-metadata` against the stand-in."""
+"""Runs `wmill generate-metadata` against a fake server."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from wmlocal.lint.files import CannotCheck, Files
+from wmlocal.metadata.fake_server import WORKSPACE, FakeServer, serving
 from wmlocal.metadata.locks import DEFAULT_PYTHON, NoLock, python_lock
-from wmlocal.metadata.stand_in import WORKSPACE, StandIn, serving
 
 DONE, FAILED, CANNOT_START = 0, 1, 2
 WRITES = re.compile(r"(\.lock|\.script\.yaml|/flow\.yaml|^wmill-lock\.yaml)$")
@@ -32,8 +32,8 @@ def run(
     if wmill is None:
         return _stop("wmill is missing; install it (npm install windmill-cli)")
     before = _texts(root)
-    stand_in = StandIn(Locks(files, python).of)
-    with serving(stand_in) as address, tempfile.TemporaryDirectory() as config:
+    fake_server = FakeServer(Locks(files, python).of)
+    with serving(fake_server) as address, tempfile.TemporaryDirectory() as config:
         common = [
             wmill,
             "generate-metadata",
@@ -44,7 +44,7 @@ def run(
             "--workspace",
             WORKSPACE,
             "--token",
-            stand_in.token,
+            fake_server.token,
             "--config-dir",
             config,
         ]

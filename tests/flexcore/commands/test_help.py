@@ -1,0 +1,89 @@
+"""What a person tries first: help, version, a typing error; and that the README says what the help says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import httpx
+import pytest
+
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
+from flexcore.cli import app
+from flexcore.client.windmill import Windmill
+from flexcore.console import EXIT_CODES
+from tests.flexcore.configuration.conftest import ROOT
+from tests.wmlocal.engine.conftest import Command
+
+# What takes long to import, and no help needs.
+HEAVY = {"pydantic", "httpx", "yaml", "numpy", "pyarrow", "fastapi", "starlette", "wmill"}
+
+
+def commands() -> dict[tuple[str, ...], Any]:
+    from typer.main import get_group
+
+    found: dict[tuple[str, ...], Any] = {}
+    for name, item in get_group(app).commands.items():
+        below = getattr(item, "commands", None)
+        found |= {(name, verb): each for verb, each in below.items()} if below else {(name,): item}
+    return found
+
+
+def test_help_version_and_typing_errors_are_what_people_expect(flexcore: Command) -> None:
+    for arguments in (["-h"], ["workflow", "-h"], ["workflow", "execute", "-h"], ["demo", "-h"]):
+        assert flexcore(*arguments).returncode == 0, arguments
+    assert re.match(r"flexcore \d+\.\d+", flexcore("--version").stdout)
+    assert "execute" in flexcore("workflow").stdout
+    assert "'workflow'" in flexcore("wrkflow").stderr and "'execute'" in flexcore("workflow", "exceute").stderr
+    assert "--runtime" in flexcore("workflow", "execute", "x", "--rutime", "ray").stderr
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = f"import sys, flexcore.cli; print(sorted({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_readme_shows_every_command_with_options_that_it_has() -> None:
+    text, known = (ROOT / "README.md").read_text(), commands()
+    assert " ".join(EXIT_CODES.removeprefix("Exit codes: ").split()) in " ".join(text.split())
+    shown = set()
+    for line in re.findall(r"\bflexcore ((?:[a-z]+)[^`;#\n&]*)", text):
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            words = line.split()
+        path = next((tuple(words[:n]) for n in (2, 1) if tuple(words[:n]) in known), None)
+        if path is None:
+            continue
+        shown.add(path)
+        options = {name for item in known[path].params for name in item.opts} | {"--help"}
+        assert path == ("demo",) or {word for word in words if word.startswith("--")} <= options, line
+    assert shown == set(known)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(200, html="<html>"), "does not answer as a Windmill"),
+        (httpx.Response(200, json=[1]), "does not answer as a Windmill"),
+        (httpx.Response(200, text="{", headers={"content-type": "application/json"}), "broken JSON"),
+        (httpx.Response(302, headers={"location": "https://sso.example.com"}), "redirects to https://sso.example.com"),
+        (httpx.Response(429), "Try again later"),
+        (httpx.Response(500, text="Internal"), "own log"),
+    ],
+)
+def test_what_is_no_windmill_or_a_broken_one_is_told(answer: httpx.Response, words: str) -> None:
+    client = Windmill("https://w.example.com", "prod", "t", transport=httpx.MockTransport(lambda _: answer))
+    with pytest.raises(FlexcoreError, match=words):
+        client.check()
+
+
+@pytest.mark.parametrize("token", ["planted\n", "plantéd", "two planted"])
+def test_a_token_that_is_none_is_told_and_not_shown(token: str) -> None:
+    with pytest.raises(InvalidInput, match="characters that no token has") as told:
+        Windmill("https://w.example.com", "prod", token)
+    assert "plant" not in str(told.value)
