@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, requests, secret_fields, secret_variables
+from f.flexcore.lib.core import deferral, errors, identity, resources, secret_fields, secret_variables
 from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
@@ -40,7 +40,7 @@ SHORT_FORM = (
 )
 
 
-class JobRequest(requests.Section):
+class JobRequest(resources.Form):
     """The form of kubernetes/run_job: an image with its command, or a whole manifest (an object, a List, or YAML text).
     Times in seconds."""
 
@@ -60,7 +60,7 @@ class JobRequest(requests.Section):
     )
     cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
     memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
-    gpus: int = Field(default=0, ge=0, description="GPUs.")
+    gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
     manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
         default=None,
         description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
@@ -90,7 +90,10 @@ class JobRequest(requests.Section):
         default=3600, ge=1, description="How long the finished Job and its log stay on the cluster, in seconds."
     )
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
 
     @field_validator("manifest")

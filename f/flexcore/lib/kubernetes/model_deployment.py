@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, identity, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
 from f.flexcore.lib.kubernetes import (
     connection,
     endpoint,
@@ -26,18 +26,14 @@ from f.flexcore.lib.storage import object_store
 Object = dict[str, Any]
 
 
-class DeploymentRequest(requests.Section):
-    """The form of kubernetes/deploy_model, and of the hybrid pipeline's deployment, which says cpu and memory as
-    `resources`. model: the manifest that a training hands on. target: the pipeline's choice of a runtime, which is made
-    before this operation is asked."""
+class DeploymentRequest(resources.Form):
+    """Which model to serve and how. model: the manifest that a training hands on."""
 
-    target: Literal["ray", "kubernetes"] = Field(default="ray", description="Where the model is served.")
     model: dict[str, Any] | None = Field(default=None, description="Manifest of the trained model.")
     name: str = Field(default="", description="Name of the deployment; empty means the model's name.")
     replicas: int = Field(default=1, ge=1, description="How many copies of the model answer.")
-    cpu: requests.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
-    memory: requests.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
-    resources: requests.ComputeResources | None = Field(default=None, description="What each replica may use.")
+    cpu: dimensions.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
+    memory: dimensions.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
     namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
     image: str = Field(default="", description="Model server image; empty means MLServer.")
     model_source: str = Field(
@@ -49,10 +45,6 @@ class DeploymentRequest(requests.Section):
         default="ClusterIP", description="How the service is reached."
     )
     timeout_s: int = Field(default=600, ge=1, description="Longest time for the rollout, in seconds.")
-
-    @property
-    def replica_resources(self) -> requests.ComputeResources:
-        return self.resources or requests.ComputeResources(cpu=self.cpu, memory=self.memory)
 
     def requested_namespace(self) -> str:
         return self.namespace
@@ -135,7 +127,6 @@ def build_serving(
             subject="model",
             remedy="Pass the output of a training.",
         )
-    compute = request.replica_resources
     return serving_manifests.Serving(
         model=model,
         delivery=model_delivery.make_delivery(model, model_delivery.parse_source(request.model_source), settings),
@@ -143,8 +134,8 @@ def build_serving(
         namespace=namespace,
         key=key,
         replicas=request.replicas,
-        cpu=compute.cpu,
-        memory=compute.memory,
+        cpu=request.cpu,
+        memory=request.memory,
         image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
         service_type=request.service_type,
         timeout_s=request.timeout_s,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, identity, requests
+from f.flexcore.lib.core import contracts, dimensions, identity
 from f.flexcore.lib.kubernetes import model_delivery, pod_spec, remote_objects
 
 Object = dict[str, Any]
@@ -150,7 +150,7 @@ def make_fetcher(serving: Serving) -> Object:
 
 def make_server(serving: Serving) -> Object:
     ready = f"/v2/models/{serving.model.name}/ready"
-    threads = str(max(1, math.ceil(requests.quantity(serving.cpu))))
+    threads = str(max(1, math.ceil(dimensions.parse_quantity(serving.cpu))))
     env = {
         "MLSERVER_MODELS_DIR": model_delivery.FOLDER,
         "MLSERVER_HTTP_PORT": str(PORT),
