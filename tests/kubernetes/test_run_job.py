@@ -672,7 +672,8 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
 def calls(cluster: FakeCluster) -> list[str]:
     """What was asked until the Job was watched, but for access reviews."""
     asked = [f"{item.method.value} {item.url.path.rsplit('/', 1)[-1]}" for item in cluster.api._requests]
-    lists = [index for index, item in enumerate(cluster.api._requests) if "fieldSelector" in str(item.url)]
+    watched = ("fieldSelector", "controller-uid")
+    lists = [i for i, item in enumerate(cluster.api._requests) if any(word in str(item.url) for word in watched)]
     return asked[: lists[0]] if lists else asked
 
 
