@@ -17,7 +17,6 @@ from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
 from f.flexcore.lib.kubernetes.connection import request_namespace
-from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
@@ -26,6 +25,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     make_job_body,
     secret_values,
 )
+from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
 from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 
@@ -48,12 +48,12 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     deadline = (datetime.now(UTC) + timedelta(seconds=request.time_limit_s)).isoformat(timespec="seconds")
     job = make_job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
-    objects = [job, *(_masked(item) for item in companion_objects(request, stored))]
+    objects = [job, *(_mask(item) for item in companion_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
     _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
     secrets.sort(key=len, reverse=True)
-    return _hidden(objects, secrets), _hidden(notes, secrets)
+    return _hide(objects, secrets), _hide(notes, secrets)
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
@@ -100,7 +100,7 @@ def _validated_or_none(model: type[Model], value: Any) -> Model | None:
         return None
 
 
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
+def _mask(item: dict[str, Any]) -> dict[str, Any]:
     if item["kind"] != "Secret":
         return item
     hidden = {field: dict.fromkeys(item[field], MASK) for field in ("data", "stringData") if item.get(field)}
@@ -118,14 +118,14 @@ def _mask_variables(job: dict[str, Any]) -> None:
                 variable["value"] = Redactor().text(value)
 
 
-def _hidden(value: Any, secrets: list[str]) -> Any:
+def _hide(value: Any, secrets: list[str]) -> Any:
     """The known secrets in every text; other words of a command are the user's own and are not guessed at."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
         return value
     if isinstance(value, Mapping):
-        return {name: _hidden(item, secrets) for name, item in value.items()}
+        return {name: _hide(item, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(item, secrets) for item in value]
+        return [_hide(item, secrets) for item in value]
     return value

@@ -22,7 +22,7 @@ from f.flexcore.lib.kubernetes.job_observer import JobObserver, Outcome, Snapsho
 from f.flexcore.lib.kubernetes.pod_logs import PodLogs
 from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
 from f.flexcore.lib.kubernetes.watcher import MAX_OUTAGE_S, Report
-from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from tests.faults.invariants import Created, NotFound, Text
 from tests.faults.world import REQUEST_S, SECRET, Answer, Cut, Jobs, Json, Thing, World, reconcile, run_step
 
@@ -256,7 +256,9 @@ class KubernetesWorld:
 
         return run_step(self.world, key.value, work)
 
-    def reconcile(self, most: int = 50) -> list[Done]:
+    def reconcile(self, most: int = 50) -> list[ReconcileRow]:
         objects = KubernetesObjects.__new__(KubernetesObjects)
         objects.place, objects.kubernetes, objects.namespace = "c", WorldKubernetes(self.world), NAMESPACE
-        return reconcile(self.world, lambda: Pass(Jobs(self.world), self.world.clock(), most).run([("c", objects)]))
+        return reconcile(
+            self.world, lambda: ReconcilePass(Jobs(self.world), self.world.clock(), most).run([("c", objects)])
+        )

@@ -16,7 +16,7 @@ from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.identity import ExecutionKey
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.ray import remote_objects as orphans
 from f.flexcore.lib.ray.dashboard import RayApi
@@ -166,7 +166,7 @@ class RayWorld:
 
         return run_step(self.world, key.value, work)
 
-    def reconcile(self, most: int = 50) -> list[Done]:
+    def reconcile(self, most: int = 50) -> list[ReconcileRow]:
         with mock.patch.object(dashboard, "RayApi", self.api):
             objects = [("r", orphans.RayObjects("r", CLUSTER))]
-            return reconcile(self.world, lambda: Pass(Jobs(self.world), self.world.clock(), most).run(objects))
+            return reconcile(self.world, lambda: ReconcilePass(Jobs(self.world), self.world.clock(), most).run(objects))

@@ -116,7 +116,7 @@ def test_a_client_certificate_is_shown_and_leaves_no_file_behind(secured: str, a
     assert not [path for path in left if key.splitlines()[1] in path.read_text(errors="ignore")]
 
 
-def test_a_server_that_another_authority_signed_is_not_trusted_and_told_at_once(secured: str) -> None:
+def test_a_server_that_another_authority_signed_is_not_trusted_and_reported_at_once(secured: str) -> None:
     with pytest.raises(Unreachable, match="not trusted") as caught:
         read_version(Kubernetes(Access(secured, ca=Authority.new().pem, token="t")))
     assert (caught.value.category, caught.value.subject) == ("tls", "cluster.ca_certificate")

@@ -27,7 +27,7 @@ class Log:
         self.logs = PodLogs(kubernetes, "work", lambda text: self.said.extend(text.split("\n")))
 
     def show(self, *pods: Object) -> Log:
-        self.logs.see(pods)
+        self.logs.update(pods)
         return self
 
     def wait_for(self, line: str) -> None:
@@ -37,7 +37,7 @@ class Log:
         assert line in self.said
 
     def end(self, *pods: Object, **options: Any) -> list[str]:
-        self.logs.see(pods)
+        self.logs.update(pods)
         self.logs.drain(**options)
         return self.said
 
@@ -68,7 +68,7 @@ def test_all_of_a_fast_log_is_passed_on_and_its_tail_is_its_end(log: Log) -> Non
     assert log.logs.tail().splitlines() == said[-TAIL_LINES:]
 
 
-def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_said(log: Log) -> None:
+def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_noted(log: Log) -> None:
     log.api.logs = {POD: [b"line %d" % number for number in range(3000)]}
     log.api.cut_logs = 10
     log.show(pod(container("main", runs()))).wait_for("line 9")
@@ -79,7 +79,7 @@ def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_said(log: Lo
     assert said[11:] == [f"line {number}" for number in range(3000 - TAIL_READ_LINES, 3000)]
 
 
-def test_a_short_gap_is_closed_without_a_word(log: Log) -> None:
+def test_a_short_gap_is_closed_without_a_note(log: Log) -> None:
     log.api.logs, log.api.cut_logs = {POD: [b"line %d" % number for number in range(100)]}, 50
     said = log.end(pod(container("main", ended(0)), phase="Succeeded"))
     assert said == [f"line {number}" for number in range(100)]

@@ -37,8 +37,8 @@ MANIFEST = {
 def test_each_node_has_its_status_its_rows_and_what_it_is_about() -> None:
     orders, test, late = parse_nodes(RESULTS, MANIFEST)
     assert (orders.name, orders.rows, orders.relation, orders.model) == ("orders", 12, "db.orders", None)
-    assert (test.model, test.column, test.failures, test.bad) == ("orders", "id", 3, True)
-    assert (late.name, late.status, late.bad) == ("late", "skipped", False)
+    assert (test.model, test.column, test.failures, test.has_failed) == ("orders", "id", 3, True)
+    assert (late.name, late.status, late.has_failed) == ("late", "skipped", False)
     assert count_nodes([orders, test, late]) == {
         "models": 2,
         "models_failed": 0,
@@ -74,7 +74,7 @@ def test_artifacts_of_any_shape_are_read(results: Any) -> None:
     [
         ("12:00:01  Running\n12:00:02  Compilation Error\n  no model x", "Compilation Error no model x"),
         ("a\n\nlast words\n", "last words"),
-        ("", "it gave no reason"),
+        ("", "its log gives no reason"),
     ],
 )
 def test_what_kept_dbt_from_starting_is_found_in_its_log(log: str, cause: str) -> None:
@@ -101,23 +101,23 @@ def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
     ("asked", "error", "match"),
     [
         ({"adapter": "duckbd"}, InvalidInput, "adapter: 'duckbd' is none of postgres"),
-        ({"folder": "models"}, NotFound, "no dbt_project.yml in models. It is in: transform"),
+        ({"folder": "models"}, NotFound, "no dbt_project.yml in models. Use one of: transform"),
         ({"folder": "../.."}, InvalidInput, "leads out of the project"),
-        ({"select": ["--profiles-dir=/x"]}, InvalidInput, "is a flag and no name of a model"),
+        ({"select": ["--profiles-dir=/x"]}, InvalidInput, "is an option and not the name of a model"),
         ({"variables": ["secret"]}, InvalidInput, "line 0 is not NAME=VALUE"),
         ({"run_by": "meltano"}, InvalidInput, "utility is empty: run_by meltano needs one"),
         ({"threads": 0}, InvalidInput, "threads"),
     ],
 )
-def test_a_wrong_request_is_told_before_anything_is_installed(
+def test_a_wrong_request_is_refused_before_anything_is_installed(
     project: dict[str, Any], asked: dict[str, Any], error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
         prepared(project, **asked)
 
 
-def test_several_folders_with_models_must_be_told_apart(project: dict[str, Any], tmp_path: Path) -> None:
+def test_of_several_folders_with_models_one_must_be_chosen(project: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other/dbt_project.yml").write_text("name: y\n")
-    with pytest.raises(InvalidInput, match=r"has several dbt_project\.yml.*found: other, transform"):
+    with pytest.raises(InvalidInput, match=r"has several dbt_project\.yml.*the project has: other, transform"):
         prepared(project)

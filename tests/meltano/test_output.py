@@ -31,7 +31,7 @@ def test_a_manifest_tells_rows_bytes_columns_and_checksums_of_each_stream(tmp_pa
     assert manifest.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
 
-def test_no_file_is_no_manifest(tmp_path: Path) -> None:
+def test_without_files_there_is_no_manifest(tmp_path: Path) -> None:
     assert build_manifest(tmp_path, "file:///d", "jsonl", {}) is None
 
 
@@ -45,7 +45,7 @@ def test_no_file_is_no_manifest(tmp_path: Path) -> None:
         (b"", 0),
     ],
 )
-def test_a_line_break_within_quotes_is_no_row_of_csv(tmp_path: Path, content: bytes, rows: int) -> None:
+def test_a_line_break_within_quotes_is_not_a_row_of_csv(tmp_path: Path, content: bytes, rows: int) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     assert scan_bytes(tmp_path / "a.csv", "a.csv", quoted=True)[1] == rows
 
@@ -187,18 +187,18 @@ def test_nan_becomes_null_and_no_other_character_changes(tmp_path: Path) -> None
     )
     assert manifest is not None and manifest.streams[0].columns["a"] == "number"
     assert manifest.streams[0].files[0].checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    assert warnings == ["s: NaN and Infinity are no JSON and were made null: a (1), b (1)"]
+    assert warnings == ["s: NaN and Infinity are not JSON and were replaced by null: a (1), b (1)"]
     assert [item.name for item in tmp_path.iterdir()] == ["s.jsonl"]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a": 1}\n{"a": ', r"s\.jsonl, which the target wrote, is no JSON in line 2"),
-        ('{"a": 1}\n[1]\n', r"holds no row in line 2, but list"),
+        ('{"a": 1}\n{"a": ', r"s\.jsonl, which the target wrote, is not JSON in line 2"),
+        ('{"a": 1}\n[1]\n', r"has list in place of a row in line 2"),
     ],
 )
-def test_a_file_that_is_no_jsonl_is_told_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+def test_a_file_that_is_not_jsonl_is_refused_with_its_line(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "s.jsonl").write_text(content)
     with pytest.raises(DataError, match=said):
         build_manifest(tmp_path, "file:///d", "jsonl", {})

@@ -46,7 +46,7 @@ def test_a_targets_count_of_the_same_rows_is_not_added() -> None:
     assert log_of(count(10), count(10, plugin="target-x")).rows == {"tap-a": {"orders": 10}}
 
 
-def test_a_line_that_is_no_json_is_shown_as_it_is() -> None:
+def test_a_line_that_is_not_json_is_shown_as_it_is() -> None:
     log = RunLog()
     assert log.add("Segmentation fault") == "Segmentation fault"
     assert log.add('"just a string"') == '"just a string"'
@@ -133,9 +133,9 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
             Outcome(1),
             Unavailable,
             "disk",
-            r"disk does not take Meltano's files: database or disk is full",
+            r"disk cannot hold Meltano's files: database or disk is full",
         ),
-        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: it gave no reason"),
+        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
         ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
         (
             [{"event": LOCKED, "level": "error"}],
@@ -165,7 +165,7 @@ def test_a_failure_holds_no_secret() -> None:
 def test_a_secret_at_the_place_where_a_line_is_cut_is_masked_whole() -> None:
     long = "x" * (MAX_LINE_CHARACTERS - 10)
     log = log_of(said("tap-a", f"ValueError: {long[20:]} hunter2-secret is wrong", "error"), block(0, extractors=1))
-    shown = log.shown_tail(Redactor(["hunter2-secret"])) + json.dumps(
+    shown = log.format_tail(Redactor(["hunter2-secret"])) + json.dumps(
         run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"])).details
     )
     assert "hunt" not in shown and "characters left out" in shown
@@ -190,7 +190,7 @@ def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> N
     assert shown[-1] == "***"
 
 
-def test_what_finished_before_the_failure_is_told() -> None:
+def test_a_failure_lists_what_finished_before_it() -> None:
     found = run_error(
         Outcome(1), log_of(count(4), block(0), block(1, extractors=1)), ["tap-a", "tap-b"], "t", 5, Redactor()
     )
@@ -224,7 +224,9 @@ def observed(kind: str, **content: Any) -> dict[str, Any]:
     return {"flexcore": kind, **content}
 
 
-def odd(plugin: str, line: str, problem: str = "a line that is no Singer message", number: int = 3) -> dict[str, Any]:
+def odd(
+    plugin: str, line: str, problem: str = "a line that is not a Singer message", number: int = 3
+) -> dict[str, Any]:
     return observed("odd_line", tap="tap-a", plugin=plugin, number=number, problem=problem, line=line)
 
 
@@ -249,7 +251,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
             ],
             "tap-a",
             "extractor_failed",
-            r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+            r"tap-a printed a line that is not .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
         ),
         (
             [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
@@ -271,7 +273,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
         (
             [
-                odd("target-x", "Loading", "a line that is no state"),
+                odd("target-x", "Loading", "a line that is not a state"),
                 said("target-x", "ValueError: disk"),
                 block(0, loaders=1),
             ],
@@ -317,7 +319,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
     ],
 )
-def test_who_printed_what_nobody_could_read_is_to_blame(
+def test_the_plugin_that_printed_an_unreadable_line_is_to_blame(
     events: list[dict[str, Any]], subject: str, category: str, message: str
 ) -> None:
     found = run_error(Outcome(1), log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), ["map-m"])

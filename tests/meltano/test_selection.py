@@ -57,7 +57,7 @@ def problems(select: list[str], **extras: Any) -> list[tuple[str, str]]:
         "public-users.id",
     ],
 )
-def test_a_pattern_that_chooses_something_is_no_problem(pattern: str) -> None:
+def test_a_pattern_that_chooses_something_is_not_a_problem(pattern: str) -> None:
     assert problems([pattern]) == problems(["*.*", f"!{pattern}"]) == []
 
 

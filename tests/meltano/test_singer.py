@@ -63,21 +63,21 @@ def test_a_schema_is_reported_again_only_when_it_says_something_else() -> None:
         ('{"type": "STATE", "value": {}}', ""),
         ('{"type": "ACTIVATE_VERSION", "stream": "s", "version": 1}', ""),
         ("", "an empty line"),
-        ("Fetched page 1 of 2", "a line that is no Singer message"),
-        ("[1, 2]", "a line that is no Singer message (it has no type)"),
-        ('{"level": "info"}', "a line that is no Singer message (it has no type)"),
+        ("Fetched page 1 of 2", "a line that is not a Singer message"),
+        ("[1, 2]", "a line that is not a Singer message (it has no type)"),
+        ('{"level": "info"}', "a line that is not a Singer message (it has no type)"),
         ('{"type": "RECORD", "stream"', "a line of broken JSON"),
         ("\ufeff" + ROW, "a line that begins with a byte order mark"),
         ('{"type": "LOG"}', "a message of the unknown type 'LOG'"),
         ('{"type": "RECORD", "record": {}}', "a RECORD without a stream"),
-        ('{"type": "RECORD", "stream": "s", "record": null}', "a RECORD whose record is no object"),
-        ('{"type": "SCHEMA", "stream": "s"}', "a SCHEMA whose schema is no object"),
-        ('{"type": "STATE", "value": "2024"}', "a STATE whose value is no object"),
-        ('{"type": "STATE"}', "a STATE whose value is no object"),
-        ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is no JSON"),
+        ('{"type": "RECORD", "stream": "s", "record": null}', "a RECORD whose record is not an object"),
+        ('{"type": "SCHEMA", "stream": "s"}', "a SCHEMA whose schema is not an object"),
+        ('{"type": "STATE", "value": "2024"}', "a STATE whose value is not an object"),
+        ('{"type": "STATE"}', "a STATE whose value is not an object"),
+        ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is not JSON"),
     ],
 )
-def test_a_line_that_is_no_message_is_named(line: str, problem: str) -> None:
+def test_a_line_that_is_not_a_message_has_its_problem_named(line: str, problem: str) -> None:
     assert find_problem(line) == problem
 
 
@@ -94,7 +94,7 @@ def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() ->
     assert "odd_line" not in watched(SCHEMA, ROW, broken, long, long, failed=True)
 
 
-def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_told_once() -> None:
+def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_warned_of_once() -> None:
     def state(value: str) -> str:
         return f'{{"type": "STATE", "value": {{"bookmarks": [{{"at": {value}}}]}}}}\n'
 
@@ -151,8 +151,8 @@ def test_a_schema_without_properties_has_no_columns() -> None:
         ('{"streams": []}\nDone', "more than a catalog: Done"),
         ('{"streams": [{"tap_', 'broken JSON; it begins with: {"streams": [{"tap_'),
         ('\ufeff{"streams": []}', "a byte order mark before its catalog"),
-        ('{"error": "no"}', 'JSON that is no catalog: {"error": "no"}'),
-        ("[]", "JSON that is no catalog: []"),
+        ('{"error": "no"}', 'JSON that is not a catalog: {"error": "no"}'),
+        ("[]", "JSON that is not a catalog: []"),
         ('{"streams": [{"stream": "a"}]}', "a catalog whose streams[0] has no tap_stream_id"),
     ],
 )

@@ -144,7 +144,7 @@ def test_the_environment_is_added_and_the_text_stays_as_it_was(text: str, kept: 
 
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(("text", "message"), [("a: [", r"cannot be parsed \(line"), ("- a", "not a YAML mapping")])
-def test_a_text_that_is_no_project_says_so(text: str, message: str) -> None:
+def test_a_text_that_is_not_a_project_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         source(meltano_yml=text)
 

@@ -54,7 +54,7 @@ def test_a_runtime_that_does_not_answer_is_down_and_says_why(run: Run, dashboard
     lines = run(ray_clusters=["f/x/ray", "$res:f/x/none"])
     assert (lines["f/x/ray"]["state"], lines["f/x/ray"]["version"]) == ("down", None)
     assert "HTTP 503" in lines["f/x/ray"]["detail"]
-    assert "f/x/none cannot be read" in lines["f/x/none"]["detail"]
+    assert "resource f/x/none does not exist" in lines["f/x/none"]["detail"]
     assert lines["f/x/k8s"]["state"] == "ready"
 
 

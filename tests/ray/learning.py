@@ -14,7 +14,7 @@ from f.flexcore.lib.ray.remote.holdout import hold_out, select_part
 from f.flexcore.lib.ray.remote.model_files import make_examples, measure_model
 from f.flexcore.lib.ray.remote.read import Parts, open_part
 from f.flexcore.lib.ray.remote.stream_profile import Stream, collect
-from f.flexcore.lib.ray.remote.train import read_target
+from f.flexcore.lib.ray.remote.training_data import read_target
 
 Json = dict[str, Any]
 

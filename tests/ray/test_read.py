@@ -73,7 +73,7 @@ def test_numbers_that_are_no_json_are_no_values(tmp_path: Path, word: str) -> No
         ("5\n", 1, "a number where an object is needed"),
         ('[{"a": 1},\n {"a": }]', 2, "not valid JSON"),
         ('[1, {"a": 1}]', 1, "item 1 of its array is a number"),
-        (b'{"a": "x"}\n{"a": "Z\xfcrich"}\n', 2, "the byte 0xfc is no UTF-8"),
+        (b'{"a": "x"}\n{"a": "Z\xfcrich"}\n', 2, "the byte 0xfc is not UTF-8"),
     ],
 )
 def test_a_line_that_is_no_row_is_told(tmp_path: Path, text: str | bytes, line: int, cause: str) -> None:
@@ -216,8 +216,8 @@ def test_a_csv_file_is_read_as_it_was_written(tmp_path: Path, content: str | byt
         ("a,b\n1,2\n3,4,5\n6,7\n", 3, "3 values where the header has 2"),
         ('a,b\n"1\n\n2",2\n3,4,5\n', 5, "3 values"),
         ('a,b\n1,2\n3,"4\n5,6\n7,8\n', 3, "never closed"),
-        (b"a,b\n1,2\n3,Z\xfcrich\n", 3, "0xfc is no UTF-8"),
-        (b"a,\xfcb\n1,2\n", 1, "0xfc is no UTF-8"),
+        (b"a,b\n1,2\n3,Z\xfcrich\n", 3, "0xfc is not UTF-8"),
+        (b"a,\xfcb\n1,2\n", 1, "0xfc is not UTF-8"),
         (b"PK\x03\x04\x00\x00", 1, "binary data"),
     ],
 )

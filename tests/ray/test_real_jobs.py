@@ -94,9 +94,9 @@ def test_references_in_a_result_are_fetched_however_deep_and_what_is_no_data_is_
 ) -> None:
     fetched = {"one": {"n": 1, "inner": [1]}, "many": [{"n": 0, "inner": [0]}, {"n": 1, "inner": [1]}]}
     assert main(cluster, REFERENCES)["data"]["result"] == fetched
-    with pytest.raises(InvalidInput, match=r"it holds a ray\.actor\.ActorHandle, which is no data"):
+    with pytest.raises(InvalidInput, match=r"it holds a ray\.actor\.ActorHandle, which is not JSON data"):
         main(cluster, REFERENCES, {"actor": True})
-    with pytest.raises(InvalidInput, match="it holds an ObjectRef, and the program has left Ray"):
+    with pytest.raises(InvalidInput, match="it holds an ObjectRef, but the program has disconnected from Ray"):
         main(cluster, REFERENCES, {"left": True})
 
 

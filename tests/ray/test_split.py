@@ -13,7 +13,7 @@ from f.flexcore.lib.ray.remote.dataset import HASH, ROW, make_plan, prepare_tabl
 from f.flexcore.lib.ray.remote.holdout import hold_out, select_part
 from f.flexcore.lib.ray.remote.leakage import find_leaks
 from f.flexcore.lib.ray.remote.shared_storage import Problem
-from f.flexcore.lib.ray.remote.train import read_target
+from f.flexcore.lib.ray.remote.training_data import read_target
 from tests.ray.data import flowers
 from tests.ray.test_table import arrow, profiled
 

@@ -239,7 +239,7 @@ def test_a_column_of_a_name_that_flexcore_uses_is_left_out_with_a_note() -> None
     rows = [{HASH: number, ROW: number, "x": number, "y": 2 * number} for number in range(20)]
     plan = make_plan(profiled(rows), "y", [], "auto")
     assert list(plan.features) == ["x"] and any(HASH in note for note in plan.notes)
-    with pytest.raises(Problem, match="uses itself"):
+    with pytest.raises(Problem, match="reserved by flexcore"):
         make_plan(profiled(rows), ROW, [], "auto")
 
 

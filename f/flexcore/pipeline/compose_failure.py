@@ -4,7 +4,7 @@
 import os
 from typing import Any
 
-from f.flexcore.lib.notifications import delivery, failure_message
+from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import stage_results
 
 c_flexcore_notifications = dict
@@ -30,8 +30,6 @@ def main(
     result = stage_results.build_failure(error, stages or stage_results.return_earlier(error, partial_results))
     whole = result.detail or result.error
     print(whole)
-    message = failure_message.message_of(
-        failure_message.failure_of({**error, "message": whole}, os.environ), failure_message.flow_path(os.environ)
-    )
-    delivery.notify(notify, message, os.environ, settings)
+    failure = failure_message.parse_failure({**error, "message": whole}, os.environ)
+    notifications.notify_of_failure(notify, failure, settings)
     return result.plain()

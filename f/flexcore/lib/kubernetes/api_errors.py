@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import admission
+from f.flexcore.lib.core import errors, tls_errors
+from f.flexcore.lib.kubernetes import admission, categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 MAX_MESSAGE_CHARACTERS = 256
@@ -82,11 +82,11 @@ def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
     if quota := admission.diagnose_quota(message):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if message and not re.search(r"cannot \w+ resource", message):
-        # Rights are granted but an admission rule (pod security, policy, webhook) says no.
+        # Rights are granted but an admission rule (pod security, policy, webhook) refuses.
         return errors.InvalidInput(
             f"The cluster's rules refuse to {call}: {message}",
             subject="manifest",
-            category="admission_denied",
+            category=str(categories.Category.ADMISSION_DENIED),
             remedy="Change what the rule names.",
         )
     return errors.Forbidden(
@@ -125,4 +125,35 @@ def _invalid(call: Call, status: dict[str, Any], message: str) -> errors.Flexcor
         f"The cluster does not accept what was to be created ({call}): {message}",
         subject=subject,
         remedy=f"Correct {subject} and run again.",
+    )
+
+
+def to_unreachable(error: Exception, server: str, call: Call) -> errors.Unreachable:
+    """The error for a failure below HTTP. Only its reason is kept: the libraries' texts hold object addresses."""
+    text = tls_errors.error_chain(error)
+    kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
+    if kind:
+        reasons = {
+            "untrusted": "its certificate is not trusted",
+            "expired": "its certificate is not valid now",
+            "name": "its certificate is for another name",
+        }
+        return errors.Unreachable(
+            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
+            subject="cluster.ca_certificate",
+            category="tls",
+            remedy=tls_errors.tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
+        )
+    name = type(error).__name__
+    reasons = {
+        "NameResolutionError": "its name does not resolve",
+        "ConnectTimeoutError": "no connection within 5 s",
+        "ReadTimeoutError": "no answer in time",
+        "NewConnectionError": "connection refused" if "refused" in text else "no connection",
+        "ProtocolError": "the connection broke",
+    }
+    return errors.Unreachable(
+        f"The cluster at {server} does not answer ({reasons.get(name, name)}) to {call}",
+        subject="cluster.server",
+        remedy="Check the server address, and that this worker can reach it.",
     )

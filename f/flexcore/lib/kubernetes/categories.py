@@ -8,14 +8,11 @@ as a quota that can never be met (change the request) beside one that is used up
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-
-Object = Mapping[str, Any]
 
 # As long as the work has time at all.
 NO_LIMIT = math.inf
@@ -57,7 +54,7 @@ class Category(StrEnum):
     UNKNOWN = "unknown"
 
 
-ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
+ACTIONS: dict[Category, tuple[type[errors.FlexcoreError], str]] = {
     Category.IMAGE_NOT_FOUND: (errors.NotFound, "Correct the image's name and tag, or push it to the registry."),
     Category.IMAGE_DENIED: (errors.Forbidden, "Give the service account a pull secret, or correct the image's name."),
     Category.IMAGE_UNREACHABLE: (
@@ -121,7 +118,7 @@ ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
     Category.DELETED: (errors.ExecutionFailed, "Somebody deleted it; run again."),
     Category.UNKNOWN: (errors.ExecutionFailed, "See its events: kubectl describe."),
 }
-SUBJECTS: dict[str, str] = {
+SUBJECTS: dict[Category, str] = {
     Category.COMMAND_NOT_FOUND: "command",
     Category.SERVICE_ACCOUNT_MISSING: "service_account",
     Category.OUT_OF_MEMORY: "memory",
@@ -146,7 +143,7 @@ class Problem:
     the end that was its cause.
     """
 
-    category: str
+    category: Category
     detail: str
     grace_s: float | None = 0.0
     remedy: str = ""

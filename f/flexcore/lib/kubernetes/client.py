@@ -27,12 +27,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import errors, redaction, tls_errors
+from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.kubernetes import api_errors, credentials
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
-# How long a call is repeated while the answer is a passing one. A wrong address must be reported as soon.
+# How long a call is repeated while the answer is a passing one. A wrong address must not take longer to be reported.
 RETRY_S = 4.0
 MIN_PAUSE_S = 0.2
 MAX_PAUSE_S = 5.0
@@ -149,7 +149,7 @@ class Kubernetes:
                 if lines:
                     yield lines
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _to_unreachable(error, self.access.server, call) from None
+            raise api_errors.to_unreachable(error, self.access.server, call) from None
         if rest := b"".join(pieces):
             yield [rest]
 
@@ -194,7 +194,7 @@ class Kubernetes:
                 remedy="Use e.g. https://10.0.0.1:6443.",
             ) from None
         except (urllib3.exceptions.HTTPError, _import_api_exception(), OSError, ValueError) as error:
-            raise _to_unreachable(error, self.access.server, call) from None
+            raise api_errors.to_unreachable(error, self.access.server, call) from None
 
     def _accept(self, code: int, payload: Any, call: api_errors.Call) -> dict[str, Any]:
         if 200 <= code < 300 and isinstance(payload, dict):
@@ -218,7 +218,7 @@ class Kubernetes:
 
 
 def read_version(kubernetes: Kubernetes) -> dict[str, Any]:
-    """The server's version, which every user may read; the first call to make, as it tells a wrong address or CA."""
+    """The server's version, which every user may read; the first call to make: it shows a wrong address or CA."""
     return kubernetes.list("/version", {}, api_errors.Call("get", "version"))
 
 
@@ -249,37 +249,6 @@ def _read_retry_after(response: Any) -> float:
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later. A certificate that does not fit never will."""
     return isinstance(error, errors.TransientError) and error.category != "tls"
-
-
-def _to_unreachable(error: Exception, server: str, call: api_errors.Call) -> errors.Unreachable:
-    """What went wrong below HTTP. Texts of urllib3 and OpenSSL carry object addresses; the reason is picked out."""
-    text = tls_errors.error_chain(error)
-    kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
-    if kind:
-        reasons = {
-            "untrusted": "its certificate is not trusted",
-            "expired": "its certificate is not valid now",
-            "name": "its certificate is for another name",
-        }
-        return errors.Unreachable(
-            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
-            subject="cluster.ca_certificate",
-            category="tls",
-            remedy=tls_errors.tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
-        )
-    name = type(error).__name__
-    reasons = {
-        "NameResolutionError": "its name does not resolve",
-        "ConnectTimeoutError": "no connection within 5 s",
-        "ReadTimeoutError": "no answer in time",
-        "NewConnectionError": "connection refused" if "refused" in text else "no connection",
-        "ProtocolError": "the connection broke",
-    }
-    return errors.Unreachable(
-        f"The cluster at {server} does not answer ({reasons.get(name, name)}) to {call}",
-        subject="cluster.server",
-        remedy="Check the server address, and that this worker can reach it.",
-    )
 
 
 def _import_api_exception() -> type[Exception]:
@@ -334,7 +303,7 @@ def _make_tls_context(access: credentials.Access) -> ssl.SSLContext:
                 context.load_cert_chain(path)
         except (ssl.SSLError, ValueError):
             raise errors.InvalidInput(
-                "The client certificate and key of the kubeconfig do not belong together or are no PEM",
+                "The client certificate and key of the kubeconfig do not belong together or are not PEM",
                 subject="cluster.kubeconfig",
                 remedy="Give a self-contained one: kubectl config view --raw --flatten --minify.",
             ) from None

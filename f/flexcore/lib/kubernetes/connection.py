@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What every step of this runtime begins with: a client for the cluster of a resource, and the namespace to work in."""
+"""The session of a step: a client for the cluster of a resource, and the namespace to work in."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class End:
 
 
 def list_containers(pod: Object, job: Object | None = None) -> list[Container]:
-    """Init containers and native sidecars first, then the others, in the pod's order. job: its template tells what was
+    """Init containers and native sidecars first, then the others, in the pod's order. job: its template shows what was
     injected into the pod."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     native = {item.get("name") for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"}
@@ -147,7 +147,7 @@ def _find_sidecars(pod: Object, entries: Sequence[Object], job: Object) -> set[s
 
 
 def list_ends(pod: Object, job: Object | None = None) -> list[End]:
-    """Every end that the pod's status tells: the latest and the one before of each container."""
+    """Every end in the pod's status: the latest and the one before of each container."""
     return [end for container in list_containers(pod, job) for end in _iterate_ends(container, pod, job or {})]
 
 
@@ -231,8 +231,8 @@ def describe_signal(code: int) -> str:
 def diagnose_end(terminated: Object, where: str) -> categories.Problem:
     """What a container's end means. where: the container, as the text names it."""
     code, reason, message = terminated.get("exitCode"), str(terminated.get("reason") or ""), _read_message(terminated)
-    words = _find_error_line(message)
-    tail = f": {words}" if words else ""
+    line = _find_error_line(message)
+    tail = f": {line}" if line else ""
     if reason == "OOMKilled":
         return categories.Problem(
             categories.Category.OUT_OF_MEMORY,

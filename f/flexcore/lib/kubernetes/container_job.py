@@ -60,7 +60,7 @@ class JobAdapter:
     # --- find
 
     def find(self, number: int) -> attempts.Attempt | None:
-        """A Job that died half-made, without its Secret, is completed here: nobody else would."""
+        """Also completes a running Job whose step died before it had made its Secret; no other call would."""
         # The driver counts from 1; each count needs one list.
         if number == 1:
             self._jobs = self._list_jobs()

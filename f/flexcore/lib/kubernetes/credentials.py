@@ -150,14 +150,14 @@ def _find_context(config: dict[str, Any], requested: str) -> tuple[str, dict[str
 
 
 def _find_entry(config: dict[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
-    """The cluster or user that the context names. Without a user nobody in particular asks."""
+    """The cluster or user of the context. Without a user the request is anonymous."""
     entries: dict[str, dict[str, Any]] = config[f"{kind}s"]
     name = _resolve_reference(context.get(kind), entries)
     if name in entries:
         return entries[name]
     if kind == "user" and not name:
         return {}
-    problem = f"names the {kind} {name!r}, which is not there" if name else f"names no {kind}"
+    problem = f"names the {kind} {name!r}, which is not there" if name else f"has no {kind}"
     raise kubeconfig.wrong(
         f"has a context {chosen!r} that {problem}", f"Its {kind}s are: {_join_names(entries)}. {kubeconfig.FLATTEN}"
     )

@@ -50,7 +50,7 @@ def node_url(service: Object, nodes: Sequence[Object]) -> str | None:
 
 
 def balancer_url(service: Object) -> str | None:
-    """None as long as there is no address."""
+    """None until there is an address."""
     for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
         host = entry.get("hostname") or entry.get("ip")
         if host:
@@ -96,7 +96,7 @@ def wait_for_balancer_url(
 @dataclass(slots=True)
 class SmokeTest:
     """ready and predicted: True, or None when not measured (note says why). latency_ms is the way through the API
-    server, so it tells more than the model's own time."""
+    server, so it is more than the model's own time."""
 
     ready: bool | None = None
     predicted: bool | None = None

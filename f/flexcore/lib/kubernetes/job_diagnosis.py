@@ -6,7 +6,7 @@ diagnose_failed_job   how it failed: its program's end where there is one, with 
 diagnose_lateness     why it has spent its time
 
 Its parts: container_ends (whose end was the cause), pod_problems (before the end; image_pull, scheduling), pod_ends
-(at the end), admission (no pod at all), job_status. What is said beside the verdict: job_notes.
+(at the end), admission (no pod at all), job_status. Notes beside the verdict: job_notes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # requirements: flexcore_kubernetes
 """The batch/v1 Job of an attempt, and what is created with it: from the short form, or from a manifest. Pure.
 
-A Job of the short form tries once, since attempts are ours; a manifest's keeps its own words, and what is changed of
+A Job of the short form tries once, since attempts are ours; a manifest's keeps its own limits, and what is changed of
 them is noted. Deadline and time-to-live hold even if this step vanishes.
 """
 
@@ -146,7 +146,7 @@ def check(request: JobRequest) -> None:
     given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
     if given:
         raise errors.InvalidInput(
-            f"{given[0]}: it is given beside a manifest",
+            f"{given[0]} cannot be combined with a manifest",
             subject=given[0],
             remedy="Give either a manifest or image and command.",
         )
@@ -164,7 +164,7 @@ def make_job_body(
     deadline: str,
     deferred: bool = False,
 ) -> Object:
-    """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more; deferred: a
+    """call: the Windmill job that makes it; deadline: ISO time after which no step waits for it any more; deferred: a
     flow waits for its end without a worker."""
     job = build(request, key.name(attempt), namespace).job
     labels = key.labels(attempt) | deferral.deferral_labels(deferred)

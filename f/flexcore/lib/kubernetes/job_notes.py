@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What is notes of a Job beside its verdict: notes, its program's exit code, its termination message. Pure."""
+"""Of a Job beside its verdict: notes, its program's exit code, its termination message. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PODS_NOTED = 5
 def list_notes(
     job: Object, pods: Sequence[Object], problem: categories.Problem | None = None, events: Sequence[Object] = ()
 ) -> list[str]:
-    """What is worth a note beside the verdict: processes killed for memory, pods that failed before, restarts, a policy
+    """Notes beside the verdict: processes killed for memory, pods that failed before, restarts, a policy
     that ended it, sidecars that do not run. problem: the diagnosis that is reported already."""
     notes = [note for pod in pods for note in pod_ends.note_other_ends(pod, problem, job)]
     if job_status.find_verdict(job) == "complete":

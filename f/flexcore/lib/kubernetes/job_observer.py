@@ -124,7 +124,7 @@ class JobObserver:
         reporter = progress.ProgressReporter(lambda text: self.report(self.kubernetes.redactor.text(text)))
         while True:
             self._receive(reports, seen, uid)
-            logs.see(seen.pods)
+            logs.update(seen.pods)
             if seen.job is None:
                 return self._conclude_deleted(job, logs)
             reporter.report_pods(seen.pods)
@@ -188,7 +188,7 @@ class JobObserver:
     def _settle(self, seen: Snapshot, logs: pod_logs.PodLogs) -> Outcome:
         """The Outcome of a Job that has a verdict. One that its own deadline has ended is deleted."""
         assert seen.job is not None
-        logs.see(seen.pods)
+        logs.update(seen.pods)
         job, pods = seen.job, self._find_last_pods(seen)
         problem = self._diagnose_failure(job, pods)
         program = (problem.pod, problem.container) if problem and problem.container else None

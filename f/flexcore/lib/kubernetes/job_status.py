@@ -115,7 +115,7 @@ def _shorten(text: str) -> str:
 
 
 def describe_failure(job: Object) -> str:
-    """The Job's own words on its failure, with the limit that was reached."""
+    """The Job's own reason and message of its failure, with the limit that was reached."""
     reason, message = find_failure(job)
     spec, status = job.get("spec") or {}, job.get("status") or {}
     limits = {

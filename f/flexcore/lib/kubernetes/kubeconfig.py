@@ -80,7 +80,7 @@ def to_fields(value: Any, what: str) -> dict[str, Any]:
     if value is None or to_text(value) == "":
         return {}
     if not isinstance(value, dict):
-        raise wrong(f"has {what} that is no mapping of fields", FLATTEN)
+        raise wrong(f"has {what} that is not a mapping of fields", FLATTEN)
     return value
 
 
@@ -97,7 +97,7 @@ def _parse_entries(items: Any, section: str, kind: str) -> dict[str, dict[str, A
     if to_text(items) == "" and not isinstance(items, list):
         items = []
     if not isinstance(items, list):
-        raise not_kubeconfig(f"its {section} are no list")
+        raise not_kubeconfig(f"its {section} are not a list")
     entries: dict[str, dict[str, Any]] = {}
     for item in items:
         if not isinstance(item, dict):
@@ -140,9 +140,9 @@ def _load_without_tabs(text: str) -> list[Any]:
         at = next((n for n in (line, line - 1) if 0 < n <= len(lines) and re.match(r" *\t", lines[n - 1])), 0)
         if at:
             raise not_kubeconfig(f"there is a tab at line {at}", "Indent by blanks only; YAML takes no tabs.") from None
-        raise not_kubeconfig(f"line {line} is no valid YAML") from None
+        raise not_kubeconfig(f"line {line} is not valid YAML") from None
     except yaml.YAMLError:
-        raise not_kubeconfig("it holds characters that are no text") from None
+        raise not_kubeconfig("it holds characters that are not text") from None
     except RecursionError:
         raise not_kubeconfig("it is nested too deeply") from None
 

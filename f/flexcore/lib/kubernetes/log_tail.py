@@ -54,17 +54,17 @@ def choose_tail(lines: Sequence[str], traceback: Sequence[str] = ()) -> list[str
     if not traceback or any(BEGIN in line for line in tail):
         return tail
     block = [*take_last_lines(traceback, TAIL_BYTES // 2), GAP_MARK]
-    room = TAIL_BYTES - _count_bytes(block)
-    return [*block, *take_last_lines(tail[-(TAIL_LINES - len(block)) :], room)]
+    bytes_left = TAIL_BYTES - _count_bytes(block)
+    return [*block, *take_last_lines(tail[-(TAIL_LINES - len(block)) :], bytes_left)]
 
 
 def take_last_lines(lines: Sequence[str], max_bytes: int) -> list[str]:
     """The last lines that fit."""
     kept: list[str] = []
-    room = max_bytes
+    bytes_left = max_bytes
     for line in reversed(lines):
-        room -= len(line.encode()) + 1
-        if room < 0:
+        bytes_left -= len(line.encode()) + 1
+        if bytes_left < 0:
             break
         kept.append(line)
     return kept[::-1]

@@ -59,7 +59,7 @@ OWN_NAME = "env NAME: valueFrom.fieldRef.fieldPath: metadata.labels['batch.kuber
 
 
 def drop_server_fields(item: Object) -> Notes:
-    """Takes out what the cluster writes itself; what was empty goes without a word."""
+    """Drops what the cluster writes itself; what was empty goes without a note."""
     metadata = item.setdefault("metadata", {})
     dropped = _drop(metadata, SERVER_FIELDS, "metadata")
     dropped += _drop(metadata.get("annotations"), SERVER_ANNOTATIONS, "metadata.annotations")
@@ -94,7 +94,7 @@ def _drop(item: Any, names: Iterable[str], place: str) -> list[str]:
 
 
 def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
-    """Deadline, time-to-live and one pod at a time, which hold even when nobody watches the Job any more."""
+    """Deadline, time-to-live and one pod at a time, which hold even when no step watches the Job any more."""
     notes: Notes = []
     added: list[str] = []
     written = spec.get("activeDeadlineSeconds")

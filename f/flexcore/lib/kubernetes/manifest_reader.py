@@ -32,7 +32,7 @@ REASONS = {
     "Service": "its name is fixed, so that two runs would share it; let it select a label of the pods' own",
     "Namespace": "a namespace outlives the Job",
     "ServiceAccount": "pods need it before the Job exists",
-    "Kustomization": "it is no object of a cluster",
+    "Kustomization": "it is not an object of a cluster",
 }
 CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController")
 
@@ -162,7 +162,7 @@ class _Loader(yaml.SafeLoader):
         seen: dict[str, yaml.Node] = {}
         for key in own:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not text", key.start_mark)
             if key.value in seen:
                 problem = f"{key.value!r} stands twice in one mapping"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
@@ -252,10 +252,10 @@ def _yaml_error(text: str, line: int, problem: str) -> errors.InvalidInput:
     if ODD_INDENT.match(written):
         return _wrong("manifest", f"{where}it is indented with non-breaking spaces", "Indent with ordinary spaces.")
     if written.startswith("```"):
-        return _wrong("manifest", f"{where}``` is no YAML", "Leave the marks of the code block out.")
+        return _wrong("manifest", f"{where}``` is not YAML", "Leave the marks of the code block out.")
     if "stands twice" in problem:
         return _wrong("manifest", f"{where}{problem}", "Leave one of the two.")
-    # Whatever the parser says of a value is left out but for the words about its form.
+    # The parser quotes values; only what it says about the form is kept.
     return _wrong("manifest", f"{where}no YAML ({problem})", "Correct the line, or give the Job as an object.")
 
 

@@ -58,7 +58,7 @@ def check_secret(item: Object, within: str) -> None:
         try:
             base64.b64decode(value, validate=True)
         except ValueError:
-            raise _wrong(f"{within}.data.{name}", "is no base64", "Encode it, or give it below stringData.") from None
+            raise _wrong(f"{within}.data.{name}", "is not base64", "Encode it, or give it below stringData.") from None
 
 
 def _check_names(job: Object) -> None:
@@ -73,7 +73,7 @@ def _check_names(job: Object) -> None:
             if value is not None and not LABEL_VALUE.fullmatch(value):
                 raise _wrong(
                     f"manifest.{place}.labels.{name}",
-                    "is no value of a label",
+                    "is not a valid label value",
                     "Use at most 63 letters, digits, dashes, dots and underscores.",
                 )
 
@@ -183,7 +183,7 @@ def _check_volumes(pod: Object, containers: Iterable[tuple[str, Object]]) -> Non
             if mount["name"] not in names:
                 raise _wrong(
                     f"{place}.volumeMounts[{index}].name",
-                    f"{mount['name']!r} is no volume of the pod ({', '.join(sorted(names)) or 'it has none'})",
+                    f"{mount['name']!r} is not a volume of the pod ({', '.join(sorted(names)) or 'it has none'})",
                     f"Add it to {POD.removeprefix('manifest.')}.volumes.",
                 )
 
@@ -243,11 +243,11 @@ def _check_failure_policy(spec: Object, containers: set[str]) -> None:
         if codes.get("containerName") and codes["containerName"] not in containers:
             raise _wrong(
                 f"{subject}.onExitCodes.containerName",
-                f"{codes['containerName']!r} is no container of the pod ({', '.join(sorted(containers))})",
+                f"{codes['containerName']!r} is not a container of the pod ({', '.join(sorted(containers))})",
                 "Name one of them, or leave it out.",
             )
         if codes.get("operator") == "In" and 0 in codes.get("values", ()):
-            raise _wrong(f"{subject}.onExitCodes.values", "0 is no failure", "Leave it out.")
+            raise _wrong(f"{subject}.onExitCodes.values", "0 is not a failure", "Leave it out.")
 
 
 def _check_enum(subject: str, value: Any, allowed: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 # requirements: flexcore_kubernetes
 """The shape of a manifest, held against the published schema: the models of the official Kubernetes client. Pure.
 
-They are strict (a number is no text, an unknown field is refused) and on every worker already, as the client's
+They are strict (a number is not text, an unknown field is refused) and on every worker already, as the client's
 transport comes in the same package. Loading those of a Job takes 0.3 s of CPU, so they are loaded for manifests alone.
 """
 

@@ -203,7 +203,7 @@ class Deployer:
         return "left: it is being changed by somebody else"
 
     def _prune(self, serving: serving_manifests.Serving) -> None:
-        """Removes the ConfigMaps of generations that no pod needs any more. Not worth failing for."""
+        """Removes the ConfigMaps of generations that no pod needs any more. A failure is only reported."""
         try:
             for item in self.list(CONFIG_MAPS, f"{OURS},{serving_manifests.INSTANCE}={serving.name}"):
                 if item["metadata"]["name"] != serving.config_map_name:

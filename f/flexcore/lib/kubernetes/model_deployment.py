@@ -99,7 +99,7 @@ def check_service_name(name: str) -> None:
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
-    # Its questions are no part of the work.
+    # Imported for a plan alone: a deployment needs none of it.
     from f.flexcore.lib.kubernetes import health
 
     session = open_session(invocation)

@@ -151,7 +151,7 @@ def _is_probe_failure(event: Object, container: str) -> bool:
 
 
 def note_other_ends(pod: Object, cause_of: categories.Problem | None, job: Object | None = None) -> list[str]:
-    """What else in the pod is worth a word: a process killed for memory in what ended with 0, another bad end."""
+    """Notes on other ends in the pod: a process killed for memory in what ended with 0, another bad end."""
     notes, name = [], str((pod.get("metadata") or {}).get("name") or "")
     for end in container_ends.list_ends(pod, job):
         item = end.container

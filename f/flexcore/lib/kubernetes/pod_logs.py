@@ -34,9 +34,8 @@ TAIL_READ_TIMEOUT_S = 10.0
 # A longer line buries the log; a bar of a whole training without a line's end is such a one.
 MAX_LINE_BYTES = 1024 * 1024
 MAX_SHOWN_CHARACTERS = 8192
-# Read at the end: a log of which so many are missing is said to have been skipped.
+# Read at the end: a log that lacks so many is marked as skipped.
 TAIL_READ_LINES = 1000
-
 # Lines wait for each other no longer than a reader notices; a printer that cannot keep up holds the reading back.
 PRINT_INTERVAL_S = 0.05
 MAX_PENDING_LINES = 20_000
@@ -62,11 +61,11 @@ class ContainerLog:
 
 
 class PodLogs:
-    """All containers' logs of some pods. `say` gets lines, redacted, each with its container named where there are
+    """All containers' logs of some pods. `report` gets lines, redacted, each with its container named where there are
     several."""
 
-    def __init__(self, kubernetes: client.Kubernetes, namespace: str, say: Callable[[str], None]) -> None:
-        self._kubernetes, self._namespace, self._say = kubernetes, namespace, say
+    def __init__(self, kubernetes: client.Kubernetes, namespace: str, report: Callable[[str], None]) -> None:
+        self._kubernetes, self._namespace, self._report = kubernetes, namespace, report
         self._followers: dict[Key, LogFollower] = {}
         self._logs: dict[Key, ContainerLog] = {}
         self._names: dict[Key, str] = {}
@@ -77,9 +76,10 @@ class PodLogs:
         self._arrived = threading.Event()
         self._printer: threading.Thread | None = None
 
-    def see(self, pods: Sequence[Mapping[str, Any]]) -> None:
+    def update(self, pods: Sequence[Mapping[str, Any]]) -> None:
         """Starts to follow what has started, and marks what was started again or has ended."""
-        self._several_pods = self._several_pods or len({pod["metadata"]["name"] for pod in pods} | self._pods()) > 1
+        names = {str(pod["metadata"]["name"]) for pod in pods} | {pod for pod, _ in self._names}
+        self._several_pods = self._several_pods or len(names) > 1
         for pod in pods:
             containers = container_ends.list_containers(pod)
             for item in containers:
@@ -92,10 +92,7 @@ class PodLogs:
                 if started and key not in self._followers and len(self._followers) < MAX_FOLLOWED_CONTAINERS:
                     self._follow(key, item.role is container_ends.Role.MAIN)
                 if follower := self._followers.get(key):
-                    follower.see(int(item.status.get("restartCount") or 0), item.is_running, _has_ended(item, pod))
-
-    def _pods(self) -> set[str]:
-        return {pod for pod, _ in self._names}
+                    follower.update(int(item.status.get("restartCount") or 0), item.is_running, _has_ended(item, pod))
 
     def _follow(self, key: Key, is_program: bool) -> None:
         log = self._logs[key] = ContainerLog(key, is_program, self._kubernetes.redactor.lines())
@@ -105,7 +102,7 @@ class PodLogs:
             self._printer = threading.Thread(target=self._print_arrived, daemon=True, name="logs")
             self._printer.start()
         if len(self._followers) == MAX_FOLLOWED_CONTAINERS:
-            self._say(f"(no more than {MAX_FOLLOWED_CONTAINERS} containers are followed; the others: kubectl logs)")
+            self._report(f"(no more than {MAX_FOLLOWED_CONTAINERS} containers are followed; the others: kubectl logs)")
 
     def drain(self, timeout_s: float = DRAIN_TIMEOUT_S, program: Key | None = None) -> None:
         """Waits while lines come, but no longer than `timeout_s` without one, and makes sure of the last ones.
@@ -172,11 +169,11 @@ class PodLogs:
             beside = _sort_lines(others)
             traceback = next((log.traceback.lines for log in first if log.traceback.lines), [])
         texts = log_tail.choose_tail([text for _, text in chosen], traceback if ends_in_error else [])
-        room, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
-        if not beside or room <= 0 or len(texts) < len(chosen):
+        lines_left, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
+        if not beside or lines_left <= 0 or len(texts) < len(chosen):
             return "\n".join(texts)
         # Few lines of the program are shown whole, among those of the others.
-        count = len(log_tail.take_last_lines([text for _, text in beside[-room:]], log_tail.TAIL_BYTES - size))
+        count = len(log_tail.take_last_lines([text for _, text in beside[-lines_left:]], log_tail.TAIL_BYTES - size))
         shown = sorted([*beside[len(beside) - count :], *chosen], key=lambda line: line[0])
         return "\n".join(text for _, text in shown)
 
@@ -224,7 +221,7 @@ class PodLogs:
         name = self._names.get(log.key, "")
         prefix = f"{'/'.join(log.key)}: " if self._several_pods else f"{name}: " if name else ""
         shown = [prefix + text for text in texts]
-        self._say("\n".join(shown))
+        self._report("\n".join(shown))
         return shown
 
 
@@ -247,7 +244,7 @@ class LogFollower(threading.Thread):
         # The lines of the newest second, in which a stream begins that goes on after another.
         self._second, self._seen = "", set[Line]()
 
-    def see(self, restarts: int, is_running: bool, has_ended: bool) -> None:
+    def update(self, restarts: int, is_running: bool, has_ended: bool) -> None:
         """What the pod's status says of the container now."""
         self._restarts = max(self._restarts, restarts)
         if has_ended:
@@ -268,7 +265,7 @@ class LogFollower(threading.Thread):
             now = self._restarts
             try:
                 if now > restarts:
-                    # Its end came while nobody was reading, when it was quick.
+                    # A quick run may have ended before it was read.
                     self._stream(previous=True)
                 self._stream()
             except errors.Forbidden as error:
@@ -293,9 +290,8 @@ class LogFollower(threading.Thread):
             query["sinceTime"] = self._second + "Z"
         # Times of a program's two outputs are not in order: what came again is known by the whole line.
         known = frozenset(self._seen)
-        with self._kubernetes.stream_batches(
-            self._path, query, self._call, SILENCE_TIMEOUT_S, MAX_LINE_BYTES
-        ) as batches:
+        stream = self._kubernetes.stream_batches(self._path, query, self._call, SILENCE_TIMEOUT_S, MAX_LINE_BYTES)
+        with stream as batches:
             for batch in batches:
                 lines = [line for line in parse_lines(batch) if line not in known]
                 for line in lines:
@@ -333,8 +329,7 @@ def _sort_lines(logs: Iterable[ContainerLog]) -> list[Line]:
 
 
 def parse_lines(batch: Iterable[bytes]) -> list[Line]:
-    """(time, text) of lines that come with their timestamps. A line without one is the kubelet's own, which
-    tells its failures so: of a log that was just taken away."""
+    """(time, text) of each line. One without a timestamp is the kubelet's own, e.g. of a log that was just deleted."""
     parts = (line.decode(errors="replace").partition(" ") for line in batch)
     return [(normalize_timestamp(stamp), text) for stamp, _, text in parts if TIMESTAMP.fullmatch(stamp)]
 

@@ -25,7 +25,12 @@ HELD_GRACE_S = 20.0
 MISSING_OBJECT = re.compile(r"not found|does not exist", re.IGNORECASE)
 # Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
 FETCH_CONTAINER = "fetch-model"
-FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
+FETCH_EXITS = {
+    40: categories.Category.MODEL_MISMATCH,
+    41: categories.Category.MODEL_DENIED,
+    42: categories.Category.MODEL_NOT_FOUND,
+    43: categories.Category.MODEL_UNREACHABLE,
+}
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -144,11 +149,9 @@ def diagnose_model_fetch(entry: Object) -> categories.Problem | None:
         return None
     for state in (entry.get("state") or {}, entry.get("lastState") or {}):
         end = state.get("terminated") or {}
-        if kind := FETCH_EXITS.get(end.get("exitCode") or 0):
-            passing = kind == "unreachable"
-            return categories.Problem(
-                f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0
-            )
+        if category := FETCH_EXITS.get(end.get("exitCode") or 0):
+            grace_s = CRASH_GRACE_S if category == categories.Category.MODEL_UNREACHABLE else 0.0
+            return categories.Problem(category, str(end.get("message") or category), grace_s)
     return None
 
 
@@ -215,7 +218,7 @@ def _diagnose_start(pod: Object, events: Sequence[Object]) -> categories.Problem
 
 
 def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem | None:
-    """What only the events of a pod that does not start tell, the oldest first; the last one counts."""
+    """What only the events of a pod that does not start show, the oldest first; the last one counts."""
     for event in reversed(events):
         reason, message = event.get("reason"), str(event.get("message") or "")
         if reason in ("FailedMount", "FailedAttachVolume"):

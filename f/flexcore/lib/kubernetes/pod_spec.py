@@ -26,7 +26,7 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # Many images name no user, so would run as root, which "restricted" refuses; the first user of most distributions.
 DEFAULT_USER = 1000
 ROOT = 0
-# Marks of a template that nobody has filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
+# Marks of a template that was not filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
 PLACEHOLDER = re.compile(
     r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
 )

@@ -127,7 +127,7 @@ def delete_object(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """True once the object with this uid is no more; False when it is marked for deletion but still ends its pods,
+    """True once the object with this uid is gone; False when it is marked for deletion but still ends its pods,
     or when the cluster could not be asked or refused."""
     try:
         kubernetes.delete(path, uid, api_errors.Call("delete", call.resource, call.namespace, call.name), RETRY_S)

@@ -102,7 +102,7 @@ class RolloutObserver:
             if is_complete(deployment):
                 return deployment
             pods = newest_pods(deployment, seen.pods)
-            logs.see(pods)
+            logs.update(pods)
             now = self.clock()
             if now - events_read >= EVENTS_INTERVAL_S:
                 events_read = now

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What the scheduler's words mean: which field keeps a pod from every node, and whether waiting may help. Pure.
+"""What the scheduler's message means: which field keeps a pod from every node, and whether waiting may help. Pure.
 
     0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector. preemption: …
 

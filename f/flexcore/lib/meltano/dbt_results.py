@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""What dbt says of each model, test, seed and snapshot of a run, and a failed run as a typed error. Pure.
+"""Results of each model, test, seed and snapshot of a dbt run, and a failed run as a typed error. Pure.
 
 Source: dbt's artifacts run_results.json (v6) and manifest.json (v12), of which only stable fields are read.
 """
@@ -16,7 +16,7 @@ from f.flexcore.lib.core import contracts, errors, redaction, tls_errors
 
 FAILED_STATUSES = ("error", "fail", "runtime error", "partial success")
 MAX_MESSAGE_CHARACTERS = 600
-# Failures told in the message; all of them are in the details.
+# Failures in the message; all of them are in the details.
 MAX_NAMED_FAILURES = 5
 # dbt's own words before a cause: `Compilation Error`, `Database Error in model orders (models/orders.sql)`.
 CAUSE = re.compile(r"\b[A-Z][a-z]+ Error\b|\bError:|Exception|Could not|not found", re.ASCII)
@@ -25,7 +25,7 @@ STAMP = re.compile(r"^\d{2}:\d{2}:\d{2}\s+")
 
 class Node(BaseModel):
     """One node of the run. rows: rows that the statement touched; failures: rows that a test found wrong; model: what a
-    test is about, with its column. None was not told."""
+    test is about, with its column. None: dbt does not say."""
 
     name: str
     kind: str
@@ -39,7 +39,7 @@ class Node(BaseModel):
     relation: str | None = None
 
     @property
-    def bad(self) -> bool:
+    def has_failed(self) -> bool:
         return self.status in FAILED_STATUSES
 
 
@@ -90,7 +90,7 @@ def count_nodes(nodes: Sequence[Node]) -> dict[str, float | int | None]:
     for kind in dict.fromkeys(node.kind for node in nodes):
         of_kind = [node for node in nodes if node.kind == kind]
         counts[f"{kind}s"] = len(of_kind)
-        counts[f"{kind}s_failed"] = sum(node.bad for node in of_kind)
+        counts[f"{kind}s_failed"] = sum(node.has_failed for node in of_kind)
         counts[f"{kind}s_skipped"] = sum(node.status == "skipped" for node in of_kind)
     times = [node.seconds for node in nodes if node.seconds is not None]
     return {**counts, "node_seconds": round(sum(times), 3) if times else None}
@@ -98,21 +98,21 @@ def count_nodes(nodes: Sequence[Node]) -> dict[str, float | int | None]:
 
 def dbt_error(nodes: Sequence[Node], exit_code: int, log_tail: str) -> errors.ExecutionFailed:
     """The error of a run that did not end with exit code 0: what failed, by name, or why it did not begin."""
-    bad = [node for node in nodes if node.bad]
-    broken = [node for node in bad if node.kind not in ("test", "unit_test")]
+    failed = [node for node in nodes if node.has_failed]
+    broken = [node for node in failed if node.kind not in ("test", "unit_test")]
     category: Literal["model_failed", "test_failed", "dbt_failed"] = (
-        "model_failed" if broken else "test_failed" if bad else "dbt_failed"
+        "model_failed" if broken else "test_failed" if failed else "dbt_failed"
     )
-    told = "; ".join(describe_failure(node) for node in (broken or bad)[:MAX_NAMED_FAILURES])
-    more = f"; and {len(bad) - MAX_NAMED_FAILURES} more" if len(bad) > MAX_NAMED_FAILURES else ""
-    detail = f"dbt: {told}{more}" if bad else f"dbt failed with exit code {exit_code}: {find_cause(log_tail)}"
+    failures = "; ".join(describe_failure(node) for node in (broken or failed)[:MAX_NAMED_FAILURES])
+    more = f"; and {len(failed) - MAX_NAMED_FAILURES} more" if len(failed) > MAX_NAMED_FAILURES else ""
+    detail = f"dbt: {failures}{more}" if failed else f"dbt failed with exit code {exit_code}: {find_cause(log_tail)}"
     remedy = {
-        "model_failed": "Mend the model or what it reads, then run again.",
-        "test_failed": "Look at the rows that the test found, mend data or test, then run again.",
+        "model_failed": "Correct the model or what it reads, then run again.",
+        "test_failed": "Look at the rows that the test found, correct data or test, then run again.",
         "dbt_failed": tls_errors.tls_remedy(detail)
         or "Check the dbt project, its profile and what dbt printed (log_tail).",
     }[category]
-    subject = (broken or bad)[0].model or (broken or bad)[0].name if bad else "dbt"
+    subject = (broken or failed)[0].model or (broken or failed)[0].name if failed else "dbt"
     diagnosis = contracts.Diagnosis(category=category, detail=detail, remedy=remedy)
     return errors.ExecutionFailed(
         detail,
@@ -136,11 +136,11 @@ def describe_failure(node: Node) -> str:
 
 
 def find_cause(log: str) -> str:
-    """dbt's own words of why, out of its last lines."""
+    """dbt's own explanation, out of its last lines."""
     lines = [STAMP.sub("", line).strip() for line in log.splitlines()]
     at = next((number for number, line in enumerate(lines) if CAUSE.search(line)), None)
-    said = [line for line in lines[at : at + 4] if line] if at is not None else [line for line in lines if line][-1:]
-    return " ".join(said)[:MAX_MESSAGE_CHARACTERS] or "it gave no reason"
+    words = [line for line in lines[at : at + 4] if line] if at is not None else [line for line in lines if line][-1:]
+    return " ".join(words)[:MAX_MESSAGE_CHARACTERS] or "its log gives no reason"
 
 
 def _as_mapping(value: Any) -> Mapping[str, Any]:

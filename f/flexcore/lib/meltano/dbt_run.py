@@ -32,14 +32,14 @@ TAIL_LINES = 60
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked request. seen: what dbt will have in its environment, the attempt's own folders aside."""
+    """A checked request. env: dbt's environment but for the attempt's own folders."""
 
     request: request_models.DbtRequest
     source: sources.Source
     models: Path
     environment: str
     plugin: resolved_project.Plugin
-    seen: Mapping[str, str]
+    env: Mapping[str, str]
     store: object_store.Store
     redactor: redaction.Redactor
 
@@ -139,11 +139,11 @@ class DbtRun:
         return None
 
 
-def build_arguments(work: Prepared, place: Path) -> list[str]:
+def build_arguments(work: Prepared, folder: Path) -> list[str]:
     request = work.request
     variables = {name.strip(): value for name, _, value in (item.partition("=") for item in request.variables)}
     options = {"--select": request.select, "--exclude": request.exclude}
-    folders = ["--project-dir", str(work.models), "--target-path", str(place / "target"), "--log-path", str(place)]
+    folders = ["--project-dir", str(work.models), "--target-path", str(folder / "target"), "--log-path", str(folder)]
     profiles = next(
         (path for path in (work.models, work.models / "profiles") if (path / "profiles.yml").is_file()), None
     )
@@ -160,17 +160,17 @@ def build_arguments(work: Prepared, place: Path) -> list[str]:
     ]
 
 
-def build_environment(work: Prepared, place: Path) -> dict[str, str]:
+def build_environment(work: Prepared, folder: Path) -> dict[str, str]:
     return {
-        **work.seen,
+        **work.env,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_NO_VERSION_CHECK": "true",
         "NO_COLOR": "1",
         "MELTANO_PROJECT_ROOT": str(work.source.root),
-        "MELTANO_SYS_DIR_ROOT": str(place / "system"),
-        "MELTANO_DATABASE_URI": f"sqlite:///{place}/meltano.db",
+        "MELTANO_SYS_DIR_ROOT": str(folder / "system"),
+        "MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db",
         "MELTANO_PROJECT_ID": work.source.identity,
-        "XDG_STATE_HOME": str(place / "logs"),
+        "XDG_STATE_HOME": str(folder / "logs"),
         "MELTANO_PROJECT_READONLY": "true",
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",

@@ -1,14 +1,14 @@
 # requirements: flexcore_base
-"""A failed run as a typed error: which plugin failed, with which exit code, what it said last, what to do.
+"""A failed run as a typed error: which plugin failed, with which exit code and last words, and what to do.
 
 deadline           the run took longer than it may
 locked             another run of the same taps into the same target holds the state
 extractor_failed, loader_failed, mapper_failed   that plugin ended badly
 out_of_memory      a plugin was killed by the kernel
-invalid_input      what was asked of the taps has no effect: a selection that matches nothing
+invalid_input      the request has no effect: a selection that matches nothing
 disk               Meltano's own files did not fit on the worker's disk
 meltano_failed     Meltano itself ended badly before or between the plugins
-Pure: takes what was seen, returns an exception.
+Pure.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def run_error(
     mappers: Sequence[str] = (),
 ) -> errors.FlexcoreError:
     """The error of a run that did not end with exit code 0."""
-    for said in (*log.plugins.values(), log.meltano, log.discovery):
-        # Before it is shortened: half a secret is no secret that anybody knows.
-        said.cause = redactor.text(said.cause)
+    for plugin in (*log.plugins.values(), log.meltano, log.discovery):
+        # Before it is shortened: half of a secret would not be recognized.
+        plugin.cause = redactor.text(plugin.cause)
     diagnosis = diagnose(outcome, log, taps, target, timeout_s, mappers)
     certificates = tls_errors.tls_remedy(diagnosis.detail)
     if certificates:
@@ -65,7 +65,7 @@ def run_error(
         exit_code=outcome.exit_code,
         streams={tap: dict(rows) for tap, rows in log.rows.items()},
         finished_taps=list_finished_taps(log, taps),
-        log_tail=log.shown_tail(redactor),
+        log_tail=log.format_tail(redactor),
         **({"held_by": log.locked} if log.locked else {}),
         **({"odd_lines": redactor.data([line.text for line in log.odd_lines])} if log.odd_lines else {}),
     )
@@ -93,7 +93,7 @@ def diagnose(
         return contracts.Diagnosis(
             category="locked",
             detail=f"Another run of {log.locked['job']} holds its state since {log.locked['since']}",
-            remedy="Wait for it to end; a dead one is given up five minutes after its last sign of life.",
+            remedy="Wait for it to end; Meltano gives up a dead one five minutes after its last heartbeat.",
         )
     if log.refused:
         return contracts.Diagnosis(
@@ -155,15 +155,15 @@ def pick_worst_line(lines: Sequence[run_log.OddLine]) -> run_log.OddLine | None:
 
 def diagnose_broken_chain(log: run_log.RunLog, target: str, mappers: Sequence[str]) -> contracts.Diagnosis | None:
     """A mapper, or the target behind one, that ended while rows were still coming: then Meltano itself stumbles over
-    the broken pipe, and tells no exit code or a made-up one. Who said what went wrong is to blame."""
+    the broken pipe, and reports no exit code or a wrong one. The plugin whose log explains more is to blame."""
     name = find_chain_end(log, target, mappers)
     if not name:
         return None
     if not log.plugins[name].weight:
         return contracts.Diagnosis(
             category="mapper_failed",
-            detail=f"{name} ended while rows were still coming, and gave no reason",
-            remedy="A plugin that was killed says nothing: give the worker more memory, or extract less at once.",
+            detail=f"{name} ended while rows were still coming, without a reason in its log",
+            remedy="It may have been killed: give the worker more memory, or extract less at once.",
         )
     return contracts.Diagnosis(
         category="loader_failed" if name == target else "mapper_failed",
@@ -209,12 +209,12 @@ def suggest_stream_name(log: run_log.RunLog, name: str) -> str:
 
 
 def diagnose_disk(log: run_log.RunLog) -> contracts.Diagnosis | None:
-    told = next((found[0] for line in log.tail if (found := DISK_FULL.search(line))), None)
-    if not told:
+    reason = next((match[0] for line in log.tail if (match := DISK_FULL.search(line))), None)
+    if not reason:
         return None
     return contracts.Diagnosis(
         category="disk",
-        detail=f"The worker's disk does not take Meltano's files: {told}",
+        detail=f"The worker's disk cannot hold Meltano's files: {reason}",
         remedy="Free space on the worker, or set FLEXCORE_HOME to a larger volume.",
     )
 
@@ -244,22 +244,22 @@ def diagnose_discovery(log: run_log.RunLog, name: str, code: int) -> contracts.D
             detail=f"The discovery of {name} was killed (SIGKILL), as the kernel does when memory runs out",
             remedy=f"Give the worker more memory, or let {name} discover less at once.",
         )
-    printed = log.discovery.cause or log.discovered.get(name) or "it printed nothing"
+    output = log.discovery.cause or log.discovered.get(name) or "it printed nothing"
     return contracts.Diagnosis(
         category="extractor_failed",
-        detail=f"The discovery of {name} failed with exit code {code}: {printed[: run_log.MAX_CAUSE_CHARACTERS]}",
+        detail=f"The discovery of {name} failed with exit code {code}: {output[: run_log.MAX_CAUSE_CHARACTERS]}",
         remedy=f"Check the settings of {name} and that its source can be reached (log_tail).",
     )
 
 
 def find_reason(log: run_log.RunLog, name: str) -> str:
-    """What a plugin said last, if need be where it should not have said it."""
+    """A plugin's last words, if need be those that it wrote to standard output."""
     printed = pick_worst_line([line for line in log.odd_lines if line.plugin == name])
     return printed.line if printed and printed.line and not log.plugins[name].cause else last_words(log.plugins[name])
 
 
 def last_words(plugin: run_log.PluginLog) -> str:
-    return plugin.cause[: run_log.MAX_CAUSE_CHARACTERS] or "it gave no reason"
+    return plugin.cause[: run_log.MAX_CAUSE_CHARACTERS] or "its log gives no reason"
 
 
 def find_culprit(codes: Mapping[str, int], tap: str, target: str) -> tuple[str, str, int]:

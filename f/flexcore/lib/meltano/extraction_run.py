@@ -181,7 +181,7 @@ class ExtractionRun:
 
     @property
     def log_tail(self) -> str:
-        return self.log.shown_tail(self.prepared.redactor)
+        return self.log.format_tail(self.prepared.redactor)
 
     def _build_result(
         self,
@@ -245,10 +245,10 @@ def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
 RowCounts = Mapping[str, Mapping[str, int]]
 
 
-def count_rows(said: RowCounts, output: contracts.DataManifest | None) -> dict[str, int | None]:
+def count_rows(emitted: RowCounts, output: contracts.DataManifest | None) -> dict[str, int | None]:
     """Rows of each stream: counted in the files, else as the taps say; None when neither could be."""
     found: dict[str, int | None] = {}
-    for streams in said.values():
+    for streams in emitted.values():
         for name, rows in streams.items():
             found[name] = (found.get(name) or 0) + rows
     if output:
@@ -265,22 +265,22 @@ def sum_rows(streams: Mapping[str, int | None], to_files: bool, output: contract
     return sum(known) if known and len(known) == len(streams) else None
 
 
-def find_differences(said: RowCounts, output: contracts.DataManifest | None) -> dict[str, dict[str, int]]:
+def find_differences(emitted: RowCounts, output: contracts.DataManifest | None) -> dict[str, dict[str, int]]:
     """Streams of which the files hold another number of rows than the taps say."""
     if output is None:
         return {}
-    emitted, held = count_rows(said, None), count_rows(said, output)
+    counted, held = count_rows(emitted, None), count_rows(emitted, output)
     return {
         name: {"tap": rows or 0, "files": held[name] or 0}
-        for name, rows in emitted.items()
+        for name, rows in counted.items()
         if held[name] is not None and held[name] != rows
     }
 
 
-def find_shared_streams(said: RowCounts) -> dict[str, list[str]]:
+def find_shared_streams(emitted: RowCounts) -> dict[str, list[str]]:
     """Streams that more than one tap wrote rows of, with those taps."""
     taps: dict[str, list[str]] = {}
-    for tap, streams in said.items():
+    for tap, streams in emitted.items():
         for stream, rows in streams.items():
             if rows:
                 taps.setdefault(stream, []).append(tap)

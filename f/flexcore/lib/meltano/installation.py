@@ -33,7 +33,7 @@ INSTALL_TIMEOUT_S = 900
 # Stands in a folder that was filled to its end.
 COMPLETE = ".complete"
 # What a program of the machine needs to run and to reach the network. Everything else of the worker stays behind: its
-# PYTHONPATH would break another environment, and its WM_TOKEN is none of a plugin's business.
+# PYTHONPATH would break another environment, and no plugin needs its WM_TOKEN.
 PASSED_VARIABLES = (
     "PATH",
     "HOME",
@@ -61,7 +61,7 @@ PASSED_VARIABLES = (
     "no_proxy",
     "all_proxy",
 )
-# An installation also listens to the machine's package settings (indexes, caches, find-links).
+# An installation also reads the machine's package settings (indexes, caches, find-links).
 INSTALLER_PREFIXES = ("UV_", "PIP_")
 # Set by the machine for uv's own project environments; for a tool they would point at the wrong place.
 DROPPED_VARIABLES = ("UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TOOL_DIR", "UV_TOOL_BIN_DIR")
@@ -76,7 +76,7 @@ def folder(*parts: str) -> Path:
 
 
 def inspection_folder() -> Path:
-    """What Meltano takes for its own folder while it is only asked: a project's is not written to."""
+    """Meltano's own folder while it is inspected, so that nothing is written to the project's."""
     return folder("inspection")
 
 
@@ -133,7 +133,7 @@ def tool_python(tool: Path) -> Path:
 
 
 def is_usable(tool: Path) -> bool:
-    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
+    # The interpreter is a link: on a persistent volume it may lead to one that the worker's image has no more.
     return (tool / "bin" / "meltano").exists() and tool_python(tool).exists()
 
 
@@ -159,7 +159,7 @@ def run_installer(
         )
         code, output = done.returncode, done.stderr + done.stdout
     except subprocess.TimeoutExpired:
-        code, output = 124, f"no end within {INSTALL_TIMEOUT_S} s"
+        code, output = 124, f"it did not end within {INSTALL_TIMEOUT_S} s"
     if code:
         tail = redactor.text("\n".join(output.strip().splitlines()[-12:]))
         certificates = tls_errors.tls_remedy(output)
@@ -200,13 +200,13 @@ def find_uv() -> str:
 
 @contextlib.contextmanager
 def report_disk_errors() -> Iterator[None]:
-    """A disk that is full or broken is told as such: Unavailable, and a retry may find room again."""
+    """Turns the errors of a disk that is full or broken into Unavailable: a retry may find space again."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise errors.Unavailable(
-            f"The worker's disk does not take the run's files: {said}",
+            f"The worker's disk cannot hold the run's files: {reason}",
             subject="FLEXCORE_HOME",
             category="disk",
             remedy=f"Free space below {object_store.home()}, or set FLEXCORE_HOME to a larger volume.",
@@ -226,7 +226,7 @@ def hold_lock(path: Path, timeout_s: float) -> Iterator[int]:
         while not try_lock(descriptor):
             if time.monotonic() > end:
                 raise errors.Unavailable(
-                    f"{path.name} is held by another run",
+                    f"Another run holds the lock {path.name}",
                     subject=str(path),
                     remedy="Wait for it to end, then run again.",
                 )
@@ -237,7 +237,7 @@ def hold_lock(path: Path, timeout_s: float) -> Iterator[int]:
 
 
 def remove_older_files(place: Path, seconds: float) -> None:
-    """Removes files of a folder that were made longer ago: locks of executions that nobody asks for any more."""
+    """Removes files of a folder that were made longer ago: locks of executions that are long over."""
     oldest = time.time() - seconds
     for path in place.iterdir():
         with contextlib.suppress(OSError):

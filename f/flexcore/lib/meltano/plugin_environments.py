@@ -1,5 +1,6 @@
 # requirements: flexcore_base
-"""Environments of plugins, made once and shared by all runs of a worker, whatever project asks for them.
+"""What runs of a worker share: environments of plugins, made once for whatever project uses them, and catalogs that
+taps have discovered.
 
 A folder below home()/meltano/plugins is named by the hash of all that decides its content: what is installed (for a
 local path its files too), Python, Meltano's version. It has the layout that Meltano expects, `<kind>/<folder>/venv`.
@@ -84,7 +85,7 @@ def ensure_environment(root: Path, plugin: resolved_project.Plugin, redactor: re
 
 
 def is_usable(place: Path, venv: Path) -> bool:
-    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
+    # The interpreter is a link: on a persistent volume it may lead to one that the worker's image has no more.
     return (place / installation.COMPLETE).exists() and (venv / "bin" / "python").exists()
 
 
@@ -145,7 +146,7 @@ CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
 
 @dataclass(frozen=True, slots=True)
 class CatalogCache:
-    """The catalogs of one project's taps; the lock of each state id guards what is kept under it."""
+    """The catalogs of one project's taps; the lock of each state id guards what is stored under it."""
 
     identity: str
     state_ids: Sequence[str]
@@ -153,23 +154,23 @@ class CatalogCache:
     system: Path
 
     def restore(self) -> None:
-        for kept, used in self._pairs():
-            if has_streams(kept / CATALOG_FILES[0]):
-                shutil.copytree(kept, used, dirs_exist_ok=True)
+        for stored, used in self._pairs():
+            if has_streams(stored / CATALOG_FILES[0]):
+                shutil.copytree(stored, used, dirs_exist_ok=True)
 
     def save(self) -> None:
-        """Keeps the catalogs of this run. One without streams would hide from then on why a source shows none."""
-        for kept, used in self._pairs():
-            kept.mkdir(parents=True, exist_ok=True)
+        """Stores the catalogs of this run. One without streams would hide from then on why a source shows none."""
+        for stored, used in self._pairs():
+            stored.mkdir(parents=True, exist_ok=True)
             for name in CATALOG_FILES:
-                (kept / name).unlink(missing_ok=True)
+                (stored / name).unlink(missing_ok=True)
                 if (used / name).exists() and has_streams(used / CATALOG_FILES[0]):
-                    shutil.copy(used / name, kept / name)
+                    shutil.copy(used / name, stored / name)
 
     def _pairs(self) -> list[tuple[Path, Path]]:
-        kept = installation.folder("catalogs", self.identity)
+        stored = installation.folder("catalogs", self.identity)
         pairs = zip(self.state_ids, self.taps, strict=True)
-        return [(kept / sources.hash_identity(key), self.system / "run" / tap) for key, tap in pairs]
+        return [(stored / sources.hash_identity(key), self.system / "run" / tap) for key, tap in pairs]
 
 
 def has_streams(catalog: Path) -> bool:

@@ -1,6 +1,6 @@
 # requirements: flexcore_base
-"""What a request sets of plugins, which settings are missing or secret. Values and their sources are Meltano's own
-(inspection.py); here are the decisions over them. Pure: takes and returns data.
+"""Which settings of a plugin are missing, wrong or secret. Values and their sources are Meltano's own (inspection.py);
+here are the decisions over them. Pure.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check_plugin(plugin: resolved_project.Plugin, environment: str) -> None:
                 subject=f"{plugin.name}.{name}",
                 remedy=f"Correct {name} in meltano.yml, or {' or '.join(setting_variables(plugin, name))}.",
             )
-    # First: what a mapping's config says is told as a setting too.
+    # First: a mapping's config is among its settings, too.
     for item in plugin.mapping_config.unset:
         raise _unset_variable(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
     for name, value in plugin.values.items():

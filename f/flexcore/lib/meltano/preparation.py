@@ -96,9 +96,9 @@ def prepare(
         if not plugin.mapping:
             plugin_settings.check_required(plugin)
     plugin_settings.check_project(resolved)
-    seen = {**resolved.variables, **reading}
+    variables = {**resolved.variables, **reading}
     store = object_store.Store(settings, env)
-    place = state_store.choose_state_place(resolved, source.identity, resource.state_backend_uri, store, seen)
+    place = state_store.choose_state_place(resolved, source.identity, resource.state_backend_uri, store, variables)
     secrets = [
         *resource.secrets(),
         *settings.secrets(),

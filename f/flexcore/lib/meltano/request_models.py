@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""What can be asked of Meltano: the fields of its forms, as they are checked."""
+"""Requests of the operations: all fields of their forms, with bounds and defaults."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class DbtRequest(resources.Form):
     @classmethod
     def _is_no_flag(cls, value: list[str]) -> list[str]:
         if flag := next((item for item in value if item.strip().startswith("-")), None):
-            raise ValueError(f"{flag!r} is a flag and no name of a model")
+            raise ValueError(f"{flag!r} is an option and not the name of a model")
         return value
 
     @field_validator("variables")

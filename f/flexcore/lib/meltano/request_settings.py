@@ -1,8 +1,10 @@
 # requirements: flexcore_base
-"""A plugin's settings from a Windmill resource of any type: its fields that are settings of the plugin, by name.
+"""What a request sets of plugins, as the environment variables through which Meltano reads it: `config` lines, a
+selection, a Windmill resource of any type, the folder of a target that writes files.
 
 A database's resource calls some fields otherwise than plugins do, and plugins differ among themselves; names that mean
-the same are known here. What the plugin has no setting for is left out and told, by name alone. Pure but for that line.
+the same are known here. A field that no plugin has a setting for is left out, with a line in the log that has its name
+and not its value.
 """
 
 from __future__ import annotations
@@ -32,12 +34,12 @@ SYNONYMS = (
 )
 
 
-def resource_environment(resource: Any, plugins: Sequence[resolved_project.Plugin], what: str) -> dict[str, str]:
+def resource_environment(
+    resource: Mapping[str, Any] | None, plugins: Sequence[resolved_project.Plugin], what: str
+) -> dict[str, str]:
     """The environment variables through which Meltano reads the fields. Raises InvalidInput when none is a setting."""
-    if resource in (None, "", {}):
+    if not resource:
         return {}
-    if not isinstance(resource, Mapping):
-        raise errors.InvalidInput(f"{what} is no resource with fields", subject=what, remedy="Choose a resource.")
     given = {str(name): value for name, value in resource.items() if value not in (None, "")}
     found: dict[str, str] = {}
     used: set[str] = set()
@@ -147,7 +149,9 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_pr
         if plugin is None:
             running = ", ".join(plugin.name for plugin in plugins)
             raise errors.NotFound(
-                f"config sets {field}, but {item.plugin} does not run", subject=field, remedy=f"Running: {running}."
+                f"config sets {field}, but {item.plugin} is not part of this run",
+                subject=field,
+                remedy=f"The run has: {running}.",
             )
         names = plugin_settings.setting_names(plugin)
         if plugin_settings.find_setting(plugin, item.setting) is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Where Meltano found a value that nobody set.
+# Where Meltano finds a value that is not set anywhere.
 DEFAULT_SOURCES = ("", "default")
 # Settings of Meltano itself for every plugin begin with it.
 EXTRA_PREFIX = "_"

@@ -38,7 +38,7 @@ def build_arguments(
     if full_refresh:
         flags.append("--full-refresh")
     if place.private and place.database == prepared.place.database:
-        # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
+        # Any live run in that database would hold the lock that this run holds: one that it still shows is dead.
         flags.append("--force")
     blocks = [name for tap in prepared.taps for name in (tap.name, *prepared.mappings, prepared.target.name)]
     # Below info a project's own level would leave out what the result is made of.

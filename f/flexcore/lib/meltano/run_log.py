@@ -1,10 +1,10 @@
 # requirements: flexcore_base
-"""What Meltano's JSON log lines say: a readable line for people, and the facts that a result needs.
+"""Meltano's JSON log lines, as readable lines for people and as the facts that a result needs.
 
 Facts: rows per stream (counted on their way to the target by observer.py; until then the taps' `record_count` metrics,
 each a delta of its interval: they are summed), columns of the streams' schemas, lines that are no message and who
-printed them, which blocks ended how, what each plugin said last (a discovery's apart: it runs under the parent's name),
-whether another run holds the lock. Facts from a log only explain; how the run ended is decided by its exit code.
+printed them, how blocks ended, each plugin's last words (a discovery's apart: it runs under the parent's name), whether
+another run holds the lock. Facts from a log only explain; how the run ended is decided by its exit code.
 Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
 """
 
@@ -26,7 +26,7 @@ from f.flexcore.lib.meltano.remote import (
 )
 
 TAIL_LINES = 50
-# Whoever shows a line shortens it further, after its secrets were masked.
+# Lines are shortened further where they are shown, after their secrets were masked.
 MAX_TEXT_CHARACTERS = 64 * 1024
 MAX_QUOTE_CHARACTERS = 200
 # Nothing shorter is cut anywhere; a longer text is masked first, or a part of a secret would stay.
@@ -47,7 +47,7 @@ LOCK_HELD = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running wh
 class PluginLog:
     """What one plugin printed that may explain its end: the last of its most telling lines.
 
-    An exception's own line or one of level error tells more than a line that speaks of an error, that more than any.
+    An exception's own line or one of level error explains more than a line that mentions an error, that more than any.
     """
 
     cause: str = ""
@@ -110,7 +110,7 @@ class RunLog:
         event = _parse(line)
         if "flexcore" in event:
             return self._show(self._observe(event))
-        text = self._masked(log_text.clean_log(str(event.get("event", ""))).rstrip())
+        text = self._mask(log_text.clean_log(str(event.get("event", ""))).rstrip())
         plugin = str(event.get("string_id") or event.get("name") or "")
         metric = _find_metric(event, text)
         if metric:
@@ -126,12 +126,12 @@ class RunLog:
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
         return self._show(f"{mark}{prefix}{text}"[:MAX_TEXT_CHARACTERS]) if text else ""
 
-    def shown_tail(self, redactor: redaction.Redactor) -> str:
+    def format_tail(self, redactor: redaction.Redactor) -> str:
         """The last lines, as a result may hold them."""
         lines = redactor.text("\n".join(self.tail)).split("\n")
         return "\n".join(log_text.shorten(line, process.MAX_LINE_CHARACTERS) for line in lines)
 
-    def _masked(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         return self.redact(text) if len(text) > MAX_CAUSE_CHARACTERS else text
 
     def _show(self, text: str) -> str:
@@ -174,7 +174,7 @@ class RunLog:
 
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
         if text == "Block run completed":
-            self.blocks[int(event.get("set_number") or 0)] = {**event, "err": self._masked(str(event.get("err") or ""))}
+            self.blocks[int(event.get("set_number") or 0)] = {**event, "err": self._mask(str(event.get("err") or ""))}
         elif text.startswith("Running job with name"):
             self.started = True
         elif level in ("error", "critical"):

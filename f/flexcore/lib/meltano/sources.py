@@ -209,7 +209,7 @@ def run_git(project: resources.MeltanoProject, place: Path, *arguments: str) -> 
 
 def explain_git_error(project: resources.MeltanoProject, output: str) -> Exception:
     """git's complaint as a typed error."""
-    said = next(
+    complaint = next(
         (line for line in output.splitlines() if line.startswith(("fatal:", "error:", "remote:"))), output.strip()
     )
     lower = output.lower()
@@ -231,7 +231,7 @@ def explain_git_error(project: resources.MeltanoProject, output: str) -> Excepti
         )
     certificates = tls_errors.tls_remedy(output)
     return errors.Unreachable(
-        f"git cannot fetch {project.git_url}: {said[:300]}",
+        f"git cannot fetch {project.git_url}: {complaint[:300]}",
         subject="project.git_url",
         category="tls" if certificates else "",
         remedy=certificates or "Check URL and network.",

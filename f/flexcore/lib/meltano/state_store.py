@@ -216,7 +216,7 @@ class StateStore:
         except sqlite3.Error as error:
             raise self._unreachable(error) from None
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes all states and runs from a system database; the tables stay."""
         with open_database(self.database) as database:
             database.execute("DELETE FROM state")
@@ -224,11 +224,11 @@ class StateStore:
 
     def _unreachable(self, error: Exception) -> errors.Unreachable:
         first = redaction.Redactor(self.place.options.values()).text(str(error)).splitlines()[:1]
-        said = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
+        reason = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
         if isinstance(error, PermissionError):
-            said = "the access key or its secret is refused"
+            reason = "the access key or its secret is refused"
         return errors.Unreachable(
-            f"The state at {self.place.label} cannot be used: {said}",
+            f"The state at {self.place.label} cannot be used: {reason}",
             subject="state_backend",
             remedy=tls_errors.tls_remedy(tls_errors.error_chain(error))
             or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
@@ -266,7 +266,7 @@ def _parse_json(text: str | None) -> Any:
 States = dict[str, State | None] | None
 Changes = dict[str, tuple[State | None, State | None]] | None
 
-# Whoever holds a database's lock copies or changes a few kilobytes.
+# Under a database's lock a few kilobytes are copied or changed.
 LOCK_TIMEOUT_S = 30
 
 
@@ -308,7 +308,7 @@ def keep_database(place: StatePlace, run_place: StatePlace) -> None:
         if not target.exists():
             part = target.with_suffix(".part")
             copy_database(StateStore(run_place).database, part)
-            StateStore(replace(place, database=f"sqlite:///{part}")).forget()
+            StateStore(replace(place, database=f"sqlite:///{part}")).clear()
             part.replace(target)
 
 

@@ -38,12 +38,12 @@ Declared = Mapping[str, Mapping[str, str]]
 
 @dataclass
 class Scan:
-    """One file, read. blanked: column → values that were no JSON and are null now."""
+    """One file, read. nulled: column → values that were no JSON and are null now."""
 
     file: contracts.File
     rows: int | None
     columns: dict[str, str]
-    blanked: dict[str, int] = field(default_factory=dict)
+    nulled: dict[str, int] = field(default_factory=dict)
 
 
 def build_manifest(
@@ -157,18 +157,18 @@ def build_stream(
     files: list[contracts.File] = []
     columns: dict[str, str] = {}
     rows: int | None = 0
-    blanked: dict[str, int] = {}
+    nulled: dict[str, int] = {}
     for path in paths:
         scan = SCANS.get(form, scan_other)(path, path.relative_to(folder).as_posix(), declared)
         files.append(scan.file)
         rows = None if rows is None or scan.rows is None else rows + scan.rows
         for column, kind in scan.columns.items():
             columns[column] = singer.widen_type(columns.get(column, ""), kind)
-        for column, count in scan.blanked.items():
-            blanked[column] = blanked.get(column, 0) + count
-    if blanked:
-        listed = ", ".join(f"{column} ({count:,})" for column, count in blanked.items())
-        warnings.append(f"{name}: NaN and Infinity are no JSON and were made null: {listed}")
+        for column, count in scan.nulled.items():
+            nulled[column] = nulled.get(column, 0) + count
+    if nulled:
+        columns_text = ", ".join(f"{column} ({count:,})" for column, count in nulled.items())
+        warnings.append(f"{name}: NaN and Infinity are not JSON and were replaced by null: {columns_text}")
     columns = {column: kind or declared.get(column, "") or "null" for column, kind in columns.items()}
     return contracts.Stream(
         name=name,
@@ -181,7 +181,7 @@ def build_stream(
 
 
 def scan_jsonl(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
-    blanked = blank_constants(path, name) if has_constants(path) else {}
+    nulled = replace_constants(path, name) if has_constants(path) else {}
     digest, size, rows = hashlib.sha256(), 0, 0
     seen: dict[str, str] = {}
     # Nearly all rows have the columns and types of one before.
@@ -200,7 +200,7 @@ def scan_jsonl(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
                 for column, value in row.items():
                     seen[column] = singer.widen_type(seen.get(column, ""), singer.JSON_TYPES.get(type(value), ""))
     columns = {column: singer.widen_type(declared.get(column, ""), kind) for column, kind in seen.items()}
-    return Scan(contracts.File(path=name, bytes=size, checksum=f"sha256:{digest.hexdigest()}"), rows, columns, blanked)
+    return Scan(contracts.File(path=name, bytes=size, checksum=f"sha256:{digest.hexdigest()}"), rows, columns, nulled)
 
 
 # Python refuses whole numbers of more than 4300 digits; which number it is does not matter here.
@@ -213,13 +213,13 @@ def parse_row(line: bytes, name: str, number: int) -> dict[str, Any]:
         row = json.loads(text) if len(text) < 4300 else ANY_NUMBER.decode(text)
     except ValueError as error:
         raise errors.DataError(
-            f"{name}, which the target wrote, is no JSON in line {number}: {error}",
+            f"{name}, which the target wrote, is not JSON in line {number}: {error}",
             subject=name,
             remedy="Extract it again, or use another target or another version of it.",
         ) from None
     if not isinstance(row, dict):
         raise errors.DataError(
-            f"{name}, which the target wrote, holds no row in line {number}, but {type(row).__name__}",
+            f"{name}, which the target wrote, has {type(row).__name__} in place of a row in line {number}",
             subject=name,
             remedy="Use a target that writes one JSON object for each row.",
         )
@@ -236,20 +236,20 @@ def has_constants(path: Path) -> bool:
     return False
 
 
-def blank_constants(path: Path, name: str) -> dict[str, int]:
+def replace_constants(path: Path, name: str) -> dict[str, int]:
     """Makes NaN and Infinity null, and leaves every other character as it is. Returns column → how many."""
     part = path.with_name(f"{path.name}.part")
-    blanked: dict[str, int] = {}
+    nulled: dict[str, int] = {}
     with path.open("rb") as source, part.open("wb") as target:
         for number, line in enumerate(source, 1):
             if any(word in line for word in CONSTANT_WORDS):
                 for column, value in parse_row(line, name, number).items():
                     if count := count_constants(value):
-                        blanked[column] = blanked.get(column, 0) + count
+                        nulled[column] = nulled.get(column, 0) + count
                 line = CONSTANT.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", line)
             target.write(line)
     part.replace(path)
-    return blanked
+    return nulled
 
 
 def count_constants(value: Any) -> int:

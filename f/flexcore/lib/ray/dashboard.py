@@ -52,7 +52,7 @@ class RayApi:
         self._client = httpx.Client(
             base_url=self.address,
             headers=headers,
-            verify=tls(cluster),
+            verify=tls_verification(cluster),
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
@@ -137,7 +137,7 @@ class RayApi:
         return response.content
 
     def log_start(self, node_id: str, name: str, max_bytes: int) -> bytes:
-        """The first `max_bytes` bytes of a file of a node's log folder; the rest is not asked for."""
+        """The first `max_bytes` bytes of a file of a node's log folder; the rest is not read."""
         content = b""
         with self._chunks(node_id, name, lines=-1) as chunks:
             for chunk in chunks:
@@ -159,7 +159,7 @@ class RayApi:
 
     @contextmanager
     def _chunks(self, node_id: str, name: str, lines: int) -> Iterator[Iterator[bytes]]:
-        """A log file as it comes: the head reads it from its node piece by piece, and stops when nobody listens."""
+        """A log file as it comes: the head reads it from its node piece by piece, until the connection closes."""
         query: dict[str, str | int] = {"node_id": node_id, "filename": name, "lines": lines}
         try:
             with self._client.stream("GET", "/api/v0/logs/file", params=query) as response:
@@ -236,7 +236,8 @@ class RayApi:
     def _no_answer(self, error: httpx.HTTPError) -> errors.FlexcoreError:
         reason = str(error) or type(error).__name__
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-            return errors.InvalidInput(f"{self.address} is not an address", subject="cluster.address")
+            message = f"cluster.address: {self.address!r} is not a URL such as http://ray-head:8265"
+            return errors.InvalidInput(message, subject="cluster.address")
         certificates = tls_errors.tls_remedy(tls_errors.error_chain(error), field="cluster.ca_certificate")
         if certificates:
             return errors.InvalidInput(
@@ -260,8 +261,8 @@ class RayApi:
         )
 
 
-def tls(cluster: resources.RayCluster) -> bool | ssl.SSLContext:
-    """How to verify the dashboard's certificate. Raises InvalidInput for a text that is no certificate."""
+def tls_verification(cluster: resources.RayCluster) -> bool | ssl.SSLContext:
+    """How to verify the dashboard's certificate. Raises InvalidInput for a text that is not a certificate."""
     if not cluster.address.startswith("https://"):
         # Loading the certificate store takes some 20 ms that a plain http address need not pay.
         return False
@@ -283,8 +284,8 @@ def is_loopback(address: str) -> bool:
     return urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-def job_lost(submission_id: str) -> errors.ExecutionFailed:
-    """The error for a job that Ray no longer knows: its head was restarted, or somebody deleted it."""
+def lost_job_error(submission_id: str) -> errors.ExecutionFailed:
+    """The error for a job that Ray no longer knows: its head was restarted, or the job was deleted."""
     return errors.ExecutionFailed(
         f"Ray no longer knows the job {submission_id}: the head was restarted, or the job was deleted",
         subject=submission_id,

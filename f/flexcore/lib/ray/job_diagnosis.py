@@ -104,7 +104,7 @@ def typed_error(
     )
 
 
-def missing_packages(outcome: Json | None) -> list[str]:
+def find_missing_packages(outcome: Json | None) -> list[str]:
     """The packages that the program asked for because the cluster lacks them."""
     error = (outcome or {}).get("error") or {}
     return list((error.get("details") or {}).get(MISSING_PACKAGES) or [])
@@ -138,7 +138,7 @@ def _diagnose_by_ray(job: Json) -> contracts.Diagnosis:
     category, remedy = RAY_ERRORS.get(
         str(job.get("error_type")), ("ray_failed", "Read the end of the log, then run again.")
     )
-    detail = find_exception_line(log) or _describe_exit(code) or last_line(log) or "Ray gives no reason"
+    detail = find_exception_line(log) or _describe_exit(code) or find_last_line(log) or "Ray gives no reason"
     certificates = tls_errors.tls_remedy(log, "the Ray cluster")
     return contracts.Diagnosis(category=category, detail=detail[:MAX_DETAIL_CHARACTERS], remedy=certificates or remedy)
 
@@ -148,7 +148,7 @@ def find_exception_line(log: str) -> str:
     return next((line.strip() for line in reversed(log.splitlines()) if EXCEPTION_LINE.match(line.strip())), "")
 
 
-def last_line(log: str) -> str:
+def find_last_line(log: str) -> str:
     return next((line.strip() for line in reversed(log.splitlines()) if line.strip()), "")
 
 

@@ -12,7 +12,7 @@ from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.MODULES, "inference_app", "predict")
+MODULES = (*train_job.READING, "dataset", "holdout", "training_data", "inference_app", "predict")
 STREAM = "predictions"
 
 

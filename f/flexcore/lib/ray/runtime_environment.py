@@ -1,6 +1,6 @@
 # requirements: flexcore_base
-"""Ray's runtime environment of a caller, checked before anything is submitted: Ray's supervisor would tell a mistake
-minutes later, by a traceback. Pure; a value of a variable never appears in an error.
+"""Ray's runtime environment of a caller, checked before anything is submitted: Ray's supervisor would report a mistake
+minutes later, in a traceback. Pure; a value of a variable never appears in an error.
 
 Source: ray/runtime_env/runtime_env.py and ray/_private/runtime_env/validation.py of Ray 2.60.
 """
@@ -50,7 +50,7 @@ def check_with_packages(environment: Mapping[str, Any], packages: list[str]) -> 
 def _env_vars(value: Any) -> None:
     for name, item in _mapping(value, "env_vars").items():
         if not isinstance(name, str) or not re.fullmatch(r"[^=\0]+", name):
-            raise ValueError("env_vars has a name that is no environment variable")
+            raise ValueError("env_vars has a name that is not an environment variable: use letters, digits and _")
         if not isinstance(item, str):
             what = TYPE_NAMES.get(type(item), "no text")
             raise ValueError(f"env_vars.{name} is {what}: write it as text in quotes, or leave it out")
@@ -83,7 +83,7 @@ def _py_modules(value: Any) -> None:
     for number, item in enumerate(value):
         if "://" not in item or not item.partition("?")[0].endswith(ARCHIVES):
             raise ValueError(
-                f"py_modules.{number} is no URI of an archive: give one that the Ray nodes can read, such as "
+                f"py_modules.{number} is not the URI of an archive: give one that the Ray nodes can read, such as "
                 "s3://bucket/module.zip (Ray does not see the worker's files)"
             )
 

@@ -11,7 +11,7 @@ from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.MODULES, "search")
+MODULES = (*train_job.LEARNING, "search")
 # Reading the data and starting up are no part of search_s.
 SEARCH_OVERHEAD_S = 600
 

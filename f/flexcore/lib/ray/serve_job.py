@@ -188,7 +188,7 @@ def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) ->
         data = dict(result.data)
         url = endpoint_url(ray, data.pop("port"), app)
         with smoke_test.open_client(ray) as client:
-            smoke = smoke_test.smoke(url, model, client)
+            smoke = smoke_test.run_smoke_test(url, model, client)
         endpoint = contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version)
         page = f"{ray.address}/#/serve/applications/{app}"
         remote = contracts.Remote(kind="ray_serve_application", name=app, url=page)

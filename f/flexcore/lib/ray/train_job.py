@@ -13,22 +13,10 @@ from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
-CHECK = 'from f.flexcore.lib.ray.remote.train import check_packages\n\ncheck_packages(parameters["requires"])\n'
-MODULES = (
-    "shared_storage",
-    "column_kinds",
-    "file_blocks",
-    "json_files",
-    "csv_files",
-    "read",
-    "stream_profile",
-    "dataset",
-    "holdout",
-    "leakage",
-    "estimators",
-    "model_files",
-    "train",
-)
+CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
+READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
+LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
+MODULES = (*LEARNING, "leakage", "model_files", "train")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
@@ -81,7 +69,9 @@ class TrainRequest(LearningRequest):
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
         description="Name of the model: lower-case letters, digits and dashes.",
     )
-    num_workers: int = Field(default=1, ge=1, description="Ray Train workers.")
+    num_workers: int = Field(
+        default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
+    )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")

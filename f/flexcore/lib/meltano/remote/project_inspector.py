@@ -176,7 +176,7 @@ def explain_unreadable(project: Any, error: Exception) -> Refusal:
     for kind, entries in plugins.items():
         if kind not in kinds:
             return Refusal(
-                f"plugins.{kind} is no kind of plugin", f"plugins.{kind}", f"Meltano knows: {', '.join(kinds)}."
+                f"plugins.{kind} is not a kind of plugin", f"plugins.{kind}", f"Meltano knows: {', '.join(kinds)}."
             )
         for number, entry in enumerate(entries or []):
             name = entry.get("name") if isinstance(entry, Mapping) else None

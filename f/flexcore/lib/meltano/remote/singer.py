@@ -50,25 +50,25 @@ def find_problem(line: str) -> str:
     try:
         message = STRICT.decode(text)
     except NotJson as error:
-        return f"{WITH_CONSTANT}{error}, which is no JSON"
+        return f"{WITH_CONSTANT}{error}, which is not JSON"
     except ValueError:
-        return "a line of broken JSON" if text.startswith("{") else "a line that is no Singer message"
+        return "a line of broken JSON" if text.startswith("{") else "a line that is not a Singer message"
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        return "a line that is no Singer message (it has no type)"
+        return "a line that is not a Singer message (it has no type)"
     if message["type"] not in MESSAGES:
         return f"a message of the unknown type {message['type']!r}"
     if message["type"] in ("SCHEMA", "RECORD") and not isinstance(message.get("stream"), str):
         return f"a {message['type']} without a stream"
     content = CONTENTS.get(message["type"])
     if content and not isinstance(message.get(content), dict):
-        return f"a {message['type']} whose {content} is no object"
+        return f"a {message['type']} whose {content} is not an object"
     return ""
 
 
 def find_suspicion(line: str) -> str:
     """What not every target takes of what is a message."""
     if "\ufffd" in line:
-        return "a line that is no UTF-8"
+        return "a line that is not UTF-8"
     message = _parse_leniently(line)
     try:
         json.dumps(message, ensure_ascii=False).encode()
@@ -176,14 +176,14 @@ class ProducerWatch:
         for path, value in list_fractions(line):
             if value in ("NaN", "Infinity", "-Infinity"):
                 raise LineRefused(
-                    f"The state of {self.plugin} holds {value} at {path}, which is no JSON and no place to go on from",
+                    f"The state of {self.plugin} holds {value} at {path}, which is not JSON and nothing to resume from",
                     "Choose another replication key, or clear the state of the stream and correct the source.",
                 )
             if path not in self._rounded and Decimal(repr(float(value))) != Decimal(value):
                 self._rounded.add(path)
-                kept = f"{value} at {path}, of which Meltano keeps {float(value)!r}"
+                rounded = f"{value} at {path}, of which Meltano keeps {float(value)!r}"
                 risk = "the next run may repeat or miss rows; use a replication key of whole numbers or times"
-                self.report("warning", {"text": f"The state of {self.plugin} holds {kept}: {risk}"})
+                self.report("warning", {"text": f"The state of {self.plugin} holds {rounded}: {risk}"})
 
 
 class ConsumerWatch:
@@ -200,7 +200,7 @@ class ConsumerWatch:
             state = None
         if not isinstance(state, dict) and self._odd < MAX_ODD_LINES:
             self._odd += 1
-            problem = "a line that is no state" if line.strip() else "an empty line"
+            problem = "a line that is not a state" if line.strip() else "an empty line"
             self.report(
                 "odd_line", {"plugin": self.plugin, "number": self.number, "problem": problem, "line": quote(line)}
             )
@@ -291,7 +291,7 @@ def find_catalog_problem(text: str) -> str:
     if content[end:].strip():
         return f"more than a catalog: {quote(_first_line(content[end:].strip()))}"
     if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
-        return f"JSON that is no catalog: {quote(_first_line(content))}"
+        return f"JSON that is not a catalog: {quote(_first_line(content))}"
     for number, stream in enumerate(catalog["streams"]):
         if not isinstance(stream, dict) or not isinstance(stream.get("tap_stream_id"), str):
             return f"a catalog whose streams[{number}] has no tap_stream_id"

@@ -91,14 +91,14 @@ def run(command: list[str], deadline: float, grace_s: float) -> Report:
 
 
 def prepare_child() -> None:
-    # When this process is killed itself, the command is told; and it must not inherit blocked signals.
+    # When this process itself is killed, the command gets a signal; and it must not inherit blocked ones.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def set_default_signals() -> None:
-    """Whoever started this may ignore signals, and children inherit that: without SIGCHLD none of them is seen to end,
-    without SIGINT a plugin cannot be interrupted."""
+    """Undoes what this process has inherited from a starter that ignores signals: without SIGCHLD no child is seen to
+    end, without SIGINT a plugin cannot be interrupted."""
     for number in RESET_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 

@@ -86,7 +86,7 @@ def make_plan(
     plan.notes += _describe_unusable(target, columns[target], "the rows are left out")
     if not features:
         plan.notes += [f"{name} is left out: {where}" for name, where in stream.twice.items()]
-        plan.notes += [f"{name} is left out: a name that flexcore uses itself" for name in RESERVED if name in columns]
+        plan.notes += [f"{name} is left out: its name is reserved by flexcore" for name in RESERVED if name in columns]
     for name in features or [name for name in columns if name != target and not name.startswith((OWN, *RESERVED))]:
         add_feature(plan, name, columns[name], date_parts)
     if not plan.features:
@@ -126,7 +126,7 @@ def check_free(name: str, argument: str) -> None:
     if name in RESERVED:
         raise shared_storage.Problem(
             "InvalidInput",
-            f"The name {name!r} is one that flexcore uses itself",
+            f"The name {name!r} is reserved by flexcore",
             argument,
             "Give the column another name where the data is made.",
         )

@@ -75,7 +75,7 @@ class JoinedStream(io.RawIOBase):
 
 
 def check_text(block: bytes, name: str, lines_before: int) -> None:
-    """Raises for bytes that are no UTF-8."""
+    """Raises for bytes that are not UTF-8."""
     if block.isascii():
         return
     try:
@@ -83,7 +83,7 @@ def check_text(block: bytes, name: str, lines_before: int) -> None:
     except UnicodeDecodeError as error:
         line = lines_before + block.count(b"\n", 0, error.start) + 1
         raise line_problem(
-            name, line, f"the byte 0x{block[error.start]:02x} is no UTF-8", "Save the file as UTF-8 (or UTF-16)."
+            name, line, f"the byte 0x{block[error.start]:02x} is not UTF-8", "Save the file as UTF-8 (or UTF-16)."
         ) from None
 
 

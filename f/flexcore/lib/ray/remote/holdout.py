@@ -36,7 +36,7 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
         if len(single) == len(names):
             raise shared_storage.Problem(
                 "DataError",
-                "Each class of the target has a single row, so none can be measured",
+                "Each class of the target has a single row, so none can be held out to measure the model",
                 "target_column",
                 "Extract more data, or choose another target column.",
             )

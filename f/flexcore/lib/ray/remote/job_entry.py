@@ -6,7 +6,7 @@ How a program and its step talk to each other:
 - `parameters` (a dict) stands ready as a global of the program, and as a JSON file named by FLEXCORE_PARAMETERS;
 - what the program leaves in its global `result`, or writes as JSON to the file named by FLEXCORE_RESULT, is its result,
   also when it leaves by exit code 0; results of Ray tasks in it (ObjectRef) are fetched, tables and arrays become
-  lists, NaN and infinities null, and what is no data (a model, a process) is a failure that names it;
+  lists, NaN and infinities null, and what is not data (a model, a process) is a failure that names it;
 - an exception, or an exit code other than 0, is its failure; an exception with a dict `flexcore` (type, message,
   subject, remedy, details) comes back as that typed error.
 
@@ -230,15 +230,15 @@ def collect_secrets(request: dict[str, Any]) -> list[str]:
 
 def check_size(size: int) -> None:
     if size > MAX_RESULT_BYTES:
-        sizes = f"{size} bytes; at most {MAX_RESULT_BYTES} are handed back"
-        raise ValueError(f"the result has {sizes}: write it to the store and return where it is")
+        sizes = f"{size} bytes; at most {MAX_RESULT_BYTES} can be returned"
+        raise ValueError(f"the result has {sizes}: write it to the store and return its URI")
 
 
 def read_result(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
     except ValueError as error:
-        raise ValueError(f"the file FLEXCORE_RESULT holds no JSON: {error}") from None
+        raise ValueError(f"the file FLEXCORE_RESULT is not JSON: {error}") from None
 
 
 def to_json(value: Any) -> Any:
@@ -303,7 +303,7 @@ def convert_library_value(value: Any) -> Any:
     kind = type(value)
     root = kind.__module__.split(".", 1)[0]
     if isinstance(value, type):
-        raise TypeError(f"it holds the class {value.__name__}, which is no data")
+        raise TypeError(f"it holds the class {value.__name__}, which is not JSON data")
     if root == "numpy" and getattr(value, "dtype", None) is not None and value.dtype.kind in "mM":
         # Nanoseconds would become numbers.
         return value.astype(f"{value.dtype.kind}8[us]").tolist()
@@ -317,7 +317,7 @@ def convert_library_value(value: Any) -> Any:
         check_size(2 * len(items))
         return items
     raise TypeError(
-        f"it holds {get_type_name(value)}, which is no data: hand back what it holds as text, numbers or lists"
+        f"it holds {get_type_name(value)}, which is not JSON data: return what it holds as text, numbers or lists"
     )
 
 
@@ -332,7 +332,9 @@ def decode_bytes(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise TypeError("it holds bytes that are no text: write them to the store, or encode them as base64") from None
+        raise TypeError(
+            "it holds bytes that are not UTF-8 text: write them to the store, or encode them as base64"
+        ) from None
 
 
 def safe_text(value: Any) -> str:
@@ -348,9 +350,11 @@ def fetch_object(value: Any) -> Any:
     import ray
 
     if not isinstance(value, ray.ObjectRef):
-        raise TypeError(f"it holds a {get_type_name(value)}, which is no data: hand back what it holds")
+        raise TypeError(f"it holds a {get_type_name(value)}, which is not JSON data: return what it holds")
     if not ray.is_initialized():
-        raise TypeError("it holds an ObjectRef, and the program has left Ray: call ray.get before ray.shutdown")
+        raise TypeError(
+            "it holds an ObjectRef, but the program has disconnected from Ray: call ray.get before ray.shutdown"
+        )
     return ray.get(value)
 
 
@@ -364,7 +368,7 @@ def failure(message: str) -> dict[str, Any]:
 
 def result_problem(problem: Exception) -> dict[str, Any]:
     reason = "it holds itself, or is nested too deeply" if isinstance(problem, RecursionError) else problem
-    return {"type": "InvalidInput", "message": f"The program's result cannot be handed back: {reason}"}
+    return {"type": "InvalidInput", "message": f"The program's result cannot be returned: {reason}"}
 
 
 def clean_text(text: str) -> str:

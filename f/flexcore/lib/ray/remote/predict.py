@@ -12,7 +12,15 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, dataset, inference_app, read, shared_storage, stream_profile, train
+from f.flexcore.lib.ray.remote import (
+    column_kinds,
+    dataset,
+    inference_app,
+    read,
+    shared_storage,
+    stream_profile,
+    training_data,
+)
 
 Json = dict[str, Any]
 # Rows for a call of the model: enough to be fast, small beside a worker's memory.
@@ -117,7 +125,7 @@ def to_text(column: Any) -> Any:
 
 def run(parameters: Json, storage: Json) -> Json:
     """{uri, format, rows, columns, files}: what was written."""
-    train.check_packages(parameters["requires"])
+    training_data.check_packages(parameters["requires"])
     import pyarrow as pa
 
     store = shared_storage.RemoteStore(storage)
@@ -125,12 +133,12 @@ def run(parameters: Json, storage: Json) -> Json:
     source, model = parameters["source"], parameters["model"]
     store.verify(source["uri"], source["files"])
     store.verify(model["uri"], model["files"])
-    os.environ.update(train.FAST_SETTINGS)
-    cpus = choose_reading_cpus(train.connect(), float(parameters["cpus_per_worker"]))
+    os.environ.update(training_data.FAST_SETTINGS)
+    cpus = choose_reading_cpus(training_data.connect(), float(parameters["cpus_per_worker"]))
     inputs = [item["name"] for item in model["signature"]["inputs"]]
     wanted = list(dict.fromkeys([*inputs, *parameters["keep"]])) if parameters["keep"] else None
     try:
-        parts, stream = train.read_parts(source, store, wanted, cpus)
+        parts, stream = training_data.read_parts(source, store, wanted, cpus)
         check_columns(stream, model, parameters["keep"])
         schemas = [
             pa.ipc.read_schema(pa.py_buffer(item["schema"])) for item in parts.select_columns(["schema"]).take_all()
@@ -148,7 +156,7 @@ def run(parameters: Json, storage: Json) -> Json:
     except shared_storage.Problem:
         raise
     except Exception as error:
-        raise train.reading_problem(error) from None
+        raise training_data.reading_problem(error) from None
     uri = f"{storage['folder']}/predictions"
     write_predictions(predicted, parameters["format"], store, uri)
     twice = [f"{name} is left out: {where}" for name, where in stream.twice.items()]

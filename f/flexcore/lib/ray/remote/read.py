@@ -5,7 +5,7 @@
 
 A part is some megabytes of one file. Its table has the types that are in these rows; what the whole column is, is
 decided from all parts' profiles (see stream_profile). So a column may be null in one file and text in another, or hold
-both, and a column that is not asked for cannot stop anything. What makes a file unreadable is told with its line, as a
+both, and a column that is not needed cannot stop anything. What makes a file unreadable is reported with its line, as a
 fact of its part: the first one in the order of the files counts.
 
 facts: {rows, profile: column → profile, columns: all names, twice: column → where, notes, error, name: of the file}
@@ -48,7 +48,7 @@ def detect_format(source: Json) -> str:
             return form
     raise shared_storage.Problem(
         "InvalidInput",
-        f"The data's format {source['format']!r} cannot be trained on",
+        f"The data's format {source['format']!r} cannot be read",
         "source.format",
         "Extract with a target that writes jsonl, csv or parquet.",
     )

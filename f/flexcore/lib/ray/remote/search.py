@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, shared_storage, train
+from f.flexcore.lib.ray.remote import dataset, estimators, holdout, shared_storage, training_data
 
 Json = dict[str, Any]
 FOLDS = 3
@@ -48,7 +48,7 @@ def search_space(algorithm: str) -> Json:
     if space is None:
         known = "xgboost, lightgbm, RandomForest…, ExtraTrees…, HistGradientBoosting…, Ridge, Lasso, LogisticRegression"
         raise shared_storage.Problem(
-            "InvalidInput", f"No search is known for {algorithm}", "algorithm", f"Choose one of: {known}."
+            "InvalidInput", f"No search space is known for {algorithm}", "algorithm", f"Choose one of: {known}."
         )
     return dict(space)
 
@@ -69,14 +69,14 @@ def to_plain(value: Any) -> Any:
 
 def run(parameters: Json, storage: Json) -> Json:
     """{parameters, score, metric, trials: [{parameters, score, seconds}], stopped}"""
-    train.check_packages(parameters["requires"])
+    training_data.check_packages(parameters["requires"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
-    cpus = train.connect()
-    rows, plan = train.prepare_rows(parameters, store, cpus)
-    held = train.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
+    cpus = training_data.connect()
+    rows, plan = training_data.prepare_rows(parameters, store, cpus)
+    held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     learned = rows.map_batches(
         holdout.select_shared_part, fn_args=[held, False], batch_format="pyarrow", batch_size=None, num_cpus=cpus
     ).to_pandas()
@@ -146,7 +146,11 @@ def read_outcome(ray: Any, item: Any) -> Json:
         cause = getattr(error, "cause", None) or error
         return {"score": None, "seconds": None, "error": f"{type(cause).__name__}: {cause}"[:500]}
     if not math.isfinite(score):
-        return {"score": None, "seconds": seconds, "error": "its score is not defined: the predictions are no numbers"}
+        return {
+            "score": None,
+            "seconds": seconds,
+            "error": "its score is not defined: the predictions are not finite numbers",
+        }
     return {"score": score, "seconds": seconds}
 
 
@@ -173,7 +177,7 @@ def score_trial(algorithm: str, parameters: Json, data: Any, threads: int) -> tu
     pipeline = estimators.make_pipeline(estimator, plan.features, plan.categories, plan.times)
     if estimators.needs_label_wrapper(estimator, plan.labels):
         pipeline.steps[-1] = ("model", estimators.wrap_labels(estimator))
-    truth = train.read_target(learned, plan)
+    truth = training_data.read_target(learned, plan)
     rows = dataset.select_features(learned, plan)
     # Of a class with fewer rows than folds some folds have none, but no more folds than the largest class has rows.
     folds = FOLDS if plan.task == "regression" else min(FOLDS, int(truth.value_counts().iloc[0]))
