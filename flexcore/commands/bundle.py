@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -120,6 +121,18 @@ def _show(root: Path, change: RepositoryChange) -> None:
         say(f"note: {note}")
     if change.contents and not any((folder / ".git").exists() for folder in (root, *root.parents)):
         say("note: this is no git repository; `git init` and a commit first would let you see and undo the change.")
+    elif ignored := list_ignored_files(root, change.written):
+        say(f"note: git ignores {len(ignored)} of these files, such as {ignored[0]}; change .gitignore to commit them.")
+
+
+def list_ignored_files(root: Path, paths: list[str]) -> list[str]:
+    """Those that no commit would take; none where git is not installed."""
+    command = ["git", "-C", str(root), "check-ignore", "--stdin", "-z"]
+    try:
+        done = subprocess.run(command, input="\0".join(paths), text=True, capture_output=True, check=False)
+    except OSError:
+        return []
+    return [path for path in done.stdout.split("\0") if path]
 
 
 def _summarize(paths: list[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,12 @@ def test_a_repository_without_git_is_told(flexcore: Command, team: Path) -> None
     (team / ".git").rmdir()
     done = flexcore("init", "--yes")
     assert done.returncode == 0 and "no git repository" in done.stderr
+
+
+def test_files_that_git_would_not_commit_are_told(flexcore: Command, team: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=team, check=True)
+    (team / ".gitignore").write_text("*.lock\n")
+    assert "git ignores 5 of these files, such as locks/flexcore_api" in flexcore("init").stderr
 
 
 @pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"], ["remove"]])
