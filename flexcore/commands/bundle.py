@@ -76,7 +76,7 @@ def _change(command: str, given: Path, yes: bool, as_json: bool, check: bool = F
             _show(root, change)
         if check or not change.contents:
             return _report(change, as_json, done=not change.contents)
-        confirm(f"{command.capitalize()} in {root}?", yes)
+        confirm(f"Run `flexcore {command}` in {root}?", yes)
         for path in carry_out(root, change):
             say(f"{path} was changed meanwhile, and stays as it is.")
     _report(change, as_json, done=True)
