@@ -77,6 +77,7 @@ def _change(command: str, given: Path, yes: bool, as_json: bool, check: bool = F
         if check or not change.contents:
             return _report(change, as_json, done=not change.contents)
         confirm(f"Run `flexcore {command}` in {root}?", yes)
+        _refuse_stale(change, _plan(command, root))
         for path in carry_out(root, change):
             say(f"{path} was changed meanwhile, and stays as it is.")
     _report(change, as_json, done=True)
@@ -105,6 +106,18 @@ def _plan(command: str, root: Path) -> RepositoryChange:
         return repository.plan_remove(root)
     plan = repository.plan_init if command == "init" else repository.plan_upgrade
     return plan(root, read_installed_bundle())
+
+
+def _refuse_stale(shown: RepositoryChange, now: RepositoryChange) -> None:
+    """Raises Conflict when files were changed while the question stood there: what was shown is what is done."""
+    from f.flexcore.lib.core.errors import Conflict
+
+    if now != shown:
+        raise Conflict(
+            "Files were changed meanwhile, so this is no longer what was shown; nothing was written",
+            subject="--root",
+            remedy="Run the command again.",
+        )
 
 
 def _show(root: Path, change: RepositoryChange) -> None:

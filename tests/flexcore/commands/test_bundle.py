@@ -13,6 +13,7 @@ from flexcore import INSTALLED_ROOT
 from flexcore.bundle import journal
 from flexcore.bundle.installation import read_installed_bundle
 from flexcore.bundle.manifest import MANIFEST
+from flexcore.commands import bundle
 from flexcore.commands.bundle import find_repository
 from tests.flexcore.bundle.conftest import snapshot
 from tests.wmlocal.engine.conftest import Command
@@ -94,6 +95,18 @@ def test_a_change_that_was_cut_short_is_said_by_check_and_ended_by_the_next_comm
     done = flexcore("init", "--yes")
     assert done.returncode == 0 and "A `flexcore init` was cut short here: it is ended now." in done.stderr
     assert flexcore("upgrade", "--check").returncode == 0
+
+
+def test_a_file_that_is_edited_while_the_question_stands_there_is_not_overwritten(
+    flexcore: Command, team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(question: str, yes: bool) -> None:
+        (team / "wmill.yaml").write_text("defaultTs: deno\n")
+
+    monkeypatch.setattr(bundle, "confirm", edit)
+    done = flexcore("init")
+    assert done.returncode == 2 and "Files were changed meanwhile" in done.stderr
+    assert snapshot(team) == {"wmill.yaml": b"defaultTs: deno\n"}
 
 
 def test_a_repository_without_git_is_told(flexcore: Command, team: Path) -> None:
