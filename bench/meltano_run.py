@@ -100,10 +100,12 @@ def cpu_of_children() -> float:
 
 def link_plugins(target: Path) -> None:
     from f.flexcore.lib.core.redaction import Redactor
+    from f.flexcore.lib.meltano.extraction import RUN
     from f.flexcore.lib.meltano.plugin_environments import link_environments
     from f.flexcore.lib.meltano.preparation import prepare
 
-    prepared = prepare({"path": str(SAMPLE)}, ["tap-flights"], "target-jsonl", "", None, None, None)
+    invocation = RUN.invoke({"project": {"path": str(SAMPLE)}, "taps": ["tap-flights"]})
+    prepared = prepare(invocation.request, invocation.service, invocation.settings)
     link_environments(SAMPLE, [*prepared.taps, prepared.target], target, Redactor())
 
 

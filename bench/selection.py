@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from bench.worlds import CROSSING, EPOCH, WORLDS, World
 from f.flexcore.lib.core.workloads import Market, Run
-from f.flexcore.lib.selection.fitting import fit
 from f.flexcore.lib.selection.forecast import Forecasts
+from f.flexcore.lib.selection.forecast_fit import fit_forecasts
 from f.flexcore.lib.selection.selector import select
 
 MARKET = Market()
@@ -43,16 +43,16 @@ class Tally:
         return statistics.mean(self.rules) - 1
 
 
-def measured(world: World, each: int, seeds: range, workloads: int) -> Tally:
+def measure_regret(world: World, each: int, seeds: range, workloads: int) -> Tally:
     tally = Tally()
     for seed in seeds:
         history = world.history(each, seed)
-        model = fit(history, NOW)
-        judge(world, model, random.Random(f"{world.name} {seed} next"), workloads, tally)
+        model = fit_forecasts(history, NOW)
+        judge_picks(world, model, random.Random(f"{world.name} {seed} next"), workloads, tally)
     return tally
 
 
-def judge(world: World, model: Forecasts | None, chance: random.Random, workloads: int, tally: Tally) -> None:
+def judge_picks(world: World, model: Forecasts | None, chance: random.Random, workloads: int, tally: Tally) -> None:
     for _ in range(workloads):
         workload, gb, kind = world.workload(chance)
         truth = world.truth(gb, kind)
@@ -70,13 +70,13 @@ def judge(world: World, model: Forecasts | None, chance: random.Random, workload
             tally.cost_hits.append(candidate.cost_usd.p10 <= seconds * law.price <= candidate.cost_usd.p90)
 
 
-def online(world: World, begin: int, steps: int, seeds: range) -> Tally:
+def simulate_online(world: World, begin: int, steps: int, seeds: range) -> Tally:
     """History grows only by the runtime that was chosen; the model is fitted anew every fifth run."""
     tally = Tally()
     for seed in seeds:
         chance = random.Random(f"{world.name} {seed} online")
         history = world.history(begin, seed)
-        model = fit(history, NOW)
+        model = fit_forecasts(history, NOW)
         for number in range(steps):
             workload, gb, kind = world.workload(chance)
             truth = world.truth(gb, kind)
@@ -86,11 +86,11 @@ def online(world: World, begin: int, steps: int, seeds: range) -> Tally:
             tally.rules.append(truth[ruled] / min(truth.values()))
             history.append(world.run(pick, gb, kind, 1.0 + number / 1000, chance))
             if number % 5 == 4:
-                model = fit(history, NOW)
+                model = fit_forecasts(history, NOW)
     return tally
 
 
-def speed(rows: int = 10_000, rounds: int = 5) -> dict[str, float]:
+def measure_speed(rows: int = 10_000, rounds: int = 5) -> dict[str, float]:
     """Medians in milliseconds: a choice with the model loaded, and one that fits the history first; of the latter also
     the processor's time, which other work on the machine does not lengthen."""
     world = World("speed", CROSSING, types=3)
@@ -99,7 +99,7 @@ def speed(rows: int = 10_000, rounds: int = 5) -> dict[str, float]:
     fitting, busy, choosing = [], [], []
     for _ in range(rounds):
         started, used = time.perf_counter(), time.process_time()
-        model = fit(history, NOW)
+        model = fit_forecasts(history, NOW)
         select(workload, model, MARKET)
         fitting.append(time.perf_counter() - started)
         busy.append(time.process_time() - used)
@@ -115,11 +115,11 @@ RUNS = (5, 10, 20, 50)
 HEAD = ["world", "rules", *(f"n={runs}" for runs in RUNS), *(f"covers {runs}" for runs in RUNS[1:]), "few", "online"]
 
 
-def line(world: World, seeds: int, workloads: int) -> dict[str, object]:
+def report_world(world: World, seeds: int, workloads: int) -> dict[str, object]:
     """Percent: the rules' regret, ours after so many runs of each runtime, how often p10-p90 of the duration covers the
     next run, by how much the pick is worse than the rules' at 0 to 4 runs at most, and the online regret."""
-    found = {runs: measured(world, runs, range(seeds), workloads) for runs in RUNS}
-    few = [measured(world, runs, range(seeds), workloads) for runs in range(5)]
+    found = {runs: measure_regret(world, runs, range(seeds), workloads) for runs in RUNS}
+    few = [measure_regret(world, runs, range(seeds), workloads) for runs in range(5)]
     covers = {runs: 100 * statistics.mean(tally.duration_hits) for runs, tally in found.items()}
     return {
         "world": world.name,
@@ -127,7 +127,7 @@ def line(world: World, seeds: int, workloads: int) -> dict[str, object]:
         **{f"n={runs}": round(100 * tally.regret(), 1) for runs, tally in found.items()},
         **{f"covers {runs}": round(covers[runs]) for runs in RUNS[1:]},
         "few": round(100 * max(tally.regret() - tally.rules_regret() for tally in few), 1),
-        "online": round(100 * online(world, 6, 60, range(max(seeds // 4, 1))).regret(), 1),
+        "online": round(100 * simulate_online(world, 6, 60, range(max(seeds // 4, 1))).regret(), 1),
     }
 
 
@@ -136,10 +136,10 @@ def main(seeds: int, workloads: int, as_json: bool) -> None:
     if not as_json:
         print(f"{HEAD[0]:26}" + "".join(f"{name:>10}" for name in HEAD[1:]))
     for world in WORLDS:
-        lines.append(line(world, seeds, workloads))
+        lines.append(report_world(world, seeds, workloads))
         if not as_json:
             print(f"{world.name:26}" + "".join(f"{lines[-1][name]!s:>10}" for name in HEAD[1:]), flush=True)
-    quick = speed()
+    quick = measure_speed()
     print(json.dumps({"worlds": lines, "speed": quick}) if as_json else json.dumps(quick))
 
 

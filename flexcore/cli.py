@@ -22,9 +22,9 @@ from flexcore.console import (
     Server,
     Workspace,
     examples,
-    guarded,
     json_object,
     print_json,
+    run_guarded,
     say,
 )
 from flexcore.help_page import SectionedGroup
@@ -67,15 +67,15 @@ def _options(
 @app.command(rich_help_panel=LOCAL, epilog=examples("flexcore recover 01a20e75"))
 def recover(job: Job, root: Root = Path(), as_json: AsJson = False) -> None:
     """Take a run of the embedded engine up again where it was when its engine died, to its end."""
-    guarded(lambda: _recover(job, root, as_json))
+    run_guarded(lambda: _recover(job, root, as_json))
 
 
 def _recover(given: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.executions import whole_id
-    from flexcore.client.target import embedded
+    from flexcore.client.executions import complete_id
+    from flexcore.client.target import open_embedded
 
-    with embedded(root) as (client, engine):
-        job = engine.recover(whole_id(client, given)).id
+    with open_embedded(root) as (client, engine):
+        job = engine.recover(complete_id(client, given)).id
         return workflow.follow_run(client, job, workflow.LogsShown(), as_json=as_json, keeps_running=False)
 
 
@@ -86,7 +86,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
-    guarded(lambda: _serve(root, port, as_json))
+    run_guarded(lambda: _serve(root, port, as_json))
 
 
 def _serve(root: Path, port: int, as_json: bool) -> int:
@@ -124,9 +124,10 @@ def check(
     fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
 ) -> None:
     """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
+    from flexcore.rules import find_problems
     from wmlocal.lint.command import run as check_and_print
 
-    raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
+    raise typer.Exit(check_and_print(root, as_json, fail_on_warn, find_problems))
 
 
 @app.command(
@@ -168,7 +169,7 @@ def select_(
     """Choose the runtime of each workload, and say why."""
     from flexcore.commands.selection import select_command
 
-    guarded(lambda: select_command(workload, history, forecast, settings, as_json))
+    run_guarded(lambda: select_command(workload, history, forecast, settings, as_json))
 
 
 @app.command(
@@ -186,7 +187,7 @@ def compare_(
     """Compare how the runtimes did at one type of workflow."""
     from flexcore.commands.selection import compare_command
 
-    guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
+    run_guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
 
 
 @app.command(
@@ -207,7 +208,7 @@ def plan(
     """Say which runtime a flow would choose, why, and at what price, and ask the services; nothing is run."""
     from flexcore.commands.plan import plan_command
 
-    guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
+    run_guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
 
 
 @app.command(

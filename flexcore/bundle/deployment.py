@@ -25,11 +25,12 @@ import yaml
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
 from flexcore.bundle.journal import is_half_done
 from flexcore.client.target import Target
-from wmlocal.lint import CannotCheck, Finding, Severity, check
+from flexcore.rules import find_problems
+from wmlocal.lint import CannotCheck, Finding, Severity
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
-MOST_OUTPUT = 4000
+MAX_OUTPUT_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,7 +45,8 @@ class Change:
 class Outcome:
     """landed and missing: of the changes that were to be made. unsure: it could not be asked what landed.
     locks_failed: scripts that are there, and whose packages the server could not lock. again: what a second push would
-    change although the first one sent it. relocking: how many locks the server was still making when it was left."""
+    change although the first one sent it. relocks: how many dependency jobs the push has started; relocking: how many
+    of them had not ended when they were left."""
 
     landed: list[Change]
     missing: list[Change] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Outcome:
     locks_failed: list[str] = field(default_factory=list)
     unsure: str = ""
     again: list[Change] = field(default_factory=list)
+    relocks: int = 0
     relocking: int = 0
 
     @property
@@ -78,7 +81,7 @@ class Deployment:
                 remedy="Run `flexcore upgrade`, which ends it.",
             )
         try:
-            return [item for item in check(self.root) if item.severity is Severity.ERROR]
+            return [item for item in find_problems(self.root) if item.severity is Severity.ERROR]
         except CannotCheck as error:
             raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle") from None
 
@@ -90,27 +93,27 @@ class Deployment:
 
     def changes(self) -> list[Change]:
         """What a push would change now. Raises ExecutionFailed."""
-        told = _report(self._push("--dry-run"))
-        if told is None:
+        report = _report(self._push("--dry-run"))
+        if report is None:
             raise ExecutionFailed(
                 f"`wmill sync push --dry-run` failed:\n{_tail(self._last)}",
                 subject="wmill",
                 remedy="Nothing was changed.",
             )
-        return sorted(Change(item["path"], item["type"]) for item in told.get("changes") or ())
+        return sorted(Change(item["path"], item["type"]) for item in report.get("changes") or ())
 
     def push(self, wanted: list[Change]) -> Outcome:
         done = self._push("--yes")
-        told = _report(done) or {}
-        errors = {item["path"]: str(item.get("error") or "refused") for item in told.get("failed") or ()}
-        locks = [item["path"] for item in (told.get("lock_jobs") or {}).get("failed") or ()]
+        report = _report(done) or {}
+        errors = {item["path"]: str(item.get("error") or "refused") for item in report.get("failed") or ()}
+        locks = [item["path"] for item in (report.get("lock_jobs") or {}).get("failed") or ()]
         try:
             left = self.changes()
         except ExecutionFailed as error:
             return Outcome([], wanted, errors, locks, unsure=str(error))
-        sent = bool(told.get("success"))
+        sent = bool(report.get("success"))
         missing = [change for change in wanted if change in left and (not sent or change.path in errors)]
-        if not told or any(change.path not in errors for change in missing):
+        if not report or any(change.path not in errors for change in missing):
             errors["wmill"] = _tail(done)
         landed, again = [item for item in wanted if item not in missing], [item for item in left if item not in missing]
         return Outcome(landed, missing, errors, locks, again=again)
@@ -196,4 +199,4 @@ def _report(done: subprocess.CompletedProcess[str]) -> dict[str, Any] | None:
 
 
 def _tail(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stdout + done.stderr).strip()[-MOST_OUTPUT:]
+    return (done.stdout + done.stderr).strip()[-MAX_OUTPUT_CHARS:]

@@ -103,7 +103,7 @@ def _new_path(root: Path, name: str, place: str) -> str:
     parts = path.split("/")
     if not path.startswith(SPACES) or len(parts) < 3 or not all(PART.match(part) for part in parts[1:]):
         raise InvalidInput(
-            f"{path} is no path for a workflow",
+            f"{path} is not a path for a workflow",
             subject=option,
             remedy="Write a path such as f/sales/nightly; a-z, 0-9 and _ only.",
         )

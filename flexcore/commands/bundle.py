@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, examples, guarded, print_json, say
+from flexcore.console import AsJson, examples, print_json, run_guarded, say
 
 if TYPE_CHECKING:
     from flexcore.bundle.repository import RepositoryChange
@@ -29,7 +29,7 @@ def init(root: Repository = Path(), yes: Yes = False, as_json: AsJson = False) -
 
     Shows what it writes and what it changes in wmill.yaml, and asks. What it wrote is recorded in flexcore-lock.yaml.
     """
-    guarded(lambda: _change("init", root, yes, as_json))
+    run_guarded(lambda: _change("init", root, yes, as_json))
 
 
 def upgrade(
@@ -42,12 +42,12 @@ def upgrade(
 
     Files that the team has changed stay and are named, with the place of their new version.
     """
-    guarded(lambda: _change("upgrade", root, yes, as_json, check))
+    run_guarded(lambda: _change("upgrade", root, yes, as_json, check))
 
 
 def remove(root: Repository = Path(), yes: Yes = False, as_json: AsJson = False) -> None:
     """Take out of a repository what init and upgrade wrote, and nothing else; changed files stay and are named."""
-    guarded(lambda: _change("remove", root, yes, as_json))
+    run_guarded(lambda: _change("remove", root, yes, as_json))
 
 
 def register(app: typer.Typer, panel: str) -> None:

@@ -1,120 +1,240 @@
-"""What `workflow deploy` and `config apply` say and ask while they push."""
+"""`workflow deploy`, and the push of `config apply`: what they say, what they ask, and in which order."""
 
 from __future__ import annotations
 
 import re
 import sys
-import time
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from f.flexcore.lib.core.errors import InvalidInput
 from flexcore import exit_codes
+from flexcore.bundle import stale
 from flexcore.bundle.deployment import Deployment
-from flexcore.client.relocks import wait_for_relocks
+from flexcore.client import relocks
 from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
 from flexcore.console import print_json, print_table, say
 
+Version = tuple[int, int]
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from flexcore.bundle.deployment import Change, Outcome
+    from flexcore.bundle.stale import Stale
     from wmlocal.lint import Finding
 
 # The server that the bundle is tested against.
 TESTED = (1, 743)
 VERSION = re.compile(r"v(\d+)\.(\d+)")
+# Up to here a server locks every importer of a changed script anew, whether or not its lock would change.
+RELOCKS_ALL_UNTIL = (1, 803)
 # A first push has hundreds; nobody reads them.
 MAX_SHOWN = 25
+MAX_STALE_SHOWN = 3
+REQUIREMENTS = re.compile(r"dependencies/(.+)\.requirements\.in")
+# What a server makes locks for.
+LOCKED = ("script", "flow", "app", "dependencies")
 FOLDERS = {"__flow": "flow", ".flow": "flow", "__raw_app": "app", ".raw_app": "app", "__app": "app", ".app": "app"}
 KIND = re.compile(r"\.(resource-type|resource|variable|schedule|\w+_trigger|group|user)\.(?:yaml|json)$")
 STYLES = {"added": "green", "edited": "yellow", "deleted": "red"}
 
 
-def deploy_bundle(
-    client: Windmill,
-    target: Target | None,
-    root: Path,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    quiet: bool = False,
-    verbose: bool = False,
-) -> int:
-    """quiet: stdout is somebody else's. verbose: every change is shown, however many there are."""
+@dataclass(frozen=True, slots=True)
+class Options:
+    """quiet: stdout is somebody else's. verbose: every change is shown, however many there are. prune: what the
+    workspace holds of former versions is removed."""
+
+    dry_run: bool = False
+    yes: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    prune: bool = False
+
+    @property
+    def prints_tables(self) -> bool:
+        return not (self.as_json or self.quiet)
+
+
+def deploy_bundle(client: Windmill, target: Target | None, root: Path, options: Options) -> int:
+    """Checks, compares, pushes, waits for the server's locks, and lists what is stale."""
     if target is None:
         raise InvalidInput(
             "The embedded engine runs the files as they are; there is nothing to deploy",
             subject="--server",
             remedy="Name a server, or a wmill profile.",
         )
-    _check_version(client)
+    if options.prune and not (options.dry_run or options.yes):
+        _require_terminal()
+    version = _check_version(client)
     deployment = Deployment(root, target)
     say(f"checking {deployment.root} …")
     if findings := deployment.findings():
-        return _refused(findings, as_json, quiet)
+        return _print_findings(findings, options)
     deployment.lint()
     say("comparing with the server …")
-    wanted = deployment.changes()
-    changes = {"changes": [asdict(item) for item in wanted]}
+    wanted, left_over = deployment.changes(), stale.find_stale(client, deployment.root)
     if not wanted:
-        say("Nothing to do: the server has all of it.")
-    elif not as_json and not quiet:
-        _show(wanted, verbose)
-    if not wanted or dry_run:
-        if as_json:
-            print_json({"success": True, **changes, "landed": []})
-        return exit_codes.DONE
-    confirm(f"Push {len(wanted)} changes to {target}?", yes)
-    begun = time.time()
-    outcome = _settled(client, deployment, deployment.push(wanted), begun)
-    if as_json:
-        print_json(outcome.as_json() | changes)
-    return _told(outcome)
+        say("Nothing to push: the server has all of it.")
+    elif options.prints_tables:
+        _print_changes(wanted, options.verbose)
+    result: dict[str, Any] = {"success": True, "changes": [asdict(item) for item in wanted], "landed": []}
+    code = exit_codes.DONE
+    if wanted and not options.dry_run:
+        for line in describe_push(client, deployment.root, wanted, left_over, version):
+            say(line)
+        confirm(f"Push {_count(len(wanted), 'change')} to {target}?", options.yes)
+        before = relocks.last_relock(client)
+        outcome = _wait_for_locks(client, deployment, deployment.push(wanted), before)
+        result |= outcome.as_json()
+        code = _report(outcome)
+    removed, failed = _handle_stale(client, target, left_over, options, pushed=code == exit_codes.DONE)
+    if options.as_json:
+        result |= {"success": result["success"] and not failed, "stale": [asdict(item) for item in left_over]}
+        print_json(result | {"removed": [asdict(item) for item in removed]})
+    return exit_codes.FAILED if failed else code
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Raises InvalidInput where nobody can answer, and ends the command when the answer is no."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidInput(
-            "Nobody is there to confirm", subject="--yes", remedy="Look at it with --dry-run, then give --yes."
-        )
-    if not typer.confirm(question, err=True):
+    """Ends the command when the answer is no. Raises InvalidInput where the command cannot ask."""
+    if not _ask(question, yes):
         say("Nothing was changed.")
         raise typer.Exit(exit_codes.CANCELED)
 
 
-def _refused(findings: list[Finding], as_json: bool, quiet: bool) -> int:
-    if as_json:
+def _ask(question: str, yes: bool) -> bool:
+    if not yes:
+        _require_terminal()
+    return yes or typer.confirm(question, err=True)
+
+
+def _require_terminal() -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "The command cannot ask: its input is not a terminal",
+            subject="--yes",
+            remedy="Look at it with --dry-run, then give --yes.",
+        )
+
+
+def _print_findings(findings: list[Finding], options: Options) -> int:
+    if options.as_json:
         print_json({"success": False, "changes": [], "findings": [item.as_json() for item in findings]})
-    for finding in findings if not as_json else ():
-        say(str(finding)) if quiet else print(finding)
-    say(f"Nothing was pushed: correct {len(findings)} findings first; `flexcore check` shows them again.")
+    for finding in findings if not options.as_json else ():
+        say(str(finding)) if options.quiet else print(finding)
+    say(f"Nothing was pushed: correct {_count(len(findings), 'finding')} first; `flexcore check` shows them again.")
     return exit_codes.CANNOT_START
 
 
-def _settled(client: Windmill, deployment: Deployment, outcome: Outcome, begun: float) -> Outcome:
+# Before the push
+
+
+def describe_push(
+    client: Windmill, root: Path, wanted: list[Change], left_over: list[Stale], version: Version | None
+) -> list[str]:
+    """What the push does besides writing files: to runs in progress, and to locks. One sentence a line."""
+    return [_describe_runs(client), *describe_relocks(root, wanted, left_over, version)]
+
+
+def _describe_runs(client: Windmill) -> str:
+    query = {"script_path_start": stale.FOLDER, "job_kinds": "flow", "has_null_parent": "true"}
+    runs = len(client.get("jobs/queue/list", per_page=relocks.PAGE, **query))
+    if not runs:
+        return "No flow of the bundle is running. One that starts during the push may use scripts of both versions."
+    return (
+        f"{_count(runs, 'run')} of the bundle's flows in progress: each keeps the flow definition it began with, and"
+        " every step that it has yet to start uses the pushed scripts and modules."
+    )
+
+
+def describe_relocks(
+    root: Path, wanted: list[Change], left_over: list[Stale], version: Version | None
+) -> Iterator[str]:
+    for change in wanted:
+        if match := REQUIREMENTS.fullmatch(change.path):
+            users = _count(_count_users(root, match[1]), "script")
+            yield f"{change.path} changes: the server locks {users} anew, one dependency job each."
+    edits_scripts = any(item.type == "edited" and kind_of(item.path) == "script" for item in wanted)
+    old_modules = any(item.kind == "script" for item in left_over)
+    if edits_scripts and old_modules and (version is None or version <= RELOCKS_ALL_UNTIL):
+        last = ".".join(map(str, RELOCKS_ALL_UNTIL))
+        yield (
+            f"The server holds modules of a former version: a server up to v{last} locks anew all that imported an"
+            " edited script by name. That can be hundreds of dependency jobs, which other jobs wait behind."
+        )
+
+
+def _count_users(root: Path, requirements: str) -> int:
+    first = f"# requirements: {requirements}\n"
+    return sum(file.read_text(encoding="utf-8").startswith(first) for file in (root / "f").rglob("*.py"))
+
+
+# After the push
+
+
+def _wait_for_locks(client: Windmill, deployment: Deployment, outcome: Outcome, before: str) -> Outcome:
     """The outcome once the server has locked anew what it wants to: until then a comparison finds changes to come."""
-    if not outcome.whole or not outcome.again:
+    if not any(kind_of(item.path) in LOCKED for item in outcome.landed) or outcome.unsure:
         return outcome
-    say("the server does not show all of it yet; looking whether it still makes locks …")
-    relocks = wait_for_relocks(client, begun, say)
-    if not relocks.seen:
-        return outcome
+    say(f"waiting for the dependency jobs that the push starts, until there were none for {relocks.QUIET_S:.0f} s …")
+    found = relocks.wait_for_relocks(client, before, say)
+    ended = f"; {found.started - found.left} of them ended" if found.started else ""
+    say(f"The push started {_count(found.started, 'dependency job')}{ended}.")
     ours = {item.path.partition(".")[0].removesuffix("__flow/flow") for item in outcome.landed}
-    for path in relocks.failed:
+    for path in found.failed:
         if path not in ours:
-            say(f"note: {path} imports what was pushed, and the server could not lock it anew")
-    failed = [path for path in relocks.failed if path in ours]
-    return replace(outcome, again=deployment.changes(), locks_failed=failed, relocking=relocks.left)
+            say(f"note: {path} uses what was pushed, and the server could not lock it anew")
+    failed = sorted({*outcome.locks_failed, *(path for path in found.failed if path in ours)})
+    again = deployment.changes() if found.started and outcome.again else outcome.again
+    again = [item for item in again if item not in outcome.missing]
+    return replace(outcome, again=again, locks_failed=failed, relocking=found.left, relocks=found.started)
 
 
-def _show(changes: list[Change], verbose: bool) -> None:
+def _handle_stale(
+    client: Windmill, target: Target, left_over: list[Stale], options: Options, pushed: bool
+) -> tuple[list[Stale], list[Stale]]:
+    """What was removed, and what could not be."""
+    if not left_over:
+        return [], []
+    _print_stale(left_over, options)
+    removal = f"flexcore workflow deploy --prune --server {target.url} --workspace {target.workspace}"
+    if not options.prune or options.dry_run or not pushed:
+        say(f"They stay until this removes them; it asks first:\n  {removal}")
+        return [], []
+    many = _count(len(left_over), "item")
+    if not _ask(f"Remove these {many} from {target}? Scripts are archived, the rest is deleted.", options.yes):
+        say("Nothing was removed.")
+        return [], []
+    failed = stale.remove(client, left_over, say)
+    for item, reason in failed.items():
+        say(f"  {item.kind} {item.path} was not removed: {reason}")
+    removed = [item for item in left_over if item not in failed]
+    say(f"{_count(len(removed), 'stale item')} removed.")
+    return removed, list(failed)
+
+
+def _print_stale(left_over: list[Stale], options: Options) -> None:
+    say(f"On the server, from former versions, and not in the bundle: {_count(len(left_over), 'item')}:")
+    by_kind: dict[str, list[str]] = {}
+    for item in left_over:
+        by_kind.setdefault(item.kind, []).append(item.path)
+    for kind, paths in by_kind.items():
+        shown = paths if options.verbose or options.prune else paths[:MAX_STALE_SHOWN]
+        more = len(paths) - len(shown)
+        say(f"  {_count(len(paths), kind)}: {', '.join(shown)}{f' and {more} more' if more else ''}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _print_changes(changes: list[Change], verbose: bool) -> None:
     if verbose or len(changes) <= MAX_SHOWN:
         print_table(("CHANGE", "FILE"), [(item.type, item.path) for item in changes], STYLES)
         return
@@ -139,13 +259,16 @@ def kind_of(file: str) -> str:
     return "dependencies" if parts[0] in ("dependencies", "locks") else "folder" if "folder.meta" in file else "script"
 
 
-def _told(outcome: Outcome) -> int:
+def _report(outcome: Outcome) -> int:
     if outcome.relocking:
-        say(f"All {len(outcome.landed)} changes are on the server, which still makes {outcome.relocking} locks: until")
-        say("it has done so flows may wait, and a second push may find changes.")
+        jobs = _count(outcome.relocking, "dependency job")
+        say(f"All {len(outcome.landed)} changes are on the server, which still has {jobs} to run: until then flows may")
+        say("wait, and a second push may find changes.")
         return exit_codes.DONE
     if outcome.whole:
-        what = f"All {len(outcome.landed)} changes are on the server; a second push would"
+        landed = len(outcome.landed)
+        what = "The change is" if landed == 1 else f"All {landed} changes are"
+        what += " on the server; a second push would"
         say(f"{what} still change:" if outcome.again else f"{what} find nothing to do.")
         for change in outcome.again:
             say(f"  {change.type} {change.path}")
@@ -168,12 +291,12 @@ def _told(outcome: Outcome) -> int:
     return exit_codes.FAILED
 
 
-def _check_version(client: Windmill) -> None:
-    told = client.version()
-    match = VERSION.search(told)
+def _check_version(client: Windmill) -> Version | None:
+    answer = client.version()
+    match = VERSION.search(answer)
     if match is None:
-        say(f"warning: the server tells no proper version ({told[:60]}); it may lack workspace dependencies")
-        return
+        say(f"warning: cannot read the server's version ({answer[:60]}); it may lack workspace dependencies")
+        return None
     found = (int(match[1]), int(match[2]))
     if found < TESTED:
         raise InvalidInput(
@@ -183,3 +306,4 @@ def _check_version(client: Windmill) -> None:
         )
     if found > TESTED:
         say(f"note: the server is {match[0]}; the bundle is tested with v{TESTED[0]}.{TESTED[1]}")
+    return found

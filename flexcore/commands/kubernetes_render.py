@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,20 +15,18 @@ from f.flexcore.kubernetes import run_job
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
-from f.flexcore.lib.core.resources import KubernetesCluster
-from f.flexcore.lib.kubernetes import manifest_changes
-from f.flexcore.lib.kubernetes.connection import job_namespace
-from f.flexcore.lib.kubernetes.credentials import access_to
+from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
+from f.flexcore.lib.kubernetes.connection import request_namespace
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
-    job_body,
-    job_request,
-    owned_objects,
-    written_namespace,
+    check,
+    companion_objects,
+    make_job_body,
+    secret_values,
 )
-from f.flexcore.lib.kubernetes.manifest_notes import secret_values
-from f.flexcore.lib.kubernetes.pod_spec import check_name
+from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
+from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
@@ -36,26 +34,26 @@ RUN = {"WM_JOB_ID": "00000000-0000-0000-0000-000000000000", "WM_FLOW_STEP_ID": "
 # What a variable such as MAX_TOKENS, TOKENIZERS_PARALLELISM or PASSWORD_FILE holds, or one that refers to another.
 ORDINARY = re.compile(r"|\d{1,5}|true|false|yes|no|on|off|none|[~.]{0,2}/[\w./-]*|\$\(\w+\)", re.IGNORECASE)
 UID = "SET-BY-THE-CLUSTER"
-DEFAULT_NAMESPACE = "default"
+Model = TypeVar("Model", bound=Resource)
 
 
 def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     """(objects, notes on what was changed of what was written), secret values masked. Raises the step's own errors."""
     _check_names(parameters)
-    request = job_request({name: value for name, value in parameters.items() if name in JobRequest.model_fields})
-    namespace = job_namespace(parameters.get("namespace"), written_namespace(request))
-    namespace = namespace or _namespace_of(parameters.get("cluster"), parameters.get("settings"))
+    request = RUN_JOB.parse(parameters)
+    check(request)
+    namespace = _namespace(parameters, request)
     check_name(namespace, "namespace")
     key = execution_key(RUN)
-    deadline = (datetime.now(UTC) + timedelta(seconds=request.timeout_s)).isoformat(timespec="seconds")
-    job = job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
+    deadline = (datetime.now(UTC) + timedelta(seconds=request.time_limit_s)).isoformat(timespec="seconds")
+    job = make_job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
-    objects = [job, *(_masked(item) for item in owned_objects(request, stored))]
+    objects = [job, *(_mask(item) for item in companion_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
     _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
     secrets.sort(key=len, reverse=True)
-    return _hidden(objects, secrets), _hidden(notes, secrets)
+    return _hide(objects, secrets), _hide(notes, secrets)
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
@@ -87,23 +85,22 @@ def _check_names(parameters: Mapping[str, Any]) -> None:
             raise InvalidInput(f"{name}: kubernetes/run_job has no such field", subject=name, remedy=remedy)
 
 
-def _namespace_of(cluster: Any, settings: Any) -> str:
-    """The resource's own, the kubeconfig's, the settings' or Kubernetes' default. A resource that is not at hand, or a
-    kubeconfig that cannot be read, is none: no server is asked."""
-    if isinstance(cluster, Mapping):
-        if cluster.get("namespace"):
-            return str(cluster["namespace"])
-        try:
-            found = access_to(validated(KubernetesCluster, cluster, "cluster")).namespace
-        except FlexcoreError:
-            found = ""
-        if found:
-            return found
-    chosen = settings.get("namespace") if isinstance(settings, Mapping) else ""
-    return str(chosen or DEFAULT_NAMESPACE)
+def _namespace(parameters: Mapping[str, Any], request: JobRequest) -> str:
+    """A resource that is not at hand, or a kubeconfig that cannot be read, says none: no server is asked."""
+    cluster, settings = parameters.get("cluster"), parameters.get("settings")
+    resource = _validated_or_none(KubernetesCluster, cluster)
+    stored = _validated_or_none(Settings, settings) or Settings()
+    return request_namespace(request, resource, stored)
 
 
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
+def _validated_or_none(model: type[Model], value: Any) -> Model | None:
+    try:
+        return validated(model, value, "") if isinstance(value, Mapping) else None
+    except FlexcoreError:
+        return None
+
+
+def _mask(item: dict[str, Any]) -> dict[str, Any]:
     if item["kind"] != "Secret":
         return item
     hidden = {field: dict.fromkeys(item[field], MASK) for field in ("data", "stringData") if item.get(field)}
@@ -112,7 +109,7 @@ def _masked(item: dict[str, Any]) -> dict[str, Any]:
 
 def _mask_variables(job: dict[str, Any]) -> None:
     """Masks what stands in a variable that is called a secret, and the passwords of URLs."""
-    for _, container in manifest_changes.containers_of(job["spec"]):
+    for _, container in iterate_containers(job["spec"]):
         for variable in container.get("env") or ():
             value = variable.get("value") or ""
             if SECRET_NAME.search(variable["name"]) and not ORDINARY.fullmatch(value):
@@ -121,14 +118,14 @@ def _mask_variables(job: dict[str, Any]) -> None:
                 variable["value"] = Redactor().text(value)
 
 
-def _hidden(value: Any, secrets: list[str]) -> Any:
+def _hide(value: Any, secrets: list[str]) -> Any:
     """The known secrets in every text; other words of a command are the user's own and are not guessed at."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
         return value
     if isinstance(value, Mapping):
-        return {name: _hidden(item, secrets) for name, item in value.items()}
+        return {name: _hide(item, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(item, secrets) for item in value]
+        return [_hide(item, secrets) for item in value]
     return value

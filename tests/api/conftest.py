@@ -118,7 +118,7 @@ def ended(client: Client) -> Callable[[str], Any]:
 
 @pytest.fixture
 def by_hand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Any]]:
-    """(status, body) of a route's script run in this process, as the user runs it by hand."""
+    """(status, body) of a route called by its handler in this process, as the user runs it by hand."""
     for name, value in {
         "BASE_INTERNAL_URL": engine.url,
         "WM_WORKSPACE": engine.workspace,
@@ -126,8 +126,9 @@ def by_hand(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
     }.items():
         monkeypatch.setenv(name, value)
 
-    def run(script: str, **request: Any) -> tuple[int, Any]:
-        result = import_module(f"f.flexcore.api.{script}").main(request)
+    def run(method: str, route: str, **request: Any) -> tuple[int, Any]:
+        request = {"route": f"flexcore/{route}"} | request
+        result = import_module(f"f.flexcore.api.handle_{method}").main(request)
         return result["windmill_status_code"], result["result"]
 
     return run

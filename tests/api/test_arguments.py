@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.api.request_arguments import check_arguments, told_schema, with_defaults
+from f.flexcore.lib.api.request_arguments import check_arguments, public_schema, with_defaults
 from f.flexcore.lib.core.errors import InvalidInput
 from tests.templates.conftest import schema_of
 
@@ -58,7 +58,7 @@ def test_what_may_be_left_unsaid_is_a_truth_or_a_word_of_the_form() -> None:
         check_arguments({"containerized": value}, schema)
     with pytest.raises(InvalidInput, match=r"containerized: must be"):
         check_arguments({"containerized": 1}, schema)
-    assert told_schema(schema)["properties"]["containerized"]["type"] == ["string", "boolean"]
+    assert public_schema(schema)["properties"]["containerized"]["type"] == ["string", "boolean"]
 
 
 def test_many_mistakes_are_counted() -> None:
@@ -76,7 +76,7 @@ def test_what_is_not_given_is_what_the_form_would_send() -> None:
 
 
 def test_a_caller_is_told_what_a_field_takes_and_not_how_its_select_is_filled() -> None:
-    told = told_schema(schema_of("ml_training"))
+    told = public_schema(schema_of("ml_training"))
     fields = told["properties"]
     assert told["required"] == ["cluster"] and not any(name.startswith("x-windmill") for name in told)
     assert fields["target_column"]["type"] == ["string", "object"] and fields["features"]["type"] == "array"

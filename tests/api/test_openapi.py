@@ -13,8 +13,9 @@ import yaml
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from f.flexcore.lib.api import executions
+from f.flexcore.lib.api import execution_models, routes
 from f.flexcore.lib.core.runtime_health import Health
+from f.flexcore.lib.runtimes import RUNTIMES
 from tests.api.conftest import MEDIA_TYPE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,7 +51,7 @@ def test_every_shipped_trigger_is_described_and_nothing_else() -> None:
     for file in TRIGGERS:
         told = trigger(file)
         path = "/" + re.sub(r":([-\w]+)", r"{\1}", told["route_path"])
-        shipped[told["http_method"], path] = (told["script_path"].rsplit("/", 1)[1], told["summary"])
+        shipped[told["http_method"], path] = (file.name.partition(".")[0], told["summary"])
     described = {
         (method, path): (operation["operationId"], operation["summary"]) for method, path, operation in operations()
     }
@@ -64,9 +65,20 @@ def test_every_trigger_asks_for_a_windmill_token_and_is_of_its_workspace(file: P
     assert told["raw_string"] is (told["http_method"] == "post")
     assert (told["mode"], told["request_type"], told["is_flow"]) == ("enabled", "sync", False)
     assert told["route_path_key"] == re.sub(r":[-\w]+", ":key", told["route_path"])
-    assert file == ROOT / f"{told['script_path']}.http_trigger.yaml"
     script = yaml.safe_load((ROOT / f"{told['script_path']}.script.yaml").read_text())
     assert script["has_preprocessor"] is True
+
+
+def test_every_route_has_a_handler_in_the_script_of_its_trigger() -> None:
+    shipped: dict[str, set[str]] = {}
+    for file in TRIGGERS:
+        told = trigger(file)
+        shipped.setdefault(told["script_path"], set()).add(told["route_path"])
+    assert shipped == {
+        "f/flexcore/api/handle_get": set(routes.GET),
+        "f/flexcore/api/handle_post": set(routes.POST),
+        "f/flexcore/api/list_runtimes": {"flexcore/runtimes"},
+    }
 
 
 def test_no_operation_is_open_and_all_say_how_they_refuse() -> None:
@@ -81,7 +93,7 @@ def test_no_operation_is_open_and_all_say_how_they_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "model"), [("list_executions", executions.ListQuery), ("read_logs", executions.LogQuery)]
+    ("operation", "model"), [("list_executions", execution_models.ListQuery), ("read_logs", execution_models.LogQuery)]
 )
 def test_query_parameters_are_those_of_the_model_within_the_same_bounds(operation: str, model: type[BaseModel]) -> None:
     parameters = next(told["parameters"] for _, _, told in operations() if told["operationId"] == operation)
@@ -90,6 +102,8 @@ def test_query_parameters_are_those_of_the_model_within_the_same_bounds(operatio
     assert set(described) == set(schema)
     for name, field in schema.items():
         (kind,) = [option for option in field.get("anyOf", [field]) if option.get("type") != "null"]
+        if name == "runtime":
+            kind = {**kind, "enum": list(RUNTIMES)}
         for bound in ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "enum"):
             assert described[name].get(bound) == kind.get(bound), (name, bound)
         if described[name].get("default"):
@@ -104,10 +118,10 @@ def resolved(schema: Json) -> Json:
 @pytest.mark.parametrize(
     ("name", "model"),
     [
-        ("Execution", executions.Execution),
-        ("ExecutionDetail", executions.ExecutionDetail),
-        ("Step", executions.Step),
-        ("ExecutionError", executions.ExecutionError),
+        ("Execution", execution_models.Execution),
+        ("ExecutionDetail", execution_models.ExecutionDetail),
+        ("Step", execution_models.Step),
+        ("ExecutionError", execution_models.ExecutionError),
     ],
 )
 def test_a_schema_has_the_fields_of_its_model(name: str, model: type[BaseModel]) -> None:
@@ -123,5 +137,5 @@ def test_a_schema_has_the_fields_of_its_model(name: str, model: type[BaseModel])
 def test_health_and_states_are_those_of_the_code() -> None:
     names = [field.name for field in fields(Health)]
     assert list(SCHEMAS["RuntimeHealth"]["properties"]) == names == SCHEMAS["RuntimeHealth"]["required"]
-    assert SCHEMAS["RuntimeName"]["enum"] == list(executions.RUNTIMES)
-    assert set(executions.STEP_STATUS.values()) <= set(SCHEMAS["Step"]["properties"]["status"]["enum"])
+    assert SCHEMAS["RuntimeName"]["enum"] == list(RUNTIMES)
+    assert set(execution_models.STEP_STATUSES.values()) <= set(SCHEMAS["Step"]["properties"]["status"]["enum"])

@@ -91,7 +91,7 @@ def test_a_wrong_request_names_the_field_and_starts_nothing(
     by_hand: ByHand, engine: Engine, body: Any, subject: str, says: str
 ) -> None:
     before = len(engine.store.jobs("kind = 'flow'"))
-    status, told = by_hand("start_execution", body=body if isinstance(body, str) else json.dumps(body))
+    status, told = by_hand("post", "executions", body=body if isinstance(body, str) else json.dumps(body))
     assert (status, told["category"], told["subject"]) == (422, "invalid_input", subject)
     assert says in told["detail"]
     assert "secret" not in str(told)
@@ -143,7 +143,7 @@ def test_lists_are_by_workflow_runtime_and_status_page_by_page(client: Client, e
     ],
 )
 def test_a_wrong_query_names_the_parameter(by_hand: ByHand, query: dict[str, str], subject: str) -> None:
-    status, told = by_hand("list_executions", query=query)
+    status, told = by_hand("get", "executions", query=query)
     assert (status, told["category"], told["subject"]) == (422, "invalid_input", subject)
 
 
@@ -174,10 +174,19 @@ def test_logs_are_the_last_lines_of_all_steps_as_text_without_secrets(client: Cl
 
 
 @pytest.mark.parametrize("id", ["none", "0d1f4b9e-8a52-4a56-9b1c-6c1f2e7d3a40"])
-@pytest.mark.parametrize("script", ["get_execution", "cancel_execution", "read_logs"])
-def test_what_is_no_execution_is_not_found(by_hand: ByHand, id: str, script: str) -> None:
-    status, told = by_hand(script, params={"id": id})
+@pytest.mark.parametrize(
+    ("method", "route"), [("get", "executions/:id"), ("post", "executions/:id/cancel"), ("get", "executions/:id/logs")]
+)
+def test_what_is_no_execution_is_not_found(by_hand: ByHand, id: str, method: str, route: str) -> None:
+    status, told = by_hand(method, route, params={"id": id})
     assert (status, told["category"]) == (404, "not_found")
+    assert "There is no such execution" in told["detail"]
+
+
+def test_a_handler_that_is_run_by_hand_names_the_routes_that_it_has(by_hand: ByHand) -> None:
+    status, told = by_hand("get", "executions/:id/cancel")
+    assert (status, told["category"], told["subject"]) == (404, "not_found", "route")
+    assert "flexcore/executions/:id/logs" in told["remedy"]
 
 
 def test_a_job_that_is_no_execution_of_the_bundle_is_not_shown(client: Client, engine: Engine, ended: Wait) -> None:
@@ -204,12 +213,11 @@ def test_no_token_and_no_argument_is_kept_with_a_routes_job(client: Client, engi
     id = client.start(TOY, "key-1", text="sesame-seed").json()["id"]
     done = ended(id)
     assert done["result"]["token"] == "***"
-    kept = str(stored_arguments(engine, "f/flexcore/api/start_execution"))
+    kept = str(stored_arguments(engine, "f/flexcore/api/handle_post"))
     assert engine.token not in kept and "sesame-seed" not in kept and "uthorization" not in kept
     assert client.listed(limit=1) == [id]
-    assert stored_arguments(engine, "f/flexcore/api/list_executions")[0] == {
-        "request": {"path": f"{engine.workspace}/flexcore/executions"}
-    }
+    listed = {"request": {"path": f"{engine.workspace}/flexcore/executions"}}
+    assert listed in stored_arguments(engine, "f/flexcore/api/handle_get")
 
 
 def test_references_are_resolved_for_the_execution_and_not_for_the_route(

@@ -8,10 +8,10 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.resources import MeltanoProject, Notifications, RayCluster, Settings
 from f.flexcore.lib.core.tls_errors import error_chain, tls_kind, tls_remedy
-from f.flexcore.lib.meltano.installation import installer_environment, run_installer, uv
+from f.flexcore.lib.meltano.installation import find_uv, installer_environment, run_installer
 from f.flexcore.lib.meltano.sources import fetch
-from f.flexcore.lib.notifications.delivery import NotDelivered, post
-from f.flexcore.lib.notifications.failure_message import Message
+from f.flexcore.lib.operations.failure_message import Message
+from f.flexcore.lib.operations.notifications import NotDelivered, post_to_webhook
 from f.flexcore.lib.ray.dashboard import RayApi
 from f.flexcore.lib.storage.object_store import Store
 from flexcore.client.windmill import Windmill
@@ -98,7 +98,7 @@ def test_what_a_library_wraps_is_found() -> None:
 def install(url: str, folder: Path) -> None:
     env = {**installer_environment(), "UV_CACHE_DIR": str(folder / "cache"), "UV_HTTP_RETRIES": "0"}
     command = [
-        uv(),
+        find_uv(),
         "pip",
         "install",
         "--target",
@@ -145,5 +145,5 @@ def test_a_server_that_an_unknown_authority_signed_is_told_as_such_and_not_as_on
 
 def test_a_webhook_with_such_a_certificate_is_not_tried_again(secured: str) -> None:  # noqa: F811
     with pytest.raises(NotDelivered, match="does not know who signed") as caught:
-        post(Notifications(channel="webhook", webhook_url=secured), Message("t", []))
-    assert not caught.value.again
+        post_to_webhook(Notifications(channel="webhook", webhook_url=secured), Message("t", []))
+    assert not caught.value.retryable

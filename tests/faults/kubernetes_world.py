@@ -1,4 +1,4 @@
-"""The world's Kubernetes API, and the real JobRunner and KubernetesObjects on it without threads."""
+"""The world's Kubernetes API, and the real JobAdapter and KubernetesObjects on it without threads."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
+from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
 from f.flexcore.lib.core.identity import ExecutionKey
 from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes, is_passing
+from f.flexcore.lib.kubernetes.client import Kubernetes, is_transient
+from f.flexcore.lib.kubernetes.container_job import JobAdapter
 from f.flexcore.lib.kubernetes.credentials import Access
 from f.flexcore.lib.kubernetes.job_manifest import JobRequest
-from f.flexcore.lib.kubernetes.jobs import JobRunner, Seen
+from f.flexcore.lib.kubernetes.job_observer import JobObserver, Outcome, Snapshot
 from f.flexcore.lib.kubernetes.pod_logs import PodLogs
 from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
-from f.flexcore.lib.kubernetes.watching import OUTAGE_S, Report
-from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.kubernetes.watcher import MAX_OUTAGE_S, Report
+from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from tests.faults.invariants import Created, NotFound, Text
 from tests.faults.world import REQUEST_S, SECRET, Answer, Cut, Jobs, Json, Thing, World, reconcile, run_step
 
@@ -169,9 +171,9 @@ class WorldKubernetes(Kubernetes):
 class Reports:
     """A queue whose reports come from a list at each look, in place of the two watching threads."""
 
-    def __init__(self, runner: JobRunner, job: Json, world: World) -> None:
-        self.subjects = [runner._job_subject(job["metadata"]["name"]), runner._pods_subject(job)]
-        self.runner, self.world, self.ready, self.looked = runner, world, list[Report](), False
+    def __init__(self, observer: JobObserver, job: Json, world: World) -> None:
+        self.subjects = [observer.job_subject(job["metadata"]["name"]), observer.pods_subject(job)]
+        self.observer, self.world, self.ready, self.looked = observer, world, list[Report](), False
         self.heard = world.now
 
     def get(self, timeout: float) -> Report:
@@ -180,13 +182,13 @@ class Reports:
         self.looked = True
         for subject in self.subjects:
             try:
-                page = self.runner.kubernetes.list(subject.path, subject.query, subject.call, patience_s=0)
+                page = self.observer.kubernetes.list(subject.path, subject.query, subject.call, retry_s=0)
                 self.heard = self.world.now
                 self.ready.append(Report(subject.source, page["items"]))
                 if subject.source == "job" and not page["items"]:
                     self.world.note(NotFound(self.world.now, subject.path))
             except FlexcoreError as error:
-                if not is_passing(error) or self.world.now - self.heard > OUTAGE_S:
+                if not is_transient(error) or self.world.now - self.heard > MAX_OUTAGE_S:
                     self.ready.append(Report(subject.source, error=error))
         return self.get_nowait()
 
@@ -196,12 +198,32 @@ class Reports:
         return self.ready.pop(0)
 
 
-class WorldRunner(JobRunner):
-    world: World
+@dataclass(slots=True)
+class WorldObserver(JobObserver):
+    world: World | None = None
 
-    def observe(self, job: Json, logs: PodLogs) -> Seen:
+    def watch(self, job: Json, logs: PodLogs) -> Snapshot | Outcome:
+        assert self.world
         reports: Any = Reports(self, job, self.world)
-        return self._until_verdict(job, job["metadata"]["uid"], reports, logs)
+        return self._follow(job, reports, logs)
+
+
+@dataclass(slots=True)
+class WorldAdapter(JobAdapter):
+    world: World | None = None
+
+    def _observer(self) -> WorldObserver:
+        request = self.request
+        return WorldObserver(
+            self.kubernetes,
+            self.namespace,
+            request.time_limit_s,
+            request.queue_timeout_s,
+            self.report,
+            self.clock,
+            self.sleep,
+            world=self.world,
+        )
 
 
 class KubernetesWorld:
@@ -213,27 +235,30 @@ class KubernetesWorld:
     def run(self, key: ExecutionKey, call: str, timeout_s: int, defer: bool = False) -> bool | None:
         def work() -> tuple[str | None, str] | None:
             request = JobRequest(image="busybox", timeout_s=timeout_s, queue_timeout_s=timeout_s)
-            runner = WorldRunner(
+            adapter = WorldAdapter(
                 WorldKubernetes(self.world),
                 key,
                 NAMESPACE,
                 call,
                 request,
                 defer,
-                say=self.world.say,
+                report=self.world.say,
                 clock=self.world.monotonic,
                 sleep=self.world.sleep,
+                world=self.world,
             )
-            runner.world = self.world
+            driver = Driver(adapter, call, self.world.say)
             if defer:
-                runner.submit()
+                driver.submit()
                 return None
-            result = runner.result()
+            result = driver.run()
             return result.remote.uid if result.remote else None, result.model_dump_json()
 
         return run_step(self.world, key.value, work)
 
-    def reconcile(self, most: int = 50) -> list[Done]:
+    def reconcile(self, most: int = 50) -> list[ReconcileRow]:
         objects = KubernetesObjects.__new__(KubernetesObjects)
         objects.place, objects.kubernetes, objects.namespace = "c", WorldKubernetes(self.world), NAMESPACE
-        return reconcile(self.world, lambda: Pass(Jobs(self.world), self.world.clock(), most).run([("c", objects)]))
+        return reconcile(
+            self.world, lambda: ReconcilePass(Jobs(self.world), self.world.clock(), most).run([("c", objects)])
+        )

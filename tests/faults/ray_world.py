@@ -1,4 +1,4 @@
-"""The world's Ray dashboard, and the real JobRunner and RayObjects on it, over the real HTTP client."""
+"""The world's Ray dashboard, and the real driver, JobAdapter and RayObjects on it, over the real HTTP client."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from unittest import mock
 
 import httpx
 
+from f.flexcore.lib.core.contracts import StepResult
+from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.identity import ExecutionKey
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.operations.reconciler import Done, Pass
+from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.ray import remote_objects as orphans
 from f.flexcore.lib.ray.dashboard import RayApi
-from f.flexcore.lib.ray.jobs import Job, JobRunner, step_result
+from f.flexcore.lib.ray.job import FinishedJob, Job
+from f.flexcore.lib.ray.job_adapter import Context, JobAdapter, Work
 from f.flexcore.lib.ray.remote.job_entry import GRACE_S, REQUEST
 from f.flexcore.lib.storage.object_store import Store
 from tests.faults.invariants import Created, NotFound, Text
@@ -133,6 +136,10 @@ class Dashboard:
         }
 
 
+def report_uid(finished: FinishedJob) -> StepResult:
+    return finished.step_result(data={"result": finished.result})
+
+
 class RayWorld:
     """One head; what the histories do with it."""
 
@@ -147,24 +154,19 @@ class RayWorld:
         def work() -> tuple[str | None, str] | None:
             job = Job("program", {"flexcore_program.py": "result = 1"}, {}, timeout_s=timeout_s, deferred=defer)
             with self.api(RayCluster.model_validate(CLUSTER)) as api:
-                runner = JobRunner(
-                    api,
-                    self.store,
-                    key,
-                    Redactor([SECRET]),
-                    clock=self.world.monotonic,
-                    sleep=self.world.sleep,
-                    emit=self.world.say,
-                )
+                context = Context(api, self.store, key, Redactor([SECRET]))
+                world = self.world
+                adapter = JobAdapter(context, Work(job, report_uid), world.monotonic, world.sleep, world.say)
+                driver = Driver(adapter, call, world.say)
                 if defer:
-                    runner.submit(job)
+                    driver.submit()
                     return None
-                done = runner.run(job)
-            return done.result, step_result(key, done, data={"result": done.result}).model_dump_json()
+                result = driver.run()
+            return result.data["result"], result.model_dump_json()
 
         return run_step(self.world, key.value, work)
 
-    def reconcile(self, most: int = 50) -> list[Done]:
+    def reconcile(self, most: int = 50) -> list[ReconcileRow]:
         with mock.patch.object(dashboard, "RayApi", self.api):
             objects = [("r", orphans.RayObjects("r", CLUSTER))]
-            return reconcile(self.world, lambda: Pass(Jobs(self.world), self.world.clock(), most).run(objects))
+            return reconcile(self.world, lambda: ReconcilePass(Jobs(self.world), self.world.clock(), most).run(objects))

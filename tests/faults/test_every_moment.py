@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.identity import ExecutionKey, execution_key
-from f.flexcore.lib.operations import reconciler as reconciling
+from f.flexcore.lib.operations import reconciler
 from tests.faults.invariants import Created, Event, Reported, check
 from tests.faults.kubernetes_world import KubernetesWorld
 from tests.faults.ray_world import RayWorld
@@ -94,7 +94,7 @@ def days(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Iterator[tuple[int, Day]]]:
     """A new day for each moment."""
-    monkeypatch.setattr(reconciling, "ThreadPoolExecutor", InTurn)
+    monkeypatch.setattr(reconciler, "ThreadPoolExecutor", InTurn)
 
     def each() -> Iterator[tuple[int, Day]]:
         for moment in MOMENTS:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from f.flexcore.lib.core.identity import ExecutionKey, execution_key
-from f.flexcore.lib.operations import reconciler as reconciling
+from f.flexcore.lib.operations import reconciler
 from tests.faults.invariants import check
 from tests.faults.kubernetes_world import KubernetesWorld
 from tests.faults.ray_world import RayWorld
@@ -215,5 +215,5 @@ BOUNDED = settings(
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [OnKubernetes, OnRay])
 def test_the_invariants_hold_over_any_history(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciling, "ThreadPoolExecutor", InTurn)
+    monkeypatch.setattr(reconciler, "ThreadPoolExecutor", InTurn)
     run_state_machine_as_test(machine, settings=BOUNDED)

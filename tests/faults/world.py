@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
 from f.flexcore.lib.core.remote_objects import Owner
-from f.flexcore.lib.operations.reconciler import Done
+from f.flexcore.lib.operations.reconciler import ReconcileRow
 from tests.faults.invariants import Ended, Event, Gone, Owned, Reported, Stopped, Text, Told
 
 Json = dict[str, Any]
@@ -197,7 +197,7 @@ class Jobs:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def queue(self) -> dict[str, Json]:
+    def queued_jobs(self) -> dict[str, Json]:
         self._ask()
         return {
             job: {"id": job, "suspend": int(state == "suspended")}
@@ -205,15 +205,15 @@ class Jobs:
             if state in ("running", "suspended")
         }
 
-    def ended(self, ids: list[str]) -> dict[str, Owner]:
+    def look_up(self, ids: list[str]) -> dict[str, Owner]:
         self._ask()
         return {job: self.world.jobs.get(job, "unknown") for job in ids}
 
-    def resume(self, flow: str, verdict: Json) -> str:
+    def resume(self, flow_job: str, payload: Json) -> str:
         self._ask()
-        if self.world.jobs.get(flow) == "suspended":
-            self.world.owns(flow, "running")
-            self.world.resumed.append(flow)
+        if self.world.jobs.get(flow_job) == "suspended":
+            self.world.owns(flow_job, "running")
+            self.world.resumed.append(flow_job)
         return "resumed"
 
     def _ask(self) -> None:
@@ -244,7 +244,7 @@ def run_step(world: World, key: str, work: Callable[[], tuple[str | None, str] |
         return True
 
 
-def reconcile(world: World, run: Callable[[], list[Done]]) -> list[Done]:
+def reconcile(world: World, run: Callable[[], list[ReconcileRow]]) -> list[ReconcileRow]:
     """One pass of the reaper; a Windmill that cannot be asked ends it."""
     with world.as_actor("reaper"):
         try:

@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, UserError
-from f.flexcore.lib.core.resources import KubernetesCluster
-from f.flexcore.lib.kubernetes.connection import connect
-from f.flexcore.lib.kubernetes.credentials import access_to, from_kubeconfig, namespace_of
+from f.flexcore.lib.core.resources import KubernetesCluster, Settings
+from f.flexcore.lib.kubernetes.connection import choose_namespace, connect, request_namespace
+from f.flexcore.lib.kubernetes.credentials import from_kubeconfig, resolve_access
+from f.flexcore.lib.kubernetes.job_manifest import JobRequest
+from tests.kubernetes.manifests import job
 
 CA = "-----BEGIN CERTIFICATE-----\n" + "c2FtcGxl" * 8 + "\nYQ==\n-----END CERTIFICATE-----\n"
 CA_DATA = base64.b64encode(CA.encode()).decode()
@@ -31,7 +33,7 @@ def kubeconfig(user: dict[str, Any] | None = None, cluster: dict[str, Any] | Non
 
 
 def access(**resource: Any) -> Any:
-    return access_to(KubernetesCluster(**resource), {}, NOWHERE)
+    return resolve_access(KubernetesCluster(**resource), {}, NOWHERE)
 
 
 def test_a_kubeconfig_gives_server_trust_token_and_namespace() -> None:
@@ -99,12 +101,12 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         ("- /home/me/.kube/config\n- /other", "it is a list"),
         (base64.b64encode(kubeconfig().encode()).decode(), "it is base64. Decode it"),
         (kubeconfig().replace("  user: u", "\tuser: u"), "there is a tab at line"),
-        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is no valid YAML"),
-        (kubeconfig() + "\x1b", "characters that are no text"),
+        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is not valid YAML"),
+        (kubeconfig() + "\x1b", "characters that are not text"),
         ("[" * 5000, "is not a kubeconfig"),
-        ("users: {u: {token: planted}}", "its users are no list"),
+        ("users: {u: {token: planted}}", "its users are not a list"),
         ("users: [planted]", "each of its users must have a name"),
-        ("contexts: [{name: a, context: planted}]", "the context 'a' that is no mapping"),
+        ("contexts: [{name: a, context: planted}]", "the context 'a' that is not a mapping"),
         ("", "is empty"),
         (kubeconfig(cluster={"server": "10.0.0.1"}), "no usable server address"),
     ],
@@ -195,9 +197,9 @@ def test_a_namespace_of_digits_stays_as_it_is_written_and_a_null_is_none() -> No
     assert from_kubeconfig(PLAIN.replace("user: u", "user: u\n    namespace: null")).namespace == ""
 
 
-def test_a_context_without_a_user_is_nobody_and_without_a_choice_the_names_are_told() -> None:
+def test_a_context_without_a_user_is_anonymous_and_without_a_choice_the_names_are_reported() -> None:
     assert from_kubeconfig(PLAIN.replace("    user: u\n", "")).bearer() == ""
-    with pytest.raises(InvalidInput, match=r"names no current context\. Choose one of: a") as caught:
+    with pytest.raises(InvalidInput, match=r"has no current context\. Choose one of: a") as caught:
         from_kubeconfig(PLAIN.replace("current-context: a\n", ""))
     assert caught.value.subject == "cluster.context"
 
@@ -227,27 +229,60 @@ def test_server_and_token_are_both_needed() -> None:
 def test_in_cluster_reads_the_service_account_anew_each_time(tmp_path: Path) -> None:
     for name, text in {"token": "first\n", "ca.crt": "PEM", "namespace": "here"}.items():
         (tmp_path / name).write_text(text)
-    found = access_to(KubernetesCluster(), {}, tmp_path)
+    found = resolve_access(KubernetesCluster(), {}, tmp_path)
     assert (found.server, found.bearer(), found.namespace) == ("https://kubernetes.default.svc", "first", "here")
     (tmp_path / "token").write_text("second")
     assert found.bearer() == "second"
     env = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-    assert access_to(KubernetesCluster(), env, tmp_path).server == "https://10.96.0.1:443"
+    assert resolve_access(KubernetesCluster(), env, tmp_path).server == "https://10.96.0.1:443"
 
 
-def test_no_cluster_at_all_is_told_as_a_missing_resource() -> None:
+def test_no_cluster_at_all_is_reported_as_a_missing_resource() -> None:
     with pytest.raises(MissingSetting, match="c_kubernetes_cluster"):
         access()
 
 
+CONTEXT = kubeconfig(namespace="context")
+RUNTIME = {"runtimes": {"kubernetes": {"namespace": "runtime"}}}
+
+
 @pytest.mark.parametrize(
-    ("asked", "resource", "expected"),
+    ("requested", "resource", "settings", "expected"),
     [
-        ("asked", {"namespace": "resource"}, "asked"),
-        ("", {"namespace": "resource"}, "resource"),
-        ("", {}, "context"),
+        ("form", {"namespace": "resource", "kubeconfig": CONTEXT}, {**RUNTIME, "namespace": "settings"}, "form"),
+        ("", {"namespace": "resource", "kubeconfig": CONTEXT}, {**RUNTIME, "namespace": "settings"}, "runtime"),
+        ("", {"namespace": "resource", "kubeconfig": CONTEXT}, {"namespace": "settings"}, "resource"),
+        ("", {"kubeconfig": CONTEXT}, {"namespace": "settings"}, "context"),
+        ("", {"kubeconfig": kubeconfig()}, {"namespace": "settings"}, "settings"),
+        ("", {"kubeconfig": kubeconfig()}, {}, "default"),
+        ("", {"kubeconfig": "{broken"}, {"namespace": "settings"}, "settings"),
+        ("", {}, {"namespace": "settings"}, "settings"),
+        ("", None, RUNTIME, "runtime"),
+        ("", None, {}, "default"),
     ],
 )
-def test_the_namespace_is_the_nearest_that_is_given(asked: str, resource: dict[str, str], expected: str) -> None:
-    cluster = KubernetesCluster(kubeconfig=kubeconfig(namespace="context"), **resource)
-    assert namespace_of(cluster, access_to(cluster), asked, "default") == expected
+def test_the_namespace_is_the_nearest_that_is_given(
+    requested: str, resource: dict[str, Any] | None, settings: dict[str, Any], expected: str
+) -> None:
+    cluster = None if resource is None else KubernetesCluster(**resource)
+    assert choose_namespace(requested, cluster, Settings(**settings)) == expected
+    request = JobRequest(namespace=requested, image="busybox")
+    assert request_namespace(request, cluster, Settings(**settings)) == expected
+
+
+def test_where_nothing_says_a_namespace_the_callers_default_counts() -> None:
+    assert choose_namespace("", None, Settings(), default="flext-production") == "flext-production"
+
+
+def test_a_manifests_namespace_counts_as_the_forms_and_two_different_ones_are_refused() -> None:
+    manifest = job(namespace="there")
+    assert JobRequest(manifest=manifest).requested_namespace() == "there"
+    assert JobRequest(manifest=manifest, namespace="there").requested_namespace() == "there"
+    with pytest.raises(InvalidInput, match="the form says here and the manifest there") as caught:
+        JobRequest(manifest=manifest, namespace="here").requested_namespace()
+    assert caught.value.subject == "namespace"
+
+
+def test_a_step_works_in_the_namespace_that_the_settings_say_for_its_runtime() -> None:
+    session = connect({"kubeconfig": CONTEXT}, "", RUNTIME)
+    assert session.namespace == "runtime"

@@ -11,13 +11,13 @@ import yaml
 from f.flexcore.kubernetes.check_cluster import main
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.kubernetes.connection import connect
-from f.flexcore.lib.kubernetes.preflight import HELPFUL, NEEDED, Right, capacity, schedulable
+from f.flexcore.lib.kubernetes.health import HELPFUL, NEEDED, Right, measure_capacity, schedulable_nodes
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 
 READY = [{"type": "Ready", "status": "True"}]
 
 
-def test_a_usable_cluster_tells_version_quotas_and_what_is_free(cluster: FakeCluster) -> None:
+def test_a_usable_cluster_shows_version_quotas_and_what_is_free(cluster: FakeCluster) -> None:
     quota = {"metadata": {"name": "q", "namespace": "work"}, "status": {"hard": {"pods": "4"}, "used": {"pods": "1"}}}
     cluster.do(cluster.api.keep("v1/resourcequotas", quota))
     node = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}, "conditions": READY}}
@@ -63,7 +63,7 @@ def test_an_unknown_operation_is_refused_before_the_cluster_is_asked(cluster: Fa
     assert not cluster.api._requests
 
 
-def test_something_else_than_a_kubernetes_api_is_told_as_such(cluster: FakeCluster) -> None:
+def test_something_else_than_a_kubernetes_api_is_reported_as_such(cluster: FakeCluster) -> None:
     cluster.api.faults = [Fault(method="GET", path="/version", status=404, body={"detail": "Not Found"})]
     with pytest.raises(Unreachable, match="not a Kubernetes API"):
         main(cluster.resource)
@@ -78,16 +78,16 @@ def test_what_pods_reserve_is_taken_from_what_their_nodes_offer() -> None:
     ]
     ask = {"resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}
     pods = [{"spec": {"nodeName": name, "containers": [ask, ask], "initContainers": [ask]}} for name in ("a", "b")]
-    usable = schedulable(nodes)
+    usable = schedulable_nodes(nodes)
     assert [node["metadata"]["name"] for node in usable] == ["a"]
-    assert capacity(usable, pods) | {} == {
+    assert measure_capacity(usable, pods) | {} == {
         "nodes": 1,
         "cpu": 4.0,
         "memory_bytes": 8 * 2.0**30,
         "free_cpu": 3.0,
         "free_memory_bytes": 6 * 2.0**30,
     }
-    assert capacity(usable, None)["free_cpu"] is None
+    assert measure_capacity(usable, None)["free_cpu"] is None
 
 
 @pytest.mark.parametrize("operation", ["job", "deploy"])

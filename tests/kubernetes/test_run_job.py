@@ -10,6 +10,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from f.flexcore.kubernetes.run_job import main
+from f.flexcore.lib.core.attempts import MAX_ATTEMPTS
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -20,8 +21,8 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.lib.core.identity import MOST_ATTEMPTS, execution_key
-from f.flexcore.lib.kubernetes.jobs import JobRunner
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.kubernetes.container_job import JobAdapter
 from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault, status
 from tests.kubernetes.manifests import job as job_manifest
 from tests.kubernetes.stories import Object, ended, ends, fails, job_story, pod_of, runs, succeeds, true, waits
@@ -63,7 +64,7 @@ def test_the_job_carries_owner_deadline_and_time_to_live_from_its_creation(clust
     assert created["spec"]["template"]["metadata"]["labels"]["flexcore/key"] == labels["flexcore/key"]
 
 
-def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: FakeCluster) -> None:
+def test_a_command_that_fails_is_reported_with_exit_code_and_last_lines(cluster: FakeCluster) -> None:
     cluster.api.story = fails(3)
     key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
     cluster.api.logs[f"{key.name(1)}-abcde"] = [b"it broke"]
@@ -84,7 +85,7 @@ def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: Fak
     ],
 )
 @pytest.mark.fault(14, "I2", "I4")
-def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
+def test_an_image_that_cannot_be_pulled_is_reported_at_once_and_the_job_is_gone(
     cluster: FakeCluster, story: Any, error: type[FlexcoreError], category: str
 ) -> None:
     cluster.api.story = job_story(story)
@@ -97,7 +98,7 @@ def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
 
 
 @pytest.mark.fault(17, "I2", "I4")
-def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
+def test_a_quota_is_reported_from_the_jobs_events(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
             event = {"name": "e1", "namespace": "work"}
@@ -115,7 +116,7 @@ def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.fault(15, "I2", "I4")
-def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
+def test_the_schedulers_message_are_shown_and_the_queue_limit_ends_the_wait(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
@@ -188,14 +189,14 @@ def test_a_retry_after_a_failure_makes_the_next_attempt(cluster: FakeCluster, mo
 
 def test_attempts_are_bounded(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.api.story = fails(1)
-    for number in range(MOST_ATTEMPTS):
+    for number in range(MAX_ATTEMPTS):
         monkeypatch.setenv("WM_JOB_ID", f"job-{number}")
         with pytest.raises(ExecutionFailed, match="exit code 1"):
             run(cluster)
     monkeypatch.setenv("WM_JOB_ID", "job-x")
-    with pytest.raises(ExecutionFailed, match="10 attempts of fc-") as caught:
+    with pytest.raises(ExecutionFailed, match="10 attempts have failed") as caught:
         run(cluster)
-    assert caught.value.category == "attempts_spent" and len(jobs(cluster)) == MOST_ATTEMPTS
+    assert caught.value.category == "attempts_spent" and len(jobs(cluster)) == MAX_ATTEMPTS
 
 
 def test_a_retry_of_what_cannot_end_otherwise_is_refused(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +242,7 @@ def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(
 
 
 @pytest.mark.fault(11, "I2", "I3")
-def test_a_job_that_goes_while_nobody_watches_is_missed_in_the_next_list_and_no_success(cluster: FakeCluster) -> None:
+def test_a_job_that_goes_while_no_watch_runs_is_missed_in_the_next_list_and_no_success(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
             await api.keep("v1/pods", ends()(item))
@@ -328,7 +329,7 @@ def test_a_wrong_argument_is_named_before_the_cluster_is_asked(
 
 
 @pytest.mark.parametrize("arguments", [{"env": ["sesame open"]}, {"secrets": {"A": ["sesame"]}}, {"secrets": "sesame"}])
-def test_the_value_of_a_wrong_variable_is_not_told(cluster: FakeCluster, arguments: dict[str, Any]) -> None:
+def test_the_value_of_a_wrong_variable_is_not_shown(cluster: FakeCluster, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         run(cluster, **arguments)
     assert "sesame" not in f"{caught.value}{vars(caught.value)}"
@@ -367,18 +368,18 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     cluster: FakeCluster, mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(waits("CreateContainerConfigError", 'secret "x" not found'))
-    killed = mocker.patch.object(JobRunner, "_create_owned", side_effect=SystemExit)
+    killed = mocker.patch.object(JobAdapter, "_create_companions", side_effect=SystemExit)
     with pytest.raises(SystemExit):
         run(cluster, secrets={"A": "sesame"})
     mocker.stop(killed)
     assert len(jobs(cluster)) == 1 and not cluster.api.all("v1/secrets")
     with pytest.raises(NotFound):
-        run(cluster, secrets={"A": "sesame"}, timeout_s=1)
+        run(cluster, secrets={"A": "sesame"}, timeout_s=2)
     assert cluster.asked("POST", "/secrets")[0].data["stringData"] == {"A": "sesame"}
     assert len(cluster.asked("POST", "/jobs")) == 1
 
 
-def test_a_job_that_cannot_have_its_secret_is_taken_away(cluster: FakeCluster) -> None:
+def test_a_job_that_cannot_have_its_secret_is_deleted(cluster: FakeCluster) -> None:
     cluster.api.denied = {"create secrets"}
     cluster.api.story = job_story(waits("CreateContainerConfigError"))
     with pytest.raises(Forbidden, match="create secrets"):
@@ -405,7 +406,7 @@ def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster)
 
 
 @pytest.mark.fault(7, "I3")
-def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
+def test_an_address_without_a_listener_is_reported_within_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(Unreachable, match="connection refused"):
         main(cluster={"server": "http://127.0.0.1:1", "token": "x" * 9}, image="busybox")
@@ -413,7 +414,7 @@ def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
 
 
 @pytest.mark.fault(8, "I2")
-def test_refused_credentials_are_told_as_such(cluster: FakeCluster) -> None:
+def test_refused_credentials_are_reported_as_such(cluster: FakeCluster) -> None:
     cluster.api.faults = [
         Fault(method="GET", path="/jobs", status=401, body=status(401, "Unauthorized", "Unauthorized"))
     ]
@@ -440,7 +441,7 @@ def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> Non
     assert created["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
-def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
+def test_what_was_changed_of_a_manifest_is_reported_at_the_start_and_in_the_result(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.api.story = succeeds()
@@ -451,14 +452,14 @@ def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
     assert "notes" not in run(cluster)["data"], "the short form has nothing that could be changed"
 
 
-def test_what_was_changed_of_a_manifest_is_told_with_its_failure(cluster: FakeCluster) -> None:
+def test_what_was_changed_of_a_manifest_is_reported_with_its_failure(cluster: FakeCluster) -> None:
     cluster.api.story = fails(3)
     with pytest.raises(ExecutionFailed) as caught:
         run(cluster, image="", manifest=job_manifest())
     assert caught.value.details["notes"][0].startswith("metadata.name: load becomes fc-")
 
 
-def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_told(
+def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_shown(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.api.story = succeeds()
@@ -534,7 +535,7 @@ def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
     assert "backoffLimit 2" in str(caught.value) and not cluster.asked("DELETE", ".")
 
 
-def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
+def test_a_sidecars_crash_loop_is_reported_and_the_run_goes_on(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
@@ -553,7 +554,7 @@ def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
     assert "sidecar log-shipper" in capsys.readouterr().out
 
 
-def test_a_program_that_is_done_beside_a_proxy_is_told_soon_and_in_the_error(
+def test_a_program_that_is_done_beside_a_proxy_is_reported_soon_and_in_the_error(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("f.flexcore.lib.kubernetes.progress.NOTICE_S", {})
@@ -589,7 +590,7 @@ def quota_fault(limited: int) -> Fault:
 def test_a_job_that_a_quota_refuses_is_asked_for_again_until_others_give_back(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.1)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.container_job.QUOTA_RETRY_INTERVAL_S", 0.1)
     cluster.api.story, cluster.api.faults = succeeds(), [quota_fault(1) for _ in range(3)]
     assert run(cluster)["success"] and len(cluster.asked("POST", "/jobs")) == 4
     assert capsys.readouterr().out.count("Waiting (quota_exceeded)") == 1
@@ -598,7 +599,7 @@ def test_a_job_that_a_quota_refuses_is_asked_for_again_until_others_give_back(
 def test_a_job_that_a_quota_refuses_is_waited_for_no_longer_than_its_queue_may_take(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.jobs.QUOTA_RETRY_S", 0.3)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes.container_job.QUOTA_RETRY_INTERVAL_S", 0.3)
     cluster.api.faults = [quota_fault(1) for _ in range(20)]
     with pytest.raises(Unavailable, match="exceeded quota: few") as caught:
         run(cluster, queue_timeout_s=1)
@@ -646,7 +647,57 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(runs)
-    mocker.patch("f.flexcore.lib.kubernetes.deletion.remove", return_value=False)
+    mocker.patch("f.flexcore.lib.kubernetes.remote_objects.delete_object", return_value=False)
     with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
         run(cluster, timeout_s=1)
     assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out
+
+
+# --- what it costs
+
+
+def calls(cluster: FakeCluster) -> list[str]:
+    """What was asked until the Job was watched, but for access reviews."""
+    asked = [f"{item.method.value} {item.url.path.rsplit('/', 1)[-1]}" for item in cluster.api._requests]
+    lists = [index for index, item in enumerate(cluster.api._requests) if "fieldSelector" in str(item.url)]
+    return asked[: lists[0]] if lists else asked
+
+
+def test_a_job_with_its_secret_is_created_in_three_calls(cluster: FakeCluster) -> None:
+    cluster.api.story = succeeds()
+    run(cluster, secrets={"A": "sesame"})
+    assert calls(cluster) == ["GET jobs", "POST jobs", "POST secrets"]
+
+
+def test_a_job_of_this_very_call_that_failed_is_not_diagnosed_to_find_out_whether_a_retry_helps(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.api.story = fails(1)
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    before = len(cluster.asked("GET", "/pods"))
+    with pytest.raises(ExecutionFailed):
+        run(cluster)
+    again = len(cluster.asked("GET", "/pods")) - before
+    monkeypatch.setenv("WM_JOB_ID", "job-2")
+    before = len(cluster.asked("GET", "/pods"))
+    cluster.api.denied = {"create jobs"}
+    with pytest.raises(Forbidden):
+        run(cluster)
+    assert len(cluster.asked("GET", "/pods")) - before == 1 and again >= 1
+
+
+def test_an_attempt_whose_job_is_gone_counts_and_its_number_is_not_given_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.api.story = fails(1)
+    names = []
+    for call in ("job-1", "job-2"):
+        monkeypatch.setenv("WM_JOB_ID", call)
+        with pytest.raises(ExecutionFailed):
+            run(cluster)
+        names.append(jobs(cluster)[-1]["metadata"]["name"])
+    cluster.do(cluster.api.drop("batch/v1/jobs", "work", names[0]))
+    monkeypatch.setenv("WM_JOB_ID", "job-3")
+    cluster.api.story = succeeds()
+    assert run(cluster)["attempt"] == 3

@@ -51,7 +51,7 @@ def test_an_execution_is_started_once_told_and_listed(client: Client, windmill: 
 
 def test_nothing_of_a_request_but_its_path_is_stored(client: Client, windmill: Windmill) -> None:
     assert client.call("GET", "executions?workflow=none").json() == {"executions": [], "next_cursor": None}
-    query = "script_path_exact=f/flexcore/api/list_executions&per_page=1&include_args=true"
+    query = "script_path_exact=f/flexcore/api/handle_get&per_page=1&include_args=true"
     (job,) = windmill.call("GET", f"jobs/completed/list?{query}")
     assert job["args"] == {"request": {"path": f"{windmill.workspace}/flexcore/executions"}}
 

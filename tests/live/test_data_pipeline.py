@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.core.tables import plain_of
 from f.flexcore.lib.selection.comparison import Comparison
+from f.flexcore.lib.views.html import read_plain
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.live.conftest import Windmill, push
@@ -51,7 +51,7 @@ def args(folder: Path, head: RayHead) -> dict[str, Any]:
 def script(windmill: Windmill, path: str, **given: Any) -> dict[str, Any]:
     success, result = windmill.finished(windmill.call("POST", f"jobs/run/p/{path}", given))
     assert success, result
-    return plain_of(result)
+    return read_plain(result)
 
 
 def test_small_and_simple_work_is_measured_and_goes_to_meltano(pushed: Windmill, args: dict[str, Any]) -> None:

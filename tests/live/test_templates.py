@@ -19,7 +19,7 @@ import pytest
 from flexcore.ray_head import RayHead
 from tests.live.conftest import ROOT, Windmill
 from tests.live.works import until
-from tests.notifications.servers import Webhook, serving
+from tests.operations.notification_servers import Webhook, serving
 from tests.templates.conftest import sample, schema_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.lib.meltano import process
+from f.flexcore.lib.meltano import (
+    process,
+)
 from f.flexcore.lib.meltano.installation import try_lock
 from f.flexcore.lib.meltano.process import run_supervised
 from tests.meltano.conftest import ROOT, alive, wait_for
@@ -125,7 +127,7 @@ def test_a_child_left_behind_ends_with_the_command(tmp_path: Path) -> None:
 OWNER = """
 import os, sys
 from pathlib import Path
-from f.flexcore.lib.meltano import process
+from f.flexcore.lib.meltano import (process,)
 process.GRACE_S = 0.5
 code = ("import signal, subprocess, time, os; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
         "print(os.getpid(), subprocess.Popen(['sleep', '600'], start_new_session=True).pid, flush=True); "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,11 @@ from f.flexcore.lib.core.errors import (
 )
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.meltano import attempts, process
-from f.flexcore.lib.meltano.state_store import opened
+from f.flexcore.lib.meltano import (
+    process,
+)
+from f.flexcore.lib.meltano.state_store import open_database
+from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main
 from tests.meltano.conftest import PATIENCE_S, PROJECT, Step, alive, contents, wait_for
@@ -34,6 +38,14 @@ TIMEOUT_S = int(PATIENCE_S)
 
 
 def run(project: dict[str, Any], *taps: str, **arguments: Any) -> StepResult:
+    """Each call is a Windmill job of its own: of the same flow, a retry of the step."""
+    # The fixture `worker` puts back what was there before the test.
+    os.environ["WM_JOB_ID"] = str(uuid.uuid4())
+    return repeat(project, *taps, **arguments)
+
+
+def repeat(project: dict[str, Any], *taps: str, **arguments: Any) -> StepResult:
+    """The job of the last call, run again as after a worker's death."""
     result = main(project, list(taps or ("tap-toy",)), **{"timeout_s": TIMEOUT_S, **arguments})
     json.dumps(result)
     return StepResult.model_validate(result)
@@ -91,24 +103,41 @@ def test_the_next_run_takes_up_where_the_last_one_ended(project: dict[str, Any],
     assert ids(run(project, full_refresh=True)) == [1, 2, 3]
 
 
-def test_a_retry_of_what_would_be_empty_again_is_told_the_same_and_runs_nothing(
-    project: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_retry_of_what_would_be_empty_again_raises_the_same_error_and_runs_nothing(
+    project: dict[str, Any], home: Path
 ) -> None:
     with pytest.raises(EmptyData) as first:
         run(project, config=["tap-toy.rows=0"])
-    monkeypatch.setenv("WM_JOB_ID", "a-retry")
     with pytest.raises(EmptyData) as again:
         run(project, config=["tap-toy.rows=0"])
     assert str(again.value) == str(first.value) and again.value.__dict__ == first.value.__dict__
-    key = execution_key(os.environ)
-    assert sorted(path.name for path in (home / "store" / key.value).iterdir()) == ["1"]
+    assert attempts_in(home) == ["1"]
+
+
+def attempts_in(home: Path) -> list[str]:
+    """Numbers of the attempts that the store has of this execution."""
+    return sorted(path.name for path in (home / "store" / execution_key(os.environ).value).iterdir())
+
+
+@pytest.mark.fault(27, "I2", "I7", real=True)
+def test_a_failure_is_raised_again_in_the_same_job_and_tried_again_by_a_retry(
+    project: dict[str, Any], home: Path
+) -> None:
+    with pytest.raises(ExecutionFailed, match="tap-toy failed") as first:
+        run(project, config=["tap-toy.mode=crash"])
+    with pytest.raises(ExecutionFailed) as again:
+        repeat(project, config=["tap-toy.mode=crash"])
+    assert str(again.value) == str(first.value) and again.value.__dict__ == first.value.__dict__
+    assert attempts_in(home) == ["1"]
+    retried = run(project)
+    assert retried.attempt == 2 and ids(retried) == [1, 2, 3]
 
 
 def test_attempts_are_bounded(project: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("f.flexcore.lib.core.identity.MOST_ATTEMPTS", 1)
+    monkeypatch.setattr("f.flexcore.lib.core.attempts.MAX_ATTEMPTS", 1)
     with pytest.raises(ExecutionFailed, match="tap-toy failed"):
         run(project, config=["tap-toy.mode=crash"])
-    with pytest.raises(ExecutionFailed, match=r"1 attempts of fc-.* have failed") as caught:
+    with pytest.raises(ExecutionFailed, match=r"1 attempts have failed") as caught:
         run(project)
     assert caught.value.category == "attempts_spent"
 
@@ -119,22 +148,44 @@ def test_a_repeat_of_the_same_execution_gets_the_stored_result(
     first = run(project)
     again = run(project)
     assert again == first
-    assert "has finished already" in capfd.readouterr().out
+    assert "has ended already" in capfd.readouterr().out
     assert isinstance(first.output, DataManifest)
     Path(first.output.uri.removeprefix("file://"), "orders.jsonl").write_text("damaged")
     repaired = run(project, full_refresh=True)
     assert repaired.attempt == 2 and ids(repaired) == [1, 2, 3]
 
 
+class Killed(BaseException):
+    """What nothing catches, as SIGKILL."""
+
+
 @pytest.mark.fault(1, "I7", real=True)
-def test_a_run_that_was_stored_but_not_written_back_is_settled_by_the_repeat(
-    project: dict[str, Any], worker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("moment", "attempt"),
+    [
+        ("f.flexcore.lib.storage.object_store.Store.write_json", 1),
+        ("f.flexcore.lib.meltano.extraction_run.ExtractionRun.run", 2),
+        ("f.flexcore.lib.meltano.local_attempts.LocalAttempts.record_manifest", 2),
+        ("f.flexcore.lib.storage.attempt_records.StoreRecords.write", 2),
+        ("f.flexcore.lib.meltano.state_store.write_back", 1),
+        ("f.flexcore.lib.storage.catalog.add", 1),
+    ],
+)
+def test_a_step_that_is_killed_at_any_moment_loses_no_row_and_counts_none_twice(
+    project: dict[str, Any],
+    worker: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    attempt: int,
 ) -> None:
-    with monkeypatch.context() as patch:
-        # As if the step was killed between the two.
-        patch.setattr("f.flexcore.lib.meltano.state_changes.write_back", lambda *_: None)
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(moment, die)
         run(project)
-    run(project)
+    again = repeat(project)
+    assert again.attempt == attempt and ids(again) == [1, 2, 3]
     worker("flow-2")
     assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
 
@@ -210,13 +261,13 @@ def test_a_target_that_dies_behind_a_mapper_is_blamed_for_it(project: dict[str, 
     assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
 
 
-def test_an_unknown_mapping_is_told_with_those_that_there_are(project: dict[str, Any]) -> None:
+def test_an_unknown_mapping_is_refused_with_those_that_there_are(project: dict[str, Any]) -> None:
     with pytest.raises(NotFound, match=r"no mapping named 'hide'.*Declared: hide-names, crash"):
         run(project, mappings=["hide"])
 
 
 @pytest.mark.fault(13, "I2", "I7", real=True)
-def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
+def test_a_tap_that_the_kernel_killed_has_its_own_category(project: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
         run(project, config=["tap-toy.mode=killed"])
     assert caught.value.category == "out_of_memory"
@@ -422,8 +473,8 @@ def test_data_goes_to_an_object_store_and_the_state_with_it(
     assert isinstance(first.output, DataManifest) and first.output.uri.startswith("s3://")
     store = Store(Settings(**bucket))
     store.verify(first.output)
-    key = attempts.uri(store, execution(first), 1, "manifest.json")
-    assert store.read_json(key) == first.output.model_dump(mode="json")
+    uri = StoreRecords(store, execution(first)).uri(1, "manifest.json")
+    assert store.read_json(uri) == first.output.model_dump(mode="json")
     worker("flow-2")
     second = run(project, settings=bucket, config=["tap-toy.rows=4"])
     assert second.data["streams"] == {"orders": 1}
@@ -439,13 +490,13 @@ def execution(result: StepResult) -> Any:
 
 
 @pytest.mark.fault(29, "I7", real=True)
-def test_a_killed_meltano_whose_state_is_elsewhere_holds_nobody_up(
+def test_a_killed_meltano_whose_state_is_elsewhere_blocks_no_other_run(
     project: dict[str, Any], home: Path, worker: Callable[[str], None], bucket: dict[str, str]
 ) -> None:
     run(project, settings=bucket)
     (database,) = (home / "meltano/state").rglob("meltano.db")
     # As a run that could not say its end left it a moment ago.
-    with opened(database) as changed:
+    with open_database(database) as changed:
         changed.execute("UPDATE runs SET state = 'RUNNING', ended_at = NULL, last_heartbeat_at = CURRENT_TIMESTAMP")
     worker("flow-2")
     assert run(project, settings=bucket, config=["tap-toy.rows=4"]).data["streams"] == {"orders": 1}

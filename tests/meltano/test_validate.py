@@ -12,7 +12,9 @@ import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, MissingSetting, NotFound, Unreachable
-from f.flexcore.lib.meltano import installation
+from f.flexcore.lib.meltano import (
+    installation,
+)
 from f.flexcore.meltano.validate import main
 from tests.meltano.conftest import PROJECT, contents
 
@@ -40,7 +42,7 @@ def test_the_environment_of_the_step_wins_over_the_resources(project: dict[str, 
     assert main({**project, "environment": "prod"}, ["tap-toy"], environment="dev")["data"]["environment"] == "dev"
 
 
-def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str, Any]) -> None:
+def test_a_target_that_writes_no_files_hands_on_none_in_the_plan(project: dict[str, Any]) -> None:
     result = main({**project, "env": {"TARGET_TOY_FILE": "/x"}}, ["tap-toy"], "target-toy")
     assert result["data"]["hands_on_files"] is False
 
@@ -53,18 +55,20 @@ def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str
             NotFound,
             r"no tap named 'tap-toi'. Did you mean tap-toy\? Declared: tap-toy, tap-other",
         ),
-        ({"taps": []}, InvalidInput, r"taps names no tap"),
-        ({"taps": ["tap-toy", "tap-toy"]}, InvalidInput, r"taps names tap-toy twice"),
-        ({"taps": "tap-toy"}, InvalidInput, r"taps names no tap"),
-        ({"taps": None}, InvalidInput, r"taps names no tap"),
-        ({"taps": True}, InvalidInput, r"taps names no tap"),
+        ({"taps": []}, InvalidInput, r"taps is empty: give at least one"),
+        ({"taps": [" "]}, InvalidInput, r"taps is empty: give at least one"),
+        ({"taps": ["tap-toy", "tap-toy"]}, InvalidInput, r"taps holds tap-toy twice"),
+        ({"taps": "tap-toy"}, InvalidInput, r"taps: Input should be a valid list"),
+        ({"taps": None}, InvalidInput, r"taps is missing: fill it in"),
+        ({"taps": True}, InvalidInput, r"taps: Input should be a valid list"),
+        ({"target": " "}, InvalidInput, r"target: is blank; give a target of the project"),
         ({"target": "target-snow"}, NotFound, r"no target named 'target-snow'.*Declared: target-jsonl, target-toy"),
         ({"mappings": ["hide"]}, NotFound, r"no mapping named 'hide'. Declared: hide-names, crash"),
         ({"target": "target-toy"}, MissingSetting, r"target-toy: setting file is required.*Set TARGET_TOY_FILE"),
         ({"environment": "staging"}, NotFound, r"no environment named 'staging'. Declared: dev, prod"),
         ({"config": ["tap-toy.rowz=1"]}, NotFound, r"no setting 'rowz'. Did you mean rows\?"),
         ({"config": ["tap-toy.secret=hunter2"]}, InvalidInput, r"tap-toy.secret is a secret.*TAP_TOY_SECRET"),
-        ({"config": "tap-toy.rows=1"}, InvalidInput, r"config is not a list of texts"),
+        ({"config": "tap-toy.rows=1"}, InvalidInput, r"config: Input should be a valid list"),
         ({"config": ["rows"]}, InvalidInput, r"config\[0\] is not PLUGIN.SETTING=VALUE"),
         ({"project": {"path": "/nowhere"}}, NotFound, r"There is no folder /nowhere"),
         ({"project": {}}, InvalidInput, r"give exactly one of path, git_url and meltano_yml \(given: none\)"),

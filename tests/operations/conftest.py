@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,13 +25,6 @@ def dashboard() -> Iterator[FakeDashboard]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
 def worker(
     windmill: FakeWindmill,
     dashboard: FakeDashboard,
@@ -41,9 +33,8 @@ def worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The environment of a job on a worker; the resources f/x/ray and f/x/k8s name the two clusters."""
-    resources = {"f/x/ray": {"address": dashboard.address}, "f/x/k8s": cluster.resource}
-    (tmp_path / "mocked.json").write_text(json.dumps({"resources": resources, "variables": {}}))
+    windmill.resources = {"f/x/ray": {"address": dashboard.address}, "f/x/k8s": cluster.resource}
     env = {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "token", "WM_WORKSPACE": "test", "WM_JOB_ID": "pass-1"}
-    env |= {"WM_MOCKED_API_FILE": str(tmp_path / "mocked.json"), "FLEXCORE_HOME": str(tmp_path / "home")}
+    env |= {"FLEXCORE_HOME": str(tmp_path / "home")}
     for name, value in env.items():
         monkeypatch.setenv(name, value)

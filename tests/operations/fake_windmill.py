@@ -1,28 +1,35 @@
-"""A Windmill's job list on a real local port: what the owners of remote objects are, as told by the test."""
+"""A Windmill's jobs and resources on a real local port, as the test sets them."""
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+from f.flexcore.lib.windmill.client import Client
 
-from f.flexcore.lib.operations.owners import Windmill
+Route = Callable[[str, dict[str, list[str]]], tuple[int, Any]]
 
 
 class FakeWindmill:
-    """queue: id → job that waits or runs; completed: ids. `broken`: answers every request with this status."""
+    """queue: id → job that waits or runs; completed: ids. `broken`: answers every request with this status.
+
+    route: answers (path, query) in place of all these.
+    """
 
     def __init__(self) -> None:
         self.queue: dict[str, dict[str, Any]] = {}
         self.completed: set[str] = set()
         self.resumed: dict[str, Any] = {}
         self.resume_status = 200
+        self.resources: dict[str, Any] = {}
+        self.route: Route | None = None
         self.broken = 0
         self.requests: list[str] = []
+        self.authorizations: list[str | None] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
@@ -39,8 +46,8 @@ class FakeWindmill:
     def address(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def client(self) -> Windmill:
-        return Windmill(httpx.Client(base_url=f"{self.address}/api"), "test")
+    def client(self) -> Client:
+        return Client("token", workspace="test", url=self.address)
 
     def runs(self, job: str, suspended: bool = False, **more: Any) -> None:
         self.queue[job] = {"id": job, "type": "QueuedJob", "running": True, "suspend": int(suspended), **more}
@@ -48,6 +55,8 @@ class FakeWindmill:
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> tuple[int, Any]:
         if self.broken:
             return self.broken, "no"
+        if self.route:
+            return self.route(path, query)
         name = path.rsplit("/", 1)[-1]
         if path.endswith("/jobs/queue/list"):
             wanted = query.get("script_path_exact", [""])[0]
@@ -62,7 +71,8 @@ class FakeWindmill:
             self.resumed[name] = body
             return self.resume_status, ""
         if "/resources/get_value_interpolated/" in path:
-            return 404, "Not found"
+            resource = path.partition("/get_value_interpolated/")[2]
+            return (200, self.resources[resource]) if resource in self.resources else (404, "Not found")
         return 404, "no such path"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -75,6 +85,7 @@ class FakeWindmill:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urlsplit(self.path)
                 fake.requests.append(f"{self.command} {url.path}")
+                fake.authorizations.append(self.headers.get("Authorization"))
                 body = json.loads(content) if content else None
                 status, value = fake.answer(self.command, url.path, parse_qs(url.query), body)
                 payload = (value if isinstance(value, str) else json.dumps(value)).encode()

@@ -5,17 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.core.tables import plain_of
-from f.flexcore.lib.operations.history import history
-from f.flexcore.lib.operations.job_records import Jobs
+from f.flexcore.lib.operations.history import read_runs
 from f.flexcore.lib.selection.comparison import Comparison
-from f.flexcore.lib.windmill.instance import WindmillApi
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import compare_runtimes
-from tests.operations.toy_flows import engine, jobs_of, worker
+from tests.operations.fake_windmill import FakeWindmill
+from tests.operations.toy_flows import client_of, engine, worker
 from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]
@@ -32,7 +30,7 @@ def sales(engine: Engine) -> None:
 
 def compared(**asked: Any) -> tuple[str, Comparison]:
     html, _ = compare_runtimes.main(**asked)["render_all"]
-    return html["html"], Comparison.model_validate(plain_of(compare_runtimes.main(**asked)))
+    return html["html"], Comparison.model_validate(read_plain(compare_runtimes.main(**asked)))
 
 
 def test_the_figures_of_each_runtime_come_from_windmills_own_jobs() -> None:
@@ -48,7 +46,7 @@ def test_a_time_range_bounds_what_is_compared() -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert compared(workflow_type="sales", since=tomorrow)[1].runs == 0
     assert compared(workflow_type="sales", until=tomorrow)[1].runs == 7
-    with pytest.raises(InvalidInput, match="is no time"):
+    with pytest.raises(InvalidInput, match="since: 'last week' is not a time"):
         compare_runtimes.main("sales", since="last week")
     with pytest.raises(InvalidInput, match="since is not before until"):
         compare_runtimes.main("sales", since="2026-01-02", until="2026-01-01")
@@ -57,7 +55,7 @@ def test_a_time_range_bounds_what_is_compared() -> None:
 def test_runs_of_a_flow_or_script_are_compared_by_its_path(engine: Engine) -> None:
     engine.run("f/x/ray/execute", {"cpu": 1, "fail": False})
     engine.run("f/x/ray/execute", {"cpu": 1, "fail": True})
-    (row,) = history(jobs_of(engine), "f/x/ray/execute")
+    (row,) = read_runs(client_of(engine), "f/x/ray/execute")
     assert (row.runtime, row.success, row.workflow_type) == ("ray", True, "f/x/ray/execute")
     assert row.duration_s and row.started_at
 
@@ -69,22 +67,19 @@ def test_an_unknown_type_has_no_runs_and_says_so() -> None:
 
 
 def test_long_histories_are_read_page_by_page_up_to_a_bound() -> None:
-    asked: list[str] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.path)
-        page, size = int(request.url.params.get("page", 0)), int(request.url.params.get("per_page", 0))
-        if request.url.path.endswith("/jobs/completed/list"):
+    def answer(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if path.endswith("/jobs/completed/list"):
+            page, size = int(query["page"][0]), int(query["per_page"][0])
             numbers = range((page - 1) * size, min(page * size, 250))
-            return httpx.Response(200, json=[{"id": str(n), "type": "CompletedJob"} for n in numbers])
-        number = int(request.url.path.rsplit("/", 1)[-1])
+            return 200, [{"id": str(n), "type": "CompletedJob"} for n in numbers]
+        number = int(path.rsplit("/", 1)[-1])
         run = {"workflow_type": "x", "runtime": "ray", "duration_s": 1 + number, "success": True}
         results: list[Any] = [{"run": run}, {"run": {**run, "duration_s": -1}}, "no result of ours", None]
-        job = {"id": str(number), "type": "CompletedJob", "result": results[number % 4]}
-        return httpx.Response(200, json=job)
+        return 200, {"id": str(number), "type": "CompletedJob", "result": results[number % 4]}
 
-    client = httpx.Client(base_url="http://windmill/api", transport=httpx.MockTransport(answer))
-    jobs = Jobs(WindmillApi(client, "test"))
-    assert [run.duration_s for run in history(jobs, "x")] == [1.0 + n for n in range(0, 250, 4)]
-    assert sum(path.endswith("/jobs/completed/list") for path in asked) == 3
-    assert len(history(jobs, "x", most=120)) == 30
+    with FakeWindmill() as windmill:
+        windmill.route = answer
+        client = windmill.client()
+        assert [run.duration_s for run in read_runs(client, "x")] == [1.0 + n for n in range(0, 250, 4)]
+        assert sum(request.endswith("/jobs/completed/list") for request in windmill.requests) == 3
+        assert len(read_runs(client, "x", limit=120)) == 30

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import wmill
 
-from f.flexcore.lib.core.tables import plain_of
 from f.flexcore.lib.core.workloads import Market, Workload
-from f.flexcore.lib.selection.forecast import loaded
+from f.flexcore.lib.selection.forecast import parse_forecasts
 from f.flexcore.lib.selection.selector import select
+from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import learn
 from tests.operations.toy_flows import engine, worker
 from wmlocal.engine import Engine
@@ -25,7 +25,7 @@ def resource(path: str) -> Any:
 
 
 def test_without_a_run_nothing_is_stored() -> None:
-    assert plain_of(learn.main())["model"] is None
+    assert read_plain(learn.main())["model"] is None
     with pytest.raises(Exception, match=PLACE):
         resource(PLACE)
 
@@ -35,16 +35,16 @@ def test_what_was_learned_from_jobs_changes_the_choice(engine: Engine) -> None:
         engine.run("f/x/sale", {"runtime": "ray", "seconds": 10 + second, "success": True})
         engine.run("f/x/sale", {"runtime": "meltano", "seconds": 100 + second, "success": True})
     engine.run("f/x/sale", {"runtime": "ray", "seconds": 1, "success": False})
-    dry = plain_of(learn.main(dry_run=True))
+    dry = read_plain(learn.main(dry_run=True))
     assert [(row["runtime"], row["samples"], row["failures"]) for row in dry["runtimes"]] == [
         ("meltano", 5, 0),
         ("ray", 5, 1),
     ]
     with pytest.raises(Exception, match=PLACE):
         resource(PLACE)
-    assert plain_of(learn.main())["number"] == 1
-    assert plain_of(learn.main())["number"] == 2
-    model, problem = loaded(resource(PLACE))
+    assert read_plain(learn.main())["number"] == 1
+    assert read_plain(learn.main())["number"] == 2
+    model, problem = parse_forecasts(resource(PLACE))
     assert model and not problem
     sale = Workload(workflow_type="sales", data_size=1000, rows=100, complexity="simple", runtimes=["meltano", "ray"])
     assert select(sale, None, Market()).runtime == "meltano"

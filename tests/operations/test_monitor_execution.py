@@ -11,10 +11,10 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.core.tables import plain_of
-from f.flexcore.lib.operations.job_tree import tree
+from f.flexcore.lib.views.html import read_plain
+from f.flexcore.lib.windmill.job_tree import read_job_tree
 from f.flexcore.operations import monitor_execution
-from tests.operations.toy_flows import engine, eventually, jobs_of, worker
+from tests.operations.toy_flows import client_of, engine, eventually, worker
 from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("worker")]
 def watched(job: str) -> Execution:
     result = monitor_execution.main(job)
     assert "<table" in result["render_all"][0]["html"]
-    return Execution.model_validate(plain_of(result))
+    return Execution.model_validate(read_plain(result))
 
 
 def statuses(record: Execution) -> dict[str, str]:
@@ -101,13 +101,13 @@ def test_a_script_of_its_own_is_an_execution_without_steps(engine: Engine) -> No
 def test_of_very_many_jobs_some_are_shown_and_the_record_says_so(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "gate").touch()
     job = engine.run("f/x/pipeline", args(tmp_path / "gate")).id
-    _, complete = tree(jobs_of(engine), job, most=4)
+    _, complete = read_job_tree(client_of(engine), job, max_jobs=4)
     assert not complete
-    assert tree(jobs_of(engine), job)[1]
+    assert read_job_tree(client_of(engine), job)[1]
 
 
-def test_what_is_no_id_and_what_no_job_has_are_told_apart() -> None:
-    with pytest.raises(InvalidInput, match="is no id of a run"):
+def test_a_text_that_is_not_an_id_and_the_id_of_no_job_are_told_apart() -> None:
+    with pytest.raises(InvalidInput, match="id: 'the last one' is not the id of a run"):
         monitor_execution.main("the last one")
     with pytest.raises(NotFound, match="There is no job"):
         monitor_execution.main(str(uuid.uuid4()))

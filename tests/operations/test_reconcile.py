@@ -11,8 +11,8 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.remote_objects import DEFERRED
-from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
-from f.flexcore.lib.operations.reconciler import MOST_ASKED
+from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
+from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.operations.fake_windmill import FakeWindmill
@@ -143,9 +143,9 @@ def test_a_cluster_that_does_not_answer_is_a_line_and_the_others_are_seen_to(
     dashboard.script = lambda method, path: (500, "boom")
     lines = run({"ray_clusters": ["f/x/ray", "f/x/none"], "kubernetes_clusters": ["f/x/k8s"]})
     assert names(cluster) == []
-    failed = {line["place"]: line["reason"] for line in lines if line["outcome"] == "could not be looked at"}
+    failed = {line["place"]: line["reason"] for line in lines if line["outcome"] == "could not be listed"}
     assert "HTTP 500" in failed["f/x/ray"]
-    assert "f/x/none cannot be read" in failed["f/x/none"]
+    assert "resource f/x/none does not exist" in failed["f/x/none"]
 
 
 @pytest.mark.fault(37, "I8")
@@ -266,6 +266,7 @@ def test_five_hundred_objects_cost_a_bounded_number_of_calls(
     lines = run({"ray_clusters": ["f/x/ray"]}, most=20)
     assert len(lines) == 500
     assert sum(line["action"] == "stop" for line in lines) == 20
-    # The lease and the queue, and some owners; the list, and for each job that is stopped a look and a stop.
-    assert len(windmill.requests) == 2 + MOST_ASKED
+    # The resource, the lease and the queue, and some owners; the list, and for each job that is stopped a look
+    # and a stop.
+    assert len(windmill.requests) == 3 + MAX_OWNER_LOOKUPS
     assert len(dashboard.requests) == 1 + 2 * 20

@@ -12,9 +12,8 @@ import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
 from f.flexcore.lib.core.errors import InvalidInput, NotFound, Unavailable
-from f.flexcore.lib.pipeline.resume import arguments, check_resumable, told_results
-from f.flexcore.lib.windmill.instance import WindmillApi
-from f.flexcore.operations.resume_pipeline import finished_stages
+from f.flexcore.lib.pipeline.resume import arguments, check_resumable, reported_stages, stages_left_by_steps
+from tests.operations.fake_windmill import FakeWindmill
 from wmlocal.engine import Engine
 from wmlocal.engine.engine import JobResult
 
@@ -115,8 +114,8 @@ def test_one_that_runs_or_has_succeeded_is_refused() -> None:
 
 
 @pytest.mark.parametrize("args", [None, {"reason": "WINDMILL_TOO_BIG"}, {"ml": "WINDMILL_TOO_BIG"}])
-def test_arguments_that_windmill_does_not_tell_are_not_made_up(args: Any) -> None:
-    with pytest.raises(NotFound, match="no longer tells the arguments"):
+def test_arguments_that_windmill_no_longer_has_are_not_made_up(args: Any) -> None:
+    with pytest.raises(NotFound, match="no longer has the arguments"):
         arguments(job(args=args), [])
 
 
@@ -125,8 +124,8 @@ def test_a_data_pipeline_takes_no_partial_results() -> None:
 
 
 @pytest.mark.parametrize("result", [None, {}, {"error": {"name": "Canceled"}}, {"partial_results": None}, []])
-def test_a_run_that_could_tell_nothing_has_no_results_of_its_own(result: Any) -> None:
-    assert told_results(job(result=result)) is None
+def test_a_run_without_partial_results_reports_none(result: Any) -> None:
+    assert reported_stages(job(result=result)) is None
 
 
 def test_what_a_cancelled_run_has_finished_is_read_from_its_steps() -> None:
@@ -136,9 +135,10 @@ def test_what_a_cancelled_run_has_finished_is_read_from_its_steps() -> None:
         "ml": {"error": {"name": "Canceled"}},
     }
 
-    def answer(request: httpx.Request) -> httpx.Response:
-        step = request.url.path.rsplit("/", 1)[1]
-        return httpx.Response(200, json=kept[step]) if step in kept else httpx.Response(404)
+    def answer(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        step = path.rsplit("/", 1)[1]
+        return (200, kept[step]) if step in kept else (404, "Not found")
 
-    client = httpx.Client(base_url="http://windmill", transport=httpx.MockTransport(answer))
-    assert finished_stages(WindmillApi(client, "dev"), "j") == [extraction()]
+    with FakeWindmill() as windmill:
+        windmill.route = answer
+        assert stages_left_by_steps(windmill.client(), "j") == [extraction()]

@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+import wmill.client
 
-from f.flexcore.lib.operations.job_records import Jobs
-from f.flexcore.lib.windmill.instance import WindmillApi
+from f.flexcore.lib.windmill.client import Client
 from tests.wmlocal.engine.conftest import Writer, call, raw
 from wmlocal.engine import Engine
 
 PATIENCE_S = 60.0
 USED = {"cpu_seconds": 2.5, "peak_memory_bytes": 1000, "gpu_seconds": None}
-# What a step of a room ends with.
+# What a step of a runtime ends with.
 STEP = f"""
 def main(cpu: float = 2.5, fail: bool = False):
     if fail:
@@ -93,11 +92,12 @@ def worker(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, value in env.items():
         monkeypatch.setenv(name, value)
+    # It keeps the first client of the process, which may be that of an earlier engine.
+    monkeypatch.setattr(wmill.client, "_client", None)
 
 
-def jobs_of(engine: Engine) -> Jobs:
-    headers = {"Authorization": f"Bearer {engine.token}"}
-    return Jobs(WindmillApi(httpx.Client(base_url=f"{engine.url}/api", headers=headers), engine.workspace))
+def client_of(engine: Engine) -> Client:
+    return Client(engine.token, workspace=engine.workspace, url=engine.url)
 
 
 def eventually(condition: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.ray.capacity import Needs, shortage
+from f.flexcore.lib.ray.cluster import Needs, find_shortage
 
 FIXED = "node_" + "3074764900d71b2330f4f037d06b388f05557c96aeaf255e4f88605e"
 
@@ -30,7 +30,7 @@ FOUR, EIGHT_GPU = {"CPU": [4.0, 4.0]}, {"CPU": [0.0, 8.0], "GPU": [0.0, 1.0]}
     ],
 )
 def test_what_fits_on_the_nodes_may_wait_for_its_turn(nodes: list[dict[str, Any]], needs: Needs) -> None:
-    assert shortage(status(nodes), needs) == ""
+    assert find_shortage(status(nodes), needs) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_what_fits_on_the_nodes_may_wait_for_its_turn(nodes: list[dict[str, Any]
     ],
 )
 def test_what_can_never_fit_is_told_at_once(nodes: list[dict[str, Any]], needs: Needs, text: str) -> None:
-    assert text in shortage(status(nodes), needs)
+    assert text in find_shortage(status(nodes), needs)
 
 
 def test_with_an_autoscaler_anything_may_come() -> None:
-    assert shortage(status([FOUR], "worker-group"), Needs(cpus=64)) == ""
+    assert find_shortage(status([FOUR], "worker-group"), Needs(cpus=64)) == ""
 
 
 @pytest.mark.parametrize("told", [{}, {"loadMetricsReport": {}}, {"loadMetricsReport": {"usageByNode": {"a": FOUR}}}])
 def test_a_cluster_that_does_not_tell_is_not_refused(told: dict[str, Any]) -> None:
-    assert shortage(told, Needs(cpus=64)) == ""
+    assert find_shortage(told, Needs(cpus=64)) == ""

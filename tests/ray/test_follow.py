@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 from f.flexcore.lib.core.errors import NotFound
 from f.flexcore.lib.core.redaction import Redactor
-from f.flexcore.lib.ray.logs import BAR_EVERY_S, FOLLOWED_BYTES, LogFollower
+from f.flexcore.lib.ray.logs import BAR_INTERVAL_S, MAX_FOLLOWED_BYTES, LogFollower
 
 
 @dataclass
 class Growing:
     content: bytes = b""
 
-    def start(self, most: int) -> bytes:
-        return self.content[:most]
+    def start(self, max_bytes: int) -> bytes:
+        return self.content[:max_bytes]
 
-    def end(self, lines: int, most: int) -> bytes:
-        return self.content[-most:]
+    def end(self, lines: int, max_bytes: int) -> bytes:
+        return self.content[-max_bytes:]
 
 
 @dataclass
 class Gone(Growing):
-    def end(self, lines: int, most: int) -> bytes:
+    def end(self, lines: int, max_bytes: int) -> bytes:
         raise NotFound("gone")
 
 
 def follow(chunks: list[bytes], every_s: float = 2.0) -> tuple[list[str], str]:
-    """(lines emitted, tail)"""
+    """(lines reported, tail)"""
     log, shown = Growing(), list[str]()
     follower = LogFollower(log, shown.append, Redactor(["hunter2-secret"]))
     for number, chunk in enumerate(chunks):
@@ -44,8 +44,22 @@ def test_characters_sequences_and_secrets_may_be_cut_by_a_look() -> None:
 
 
 def test_a_bar_that_goes_on_for_long_tells_its_state_now_and_then() -> None:
-    shown, tail = follow([b"begin\n", *(b"\r%d%%" % number for number in range(100))], every_s=BAR_EVERY_S / 5)
+    shown, tail = follow([b"begin\n", *(b"\r%d%%" % number for number in range(100))], every_s=BAR_INTERVAL_S / 5)
     assert 15 < len(shown) < 25 and shown[-1] == "99%" and tail == "begin\n99%"
+
+
+def test_a_bar_that_the_first_look_finds_in_its_middle_is_not_yet_worth_a_line() -> None:
+    assert follow([b"begin\n1%", b"\r2%", b"\r3%\ndone\n"], every_s=1_000_000.0)[0] == ["begin", "2%", "3%", "done"]
+    assert follow([b"begin\n1%", b"\r3%\ndone\n"], every_s=1_000_000.0)[0] == ["begin", "3%", "done"]
+
+
+def test_a_bar_of_several_rows_that_looks_cut_is_one_line_each_in_the_tail() -> None:
+    whole = (
+        b"begin\n" + b"".join(b"Epoch: %d/9\nLoss: 0.%d\n\x1b[2A" % (epoch, epoch) for epoch in range(10)) + b"\x1b[2B"
+    )
+    for every in (1, 7, 40):
+        chunks = [whole[at : at + every] for at in range(0, len(whole), every)]
+        assert follow([*chunks, b"saved\n"])[1] == "begin\nEpoch: 9/9\nLoss: 0.9\nsaved"
 
 
 def test_a_log_that_became_shorter_is_another_one() -> None:
@@ -58,7 +72,7 @@ def test_a_log_that_became_shorter_is_another_one() -> None:
 
 
 def test_of_a_long_log_the_tail_is_the_real_end_and_without_it_what_was_seen() -> None:
-    content = b"line\n" * (FOLLOWED_BYTES // 5 + 1) + b"\r1%\r2%\nValueError: the end\n"
+    content = b"line\n" * (MAX_FOLLOWED_BYTES // 5 + 1) + b"\r1%\r2%\nValueError: the end\n"
     for log, end in ((Growing(content), "2%\nValueError: the end"), (Gone(content), "line")):
         shown = list[str]()
         follower = LogFollower(log, shown.append, Redactor())

@@ -7,12 +7,15 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core.attempts import MAX_ATTEMPTS
+from f.flexcore.lib.core.contracts import StepResult
+from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -22,12 +25,14 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
     Unreachable,
 )
-from f.flexcore.lib.core.identity import MOST_ATTEMPTS, ExecutionKey, execution_key
+from f.flexcore.lib.core.identity import ExecutionKey, execution_key
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.ray.capacity import Needs
+from f.flexcore.lib.ray.cluster import Needs
 from f.flexcore.lib.ray.dashboard import RayApi
-from f.flexcore.lib.ray.jobs import LOST_CONTACT_S, START_S, Finished, Job, JobRunner
+from f.flexcore.lib.ray.job import FinishedJob, Job
+from f.flexcore.lib.ray.job_adapter import Context, JobAdapter, Work
+from f.flexcore.lib.ray.job_observer import LOST_CONTACT_TIMEOUT_S, START_TIMEOUT_S
 from f.flexcore.lib.storage.object_store import Store
 from tests.ray.fake_dashboard import FakeDashboard
 
@@ -72,19 +77,38 @@ def time() -> Time:
     return Time()
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a step reports of a job that succeeded."""
+
+    result: Any
+    attempt: int
+    packages: list[str]
+    log_tail: str
+
+
+def work_of(job: Job) -> Work:
+    def to_result(finished: FinishedJob) -> StepResult:
+        return finished.step_result(data={"result": finished.result, "packages": finished.packages})
+
+    return Work(job, to_result)
+
+
 @pytest.fixture
-def run(dashboard: FakeDashboard, time: Time, capsys: pytest.CaptureFixture[str]) -> Callable[..., Finished]:
+def run(dashboard: FakeDashboard, time: Time) -> Callable[..., Done]:
+    """Runs a job as one call of a step; without a name of its own each call is a retry."""
     dashboard.clock = time.clock
 
-    def call(job: Job = JOB, key: ExecutionKey = KEY) -> Finished:
+    def call(job: Job = JOB, key: ExecutionKey = KEY, call: str = "") -> Done:
         with RayApi(RayCluster(address=dashboard.address, token=SECRET), clock=time.clock) as api:
-            runner = JobRunner(api, Store(Settings()), key, Redactor([SECRET]), clock=time.clock, sleep=time.sleep)
-            return runner.run(job)
+            context = Context(api, Store(Settings()), key, Redactor([SECRET]))
+            result = Driver(JobAdapter(context, work_of(job), time.clock, time.sleep), call).run()
+        return Done(result.data["result"], result.attempt, result.data["packages"], result.log_tail)
 
     return call
 
 
-Run = Callable[..., Finished]
+Run = Callable[..., Done]
 
 
 def submissions(dashboard: FakeDashboard) -> int:
@@ -173,15 +197,48 @@ def test_a_retry_after_a_failure_is_a_new_attempt(dashboard: FakeDashboard, run:
     assert (done.result, done.attempt) == ("second", 2)
 
 
+def test_a_job_is_created_by_three_requests(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    run()
+    upload = next(iter(dashboard.packages))
+    assert dashboard.requests[:3] == [f"GET /api/jobs/{FIRST}", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
+
+
+def test_what_follows_a_result_is_done_for_a_recorded_one_too(dashboard: FakeDashboard) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+
+    def finish(result: StepResult) -> StepResult:
+        return result.model_copy(update={"metrics": {"done": 1}})
+
+    for _ in range(2):
+        with RayApi(RayCluster(address=dashboard.address)) as api:
+            context = Context(api, Store(Settings()), KEY, Redactor([]))
+            work = replace(work_of(JOB), finish=finish)
+            assert Driver(JobAdapter(context, work), "").run().metrics == {"done": 1}
+    assert submissions(dashboard) == 1
+
+
+def test_a_restart_raises_the_recorded_failure_and_a_retry_is_the_next_attempt(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: None
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded, match="did not end in time; it was stopped"):
+            run(call="first")
+    assert submissions(dashboard) == 1
+    dashboard.after_submit = lambda name: dashboard.finish(name, "in time")
+    assert run(call="second").attempt == 2
+
+
 def test_attempts_are_bounded(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.finish(name, error={"type": "ExecutionFailed", "message": "boom"})
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         with pytest.raises(ExecutionFailed, match="boom"):
             run()
-    with pytest.raises(ExecutionFailed, match="10 attempts of fc-") as caught:
+    with pytest.raises(ExecutionFailed, match="10 attempts have failed") as caught:
         run()
     assert caught.value.category == "attempts_spent"
-    assert submissions(dashboard) == MOST_ATTEMPTS
+    assert submissions(dashboard) == MAX_ATTEMPTS
 
 
 def test_a_failure_that_would_repeat_itself_is_not_tried_again(dashboard: FakeDashboard, run: Run) -> None:
@@ -240,7 +297,7 @@ def test_packages_asked_for_are_installed_with_a_pip_that_a_probe_finds_or_not_a
     job = replace(JOB, packages=["tabulate==0.9.0"])
     for _ in range(2):
         if wheel:
-            assert (run(job).result, run(job).attempt) == ("ran", 3)
+            assert (run(job).result, run(job).attempt) == ("ran", 2)
         else:
             with pytest.raises(ExecutionFailed, match=r"cannot install tabulate==0\.9\.0: its Python .* has no pip"):
                 run(job)
@@ -356,8 +413,8 @@ def test_a_job_that_waits_for_ever_is_given_up_and_stopped(dashboard: FakeDashbo
     with pytest.raises(
         DeadlineExceeded, match=r"did not start in time; it was stopped \(the cluster has 4 CPUs, 4"
     ) as caught:
-        run(replace(JOB, timeout_s=START_S + 100))
-    assert time.now - began == pytest.approx(START_S, abs=5)
+        run(replace(JOB, timeout_s=START_TIMEOUT_S + 100))
+    assert time.now - began == pytest.approx(START_TIMEOUT_S, abs=5)
     assert caught.value.details["confirmed"] is True
     assert dashboard.jobs == {}
 
@@ -379,7 +436,7 @@ def test_a_job_past_its_deadline_is_stopped_and_its_end_confirmed(
 @pytest.mark.fault(24, "I2")
 def test_a_stop_that_is_not_honoured_is_told(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.jobs[name].update(when_stopped="RUNNING")
-    with pytest.raises(DeadlineExceeded, match="told to stop, which Ray has not confirmed") as caught:
+    with pytest.raises(DeadlineExceeded, match="asked to stop, which Ray has not confirmed") as caught:
         run()
     assert caught.value.details["confirmed"] is False
     assert FIRST in dashboard.jobs
@@ -424,8 +481,8 @@ def test_a_deadline_is_by_the_heads_clock(dashboard: FakeDashboard, run: Run, ti
     [
         ((401, "who are you"), Forbidden, 20),
         ((403, "no"), Forbidden, 20),
-        ((503, "busy"), Unavailable, LOST_CONTACT_S + 20),
-        ("cut", Unreachable, LOST_CONTACT_S + 20),
+        ((503, "busy"), Unavailable, LOST_CONTACT_TIMEOUT_S + 20),
+        ("cut", Unreachable, LOST_CONTACT_TIMEOUT_S + 20),
     ],
 )
 @pytest.mark.fault(8, "I2", "I6")
@@ -525,9 +582,7 @@ def test_deferred_work_is_submitted_once_labelled_and_collected_later(dashboard:
     dashboard.after_submit = lambda name: None
     job = replace(JOB, deferred=True)
     for _ in range(2):
-        with RayApi(RayCluster(address=dashboard.address)) as api:
-            attempt, remote = JobRunner(api, Store(Settings()), KEY, Redactor([])).submit(job)
-        assert (attempt, remote.name) == (1, FIRST)
+        assert submit(dashboard, job) == (1, FIRST)
     assert submissions(dashboard) == 1
     assert dashboard.jobs[FIRST]["metadata"]["flexcore/deferred"] == "true"
     dashboard.finish(FIRST, "done meanwhile")
@@ -537,7 +592,8 @@ def test_deferred_work_is_submitted_once_labelled_and_collected_later(dashboard:
 
 def submit(dashboard: FakeDashboard, job: Job) -> tuple[int, str]:
     with RayApi(RayCluster(address=dashboard.address)) as api:
-        attempt, remote = JobRunner(api, Store(Settings()), KEY, Redactor([])).submit(job)
+        context = Context(api, Store(Settings()), KEY, Redactor([]))
+        attempt, remote = Driver(JobAdapter(context, work_of(job)), "").submit()
     return attempt, remote.name
 
 
@@ -553,15 +609,37 @@ def test_what_a_cluster_lacks_is_found_out_before_deferred_work_is_submitted(
     dashboard.after_submit = lacks
     job = replace(JOB, check="check()", deferred=True)
     for _ in range(2):
-        assert submit(dashboard, job) == (2, KEY.name(2))
-    assert list(dashboard.jobs) == [KEY.name(2)], "the look at the cluster has left nothing there"
-    environment = dashboard.jobs[KEY.name(2)]["runtime_env"]
+        assert submit(dashboard, job) == (1, FIRST)
+    assert list(dashboard.jobs) == [FIRST], "the look at the cluster has left nothing there"
+    environment = dashboard.jobs[FIRST]["runtime_env"]
     assert environment["uv"] == ["xgboost-cpu==3.2.0"]
     assert environment["env_vars"] == {"PYTHONPATH": "/env/pip.whl"}
-    dashboard.finish(KEY.name(2), "trained")
+    dashboard.finish(FIRST, "trained")
     done = run(job)
-    assert (done.result, done.attempt, done.packages) == ("trained", 2, ["xgboost-cpu==3.2.0"])
+    assert (done.result, done.attempt, done.packages) == ("trained", 1, ["xgboost-cpu==3.2.0"])
     assert submissions(dashboard) == 2
+
+
+def test_a_look_at_the_cluster_that_a_killed_step_began_is_gone_on_with(dashboard: FakeDashboard) -> None:
+    probe = f"{FIRST}-probe"
+    dashboard.jobs[probe] = {"submission_id": probe}
+    dashboard.finish(probe, **lacks_xgboost())
+    dashboard.after_submit = lambda name: None
+    assert submit(dashboard, replace(JOB, check="check()", deferred=True)) == (1, FIRST)
+    assert list(dashboard.jobs) == [FIRST] and dashboard.jobs[FIRST]["runtime_env"]["uv"] == ["xgboost-cpu==3.2.0"]
+
+
+def test_a_look_at_the_cluster_is_no_deferred_work(dashboard: FakeDashboard) -> None:
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> None:
+        seen[name] = dashboard.jobs[name]["metadata"]
+        dashboard.finish(name)
+
+    dashboard.after_submit = keep
+    submit(dashboard, replace(JOB, check="check()", deferred=True))
+    assert "flexcore/deferred" not in seen[f"{FIRST}-probe"] and seen[FIRST]["flexcore/deferred"] == "true"
+    assert KEY.labels(1).items() <= seen[f"{FIRST}-probe"].items()
 
 
 @pytest.mark.parametrize("packages", [[], ["tabulate==0.9.0"]])
@@ -570,9 +648,9 @@ def test_a_cluster_that_has_what_deferred_work_needs_gets_it_next(
 ) -> None:
     dashboard.after_submit = lambda name: dashboard.finish(name, "ran")
     job = replace(JOB, check="check()", packages=packages, deferred=True)
-    assert submit(dashboard, job) == (2, KEY.name(2))
+    assert submit(dashboard, job) == (1, FIRST)
     done = run(job)
-    assert (done.result, done.attempt, done.packages) == ("ran", 2, packages)
+    assert (done.result, done.attempt, done.packages) == ("ran", 1, packages)
     assert submissions(dashboard) == 2
 
 

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.ray.job_requests import program_job
+from f.flexcore.lib.ray.program_job import RUN_PROGRAM, ProgramRequest
+
+
+def parse(**fields: Any) -> ProgramRequest:
+    return RUN_PROGRAM.parse({"program": "pass", **fields})
+
 
 URI = "s3://bucket/module.zip"
 
@@ -29,7 +34,7 @@ URI = "s3://bucket/module.zip"
     ],
 )
 def test_what_ray_takes_is_submitted_as_it_is(environment: dict[str, Any]) -> None:
-    assert program_job(program="pass", runtime_env=environment).runtime_env == environment
+    assert parse(runtime_env=environment).runtime_env == environment
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ def test_what_ray_takes_is_submitted_as_it_is(environment: dict[str, Any]) -> No
         ({"env_vars": {"N": True}}, r"env_vars\.N is true or false"),
         ({"env_vars": {"N": None}}, r"env_vars\.N is null: write it as text in quotes, or leave it out"),
         ({"env_vars": {"N": ["a"]}}, r"env_vars\.N is a list"),
-        ({"env_vars": {"A=B": "x"}}, "no environment variable"),
+        ({"env_vars": {"A=B": "x"}}, "not an environment variable"),
         ({"env_vars": {"A": "x\0"}}, r"env_vars\.A holds a NUL"),
         ({"env_vars": ["A=1"]}, "env_vars must be a mapping"),
         ({"env_vars": None}, "env_vars must be a mapping"),
@@ -59,8 +64,8 @@ def test_what_ray_takes_is_submitted_as_it_is(environment: dict[str, Any]) -> No
         ({"working_dir": "/nonexistent"}, "working_dir is set by flexcore; use program"),
         ({"pip": ["a"]}, "pip is set by flexcore; use packages"),
         ({"uv": ["a"]}, "uv is set by flexcore; use packages"),
-        ({"py_modules": ["/nonexistent/module"]}, r"py_modules\.0 is no URI of an archive"),
-        ({"py_modules": [URI, "s3://bucket/folder"]}, r"py_modules\.1 is no URI of an archive"),
+        ({"py_modules": ["/nonexistent/module"]}, r"py_modules\.0 is not the URI of an archive"),
+        ({"py_modules": [URI, "s3://bucket/folder"]}, r"py_modules\.1 is not the URI of an archive"),
         ({"py_modules": URI}, "py_modules must be a list of texts"),
         ({"conda": ["a"]}, "conda must be the name"),
         ({"conda": "environment.yaml"}, r"conda names the file environment\.yaml"),
@@ -72,16 +77,16 @@ def test_what_ray_takes_is_submitted_as_it_is(environment: dict[str, Any]) -> No
 )
 def test_what_ray_would_end_in_a_traceback_with_is_told_by_its_field(environment: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInput, match=words) as caught:
-        program_job(program="pass", runtime_env=environment)
-    assert caught.value.subject == "run_job.runtime_env"
+        parse(runtime_env=environment)
+    assert caught.value.subject == "runtime_env"
 
 
 def test_packages_are_installed_in_one_way() -> None:
     with pytest.raises(InvalidInput, match=r"packages and runtime_env\.conda cannot both be given"):
-        program_job(program="pass", packages=["pandas"], runtime_env={"conda": "base"})
+        parse(packages=["pandas"], runtime_env={"conda": "base"})
 
 
 def test_no_value_of_a_variable_appears_in_an_error() -> None:
     with pytest.raises(InvalidInput) as caught:
-        program_job(program="pass", runtime_env={"env_vars": {"PIN": 741852963}})
+        parse(runtime_env={"env_vars": {"PIN": 741852963}})
     assert "741852963" not in str(caught.value)

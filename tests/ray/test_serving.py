@@ -6,7 +6,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.resources import RayCluster
-from f.flexcore.lib.ray.serving import check_name, endpoint_url, ports_of, serve_request
+from f.flexcore.lib.ray.serve_job import DEPLOY_MODEL, candidate_ports, check_name, endpoint_url
 
 OURS = {
     "route_prefix": "/delay",
@@ -38,7 +38,7 @@ def test_callers_reach_the_model_at_serve_url_or_at_the_dashboards_host(cluster:
     ],
 )
 def test_another_port_is_taken_on_ones_own_machine_alone(cluster: dict[str, Any], first: int, many: bool) -> None:
-    ports = ports_of(RayCluster(**cluster))
+    ports = candidate_ports(RayCluster(**cluster))
     assert ports[0] == first
     assert (len(ports) > 1) is many
 
@@ -62,5 +62,5 @@ def test_somebody_elses_application_is_left_alone(name: str, text: str) -> None:
 )
 def test_a_wrong_argument_is_told_by_name(argument: str, value: Any) -> None:
     with pytest.raises(InvalidInput) as caught:
-        serve_request(**{argument: value})
-    assert caught.value.subject == f"deploy_model.{argument}"
+        DEPLOY_MODEL.parse({argument: value})
+    assert caught.value.subject == argument

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core.attempts import would_repeat
 from f.flexcore.lib.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
-from f.flexcore.lib.ray.job_diagnosis import diagnose, failure, is_final, missing_packages, parse_outcome
+from f.flexcore.lib.ray.job_diagnosis import diagnose, find_missing_packages, parse_outcome, typed_error
 
 NAME = "fc-0123456789abcdef0123-1"
 
@@ -23,7 +24,7 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
     ("job", "told", "category", "detail"),
     [
         ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
-        ({"status": "STOPPED"}, None, "stopped", "Somebody stopped"),
+        ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
         ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
         (
             {
@@ -112,23 +113,25 @@ def test_a_program_raises_typed_errors_and_no_others(kind: str, error: type[Exce
     told = outcome({"type": kind, "message": "boom", "subject": "target_column", "remedy": "Do this."})
     diagnosis = diagnose({"status": "FAILED"}, told)
     assert diagnosis is not None
-    raised = failure(NAME, diagnosis, told, log_tail="end")
+    raised = typed_error(NAME, diagnosis, told, log_tail="end")
     assert type(raised) is error
     assert (raised.subject, raised.details["log_tail"]) == ("target_column", "end")
     assert str(raised) == "boom. Do this."
-    assert is_final(raised) is final
+    assert would_repeat(raised) is final
 
 
 def test_a_job_that_was_stopped_after_its_deadline_ran_out_of_time() -> None:
     overdue = {"status": "STOPPED", "deadline": "1000", "end_time": 1_000_001}
     diagnosis = diagnose(overdue, None)
     assert diagnosis and diagnosis.category == "deadline"
-    assert type(failure(NAME, diagnosis, None)) is DeadlineExceeded
+    assert type(typed_error(NAME, diagnosis, None)) is DeadlineExceeded
     early = diagnose(overdue | {"end_time": 999_000}, None)
     assert early and early.category == "stopped"
 
 
 def test_missing_packages_are_told_apart_from_other_failures() -> None:
-    assert missing_packages(outcome({"type": "InvalidInput", "details": {"missing_packages": ["a==1"]}})) == ["a==1"]
-    assert missing_packages(outcome(result=1)) == []
-    assert missing_packages(None) == []
+    assert find_missing_packages(outcome({"type": "InvalidInput", "details": {"missing_packages": ["a==1"]}})) == [
+        "a==1"
+    ]
+    assert find_missing_packages(outcome(result=1)) == []
+    assert find_missing_packages(None) == []

@@ -12,7 +12,7 @@ import pytest
 from f.flexcore.lib.core.contracts import FlowFailure
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import fails, succeeds
-from tests.notifications.servers import serving
+from tests.operations.notification_servers import serving
 from tests.templates.conftest import Run, keep, only_note, sample
 from wmlocal.engine import Engine
 

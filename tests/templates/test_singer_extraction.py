@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.contracts import DataManifest, FlowFailure
-from tests.notifications.servers import Webhook, serving
+from tests.operations.notification_servers import Webhook, serving
 from tests.templates.conftest import Run, only_note, sample
 from wmlocal.engine import Engine
 

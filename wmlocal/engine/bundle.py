@@ -86,7 +86,7 @@ class Bundle:
         self._reported: set[str] = set()
         if not is_bundle(self.root):
             raise BadBundle(
-                f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
+                f"{root} is not a Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
             )
 
     # All items of a kind
@@ -115,7 +115,7 @@ class Bundle:
                 continue
             if item is None:
                 self._tell(
-                    f"the {kind} {path} is no readable file, or is written in a language unknown here;"
+                    f"the {kind} {path} is not a readable file, or is written in a language unknown here;"
                     " it is passed over"
                 )
             else:
@@ -144,16 +144,27 @@ class Bundle:
         return self._read_text(file) if file else None
 
     def _lock_of(self, path: str, entry: Any) -> str | None:
-        """The lock's text; None when the script has none at all and one must be inferred."""
+        """The lock's text; None when the script has none at all and one must be inferred. Raises BadBundle when the
+        metadata names a file that is not there: what would be inferred is not what the script was locked with."""
         if isinstance(entry, str) and entry.startswith(INLINE):
-            target = self._inside(self.root / entry.removeprefix(INLINE).strip())
-            return self._read_text(target) if target else None
+            name = entry.removeprefix(INLINE).strip()
+            target = self._inside(self.root / name)
+            if target is None:
+                near = did_you_mean(name, self._locks_beside(self.root / name))
+                raise BadBundle(
+                    f"{path}.script.yaml names the lock {name}, which is not there{near};"
+                    f" copy {Path(name).parent}/ with the bundle, or write it with `flexcore metadata`"
+                )
+            return self._read_text(target)
         if isinstance(entry, list):
             return "\n".join(str(line) for line in entry)
         if isinstance(entry, str) and entry:
             return entry
         beside = self._item(path, ".script.lock")
         return self._read_text(beside) if beside else None
+
+    def _locks_beside(self, file: Path) -> list[str]:
+        return sorted(self._relative(found) for found in file.parent.glob("*.lock")) if file.parent.is_dir() else []
 
     def flow(self, path: str) -> Flow | None:
         files = [file for suffix in FLOW_SUFFIXES if (file := self._item(path, suffix + "/flow.yaml"))]
@@ -226,7 +237,7 @@ class Bundle:
         try:
             path.encode()
         except UnicodeEncodeError:
-            self._tell(f"{os.fsencode(path)!r} is no UTF-8, which a path must be; rename the file, it is passed over")
+            self._tell(f"{os.fsencode(path)!r} is not UTF-8, which a path must be; rename the file, it is passed over")
             return False
         return True
 
@@ -285,7 +296,9 @@ class Bundle:
         try:
             return file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise BadBundle(f"{self._relative(file)} is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+            raise BadBundle(
+                f"{self._relative(file)} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+            ) from None
         except OSError as error:
             raise BadBundle(f"{self._relative(file)} cannot be read: {error.strerror or error}") from None
 
@@ -294,7 +307,7 @@ class Bundle:
             document = load(self._read_text(file))
         except NotYaml as error:
             raise BadBundle(
-                f"{self._relative(file)} is no valid YAML: line {error.line}, column {error.column}: {error}"
+                f"{self._relative(file)} is not valid YAML: line {error.line}, column {error.column}: {error}"
             ) from None
         if not isinstance(document, dict):
             raise BadBundle(f"{self._relative(file)} holds no mapping of keys to values")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import errors, operation, remote_objects, resources, runtime_health
+from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources, runtime_health
 
 RUNTIMES = {
     runtime.name: runtime
@@ -27,6 +27,7 @@ RUNTIMES = {
             },
             pipeline_operations=("run",),
             health="f.flexcore.lib.meltano.health:health",
+            hints="f.flexcore.lib.meltano.work_hints:derive_work_hints",
         ),
         operation.Runtime(
             name="ray",
@@ -43,6 +44,7 @@ RUNTIMES = {
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.health:health",
+            hints="f.flexcore.lib.ray.work_hints:derive_work_hints",
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
         ),
@@ -53,17 +55,27 @@ RUNTIMES = {
             service=resources.KubernetesCluster,
             resource_type="c_kubernetes_cluster",
             operations={
-                "job": "f.flexcore.lib.kubernetes.container_job:RUN_JOB",
+                "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
+            hints="f.flexcore.lib.kubernetes.work_hints:derive_work_hints",
             clusters_field="kubernetes_clusters",
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
             needs_service=False,
             has_namespaces=True,
+            namespace="f.flexcore.lib.kubernetes.connection:request_namespace",
         ),
     )
+}
+
+
+# Of hybrid_pipeline: each stage's runtime and operation; a deployment's form names the runtime by its target.
+STAGES: dict[contracts.Stage, tuple[str, str]] = {
+    "extraction": ("meltano", "run"),
+    "ml": ("ray", "train"),
+    "deployment": ("", "deploy_model"),
 }
 
 

@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from f.flexcore.lib.meltano import adapter
+from f.flexcore.lib.meltano import (
+    extraction,
+)
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -24,18 +26,4 @@ def main(
     target_settings: dict | None = None,
     mappings: list[str] | None = None,
 ) -> dict[str, Any]:
-    return adapter.execute(
-        project,
-        taps,
-        target,
-        environment,
-        full_refresh,
-        select,
-        config,
-        timeout_s,
-        settings,
-        allow_empty,
-        tap_settings,
-        target_settings,
-        mappings,
-    ).plain()
+    return extraction.RUN.run(locals())

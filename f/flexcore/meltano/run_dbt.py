@@ -1,9 +1,11 @@
 # requirements: flexcore_base
-"""Runs dbt on a project's models and tells of each: status, seconds, rows; a failed test names its model and column."""
+"""Runs dbt on a project's models and reports each: status, seconds, rows; a failed test names its model and column."""
 
 from typing import Any, Literal
 
-from f.flexcore.lib.meltano import dbt
+from f.flexcore.lib.meltano import (
+    dbt,
+)
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -25,5 +27,4 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    asked = {name: value for name, value in locals().items() if name not in ("project", "settings")}
-    return dbt.execute(project, asked, settings).plain()
+    return dbt.RUN_DBT.run(locals())

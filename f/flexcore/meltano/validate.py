@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from f.flexcore.lib.meltano import adapter
+from f.flexcore.lib.meltano import (
+    extraction,
+)
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -20,6 +22,4 @@ def main(
     target_settings: dict | None = None,
     mappings: list[str] | None = None,
 ) -> dict[str, Any]:
-    return adapter.check(
-        project, taps, target, environment, config, settings, tap_settings, target_settings, mappings
-    ).plain()
+    return extraction.RUN.plan(extraction.RUN.invoke(locals())).plain()

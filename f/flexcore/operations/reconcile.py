@@ -1,7 +1,7 @@
 # requirements: flexcore_kubernetes
 """One pass: stops what has no living owner, resumes flows whose deferred work has ended, deletes what is past its time.
 
-Meant for a schedule. The clusters are those that the settings name; what cannot be asked about is left alone.
+Meant for a schedule. The clusters are those that the settings name; what cannot be listed is left alone.
 """
 
 import os
@@ -9,10 +9,9 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import wmill
-
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.operations import clusters, owners, reconciler
+from f.flexcore.lib.operations import configured_runtimes, reconciler
+from f.flexcore.lib.windmill import client
 
 c_flexcore_settings = dict
 PATH = "f/flexcore/operations/reconcile"
@@ -20,16 +19,17 @@ PATH = "f/flexcore/operations/reconcile"
 
 def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -> dict[str, Any]:
     chosen = errors.validated(resources.Settings, settings or {}, "settings")
-    client: Any = wmill.Windmill()  # type: ignore[no-untyped-call]
-    windmill = owners.Windmill(client.client, str(client.workspace))
-    other = windmill.older_run(PATH, os.environ.get("WM_JOB_ID", ""))
-    if other:
-        print(f"The pass {other} is still running; nothing is done")
+    max_actions = max(errors.checked(int, most, "most"), 0)
+    windmill = client.Client()
+    if older := reconciler.find_older_run(windmill, PATH, os.environ.get("WM_JOB_ID", "")):
+        print(f"The pass {older} is still running; nothing is done")
         return {"table-row-object": []}
-    running = reconciler.Pass(windmill, time.time(), max(errors.checked(int, most, "most"), 0), dry_run)
-    lines = running.run(clusters.clusters_of(chosen, client.get_resource, running.note_failure))
-    for line in lines:
-        if line.action != "leave":
-            print(f"{line.place}: {line.action} {line.object}: {line.outcome} ({line.reason})")
-    print(f"{len(lines)} objects seen, {sum(line.action != 'leave' for line in lines)} acted upon")
-    return {"table-row-object": [asdict(line) for line in lines]}
+    this_pass = reconciler.ReconcilePass(reconciler.WindmillOwners(windmill), time.time(), max_actions, dry_run)
+    worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
+    clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
+    rows = this_pass.run(clusters)
+    for row in rows:
+        if row.action != "leave":
+            print(f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})")
+    print(f"{len(rows)} objects seen, {sum(row.action != 'leave' for row in rows)} acted upon")
+    return {"table-row-object": [asdict(row) for row in rows]}

@@ -4,7 +4,8 @@
 import os
 from typing import Any
 
-from f.flexcore.lib.notifications import delivery, failure_message
+from f.flexcore.lib.operations import failure_message, notifications
+from f.flexcore.lib.pipeline import attempts as attempts_of_loop
 from f.flexcore.lib.pipeline import data_results
 
 c_flexcore_notifications = dict
@@ -13,18 +14,14 @@ c_flexcore_settings = dict
 
 def main(
     error: dict,
-    analysis: dict | None = None,
     choice: dict | None = None,
     attempts: list | None = None,
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     error = error if isinstance(error, dict) else {"message": str(error)}
-    result = data_results.refused(analysis, choice, attempts, error)
+    result = data_results.build_failure(choice, attempts_of_loop.parse_attempts(attempts, choice), error)
     print(result.error)
-    message = failure_message.message_of(
-        failure_message.failure_of({**error, "message": result.error}, os.environ),
-        failure_message.flow_path(os.environ),
-    )
-    delivery.notify(notify, message, os.environ, settings)
+    failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)
+    notifications.notify_of_failure(notify, failure, settings)
     return result.plain()

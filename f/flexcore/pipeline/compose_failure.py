@@ -4,7 +4,7 @@
 import os
 from typing import Any
 
-from f.flexcore.lib.notifications import delivery, failure_message
+from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import stage_results
 
 c_flexcore_notifications = dict
@@ -22,16 +22,14 @@ def main(
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    stages = stage_results.stage_results(
+    stages = stage_results.collect_stages(
         {"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests
     )
     error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
-    result = stage_results.failure_of(error, stages or stage_results.given_back(error, partial_results))
+    result = stage_results.build_failure(error, stages or stage_results.return_earlier(error, partial_results))
     whole = result.detail or result.error
     print(whole)
-    message = failure_message.message_of(
-        failure_message.failure_of({**error, "message": whole}, os.environ), failure_message.flow_path(os.environ)
-    )
-    delivery.notify(notify, message, os.environ, settings)
+    failure = failure_message.parse_failure({**error, "message": whole}, os.environ)
+    notifications.notify_of_failure(notify, failure, settings)
     return result.plain()

@@ -1,10 +1,10 @@
 # requirements: flexcore_base
-"""Failure module of the templates: what failed, why and what to do as the flow's result, and to whom it concerns."""
+"""Failure module of the templates: what failed, why and what to do as the flow's result and as a notification."""
 
 import os
 from typing import Any
 
-from f.flexcore.lib.notifications import delivery, failure_message
+from f.flexcore.lib.operations import failure_message, notifications
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -13,9 +13,7 @@ c_flexcore_settings = dict
 def main(
     error: dict, notify: c_flexcore_notifications | None = None, settings: c_flexcore_settings | None = None
 ) -> dict[str, Any]:
-    failure = failure_message.failure_of(error, os.environ)
+    failure = failure_message.parse_failure(error, os.environ)
     print(failure.error)
-    failure.notified = delivery.notify(
-        notify, failure_message.message_of(failure, failure_message.flow_path(os.environ)), os.environ, settings
-    )
+    failure.notified = notifications.notify_of_failure(notify, failure, settings)
     return failure.plain()

@@ -1,12 +1,9 @@
 # requirements: flexcore_base
 """Looks for better parameters of an algorithm by random search on Ray, within bounds, for a training to take."""
 
-import os
 from typing import Any, Literal
 
-from f.flexcore.lib.core import errors, identity, redaction, resources
-from f.flexcore.lib.ray import dashboard, job_requests, jobs, searching
-from f.flexcore.lib.storage import object_store
+from f.flexcore.lib.ray import search_job
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -29,11 +26,4 @@ def main(
     search_s: int = 1800,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = job_requests.request_of(searching.SearchRequest, dict(locals()), "search")
-    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
-    chosen = errors.validated(resources.Settings, settings or {}, "settings")
-    store, key = object_store.Store(chosen), identity.execution_key(os.environ)
-    job = searching.search_job(request, object_store.data_manifest(source), store, chosen, key)
-    with dashboard.RayApi(ray) as api:
-        runner = jobs.JobRunner(api, store, key, redaction.Redactor([*ray.secrets(), *chosen.secrets()]))
-        return searching.found(key, runner.run(job)).plain()
+    return search_job.SEARCH.run(locals())

@@ -1,13 +1,9 @@
 # requirements: flexcore_base
 """Trains a model on a stream of extracted data, on Ray, and hands on the model with its metrics on held-out rows."""
 
-import os
-from dataclasses import replace
 from typing import Any, Literal
 
-from f.flexcore.lib.core import deferral, errors, redaction, resources
-from f.flexcore.lib.ray import dashboard, job_requests, jobs, training
-from f.flexcore.lib.storage import object_store
+from f.flexcore.lib.ray import train_job
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -34,15 +30,4 @@ def main(
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    request = job_requests.request_of(training.TrainRequest, dict(locals()), "train")
-    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
-    chosen = errors.validated(resources.Settings, settings or {}, "settings")
-    store, (key, call) = object_store.Store(chosen), deferral.key_and_call(os.environ, deferred)
-    job = training.training_job(request, object_store.data_manifest(source), store, chosen, key)
-    job = replace(job, deferred=deferral.is_deferred(wait, deferred))
-    with dashboard.RayApi(ray) as api:
-        runner = jobs.JobRunner(api, store, key, redaction.Redactor([*ray.secrets(), *chosen.secrets()]))
-        if job.deferred:
-            return deferral.submitted("ray", key, call, *runner.submit(job))
-        done = runner.run(job)
-    return training.trained(key, done).plain()
+    return train_job.TRAIN.run(locals())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from flexcore.bundle.deployment import Change
+from flexcore.bundle.stale import Stale
+from flexcore.client import relocks
+from flexcore.commands.deploy import describe_relocks
 from tests.wmlocal.engine.conftest import Command, Writer
 
 ROOT = Path(__file__).parents[3]
@@ -22,6 +27,12 @@ def bundle(write: Writer) -> None:
     """One in which `flexcore check` finds nothing."""
     for path, text in GOOD.items():
         write.file(path, text)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The served engine starts no dependency jobs; waiting for them is tested in test_relocks.py."""
+    monkeypatch.setattr(relocks, "QUIET_S", 0.0)
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def test_a_push_shows_its_changes_and_a_second_one_has_nothing_to_do(
     done = flexcore("workflow", "deploy", "--server", server, "--yes")
     assert done.returncode == 0 and "added   f/x/a.py" in done.stdout and "All 2 changes" in done.stderr
     again = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
-    assert json.loads(again.stdout) == {"success": True, "changes": [], "landed": []}
+    assert json.loads(again.stdout) == {"success": True, "changes": [], "landed": [], "stale": [], "removed": []}
     assert [call["arguments"][0] for call in calls(folder)] == ["lint", "sync", "sync", "sync", "lint", "sync"]
 
 
@@ -139,6 +150,68 @@ def test_a_bundle_in_which_flexcore_check_finds_something_is_not_even_linted(
     assert done.returncode == 2 and f"{flow}:" in done.stdout and "Nothing was pushed" in done.stderr
     shown = json.loads(flexcore("workflow", "deploy", "--server", server, "--yes", "--json").stdout)
     assert shown["success"] is False and shown["findings"][0]["file"] == flow
+    assert not (folder / "calls.jsonl").exists()
+
+
+def test_before_a_push_it_says_what_it_does_to_runs_and_to_locks(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    changed = [{"type": "edited", "path": "dependencies/shop.requirements.in"}]
+    (folder / "wanted.json").write_text(json.dumps(changed))
+    shown = flexcore("workflow", "deploy", "--server", server, "--yes").stderr
+    assert "No flow of the bundle is running" in shown
+    assert "locks 1 script anew, one dependency job each" in shown
+    assert shown.index("No flow of the bundle") < shown.index("waiting for the dependency jobs")
+    assert "The push started 0 dependency jobs." in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "version", "warned"),
+    [
+        ("edited", (1, 743), True),
+        ("edited", (1, 803), True),
+        ("edited", None, True),
+        ("edited", (1, 804), False),
+        ("added", (1, 743), False),
+    ],
+)
+def test_a_push_over_old_modules_says_that_a_server_locks_their_importers_anew(
+    write: Writer, change: str, version: tuple[int, int] | None, warned: bool
+) -> None:
+    pushed = [Change("f/flexcore/meltano/run.py", change)]
+    old = [Stale("script", "f/flexcore/core/errors")]
+    assert bool([*describe_relocks(write.root, pushed, old, version)]) is warned
+    assert not [*describe_relocks(write.root, pushed, [Stale("flow", "f/flexcore/old")], version)]
+
+
+def test_what_the_server_has_and_the_bundle_lacks_is_listed_with_the_command_that_removes_it(
+    flexcore: Command, server: str, cli: Callable[..., Path], write: Writer, tmp_path: Path
+) -> None:
+    cli(landed=("f/x/a.py", "f/x/b.py"))
+    for path in [path for path in GOOD if path.startswith("f/shop/order__flow/")]:
+        write.file(path.replace("shop/order", "flexcore/ours"), GOOD[path])
+    ours = tmp_path / "ours"
+    shutil.copytree(write.root, ours)
+    for number in range(5):
+        write.flow(f"f/flexcore/old{number}", [])
+    arguments = ("workflow", "deploy", "--server", server, "--root", str(ours))
+    shown = flexcore(*arguments, "--yes").stderr
+    assert "from former versions, and not in the bundle: 5 items" in shown
+    assert "5 flows: f/flexcore/old0, f/flexcore/old1, f/flexcore/old2 and 2 more" in shown
+    assert f"flexcore workflow deploy --prune --server {server} --workspace local" in shown
+    stale = json.loads(flexcore(*arguments, "--yes", "--json").stdout)["stale"]
+    assert stale == [{"kind": "flow", "path": f"f/flexcore/old{number}"} for number in range(5)]
+    looked_at = flexcore(*arguments, "--prune", "--dry-run")
+    assert looked_at.returncode == 0 and "f/flexcore/old4" in looked_at.stderr
+
+
+def test_without_a_terminal_nothing_is_pruned_and_nothing_is_pushed_before_that_is_known(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    refused = flexcore("workflow", "deploy", "--server", server, "--prune")
+    assert refused.returncode == 2 and "--yes" in refused.stderr
     assert not (folder / "calls.jsonl").exists()
 
 

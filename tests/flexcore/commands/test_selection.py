@@ -114,7 +114,7 @@ def test_what_cannot_be_answered_is_an_answer_too_and_the_others_are_not_lost(fi
     *refused, good = answers(result)
     assert result.exit_code == 1 and len(refused) == len(bad)
     assert all(each["runtime"] is None and each["error"] for each in refused)
-    assert "'5 bananas' is no size" in refused[2]["error"] and "deadline has passed" in refused[4]["error"]
+    assert "'5 bananas' is not a size" in refused[2]["error"] and "deadline has passed" in refused[4]["error"]
     assert refused[6]["error"] == refused[7]["error"] == "No suitable runtime available"
     assert "unknown runtime" in refused[6]["reason"]
     assert good["runtime"] == "meltano"
@@ -151,7 +151,7 @@ def test_a_field_that_nobody_reads_is_told_and_does_not_stop_the_choice(files: F
         "settings.region",
         "settings.runtimes.ray.colour",
     ):
-        assert f"{name} is no field" in result.stderr
+        assert f"{name} is not a field" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 # requirements: flexcore_api
-"""One HTTP exchange: what a route's script gets of a request, and the answer that Windmill makes of its result.
+"""One HTTP exchange: the request that a route's script gets, and the response that Windmill makes of its result.
 
-request ─preprocessor: received─→ the path, which is stored; the rest stays in this process ─main: answer─→ response
+request ─preprocessor: receive─→ the path, which is stored; the rest stays in this process ─main: respond─→ response
 
 Windmill runs a route's job with the rights of whoever pushed the trigger. Whatever a route does, it does with the
 caller's own token instead, so nobody gets by a route what Windmill itself would refuse. A job that fails keeps its raw
@@ -23,8 +23,8 @@ from f.flexcore.lib.core import errors, redaction
 
 JSON, PROBLEM, TEXT = "application/json", "application/problem+json", "text/plain; charset=utf-8"
 BEARER = "bearer "
-# The first that fits decides.
-STATUS: tuple[tuple[type[errors.FlexcoreError], int], ...] = (
+# The first that matches decides.
+STATUSES: tuple[tuple[type[errors.FlexcoreError], int], ...] = (
     (errors.NotFound, 404),
     (errors.Forbidden, 403),
     (errors.Conflict, 409),
@@ -38,8 +38,10 @@ RETRY_AFTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """params: of the route; query: by name; key: the Idempotency-Key; body: its text; token: of whoever calls."""
+    """route: as the trigger has it, such as `flexcore/executions/:id`; params: of the route; query: by name;
+    key: the Idempotency-Key; body: its text; token: of whoever calls."""
 
+    route: str
     params: Mapping[str, str]
     query: Mapping[str, str]
     key: str = ""
@@ -49,7 +51,7 @@ class Request:
     def fields(self, known: Iterable[str], example: str) -> dict[str, Any]:
         """The body's fields; {} for an empty body, and for null, which clients send when it was left out.
 
-        Raises InvalidInput for what is no object of these.
+        Raises InvalidInput for anything else than an object of these.
         """
         try:
             given = json.loads(self.body) if self.body.strip() else None
@@ -57,13 +59,15 @@ class Request:
         except ValueError:
             given = None
         if not isinstance(given, dict):
-            raise errors.InvalidInput("The body is no JSON object", subject="body", remedy=f"Send {example} in UTF-8.")
-        check_known(given, known, "Field")
+            raise errors.InvalidInput(
+                "The body is not a JSON object", subject="body", remedy=f"Send {example} in UTF-8."
+            )
+        check_names(given, known, "Field")
         return given
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     body: Any
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -80,10 +84,10 @@ class Answer:
 
 
 # What the preprocessor leaves for `main`, which Windmill calls in the same process.
-_received: list[Request] = []
+_requests: list[Request] = []
 
 
-def received(event: Mapping[str, Any]) -> dict[str, Any]:
+def receive(event: Mapping[str, Any]) -> dict[str, Any]:
     """Windmill's event → the arguments of `main`, which are stored with the job: the path that was called.
 
     Windmill has resolved every value of the event that began with `$var:` or `$res:`, with the rights of the trigger's
@@ -92,47 +96,53 @@ def received(event: Mapping[str, Any]) -> dict[str, Any]:
     headers = event.get("headers") or {}
     authorization = str(headers.get("authorization") or "")
     token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
-    key = str(headers.get("idempotency-key") or "")
-    params, query = dict(event.get("params") or {}), dict(event.get("query") or {})
-    _received[:] = [Request(params, query, key, event.get("raw_string") or "", token)]
+    request = Request(
+        route=str(event.get("route") or ""),
+        params=dict(event.get("params") or {}),
+        query=dict(event.get("query") or {}),
+        key=str(headers.get("idempotency-key") or ""),
+        body=event.get("raw_string") or "",
+        token=token,
+    )
+    _requests[:] = [request]
     return {"request": {"path": str(event.get("path") or "")}}
 
 
-def answer(request: Any, handle: Callable[[Request], Answer]) -> dict[str, Any]:
-    """The result of a route's `main`. request: as stored; a run by hand gives params, query, key and body itself."""
+def respond(request: Any, handle: Callable[[Request], Response]) -> dict[str, Any]:
+    """The result of a handler's `main`. request: as stored; a run by hand gives route, params, query, key and body
+    itself."""
     try:
-        made = handle(_current(request))
+        response = handle(_current(request))
     except errors.FlexcoreError as error:
-        made = problem(error)
+        response = problem(error)
     except Exception:
         print(redaction.Redactor().text(traceback.format_exc()))
-        made = problem(
-            errors.FlexcoreError("This is a fault of flexcore", remedy="The log of the route's job tells more.")
+        response = problem(
+            errors.FlexcoreError("This is a fault of flexcore", remedy="See the log of the route's job.")
         )
-    return made.as_result()
+    return response.as_result()
 
 
 def _current(request: Any) -> Request:
-    if _received:
-        asked = _received[0]
-    else:
-        given = request if isinstance(request, dict) else {}
-        texts = {name: str(given.get(name) or "") for name in ("key", "body")}
-        asked = Request(
-            given.get("params") or {}, given.get("query") or {}, **texts, token=os.environ.get("WM_TOKEN", "")
-        )
-    if not asked.token:
+    current = _requests[0] if _requests else _by_hand(request if isinstance(request, dict) else {})
+    if not current.token:
         raise errors.Forbidden(
             "No token came with the request",
             subject="Authorization",
             remedy="Send your Windmill token in the header `Authorization: Bearer …`; a cookie is not enough.",
         )
-    return asked
+    return current
 
 
-def problem(error: errors.FlexcoreError) -> Answer:
+def _by_hand(given: Mapping[str, Any]) -> Request:
+    texts = {name: str(given.get(name) or "") for name in ("route", "key", "body")}
+    params, query = given.get("params") or {}, given.get("query") or {}
+    return Request(params=params, query=query, token=os.environ.get("WM_TOKEN", ""), **texts)
+
+
+def problem(error: errors.FlexcoreError) -> Response:
     """The typed body of a refusal. What was sent is never in it: it may hold secrets."""
-    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    status = next(status for kind, status in STATUSES if isinstance(error, kind))
     body = {
         "type": f"urn:flexcore:problem:{error.category}",
         "title": error.category.replace("_", " ").capitalize(),
@@ -143,14 +153,14 @@ def problem(error: errors.FlexcoreError) -> Answer:
         "remedy": error.remedy or None,
         "retryable": error.retryable,
     }
-    return Answer(body, status, {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}, PROBLEM)
+    return Response(body, status, {"Retry-After": str(RETRY_AFTER_S)} if error.retryable else {}, PROBLEM)
 
 
-def check_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
+def check_names(given: Iterable[str], known: Iterable[str], kind: str) -> None:
     """Raises InvalidInput for a name that is none of `known`, with the nearest that is."""
     allowed = list(known)
     for name in given:
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, 1)
-            meant = f"did you mean {near[0]}?" if near else f"known are: {', '.join(allowed) or 'none'}."
-            raise errors.InvalidInput(f"{what} {name[:80]!r} is unknown", subject=name[:80], remedy=meant.capitalize())
+            remedy = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(allowed) or 'none'}."
+            raise errors.InvalidInput(f"{kind} {name[:80]!r} is unknown", subject=name[:80], remedy=remedy)

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.validators import extend
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import errors
 
-MOST_PROBLEMS = 20
-KEPT = ("type", "enum", "minimum", "maximum", "minLength", "maxLength", "pattern", "minItems", "maxItems")
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+
+MAX_PROBLEMS = 20
+CHECKED_RULES = ("type", "enum", "minimum", "maximum", "minLength", "maxLength", "pattern", "minItems", "maxItems")
 RESOURCE = {"type": ["object", "string"], "pattern": r"^\$res:[fu]/"}
 CHOICE = {"type": ["string", "object"]}
 CHOICES = {"type": "array", "items": CHOICE}
-# A checkbox of a form cannot stay unsaid; who writes JSON has null for that.
+# A checkbox of a form cannot stay open; who writes JSON has null for that.
 YES_NO = {"type": ["string", "boolean"], "enum": ["", "yes", "no", True, False]}
 TYPES = ("object", "string", "integer", "number", "boolean", "array")
 LIMITS = {"minimum": "must be at least", "maximum": "must be at most", "pattern": "must match"}
@@ -37,11 +37,11 @@ def check_arguments(
     remedy: str = "Correct the named fields and send it again.",
 ) -> None:
     """Raises InvalidInput that names every wrong field; the rejected values are left out: they may be secrets."""
-    violations = sorted(_checker(strict_schema(schema)).iter_errors(without_nulls(arguments, schema)), key=_place)
+    violations = sorted(_validator(strict_schema(schema)).iter_errors(without_nulls(arguments, schema)), key=_place)
     problems = [problem for error in violations for problem in _problems(error, within)]
     if problems:
-        text = "; ".join(f"{field}: {what}" for field, what in problems[:MOST_PROBLEMS])
-        more = f"; and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        text = "; ".join(f"{field}: {what}" for field, what in problems[:MAX_PROBLEMS])
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         raise errors.InvalidInput(text + more, subject=problems[0][0], remedy=remedy)
 
 
@@ -52,26 +52,24 @@ def with_defaults(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> di
     return {**arguments, **{name: value for name, value in defaults.items() if arguments.get(name) is None}}
 
 
-def told_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def public_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The form's schema for a caller without a form: what each field takes, and without the code of the selects."""
-    told = {name: value for name, value in schema.items() if not name.startswith("x-windmill-")}
-    if (special := _special(schema)) is not None:
-        return told | special
+    public = {name: value for name, value in schema.items() if not name.startswith("x-windmill-")}
+    if (special := _special_field(schema)) is not None:
+        return public | special
     if isinstance(schema.get("items"), Mapping):
-        told["items"] = told_schema(schema["items"])
+        public["items"] = public_schema(schema["items"])
     if isinstance(fields := schema.get("properties"), Mapping):
-        told |= {
-            "properties": {name: told_schema(field) for name, field in fields.items()},
-            "required": _needed(schema),
-        }
-    return told
+        public["properties"] = {name: public_schema(field) for name, field in fields.items()}
+        public["required"] = _required_fields(schema)
+    return public
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The form's schema as JSON Schema that refuses unknown fields wherever the form names some."""
-    if (special := _special(schema)) is not None:
+    if (special := _special_field(schema)) is not None:
         return special
-    strict = {name: schema[name] for name in KEPT if schema.get(name) is not None}
+    strict = {name: schema[name] for name in CHECKED_RULES if schema.get(name) is not None}
     if strict.get("type") not in TYPES:
         strict.pop("type", None)
     if isinstance(schema.get("items"), Mapping):
@@ -79,20 +77,20 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     fields = schema.get("properties")
     if isinstance(fields, Mapping) and (fields or "order" in schema):
         strict["properties"] = {name: strict_schema(field) for name, field in fields.items()}
-        strict["required"] = _needed(schema)
+        strict["required"] = _required_fields(schema)
         strict["additionalProperties"] = bool(schema.get("additionalProperties"))
     return strict
 
 
-def _special(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def _special_field(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     if schema.get("enum") == ["", "yes", "no"]:
         return YES_NO
     kinds: dict[str, dict[str, Any]] = {"resource": RESOURCE, "dynselect": CHOICE, "dynmultiselect": CHOICES}
     return kinds.get(str(schema.get("format") or "").partition("-")[0])
 
 
-def _needed(schema: Mapping[str, Any]) -> list[str]:
-    """A field that is shown on a condition may be absent; the flow itself says when it is not."""
+def _required_fields(schema: Mapping[str, Any]) -> list[str]:
+    """A field that is shown on a condition may be absent; the flow itself says when it must be there."""
     fields = schema.get("properties") or {}
     return [name for name in schema.get("required") or () if not (fields.get(name) or {}).get("showExpr")]
 
@@ -102,27 +100,31 @@ def without_nulls(value: Any, schema: Mapping[str, Any]) -> Any:
     fields = schema.get("properties")
     if not isinstance(value, Mapping) or not isinstance(fields, Mapping):
         return value
-    needed = schema.get("required") or ()
+    required = schema.get("required") or ()
     return {
         name: without_nulls(item, fields.get(name) or {})
         for name, item in value.items()
-        if item is not None or name in needed or name not in fields
+        if item is not None or name in required or name not in fields
     }
 
 
-def _checker(strict: Mapping[str, Any]) -> Any:
-    rules = {rule: _or_reference(Draft202012Validator.VALIDATORS[rule]) for rule in KEPT}
+def _validator(strict: Mapping[str, Any]) -> Any:
+    # A tenth of a second, which only those pay who check arguments.
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
+
+    rules = {rule: _or_reference(Draft202012Validator.VALIDATORS[rule]) for rule in CHECKED_RULES}
     return extend(Draft202012Validator, rules)(strict)
 
 
 def _or_reference(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A reference is resolved when the run begins: only a resource can be told from the reference itself."""
+    """A reference is resolved when the run begins: only a resource can be judged by the reference itself."""
 
-    def held(checker: Any, told: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    def rule_or_reference(validator: Any, limit: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
         if schema == RESOURCE or not (isinstance(value, str) and value.startswith(REFERENCES)):
-            yield from rule(checker, told, value, schema) or ()
+            yield from rule(validator, limit, value, schema) or ()
 
-    return held
+    return rule_or_reference
 
 
 def _place(error: ValidationError) -> str:
@@ -130,11 +132,12 @@ def _place(error: ValidationError) -> str:
 
 
 def _problems(error: ValidationError, within: str) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong with it); one error may be about several fields."""
     place = [*([within] if within else []), *(str(part) for part in error.absolute_path)]
-    rule, told = error.validator, error.validator_value
+    rule, limit = str(error.validator), error.validator_value
     if rule == "required":
         # One error for each missing field; its name is only in the message.
-        missing = next(name for name in told if repr(name) in error.message)
+        missing = next(name for name in limit if repr(name) in error.message)
         yield ".".join([*place, missing]), "is required"
     elif rule == "additionalProperties":
         known = list(error.schema["properties"])
@@ -142,11 +145,14 @@ def _problems(error: ValidationError, within: str) -> Iterator[tuple[str, str]]:
             near = difflib.get_close_matches(name, known, 1)
             yield ".".join([*place, name[:80]]), f"is unknown{f', did you mean {near[0]}?' if near else ''}"
     elif rule == "type":
-        kinds = told if isinstance(told, list) else [told]
-        # YAML that was pasted, such as a manifest.
-        pasted = kinds == ["object"] and isinstance(error.instance, str)
-        yield ".".join(place), f"must be {' or '.join(kinds)}{', not text: give it as a JSON object' if pasted else ''}"
+        yield ".".join(place), _wrong_type(limit if isinstance(limit, list) else [limit], error.instance)
     elif rule == "enum":
-        yield ".".join(place), f"must be one of {', '.join(map(str, told))}"
+        yield ".".join(place), f"must be one of {', '.join(map(str, limit))}"
     else:
-        yield ".".join(place), f"{LIMITS.get(str(rule), f'breaks the rule {rule}')} {told}"
+        yield ".".join(place), f"{LIMITS.get(rule, f'breaks the rule {rule}')} {limit}"
+
+
+def _wrong_type(types: list[str], value: Any) -> str:
+    # YAML that was pasted, such as a manifest.
+    pasted = types == ["object"] and isinstance(value, str)
+    return f"must be {' or '.join(types)}{', not text: give it as a JSON object' if pasted else ''}"

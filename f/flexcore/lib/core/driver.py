@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from f.flexcore.lib.core import attempts, contracts, deferral, errors, operation, redaction
@@ -74,7 +75,8 @@ class Driver:
 
     adapter: Adapter
     call: str
-    report: Callable[[str], None] = field(default=print)
+    # Flushed: a step's output is a pipe, which would keep lines back until it is full.
+    report: Callable[[str], None] = field(default=partial(print, flush=True))
 
     def run(self) -> contracts.StepResult:
         """The result of the first attempt that does the work. Raises its typed error, or that of a service."""

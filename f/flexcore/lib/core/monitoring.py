@@ -7,19 +7,16 @@ when its flow has ended without it.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts, workloads
+from f.flexcore.lib.core import contracts
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
-# A step of one of the rooms: f/flexcore/ray/train, and the flow of that room alike.
-ROOM = re.compile(rf"/({'|'.join(workloads.RUNTIMES)})/[^/]+$")
-LABEL = "workflow:"
+WORKFLOW_LABEL, RUNTIME_LABEL = "workflow:", "runtime:"
 NO_REASON = "it failed and left no reason"
 Job = Mapping[str, Any]
 
@@ -70,7 +67,7 @@ class Step(contracts.Contract):
 
 class Execution(contracts.Contract):
     """runtimes: in the order of their steps; runtime: the one that did the work, when a label or a single one says so.
-    complete: false when there were more jobs than were looked at."""
+    complete: false when there were more jobs than were read."""
 
     id: str
     path: str | None
@@ -96,6 +93,12 @@ class View:
     base_url: str
     workspace: str
     now: datetime
+    runtimes: Collection[str]
+
+    def runtime_of(self, path: Any) -> str | None:
+        """The runtime of a step such as f/flexcore/ray/train, and of that runtime's flow alike; None for another."""
+        *_, folder, _ = ["", *str(path or "").split("/")]
+        return folder if folder in self.runtimes else None
 
     def links(self, job: Job) -> Links:
         remote = (step_result(job).get("remote") or {}).get("url")
@@ -106,44 +109,53 @@ class View:
         )
 
 
-def execution(root: Node, view: View, complete: bool = True) -> Execution:
+def build_execution(root: Node, view: View, complete: bool = True) -> Execution:
     """root: the node of the job that was asked for, with all below it."""
     job = root.job or {}
-    status = status_of(job)
+    status = job_status(job)
     steps = list(_steps(root, "", 0, status in LIVE, view))
     leaves = [step for step in steps if step.runtime] if root.children else [_step(root, "", 0, True, view)]
-    labels = [str(label) for label in job.get("labels") or []]
     runtimes = list(dict.fromkeys(step.runtime for step in leaves if step.runtime))
-    said = next((label.removeprefix("runtime:") for label in labels if label.startswith("runtime:")), None)
-    error = failure_of(job)
-    culprit = culprit_of(steps, error) if error else None
-    if error and culprit and culprit.error:
-        # A loop that failed leaves the list of its iterations' results, and no reason of its own.
-        error = (culprit.error if error.message == NO_REASON else error).model_copy(update={"step": culprit.step})
     return Execution(
         id=str(job.get("id")),
         path=job.get("script_path"),
         status=status,
-        runtime=said or (runtimes[0] if len(runtimes) == 1 else None),
+        runtime=_label(job, RUNTIME_LABEL) or (runtimes[0] if len(runtimes) == 1 else None),
         runtimes=runtimes,
-        workflow_type=next((label.removeprefix(LABEL) for label in labels if label.startswith(LABEL)), None),
+        workflow_type=_label(job, WORKFLOW_LABEL),
         created_at=job.get("created_at"),
         started_at=job.get("started_at"),
         completed_at=job.get("completed_at"),
-        duration_s=seconds_of(job, view.now),
+        duration_s=job_duration_s(job, view.now),
         steps=steps,
-        resource_usage=total(step.resource_usage for step in leaves),
-        error=error,
+        resource_usage=total_usage(step.resource_usage for step in leaves),
+        error=_execution_error(job, steps),
         links=view.links(job),
         complete=complete,
     )
 
 
-def culprit_of(steps: list[Step], error: Failure) -> Step | None:
-    """The innermost step whose error is told; a later one may only pass it on. Else the last that failed."""
+def _label(job: Job, prefix: str) -> str | None:
+    """The rest of the first of the job's labels that begins so."""
+    labels = map(str, job.get("labels") or [])
+    return next((label.removeprefix(prefix) for label in labels if label.startswith(prefix)), None)
+
+
+def _execution_error(job: Job, steps: list[Step]) -> Failure | None:
+    error = failure_from_job(job)
+    failed_step = find_failed_step(steps, error) if error else None
+    if not error or not failed_step or not failed_step.error:
+        return error
+    # A loop that failed leaves the list of its iterations' results, and no reason of its own.
+    own = failed_step.error if error.message == NO_REASON else error
+    return own.model_copy(update={"step": failed_step.step})
+
+
+def find_failed_step(steps: list[Step], error: Failure) -> Step | None:
+    """The innermost step whose error the flow repeats; a later one may only pass it on. Else the last that failed."""
     failed = [step for step in steps if step.status == "failed" and step.error]
-    told = [step for step in failed if step.error and step.error.message in error.message]
-    return max(reversed(told or failed[-1:]), key=lambda step: step.depth, default=None)
+    repeated = [step for step in failed if step.error and step.error.message in error.message]
+    return max(reversed(repeated or failed[-1:]), key=lambda step: step.depth, default=None)
 
 
 def _steps(node: Node, prefix: str, depth: int, live: bool, view: View) -> Iterator[Step]:
@@ -158,7 +170,7 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
     job = node.job
     if job is None:
         return Step(step=name, depth=depth, status=_module_status(node.state, live))
-    status = status_of(job)
+    status = job_status(job)
     if node.state.get("type") == "WaitingForEvents" and status == "success":
         status = "suspended"
     if node.state.get("skipped") and status == "success":
@@ -169,17 +181,17 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
         depth=depth,
         status=status,
         path=job.get("script_path"),
-        runtime=result.get("runtime") or runtime_of(job.get("script_path")),
+        runtime=result.get("runtime") or view.runtime_of(job.get("script_path")),
         job=str(job["id"]),
         started_at=job.get("started_at"),
-        duration_s=seconds_of(job, view.now),
+        duration_s=job_duration_s(job, view.now),
         resource_usage=contracts.ResourceUsage.model_validate(result.get("resource_usage") or {}),
-        error=failure_of(job),
+        error=failure_from_job(job),
         links=view.links(job),
     )
 
 
-def status_of(job: Job) -> Status:
+def job_status(job: Job) -> Status:
     if job.get("type") != "CompletedJob":
         if job.get("suspend"):
             return "suspended"
@@ -191,17 +203,17 @@ def status_of(job: Job) -> Status:
     return "success" if job.get("success") else "failed"
 
 
-MODULES: dict[str, Status] = {"Success": "success", "Failure": "failed", "InProgress": "running"}
+MODULE_STATUSES: dict[str, Status] = {"Success": "success", "Failure": "failed", "InProgress": "running"}
 
 
 def _module_status(state: Mapping[str, Any], live: bool) -> Status:
     """Of a loop, which has no job of its own, or of a step whose turn has not come."""
-    if state.get("type") in MODULES:
-        return MODULES[state["type"]]
+    if state.get("type") in MODULE_STATUSES:
+        return MODULE_STATUSES[state["type"]]
     return "waiting" if live else "not run"
 
 
-def seconds_of(job: Job, now: datetime) -> float | None:
+def job_duration_s(job: Job, now: datetime) -> float | None:
     """So far, when it runs; None when it has not begun."""
     if job.get("type") == "CompletedJob":
         return None if job.get("duration_ms") is None else job["duration_ms"] / 1000
@@ -216,12 +228,7 @@ def step_result(job: Job) -> Mapping[str, Any]:
     return result if isinstance(result, dict) and "resource_usage" in result and "runtime" in result else {}
 
 
-def runtime_of(path: Any) -> str | None:
-    found = ROOM.search(str(path or ""))
-    return found[1] if found else None
-
-
-def failure_of(job: Job) -> Failure | None:
+def failure_from_job(job: Job) -> Failure | None:
     """From Windmill's own error, or from what a failure module made of it."""
     if job.get("type") != "CompletedJob" or job.get("success"):
         return None
@@ -230,8 +237,8 @@ def failure_of(job: Job) -> Failure | None:
     if isinstance(error, str):
         return Failure(name="Failed", message=error)
     if not isinstance(error, dict):
-        told = job.get("canceled_reason") or ("cancelled" if job.get("canceled") else NO_REASON)
-        return Failure(name="Canceled" if job.get("canceled") else "Failed", message=str(told))
+        reason = job.get("canceled_reason") or ("cancelled" if job.get("canceled") else NO_REASON)
+        return Failure(name="Canceled" if job.get("canceled") else "Failed", message=str(reason))
     extra = error.get("extra") or {}
     return Failure(
         name=str(error.get("name") or "Failed"),
@@ -241,14 +248,14 @@ def failure_of(job: Job) -> Failure | None:
     )
 
 
-def total(usages: Any) -> contracts.ResourceUsage:
+def total_usage(usages: Iterable[contracts.ResourceUsage]) -> contracts.ResourceUsage:
     """Processor and GPU time added up, the highest memory; null where no step measured it."""
-    found = list(usages)
+    all_usages = list(usages)
 
-    def known(name: str) -> list[float]:
-        return [value for usage in found if (value := getattr(usage, name)) is not None]
+    def measured_values(name: str) -> list[float]:
+        return [value for usage in all_usages if (value := getattr(usage, name)) is not None]
 
-    cpu, memory, gpu = (known(name) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
+    cpu, memory, gpu = (measured_values(name) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
     return contracts.ResourceUsage(
         cpu_seconds=round(sum(cpu), 3) if cpu else None,
         peak_memory_bytes=int(max(memory)) if memory else None,

@@ -3,6 +3,7 @@
 
 Runtime ─operations─→ Operation ─parse─→ Invocation ─┬─ check    what needs no service
                                                      ├─ plan     what the service says; changes nothing
+                                                     ├─ sources  where the data of the work lies
                                                      └─ execute  does the work
 """
 
@@ -12,9 +13,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from f.flexcore.lib.core import contracts, deferral, errors, identity, resources
+from f.flexcore.lib.core import contracts, deferral, errors, identity, resources, workloads
 
 Request = TypeVar("Request", bound=resources.Form)
 Service = TypeVar("Service", bound=resources.Resource)
@@ -37,6 +39,23 @@ class Invocation(Generic[Request, Service]):
 
 
 @dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where a part of a request's data lies, for whoever measures it there.
+
+    name: what reads it. One of paths and database is given, else `unknown` says why neither is. paths: files, globs or
+    folders, relative ones below `base`; database: the fields of a `postgresql` resource, its password among them;
+    is_read: whether a table (schema, name) of the database is; None: all of them.
+    """
+
+    name: str
+    base: Path | None = None
+    paths: tuple[str, ...] = ()
+    database: Mapping[str, Any] | None = None
+    is_read: Callable[[str, str], bool] | None = None
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Operation(Generic[Request, Service]):
     """One kind of work of a runtime.
 
@@ -45,6 +64,8 @@ class Operation(Generic[Request, Service]):
     where it is not known yet.
     plan(invocation): asks the service and changes nothing; its result says what would be used.
     execute(invocation): the plain result of the work.
+    sources(invocation): where the data lies that the work would read, when its own configuration says so; changes
+    nothing and raises what plan raises. None for an operation whose data comes from an earlier stage.
     """
 
     runtime: str
@@ -55,6 +76,7 @@ class Operation(Generic[Request, Service]):
     plan: Callable[[Invocation[Request, Service]], contracts.StepResult]
     execute: Callable[[Invocation[Request, Service]], dict[str, Any]]
     service_field: str = "cluster"
+    sources: Callable[[Invocation[Request, Service]], list[DataSource]] | None = None
 
     def parse(self, arguments: Mapping[str, Any], where: str = "") -> Request:
         """The request in a step's or a form's arguments, resource and settings left aside. Raises InvalidInput that
@@ -92,9 +114,11 @@ class Runtime:
     the first.
     health: function of (place) for a runtime of the worker itself, of (place, resource, namespace) for another.
     clusters_field: of the settings, the list of its resources' paths; None for a runtime of the worker itself.
+    hints: function of a plain request, the WorkHints that the choice of a runtime starts from; "" when it has none.
     objects: class of RemoteObjects, made of (place, resource, namespace); "" when it leaves none.
     needs_service: whether its resource must be chosen; one that does not runs where the worker is.
     has_namespaces: whether a selection for it says a namespace.
+    namespace: function of (request or None, resource or None, settings, default) that chooses it; asks no service.
     """
 
     name: str
@@ -108,8 +132,10 @@ class Runtime:
     resource_type: str = ""
     clusters_field: str | None = None
     objects: str = ""
+    hints: str = ""
     needs_service: bool = True
     has_namespaces: bool = False
+    namespace: str = ""
 
     def operation(self, name: str | None = None) -> Operation[Any, Any]:
         """Raises InvalidInput that lists what there is."""
@@ -122,6 +148,11 @@ class Runtime:
             )
         found: Operation[Any, Any] = resolve(self.operations[chosen])
         return found
+
+    def derive_hints(self, request: Mapping[str, Any]) -> workloads.WorkHints:
+        """What a plain request says about its work."""
+        hints: workloads.WorkHints = resolve(self.hints)(request) if self.hints else workloads.WorkHints()
+        return hints
 
 
 def resolve(address: str) -> Any:

@@ -1,55 +1,108 @@
 # requirements: flexcore_kubernetes
-"""What every step of this room begins with: the resource checked, the namespace chosen, the cluster at hand."""
+"""The session of a step: a client for the cluster of a resource, and the namespace to work in."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from f.flexcore.lib.core import errors, redaction, resources
 from f.flexcore.lib.kubernetes import client, credentials, pod_spec
+
+# Kubernetes' own.
+DEFAULT_NAMESPACE = "default"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     kubernetes: client.Kubernetes
     namespace: str
-    settings: resources.Settings
 
 
 def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secrets: Iterable[str] = ()) -> Session:
-    """A Session; nothing is sent yet. secrets: further values that must never be seen.
+    """A Session; nothing is sent yet. namespace: the requested one, if any; secrets: further values to mask.
 
-    Raises InvalidInput or MissingSetting for what can be told without a cluster."""
+    Raises InvalidInput or MissingSetting for everything that can be known without asking the cluster."""
     resource = errors.validated(resources.KubernetesCluster, cluster or {}, "cluster")
     stored = errors.validated(resources.Settings, settings or {}, "settings")
-    access = credentials.access_to(resource)
-    chosen = credentials.namespace_of(resource, access, namespace or "", stored.namespace)
+    access = credentials.resolve_access(resource)
+    chosen = choose_namespace(namespace, resource, stored, access=access)
     pod_spec.check_name(chosen, "namespace")
     _check_proxy(access)
     redactor = redaction.Redactor([*resource.secrets(), *access.secrets(), *stored.secrets(), *secrets])
-    return Session(client.Kubernetes(access, redactor), chosen, stored)
+    return Session(client.Kubernetes(access, redactor), chosen)
 
 
 def _check_proxy(access: credentials.Access) -> None:
     """SOCKS needs a package that workers do not have."""
     if access.proxy.startswith("socks") and importlib.util.find_spec("socks") is None:
         raise errors.InvalidInput(
-            "cluster.kubeconfig names a SOCKS proxy (proxy-url), which this worker cannot use",
+            "cluster.kubeconfig has a SOCKS proxy (proxy-url), which this worker cannot use",
             subject="cluster.kubeconfig",
             remedy="Give an HTTP proxy in proxy-url, or a server address that the worker reaches itself.",
         )
 
 
-def job_namespace(asked: str | None, manifest: Mapping[str, Any] | None) -> str:
-    """The namespace of a manifest counts as asked for; two different ones are a mistake."""
-    named = str(((manifest or {}).get("metadata") or {}).get("namespace") or "")
-    if asked and named and asked != named:
-        raise errors.InvalidInput(
-            f"namespace: {asked} is asked for and the manifest says {named}",
-            subject="namespace",
-            remedy="Give one of the two.",
-        )
-    return asked or named
+# --- namespace
+
+
+class NamespacedRequest(Protocol):
+    """A request of one of this runtime's operations."""
+
+    def requested_namespace(self) -> str:
+        """The namespace that its form or its manifest says, or "". Raises InvalidInput when they differ."""
+
+
+def choose_namespace(
+    requested: str | None,
+    cluster: resources.KubernetesCluster | None,
+    settings: resources.Settings,
+    *,
+    access: credentials.Access | None = None,
+    default: str = DEFAULT_NAMESPACE,
+) -> str:
+    """The first of these that says one: the form or manifest, settings.runtimes.kubernetes, the cluster resource, its
+    kubeconfig's context (or the worker's own service account), settings.namespace, `default`. Asks no server.
+
+    access: of the cluster, where it is known already.
+    """
+    state = settings.runtimes.get("kubernetes")
+    if chosen := requested or (state.namespace if state else ""):
+        return chosen
+    if cluster and (chosen := cluster.namespace or (access or _find_access(cluster)).namespace):
+        return chosen
+    return settings.namespace if "namespace" in settings.model_fields_set else default
+
+
+def request_namespace(
+    request: NamespacedRequest | None,
+    cluster: resources.KubernetesCluster | None,
+    settings: resources.Settings,
+    default: str = DEFAULT_NAMESPACE,
+) -> str:
+    """The same of a request: what the registry offers to the pipelines. Raises InvalidInput."""
+    return choose_namespace(request.requested_namespace() if request else "", cluster, settings, default=default)
+
+
+def check_place(requested: str, cluster: resources.KubernetesCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput or MissingSetting when the cluster resource or the namespace cannot be right.
+
+    Without an address the worker's own cluster is meant, which another worker may have."""
+    access = credentials.resolve_access(cluster) if cluster and has_address(cluster) else None
+    pod_spec.check_name(choose_namespace(requested, cluster, settings, access=access), "namespace")
+
+
+def has_address(cluster: resources.KubernetesCluster) -> bool:
+    if cluster.mode == "auto":
+        return bool(cluster.kubeconfig or cluster.server)
+    return cluster.mode != "in_cluster"
+
+
+def _find_access(cluster: resources.KubernetesCluster) -> credentials.Access:
+    """An Access without a namespace where the resource is incomplete; connecting raises that."""
+    try:
+        return credentials.resolve_access(cluster)
+    except errors.FlexcoreError:
+        return credentials.Access(server="")

@@ -1,25 +1,26 @@
 # requirements: flexcore_kubernetes
 """The batch/v1 Job of an attempt, and what is created with it: from the short form, or from a manifest. Pure.
 
-A Job of the short form tries once, since attempts are ours; a manifest's keeps its own words, and what is changed of
+A Job of the short form tries once, since attempts are ours; a manifest's keeps its own limits, and what is changed of
 them is noted. Deadline and time-to-live hold even if this step vanishes.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, resources, secret_variables
-from f.flexcore.lib.kubernetes import manifest_changes, manifest_reader, manifest_rules, manifest_schema, pod_spec
+from f.flexcore.lib.core import deferral, errors, identity, resources, secret_fields, secret_variables
+from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
 
 CONTAINER = "main"
+DEFAULT_TIMEOUT_S = 3600
 # What a program gets between SIGTERM and SIGKILL, as on Ray; a manifest may say more. Most shells and interpreters
 # ignore SIGTERM as a container's first process, so that it is waited for whenever a flow is cancelled.
 STOP_GRACE_S = 3
@@ -40,26 +41,60 @@ SHORT_FORM = (
 
 
 class JobRequest(resources.Form):
-    """What to run: an image with its command, or a whole `manifest` (an object, a List, or YAML text). Times in
-    seconds. secrets: environment variables that travel in a Secret of the Job's own, for each of its containers.
+    """The form of kubernetes/run_job: an image with its command, or a whole manifest (an object, a List, or YAML text).
+    Times in seconds."""
 
-    timeout_s: when it is not given, the manifest's activeDeadlineSeconds. run_as_user: None means 1000, 0 is root."""
-
-    image: str = ""
-    command: list[str] = []
-    args: list[str] = []
-    env: list[str] = []
-    secret_env: list[str] = []
-    secrets: secret_variables.SecretEnv = {}
-    cpu: str = ""
-    memory: str = ""
-    gpus: int = Field(default=0, ge=0)
-    service_account: str = ""
-    run_as_user: int | None = Field(default=None, ge=0)
-    manifest: Any = None
-    timeout_s: int = Field(default=3600, ge=1)
-    queue_timeout_s: int = Field(default=600, ge=1)
-    ttl_s: int = Field(default=3600, ge=1)
+    image: str = Field(default="", description="Container image, e.g. docker.io/library/busybox:1.37.")
+    command: list[str] = Field(
+        default=[], description="Command of the container, one word a line; empty means the image's own."
+    )
+    args: list[str] = Field(default=[], description="Arguments of the command, one a line.")
+    env: Annotated[list[str], secret_fields.OPAQUE] = Field(
+        default=[], description="Environment as NAME=VALUE; not for secrets."
+    )
+    secret_env: list[str] = Field(default=[], description="Environment from Kubernetes Secrets, as NAME=SECRET/KEY.")
+    secrets: Annotated[secret_variables.SecretEnv, secret_fields.SECRET] = Field(
+        default={},
+        description="Secret environment variables as {NAME: $var:path}: they reach every container, init containers "
+        "and sidecars too, through a Secret of the Job's own, which goes with it.",
+    )
+    cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
+    memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
+    gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
+    manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
+        default=None,
+        description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
+        "(a List). Its words are kept; what is changed is said in the log and in data.notes.",
+    )
+    namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
+    service_account: str = Field(
+        default="",
+        description="Service account of the pod; empty means the namespace's default, without access to the API.",
+    )
+    run_as_user: int | None = Field(
+        default=None,
+        ge=0,
+        description="User id of the program; empty means 1000. 0 is root, which apt-get and chown need and a namespace "
+        'that enforces Pod Security "restricted" refuses.',
+    )
+    timeout_s: int | None = Field(
+        default=None,
+        ge=1,
+        description="Longest time from creation to end, in seconds; empty means the manifest's activeDeadlineSeconds, "
+        "else 3600.",
+    )
+    queue_timeout_s: int = Field(
+        default=600, ge=1, description="Longest time to wait for a node that fits, in seconds."
+    )
+    ttl_s: int = Field(
+        default=3600, ge=1, description="How long the finished Job and its log stay on the cluster, in seconds."
+    )
+    wait: Literal["block", "defer", "auto"] = Field(
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
+    )
 
     @field_validator("manifest")
     @classmethod
@@ -68,17 +103,33 @@ class JobRequest(resources.Form):
             raise ValueError("give a batch/v1 Job as an object, or its YAML as text")
         return value
 
-    @model_validator(mode="after")
-    def _deadline_of_the_manifest(self) -> JobRequest:
-        if "timeout_s" not in self.model_fields_set and self.manifest:
-            written = _written_spec(self).get("activeDeadlineSeconds")
-            if isinstance(written, int) and not isinstance(written, bool) and written > 0:
-                self.timeout_s = written
-        return self
+    @cached_property
+    def time_limit_s(self) -> int:
+        """From the Job's creation to its end."""
+        if self.timeout_s is None and self.manifest:
+            from f.flexcore.lib.kubernetes import manifest_job
+
+            return manifest_job.find_deadline_s(self.manifest) or DEFAULT_TIMEOUT_S
+        return self.timeout_s or DEFAULT_TIMEOUT_S
+
+    def requested_namespace(self) -> str:
+        """The form's or the manifest's, or "". Raises InvalidInput when they differ, or the manifest is none."""
+        if not self.manifest:
+            return self.namespace
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        written = manifest_job.find_namespace(self.manifest)
+        if self.namespace and written and self.namespace != written:
+            raise errors.InvalidInput(
+                f"namespace: the form says {self.namespace} and the manifest {written}",
+                subject="namespace",
+                remedy="Give one of the two.",
+            )
+        return self.namespace or written
 
 
 @dataclass(slots=True)
-class Built:
+class BuiltJob:
     """What an attempt creates. companions: ConfigMaps and Secrets beside the Job, without their owner yet; notes: what
     was changed of what was written."""
 
@@ -87,22 +138,24 @@ class Built:
     notes: list[str] = field(default_factory=list)
 
 
-def job_request(asked: Mapping[str, Any]) -> JobRequest:
-    """The request of a step's arguments. Raises InvalidInput for what can be told without a cluster."""
-    request = errors.validated(JobRequest, dict(asked), "")
-    check(request)
-    return request
-
-
 def check(request: JobRequest) -> None:
-    """Raises InvalidInput for what can be told without a cluster."""
-    if request.manifest:
-        _check_manifest(request)
-    else:
-        short_form(request)
+    """Raises InvalidInput for everything that can be known without a cluster."""
+    if not request.manifest:
+        build_short_form(request)
+        return
+    given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
+    if given:
+        raise errors.InvalidInput(
+            f"{given[0]} cannot be combined with a manifest",
+            subject=given[0],
+            remedy="Give either a manifest or image and command.",
+        )
+    from f.flexcore.lib.kubernetes import manifest_job
+
+    manifest_job.check(request.manifest)
 
 
-def job_body(
+def make_job_body(
     request: JobRequest,
     key: identity.ExecutionKey,
     attempt: int,
@@ -111,7 +164,7 @@ def job_body(
     deadline: str,
     deferred: bool = False,
 ) -> Object:
-    """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more; deferred: a
+    """call: the Windmill job that makes it; deadline: ISO time after which no step waits for it any more; deferred: a
     flow waits for its end without a worker."""
     job = build(request, key.name(attempt), namespace).job
     labels = key.labels(attempt) | deferral.deferral_labels(deferred)
@@ -122,43 +175,38 @@ def job_body(
     return job
 
 
-def build(request: JobRequest, name: str, namespace: str) -> Built:
+def build(request: JobRequest, name: str, namespace: str) -> BuiltJob:
     """The Job under its name, with what is created beside it; labels and annotations are not yet ours."""
-    built = _from_manifest(request, name, namespace) if request.manifest else Built(short_form(request))
+    if request.manifest:
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        built = BuiltJob(*manifest_job.build(request.manifest, name, namespace, request.time_limit_s, request.ttl_s))
+    else:
+        built = BuiltJob(build_short_form(request))
+        limits = {"ttlSecondsAfterFinished": request.ttl_s, "activeDeadlineSeconds": request.time_limit_s}
+        built.job["spec"] |= {"backoffLimit": 0, **limits}
     built.job["metadata"] |= {"name": name, "namespace": namespace}
     spec = built.job["spec"]
-    if not request.manifest:
-        spec |= {"backoffLimit": 0, "ttlSecondsAfterFinished": request.ttl_s}
-        spec["activeDeadlineSeconds"] = request.timeout_s
     if request.secrets:
-        for place, container in manifest_changes.containers_of(spec):
+        for place, container in pod_spec.iterate_containers(spec):
             container["envFrom"] = [*(container.get("envFrom") or []), {"secretRef": {"name": name}}]
-            built.notes += _hidden(place, container, request)
+            built.notes += _note_hidden_variables(place, container, request)
     return built
 
 
-def written_namespace(request: JobRequest) -> Object:
-    """The Job's metadata as it was written, for the choice of the namespace."""
-    return (
-        {"metadata": (manifest_reader.read_manifest(request.manifest)[0].get("metadata") or {})}
-        if request.manifest
-        else {}
-    )
-
-
-def owned_objects(request: JobRequest, job: Object) -> Iterator[Object]:
+def companion_objects(request: JobRequest, job: Object) -> Iterator[Object]:
     """What the Job's pods read and what goes with it: the Secret of `secrets`, and what stood beside it in the
     manifest. job: as the cluster stores it."""
     if request.secrets:
         values = {name: value.get_secret_value() for name, value in request.secrets.items()}
-        yield _owned({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
+        yield _own({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
     if request.manifest:
         metadata = job["metadata"]
         for item in build(request, metadata["name"], metadata["namespace"]).companions:
-            yield _owned(item, job)
+            yield _own(item, job)
 
 
-def _owned(item: Object, job: Object) -> Object:
+def _own(item: Object, job: Object) -> Object:
     metadata, own = job["metadata"], item.get("metadata") or {}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     ours = {
@@ -170,16 +218,16 @@ def _owned(item: Object, job: Object) -> Object:
     return {"apiVersion": "v1", **item, "metadata": {**own, **ours}}
 
 
-def short_form(request: JobRequest) -> Object:
+def build_short_form(request: JobRequest) -> Object:
     pod_spec.check_image(request.image)
     container: Object = {
         "name": CONTAINER,
         "image": request.image,
         "command": request.command,
         "args": request.args,
-        "env": pod_spec.environment(request.env, request.secret_env),
-        "resources": pod_spec.resources(request.cpu, request.memory, request.gpus),
-        "securityContext": pod_spec.container_security(request.run_as_user),
+        "env": pod_spec.make_environment(request.env, request.secret_env),
+        "resources": pod_spec.make_resources(request.cpu, request.memory, request.gpus),
+        "securityContext": pod_spec.make_security_context(request.run_as_user),
         # The last lines then stand in the pod's status too, where they outlive a log that cannot be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -196,87 +244,16 @@ def short_form(request: JobRequest) -> Object:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": {"spec": pod}}}
 
 
-# --- manifest
+def secret_values(request: JobRequest) -> Iterator[str]:
+    """The values in the form's secret fields and in the manifest's Secrets, which must never be seen."""
+    # In a manifest the kind says what is secret: the value of secretName is an ordinary name.
+    yield from secret_fields.secret_values(request.model_copy(update={"manifest": None}))
+    if request.manifest:
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        yield from manifest_job.secret_values(request.manifest)
 
 
-def _written_spec(request: JobRequest) -> Object:
-    """The written spec, or nothing where the manifest is none; `check` then says what is wrong with it."""
-    try:
-        spec = manifest_reader.read_manifest(request.manifest)[0].get("spec")
-    except errors.InvalidInput:
-        return {}
-    return spec if isinstance(spec, dict) else {}
-
-
-def _read(request: JobRequest) -> tuple[Built, str]:
-    """A copy of the Job and its companions without what a cluster wrote, and the namespace that the Job names."""
-    job, companions = copy.deepcopy(manifest_reader.read_manifest(request.manifest))
-    notes = []
-    for item in (job, *companions):
-        if item.get("metadata") is None:
-            item["metadata"] = {}
-        if isinstance(item["metadata"], dict):
-            told = manifest_changes.drop_server_fields(item)
-            notes += [note if item is job else f"{manifest_reader.name_of(item)}: {note}" for note in told]
-    namespace = job["metadata"].get("namespace") if isinstance(job["metadata"], dict) else ""
-    return Built(job, companions, notes), namespace or ""
-
-
-def _check_manifest(request: JobRequest) -> None:
-    given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
-    if given:
-        raise _wrong(f"{given[0]} is given beside it", "Give either a manifest or image and command.", given[0])
-    built, _ = _read(request)
-    manifest_schema.check_shape(built.job)
-    manifest_rules.check_job(built.job)
-    for item in built.companions:
-        manifest_schema.check_shape(item, f"manifest ({manifest_reader.name_of(item)})")
-        if item["kind"] == "Secret":
-            manifest_rules.check_secret(item, f"manifest ({manifest_reader.name_of(item)})")
-
-
-def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:
-    built, _ = _read(request)
-    job, spec = built.job, built.job["spec"]
-    built.notes += manifest_rules.check_job(job)
-    built.notes += manifest_changes.index_notes(spec)
-    built.notes += manifest_changes.rename_job(job, name)
-    names = {}
-    for item in built.companions:
-        built.notes.append(_adopt(item, name, namespace))
-        names[item["kind"], item["metadata"].pop("written")] = item["metadata"]["name"]
-    manifest_changes.rename_references(spec["template"]["spec"], names)
-    built.notes += manifest_changes.keep_bounds(spec, request.timeout_s, request.ttl_s)
-    built.notes += _overridden(job)
-    return built
-
-
-def _adopt(item: Object, job: str, namespace: str) -> str:
-    """Names an object after its Job, since two runs at a time must not share it."""
-    metadata, kind = item["metadata"], item["kind"]
-    elsewhere = metadata.get("namespace")
-    if elsewhere and elsewhere != namespace:
-        raise _wrong(
-            f"{kind} {metadata['name']} is in namespace {elsewhere}, and the Job runs in {namespace}",
-            "Use one namespace for both.",
-            "manifest",
-        )
-    metadata["written"] = metadata["name"]
-    metadata["name"] = f"{job}-{metadata['written']}"
-    return f"{kind} {metadata['written']} is created as {metadata['name']} and goes with the Job"
-
-
-def _overridden(job: Object) -> list[str]:
-    label = "app.kubernetes.io/managed-by"
-    template = job["spec"]["template"].get("metadata") or {}
-    written = {str((item.get("labels") or {}).get(label) or "flexcore") for item in (job["metadata"], template)}
-    return [f"label {label}: {value} becomes flexcore" for value in sorted(written - {"flexcore"})]
-
-
-def _hidden(place: str, container: Object, request: JobRequest) -> list[str]:
+def _note_hidden_variables(place: str, container: Object, request: JobRequest) -> list[str]:
     names = sorted({item["name"] for item in container.get("env") or ()} & set(request.secrets))
     return [f"{place} env {name} hides the secret of that name" for name in names] if request.manifest else []
-
-
-def _wrong(problem: str, remedy: str, subject: str) -> errors.InvalidInput:
-    return errors.InvalidInput(f"{subject}: {problem}", subject=subject, remedy=remedy)

@@ -25,7 +25,7 @@ from f.flexcore.lib.kubernetes.remote import fetch_model
 FOLDER = "/mnt/models"
 PROGRAM_FOLDER = "/flexcore"
 FETCHER = "fetch-model"
-LOCAL = ("localhost", "127.", "0.0.0.0", "[::1]")
+LOCAL = ("localhost", "127.", "0.0.0.0", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +45,42 @@ class Delivery:
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def delivery(model: contracts.ModelManifest, model_source: str, settings: resources.Settings) -> Delivery:
-    """Raises InvalidInput when the model cannot get to a pod that way."""
-    if model_source == "image":
-        return Delivery("image", _files(model, None))
-    if model_source.startswith("pvc://"):
-        claim, _, folder = model_source.removeprefix("pvc://").partition("/")
-        if not pod_spec.DNS_LABEL.fullmatch(claim):
-            raise _wrong(f"{model_source} names no volume claim", "Write it as pvc://CLAIM/FOLDER.")
-        volume = {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}}
-        return Delivery("pvc", _files(model, None), volume=volume, sub_path=folder.strip("/"))
-    if model_source:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What model_source says: kind store, pvc (of a claim, in a folder of it) or image."""
+
+    kind: str
+    claim: str = ""
+    folder: str = ""
+
+
+def parse_source(model_source: str) -> Source:
+    """Raises InvalidInput."""
+    if model_source in ("", "image"):
+        return Source(model_source or "store")
+    remedy = "Write it as pvc://CLAIM/FOLDER."
+    if not model_source.startswith("pvc://"):
         raise _wrong(
-            f"{model_source} is no way to deliver a model", "Leave it empty, or use pvc://CLAIM/FOLDER or image."
+            f"{model_source!r} is not a way to deliver a model", "Leave it empty, or use pvc://CLAIM/FOLDER or image."
         )
-    return _from_store(model, settings)
+    claim, _, folder = model_source.removeprefix("pvc://").partition("/")
+    if not pod_spec.DNS_LABEL.fullmatch(claim):
+        raise _wrong(f"{model_source!r} has no valid name of a volume claim", remedy)
+    folder = folder.strip("/")
+    # Kubernetes refuses such a subPath.
+    if ".." in folder.split("/"):
+        raise _wrong(f"{model_source!r} leaves the volume claim by ..", remedy)
+    return Source("pvc", claim, folder)
 
 
-def _from_store(model: contracts.ModelManifest, settings: resources.Settings) -> Delivery:
-    if not model.uri.startswith("s3://"):
+def check_source(source: Source, uri: str, settings: resources.Settings) -> None:
+    """Raises InvalidInput when pods cannot read the model from there. uri: of the model, or of the store that it will
+    be in."""
+    if source.kind != "store":
+        return
+    if not uri.startswith("s3://"):
         raise errors.InvalidInput(
-            f"The model is stored at {model.uri}, which no pod can reach",
+            f"The model is stored {f'at {uri}' if uri else 'on the worker'}, where no pod can reach it",
             subject="settings.storage_uri",
             remedy="Use an s3:// storage_uri in the settings, or set model_source to pvc://CLAIM/FOLDER or image.",
         )
@@ -76,13 +91,28 @@ def _from_store(model: contracts.ModelManifest, settings: resources.Settings) ->
             subject="settings.storage_endpoint_url",
             remedy="Use an address of the store that pods and workers both reach.",
         )
+
+
+def make_delivery(model: contracts.ModelManifest, source: Source, settings: resources.Settings) -> Delivery:
+    """Raises InvalidInput when the model cannot get to a pod that way."""
+    check_source(source, model.uri, settings)
+    if source.kind == "image":
+        return Delivery("image", _files(model, None))
+    if source.kind == "pvc":
+        volume = {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
+        return Delivery("pvc", _files(model, None), volume=volume, sub_path=source.folder)
     bucket, _, prefix = model.uri.removeprefix("s3://").partition("/")
-    source = {"endpoint": endpoint, "bucket": bucket, "prefix": prefix.strip("/"), "region": settings.storage_region}
+    store = {
+        "endpoint": settings.storage_endpoint_url,
+        "bucket": bucket,
+        "prefix": prefix.strip("/"),
+        "region": settings.storage_region,
+    }
     keys = {
         "AWS_ACCESS_KEY_ID": settings.storage_access_key,
         "AWS_SECRET_ACCESS_KEY": settings.storage_secret_key,
     }
-    return Delivery("store", _files(model, source), keys if all(keys.values()) else {}, {"emptyDir": {}})
+    return Delivery("store", _files(model, store), keys if all(keys.values()) else {}, {"emptyDir": {}})
 
 
 def _files(model: contracts.ModelManifest, source: dict[str, str] | None) -> dict[str, str]:

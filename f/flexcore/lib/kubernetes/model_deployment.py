@@ -1,141 +1,186 @@
 # requirements: flexcore_kubernetes
-"""A model from its manifest to an endpoint that was asked and answered."""
+"""The operation behind kubernetes/deploy_model: a model from its manifest to an endpoint that has answered.
+
+It says what shall be, and makes it so (model_deployer): running it again updates, and a repeat after a worker's death
+goes on where the first one was.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, identity, manifests, requests, resources
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
 from f.flexcore.lib.kubernetes import (
-    addresses,
-    api_errors,
-    categories,
-    client,
+    connection,
+    endpoint,
     model_delivery,
     model_deployer,
     pod_spec,
     serving_manifests,
-    smoke_test,
 )
-
-# Clouds take about a minute to give an address; a cluster without load balancers never does.
-BALANCER_S = 180.0
-PAUSE_S = 1.0
+from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
 
 
+class DeploymentRequest(resources.Form):
+    """Which model to serve and how. model: the manifest that a training hands on."""
+
+    model: dict[str, Any] | None = Field(default=None, description="Manifest of the trained model.")
+    name: str = Field(default="", description="Name of the deployment; empty means the model's name.")
+    replicas: int = Field(default=1, ge=1, description="How many copies of the model answer.")
+    cpu: dimensions.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
+    memory: dimensions.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
+    namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
+    image: str = Field(default="", description="Model server image; empty means MLServer.")
+    model_source: str = Field(
+        default="",
+        description="How the model reaches the cluster: empty for its s3:// address, pvc://CLAIM/FOLDER, or image when "
+        "the image holds it at /mnt/models.",
+    )
+    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
+        default="ClusterIP", description="How the service is reached."
+    )
+    timeout_s: int = Field(default=600, ge=1, description="Longest time for the rollout, in seconds.")
+
+    def requested_namespace(self) -> str:
+        return self.namespace
+
+
+Invocation = operation.Invocation[DeploymentRequest, resources.KubernetesCluster]
+
+
 @dataclass(slots=True)
-class Answered:
-    """A rolled out model with its address and what it said."""
+class DeployedModel:
+    """A rolled out model with its address and what it answered. rolled_out_at: by the step's own clock."""
 
     deployment: Object
     url: str
     note: str
-    smoke: smoke_test.Smoke
-    rolled_out: float
+    smoke_test: endpoint.SmokeTest
+    rolled_out_at: float
 
 
-class DeploymentForm(requests.ComputeResources):
-    """The arguments of the step, but for the model and the cluster."""
+def check(
+    request: DeploymentRequest, service: resources.KubernetesCluster | None, settings: resources.Settings
+) -> None:
+    """Raises InvalidInput, MissingSetting or ManifestMismatch for everything that can be known without a cluster. Where
+    the model is not trained yet, the settings' store is taken for its place."""
+    connection.check_place(request.requested_namespace(), service, settings)
+    if request.image:
+        pod_spec.check_image(request.image)
+    source = model_delivery.parse_source(request.model_source)
+    model = parse_model(request)
+    if request.name or model:
+        check_service_name(request.name or model.name if model else request.name)
+    model_delivery.check_source(source, model.uri if model else settings.storage_uri, settings)
 
-    name: str = ""
-    replicas: int = Field(default=1, ge=1)
-    image: str = serving_manifests.DEFAULT_MLSERVER_IMAGE
-    model_source: str = ""
-    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
-    timeout_s: int = Field(default=600, ge=1)
 
-
-def serving_of(
-    form: DeploymentForm,
-    model: contracts.ModelManifest,
-    settings: resources.Settings,
-    namespace: str,
-    key: identity.ExecutionKey,
-) -> serving_manifests.Serving:
-    """What is asked for, checked as far as it can be without a cluster; raises InvalidInput or ManifestMismatch."""
+def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
+    """Raises InvalidInput or ManifestMismatch."""
+    if request.model is None:
+        return None
+    model = object_store.model_manifest(request.model)
     manifests.check_consistent(model)
-    pod_spec.check_image(form.image)
-    name = form.name or model.name
+    return model
+
+
+def check_service_name(name: str) -> None:
     if not serving_manifests.SERVICE_NAME.fullmatch(name):
         raise errors.InvalidInput(
             f"name: {name!r} cannot name a Service",
             subject="name",
             remedy="Use lower-case letters, digits and dashes, a letter first, at most 63.",
         )
+
+
+def plan(invocation: Invocation) -> contracts.StepResult:
+    """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Imported for a plan alone: a deployment needs none of it.
+    from f.flexcore.lib.kubernetes import health
+
+    session = open_session(invocation)
+    return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
+
+
+def execute(invocation: Invocation) -> dict[str, Any]:
+    """Raises the typed error of whatever prevents it; error.details.undone then says what became of the Deployment."""
+    session = open_session(invocation)
+    serving = build_serving(invocation.request, invocation.settings, session.namespace, invocation.key)
+    return deploy(model_deployer.Deployer(session.kubernetes, session.namespace), serving).plain()
+
+
+def open_session(invocation: Invocation) -> connection.Session:
+    return connection.connect(invocation.service, invocation.request.requested_namespace(), invocation.settings)
+
+
+def build_serving(
+    request: DeploymentRequest, settings: resources.Settings, namespace: str, key: identity.ExecutionKey
+) -> serving_manifests.Serving:
+    model = parse_model(request)
+    if model is None:
+        raise errors.InvalidInput(
+            "model is missing: give the manifest of a trained model",
+            subject="model",
+            remedy="Pass the output of a training.",
+        )
     return serving_manifests.Serving(
         model=model,
-        delivery=model_delivery.delivery(model, form.model_source, settings),
-        name=name,
+        delivery=model_delivery.make_delivery(model, model_delivery.parse_source(request.model_source), settings),
+        name=request.name or model.name,
         namespace=namespace,
         key=key,
-        replicas=form.replicas,
-        cpu=form.cpu,
-        memory=form.memory,
-        image=form.image,
-        service_type=form.service_type,
-        timeout_s=form.timeout_s,
+        replicas=request.replicas,
+        cpu=request.cpu,
+        memory=request.memory,
+        image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
+        service_type=request.service_type,
+        timeout_s=request.timeout_s,
     )
 
 
-def deploy(
-    kubernetes: client.Kubernetes, serving: serving_manifests.Serving, clock: Callable[[], float] = time.monotonic
-) -> contracts.StepResult:
-    deployer = model_deployer.Deployer(kubernetes, serving.namespace, clock=clock)
-    begun = clock()
+def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving) -> contracts.StepResult:
+    clock = deployer.clock
+    started = clock()
 
-    def prove(deployment: Object, service: Object) -> Answered:
-        rolled_out = clock()
-        url, note = address(deployer, serving, service)
-        asked = smoke_test.smoke(kubernetes, serving.namespace, serving.name, serving.model, clock=clock)
-        return Answered(deployment, url, note, asked, rolled_out)
+    def verify(deployment: Object, service: Object) -> DeployedModel:
+        rolled_out_at = clock()
+        url, note = find_url(deployer, serving, service)
+        proxy = endpoint.ModelProxy(deployer.kubernetes, serving.namespace, serving.name, clock, deployer.sleep)
+        return DeployedModel(deployment, url, note, proxy.smoke_test(serving.model), rolled_out_at)
 
-    answered = deployer.deploy(serving, prove)
-    for text in filter(None, (answered.note, answered.smoke.note)):
-        deployer.say(text)
-    deployer.say(f"Model {serving.model.name} answers at {answered.url}/v2/models/{serving.model.name}/infer")
-    return result(serving, answered, answered.rolled_out - begun, clock() - answered.rolled_out, deployer.log_tail)
+    deployed = deployer.deploy(serving, verify)
+    for note in filter(None, (deployed.note, deployed.smoke_test.note)):
+        deployer.report(note)
+    deployer.report(f"Model {serving.model.name} answers at {deployed.url}/v2/models/{serving.model.name}/infer")
+    timings = contracts.Timings(
+        starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
+    )
+    return step_result(serving, deployed, timings, deployer.log_tail)
 
 
-def address(deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: Object) -> tuple[str, str]:
+def find_url(deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: Object) -> tuple[str, str]:
     """(URL, note); the note says why it is not the address that was asked for."""
-    inside = addresses.cluster_url(service)
     if serving.service_type == "NodePort":
-        try:
-            page = deployer.kubernetes.list("/api/v1/nodes", {}, api_errors.Call("list", "nodes"))
-        except errors.FlexcoreError as error:
-            return inside, f"The node's address is not measured: {error}"
-        found = addresses.node_url(service, page.get("items") or [])
-        return (found, "") if found else (inside, "No ready node has an address")
+        return endpoint.find_node_url(deployer.kubernetes, service)
     if serving.service_type == "LoadBalancer":
-        return _balanced(deployer, serving, service), ""
-    return inside, ""
+
+        def read_service() -> Object | None:
+            return deployer.get(model_deployer.SERVICES, serving.name)
+
+        return endpoint.wait_for_balancer_url(
+            service, read_service, serving.timeout_s, deployer.clock, deployer.sleep
+        ), ""
+    return endpoint.cluster_url(service), ""
 
 
-def _balanced(deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: Object) -> str:
-    until = deployer.clock() + min(BALANCER_S, serving.timeout_s)
-    while (url := addresses.balancer_url(service)) is None:
-        if deployer.clock() >= until:
-            raise categories.error_of(
-                categories.diagnosed("no_address", "No load balancer gave the service an address"),
-                serving.name,
-                "service_type",
-            )
-        deployer.sleep(PAUSE_S)
-        service = deployer.get(model_deployer.SERVICES, serving.name) or service
-    return url
-
-
-def result(
-    serving: serving_manifests.Serving, answered: Answered, rollout_s: float, proving_s: float, log_tail: str
+def step_result(
+    serving: serving_manifests.Serving, deployed: DeployedModel, timings: contracts.Timings, log_tail: str
 ) -> contracts.StepResult:
-    model, metadata = serving.model, answered.deployment["metadata"]
+    model, metadata = serving.model, deployed.deployment["metadata"]
     return contracts.StepResult(
         success=True,
         runtime="kubernetes",
@@ -147,13 +192,24 @@ def result(
             "replicas": serving.replicas,
             "model_source": serving.delivery.source,
             "service_type": serving.service_type,
-            "smoke": asdict(answered.smoke),
+            "smoke": asdict(deployed.smoke_test),
         },
         output=contracts.EndpointManifest(
-            uri=answered.url, url=answered.url, model_name=model.name, model_version=model.version
+            uri=deployed.url, url=deployed.url, model_name=model.name, model_version=model.version
         ),
-        metrics={"replicas": serving.replicas, "smoke_latency_ms": answered.smoke.latency_ms},
-        timings=contracts.Timings(starting=round(rollout_s, 3), finishing=round(proving_s, 3)),
-        remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=answered.url),
+        metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
+        timings=timings,
+        remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=deployed.url),
         log_tail=log_tail,
     )
+
+
+DEPLOY_MODEL = operation.Operation(
+    runtime="kubernetes",
+    name="deploy_model",
+    request=DeploymentRequest,
+    service=resources.KubernetesCluster,
+    check=check,
+    plan=plan,
+    execute=execute,
+)

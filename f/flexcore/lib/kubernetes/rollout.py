@@ -1,22 +1,156 @@
 # requirements: flexcore_kubernetes
-"""How far a Deployment's rollout is, and to what a failed one goes back. Pure.
+"""The rollout of a Deployment: watched until every replica is new and available, and what a failed one goes back to.
 
-Source of `complete`: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#complete-deployment
+Source of `is_complete`: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#complete-deployment
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from f.flexcore.lib.kubernetes import categories, job_conditions, pod_problems, serving_manifests
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes import (
+    admission,
+    api_errors,
+    categories,
+    client,
+    job_status,
+    pod_logs,
+    pod_problems,
+    progress,
+    serving_manifests,
+    watcher,
+)
 
 Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
+EVENTS_INTERVAL_S = 2.0
+TICK_S = 1.0
+# Whether pods fit at all shows soon; an autoscaler needs minutes.
+QUEUE_TIMEOUT_S = 300
 
 
-def complete(deployment: Object) -> bool:
+@dataclass(slots=True)
+class Snapshot:
+    """What is known of a rollout. deployment is None once it is gone."""
+
+    deployment: dict[str, Any] | None
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RolloutObserver:
+    """log_tail: the last lines of the new pods, once `run` has ended."""
+
+    kubernetes: client.Kubernetes
+    namespace: str
+    report: Callable[[str], None] = progress.report_now
+    clock: Callable[[], float] = time.monotonic
+    log_tail: str = ""
+
+    def run(self, deployment: dict[str, Any], until: float) -> dict[str, Any]:
+        """The Deployment once it is rolled out. Raises the typed error of whatever prevents it by `until`."""
+        reports: queue.SimpleQueue[watcher.Report] = queue.SimpleQueue()
+        subjects = (self._deployment_subject(deployment), self._pods_subject(deployment))
+        watchers = [watcher.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
+        logs = pod_logs.PodLogs(self.kubernetes, self.namespace, self.report)
+        for thread in watchers:
+            thread.start()
+        try:
+            return self._follow(reports, deployment, logs, until)
+        finally:
+            for thread in watchers:
+                thread.stop()
+            self.log_tail = logs.tail()
+
+    def _deployment_subject(self, deployment: Object) -> watcher.Subject:
+        name = deployment["metadata"]["name"]
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        request = api_errors.Call("watch", "deployments.apps", self.namespace, name)
+        return watcher.Subject("deployment", path, {"fieldSelector": f"metadata.name={name}"}, request)
+
+    def _pods_subject(self, deployment: Object) -> watcher.Subject:
+        labels = deployment["spec"]["selector"]["matchLabels"]
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        request = api_errors.Call("watch", "pods", self.namespace)
+        return watcher.Subject("pods", path, {"labelSelector": selector}, request)
+
+    def _follow(
+        self,
+        reports: queue.SimpleQueue[watcher.Report],
+        stored: dict[str, Any],
+        logs: pod_logs.PodLogs,
+        until: float,
+    ) -> dict[str, Any]:
+        seen, uid = Snapshot(stored), stored["metadata"]["uid"]
+        grace, events_read = progress.GracePeriod(self.clock), self.clock()
+        reporter = progress.ProgressReporter(lambda text: self.report(self.kubernetes.redactor.text(text)))
+        while True:
+            self._receive(reports, seen, uid)
+            deployment = seen.deployment
+            if deployment is None:
+                deleted = categories.Problem(categories.Category.DELETED, "The Deployment was deleted meanwhile")
+                raise self._error(deleted, stored, logs)
+            reporter.report_once(f"Rollout: {describe_progress(deployment)}")
+            if is_complete(deployment):
+                return deployment
+            pods = newest_pods(deployment, seen.pods)
+            logs.update(pods)
+            now = self.clock()
+            if now - events_read >= EVENTS_INTERVAL_S:
+                events_read = now
+                seen.events = self._list_events(pods)
+            problem = diagnose_rollout(deployment, seen.pods, seen.events)
+            reporter.report_problem(problem)
+            if problem and grace.is_over(problem, QUEUE_TIMEOUT_S):
+                raise self._error(problem, stored, logs)
+            if now >= until:
+                raise self._error(problem or diagnose_lateness(deployment), stored, logs)
+
+    def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
+        """The next report and all that wait behind it; returns after a tick when there is none."""
+        try:
+            report = reports.get(timeout=TICK_S)
+            while True:
+                if report.error:
+                    raise report.error
+                if report.source == "pods":
+                    seen.pods = report.items
+                else:
+                    seen.deployment = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
+                report = reports.get_nowait()
+        except queue.Empty:
+            return
+
+    def _list_events(self, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Of the first new pod that waits; none when they may not be read."""
+        waiting = next((pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"), None)
+        if waiting is None:
+            return []
+        query: client.Query = {"fieldSelector": f"involvedObject.uid={waiting['metadata']['uid']}", "limit": 100}
+        path = f"/api/v1/namespaces/{self.namespace}/events"
+        try:
+            page = self.kubernetes.list(path, query, api_errors.Call("list", "events", self.namespace), retry_s=0)
+        except errors.FlexcoreError:
+            return []
+        return list(page.get("items") or [])
+
+    def _error(self, problem: categories.Problem, item: Object, logs: pod_logs.PodLogs) -> errors.FlexcoreError:
+        logs.drain(1.0)
+        problem = problem.with_detail(self.kubernetes.redactor.text(problem.detail))
+        name, uid = item["metadata"]["name"], item["metadata"]["uid"]
+        remote = {"kind": "Deployment", "name": name, "namespace": self.namespace, "uid": uid}
+        return problem.to_error(f"Deployment {name} failed", name, remote=remote, log_tail=logs.tail())
+
+
+def is_complete(deployment: Object) -> bool:
     """Every replica is of the newest generation and available, and none of an older one is left."""
     wanted = deployment["spec"].get("replicas", 1)
     status = deployment.get("status") or {}
@@ -25,41 +159,44 @@ def complete(deployment: Object) -> bool:
     return bool(seen) and all(count == wanted for count in counts)
 
 
-def progress(deployment: Object) -> str:
+def describe_progress(deployment: Object) -> str:
     status = deployment.get("status") or {}
     wanted = deployment["spec"].get("replicas", 1)
     return f"{status.get('updatedReplicas', 0)} of {wanted} updated, {status.get('availableReplicas', 0)} available"
 
 
-def newest(deployment: Object, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def newest_pods(deployment: Object, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pods of the generation that is being rolled out."""
     wanted = deployment["spec"]["template"]["metadata"]["labels"].get(serving_manifests.ROLLOUT)
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(serving_manifests.ROLLOUT) == wanted]
 
 
-def rollout_trouble(
+def diagnose_rollout(
     deployment: Object, pods: Sequence[dict[str, Any]], events: Sequence[Object] = ()
 ) -> categories.Problem | None:
     """What keeps the new pods from getting ready; pods of the generation before are not looked at."""
-    if refused := job_conditions.condition(deployment, "ReplicaFailure"):
+    if refused := job_status.find_condition(deployment, "ReplicaFailure"):
         event = {"reason": refused.get("reason"), "message": refused.get("message")}
-        return pod_problems.diagnose_creation([event]) or categories.Problem(
-            "unknown", str(refused.get("message")), 15.0
+        return admission.diagnose_creation([event]) or categories.Problem(
+            categories.Category.UNKNOWN, str(refused.get("message")), 15.0
         )
-    if found := pod_problems.diagnose_pods(newest(deployment, pods), events):
-        return found
+    if problem := pod_problems.diagnose_pods(newest_pods(deployment, pods), events):
+        return problem
     conditions = (deployment.get("status") or {}).get("conditions") or ()
-    late = next((entry for entry in conditions if entry.get("reason") == "ProgressDeadlineExceeded"), None)
-    return (
-        categories.Problem("not_ready", f"The new pods did not get ready in time ({progress(deployment)})")
-        if late
-        else None
-    )
+    is_late = any(entry.get("reason") == "ProgressDeadlineExceeded" for entry in conditions)
+    return diagnose_lateness(deployment) if is_late else None
 
 
-def good_before(deployment: Object, replica_sets: Sequence[Object], answering: bool) -> dict[str, Any] | None:
-    """The pod template to go back to: that of the revision before, which must still be `answering` while the newest one
-    is not ready. None when there is none.
+def diagnose_lateness(deployment: Object) -> categories.Problem:
+    text = f"The new pods did not get ready in time ({describe_progress(deployment)})"
+    return categories.Problem(categories.Category.NOT_READY, text)
+
+
+def find_rollback_template(
+    deployment: Object, replica_sets: Sequence[Object], is_answering: bool
+) -> dict[str, Any] | None:
+    """The pod template of the revision before, or None. is_answering: whether it must still answer, since the newest
+    revision does not.
 
     Read from the cluster and not remembered, so that a step which took over from a dead one knows it as well.
     """
@@ -69,7 +206,7 @@ def good_before(deployment: Object, replica_sets: Sequence[Object], answering: b
         item
         for item in replica_sets
         if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
-        and (not answering or (item.get("status") or {}).get("availableReplicas"))
+        and (not is_answering or (item.get("status") or {}).get("availableReplicas"))
         and item["spec"]["template"]["metadata"].get("labels", {}).get(serving_manifests.ROLLOUT) != wanted
     ]
     if not candidates:

@@ -1,294 +1,157 @@
 # requirements: flexcore_base
-"""One attempt of a run: its folders, its environment and command for Meltano, its state, its result.
+"""Taps into a target, as an operation: what is checked, what a plan says, and how an execution's attempts are made.
 
-Into a file target a run works on a copy of the state, which is written back after the manifest: rows that nobody got to
-see never count as extracted, whenever the step is killed. Any other target keeps what it confirmed, so such a run uses
-the state's own place.
+The state of an attempt is stored before its outcome and written back after it: rows that were not handed on never count
+as extracted, and a step that is killed in between is settled by the one that repeats it.
 """
 
 from __future__ import annotations
 
-import shutil
+import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from f.flexcore.lib.core import contracts, errors, identity
+from f.flexcore.lib.core import attempts, contracts, driver, errors, operation, resources
 from f.flexcore.lib.meltano import (
-    attempts,
-    catalog_cache,
-    event_printer,
+    extraction_run,
     installation,
-    measures,
-    observed,
-    plugin_environments,
+    local_attempts,
     preparation,
-    process,
-    run_log,
-    run_outcome,
-    state_changes,
+    request_models,
+    request_settings,
+    sources,
     state_store,
-    target_output,
-    targets,
 )
-from f.flexcore.lib.storage import object_store
+from f.flexcore.lib.storage import catalog
+
+Invocation = operation.Invocation[request_models.ExtractionRequest, resources.MeltanoProject]
+
+
+def check(
+    request: request_models.ExtractionRequest, project: resources.MeltanoProject | None, settings: resources.Settings
+) -> None:
+    """Raises InvalidInput for what is wrong whatever the project holds."""
+    preparation.check_different(request.taps)
+    request_settings.parse_overrides(request.config)
+    if project and project.git_url:
+        sources.check_repository(project)
+
+
+def plan(invocation: Invocation) -> contracts.StepResult:
+    """What would run: project, plugins, settings and state are looked at; no plugin is installed or started."""
+    started = time.monotonic()
+    prepared = preparation.prepare(invocation.request, invocation.service, invocation.settings)
+    return contracts.StepResult(
+        success=True,
+        runtime=invocation.runtime,
+        execution_key=invocation.key.value,
+        attempt=1,
+        data={
+            "taps": [tap.name for tap in prepared.taps],
+            "target": prepared.target.name,
+            "environment": prepared.project.environment,
+            "hands_on_files": prepared.files is not None,
+            "state_place": prepared.place.label,
+            "state_reachable": state_store.StateStore(prepared.place).check(),
+            "meltano_version": installation.MELTANO_VERSION,
+            **({"commit": prepared.source.commit} if prepared.source.commit else {}),
+        },
+        timings=contracts.Timings(running=round(time.monotonic() - started, 3)),
+    )
+
+
+def list_sources(invocation: Invocation) -> list[operation.DataSource]:
+    """Where the taps read from, by their own configuration. Raises what plan raises."""
+    prepared = preparation.prepare(invocation.request, invocation.service, invocation.settings)
+    return preparation.list_sources(prepared, invocation.request.select)
 
 
 @dataclass
-class Execution:
-    """Seconds are time.monotonic(). locks: descriptors to hold until all is dead."""
+class ExtractionAdapter(local_attempts.LocalAttempts):
+    """asked_at: time.monotonic() of the call; held: closes the descriptors of the state's locks."""
 
+    request: request_models.ExtractionRequest
     prepared: preparation.Prepared
-    key: identity.ExecutionKey
-    attempt: int
-    full_refresh: bool
-    allow_empty: bool
-    timeout_s: float
     asked_at: float
-    began_at: float
-    locks: Sequence[int] = ()
-    log: run_log.RunLog = field(default_factory=run_log.RunLog)
-    first_sign_at: float | None = None
+    held: ExitStack
+    locks: list[int] = field(default_factory=list)
 
-    @property
-    def taps(self) -> tuple[str, ...]:
-        return tuple(tap.name for tap in self.prepared.taps)
+    def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
+        self.locks = [self.lock, *(self._hold_state(name) for name in self.prepared.state_ids)]
+        taps = [tap.name for tap in self.prepared.taps]
+        what = {"taps": taps, "target": self.prepared.target.name, "run_id": self.key.uuid(number)}
+        self.record_start(number, self.request.timeout_s, what)
+        return extraction_run.describe_run(self.key, number)
 
-    @property
-    def work(self) -> Path:
-        """A folder of this attempt, removed at its end: Meltano writes plugins' settings there, secrets included."""
-        return installation.folder("work", self.key.name(self.attempt))
-
-    @property
-    def system(self) -> Path:
-        return self.work / "system"
-
-    @property
-    def data_folder(self) -> Path:
-        """Where a file target writes: in a local store the place where the data stays, else a folder to upload."""
-        return object_store.local_path(self.data_uri) if self.prepared.store.local else self.work / "data"
-
-    @property
-    def data_uri(self) -> str:
-        return attempts.uri(self.prepared.store, self.key, self.attempt, "data")
-
-    def run(self) -> tuple[contracts.StepResult, state_changes.Changes]:
-        """The result, and the state changes to write back once it is stored. Raises the typed error of a failed run."""
-        shutil.rmtree(self.work, ignore_errors=True)
+    def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
+        run = extraction_run.ExtractionRun(
+            self.prepared, self.request, self.key, number, self.asked_at, time.monotonic(), self.locks
+        )
         try:
-            return self._run()
-        except BaseException:
-            # Nobody will ever ask for it: the next attempt has a folder of its own.
-            shutil.rmtree(self.data_folder, ignore_errors=True)
-            raise
-        finally:
-            shutil.rmtree(self.work, ignore_errors=True)
+            result, changes = run.run()
+        except errors.FlexcoreError as error:
+            if local_attempts.is_undecided(error):
+                raise
+            return driver.Verdict(error=error)
+        self.store.write_json(self.records.uri(number, "state.json"), changes)
+        self.record_manifest(result)
+        return driver.Verdict(result)
 
-    def _run(self) -> tuple[contracts.StepResult, state_changes.Changes]:
-        prepared, self.log.taps, self.log.redact = self.prepared, self.taps, self.prepared.redactor.text
-        plugins = (*prepared.taps, *prepared.mappers, prepared.target)
-        plugin_environments.link_environments(prepared.project.root, plugins, self.system, prepared.redactor)
-        catalogs = catalog_cache.Catalogs(prepared.source.identity, self.state_ids, self.taps, self.system)
-        catalogs.bring()
-        before = state_changes.read_states(prepared.place, self.state_ids)
-        place = self._place_of_run(before)
-        outcome = self._run_meltano(place)
-        if outcome.exit_code or outcome.stopped:
-            raise run_outcome.failure(
-                outcome,
-                self.log,
-                self.taps,
-                prepared.target.name,
-                self.timeout_s,
-                prepared.redactor,
-                [plugin.name for plugin in prepared.mappers],
+    def finish(self, result: contracts.StepResult) -> contracts.StepResult:
+        """Writes the state back, and puts what was handed on into the store's catalog, where forms and later runs find
+        it by the taps' names."""
+        changes = self.store.read_json(self.records.uri(result.attempt, "state.json"))
+        state_store.write_back(self.prepared.place, {name: (old, new) for name, (old, new) in (changes or {}).items()})
+        if isinstance(result.output, contracts.DataManifest):
+            name = "-".join(tap.name.removeprefix("tap-") for tap in self.prepared.taps)
+            catalog.add(self.store, "data", name, f"{result.execution_key}-{result.attempt}", result.output)
+        return result
+
+    def _hold_state(self, name: str) -> int:
+        """The descriptor of a state's lock. Raises Unavailable that names the owner when another run of this machine
+        holds it."""
+        path = installation.folder("state", self.prepared.source.identity) / f"{sources.hash_identity(name)}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self.held.callback(os.close, descriptor)
+        if not installation.try_lock(descriptor):
+            owner = path.read_text()
+            held = json.loads(owner) if owner else {}
+            age = round(time.time() - held.get("since", time.time()))
+            raise errors.Unavailable(
+                f"Another run of {name} is in progress for {age} s (job {held.get('job', 'unknown')})",
+                subject=name,
+                remedy="Wait for it to end, then run again.",
+                category="locked",
+                held_by=held,
             )
-        ran_at = time.monotonic()
-        catalogs.keep()
-        output = self._publish() if prepared.files else None
-        self._check_not_empty(output)
-        state_changes.keep_database(prepared.place, place)
-        changes = state_changes.changes_between(before, state_changes.read_states(place, self.state_ids))
-        result = self._result(outcome, output, changes, ran_at)
-        return result, changes if place is not prepared.place else None
+        os.ftruncate(descriptor, 0)
+        content = {"job": self.key.owner_job, "key": self.key.value, "since": time.time()}
+        os.pwrite(descriptor, json.dumps(content).encode(), 0)
+        return descriptor
 
-    @property
-    def state_ids(self) -> list[str]:
-        prepared = self.prepared
-        return [state_store.state_id(prepared.project, tap, prepared.target) for tap in prepared.taps]
 
-    def _place_of_run(self, before: state_changes.States) -> state_store.StatePlace:
-        """A copy in the attempt's folder for a file target, else the state's own place."""
-        if before is None or self.prepared.files is None:
-            return self.prepared.place
-        return state_changes.copy_state(self.prepared.place, before, self.work)
-
-    def _run_meltano(self, place: state_store.StatePlace) -> process.Outcome:
-        prepared, printer = self.prepared, event_printer.Printer(self.prepared.redactor)
-        arguments = self._arguments(place)
-        command = observed.observed_command(
-            self.work / "observer", observed.asked_selection(prepared.env, self.taps), arguments
+@contextmanager
+def open_extraction(invocation: Invocation) -> Iterator[ExtractionAdapter]:
+    """The adapter of one execution, with its request prepared and its lock held."""
+    asked_at = time.monotonic()
+    prepared = preparation.prepare(invocation.request, invocation.service, invocation.settings)
+    with local_attempts.hold_execution(invocation.key, invocation.request.timeout_s) as lock, ExitStack() as held:
+        yield ExtractionAdapter(
+            prepared.store, invocation.key, prepared.redactor, lock, invocation.request, prepared, asked_at, held
         )
-        print(f"meltano {' '.join(arguments)}", flush=True)
 
-        def on_line(line: str) -> None:
-            text = self.log.add(line)
-            if self.first_sign_at is None and self.log.started:
-                self.first_sign_at = time.monotonic()
-            if text:
-                printer.show(text)
 
-        left = max(self.timeout_s - (time.monotonic() - self.began_at), 0.0)
-        outcome = process.run_supervised(
-            command, self._environment(place), self.prepared.source.root, left, on_line, self.locks, self.work
-        )
-        printer.flush()
-        return outcome
-
-    def _arguments(self, place: state_store.StatePlace) -> list[str]:
-        flags = ["--run-id", self.key.uuid(self.attempt), "--no-install"]
-        if self.full_refresh:
-            flags.append("--full-refresh")
-        if place.private and place.database == self.prepared.place.database:
-            # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
-            flags.append("--force")
-        pairs = [name for tap in self.taps for name in (tap, *self.prepared.mappings, self.prepared.target.name)]
-        # Below info a project's own level would leave out what the result is made of.
-        general = ["--log-format=json", "--log-level=info", "--environment", self.prepared.project.environment]
-        return [*general, "run", *flags, *pairs]
-
-    def _environment(self, place: state_store.StatePlace) -> dict[str, str]:
-        prepared = self.prepared
-        files = (
-            targets.folder_environment(prepared.target, prepared.files, str(self.data_folder)) if prepared.files else {}
-        )
-        if prepared.files:
-            self.data_folder.mkdir(parents=True, exist_ok=True)
-        return {
-            **installation.base_environment(),
-            **prepared.env,
-            **place.env,
-            **files,
-            **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
-            # A project without an id would get one written into its meltano.yml.
-            **({} if prepared.project.setting("project_id") else {"MELTANO_PROJECT_ID": prepared.source.identity}),
-            "MELTANO_PROJECT_ROOT": str(prepared.source.root),
-            "MELTANO_SYS_DIR_ROOT": str(self.system),
-            # Meltano writes its run logs there; the step has them already.
-            "XDG_STATE_HOME": str(self.work / "logs"),
-            "MELTANO_PROJECT_READONLY": "true",
-            # A logging.yaml of the project would replace the JSON lines that this step reads.
-            "MELTANO_CLI_LOG_CONFIG": str(self.work / "none.yaml"),
-            "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-            "MELTANO_JOB_TRIGGER": "flexcore",
-            "NO_COLOR": "1",
-        }
-
-    def _publish(self) -> contracts.DataManifest | None:
-        """What the target wrote, checked and brought to the store."""
-        prepared = self.prepared
-        form = prepared.files.format if prepared.files else ""
-        passed: dict[str, Mapping[str, str]] = {name: {} for rows in self.log.rows.values() for name in rows}
-        manifest = target_output.manifest_of(
-            self.data_folder, self.data_uri, form, {**passed, **self.log.columns}, self.log.warnings
-        )
-        self._check_complete(manifest)
-        if manifest and not prepared.store.local:
-            prepared.store.upload(self.data_folder, self.data_uri)
-        return manifest
-
-    def _check_complete(self, output: contracts.DataManifest | None) -> None:
-        """Every row in a file of its own stream, before the state may count it as extracted."""
-        passed = measures.rows_by_stream(self.log.rows, None)
-        for name, taps in measures.shared_streams(self.log.rows).items() if output else ():
-            raise errors.InvalidInput(
-                f"{' and '.join(taps)} both have a stream {name}, and the target wrote them into one file",
-                subject="taps",
-                remedy="Run them in separate executions, or leave the stream out of one with select.",
-            )
-        if output and (mixed := target_output.mixed_streams(passed, output)):
-            raise errors.InvalidInput(
-                f"{self.prepared.target.name} wrote the streams {', '.join(mixed)} into one file",
-                subject=self.prepared.target.name,
-                remedy="Leave out its setting of one file name, or run them in separate executions with select.",
-            )
-        target = self.prepared.target.name
-        for tap, name in measures.unread_batches(self.log.batches, passed, output):
-            raise errors.InvalidInput(
-                f"{tap} hands on {name} as files (BATCH messages), and {target} has not read them",
-                subject=tap,
-                remedy=run_outcome.BATCH_REMEDY.format(tap),
-            )
-
-    def _check_not_empty(self, output: contracts.DataManifest | None) -> None:
-        streams = measures.rows_by_stream(self.log.rows, output)
-        if measures.total_rows(streams, bool(self.prepared.files), output) == 0 and not self.allow_empty:
-            raise errors.EmptyData(
-                ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
-                subject="taps",
-                remedy="Check source and selection, or extract everything again with full_refresh; where a form has "
-                "allow_empty, it lets a run pass that finds nothing new.",
-                streams=streams,
-                log_tail=self.log_tail,
-            )
-
-    @property
-    def log_tail(self) -> str:
-        return self.log.shown_tail(self.prepared.redactor)
-
-    def _result(
-        self,
-        outcome: process.Outcome,
-        output: contracts.DataManifest | None,
-        changes: state_changes.Changes,
-        ran_at: float,
-    ) -> contracts.StepResult:
-        prepared, started = self.prepared, self.first_sign_at or ran_at
-        streams = measures.rows_by_stream(self.log.rows, output)
-        rows, seconds = measures.total_rows(streams, bool(prepared.files), output), ran_at - started
-        differ = measures.disagreements(self.log.rows, output)
-        for name, numbers in differ.items():
-            print(f"{name}: the tap emitted {numbers['tap']:,} rows, the files hold {numbers['files']:,}", flush=True)
-        warnings = [*self.log.warnings, *(line.text for line in self.log.odd_lines)]
-        return contracts.StepResult(
-            success=True,
-            runtime="meltano",
-            execution_key=self.key.value,
-            attempt=self.attempt,
-            data={
-                "taps": list(self.taps),
-                "target": prepared.target.name,
-                **({"mappings": list(prepared.mappings)} if prepared.mappings else {}),
-                "environment": prepared.project.environment,
-                "streams": streams,
-                "exit_code": outcome.exit_code,
-                "state_advanced": None if changes is None else any(old != new for old, new in changes.values()),
-                "states": None if changes is None else {name: old != new for name, (old, new) in changes.items()},
-                "state_place": prepared.place.label,
-                "full_refresh": self.full_refresh,
-                **({"row_counts_differ": differ} if differ else {}),
-                **({"warnings": [prepared.redactor.text(text) for text in warnings]} if warnings else {}),
-                **({"commit": prepared.source.commit} if prepared.source.commit else {}),
-            },
-            output=output,
-            metrics={
-                "rows": rows,
-                "bytes": output.bytes if output else None,
-                "rows_per_s": round(rows / seconds, 1) if rows is not None and seconds > 0 else None,
-            },
-            resource_usage=contracts.ResourceUsage(
-                cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
-            ),
-            timings=contracts.Timings(
-                queued=round(self.began_at - self.asked_at, 3),
-                starting=round(started - self.began_at, 3),
-                running=round(seconds, 3),
-                finishing=round(time.monotonic() - ran_at, 3),
-            ),
-            remote=contracts.Remote(
-                kind="meltano run", name=self.key.name(self.attempt), uid=self.key.uuid(self.attempt)
-            ),
-            log_tail=self.log_tail,
-        )
+RUN = operation.Operation(
+    runtime="meltano",
+    name="run",
+    request=request_models.ExtractionRequest,
+    service=resources.MeltanoProject,
+    check=check,
+    plan=plan,
+    execute=lambda invocation: driver.drive(open_extraction, invocation),
+    service_field="project",
+    sources=list_sources,
+)

@@ -3,73 +3,72 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from f.flexcore.lib.core import errors, redaction, resources
+from f.flexcore.lib.core import errors, operation, redaction, resources, secret_fields
 from f.flexcore.lib.meltano import (
     inspection,
     installation,
     plugin_settings,
     project_file,
+    request_models,
+    request_settings,
     resolved_project,
-    resource_settings,
     sources,
     state_store,
-    targets,
+)
+from f.flexcore.lib.meltano.remote import (
+    selection,
 )
 from f.flexcore.lib.storage import object_store
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked request. env: variables for Meltano and its plugins, from the resource and the request; seen: all that
-    Meltano will see, with the project's own and the worker's; mappings: what every row passes, of these mappers."""
+    """A checked request. env: variables for Meltano and its plugins, from the resource and the request; mappings: what
+    every row passes, of these mappers."""
 
     source: sources.Source
     project: resolved_project.Project
     taps: tuple[resolved_project.Plugin, ...]
     target: resolved_project.Plugin
-    files: targets.FileTarget | None
+    files: request_settings.FileTarget | None
     env: Mapping[str, str]
-    seen: Mapping[str, str]
     store: object_store.Store
     place: state_store.StatePlace
     redactor: redaction.Redactor
     mappings: tuple[str, ...] = ()
     mappers: tuple[resolved_project.Plugin, ...] = ()
 
+    @property
+    def state_ids(self) -> list[str]:
+        """Under which Meltano keeps the state of each tap."""
+        return [state_store.state_id(self.project, tap, self.target) for tap in self.taps]
+
 
 def prepare(
-    project: Any,
-    taps: Sequence[str],
-    target: str,
-    environment: str,
-    select: Sequence[str] | None,
-    config: Sequence[str] | None,
-    settings: Any,
-    tap_settings: Any = None,
-    target_settings: Any = None,
-    mappings: Sequence[str] | None = None,
+    request: request_models.ExtractionRequest,
+    resource: resources.MeltanoProject,
+    settings: resources.Settings,
     env: Mapping[str, str] = os.environ,
 ) -> Prepared:
-    """Raises the UserErrors of a wrong request; starts Meltano once for each new content of project and request, and
-    git for a project in a repository."""
-    resource = errors.validated(resources.MeltanoProject, project, "project")
-    wanted = errors.validated(resources.Settings, settings or {}, "settings")
-    asked_taps = checked_names(taps, target)
-    patterns = checked_lines(select, "select")
-    overrides = plugin_settings.parse_overrides(checked_lines(config, "config"))
-    mapped = checked_lines(mappings, "mappings")
-    source = sources.local_project(resource, env)
+    """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano once for each new
+    content of project and request, and git for a project in a repository."""
+    overrides, mapped = request_settings.parse_overrides(request.config), request.mappings
+    source = sources.open_project(resource, env)
     declared = project_file.read_project(source.root)
-    chosen = environment or resource.environment
+    chosen = request.environment or resource.environment
     declared.check_environment(chosen)
-    tap_names = [("extractors", declared.full_name("extractors", name)) for name in asked_taps]
+    tap_names = [("extractors", declared.full_name("extractors", name)) for name in request.taps]
     check_different([name for _, name in tap_names])
-    target_name = ("loaders", declared.full_name("loaders", target))
+    target_name = ("loaders", declared.full_name("loaders", request.target))
     for name in mapped:
         declared.check_mapping(name)
     between = [("mappings", name) for name in mapped]
@@ -77,17 +76,17 @@ def prepare(
     with inspection.Inspector(source.root, declared.files) as inspector:
         chosen, plugins = inspector.definitions(base, chosen, [*tap_names, *between, target_name])
         ends = [*(plugins[name] for name in tap_names), plugins[target_name]]
-        plugin_settings.check_overrides(overrides, ends)
+        request_settings.check_overrides(overrides, ends)
         own = {
-            **resource_settings.resource_environment(tap_settings, ends[:-1], "tap_settings"),
-            **resource_settings.resource_environment(target_settings, ends[-1:], "target_settings"),
-            **plugin_settings.override_environment(overrides, ends),
-            **plugin_settings.selection_environment(patterns, ends[:-1]),
+            **request_settings.resource_environment(request.tap_settings, ends[:-1], "tap_settings"),
+            **request_settings.resource_environment(request.target_settings, ends[-1:], "target_settings"),
+            **request_settings.override_environment(overrides, ends),
+            **request_settings.selection_environment(request.select, ends[:-1]),
         }
-        files = targets.file_target(ends[-1])
+        files = request_settings.find_file_target(ends[-1])
         # The folder itself is not known yet; that it can be set is what counts here.
-        folder = targets.folder_environment(ends[-1], files, "/") if files else {}
-        values = plugin_settings.request_environment(resource.env, {**own, **folder}, ends)
+        folder = request_settings.folder_environment(ends[-1], files, "/") if files else {}
+        values = request_settings.request_environment(resource.env, {**own, **folder}, ends)
         reading = {**installation.base_environment(env), **values}
         block_sets = [[name, *between, target_name] for name in tap_names]
         resolved, blocks = inspector.values(reading, chosen, block_sets, plugins)
@@ -97,15 +96,16 @@ def prepare(
         if not plugin.mapping:
             plugin_settings.check_required(plugin)
     plugin_settings.check_project(resolved)
-    seen = {**resolved.variables, **reading}
-    store = object_store.Store(wanted, env)
-    place = state_store.state_place(resolved, source.identity, resource.state_backend_uri, store, seen)
+    variables = {**resolved.variables, **reading}
+    store = object_store.Store(settings, env)
+    place = state_store.choose_state_place(resolved, source.identity, resource.state_backend_uri, store, variables)
     secrets = [
         *resource.secrets(),
-        *wanted.secrets(),
+        *settings.secrets(),
+        *secret_fields.secret_values(request),
         *plugin_settings.project_secrets(resolved),
         *plugin_settings.variable_secrets(reading),
-        *(secret for plugin in running for secret in plugin_settings.secrets_in(plugin)),
+        *(secret for plugin in running for secret in plugin_settings.plugin_secrets(plugin)),
     ]
     return Prepared(
         source,
@@ -114,7 +114,6 @@ def prepare(
         blocks[0][-1],
         files,
         values,
-        seen,
         store,
         place,
         redaction.Redactor(secrets),
@@ -123,31 +122,89 @@ def prepare(
     )
 
 
-def checked_names(taps: Any, target: Any) -> list[str]:
-    if (
-        not isinstance(taps, list | tuple)
-        or not taps
-        or not all(isinstance(name, str) and name.strip() for name in taps)
-    ):
-        raise errors.InvalidInput(
-            "taps names no tap", subject="taps", remedy="Give at least one extractor of the project."
-        )
-    if not isinstance(target, str) or not target.strip():
-        raise errors.InvalidInput("target names no target", subject="target", remedy="Give a loader of the project.")
-    return list(taps)
-
-
-def check_different(names: list[str]) -> None:
+def check_different(names: Sequence[str]) -> None:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise errors.InvalidInput(f"taps names {twice} twice", subject="taps", remedy="Name each tap once.")
+        raise errors.InvalidInput(f"taps holds {twice} twice", subject="taps", remedy="Give each tap once.")
 
 
-def checked_lines(value: Any, what: str) -> list[str]:
-    if value is None or value == "":
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise errors.InvalidInput(
-            f"{what} is not a list of texts", subject=what, remedy="Give one text for each entry."
-        )
-    return [item for item in value if item.strip()]
+# Our own names of the resource's fields → the settings of the known variants (MeltanoLabs, transferwise).
+DATABASE = {
+    "host": ("host",),
+    "port": ("port",),
+    "user": ("user",),
+    "password": ("password",),
+    "dbname": ("database", "dbname"),
+    "sslmode": ("ssl_mode", "sslmode"),
+}
+
+
+def list_sources(prepared: Prepared, select: Sequence[str] = ()) -> list[operation.DataSource]:
+    """One for each tap of a checked request; select: the request's own patterns, which replace the project's."""
+    root = prepared.source.root
+    return [_find_source(tap, root, tuple(select) or _project_selection(tap)) for tap in prepared.taps]
+
+
+def _project_selection(tap: resolved_project.Plugin) -> tuple[str, ...]:
+    return tuple(str(item) for item in plugin_settings.setting_value(tap, "_select") or ())
+
+
+def _find_source(tap: resolved_project.Plugin, root: Path, select: tuple[str, ...]) -> operation.DataSource:
+    read = SettingsReader(tap)
+    paths = tuple(str(item["path"]) for item in read.list("files") if isinstance(item, Mapping) and item.get("path"))
+    if paths:
+        return operation.DataSource(tap.name, root, paths)
+    if "tap-postgres" not in f"{tap.name} {tap.executable} {tap.pip_url}":
+        return operation.DataSource(tap.name, unknown="where it reads from is not known")
+    database = _read_database(read)
+    if not database.get("host") or not database.get("dbname"):
+        return operation.DataSource(tap.name, unknown="its settings name no host or database")
+    schemas = tuple(str(item) for item in read.list("filter_schemas"))
+    is_read = partial(_is_selected, schemas=schemas, patterns=[selection.Pattern.parse(item) for item in select])
+    return operation.DataSource(tap.name, database=database, is_read=is_read)
+
+
+def _is_selected(schema: str, table: str, schemas: Sequence[str], patterns: Sequence[selection.Pattern]) -> bool:
+    """Whether a tap of PostgreSQL reads the table; its stream is called SCHEMA-TABLE."""
+    if schemas and schema not in schemas:
+        return False
+    stream = f"{schema}-{table}"
+    if any(item.matches_stream(stream) for item in patterns if item.negated and item.column in ("", "*")):
+        return False
+    chosen = [item for item in patterns if not item.negated]
+    return not chosen or any(item.matches_stream(stream) for item in chosen)
+
+
+def _read_database(read: SettingsReader) -> dict[str, Any]:
+    url = urlsplit(str(read.value("sqlalchemy_url") or ""))
+    if url.hostname:
+        return {
+            "host": url.hostname,
+            "port": url.port,
+            "user": unquote(url.username or ""),
+            "password": unquote(url.password or ""),
+            "dbname": url.path.lstrip("/"),
+        }
+    return {
+        name: next((found for key in keys if (found := read.value(key)) not in (None, "")), None)
+        for name, keys in DATABASE.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsReader:
+    """A plugin's settings, as the plugin gets them."""
+
+    tap: resolved_project.Plugin
+
+    def value(self, name: str) -> Any:
+        return plugin_settings.setting_value(self.tap, name)
+
+    def list(self, name: str) -> Sequence[Any]:
+        value = self.value(name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = [item.strip() for item in value.split(",") if item.strip()]
+        return value if isinstance(value, list) else ()

@@ -7,13 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from f.flexcore.lib.core import log_text, module_source
-from f.flexcore.lib.meltano import supervisor
+from f.flexcore.lib.core import log_text, module_source, redaction
+from f.flexcore.lib.meltano.remote import (
+    supervisor,
+)
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0
@@ -64,7 +67,7 @@ def run_supervised(
         try:
             assert child.stdout
             with child.stdout as output:
-                for line in lines_of(output):
+                for line in read_lines(output):
                     on_line(line)
             code = child.wait()
         except BaseException:
@@ -74,7 +77,7 @@ def run_supervised(
     return Outcome(**json.loads(text)) if text else Outcome(exit_code=code or 1)
 
 
-def lines_of(output: IO[bytes]) -> Iterator[str]:
+def read_lines(output: IO[bytes]) -> Iterator[str]:
     cleaner = log_text.LogCleaner()
     while chunk := os.read(output.fileno(), CHUNK_BYTES):
         yield from cleaner.feed(chunk)
@@ -88,3 +91,39 @@ def drain(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+# A chatty plugin prints thousands of lines per second; Windmill keeps every one of them in its database.
+LINES_PER_S = 40
+MAX_BURST_LINES = 200
+# A line of a log is for reading; a plugin may print a whole record in one.
+MAX_LINE_CHARACTERS = 2000
+
+
+class LogPrinter:
+    def __init__(
+        self,
+        redactor: redaction.Redactor,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], None] = lambda text: print(text, flush=True),
+    ) -> None:
+        self._redacted, self._clock, self._write = redactor.lines(), clock, write
+        self._allowance, self._last, self._left_out = float(MAX_BURST_LINES), clock(), 0
+
+    def print(self, text: str) -> None:
+        # What is left out is looked at too: a private key may begin there.
+        text = self._redacted.line(text)
+        now = self._clock()
+        self._allowance = min(MAX_BURST_LINES, self._allowance + (now - self._last) * LINES_PER_S)
+        self._last = now
+        if self._allowance < 1:
+            self._left_out += 1
+            return
+        self._allowance -= 1
+        self.flush()
+        self._write(log_text.shorten(text, MAX_LINE_CHARACTERS))
+
+    def flush(self) -> None:
+        if self._left_out:
+            self._write(f"… {self._left_out:,} lines left out")
+            self._left_out = 0

@@ -1,7 +1,7 @@
 # requirements: flexcore_base
-"""Whether a run can be started again from what it has finished, and with which arguments. Pure.
+"""A failed run started again: whether it can be, from what it has finished, and with which arguments.
 
-A job is as Windmill's `jobs_u/get` tells it: type (QueuedJob or CompletedJob), job_kind, script_path, success, args
+A job is as Windmill's `jobs_u/get` returns it: type (QueuedJob or CompletedJob), job_kind, script_path, success, args
 and result.
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from f.flexcore.lib.core import errors
+from f.flexcore.lib.pipeline import stage_results
+from f.flexcore.lib.windmill import client
 
 HYBRID = "f/flexcore/hybrid_pipeline"
 # Flow → the argument that takes what an earlier run has finished; None where each run does one piece of work.
@@ -49,7 +51,7 @@ def arguments(job: Mapping[str, Any], finished: list[dict[str, Any]]) -> dict[st
     given = job.get("args")
     if not isinstance(given, Mapping) or TOO_BIG in map(str, given.values()) or given.get("reason") == TOO_BIG:
         raise errors.NotFound(
-            "Windmill no longer tells the arguments of this run",
+            "Windmill no longer has the arguments of this run",
             subject="execution",
             remedy="Start the pipeline from its form, with the partial_results of the run's result.",
         )
@@ -57,8 +59,46 @@ def arguments(job: Mapping[str, Any], finished: list[dict[str, Any]]) -> dict[st
     return {**given, **({field: finished} if field else {})}
 
 
-def told_results(job: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def completed_stages(windmill: client.Client, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run has finished, as its `partial_results`: from its own result, else from what its steps have left."""
+    if job.get("script_path") != HYBRID:
+        return []
+    return reported_stages(job) or stages_left_by_steps(windmill, str(job["id"]))
+
+
+def reported_stages(job: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The partial results in the run's own result; None when it has none, as after a cancel."""
     result = job.get("result")
-    found = result.get("partial_results") if isinstance(result, Mapping) else None
-    return [dict(item) for item in found] if isinstance(found, list) else None
+    stages = result.get("partial_results") if isinstance(result, Mapping) else None
+    return [dict(item) for item in stages] if isinstance(stages, list) else None
+
+
+def stages_left_by_steps(windmill: client.Client, flow_job: str) -> list[dict[str, Any]]:
+    """Of a run that was canceled, or whose failure module could not say it: what its steps have left."""
+
+    def result_of(step: str) -> Any:
+        try:
+            return windmill.step_result(flow_job, step)
+        except errors.FlexcoreError:
+            return None
+
+    prepared = result_of("prepare")
+    prepared = prepared if isinstance(prepared, dict) else {}
+    results = {stage: result_of(stage) for stage in stage_results.STAGES}
+    stages = stage_results.collect_stages(results, set(prepared.get("reused") or []), prepared.get("requests"))
+    return [stage.plain() for stage in stages]
+
+
+def start(windmill: client.Client, path: str, arguments: dict[str, Any]) -> str:
+    """The id of a new run of the pipeline. Raises Forbidden, InvalidInput, Unavailable or Unreachable."""
+    try:
+        return windmill.run_flow(path, arguments)
+    except errors.Forbidden:
+        raise errors.Forbidden(f"You may not run {path}", subject=path, remedy="Ask for the right to run it.") from None
+    except (errors.NotFound, errors.InvalidInput):
+        remedy = "Check that the pipeline is deployed."
+        raise errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy) from None
+    except errors.Unreachable:
+        # It may have been started all the same.
+        problem, remedy = f"Windmill did not answer the start of {path}", "Look at the runs before you try again."
+        raise errors.Unreachable(problem, subject="windmill", remedy=remedy) from None

@@ -1,25 +1,25 @@
 # requirements: flexcore_base
-"""What a workload is, from what was measured at its source and what its request says. Pure.
+"""What a workload is, from measures at its source and the hints of its requests. Pure.
 
 measured      read at the source itself: file sizes, relation sizes, counted rows
-declared      said by the caller, or by a manifest
-estimated     worked out: a database's statistics, rows by a sample, complexity by the request's parts
-not measured  nobody knows; the value is null, and the detail says why
+declared      given by the caller, or by a manifest
+estimated     derived: a database's statistics, rows by a sample, complexity and resources by the requests' hints
+not measured  not known; the value is null, and the detail says why
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts, errors, forms, requests, tables, workloads
+from f.flexcore.lib.core import contracts, errors, forms, workloads
 
 Source = Literal["measured", "declared", "estimated", "not measured"]
 # From the surest to none; of several parts a sum is only as sure as its least sure one.
 SURENESS: tuple[Source, ...] = ("measured", "declared", "estimated", "not measured")
-# From so many workers on, a training is spread as far as one usually is.
-MANY_WORKERS = 8
+COMPLEXITIES: tuple[workloads.Complexity, ...] = ("simple", "complex", "ml")
+SCALINGS: tuple[workloads.Scaling, ...] = ("low", "medium", "high")
 
 
 class Measure(contracts.Contract):
@@ -32,7 +32,8 @@ class Measure(contracts.Contract):
 
 
 class Part(contracts.Contract):
-    """One piece of the data as a probe saw it: files, a table, a manifest's stream. None: not known (`detail`)."""
+    """One piece of the data as a probe measured it: files, a table, a manifest's stream. None: not known, `detail` says
+    why."""
 
     place: str
     bytes: int | None = None
@@ -42,8 +43,8 @@ class Part(contracts.Contract):
     detail: str = ""
 
 
-def manifest_parts(manifest: contracts.DataManifest) -> list[Part]:
-    """An earlier stage counted them when it wrote them."""
+def list_manifest_parts(manifest: contracts.DataManifest) -> list[Part]:
+    """Return the streams of a manifest, which the stage that wrote them has counted."""
     return [
         Part(
             place=f"{manifest.uri} {stream.name}",
@@ -56,138 +57,126 @@ def manifest_parts(manifest: contracts.DataManifest) -> list[Part]:
     ]
 
 
-def data_measures(source: forms.DataSource, parts: Sequence[Part], notes: Sequence[str] = ()) -> list[Measure]:
-    """data_size and rows: what the caller says, else the sum of the parts; null when a part of the sum is not known."""
+def measure_data(source: forms.DataSource, parts: Sequence[Part], notes: Sequence[str] = ()) -> list[Measure]:
+    """Return data_size and rows: as declared, else the sum of the parts; null when a part of the sum is not known."""
     reason = "; ".join(notes)
+    sizes = [(part.bytes, part.bytes_source, part) for part in parts]
+    rows = [(part.rows, part.rows_source, part) for part in parts]
     return [
-        _declared_or_sum("data_size", source.size, [(part.bytes, part.bytes_source, part) for part in parts], reason),
-        _declared_or_sum("rows", source.rows, [(part.rows, part.rows_source, part) for part in parts], reason),
+        _declared_or_sum("data_size", source.size, sizes, reason),
+        _declared_or_sum("rows", source.rows, rows, reason),
     ]
 
 
 def _declared_or_sum(
-    what: str, said: int | None, found: Sequence[tuple[int | None, Source, Part]], reason: str
+    what: str, declared: int | None, amounts: Sequence[tuple[int | None, Source, Part]], reason: str
 ) -> Measure:
-    known = [value for value, _, _ in found if value is not None]
+    known = [value for value, _, _ in amounts if value is not None]
     total = sum(known)
-    if said is not None:
-        seen = f"; at the source {total}" if known and len(known) == len(found) and total != said else ""
-        return Measure(what=what, value=said, source="declared", detail=f"{reason}{seen}".strip("; "))
-    if not found:
-        return Measure(what=what, source="not measured", detail=reason or "no data source is described")
-    if len(known) < len(found):
-        unknown = next(part for value, _, part in found if value is None)
-        told = f"{unknown.place}: {unknown.detail or 'not known'}; the other {len(known)} parts have {total}"
-        return Measure(what=what, source="not measured", detail=told)
-    least_sure = max((source for _, source, _ in found), key=SURENESS.index)
-    details = [part.detail for _, _, part in found if part.detail]
-    told = f"{len(found)} parts" + (f": {'; '.join(dict.fromkeys(details))}" if details else "")
-    return Measure(what=what, value=total, source=least_sure, detail="; ".join(filter(None, [told, reason])))
+    if declared is not None:
+        differs = known and len(known) == len(amounts) and total != declared
+        detail = f"{reason}; at the source {total}" if differs else reason
+        return Measure(what=what, value=declared, source="declared", detail=detail.strip("; "))
+    if not amounts:
+        return Measure(what=what, source="not measured", detail=reason or "no data source is given")
+    if len(known) < len(amounts):
+        unknown = next(part for value, _, part in amounts if value is None)
+        others = f"the other {len(known)} parts have {total}"
+        detail = f"{unknown.place}: {unknown.detail or 'not known'}; {others}"
+        return Measure(what=what, source="not measured", detail=detail)
+    least_sure = max((source for _, source, _ in amounts), key=SURENESS.index)
+    details = "; ".join(dict.fromkeys(part.detail for _, _, part in amounts if part.detail))
+    summary = f"{len(amounts)} parts: {details}" if details else f"{len(amounts)} parts"
+    return Measure(what=what, value=total, source=least_sure, detail="; ".join(filter(None, [summary, reason])))
 
 
-def complexity_of(work: Mapping[str, Mapping[str, Any]], declared: forms.DeclaredWork) -> Measure:
-    """simple: one tap into its target; complex: more than that; ml: something is trained, or needs a GPU."""
+def merge_hints(candidates: Sequence[workloads.WorkHints]) -> workloads.WorkHints:
+    """Return what the requests of all candidates say together: they are ways to do the same work.
+
+    Resources are the most that one asks for. Work with a model or a GPU is ml; else it is as complex as the request
+    that has the least to do, since the others say no more than that they run something.
+    """
+    gpu = max((hints.gpu for hints in candidates if hints.gpu is not None), default=None)
+    rated = [hints for hints in candidates if hints.complexity]
+    decisive = next((hints for hints in rated if hints.complexity == "ml"), None)
+    if decisive is None and gpu:
+        decisive = workloads.WorkHints(complexity="ml", complexity_reason="it asks for GPUs")
+    if decisive is None:
+        decisive = min(rated, key=lambda hints: COMPLEXITIES.index(hints.complexity or "complex"), default=None)
+    scaled = [hints for hints in candidates if hints.scaling]
+    widest = max(scaled, key=lambda hints: SCALINGS.index(hints.scaling or "low"), default=None)
+    return workloads.WorkHints(
+        complexity=decisive.complexity if decisive else None,
+        complexity_reason=decisive.complexity_reason if decisive else "",
+        cpu=max((hints.cpu for hints in candidates if hints.cpu is not None), default=None),
+        memory_bytes=max((hints.memory_bytes for hints in candidates if hints.memory_bytes is not None), default=None),
+        gpu=gpu,
+        scaling=widest.scaling if widest else None,
+        scaling_reason=widest.scaling_reason if widest else "",
+        parallelizable=any(hints.parallelizable for hints in candidates),
+        containerized=any(hints.containerized for hints in candidates),
+    )
+
+
+def estimate_complexity(hints: workloads.WorkHints, declared: forms.DeclaredWork) -> Measure:
+    """Return the complexity: as declared, else by the requests' hints."""
     if declared.complexity:
         return Measure(what="complexity", value=declared.complexity, source="declared")
-    value, why = _complexity(work)
-    return Measure(what="complexity", value=value, source="estimated", detail=why)
+    reason = hints.complexity_reason or "no request says it"
+    return Measure(what="complexity", value=hints.complexity or "complex", source="estimated", detail=reason)
 
 
-def _complexity(work: Mapping[str, Mapping[str, Any]]) -> tuple[workloads.Complexity, str]:
-    ray, kubernetes, meltano = (work.get(name) or {} for name in ("ray", "kubernetes", "meltano"))
-    if ray.get("operation") == "train":
-        return "ml", "a model is trained"
-    if gpus_of(work):
-        return "ml", "it asks for GPUs"
-    if len(meltano.get("taps") or []) == 1:
-        return "simple", "one tap into one target"
-    if meltano:
-        return "complex", f"{len(meltano['taps'])} taps"
-    return "complex", f"a {'program' if ray else 'container'} of the caller's own" if ray or kubernetes else "unknown"
-
-
-def resource_measures(work: Mapping[str, Mapping[str, Any]], declared: forms.DeclaredWork) -> list[Measure]:
-    """cpu, memory, gpu, scaling, parallelizable, containerized: as declared, else from the runtimes' forms."""
-    workers = workers_of(work)
-    ray, kubernetes = work.get("ray") or {}, work.get("kubernetes") or {}
-    found: dict[str, tuple[Any, str]] = {
-        "cpu": (cpus_of(work), "the most that a form asks for"),
-        "memory": (memory_of(work), "the most that a form asks for"),
-        "gpu": (gpus_of(work), "the most that a form asks for"),
-        "scaling": (
-            None if not ray else "high" if workers >= MANY_WORKERS else "medium" if workers > 1 else "low",
-            f"{workers} Ray workers",
-        ),
-        "parallelizable": (workers > 1 or ray.get("operation") == "train", "Ray workers" if ray else "no Ray form"),
-        "containerized": (bool(kubernetes), "a container is given" if kubernetes else "no container is given"),
+def estimate_resources(hints: workloads.WorkHints, declared: forms.DeclaredWork) -> list[Measure]:
+    """Return cpu, memory, gpu, scaling, parallelizable and containerized: as declared, else by the requests' hints."""
+    most = "the most that a request asks for"
+    workers = hints.scaling_reason or "no request names workers"
+    estimates: dict[str, tuple[float | int | str | bool | None, str]] = {
+        "cpu": (hints.cpu, most),
+        "memory": (hints.memory_bytes, most),
+        "gpu": (hints.gpu, most),
+        "scaling": (hints.scaling, workers),
+        "parallelizable": (hints.parallelizable, workers),
+        "containerized": (hints.containerized, f"{'a' if hints.containerized else 'no'} container is given"),
     }
-    measures = []
-    for what, (value, detail) in found.items():
-        said = getattr(declared, what)
-        if said is not None:
-            measures.append(Measure(what=what, value=said, source="declared"))
-        elif value is None:
-            measures.append(Measure(what=what, source="not measured", detail="no form says it"))
-        else:
-            measures.append(Measure(what=what, value=value, source="estimated", detail=detail))
-    return measures
+    return [_declared_or_estimated(what, getattr(declared, what), *each) for what, each in estimates.items()]
 
 
-def workers_of(work: Mapping[str, Mapping[str, Any]]) -> int:
-    ray = work.get("ray") or {}
-    return int(ray.get("num_workers") or 1) if ray.get("operation") == "train" else 1
+def _declared_or_estimated(what: str, declared: Any, value: float | int | str | bool | None, detail: str) -> Measure:
+    if declared is not None:
+        return Measure(what=what, value=declared, source="declared")
+    if value is None:
+        return Measure(what=what, source="not measured", detail="no request says it")
+    return Measure(what=what, value=value, source="estimated", detail=detail)
 
 
-def cpus_of(work: Mapping[str, Mapping[str, Any]]) -> float | None:
-    ray, kubernetes = work.get("ray") or {}, work.get("kubernetes") or {}
-    training = workers_of(work) * float(ray.get("cpus_per_worker") or 0) if ray.get("operation") == "train" else 0.0
-    asked = [
-        training,
-        float(ray.get("num_cpus") or 0),
-        requests.quantity(kubernetes["cpu"]) if kubernetes.get("cpu") else 0.0,
-    ]
-    return max(asked) or None
+def compute_seconds_left(deadline_s: float | None, deadline: str, now: datetime) -> float | None:
+    """Return the seconds from now to the deadline; None without one.
 
-
-def memory_of(work: Mapping[str, Mapping[str, Any]]) -> int | None:
-    ray, kubernetes = work.get("ray") or {}, work.get("kubernetes") or {}
-    asked = [
-        float(ray.get("memory_gib") or 0) * requests.GIB,
-        requests.quantity(kubernetes["memory"]) if kubernetes.get("memory") else 0,
-    ]
-    return int(max(asked)) or None
-
-
-def gpus_of(work: Mapping[str, Mapping[str, Any]]) -> float | None:
-    ray, kubernetes = work.get("ray") or {}, work.get("kubernetes") or {}
-    training = float(workers_of(work)) if ray.get("operation") == "train" and ray.get("use_gpu") else 0.0
-    return max(training, float(ray.get("num_gpus") or 0), float(kubernetes.get("gpus") or 0)) or None
-
-
-def seconds_left(deadline_s: float | None, deadline: str, now: datetime) -> float | None:
-    """Seconds from now to the deadline; None without one. Raises InvalidInput for one in the past, or for two."""
+    Raises InvalidInput for a deadline in the past, and for two."""
     if deadline_s is not None and deadline:
-        raise _deadline("deadline_s and deadline are both given", "Give one of them.")
+        raise _deadline_error("deadline_s and deadline are both given", "Give one of them.")
     if not deadline:
         deadline_s = errors.checked(float | None, deadline_s, "deadline_s")
         if deadline_s is not None and not 0 < deadline_s < float("inf"):
-            raise _deadline(f"deadline_s: {deadline_s:g} is not after now", "Give seconds from now, e.g. 3600.")
+            raise _deadline_error(f"deadline_s: {deadline_s:g} is not after now", "Give seconds from now, e.g. 3600.")
         return deadline_s
     try:
         at = datetime.fromisoformat(deadline)
     except (TypeError, ValueError):
-        raise _deadline(f"deadline: {deadline!r} is no time", "Write it as 2026-01-31T06:00:00+00:00.") from None
+        raise _deadline_error(
+            f"deadline: {deadline!r} is not a time", "Write it as 2026-01-31T06:00:00+00:00."
+        ) from None
     left = ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds()
     if left <= 0:
-        raise _deadline(f"deadline: {deadline} has passed", "Give a later one, or none.")
+        raise _deadline_error(f"deadline: {deadline} has passed", "Give a later one, or none.")
     return left
 
 
-def _deadline(message: str, remedy: str) -> errors.InvalidInput:
+def _deadline_error(message: str, remedy: str) -> errors.InvalidInput:
     return errors.InvalidInput(message, subject="deadline", remedy=remedy)
 
 
-def workload_of(
+def build_workload(
     measures: Sequence[Measure],
     *,
     workflow_type: str,
@@ -197,17 +186,14 @@ def workload_of(
     objective: str,
     pin: str | None,
 ) -> workloads.Workload:
-    """The measures as the selection wants them. Raises InvalidInput through the contract's own rules."""
-    value = {item.what: item.value for item in measures}
-    resources = {name: value.get(name) for name in workloads.WorkloadResources.model_fields}
+    """Return the workload with these measures. Raises InvalidInput through the contract's own rules."""
+    values = {item.what: item.value for item in measures}
     return errors.validated(
         workloads.Workload,
         {
             "workflow_type": workflow_type,
-            "data_size": value.get("data_size"),
-            "rows": value.get("rows"),
-            "complexity": value.get("complexity"),
-            "resources": resources,
+            **{name: values.get(name) for name in ("data_size", "rows", "complexity")},
+            "resources": {name: values.get(name) for name in workloads.WorkloadResources.model_fields},
             "step_type": step_type,
             "runtimes": list(runtimes),
             "deadline_s": deadline_s,
@@ -216,19 +202,3 @@ def workload_of(
         },
         "workload",
     )
-
-
-def html(measures: Sequence[Measure]) -> str:
-    """For Windmill's job page."""
-    return tables.html_table(HEAD, [(item.what, shown(item), item.source, item.detail) for item in measures])
-
-
-HEAD = ("What", "Value", "Source", "Detail")
-
-
-def shown(item: Measure) -> str:
-    if item.value is None:
-        return tables.NONE
-    if item.what in ("data_size", "memory"):
-        return tables.size_text(float(item.value))
-    return f"{item.value:,}" if isinstance(item.value, int) and not isinstance(item.value, bool) else str(item.value)

@@ -1,61 +1,64 @@
 # requirements: flexcore_learning
-"""What the errors of a curve tell of its next error: how wide, where, and of which shape. Pure.
+"""The distribution of a curve's next error: its scale by size and type, its quantiles, and its mean. Pure.
 
-Errors are of runs that were left out, scaled by size and type; quantiles stand at ranks p · (n + 1), the finite-sample
-correction of split conformal prediction, and those of few runs are drawn to Student's t.
+Errors are those of runs that were left out of the fit. Quantiles stand at ranks p · (n + 1), the finite-sample
+correction of split conformal prediction; where few runs are known they are drawn to Student's t.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from f.flexcore.lib.selection import forecast, robust_stats
+from f.flexcore.lib.selection import log_distribution, robust_stats
 
-WIDTHS_FROM = 15
-# Prior deviations of the log scale for each unit of log size, and of a type.
-WIDENING, TYPE_WIDTH = 0.15, 0.3
-# Errors count as at most FURTHEST deviations in an interval. In a mean, one beyond REJECT deviations and a factor of
-# e^FACTOR (20) is taken for wrong, and none counts as more than that factor.
-FURTHEST, REJECT, FACTOR = 3.5, 8.0, 3.0
-# As many runs as Student's t and normal noise count for beside what was seen.
-TAIL_RUNS = 20
-NARROWEST = 0.001
+# Fewer errors than this have one scale for all sizes and types.
+MIN_SCALE_RUNS = 15
+# Prior deviations of the slope of the log scale over log size, and of a type's own log scale.
+SCALE_SLOPE_PRIOR, TYPE_SCALE_PRIOR = 0.15, 0.3
+# Errors count as at most MAX_DEVIATIONS in an interval. The mean leaves out errors beyond REJECT_DEVIATIONS and a
+# factor of e^MAX_LOG_ERROR (20), and no error counts as more than that factor.
+MAX_DEVIATIONS, REJECT_DEVIATIONS, MAX_LOG_ERROR = 3.5, 8.0, 3.0
+# Student's t and normal noise count as so many runs beside those that were seen.
+PRIOR_RUNS = 20
+MIN_SCALE = 0.001
 
 
-def widths_of(
-    errors: robust_stats.Array, x: robust_stats.Array, kinds: robust_stats.Names
+def fit_error_scale(
+    errors: robust_stats.Array, log_sizes: robust_stats.Array, types: robust_stats.Labels
 ) -> tuple[float, dict[str, float]]:
-    """How the log of the error's size changes with log size, and by type; both drawn to no change."""
+    """Return the slope of the log scale of errors over log size, and each type's own log scale; both shrink to 0."""
     known = np.isfinite(errors)
-    if known.sum() < WIDTHS_FROM:
+    if known.sum() < MIN_SCALE_RUNS:
         return 0.0, {}
-    size = np.abs(errors[known])
-    logs = np.log(np.maximum(size, 0.05 * max(np.median(size), 1e-9)))
+    absolute = np.abs(errors[known])
+    logs = np.log(np.maximum(absolute, 0.05 * max(np.median(absolute), 1e-9)))
     logs -= logs.mean()
-    spread = max(float(np.var(logs)), 0.1)
-    places = x[known] - x[known].mean()
-    widening = float(places @ logs / (places @ places + spread / WIDENING**2))
-    logs -= widening * places
-    widths = {}
-    if len(set(kinds[known].tolist())) > 1:
-        for kind in np.unique(kinds[known]):
-            mine = logs[kinds[known] == kind]
-            widths[str(kind)] = float(mine.sum() / (len(mine) + spread / TYPE_WIDTH**2))
-    return widening, widths
+    variance = max(float(np.var(logs)), 0.1)
+    x = log_sizes[known] - log_sizes[known].mean()
+    slope = float(x @ logs / (x @ x + variance / SCALE_SLOPE_PRIOR**2))
+    logs -= slope * x
+    by_type: dict[str, float] = {}
+    if len(set(types[known].tolist())) > 1:
+        for kind in np.unique(types[known]):
+            of_type = logs[types[known] == kind]
+            by_type[str(kind)] = float(of_type.sum() / (len(of_type) + variance / TYPE_SCALE_PRIOR**2))
+    return slope, by_type
 
 
-def distribution(errors: robust_stats.Array) -> tuple[list[float], float]:
-    """Quantiles of the next error at LEVELS, and the log of the mean of its exponential."""
+def fit_error_distribution(errors: robust_stats.Array) -> tuple[list[float], float]:
+    """Return the quantiles of the next error at QUANTILE_LEVELS, and the log of the mean of its exponential."""
     errors = np.sort(errors[np.isfinite(errors)])
-    n, scale = len(errors), max(robust_stats.deviation(errors), NARROWEST)
-    bounded = np.clip(errors, -FURTHEST * scale, FURTHEST * scale)
-    ranks = np.array(forecast.LEVELS) * (n + 1)
-    seen = np.interp(ranks, np.arange(1, n + 1), bounded)
-    drawn = np.array([scale * robust_stats.student(level, n) for level in forecast.LEVELS])
-    trust = np.where((ranks >= 1) & (ranks <= n), n / (n + TAIL_RUNS), 0.0)
-    quantiles = np.maximum.accumulate(trust * seen + (1 - trust) * drawn)
-    real = errors[errors <= max(REJECT * scale, FACTOR)]
-    smear = (len(real) * np.log(np.mean(np.exp(np.minimum(real, FACTOR)))) + TAIL_RUNS * scale**2 / 2) / (
-        len(real) + TAIL_RUNS
-    )
-    return quantiles.tolist(), float(smear)
+    n, scale = len(errors), max(robust_stats.winsorized_deviation(errors), MIN_SCALE)
+    bounded = np.clip(errors, -MAX_DEVIATIONS * scale, MAX_DEVIATIONS * scale)
+    ranks = np.array(log_distribution.QUANTILE_LEVELS) * (n + 1)
+    empirical = np.interp(ranks, np.arange(1, n + 1), bounded)
+    prior = np.array([scale * robust_stats.student_t_quantile(level, n) for level in log_distribution.QUANTILE_LEVELS])
+    weight = np.where((ranks >= 1) & (ranks <= n), n / (n + PRIOR_RUNS), 0.0)
+    quantiles = np.maximum.accumulate(weight * empirical + (1 - weight) * prior)
+    return quantiles.tolist(), _log_mean_exponential(errors, scale)
+
+
+def _log_mean_exponential(errors: robust_stats.Array, scale: float) -> float:
+    kept = errors[errors <= max(REJECT_DEVIATIONS * scale, MAX_LOG_ERROR)]
+    seen = len(kept) * np.log(np.mean(np.exp(np.minimum(kept, MAX_LOG_ERROR))))
+    return float((seen + PRIOR_RUNS * scale**2 / 2) / (len(kept) + PRIOR_RUNS))

@@ -1,126 +1,104 @@
 # requirements: flexcore_base
 """What the next single run would take and cost, as distributions, from plain numbers alone. Pure.
 
-Forecasts      the fitted history (core/fitting makes it); Windmill keeps it as a c_flexcore_forecast
-└── RuntimeModel   of one runtime: how often it succeeds, and
-    └── Curve      log duration or log cost as a function of size, rows, complexity and type of workflow
-Estimate       one runtime's forecast for one workload
-└── Spread     a distribution on a log scale: centre, scale, and the quantiles of what the model missed before
+Forecasts             the fitted history (forecast_fit makes it); Windmill keeps it as a c_flexcore_forecast
+└── RuntimeModel      of one runtime
+    ├── Curve         log duration or log cost as a function of size, rows, complexity and type of workflow
+    └── SuccessModel  how likely a run succeeds
+Estimate              one runtime's forecast for one workload
+└── LogDistribution   of a duration or a cost: center, scale, and the quantiles of earlier errors
 
-A Curve is a broken power law: log y = level + size·x + bend·log(1 + S/knee) + …, with x the centred log of the size S.
+A Curve is a broken power law: log y = level + size·x + bend·log(1 + S/knee) + …, with x the centered log of the size S.
 A constant start-up plus a linear part is the case size = 0, bend = 1. Each type of workflow moves the level and, with
-enough runs, the slope; both are drawn to those of all types. Its covariance widens what lies far from the runs.
+enough runs, the slope; both shrink to those of all types. Its covariance widens what lies far from the runs.
+Symbols and formulas: docs/learning.md.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from f.flexcore.lib.core import contracts, errors, workloads
+from f.flexcore.lib.selection import log_distribution
 
-# Probabilities of a Spread's quantiles. The ends are no further out than some tens of runs can tell.
-LEVELS = (0.01, 0.03, *(number / 20 for number in range(1, 20)), 0.97, 0.99)
 # Smaller data all takes the same time.
-SMALLEST = 1000
-HUGE = 200.0
+MIN_SIZE_BYTES = 1000
+# Log rows more or fewer than usual for a size count as at most so many.
+MAX_EXTRA_ROWS = 3.0
+MAX_LOG_ODDS = 30.0
 # Prior deviations of a type's level and slope, on log scales: types differ by some factors, their slopes little.
-TYPE_LEVEL, TYPE_SLOPE = 1.0, 0.2
+TYPE_LEVEL_PRIOR, TYPE_SLOPE_PRIOR = 1.0, 0.2
 # Beyond the sizes seen, the curve may bend: this much more deviation for each e-fold of size.
-EXTRAPOLATION = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """exp(centre + scale · z), with z distributed as `quantiles` (at LEVELS) say; `shift` is added to the outcome.
-    smear: log of the mean of exp(z). doubt: standard deviation of the centre itself, for what is not known of it."""
-
-    centre: float
-    scale: float
-    quantiles: tuple[float, ...]
-    smear: float
-    doubt: float = 0.0
-    shift: float = 0.0
-
-    def quantile(self, probability: float) -> float:
-        return _exp(self.centre + self.scale * _between(probability, LEVELS, self.quantiles)) + self.shift
-
-    def chance_within(self, value: float) -> float:
-        """The probability that the outcome is at most `value`."""
-        if value <= self.shift:
-            return 0.0
-        z = (math.log(value - self.shift) - self.centre) / max(self.scale, 1e-9)
-        if z < self.quantiles[0]:
-            return 0.0
-        if z >= self.quantiles[-1]:
-            return 1.0
-        return _between(z, self.quantiles, LEVELS)
-
-    def mean(self) -> float:
-        return _exp(self.centre + self.smear * self.scale**2) + self.shift
-
-    def plus(self, amount: float) -> Spread:
-        return replace(self, shift=self.shift + amount)
-
-    def times(self, factor: float) -> Spread:
-        """`factor` must be positive."""
-        return replace(self, centre=self.centre + math.log(factor), shift=self.shift * factor)
-
-    def interval(self) -> workloads.Interval:
-        return workloads.Interval(p10=self.quantile(0.1), p50=self.quantile(0.5), p90=self.quantile(0.9))
-
-
-def _exp(x: float) -> float:
-    """exp, and a huge number instead of none at all: what garbage leads to is still an answer."""
-    return math.exp(min(x, HUGE))
-
-
-def _between(x: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:
-    """Linear interpolation in ascending `xs`; flat beyond the ends."""
-    i = bisect_left(xs, x)
-    if i == 0:
-        return ys[0]
-    if i == len(xs):
-        return ys[-1]
-    width = xs[i] - xs[i - 1]
-    return ys[i] if width <= 0 else ys[i - 1] + (ys[i] - ys[i - 1]) * (x - xs[i - 1]) / width
+EXTRAPOLATION_DEVIATION = 0.2
+# A size this far beyond those seen (in e-folds) is worth a note.
+NOTED_EXTRAPOLATION = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One runtime and one workload. samples: its finished runs of that workflow type; failures: those that failed;
-    pooled: finished runs of all types. success: probability that the next run succeeds. broken: its failures, when no
-    run of any type succeeded. notes: what limits the forecast."""
+    """One runtime and one workload. samples: its successful runs of that workflow type; failures: those that failed;
+    pooled_samples: successful runs of all types. success: probability that the next run succeeds.
+    failures_without_success: its failures of all types, when no run of any type succeeded. notes: what limits the
+    forecast."""
 
     samples: int = 0
     failures: int = 0
-    pooled: int = 0
-    duration: Spread | None = None
-    cost: Spread | None = None
+    pooled_samples: int = 0
+    duration: log_distribution.LogDistribution | None = None
+    cost: log_distribution.LogDistribution | None = None
     success: float | None = None
-    broken: int = 0
+    failures_without_success: int = 0
     notes: list[str] = field(default_factory=list)
 
 
-class Fitted(contracts.Contract):
-    """Numbers of a model: finite, so that a damaged one is refused and not believed."""
+class FittedModel(contracts.Contract):
+    """Numbers of a model: finite, so that a damaged one is refused."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
-class Sizes(Fitted):
-    """Log sizes of one type's runs: where they lie, for a workload whose size is not known."""
+class SizeSummary(FittedModel):
+    """Median and variance of the log sizes of one type's runs, for a workload whose size is not known."""
 
     mean: float
     variance: float = Field(ge=0)
 
 
-class Curve(Fitted):
+@dataclass(frozen=True, slots=True)
+class WorkloadPoint:
+    """Where a workload lies. log_size: known up to `size_variance`; extra_rows: log rows more than usual for it."""
+
+    workflow_type: str
+    log_size: float
+    size_variance: float
+    extra_rows: float
+    complexity: str | None
+
+    def features(self, center: float, knee: float) -> dict[str, float]:
+        features = {
+            "level": 1.0,
+            "size": self.log_size - center,
+            "bend": softplus(self.log_size - knee),
+            "rows": self.extra_rows,
+            f"level:{self.workflow_type}": 1.0,
+            f"slope:{self.workflow_type}": self.log_size - center,
+        }
+        if self.complexity in ("complex", "ml"):
+            features[self.complexity] = 1.0
+        return features
+
+
+def softplus(x: float) -> float:
+    """Return log(1 + exp(x))."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+class Curve(FittedModel):
     """covariance: of `beta`, both in the order of `names`. centre: of the log size; low and high: the sizes seen.
     noise: variance of one run around the curve; leverage: mean variance of the curve at the runs seen.
     widening, type_widths: log of the scale for each unit of log size and by type. trend: the level's recent move."""
@@ -137,11 +115,13 @@ class Curve(Fitted):
     widening: float = 0
     type_widths: dict[str, float] = {}
     trend: float = 0
-    quantiles: list[float] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
+    quantiles: list[float] = Field(
+        min_length=len(log_distribution.QUANTILE_LEVELS), max_length=len(log_distribution.QUANTILE_LEVELS)
+    )
     smear: float
 
     @model_validator(mode="after")
-    def _numbers_fit_together(self) -> Curve:
+    def _check_shapes(self) -> Curve:
         size = len(self.names)
         if len(self.beta) != size or [len(row) for row in self.covariance] != [size] * size:
             raise ValueError("beta and covariance must be as long as names")
@@ -149,67 +129,44 @@ class Curve(Fitted):
             raise ValueError("quantiles must ascend")
         return self
 
-    def spread(self, point: Point) -> Spread:
+    def predict(self, point: WorkloadPoint) -> log_distribution.LogDistribution:
         features = point.features(self.centre, self.knee)
         row = [features.get(name, 0.0) for name in self.names]
-        sloped = {name for name, value in zip(self.names, row, strict=True) if value}
+        curve_variance = self._curve_variance(point, row)
+        variance = curve_variance + self._slope(point) ** 2 * point.size_variance
+        scale = math.exp(self._log_scale(point)) * math.sqrt((self.noise + variance) / (self.noise + self.leverage))
+        center = sum(a * b for a, b in zip(row, self.beta, strict=True)) + self.trend
+        return log_distribution.LogDistribution(
+            center, scale, tuple(self.quantiles), self.smear, math.sqrt(curve_variance)
+        )
+
+    def _curve_variance(self, point: WorkloadPoint, row: list[float]) -> float:
+        """Of the curve at a point: from the coefficients, a type that was never seen, and sizes beyond those seen."""
         variance = sum(
             a * b * each
             for a, line in zip(row, self.covariance, strict=True)
             for b, each in zip(row, line, strict=True)
         )
-        if f"level:{point.type}" not in sloped:
-            variance += TYPE_LEVEL**2
-        slope = self._slope(point)
-        beyond = max(self.low - point.x, point.x - self.high, 0.0)
-        variance = max(variance, 0.0) + (EXTRAPOLATION * beyond) ** 2
-        doubt = math.sqrt(variance)
-        variance += slope**2 * point.doubt
-        width = self.widening * (min(max(point.x, self.low), self.high) - self.centre)
-        width += self.type_widths.get(point.type, 0.0)
-        scale = math.exp(min(max(width, -HUGE), HUGE)) * math.sqrt(
-            (self.noise + variance) / (self.noise + self.leverage)
-        )
-        centre = sum(a * b for a, b in zip(row, self.beta, strict=True)) + self.trend
-        return Spread(centre, scale, tuple(self.quantiles), self.smear, doubt)
+        if f"level:{point.workflow_type}" not in self.names:
+            variance += TYPE_LEVEL_PRIOR**2
+        beyond = max(self.low - point.log_size, point.log_size - self.high, 0.0)
+        return max(variance, 0.0) + (EXTRAPOLATION_DEVIATION * beyond) ** 2
 
-    def _slope(self, point: Point) -> float:
+    def _slope(self, point: WorkloadPoint) -> float:
         """d log y / d log size at the point."""
         beta = dict(zip(self.names, self.beta, strict=True))
-        risen = 1 / (1 + math.exp(min(self.knee - point.x, 50.0)))
-        return beta.get("size", 0.0) + beta.get("bend", 0.0) * risen + beta.get(f"slope:{point.type}", 0.0)
+        above_knee = 1 / (1 + math.exp(min(self.knee - point.log_size, 50.0)))
+        own = beta.get(f"slope:{point.workflow_type}", 0.0)
+        return beta.get("size", 0.0) + beta.get("bend", 0.0) * above_knee + own
+
+    def _log_scale(self, point: WorkloadPoint) -> float:
+        """Log of the scale of errors at the point, beside those of the runs seen."""
+        seen = min(max(point.log_size, self.low), self.high)
+        log_scale = self.widening * (seen - self.centre) + self.type_widths.get(point.workflow_type, 0.0)
+        return min(max(log_scale, -log_distribution.MAX_EXPONENT), log_distribution.MAX_EXPONENT)
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Where a workload lies: x, its log size, known up to a variance `doubt`; rows: log rows more than usual for it."""
-
-    type: str
-    x: float
-    doubt: float
-    rows: float
-    complexity: str | None
-
-    def features(self, centre: float, knee: float) -> dict[str, float]:
-        found = {
-            "level": 1.0,
-            "size": self.x - centre,
-            "bend": softplus(self.x - knee),
-            "rows": self.rows,
-            f"level:{self.type}": 1.0,
-            f"slope:{self.type}": self.x - centre,
-        }
-        if self.complexity in ("complex", "ml"):
-            found[self.complexity] = 1.0
-        return found
-
-
-def softplus(x: float) -> float:
-    """log(1 + exp(x))"""
-    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
-
-
-class Odds(Fitted):
+class SuccessModel(FittedModel):
     """Log odds of success: level + slope · (x - centre) + the type's own. runs: that they come from."""
 
     level: float
@@ -220,24 +177,38 @@ class Odds(Fitted):
     types: dict[str, float] = {}
     runs: int = 0
 
-    def probability(self, point: Point) -> float:
-        x = min(max(point.x, self.low - 1), self.high + 1)
-        odds = self.level + self.slope * (x - self.centre) + self.types.get(point.type, 0.0)
-        return 1 / (1 + math.exp(-min(max(odds, -30.0), 30.0)))
+    def predict(self, point: WorkloadPoint) -> float:
+        """Return the probability of success; sizes beyond those seen count as one e-fold beyond at most."""
+        x = min(max(point.log_size, self.low - 1), self.high + 1)
+        log_odds = self.level + self.slope * (x - self.centre) + self.types.get(point.workflow_type, 0.0)
+        return 1 / (1 + math.exp(-min(max(log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)))
 
 
-class RuntimeModel(Fitted):
-    """samples and failures: by type of workflow. forgotten: runs before the last shift of its level."""
+class RuntimeModel(FittedModel):
+    """samples and failures: by type of workflow. forgotten: runs before the last jump of its level."""
 
     samples: dict[str, int] = {}
     failures: dict[str, int] = {}
     forgotten: int = 0
     duration: Curve | None = None
     cost: Curve | None = None
-    odds: Odds | None = None
+    odds: SuccessModel | None = None
+
+    def summarize(self, workflow_type: str, estimate: Estimate) -> dict[str, Any]:
+        """What is known of one type of workflow: duration_s and cost_usd of its median size, null when unknown."""
+        ends = (self.duration.low, self.duration.high) if self.duration else ()
+        return {
+            "workflow_type": workflow_type,
+            "samples": self.samples.get(workflow_type, 0),
+            "failures": self.failures.get(workflow_type, 0),
+            "success_probability": estimate.success,
+            "sizes": [round(math.exp(end)) for end in ends] or None,
+            "duration_s": estimate.duration and estimate.duration.interval().plain(),
+            "cost_usd": estimate.cost and estimate.cost.interval().plain(),
+        }
 
 
-class Forecasts(Fitted):
+class Forecasts(FittedModel):
     """version: of this form; number: how many times it was learned; runs: that it comes from. rows_link: log size =
     first + second · log rows, with the third as its variance. sizes: by type of workflow, "" for all of them."""
 
@@ -247,40 +218,53 @@ class Forecasts(Fitted):
     runs: int = 0
     duplicates: int = 0
     rows_link: tuple[float, float, float] | None = None
-    sizes: dict[str, Sizes] = {}
+    sizes: dict[str, SizeSummary] = {}
     runtimes: dict[str, RuntimeModel] = {}
 
     def estimate(self, workload: workloads.Workload, runtime: str) -> Estimate:
         model = self.runtimes.get(runtime)
         if model is None:
             return Estimate()
-        kind, point = workload.workflow_type, self.point(workload)
-        samples, failures = model.samples.get(kind, 0), model.failures.get(kind, 0)
+        workflow_type, point = workload.workflow_type, self.locate(workload)
         pooled = sum(model.samples.values())
         return Estimate(
-            samples=samples,
-            failures=failures,
-            pooled=pooled,
-            duration=model.duration.spread(point) if model.duration else None,
-            cost=model.cost.spread(point) if model.cost else None,
-            success=model.odds.probability(point) if model.odds else None,
-            broken=0 if pooled else sum(model.failures.values()),
+            samples=model.samples.get(workflow_type, 0),
+            failures=model.failures.get(workflow_type, 0),
+            pooled_samples=pooled,
+            duration=model.duration.predict(point) if model.duration else None,
+            cost=model.cost.predict(point) if model.cost else None,
+            success=model.odds.predict(point) if model.odds else None,
+            failures_without_success=0 if pooled else sum(model.failures.values()),
             notes=self._notes(workload, model, point),
         )
 
-    def point(self, workload: workloads.Workload) -> Point:
-        kind, link = workload.workflow_type, self.rows_link
+    def locate(self, workload: workloads.Workload) -> WorkloadPoint:
+        workflow_type, complexity, link = workload.workflow_type, workload.complexity, self.rows_link
         log_rows = math.log(workload.rows) if workload.rows else None
         if workload.data_size is not None:
-            x = math.log(max(workload.data_size, SMALLEST))
-            extra = log_rows - (x - link[0]) / link[1] if link and log_rows is not None else 0.0
-            return Point(kind, x, 0.0, min(max(extra, -3.0), 3.0), workload.complexity)
+            log_size = math.log(max(workload.data_size, MIN_SIZE_BYTES))
+            extra = log_rows - (log_size - link[0]) / link[1] if link and log_rows is not None else 0.0
+            extra = min(max(extra, -MAX_EXTRA_ROWS), MAX_EXTRA_ROWS)
+            return WorkloadPoint(workflow_type, log_size, 0.0, extra, complexity)
         if link and log_rows is not None:
-            return Point(kind, link[0] + link[1] * log_rows, link[2], 0.0, workload.complexity)
-        sizes = self.sizes.get(kind) or self.sizes.get("") or Sizes(mean=math.log(SMALLEST), variance=0)
-        return Point(kind, sizes.mean, sizes.variance, 0.0, workload.complexity)
+            return WorkloadPoint(workflow_type, link[0] + link[1] * log_rows, link[2], 0.0, complexity)
+        sizes = self.sizes.get(workflow_type) or self.sizes.get("")
+        sizes = sizes or SizeSummary(mean=math.log(MIN_SIZE_BYTES), variance=0)
+        return WorkloadPoint(workflow_type, sizes.mean, sizes.variance, 0.0, complexity)
 
-    def _notes(self, workload: workloads.Workload, model: RuntimeModel, point: Point) -> list[str]:
+    def summarize(self) -> list[dict[str, Any]]:
+        """Return what was learned: one row for each runtime and type of workflow."""
+        return [
+            {"runtime": runtime, **model.summarize(kind, self._usual_estimate(kind, runtime))}
+            for runtime, model in self.runtimes.items()
+            for kind in sorted({*model.samples, *model.failures})
+        ]
+
+    def _usual_estimate(self, workflow_type: str, runtime: str) -> Estimate:
+        """For the median size of the type."""
+        return self.estimate(workloads.Workload(workflow_type=workflow_type or "?", runtimes=[runtime]), runtime)
+
+    def _notes(self, workload: workloads.Workload, model: RuntimeModel, point: WorkloadPoint) -> list[str]:
         notes = []
         curve = model.duration
         if curve and not model.samples.get(workload.workflow_type):
@@ -288,17 +272,17 @@ class Forecasts(Fitted):
         if curve and workload.data_size is None:
             known = workload.rows and self.rows_link
             notes.append(
-                f"the data's size is {'estimated from its rows' if known else 'not known, a usual one is taken'}"
+                f"the data's size is {'estimated from its rows' if known else 'not known, the usual one is used'}"
             )
-        if curve and not curve.low - 0.1 <= point.x <= curve.high + 0.1:
-            notes.append("beyond the sizes seen, hence the wider interval")
+        if curve and not curve.low - NOTED_EXTRAPOLATION <= point.log_size <= curve.high + NOTED_EXTRAPOLATION:
+            notes.append("beyond the sizes seen, so the interval is wider")
         if model.forgotten:
             notes.append(f"{model.forgotten} runs from before a shift of its level count little")
         return notes
 
 
-def loaded(stored: Any) -> tuple[Forecasts | None, str]:
-    """The model that a resource holds, or None and why it cannot be used: the rules then decide, and say so."""
+def parse_forecasts(stored: Any) -> tuple[Forecasts | None, str]:
+    """Return the model that a resource holds, or None and why it cannot be used: the rules then decide."""
     if not stored:
         return None, "the stored forecast is empty; run f/flexcore/operations/learn"
     try:

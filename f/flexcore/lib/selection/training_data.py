@@ -1,17 +1,18 @@
 # requirements: flexcore_learning
-"""History as columns of numbers, one set for each runtime: no duplicates, in order of time. Pure.
+"""History as columns of numbers, one table for each runtime: no duplicates, in order of time. Pure.
 
-The same rows in another order give the same columns. A start that is unknown, or later than now by more than SKEW
-(clock skew), puts a row before all others, where it tells nothing of drift.
+The same runs in another order give the same columns. A start that is unknown, or later than now by more than
+MAX_CLOCK_SKEW, puts a run before all others, where it shows no drift.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter, itemgetter
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,121 +20,141 @@ from f.flexcore.lib.core import workloads
 from f.flexcore.lib.selection import forecast, robust_stats
 
 # The newest runs of each runtime and type; older ones would cost time and change nothing.
-NEWEST = 200
-SKEW = timedelta(days=1)
-# type, runtime, size, rows, complexity, start, duration, cost, success
-Key = tuple[str, str, int | None, int | None, str | None, datetime | None, float | None, float | None, bool]
+MAX_RUNS_PER_TYPE = 200
+MAX_CLOCK_SKEW = timedelta(days=1)
+# The size link: how many pairs make it, how many are read, the bounds of its slope, and how well it must predict.
+MIN_LINK_RUNS, MAX_LINK_RUNS = 5, 5000
+LINK_SLOPES = (0.5, 1.5)
+MAX_LINK_VARIANCE = 1.0
 # log size = first + second · log rows, with the third as its variance
-Link = tuple[float, float, float]
+SizeLink = tuple[float, float, float]
+
+
+class RunKey(NamedTuple):
+    """What tells one run from another; two runs with the same key and a known start are duplicates."""
+
+    workflow_type: str
+    runtime: str
+    data_size_bytes: int | None
+    rows: int | None
+    complexity: str | None
+    started_at: datetime | None
+    duration_s: float | None
+    cost_usd: float | None
+    success: bool
+
+
+_key_fields = attrgetter(*RunKey._fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Runs of one runtime as columns, the oldest first. x: log size, NaN when unknown; rows: log rows more than usual
-    for the size; timed: whether its start is known."""
+class RunTable:
+    """Runs of one runtime as columns, the oldest first. log_size: NaN when unknown; extra_rows: log rows more than
+    usual for the size; has_start: whether the start is known."""
 
-    kind: robust_stats.Names
-    x: robust_stats.Array
-    rows: robust_stats.Array
-    complexity: robust_stats.Names
-    duration: robust_stats.Array
-    cost: robust_stats.Array
+    workflow_type: robust_stats.Labels
+    log_size: robust_stats.Array
+    extra_rows: robust_stats.Array
+    complexity: robust_stats.Labels
+    duration_s: robust_stats.Array
+    cost_usd: robust_stats.Array
     success: robust_stats.Mask
-    timed: robust_stats.Mask
+    has_start: robust_stats.Mask
 
-    def where(self, mask: robust_stats.Mask) -> Rows:
-        return Rows(*(getattr(self, name)[mask] for name in self.__slots__))
+    def filter(self, mask: robust_stats.Mask) -> RunTable:
+        return RunTable(*(getattr(self, name)[mask] for name in self.__slots__))
 
 
-def by_runtime(history: Iterable[workloads.Run], now: datetime) -> tuple[dict[str, Rows], Link | None, int]:
-    """Columns by runtime, the link from rows to sizes, and how many rows were duplicates."""
-    keys = [_key(run) for run in history]
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The tables by runtime, the link from rows to sizes, and how many runs were duplicates."""
+
+    tables: dict[str, RunTable]
+    size_link: SizeLink | None
+    duplicates: int
+
+
+def build_training_data(history: Iterable[workloads.Run], now: datetime) -> TrainingData:
+    """Return the columns to learn from. now: later starts are clock skew."""
+    keys = [RunKey._make(_key_fields(run)) for run in history]
     # Without a start, two rows may be alike and yet two runs.
-    unique = [*dict.fromkeys(key for key in keys if key[5]), *(key for key in keys if not key[5])]
-    latest, link = _latest(unique, now), _rows_link(unique)
-    grouped: dict[str, list[Key]] = {}
+    unique = [*dict.fromkeys(key for key in keys if key.started_at), *(key for key in keys if not key.started_at)]
+    latest, link = _latest_plausible_start(unique, now), _fit_size_link(unique)
+    grouped: dict[str, list[RunKey]] = {}
     for key in unique:
-        grouped.setdefault(key[1], []).append(key)
-    return {name: _columns(each, link, latest) for name, each in sorted(grouped.items())}, link, len(keys) - len(unique)
+        grouped.setdefault(key.runtime, []).append(key)
+    tables = {name: _build_table(group, link, latest) for name, group in sorted(grouped.items())}
+    return TrainingData(tables, link, len(keys) - len(unique))
 
 
-_key: Callable[[workloads.Run], Key] = attrgetter(
-    "workflow_type",
-    "runtime",
-    "data_size_bytes",
-    "rows",
-    "complexity",
-    "started_at",
-    "duration_s",
-    "cost_usd",
-    "success",
-)
-
-
-def _latest(keys: list[Key], now: datetime) -> datetime:
-    """Starts after this are wrong. When most are, it is this clock that is wrong, and none is."""
-    starts = sorted(key[5] for key in keys if key[5])
+def _latest_plausible_start(keys: list[RunKey], now: datetime) -> datetime:
+    """Starts after this are wrong. When most of them lie ahead, it is this clock that is wrong, and none is."""
+    starts = sorted(key.started_at for key in keys if key.started_at)
     middle = starts[len(starts) // 2] if starts else now
-    return now + SKEW if middle <= now + SKEW else starts[-1]
+    return now + MAX_CLOCK_SKEW if middle <= now + MAX_CLOCK_SKEW else starts[-1]
 
 
-def _rows_link(keys: list[Key]) -> Link | None:
-    """Log size from log rows, when the one tells enough of the other."""
-    pairs = [(key[3], key[2]) for key in keys[-5000:] if key[2] and key[3]]
-    if len(pairs) < 5:
+def _fit_size_link(keys: list[RunKey]) -> SizeLink | None:
+    """Log size from log rows; None when rows predict sizes too poorly."""
+    pairs = [(key.rows, key.data_size_bytes) for key in keys[-MAX_LINK_RUNS:] if key.data_size_bytes and key.rows]
+    if len(pairs) < MIN_LINK_RUNS:
         return None
-    rows, sizes = np.log(np.array(pairs, dtype=float)).T
-    slope = min(max(robust_stats.theil(rows, sizes), 0.5), 1.5)
-    rest = sizes - slope * rows
+    log_rows, log_sizes = np.log(np.array(pairs, dtype=float)).T
+    slope = min(max(robust_stats.theil_slope(log_rows, log_sizes), LINK_SLOPES[0]), LINK_SLOPES[1])
+    rest = log_sizes - slope * log_rows
     level = float(np.median(rest))
-    variance = robust_stats.mad(rest - level) ** 2
-    return (level, slope, variance) if variance < 1 else None
+    variance = robust_stats.mad_scale(rest - level) ** 2
+    return (level, slope, variance) if variance < MAX_LINK_VARIANCE else None
 
 
-def _columns(keys: list[Key], link: Link | None, latest: datetime) -> Rows:
-    known = [key for key in keys if key[5] is not None and key[5] <= latest]
-    unknown = [key for key in keys if key[5] is None or key[5] > latest]
-    known = _newest(sorted(known, key=itemgetter(5)))
-    timed = len(known)
-    keys = [*sorted(unknown, key=_told)[-NEWEST:], *sorted(known, key=lambda key: (key[5], _told(key)))]
-    size, count = _floats(key[2] for key in keys), _floats(key[3] for key in keys)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_rows = np.where(count > 0, np.log(count), np.nan)
-    x = np.log(np.maximum(size, forecast.SMALLEST))
-    extra = np.zeros(len(keys))
-    if link:
-        extra = np.nan_to_num(np.clip(log_rows - (x - link[0]) / link[1], -3, 3))
-        x = np.where(np.isnan(x), link[0] + link[1] * log_rows, x)
-    return Rows(
-        kind=np.array([key[0] for key in keys]),
-        x=x,
-        rows=extra,
-        complexity=np.array([key[4] or "" for key in keys]),
-        duration=_floats(key[6] for key in keys),
-        cost=_floats(key[7] for key in keys),
-        success=np.array([key[8] for key in keys]),
-        timed=np.arange(len(keys)) >= len(keys) - timed,
+def _build_table(keys: list[RunKey], link: SizeLink | None, latest: datetime) -> RunTable:
+    known = _newest_by_type([key for key in keys if key.started_at is not None and key.started_at <= latest])
+    unknown = [key for key in keys if key.started_at is None or key.started_at > latest]
+    keys = [*sorted(unknown, key=_content)[-MAX_RUNS_PER_TYPE:], *known]
+    log_size, extra_rows = _locate_sizes(keys, link)
+    return RunTable(
+        workflow_type=np.array([key.workflow_type for key in keys]),
+        log_size=log_size,
+        extra_rows=extra_rows,
+        complexity=np.array([key.complexity or "" for key in keys]),
+        duration_s=_floats(key.duration_s for key in keys),
+        cost_usd=_floats(key.cost_usd for key in keys),
+        success=np.array([key.success for key in keys]),
+        has_start=np.arange(len(keys)) >= len(keys) - len(known),
     )
 
 
-def _newest(keys: list[Key]) -> list[Key]:
-    """The newest of each type, and those that began together with the last of them."""
+def _locate_sizes(keys: list[RunKey], link: SizeLink | None) -> tuple[robust_stats.Array, robust_stats.Array]:
+    """Log sizes, from rows where only those are known, and the log rows above what is usual for them."""
+    size, count = _floats(key.data_size_bytes for key in keys), _floats(key.rows for key in keys)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_rows = np.where(count > 0, np.log(count), np.nan)
+    log_size = np.log(np.maximum(size, forecast.MIN_SIZE_BYTES))
+    if link is None:
+        return log_size, np.zeros(len(keys))
+    extra = (log_rows - (log_size - link[0]) / link[1]).clip(-forecast.MAX_EXTRA_ROWS, forecast.MAX_EXTRA_ROWS)
+    return np.where(np.isnan(log_size), link[0] + link[1] * log_rows, log_size), np.nan_to_num(extra)
+
+
+def _newest_by_type(keys: list[RunKey]) -> list[RunKey]:
+    """In order of time the newest of each type, and those that began together with the last of them."""
     seen: Counter[str] = Counter()
     oldest: dict[str, datetime | None] = {}
     kept = []
-    for key in reversed(keys):
-        seen[key[0]] += 1
-        if seen[key[0]] <= NEWEST:
-            oldest[key[0]] = key[5]
-        if key[5] == oldest[key[0]]:
+    for key in sorted(keys, key=attrgetter("started_at"), reverse=True):
+        seen[key.workflow_type] += 1
+        if seen[key.workflow_type] <= MAX_RUNS_PER_TYPE:
+            oldest[key.workflow_type] = key.started_at
+        if key.started_at == oldest[key.workflow_type]:
             kept.append(key)
-    return kept
+    return sorted(kept, key=lambda key: (key.started_at, _content(key)))
 
 
 def _floats(values: Iterable[float | int | None]) -> robust_stats.Array:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _told(key: Key) -> tuple[float, ...]:
-    """Orders rows of the same time by what they say, whatever their order in the file."""
-    return (key[8], *(-1.0 if part is None else part for part in (key[6], key[2], key[3], key[7])))
+def _content(key: RunKey) -> tuple[float, ...]:
+    """Orders runs of the same time by what they hold, whatever their order in the file."""
+    numbers = (key.duration_s, key.data_size_bytes, key.rows, key.cost_usd)
+    return (key.success, *(-1.0 if number is None else number for number in numbers))

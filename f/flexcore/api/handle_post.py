@@ -1,0 +1,14 @@
+# requirements: flexcore_api
+"""Answers the routes that change something: starts an execution, once for each Idempotency-Key, and cancels one."""
+
+from typing import Any
+
+from f.flexcore.lib.api import http, routes
+
+
+def preprocessor(event: dict) -> dict:
+    return http.receive(event)
+
+
+def main(request: dict) -> dict[str, Any]:
+    return http.respond(request, routes.handle_post)

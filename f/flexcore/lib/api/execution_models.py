@@ -1,0 +1,212 @@
+# requirements: flexcore_api
+"""Executions as the API returns them, made of Windmill's jobs. Pure.
+
+An execution is an outermost run of a flow of this bundle; its workflow is the flow's path below the bundle's folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from f.flexcore.lib.core import contracts, redaction
+
+BUNDLE_FOLDER = "f/flexcore/"
+CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
+Job = Mapping[str, Any]
+Status = Literal["queued", "running", "suspended", "success", "failure", "canceled", "skipped"]
+STEP_STATUSES = {
+    "WaitingForPriorSteps": "waiting",
+    "WaitingForEvents": "suspended",
+    "WaitingForExecutor": "queued",
+    "InProgress": "running",
+    "Success": "success",
+    "Failure": "failure",
+}
+
+
+class ListQuery(contracts.Contract):
+    """Of a list. limit: how many at most; cursor: the next_cursor of an earlier one."""
+
+    workflow: str = Field(default="", min_length=1, max_length=255)
+    runtime: str | None = None
+    status: Status | None = None
+    limit: int = Field(default=20, ge=1, le=100)
+    cursor: str = Field(default="", pattern=CURSOR_PATTERN)
+
+
+class LogQuery(contracts.Contract):
+    """tail: how many of the last lines."""
+
+    tail: int = Field(default=200, ge=1, le=10_000)
+
+
+class Execution(contracts.Contract):
+    """runtime: null while it is not known, or when several share the work. Times are RFC 3339, durations seconds."""
+
+    id: str
+    workflow: str
+    runtime: str | None
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    created_by: str
+    labels: list[str]
+
+
+class Step(contracts.Contract):
+    """job: Windmill's job of it, once it has begun."""
+
+    id: str
+    status: str
+    job: str | None
+
+
+class ExecutionError(contracts.Contract):
+    """What failed. name: the error's type; category, subject, remedy: as flexcore's own errors have them, else null."""
+
+    name: str
+    message: str
+    step: str | None = None
+    category: str | None = None
+    subject: str | None = None
+    remedy: str | None = None
+    retryable: bool | None = None
+
+
+class ExecutionDetail(Execution):
+    """result: what the flow returned, a failed one included; secrets in it are masked."""
+
+    steps: list[Step]
+    result: Any
+    error: ExecutionError | None
+
+
+def is_execution(job: Job) -> bool:
+    flow = job.get("job_kind") == "flow" and str(job.get("script_path") or "").startswith(BUNDLE_FOLDER)
+    return flow and not job.get("parent_job")
+
+
+def job_status(job: Job) -> Status:
+    if job.get("type") == "CompletedJob":
+        if job.get("canceled"):
+            return "canceled"
+        if job.get("is_skipped"):
+            return "skipped"
+        return "success" if job.get("success") else "failure"
+    if job.get("suspend"):
+        return "suspended"
+    return "running" if job.get("running") else "queued"
+
+
+def job_runtime(job: Job) -> str | None:
+    """By its label `runtime:NAME`, else by the flow: `NAME/execute` is one runtime's own. None when several are."""
+    labeled = {label.partition(":")[2] for label in job.get("labels") or () if label.startswith("runtime:")}
+    if labeled:
+        return labeled.pop() if len(labeled) == 1 else None
+    folder, _, flow = job_workflow(job).partition("/")
+    return folder if flow == "execute" else None
+
+
+def job_workflow(job: Job) -> str:
+    return str(job.get("script_path") or "").removeprefix(BUNDLE_FOLDER)
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    started = parse_instant(job.get("started_at"))
+    ended = None
+    if job.get("type") == "CompletedJob":
+        ended = (started or parse_instant(job["created_at"]) or datetime.min) + timedelta(
+            milliseconds=job["duration_ms"]
+        )
+    return {
+        "id": str(job["id"]),
+        "workflow": job_workflow(job),
+        "runtime": job_runtime(job),
+        "status": job_status(job),
+        "created_at": job["created_at"],
+        "started_at": started,
+        "ended_at": ended,
+        "duration_s": job["duration_ms"] / 1000 if ended else None,
+        "created_by": str(job.get("created_by") or ""),
+        "labels": list(job.get("labels") or ()),
+    }
+
+
+def execution_from_job(job: Job) -> Execution:
+    return Execution.model_validate(_fields(job))
+
+
+def detail_from_job(job: Job, failed: Job | None = None) -> ExecutionDetail:
+    """failed: the job of the step that failed, which knows more of the error than the flow does."""
+    modules = (job.get("flow_status") or {}).get("modules") or []
+    steps = [
+        Step(id=str(module["id"]), status=STEP_STATUSES.get(str(module["type"]), "waiting"), job=_module_job(module))
+        for module in modules
+    ]
+    result = redaction.Redactor().data(job.get("result"))
+    fields = _fields(job)
+    error = (
+        error_from_results(result, (failed or {}).get("result"), failed_step_id(job))
+        if is_failure(fields["status"])
+        else None
+    )
+    return ExecutionDetail.model_validate({**fields, "steps": steps, "result": result, "error": error})
+
+
+def is_failure(status: str) -> bool:
+    return status in ("failure", "canceled")
+
+
+def failed_step_id(job: Job) -> str | None:
+    module = _failed_module(job)
+    return str(module["id"]) if module else None
+
+
+def failed_step_job_id(job: Job) -> str | None:
+    """The job of the step that failed."""
+    module = _failed_module(job)
+    return _module_job(module) if module else None
+
+
+def error_from_results(result: Any, step_result: Any, step: str | None) -> ExecutionError:
+    """The error of the step, which is typed, else that of the flow: Windmill's own, or its failure module's."""
+    for given in (step_result, result):
+        error = given.get("error") if isinstance(given, dict) else None
+        if isinstance(error, dict):
+            return _typed_error(error, step)
+    text = result.get("error") if isinstance(result, dict) else None
+    return ExecutionError(name="Failed", message=str(text or "It failed without a message"), step=step)
+
+
+def _typed_error(error: Job, step: str | None) -> ExecutionError:
+    extra = error.get("extra") if isinstance(error.get("extra"), dict) else {}
+    words = {name: str(extra[name]) for name in ("category", "subject", "remedy") if extra.get(name)} if extra else {}
+    retryable = extra.get("retryable") if extra else None
+    return ExecutionError(
+        name=str(error.get("name") or "Error"),
+        message=redaction.Redactor().text(str(error.get("message") or "")),
+        step=step,
+        retryable=retryable if isinstance(retryable, bool) else None,
+        **words,
+    )
+
+
+def _failed_module(job: Job) -> dict[str, Any] | None:
+    modules = (job.get("flow_status") or {}).get("modules") or []
+    return next((module for module in modules if module["type"] == "Failure"), None)
+
+
+def _module_job(module: Mapping[str, Any]) -> str | None:
+    job = str(module.get("job") or "")
+    # Windmill has the zero id where no job was begun.
+    return job if job.strip("0-") else None
+
+
+def parse_instant(text: Any) -> datetime | None:
+    return datetime.fromisoformat(str(text)) if text else None

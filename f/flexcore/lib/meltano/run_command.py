@@ -1,0 +1,95 @@
+# requirements: flexcore_base
+"""Meltano's command line for one attempt: arguments, environment, and the observer that reads along in Meltano's own
+Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from f.flexcore.lib.meltano import installation, plugin_settings, preparation, request_settings, state_store
+from f.flexcore.lib.meltano.remote import observer, selection, singer
+
+# Below an attempt's folder: what Meltano takes for the project's .meltano.
+SYSTEM = "system"
+# The observer, and what it imports.
+MODULES = (observer, selection, singer)
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from f.flexcore.lib.meltano.remote.observer import run_observed; "
+    "run_observed(sys.argv[2:])"
+)
+
+
+def build_command(prepared: preparation.Prepared, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `meltano ARGUMENTS` under the observer."""
+    folder = installation.install_modules(MODULES)
+    # The tool's script is a link into its environment. -P: the project's own files are no modules of Meltano.
+    python = installation.meltano_command().resolve().with_name("python")
+    requested = requested_patterns(prepared.env, [tap.name for tap in prepared.taps])
+    return [str(python), "-P", "-c", START, str(folder), json.dumps(requested), *arguments]
+
+
+def build_arguments(
+    prepared: preparation.Prepared, place: state_store.StatePlace, run_id: str, full_refresh: bool
+) -> list[str]:
+    """Meltano's own arguments. place: the state that this attempt works on."""
+    flags = ["--run-id", run_id, "--no-install"]
+    if full_refresh:
+        flags.append("--full-refresh")
+    if place.private and place.database == prepared.place.database:
+        # Any live run in that database would hold the lock that this run holds: one that it still shows is dead.
+        flags.append("--force")
+    blocks = [name for tap in prepared.taps for name in (tap.name, *prepared.mappings, prepared.target.name)]
+    # Below info a project's own level would leave out what the result is made of.
+    general = ["--log-format=json", "--log-level=info", "--environment", prepared.project.environment]
+    return [*general, "run", *flags, *blocks]
+
+
+def build_environment(
+    prepared: preparation.Prepared, place: state_store.StatePlace, work: Path, data_folder: Path
+) -> dict[str, str]:
+    """Meltano's environment. work: the attempt's folder; data_folder: where a file target writes, made if need be."""
+    files = {}
+    if prepared.files:
+        data_folder.mkdir(parents=True, exist_ok=True)
+        files = request_settings.folder_environment(prepared.target, prepared.files, str(data_folder))
+    return {
+        **installation.base_environment(),
+        **prepared.env,
+        **place.env,
+        **files,
+        **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
+        # A project without an id would get one written into its meltano.yml.
+        **({} if prepared.project.setting("project_id") else {"MELTANO_PROJECT_ID": prepared.source.identity}),
+        "MELTANO_PROJECT_ROOT": str(prepared.source.root),
+        "MELTANO_SYS_DIR_ROOT": str(work / SYSTEM),
+        # Meltano writes its run logs there; the step has them already.
+        "XDG_STATE_HOME": str(work / "logs"),
+        "MELTANO_PROJECT_READONLY": "true",
+        # A logging.yaml of the project would replace the JSON lines that this step reads.
+        "MELTANO_CLI_LOG_CONFIG": str(work / "none.yaml"),
+        "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
+        "MELTANO_JOB_TRIGGER": "flexcore",
+        "NO_COLOR": "1",
+    }
+
+
+def requested_patterns(env: Mapping[str, str], taps: Sequence[str]) -> dict[str, list[str]]:
+    """The taps whose selection comes with the request, each with its patterns that all taps of several share."""
+    chosen = {
+        tap: patterns
+        for tap in taps
+        if (patterns := _parse_patterns(env.get(plugin_settings.variable(tap, "_select"), ""))) is not None
+    }
+    shared = set.intersection(*(set(patterns) for patterns in chosen.values())) if len(chosen) > 1 else set()
+    return {tap: [item for item in patterns if item in shared] for tap, patterns in chosen.items()}
+
+
+def _parse_patterns(text: str) -> list[str] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return [text] if text else None
+    return [str(item) for item in value] if isinstance(value, list) else None

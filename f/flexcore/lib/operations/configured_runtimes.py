@@ -1,0 +1,94 @@
+# requirements: flexcore_kubernetes
+"""The runtimes that the settings name: their health checks, and our objects in their clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import errors, operation, resources, runtime_health, workloads
+from f.flexcore.lib.storage import object_store
+
+# Checks run side by side, so that one that does not answer delays none.
+MAX_PARALLEL_CHECKS = 8
+# The resource at a path, its references resolved; raises FlexcoreError.
+ReadResource = Callable[[str], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """place: the worker, the cluster's resource, or the store; check: raises FlexcoreError for what is down."""
+
+    runtime: str
+    place: str
+    check: Callable[[], runtime_health.Health]
+
+
+def check_all(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[runtime_health.Health]:
+    """Health of every runtime that the settings name, and of the store between them."""
+    with ThreadPoolExecutor(MAX_PARALLEL_CHECKS) as pool:
+        return list(pool.map(run_check, list_checks(settings, read_resource, worker)))
+
+
+def list_checks(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[HealthCheck]:
+    """One for this worker's own runtimes, one for each cluster, and one for the store; none for a disabled runtime."""
+    checks = []
+    for runtime in runtimes.RUNTIMES.values():
+        if not settings.runtimes.get(runtime.name, workloads.RuntimeState()).enabled:
+            continue
+        if runtime.clusters_field is None:
+            checks.append(HealthCheck(runtime.name, worker, partial(runtimes.check_health, runtime, worker)))
+        for path in runtimes.list_clusters(runtime, settings):
+            check = partial(_check_cluster, runtime, path, read_resource, settings.namespace)
+            checks.append(HealthCheck(runtime.name, path.removeprefix("$res:"), check))
+    store = settings.storage_uri or "folder of the worker"
+    return [*checks, HealthCheck("store", store, partial(_check_store, settings))]
+
+
+def run_check(check: HealthCheck) -> runtime_health.Health:
+    """What the check measures; a runtime whose check fails is down, with the reason."""
+    try:
+        return check.check()
+    except errors.FlexcoreError as error:
+        return runtime_health.Health(check.runtime, check.place, "down", detail=str(error))
+
+
+def open_objects(
+    settings: resources.Settings,
+    read_resource: ReadResource,
+    report_failure: Callable[[str, str, errors.FlexcoreError], None],
+    worker: str = "this worker",
+) -> list[tuple[str, runtimes.RemoteObjects]]:
+    """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
+
+    report_failure: gets (path, runtime, error) of what cannot be opened."""
+    opened = []
+    for runtime in runtimes.RUNTIMES.values():
+        if not runtime.objects:
+            continue
+        if runtime.clusters_field is None:
+            opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
+        for path in runtimes.list_clusters(runtime, settings):
+            try:
+                objects = runtimes.open_objects(runtime, path, read_resource(path), settings.namespace)
+            except errors.FlexcoreError as error:
+                report_failure(path, runtime.name, error)
+            else:
+                opened.append((path, objects))
+    return opened
+
+
+def _check_cluster(
+    runtime: operation.Runtime, path: str, read_resource: ReadResource, namespace: str
+) -> runtime_health.Health:
+    return runtimes.check_health(runtime, path.removeprefix("$res:"), read_resource(path), namespace)
+
+
+def _check_store(settings: resources.Settings) -> runtime_health.Health:
+    store = object_store.Store(settings)
+    store.check()
+    return runtime_health.Health("store", store.root, "ready", capabilities={"shared": not store.local})

@@ -1,0 +1,163 @@
+# requirements: flexcore_base
+"""Sends the message about a failed flow to its channel. Never raises: what fails here must not hide that failure."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from typing import Any
+
+from f.flexcore.lib.core import contracts, errors, identity, resources, tls_errors
+from f.flexcore.lib.operations import failure_message
+from f.flexcore.lib.storage import object_store
+
+REQUEST_TIMEOUT_S = 10
+# Of a service that is busy or restarting; the flow's end waits for it.
+RETRY_INTERVALS_S = (1.0, 3.0)
+BUSY_STATUSES = (429, 500, 502, 503, 504)
+
+
+class NotDelivered(Exception):
+    """Its text may be shown: it holds neither address nor password."""
+
+    def __init__(self, reason: str, retryable: bool = False) -> None:
+        super().__init__(reason)
+        self.retryable = retryable
+
+
+def notify_of_failure(resource: Any, failure: contracts.FlowFailure, settings: Any = None) -> bool | None:
+    """Whether the failure of the flow that this job belongs to was delivered; None when no channel is set."""
+    message = failure_message.compose_message(failure, failure_message.flow_path(os.environ))
+    return notify(resource, message, os.environ, settings)
+
+
+def notify(
+    resource: Any,
+    message: failure_message.Message,
+    env: Mapping[str, str],
+    settings: Any = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool | None:
+    """Whether the message was delivered; None when no channel is set. Raises nothing."""
+    if not resource:
+        return None
+    try:
+        chosen = errors.validated(resources.Notifications, resource, "notify")
+        if chosen.channel == "none":
+            return None
+        marker = Marker(settings, env, message)
+        if marker.is_set():
+            print("The notification of this failure has been sent already", flush=True)
+            return True
+        deliver(chosen, message, sleep)
+        marker.set()
+    except Exception as error:
+        # Our errors hold no value of the resource; the text of another may hold the address.
+        safe = isinstance(error, NotDelivered | errors.FlexcoreError)
+        print(f"The notification was not sent: {error if safe else type(error).__name__}", flush=True)
+        return False
+    print(f"Notified by {chosen.channel}", flush=True)
+    return True
+
+
+class Marker:
+    """A small file in the store that says that a failure of a run was sent: neither a worker that dies afterwards, nor
+    the flow around the one that failed, sends it again. A store that fails costs a second message."""
+
+    def __init__(self, settings: Any, env: Mapping[str, str], message: failure_message.Message) -> None:
+        self._store: object_store.Store | None = None
+        try:
+            self._store = object_store.Store(errors.validated(resources.Settings, settings or {}, "settings"), env)
+        except errors.FlexcoreError:
+            return
+        # The flow around sees the error's text and nothing else.
+        digest = hashlib.sha256(message.lines[0].encode()).hexdigest()[:16]
+        self._uri = self._store.uri(identity.execution_key(env).root_job, "notified", f"{digest}.json")
+
+    def is_set(self) -> bool:
+        try:
+            return self._store is not None and self._store.read_json(self._uri) is not None
+        except errors.FlexcoreError:
+            return False
+
+    def set(self) -> None:
+        if self._store is not None:
+            try:
+                self._store.write_json(self._uri, {"notified_at": time.time()})
+            except errors.FlexcoreError as error:
+                print(f"Warning: {error}", flush=True)
+
+
+def deliver(chosen: resources.Notifications, message: failure_message.Message, sleep: Callable[[float], None]) -> None:
+    send = post_to_webhook if chosen.channel == "webhook" else send_mail
+    for interval in (*RETRY_INTERVALS_S, None):
+        try:
+            send(chosen, message)
+        except NotDelivered as problem:
+            if interval is None or not problem.retryable:
+                raise
+            sleep(interval)
+        else:
+            return
+
+
+def post_to_webhook(chosen: resources.Notifications, message: failure_message.Message) -> None:
+    """Slack's form, which Mattermost, Rocket.Chat, Zulip and Discord (…/slack) take too: {"text": …}."""
+    # Most runs notify nobody; they need not pay for the import.
+    import httpx
+
+    links = [f"<{url}|{name}>" for name, url in message.links.items()]
+    text = "\n".join([f"*{message.title}*", *map(escape, message.lines), " · ".join(links)]).strip()
+    try:
+        answer = httpx.post(chosen.webhook_url, json={"text": text}, timeout=REQUEST_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise _no_answer("the webhook does not answer", error) from None
+    if not answer.is_success:
+        code = answer.status_code
+        raise NotDelivered(f"the webhook answered HTTP {code}; check webhook_url", retryable=code in BUSY_STATUSES)
+
+
+def escape(text: str) -> str:
+    """Source: Slack, "Formatting text for app surfaces": three characters are its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def send_mail(chosen: resources.Notifications, message: failure_message.Message) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = chosen.sender, ", ".join(chosen.recipients)
+    letter["Subject"] = f"[flexcore] {message.title}"
+    letter.set_content(message.plain())
+    context = ssl.create_default_context()
+    try:
+        with open_smtp(chosen, context) as server:
+            if chosen.smtp_security == "starttls":
+                server.starttls(context=context)
+            if chosen.smtp_user:
+                server.login(chosen.smtp_user, chosen.smtp_password)
+            server.send_message(letter)
+    except smtplib.SMTPAuthenticationError:
+        raise NotDelivered("the mail server refuses smtp_user and smtp_password") from None
+    except smtplib.SMTPResponseException as error:
+        busy = 400 <= error.smtp_code < 500
+        raise NotDelivered(f"the mail server answered {error.smtp_code}", retryable=busy) from None
+    except smtplib.SMTPRecipientsRefused:
+        raise NotDelivered("the mail server refuses the recipients") from None
+    except (OSError, smtplib.SMTPException) as error:
+        raise _no_answer("the mail server cannot be used", error) from None
+
+
+def _no_answer(what: str, error: Exception) -> NotDelivered:
+    certificates = tls_errors.tls_remedy(tls_errors.error_chain(error))
+    more = f"; {certificates}".rstrip(".") if certificates else ""
+    return NotDelivered(f"{what} ({type(error).__name__}){more}", retryable=not certificates)
+
+
+def open_smtp(chosen: resources.Notifications, context: ssl.SSLContext) -> smtplib.SMTP:
+    if chosen.smtp_security == "tls":
+        return smtplib.SMTP_SSL(chosen.smtp_host, chosen.smtp_port, timeout=REQUEST_TIMEOUT_S, context=context)
+    return smtplib.SMTP(chosen.smtp_host, chosen.smtp_port, timeout=REQUEST_TIMEOUT_S)

@@ -1,0 +1,141 @@
+# requirements: flexcore_base
+"""What a Ray cluster has and can give: its measures, and whether work fits on it. Changes nothing there.
+
+A number that the cluster does not tell is null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.lib.core import contracts, errors, identity, resources
+from f.flexcore.lib.ray import dashboard
+
+# The type of a node that no autoscaler has made: it is named after the node itself.
+FIXED_NODE = re.compile(r"node_?[0-9a-f]{40,}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """`count` processes that each take so many CPUs and GPUs of one node; `subject` is the argument that says so."""
+
+    count: int = 1
+    cpus: float = 0
+    gpus: float = 0
+    subject: str = "num_cpus"
+
+
+def measure(api: dashboard.RayApi) -> dashboard.Json:
+    """Measure a cluster: its version (which proves that this is Ray), resources, and Serve's applications."""
+    version = api.version()
+    # The jobs API is what the steps use; a proxy may let the version pass and refuse this.
+    jobs = api.jobs()
+    status, serve = _ask_if_able(api.cluster_status), _ask_if_able(api.serve_details)
+    return {
+        "ray_version": version["ray_version"],
+        "session": version.get("session_name"),
+        "running_jobs": sum(1 for job in jobs if job.get("status") in ("PENDING", "RUNNING")),
+        **parse_resources(status),
+        **parse_serve(serve),
+    }
+
+
+def check_cluster(cluster: Any, key: identity.ExecutionKey) -> contracts.StepResult:
+    """The measures as the result of a step. Raises InvalidInput for a resource that is none, and RayApi's errors."""
+    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    with dashboard.RayApi(ray) as api:
+        data = measure(api)
+    print(f"Ray {data['ray_version']} at {ray.address}: {_describe_cpus(data)}")
+    return plan_result(key, data)
+
+
+def plan_result(key: identity.ExecutionKey, data: dashboard.Json) -> contracts.StepResult:
+    return contracts.StepResult(success=True, runtime="ray", execution_key=key.value, attempt=1, data=data)
+
+
+def check_capacity(api: dashboard.RayApi, needs: Needs) -> None:
+    """Raises InvalidInput when the cluster can never give what is needed: Ray itself would let the job wait forever."""
+    if not (needs.cpus or needs.gpus):
+        return
+    try:
+        problem = find_shortage(api.cluster_status(), needs)
+    except errors.FlexcoreError:
+        # Whether the cluster can be reached, the submission tells.
+        return
+    if problem:
+        raise errors.InvalidInput(problem, subject=needs.subject, remedy="Ask for less, or add nodes to the cluster.")
+
+
+def find_shortage(status: dashboard.Json, needs: Needs) -> str:
+    """Why the cluster can never give what is needed; "" when it can, or may, or does not tell. Pure.
+
+    With an autoscaler anything may come, so nothing is refused; without one the autoscaler's report names its node
+    types after the nodes themselves. Source: the dashboard's /api/cluster_status of Ray 2.60.
+    """
+    nodes = (status.get("loadMetricsReport") or {}).get("usageByNode")
+    report = status.get("autoscalerReport") or {}
+    node_types = [*(report.get("activeNodes") or {}), *(report.get("nodeTypeMapping") or {}).values()]
+    if not nodes or not node_types or not all(FIXED_NODE.fullmatch(kind) for kind in node_types):
+        return ""
+    request = {name: amount for name, amount in (("CPU", needs.cpus), ("GPU", needs.gpus)) if amount > 0}
+    if not request or sum(_fit_count(node, request) for node in nodes.values()) >= needs.count:
+        return ""
+    wanted = " and ".join(f"{amount:g} {name}s" for name, amount in request.items())
+    has = "; ".join(
+        ", ".join(f"{(node.get(name) or (0, 0))[1]:g} {name}s" for name in request) for node in nodes.values()
+    )
+    times = f"{needs.count} times " if needs.count > 1 else ""
+    return f"The Ray cluster can never give {times}{wanted}: its nodes have {has}"
+
+
+def parse_resources(status: dashboard.Json | None) -> dashboard.Json:
+    """CPUs, GPUs, memory in bytes and nodes, from the autoscaler's report. Pure."""
+    report = (status or {}).get("loadMetricsReport") or {}
+    # A head is a node itself: a report without any is one that a head makes before it has heard of itself.
+    usage = report.get("usage") or None
+    amounts: dashboard.Json = {"nodes": sum(count for _, count in report.get("nodeTypes") or []) or None}
+    for name, key in (("cpus", "CPU"), ("gpus", "GPU"), ("memory", "memory")):
+        if usage is None:
+            amounts |= {f"{name}_total": None, f"{name}_free": None}
+            continue
+        # A resource that is not listed is one that the cluster does not have.
+        used, total = usage.get(key, (0, 0))
+        amounts |= {f"{name}_total": total, f"{name}_free": total - used}
+    return amounts
+
+
+def parse_serve(details: dashboard.Json | None) -> dashboard.Json:
+    """Whether Ray Serve runs, on which port, and its applications (name → status). Pure."""
+    if details is None:
+        return {"serve_running": None, "serve_port": None, "serve_applications": None}
+    applications = details.get("applications") or {}
+    is_running = bool(details.get("controller_info") or applications)
+    options = details.get("http_options") or {}
+    return {
+        "serve_running": is_running,
+        "serve_port": options.get("port") if is_running else None,
+        "serve_applications": {name: item.get("status") for name, item in applications.items()},
+    }
+
+
+def _fit_count(node: dashboard.Json, request: dict[str, float]) -> int:
+    """How many times the request fits on a node that is otherwise empty."""
+    return int(min((node.get(name) or (0, 0))[1] // amount for name, amount in request.items()))
+
+
+def _ask_if_able(ask: Callable[[], dashboard.Json | None]) -> dashboard.Json | None:
+    try:
+        return ask()
+    except errors.Forbidden:
+        raise
+    except errors.FlexcoreError:
+        return None
+
+
+def _describe_cpus(data: dashboard.Json) -> str:
+    if data["cpus_total"] is None:
+        return "its CPUs were not measured"
+    return f"{data['cpus_free']} of {data['cpus_total']} CPUs free"

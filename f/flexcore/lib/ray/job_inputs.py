@@ -1,0 +1,103 @@
+# requirements: flexcore_base
+"""What a job takes of earlier stages: the data, the model, and the store in which they are."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from f.flexcore.lib.core import contracts, errors, identity, manifests, resources
+from f.flexcore.lib.ray import dashboard
+from f.flexcore.lib.storage import object_store
+
+MODEL_FORMAT = "sklearn-joblib"
+
+
+def parse_source(source: dict[str, Any] | None) -> contracts.DataManifest:
+    """The manifest of the data. Raises InvalidInput when it is missing, ManifestMismatch when it contradicts itself."""
+    if source is None:
+        raise errors.InvalidInput("source is missing", subject="source", remedy="Pass the output of an extraction.")
+    manifest = object_store.data_manifest(source)
+    manifests.check_consistent(manifest)
+    return manifest
+
+
+def select_stream(manifest: contracts.DataManifest, name: str) -> contracts.Stream:
+    """Raises InvalidInput for an unknown stream, EmptyData for one without rows."""
+    chosen = manifests.stream_named(manifest, name)
+    stream = next(item for item in manifest.streams if item.name == chosen)
+    if stream.rows == 0 or not stream.files:
+        raise errors.EmptyData(f"The stream {stream.name!r} is empty", subject="source", remedy="Extract data first.")
+    return stream
+
+
+def source_parameters(manifest: contracts.DataManifest, stream: contracts.Stream) -> dashboard.Json:
+    """What a program on Ray must know of the stream to read it."""
+    files = [item.model_dump() for item in stream.files]
+    return {"uri": manifest.uri, "format": manifest.format, "files": files, "columns": stream.columns}
+
+
+def write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
+    """The URI of a small file that a program finds when it sees the worker's folder; written for a folder alone."""
+    probe = store.uri(key.value, "shared.json")
+    if store.local:
+        store.write_json(probe, {"key": key.value})
+    return probe
+
+
+def parse_model(model: dict[str, Any] | None) -> contracts.ModelManifest:
+    """The manifest of a model that Ray can load. Raises InvalidInput when it is missing or of another format,
+    ManifestMismatch when it contradicts itself."""
+    remedy = "Pass the output of f/flexcore/ray/train."
+    if model is None:
+        raise errors.InvalidInput("model is missing", subject="model", remedy=remedy)
+    manifest = object_store.model_manifest(model)
+    manifests.check_consistent(manifest)
+    if manifest.format != MODEL_FORMAT:
+        raise errors.InvalidInput(
+            f"model.format: Ray cannot load a model of format {manifest.format!r}",
+            subject="model.format",
+            remedy=remedy,
+        )
+    return manifest
+
+
+def storage_access(settings: resources.Settings, root: str, probe: str) -> dashboard.Json:
+    """How a program on Ray reaches the store; `probe` is a file that it must find there."""
+    return {
+        "uri": root,
+        "endpoint_url": settings.storage_endpoint_url,
+        "access_key": settings.storage_access_key,
+        "secret_key": settings.storage_secret_key,
+        "region": settings.storage_region,
+        "probe": probe,
+    }
+
+
+def check_store(service: resources.RayCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput for a store at this machine's own address and a cluster elsewhere. A folder may be a mount
+    that both share: the job itself looks for a file there."""
+    endpoint = settings.storage_endpoint_url
+    if service is None or not dashboard.is_loopback(endpoint) or is_this_machine(service.address):
+        return
+    raise errors.InvalidInput(
+        f"settings.storage_endpoint_url: {endpoint} is an address of this machine alone, which the Ray cluster at "
+        f"{service.address} cannot reach",
+        subject="settings.storage_endpoint_url",
+        remedy="Give the address under which the Ray nodes reach the store.",
+    )
+
+
+def is_this_machine(address: str) -> bool:
+    """Whether an address is surely one of this machine; no name is looked up for it."""
+    host = urlsplit(address).hostname or ""
+    if dashboard.is_loopback(address) or host == socket.gethostname().lower():
+        return True
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            socket.inet_pton(probe.family, host)
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+# requirements: flexcore_base
+"""Predictions for a whole stream as a Ray job, and what the job reports as a data manifest."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from f.flexcore.lib.core import contracts, manifests, operation, resources
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
+from f.flexcore.lib.storage import catalog
+
+PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
+MODULES = (*train_job.READING, "dataset", "holdout", "training_data", "inference_app", "predict")
+STREAM = "predictions"
+
+
+class PredictRequest(resources.Form):
+    """A stored model and the stream to predict for."""
+
+    model: dict[str, Any] | None = Field(default=None, description="Manifest of the trained model.")
+    source: dict[str, Any] | None = Field(default=None, description="Manifest of the data.")
+    stream: str = Field(default="", description="Stream of the data; may stay empty when there is only one.")
+    keep: list[str] = Field(default=[], description="Columns that stand beside the prediction; empty means all.")
+    format: Literal["parquet", "csv", "jsonl"] = Field(
+        default="parquet", description="Format of the files that are written."
+    )
+    num_workers: int = Field(default=1, ge=1, description="At most that many workers answer at once.")
+    cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
+    timeout_s: int = Field(default=3600, ge=1, description="Longest time for the predictions, in seconds.")
+
+    @property
+    def needs(self) -> cluster.Needs:
+        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker")
+
+
+Invocation = operation.Invocation[PredictRequest, resources.RayCluster]
+
+
+def check(request: PredictRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_inputs.check_store(service, settings)
+    if request.model is not None:
+        job_inputs.parse_model(request.model)
+    if request.source is not None:
+        job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
+
+
+def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
+    """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
+    request = invocation.request
+    model, source = job_inputs.parse_model(request.model), job_inputs.parse_source(request.source)
+    stream = job_inputs.select_stream(source, request.stream)
+    framework = model.framework.name.removesuffix("-cpu")
+    parameters = {
+        "source": job_inputs.source_parameters(source, stream),
+        "model": model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature"}),
+        "requires": job.required_packages(*train_job.required_modules(framework)),
+        **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker"}),
+    }
+    probe = job_inputs.write_probe(context.store, context.key)
+    return job.Job(
+        kind="predict",
+        files=job.program_files(MODULES, PROGRAM),
+        parameters=parameters,
+        storage=job_inputs.storage_access(invocation.settings, context.store.root, probe),
+        packages=request.packages,
+        needs=request.needs,
+        timeout_s=request.timeout_s,
+    )
+
+
+def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) -> contracts.StepResult:
+    """The predictions as data, which any later stage takes."""
+    result = finished.result
+    files = [contracts.File.model_validate(item) for item in result["files"]]
+    size, rows, schema = sum(item.bytes for item in files), result["rows"], manifests.schema_hash(result["columns"])
+    stream = contracts.Stream(
+        name=STREAM, rows=rows, bytes=size, columns=result["columns"], schema_hash=schema, files=files
+    )
+    manifest = contracts.DataManifest(
+        uri=result["uri"],
+        format=result["format"],
+        bytes=size,
+        rows=rows,
+        schema_hash=schema,
+        checksum=manifests.checksum_of(files),
+        streams=[stream],
+    )
+    data = {
+        "model": f"{model.name}:{model.version}",
+        "packages": finished.packages,
+        "notes": result.get("notes") or [],
+    }
+    return finished.step_result(output=manifest, metrics={"rows": rows}, data=data)
+
+
+def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
+    model = job_inputs.parse_model(invocation.request.model)
+
+    def add_to_catalog(result: contracts.StepResult) -> contracts.StepResult:
+        assert isinstance(result.output, contracts.DataManifest)
+        version = f"{result.execution_key}-{result.attempt}"
+        catalog.add(context.store, "data", f"{model.name}-predictions", version, result.output)
+        return result
+
+    return job_adapter.Work(
+        predict_job(invocation, context), lambda finished: predict_result(finished, model), add_to_catalog
+    )
+
+
+PREDICT = operation.Operation(
+    runtime="ray",
+    name="predict",
+    request=PredictRequest,
+    service=resources.RayCluster,
+    check=check,
+    plan=job_adapter.plan,
+    execute=job_adapter.execute_with(_prepare),
+)

@@ -1,0 +1,227 @@
+# requirements: flexcore_base
+"""A deployment on Ray Serve as a job: the checks before it, its release, and the endpoint that it leaves.
+
+The application outlives its run on purpose; UNDEPLOY_MODEL releases it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources, units
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
+from f.flexcore.lib.storage import object_store
+
+DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
+UNDEPLOY = "from f.flexcore.lib.ray.remote.serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
+MODULES = ("shared_storage", "inference_app", "serve")
+DEFAULT_PORT = 8000
+# On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
+LOCAL_PORTS = range(8100, 9000)
+OWNER = "flexcore/key"
+
+
+class DeployRequest(resources.Form):
+    """cpus and memory_gib are reserved for each replica."""
+
+    model: dict[str, Any] | None = Field(default=None, description="Manifest of the trained model.")
+    name: str = Field(
+        default="",
+        pattern=r"^$|^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="Name of the application and its route; empty means the model's name.",
+    )
+    replicas: int = Field(default=1, ge=1, description="How many copies of the model answer.")
+    cpus: float = Field(default=1, ge=0, description="CPUs that Ray reserves for each copy.")
+    memory_gib: float = Field(
+        default=0, ge=0, description="Memory in GiB that Ray reserves for each copy; 0 reserves none."
+    )
+    timeout_s: int = Field(default=600, ge=1, description="Longest time until the model is ready, in seconds.")
+
+    @property
+    def needs(self) -> cluster.Needs:
+        return cluster.Needs(self.replicas, self.cpus, subject="cpus" if self.replicas == 1 else "replicas")
+
+
+class UndeployRequest(resources.Form):
+    name: str = Field(description="Name of the application.")
+    timeout_s: int = Field(default=300, ge=1, description="Longest time, in seconds.")
+
+    @property
+    def needs(self) -> cluster.Needs:
+        return cluster.Needs()
+
+
+Deployment = operation.Invocation[DeployRequest, resources.RayCluster]
+Release = operation.Invocation[UndeployRequest, resources.RayCluster]
+
+
+def check(request: DeployRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput or ManifestMismatch for what can be seen without the cluster and the model's files."""
+    job_inputs.check_store(service, settings)
+    if request.model is not None:
+        job_inputs.parse_model(request.model)
+
+
+def plan(invocation: Deployment) -> contracts.StepResult:
+    """The cluster's measures, and whether the deployment would be an update. Raises InvalidInput when it cannot serve,
+    can never give what the replicas ask for, or has the name for another application."""
+    request = invocation.request
+    with dashboard.RayApi(invocation.service) as api:
+        data = cluster.measure(api)
+        details = api.serve_details()
+        if details is None:
+            raise errors.InvalidInput(
+                f"Ray Serve is not installed on the cluster at {api.address}",
+                subject="cluster",
+                remedy="Install ray[serve] on it, or choose the target kubernetes.",
+            )
+        name = request.name or (job_inputs.parse_model(request.model).name if request.model else "")
+        is_update = check_name(name, details) if name else None
+        cluster.check_capacity(api, request.needs)
+    return cluster.plan_result(invocation.key, data | {"application": name, "update": is_update})
+
+
+def deployment_job(invocation: Deployment, model: contracts.ModelManifest, context: job_adapter.Context) -> job.Job:
+    """The job that deploys the model. Raises ManifestMismatch when its list of packages is not in the store."""
+    request, ray = invocation.request, invocation.service
+    parameters = {
+        "app": request.name or model.name,
+        "model": model.model_dump(include={"name", "version", "uri", "files", "signature", "example"}),
+        "requirements": read_requirements(model, context.store),
+        "http": {
+            "host": "127.0.0.1" if dashboard.is_loopback(ray.address) else "0.0.0.0",
+            "ports": candidate_ports(ray),
+        },
+        "timeout_s": request.timeout_s,
+        "options": {
+            "replicas": request.replicas,
+            "cpus": request.cpus,
+            "memory_bytes": int(request.memory_gib * units.GIB),
+            # Serve shows it with the application: who deployed it, and that it is meant to outlive its run.
+            "owner": context.key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
+        },
+    }
+    probe = job_inputs.write_probe(context.store, context.key)
+    return job.Job(
+        kind="serve",
+        files=job.program_files(MODULES, DEPLOY),
+        parameters=parameters,
+        storage=job_inputs.storage_access(invocation.settings, context.store.root, probe),
+        needs=request.needs,
+        timeout_s=request.timeout_s,
+    )
+
+
+def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:
+    """The packages that can read the model, by its own list. Raises ManifestMismatch when that is not in the store."""
+    files = [item for item in model.files if item.path == "requirements.txt"]
+    if not files:
+        return []
+    part = model.model_copy(update={"files": files, "checksum": manifests.checksum_of(files)})
+    with TemporaryDirectory() as folder:
+        store.download(part, Path(folder))
+        return Path(folder, "requirements.txt").read_text().split()
+
+
+def candidate_ports(ray: resources.RayCluster) -> list[int]:
+    """Where a Serve that has to be started may listen, the best first."""
+    own = urlsplit(ray.serve_url)
+    if own.port:
+        return [own.port]
+    if not dashboard.is_loopback(ray.address) or ray.serve_url:
+        return [DEFAULT_PORT]
+    # Serve's proxies share a port without complaint: two heads that start together must not look at the same one.
+    first = (urlsplit(ray.address).port or 0) % len(LOCAL_PORTS)
+    return [DEFAULT_PORT, *LOCAL_PORTS[first:], *LOCAL_PORTS[:first]]
+
+
+def endpoint_url(ray: resources.RayCluster, port: int, app: str) -> str:
+    """The base address of an application as callers see it."""
+    if ray.serve_url:
+        return f"{ray.serve_url.rstrip('/')}/{app}"
+    host = urlsplit(ray.address).hostname or ""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{app}"
+
+
+def check_name(app: str, details: dashboard.Json | None) -> bool:
+    """Whether the application is there already; InvalidInput when the name or the route is another one's."""
+    applications = (details or {}).get("applications") or {}
+    for name, known in applications.items():
+        if name != app and known.get("route_prefix") == f"/{app}":
+            raise errors.InvalidInput(
+                f"name: the route /{app} belongs to the application {name!r}",
+                subject="name",
+                remedy="Choose another name.",
+            )
+    if app not in applications:
+        return False
+    if not is_ours(applications[app]):
+        raise errors.InvalidInput(
+            f"name: the application {app!r} exists already, and flexcore did not deploy it",
+            subject="name",
+            remedy="Choose another name.",
+        )
+    return True
+
+
+def is_ours(application: dashboard.Json) -> bool:
+    deployments = (application.get("deployments") or {}).values()
+    configs = [(item.get("deployment_config") or {}).get("user_config") for item in deployments]
+    return any(isinstance(config, dict) and OWNER in config for config in configs)
+
+
+def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) -> job_adapter.Work:
+    model, ray = job_inputs.parse_model(invocation.request.model), invocation.service
+    app = invocation.request.name or model.name
+    is_update = check_name(app, context.api.serve_details())
+
+    def to_result(finished: job.FinishedJob) -> contracts.StepResult:
+        data = {"port": finished.result["port"], "update": is_update, "job": finished.remote.name}
+        return finished.step_result(data={**data, "packages": finished.packages})
+
+    def prove_endpoint(result: contracts.StepResult) -> contracts.StepResult:
+        data = dict(result.data)
+        url = endpoint_url(ray, data.pop("port"), app)
+        with smoke_test.open_client(ray) as client:
+            smoke = smoke_test.run_smoke_test(url, model, client)
+        endpoint = contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version)
+        page = f"{ray.address}/#/serve/applications/{app}"
+        remote = contracts.Remote(kind="ray_serve_application", name=app, url=page)
+        return result.model_copy(update={"output": endpoint, "remote": remote, "data": {"smoke": smoke, **data}})
+
+    return job_adapter.Work(deployment_job(invocation, model, context), to_result, prove_endpoint)
+
+
+def _prepare_release(invocation: Release, context: job_adapter.Context) -> job_adapter.Work:
+    name = invocation.request.name
+    check_name(name, context.api.serve_details())
+    files = job.program_files(MODULES, UNDEPLOY)
+    release = job.Job("unserve", files, {"app": name}, timeout_s=invocation.request.timeout_s)
+    return job_adapter.Work(
+        release, lambda done: done.step_result(data={"name": name, "deleted": done.result["deleted"]})
+    )
+
+
+DEPLOY_MODEL = operation.Operation(
+    runtime="ray",
+    name="deploy_model",
+    request=DeployRequest,
+    service=resources.RayCluster,
+    check=check,
+    plan=plan,
+    execute=job_adapter.execute_with(_prepare_deployment),
+)
+UNDEPLOY_MODEL = operation.Operation(
+    runtime="ray",
+    name="undeploy_model",
+    request=UndeployRequest,
+    service=resources.RayCluster,
+    check=lambda request, service, settings: None,
+    plan=job_adapter.plan,
+    execute=job_adapter.execute_with(_prepare_release),
+)

@@ -1,0 +1,190 @@
+# requirements: flexcore_base
+"""A training as a Ray job, and what the job reports as a model manifest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.ray.remote import shared_storage, stream_profile
+
+PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
+CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
+READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
+LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
+MODULES = (*LEARNING, "leakage", "model_files", "train")
+BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+# Of the request, what is the step's own and no parameter of the program.
+STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
+
+
+class LearningRequest(resources.Form):
+    """What to learn from the data: `target_column` of `stream` from `features`."""
+
+    source: dict[str, Any] | None = Field(
+        default=None, description="Manifest of the extracted data; in data_pipeline, empty means that of its data."
+    )
+    target_column: str = Field(description="Column to predict.")
+    stream: str = Field(
+        default="", description="Stream of the extraction to learn from; may stay empty when there is only one."
+    )
+    algorithm: str = Field(
+        default="xgboost",
+        description="xgboost, lightgbm, or the class name of any scikit-learn regressor or classifier.",
+    )
+    parameters: dict[str, Any] = Field(
+        default={},
+        description="Parameters of the algorithm; those left empty keep its own defaults, further ones may be added "
+        "by name.",
+    )
+    features: list[str] = Field(default=[], description="Columns to learn from; empty means all that are fit for it.")
+    task: Literal["auto", "regression", "classification"] = Field(
+        default="auto", description="What kind of prediction; auto looks at the target column."
+    )
+    test_fraction: float = Field(
+        default=0.2, ge=0.01, le=0.99, description="Part of the rows held out to measure the model."
+    )
+    date_parts: bool = Field(
+        default=True,
+        description="Use the year, month, day, day of week, hour and days since 1970 of points in time as features.",
+    )
+
+    @field_validator("target_column")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is blank: name the column to predict")
+        return value
+
+
+class TrainRequest(LearningRequest):
+    """A training, its workers, and how to wait for it."""
+
+    model_name: str = Field(
+        default="model",
+        pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
+        description="Name of the model: lower-case letters, digits and dashes.",
+    )
+    num_workers: int = Field(
+        default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
+    )
+    cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
+    packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
+    timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
+    wait: Literal["block", "defer", "auto"] = Field(
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
+    )
+    expected_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="How long the training is expected to take, in seconds; only auto looks at it.",
+    )
+
+    @property
+    def needs(self) -> cluster.Needs:
+        is_alone = self.num_workers == 1 and not self.use_gpu
+        subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if is_alone else "num_workers"
+        return cluster.Needs(self.num_workers, self.cpus_per_worker, float(self.use_gpu), subject)
+
+
+Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
+
+
+def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_inputs.check_store(service, settings)
+    if request.source is not None:
+        stream = job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
+        check_columns(request, stream.columns)
+
+
+def learning_job(
+    kind: str, request: LearningRequest, settings: resources.Settings, context: job_adapter.Context
+) -> job.Job:
+    """The part of a job that every way of learning shares."""
+    manifest = job_inputs.parse_source(request.source)
+    stream = job_inputs.select_stream(manifest, request.stream)
+    check_columns(request, stream.columns)
+    parameters = {
+        "source": job_inputs.source_parameters(manifest, stream),
+        "requires": job.required_packages(*required_modules(request.algorithm)),
+        **request.model_dump(exclude=STEP_FIELDS),
+    }
+    probe = job_inputs.write_probe(context.store, context.key)
+    storage = job_inputs.storage_access(settings, context.store.root, probe)
+    return job.Job(kind, job.program_files(MODULES, PROGRAM), parameters, storage=storage, check=CHECK)
+
+
+def required_modules(algorithm: str) -> list[str]:
+    booster = BOOSTERS.get(algorithm.lower())
+    return ["pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX", *([booster] if booster else [])]
+
+
+def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
+    """Raises InvalidInput for a column that the manifest does not have; a manifest may know of no columns at all."""
+    chosen = [("target_column", request.target_column), *(("features", name) for name in request.features)]
+    for argument, name in chosen if columns else []:
+        try:
+            stream_profile.check_known(name, list(columns), argument)
+        except shared_storage.Problem as problem:
+            reason = problem.flexcore
+            raise errors.InvalidInput(reason["message"], subject=argument, remedy=reason["remedy"]) from None
+
+
+def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
+    """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
+    request = invocation.request
+    common = learning_job("train", request, invocation.settings, context)
+    version = context.key.value.removeprefix("fc-")[:12]
+    is_alone = request.num_workers == 1 and not request.use_gpu
+    return replace(
+        common,
+        parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
+        num_cpus=request.cpus_per_worker if is_alone else 0,
+        packages=request.packages,
+        needs=request.needs,
+        timeout_s=request.timeout_s,
+    )
+
+
+def train_result(finished: job.FinishedJob) -> contracts.StepResult:
+    """The model, its metrics, and what was noted on the way."""
+    manifest = parse_model_manifest(finished.result)
+    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements")}
+    return finished.step_result(output=manifest, metrics=manifest.metrics, data={**data, "packages": finished.packages})
+
+
+def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
+    """The manifest of the model that a training has stored."""
+    fields = result["manifest"]
+    files = [contracts.File.model_validate(item) for item in fields["files"]]
+    inputs = {item["name"]: item["datatype"] for item in fields["signature"]["inputs"]}
+    sums = {
+        "bytes": sum(item.bytes for item in files),
+        "checksum": manifests.checksum_of(files),
+        "schema_hash": manifests.schema_hash(inputs),
+    }
+    return errors.validated(contracts.ModelManifest, fields | sums, "model")
+
+
+def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
+    return job_adapter.Work(train_job(invocation, context), train_result)
+
+
+TRAIN = operation.Operation(
+    runtime="ray",
+    name="train",
+    request=TrainRequest,
+    service=resources.RayCluster,
+    check=check,
+    plan=job_adapter.plan,
+    execute=job_adapter.execute_with(_prepare),
+)

@@ -1,0 +1,111 @@
+# requirements: flexcore_base
+"""Pages of the health of the runtimes and of an execution, from the plain data of their steps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from f.flexcore.lib.views import html
+
+Plain = Mapping[str, Any]
+
+GREEN, AMBER, RED, BLUE, VIOLET, GRAY = "#16a34a", "#d97706", "#dc2626", "#2563eb", "#7c3aed", "#9ca3af"
+HEALTH_COLORS = {"ready": GREEN, "limited": AMBER, "down": RED}
+STATUS_COLORS = {
+    "running": BLUE,
+    "suspended": VIOLET,
+    "success": GREEN,
+    "failed": RED,
+    "cancelled": AMBER,
+}
+NOT_MEASURED = "not measured"
+HEALTH_HEAD = ("Runtime", "Place", "State", "Version", "CPUs free", "GPUs free", "Memory free", "Queue", "Detail")
+EXECUTION_HEAD = ("Step", "Status", "Runtime", "Duration", "Time line", "CPU", "Memory", "Log")
+TIME_LINE_WIDTH_PX = 240
+INDENT_PX = 16
+BYTES_PER_GIB = 2**30
+
+
+def render_health_page(rows: Sequence[Plain]) -> str:
+    """rows: as `runtime_health.Health` has them."""
+    return html.build_html_table(HEALTH_HEAD, [_health_row(item) for item in rows])
+
+
+def _health_row(item: Plain) -> list[str]:
+    cpus = None if item["cpus_free"] is None else f"{item['cpus_free']:g} of {item['cpus_total'] or 0:g}"
+    gpus = None if item["gpus_free"] is None else f"{item['gpus_free']:g}"
+    memory = None if item["memory_free"] is None else f"{item['memory_free'] / BYTES_PER_GIB:.1f} GiB"
+    measured = [item["version"], cpus, gpus, memory, item["queue"]]
+    cells = [escape(NOT_MEASURED if value is None else str(value)) for value in measured]
+    state = html.build_state(item["state"], HEALTH_COLORS[item["state"]])
+    return [escape(item["runtime"]), escape(item["place"]), state, *cells, escape(item["detail"] or html.UNKNOWN)]
+
+
+def render_execution_page(record: Plain) -> str:
+    """record: as `monitoring.Execution` has it: its state, its steps on a time line, and what failed."""
+    rows = [_step_row(step, record) for step in record["steps"]]
+    error = record["error"]
+    failure = ""
+    if error:
+        parts = [error["step"] or "", error["message"], error["remedy"] or ""]
+        failure = f'<p style="color:{RED}">{escape(" ".join(parts).strip())}</p>'
+    more = "" if record["complete"] else "<p>There are more steps than are shown.</p>"
+    return (
+        f'<div style="font-size:14px"><p>{_execution_title(record)}</p>{failure}{more}'
+        f"{html.build_html_table(EXECUTION_HEAD, rows)}</div>"
+    )
+
+
+def _execution_title(record: Plain) -> str:
+    used = record["resource_usage"]
+    runtimes = record["runtime"] or ", ".join(record["runtimes"])
+    where = f" on {escape(runtimes)}" if runtimes else ""
+    cpu, memory = _format_cpu(used["cpu_seconds"]), html.format_size(used["peak_memory_bytes"])
+    return (
+        f"{escape(record['path'] or record['id'])}: {_format_status(record['status'])} after "
+        f"{html.format_seconds(record['duration_s'])}{where}; {cpu} CPU, {memory} memory at most"
+    )
+
+
+def _step_row(step: Plain, record: Plain) -> list[str]:
+    name = escape(step["step"].rsplit(".", 1)[-1])
+    return [
+        f'<span style="padding-left:{INDENT_PX * step["depth"]}px">{name}</span>',
+        _format_status(step["status"]),
+        escape(step["runtime"] or ""),
+        html.format_seconds(step["duration_s"]),
+        _build_time_line(step, record),
+        _format_cpu(step["resource_usage"]["cpu_seconds"]),
+        html.format_size(step["resource_usage"]["peak_memory_bytes"]),
+        _build_run_link(step),
+    ]
+
+
+def _build_run_link(step: Plain) -> str:
+    if not step["links"]:
+        return html.UNKNOWN
+    return f'<a href="{escape(step["links"]["run"])}" target="_blank">{(step["job"] or "")[-8:]}</a>'
+
+
+def _build_time_line(step: Plain, record: Plain) -> str:
+    """When the step ran within the whole; "" where that is not known."""
+    begin, whole = record["started_at"], record["duration_s"]
+    if step["started_at"] is None or begin is None or not whole or step["duration_s"] is None:
+        return ""
+    offset = (datetime.fromisoformat(step["started_at"]) - datetime.fromisoformat(begin)).total_seconds() / whole
+    left = round(TIME_LINE_WIDTH_PX * min(max(0.0, offset), 1))
+    width = max(2, round(TIME_LINE_WIDTH_PX * min(step["duration_s"] / whole, 1)))
+    color = STATUS_COLORS.get(step["status"], GRAY)
+    style = f"display:inline-block;height:10px;margin-left:{left}px;width:{width}px;background:{color}"
+    return f'<span style="{style}"></span>'
+
+
+def _format_status(status: str) -> str:
+    return html.build_state(status, STATUS_COLORS.get(status, GRAY))
+
+
+def _format_cpu(seconds: float | None) -> str:
+    return html.UNKNOWN if seconds is None else f"{seconds:.3g} s"

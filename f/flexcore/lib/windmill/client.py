@@ -1,0 +1,205 @@
+# requirements: flexcore_api
+"""Windmill's REST API for one workspace: JSON in, JSON or a typed error out. The local engine answers the same.
+
+By the standard library: `wmill` and the HTTP client below it take a quarter of a second to import, which is more than
+most steps spend on their work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from itertools import count, islice
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote, urlencode
+from urllib.request import ProxyHandler, Request, build_opener
+from uuid import UUID
+
+from f.flexcore.lib.core import errors
+
+Job = dict[str, Any]
+# An answer takes some milliseconds; a list of many jobs some hundred.
+REQUEST_TIMEOUT_S = 30
+# Windmill answers each request for a job within some milliseconds.
+MAX_PARALLEL_REQUESTS = 8
+FINISHED_PAGE_SIZE = 100
+QUEUE_PAGE_SIZE = 1000
+# A queue that is longer is not read to its end.
+MAX_QUEUE_PAGES = 10
+# Where a workspace keeps the settings of this bundle.
+SETTINGS = "f/flexcore/settings"
+
+
+class Client:
+    """One workspace, with the rights of one token; by default those of the job that this process runs.
+
+    Every call raises NotFound, Forbidden, InvalidInput, Unavailable or Unreachable, as Windmill answers.
+    """
+
+    def __init__(self, token: str | None = None, *, workspace: str = "", url: str = "") -> None:
+        self.workspace = workspace or _setting("WM_WORKSPACE")
+        self._base = f"{url or _setting('BASE_INTERNAL_URL')}/api/w/{quote(self.workspace)}"
+        self._headers = {
+            # An empty token of a caller is none; it must not turn into the token of this job.
+            "Authorization": f"Bearer {_setting('WM_TOKEN') if token is None else token}",
+            "Content-Type": "application/json",
+        }
+        # The server is beside the worker; a proxy is for what is outside.
+        self._opener = build_opener(ProxyHandler({}))
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON at `path` below the workspace."""
+        text = self._call("GET", path, query)
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise errors.Unreachable(
+                f"The answer to {path} is not JSON",
+                subject="windmill",
+                remedy="Check that the address is Windmill's own, and not that of a proxy or a login page.",
+            ) from None
+
+    def text(self, path: str) -> str:
+        return self._call("GET", path, {})
+
+    def post(self, path: str, body: Any, **query: Any) -> str:
+        """The text of the answer."""
+        return self._call("POST", path, query, json.dumps(body).encode())
+
+    def pages(self, path: str, per_page: int, max_pages: int | None = None, **query: Any) -> Iterator[Any]:
+        """The items of a list, read page by page as they are asked for."""
+        for page in count(1) if max_pages is None else range(1, max_pages + 1):
+            items = self.get(path, per_page=per_page, page=page, **query)
+            yield from items
+            if len(items) < per_page:
+                return
+
+    def job(self, id: str) -> Job:
+        """A job with its flow_status and, once it has ended, its result."""
+        try:
+            return dict(self.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
+        except errors.NotFound:
+            remedy = "Check the id; only a job of this workspace that you may see is shown."
+            raise errors.NotFound(f"There is no job {id}", subject="id", remedy=remedy) from None
+
+    def jobs(self, ids: Iterable[str]) -> dict[str, Job]:
+        """Those of the jobs that can be read, by id."""
+        with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
+            found = pool.map(self._job_or_none, dict.fromkeys(ids))
+        return {str(job["id"]): job for job in found if job}
+
+    def finished_jobs(self, limit: int, **query: Any) -> Iterator[Job]:
+        """The newest `limit` finished jobs that match the query, without their results.
+
+        Windmill's list of all jobs, finished or not, has one page only, whatever page is asked for.
+        """
+        return islice(self.pages("jobs/completed/list", FINISHED_PAGE_SIZE, **query), limit)
+
+    def queued_jobs(self, **query: Any) -> dict[str, Job]:
+        """Every job that waits, runs or is suspended, by id, as far as the queue is read."""
+        jobs = self.pages("jobs/queue/list", QUEUE_PAGE_SIZE, MAX_QUEUE_PAGES, **query)
+        return {str(job["id"]): job for job in jobs}
+
+    def step_result(self, flow_job: str, step: str) -> Any:
+        """The result of one step of a run of a flow."""
+        return self.get(f"jobs/result_by_id/{flow_job}/{step}")
+
+    def run_flow(self, path: str, arguments: dict[str, Any], job_id: str = "") -> str:
+        """The id of a new run, which the end of this job does not touch. job_id: the id that it is to have."""
+        answer = self.post(f"jobs/run/f/{path}", arguments, **({"job_id": job_id} if job_id else {}))
+        return answer.strip().strip('"')
+
+    def resume_flow(self, flow_job: str, payload: dict[str, Any]) -> None:
+        """Resumes a suspended run; Windmill refuses what comes too early or twice."""
+        self.post(f"jobs/flow/resume/{flow_job}", payload)
+
+    def resource(self, path: str) -> Any:
+        """The value of a resource, its references resolved. path: with or without `$res:`."""
+        name = path.removeprefix("$res:")
+        try:
+            return self.get(f"resources/get_value_interpolated/{name}")
+        except errors.NotFound:
+            raise errors.NotFound(
+                f"The resource {name} does not exist, or you may not read it",
+                subject=name,
+                remedy="Correct its path, or ask its owner for the right to read it.",
+            ) from None
+
+    def find_resource(self, path: str) -> Any | None:
+        """The value of a resource; None when there is none."""
+        try:
+            return self.resource(path)
+        except errors.NotFound:
+            return None
+
+    def _job_or_none(self, id: str) -> Job | None:
+        try:
+            return self.job(id)
+        except errors.FlexcoreError:
+            return None
+
+    def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
+        url = f"{self._base}/{quote(path)}?{urlencode(query)}"
+        try:
+            with self._opener.open(
+                Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S
+            ) as answer:
+                return str(answer.read().decode())
+        except HTTPError as error:
+            error.close()
+            raise _refusal(path, error.code) from None
+        except (OSError, HTTPException) as error:
+            raise _unreachable(error) from None
+
+
+def parse_job_id(text: str, field: str) -> str:
+    """The id of a job in its usual form. Raises InvalidInput."""
+    try:
+        return str(UUID(text.strip()))
+    except (AttributeError, ValueError):
+        raise errors.InvalidInput(
+            f"{field}: {text!r} is not the id of a run", subject=field, remedy="Copy it from the run's page."
+        ) from None
+
+
+def _setting(name: str) -> str:
+    if value := os.environ.get(name):
+        return value
+    raise errors.MissingSetting(
+        f"{name} is not set", subject=name, remedy="Run this as a Windmill job, or set it as a worker does."
+    )
+
+
+def _unreachable(error: Exception) -> errors.Unreachable:
+    # Only who gets no answer pays for these patterns.
+    from f.flexcore.lib.core import tls_errors
+
+    remedy = tls_errors.tls_remedy(tls_errors.error_chain(error)) or "Try again."
+    return errors.Unreachable(f"Windmill does not answer: {type(error).__name__}", subject="windmill", remedy=remedy)
+
+
+def _refusal(path: str, status: int) -> errors.FlexcoreError:
+    """The error for an answer of that status. The answer's text is left out: it may quote what was sent."""
+    if status == 404:
+        return errors.NotFound(
+            f"Windmill has no {path}", subject="windmill", remedy="Check the path or id, and that you may see it."
+        )
+    if status in (401, 403):
+        return errors.Forbidden(
+            f"Windmill refuses access to {path} (HTTP {status})",
+            subject="windmill",
+            remedy="Use a token, or run this as a user, that has the right.",
+        )
+    if status < 500:
+        return errors.InvalidInput(
+            f"Windmill refuses the request {path} (HTTP {status})",
+            subject="windmill",
+            remedy="Correct the request and try again.",
+        )
+    return errors.Unavailable(
+        f"Windmill cannot answer {path} now (HTTP {status})", subject="windmill", remedy="Try again."
+    )
