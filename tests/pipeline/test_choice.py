@@ -24,7 +24,7 @@ from f.flexcore.lib.pipeline.choice import (
     measure_health,
     read_forecasts,
 )
-from f.flexcore.lib.pipeline.data_results import compute_cost_usd
+from f.flexcore.lib.pipeline.data_results import build_result, compute_cost_usd, read_choice
 from f.flexcore.lib.selection.selector import select
 
 UP, DOWN = Health("ray", "ray", "ready"), Health("ray", "ray", "down", detail="No route to it.")
@@ -157,3 +157,22 @@ def test_the_attempts_of_a_run_are_those_of_the_loop_in_the_order_of_the_choice(
     assert (last.runtime, last.started, last.success, last.duration_s) == ("meltano", True, True, None)
     assert parse_attempts({"error": {"message": "the loop itself failed"}}, {"order": ["ray"]}) == []
     assert parse_attempts([{"error": {}}, None], {"order": ["ray", "meltano"]}) == []
+
+
+def test_a_run_that_began_before_an_upgrade_hands_on_pages_and_still_ends() -> None:
+    workload = Workload(workflow_type="sales", runtimes=["meltano"]).plain()
+    selection = {"runtime": "meltano", "mode": "rules", "reason": "the work is simple"}
+    analysis = {"render_all": [{"html": "<table></table>"}, {"workload": workload, "measures": []}]}
+    page = {"render_all": [{"html": "<table></table>"}, {"selection": selection, "order": ["meltano"]}]}
+    choice = read_choice(page, analysis)
+    step = StepResult(success=True, runtime="meltano", execution_key="fc-1", attempt=1)
+    attempt = {"runtime": "meltano", "started": True, "success": True, "duration_s": 3.0, "result": step.plain()}
+    attempts = parse_attempts([{"final": True, "attempt": attempt}], choice)
+    result = build_result(choice, attempts)
+    assert (result.success, result.runtime, result.workload and result.workload.workflow_type) == (
+        True,
+        "meltano",
+        "sales",
+    )
+    plain = {"workload": workload, "selection": selection}
+    assert read_choice(plain, None) is plain

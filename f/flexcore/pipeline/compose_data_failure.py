@@ -18,8 +18,10 @@ def main(
     attempts: list | None = None,
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
+    analysis: dict | None = None,
 ) -> dict[str, Any]:
     error = error if isinstance(error, dict) else {"message": str(error)}
+    choice = data_results.read_choice(choice, analysis)
     result = data_results.build_failure(choice, attempts_of_loop.parse_attempts(attempts, choice), error)
     print(result.error)
     failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)

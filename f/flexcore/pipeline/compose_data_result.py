@@ -9,7 +9,10 @@ from f.flexcore.lib.pipeline import data_results
 from f.flexcore.lib.windmill import client
 
 
-def main(choice: dict, attempts: list | None = None, explain_only: bool = False) -> dict[str, Any]:
+def main(
+    choice: dict, attempts: list | None = None, explain_only: bool = False, analysis: dict | None = None
+) -> dict[str, Any]:
+    choice = data_results.read_choice(choice, analysis)
     if explain_only:
         return data_results.build_plan(choice).plain()
     windmill, flow_job = client.Client(), os.environ.get("WM_FLOW_JOB_ID", "")

@@ -16,6 +16,16 @@ LABEL = "flexcore"
 SECONDS_PER_HOUR = 3600
 
 
+def read_choice(choice: Any, analysis: Any) -> Any:
+    """The plain data of a choice. A run that began before this bundle was pushed hands on pages instead, and its
+    workload comes from a step of its own (analysis)."""
+    pages = choice.get("render_all") if isinstance(choice, Mapping) else None
+    if not pages:
+        return choice
+    measured = (analysis or {}).get("render_all") or [{}]
+    return {"workload": measured[-1].get("workload"), **pages[-1]}
+
+
 def build_result(choice: Any, attempts: Attempts) -> pipeline_result.DataPipelineResult:
     """The result of a pipeline whose last attempt began the work, however it ended, or of which none began it."""
     workload, selection = _read_choice(choice)
