@@ -3,8 +3,8 @@ imports what. Deterministic.
 
     uv run python -m bench.architecture_plot > docs/architecture.svg
 
-An arrow that follows from two others is left out, and so are those to `core`, which everything imports. Dashed arrows are
-addresses of the registry, imported when they are needed. What pyproject.toml lists as not so yet is not drawn.
+An arrow that follows from two others is left out, and so are those to `core`, which everything imports. Dashed arrows
+are addresses of the registry, imported when they are needed. What pyproject.toml lists as not so yet is not drawn.
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def draw() -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
             ' font-family="Helvetica, Arial, sans-serif" font-size="13">',
-            f'<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7"'
+            ' orient="auto">'
             f'<path d="M0,0 L8,4 L0,8 z" fill="{GRAY}"/></marker></defs>',
             '<rect width="100%" height="100%" fill="white"/>',
             *lines,

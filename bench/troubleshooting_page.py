@@ -209,7 +209,9 @@ def texts_of(node: ast.expr, call: ast.Call, function: ast.FunctionDef) -> list[
         case ast.BoolOp(values=parts):
             return [text for part in parts for text in texts_of(part, call, function)]
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="format")):
-            return [re.sub(r"\{.*?\}", "…", getattr(meltano_diagnosis, name))] if hasattr(meltano_diagnosis, name) else []
+            return (
+                [re.sub(r"\{.*?\}", "…", getattr(meltano_diagnosis, name))] if hasattr(meltano_diagnosis, name) else []
+            )
         case ast.Name(id=name):
             return [text for value in _values_before(name, call, function) for text in texts_of(value, call, function)]
     return []

@@ -250,4 +250,3 @@ def _runtime_finding(row: dict[str, Any]) -> Finding:
 def _first_sentence(error: Any) -> str:
     """An error's message without its remedy, which has a column of its own."""
     return str(error).removesuffix(error.remedy).rstrip(". ") if error.remedy else str(error)
-

@@ -182,4 +182,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     matrix = config.pluginmanager.get_plugin("faults")
     if matrix and os.environ.get("FLEXCORE_UPDATE_MATRIX"):
         missing = unproved(signs(matrix.passed))
-        terminalreporter.line(f"docs/reliability.md: {len(signs(matrix.passed))} cells proved, missing: {', '.join(missing)}")
+        terminalreporter.line(
+            f"docs/reliability.md: {len(signs(matrix.passed))} cells proved, missing: {', '.join(missing)}"
+        )
