@@ -4,7 +4,7 @@
 
 Kinds of errors      the tree in core/errors, with the exit code of the command line
 Kubernetes           categories.Category and ACTIONS; what they mean stands in MEANINGS, one for each category
-Ray, Meltano, rest   BY_RAY, and every diagnosis or error whose category is written out in the code: its detail and remedy
+Ray, Meltano, rest   BY_RAY, and every diagnosis or error whose category the code writes out: its detail and remedy
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ HEAD = """\
 
 You get from an error to what to do about it. This page is written from the code by `make pages`; do not edit it.
 
-An error says what is wrong, where, and what to do; in Windmill, `error.extra` of a failed job holds `category`, `subject`,
-`remedy` and `retryable`, and on the command line the exit code says what can be done. First aid:
+An error says what is wrong, where, and what to do. In Windmill, `error.extra` of a failed job holds `category`,
+`subject`, `remedy` and `retryable`; on the command line the exit code says what can be done. First aid:
 
 ```sh
 flexcore doctor --server production          # workers, tags, resource types, requirement sets, runtimes
@@ -90,10 +90,10 @@ kubectl get job,pod,event -o json | flexcore kubernetes explain -
 
 ## Nothing fails, and nothing happens
 
-- A run stays queued: no worker listens to its tag, or all are busy. `flexcore doctor` names tags that nobody serves; the HTTP
-  routes wait in the same queue.
-- A deferred flow stays suspended: the schedule `f/flexcore/operations/reconcile` is off, or its settings do not name the cluster.
-  [Reliability](reliability.md#waiting-without-a-worker)
+- A run stays queued: no worker listens to its tag, or all are busy. `flexcore doctor` names tags that nobody serves;
+  the HTTP routes wait in the same queue.
+- A deferred flow stays suspended: the schedule `f/flexcore/operations/reconcile` is off, or its settings do not name
+  the cluster. [Reliability](reliability.md#waiting-without-a-worker)
 - A job was stopped and nobody did it: [Why did reconcile stop my job?](reliability.md#why-did-reconcile-stop-my-job)
 - A run behaves as two versions: [What a push does to running flows](windmill.md#what-a-push-does-to-running-flows)
 - A flow is there, but others get 401 or do not see it: [Rights](windmill.md#rights)
@@ -209,9 +209,7 @@ def texts_of(node: ast.expr, call: ast.Call, function: ast.FunctionDef) -> list[
         case ast.BoolOp(values=parts):
             return [text for part in parts for text in texts_of(part, call, function)]
         case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="format")):
-            return (
-                [re.sub(r"\{.*?\}", "…", getattr(meltano_diagnosis, name))] if hasattr(meltano_diagnosis, name) else []
-            )
+            return [re.sub(r"\{.*?\}", "…", getattr(meltano_diagnosis, name, ""))]
         case ast.Name(id=name):
             return [text for value in _values_before(name, call, function) for text in texts_of(value, call, function)]
     return []

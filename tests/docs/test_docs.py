@@ -1,4 +1,4 @@
-"""The pages say what the code does: their commands run or parse, their examples are valid, their links lead somewhere."""
+"""The pages say what the code does: their commands run or parse, their examples are valid, their links lead on."""
 
 from __future__ import annotations
 
@@ -102,6 +102,11 @@ def as_pattern(output: str) -> str:
 
 def flat(text: str) -> str:
     return " ".join(text.split())
+
+
+@pytest.mark.parametrize(("shown", "printed"), [("a\n…\nd", "a b c e"), ("a b", "a b c"), ("a", "b"), ("", "a")])
+def test_other_output_than_the_page_shows_is_found(shown: str, printed: str) -> None:
+    assert not re.fullmatch(as_pattern(shown), flat(printed))
 
 
 @pytest.mark.parametrize("block", of("sh", "console"), ids=ids(of("sh", "console")))

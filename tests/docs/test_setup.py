@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.docs.pages import ROOT
 
@@ -55,3 +56,14 @@ def test_make_alone_prints_every_target_that_is_meant_for_people() -> None:
     phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
     listed = re.findall(r"^  make (\w+)", done.stdout, re.MULTILINE)
     assert set(listed) == set(phony) - {"python"}
+
+
+def test_the_hooks_use_what_make_setup_installs() -> None:
+    (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = {hook["id"]: hook for hook in local["hooks"]}
+    assert set(hooks) == {"ruff-check", "ruff-format", "wmill-lock", "flexcore-check"}
+    for hook in hooks.values():
+        words = hook["entry"].split()
+        path = words[1].removeprefix("PATH=") if words[0] == "env" else ""
+        program = shutil.which(words[2], path=path) if path else ROOT / words[0]
+        assert hook["language"] == "system" and program and (ROOT / program).exists(), hook

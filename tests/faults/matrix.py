@@ -1,4 +1,4 @@
-"""The faults, what each can endanger, and which test proves that it does not: marks in, the table of docs/reliability.md out.
+"""The faults, what each can endanger, and which test proves that it does not: marks in, a table of a page out.
 
 A test carries `@pytest.mark.fault(13, "I2")`: under fault 13 invariant I2 holds, against a fake server at a network
 edge; with `real=True` against the real program. As a plugin it gathers the marks of all collected tests, and with
