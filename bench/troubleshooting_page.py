@@ -203,7 +203,7 @@ def texts_of(node: ast.expr, call: ast.Call, function: ast.FunctionDef) -> list[
         case ast.Constant(value=str(text)):
             return [text]
         case ast.JoinedStr(values=parts):
-            return ["".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)]
+            return ["".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in parts)]
         case ast.IfExp(body=first, orelse=other):
             return [*texts_of(first, call, function), *texts_of(other, call, function)]
         case ast.BoolOp(values=parts):

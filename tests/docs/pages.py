@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")], key=lambda path: str(path)
+    [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), ROOT / "wmlocal/README.md", *(ROOT / ".github").rglob("*.md")],
+    key=str,
 )
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT = "$ "
@@ -73,7 +74,10 @@ def shell_commands(block: Block) -> Iterator[list[str]]:
 
 
 def mentions(page: Path) -> Iterator[list[str]]:
-    """Commands in the text: `flexcore workflow deploy --prune`, whose arguments may be left out."""
+    """Commands in the text: `flexcore workflow deploy --prune`, or on a line of their own that is indented; arguments
+    may be left out."""
+    for line in re.findall(r"^ {4,}flexcore (.+)$", prose(page), re.MULTILINE):
+        yield shlex.split(line, comments=True)
     for code in re.findall(r"`flexcore ([^`]+)`", prose(page)):
         yield shlex.split(code)
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ from tests.docs.pages import (
 from tests.fourth_runtime.patches import add_branch
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-# console: run here; sh: parsed, for it needs a server, a cluster or a person; python FILE: a part of that file.
+# console: run here; sh: parsed, for it needs a server, a cluster or a person; python FILE: a part of that file, and
+# python alone is run.
 LANGUAGES = {"console", "sh", "json", "yaml", "python", "mermaid"}
 MAX_README_LINES = 130
 TIMEOUT_S = 120
@@ -172,10 +174,22 @@ def test_exit_codes_are_those_of_the_help() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=ids(BLOCKS))
 def test_a_block_says_what_it_is(block: Block) -> None:
     assert block.language in LANGUAGES
-    assert (block.language == "python") == bool(block.source), "a block of code names the file that it is from"
 
 
-@pytest.mark.parametrize("block", of("python"), ids=ids(of("python")))
+PARTS = [block for block in of("python") if block.source]
+PROGRAMS = [block for block in of("python") if not block.source]
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=ids(PROGRAMS))
+def test_a_program_on_a_page_runs(block: Block, checkout: Path) -> None:
+    (checkout.parent / "BUNDLE").symlink_to(checkout)
+    command = [sys.executable, "-c", block.text]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=checkout.parent, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", PARTS, ids=ids(PARTS))
 def test_code_on_a_page_is_that_of_its_file(block: Block) -> None:
     source = (ROOT / block.source).read_text(encoding="utf-8")
     for part in block.text.split("\n\n\n"):
