@@ -75,7 +75,7 @@ def kubernetes_news(kubernetes: Kubernetes, namespace: str, work: Work) -> float
     path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
     while True:
         # A watch may end by itself; the next one begins with what there is.
-        with kubernetes.lines(path, query, Call("watch", "jobs", namespace), 120) as lines:
+        with kubernetes.stream_lines(path, query, Call("watch", "jobs", namespace), 120) as lines:
             for line in lines:
                 conditions = (json.loads(line)["object"].get("status") or {}).get("conditions") or ()
                 if any(item["type"] == "Complete" and item["status"] == "True" for item in conditions):

@@ -4,7 +4,7 @@
 
 Kinds of errors      the tree in core/errors, with the exit code of the command line
 Kubernetes           categories.Category and ACTIONS; what they mean stands in MEANINGS, one for each category
-Ray, Meltano, rest   BY_RAY, and every diagnosis or error whose category the code writes out: its detail and remedy
+Ray, Meltano, rest   RAY_ERRORS, and every diagnosis or error whose category the code writes out: its detail and remedy
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def render_kubernetes() -> Iterator[tuple[str, ...]]:
 
 
 def render_ray_types() -> Iterator[tuple[str, ...]]:
-    for ray_type, (category, remedy) in job_diagnosis.BY_RAY.items():
+    for ray_type, (category, remedy) in job_diagnosis.RAY_ERRORS.items():
         yield f"`{category}`", f"Ray reports {ray_type}", remedy
 
 

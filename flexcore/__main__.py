@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 INTERRUPTED = 130
 
@@ -11,6 +13,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding shows what it cannot show as an escape.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # uv comes with this package, and steps call it; where the command was installed alone, its folder is on no PATH.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     try:
         from flexcore.cli import app
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flexcore.commands import config, kubernetes, runtime, workflow
+from flexcore.commands import bundle, config, kubernetes, runtime, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -22,27 +22,31 @@ from flexcore.console import (
     Server,
     Workspace,
     examples,
-    guarded,
     json_object,
     print_json,
+    run_guarded,
     say,
 )
+from flexcore.help_page import SectionedGroup
 
 HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
+    cls=SectionedGroup,
     no_args_is_help=True,
     context_settings=HELP,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     epilog=EXIT_CODES,
     help="Pipelines across Meltano, Ray and Kubernetes, on a Windmill server or on this machine.",
 )
-app.add_typer(workflow.app, name="workflow")
-app.add_typer(runtime.app, name="runtime")
-app.add_typer(kubernetes.app, name="kubernetes")
-app.add_typer(config.app, name="config")
+app.add_typer(workflow.app, name="workflow", cls=SectionedGroup)
+app.add_typer(runtime.app, name="runtime", cls=SectionedGroup)
+app.add_typer(kubernetes.app, name="kubernetes", cls=SectionedGroup)
+app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
 LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+bundle.register(app, BUNDLE)
 
 
 def _version(asked: bool) -> None:
@@ -63,15 +67,15 @@ def _options(
 @app.command(rich_help_panel=LOCAL, epilog=examples("flexcore recover 01a20e75"))
 def recover(job: Job, root: Root = Path(), as_json: AsJson = False) -> None:
     """Take a run of the embedded engine up again where it was when its engine died, to its end."""
-    guarded(lambda: _recover(job, root, as_json))
+    run_guarded(lambda: _recover(job, root, as_json))
 
 
 def _recover(given: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.executions import whole_id
-    from flexcore.client.target import embedded
+    from flexcore.client.executions import complete_id
+    from flexcore.client.target import open_embedded
 
-    with embedded(root) as (client, engine):
-        job = engine.recover(whole_id(client, given)).id
+    with open_embedded(root) as (client, engine):
+        job = engine.recover(complete_id(client, given)).id
         return workflow.follow_run(client, job, workflow.LogsShown(), as_json=as_json, keeps_running=False)
 
 
@@ -82,7 +86,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
-    guarded(lambda: _serve(root, port, as_json))
+    run_guarded(lambda: _serve(root, port, as_json))
 
 
 def _serve(root: Path, port: int, as_json: bool) -> int:
@@ -141,9 +145,10 @@ def check(
     fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
 ) -> None:
     """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
+    from flexcore.rules import find_problems
     from wmlocal.lint.command import run as check_and_print
 
-    raise typer.Exit(check_and_print(root, as_json, fail_on_warn))
+    raise typer.Exit(check_and_print(root, as_json, fail_on_warn, find_problems))
 
 
 @app.command(
@@ -185,7 +190,7 @@ def select_(
     """Choose the runtime of each workload, and say why."""
     from flexcore.commands.selection import select_command
 
-    guarded(lambda: select_command(workload, history, forecast, settings, as_json))
+    run_guarded(lambda: select_command(workload, history, forecast, settings, as_json))
 
 
 @app.command(
@@ -203,7 +208,7 @@ def compare_(
     """Compare how the runtimes did at one type of workflow."""
     from flexcore.commands.selection import compare_command
 
-    guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
+    run_guarded(lambda: compare_command(history, workflow_type, since, until, as_json))
 
 
 @app.command(
@@ -224,7 +229,7 @@ def plan(
     """Say which runtime a flow would choose, why, and at what price, and ask the services; nothing is run."""
     from flexcore.commands.plan import plan_command
 
-    guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
+    run_guarded(lambda: plan_command(path, json_object(args, "--args"), server, workspace, root, as_json))
 
 
 @app.command(
@@ -235,6 +240,6 @@ def demo(context: typer.Context) -> None:
     """Run the whole pipeline on real flight data (see `flexcore demo --help`)."""
     from flexcore.commands.demo import demo as show
 
-    command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False)
+    command = typer.Typer(context_settings=HELP, pretty_exceptions_enable=False, rich_markup_mode=None)
     command.command()(show)
     command(context.args, prog_name="flexcore demo")

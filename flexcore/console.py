@@ -19,7 +19,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled,"
     " 130 interrupted."
 )
-MOST_NAME = 200
+MAX_NAME_CHARS = 200
 # A folder that holds one of these files is a bundle's; so is the current one with one of these folders.
 MARKS, SPACES = ("wmill.yaml", "flexcore.yaml", "windmill.yaml"), ("f", "u")
 
@@ -50,7 +50,7 @@ Workspace = Annotated[str, typer.Option("--workspace", help="Workspace of the se
 Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning of a run's id.")]
 
 
-def guarded(action: Callable[[], int]) -> None:
+def run_guarded(action: Callable[[], int]) -> None:
     """Ends the command with the action's exit code; errors made for people are printed, not raised."""
     from f.flexcore.lib.core.errors import FlexcoreError
     from wmlocal.engine.errors import EngineError
@@ -69,7 +69,7 @@ def guarded(action: Callable[[], int]) -> None:
         raise
     except OSError as error:
         # A folder that may not be written, a full disk, a name that is too long.
-        name = str(error.filename or "a file")[-MOST_NAME:]
+        name = str(error.filename or "a file")[-MAX_NAME_CHARS:]
         print(f"flexcore: {name}: {error.strerror or error}", file=sys.stderr)
         code = exit_codes.CANNOT_START
     raise typer.Exit(code)
@@ -97,7 +97,7 @@ def json_object(text: str, option: str) -> dict[str, Any]:
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         why = "half of a surrogate pair in a text" if isinstance(error, UnicodeEncodeError) else error
-        raise BadArguments(f"{source} is no JSON ({why}); write it as '{{\"name\": 1}}'") from None
+        raise BadArguments(f"{source} is not JSON ({why}); write it as '{{\"name\": 1}}'") from None
     if not isinstance(value, dict):
         raise BadArguments(
             f"{source} must hold a JSON object, not {type(value).__name__}; write it as '{{\"name\": 1}}'"

@@ -219,7 +219,7 @@ def _waiting_text(job: Object, pods: Sequence[Object]) -> str:
 
 
 def _explain_problem(state: State, what: str, problem: categories.Problem, said: list[str], name: str) -> Explanation:
-    found = problem.diagnosis()
+    found = problem.to_diagnosis()
     remedy = found.remedy.replace("in log_tail", f"in its log ({_log_command(problem)})")
     # Nobody's step has run it, perhaps.
     remedy = remedy.replace("Raise timeout_s", "Raise activeDeadlineSeconds (a step's timeout_s)")
@@ -234,7 +234,7 @@ def _explain_problem(state: State, what: str, problem: categories.Problem, said:
         exit_code=problem.exit_code,
         pod=problem.pod or None,
         container=problem.container or None,
-        retryable=issubclass(problem.kind, TransientError),
+        retryable=issubclass(problem.error_type, TransientError),
         notes=said,
     )
 

@@ -105,8 +105,8 @@ class RayHead:
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Returns when the head says that it runs, and its dashboard answers and has an agent that can take jobs.
 
-        The dashboard alone is no sign: it answers before the node has registered, and ends with a head whose node does
-        not do so within Ray's own 30 s."""
+        The dashboard alone is not a sign: it answers before the node has registered, and ends with a head whose node
+        does not do so within Ray's own 30 s."""
         deadline = time.monotonic() + timeout_s
         ready = (f"{self.address}/api/version", f"{self.address}/api/jobs/")
         while not (STARTED in self.log.read_bytes() and all(map(_answers, ready))):
@@ -204,14 +204,14 @@ def _kill_those_of(temp: Path) -> None:
     """Kills whatever still carries the head's mark: a job's own process runs in a session of its own and outlives
     the daemons."""
     until = time.monotonic() + STOP_TIMEOUT_S
-    while (found := list(_marked(temp))) and time.monotonic() < until:
+    while (found := list(_find_marked(temp))) and time.monotonic() < until:
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
-def _marked(temp: Path) -> Iterator[int]:
+def _find_marked(temp: Path) -> Iterator[int]:
     """Processes that were started, however indirectly, by the head with this folder (Linux; elsewhere none)."""
     mark = f"{MARK}={temp}".encode()
     for entry in Path("/proc").glob("[0-9]*"):

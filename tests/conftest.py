@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
+    from tests.kubernetes.fake_cluster import FakeCluster
 
 pytest_plugins = ["tests.faults.matrix"]
 # Its assertions are those of two tests: when one fails, it shall say with what.
@@ -35,3 +36,13 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
 
     with RayHead(tmp_path_factory.mktemp("ray")) as running:
         yield running
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    """A Kubernetes API on loopback."""
+    from tests.kubernetes.fake_cluster import FakeCluster
+
+    fake = FakeCluster()
+    yield fake
+    fake.close()

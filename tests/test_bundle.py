@@ -31,13 +31,6 @@ SET = re.compile(r"\A# requirements: (\w+)\n(?!# py:)")
 REQUIREMENTS = sorted((ROOT / "dependencies").glob("*.requirements.in"))
 LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
-# Steps that still decide something; the list may only shrink.
-LONG_STEPS = {
-    "f/flexcore/meltano/run.py",
-    "f/flexcore/pipeline/analyze_workload.py",
-    "f/flexcore/pipeline/prepare.py",
-    "f/flexcore/pipeline/select_runtime.py",
-}
 
 
 def name(path: Path) -> str:
@@ -102,8 +95,7 @@ def test_what_is_no_library_is_a_step_and_the_library_has_none(script: Path) -> 
 def test_a_step_is_short() -> None:
     lengths = {name(script): len(script.read_text().splitlines()) for script in SCRIPTS}
     long = {path: length for path, length in lengths.items() if length > MAX_STEP_LINES and "/lib/" not in path}
-    assert set(long) <= LONG_STEPS, "move what decides to f/flexcore/lib"
-    assert set(long) == LONG_STEPS, "they are short now: take them out of LONG_STEPS"
+    assert not long, "move what decides to f/flexcore/lib"
 
 
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if main_of(script)], ids=name)

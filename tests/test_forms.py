@@ -1,16 +1,25 @@
-"""What a person sees of a flow's form, by the rules of Windmill's SchemaForm: a field whose `showExpr` is false is
-hidden, and its value is taken out. Source: handleHiddenFields in frontend/src/lib/components/SchemaForm.svelte."""
+"""A flow's form beside the request models that check it, and what a person sees of it.
+
+By the rules of Windmill's SchemaForm a field whose `showExpr` is false is hidden, and its value is taken out.
+Source: handleHiddenFields in frontend/src/lib/components/SchemaForm.svelte.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import quickjs
 import yaml
+from pydantic import BaseModel
+
+from f.flexcore.lib import runtimes
+from f.flexcore.lib.core import contracts, forms, secret_fields
+from f.flexcore.lib.pipeline.hybrid_request import ComputeResources
+from tests.form_models import Section, find_differences
 
 ROOT = Path(__file__).parents[1]
 FLOWS = sorted(path.parent for path in (ROOT / "f/flexcore").glob("**/*__flow/flow.yaml"))
@@ -130,3 +139,114 @@ def sections(schema: Schema) -> Iterator[tuple[str, Schema]]:
     for name, field in schema["properties"].items():
         if field.get("properties") and field.get("order"):
             yield f"{name}.", field
+
+
+# Against the request models
+
+
+def requests_of(runtime: str, operations: Sequence[str]) -> list[type[BaseModel]]:
+    return [runtimes.RUNTIMES[runtime].operation(name).request for name in operations]
+
+
+def stage_requests(stage: contracts.Stage) -> list[type[BaseModel]]:
+    """Of every runtime that the stage may run on."""
+    name, operation = runtimes.STAGES[stage]
+    names = [name] if name else [each.name for each in runtimes.RUNTIMES.values() if operation in each.operations]
+    return [request for each in names for request in requests_of(each, [operation])]
+
+
+DATA, HYBRID = (ROOT / f"f/flexcore/{name}__flow/flow.yaml" for name in ("data_pipeline", "hybrid_pipeline"))
+# What an earlier stage hands on, what the forecast says, and what `resources` of a deployment stands for.
+HANDED_ON, FORECAST = frozenset({"source", "model"}), frozenset({"expected_s"})
+COMPUTE = frozenset(ComputeResources().fields())
+SECTIONS = [
+    Section(DATA, (), [forms.DataPipelineForm], extra=frozenset([*runtimes.RUNTIMES, "shown", "notify"])),
+    Section(DATA, ("data",), [forms.DataSource]),
+    Section(DATA, ("workload",), [forms.DeclaredWork]),
+    *(
+        Section(
+            DATA,
+            (each.name,),
+            requests_of(each.name, each.pipeline_operations),
+            FORECAST,
+            frozenset({each.service_field}),
+        )
+        for each in runtimes.RUNTIMES.values()
+    ),
+    Section(HYBRID, ("extraction",), stage_requests("extraction"), HANDED_ON, frozenset({"project"})),
+    Section(HYBRID, ("ml",), stage_requests("ml"), HANDED_ON, frozenset({"cluster"})),
+    Section(
+        HYBRID,
+        ("deployment",),
+        stage_requests("deployment"),
+        HANDED_ON | COMPUTE,
+        frozenset({"target", "cluster", "resources"}),
+    ),
+    Section(HYBRID, ("deployment", "resources"), [ComputeResources]),
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{section.file.parent.name} {section.name}")
+def test_a_section_of_a_form_is_that_of_its_request_model(section: Section) -> None:
+    assert list(find_differences(section)) == []
+
+
+def test_a_form_that_differs_from_its_model_is_told_by_file_and_line(tmp_path: Path) -> None:
+    text = DATA.read_text()
+    copy = tmp_path / "flow.yaml"
+    for old, new in (
+        ("e.g. 500MB, 50GB", "e.g. 5MB"),
+        ("          minimum: 0\n          type: integer", "          type: integer"),
+    ):
+        assert old in text
+        text = text.replace(old, new, 1)
+    copy.write_text(
+        text.replace("      - tables\n", "", 1).replace("      - rows\n", "      - rows\n      - tables\n", 1)
+    )
+    found = list(find_differences(Section(copy, ("data",), [forms.DataSource])))
+    lines = copy.read_text().splitlines()
+    assert len(found) == 3
+    for line, words in zip(found, ("minimum", "description", "the order is"), strict=False):
+        place, _, problem = line.partition(": ")
+        assert words in line or any(words in item for item in found), found
+        number = int(place.rpartition(":")[2])
+        assert lines[number - 1].strip().rstrip(":") in (*forms.DataSource.model_fields, "data"), problem
+
+
+STEPS = [
+    *(
+        (DATA, each.name, each.name, "select", requests_of(each.name, each.pipeline_operations))
+        for each in runtimes.RUNTIMES.values()
+    ),
+    (HYBRID, "extract", "extraction", "prepare", requests_of("meltano", ["run"])),
+    (HYBRID, "train", "ml", "prepare", requests_of("ray", ["train"])),
+    (HYBRID, "deploy_ray", "deployment", "prepare", requests_of("ray", ["deploy_model"])),
+    (HYBRID, "deploy_kubernetes", "deployment", "prepare", requests_of("kubernetes", ["deploy_model"])),
+]
+
+
+@pytest.mark.parametrize(
+    ("flow", "step", "section", "first", "models"), STEPS, ids=lambda item: item if isinstance(item, str) else ""
+)
+def test_a_step_gets_every_field_checked_and_what_may_be_secret_from_the_form_itself(
+    flow: Path, step: str, section: str, first: str, models: list[type[BaseModel]]
+) -> None:
+    value = yaml.safe_load(flow.read_text())["value"]
+    given = {name: item.get("expr", "") for name, item in find_step(value, step)["input_transforms"].items()}
+    marked = {name for model in models for name in secret_fields.marked_fields(model)}
+    for name in {name for model in models for name in model.model_fields} - FORECAST:
+        if name in HANDED_ON and flow == HYBRID:
+            assert given[name].startswith("results."), name
+        else:
+            source = f"flow_input.{section}" if name in marked else f"results.{first}.{section}"
+            assert given[name] == f"{source}.{name}"
+
+
+def find_step(value: Any, step: str) -> Schema:
+    """The value of the module with that id, anywhere in a flow."""
+    if isinstance(value, dict) and value.get("id") == step:
+        return dict(value["value"])
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if found := find_step(item, step):
+            return found
+    return {}

@@ -23,12 +23,14 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
+from flexcore.bundle.journal import is_half_done
 from flexcore.client.target import Target
-from wmlocal.lint import CannotCheck, Finding, Severity, check
+from flexcore.rules import find_problems
+from wmlocal.lint import CannotCheck, Finding, Severity
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
-MOST_OUTPUT = 4000
+MAX_OUTPUT_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,8 +74,14 @@ class Deployment:
 
     def findings(self) -> list[Finding]:
         """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""
+        if is_half_done(self.root):
+            raise InvalidInput(
+                f"A change of the bundle in {self.root} was cut short, so its files are of two versions",
+                subject="bundle",
+                remedy="Run `flexcore upgrade`, which ends it.",
+            )
         try:
-            return [item for item in check(self.root) if item.severity is Severity.ERROR]
+            return [item for item in find_problems(self.root) if item.severity is Severity.ERROR]
         except CannotCheck as error:
             raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle") from None
 
@@ -85,27 +93,27 @@ class Deployment:
 
     def changes(self) -> list[Change]:
         """What a push would change now. Raises ExecutionFailed."""
-        told = _report(self._push("--dry-run"))
-        if told is None:
+        report = _report(self._push("--dry-run"))
+        if report is None:
             raise ExecutionFailed(
                 f"`wmill sync push --dry-run` failed:\n{_tail(self._last)}",
                 subject="wmill",
                 remedy="Nothing was changed.",
             )
-        return sorted(Change(item["path"], item["type"]) for item in told.get("changes") or ())
+        return sorted(Change(item["path"], item["type"]) for item in report.get("changes") or ())
 
     def push(self, wanted: list[Change]) -> Outcome:
         done = self._push("--yes")
-        told = _report(done) or {}
-        errors = {item["path"]: str(item.get("error") or "refused") for item in told.get("failed") or ()}
-        locks = [item["path"] for item in (told.get("lock_jobs") or {}).get("failed") or ()]
+        report = _report(done) or {}
+        errors = {item["path"]: str(item.get("error") or "refused") for item in report.get("failed") or ()}
+        locks = [item["path"] for item in (report.get("lock_jobs") or {}).get("failed") or ()]
         try:
             left = self.changes()
         except ExecutionFailed as error:
             return Outcome([], wanted, errors, locks, unsure=str(error))
-        sent = bool(told.get("success"))
+        sent = bool(report.get("success"))
         missing = [change for change in wanted if change in left and (not sent or change.path in errors)]
-        if not told or any(change.path not in errors for change in missing):
+        if not report or any(change.path not in errors for change in missing):
             errors["wmill"] = _tail(done)
         landed, again = [item for item in wanted if item not in missing], [item for item in left if item not in missing]
         return Outcome(landed, missing, errors, locks, again=again)
@@ -191,4 +199,4 @@ def _report(done: subprocess.CompletedProcess[str]) -> dict[str, Any] | None:
 
 
 def _tail(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stdout + done.stderr).strip()[-MOST_OUTPUT:]
+    return (done.stdout + done.stderr).strip()[-MAX_OUTPUT_CHARS:]

@@ -12,7 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from wmlocal.metadata.locks import compiled, python_lock
+from wmlocal.metadata.locks import compile_lock, python_lock
 
 PYTHON = "3.11"
 PINS = re.compile(
@@ -25,18 +25,18 @@ BELOW = "# All that these need, written by `make locks`.\n"
 def main(root: Path = Path()) -> None:
     """Writes every pin below `root`; raises NoLock when uv finds no solution."""
     for requirements in sorted((root / "dependencies").glob("*.requirements.in")):
-        requirements.write_text(pinned(requirements.read_text()))
+        requirements.write_text(pin_requirements(requirements.read_text()))
         (root / f"locks/{requirements.name}.lock").write_text(shared_lock(requirements))
     project = root / "pyproject.toml"
     project.write_text(PINS.sub(lambda _: laptop_pins(root), project.read_text()))
 
 
-def pinned(requirements: str) -> str:
+def pin_requirements(requirements: str) -> str:
     """A requirement set with all that its packages need. A server resolves it anew whenever a module changes, and must
     find the same, whatever has been released since: otherwise the next push finds locks to change."""
     asked = requirements.partition(BELOW)[0]
     known = {line.strip() for line in asked.splitlines()}
-    needed = [line for line in compiled(asked, PYTHON).splitlines() if line not in known]
+    needed = [line for line in compile_lock(asked, PYTHON).splitlines() if line not in known]
     return asked + BELOW + "".join(f"{line}\n" for line in needed)
 
 

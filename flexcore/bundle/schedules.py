@@ -14,7 +14,7 @@ import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.bundle.templates import refuse_disabled
-from flexcore.client.arguments import check_defaults, checked
+from flexcore.client.arguments import check_defaults, complete_arguments
 from flexcore.client.workflows import resolve
 from wmlocal.engine.bundle import Bundle
 from wmlocal.lint.cron import cron_problem, timezones
@@ -57,7 +57,7 @@ def switch_on(root: Path, name: str, cron: str, timezone: str, given: dict[str, 
     before = files.get(file, {})
     args = (before.get("args") or {}) | given
     schema = meta.get("schema") or {}
-    with_defaults = checked(schema, args)
+    with_defaults = complete_arguments(schema, args)
     check_defaults(schema, args)
     changes: dict[str, Any] = (
         {"enabled": True} | ({"schedule": cron} if cron else {}) | ({"timezone": timezone} if timezone else {})
@@ -77,7 +77,7 @@ def switch_on(root: Path, name: str, cron: str, timezone: str, given: dict[str, 
         "timezone": timezone or "UTC",
         "ws_error_handler_muted": False,
     }
-    return _written(root, file, before or new, changes)
+    return _write(root, file, before or new, changes)
 
 
 def switch_off(root: Path, name: str) -> list[Scheduled]:
@@ -86,7 +86,7 @@ def switch_off(root: Path, name: str) -> list[Scheduled]:
     files = _schedules(root, path)
     if not files:
         raise NotFound(f"{path} has no schedule", subject="NAME", remedy="`flexcore workflow schedule` makes one.")
-    return [_written(root, file, document, {"enabled": False}) for file, document in files.items()]
+    return [_write(root, file, document, {"enabled": False}) for file, document in files.items()]
 
 
 def _workflow(root: Path, name: str) -> tuple[str, dict[str, Any], bool]:
@@ -122,7 +122,7 @@ def _schedules(root: Path, path: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _written(root: Path, file: str, before: dict[str, Any], changes: dict[str, Any]) -> Scheduled:
+def _write(root: Path, file: str, before: dict[str, Any], changes: dict[str, Any]) -> Scheduled:
     """A file that is there keeps every line but those that change."""
     target, after = root / file, before | changes
     if target.is_file() and "args" not in changes and changes.keys() <= before.keys():

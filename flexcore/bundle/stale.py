@@ -2,8 +2,8 @@
 
 A push deletes nothing (`wmill sync push --keep-deleted`): it would delete other people's resource types too. So what a
 former version left, such as the modules of an older layout, is found here and removed on demand. Resources and
-variables are never counted: they are the workspace's own. Scripts and flows are archived, which can be undone; what
-starts them goes first.
+variables are never counted: they are the workspace's own. Scripts are archived, which can be undone, the rest is
+deleted; what starts others goes first.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def _remove(client: Windmill, item: Stale) -> None:
         case "script":
             client.post(f"scripts/archive/p/{path}")
         case "flow":
-            client.post(f"flows/archive/{path}", {"archived": True})
+            # As the CLI does: a push of a flow that is archived leaves it so. The server's trash keeps what is deleted.
+            client.delete(f"flows/delete/{path}")
         case "app":
             client.delete(f"apps/delete/{path}")
         case "resource-type":
@@ -108,7 +109,7 @@ def _list_paths(client: Windmill, kind: str, path: str) -> list[str]:
             return sorted(str(name) for name in client.get(path))
         # A module without `main` is left out of a plain list.
         query = {"include_without_main": "true"} if kind == "script" else {}
-        return sorted({str(item["path"]) for item in client.listed(path, **query)})
+        return sorted({str(item["path"]) for item in client.list_all(path, **query)})
     except NotFound:
         # Not every server is built with every kind of trigger.
         return []

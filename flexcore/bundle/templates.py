@@ -16,9 +16,10 @@ from flexcore.client.arguments import check_defaults
 from flexcore.configuration.files import FLEXCORE, read_configuration
 from wmlocal.engine.bundle import Bundle
 from wmlocal.engine.unsupported import check_flow
+from wmlocal.lint.globs import selections
 from wmlocal.suggest import did_you_mean
 
-OURS = "f/flexcore"
+OURS, SPACES = "f/flexcore", ("f/", "u/")
 # Flows of our own that are front doors; the others are parts of these.
 DOORS = re.compile(r"^f/flexcore/(templates/)?[a-z0-9_]+$")
 PART = re.compile(r"^[a-z_][a-z0-9_]{0,99}$")
@@ -62,9 +63,10 @@ def refuse_disabled(root: Path, path: str, runtimes: Sequence[str] = ()) -> None
         )
 
 
-def create(root: Path, name: str, template: str, defaults: dict[str, Any], summary: str) -> Created:
-    """Raises NotFound or InvalidInput, and has written nothing then."""
-    bundle, path = Bundle(root), _path(name)
+def create(root: Path, name: str, template: str, defaults: dict[str, Any], summary: str, place: str = "") -> Created:
+    """place: path or folder of the new flow, when the name is not its path. Raises NotFound or InvalidInput, and has
+    written nothing then."""
+    bundle, path = Bundle(root), _new_path(root, name, place)
     known = templates(root)
     disabled = read_configuration(root).flexcore.disabled_templates
     by_name = {path.rsplit("/", 1)[-1]: path for path in disabled} | {name: path for path, name in disabled.items()}
@@ -93,16 +95,43 @@ def create(root: Path, name: str, template: str, defaults: dict[str, Any], summa
     return Created(path, target / "flow.yaml", _left_to_do(root, path))
 
 
-def _path(name: str) -> str:
-    path = name if name.startswith(("f/", "u/")) else f"{OURS}/{name}"
-    parts = path.split("/")[1:]
-    if len(parts) < 2 or not all(PART.match(part) for part in parts):
+def _new_path(root: Path, name: str, place: str) -> str:
+    """The new flow's path: in the team's folder, never in the bundle's own."""
+    option = "--path" if place else "NAME"
+    given = _join_place(name, place.rstrip("/")) if place else name
+    path = given if place or given.startswith(SPACES) else _default_path(root, given)
+    parts = path.split("/")
+    if not path.startswith(SPACES) or len(parts) < 3 or not all(PART.match(part) for part in parts[1:]):
         raise InvalidInput(
-            f"{name} is no name for a workflow",
-            subject="NAME",
-            remedy="Write a name such as nightly_sales, or a path such as f/sales/nightly; a-z, 0-9 and _ only.",
+            f"{path} is not a path for a workflow",
+            subject=option,
+            remedy="Write a path such as f/sales/nightly; a-z, 0-9 and _ only.",
+        )
+    if path.startswith(f"{OURS}/"):
+        raise InvalidInput(
+            f"{path} is in the bundle's own folder, which `flexcore upgrade` replaces",
+            subject=option,
+            remedy="Choose a folder of your own, such as --path f/sales/nightly.",
         )
     return path
+
+
+def _join_place(name: str, place: str) -> str:
+    """place: a folder such as f/sales, or the whole path."""
+    return f"{place}/{name.rsplit('/', 1)[-1]}" if place.count("/") == 1 else place
+
+
+def _default_path(root: Path, name: str) -> str:
+    """In the one folder below f/ that is not the bundle's."""
+    own = sorted(f"f/{entry.name}" for entry in (root / "f").glob("*") if entry.is_dir() and entry.name != "flexcore")
+    if len(own) == 1:
+        return f"{own[0]}/{name}"
+    there = f"several: {', '.join(own)}" if own else "none of its own yet"
+    raise InvalidInput(
+        f"{name} says no folder, and the repository has {there}",
+        subject="NAME",
+        remedy=f"Say where it goes: --path {own[0] if own else 'f/sales'}/{name.rsplit('/', 1)[-1]}.",
+    )
 
 
 def _left_to_do(root: Path, path: str) -> list[str]:
@@ -110,6 +139,12 @@ def _left_to_do(root: Path, path: str) -> list[str]:
     notes = []
     if path.startswith("f/") and not (root / folder / "folder.meta.yaml").is_file():
         notes.append(f"{folder} is a new folder: `wmill folder add-missing` writes its folder.meta.yaml.")
-    if folder != OURS:
+    if not _is_pushed(root, path):
         notes.append(f"wmill.yaml: a push sees {path} only when `includes` names it; add `- {folder}/**`.")
     return notes
+
+
+def _is_pushed(root: Path, path: str) -> bool:
+    file = root / "wmill.yaml"
+    config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return selections(config)[0].takes(f"{path}__flow/flow.yaml")

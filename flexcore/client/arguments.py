@@ -10,7 +10,7 @@ from f.flexcore.lib.core.errors import InvalidInput
 REMEDY = "Nothing was done."
 
 
-def checked(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def complete_arguments(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """The arguments with the form's defaults. Raises InvalidInput that names every wrong one."""
     args = {name: value for name, value in with_defaults(given, schema).items() if value is not None}
     check_arguments(args, schema, within="", remedy=REMEDY)

@@ -15,13 +15,13 @@ WHERE = "`flexcore workflow list --executions` shows the latest."
 # Runs among which a shortened id is looked for.
 RECENT = 200
 # Pages of the list of jobs; a server lists other people's runs too.
-MOST_PAGES = 10
+MAX_PAGES = 10
 
 
 def latest(client: Windmill, limit: int, workflows: set[str] | None) -> list[dict[str, Any]]:
     """The newest runs, at most `limit`; workflows: of these paths only."""
     found: list[dict[str, Any]] = []
-    for page in range(1, MOST_PAGES + 1):
+    for page in range(1, MAX_PAGES + 1):
         query = {
             "per_page": RECENT,
             "page": page,
@@ -57,10 +57,10 @@ def status(job: dict[str, Any]) -> str:
     return "skipped" if job.get("is_skipped") else "success" if job.get("success") else "failure"
 
 
-def whole_id(client: Windmill, given: str) -> str:
-    """Raises NotFound, or InvalidInput when it is no id, or the beginning of several."""
+def complete_id(client: Windmill, given: str) -> str:
+    """Raises NotFound, or InvalidInput when it is not an id, or the beginning of several."""
     if not BEGINNING.match(given):
-        raise InvalidInput(f"{given[:60]} is no id of a run", subject="ID", remedy=WHERE)
+        raise InvalidInput(f"{given[:60]} is not an id of a run", subject="ID", remedy=WHERE)
     if len(given) == WHOLE_ID:
         return given.lower()
     listed = client.get("jobs/list", per_page=RECENT, has_null_parent="true")
@@ -76,7 +76,7 @@ def whole_id(client: Windmill, given: str) -> str:
 
 def cancel(client: Windmill, given: str, reason: str) -> str:
     """The id of what was canceled. Raises InvalidInput when it has ended already: nothing was canceled then."""
-    job = client.job(whole_id(client, given))
+    job = client.job(complete_id(client, given))
     if job.get("type") == "CompletedJob":
         raise InvalidInput(f"{job['id']} has ended already ({status(job)})", subject="ID", remedy="Nothing to cancel.")
     client.cancel(job["id"], reason)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flexcore.client.windmill import Windmill
-from flexcore.client.workflows import Workflow, form, resolve, used
+from flexcore.client.workflows import Workflow, find_used_runtimes, form, resolve
 from wmlocal.engine.bundle import Bundle, Flow
 from wmlocal.engine.unsupported import check_flow, check_script
 
@@ -23,14 +23,16 @@ def local_workflow(root: Path, name: str) -> Workflow:
             "flow",
             str(flow.meta.get("summary") or ""),
             form(flow.meta.get("schema")),
-            used(path, flow.value),
+            find_used_runtimes(path, flow.value),
             flow.has_preprocessor,
         )
     script = bundle.script(path)
     assert script is not None
     check_script(script)
     meta = script.meta
-    return Workflow(path, "script", str(meta.get("summary") or ""), form(meta.get("schema")), used(path, None))
+    return Workflow(
+        path, "script", str(meta.get("summary") or ""), form(meta.get("schema")), find_used_runtimes(path, None)
+    )
 
 
 def preview(client: Windmill, root: Path, workflow: Workflow, args: dict[str, Any]) -> str:

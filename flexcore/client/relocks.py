@@ -17,7 +17,7 @@ from flexcore.client.windmill import Windmill
 KINDS = "dependencies,flowdependencies,appdependencies"
 # A server puts them into its queue this late after a push, and those that they cause this late after them.
 QUIET_S = 15.0
-POLL_S = 2.0
+POLL_INTERVAL_S = 2.0
 # Thousands of them have been seen to take six minutes.
 TIMEOUT_S = 20 * 60
 PROGRESS_INTERVAL_S = 15.0
@@ -60,13 +60,13 @@ def wait_for_relocks(
         if now - last_busy >= QUIET_S or now - begun >= TIMEOUT_S:
             ended = _list_ended(client, since)
             return Relocks(len(ended) + left, left, _failed(ended))
-        sleep(POLL_S)
+        sleep(POLL_INTERVAL_S)
 
 
 def _list_ended(client: Windmill, since: str) -> list[dict[str, Any]]:
     """The newest first."""
     query = {"created_after": since} if since else {}
-    jobs = client.listed("jobs/list", job_kinds=KINDS, **query)
+    jobs = client.list_all("jobs/list", job_kinds=KINDS, **query)
     return [job for job in jobs if job.get("type") == "CompletedJob" and str(job.get("created_at")) > since]
 
 

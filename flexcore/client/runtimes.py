@@ -35,7 +35,7 @@ def configured_runtimes(root: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (not item["enabled"], item["priority"] or math.inf))
 
 
-def measured(client: Windmill, settings: str, usual: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure_runtimes(client: Windmill, settings: str, usual: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The health of every runtime that the settings name, measured by a worker. Raises NotFound or ExecutionFailed."""
     job = client.start("script", CHECK, {"settings": _settings(client, settings, usual, say)})
     watch = Watch(client, job)

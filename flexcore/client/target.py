@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
+from flexcore import INSTALLED_ROOT
 from flexcore.client.profiles import Profile, active, profiles
 from flexcore.client.windmill import Windmill
 from wmlocal.suggest import did_you_mean
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from wmlocal.engine.engine import Engine
 
 EMBEDDED = "embedded"
-OWN = Path(__file__).parent.parent.parent
 TOKENS = ("FLEXCORE_TOKEN", "WM_TOKEN")
 
 
@@ -58,12 +58,12 @@ def choose(server: str, workspace: str, root: Path) -> Target | None:
 
     if (root / FLEXCORE).is_file():
         configured = read_configuration(root)
-        return _configured(configured.flexcore, configured.windmill.security.verify_tls)
+        return _target_of_configuration(configured.flexcore, configured.windmill.security.verify_tls)
     current = active()
     return _of_profile(current, workspace, f"active wmill profile {current.name}") if current else None
 
 
-def _configured(file: FlexcoreFile, verify_tls: bool) -> Target | None:
+def _target_of_configuration(file: FlexcoreFile, verify_tls: bool) -> Target | None:
     if file.engine == EMBEDDED:
         return None
     return Target(file.server_url.rstrip("/"), file.workspace, file.token, "flexcore.yaml", verify_tls)
@@ -123,7 +123,7 @@ def open_client(server: str, workspace: str, root: Path) -> Iterator[tuple[Windm
     as long as the block does, and what runs in it ends with it."""
     target = choose(server, workspace, root)
     if target is None:
-        with embedded(root) as (client, _):
+        with open_embedded(root) as (client, _):
             yield client, None
         return
     say(f"server {target}")
@@ -133,11 +133,11 @@ def open_client(server: str, workspace: str, root: Path) -> Iterator[tuple[Windm
 
 
 @contextlib.contextmanager
-def embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
+def open_embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
     from wmlocal.engine.bundle import is_bundle
     from wmlocal.engine.engine import Engine
 
-    bundle = OWN if root == Path() and not is_bundle(root) else root
+    bundle = INSTALLED_ROOT if root == Path() and not is_bundle(root) else root
     with Engine(bundle, on_problem=lambda problem: say(f"warning: {problem}")) as engine:
         say(f"embedded engine, bundle {engine.bundle.root}")
         engine.serve()

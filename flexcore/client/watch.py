@@ -16,8 +16,8 @@ from flexcore.client.windmill import Windmill
 from wmlocal.engine.jobs import Event
 
 # Of a long loop the latest iterations are followed: two calls for each of ten thousand would take a minute.
-MOST_ITERATIONS = 100
-POLL_S = 0.3
+MAX_ITERATIONS = 100
+POLL_INTERVAL_S = 0.3
 # What a module without a job of its own carries.
 NO_JOB = "00000000-0000-0000-0000-000000000000"
 FLOW_KINDS = ("flow", "flowpreview", "singlestepflow", "flownode")
@@ -78,7 +78,7 @@ class Watch:
                 on_event(event)
             if self.root.ended:
                 return self.root.shown
-            sleep(POLL_S)
+            sleep(POLL_INTERVAL_S)
 
     def cause(self) -> dict[str, Any]:
         """The job that made the run fail: the first failed one that has no failed job below it, else the run itself."""
@@ -126,7 +126,7 @@ class Watch:
         for module in modules:
             for retried in module.get("failed_retries") or ():
                 yield from self._child(node, module, retried)
-            jobs = (module.get("flow_jobs") or [])[-MOST_ITERATIONS:] or [module.get("job")]
+            jobs = (module.get("flow_jobs") or [])[-MAX_ITERATIONS:] or [module.get("job")]
             for job in jobs:
                 yield from self._child(node, module, job)
 

@@ -18,8 +18,8 @@ from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30
 PAGE = 100
-MOST_PAGES = 50
-MOST_TEXT = 500
+MAX_PAGES = 50
+MAX_TEXT_CHARS = 500
 # Where in the server's own source an error was raised; of no use to a caller.
 SOURCE_PLACE = re.compile(r"\s*[@(]\w+\.rs:\d+[:\d]*\)?")
 TOKEN = re.compile(r"[!-~]*")
@@ -84,7 +84,7 @@ class Windmill:
                 remedy=certificates or "Start it, or name another with --server.",
             ) from None
         if answer.is_error:
-            raise _refused(answer, self.url)
+            raise _error_for(answer, self.url)
         if answer.is_redirect:
             raise self._no_windmill(f"it redirects to {answer.headers.get('location')}")
         try:
@@ -99,10 +99,10 @@ class Windmill:
             remedy="Give the URL that the browser shows, without any path, and look what is in between.",
         )
 
-    def listed(self, path: str, **query: Any) -> list[dict[str, Any]]:
+    def list_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Every item of a list, page by page."""
         found: list[dict[str, Any]] = []
-        for page in range(1, MOST_PAGES + 1):
+        for page in range(1, MAX_PAGES + 1):
             items = self.get(path, per_page=PAGE, page=page, **query)
             found += items
             if len(items) < PAGE:
@@ -143,7 +143,7 @@ class Windmill:
 
     def check(self) -> None:
         """Raises Forbidden when the token is refused, NotFound when there is no such workspace, InvalidInput when this
-        is no Windmill."""
+        is not a Windmill."""
         user = self.get("users/whoami")
         if not isinstance(user, dict) or "username" not in user:
             raise self._no_windmill("it does not say who the token's user is")
@@ -155,8 +155,8 @@ class Windmill:
             )
 
 
-def _refused(answer: httpx.Response, url: str) -> FlexcoreError:
-    text = SOURCE_PLACE.sub("", answer.text).strip()[:MOST_TEXT] or f"HTTP {answer.status_code}"
+def _error_for(answer: httpx.Response, url: str) -> FlexcoreError:
+    text = SOURCE_PLACE.sub("", answer.text).strip()[:MAX_TEXT_CHARS] or f"HTTP {answer.status_code}"
     if answer.status_code == 401:
         return Forbidden(
             f"{url} refuses the token ({text})",

@@ -60,7 +60,7 @@ def resolve(name: str, paths: Iterable[str]) -> str:
     )
 
 
-def named(root: Path, given: str) -> str:
+def normalize_name(root: Path, given: str) -> str:
     """The name that a person means by a file of the bundle; any other word as it is."""
     try:
         return Bundle(root).path_of(given)
@@ -71,9 +71,9 @@ def named(root: Path, given: str) -> str:
 def find(client: Windmill, name: str) -> Workflow:
     """A flow or a script that is deployed. A path that is in no list is asked for by itself: the answer may be why it
     cannot be read."""
-    paths = {item["path"]: "flow" for item in client.listed("flows/list")}
+    paths = {item["path"]: "flow" for item in client.list_all("flows/list")}
     if name not in paths:
-        scripts = [item["path"] for item in client.listed("scripts/list")]
+        scripts = [item["path"] for item in client.list_all("scripts/list")]
         paths |= {path: "script" for path in scripts if path not in paths}
     try:
         path = resolve(name, paths)
@@ -91,7 +91,12 @@ def read(client: Windmill, path: str, kind: str = "flow") -> Workflow:
     value = found.get("value")
     preprocessor = value.get("preprocessor_module") if isinstance(value, dict) else found.get("has_preprocessor")
     return Workflow(
-        path, kind, str(found.get("summary") or ""), form(found.get("schema")), used(path, value), bool(preprocessor)
+        path,
+        kind,
+        str(found.get("summary") or ""),
+        form(found.get("schema")),
+        find_used_runtimes(path, value),
+        bool(preprocessor),
     )
 
 
@@ -106,13 +111,13 @@ def form(schema: Any) -> dict[str, Any]:
 
 def every(client: Windmill) -> list[Workflow]:
     """All flows, by path."""
-    paths = sorted(item["path"] for item in client.listed("flows/list"))
+    paths = sorted(item["path"] for item in client.list_all("flows/list"))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda path: read(client, path), paths))
 
 
-def used(path: str, value: Any) -> tuple[str, ...]:
-    """The runtimes whose rooms a flow's steps are in."""
+def find_used_runtimes(path: str, value: Any) -> tuple[str, ...]:
+    """The runtimes that a flow's steps belong to."""
     found = {match[1] for text in (f"{path}/", *_paths(value)) if (match := STEP_OF.match(text))}
     return tuple(runtime for runtime in RUNTIMES if runtime in found)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, say
+from flexcore.console import AsJson, Root, Server, Workspace, examples, print_json, run_guarded, say
 
 if TYPE_CHECKING:
     from f.flexcore.lib.core.errors import NotFound
@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="Check and apply windmill.yaml and 
 @app.command(epilog=examples("flexcore config check", "flexcore config check --root deploy --json"))
 def check(root: Root = Path(), as_json: AsJson = False) -> None:
     """Explain every problem of both files at its line. Exit code 2 when there is one."""
-    guarded(lambda: _check(root, as_json))
+    run_guarded(lambda: _check(root, as_json))
 
 
 def _check(root: Path, as_json: bool) -> int:
@@ -71,7 +71,7 @@ def apply(
     Shows the difference first. What an earlier apply made goes again when its section has gone. What came from the
     environment becomes secret variables of the workspace, never a file.
     """
-    guarded(lambda: _apply(dry_run, yes, no_push, server, workspace, root, as_json))
+    run_guarded(lambda: _apply(dry_run, yes, no_push, server, workspace, root, as_json))
 
 
 def _apply(dry_run: bool, yes: bool, no_push: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flexcore import INSTALLED_ROOT
 from flexcore.commands.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
 
-ROOT = Path(__file__).parents[2]
-PROJECT = ROOT / "resources/meltano_sample"
+PROJECT = INSTALLED_ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"
 SHOWN = 5
@@ -61,7 +61,7 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
         _say(f"Source: {rows:,} of {FLIGHTS:,} flights that left New York City in 2013")
         engine_events = progress()
         stack.callback(engine_events.close)
-        engine = stack.enter_context(Engine(ROOT, home, on_event=engine_events))
+        engine = stack.enter_context(Engine(INSTALLED_ROOT, home, on_event=engine_events))
         stack.enter_context(engine.handling_signals())
         if head:
             head.wait_ready()
@@ -126,7 +126,6 @@ def ask(result: dict[str, Any], rows: list[dict[str, Any]], truth: list[float]) 
     """(predicted, real) delay in minutes for each row, as the endpoint answers."""
     import httpx
 
-    sys.path.insert(0, str(ROOT))
     from f.flexcore.lib.core.contracts import ModelManifest
     from f.flexcore.lib.core.inference import infer_request, predictions
 

@@ -117,7 +117,7 @@ def _ask(question: str, yes: bool) -> bool:
 def _require_terminal() -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(
-            "The command cannot ask: its input is no terminal",
+            "The command cannot ask: its input is not a terminal",
             subject="--yes",
             remedy="Look at it with --dry-run, then give --yes.",
         )
@@ -207,9 +207,10 @@ def _handle_stale(
     if not options.prune or options.dry_run or not pushed:
         say(f"They stay until this removes them; it asks first:\n  {removal}")
         return [], []
-    confirm(
-        f"Remove these {_count(len(left_over), 'item')} from {target}? Scripts and flows are archived.", options.yes
-    )
+    many = _count(len(left_over), "item")
+    if not _ask(f"Remove these {many} from {target}? Scripts are archived, the rest is deleted.", options.yes):
+        say("Nothing was removed.")
+        return [], []
     failed = stale.remove(client, left_over, say)
     for item, reason in failed.items():
         say(f"  {item.kind} {item.path} was not removed: {reason}")
@@ -219,7 +220,7 @@ def _handle_stale(
 
 
 def _print_stale(left_over: list[Stale], options: Options) -> None:
-    say(f"{_count(len(left_over), 'item')} of former versions are on the server, and not in the bundle:")
+    say(f"On the server, from former versions, and not in the bundle: {_count(len(left_over), 'item')}:")
     by_kind: dict[str, list[str]] = {}
     for item in left_over:
         by_kind.setdefault(item.kind, []).append(item.path)
@@ -265,7 +266,9 @@ def _report(outcome: Outcome) -> int:
         say("wait, and a second push may find changes.")
         return exit_codes.DONE
     if outcome.whole:
-        what = f"All {len(outcome.landed)} changes are on the server; a second push would"
+        landed = len(outcome.landed)
+        what = "The change is" if landed == 1 else f"All {landed} changes are"
+        what += " on the server; a second push would"
         say(f"{what} still change:" if outcome.again else f"{what} find nothing to do.")
         for change in outcome.again:
             say(f"  {change.type} {change.path}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, Parameters, examples, guarded, json_object, print_json, say
+from flexcore.console import AsJson, Parameters, examples, json_object, print_json, run_guarded, say
 
 app = typer.Typer(no_args_is_help=True, help="Kubernetes manifests, dumps and kubeconfigs, without a cluster.")
 
@@ -22,7 +22,7 @@ DUMP_REMEDY = "Give the path of a file with what `kubectl get job,pod,event -o j
 
 def answer(action: Callable[[], int], as_json: bool) -> None:
     """`guarded`, and with --json the step's own error on stdout: {error: {category, message, subject, remedy}}."""
-    guarded(lambda: _with_json_error(action) if as_json else action())
+    run_guarded(lambda: _with_json_error(action) if as_json else action())
 
 
 def _with_json_error(action: Callable[[], int]) -> int:
@@ -114,7 +114,7 @@ def _file_text(file: str, remedy: str) -> str:
         # As kubectl reads it: UTF-16 has a mark at its beginning.
         return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise InvalidInput(f"{file} cannot be read: {why}", subject="FILE", remedy=remedy) from None
 
 

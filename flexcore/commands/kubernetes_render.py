@@ -16,18 +16,17 @@ from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
-from f.flexcore.lib.kubernetes import manifest_changes
 from f.flexcore.lib.kubernetes.connection import request_namespace
-from f.flexcore.lib.kubernetes.container_job import RUN_JOB
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
     check,
     companion_objects,
-    job_body,
+    make_job_body,
     secret_values,
 )
-from f.flexcore.lib.kubernetes.pod_spec import check_name
+from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
+from f.flexcore.lib.kubernetes.pod_spec import check_name, iterate_containers
 from wmlocal.suggest import nearest
 
 # The name follows from the run; here it is always the same, so that two prints can be compared.
@@ -47,14 +46,14 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     check_name(namespace, "namespace")
     key = execution_key(RUN)
     deadline = (datetime.now(UTC) + timedelta(seconds=request.time_limit_s)).isoformat(timespec="seconds")
-    job = job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
+    job = make_job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
-    objects = [job, *(_masked(item) for item in companion_objects(request, stored))]
+    objects = [job, *(_mask(item) for item in companion_objects(request, stored))]
     notes = build(request, key.name(1), namespace).notes
     _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]
     secrets.sort(key=len, reverse=True)
-    return _hidden(objects, secrets), _hidden(notes, secrets)
+    return _hide(objects, secrets), _hide(notes, secrets)
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
@@ -101,7 +100,7 @@ def _validated_or_none(model: type[Model], value: Any) -> Model | None:
         return None
 
 
-def _masked(item: dict[str, Any]) -> dict[str, Any]:
+def _mask(item: dict[str, Any]) -> dict[str, Any]:
     if item["kind"] != "Secret":
         return item
     hidden = {field: dict.fromkeys(item[field], MASK) for field in ("data", "stringData") if item.get(field)}
@@ -110,7 +109,7 @@ def _masked(item: dict[str, Any]) -> dict[str, Any]:
 
 def _mask_variables(job: dict[str, Any]) -> None:
     """Masks what stands in a variable that is called a secret, and the passwords of URLs."""
-    for _, container in manifest_changes.containers_of(job["spec"]):
+    for _, container in iterate_containers(job["spec"]):
         for variable in container.get("env") or ():
             value = variable.get("value") or ""
             if SECRET_NAME.search(variable["name"]) and not ORDINARY.fullmatch(value):
@@ -119,14 +118,14 @@ def _mask_variables(job: dict[str, Any]) -> None:
                 variable["value"] = Redactor().text(value)
 
 
-def _hidden(value: Any, secrets: list[str]) -> Any:
+def _hide(value: Any, secrets: list[str]) -> Any:
     """The known secrets in every text; other words of a command are the user's own and are not guessed at."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, MASK)
         return value
     if isinstance(value, Mapping):
-        return {name: _hidden(item, secrets) for name, item in value.items()}
+        return {name: _hide(item, secrets) for name, item in value.items()}
     if isinstance(value, list):
-        return [_hidden(item, secrets) for item in value]
+        return [_hide(item, secrets) for item in value]
     return value

@@ -19,14 +19,14 @@ FIELD = "explain_only"
 
 def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, root: Path, as_json: bool) -> int:
     """0 when the work would be done; 1 when no runtime is suitable or the chosen one's own check refuses."""
-    from flexcore.client.arguments import checked
+    from flexcore.client.arguments import complete_arguments
     from flexcore.client.target import open_client
     from flexcore.client.watch import Watch
-    from flexcore.client.workflows import find, named, with_settings
+    from flexcore.client.workflows import find, normalize_name, with_settings
     from wmlocal.engine.progress import progress
 
     with open_client(server, workspace, root) as (client, _):
-        workflow = find(client, named(root, path))
+        workflow = find(client, normalize_name(root, path))
         if FIELD not in (workflow.schema.get("properties") or {}):
             raise InvalidInput(
                 f"{workflow.path} cannot be planned: its form has no {FIELD}",
@@ -34,7 +34,7 @@ def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, r
                 remedy="Plan f/flexcore/data_pipeline, or a flow of your own that passes the field on to it.",
             )
         given = with_settings(client, workflow, args | {FIELD: True})
-        watch = Watch(client, client.start(workflow.kind, workflow.path, checked(workflow.schema, given)))
+        watch = Watch(client, client.start(workflow.kind, workflow.path, complete_arguments(workflow.schema, given)))
         display = progress()
         try:
             ended = watch.follow(display)
@@ -43,10 +43,10 @@ def plan_command(path: str, args: dict[str, Any], server: str, workspace: str, r
         if not ended.get("success"):
             _print(ended.get("result"), as_json)
             return exit_codes.of_run(ended, watch.cause())
-    return _shown(ended.get("result"), as_json)
+    return _show(ended.get("result"), as_json)
 
 
-def _shown(result: Any, as_json: bool) -> int:
+def _show(result: Any, as_json: bool) -> int:
     from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 
     if as_json:

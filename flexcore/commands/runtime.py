@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from flexcore import exit_codes
-from flexcore.console import AsJson, Root, Server, Workspace, examples, guarded, print_json, print_table, say
+from flexcore.console import AsJson, Root, Server, Workspace, examples, print_json, print_table, run_guarded, say
 
 app = typer.Typer(no_args_is_help=True, help="The runtimes: Meltano, Ray, Kubernetes.")
 
@@ -22,7 +22,7 @@ STYLES = {"ready": "green", "limited": "yellow", "down": "bold red"}
 @app.command("list", epilog=examples("flexcore runtime list --json"))
 def list_(root: Root = Path(), as_json: AsJson = False) -> None:
     """List the runtimes that the bundle knows, with what flexcore.yaml says of them."""
-    guarded(lambda: _list(root, as_json))
+    run_guarded(lambda: _list(root, as_json))
 
 
 def _list(root: Path, as_json: bool) -> int:
@@ -48,11 +48,11 @@ def health(
     as_json: AsJson = False,
 ) -> None:
     """Ask every runtime that the settings name how it is. Exit code 1 when one is down."""
-    guarded(lambda: _health(settings, server, workspace, root, as_json))
+    run_guarded(lambda: _health(settings, server, workspace, root, as_json))
 
 
 def _health(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    found = _measured(settings, server, workspace, root)
+    found = _measure(settings, server, workspace, root)
     if as_json:
         print_json(found)
     else:
@@ -82,11 +82,11 @@ def capabilities(
     as_json: AsJson = False,
 ) -> None:
     """Show what every runtime that the settings name says it can do."""
-    guarded(lambda: _capabilities(settings, server, workspace, root, as_json))
+    run_guarded(lambda: _capabilities(settings, server, workspace, root, as_json))
 
 
 def _capabilities(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    found = _measured(settings, server, workspace, root)
+    found = _measure(settings, server, workspace, root)
     if as_json:
         print_json([{name: item[name] for name in ("runtime", "place", "state", "capabilities")} for item in found])
         return exit_codes.DONE
@@ -99,9 +99,9 @@ def _capabilities(settings: str, server: str, workspace: str, root: Path, as_jso
     return exit_codes.DONE
 
 
-def _measured(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
-    from flexcore.client.runtimes import measured
+def _measure(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:
+    from flexcore.client.runtimes import measure_runtimes
     from flexcore.client.target import open_client
 
     with open_client(server, workspace, root) as (client, _):
-        return measured(client, settings, SETTINGS, say)
+        return measure_runtimes(client, settings, SETTINGS, say)

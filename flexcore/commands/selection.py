@@ -1,7 +1,7 @@
 """`flexcore select` and `flexcore compare`: files in, one answer per workload out.
 
 Warnings go to stderr, answers alone to stdout. A workload that cannot be read gets an answer with runtime null and an
-error, and the command ends with 1; a history row that cannot be used is skipped, counted and told; settings that
+error, and the command ends with 1; a history row that cannot be used is skipped and counted on stderr; settings that
 cannot be read stop the command (InvalidInput, exit code 2).
 """
 
@@ -29,19 +29,21 @@ def select_command(
     workload: Path, history: Path | None, forecast: Path | None, settings: Path | None, as_json: bool
 ) -> int:
     """Answers every workload of the file; 0, or 1 when one of them has no runtime."""
-    market = validated(Market, _known(Market, _object(settings), "settings"), "settings") if settings else Market()
+    market = (
+        validated(Market, _drop_unknown(Market, _object(settings), "settings"), "settings") if settings else Market()
+    )
     if history and forecast:
         raise InvalidInput("Both a history and a forecast are given", remedy="Give one of --history and --forecast.")
     runs, problems = _history(history)
-    model, missing = parse_forecasts(_json(forecast)) if forecast else _fitted(runs)
+    model, missing = parse_forecasts(_json(forecast)) if forecast else _fit(runs)
     if missing:
         _warn(missing)
     answered = missed = 0
     for number, value in _values(workload):
-        answer = _selected(value, f"workload {number}", model, market, missing)
+        answer = _select(value, f"workload {number}", model, market, missing)
         if problems:
-            told = f"{answer.reason}; {problems} history rows could not be used"
-            answer = answer.model_copy(update={"reason": told})
+            reason = f"{answer.reason}; {problems} history rows could not be used"
+            answer = answer.model_copy(update={"reason": reason})
         answered, missed = answered + 1, missed + (answer.runtime is None)
         if as_json:
             print(json.dumps(answer.plain()))
@@ -64,7 +66,7 @@ def compare_command(
     return 0
 
 
-def _fitted(runs: list[Run]) -> tuple[Forecasts | None, str]:
+def _fit(runs: list[Run]) -> tuple[Forecasts | None, str]:
     """The model of `runs`, or None and why there is none."""
     if not runs:
         return None, ""
@@ -76,11 +78,11 @@ def _fitted(runs: list[Run]) -> tuple[Forecasts | None, str]:
         return None, f"the history cannot be fitted ({error})"
 
 
-def _selected(value: Any, what: str, model: Forecasts | None, market: Market, missing: str) -> Selection:
+def _select(value: Any, what: str, model: Forecasts | None, market: Market, missing: str) -> Selection:
     try:
         if value is UNREADABLE:
-            raise InvalidInput(f"{what} is no JSON object", remedy="Write one JSON object per line.")
-        return select(validated(Workload, _known(Workload, value, what), what), model, market, missing)
+            raise InvalidInput(f"{what} is not JSON object", remedy="Write one JSON object per line.")
+        return select(validated(Workload, _drop_unknown(Workload, value, what), what), model, market, missing)
     except FlexcoreError as error:
         return Selection(runtime=None, mode="rules", reason=str(error), error=str(error))
 
@@ -98,18 +100,18 @@ def _history(path: Path | None) -> tuple[list[Run], int]:
 
 
 def _values(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number, value) of a file that holds one JSON object, or one per line. UNREADABLE for what is no JSON."""
+    """(line number, value) of a file that holds one JSON object, or one per line. UNREADABLE for what is not JSON."""
     text = _text(path)
-    whole = _parsed(text)
+    whole = _parse(text)
     if whole is not UNREADABLE:
         yield from enumerate(whole, 1) if isinstance(whole, list) else [(1, whole)]
         return
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, _parsed(line)
+            yield number, _parse(line)
 
 
-def _parsed(text: str) -> Any:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -119,7 +121,7 @@ def _parsed(text: str) -> Any:
 def _json(path: Path) -> Any:
     """The value of a JSON file; its text when it is none, which no model accepts."""
     text = _text(path)
-    value = _parsed(text)
+    value = _parse(text)
     return text if value is UNREADABLE else value
 
 
@@ -137,21 +139,21 @@ def _text(path: Path) -> str:
         raise InvalidInput(f"{path} cannot be read ({error.strerror})", remedy="Give a file.") from None
 
 
-def _known(model: type[BaseModel], value: Any, what: str) -> Any:
-    """`value` without the fields that `model` does not have, each told on stderr: a file may say more than we read."""
+def _drop_unknown(model: type[BaseModel], value: Any, what: str) -> Any:
+    """`value` without the fields that `model` does not have, each named on stderr: a file may say more than we read."""
     if not isinstance(value, dict):
         return value
     kept = {}
     for key, item in value.items():
         field = model.model_fields.get(key)
         if field is None:
-            _warn(f"{what}.{key} is no field that is read; it is ignored")
+            _warn(f"{what}.{key} is not a field that is read; it is ignored")
             continue
         inner = _inner(field.annotation)
         if inner and get_args(field.annotation) and isinstance(item, dict):
-            kept[key] = {name: _known(inner, each, f"{what}.{key}.{name}") for name, each in item.items()}
+            kept[key] = {name: _drop_unknown(inner, each, f"{what}.{key}.{name}") for name, each in item.items()}
         else:
-            kept[key] = _known(inner, item, f"{what}.{key}") if inner else item
+            kept[key] = _drop_unknown(inner, item, f"{what}.{key}") if inner else item
     return kept
 
 

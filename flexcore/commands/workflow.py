@@ -20,12 +20,12 @@ from flexcore.console import (
     Server,
     Workspace,
     examples,
-    guarded,
     json_object,
     nearest_bundle,
     print_json,
     print_result,
     print_table,
+    run_guarded,
     say,
 )
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Create, try, deploy, run and look after workflows.")
 
-MOST_ERROR = 300
+MAX_ERROR_CHARS = 300
 STYLES = {"success": "green", "failure": "bold red", "canceled": "yellow", "running": "cyan", "suspended": "yellow"}
 
 
@@ -111,7 +111,7 @@ def execute(
 ) -> None:
     """Run a workflow to its end, and print its result."""
     shown = LogsShown(logs, verbose)
-    guarded(lambda: _execute(name, parameters, runtime, detach, shown, server, workspace, root, as_json))
+    run_guarded(lambda: _execute(name, parameters, runtime, detach, shown, server, workspace, root, as_json))
 
 
 def _execute(
@@ -127,9 +127,9 @@ def _execute(
 ) -> int:
     from f.flexcore.lib.core.errors import InvalidInput
     from flexcore.bundle.templates import refuse_disabled
-    from flexcore.client.arguments import checked
+    from flexcore.client.arguments import complete_arguments
     from flexcore.client.target import open_client
-    from flexcore.client.workflows import find, named, with_runtime, with_settings
+    from flexcore.client.workflows import find, normalize_name, with_runtime, with_settings
 
     given = json_object(parameters, "--parameters")
     with open_client(server, workspace, root) as (client, target):
@@ -139,10 +139,10 @@ def _execute(
                 subject="--detach",
                 remedy="Leave `flexcore serve` running and name its URL with --server.",
             )
-        workflow = find(client, named(root, name))
+        workflow = find(client, normalize_name(root, name))
         given = with_settings(client, workflow, with_runtime(workflow, given, runtime))
-        # What a preprocessor is given is no form's: it makes the arguments of it, as for any request by path.
-        args = given if workflow.has_preprocessor else checked(workflow.schema, given)
+        # What a preprocessor is given is not a form's: it makes the arguments of it, as for any request by path.
+        args = given if workflow.has_preprocessor else complete_arguments(workflow.schema, given)
         refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
         job = client.start(workflow.kind, workflow.path, args)
         if detach:
@@ -157,9 +157,9 @@ def follow_run(client: Windmill, job: str, logs: LogsShown, as_json: bool, keeps
     say(f"run {job}")
     watch = Watch(client, job, logs=logs.wanted, verbose=logs.verbose)
     with _left_running(job if keeps_running else ""):
-        ended = _shown(watch, logs.wanted)
+        ended = _show(watch, logs.wanted)
     if as_json:
-        # As the server's result call has it: a run that was skipped is no success, and no failure either.
+        # As the server's result call has it: a run that was skipped is not a success, and no failure either.
         shown = {"id": job, "success": watch.root.status == "success", "result": ended.get("result")}
         print_json(shown | ({"skipped": True} if watch.root.status == "skipped" else {}))
     else:
@@ -180,7 +180,7 @@ def _left_running(job: str) -> Iterator[None]:
         raise
 
 
-def _shown(watch: Watch, logs: bool) -> dict[str, Any]:
+def _show(watch: Watch, logs: bool) -> dict[str, Any]:
     from wmlocal.engine.progress import progress
 
     display = progress(logs=logs)
@@ -213,19 +213,19 @@ def test(
     the embedded engine all of it is local.
     """
     shown = LogsShown(logs, verbose)
-    guarded(lambda: _test(name, parameters, check, shown, server, workspace, root, as_json))
+    run_guarded(lambda: _test(name, parameters, check, shown, server, workspace, root, as_json))
 
 
 def _test(
     name: str, parameters: str, check: bool, logs: LogsShown, server: str, workspace: str, root: Path, as_json: bool
 ) -> int:
-    from flexcore.client.arguments import checked
+    from flexcore.client.arguments import complete_arguments
     from flexcore.client.local import local_workflow, preview
     from flexcore.client.target import open_client
 
     given = json_object(parameters, "--parameters")
     workflow = local_workflow(root, name)
-    args = checked(workflow.schema, given)
+    args = complete_arguments(workflow.schema, given)
     say(f"{workflow.path}: files and parameters are good")
     if workflow.has_preprocessor:
         say("A preview does not run the preprocessor, on a server either: the parameters go to the steps as they are.")
@@ -254,26 +254,27 @@ def _template_names(context: typer.Context, incomplete: str) -> list[str]:
 
 @app.command(
     epilog=examples(
-        "flexcore workflow create nightly_sales --template hybrid_pipeline -p @defaults.json",
+        "flexcore workflow create nightly --path f/sales/nightly --template hybrid_pipeline -p @defaults.json",
         "flexcore workflow create f/sales/nightly --template singer_extraction --summary 'Sales, every night'",
     )
 )
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name in f/flexcore, or a path (f/…).")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A path (f/…), or a name in your one folder.")],
     template: Annotated[str, typer.Option("--template", help="A flow to begin with.", autocompletion=_template_names)],
     parameters: Annotated[str, typer.Option("--parameters", "-p", help="Defaults of its form: JSON or @file.")] = "{}",
+    path: Annotated[str, typer.Option("--path", help="Where it goes: f/sales/nightly, or a folder f/sales.")] = "",
     summary: Annotated[str, typer.Option("--summary", help="What people see in lists.")] = "",
     root: Root = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Write a new workflow into the bundle, from a template that is in it."""
-    guarded(lambda: _create(name, template, parameters, summary, root, as_json))
+    """Write a new workflow into your own folder, from a template of the bundle."""
+    run_guarded(lambda: _create(name, template, parameters, path, summary, root, as_json))
 
 
-def _create(name: str, template: str, parameters: str, summary: str, root: Path, as_json: bool) -> int:
+def _create(name: str, template: str, parameters: str, path: str, summary: str, root: Path, as_json: bool) -> int:
     from flexcore.bundle.templates import create as create_flow
 
-    created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary)
+    created = create_flow(root, name, template, json_object(parameters, "--parameters"), summary, path)
     if as_json:
         print_json({"path": created.path, "file": str(created.file), "left_to_do": created.notes})
     else:
@@ -299,7 +300,7 @@ def schedule(
     as_json: AsJson = False,
 ) -> None:
     """Switch a workflow's schedule on in the bundle, or write one; a deploy brings it to the server."""
-    guarded(lambda: _schedule(name, cron, timezone, parameters, root, as_json))
+    run_guarded(lambda: _schedule(name, cron, timezone, parameters, root, as_json))
 
 
 def _schedule(name: str, cron: str, timezone: str, parameters: str, root: Path, as_json: bool) -> int:
@@ -311,7 +312,7 @@ def _schedule(name: str, cron: str, timezone: str, parameters: str, root: Path, 
 @app.command(epilog=examples("flexcore workflow unschedule singer_extraction && flexcore workflow deploy"))
 def unschedule(name: Name, root: Root = Path(), as_json: AsJson = False) -> None:
     """Switch every schedule of a workflow off in the bundle; a deploy brings it to the server."""
-    guarded(lambda: _unschedule(name, root, as_json))
+    run_guarded(lambda: _unschedule(name, root, as_json))
 
 
 def _unschedule(name: str, root: Path, as_json: bool) -> int:
@@ -355,7 +356,7 @@ def deploy(
     from flexcore.commands.deploy import Options
 
     options = Options(dry_run=dry_run, yes=yes, as_json=as_json, verbose=verbose, prune=prune)
-    guarded(lambda: _deploy(options, server, workspace, root))
+    run_guarded(lambda: _deploy(options, server, workspace, root))
 
 
 def _deploy(options: Options, server: str, workspace: str, root: Path) -> int:
@@ -387,7 +388,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List workflows with the runtimes they use, or their executions."""
-    guarded(lambda: _list(runtime, executions, limit, server, workspace, root, as_json))
+    run_guarded(lambda: _list(runtime, executions, limit, server, workspace, root, as_json))
 
 
 def _list(runtime: str, executions: bool, limit: int, server: str, workspace: str, root: Path, as_json: bool) -> int:
@@ -427,16 +428,16 @@ def status(
     job: Job, server: Server = "", workspace: Workspace = "", root: Root = Path(), as_json: AsJson = False
 ) -> None:
     """Show how a run is, step by step."""
-    guarded(lambda: _status(job, server, workspace, root, as_json))
+    run_guarded(lambda: _status(job, server, workspace, root, as_json))
 
 
 def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.executions import as_plain, whole_id
+    from flexcore.client.executions import as_plain, complete_id
     from flexcore.client.target import open_client
     from flexcore.client.watch import Watch, error_text
 
     with open_client(server, workspace, root) as (client, _):
-        watch = Watch(client, whole_id(client, given))
+        watch = Watch(client, complete_id(client, given))
         watch.poll()
     if as_json:
         print_json(as_plain(watch.root))
@@ -447,7 +448,7 @@ def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) 
                 node.status,
                 seconds(node.seconds),
                 node.job,
-                error_text(node.shown)[:MOST_ERROR] if node.status == "failure" else "",
+                error_text(node.shown)[:MAX_ERROR_CHARS] if node.status == "failure" else "",
             )
             for node in _flat(watch.root)
         ]
@@ -479,11 +480,11 @@ def logs(
 
     With --follow the exit code is that of the run.
     """
-    guarded(lambda: _logs(job, follow, verbose, server, workspace, root, as_json))
+    run_guarded(lambda: _logs(job, follow, verbose, server, workspace, root, as_json))
 
 
 def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, root: Path, as_json: bool) -> int:
-    from flexcore.client.executions import whole_id
+    from flexcore.client.executions import complete_id
     from flexcore.client.target import open_client
     from flexcore.client.watch import Watch
     from wmlocal.engine.jobs import Event
@@ -495,7 +496,7 @@ def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, 
             sys.stdout.flush()
 
     with open_client(server, workspace, root) as (client, _):
-        job = whole_id(client, given)
+        job = complete_id(client, given)
         watch = Watch(client, job, logs=True, verbose=verbose)
         if follow:
             with _left_running(job):
@@ -516,7 +517,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel a run and everything below it."""
-    guarded(lambda: _cancel(job, reason, server, workspace, root, as_json))
+    run_guarded(lambda: _cancel(job, reason, server, workspace, root, as_json))
 
 
 def _cancel(given: str, reason: str, server: str, workspace: str, root: Path, as_json: bool) -> int:

@@ -51,7 +51,7 @@ TYPES = {
 NEEDED = {"server_url": "https://windmill.example.com", "workspace": "prod", "token": "${FLEXCORE_TOKEN}"}
 
 
-def parsed(model: type[Model], document: Document) -> Model | None:
+def parse_section(model: type[Model], document: Document) -> Model | None:
     """The file as a model; None when it is none, and the document says why."""
     if document.data is None:
         return None
@@ -60,11 +60,11 @@ def parsed(model: type[Model], document: Document) -> Model | None:
         return model.model_validate(document.data)
     except ValidationError as error:
         for item in error.errors(include_url=False, include_input=False):
-            document.complain(tuple(item["loc"]), _said(model, item))
+            document.complain(tuple(item["loc"]), _describe(model, item))
         return None
 
 
-def _said(model: type[BaseModel], item: Any) -> str:
+def _describe(model: type[BaseModel], item: Any) -> str:
     path: Path_ = item["loc"]
     where = ".".join(str(part) for part in path)
     if item["type"] == "extra_forbidden":

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 MERGE = "tag:yaml.org,2002:merge"
 Path_ = tuple[str | int, ...]
 
@@ -69,7 +69,7 @@ def read(file: Path, environment: Mapping[str, str]) -> Document:
     try:
         document.data = {} if node is None else Reader(document, environment).value(node, ())
     except _TooMuch:
-        document.problems = [Problem(file.name, 1, f"has more than {MOST_VALUES:,} values, aliases counted each time")]
+        document.problems = [Problem(file.name, 1, f"has more than {MAX_VALUES:,} values, aliases counted each time")]
         return document
     if not isinstance(document.data, dict):
         document.complain((), "must be a mapping of names to values")
@@ -91,7 +91,7 @@ class Reader:
 
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self._document.lines.setdefault(path, node.start_mark.line + 1)
-        if len(self._document.lines) > MOST_VALUES:
+        if len(self._document.lines) > MAX_VALUES:
             raise _TooMuch
         if node in self._open:
             self._document.complain(path, "refers to what it is itself a part of")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from f.flexcore.lib.core.errors import InvalidInput
-from flexcore.configuration.check import flexcore_problems, parsed, windmill_problems
+from flexcore.configuration.check import flexcore_problems, parse_section, windmill_problems
 from flexcore.configuration.document import Document, Path_, Problem, read
 from flexcore.configuration.models import FlexcoreFile, WindmillFile
 
@@ -30,8 +30,8 @@ class Configuration:
 def check(root: Path, environment: Mapping[str, str] = os.environ) -> Configuration:
     """With every problem of both files; what has problems counts as not there."""
     documents = {name: read(root / name, environment) for name in (WINDMILL, FLEXCORE) if (root / name).is_file()}
-    windmill = parsed(WindmillFile, _unwrapped(documents[WINDMILL], "windmill")) if WINDMILL in documents else None
-    flexcore = parsed(FlexcoreFile, _unwrapped(documents[FLEXCORE], "flexcore")) if FLEXCORE in documents else None
+    windmill = parse_section(WindmillFile, _unwrap(documents[WINDMILL], "windmill")) if WINDMILL in documents else None
+    flexcore = parse_section(FlexcoreFile, _unwrap(documents[FLEXCORE], "flexcore")) if FLEXCORE in documents else None
     if windmill:
         windmill_problems(documents[WINDMILL], windmill)
     if flexcore:
@@ -43,7 +43,7 @@ def check(root: Path, environment: Mapping[str, str] = os.environ) -> Configurat
     )
 
 
-def _unwrapped(document: Document, name: str) -> Document:
+def _unwrap(document: Document, name: str) -> Document:
     """Some write all of it below one key of the file's own name."""
     if isinstance(document.data, dict) and list(document.data) == [name] and isinstance(document.data[name], dict):
         document.data = document.data[name]

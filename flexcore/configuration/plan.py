@@ -180,7 +180,7 @@ def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str
 
 
 def _resource(kind: str, description: str, value: dict[str, Any]) -> str:
-    return dumped({"description": description, "resource_type": kind, "value": value})
+    return dump_yaml({"description": description, "resource_type": kind, "value": value})
 
 
 def _without_secrets(
@@ -252,7 +252,7 @@ def _shipped_schedules(root: Path, configuration: Configuration) -> dict[str, st
 
 def _health_check(configuration: Configuration) -> dict[str, str]:
     intervals = list(_health_intervals(configuration))
-    return {f"{CHECK}.schedule.yaml": dumped(_health_schedule(min(intervals)))} if intervals else {}
+    return {f"{CHECK}.schedule.yaml": dump_yaml(_health_schedule(min(intervals)))} if intervals else {}
 
 
 def with_times(schedule: str, every: int | None) -> str:
@@ -294,6 +294,6 @@ def cron(seconds: int) -> str:
     return f"0 0 */{seconds // 3600} * * *" if seconds < 86400 else "0 0 0 * * *"
 
 
-def dumped(document: dict[str, Any]) -> str:
+def dump_yaml(document: dict[str, Any]) -> str:
     """The server's normal form, so that a push finds nothing to change."""
     return yaml.safe_dump(document, sort_keys=True, width=10**9, allow_unicode=True)

@@ -108,7 +108,7 @@ def _secret(client: Windmill, path: str, value: str) -> list[ServerChange]:
 
 
 def _stale_secrets(client: Windmill, plan: Plan) -> Iterator[ServerChange]:
-    for item in client.listed("variables/list", path_start=f"{FOLDER}/"):
+    for item in client.list_all("variables/list", path_start=f"{FOLDER}/"):
         path = item["path"]
         if item.get("description") == ABOUT_SECRET and path.startswith(f"{FOLDER}/") and path not in plan.secrets:
             yield ServerChange(f"delete secret variable {path}", partial(_delete, client, "variables", path))

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from f.flexcore.lib.core import contracts, requests, resources, workloads
+from f.flexcore.lib.core import contracts, dimensions, resources, workloads
 from f.flexcore.lib.core import forms as data_requests
 from f.flexcore.lib.core import pipeline_result as outcomes
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.kubernetes import job_manifest, model_deployment
+from f.flexcore.lib.meltano import request_models
+from f.flexcore.lib.ray import program_job, serve_job, train_job
 from f.flexcore.lib.selection import comparison
 
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
@@ -27,9 +30,12 @@ PUBLIC: dict[str, Any] = {
     "kubernetes_cluster": resources.KubernetesCluster,
     "settings": resources.Settings,
     "notifications": resources.Notifications,
-    "extraction_request": requests.ExtractionRequest,
-    "ml_request": requests.MlRequest,
-    "deployment_request": requests.DeploymentRequest,
+    "meltano_run_request": request_models.ExtractionRequest,
+    "ray_program_request": program_job.ProgramRequest,
+    "ray_train_request": train_job.TrainRequest,
+    "ray_deploy_model_request": serve_job.DeployRequest,
+    "kubernetes_job_request": job_manifest.JobRequest,
+    "kubernetes_deploy_model_request": model_deployment.DeploymentRequest,
     "workload": workloads.Workload,
     "run": workloads.Run,
     "market": workloads.Market,
@@ -37,9 +43,7 @@ PUBLIC: dict[str, Any] = {
     "comparison": comparison.Comparison,
     "data_source": data_requests.DataSource,
     "declared_work": data_requests.DeclaredWork,
-    "meltano_work": data_requests.MeltanoWork,
-    "ray_work": data_requests.RayWork,
-    "kubernetes_work": data_requests.KubernetesWork,
+    "data_pipeline_form": data_requests.DataPipelineForm,
     "data_pipeline_result": outcomes.DataPipelineResult,
 }
 MODELS = [model for model in PUBLIC.values() if isinstance(model, type)]
@@ -92,10 +96,10 @@ def test_a_project_comes_from_exactly_one_place(given: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(("text", "value"), [("500m", 0.5), ("2", 2), ("1Gi", 2**30), ("1.5G", 1.5e9)])
 def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: float) -> None:
-    assert requests.quantity(text) == value
+    assert dimensions.parse_quantity(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "1 GB", "-1", "much", "1Gib"])
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
-        requests.quantity(text)
+        dimensions.parse_quantity(text)

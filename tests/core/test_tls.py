@@ -8,7 +8,7 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.resources import MeltanoProject, Notifications, RayCluster, Settings
 from f.flexcore.lib.core.tls_errors import error_chain, tls_kind, tls_remedy
-from f.flexcore.lib.meltano.installation import installer_environment, run_installer, uv
+from f.flexcore.lib.meltano.installation import find_uv, installer_environment, run_installer
 from f.flexcore.lib.meltano.sources import fetch
 from f.flexcore.lib.operations.failure_message import Message
 from f.flexcore.lib.operations.notifications import NotDelivered, post_to_webhook
@@ -98,7 +98,7 @@ def test_what_a_library_wraps_is_found() -> None:
 def install(url: str, folder: Path) -> None:
     env = {**installer_environment(), "UV_CACHE_DIR": str(folder / "cache"), "UV_HTTP_RETRIES": "0"}
     command = [
-        uv(),
+        find_uv(),
         "pip",
         "install",
         "--target",

@@ -1,19 +1,8 @@
-"""A cluster on loopback, and a worker's identity."""
+"""A worker's identity; the cluster is in tests/conftest.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-
-from tests.kubernetes.fake_cluster import FakeCluster
-
-
-@pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
 
 
 @pytest.fixture(autouse=True)

@@ -101,12 +101,12 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         ("- /home/me/.kube/config\n- /other", "it is a list"),
         (base64.b64encode(kubeconfig().encode()).decode(), "it is base64. Decode it"),
         (kubeconfig().replace("  user: u", "\tuser: u"), "there is a tab at line"),
-        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is no valid YAML"),
-        (kubeconfig() + "\x1b", "characters that are no text"),
+        (kubeconfig().replace("- name: u", "- name: 'u"), r"line \d+ is not valid YAML"),
+        (kubeconfig() + "\x1b", "characters that are not text"),
         ("[" * 5000, "is not a kubeconfig"),
-        ("users: {u: {token: planted}}", "its users are no list"),
+        ("users: {u: {token: planted}}", "its users are not a list"),
         ("users: [planted]", "each of its users must have a name"),
-        ("contexts: [{name: a, context: planted}]", "the context 'a' that is no mapping"),
+        ("contexts: [{name: a, context: planted}]", "the context 'a' that is not a mapping"),
         ("", "is empty"),
         (kubeconfig(cluster={"server": "10.0.0.1"}), "no usable server address"),
     ],
@@ -197,9 +197,9 @@ def test_a_namespace_of_digits_stays_as_it_is_written_and_a_null_is_none() -> No
     assert from_kubeconfig(PLAIN.replace("user: u", "user: u\n    namespace: null")).namespace == ""
 
 
-def test_a_context_without_a_user_is_nobody_and_without_a_choice_the_names_are_told() -> None:
+def test_a_context_without_a_user_is_anonymous_and_without_a_choice_the_names_are_reported() -> None:
     assert from_kubeconfig(PLAIN.replace("    user: u\n", "")).bearer() == ""
-    with pytest.raises(InvalidInput, match=r"names no current context\. Choose one of: a") as caught:
+    with pytest.raises(InvalidInput, match=r"has no current context\. Choose one of: a") as caught:
         from_kubeconfig(PLAIN.replace("current-context: a\n", ""))
     assert caught.value.subject == "cluster.context"
 
@@ -237,7 +237,7 @@ def test_in_cluster_reads_the_service_account_anew_each_time(tmp_path: Path) -> 
     assert resolve_access(KubernetesCluster(), env, tmp_path).server == "https://10.96.0.1:443"
 
 
-def test_no_cluster_at_all_is_told_as_a_missing_resource() -> None:
+def test_no_cluster_at_all_is_reported_as_a_missing_resource() -> None:
     with pytest.raises(MissingSetting, match="c_kubernetes_cluster"):
         access()
 

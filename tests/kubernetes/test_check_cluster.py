@@ -17,7 +17,7 @@ from tests.kubernetes.fake_cluster import FakeCluster, Fault
 READY = [{"type": "Ready", "status": "True"}]
 
 
-def test_a_usable_cluster_tells_version_quotas_and_what_is_free(cluster: FakeCluster) -> None:
+def test_a_usable_cluster_shows_version_quotas_and_what_is_free(cluster: FakeCluster) -> None:
     quota = {"metadata": {"name": "q", "namespace": "work"}, "status": {"hard": {"pods": "4"}, "used": {"pods": "1"}}}
     cluster.do(cluster.api.keep("v1/resourcequotas", quota))
     node = {"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}, "conditions": READY}}
@@ -63,7 +63,7 @@ def test_an_unknown_operation_is_refused_before_the_cluster_is_asked(cluster: Fa
     assert not cluster.api._requests
 
 
-def test_something_else_than_a_kubernetes_api_is_told_as_such(cluster: FakeCluster) -> None:
+def test_something_else_than_a_kubernetes_api_is_reported_as_such(cluster: FakeCluster) -> None:
     cluster.api.faults = [Fault(method="GET", path="/version", status=404, body={"detail": "Not Found"})]
     with pytest.raises(Unreachable, match="not a Kubernetes API"):
         main(cluster.resource)

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, Unavailable, Unreachable
 from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes, ready
+from f.flexcore.lib.kubernetes.client import Kubernetes, read_version
 from f.flexcore.lib.kubernetes.credentials import Access
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 
@@ -110,20 +110,20 @@ def test_a_client_certificate_is_shown_and_leaves_no_file_behind(secured: str, a
     certificate, key = authority.issue("worker")
     before = set(Path(tempfile.gettempdir()).iterdir())
     access = Access(secured, ca=authority.pem, client_certificate=certificate, client_key=key)
-    answer = ready(Kubernetes(access))
+    answer = read_version(Kubernetes(access))
     assert answer["peer"] == {"commonName": "worker"}
     left = [path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if path.is_file()]
     assert not [path for path in left if key.splitlines()[1] in path.read_text(errors="ignore")]
 
 
-def test_a_server_that_another_authority_signed_is_not_trusted_and_told_at_once(secured: str) -> None:
+def test_a_server_that_another_authority_signed_is_not_trusted_and_reported_at_once(secured: str) -> None:
     with pytest.raises(Unreachable, match="not trusted") as caught:
-        ready(Kubernetes(Access(secured, ca=Authority.new().pem, token="t")))
+        read_version(Kubernetes(Access(secured, ca=Authority.new().pem, token="t")))
     assert (caught.value.category, caught.value.subject) == ("tls", "cluster.ca_certificate")
 
 
 def test_verification_can_be_switched_off_in_the_resource(secured: str) -> None:
-    assert ready(Kubernetes(Access(secured, verify=False, token="t")))["gitVersion"] == "v1"
+    assert read_version(Kubernetes(Access(secured, verify=False, token="t")))["gitVersion"] == "v1"
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_a_token_that_was_renewed_is_read_again_after_a_refusal(cluster: FakeClu
     kubernetes = Kubernetes(Access(cluster.url, token_file=str(token)))
     token.write_text("new")
     cluster.api.faults = [Fault(method="GET", path="/version", status=401)]
-    ready(kubernetes)
+    read_version(kubernetes)
     assert [item.headers["Authorization"] for item in cluster.api._requests] == ["Bearer old", "Bearer new"]
     cluster.api.faults = [Fault(method="GET", path="/version", status=401, body=status(401, "Unauthorized", ""))] * 2
     with pytest.raises(Forbidden):
-        ready(kubernetes)
+        read_version(kubernetes)
 
 
 def test_a_passing_failure_is_repeated_as_long_as_there_is_patience_and_no_longer(cluster: FakeCluster) -> None:
@@ -160,11 +160,11 @@ def test_a_passing_failure_is_repeated_as_long_as_there_is_patience_and_no_longe
 
     kubernetes = Kubernetes(Access(cluster.url, token="t"), sleep=sleep, clock=lambda: time[0])
     cluster.api.faults = [Fault(method="GET", path="/version", status=503, headers={"Retry-After": "2"})]
-    ready(kubernetes)
+    read_version(kubernetes)
     assert time[0] == 2.0
     cluster.api.faults = [Fault(method="GET", path="/version", status=500, body=status(500, "Internal", "boom"))] * 50
     with pytest.raises(Unavailable, match="boom"):
-        ready(kubernetes)
+        read_version(kubernetes)
     assert time[0] < 10
 
 
@@ -172,7 +172,7 @@ def test_a_passing_failure_is_repeated_as_long_as_there_is_patience_and_no_longe
 def test_a_body_that_is_not_a_status_is_not_quoted(cluster: FakeCluster) -> None:
     cluster.api.faults = [Fault(method="GET", path="/version", status=403, body={"message": "secret page"})]
     with pytest.raises(Forbidden) as caught:
-        ready(Kubernetes(Access(cluster.url, token="t")))
+        read_version(Kubernetes(Access(cluster.url, token="t")))
     assert "secret page" not in str(caught.value)
 
 

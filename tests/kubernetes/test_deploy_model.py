@@ -20,7 +20,7 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
 )
 from f.flexcore.lib.core.manifests import checksum_of
-from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
+from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 
@@ -169,7 +169,7 @@ def test_deploying_the_same_again_restarts_nothing(served: FakeCluster) -> None:
         ({"waiting": {"reason": "InvalidImageName"}}, None, InvalidInput, "image_invalid"),
     ],
 )
-def test_a_first_deployment_that_fails_is_told_and_taken_away(
+def test_a_first_deployment_that_fails_is_reported_and_removed(
     cluster: FakeCluster, container: Object, init: Object, error: type[FlexcoreError], category: str
 ) -> None:
     cluster.api.story = deployment_story(container, available=False, init=init)
@@ -298,7 +298,7 @@ def test_taking_down_what_is_not_ours_is_refused(cluster: FakeCluster) -> None:
     assert one(cluster, "apps/v1/deployments")
 
 
-def test_a_load_balancer_that_gives_no_address_is_told(served: FakeCluster) -> None:
+def test_a_load_balancer_that_gives_no_address_is_reported(served: FakeCluster) -> None:
     with pytest.raises(Unavailable, match="No load balancer") as caught:
         deploy(served, service_type="LoadBalancer", timeout_s=1)
     assert caught.value.subject == "service_type"

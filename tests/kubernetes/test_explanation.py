@@ -272,7 +272,7 @@ def test_another_output_of_kubectl_is_called_what_it_is(text: str, what: str) ->
     assert "-o json" in caught.value.remedy
 
 
-def test_a_wrong_shape_is_told_without_the_names_of_our_classes() -> None:
+def test_a_wrong_shape_is_reported_without_the_names_of_our_classes() -> None:
     with pytest.raises(InvalidInput, match=r"items\.0\.status is wrong: an object is expected") as caught:
         explain(json.dumps({"kind": "List", "items": [{"kind": "Job", "status": "Failed"}]}))
     assert caught.value.subject == "items.0.status"

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from f.flexcore.lib.kubernetes.categories import ACTIONS
 from f.flexcore.lib.kubernetes.pod_problems import FETCH_EXITS
-from f.flexcore.lib.kubernetes.remote.fetch_model import EXITS, signed
+from f.flexcore.lib.kubernetes.remote.fetch_model import EXITS, sign_headers
 
 PROGRAM = Path("f/flexcore/lib/kubernetes/remote/fetch_model.py").resolve()
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "open-sesame"}
@@ -60,7 +60,7 @@ def test_the_models_files_are_brought_and_checked(tmp_path: Path, store: str) ->
     done = run(tmp_path, plan(tmp_path / "m", store))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "m" / "sub" / "mödel+1.bin").read_bytes() == CONTENT
-    assert "checksum right" in done.stdout and "open-sesame" not in done.stdout + done.stderr
+    assert "checksum matches" in done.stdout and "open-sesame" not in done.stdout + done.stderr
 
 
 def test_a_file_that_is_not_the_manifests_is_a_mismatch(tmp_path: Path, store: str) -> None:
@@ -101,9 +101,9 @@ def test_the_signature_is_the_one_that_amazons_own_client_makes() -> None:
     auth = S3SigV4Auth(Credentials("AKIDEXAMPLE", "open-sesame"), "s3", "eu-west-1")
     expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     now = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
-    assert signed(url, "eu-west-1", "AKIDEXAMPLE", "open-sesame", now)["Authorization"].endswith(expected)
+    assert sign_headers(url, "eu-west-1", "AKIDEXAMPLE", "open-sesame", now)["Authorization"].endswith(expected)
 
 
 def test_the_diagnosis_knows_every_way_in_which_it_ends() -> None:
-    assert {code: kind for kind, code in EXITS.items()} == FETCH_EXITS
+    assert {code: f"model_{kind}" for kind, code in EXITS.items()} == FETCH_EXITS
     assert {f"model_{kind}" for kind in EXITS} <= set(ACTIONS)

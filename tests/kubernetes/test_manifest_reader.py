@@ -114,7 +114,7 @@ def test_two_jobs_are_refused_by_name() -> None:
         ("x" * 2_000_001, "2000001 characters"),
     ],
 )
-def test_text_that_is_no_manifest_is_told_with_its_line(written: str, words: str) -> None:
+def test_text_that_is_no_manifest_is_reported_with_its_line(written: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words) as caught:
         read_manifest(written)
     assert caught.value.subject.startswith("manifest") and caught.value.remedy
@@ -133,7 +133,7 @@ def test_dates_stay_text_and_braces_of_a_program_are_its_own() -> None:
     assert container["command"][2] == "echo {{ day }}" and container["env"][0]["value"] == "2026-01-31"
 
 
-def test_an_error_does_not_tell_a_value() -> None:
+def test_an_error_does_not_show_a_value() -> None:
     with pytest.raises(InvalidInput) as caught:
         read_manifest(YAML + '        env: [{name: PASSWORD, value: "open-sesame}]\n')
     assert "sesame" not in str(caught.value)

@@ -135,7 +135,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         (job(pod={"serviceAccountName": "{{ .Values.a }}"}), f"{POD}.serviceAccountName", "helm template"),
         (job(name="{{ .Release.Name }}-x"), "manifest.metadata.name", "placeholder"),
         (job(name="My_Job"), "manifest.metadata.name", "not a Kubernetes name"),
-        (job(labels={"a": "two words"}), "manifest.metadata.labels.a", "no value of a label"),
+        (job(labels={"a": "two words"}), "manifest.metadata.labels.a", "not a valid label value"),
         (
             job(pod={"initContainers": [{"name": "main", "image": "i"}]}),
             f"{MAIN}.name",
@@ -144,7 +144,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         (
             job(container={"volumeMounts": [{"name": "data", "mountPath": "/d"}]}),
             f"{MAIN}.volumeMounts[0].name",
-            "'data' is no volume",
+            "'data' is not a volume",
         ),
         (job(container={"resources": {"limits": {"memory": "500m"}}}), f"{MAIN}.resources.limits.memory", "500Mi"),
         (job(container={"resources": {"requests": {"cpu": "2Gi"}}}), f"{MAIN}.resources.requests.cpu", "2 (cores)"),
@@ -171,7 +171,7 @@ def test_an_unknown_field_is_named_with_the_place_where_it_belongs(manifest: Any
         ),
     ],
 )
-def test_what_the_api_server_refuses_or_never_could_start_is_told_at_the_door(
+def test_what_the_api_server_refuses_or_never_could_start_is_refused_before_it_is_asked(
     manifest: Any, subject: str, words: str
 ) -> None:
     error = refused(manifest)
@@ -211,7 +211,7 @@ def test_what_kubectl_takes_passes(manifest: Any) -> None:
     check(JobRequest(manifest=manifest))
 
 
-def test_a_wrong_value_is_not_told() -> None:
+def test_a_wrong_value_is_not_shown() -> None:
     error = refused(job(container={"env": [{"name": "PASSWORD", "value": ["open-sesame"]}]}))
     assert "sesame" not in f"{error}{vars(error)}"
 

@@ -148,3 +148,13 @@ def test_the_form_of_a_step_is_that_of_its_request(name: str, step: str) -> None
         assert fields[field].description == " ".join(written["description"].split()), field
         default = fields[field].get_default(call_default_factory=True)
         assert written["default"] == default or (written["default"] is None and not default), field
+
+
+def test_the_registry_gives_the_pipelines_the_same_choice_of_a_namespace_as_the_step_makes() -> None:
+    runtime = runtimes.get_runtime("kubernetes")
+    choose = operation.resolve(runtime.namespace)
+    request = runtime.operation("job").parse({**JOB, "namespace": "form"})
+    settings = Settings(namespace="settings")
+    assert choose(request, KubernetesCluster(**TOKEN), settings, "") == "form"
+    assert choose(None, KubernetesCluster(**TOKEN), settings, "") == "settings"
+    assert choose(None, None, Settings(), "flext-production") == "flext-production"

@@ -10,8 +10,8 @@ import pytest
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.credentials import Access
-from f.flexcore.lib.kubernetes.log_tail import BEGIN, MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
-from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed, parse_lines
+from f.flexcore.lib.kubernetes.log_tail import BEGIN, GAP_MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
+from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed_lines, parse_lines
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 from tests.kubernetes.objects import Object, container, ended, pod, runs
 
@@ -27,7 +27,7 @@ class Log:
         self.logs = PodLogs(kubernetes, "work", lambda text: self.said.extend(text.split("\n")))
 
     def show(self, *pods: Object) -> Log:
-        self.logs.see(pods)
+        self.logs.update(pods)
         return self
 
     def wait_for(self, line: str) -> None:
@@ -37,7 +37,7 @@ class Log:
         assert line in self.said
 
     def end(self, *pods: Object, **options: Any) -> list[str]:
-        self.logs.see(pods)
+        self.logs.update(pods)
         self.logs.drain(**options)
         return self.said
 
@@ -68,7 +68,7 @@ def test_all_of_a_fast_log_is_passed_on_and_its_tail_is_its_end(log: Log) -> Non
     assert log.logs.tail().splitlines() == said[-TAIL_LINES:]
 
 
-def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_said(log: Log) -> None:
+def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_noted(log: Log) -> None:
     log.api.logs = {POD: [b"line %d" % number for number in range(3000)]}
     log.api.cut_logs = 10
     log.show(pod(container("main", runs()))).wait_for("line 9")
@@ -79,7 +79,7 @@ def test_what_was_missed_at_the_end_is_read_and_what_was_skipped_is_said(log: Lo
     assert said[11:] == [f"line {number}" for number in range(3000 - TAIL_READ_LINES, 3000)]
 
 
-def test_a_short_gap_is_closed_without_a_word(log: Log) -> None:
+def test_a_short_gap_is_closed_without_a_note(log: Log) -> None:
     log.api.logs, log.api.cut_logs = {POD: [b"line %d" % number for number in range(100)]}, 50
     said = log.end(pod(container("main", ended(0)), phase="Succeeded"))
     assert said == [f"line {number}" for number in range(100)]
@@ -146,7 +146,7 @@ def test_the_kubelets_own_failures_are_no_lines_of_the_program() -> None:
 )
 def test_what_is_missed_of_a_tail_comes_after_the_last_line(last: tuple[str, str], missed: str) -> None:
     tail = [("1", "a"), ("2", "b"), ("3", "c")]
-    assert "".join(text for _, text in find_missed(tail, last)) == missed
+    assert "".join(text for _, text in find_missed_lines(tail, last)) == missed
 
 
 def test_the_programs_lines_are_not_crowded_out_by_a_sidecar(log: Log) -> None:
@@ -175,7 +175,7 @@ def test_a_traceback_far_before_the_end_is_shown_before_the_last_lines(size: int
     found = keep(lines, size)
     assert found == [prefix + text for text in block]
     tail = choose_tail(lines, found)
-    assert tail[:4] == found and tail[4] == MARK and tail[-1] == f"{prefix}line 9999" and len(tail) == TAIL_LINES
+    assert tail[:4] == found and tail[4] == GAP_MARK and tail[-1] == f"{prefix}line 9999" and len(tail) == TAIL_LINES
 
 
 def test_the_last_traceback_counts_and_of_a_deep_one_its_innermost_frames() -> None:

@@ -64,7 +64,7 @@ def test_the_job_carries_owner_deadline_and_time_to_live_from_its_creation(clust
     assert created["spec"]["template"]["metadata"]["labels"]["flexcore/key"] == labels["flexcore/key"]
 
 
-def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: FakeCluster) -> None:
+def test_a_command_that_fails_is_reported_with_exit_code_and_last_lines(cluster: FakeCluster) -> None:
     cluster.api.story = fails(3)
     key = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"})
     cluster.api.logs[f"{key.name(1)}-abcde"] = [b"it broke"]
@@ -85,7 +85,7 @@ def test_a_command_that_fails_is_told_with_exit_code_and_last_lines(cluster: Fak
     ],
 )
 @pytest.mark.fault(14, "I2", "I4")
-def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
+def test_an_image_that_cannot_be_pulled_is_reported_at_once_and_the_job_is_gone(
     cluster: FakeCluster, story: Any, error: type[FlexcoreError], category: str
 ) -> None:
     cluster.api.story = job_story(story)
@@ -98,7 +98,7 @@ def test_an_image_that_cannot_be_pulled_is_told_at_once_and_the_job_is_gone(
 
 
 @pytest.mark.fault(17, "I2", "I4")
-def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
+def test_a_quota_is_reported_from_the_jobs_events(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
             event = {"name": "e1", "namespace": "work"}
@@ -116,7 +116,7 @@ def test_a_quota_is_told_from_the_jobs_events(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.fault(15, "I2", "I4")
-def test_the_schedulers_words_are_shown_and_the_queue_limit_ends_the_wait(
+def test_the_schedulers_message_are_shown_and_the_queue_limit_ends_the_wait(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu"
@@ -242,7 +242,7 @@ def test_a_watch_that_is_closed_or_too_old_goes_on_from_a_new_list(
 
 
 @pytest.mark.fault(11, "I2", "I3")
-def test_a_job_that_goes_while_nobody_watches_is_missed_in_the_next_list_and_no_success(cluster: FakeCluster) -> None:
+def test_a_job_that_goes_while_no_watch_runs_is_missed_in_the_next_list_and_no_success(cluster: FakeCluster) -> None:
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
             await api.keep("v1/pods", ends()(item))
@@ -329,7 +329,7 @@ def test_a_wrong_argument_is_named_before_the_cluster_is_asked(
 
 
 @pytest.mark.parametrize("arguments", [{"env": ["sesame open"]}, {"secrets": {"A": ["sesame"]}}, {"secrets": "sesame"}])
-def test_the_value_of_a_wrong_variable_is_not_told(cluster: FakeCluster, arguments: dict[str, Any]) -> None:
+def test_the_value_of_a_wrong_variable_is_not_shown(cluster: FakeCluster, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         run(cluster, **arguments)
     assert "sesame" not in f"{caught.value}{vars(caught.value)}"
@@ -379,7 +379,7 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     assert len(cluster.asked("POST", "/jobs")) == 1
 
 
-def test_a_job_that_cannot_have_its_secret_is_taken_away(cluster: FakeCluster) -> None:
+def test_a_job_that_cannot_have_its_secret_is_deleted(cluster: FakeCluster) -> None:
     cluster.api.denied = {"create secrets"}
     cluster.api.story = job_story(waits("CreateContainerConfigError"))
     with pytest.raises(Forbidden, match="create secrets"):
@@ -406,7 +406,7 @@ def test_a_field_that_the_cluster_does_not_accept_is_named(cluster: FakeCluster)
 
 
 @pytest.mark.fault(7, "I3")
-def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
+def test_an_address_without_a_listener_is_reported_within_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(Unreachable, match="connection refused"):
         main(cluster={"server": "http://127.0.0.1:1", "token": "x" * 9}, image="busybox")
@@ -414,7 +414,7 @@ def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
 
 
 @pytest.mark.fault(8, "I2")
-def test_refused_credentials_are_told_as_such(cluster: FakeCluster) -> None:
+def test_refused_credentials_are_reported_as_such(cluster: FakeCluster) -> None:
     cluster.api.faults = [
         Fault(method="GET", path="/jobs", status=401, body=status(401, "Unauthorized", "Unauthorized"))
     ]
@@ -441,7 +441,7 @@ def test_a_manifest_is_made_ours_and_kept_otherwise(cluster: FakeCluster) -> Non
     assert created["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
-def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
+def test_what_was_changed_of_a_manifest_is_reported_at_the_start_and_in_the_result(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.api.story = succeeds()
@@ -452,14 +452,14 @@ def test_what_was_changed_of_a_manifest_is_said_at_the_start_and_in_the_result(
     assert "notes" not in run(cluster)["data"], "the short form has nothing that could be changed"
 
 
-def test_what_was_changed_of_a_manifest_is_told_with_its_failure(cluster: FakeCluster) -> None:
+def test_what_was_changed_of_a_manifest_is_reported_with_its_failure(cluster: FakeCluster) -> None:
     cluster.api.story = fails(3)
     with pytest.raises(ExecutionFailed) as caught:
         run(cluster, image="", manifest=job_manifest())
     assert caught.value.details["notes"][0].startswith("metadata.name: load becomes fc-")
 
 
-def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_told(
+def test_config_maps_and_secrets_beside_a_job_are_created_with_it_and_their_values_are_not_shown(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster.api.story = succeeds()
@@ -535,7 +535,7 @@ def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
     assert "backoffLimit 2" in str(caught.value) and not cluster.asked("DELETE", ".")
 
 
-def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
+def test_a_sidecars_crash_loop_is_reported_and_the_run_goes_on(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
@@ -554,7 +554,7 @@ def test_a_sidecars_crash_loop_is_told_and_the_run_goes_on(
     assert "sidecar log-shipper" in capsys.readouterr().out
 
 
-def test_a_program_that_is_done_beside_a_proxy_is_told_soon_and_in_the_error(
+def test_a_program_that_is_done_beside_a_proxy_is_reported_soon_and_in_the_error(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("f.flexcore.lib.kubernetes.progress.NOTICE_S", {})

@@ -352,7 +352,7 @@ def test_a_model_is_deployed_updated_without_a_gap_rolled_back_and_taken_down(
         path = f"/api/v1/namespaces/{live.namespace}/services/delay:http/proxy/v2/models/delay/infer"
         while not stop.is_set():
             body = infer_request(manifest.example, manifest.signature)
-            answers.append(live.kubernetes.raw("POST", path, body, Call("create", "services/proxy"))[0])
+            answers.append(live.kubernetes.request_raw("POST", path, body, Call("create", "services/proxy"))[0])
 
     asking = threading.Thread(target=ask)
     asking.start()

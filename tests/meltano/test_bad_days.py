@@ -53,7 +53,7 @@ def full_disk(size: int) -> Iterator[None]:
 
 @pytest.mark.fault(31, "I2", "I7", real=True)
 @pytest.mark.parametrize("size", [100, 300_000])
-def test_a_full_disk_is_told_and_loses_no_row(
+def test_a_full_disk_is_an_error_of_its_own_and_loses_no_row(
     project: dict[str, Any], worker: Callable[[str], None], size: int
 ) -> None:
     assert ids(run(project)) == [1, 2, 3]
@@ -83,7 +83,7 @@ def test_a_state_that_cannot_be_stored_after_the_load_fails_the_step_and_is_stor
 
 
 @pytest.mark.fault(29, "I1", "I7", real=True)
-def test_the_lock_of_a_run_that_was_killed_as_a_whole_holds_nobody_up(
+def test_the_lock_of_a_run_that_was_killed_as_a_whole_blocks_no_other_run(
     project: dict[str, Any], tmp_path: Path, start: Callable[..., Step], worker: Callable[[str], None]
 ) -> None:
     marker, rows = tmp_path / "marker", tmp_path / "rows"
@@ -109,7 +109,7 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def test_a_broken_store_is_no_lock_for_ever(project: dict[str, Any], home: Path) -> None:
+def test_a_broken_store_leaves_no_lock_behind(project: dict[str, Any], home: Path) -> None:
     (home / "store").write_text("no folder")
     with pytest.raises((Unavailable, Unreachable)):
         run(project)

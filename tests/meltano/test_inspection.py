@@ -151,7 +151,7 @@ plugins:
 DOTENV = "DOT=copper # no part of it\nDOT_CHAIN=\"${DOT}-${WORKER}\"\nTAP_PARENT_SET_FOR_PARENT='for # parent'\n"
 
 
-def test_every_plugin_of_a_run_is_told_with_what_it_really_gets(root: Path, tmp_path: Path) -> None:
+def test_every_plugin_of_a_run_has_the_values_that_it_really_gets(root: Path, tmp_path: Path) -> None:
     write(root, BLOCKS)
     write(root, PLUGINS, "parts/a.yml")
     write(root, LOADERS, "parts/b.yml")
@@ -317,7 +317,7 @@ plugins:
         check_plugin(plugin, "dev")
 
 
-def test_a_mapping_sees_no_variable_of_the_environments_block_and_is_told_so(root: Path) -> None:
+def test_a_mapping_sees_no_variable_of_the_environments_block_and_is_refused(root: Path) -> None:
     write(
         root,
         """
@@ -345,7 +345,7 @@ plugins:
             check_plugin(plugin, "dev")
 
 
-def test_a_dollar_in_a_secret_is_no_variable_and_an_ancestors_block_counts(root: Path) -> None:
+def test_a_dollar_in_a_secret_is_not_a_variable_and_an_ancestors_block_counts(root: Path) -> None:
     write(
         root,
         """
@@ -377,7 +377,7 @@ plugins:
         ("c", "options, options: [{value: a}, {value: b}]", r"setting a is not one of a, b"),
     ],
 )
-def test_a_value_that_meltano_cannot_take_is_told_before_it_runs(
+def test_a_value_that_meltano_cannot_take_is_refused_before_it_runs(
     root: Path, value: str, kind: str, message: str
 ) -> None:
     entry = f"{{name: tap-a, namespace: tap_a, settings: [{{name: a, kind: {kind}}}], config: {{a: {value}}}}}"
@@ -420,7 +420,7 @@ ONE = "environments: [{name: dev}]\nplugins: {extractors: [%s]}"
             "environments: [{name: dev}]\nplugins: {extractors: [{name: tap-a, namespace: a}], tappers: [{name: a}]}",
             InvalidInput,
             "plugins.tappers",
-            r"plugins.tappers is no kind of plugin. Meltano knows: extractors",
+            r"plugins.tappers is not a kind of plugin. Meltano knows: extractors",
         ),
         (
             ONE % "{name: tap-a}",
@@ -587,11 +587,11 @@ def test_the_same_content_starts_meltano_once_and_nothing_of_it_lies_about(
     assert ask(root, TAP)[1][0].values["v"].value == "3" and len(started) == 4
 
 
-def test_a_program_that_ends_without_an_answer_is_told_with_what_it_said(
+def test_a_program_that_ends_without_an_answer_is_an_error_with_its_output(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, ONE % "{name: tap-a, namespace: a}")
-    monkeypatch.setattr(inspection, "SOURCE", "import sys; sys.exit('no such thing as pass-word-1')")
+    monkeypatch.setattr(inspection, "START", "import sys; sys.exit('no such thing as pass-word-1')")
     with pytest.raises(ExecutionFailed, match=r"Meltano cannot inspect the project: no such thing as \*\*\*") as caught:
         ask(root, TAP, env={"MY_TOKEN": "pass-word-1"})
     assert caught.value.category == "meltano_failed"

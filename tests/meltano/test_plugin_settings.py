@@ -12,9 +12,9 @@ from f.flexcore.lib.meltano.plugin_settings import (
     check_plugin,
     check_project,
     check_required,
-    missing_settings,
+    list_missing_settings,
+    plugin_secrets,
     project_secrets,
-    secrets_in,
     url_secrets,
 )
 from f.flexcore.lib.meltano.request_settings import (
@@ -70,13 +70,13 @@ def test_a_line_of_another_form_is_named_by_its_place_and_not_repeated(line: str
 @pytest.mark.parametrize(
     ("line", "error", "message"),
     [
-        ("tap-y.host=1", NotFound, r"tap-y does not run. Running: tap-x"),
+        ("tap-y.host=1", NotFound, r"tap-y is not part of this run. The run has: tap-x"),
         ("tap-x.hots=1", NotFound, r"no setting 'hots'. Did you mean host\? Declared: host, port"),
         ("tap-x.password=hunter2", InvalidInput, r"is a secret.*Put TAP_X_PASSWORD into the project resource's env"),
         ("tap-x.api_key=hunter2", InvalidInput, r"is a secret"),
     ],
 )
-def test_an_override_must_name_a_declared_setting_that_is_no_secret(
+def test_an_override_must_name_a_declared_setting_that_is_not_secret(
     line: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as caught:
@@ -102,12 +102,12 @@ def test_what_the_request_sets_takes_the_place_of_every_variable_of_that_setting
     assert found == {"TAP_X_HOST": "new", "TAP_X_PORT": "1", "OTHER": "o"}
 
 
-def test_of_alternative_groups_the_most_complete_one_is_asked_for() -> None:
+def test_of_alternative_groups_the_most_complete_one_is_required() -> None:
     groups = (("host", "password"), ("api_key",))
-    assert missing_settings(plugin(settings=SETTINGS, groups=groups)) == ["api_key"]
-    assert missing_settings(plugin(settings=SETTINGS, groups=groups, values=values(api_key="k"))) == []
+    assert list_missing_settings(plugin(settings=SETTINGS, groups=groups)) == ["api_key"]
+    assert list_missing_settings(plugin(settings=SETTINGS, groups=groups, values=values(api_key="k"))) == []
     longer = (("host", "password"), ("api_key", "tables"))
-    assert missing_settings(plugin(settings=SETTINGS, groups=longer, values=values(host="h"))) == ["password"]
+    assert list_missing_settings(plugin(settings=SETTINGS, groups=longer, values=values(host="h"))) == ["password"]
 
 
 def test_a_missing_setting_says_which_variable_sets_it() -> None:
@@ -185,7 +185,7 @@ def test_a_state_backend_that_is_not_in_use_may_lack_what_it_needs() -> None:
 def test_the_secrets_of_a_plugin_are_what_it_gets_and_what_that_was_made_of() -> None:
     kinds = (*SETTINGS, Setting("pin", "password", sensitive=True), Setting("connections", "array"))
     found = set(
-        secrets_in(
+        plugin_secrets(
             plugin(
                 settings=kinds,
                 values={

@@ -82,6 +82,6 @@ def test_a_project_that_cannot_be_read_says_why(tmp_path: Path, text: str, messa
         read_project(write(tmp_path, text))
 
 
-def test_a_folder_without_meltano_yml_is_no_project(tmp_path: Path) -> None:
+def test_a_folder_without_meltano_yml_is_not_a_project(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no meltano.yml in .*Check path and subdirectory"):
         read_project(tmp_path)

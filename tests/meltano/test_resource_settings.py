@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.meltano.extraction import RUN
 from f.flexcore.lib.meltano.request_settings import resource_environment
 from f.flexcore.lib.meltano.resolved_project import Plugin, Setting
 
@@ -32,7 +33,7 @@ def test_the_fields_of_a_database_resource_become_the_settings_that_mean_the_sam
     }
 
 
-def test_a_field_that_is_no_setting_is_told_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_field_without_a_setting_is_logged_by_its_name_alone(capsys: pytest.CaptureFixture[str]) -> None:
     found = resource_environment({"host": "db", "region": "secret-region", "empty": ""}, [POSTGRES], "target_settings")
     assert found == {"TARGET_POSTGRES_HOST": "db"}
     told = capsys.readouterr().out
@@ -40,7 +41,7 @@ def test_a_field_that_is_no_setting_is_told_by_its_name_alone(capsys: pytest.Cap
     assert "secret-region" not in told
 
 
-@pytest.mark.parametrize("resource", [None, "", {}])
+@pytest.mark.parametrize("resource", [None, {}])
 def test_no_resource_sets_nothing(resource: Any) -> None:
     assert resource_environment(resource, [POSTGRES], "target_settings") == {}
 
@@ -48,5 +49,9 @@ def test_no_resource_sets_nothing(resource: Any) -> None:
 def test_a_resource_of_another_kind_is_refused_with_what_the_plugin_has() -> None:
     with pytest.raises(InvalidInput, match=r"target-postgres has no setting named webhook.*It has: host, port"):
         resource_environment({"webhook": "https://secret"}, [POSTGRES], "target_settings")
-    with pytest.raises(InvalidInput, match="no resource with fields"):
-        resource_environment("$res:gone", [POSTGRES], "target_settings")
+
+
+def test_settings_that_are_no_resource_are_refused_by_their_field() -> None:
+    arguments = {"project": {"path": "/p"}, "taps": ["tap-x"], "target_settings": "$res:gone"}
+    with pytest.raises(InvalidInput, match="target_settings: Input should be a valid dictionary"):
+        RUN.invoke(arguments, {})

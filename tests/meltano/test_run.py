@@ -27,7 +27,7 @@ from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.meltano import (
     process,
 )
-from f.flexcore.lib.meltano.state_store import opened
+from f.flexcore.lib.meltano.state_store import open_database
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main
@@ -103,7 +103,7 @@ def test_the_next_run_takes_up_where_the_last_one_ended(project: dict[str, Any],
     assert ids(run(project, full_refresh=True)) == [1, 2, 3]
 
 
-def test_a_retry_of_what_would_be_empty_again_is_told_the_same_and_runs_nothing(
+def test_a_retry_of_what_would_be_empty_again_raises_the_same_error_and_runs_nothing(
     project: dict[str, Any], home: Path
 ) -> None:
     with pytest.raises(EmptyData) as first:
@@ -120,7 +120,7 @@ def attempts_in(home: Path) -> list[str]:
 
 
 @pytest.mark.fault(27, "I2", "I7", real=True)
-def test_a_failure_is_told_again_to_the_same_job_and_tried_again_by_a_retry(
+def test_a_failure_is_raised_again_in_the_same_job_and_tried_again_by_a_retry(
     project: dict[str, Any], home: Path
 ) -> None:
     with pytest.raises(ExecutionFailed, match="tap-toy failed") as first:
@@ -261,13 +261,13 @@ def test_a_target_that_dies_behind_a_mapper_is_blamed_for_it(project: dict[str, 
     assert caught.value.category == "loader_failed" and caught.value.subject == "target-toy"
 
 
-def test_an_unknown_mapping_is_told_with_those_that_there_are(project: dict[str, Any]) -> None:
+def test_an_unknown_mapping_is_refused_with_those_that_there_are(project: dict[str, Any]) -> None:
     with pytest.raises(NotFound, match=r"no mapping named 'hide'.*Declared: hide-names, crash"):
         run(project, mappings=["hide"])
 
 
 @pytest.mark.fault(13, "I2", "I7", real=True)
-def test_a_tap_that_the_kernel_killed_is_told_apart(project: dict[str, Any]) -> None:
+def test_a_tap_that_the_kernel_killed_has_its_own_category(project: dict[str, Any]) -> None:
     with pytest.raises(ExecutionFailed, match=r"tap-toy was killed") as caught:
         run(project, config=["tap-toy.mode=killed"])
     assert caught.value.category == "out_of_memory"
@@ -490,13 +490,13 @@ def execution(result: StepResult) -> Any:
 
 
 @pytest.mark.fault(29, "I7", real=True)
-def test_a_killed_meltano_whose_state_is_elsewhere_holds_nobody_up(
+def test_a_killed_meltano_whose_state_is_elsewhere_blocks_no_other_run(
     project: dict[str, Any], home: Path, worker: Callable[[str], None], bucket: dict[str, str]
 ) -> None:
     run(project, settings=bucket)
     (database,) = (home / "meltano/state").rglob("meltano.db")
     # As a run that could not say its end left it a moment ago.
-    with opened(database) as changed:
+    with open_database(database) as changed:
         changed.execute("UPDATE runs SET state = 'RUNNING', ended_at = NULL, last_heartbeat_at = CURRENT_TIMESTAMP")
     worker("flow-2")
     assert run(project, settings=bucket, config=["tap-toy.rows=4"]).data["streams"] == {"orders": 1}

@@ -9,9 +9,9 @@ import pytest
 
 from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, Unavailable
 from f.flexcore.lib.core.redaction import Redactor
-from f.flexcore.lib.meltano.diagnosis import failure
-from f.flexcore.lib.meltano.extraction_run import disagreements, rows_by_stream, shared_streams, total_rows
-from f.flexcore.lib.meltano.process import BURST, LONGEST_LINE, LogPrinter, Outcome
+from f.flexcore.lib.meltano.diagnosis import run_error
+from f.flexcore.lib.meltano.extraction_run import count_rows, find_differences, find_shared_streams, sum_rows
+from f.flexcore.lib.meltano.process import MAX_BURST_LINES, MAX_LINE_CHARACTERS, LogPrinter, Outcome
 from f.flexcore.lib.meltano.run_log import TAIL_LINES, RunLog
 
 
@@ -46,7 +46,7 @@ def test_a_targets_count_of_the_same_rows_is_not_added() -> None:
     assert log_of(count(10), count(10, plugin="target-x")).rows == {"tap-a": {"orders": 10}}
 
 
-def test_a_line_that_is_no_json_is_shown_as_it_is() -> None:
+def test_a_line_that_is_not_json_is_shown_as_it_is() -> None:
     log = RunLog()
     assert log.add("Segmentation fault") == "Segmentation fault"
     assert log.add('"just a string"') == '"just a string"'
@@ -133,9 +133,9 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
             Outcome(1),
             Unavailable,
             "disk",
-            r"disk does not take Meltano's files: database or disk is full",
+            r"disk cannot hold Meltano's files: database or disk is full",
         ),
-        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: it gave no reason"),
+        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
         ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
         (
             [{"event": LOCKED, "level": "error"}],
@@ -149,7 +149,7 @@ LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026
 def test_a_failed_run_names_the_plugin_its_code_and_its_own_last_error(
     events: list[dict[str, Any]], outcome: Outcome, error: type[Exception], category: str, message: str
 ) -> None:
-    found = failure(outcome, log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor())
+    found = run_error(outcome, log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor())
     assert type(found) is error
     assert found.category == category == found.details["diagnosis"]["category"]
     with pytest.raises(error, match=message):
@@ -158,20 +158,20 @@ def test_a_failed_run_names_the_plugin_its_code_and_its_own_last_error(
 
 def test_a_failure_holds_no_secret() -> None:
     log = log_of(said("tap-a", "ValueError: bad login hunter2-secret", "error"), block(0, extractors=1))
-    found = failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"]))
+    found = run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"]))
     assert "hunter2" not in str(found) + json.dumps(found.details)
 
 
 def test_a_secret_at_the_place_where_a_line_is_cut_is_masked_whole() -> None:
-    long = "x" * (LONGEST_LINE - 10)
+    long = "x" * (MAX_LINE_CHARACTERS - 10)
     log = log_of(said("tap-a", f"ValueError: {long[20:]} hunter2-secret is wrong", "error"), block(0, extractors=1))
-    shown = log.shown_tail(Redactor(["hunter2-secret"])) + json.dumps(
-        failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"])).details
+    shown = log.format_tail(Redactor(["hunter2-secret"])) + json.dumps(
+        run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor(["hunter2-secret"])).details
     )
     assert "hunt" not in shown and "characters left out" in shown
     lines = list[str]()
     LogPrinter(Redactor(["hunter2-secret"]), write=lines.append).print(f"{long} hunter2-secret is wrong")
-    assert "hunt" not in lines[0] and len(lines[0]) < LONGEST_LINE + 50
+    assert "hunt" not in lines[0] and len(lines[0]) < MAX_LINE_CHARACTERS + 50
 
 
 def test_a_bar_in_an_event_is_shown_as_its_last_state() -> None:
@@ -182,7 +182,7 @@ def test_a_bar_in_an_event_is_shown_as_its_last_state() -> None:
 def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> None:
     now, shown = [0.0], list[str]()
     printer = LogPrinter(Redactor(), clock=lambda: now[0], write=shown.append)
-    for number in range(BURST):
+    for number in range(MAX_BURST_LINES):
         printer.print(f"line {number}")
     printer.print("-----BEGIN PRIVATE KEY-----")
     now[0] += 60
@@ -190,8 +190,8 @@ def test_a_private_key_is_masked_to_its_end_though_its_begin_was_left_out() -> N
     assert shown[-1] == "***"
 
 
-def test_what_finished_before_the_failure_is_told() -> None:
-    found = failure(
+def test_a_failure_lists_what_finished_before_it() -> None:
+    found = run_error(
         Outcome(1), log_of(count(4), block(0), block(1, extractors=1)), ["tap-a", "tap-b"], "t", 5, Redactor()
     )
     assert found.details["finished_taps"] == ["tap-a"]
@@ -201,30 +201,32 @@ def test_what_finished_before_the_failure_is_told() -> None:
 def test_a_flood_of_lines_is_thinned_and_says_so() -> None:
     now, shown = [0.0], list[str]()
     printer = LogPrinter(Redactor(["s3cret-value"]), clock=lambda: now[0], write=shown.append)
-    for number in range(BURST + 300):
+    for number in range(MAX_BURST_LINES + 300):
         printer.print(f"line {number} s3cret-value")
     now[0] += 1
     printer.print("later")
-    assert shown[0] == "line 0 ***" and len(shown) == BURST + 2
+    assert shown[0] == "line 0 ***" and len(shown) == MAX_BURST_LINES + 2
     assert shown[-2:] == ["… 300 lines left out", "later"]
 
 
 def test_rows_are_what_is_known_of_them() -> None:
     rows = {"tap-a": {"orders": 3}, "tap-b": {"orders": 2, "empty": 0}}
-    assert rows_by_stream(rows, None) == {"orders": 5, "empty": 0}
-    assert total_rows(rows_by_stream(rows, None), False, None) == 5
-    assert total_rows({}, False, None) is None
-    assert total_rows({"a": None}, False, None) is None
-    assert total_rows({"a": 4}, True, None) == 0
-    assert shared_streams(rows) == {"orders": ["tap-a", "tap-b"]}
-    assert disagreements(rows, None) == {}
+    assert count_rows(rows, None) == {"orders": 5, "empty": 0}
+    assert sum_rows(count_rows(rows, None), False, None) == 5
+    assert sum_rows({}, False, None) is None
+    assert sum_rows({"a": None}, False, None) is None
+    assert sum_rows({"a": 4}, True, None) == 0
+    assert find_shared_streams(rows) == {"orders": ["tap-a", "tap-b"]}
+    assert find_differences(rows, None) == {}
 
 
 def observed(kind: str, **content: Any) -> dict[str, Any]:
     return {"flexcore": kind, **content}
 
 
-def odd(plugin: str, line: str, problem: str = "a line that is no Singer message", number: int = 3) -> dict[str, Any]:
+def odd(
+    plugin: str, line: str, problem: str = "a line that is not a Singer message", number: int = 3
+) -> dict[str, Any]:
     return observed("odd_line", tap="tap-a", plugin=plugin, number=number, problem=problem, line=line)
 
 
@@ -249,7 +251,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
             ],
             "tap-a",
             "extractor_failed",
-            r"tap-a printed a line that is no .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+            r"tap-a printed a line that is not .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
         ),
         (
             [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
@@ -271,7 +273,7 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
         (
             [
-                odd("target-x", "Loading", "a line that is no state"),
+                odd("target-x", "Loading", "a line that is not a state"),
                 said("target-x", "ValueError: disk"),
                 block(0, loaders=1),
             ],
@@ -317,10 +319,10 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
         ),
     ],
 )
-def test_who_printed_what_nobody_could_read_is_to_blame(
+def test_the_plugin_that_printed_an_unreadable_line_is_to_blame(
     events: list[dict[str, Any]], subject: str, category: str, message: str
 ) -> None:
-    found = failure(Outcome(1), log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), ["map-m"])
+    found = run_error(Outcome(1), log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), ["map-m"])
     assert (found.subject, found.category) == (subject, category)
     with pytest.raises(type(found), match=message):
         raise found
@@ -336,5 +338,5 @@ def test_a_secret_is_masked_before_a_long_text_is_cut() -> None:
     ):
         log.add(json.dumps(event))
     log.add(json.dumps(block(0, extractors=1)))
-    found = failure(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor([secret]))
+    found = run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor([secret]))
     assert "hunter2" not in str(found) + json.dumps(found.details) + "".join(log.tail)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.meltano.remote.observer import Observer
-from f.flexcore.lib.meltano.remote.selection import Pattern, escaped, selection_problems, unselected_streams
+from f.flexcore.lib.meltano.remote.selection import Pattern, escape_stream, find_problems, list_unselected
 from f.flexcore.lib.meltano.run_command import requested_patterns
 
 
@@ -35,7 +35,7 @@ CATALOG["streams"].append(
 
 def problems(select: list[str], **extras: Any) -> list[tuple[str, str]]:
     given = {"_select": select, **extras}
-    found = selection_problems("tap-a", given, ["catalog", "discover"], CATALOG)
+    found = find_problems("tap-a", given, ["catalog", "discover"], CATALOG)
     return [(item.problem, item.remedy) for item in found]
 
 
@@ -57,7 +57,7 @@ def problems(select: list[str], **extras: Any) -> list[tuple[str, str]]:
         "public-users.id",
     ],
 )
-def test_a_pattern_that_chooses_something_is_no_problem(pattern: str) -> None:
+def test_a_pattern_that_chooses_something_is_not_a_problem(pattern: str) -> None:
     assert problems([pattern]) == problems(["*.*", f"!{pattern}"]) == []
 
 
@@ -90,7 +90,7 @@ def test_what_there_is_stands_in_the_problem() -> None:
     assert "(orders, people, sales.orders, public-users, a[1], Accounts)" in stream
     assert "no column of the stream orders (id, email)" in column and remedy == "Correct it or leave it out."
     many = catalog(**{f"s{number}": ["id"] for number in range(100)})
-    (found,) = selection_problems("tap-a", {"_select": ["x.*"]}, ["properties"], many)
+    (found,) = find_problems("tap-a", {"_select": ["x.*"]}, ["properties"], many)
     assert "s11 and 88 more" in found.problem
 
 
@@ -132,7 +132,7 @@ def test_a_period_in_a_key_of_metadata_is_written_as_a_wildcard() -> None:
     ],
 )
 def test_a_tap_without_a_catalog_selects_nothing(capabilities: list[str], extras: dict[str, Any], names: str) -> None:
-    found = selection_problems("tap-a", extras, capabilities, None)
+    found = find_problems("tap-a", extras, capabilities, None)
     assert [f"capabilities lack catalog), so {names} no effect" in item.problem for item in found] == [True] * bool(
         names
     )
@@ -160,15 +160,15 @@ def test_streams_that_a_marked_catalog_leaves_out_are_known() -> None:
             {**entry("b2", selected=True)},
         ]
     }
-    assert unselected_streams(marked) == {"b", "c"}
-    assert unselected_streams(None) == unselected_streams({}) == frozenset()
+    assert list_unselected(marked) == {"b", "c"}
+    assert list_unselected(None) == list_unselected({}) == frozenset()
 
 
 def test_a_pattern_is_taken_apart_as_meltano_does() -> None:
     assert Pattern.parse("!a.b.c") == Pattern("a", "b.c", negated=True)
     assert Pattern.parse(r"a\.b.c") == Pattern("a.b", "c")
     assert Pattern.parse(r"a\.b") == Pattern("a.b", "")
-    assert Pattern.parse(escaped("a.b*[x]?")).matches_stream("a.b*[x]?")
+    assert Pattern.parse(escape_stream("a.b*[x]?")).matches_stream("a.b*[x]?")
 
 
 def test_a_pattern_for_all_taps_must_match_in_one_of_them() -> None:
@@ -178,7 +178,7 @@ def test_a_pattern_for_all_taps_must_match_in_one_of_them() -> None:
     assert requested_patterns(env, ["tap-a"]) == {"tap-a": []}
 
     def failed(observer: Observer, tap: str, select: list[str], streams: dict[str, list[str]]) -> list[str]:
-        found = selection_problems(tap, {"_select": select}, ["catalog"], catalog(**streams))
+        found = find_problems(tap, {"_select": select}, ["catalog"], catalog(**streams))
         return [item.rule for item in observer.failed_rules(tap, found)]
 
     observer = Observer(asked)

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.meltano.plugin_environments import holds_streams
+from f.flexcore.lib.meltano.plugin_environments import has_streams
 from f.flexcore.lib.meltano.remote.singer import (
-    RECENT_BYTES,
+    MAX_RECENT_BYTES,
     ConsumerWatch,
+    LineRefused,
     ProducerWatch,
-    Refused,
-    catalog_problem,
     column_types,
+    find_catalog_problem,
+    find_problem,
     json_type,
-    problem_of,
 )
 
 SCHEMA = '{"type": "SCHEMA", "stream": "s", "schema": {"properties": {"id": {"type": "integer"}}}}\n'
@@ -63,22 +63,22 @@ def test_a_schema_is_reported_again_only_when_it_says_something_else() -> None:
         ('{"type": "STATE", "value": {}}', ""),
         ('{"type": "ACTIVATE_VERSION", "stream": "s", "version": 1}', ""),
         ("", "an empty line"),
-        ("Fetched page 1 of 2", "a line that is no Singer message"),
-        ("[1, 2]", "a line that is no Singer message (it has no type)"),
-        ('{"level": "info"}', "a line that is no Singer message (it has no type)"),
+        ("Fetched page 1 of 2", "a line that is not a Singer message"),
+        ("[1, 2]", "a line that is not a Singer message (it has no type)"),
+        ('{"level": "info"}', "a line that is not a Singer message (it has no type)"),
         ('{"type": "RECORD", "stream"', "a line of broken JSON"),
         ("\ufeff" + ROW, "a line that begins with a byte order mark"),
         ('{"type": "LOG"}', "a message of the unknown type 'LOG'"),
         ('{"type": "RECORD", "record": {}}', "a RECORD without a stream"),
-        ('{"type": "RECORD", "stream": "s", "record": null}', "a RECORD whose record is no object"),
-        ('{"type": "SCHEMA", "stream": "s"}', "a SCHEMA whose schema is no object"),
-        ('{"type": "STATE", "value": "2024"}', "a STATE whose value is no object"),
-        ('{"type": "STATE"}', "a STATE whose value is no object"),
-        ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is no JSON"),
+        ('{"type": "RECORD", "stream": "s", "record": null}', "a RECORD whose record is not an object"),
+        ('{"type": "SCHEMA", "stream": "s"}', "a SCHEMA whose schema is not an object"),
+        ('{"type": "STATE", "value": "2024"}', "a STATE whose value is not an object"),
+        ('{"type": "STATE"}', "a STATE whose value is not an object"),
+        ('{"type": "RECORD", "stream": "s", "record": {"a": NaN}}', "a line with NaN, which is not JSON"),
     ],
 )
-def test_a_line_that_is_no_message_is_named(line: str, problem: str) -> None:
-    assert problem_of(line) == problem
+def test_a_line_that_is_not_a_message_has_its_problem_named(line: str, problem: str) -> None:
+    assert find_problem(line) == problem
 
 
 def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() -> None:
@@ -90,11 +90,11 @@ def test_a_broken_row_is_found_among_the_last_lines_once_the_run_has_failed() ->
     (odd,) = watched(SCHEMA, ROW, half, failed=True)["odd_line"]
     assert odd["problem"] == "a line with half of a surrogate pair"
     assert "odd_line" not in watched(SCHEMA, ROW, half.replace("d83d", "d83d\\ude00"), failed=True)
-    long = json.dumps({"type": "RECORD", "stream": "s", "record": {"text": "x" * (RECENT_BYTES // 2)}}) + "\n"
+    long = json.dumps({"type": "RECORD", "stream": "s", "record": {"text": "x" * (MAX_RECENT_BYTES // 2)}}) + "\n"
     assert "odd_line" not in watched(SCHEMA, ROW, broken, long, long, failed=True)
 
 
-def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_told_once() -> None:
+def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_warned_of_once() -> None:
     def state(value: str) -> str:
         return f'{{"type": "STATE", "value": {{"bookmarks": [{{"at": {value}}}]}}}}\n'
 
@@ -103,7 +103,7 @@ def test_a_state_that_json_cannot_hold_is_refused_and_one_that_loses_digits_is_t
     }
     (warning,) = watched(state("0.10000000000000000001"), state("0.10000000000000000001"))["warning"]
     assert "bookmarks[0].at, of which Meltano keeps 0.1" in warning["text"]
-    with pytest.raises(Refused, match=r"state of tap-a holds -Infinity at bookmarks\[0\]\.at"):
+    with pytest.raises(LineRefused, match=r"state of tap-a holds -Infinity at bookmarks\[0\]\.at"):
         watched(state("-Infinity"))
 
 
@@ -151,13 +151,13 @@ def test_a_schema_without_properties_has_no_columns() -> None:
         ('{"streams": []}\nDone', "more than a catalog: Done"),
         ('{"streams": [{"tap_', 'broken JSON; it begins with: {"streams": [{"tap_'),
         ('\ufeff{"streams": []}', "a byte order mark before its catalog"),
-        ('{"error": "no"}', 'JSON that is no catalog: {"error": "no"}'),
-        ("[]", "JSON that is no catalog: []"),
+        ('{"error": "no"}', 'JSON that is not a catalog: {"error": "no"}'),
+        ("[]", "JSON that is not a catalog: []"),
         ('{"streams": [{"stream": "a"}]}', "a catalog whose streams[0] has no tap_stream_id"),
     ],
 )
 def test_what_there_is_instead_of_a_catalog_is_quoted(text: str, problem: str) -> None:
-    assert catalog_problem(text) == problem
+    assert find_catalog_problem(text) == problem
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,6 @@ def test_what_there_is_instead_of_a_catalog_is_quoted(text: str, problem: str) -
     [('{"streams": [{"tap_stream_id": "a"}]}', True), ('{"streams": []}', False), ("", False), ("INFO x", False)],
 )
 def test_only_a_catalog_with_streams_is_kept(tmp_path: Any, text: str, kept: bool) -> None:
-    assert holds_streams(tmp_path / "none.json") is False
+    assert has_streams(tmp_path / "none.json") is False
     (tmp_path / "catalog.json").write_text(text)
-    assert holds_streams(tmp_path / "catalog.json") is kept
+    assert has_streams(tmp_path / "catalog.json") is kept

@@ -11,13 +11,13 @@ import yaml
 
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound
 from f.flexcore.lib.core.resources import MeltanoProject
-from f.flexcore.lib.meltano.sources import ASKPASS, Source, local_project, refusal
+from f.flexcore.lib.meltano.sources import ASKPASS, Source, explain_git_error, open_project
 
 ENV = {"WM_WORKSPACE": "dev"}
 
 
 def source(**fields: Any) -> Source:
-    return local_project(MeltanoProject(**fields), ENV)
+    return open_project(MeltanoProject(**fields), ENV)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -100,7 +100,7 @@ def test_a_wrong_repository_is_a_typed_error(
     ],
 )
 def test_gits_complaints_become_typed_errors_without_the_token(output: str, error: type[FlexcoreError]) -> None:
-    found = refusal(MeltanoProject(git_url="https://x", git_token="hunter2-token"), output)
+    found = explain_git_error(MeltanoProject(git_url="https://x", git_token="hunter2-token"), output)
     assert isinstance(found, error)
 
 
@@ -144,7 +144,7 @@ def test_the_environment_is_added_and_the_text_stays_as_it_was(text: str, kept: 
 
 @pytest.mark.usefixtures("home")
 @pytest.mark.parametrize(("text", "message"), [("a: [", r"cannot be parsed \(line"), ("- a", "not a YAML mapping")])
-def test_a_text_that_is_no_project_says_so(text: str, message: str) -> None:
+def test_a_text_that_is_not_a_project_is_refused(text: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         source(meltano_yml=text)
 
@@ -159,7 +159,7 @@ def test_an_edited_text_keeps_its_identity_by_its_project_id() -> None:
 def test_another_workspace_has_another_identity(folder: Path) -> None:
     project = MeltanoProject(path=str(folder))
     assert (
-        local_project(project, {"WM_WORKSPACE": "a"}).identity != local_project(project, {"WM_WORKSPACE": "b"}).identity
+        open_project(project, {"WM_WORKSPACE": "a"}).identity != open_project(project, {"WM_WORKSPACE": "b"}).identity
     )
 
 

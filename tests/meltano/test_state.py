@@ -19,9 +19,9 @@ from f.flexcore.lib.meltano.state_store import (
     SYSTEM_DATABASE,
     StatePlace,
     StateStore,
-    changes_between,
-    opened,
-    state_place,
+    choose_state_place,
+    compare_states,
+    open_database,
     write_back,
 )
 from f.flexcore.lib.storage.object_store import Store
@@ -79,7 +79,7 @@ def test_a_state_is_read_as_it_was_written_and_absence_is_none(place: StatePlace
 def test_writing_back_twice_is_once_and_never_undoes_a_later_run(place: StatePlace) -> None:
     store = StateStore(place)
     newer = {"completed": {"n": 2}, "partial": {}}
-    changes = changes_between({KEY: None}, {KEY: STATE})
+    changes = compare_states({KEY: None}, {KEY: STATE})
     write_back(place, changes)
     write_back(place, changes)
     assert store.read(KEY) == STATE
@@ -94,7 +94,7 @@ def test_the_projects_own_place_wins_over_the_resource_and_the_store(tmp_path: P
     local, remote = Store(Settings()), Store(Settings(storage_uri="s3://data/flex", storage_access_key="k"))
 
     def place_of(document: Project, resource: str, store: Store) -> StatePlace:
-        return state_place(document, "0a0b", resource, store, {})
+        return choose_state_place(document, "0a0b", resource, store, {})
 
     declared = project(state_backend__uri="s3://own/state", state_backend__s3__endpoint_url="http://e")
     assert place_of(declared, "file:///r", remote).uri == "s3://own/state"
@@ -135,6 +135,6 @@ def test_an_s3_place_without_its_bucket_is_unreachable(s3: dict[str, str]) -> No
 
 
 def test_a_database_is_not_created_by_looking_at_it(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError), opened(tmp_path / "none.db"):
+    with pytest.raises(sqlite3.OperationalError), open_database(tmp_path / "none.db"):
         pass
     assert not (tmp_path / "none.db").exists()

@@ -164,7 +164,9 @@ def test_two_streams_that_a_target_wrote_into_one_file_are_named(replay: Callabl
         replay(lines, simple=True)
 
 
-def test_a_name_that_is_no_files_name_is_told_by_the_target_that_fails(replay: Callable[..., StepResult]) -> None:
+def test_a_stream_whose_name_cannot_be_a_files_name_is_named_when_its_target_fails(
+    replay: Callable[..., StepResult],
+) -> None:
     with pytest.raises(ExecutionFailed, match=r"target-jsonl failed .*a/b.*rename the stream with a mapping") as caught:
         replay([schema("a/b", id="integer"), record("a/b", id=1), state(a=1)])
     assert caught.value.category == "loader_failed"
@@ -191,7 +193,7 @@ def test_a_type_holds_what_every_schema_and_every_row_says(replay: Callable[...,
     }
 
 
-def test_nan_and_infinity_become_null_and_it_is_said(replay: Callable[..., StepResult]) -> None:
+def test_nan_and_infinity_become_null_with_a_warning(replay: Callable[..., StepResult]) -> None:
     lines = [
         schema("s", id="integer", ratio="number", text="string"),
         '{"type": "RECORD", "stream": "s", "record": {"id": 1, "ratio": NaN, "text": "NaN and Infinity"}}',
@@ -203,7 +205,7 @@ def test_nan_and_infinity_become_null_and_it_is_said(replay: Callable[..., StepR
     content = Path(result.output.uri.removeprefix("file://"), "s.jsonl").read_text().splitlines()
     assert json.loads(content[0]) == {"id": 1, "ratio": None, "text": "NaN and Infinity"}
     assert json.loads(content[1])["ratio"] is None and "123456789012345678.123456789" in content[2]
-    assert result.data["warnings"] == ["s: NaN and Infinity are no JSON and were made null: ratio (2)"]
+    assert result.data["warnings"] == ["s: NaN and Infinity are not JSON and were replaced by null: ratio (2)"]
 
 
 def test_a_state_with_nan_is_refused_and_does_not_move(replay: Callable[..., StepResult], worker: Any) -> None:
@@ -220,12 +222,12 @@ def test_a_state_with_nan_is_refused_and_does_not_move(replay: Callable[..., Ste
     [
         (
             "Fetched page 1 of 2 (api_token=abcdef123456)",
-            r"printed a line that is no Singer message .*line 2\).*Fetched",
+            r"printed a line that is not a Singer message .*line 2\).*Fetched",
         ),
         ('{"type": "RECORD", "stream": "s", "record": {"id": 1 2}}', r"a line of broken JSON .*line 2\)"),
         (b"\xef\xbb\xbf" + state().encode(), r"begins with a byte order mark"),
         (record("t", id=1), r"a record of the stream 't' before its schema"),
-        (b'{"type": "RECORD", "stream": "s", "record": {"id": "caf\xe9"}}', r"no UTF-8"),
+        (b'{"type": "RECORD", "stream": "s", "record": {"id": "caf\xe9"}}', r"not UTF-8"),
     ],
 )
 def test_a_line_that_the_target_fails_on_is_quoted_with_who_printed_it(
@@ -287,7 +289,7 @@ CATALOG = {"orders": ["id", "email"], "people": ["name"]}
             r"no catalog; it begins with: INFO loading 3",
         ),
         ("", 0, r"The discovery of tap-replay printed nothing"),
-        ('{"error": "unauthorized", "token": "abcdef123456"}', 0, r'no catalog: \{"error": "unauthorized"'),
+        ('{"error": "unauthorized", "token": "abcdef123456"}', 0, r'not a catalog: \{"error": "unauthorized"'),
         ('{"error": "unauthorized"}', 3, r'discovery of tap-replay failed with exit code 3: \{"error": "unauthorized"'),
     ],
 )
@@ -309,7 +311,7 @@ def test_a_large_catalog_in_one_line_is_read(replay: Callable[..., StepResult]) 
 
 
 def test_an_empty_catalog_is_named_where_no_row_comes(replay: Callable[..., StepResult]) -> None:
-    with pytest.raises(FlexcoreError, match=r"extracted no rows: The discovery of tap-replay names no stream"):
+    with pytest.raises(FlexcoreError, match=r"extracted no rows: The discovery of tap-replay has no stream"):
         replay([state(a=1)], '{"streams": []}')
 
 
@@ -404,13 +406,15 @@ def test_rows_that_another_kind_of_target_gets_are_counted_without_metrics(
     assert result.data["streams"] == {"orders": 1, "people": 1} and result.metrics["rows"] == 2
 
 
-def test_a_mapper_that_prints_what_is_no_message_is_named(replay: Callable[..., StepResult], folder: Path) -> None:
+def test_a_mapper_that_prints_something_other_than_messages_is_named(
+    replay: Callable[..., StepResult], folder: Path
+) -> None:
     text = (folder / "toy_mapper.py").read_text()
     (folder / "toy_mapper.py").write_text(
         text.replace("for line in sys.stdin:", "print('mapping')\nfor line in sys.stdin:")
     )
     with pytest.raises(
-        ExecutionFailed, match=r"mapper-toy printed a line that is no .*'mapping'; target-jsonl failed"
+        ExecutionFailed, match=r"mapper-toy printed a line that is not .*'mapping'; target-jsonl failed"
     ) as caught:
         replay(LINES, mappings=["hide-names"])
     assert caught.value.subject == "mapper-toy" and caught.value.category == "mapper_failed"

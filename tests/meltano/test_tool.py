@@ -12,7 +12,7 @@ from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.meltano import (
     installation as tool,
 )
-from f.flexcore.lib.meltano.plugin_environments import local_files, usable
+from f.flexcore.lib.meltano.plugin_environments import digest_local_files, is_usable
 
 WORKER = {
     "PATH": "/bin",
@@ -56,10 +56,10 @@ def test_a_failed_installation_tells_the_cause_without_secrets() -> None:
     assert "hunter2" not in str(caught.value) + str(caught.value.details)
 
 
-def test_a_lock_that_another_holds_is_waited_for_and_then_told(tmp_path: Path) -> None:
-    with tool.locked(tmp_path / "a", 1), pytest.raises(Unavailable, match="a is held by another run"):
-        tool.locked(tmp_path / "a", 0.2).__enter__()
-    with tool.locked(tmp_path / "a", 0.2):
+def test_a_lock_that_another_holds_is_waited_for_and_then_an_error(tmp_path: Path) -> None:
+    with tool.hold_lock(tmp_path / "a", 1), pytest.raises(Unavailable, match="Another run holds the lock a"):
+        tool.hold_lock(tmp_path / "a", 0.2).__enter__()
+    with tool.hold_lock(tmp_path / "a", 0.2):
         pass
 
 
@@ -68,7 +68,7 @@ def test_old_locks_are_swept_and_young_ones_stay(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         stamp = (tmp_path / name).stat().st_mtime - age
         os.utime(tmp_path / name, (stamp, stamp))
-    tool.remove_older(tmp_path, 500)
+    tool.remove_older_files(tmp_path, 500)
     assert [path.name for path in tmp_path.iterdir()] == ["young"]
 
 
@@ -76,20 +76,20 @@ def test_the_folder_of_a_dead_attempt_goes_and_that_of_a_living_one_stays(tmp_pa
     work, locks = tmp_path / "work", tmp_path / "locks"
     for name in ("fc-dead-1", "fc-alive-2"):
         (work / name / "system").mkdir(parents=True)
-    with tool.locked(locks / "fc-alive", 1):
-        tool.remove_dead(work, locks)
+    with tool.hold_lock(locks / "fc-alive", 1):
+        tool.remove_dead_attempts(work, locks)
     assert [path.name for path in work.iterdir()] == ["fc-alive-2"]
 
 
 def test_a_local_plugin_is_another_one_when_its_code_changes(tmp_path: Path) -> None:
     (tmp_path / "tap" / "build").mkdir(parents=True)
     (tmp_path / "tap" / "tap.py").write_text("1")
-    first = local_files(tmp_path, ["-e", "./tap"])
+    first = digest_local_files(tmp_path, ["-e", "./tap"])
     (tmp_path / "tap" / "build" / "tap.py").write_text("made by the installation")
-    assert local_files(tmp_path, ["-e", "./tap"]) == first != ""
+    assert digest_local_files(tmp_path, ["-e", "./tap"]) == first != ""
     (tmp_path / "tap" / "tap.py").write_text("2")
-    assert local_files(tmp_path, ["-e", "./tap"]) != first
-    assert local_files(tmp_path, ["tap-x==1", "--no-binary", "tap-x"]) == ""
+    assert digest_local_files(tmp_path, ["-e", "./tap"]) != first
+    assert digest_local_files(tmp_path, ["tap-x==1", "--no-binary", "tap-x"]) == ""
 
 
 def test_an_environment_whose_interpreter_has_gone_is_made_anew(tmp_path: Path) -> None:
@@ -97,6 +97,6 @@ def test_an_environment_whose_interpreter_has_gone_is_made_anew(tmp_path: Path) 
     python.parent.mkdir(parents=True)
     python.symlink_to(tmp_path / "python3.11")
     (tmp_path / tool.COMPLETE).touch()
-    assert not usable(tmp_path, tmp_path / "venv")
+    assert not is_usable(tmp_path, tmp_path / "venv")
     (tmp_path / "python3.11").touch()
-    assert usable(tmp_path, tmp_path / "venv")
+    assert is_usable(tmp_path, tmp_path / "venv")

@@ -42,7 +42,7 @@ def test_the_environment_of_the_step_wins_over_the_resources(project: dict[str, 
     assert main({**project, "environment": "prod"}, ["tap-toy"], environment="dev")["data"]["environment"] == "dev"
 
 
-def test_a_target_that_writes_no_files_is_said_to_hand_on_none(project: dict[str, Any]) -> None:
+def test_a_target_that_writes_no_files_hands_on_none_in_the_plan(project: dict[str, Any]) -> None:
     result = main({**project, "env": {"TARGET_TOY_FILE": "/x"}}, ["tap-toy"], "target-toy")
     assert result["data"]["hands_on_files"] is False
 

@@ -25,13 +25,6 @@ def dashboard() -> Iterator[FakeDashboard]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
 def worker(
     windmill: FakeWindmill,
     dashboard: FakeDashboard,

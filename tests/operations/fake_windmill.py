@@ -29,6 +29,7 @@ class FakeWindmill:
         self.route: Route | None = None
         self.broken = 0
         self.requests: list[str] = []
+        self.authorizations: list[str | None] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
@@ -84,6 +85,7 @@ class FakeWindmill:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 url = urlsplit(self.path)
                 fake.requests.append(f"{self.command} {url.path}")
+                fake.authorizations.append(self.headers.get("Authorization"))
                 body = json.loads(content) if content else None
                 status, value = fake.answer(self.command, url.path, parse_qs(url.query), body)
                 payload = (value if isinstance(value, str) else json.dumps(value)).encode()

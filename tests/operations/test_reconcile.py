@@ -11,7 +11,7 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.remote_objects import DEFERRED
-from f.flexcore.lib.kubernetes.serving_manifests import ON_TRIAL
+from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
 from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster

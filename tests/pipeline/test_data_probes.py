@@ -15,15 +15,14 @@ from moto.server import ThreadedMotoServer
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.core.forms import DataSource
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.meltano.extraction import RUN
-from f.flexcore.lib.meltano.preparation import prepare
 from f.flexcore.lib.pipeline import file_probe
-from f.flexcore.lib.pipeline.data_probes import measured
-from f.flexcore.lib.pipeline.file_probe import file_part
-from f.flexcore.lib.pipeline.postgres_probe import table_parts
+from f.flexcore.lib.pipeline.candidates import parse_request, validate_candidates
+from f.flexcore.lib.pipeline.choice import measure_workload
+from f.flexcore.lib.pipeline.data_probes import OWN_SOURCES, measure_sources
+from f.flexcore.lib.pipeline.file_probe import measure_files
+from f.flexcore.lib.pipeline.postgres_probe import measure_tables
 from f.flexcore.lib.selection.analysis import Part
-from f.flexcore.lib.views.html import read_plain
-from f.flexcore.pipeline import analyze_workload
+from f.flexcore.lib.views import selection_pages
 from tests.pipeline.postgres_server import PASSWORD, USER, PostgresServer
 
 TABLES = (
@@ -60,7 +59,7 @@ def by_place(parts: list[Part]) -> dict[str, Part]:
 def test_tables_are_measured_without_their_indexes_and_partitions_count_for_their_table(
     postgres: PostgresServer,
 ) -> None:
-    parts = by_place(table_parts(postgres.resource))
+    parts = by_place(measure_tables(postgres.resource))
     assert set(parts) == {"public.customers", "public.events", "sales.orders"}
     orders, events, customers = parts["sales.orders"], parts["public.events"], parts["public.customers"]
     assert (orders.rows, orders.rows_source, orders.bytes_source) == (5000, "estimated", "measured")
@@ -72,14 +71,14 @@ def test_tables_are_measured_without_their_indexes_and_partitions_count_for_thei
 
 
 def test_named_tables_alone_are_measured_and_a_view_has_no_size(postgres: PostgresServer) -> None:
-    parts = table_parts(postgres.resource, ["orders", "public.recent"])
+    parts = measure_tables(postgres.resource, ["orders", "public.recent"])
     assert [(part.place, part.bytes is None) for part in parts] == [("sales.orders", False), ("public.recent", True)]
     assert "a view has no size" in parts[1].detail
 
 
 def test_a_table_that_may_not_be_read_has_a_size_and_no_count(postgres: PostgresServer) -> None:
     reader = postgres.resource | {"user": "reader", "password": "reader-password"}
-    (part,) = table_parts(reader, ["customers"])
+    (part,) = measure_tables(reader, ["customers"])
     assert (part.rows, part.rows_source) == (None, "not measured")
     assert part.bytes and "ANALYZE" in part.detail
 
@@ -98,14 +97,14 @@ def test_a_database_that_cannot_be_read_is_a_typed_error_without_its_password(
     postgres: PostgresServer, change: dict[str, Any], tables: list[str], error: type[Exception], told: str
 ) -> None:
     with pytest.raises(error, match=told) as caught:
-        table_parts(postgres.resource | change, tables)
+        measure_tables(postgres.resource | change, tables)
     assert PASSWORD not in str(caught.value) and "wrong-password" not in str(caught.value)
 
 
 def test_nothing_can_be_written_in_the_session_of_the_probe(postgres: PostgresServer) -> None:
-    from f.flexcore.lib.pipeline.postgres_probe import connected
+    from f.flexcore.lib.pipeline.postgres_probe import open_session
 
-    with pytest.raises(Unreachable, match="read-only"), connected(postgres.resource) as connection:
+    with pytest.raises(Unreachable, match="read-only"), open_session(postgres.resource) as connection:
         connection.execute("CREATE TABLE x (id int)")
 
 
@@ -115,7 +114,7 @@ def test_nothing_can_be_written_in_the_session_of_the_probe(postgres: PostgresSe
 def test_small_files_are_counted_row_by_row(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('id,name\n1,x\n2,"two\nlines"\n')
     (tmp_path / "b.jsonl").write_text('{"a": 1}\n{"a": 2}\n\n{"a": 3}\n')
-    part = file_part(str(tmp_path), Settings())
+    part = measure_files(str(tmp_path), Settings())
     assert (part.rows, part.rows_source, part.detail) == (5, "measured", "2 files")
     assert part.bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 
@@ -124,7 +123,7 @@ def test_large_files_are_estimated_from_a_sample(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(file_probe, "SAMPLE_BYTES", 1000)
     for name in "abcdefgh":
         (tmp_path / f"{name}.csv").write_text("id,value\n" + "".join(f"{n:04},{n:04}\n" for n in range(1000)))
-    part = file_part(f"{tmp_path}/*.csv", Settings())
+    part = measure_files(f"{tmp_path}/*.csv", Settings())
     assert part.rows_source == "estimated"
     assert abs((part.rows or 0) - 8000) < 200
     assert "by a sample" in part.detail
@@ -132,7 +131,7 @@ def test_large_files_are_estimated_from_a_sample(tmp_path: Path, monkeypatch: py
 
 def test_of_compressed_and_binary_files_only_the_size_is_known(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"id\n1\n"))
-    part = file_part(f"file://{tmp_path}/a.csv.gz", Settings())
+    part = measure_files(f"file://{tmp_path}/a.csv.gz", Settings())
     assert (part.rows, part.rows_source) == (None, "not measured")
     assert part.bytes == (tmp_path / "a.csv.gz").stat().st_size
     assert "rows of .gz are not counted" in part.detail
@@ -140,13 +139,13 @@ def test_of_compressed_and_binary_files_only_the_size_is_known(tmp_path: Path) -
 
 def test_what_is_not_there_or_too_much_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for pattern in ("none.csv", "*.csv", "folder"):
-        with pytest.raises(NotFound, match="names no file"):
-            file_part(str(tmp_path / pattern), Settings())
-    monkeypatch.setattr(file_probe, "MOST_FILES", 1)
+        with pytest.raises(NotFound, match="matches no file"):
+            measure_files(str(tmp_path / pattern), Settings())
+    monkeypatch.setattr(file_probe, "MAX_FILES", 1)
     (tmp_path / "a").touch()
     (tmp_path / "b").touch()
     with pytest.raises(InvalidInput, match="more than 1 files"):
-        file_part(str(tmp_path), Settings())
+        measure_files(str(tmp_path), Settings())
 
 
 @pytest.fixture(scope="module")
@@ -170,13 +169,13 @@ def bucket() -> Iterator[dict[str, str]]:
 
 @pytest.mark.parametrize("uri", ["s3://lake/sales", "s3://lake/sales/", "s3://lake/sales/*.jsonl"])
 def test_a_listing_of_s3_is_measured(bucket: dict[str, str], uri: str) -> None:
-    part = file_part(uri, Settings.model_validate(bucket))
+    part = measure_files(uri, Settings.model_validate(bucket))
     assert (part.bytes, part.rows, part.rows_source) == (54, 6, "measured")
 
 
 def test_a_bucket_that_does_not_exist_is_not_found(bucket: dict[str, str]) -> None:
     with pytest.raises(NotFound):
-        file_part("s3://moon/x", Settings.model_validate(bucket))
+        measure_files("s3://moon/x", Settings.model_validate(bucket))
 
 
 # Taps
@@ -224,11 +223,9 @@ def project(tmp_path: Path, postgres: PostgresServer) -> dict[str, Any]:
 
 
 def tap_parts(project: dict[str, Any], taps: list[str], select: list[str] | None = None) -> dict[str, Part]:
-    invocation = RUN.invoke({"project": project, "taps": taps, "select": select}, {})
-    prepared = prepare(invocation.request, invocation.service, invocation.settings)
-    work: dict[str, Any] = {"meltano": {"taps": taps, "select": select or []}}
-    parts, notes = measured(DataSource(), None, work, prepared, Settings())
-    assert notes == ["by the taps' configuration; an incremental run reads less"]
+    section = {"project": project, "taps": taps, "select": select}
+    parts, notes = measure_sources(DataSource(), validate_candidates({"meltano": section}, Settings()), Settings())
+    assert notes == [OWN_SOURCES]
     assert PASSWORD not in str(parts)
     return by_place(parts)
 
@@ -261,11 +258,11 @@ def test_a_tap_of_which_nothing_is_known_makes_the_whole_unknown_and_says_so(pro
 def test_an_unreadable_source_of_a_tap_is_said_and_stops_nothing(project: dict[str, Any]) -> None:
     project["env"] |= {"MORE": "/nowhere/more.csv", "TAP_POSTGRES_PASSWORD": "wrong-password"}
     parts = tap_parts(project, ["tap-csv", "tap-postgres"])
-    assert "names no file" in parts["tap-csv"].detail
+    assert "matches no file" in parts["tap-csv"].detail
     assert "refuses the user" in parts["tap-postgres"].detail
 
 
-# The step
+# The whole request
 
 
 @pytest.fixture
@@ -274,10 +271,11 @@ def ray() -> dict[str, Any]:
 
 
 def found(**asked: Any) -> dict[str, Any]:
-    result = analyze_workload.main(**asked)
-    assert "<table" in result["render_all"][0]["html"]
+    workload, measures = measure_workload(parse_request(asked))
+    result = {"workload": workload.plain(), "measures": measures}
+    assert "<table" in selection_pages.render_analysis_page(measures)
     json.dumps(result)
-    return read_plain(result)
+    return result
 
 
 def sources(plain: dict[str, Any]) -> dict[str, str]:
@@ -304,12 +302,12 @@ def test_files_and_tables_add_up(ray: dict[str, Any], postgres: PostgresServer, 
 
 
 def test_an_unreadable_source_is_an_error_unless_its_size_is_declared(ray: dict[str, Any]) -> None:
-    with pytest.raises(NotFound, match="names no file"):
+    with pytest.raises(NotFound, match="matches no file"):
         found(data={"uris": ["/nowhere/*.csv"]}, ray=ray)
     plain = found(data={"uris": ["/nowhere/*.csv"], "size": "12GB"}, ray=ray)
     size = plain["measures"][0]
     assert (size["value"], size["source"]) == (12 * 10**9, "declared")
-    assert "could not be read" in size["detail"] and "names no file" in size["detail"]
+    assert "could not be read" in size["detail"] and "matches no file" in size["detail"]
 
 
 def test_a_meltano_request_is_checked_and_its_taps_are_measured(project: dict[str, Any]) -> None:
@@ -328,7 +326,7 @@ def test_a_meltano_request_is_checked_and_its_taps_are_measured(project: dict[st
         ({"data": "x.csv"}, "data"),
         ({"workload": {"complexity": "hard"}}, "workload.complexity"),
         ({"workload": {"memory": "2 bananas"}}, "workload.memory"),
-        ({"objective": "fame"}, "workload.objective"),
+        ({"objective": "fame"}, "objective"),
         ({"workflow_type": " "}, "workflow_type"),
         ({"deadline_s": -5}, "deadline"),
         ({"deadline": "2001-01-01"}, "deadline"),

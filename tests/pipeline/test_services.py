@@ -28,13 +28,6 @@ def ray() -> Iterator[FakeDashboard]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Json:
     return {"storage_uri": tmp_path.as_uri()}
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from f.flexcore.lib.ray.remote.dataset import HASH, ROW, Plan, Stream, collect, features_of, make_plan, prepare
-from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline, needs_label_wrapper, with_labels
-from f.flexcore.lib.ray.remote.holdout import hold_out, part
-from f.flexcore.lib.ray.remote.model_files import examples_of, metrics_of
+from f.flexcore.lib.ray.remote.dataset import HASH, ROW, Plan, make_plan, prepare, select_features
+from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline, needs_label_wrapper, wrap_labels
+from f.flexcore.lib.ray.remote.holdout import hold_out, select_part
+from f.flexcore.lib.ray.remote.model_files import make_examples, measure_model
 from f.flexcore.lib.ray.remote.read import Parts, open_part
-from f.flexcore.lib.ray.remote.train import target_of
+from f.flexcore.lib.ray.remote.stream_profile import Stream, collect
+from f.flexcore.lib.ray.remote.training_data import read_target
 
 Json = dict[str, Any]
 
@@ -69,13 +70,13 @@ def learn(
     whole = pa.concat_tables(prepare(pa.Table.from_pylist(parts), plan))
     classes = whole[target].to_pylist() if plan.task == "classification" else None
     held, notes = hold_out(whole[HASH].to_numpy(), whole[ROW].to_numpy(), classes, 0.2)
-    seen, test = (part(whole, held, side).to_pandas() for side in (False, True))
+    seen, test = (select_part(whole, held, side).to_pandas() for side in (False, True))
     estimator = make_estimator(algorithm, plan.task, {}, 1)
     pipeline = make_pipeline(estimator, plan.features, plan.categories, plan.times)
     if needs_label_wrapper(estimator, plan.labels):
-        pipeline.steps[-1] = ("model", with_labels(estimator))
-    truth = target_of(seen, plan)
-    pipeline.fit(features_of(seen, plan), truth)
-    metrics = metrics_of(pipeline, features_of(test, plan), target_of(test, plan), truth, plan.task)
-    example = examples_of(features_of(whole.to_pandas(), plan), plan.features)
+        pipeline.steps[-1] = ("model", wrap_labels(estimator))
+    truth = read_target(seen, plan)
+    pipeline.fit(select_features(seen, plan), truth)
+    metrics = measure_model(pipeline, select_features(test, plan), read_target(test, plan), truth, plan.task)
+    example = make_examples(select_features(whole.to_pandas(), plan), plan.features)
     return Learned(plan, pipeline, metrics, [*plan.notes, *notes], example, len(seen), len(test))

@@ -10,7 +10,7 @@ import pandas as pd
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
-from f.flexcore.lib.ray.remote.model_files import examples_of, framework_of, signature_of, write_model
+from f.flexcore.lib.ray.remote.model_files import find_framework, make_examples, make_signature, write_model
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.storage.object_store import Store
 from tests.ray.data import flowers
@@ -37,9 +37,9 @@ def stored_model(folder: Path, name: str, version: str, settings: dict[str, Any]
         "version": version,
         "algorithm": "Ridge",
         "target": "size",
-        "framework": framework_of(requirements),
+        "framework": find_framework(requirements),
         "metrics": {},
-        "signature": signature_of(KINDS, "regression", []),
-        "example": examples_of(rows[list(KINDS)], KINDS),
+        "signature": make_signature(KINDS, "regression", []),
+        "example": make_examples(rows[list(KINDS)], KINDS),
     }
     return parse_model_manifest({"manifest": fields})

@@ -13,8 +13,8 @@ import pytest
 from f.flexcore.lib.core.contracts import Signature
 from f.flexcore.lib.core.inference import infer_request, predictions
 from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
-from f.flexcore.lib.ray.remote.inference_app import ModelApp, Refused
-from f.flexcore.lib.ray.remote.model_files import signature_of, write_model
+from f.flexcore.lib.ray.remote.inference_app import ModelApp, RequestError
+from f.flexcore.lib.ray.remote.model_files import make_signature, write_model
 from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.data import flowers
 
@@ -34,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         for path in folder.iterdir()
         for content in [path.read_bytes()]
     ]
-    signature = signature_of(KINDS, "classification", ["daisy"])
+    signature = make_signature(KINDS, "classification", ["daisy"])
     return {"name": "flowers", "version": "7", "uri": f"file://{folder}", "files": files, "signature": signature}
 
 
@@ -108,7 +108,7 @@ def test_probabilities_are_given_when_asked_for(app: ModelApp) -> None:
     ],
 )
 def test_a_request_that_does_not_fit_is_refused_with_its_reason(app: ModelApp, body: Any, text: str) -> None:
-    with pytest.raises(Refused, match=text) as caught:
+    with pytest.raises(RequestError, match=text) as caught:
         post(app, body)
     assert caught.value.status == 400
 
@@ -123,7 +123,7 @@ def test_a_request_that_does_not_fit_is_refused_with_its_reason(app: ModelApp, b
     ],
 )
 def test_what_does_not_exist_is_told(app: ModelApp, method: str, path: str, status: int) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestError) as caught:
         app.answer(method, path, b"")
     assert caught.value.status == status
 

@@ -7,18 +7,18 @@ import pandas as pd
 import pytest
 
 from f.flexcore.lib.ray.remote.estimators import (
+    find_named_parameter,
     make_estimator,
     make_pipeline,
-    named_parameter,
     needs_label_wrapper,
-    with_labels,
+    wrap_labels,
 )
 from f.flexcore.lib.ray.remote.model_files import (
-    examples_of,
-    finite,
-    metrics_of,
-    requirements_of,
-    signature_of,
+    drop_undefined,
+    list_requirements,
+    make_examples,
+    make_signature,
+    measure_model,
     verify_model,
     write_model,
 )
@@ -99,13 +99,13 @@ def test_a_parameter_that_the_library_refuses_is_told_by_name(
     rows = table()
     with pytest.raises(Exception) as caught:
         pipeline.fit(rows[list(KINDS)], rows["size"])
-    problem = named_parameter(caught.value, parameters)
+    problem = find_named_parameter(caught.value, parameters)
     assert problem is not None
     assert problem.flexcore["subject"] == subject
 
 
 def test_an_error_about_something_else_blames_no_parameter() -> None:
-    assert named_parameter(ValueError("out of memory"), {"max_depth": 3}) is None
+    assert find_named_parameter(ValueError("out of memory"), {"max_depth": 3}) is None
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_xgboost_gets_its_classes_as_it_likes_them(labels: list[Any], needed: bo
 
 def test_a_classifier_is_measured_against_the_most_frequent_class() -> None:
     rows = table()
-    pipeline = make_pipeline(with_labels(make_estimator("xgboost", "classification", {}, 1)), KINDS, CATEGORIES)
+    pipeline = make_pipeline(wrap_labels(make_estimator("xgboost", "classification", {}, 1)), KINDS, CATEGORIES)
     pipeline.fit(rows[list(KINDS)], rows["kind"])
-    metrics = metrics_of(pipeline, rows[list(KINDS)], rows["kind"], rows["kind"], "classification")
+    metrics = measure_model(pipeline, rows[list(KINDS)], rows["kind"], rows["kind"], "classification")
     assert metrics["accuracy"] == pytest.approx(1)
     assert metrics["auc"] == pytest.approx(1)
     assert metrics["baseline_accuracy"] == pytest.approx(rows["kind"].value_counts(normalize=True).iloc[0])
@@ -145,22 +145,22 @@ def test_what_is_not_defined_is_not_measured() -> None:
     rows = table()
     pipeline = make_pipeline(make_estimator("LinearSVC", "classification", {}, 1), KINDS, CATEGORIES)
     pipeline.fit(rows[list(KINDS)], rows["tall"])
-    assert metrics_of(pipeline, rows[list(KINDS)], rows["tall"], rows["tall"], "classification")["auc"] is None
+    assert measure_model(pipeline, rows[list(KINDS)], rows["tall"], rows["tall"], "classification")["auc"] is None
 
 
 @pytest.mark.parametrize("algorithm", ["xgboost", "LogisticRegression"])
 def test_held_out_rows_of_one_class_have_no_area_and_no_nan(algorithm: str) -> None:
     rows = table()
-    pipeline = make_pipeline(with_labels(make_estimator(algorithm, "classification", {}, 1)), KINDS, CATEGORIES)
+    pipeline = make_pipeline(wrap_labels(make_estimator(algorithm, "classification", {}, 1)), KINDS, CATEGORIES)
     pipeline.fit(rows[list(KINDS)], rows["kind"])
     one = rows[rows["kind"] == "daisy"]
-    metrics = metrics_of(pipeline, one[list(KINDS)], one["kind"], rows["kind"], "classification")
+    metrics = measure_model(pipeline, one[list(KINDS)], one["kind"], rows["kind"], "classification")
     assert metrics["auc"] is None
     json.dumps(metrics, allow_nan=False)
 
 
 def test_measures_that_are_no_numbers_are_null() -> None:
-    assert finite({"r2": float("nan"), "rmse": float("inf"), "mae": 1.5, "auc": None}) == {
+    assert drop_undefined({"r2": float("nan"), "rmse": float("inf"), "mae": 1.5, "auc": None}) == {
         "r2": None,
         "rmse": None,
         "mae": 1.5,
@@ -173,9 +173,9 @@ def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_pat
     pipeline = make_pipeline(make_estimator("xgboost", "regression", {"n_estimators": 5}, 1), KINDS, CATEGORIES)
     pipeline.fit(rows[list(KINDS)], rows["size"])
     requirements = write_model(tmp_path, pipeline, "flowers", "1")
-    assert any(item.startswith("xgboost") for item in requirements_of(pipeline))
+    assert any(item.startswith("xgboost") for item in list_requirements(pipeline))
     assert (tmp_path / "requirements.txt").read_text().split() == requirements
-    examples = examples_of(rows[list(KINDS)], KINDS)
+    examples = make_examples(rows[list(KINDS)], KINDS)
     assert len(verify_model(tmp_path, examples)) == 1
     assert verify_model(tmp_path, []) == []
     (tmp_path / "model.joblib").write_bytes(b"damaged")
@@ -184,7 +184,7 @@ def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_pat
 
 
 def test_the_signature_names_raw_columns_and_the_kind_of_answer() -> None:
-    signature = signature_of(KINDS | {"wild": "flag"}, "classification", ["a", "b"])
+    signature = make_signature(KINDS | {"wild": "flag"}, "classification", ["a", "b"])
     assert [item["datatype"] for item in signature["inputs"]] == ["FP64", "FP64", "BYTES", "BOOL"]
     assert signature["outputs"] == [{"name": "predict", "datatype": "BYTES"}]
 
@@ -199,9 +199,9 @@ def test_the_example_is_a_typical_row_that_is_none_of_the_source() -> None:
             "t": ["2024-05-17"] * 4,
         }
     )
-    assert examples_of(rows, kinds) == [{"n": 123.0, "c": "a", "f": False, "t": "2024-05-01"}]
+    assert make_examples(rows, kinds) == [{"n": 123.0, "c": "a", "f": False, "t": "2024-05-01"}]
     # A value that stands in one row alone is that row's own.
-    assert examples_of(rows.iloc[:1], {"c": "category", "n": "number"}) == [{"c": None, "n": 1.0}]
+    assert make_examples(rows.iloc[:1], {"c": "category", "n": "number"}) == [{"c": None, "n": 1.0}]
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_the_example_is_a_typical_row_that_is_none_of_the_source() -> None:
 def test_an_example_that_would_be_a_row_of_the_source_loses_values(
     values: dict[str, Any], expected: list[dict[str, Any]]
 ) -> None:
-    assert examples_of(pd.DataFrame(values), {"a": "number", "b": "number"}) == expected
+    assert make_examples(pd.DataFrame(values), {"a": "number", "b": "number"}) == expected

@@ -140,16 +140,16 @@ def test_a_result_of_data_comes_back_as_json_whatever_holds_it(tmp_path: Path, p
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("class Model:\n    pass\nresult = {'model': Model()}", "it holds Model, which is no data"),
-        ("from sklearn.linear_model import Ridge\nresult = Ridge()", "Ridge, which is no data"),
+        ("class Model:\n    pass\nresult = {'model': Model()}", "it holds Model, which is not JSON data"),
+        ("from sklearn.linear_model import Ridge\nresult = Ridge()", "Ridge, which is not JSON data"),
         ("result = int", "it holds the class int"),
-        ("import sys\nresult = sys.stdin", "TextIOWrapper, which is no data"),
-        ("result = b'\\xff\\xfe'", "bytes that are no text"),
+        ("import sys\nresult = sys.stdin", "TextIOWrapper, which is not JSON data"),
+        ("result = b'\\xff\\xfe'", "bytes that are not UTF-8 text"),
         ("result = {('a', 1): 2}", "a key of it is tuple"),
         ("result = {1: 'a', '1': 'b'}", "two keys of it are '1'"),
         ("result = []\nresult.append(result)", "it holds itself"),
         ("import itertools\nresult = itertools.count()", "write it to the store"),
-        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w')", "the file FLEXCORE_RESULT holds no JSON"),
+        ("import os\nopen(os.environ['FLEXCORE_RESULT'], 'w')", "the file FLEXCORE_RESULT is not JSON"),
     ],
 )
 def test_what_is_no_data_is_a_failure_that_names_it_and_not_its_text(
@@ -240,7 +240,7 @@ def test_an_error_that_holds_a_secret_is_written_without_it(tmp_path: Path) -> N
 
 
 def test_a_secret_where_a_message_is_cut_is_masked_whole(tmp_path: Path) -> None:
-    program = f"import os; raise ValueError('x' * {job_entry.SHOWN - 20} + os.environ['PASSWORD'])"
+    program = f"import os; raise ValueError('x' * {job_entry.MAX_MESSAGE_CHARACTERS - 20} + os.environ['PASSWORD'])"
     _, outcome = run(tmp_path, program, environment={"PASSWORD": "sesame-open-1"})
     assert "ses" not in outcome["error"]["message"]
 
@@ -258,8 +258,8 @@ def test_keys_of_the_store_do_not_stay_on_the_node(tmp_path: Path) -> None:
         ("{}['key']", "KeyError: 'key'"),
         ("import sys; sys.exit(3)", "exited with code 3"),
         ("raise SystemExit('not today')", "not today"),
-        ("result = [object]\nresult.append(result)", "cannot be handed back"),
-        ("result = 'x' * 20_000_000", "16777216 are handed back"),
+        ("result = [object]\nresult.append(result)", "cannot be returned"),
+        ("result = 'x' * 20_000_000", "16777216 can be returned"),
         ("raise ValueError('first line\\nsecond line')", "ValueError: first line"),
         ("raise ValueError('\\x1b[31mbad\\x1b[0m batch \\x1b]8;;x\\x0717\\x1b]8;;\\x07')", "ValueError: bad batch 17"),
         ("raise ValueError('\\r10%\\r20%\\rstopped at 20%')", "ValueError: stopped at 20%"),

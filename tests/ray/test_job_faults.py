@@ -197,6 +197,39 @@ def test_a_retry_after_a_failure_is_a_new_attempt(dashboard: FakeDashboard, run:
     assert (done.result, done.attempt) == ("second", 2)
 
 
+def test_a_job_is_created_by_three_requests(dashboard: FakeDashboard, run: Run) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+    run()
+    upload = next(iter(dashboard.packages))
+    assert dashboard.requests[:3] == [f"GET /api/jobs/{FIRST}", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
+
+
+def test_what_follows_a_result_is_done_for_a_recorded_one_too(dashboard: FakeDashboard) -> None:
+    dashboard.after_submit = lambda name: dashboard.finish(name, 1)
+
+    def finish(result: StepResult) -> StepResult:
+        return result.model_copy(update={"metrics": {"done": 1}})
+
+    for _ in range(2):
+        with RayApi(RayCluster(address=dashboard.address)) as api:
+            context = Context(api, Store(Settings()), KEY, Redactor([]))
+            work = replace(work_of(JOB), finish=finish)
+            assert Driver(JobAdapter(context, work), "").run().metrics == {"done": 1}
+    assert submissions(dashboard) == 1
+
+
+def test_a_restart_raises_the_recorded_failure_and_a_retry_is_the_next_attempt(
+    dashboard: FakeDashboard, run: Run
+) -> None:
+    dashboard.after_submit = lambda name: None
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded, match="did not end in time; it was stopped"):
+            run(call="first")
+    assert submissions(dashboard) == 1
+    dashboard.after_submit = lambda name: dashboard.finish(name, "in time")
+    assert run(call="second").attempt == 2
+
+
 def test_attempts_are_bounded(dashboard: FakeDashboard, run: Run) -> None:
     dashboard.after_submit = lambda name: dashboard.finish(name, error={"type": "ExecutionFailed", "message": "boom"})
     for _ in range(MAX_ATTEMPTS):
@@ -585,6 +618,28 @@ def test_what_a_cluster_lacks_is_found_out_before_deferred_work_is_submitted(
     done = run(job)
     assert (done.result, done.attempt, done.packages) == ("trained", 1, ["xgboost-cpu==3.2.0"])
     assert submissions(dashboard) == 2
+
+
+def test_a_look_at_the_cluster_that_a_killed_step_began_is_gone_on_with(dashboard: FakeDashboard) -> None:
+    probe = f"{FIRST}-probe"
+    dashboard.jobs[probe] = {"submission_id": probe}
+    dashboard.finish(probe, **lacks_xgboost())
+    dashboard.after_submit = lambda name: None
+    assert submit(dashboard, replace(JOB, check="check()", deferred=True)) == (1, FIRST)
+    assert list(dashboard.jobs) == [FIRST] and dashboard.jobs[FIRST]["runtime_env"]["uv"] == ["xgboost-cpu==3.2.0"]
+
+
+def test_a_look_at_the_cluster_is_no_deferred_work(dashboard: FakeDashboard) -> None:
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> None:
+        seen[name] = dashboard.jobs[name]["metadata"]
+        dashboard.finish(name)
+
+    dashboard.after_submit = keep
+    submit(dashboard, replace(JOB, check="check()", deferred=True))
+    assert "flexcore/deferred" not in seen[f"{FIRST}-probe"] and seen[FIRST]["flexcore/deferred"] == "true"
+    assert KEY.labels(1).items() <= seen[f"{FIRST}-probe"].items()
 
 
 @pytest.mark.parametrize("packages", [[], ["tabulate==0.9.0"]])

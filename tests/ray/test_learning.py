@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from f.flexcore.lib.ray.remote.dataset import frame_of
+from f.flexcore.lib.ray.remote.dataset import make_frame
 from f.flexcore.lib.ray.remote.inference_app import infer
-from f.flexcore.lib.ray.remote.model_files import signature_of
+from f.flexcore.lib.ray.remote.model_files import make_signature
 from f.flexcore.lib.ray.remote.shared_storage import Problem
 from tests.ray.learning import Learned, learn
 from tests.ray.test_split import passengers
@@ -152,7 +152,7 @@ def test_the_same_moment_is_the_same_feature_however_it_is_written(
 def test_an_endpoint_takes_points_in_time_as_text(tmp_path: Path) -> None:
     rows = [{"at": f"2024-01-{n % 28 + 1:02d}", "y": (n % 28) * 2.0} for n in ROWS]
     done = learn("jsonl", jsonl(tmp_path, rows), "y", "xgboost")
-    signature = signature_of(done.plan.features, done.plan.task, done.plan.labels)
+    signature = make_signature(done.plan.features, done.plan.task, done.plan.labels)
     assert signature["inputs"] == [{"name": "at", "datatype": "BYTES"}]
     request = {"inputs": [{"name": "at", "datatype": "BYTES", "shape": [3, 1], "data": ["2024-01-03", None, "never"]}]}
     answer = infer(done.pipeline, {"name": "m", "version": "1", "signature": signature}, request)
@@ -172,7 +172,7 @@ def test_the_example_is_nobodys(tmp_path: Path) -> None:
         assert set(example) == set(done.plan.features)
         assert example not in [{name: row[name] for name in example} for row in rows]
         assert "Person" not in json.dumps(example)
-        assert len(done.pipeline.predict(frame_of(pd.DataFrame([example], dtype=object), done.plan.features))) == 1
+        assert len(done.pipeline.predict(make_frame(pd.DataFrame([example], dtype=object), done.plan.features))) == 1
 
 
 def test_there_is_no_example_when_every_row_would_be_one_of_the_source(tmp_path: Path) -> None:

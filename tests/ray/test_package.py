@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import ast
 import io
+import re
 import zipfile
 
-from f.flexcore.lib.ray.job import zip_files
+import pytest
+
+from f.flexcore.lib.ray import predict_job, search_job, serve_job, train_job
+from f.flexcore.lib.ray.job import program_files, zip_files
 
 
 def test_the_name_is_made_of_the_content() -> None:
@@ -21,3 +26,25 @@ def test_the_files_come_out_as_they_went_in() -> None:
     files = {"f/x.py": "print('ä')", "request.json": "{}"}
     with zipfile.ZipFile(io.BytesIO(zip_files(files)[1])) as archive:
         assert {name: archive.read(name).decode() for name in archive.namelist()} == files
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        program_files(train_job.MODULES, train_job.PROGRAM + train_job.CHECK),
+        program_files(search_job.MODULES, search_job.PROGRAM),
+        program_files(predict_job.MODULES, predict_job.PROGRAM),
+        program_files(serve_job.MODULES, serve_job.DEPLOY + serve_job.UNDEPLOY),
+    ],
+    ids=["train", "search", "predict", "serve"],
+)
+def test_a_program_brings_all_that_it_imports_of_ours_and_nothing_else(files: dict[str, str]) -> None:
+    program = files.pop("flexcore_program.py")
+    imported = set(re.findall(r"f\.flexcore\.lib\.ray\.remote\.(\w+)", program))
+    for source in files.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module == "f.flexcore.lib.ray.remote":
+                imported |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert not str(node.module).startswith("f."), "it would need more of the bundle than what is shipped"
+    assert files.keys() == {f"f/flexcore/lib/ray/remote/{name}.py" for name in imported}

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from f.flexcore.lib.ray.remote import read as on_ray_read
-from f.flexcore.lib.ray.remote.dataset import kind_of
-from f.flexcore.lib.ray.remote.read import format_of
+from f.flexcore.lib.ray.remote import file_blocks
+from f.flexcore.lib.ray.remote.read import detect_format
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.ray.remote.stream_profile import classify_column
 from tests.ray.learning import parts_of, rows_of, stream_of
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ def written(folder: Path, *contents: str | bytes, suffix: str = "jsonl") -> list
 
 
 def kinds(stream: Any) -> Json:
-    return {name: kind_of(item) for name, item in stream.columns.items()}
+    return {name: classify_column(item) for name, item in stream.columns.items()}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_numbers_that_are_no_json_are_no_values(tmp_path: Path, word: str) -> No
         ("5\n", 1, "a number where an object is needed"),
         ('[{"a": 1},\n {"a": }]', 2, "not valid JSON"),
         ('[1, {"a": 1}]', 1, "item 1 of its array is a number"),
-        (b'{"a": "x"}\n{"a": "Z\xfcrich"}\n', 2, "the byte 0xfc is no UTF-8"),
+        (b'{"a": "x"}\n{"a": "Z\xfcrich"}\n', 2, "the byte 0xfc is not UTF-8"),
     ],
 )
 def test_a_line_that_is_no_row_is_told(tmp_path: Path, text: str | bytes, line: int, cause: str) -> None:
@@ -100,7 +100,7 @@ def test_a_value_that_python_cannot_hold_stops_no_other_column(tmp_path: Path, v
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(f'{{"x": {number}, "z": {value}}}\n' for number in range(3)))
     assert [row["x"] for row in rows_of("jsonl", [path])] == [0, 1, 2]
-    assert kind_of(stream_of("jsonl", [path]).columns["z"]) == kind
+    assert classify_column(stream_of("jsonl", [path]).columns["z"]) == kind
     assert rows_of("jsonl", [path], ["x"]) == [{"x": 0}, {"x": 1}, {"x": 2}]
 
 
@@ -113,7 +113,7 @@ def test_what_is_never_closed_is_told_however_deep_it_is(tmp_path: Path) -> None
 
 
 def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray_read, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(file_blocks, "BLOCK_BYTES", 64)
     lines = [json.dumps({"n": number, "text": "ü" * (number % 7)}, ensure_ascii=False) for number in range(100)]
     files = written(tmp_path, "\n".join(lines))
     assert len(parts_of("jsonl", files)) > 10
@@ -216,8 +216,8 @@ def test_a_csv_file_is_read_as_it_was_written(tmp_path: Path, content: str | byt
         ("a,b\n1,2\n3,4,5\n6,7\n", 3, "3 values where the header has 2"),
         ('a,b\n"1\n\n2",2\n3,4,5\n', 5, "3 values"),
         ('a,b\n1,2\n3,"4\n5,6\n7,8\n', 3, "never closed"),
-        (b"a,b\n1,2\n3,Z\xfcrich\n", 3, "0xfc is no UTF-8"),
-        (b"a,\xfcb\n1,2\n", 1, "0xfc is no UTF-8"),
+        (b"a,b\n1,2\n3,Z\xfcrich\n", 3, "0xfc is not UTF-8"),
+        (b"a,\xfcb\n1,2\n", 1, "0xfc is not UTF-8"),
         (b"PK\x03\x04\x00\x00", 1, "binary data"),
     ],
 )
@@ -326,9 +326,9 @@ def test_a_parquet_file_that_is_none_or_names_a_column_twice_is_told(tmp_path: P
     ],
 )
 def test_the_format_is_told_by_the_manifest_or_the_files(form: str, path: str, found: str) -> None:
-    assert format_of({"format": form, "files": [{"path": path}]}) == found
+    assert detect_format({"format": form, "files": [{"path": path}]}) == found
 
 
 def test_a_format_that_cannot_be_read_is_told() -> None:
     with pytest.raises(Problem, match="'sqlite'"):
-        format_of({"format": "sqlite", "files": [{"path": "a.db"}]})
+        detect_format({"format": "sqlite", "files": [{"path": "a.db"}]})

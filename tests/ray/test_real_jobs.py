@@ -94,9 +94,9 @@ def test_references_in_a_result_are_fetched_however_deep_and_what_is_no_data_is_
 ) -> None:
     fetched = {"one": {"n": 1, "inner": [1]}, "many": [{"n": 0, "inner": [0]}, {"n": 1, "inner": [1]}]}
     assert main(cluster, REFERENCES)["data"]["result"] == fetched
-    with pytest.raises(InvalidInput, match=r"it holds a ray\.actor\.ActorHandle, which is no data"):
+    with pytest.raises(InvalidInput, match=r"it holds a ray\.actor\.ActorHandle, which is not JSON data"):
         main(cluster, REFERENCES, {"actor": True})
-    with pytest.raises(InvalidInput, match="it holds an ObjectRef, and the program has left Ray"):
+    with pytest.raises(InvalidInput, match="it holds an ObjectRef, but the program has disconnected from Ray"):
         main(cluster, REFERENCES, {"left": True})
 
 
@@ -176,13 +176,13 @@ def test_a_worker_of_a_head_below_uv_is_started_by_ray_itself(cluster: dict[str,
 @pytest.mark.parametrize(
     ("change", "subject"),
     [
-        ({"program": ""}, "run_job.program"),
-        ({"program": "def f(:"}, "run_job.program"),
-        ({"packages": ["--index-url=x"]}, "run_job.packages"),
-        ({"runtime_env": {"working_dir": "."}}, "run_job.runtime_env"),
-        ({"num_cpus": -1}, "run_job.num_cpus"),
-        ({"memory_gib": float("inf")}, "run_job.memory_gib"),
-        ({"timeout_s": 0}, "run_job.timeout_s"),
+        ({"program": ""}, "program"),
+        ({"program": "def f(:"}, "program"),
+        ({"packages": ["--index-url=x"]}, "packages"),
+        ({"runtime_env": {"working_dir": "."}}, "runtime_env"),
+        ({"num_cpus": -1}, "num_cpus"),
+        ({"memory_gib": float("inf")}, "memory_gib"),
+        ({"timeout_s": 0}, "timeout_s"),
     ],
 )
 def test_a_wrong_argument_is_told_before_anything_is_asked(change: dict[str, Any], subject: str) -> None:

@@ -99,7 +99,7 @@ def test_a_model_that_was_changed_does_not_take_the_place_of_one_that_answers(
 
 def test_what_is_no_model_of_ours_is_refused(cluster: dict[str, Any], tmp_path: Path) -> None:
     model = stored_model(tmp_path / "m", "other", "1").plain()
-    with pytest.raises(InvalidInput, match="format onnx"):
+    with pytest.raises(InvalidInput, match="format 'onnx'"):
         main(cluster, model | {"format": "onnx"})
     with pytest.raises(DataError):
         main(cluster, model | {"checksum": "sha256:" + "0" * 64})

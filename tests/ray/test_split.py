@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from f.flexcore.lib.ray.remote.dataset import HASH, ROW, features_of, make_plan, prepare_table
-from f.flexcore.lib.ray.remote.holdout import hold_out, part
-from f.flexcore.lib.ray.remote.leakage import leaks
+from f.flexcore.lib.ray.remote.dataset import HASH, ROW, make_plan, prepare_table, select_features
+from f.flexcore.lib.ray.remote.holdout import hold_out, select_part
+from f.flexcore.lib.ray.remote.leakage import find_leaks
 from f.flexcore.lib.ray.remote.shared_storage import Problem
-from f.flexcore.lib.ray.remote.train import target_of
+from f.flexcore.lib.ray.remote.training_data import read_target
 from tests.ray.data import flowers
 from tests.ray.test_table import arrow, profiled
 
@@ -28,7 +28,7 @@ def halves(rows: Rows, target: str, parts: int = 1, fraction: float = 0.25) -> t
     whole = pa.concat_tables(tables)
     classes = whole[target].to_pylist() if plan.task == "classification" else None
     held, notes = hold_out(whole[HASH].to_numpy(), whole[ROW].to_numpy(), classes, fraction)
-    seen, test = (pa.concat_tables([part(table, held, side) for table in tables]) for side in (False, True))
+    seen, test = (pa.concat_tables([select_part(table, held, side) for table in tables]) for side in (False, True))
     assert len(seen) + len(test) == len(rows)
     return seen, test, notes
 
@@ -126,7 +126,7 @@ def test_neither_side_is_ever_empty(fraction: float) -> None:
 def leaking(rows: Rows, target: str) -> set[str]:
     plan = make_plan(profiled(rows), target, [], "auto")
     table = prepare_table(arrow(rows), plan).to_pandas()
-    notes = leaks(features_of(table, plan), target_of(table, plan), plan)
+    notes = find_leaks(select_features(table, plan), read_target(table, plan), plan)
     assert all("nearly equals the target" in note for note in notes)
     return {note.split(" ")[0] for note in notes}
 

@@ -8,21 +8,20 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from f.flexcore.lib.ray.remote.column_kinds import class_texts, numbers, profile_column, texts, time_texts
+from f.flexcore.lib.ray.remote.column_kinds import profile_column, to_class_texts, to_numbers, to_texts, to_time_texts
 from f.flexcore.lib.ray.remote.dataset import (
     HASH,
     ROW,
     Plan,
-    Stream,
-    features_of,
-    kind_of,
+    convert_series,
     make_plan,
-    merge,
     prepare_table,
-    typed,
+    select_features,
 )
-from f.flexcore.lib.ray.remote.read import mark_of, table_of
+from f.flexcore.lib.ray.remote.file_blocks import get_mark
+from f.flexcore.lib.ray.remote.json_files import make_table
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.ray.remote.stream_profile import Stream, classify_column, merge
 from tests.ray.data import houses
 
 Rows = list[dict[str, Any]]
@@ -30,7 +29,7 @@ Rows = list[dict[str, Any]]
 
 def arrow(rows: Rows) -> Any:
     """The rows as a part of a stream that was read from JSON."""
-    return table_of({name: [row[name] for row in rows] for name in rows[0]}, len(rows))
+    return make_table({name: [row[name] for row in rows] for name in rows[0]}, len(rows))
 
 
 def profiled(rows: Rows, batches: int = 3) -> Stream:
@@ -41,7 +40,7 @@ def profiled(rows: Rows, batches: int = 3) -> Stream:
 
 
 def profile(table: Any) -> dict[str, Any]:
-    return {field.name: profile_column(table[field.name], mark_of(field)) for field in table.schema}
+    return {field.name: profile_column(table[field.name], get_mark(field)) for field in table.schema}
 
 
 def column(values: list[Any]) -> dict[str, Any]:
@@ -51,9 +50,9 @@ def column(values: list[Any]) -> dict[str, Any]:
 def kind_of_parts(*parts: Any) -> str:
     """What a column is that has these values or Arrow arrays in its parts."""
     tables = [
-        pa.table({"x": part}) if isinstance(part, pa.Array) else table_of({"x": part}, len(part)) for part in parts
+        pa.table({"x": part}) if isinstance(part, pa.Array) else make_table({"x": part}, len(part)) for part in parts
     ]
-    return kind_of(merge([profile(item) for item in tables], sum(map(len, parts)))["x"])
+    return classify_column(merge([profile(item) for item in tables], sum(map(len, parts)))["x"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def kind_of_parts(*parts: Any) -> str:
     ],
 )
 def test_a_column_is_told_by_what_is_in_it(values: list[Any], kind: str) -> None:
-    assert kind_of(column(values)) == kind
+    assert classify_column(column(values)) == kind
     assert kind_of_parts(*[[value] for value in values]) == kind
 
 
@@ -128,7 +127,7 @@ def test_a_column_may_have_another_type_in_each_part(parts: Any, kind: str) -> N
     ],
 )
 def test_a_value_has_one_number_however_it_is_stored(array: Any, expected: list[Any]) -> None:
-    assert pa.array(numbers(array), from_pandas=True).to_pylist() == expected
+    assert pa.array(to_numbers(array), from_pandas=True).to_pylist() == expected
 
 
 @pytest.mark.parametrize(
@@ -147,30 +146,30 @@ def test_a_value_has_one_number_however_it_is_stored(array: Any, expected: list[
     ],
 )
 def test_a_value_has_one_text_however_it_is_stored(array: Any, expected: list[Any]) -> None:
-    assert texts(array).to_pylist() == expected
+    assert to_texts(array).to_pylist() == expected
 
 
 def test_a_class_has_one_text_however_it_is_written() -> None:
-    assert class_texts(pa.array(["1", "1.0", " 1", "2", None]), "number").to_pylist() == ["1", "1", "1", "2", None]
-    assert class_texts(pa.array(["TRUE", "false"]), "flag").to_pylist() == ["true", "false"]
+    assert to_class_texts(pa.array(["1", "1.0", " 1", "2", None]), "number").to_pylist() == ["1", "1", "1", "2", None]
+    assert to_class_texts(pa.array(["TRUE", "false"]), "flag").to_pylist() == ["true", "false"]
     big = [9007199254740992, 9007199254740993]
-    assert class_texts(pa.array(big), "number").to_pylist() == [str(item) for item in big]
+    assert to_class_texts(pa.array(big), "number").to_pylist() == [str(item) for item in big]
 
 
 def test_finer_fractions_than_microseconds_are_cut() -> None:
-    assert time_texts(pa.array(["1677-09-21 00:12:43.145224193"])).to_pylist() == ["1677-09-21 00:12:43.145224"]
+    assert to_time_texts(pa.array(["1677-09-21 00:12:43.145224193"])).to_pylist() == ["1677-09-21 00:12:43.145224"]
 
 
 @pytest.mark.parametrize("values", [["a", None, "", "NA", "b"], [None, None], ["ü", "東京"]])
 def test_text_has_none_where_there_is_nothing_and_arrow_can_take_it(values: list[Any]) -> None:
     for series in (pd.Series(values, dtype=object), pd.Series(values, dtype="str")):
-        made = typed(series, "category")
+        made = convert_series(series, "category")
         assert list(made) == [value if value not in (None, "", "NA") else None for value in values]
         pa.array(made, type=pa.string(), from_pandas=False)
 
 
 def test_a_constant_with_gaps_still_says_something() -> None:
-    assert kind_of(column(["x", None, "x"])) == "category"
+    assert classify_column(column(["x", None, "x"])) == "category"
 
 
 def test_the_plan_takes_what_is_fit_and_says_what_it_leaves_out() -> None:
@@ -217,7 +216,7 @@ def test_the_plan_notes_what_it_reads_as_something_else() -> None:
     ],
 )
 def test_numbers_as_people_write_them_are_named_as_such(write: Any, kind: str) -> None:
-    assert kind_of(column([write(number) for number in range(1, 121)])) == kind
+    assert classify_column(column([write(number) for number in range(1, 121)])) == kind
 
 
 def test_words_that_count_as_no_value_are_noted_and_named_where_they_may_be_a_class() -> None:
@@ -240,7 +239,7 @@ def test_a_column_of_a_name_that_flexcore_uses_is_left_out_with_a_note() -> None
     rows = [{HASH: number, ROW: number, "x": number, "y": 2 * number} for number in range(20)]
     plan = make_plan(profiled(rows), "y", [], "auto")
     assert list(plan.features) == ["x"] and any(HASH in note for note in plan.notes)
-    with pytest.raises(Problem, match="uses itself"):
+    with pytest.raises(Problem, match="reserved by flexcore"):
         make_plan(profiled(rows), ROW, [], "auto")
 
 
@@ -338,7 +337,7 @@ def test_rows_are_typed_and_those_without_a_target_dropped() -> None:
     table = prepare_table(raw, plan, first_row=100).to_pandas()
     assert table["y"].tolist() == [1.5, 2.0]
     assert table[ROW].tolist() == [100, 101]
-    features = features_of(table, plan)
+    features = select_features(table, plan)
     assert features["n"].tolist()[0] == 1.0 and pd.isna(features["n"].tolist()[1])
     assert features["c"].tolist()[0] == "a" and pd.isna(features["c"].tolist()[1])
     assert features["f"].tolist()[0] == 1.0
@@ -348,7 +347,7 @@ def test_a_part_without_a_column_has_no_value_in_it() -> None:
     plan = Plan("y", "number", "regression", {"n": "number", "c": "category"}, {"c": ["a"]})
     table = prepare_table(pa.table({"y": [1, 2]}), plan)
     assert table.num_rows == 2
-    assert features_of(table.to_pandas(), plan).isna().all(axis=None)
+    assert select_features(table.to_pandas(), plan).isna().all(axis=None)
     assert prepare_table(pa.table({"n": [1, 2]}), plan).num_rows == 0
 
 

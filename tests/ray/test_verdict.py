@@ -7,7 +7,7 @@ import pytest
 
 from f.flexcore.lib.core.attempts import would_repeat
 from f.flexcore.lib.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
-from f.flexcore.lib.ray.job_diagnosis import diagnose, missing_packages, parse_outcome, typed_error
+from f.flexcore.lib.ray.job_diagnosis import diagnose, find_missing_packages, parse_outcome, typed_error
 
 NAME = "fc-0123456789abcdef0123-1"
 
@@ -24,7 +24,7 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
     ("job", "told", "category", "detail"),
     [
         ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
-        ({"status": "STOPPED"}, None, "stopped", "Somebody stopped"),
+        ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
         ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
         (
             {
@@ -130,6 +130,8 @@ def test_a_job_that_was_stopped_after_its_deadline_ran_out_of_time() -> None:
 
 
 def test_missing_packages_are_told_apart_from_other_failures() -> None:
-    assert missing_packages(outcome({"type": "InvalidInput", "details": {"missing_packages": ["a==1"]}})) == ["a==1"]
-    assert missing_packages(outcome(result=1)) == []
-    assert missing_packages(None) == []
+    assert find_missing_packages(outcome({"type": "InvalidInput", "details": {"missing_packages": ["a==1"]}})) == [
+        "a==1"
+    ]
+    assert find_missing_packages(outcome(result=1)) == []
+    assert find_missing_packages(None) == []

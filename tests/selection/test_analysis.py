@@ -9,10 +9,10 @@ import pytest
 
 from f.flexcore.lib.core.contracts import DataManifest
 from f.flexcore.lib.core.errors import InvalidInput, validated
-from f.flexcore.lib.core.forms import DataSource, DeclaredWork, KubernetesWork, MeltanoWork, RayWork
-from f.flexcore.lib.core.resources import Form
+from f.flexcore.lib.core.forms import DataSource, DeclaredWork
+from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.core.workloads import WorkHints
-from f.flexcore.lib.runtimes import RUNTIMES
+from f.flexcore.lib.pipeline.candidates import validate_candidates
 from f.flexcore.lib.selection.analysis import (
     Measure,
     Part,
@@ -37,9 +37,10 @@ def found(measures: list[Measure]) -> dict[str, tuple[Any, str]]:
 
 def hints(**given: Any) -> WorkHints:
     """What the requests of these runtimes say together."""
-    kinds: dict[str, type[Form]] = {"meltano": MeltanoWork, "ray": RayWork, "kubernetes": KubernetesWork}
-    forms = {name: kinds[name].model_validate(form).model_dump(mode="json") for name, form in given.items()}
-    return merge_hints([RUNTIMES[name].derive_hints(form) for name, form in forms.items()])
+    services = {"meltano": {"project": {"path": "/x"}}, "ray": {"cluster": {"address": "http://127.0.0.1:1"}}}
+    sections = {name: services.get(name, {"image": "busybox"}) | form for name, form in given.items()}
+    works = validate_candidates(sections, Settings()).values()
+    return merge_hints([work.runtime.derive_hints(work.plain()) for work in works])
 
 
 @pytest.mark.parametrize(
@@ -212,4 +213,4 @@ def test_the_measures_become_the_workload_of_the_selection() -> None:
 @pytest.mark.parametrize("form", [{"operation": "train"}, {"operation": "program", "program": " "}, {"num_cpus": -1}])
 def test_a_ray_form_says_what_to_do(form: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        validated(RayWork, form, "ray")
+        hints(ray=form)

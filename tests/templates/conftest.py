@@ -71,7 +71,7 @@ def offered(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
         schema, functions = schema_of(template), dict[str, Any]()
         exec(compile(schema["x-windmill-dyn-select-code"], template, "exec"), functions)
         entry = functions[schema["properties"][field]["format"].split("-", 1)[1]]
-        given = engine.variables.resolved(fields)
+        given = engine.variables.resolve(fields)
         # As a worker does: what is not filled in is None, or the parameter's default.
         wanted = inspect.signature(entry).parameters.values()
         blank = {item.name: None for item in wanted if item.default is item.empty}

@@ -76,6 +76,16 @@ def test_outside_a_job_the_missing_variable_is_named(monkeypatch: pytest.MonkeyP
         Client()
 
 
+def test_the_token_is_that_of_the_job_unless_another_is_given_and_an_empty_one_is_not_replaced(
+    windmill: FakeWindmill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WM_TOKEN", "of the job")
+    windmill.route = lambda path, query: (200, {})
+    for given in ((), ("of the caller",), ("",)):
+        Client(*given, workspace="test", url=windmill.address).get("x")
+    assert windmill.authorizations == ["Bearer of the job", "Bearer of the caller", "Bearer "]
+
+
 def test_a_resource_is_read_by_its_path_or_reference_and_a_missing_one_is_not_found(windmill: FakeWindmill) -> None:
     windmill.resources = {"f/x/ray": {"address": "http://ray"}}
     client = windmill.client()

@@ -28,27 +28,11 @@ from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPat
 from wmlocal.engine.http_triggers import METHODS, HttpTriggers, body_and_headers
 from wmlocal.engine.jobs import Job
 from wmlocal.engine.runs import EMAIL, USER, Runs
-from wmlocal.engine.store import LIVE, Row
+from wmlocal.engine.store import LIVE, STATUS_COLUMNS, Row
 
 VERSION = "flexcore engine, API of v1.743.0"
 DONE = ("success", "failure", "canceled", "skipped")
-LIST_COLUMNS = (
-    "id",
-    "kind",
-    "path",
-    "parent",
-    "root",
-    "step_id",
-    "status",
-    "created",
-    "scheduled",
-    "started",
-    "finished",
-    "labels",
-    "canceled_by",
-    "canceled_reason",
-    "flow_status",
-)
+LIST_COLUMNS = (*STATUS_COLUMNS, "finished", "labels", "flow_status")
 Handler = Callable[[Request], Any]
 T = TypeVar("T")
 
@@ -164,7 +148,7 @@ class Api:
             try:
                 request.state.body = json.loads(body) if body else None
             except ValueError as error:
-                return PlainTextResponse(f"Bad request: the body is no JSON ({error})", 400)
+                return PlainTextResponse(f"Bad request: the body is not JSON ({error})", 400)
             try:
                 given = await run_in_threadpool(handler, request)
             except Rejected as error:
@@ -206,30 +190,30 @@ class Api:
     # Running
 
     def run_script(self, request: Request) -> Response:
-        return self._created(self._start_script(request))
+        return self._answer_created(self._start_script(request))
 
     def run_flow(self, request: Request) -> Response:
-        return self._created(self._start_flow(request))
+        return self._answer_created(self._start_flow(request))
 
     def run_preview(self, request: Request) -> Response:
-        return self._created(self._start_preview(request))
+        return self._answer_created(self._start_preview(request))
 
     def run_preview_flow(self, request: Request) -> Response:
-        return self._created(self._start_preview_flow(request))
+        return self._answer_created(self._start_preview_flow(request))
 
     def wait_script(self, request: Request) -> Any:
-        return self._waited(self._start_script(request))
+        return self._wait_for(self._start_script(request))
 
     def wait_preview(self, request: Request) -> Any:
-        return self._waited(self._start_preview(request))
+        return self._wait_for(self._start_preview(request))
 
     def wait_preview_flow(self, request: Request) -> Any:
         early = request.state.body["value"].get("early_return") if isinstance(request.state.body, dict) else None
-        return self._waited(self._start_preview_flow(request), early)
+        return self._wait_for(self._start_preview_flow(request), early)
 
     def wait_flow(self, request: Request) -> Any:
         flow = self.engine.bundle.flow(_path(request))
-        return self._waited(self._start_flow(request), flow.value.get("early_return") if flow else None)
+        return self._wait_for(self._start_flow(request), flow.value.get("early_return") if flow else None)
 
     def _start_script(self, request: Request) -> Job:
         script = self.engine.bundle.script(_path(request))
@@ -257,10 +241,10 @@ class Api:
         return self.engine.start_flow(flow, body.get("args") or {}, preview=True, id=_job_id(request))
 
     @staticmethod
-    def _created(job: Job) -> Response:
+    def _answer_created(job: Job) -> Response:
         return PlainTextResponse(job.id, 201)
 
-    def _waited(self, job: Job, early: str | None = None) -> Any:
+    def _wait_for(self, job: Job, early: str | None = None) -> Any:
         while not job.done.wait(0.05 if early else 1):
             if early and (jobs := job.leaf_jobs.of_step.get(early)) is not None:
                 return self.engine.runtime.result_of(jobs)
@@ -301,7 +285,7 @@ class Api:
 
     def get_result_maybe(self, request: Request) -> Row:
         row = self._row(request)
-        """Windmill's own inconsistency is kept: a skipped flow is no success here, and one in the job itself."""
+        """Windmill's own inconsistency is kept: a skipped flow is not a success here, and one in the job itself."""
         completed = row["status"] in DONE
         return {
             "started": row["started"] is not None,
@@ -325,8 +309,8 @@ class Api:
     def get_flow_all_logs(self, request: Request) -> Response:
         """The log of the job and of everything below it, each under its name."""
         rows = [self.store.job_status(job) or {} for job in self.store.descendants(self._row(request)["id"])]
-        told = [(row["step_id"] or "Flow", row["id"], self.store.logs(row["id"])) for row in rows]
-        return PlainTextResponse("".join(f"\n=== {name} (Job: {job}) ===\n{logs}\n" for name, job, logs in told))
+        parts = [(row["step_id"] or "Flow", row["id"], self.store.logs(row["id"])) for row in rows]
+        return PlainTextResponse("".join(f"\n=== {name} (Job: {job}) ===\n{logs}\n" for name, job, logs in parts))
 
     def get_update(self, request: Request) -> Row:
         row = self._row(request)
@@ -341,15 +325,15 @@ class Api:
         }
 
     def list_jobs(self, request: Request) -> list[Row]:
-        return self._listed(request, "1")
+        return self._list_rows(request, "1")
 
     def list_queue(self, request: Request) -> list[Row]:
-        return self._listed(request, "status IN ('queued', 'running', 'suspended')")
+        return self._list_rows(request, "status IN ('queued', 'running', 'suspended')")
 
     def list_completed(self, request: Request) -> list[Row]:
-        return self._listed(request, "status IN ('success', 'failure', 'canceled', 'skipped')")
+        return self._list_rows(request, "status IN ('success', 'failure', 'canceled', 'skipped')")
 
-    def _listed(self, request: Request, where: str) -> list[Row]:
+    def _list_rows(self, request: Request, where: str) -> list[Row]:
         query = request.query_params
         clauses, values = [where], []
         for name, clause, convert in FILTERS:
@@ -423,12 +407,12 @@ class Api:
         return self.engine.sign(f"resume {job} {number} {approver}")
 
     def resume_signed(self, request: Request) -> Response:
-        return self._signed(request, approved=True)
+        return self._resume_by_signature(request, approved=True)
 
     def refuse_signed(self, request: Request) -> Response:
-        return self._signed(request, approved=False)
+        return self._resume_by_signature(request, approved=False)
 
-    def _signed(self, request: Request, approved: bool) -> Response:
+    def _resume_by_signature(self, request: Request, approved: bool) -> Response:
         given = request.path_params
         approver = request.query_params.get("approver", "")
         if not hmac.compare_digest(given["signature"], self._signature(given["job"], given["resume_id"], approver)):
@@ -469,7 +453,7 @@ class Api:
 
     def list_variables(self, request: Request) -> list[Row]:
         listed = self._items("variable", self.store.variables(), self.variables.variable_item)
-        return [_hidden(item) for item in _paged(request, listed)]
+        return [_hide_secret(item) for item in _page(request, listed)]
 
     def _items(self, kind: str, local: Iterable[Row], read: Callable[[str], Row | None]) -> list[Row]:
         """Those of the bundle that can be read, and those that were set on this machine, by path."""
@@ -482,7 +466,7 @@ class Api:
         if item is None:
             raise Rejected(f"Not found: Variable {_path(request)} not found", 404)
         decrypt = request.query_params.get("decrypt_secret", "true").lower() != "false"
-        return item if decrypt else _hidden(item)
+        return item if decrypt else _hide_secret(item)
 
     def has_variable(self, request: Request) -> bool:
         return self.variables.variable_item(_path(request)) is not None
@@ -592,10 +576,10 @@ class Api:
         }
 
     def list_flows(self, request: Request) -> list[Row]:
-        return [self._shown_flow(flow) for flow in _paged(request, list(self.engine.bundle.flows()))]
+        return [self._shown_flow(flow) for flow in _page(request, list(self.engine.bundle.flows()))]
 
     def list_scripts(self, request: Request) -> list[Row]:
-        return [self._shown_script(script) for script in _paged(request, list(self.engine.bundle.scripts()))]
+        return [self._shown_script(script) for script in _page(request, list(self.engine.bundle.scripts()))]
 
     def script_exists(self, request: Request) -> bool:
         return self.engine.bundle.script(_path(request)) is not None
@@ -699,11 +683,11 @@ def _waiting_for(row: Row) -> str | None:
     return None
 
 
-def _hidden(item: Row) -> Row:
+def _hide_secret(item: Row) -> Row:
     return item | {"value": None} if item["is_secret"] else item
 
 
-def _paged(request: Request, items: list[T]) -> list[T]:
+def _page(request: Request, items: list[T]) -> list[T]:
     """The page that is asked for; all of them without `per_page`."""
     size = max(int(request.query_params.get("per_page", len(items) or 1)), 1)
     first = (max(int(request.query_params.get("page", 1)), 1) - 1) * size

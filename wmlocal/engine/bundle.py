@@ -86,7 +86,7 @@ class Bundle:
         self._reported: set[str] = set()
         if not is_bundle(self.root):
             raise BadBundle(
-                f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
+                f"{root} is not a Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
             )
 
     # All items of a kind
@@ -115,7 +115,7 @@ class Bundle:
                 continue
             if item is None:
                 self._tell(
-                    f"the {kind} {path} is no readable file, or is written in a language unknown here;"
+                    f"the {kind} {path} is not a readable file, or is written in a language unknown here;"
                     " it is passed over"
                 )
             else:
@@ -237,7 +237,7 @@ class Bundle:
         try:
             path.encode()
         except UnicodeEncodeError:
-            self._tell(f"{os.fsencode(path)!r} is no UTF-8, which a path must be; rename the file, it is passed over")
+            self._tell(f"{os.fsencode(path)!r} is not UTF-8, which a path must be; rename the file, it is passed over")
             return False
         return True
 
@@ -296,7 +296,9 @@ class Bundle:
         try:
             return file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise BadBundle(f"{self._relative(file)} is no UTF-8 text (byte {error.start}); save it as UTF-8") from None
+            raise BadBundle(
+                f"{self._relative(file)} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+            ) from None
         except OSError as error:
             raise BadBundle(f"{self._relative(file)} cannot be read: {error.strerror or error}") from None
 
@@ -305,7 +307,7 @@ class Bundle:
             document = load(self._read_text(file))
         except NotYaml as error:
             raise BadBundle(
-                f"{self._relative(file)} is no valid YAML: line {error.line}, column {error.column}: {error}"
+                f"{self._relative(file)} is not valid YAML: line {error.line}, column {error.column}: {error}"
             ) from None
         if not isinstance(document, dict):
             raise BadBundle(f"{self._relative(file)} holds no mapping of keys to values")

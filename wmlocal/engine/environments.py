@@ -28,7 +28,7 @@ from wmlocal.engine.watchdog import Watchdog
 MARKER = ".complete"
 # A wheel of a data stack can take minutes on a slow line; an hour means that something hangs.
 BUILD_TIMEOUT_S = 3600
-KEPT_LINES = 15
+MAX_KEPT_LINES = 15
 # Another builder of the same lock takes seconds; a cancel must not wait for it.
 LOCK_LOOK_S = 0.05
 # Distributions whose import name is not theirs; Windmill has such a table too.
@@ -130,13 +130,13 @@ class Environments:
             )
         except FileNotFoundError as error:
             raise EnvironmentFailed(f"could not {purpose}: uv is not installed; run `pip install uv`") from error
-        out, err = self._finished(process, cancel, purpose, stdin)
+        out, err = self._finish(process, cancel, purpose, stdin)
         if process.returncode:
-            tail = "\n".join((err or out).strip().splitlines()[-KEPT_LINES:])
+            tail = "\n".join((err or out).strip().splitlines()[-MAX_KEPT_LINES:])
             raise EnvironmentFailed(f"could not {purpose}; uv says:\n{tail}")
         return out
 
-    def _finished(self, process: subprocess.Popen[str], cancel: Cancel, purpose: str, stdin: str) -> tuple[str, str]:
+    def _finish(self, process: subprocess.Popen[str], cancel: Cancel, purpose: str, stdin: str) -> tuple[str, str]:
         def kill() -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -164,16 +164,16 @@ def requirement_lines(lock: str) -> list[str]:
 
 def inferred_requirements(source: str, module_source: ModuleSource) -> set[str]:
     """What Windmill resolves: `# requirements:` or PEP 723 replace the imports, `# extra_requirements:` adds."""
-    manual = _listed(source, "requirements")
+    manual = _list_requirements(source, "requirements")
     if manual is not None:
         return set(manual)
     block = _pep723(source)
     if block is not None:
         return set(block)
-    return _imported(source, module_source, set()) | set(_listed(source, "extra_requirements") or ())
+    return _find_imports(source, module_source, set()) | set(_list_requirements(source, "extra_requirements") or ())
 
 
-def _listed(source: str, header: str) -> list[str] | None:
+def _list_requirements(source: str, header: str) -> list[str] | None:
     lines = source.splitlines()
     for number, line in enumerate(lines):
         if re.fullmatch(rf"#\s?{header}:\s*", line):
@@ -193,7 +193,7 @@ def _pep723(source: str) -> list[str] | None:
     return [str(item) for item in tomllib.loads(text).get("dependencies", [])]
 
 
-def _imported(source: str, module_source: ModuleSource, seen: set[str]) -> set[str]:
+def _find_imports(source: str, module_source: ModuleSource, seen: set[str]) -> set[str]:
     names: set[str] = set()
     for module, pinned in _import_statements(source):
         top = module.split(".")[0]
@@ -202,7 +202,7 @@ def _imported(source: str, module_source: ModuleSource, seen: set[str]) -> set[s
         elif top in ("f", "u"):
             text = module_source(module) if module not in seen else None
             seen.add(module)
-            names |= _imported(text, module_source, seen) if text else set()
+            names |= _find_imports(text, module_source, seen) if text else set()
         elif top and top not in sys.stdlib_module_names:
             names.add(DISTRIBUTIONS.get(top, top).replace("_", "-"))
     return names

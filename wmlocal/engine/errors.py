@@ -2,14 +2,14 @@
 
     EngineError
     ├── CannotStart            nothing ran; the message names the thing and the next action (exit code 2)
-    │   ├── BadBundle          the root is no bundle, or a file of it cannot be read
+    │   ├── BadBundle          the root is not a bundle, or a file of it cannot be read
     │   ├── UnknownPath        no script, flow, job, resource or variable of that name
     │   ├── BadArguments       the arguments are no JSON object
     │   └── Unsupported        constructs that the engine refuses, or references that lead nowhere (a list of findings)
     ├── EnvironmentFailed      a lock could not be installed; carries the last lines of uv
     └── Rejected               a request that Windmill would refuse as well; carries the HTTP status
 
-A step that fails is no exception: its error is the run's result.
+A step that fails is not an exception: its error is the run's result.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def _run(expression: str, scope: Scope) -> Any:
         )
     if "error" in outcome:
         raise ExpressionError(
-            f"QuickJS evaluation error: Error: {outcome['error']}\n{_located(outcome['stack'])}", "Anyhow"
+            f"QuickJS evaluation error: Error: {outcome['error']}\n{_rename_source(outcome['stack'])}", "Anyhow"
         )
     # A function or a symbol has no JSON at all; it counts as undefined.
     return json.loads(outcome.get("value") or "null")
@@ -169,10 +169,10 @@ def _from_exception(text: str, expression: str) -> str:
     message, _, stack = text.partition("\n")
     if "interrupted" in message:
         return f"The expression evaluation `{expression}` took too long to execute (>{int(TIME_LIMIT_S * 1000)}ms)"
-    return f"QuickJS evaluation error: Error: {re.sub(r'^[A-Za-z]*Error: ', '', message)}\n{_located(stack)}"
+    return f"QuickJS evaluation error: Error: {re.sub(r'^[A-Za-z]*Error: ', '', message)}\n{_rename_source(stack)}"
 
 
-def _located(stack: str) -> str:
+def _rename_source(stack: str) -> str:
     return stack.replace("<input>", "eval_script")
 
 

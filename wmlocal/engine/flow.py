@@ -138,7 +138,7 @@ class FlowRun(FlowContext):
         self.job.flow_env = inherited
         if own is not None:
             try:
-                self.job.flow_env = as_jsonb(self.runtime.variables.interpolated(own, "flow_env"))
+                self.job.flow_env = as_jsonb(self.runtime.variables.interpolate(own, "flow_env"))
             except Exception:  # as on a server: an unresolvable reference stays as it is written
                 self.job.flow_env = own
 
@@ -269,7 +269,7 @@ class FlowRun(FlowContext):
             return self._run_parallel(plan, jobs, at_once)
         delay = self.runtime.recovered.delay(jobs[0], delay)
         if delay and jobs[0].cancel.event.wait(delay):
-            self.runtime.finish_unstarted(jobs[0], jobs[0].cancel.as_error())
+            self.runtime.fail_unstarted(jobs[0], jobs[0].cancel.as_error())
             raise FlowCanceled
         ended = self._run_child(jobs[0], plan.children[0])
         self.children[ended.job] = ended
@@ -342,7 +342,7 @@ class FlowRun(FlowContext):
 
     def _run_child(self, job: Job, child: Child) -> Ended:
         if child.error is not None:
-            return self.runtime.finish_unstarted(job, child.error.as_result())
+            return self.runtime.fail_unstarted(job, child.error.as_result())
         if child.kind == "identity":
             return self.runtime.finish_identity(job)
         if child.value is not None:

@@ -145,10 +145,10 @@ def _stop_after_if(
     names: dict[str, Any] = {}
     if state.flow_jobs is not None and "all_iters" in condition["expr"]:
         names["all_iters"] = run.runtime.result_of(state.flow_jobs)
-    return _asked(run, condition, ended.result, names)
+    return _evaluate_stop(run, condition, ended.result, names)
 
 
-def _asked(run: FlowContext, condition: Value, result: Any, names: dict[str, Any]) -> Stop:
+def _evaluate_stop(run: FlowContext, condition: Value, result: Any, names: dict[str, Any]) -> Stop:
     expression = condition["expr"]
     scope = run.result_scope(result, **names)
     if any(text in expression for text in ("results.", "results[", "results?.")):
@@ -191,7 +191,7 @@ def _stop_after_all(run: FlowContext, module: Value | None, state: ModuleState) 
     if not condition:
         return None
     try:
-        stop = _asked(run, condition, run.runtime.result_of(state.flow_jobs or []), {})
+        stop = _evaluate_stop(run, condition, run.runtime.result_of(state.flow_jobs or []), {})
     except WindmillError as error:
         return Stop(True, False, f"Error evaluating stop_after_all_iters_if expression `{condition['expr']}`: {error}")
     return stop if stop.early else None

@@ -43,14 +43,14 @@ def plan(
     args, error = _arguments(run, module, previous, previous_id, failing, reused, skipped)
     mock = module.get("mock") or {}
     if mock.get("enabled") or skipped or module["value"]["type"] == "identity":
-        return _one(Child("identity", None, args, error=error), state)
+        return _plan_one(Child("identity", None, args, error=error), state)
     value = module["value"]
     match value["type"]:
         case "flow":
             path, flow = run.runtime.flow_value(value["path"])
-            return _one(Child("flow", path, args, flow, error=error), state)
+            return _plan_one(Child("flow", path, args, flow, error=error), state)
         case "script" | "rawscript":
-            return _one(run.runtime.script_child(run.job, module, args, error), state)
+            return _plan_one(run.runtime.script_child(run.job, module, args, error), state)
         case "forloopflow":
             return _for_loop(run, module, state, previous, previous_id, args)
         case "whileloopflow":
@@ -78,7 +78,7 @@ def _is_skipped(run: FlowContext, module: Value, previous: Any, previous_id: str
     return is_true(module["skip_if"]["expr"], run.scope(names, run.results(previous_id)))
 
 
-def _one(child: Child, state: ModuleState) -> Plan:
+def _plan_one(child: Child, state: ModuleState) -> Plan:
     def entered(jobs: list[str]) -> ModuleState:
         return ModuleState(state.id, "WaitingForExecutor", jobs[0])
 
@@ -104,12 +104,14 @@ def _arguments(
     if failing and run.job.started:
         names |= {"started_at": run.runtime.time_text(run.job.started), "flow_job_id": run.job.id}
     try:
-        return _transformed(run.scope(names, run.results(previous_id)), value.get("input_transforms") or {}), None
+        return _evaluate_transforms(
+            run.scope(names, run.results(previous_id)), value.get("input_transforms") or {}
+        ), None
     except WindmillError as error:
         return {}, error
 
 
-def _transformed(scope: Scope, transforms: Value) -> dict[str, Any]:
+def _evaluate_transforms(scope: Scope, transforms: Value) -> dict[str, Any]:
     args: dict[str, Any] = {}
     for name, transform in transforms.items():
         if transform.get("type") == "static":
@@ -225,7 +227,7 @@ def _iteration(
         return _nothing(run, state)
     child = _inner(run, modules, f"{run.state.step}-{index}", f"loop-{index}", with_iter(args, index, item))
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-    return Plan([child], _loop_entered(state, before, index, items))
+    return Plan([child], _next_of_sequence(state, before, index=index, items=items))
 
 
 def _is_simple(run: FlowContext, modules: list[Value]) -> bool:
@@ -251,17 +253,17 @@ def _simple_iteration(run: FlowContext, module: Value, state: ModuleState, args:
     try:
         names = {"params": {}, "previous_result": None, **run.approval}
         scope = run.scope(names, run.results(""), with_iter(args, index, index))
-        given = _transformed(scope, step["value"].get("input_transforms") or {})
+        given = _evaluate_transforms(scope, step["value"].get("input_transforms") or {})
     except WindmillError as failure:
         error = WindmillError(f"could not transform input using an expr: {failure}")
     child = run.runtime.script_child(run.job, step, given, error)
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-    return Plan([child], _loop_entered(state, before, index, None))
+    return Plan([child], _next_of_sequence(state, before, index=index, items=None))
 
 
-def _loop_entered(
-    state: ModuleState, before: ModuleState, index: int, items: list[Any] | None
-) -> Callable[[list[str]], ModuleState]:
+def _next_of_sequence(state: ModuleState, before: ModuleState, **about: Any) -> Callable[[list[str]], ModuleState]:
+    """The state once the next iteration or branch has started. about: where in the sequence that is."""
+
     def entered(jobs: list[str]) -> ModuleState:
         return ModuleState(
             state.id,
@@ -269,8 +271,7 @@ def _loop_entered(
             jobs[0],
             [*(before.flow_jobs or ()), jobs[0]],
             [*(before.flow_jobs_success or ()), None],
-            index=index,
-            items=items,
+            **about,
         )
 
     return entered
@@ -318,19 +319,7 @@ def _branch_all(run: FlowContext, module: Value, state: ModuleState, args: dict[
         run, branches[position].get("modules") or [], f"{run.state.step}-{position}", f"branchall-{position}", args
     )
     before = state if state.type == "InProgress" else ModuleState(state.id, flow_jobs=[], flow_jobs_success=[])
-
-    def entered(jobs: list[str]) -> ModuleState:
-        return ModuleState(
-            state.id,
-            "InProgress",
-            jobs[0],
-            [*(before.flow_jobs or ()), jobs[0]],
-            [*(before.flow_jobs_success or ()), None],
-            branch=position,
-            branches=len(branches),
-        )
-
-    return Plan([child], entered)
+    return Plan([child], _next_of_sequence(state, before, branch=position, branches=len(branches)))
 
 
 def _all_branches(run: FlowContext, state: ModuleState, branches: list[Value], args: dict[str, Any]) -> Plan:

@@ -149,7 +149,7 @@ def body_of(content_type: str | None, body: bytes, use_raw: bool) -> tuple[Any, 
 
 
 def _no_json(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _main_args(value: Any, raw: str | None, trigger: Json) -> Json:
@@ -182,7 +182,7 @@ def response_of(result: Any, success: bool) -> Response:
         if isinstance(result, dict)
         else {}
     )
-    if not any(value is not None for value in marks.values()) or not _well_formed(marks):
+    if not any(value is not None for value in marks.values()) or not _are_well_formed(marks):
         return JSONResponse(result, 200 if success else 422)
     body = result.get("result")
     status = marks["status"] or (422 if not success else 204 if body is None else 200)
@@ -193,7 +193,7 @@ def response_of(result: Any, success: bool) -> Response:
     return Response(None, status, headers) if body is None else JSONResponse(body, status, headers)
 
 
-def _well_formed(marks: Json) -> bool:
+def _are_well_formed(marks: Json) -> bool:
     status, headers = marks["status"], marks["headers"]
     texts = [marks["type"] or "", *(headers.values() if isinstance(headers, dict) else ())]
     return (

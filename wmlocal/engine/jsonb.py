@@ -17,16 +17,16 @@ EXPONENT_FROM = 1e16
 def as_jsonb(value: Any) -> Any:
     """A copy in that form; a value too deep to be walked is returned as it is."""
     try:
-        return _ordered(value)
+        return _order_keys(value)
     except RecursionError:
         return value
 
 
-def _ordered(value: Any) -> Any:
+def _order_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _ordered(value[key]) for key in sorted(value, key=_order)}
+        return {key: _order_keys(value[key]) for key in sorted(value, key=_order)}
     if isinstance(value, list):
-        return [_ordered(item) for item in value]
+        return [_order_keys(item) for item in value]
     if isinstance(value, float) and isfinite(value):
         return int(Decimal(repr(value))) if abs(value) >= EXPONENT_FROM else value + 0.0
     return value

@@ -17,27 +17,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from wmlocal.engine.store import LIVE, Row, Store
+from wmlocal.engine.store import LIVE, STATUS_COLUMNS, Row, Store
 from wmlocal.engine.variables import MASK
 
 if TYPE_CHECKING:
     from wmlocal.engine.jobs import Job
 
 DIED = "EngineDied"
-COLUMNS = (
-    "id",
-    "kind",
-    "path",
-    "parent",
-    "root",
-    "step_id",
-    "status",
-    "created",
-    "scheduled",
-    "started",
-    "canceled_by",
-    "canceled_reason",
-)
 Place = tuple[str, str | None, str, str | None]
 
 
@@ -50,7 +36,7 @@ class RecoveredJobs:
         self._waiting: dict[Place, deque[str]] = {}
 
     def load(self, root: str) -> None:
-        for row in self._store.jobs("root = ?", [root], limit=1_000_000, ascending=True, columns=COLUMNS):
+        for row in self._store.jobs("root = ?", [root], limit=1_000_000, ascending=True, columns=STATUS_COLUMNS):
             self._jobs[row["id"]] = row
             if row["parent"]:
                 place = (row["parent"], row["step_id"], row["kind"], row["path"])
@@ -62,7 +48,9 @@ class RecoveredJobs:
             row = self._jobs.pop(job)
             self._waiting.pop((row["parent"], row["step_id"], row["kind"], row["path"]), None)
             if row["status"] in LIVE:
-                self._store.fail_live(job, json.dumps(died("the flow went another way when it was taken up again")))
+                self._store.fail_live(
+                    job, json.dumps(death_result("the flow went another way when it was taken up again"))
+                )
 
     def id_of(self, parent: str, step: str, kind: str, path: str | None) -> str:
         """The id of the next job of that step; empty when there was none."""
@@ -108,5 +96,5 @@ class RecoveredJobs:
         return any(parent == flow and its == step and known for (parent, its, *_), known in list(self._waiting.items()))
 
 
-def died(what: str) -> dict[str, Any]:
+def death_result(what: str) -> dict[str, Any]:
     return {"error": {"name": DIED, "message": what}}

@@ -27,7 +27,7 @@ from wmlocal.engine.environments import Environments
 from wmlocal.engine.errors import BadArguments, CannotStart, UnknownPath, WindmillError
 from wmlocal.engine.flow import FlowRun
 from wmlocal.engine.jobs import Ended, Job
-from wmlocal.engine.recovery import DIED, died
+from wmlocal.engine.recovery import DIED, death_result
 from wmlocal.engine.runtime import EventSink, Runtime
 from wmlocal.engine.store import Row, Store
 from wmlocal.engine.unsupported import check_flow, check_script
@@ -38,9 +38,9 @@ from wmlocal.engine.worker import Surroundings, Task
 # Steps that may run at the same time: enough for steps that only wait, bounded for those that compute.
 DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
 # Finished runs are kept this long.
-KEPT_S = 30 * 24 * 3600
+RETENTION_S = 30 * 24 * 3600
 USER, EMAIL = "local", "local@flexcore.local"
-WAYS_ON = "`flexcore recover` takes the run up again where it was"
+RECOVERY_HINT = "`flexcore recover` takes the run up again where it was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Runs:
         self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
         self.store = Store(self.home)
         self.id = secrets.token_hex(8)
-        self.token = _token(self.home)
+        self.token = _read_token(self.home)
         self._lock_file = _engine_lock(self.home, self.id)
         self._socket = _listen(port)
         self._watchdog = Watchdog()
@@ -150,7 +150,7 @@ class Runs:
         """Takes a run up again that failed because its engine died. Raises UnknownPath for any other."""
         row = self.store.job(job)
         if row is None or row["parent"] or not _has_died(row):
-            raise UnknownPath(f"{job} is no run whose engine died; only such a run can be taken up again")
+            raise UnknownPath(f"{job} is not a run whose engine died; only such a run can be taken up again")
         begin = self._way_to_take_up(row)
         for other in self.store.jobs("root = ?", [job], limit=1_000_000, columns=["id", "result"]):
             if _has_died(other):
@@ -195,7 +195,7 @@ class Runs:
         except Exception as error:  # a fault of the engine itself must not leave the job running for ever
             reason = WindmillError(f"the engine failed: {type(error).__name__}: {error}", "InternalErr")
             self.runtime.add_log(job, traceback.format_exc())
-            job.ended = self.runtime.finish_unstarted(job, reason.as_result())
+            job.ended = self.runtime.fail_unstarted(job, reason.as_result())
         finally:
             job.done.set()
             self._threads.discard(threading.current_thread())
@@ -272,7 +272,7 @@ class Runs:
             watchdog=self._watchdog,
             base_url=lambda: self.url,
             token_for=self.token_for,
-            resolve=self.variables.resolved,
+            resolve=self.variables.resolve,
             mask=self.variables.secrets.mask,
             add_log=lambda job, text: self.runtime.add_log(job, text),
             read_logs=lambda job: self.store.logs(job.id),
@@ -292,7 +292,7 @@ class Runs:
             for job in left:
                 shutil.rmtree(self.home / "jobs" / job["id"], ignore_errors=True)
             ours = take_up and engine["root"] == str(self.bundle.root)
-            next_actions = {job["root"]: WAYS_ON for job in left}
+            next_actions = {job["root"]: RECOVERY_HINT for job in left}
             for root in [job["id"] for job in left if ours and job["parent"] is None]:
                 try:
                     self._way_to_take_up(self.store.job(root) or {})()
@@ -301,10 +301,10 @@ class Runs:
                     next_actions[root] = str(error)
             for job in left:
                 if job["root"] in next_actions:
-                    told = f"the engine (process {engine['pid']}) ended before this job; {next_actions[job['root']]}"
-                    self.store.fail_live(job["id"], json.dumps(died(told)))
+                    message = f"the engine (process {engine['pid']}) ended before this job; {next_actions[job['root']]}"
+                    self.store.fail_live(job["id"], json.dumps(death_result(message)))
         self.store.forget_due()
-        self.store.prune(time.time() - KEPT_S)
+        self.store.prune(time.time() - RETENTION_S)
 
 
 def _has_died(row: Row) -> bool:
@@ -322,7 +322,7 @@ def _arguments(args: Any) -> dict[str, Any]:
     return args
 
 
-def _token(home: Path) -> str:
+def _read_token(home: Path) -> str:
     file = home / "token"
     with contextlib.suppress(FileExistsError):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

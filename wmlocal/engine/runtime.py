@@ -22,9 +22,9 @@ from wmlocal.engine.variables import Variables
 from wmlocal.engine.worker import Outcome, Surroundings, Task, failed, run_task
 
 # Results up to this size are kept in memory while their run lasts; larger ones are read again from the database.
-KEPT_RESULT_BYTES = 1 << 20
+MAX_CACHED_RESULT_BYTES = 1 << 20
 # How often a job that waits for a free process looks whether it was canceled.
-SLOT_WAIT_S = 0.2
+SLOT_POLL_INTERVAL_S = 0.2
 
 EventSink = Callable[[Event], None]
 
@@ -73,11 +73,11 @@ class Runtime:
             innermost=job.innermost,
             step_id=job.step_id,
             status="queued",
-            args=self._masked(job.args),
+            args=self._mask(job.args),
             created=job.created,
             scheduled=job.scheduled,
             engine=self.engine_id,
-            definition=self._masked(definition),
+            definition=self._mask(definition),
         )
         self.live[job.id] = job
 
@@ -95,7 +95,7 @@ class Runtime:
         value = job.args.get("previous_result", {})
         return self._finish_leaf(job, Outcome(True, value, json.dumps(value)), identity=True)
 
-    def finish_unstarted(self, job: Job, error: dict[str, Any]) -> Ended:
+    def fail_unstarted(self, job: Job, error: dict[str, Any]) -> Ended:
         if earlier := self._earlier_end(job):
             return earlier
         return self._finish_leaf(job, failed(error))
@@ -111,7 +111,7 @@ class Runtime:
         finally:
             self._slots.release()
         if outcome.args is not None:
-            self.store.update_job(job.id, args=self._masked(outcome.args))
+            self.store.update_job(job.id, args=self._mask(outcome.args))
         return self._finish_leaf(job, outcome)
 
     def _earlier_end(self, job: Job, identity: bool = False) -> Ended | None:
@@ -122,7 +122,7 @@ class Runtime:
         return Ended(job.id, self.recovered.succeeded(job), self.result_of(job.id), identity=identity)
 
     def _take_slot(self, job: Job) -> bool:
-        while not self._slots.acquire(timeout=SLOT_WAIT_S):
+        while not self._slots.acquire(timeout=SLOT_POLL_INTERVAL_S):
             if job.cancel.requested:
                 return False
         return True
@@ -147,7 +147,7 @@ class Runtime:
         if job.cancel.requested and status == "canceled":
             self.store.update_job(job.id, canceled_by=job.cancel.by, canceled_reason=job.cancel.reason)
         self.store.finish_job(job.id, status, self.variables.secrets.mask(text), labels)
-        if len(text) <= KEPT_RESULT_BYTES or self.variables.secrets.mask(text) != text:
+        if len(text) <= MAX_CACHED_RESULT_BYTES or self.variables.secrets.mask(text) != text:
             self._results[job.id] = (job.root, as_jsonb(value))
         self.live.pop(job.id, None)
         self._saved.pop(job.id, None)
@@ -190,7 +190,7 @@ class Runtime:
     # Flows
 
     def keep_arguments(self, job: Job) -> None:
-        self.store.update_job(job.id, args=self._masked(job.args))
+        self.store.update_job(job.id, args=self._mask(job.args))
 
     def save_flow(self, job: Job, state: FlowState) -> None:
         self.store.update_job(job.id, flow_status=state.as_json())
@@ -296,7 +296,7 @@ class Runtime:
                 )
             )
 
-    def _masked(self, value: Any) -> Any:
+    def _mask(self, value: Any) -> Any:
         text = json.dumps(value)
         masked = self.variables.secrets.mask(text)
         return value if masked == text else json.loads(masked)
@@ -328,8 +328,8 @@ def _marks(value: Any) -> tuple[list[str] | None, str | None]:
 def _with_marks(outcome: Outcome) -> tuple[Outcome, list[str] | None]:
     labels, failure = _marks(outcome.value)
     if outcome.success and failure is not None:
-        told = {"name": "ManualFailure", "message": failure}
-        value = {"error": outcome.value} if isinstance(outcome.value, list) else {**outcome.value, "error": told}
+        error = {"name": "ManualFailure", "message": failure}
+        value = {"error": outcome.value} if isinstance(outcome.value, list) else {**outcome.value, "error": error}
         return Outcome(False, value, json.dumps(value)), labels
     return outcome, labels
 

@@ -1,7 +1,8 @@
 """What Windmill's own parser sees of a Python `main`: it decides which arguments arrive, and as what.
 
-Its limits are kept on purpose: keyword-only arguments are not seen, a default that is no plain literal (`-1`, `not x`,
-an f-string) counts as none, so that the argument arrives as None, and only `bytes`, `datetime`, `date` are converted.
+Its limits are kept on purpose: keyword-only arguments are not seen, a default that is not a plain literal (`-1`,
+`not x`, an f-string) counts as none, so that the argument arrives as None, and only `bytes`, `datetime`, `date` are
+converted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Signature:
 
 
 class Unparsable(Exception):
-    """The text of `main(…)` is no Python."""
+    """The text of `main(…)` is not Python."""
 
 
 @lru_cache(maxsize=512)

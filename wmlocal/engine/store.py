@@ -40,6 +40,21 @@ CREATE TABLE IF NOT EXISTS deletions (job TEXT PRIMARY KEY, due REAL);
 CREATE TABLE IF NOT EXISTS states (job TEXT, key TEXT, value TEXT, PRIMARY KEY (job, key));
 """
 LIVE = ("queued", "running", "suspended")
+# Who a job is and how far it has come, without what it was given and what came of it.
+STATUS_COLUMNS = (
+    "id",
+    "kind",
+    "path",
+    "parent",
+    "root",
+    "step_id",
+    "status",
+    "created",
+    "scheduled",
+    "started",
+    "canceled_by",
+    "canceled_reason",
+)
 JOB_COLUMNS = (
     "id",
     "kind",
@@ -99,7 +114,7 @@ class Store:
     def add_job(self, **columns: Any) -> None:
         """Raises Rejected when there is a job of that id."""
         columns.setdefault("created", time.time())
-        values = [_encoded(name, value) for name, value in columns.items()]
+        values = [_encode(name, value) for name, value in columns.items()]
         marks = ", ".join("?" * len(values))
         try:
             self._write(f"INSERT INTO jobs ({', '.join(columns)}) VALUES ({marks})", values)  # noqa: S608 (own names)
@@ -110,7 +125,7 @@ class Store:
         sets = ", ".join(f"{name} = ?" for name in columns)
         self._write(
             f"UPDATE jobs SET {sets} WHERE id = ?",  # noqa: S608 (own names)
-            [*(_encoded(name, value) for name, value in columns.items()), job],
+            [*(_encode(name, value) for name, value in columns.items()), job],
         )
 
     def finish_job(self, job: str, status: str, result_text: str, labels: list[str] | None = None) -> None:
@@ -139,13 +154,13 @@ class Store:
 
     def job(self, job: str) -> Row | None:
         rows = self._read("SELECT * FROM jobs WHERE id = ?", [job])
-        return _decoded(rows[0]) if rows else None
+        return _decode(rows[0]) if rows else None
 
     def job_status(self, job: str) -> Row | None:
         """Like `job`, without the large columns: args, result, definition."""
         names = ", ".join(name for name in JOB_COLUMNS if name not in ("args", "result", "definition"))
         rows = self._read(f"SELECT {names} FROM jobs WHERE id = ?", [job])  # noqa: S608 (own names)
-        return _decoded(rows[0]) if rows else None
+        return _decode(rows[0]) if rows else None
 
     def result_text(self, job: str) -> str | None:
         rows = self._read("SELECT result FROM jobs WHERE id = ?", [job])
@@ -166,7 +181,7 @@ class Store:
             f" ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
-        return [_decoded(row) for row in rows]
+        return [_decode(row) for row in rows]
 
     def descendants(self, job: str) -> list[str]:
         rows = self._read(
@@ -314,11 +329,11 @@ class Store:
         self._write("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", [job, key, json.dumps(value)])
 
 
-def _encoded(column: str, value: Any) -> Any:
+def _encode(column: str, value: Any) -> Any:
     return json.dumps(value) if column in JSON_COLUMNS and value is not None else value
 
 
-def _decoded(row: Row) -> Row:
+def _decode(row: Row) -> Row:
     return {
         name: json.loads(value) if name in JSON_COLUMNS and value is not None else value for name, value in row.items()
     }

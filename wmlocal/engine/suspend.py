@@ -12,7 +12,7 @@ from wmlocal.engine.jobs import Ended
 # Windmill's default, in seconds.
 DEFAULT_TIMEOUT_S = 30 * 60
 # Messages of this engine's API wake the flow at once; one that another engine wrote is seen this late.
-LOOK_AGAIN_S = 1.0
+POLL_INTERVAL_S = 1.0
 
 
 def wait_for_resume(run: FlowContext, suspend: dict[str, Any], state: ModuleState) -> Ended | None:
@@ -21,7 +21,7 @@ def wait_for_resume(run: FlowContext, suspend: dict[str, Any], state: ModuleStat
     tolerant = bool(suspend.get("continue_on_disapprove_timeout"))
     before = run.state.modules[run.state.step - 1]
     messages = run.runtime.store.resumes(before.job or "", run.job.id)
-    if not _decided(messages, needed):
+    if not _is_decided(messages, needed):
         messages = _park(run, suspend, state, before, needed)
     refused = next((message for message in messages if not message["approved"]), None)
     if refused is None and len(messages) >= needed:
@@ -39,7 +39,7 @@ def wait_for_resume(run: FlowContext, suspend: dict[str, Any], state: ModuleStat
     return run.without_job(False, {"error": error}, final=True)
 
 
-def _decided(messages: list[dict[str, Any]], needed: int) -> bool:
+def _is_decided(messages: list[dict[str, Any]], needed: int) -> bool:
     return len(messages) >= needed or any(not message["approved"] for message in messages)
 
 
@@ -57,10 +57,10 @@ def _park(run: FlowContext, suspend: dict[str, Any], state: ModuleState, before:
             left = deadline - time.monotonic()
             if run.job.cancel.requested:
                 raise FlowCanceled
-            if _decided(messages, needed) or left <= 0:
+            if _is_decided(messages, needed) or left <= 0:
                 run.runtime.resumed(run.job)
                 return messages
-            signal.wait(min(left, LOOK_AGAIN_S))
+            signal.wait(min(left, POLL_INTERVAL_S))
 
 
 def _take(run: FlowContext, before: ModuleState, messages: list[Any], values: list[Any]) -> None:

@@ -177,12 +177,12 @@ def _script(script: Script, where: str) -> Iterator[Finding]:
             )
     timeout, envs = script.meta.get("timeout"), script.meta.get("envs")
     if timeout is not None and not _is_number(timeout):
-        yield Finding(where, f"timeout of {script.path} is {_shown(timeout)}", "write a number of seconds")
+        yield Finding(where, f"timeout of {script.path} is {_show(timeout)}", "write a number of seconds")
     if envs is not None and not (isinstance(envs, list) and all(isinstance(item, str) for item in envs)):
-        yield Finding(where, f"envs of {script.path} is {_shown(envs)}", "write a list of NAME=value")
+        yield Finding(where, f"envs of {script.path} is {_show(envs)}", "write a list of NAME=value")
     elif bad := next((item for item in envs or () if "=" not in item), None):
         # A server fails the step.
-        yield Finding(where, f"envs of {script.path}: {_shown(bad)} has no =", "write NAME=value")
+        yield Finding(where, f"envs of {script.path}: {_show(bad)} has no =", "write NAME=value")
 
 
 def _python(source: str, where: str) -> Iterator[Finding]:
@@ -196,7 +196,7 @@ def _flow(bundle: Bundle, flow: Flow, seen: set[str]) -> Iterator[Finding]:
     where = flow.path or "the flow"
     yield from flow.findings
     yield from _unknown_at_the_top(flow, where)
-    yield from _unknown(flow.value, FLOW_KEYS, where, "the flow's value")
+    yield from _check_keys(flow.value, FLOW_KEYS, where, "the flow's value")
     modules = flow.value.get("modules")
     if not isinstance(modules, list):
         yield Finding(where, "it has no list of modules", "give it `modules: []` at least")
@@ -225,26 +225,26 @@ def _stray_part(where: str, id: str) -> Finding:
 def _unknown_at_the_top(flow: Flow, where: str) -> Iterator[Finding]:
     if not flow.meta:
         return
-    yield from _unknown(flow.meta, names_of("Flow"), where, "flow.yaml")
+    yield from _check_keys(flow.meta, names_of("Flow"), where, "flow.yaml")
 
 
-def _unknown(item: Value, known: set[str], where: str, kind: str) -> Iterator[Finding]:
+def _check_keys(item: Value, known: set[str], where: str, kind: str) -> Iterator[Finding]:
     """Keys that nothing reads at this place, by the same table as the check's, and those that are not done here."""
     here = names_of(RECORDS[kind])
     for key, value in item.items():
         if key not in here:
-            yield _misplaced(where, key, kind, known & here, item)
+            yield _describe_misplaced(where, key, kind, known & here, item)
         elif key not in known | IGNORED and value is not None and value is not False:
             what, do = REFUSED.get(key, ("it is not done here", "remove it, or run it on a Windmill server"))
             yield Finding(where, f"`{key}`: {what}", do)
 
 
-def _misplaced(where: str, key: str, kind: str, known: set[str], item: Value) -> Finding:
+def _describe_misplaced(where: str, key: str, kind: str, known: set[str], item: Value) -> Finding:
     """What the check says of the same key, so that the two never disagree."""
     value = item.get("value")
     own = record_of("ModuleValue", str(value.get("type"))) if kind == "module" and isinstance(value, dict) else ""
-    told = where_it_belongs(RECORDS[kind], key, sorted(known), own)
-    do = told.removeprefix("; ").removeprefix(", ") or "correct the key"
+    hint = where_it_belongs(RECORDS[kind], key, sorted(known), own)
+    do = hint.removeprefix("; ").removeprefix(", ") or "correct the key"
     return Finding(where, f"`{key}`: the key is not known in {_article(kind)}, where a server ignores it", do)
 
 
@@ -275,13 +275,13 @@ def _module(bundle: Bundle, module: Value, where: str, seen: set[str]) -> Iterat
         # What is of another shape than it must be cannot be looked into.
         yield from shapes
         return
-    yield from _unknown(module, MODULE_KEYS, where, "module")
+    yield from _check_keys(module, MODULE_KEYS, where, "module")
     for key, known in NESTED_KEYS.items():
         if isinstance(module.get(key), dict):
-            yield from _unknown(module[key], known, where, key)
+            yield from _check_keys(module[key], known, where, key)
     for key, part in (module.get("retry") or {}).items():
         if key in RETRY_KEYS and isinstance(part, dict):
-            yield from _unknown(part, RETRY_KEYS[key], where, f"retry.{key}")
+            yield from _check_keys(part, RETRY_KEYS[key], where, f"retry.{key}")
     if (module.get("suspend") or {}).get("user_auth_required"):
         yield Finding(where, "approval by named users needs a server", "remove user_auth_required")
     for key in ("sleep", "timeout"):
@@ -296,16 +296,16 @@ def _shapes(module: Value, where: str) -> Iterator[Finding]:
     parts += [retry.get(key) for key in RETRY_KEYS] if isinstance(retry, dict) else []
     for part in parts:
         for key, value in part.items() if isinstance(part, dict) else ():
-            wanted = _wanted(key, value)
+            wanted = _describe_type(key, value)
             if wanted and value is not None:
-                yield Finding(where, f"`{key}` is {_shown(value)}", f"write {wanted}")
+                yield Finding(where, f"`{key}` is {_show(value)}", f"write {wanted}")
     if isinstance(retry, dict):
         for key in RETRY_KEYS:
             if retry.get(key) is not None and not isinstance(retry[key], dict):
-                yield Finding(where, f"retry.{key} is {_shown(retry[key])}", "write a mapping")
+                yield Finding(where, f"retry.{key} is {_show(retry[key])}", "write a mapping")
 
 
-def _wanted(key: str, value: Any) -> str:
+def _describe_type(key: str, value: Any) -> str:
     """What a key's value must be, when it is something else."""
     if key in MAPPINGS and not isinstance(value, dict):
         return "a mapping"
@@ -320,7 +320,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
     return f"{value!r:.60}"
@@ -332,7 +332,7 @@ def _value(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator
         what = f"a module of type {kind} is not supported" if kind else "the value has no type"
         yield Finding(where, what, f"use one of {', '.join(VALUE_KEYS)}, or run it on a Windmill server")
         return
-    yield from _unknown(value, VALUE_KEYS[kind] | {"type"}, where, kind)
+    yield from _check_keys(value, VALUE_KEYS[kind] | {"type"}, where, kind)
     for key in REQUIRED[kind]:
         if value.get(key) is None:
             yield Finding(where, f"a {kind} needs `{key}`", f"add {key}")
@@ -352,7 +352,7 @@ def _transform(transform: Any, where: str, name: str, only_mapping: bool = False
         elif transform["type"] == "javascript" and not isinstance(transform.get("expr"), str):
             yield Finding(where, f"the transform of `{name}` has no text in `expr`", "write an expression")
     elif only_mapping or isinstance(transform, list | str):
-        message = f"the transform of `{name}` is {_shown(transform)}"
+        message = f"the transform of `{name}` is {_show(transform)}"
         yield Finding(where, message, "write {type: static, value: …} or {type: javascript, expr: …}")
 
 
@@ -370,7 +370,7 @@ def _runnable(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Itera
             yield _on_the_hub(kind, path, where)
             return
         try:
-            yield from _named(bundle, kind, path, where, seen)
+            yield from _check_path(bundle, kind, path, where, seen)
         except BadBundle as error:
             yield Finding(where, str(error), "correct the file")
 
@@ -385,7 +385,7 @@ def _on_the_hub(kind: str, path: str, where: str) -> Finding:
     return Finding(where, f"{path} is on the hub", "copy it into the bundle, or run it on a Windmill server")
 
 
-def _named(bundle: Bundle, kind: str, path: str, where: str, seen: set[str]) -> Iterator[Finding]:
+def _check_path(bundle: Bundle, kind: str, path: str, where: str, seen: set[str]) -> Iterator[Finding]:
     found = bundle.script(path) if kind == "script" else bundle.flow(path)
     if found is None:
         yield Finding(
@@ -404,12 +404,12 @@ def _inner(bundle: Bundle, value: Value, where: str, seen: set[str]) -> Iterator
             yield from _modules(bundle, value[key], where, seen)
     for branch in value.get("branches") or ():
         if not isinstance(branch, dict):
-            yield Finding(where, "a branch is no mapping", "give it expr and modules")
+            yield Finding(where, "a branch is not a mapping", "give it expr and modules")
             continue
-        yield from _unknown(branch, BRANCH_KEYS, where, "branch")
+        yield from _check_keys(branch, BRANCH_KEYS, where, "branch")
         wrong = [
-            Finding(where, f"`{key}` of a branch is {_shown(item)}", f"write {wanted}")
+            Finding(where, f"`{key}` of a branch is {_show(item)}", f"write {wanted}")
             for key, item in branch.items()
-            if item is not None and (wanted := _wanted(key, item))
+            if item is not None and (wanted := _describe_type(key, item))
         ]
         yield from wrong or _modules(bundle, branch.get("modules") or [], where, seen)

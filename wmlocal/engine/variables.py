@@ -20,11 +20,11 @@ REFERENCE = re.compile(r"\$(?:var|jsonvar|res):")
 # Windmill's own bound; it ends circular references.
 MAX_DEPTH = 50
 # Its bounds for lists in a job's arguments.
-DEEPEST_LIST = 2
-LONGEST_LIST = 1000
+MAX_LIST_DEPTH = 2
+MAX_LIST_LENGTH = 1000
 MASK = "********"
 # Shorter values would mask ordinary words and digits.
-SHORTEST_SECRET = 6
+MIN_SECRET_CHARS = 6
 
 
 class Secrets:
@@ -35,8 +35,8 @@ class Secrets:
         self._lock = threading.Lock()
 
     def add(self, value: Any) -> None:
-        if isinstance(value, str) and len(value) >= SHORTEST_SECRET:
-            lines = [line for line in value.splitlines() if len(line) >= SHORTEST_SECRET]
+        if isinstance(value, str) and len(value) >= MIN_SECRET_CHARS:
+            lines = [line for line in value.splitlines() if len(line) >= MIN_SECRET_CHARS]
             coded = {quote(value, safe=""), base64.b64encode(value.encode()).decode()}
             forms = {value, json.dumps(value)[1:-1], *coded, *lines}
             with self._lock:
@@ -89,12 +89,12 @@ class Variables:
     def _note_passwords(self, item: Row) -> None:
         value = item["value"]
         if isinstance(value, dict) and item["resource_type"]:
-            fields = self._passwords_of(str(item["resource_type"]))
+            fields = self._password_names(str(item["resource_type"]))
             # A type that cannot be read may mark any of them.
             for field in value if fields is None else fields:
                 self.secrets.add(value.get(field))
 
-    def _passwords_of(self, resource_type: str) -> frozenset[str] | None:
+    def _password_names(self, resource_type: str) -> frozenset[str] | None:
         """Fields that the resource type (a file at the bundle's root) marks as passwords; None when it is broken."""
         if resource_type not in self._password_fields:
             try:
@@ -119,16 +119,16 @@ class Variables:
         item = self.resource_item(path)
         if item is None:
             raise Rejected(f"Not found: Resource {path} not found", 404)
-        return self.interpolated(item["value"], path)
+        return self.interpolate(item["value"], path)
 
-    def resolved(self, args: dict[str, Any]) -> dict[str, Any]:
+    def resolve(self, args: dict[str, Any]) -> dict[str, Any]:
         """A job's arguments with their references replaced; one that has none may be of any depth."""
         return {
-            key: self.interpolated(value, key, of_job=True) if REFERENCE.search(json.dumps(value)) else value
+            key: self.interpolate(value, key, of_job=True) if REFERENCE.search(json.dumps(value)) else value
             for key, value in args.items()
         }
 
-    def interpolated(self, value: Any, name: str, depth: int = 0, of_job: bool = False) -> Any:
+    def interpolate(self, value: Any, name: str, depth: int = 0, of_job: bool = False) -> Any:
         """`$var:` and `$res:` strings replaced by what they name, at any depth; but in a job's arguments a list that is
         long or lies deep stays as it is, as on a server."""
         if depth >= MAX_DEPTH:
@@ -138,16 +138,16 @@ class Variables:
                 500,
             )
         if isinstance(value, dict):
-            return {key: self.interpolated(item, key, depth + 1, of_job) for key, item in value.items()}
-        if isinstance(value, list) and of_job and (depth > DEEPEST_LIST or len(value) > LONGEST_LIST):
+            return {key: self.interpolate(item, key, depth + 1, of_job) for key, item in value.items()}
+        if isinstance(value, list) and of_job and (depth > MAX_LIST_DEPTH or len(value) > MAX_LIST_LENGTH):
             return value
         if isinstance(value, list):
-            return [self.interpolated(item, name, depth + 1, of_job) for item in value]
+            return [self.interpolate(item, name, depth + 1, of_job) for item in value]
         if isinstance(value, str) and value.startswith("$"):
-            return self._named(value, name, depth)
+            return self._look_up(value, name, depth)
         return value
 
-    def _named(self, value: str, name: str, depth: int) -> Any:
+    def _look_up(self, value: str, name: str, depth: int) -> Any:
         kind, _, path = value.partition(":")
         if kind == "$var":
             return self._variable_for(path, name)
@@ -161,7 +161,7 @@ class Variables:
                 raise Rejected(
                     f"Not found: Resource {path} not found for `{name}`: Not found: Resource {path} not found", 404
                 )
-            return self.interpolated(item["value"], path, depth + 1)
+            return self.interpolate(item["value"], path, depth + 1)
         return value
 
     def _variable_for(self, path: str, name: str) -> str:

@@ -42,7 +42,7 @@ DEFAULT_TIMEOUT_S = 7 * 24 * 3600
 # Windmill quotes as much of the log when a process ends without a result.
 LOG_TAIL = 600
 # A line that never ends is cut, so that it neither piles up in memory nor stays invisible.
-LONGEST_LINE = 1 << 16
+MAX_LINE_CHARS = 1 << 16
 STREAM = "WM_STREAM: "
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -68,7 +68,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`text` is the JSON of `value`: the result, or the error if it is no success; `args` those of a preprocessor."""
+    """`text` is the JSON of `value`: the result, or the error of a failure; `args` those of a preprocessor."""
 
     success: bool
     value: Any
@@ -227,7 +227,7 @@ class _Process:
     def _log(self, text: str, last: bool) -> str:
         """Writes whole lines and returns the rest; stream lines are part of the result, not of the log."""
         whole, _, rest = (text, "", "") if last else text.rpartition("\n")
-        if not whole and (len(text) < LONGEST_LINE or text.startswith(STREAM)):
+        if not whole and (len(text) < MAX_LINE_CHARS or text.startswith(STREAM)):
             return text
         whole, rest = (whole, rest) if whole else (text, "")
         kept = []
@@ -258,7 +258,7 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
     file = job_dir / "result.json"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     if code == 0:
-        return _succeeded(text, process.streamed)
+        return _read_success(text, process.streamed)
     if text:
         # What the step leaves there is passed on only when it is strict JSON.
         try:
@@ -274,7 +274,7 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
     return failed(error | ({"step_id": job.step_id} if job.step_id else {}))
 
 
-def _succeeded(text: str, streamed: list[str]) -> Outcome:
+def _read_success(text: str, streamed: list[str]) -> Outcome:
     if not text:
         return failed({"message": "Internal: Result of job is invalid json (empty)", "name": "InternalErr"})
     value = json.loads(text)

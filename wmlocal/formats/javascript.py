@@ -66,10 +66,10 @@ def _has_semicolon(text: str) -> bool:
 
 def _await_calls(text: str, function: str) -> str:
     head, *calls = text.split(f"{function}(")
-    return head + "".join(f"(await {function}({_closed(call)}" for call in calls)
+    return head + "".join(f"(await {function}({_close(call)}" for call in calls)
 
 
-def _closed(text: str) -> str:
+def _close(text: str) -> str:
     """The text with one more parenthesis after the call's own closing one."""
     depth = 1
     for position, character in enumerate(text):

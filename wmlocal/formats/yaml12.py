@@ -17,7 +17,7 @@ MAX_VALUES = 1_000_000
 
 
 class NotYaml(Exception):
-    """The text is no YAML that Windmill's tools would read."""
+    """The text is not YAML that Windmill's tools would read."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(message)
@@ -35,8 +35,10 @@ def compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = error.problem or error.context or "no YAML"
-        raise NotYaml(f"{error.context}, {said}" if said.startswith("but ") else str(said), line, column) from None
+        problem = error.problem or error.context or "no YAML"
+        raise NotYaml(
+            f"{error.context}, {problem}" if problem.startswith("but ") else str(problem), line, column
+        ) from None
     except yaml.reader.ReaderError as error:
         raise NotYaml(str(error.reason), text.count("\n", 0, error.position) + 1, 1) from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -7,7 +7,7 @@ from wmlocal.lint.context import Context
 from wmlocal.lint.files import EXTENSIONS
 from wmlocal.lint.lock_files import LOCKED
 from wmlocal.lint.positions import Item, NotYaml, read
-from wmlocal.lint.shape import problems, shown
+from wmlocal.lint.shape import problems, show_value
 from wmlocal.suggest import suggest
 
 # What an app's own value and inline scripts hold; components are too many and too free to be told here.
@@ -40,14 +40,14 @@ def check_apps(context: Context) -> None:
 def _keys(context: Context, file: str, item: Item | None, known: frozenset[str], what: str) -> None:
     for key, child in item.map().items() if item is not None else ():
         if key not in known:
-            message = f"{what} has no key {shown(key)}; Windmill ignores it" + suggest(key, known)
+            message = f"{what} has no key {show_value(key)}; Windmill ignores it" + suggest(key, known)
             context.report(file, (child.key_line, child.key_column), "unknown-key", message)
 
 
 def _language(context: Context, file: str, item: Item | None) -> None:
     words = [*tables.LANGUAGES.split("|"), "frontend"]
     if item is not None and item.value not in words:
-        message = f"language is {shown(item.value)}, and must be one of {', '.join(words)}"
+        message = f"language is {show_value(item.value)}, and must be one of {', '.join(words)}"
         context.report(file, item, "wrong-value", message + suggest(str(item.value), words))
 
 
@@ -64,7 +64,7 @@ def _by_path(context: Context, file: str, item: Item) -> None:
     path, kind = item.get("path"), item.get("runType")
     word = kind.value if kind is not None else "script"
     if kind is not None and word not in ("script", "flow", "hubscript"):
-        message = f"runType is {shown(word)}, and must be one of script, flow, hubscript"
+        message = f"runType is {show_value(word)}, and must be one of script, flow, hubscript"
         context.report(file, kind, "wrong-value", message)
     elif path is not None and isinstance(path.value, str) and word != "hubscript":
         context.runnable(file, path, path.value, word == "flow", "a runnable of the app")

@@ -32,7 +32,7 @@ def check_arguments(
     properties = schema.map("properties")
     for name, transform in values.items():
         if name not in properties:
-            if not _open(schema) and name not in (names or ()):
+            if not _is_open(schema) and name not in (names or ()):
                 context.report(
                     file,
                     (transform.key_line, transform.key_column),
@@ -113,6 +113,6 @@ def check_value(context: Context, file: str, value: Item, field: Item, what: str
         )
 
 
-def _open(schema: Item) -> bool:
+def _is_open(schema: Item) -> bool:
     more = schema.get("additionalProperties")
     return more is not None and more.value is not False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from wmlocal.lint import CannotCheck, Finding, Severity, check
@@ -11,10 +12,11 @@ from wmlocal.lint import CannotCheck, Finding, Severity, check
 CLEAN, FOUND, CANNOT_RUN = 0, 1, 2
 
 
-def run(root: Path, as_json: bool, fail_on_warn: bool) -> int:
-    """0 clean, 1 findings (warnings alone do not count, unless asked), 2 when the check could not run."""
+def run(root: Path, as_json: bool, fail_on_warn: bool, find: Callable[[Path], list[Finding]] = check) -> int:
+    """0 clean, 1 findings (warnings alone do not count, unless asked), 2 when the check could not run. find: for a
+    bundle with rules of its own."""
     try:
-        findings = check(root)
+        findings = find(root)
     except CannotCheck as error:
         print(f"flexcore: {error}", file=sys.stderr)
         return CANNOT_RUN
@@ -34,8 +36,8 @@ def _print(findings: list[Finding]) -> None:
     if not findings:
         print("All checks passed.")
     else:
-        print(f"Found {_counted(errors, 'error')} and {_counted(warnings, 'warning')}.")
+        print(f"Found {_count(errors, 'error')} and {_count(warnings, 'warning')}.")
 
 
-def _counted(number: int, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -66,7 +66,7 @@ class Context:
                 file,
                 place,
                 "bad-path",
-                f"{what} leads to {path!r}, which is no path of a workspace; it begins with f/, u/ or hub/",
+                f"{what} leads to {path!r}, which is not a path of a workspace; it begins with f/, u/ or hub/",
             )
         elif path in other:
             self.report(

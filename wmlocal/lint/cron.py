@@ -30,7 +30,7 @@ def cron_problem(text: str) -> str | None:
         return (
             None
             if text.strip() in ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
-            else (f"{text!r} is no word that Windmill knows")
+            else (f"{text!r} is not a word that Windmill knows")
         )
     if len(words) == 5:
         return f"{text!r} has five fields, and Windmill wants the seconds first: write '0 {text.strip()}'"
@@ -47,13 +47,13 @@ def cron_problem(text: str) -> str | None:
 def _part_problem(part: str, low: int, high: int, names: dict[str, int]) -> str | None:
     span, slash, step = part.partition("/")
     if slash and (not step.isdigit() or int(step) == 0):
-        return "has a step that is no number above 0"
+        return "has a step that is not a number above 0"
     if span == "*" or MORE.match(span):
         return None
     first, dash, last = span.partition("-")
     values = [_number(word, names) for word in ([first, last] if dash else [first])]
     if None in values:
-        return "is no number" + (f", nor one of {', '.join(names)}" if names else "")
+        return "is not a number" + (f", nor one of {', '.join(names)}" if names else "")
     numbers = [value for value in values if value is not None]
     if any(not low <= number <= high for number in numbers):
         return f"is not within {low} and {high}"

@@ -52,7 +52,7 @@ class Expression:
 
 
 @lru_cache(maxsize=4096)
-def parsed(text: str, holders: tuple[str, ...] = ("results", "flow_input", "flow_env")) -> Expression:
+def parse_expression(text: str, holders: tuple[str, ...] = ("results", "flow_input", "flow_env")) -> Expression:
     source = text.encode()
     root = syntax_tree(text)
     offsets = Offsets(source)
@@ -179,7 +179,7 @@ def _accesses(node: Any, holder: str, offsets: Offsets) -> Iterator[Access]:
         parent = parent.parent
     step = _key(parent, node, offsets) if parent is not None else None
     if step is None:
-        yield from _destructured(node, holder, offsets)
+        yield from _read_pattern(node, holder, offsets)
         return
     key, offset = step
     above = parent.parent
@@ -235,7 +235,7 @@ def _literal(node: Any) -> str | None:
     return text_of(node) if node.type == "number" else None
 
 
-def _destructured(node: Any, holder: str, offsets: Offsets) -> Iterator[Access]:
+def _read_pattern(node: Any, holder: str, offsets: Offsets) -> Iterator[Access]:
     """`const {a, b: c} = results` reads a and b; anything else means the whole holder."""
     parent = node.parent
     pattern = (
@@ -267,7 +267,7 @@ def _call(node: Any, offsets: Offsets) -> Iterator[tuple[str, str, int]]:
 
 
 def _is_guarded(node: Any) -> bool:
-    """`typeof x` throws for no x; a label or a property's name is no variable."""
+    """`typeof x` throws for no x; a label or a property's name is not a variable."""
     parent = node.parent
     if parent is None:
         return False

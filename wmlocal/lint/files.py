@@ -32,7 +32,7 @@ EXTENSIONS = dict(sorted(LANGUAGES.items(), key=lambda pair: -len(pair[0])))
 
 
 class CannotCheck(Exception):
-    """The folder is no bundle, or cannot be read at all."""
+    """The folder is not a bundle, or cannot be read at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,16 @@ class Files:
     def below(cls, root: Path) -> Files:
         """Raises CannotCheck when the folder holds nothing that Windmill would sync."""
         if not root.is_dir():
-            raise CannotCheck(f"{root} is no folder; give the bundle's folder with --root")
+            raise CannotCheck(f"{root} is not a folder; give the bundle's folder with --root")
         if not any((root / name).exists() for name in ("wmill.yaml", *SPACES)):
             raise CannotCheck(
-                f"{root} is no Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
+                f"{root} is not a Windmill bundle (no wmill.yaml, f/ or u/ in it); give its folder with --root"
             )
         return cls(root, sorted(_names(root)))
 
     @cached_property
     def config(self) -> Item | None:
-        """wmill.yaml, None when there is none or it is no YAML."""
+        """wmill.yaml, None when there is none or it is not YAML."""
         try:
             return read(self.text("wmill.yaml") or "") if "wmill.yaml" in self.set else None
         except NotYaml:
@@ -110,7 +110,7 @@ class Files:
         return frozenset(names)
 
     def text(self, file: str) -> str | None:
-        """The file's text, None when it is no UTF-8 or cannot be read; a pipe, say, would never end."""
+        """The file's text, None when it is not UTF-8 or cannot be read; a pipe, say, would never end."""
         try:
             path = self.root / file
             return path.read_bytes().decode("utf-8") if path.is_file() else None
@@ -122,7 +122,7 @@ class Files:
         path = self.root / file
         if path.is_symlink() and not path.exists():
             return f"it is a link to {path.readlink()}, which is not there; link to a file, or delete it"
-        return "cannot be read as UTF-8; save it as UTF-8 text" if path.is_file() else "it is no file; write one"
+        return "cannot be read as UTF-8; save it as UTF-8 text" if path.is_file() else "it is not a file; write one"
 
     @cached_property
     def scripts(self) -> dict[str, Script]:

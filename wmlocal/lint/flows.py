@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from wmlocal.lint.arguments import check_arguments
 from wmlocal.lint.code import Code
 from wmlocal.lint.context import Context
-from wmlocal.lint.expressions import Access, global_names, parsed, syntax_error
+from wmlocal.lint.expressions import Access, global_names, parse_expression, syntax_error
 from wmlocal.lint.places import place_in
 from wmlocal.lint.positions import Item
 from wmlocal.lint.references import check_reference
 from wmlocal.lint.results_use import METHODS, misuses
 from wmlocal.lint.schemas import check_form
-from wmlocal.lint.steps import LOOPS, Seen, Step, seen, steps
+from wmlocal.lint.steps import LOOPS, Seen, Step, steps, visibility
 from wmlocal.suggest import suggest
 
 # The editor refuses them: words of the graph and of JavaScript.
@@ -108,7 +108,7 @@ class FlowCheck:
                 )
             first.setdefault(step.id, step)
             if step.part == "modules" and step.id in RESERVED:
-                self.report(item, "reserved-id", reserved(step.id))
+                self.report(item, "reserved-id", explain_reserved(step.id))
             if step.part != "modules" and not step.around and step.id != step.part:
                 self.report(
                     item,
@@ -117,7 +117,7 @@ class FlowCheck:
                     warn=True,
                 )
             if not ID.fullmatch(step.id):
-                self.report(item, "bad-id", f"{step.id!r} is no id of a step; write letters, digits, _ and -")
+                self.report(item, "bad-id", f"{step.id!r} is not an id of a step; write letters, digits, _ and -")
             if step.part != "modules" and not step.around and step.type not in ("script", "rawscript", "flow", ""):
                 kinds = "a script or rawscript"
                 self.report(step.item, "wrong-kind", f"the {step.part} module must be {kinds}, not {step.type}")
@@ -149,7 +149,7 @@ class FlowCheck:
             message = f"step {step.id}: a server runs no flow of the hub ({name}) as a step; copy it into the workspace"
             self.report(path, "unknown-path", message + (approval if "approv" in name.lower() else ""))
         elif not HUB_SCRIPT.fullmatch(name):
-            message = f"step {step.id}: {name} is no script of the hub, which is hub/NUMBER/APP/NAME"
+            message = f"step {step.id}: {name} is not a script of the hub, which is hub/NUMBER/APP/NAME"
             self.report(path, "bad-path", message)
 
     # Expressions
@@ -167,8 +167,8 @@ class FlowCheck:
         if not isinstance(text, str):
             return
         if not text.strip():
-            said = f"{site.what} is empty" + ("" if site.predicate else ", which is null")
-            self.report(site.item, "empty-expression", f"{said}; write an expression", warn=not site.predicate)
+            message = f"{site.what} is empty" + ("" if site.predicate else ", which is null")
+            self.report(site.item, "empty-expression", f"{message}; write an expression", warn=not site.predicate)
             return
         error = syntax_error(text, site.predicate)
         if error is not None:
@@ -176,9 +176,9 @@ class FlowCheck:
             self.report(
                 (min(line, site.item.end_line), site.item.column) if error[1] > 1 else site.item,
                 "javascript-syntax",
-                f"{site.what} is no JavaScript: {error[0]}{_hint(text, site)}",
+                f"{site.what} is not JavaScript: {error[0]}{_hint(text, site)}",
             )
-        expression = parsed(text)
+        expression = parse_expression(text)
         for access in expression.accesses:
             if access.holder == "results":
                 self._result(site, access)
@@ -212,13 +212,13 @@ class FlowCheck:
                 f"results.{access.key} names no step of this flow" + suggest(access.key, known),
             )
             return
-        states = [seen(site.step, other, site.after) for other in others]
+        states = [visibility(site.step, other, site.after) for other in others]
         if Seen.YES in states:
             return
         state, other = min(zip(states, others, strict=True), key=lambda pair: ORDER.index(pair[0]))
         if state is Seen.INSIDE and access.has_fallback:
             return
-        message, warn = _said(state, site.step, other)
+        message, warn = _explain(state, site.step, other)
         self.report(place, "result-not-there", message, warn)
 
     def _flow_input(self, site: Site, access: Access) -> None:
@@ -392,7 +392,7 @@ class FlowCheck:
             self.report(place, "not-waited", message, warn=True)
 
 
-def reserved(id: str) -> str:
+def explain_reserved(id: str) -> str:
     """What to say of a step among the modules that has one of Windmill's own words for its id."""
     if id in ("failure", "preprocessor"):
         does = "handles no failure" if id == "failure" else "makes no arguments"
@@ -458,7 +458,7 @@ ORDER = [
 ]
 
 
-def _said(state: Seen, step: Step, other: Step) -> tuple[str, bool]:
+def _explain(state: Seen, step: Step, other: Step) -> tuple[str, bool]:
     """What to tell the reader, and whether it is only a warning."""
     name, here = f"results.{other.id}", step.id
     outer = next((a.id for a in other.around if a not in step.around), "")

@@ -83,7 +83,7 @@ def _any(patterns: Iterable[str], file: str) -> bool:
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     inverted = pattern.startswith("!")
-    text = _translated(pattern.lstrip("!") if inverted else pattern)
+    text = _translate(pattern.lstrip("!") if inverted else pattern)
     try:
         return re.compile(f"(?!{text}$).*" if inverted else text, re.DOTALL)
     except re.error:
@@ -94,7 +94,7 @@ TOKENS = re.compile(r"/\*\*$|^\*\*/|/\*\*/|\*\*|\*|\?|\[[^\]/]+\]|[{},]|.", re.D
 MEANINGS = {"/**": "/.+", "**/": "(?:.*/)?", "/**/": "/(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
-def _translated(pattern: str) -> str:
+def _translate(pattern: str) -> str:
     depth, parts = 0, []
     for token in TOKENS.findall(pattern):
         if token == "{":

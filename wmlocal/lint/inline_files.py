@@ -17,7 +17,7 @@ def check_inline_files(context: Context) -> None:
         for file, item in named.items():
             if file not in context.files.set:
                 _missing(context, entry.file, item, file, folder)
-        _unused(context, folder, set(named) | {entry.file}, entry.kind)
+        _report_unused(context, folder, set(named) | {entry.file}, entry.kind)
     for entry, document in context.entries("script"):
         lock = document.get("lock")
         if lock is not None and (name := _inline(lock)) and name not in context.files.set:
@@ -38,7 +38,7 @@ def _missing(context: Context, file: str, item: Item, name: str, folder: str) ->
     )
 
 
-def _unused(context: Context, folder: str, used: set[str], kind: str) -> None:
+def _report_unused(context: Context, folder: str, used: set[str], kind: str) -> None:
     for name in context.files.names:
         # Other files, such as a README, are none that a push looks at.
         if name.startswith(f"{folder}/") and name not in used and name.endswith((".lock", *EXTENSIONS)):

@@ -114,7 +114,7 @@ def _python(context: Context, script: Script, source: str, name: str, text: str)
             "stale-lock",
             f"the lock is for Python {has}, and the script asks for {wanted}; {DO}",
         )
-    for package, version, where in _asked(context, head):
+    for package, version, where in _requirements(context, head):
         if package not in held:
             context.report(name, (1, 1), "stale-lock", f"{package} of {where} is not in the lock; {DO}")
         elif version and (pin := PIN.match(held[package][1])) and pin[2] != version:
@@ -163,7 +163,7 @@ def _set_file(name: str) -> str:
     return "dependencies/requirements.in" if name == "default" else f"dependencies/{name}.requirements.in"
 
 
-def _asked(context: Context, head: Head | None) -> list[tuple[str, str, str]]:
+def _requirements(context: Context, head: Head | None) -> list[tuple[str, str, str]]:
     """Package, pinned version or nothing, and where it is asked for."""
     rows: list[tuple[str, str]] = []
     for name in head.names if head else ():

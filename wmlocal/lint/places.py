@@ -24,7 +24,7 @@ def place_in(item: Item, offset: int, lines: Sequence[str]) -> tuple[int, int]:
     if item.style != ">" and item.end_line == item.line:
         extra = 1 if item.style in ("'", '"') else 0
         return item.line, item.column + extra + offset
-    return _searched(item, text, offset, lines)
+    return _search(item, text, offset, lines)
 
 
 def _indent(lines: Sequence[str], item: Item, text: str) -> int:
@@ -35,7 +35,7 @@ def _indent(lines: Sequence[str], item: Item, text: str) -> int:
     return 0
 
 
-def _searched(item: Item, text: str, offset: int, lines: Sequence[str]) -> tuple[int, int]:
+def _search(item: Item, text: str, offset: int, lines: Sequence[str]) -> tuple[int, int]:
     word = text[offset:].split("\n")[0].split(" ")[0]
     nth = text[:offset].count(word) if word else 0
     for number in range(item.line - 1, min(item.end_line, len(lines))):

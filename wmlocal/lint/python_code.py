@@ -111,7 +111,7 @@ def imports(code: str, path: str) -> list[Import]:
         found
         for node, top, skipped in _walk(tree.body, True, False)
         if not skipped
-        for found in _found(node, path, top and node.lineno < main_line)
+        for found in _read_import(node, path, top and node.lineno < main_line)
     ]
 
 
@@ -133,7 +133,7 @@ def _walk(body: list[ast.stmt], top: bool, skipped: bool) -> Iterator[tuple[ast.
             yield from _walk(case.body, False, skipped)
 
 
-def _found(node: ast.Import | ast.ImportFrom, path: str, tracked: bool) -> Iterator[Import]:
+def _read_import(node: ast.Import | ast.ImportFrom, path: str, tracked: bool) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(alias.name, (), node.lineno, node.col_offset + 1, tracked, node.end_lineno or node.lineno)
@@ -177,10 +177,10 @@ def check_imports(context: Context, script: Script, code: str) -> None:
                     f" write from {found.module}.{inner[0]} import …, or name a requirement set (# requirements: NAME)",
                 )
         else:
-            _unknown(context, script, path, place)
+            _report_unknown(context, script, path, place)
 
 
-def _unknown(context: Context, script: Script, path: str, place: tuple[int, int]) -> None:
+def _report_unknown(context: Context, script: Script, path: str, place: tuple[int, int]) -> None:
     if context.files.taken(f"{path}.py"):
         context.report(
             script.file,

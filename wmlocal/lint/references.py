@@ -27,10 +27,10 @@ def check_reference(
 ) -> None:
     parts = path.split("/")
     if parts[0] not in ("f", "u") or len(parts) < 3:
-        message = f"{what} is no path of a workspace; it begins with f/ or u/"
+        message = f"{what} is not a path of a workspace; it begins with f/ or u/"
         context.report(file, place, "bad-path", message)
         return
-    known = _known(context, kind)
+    known = _known_paths(context, kind)
     if path in known or not context.files.taken(f"{path}.{kind}.yaml"):
         return
     if context.files.options.get("skipResources" if kind == "resource" else "skipVariables") is True:
@@ -50,7 +50,7 @@ def check_reference(
     )
 
 
-def _known(context: Context, kind: str) -> dict[str, bool]:
+def _known_paths(context: Context, kind: str) -> dict[str, bool]:
     """The paths of the bundle's resources or variables, and whether it is a secret."""
     return {
         entry.path: (secret := document.get("is_secret")) is not None and secret.value is True

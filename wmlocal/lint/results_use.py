@@ -62,22 +62,22 @@ Said = tuple[Any, str, bool]
 
 
 def _of_one(node: Any, source: bytes) -> Iterator[Said]:
-    inner, outer = _unwrapped(node)
+    inner, outer = _unwrap(node)
     if outer is None:
         yield node, _whole("it is an empty object"), True
     elif outer.type in ("member_expression", "subscript_expression") and outer.child_by_field_name("object") == inner:
         yield from _read(node, outer, source)
     elif outer.type == "variable_declarator":
-        yield from _declared(node, outer)
+        yield from _read_declaration(node, outer)
     elif outer.type == "assignment_expression" and outer.child_by_field_name("left").type == "object_pattern":
         yield node, "a name taken out of results is a promise; read results.ID instead", True
-    elif (message := _asked(inner, outer)) is not None:
+    elif (message := _key_asked_for(inner, outer)) is not None:
         yield node, message, True
     elif not _is_tested(inner, outer):
         yield node, _whole("it is an empty object"), True
 
 
-def _asked(inner: Any, outer: Any) -> str | None:
+def _key_asked_for(inner: Any, outer: Any) -> str | None:
     if outer.type == "binary_expression" and _operator(outer) == "in" and _field(outer, "right") == inner:
         return _no_names(f"`{text_of(outer)}` is always false", _literal(_field(outer, "left")))
     if outer.type == "spread_element":
@@ -124,7 +124,7 @@ def _read(node: Any, access: Any, source: bytes) -> Iterator[Said]:
             instead = f'write results["{key}"]' if key else f"write (await {shown})"
             yield node, f"`{shown}` is a promise here, so what is asked of it is not the result; {instead}", True
         return
-    inner, outer = _unwrapped(access)
+    inner, outer = _unwrap(access)
     if _is_compared_with_undefined(inner, outer):
         yield (
             node,
@@ -136,7 +136,7 @@ def _read(node: Any, access: Any, source: bytes) -> Iterator[Said]:
         )
 
 
-def _declared(node: Any, declarator: Any) -> Iterator[Said]:
+def _read_declaration(node: Any, declarator: Any) -> Iterator[Said]:
     pattern = _field(declarator, "name")
     if pattern.type != "object_pattern":
         yield node, _whole("a name for it reads promises"), True
@@ -185,7 +185,7 @@ def _uses(declarator: Any, name: str) -> Iterator[Any]:
 
 def _is_asked(node: Any) -> bool:
     """Whether the truth of a value, or whether it is null, is asked."""
-    inner, outer = _unwrapped(node)
+    inner, outer = _unwrap(node)
     if outer is None:
         return False
     if outer.type == "unary_expression":
@@ -208,7 +208,7 @@ def _is_compared_with_undefined(inner: Any, outer: Any) -> bool:
     if outer is None:
         return False
     if outer.type == "unary_expression" and _operator(outer) == "typeof":
-        typed, above = _unwrapped(outer)
+        typed, above = _unwrap(outer)
         return above is not None and _other_side(typed, above) in ("'undefined'", '"undefined"', "`undefined`")
     return _operator(outer) in ("===", "!==") and _other_side(inner, outer) in ("undefined", "void 0")
 
@@ -230,7 +230,7 @@ def _is_passed_on(node: Any) -> bool:
     return False
 
 
-def _unwrapped(node: Any) -> tuple[Any, Any]:
+def _unwrap(node: Any) -> tuple[Any, Any]:
     """The node with the parentheses around it, and what stands around these: None where nothing does."""
     inner, outer = node, node.parent
     while outer is not None and outer.type in ("parenthesized_expression", "await_expression"):
@@ -245,7 +245,7 @@ def _unwrapped(node: Any) -> tuple[Any, Any]:
 
 def _read_of(node: Any) -> str:
     """The key that is read of a value: c of `({...results}).c`."""
-    inner, outer = _unwrapped(node)
+    inner, outer = _unwrap(node)
     if outer is None or outer.type not in ("member_expression", "subscript_expression"):
         return ""
     if _field(outer, "object") != inner:

@@ -30,11 +30,11 @@ def check_schedules(context: Context, code: Code) -> None:
             context.runnable(entry.file, skip, skip.value, False, "dynamic_skip")
     for entry, document in context.entries(*(f"{kind}_trigger" for kind in TRIGGERS)):
         _target(context, entry.file, document)
-        _resource_of(context, entry, document)
+        _check_resource(context, entry, document)
         handler = document.get("error_handler_path")
         if handler is not None and isinstance(handler.value, str) and handler.value:
             context.runnable(entry.file, handler, handler.value, False, "error_handler_path")
-        _started(context, entry.file, document)
+        _check_target(context, entry.file, document)
         if entry.kind == "http_trigger":
             _route(context, entry.file, document)
     _routes_twice(context)
@@ -83,7 +83,7 @@ def _time(context: Context, file: str, document: Item) -> None:
             file,
             zone,
             "bad-timezone",
-            f"{zone.value!r} is no time zone of the IANA list" + suggest(zone.value, timezones()),
+            f"{zone.value!r} is not a time zone of the IANA list" + suggest(zone.value, timezones()),
         )
 
 
@@ -97,7 +97,7 @@ def _handler(context: Context, file: str, item: Item | None, key: str) -> None:
         context.runnable(file, item, path, kind == "flow", key)
 
 
-def _resource_of(context: Context, entry: Yaml, document: Item) -> None:
+def _check_resource(context: Context, entry: Yaml, document: Item) -> None:
     """`kafka_resource_path` and its like name resources, which may well not be in the bundle."""
     for key, item in document.map().items():
         if key.endswith("_resource_path") and isinstance(item.value, str) and item.value:
@@ -105,7 +105,7 @@ def _resource_of(context: Context, entry: Yaml, document: Item) -> None:
             check_reference(context, entry.file, item, "resource", path, f"{key} {item.value}")
 
 
-def _started(context: Context, file: str, document: Item) -> None:
+def _check_target(context: Context, file: str, document: Item) -> None:
     """A websocket's address and first messages may come from a script or flow."""
     url = document.get("url")
     kind, _, path = url.value.partition(":") if url is not None and isinstance(url.value, str) else ("", "", "")

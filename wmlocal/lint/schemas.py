@@ -50,7 +50,7 @@ def field_of(kind: Any) -> Field:
         case "resource" | "dynselect" | "dynmultiselect":
             return {"type": "object", "format": f"{name}-{inner}"}
         case "object":
-            # Its format names the class or type, which is no resource to anybody but the parser.
+            # Its format names the class or type, which is not a resource to anybody but the parser.
             props = {prop["key"]: field_of(prop["typ"]) for prop in inner.get("props") or ()}
             return {"type": "object"} | ({"properties": props} if props else {})
         case "oneof":
@@ -108,7 +108,7 @@ def check_schema(context: Context, script: Script, document: Item, signature: Si
                 "schema-lacks",
                 f"main's argument {arg['name']} is not in the schema; {DO}",
             )
-    _required(context, file, schema, signature.args, fields, computed)
+    _check_required(context, file, schema, signature.args, fields, computed)
     _order(context, file, schema, fields)
 
 
@@ -137,7 +137,7 @@ def _field(context: Context, file: str, arg: dict[str, Any], field: Item, is_com
     has, wanted = default.plain() if default is not None else None, arg.get("default")
     if _differs(has, wanted) and not is_computed and arg.get("typ") not in ("bytes", "datetime", "date"):
         # A form may offer a value where main has none.
-        message = f"the default of {name} is {_said(has)} here and {_said(wanted)} in main; {DO}"
+        message = f"the default of {name} is {_show(has)} here and {_show(wanted)} in main; {DO}"
         place = default or (field.key_line, field.key_column)
         context.report(file, place, "schema-default", message, warn=wanted is None)
 
@@ -152,7 +152,7 @@ def _key(context: Context, file: str, name: str, field: Item, key: str, wanted: 
             # A form without items lists texts.
             return
         if items is None or not isinstance(items.value, dict):
-            context.report(file, place, "schema-type", f"{name} has no items, which are {_said(wanted)} in main; {DO}")
+            context.report(file, place, "schema-type", f"{name} has no items, which are {_show(wanted)} in main; {DO}")
             return
         for inner, inner_wanted in wanted.items():
             _key(context, file, f"the items of {name}", items, inner, inner_wanted)
@@ -172,7 +172,7 @@ def _key(context: Context, file: str, name: str, field: Item, key: str, wanted: 
         return
     if value != wanted and not (key == "format" and str(wanted)[9:10].isupper()):
         context.report(
-            file, place, "schema-type", f"{key} of {name} is {_said(value)} here and {_said(wanted)} in main; {DO}"
+            file, place, "schema-type", f"{key} of {name} is {_show(value)} here and {_show(wanted)} in main; {DO}"
         )
 
 
@@ -193,7 +193,7 @@ def _properties(context: Context, file: str, name: str, field: Item, wanted: dic
                 _key(context, file, f"{name}.{inner}", fields[inner], key, value)
 
 
-def _required(
+def _check_required(
     context: Context,
     file: str,
     schema: Item,
@@ -227,14 +227,14 @@ def _unseen_default(
     if arg.get("has_default") or is_required or field is None or (default is not None and default.value is not None):
         return
     message = (
-        f"the default of {arg['name']} is no constant in main, so Windmill does not see it and None arrives where"
+        f"the default of {arg['name']} is not a constant in main, so Windmill does not see it and None arrives where"
         " nothing is given; write the value itself, or give it here as the default"
     )
     context.report(file, place, "schema-required", message, warn=True)
 
 
 def computed_defaults(source: str) -> frozenset[str]:
-    """The arguments of a Python `main` whose default is no constant, and none of an enum in the same file."""
+    """The arguments of a Python `main` whose default is not a constant, and none of an enum in the same file."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError):
@@ -311,7 +311,7 @@ def _differs(here: Any, main: Any) -> bool:
     return bool(here != main)
 
 
-def _said(value: Any) -> str:
+def _show(value: Any) -> str:
     return "none" if value is None else repr(value)
 
 

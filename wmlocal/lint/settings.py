@@ -17,7 +17,7 @@ NAME = re.compile(r"[\w-]+")
 # Files whose names are no paths.
 NAMELESS = ("resource-type", "group", "user", "settings")
 # The column that holds it.
-LONGEST_TAG = 50
+MAX_TAG_CHARS = 50
 VARIABLE = "keep it in a secret variable and write $var:PATH"
 
 
@@ -74,14 +74,14 @@ def _config(context: Context, config: Item) -> None:
         ("includeSchedules", ("schedule",)),
         ("includeTriggers", tuple(f"{kind}_trigger" for kind in TRIGGERS)),
     ):
-        _included(context, config, key, kinds)
+        _check_included(context, config, key, kinds)
     for codebase in config.list("codebases"):
         path = codebase.get("relative_path")
         if path is not None and isinstance(path.value, str) and not (context.files.root / path.value).exists():
             context.report("wmill.yaml", path, "missing-file", f"there is no folder {path.value}")
 
 
-def _included(context: Context, config: Item, key: str, kinds: tuple[str, ...]) -> None:
+def _check_included(context: Context, config: Item, key: str, kinds: tuple[str, ...]) -> None:
     files = [entry.file for entry in context.files.yamls if entry.kind in kinds]
     plain = config.plain()
     overridden = any(
@@ -130,10 +130,10 @@ def _names(context: Context) -> None:
         bad = next((part for part in parts if not NAME.fullmatch(part)), None)
         if len(parts) < 3:
             context.report(
-                file, (1, 1), "bad-name", f"{path} is no path of a workspace; put it in a folder: f/FOLDER/NAME"
+                file, (1, 1), "bad-name", f"{path} is not a path of a workspace; put it in a folder: f/FOLDER/NAME"
             )
         elif bad is not None:
-            context.report(file, (1, 1), "bad-name", f"{bad!r} is no name of a path; write letters, digits, _ and -")
+            context.report(file, (1, 1), "bad-name", f"{bad!r} is not a name of a path; write letters, digits, _ and -")
         elif parts[0] == "f" and not FOLDER.fullmatch(parts[1]):
             context.report(
                 file, (1, 1), "bad-name", f"the folder {parts[1]!r} must be of letters, digits, _ and - alone"
@@ -217,12 +217,12 @@ def _tags(context: Context) -> None:
                 )
                 if tag is None or inside_schema or not isinstance(tag.value, str):
                     continue
-                if len(tag.value) > LONGEST_TAG or re.search(r"[\s,]", tag.value):
+                if len(tag.value) > MAX_TAG_CHARS or re.search(r"[\s,]", tag.value):
                     context.report(
                         entry.file,
                         tag,
                         "bad-tag",
-                        f"{tag.value!r} is no worker tag; write at most {LONGEST_TAG} characters, no spaces",
+                        f"{tag.value!r} is not a worker tag; write at most {MAX_TAG_CHARS} characters, no spaces",
                     )
 
 

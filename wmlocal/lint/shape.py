@@ -25,10 +25,10 @@ class Problem:
 
 def problems(item: Item, kind: str, table: str) -> Iterator[Problem]:
     """What is wrong in `item`, a document of `kind`."""
-    yield from _typed(item, kind, shapes(table), kind.lower())
+    yield from _check_type(item, kind, shapes(table), kind.lower())
 
 
-def _typed(item: Item, kind: str, known: Shapes, where: str) -> Iterator[Problem]:
+def _check_type(item: Item, kind: str, known: Shapes, where: str) -> Iterator[Problem]:
     if kind.endswith("?"):
         if item.value is None:
             return
@@ -54,7 +54,7 @@ def _typed(item: Item, kind: str, known: Shapes, where: str) -> Iterator[Problem
     else:
         shape = known[kind]
         yield from (
-            _chosen(item, shape, known, where)
+            _check_choice(item, shape, known, where)
             if isinstance(shape, Choice)
             else _record(item, kind, shape, known, where)
         )
@@ -66,7 +66,8 @@ def _word(item: Item, words: list[str], where: str) -> Iterator[Problem]:
             item.line,
             item.column,
             "wrong-value",
-            f"{where} is {shown(item.value)}, and must be one of {', '.join(words)}" + suggest(str(item.value), words),
+            f"{where} is {show_value(item.value)}, and must be one of {', '.join(words)}"
+            + suggest(str(item.value), words),
         )
 
 
@@ -76,13 +77,13 @@ def _each(item: Item, kind: str, known: Shapes, where: str, container: type, nam
         return
     if isinstance(item.value, dict):
         for key, child in item.value.items():
-            yield from _typed(child, kind, known, f"{where}.{key}")
+            yield from _check_type(child, kind, known, f"{where}.{key}")
     elif isinstance(item.value, list):
         for number, child in enumerate(item.value):
-            yield from _typed(child, kind, known, f"{where}[{number}]")
+            yield from _check_type(child, kind, known, f"{where}[{number}]")
 
 
-def _chosen(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[Problem]:
+def _check_choice(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[Problem]:
     tag = item.get(choice.tag)
     if tag is None:
         yield Problem(
@@ -95,7 +96,7 @@ def _chosen(item: Item, choice: Choice, known: Shapes, where: str) -> Iterator[P
     name = choice.records.get(tag.value, "") if isinstance(tag.value, str) else ""
     record = known.get(name)
     if isinstance(record, Choice):
-        yield from _chosen(item, record, known, where)
+        yield from _check_choice(item, record, known, where)
     elif record is not None:
         yield from _record(item, name, record, known, where)
     else:
@@ -111,16 +112,16 @@ def _record(item: Item, name: str, record: Record, known: Shapes, where: str) ->
     for key, child in item.value.items():
         field = record.fields.get(key)
         if field is not None:
-            yield from _typed(child, field.type, known, f"{key}{of}")
+            yield from _check_type(child, field.type, known, f"{key}{of}")
         elif record.rest is not None:
-            yield from _typed(child, record.rest, known, key)
+            yield from _check_type(child, record.rest, known, key)
         else:
             names = [word for word, field in record.fields.items() if not field.legacy]
             yield Problem(
                 child.key_line,
                 child.key_column,
                 "unknown-key",
-                f"{where} has no key {shown(key)}; Windmill ignores it" + where_it_belongs(name, key, names, own),
+                f"{where} has no key {show_value(key)}; Windmill ignores it" + where_it_belongs(name, key, names, own),
             )
     for key, field in record.fields.items():
         if field.required and key not in item.value:
@@ -171,12 +172,12 @@ def kind_of(value: object) -> str:
         case int() | float():
             return f"{value} (a number)"
         case str():
-            return f"{shown(value)} (text)"
+            return f"{show_value(value)} (text)"
         case list():
             return "a list"
     return "a mapping"
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     text = value if isinstance(value, str) else str(value)
     return repr(text if len(text) <= 40 else text[:37] + "…")

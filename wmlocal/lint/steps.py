@@ -65,7 +65,7 @@ def steps(flow: Item) -> list[Step]:
     value = flow.get("value")
     if value is None or not isinstance(value.value, dict):
         return []
-    found = list(_listed(value.get("modules"), "", (), (), "modules"))
+    found = list(_list_steps(value.get("modules"), "", (), (), "modules"))
     for part in ("failure", "preprocessor"):
         module = value.get(f"{part}_module")
         if module is not None and isinstance(module.value, dict):
@@ -73,7 +73,7 @@ def steps(flow: Item) -> list[Step]:
     return found
 
 
-def _listed(modules: Item | None, name: str, place: Place, around: tuple[Step, ...], part: str) -> Iterator[Step]:
+def _list_steps(modules: Item | None, name: str, place: Place, around: tuple[Step, ...], part: str) -> Iterator[Step]:
     previous = None
     for number, module in enumerate(modules.value if modules is not None and isinstance(modules.value, list) else ()):
         if not isinstance(module.value, dict):
@@ -92,10 +92,10 @@ def _module(
     value, inside, below = module.get("value"), (*around, step), f"{part}/{'/'.join(f'{a}.{b}' for a, b in here)}"
     if value is None or not isinstance(value.value, dict):
         return
-    yield from _listed(value.get("modules"), f"{below}:loop", here, inside, part)
+    yield from _list_steps(value.get("modules"), f"{below}:loop", here, inside, part)
     for index, branch in enumerate(value.list("branches")):
-        yield from _listed(branch.get("modules"), f"{below}:{index}", here, inside, part)
-    yield from _listed(value.get("default"), f"{below}:default", here, inside, part)
+        yield from _list_steps(branch.get("modules"), f"{below}:{index}", here, inside, part)
+    yield from _list_steps(value.get("default"), f"{below}:default", here, inside, part)
     for index, tool in enumerate(value.list("tools")):
         if isinstance(tool.value, dict):
             yield Step(
@@ -110,7 +110,7 @@ def _module(
             )
 
 
-def seen(reader: Step, other: Step, after: bool = False) -> Seen:
+def visibility(reader: Step, other: Step, after: bool = False) -> Seen:
     """What `reader` has of `other`'s result; `after`: in an expression that is evaluated once the reader has run."""
     if reader.part != other.part:
         # The failure module runs last; nothing has run before the preprocessor.

@@ -116,10 +116,10 @@ def serving(fake_server: FakeServer) -> Iterator[str]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             given = self.headers.get("Authorization", "") + self.headers.get("Cookie", "")
             known = fake_server.token in given or self.path == "/api/version"
-            status, said = fake_server.answer(method, self.path, body) if known else (401, "no token")
-            text = said if isinstance(said, str) else json.dumps(said)
+            status, answer = fake_server.answer(method, self.path, body) if known else (401, "no token")
+            text = answer if isinstance(answer, str) else json.dumps(answer)
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain" if isinstance(said, str) else "application/json")
+            self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())

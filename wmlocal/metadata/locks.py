@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 
 from wmlocal.lint.requirement_heads import head_of
-from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
+from wmlocal.metadata.requirements import NoRequirements, infer_requirements, python_of, specifiers
 
 # What a server takes when neither the script nor its own settings say otherwise.
 DEFAULT_PYTHON = "3.12"
@@ -47,12 +47,12 @@ def python_lock(
     else:
         header = ["# workspace-dependencies-mode: extra"] if head else []
     try:
-        found = inferred(code, path, read) if asked is None else None
+        found = infer_requirements(code, path, read) if asked is None else None
         version = python_of(found.versions if found else specifiers(code), python)
     except NoRequirements as error:
         raise NoLock(f"{path}: {error}") from None
     asked = "\n".join(found.lines) if found else asked or ""
-    return "\n".join([*header, f"# py: {version}", compiled(asked, version).strip()])
+    return "\n".join([*header, f"# py: {version}", compile_lock(asked, version).strip()])
 
 
 def _set_name(file: str) -> str:
@@ -60,7 +60,7 @@ def _set_name(file: str) -> str:
     return (match[1] if match else None) or "default"
 
 
-def compiled(requirements: str, python: str) -> str:
+def compile_lock(requirements: str, python: str) -> str:
     """Every package that the requirements need, pinned, one a line. Raises NoLock."""
     if not requirements.strip():
         return ""

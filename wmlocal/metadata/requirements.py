@@ -70,7 +70,7 @@ class Requirements:
             had[1].extend(line for line in lines if line not in had[1])
 
 
-def inferred(
+def infer_requirements(
     code: str, path: str, read: Callable[[str], str | None], found: Requirements | None = None
 ) -> Requirements:
     """Of the script and those that it imports. `read` gives a script, or a requirement set by its file's name."""
@@ -106,7 +106,7 @@ def inferred(
     for other in below:
         text = read(other) if other not in found.seen else None
         if text is not None:
-            inferred(text, other, read, found)
+            infer_requirements(text, other, read, found)
     return found
 
 
@@ -125,7 +125,7 @@ def _block(code: str) -> dict[str, Any] | None:
     try:
         return tomllib.loads("\n".join(row[1:] for row in match[1].split("\n")))
     except tomllib.TOMLDecodeError as error:
-        raise NoRequirements(f"the block `# /// script` is no TOML ({error}); mend it") from None
+        raise NoRequirements(f"the block `# /// script` is not TOML ({error}); mend it") from None
 
 
 def specifiers(code: str) -> list[str]:

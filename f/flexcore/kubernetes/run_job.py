@@ -3,7 +3,7 @@
 
 from typing import Any, Literal
 
-from f.flexcore.lib.kubernetes import container_job
+from f.flexcore.lib.kubernetes import job_operation
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -31,4 +31,4 @@ def main(
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    return container_job.RUN_JOB.run(locals())
+    return job_operation.RUN_JOB.run(locals())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import errors, operation, remote_objects, resources, runtime_health
+from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources, runtime_health
 
 RUNTIMES = {
     runtime.name: runtime
@@ -55,7 +55,7 @@ RUNTIMES = {
             service=resources.KubernetesCluster,
             resource_type="c_kubernetes_cluster",
             operations={
-                "job": "f.flexcore.lib.kubernetes.container_job:RUN_JOB",
+                "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
             },
             pipeline_operations=("job",),
@@ -68,6 +68,14 @@ RUNTIMES = {
             namespace="f.flexcore.lib.kubernetes.connection:request_namespace",
         ),
     )
+}
+
+
+# Of hybrid_pipeline: each stage's runtime and operation; a deployment's form names the runtime by its target.
+STAGES: dict[contracts.Stage, tuple[str, str]] = {
+    "extraction": ("meltano", "run"),
+    "ml": ("ray", "train"),
+    "deployment": ("", "deploy_model"),
 }
 
 

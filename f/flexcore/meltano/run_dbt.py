@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Runs dbt on a project's models and tells of each: status, seconds, rows; a failed test names its model and column."""
+"""Runs dbt on a project's models and reports each: status, seconds, rows; a failed test names its model and column."""
 
 from typing import Any, Literal
 

@@ -26,7 +26,7 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         return {"table-row-object": []}
     this_pass = reconciler.ReconcilePass(reconciler.WindmillOwners(windmill), time.time(), max_actions, dry_run)
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
-    clusters = configured_runtimes.open_clusters(chosen, windmill.resource, this_pass.report_failure, worker)
+    clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
     rows = this_pass.run(clusters)
     for row in rows:
         if row.action != "leave":

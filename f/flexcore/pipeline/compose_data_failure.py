@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from f.flexcore.lib.operations import failure_message, notifications
+from f.flexcore.lib.pipeline import attempts as attempts_of_loop
 from f.flexcore.lib.pipeline import data_results
 
 c_flexcore_notifications = dict
@@ -13,14 +14,13 @@ c_flexcore_settings = dict
 
 def main(
     error: dict,
-    analysis: dict | None = None,
     choice: dict | None = None,
     attempts: list | None = None,
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     error = error if isinstance(error, dict) else {"message": str(error)}
-    result = data_results.refused(analysis, choice, attempts, error)
+    result = data_results.build_failure(choice, attempts_of_loop.parse_attempts(attempts, choice), error)
     print(result.error)
     failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)
     notifications.notify_of_failure(notify, failure, settings)

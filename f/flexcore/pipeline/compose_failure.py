@@ -22,12 +22,12 @@ def main(
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    stages = stage_results.stage_results(
+    stages = stage_results.collect_stages(
         {"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests
     )
     error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
-    result = stage_results.failure_of(error, stages or stage_results.given_back(error, partial_results))
+    result = stage_results.build_failure(error, stages or stage_results.return_earlier(error, partial_results))
     whole = result.detail or result.error
     print(whole)
     failure = failure_message.parse_failure({**error, "message": whole}, os.environ)

@@ -9,7 +9,7 @@ from f.flexcore.lib.pipeline import stage_results
 def main(
     extraction: dict, ml: dict, deployment: dict, reused: list[str] | None = None, requests: dict | None = None
 ) -> dict[str, Any]:
-    stages = stage_results.stage_results(
+    stages = stage_results.collect_stages(
         {"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests
     )
-    return stage_results.success_of(stages).plain()
+    return stage_results.build_success(stages).plain()

@@ -84,14 +84,12 @@ def test_each_kind_is_found_below_the_folder_of_the_bundle_alone(client: Windmil
     assert find_stale(client, root) == STALE
 
 
-def test_what_starts_others_is_removed_first_and_scripts_and_flows_are_archived(
-    client: Windmill, server: Server
-) -> None:
+def test_what_starts_others_is_removed_first_and_scripts_are_archived(client: Windmill, server: Server) -> None:
     assert remove(client, STALE, print) == {}
     assert server.asked == [
         "DELETE schedules/delete/f/flexcore/operations/tidy",
         "DELETE http_triggers/delete/f/flexcore/api/stop",
-        'POST flows/archive/f/flexcore/old_pipeline {"archived":true}',
+        "DELETE flows/delete/f/flexcore/old_pipeline",
         "DELETE apps/delete/f/flexcore/desk",
         "POST scripts/archive/p/f/flexcore/core/errors",
         "DELETE resources/type/delete/c_flexcore_markets",

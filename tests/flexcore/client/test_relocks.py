@@ -24,7 +24,7 @@ class Server:
         assert path == "jobs/queue/list"
         return [{}] * next((many for seconds, many in self.queue.items() if int(self.now) in seconds), 0)
 
-    def listed(self, path: str, **query: Any) -> list[dict[str, Any]]:
+    def list_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
         assert (path, query["job_kinds"]) == ("jobs/list", relocks.KINDS)
         return self.ended
 

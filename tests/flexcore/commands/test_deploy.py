@@ -68,6 +68,16 @@ def test_a_push_shows_its_changes_and_a_second_one_has_nothing_to_do(
     assert [call["arguments"][0] for call in calls(folder)] == ["lint", "sync", "sync", "sync", "lint", "sync"]
 
 
+def test_a_bundle_that_is_half_of_one_version_is_not_pushed(
+    flexcore: Command, server: str, cli: Callable[..., Path], write: Writer
+) -> None:
+    folder = cli()
+    write.file(".flexcore/change/steps.json", "{}")
+    done = flexcore("workflow", "deploy", "--server", server, "--yes")
+    assert done.returncode == 2 and "cut short" in done.stderr and "flexcore upgrade" in done.stderr
+    assert not (folder / "calls.jsonl").exists()
+
+
 def test_a_first_push_is_summed_up_and_every_file_is_shown_on_demand(
     flexcore: Command, server: str, cli: Callable[..., Path]
 ) -> None:
@@ -187,7 +197,7 @@ def test_what_the_server_has_and_the_bundle_lacks_is_listed_with_the_command_tha
         write.flow(f"f/flexcore/old{number}", [])
     arguments = ("workflow", "deploy", "--server", server, "--root", str(ours))
     shown = flexcore(*arguments, "--yes").stderr
-    assert "5 items of former versions are on the server" in shown
+    assert "from former versions, and not in the bundle: 5 items" in shown
     assert "5 flows: f/flexcore/old0, f/flexcore/old1, f/flexcore/old2 and 2 more" in shown
     assert f"flexcore workflow deploy --prune --server {server} --workspace local" in shown
     stale = json.loads(flexcore(*arguments, "--yes", "--json").stdout)["stale"]

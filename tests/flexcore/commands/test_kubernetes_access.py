@@ -58,7 +58,7 @@ def test_a_kubeconfig_of_windows_is_read_too(flexcore: Command, file: Path) -> N
         (PLAIN + "    as: jane\n", [], "cluster.kubeconfig", "acts as somebody else (as)"),
         ("\ttabs: x\n", [], "cluster.kubeconfig", "there is a tab at line 1"),
         (None, [], "FILE", "cannot be read: No such file or directory"),
-        ("\udcff", [], "FILE", "it is no text in UTF-8"),
+        ("\udcff", [], "FILE", "it is not text in UTF-8"),
     ],
 )
 def test_what_cannot_be_used_ends_with_code_2_and_the_steps_own_error(

@@ -151,7 +151,7 @@ def test_a_field_that_nobody_reads_is_told_and_does_not_stop_the_choice(files: F
         "settings.region",
         "settings.runtimes.ray.colour",
     ):
-        assert f"{name} is no field" in result.stderr
+        assert f"{name} is not a field" in result.stderr
 
 
 @pytest.mark.parametrize(

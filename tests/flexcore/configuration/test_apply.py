@@ -85,7 +85,7 @@ def test_every_step_gets_the_tag_of_its_runtime_and_loses_it_again(configure: Ca
     assert tags["f/flexcore/meltano/run.script.yaml"] == "data-processing"
     assert tags["f/flexcore/ray/train.script.yaml"] == "ml"
     assert tags["f/flexcore/kubernetes/run_job.script.yaml"] == "flext"
-    assert "f/flexcore/lib/ray/dashboard.script.yaml" not in tags, "shared code is no step"
+    assert "f/flexcore/lib/ray/dashboard.script.yaml" not in tags, "shared code is not a step"
     for change in changes:
         (root / change.path).write_text(change.after or "")
     (root / "windmill.yaml").write_text("workers:\n  tags: []\n")

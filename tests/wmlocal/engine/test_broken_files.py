@@ -38,11 +38,11 @@ def without_lock(write: Writer, path: str) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Writer], object], str]] = {
-    "a flow that is no YAML": (
+    "a flow that is not YAML": (
         lambda w: w.file("f/x/bad__flow/flow.yaml", "value: ["),
-        "bad__flow/flow.yaml is no valid YAML: line 2",
+        "bad__flow/flow.yaml is not valid YAML: line 2",
     ),
-    "a flow of bytes": (lambda w: binary(w, "f/x/bad__flow/flow.yaml", b"value: \xff"), "is no UTF-8 text"),
+    "a flow of bytes": (lambda w: binary(w, "f/x/bad__flow/flow.yaml", b"value: \xff"), "is not UTF-8 text"),
     "a flow without value": (
         lambda w: w.file("f/x/bad__flow/flow.yaml", "summary: x\nmodules: []\n"),
         "has no `value` mapping; put `modules` below `value:`",
@@ -56,16 +56,19 @@ BROKEN: dict[str, tuple[Callable[[Writer], object], str]] = {
     ),
     "nested too deeply": (lambda w: w.file("f/x/bad__flow/flow.yaml", "value: " + "[" * 5000), "bad__flow/flow.yaml"),
     "a value that is a list": (lambda w: w.file("f/x/bad__flow/flow.yaml", "value: [1]\n"), "has no `value` mapping"),
-    "a folder for a file": (lambda w: (w.root / "f/x/bad.py").mkdir(parents=True), "the script f/x/bad is no readable"),
-    "a link to itself": (lambda w: loop(w, "f/x/bad.py"), "the script f/x/bad is no readable file"),
-    "metadata that is no YAML": (
-        lambda w: (w.file("f/x/bad.py", "def main(): pass\n"), w.file("f/x/bad.script.yaml", "summary: [")),
-        "f/x/bad.script.yaml is no valid YAML",
+    "a folder for a file": (
+        lambda w: (w.root / "f/x/bad.py").mkdir(parents=True),
+        "the script f/x/bad is not a readable",
     ),
-    "a script of bytes": (lambda w: binary(w, "f/x/bad.py", b"\xff\xfe"), "f/x/bad.py is no UTF-8 text"),
-    "a resource that is no YAML": (lambda w: w.file("f/x/bad.resource.yaml", "a: b: c\n"), "f/x/bad.resource.yaml"),
+    "a link to itself": (lambda w: loop(w, "f/x/bad.py"), "the script f/x/bad is not a readable file"),
+    "metadata that is not YAML": (
+        lambda w: (w.file("f/x/bad.py", "def main(): pass\n"), w.file("f/x/bad.script.yaml", "summary: [")),
+        "f/x/bad.script.yaml is not valid YAML",
+    ),
+    "a script of bytes": (lambda w: binary(w, "f/x/bad.py", b"\xff\xfe"), "f/x/bad.py is not UTF-8 text"),
+    "a resource that is not YAML": (lambda w: w.file("f/x/bad.resource.yaml", "a: b: c\n"), "f/x/bad.resource.yaml"),
     "a variable that is a word": (lambda w: w.file("f/x/bad.variable.yaml", "word\n"), "f/x/bad.variable.yaml"),
-    "a trigger that is no YAML": (lambda w: w.file("f/x/bad.http_trigger.yaml", "}"), "f/x/bad.http_trigger.yaml"),
+    "a trigger that is not YAML": (lambda w: w.file("f/x/bad.http_trigger.yaml", "}"), "f/x/bad.http_trigger.yaml"),
     "a shared lock that did not come along": (
         lambda w: without_lock(w, "f/x/bad"),
         "f/x/bad.script.yaml names the lock locks/base.requirements.in.lock, which is not there",
@@ -76,7 +79,7 @@ BROKEN: dict[str, tuple[Callable[[Writer], object], str]] = {
     ),
     "a name of bytes": (
         lambda w: (w.root / "f/x" / os.fsdecode(b"b\xe9.py")).write_text("def main(): pass\n"),
-        "is no UTF-8, which a path must be",
+        "is not UTF-8, which a path must be",
     ),
 }
 
@@ -184,10 +187,10 @@ def test_the_command_line_lists_the_rest_and_warns(flexcore: Command, write: Wri
     write.file("f/x/bad__flow/flow.yaml", "value: [")
     done = flexcore("workflow", "list", "--json")
     assert [item["path"] for item in json.loads(done.stdout)] == ["f/x/good"]
-    assert "warning: f/x/bad__flow/flow.yaml is no valid YAML" in done.stderr
+    assert "warning: f/x/bad__flow/flow.yaml is not valid YAML" in done.stderr
     assert flexcore("workflow", "execute", "f/x/good", "--json").returncode == 0
     asked_for = flexcore("workflow", "execute", "f/x/bad")
-    assert asked_for.returncode == 2 and "is no valid YAML" in asked_for.stderr.splitlines()[-1]
+    assert asked_for.returncode == 2 and "is not valid YAML" in asked_for.stderr.splitlines()[-1]
 
 
 def test_a_preprocessor_makes_the_arguments_of_what_the_command_line_is_given(flexcore: Command, write: Writer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.wmlocal.engine.conftest import Writer, call, raw
+from tests.wmlocal.places import places, put
 from wmlocal.engine import CannotStart, Engine, Unsupported, unsupported
 from wmlocal.engine.bundle import Flow
 from wmlocal.engine.unsupported import check_flow
@@ -129,13 +129,13 @@ def test_arguments_must_be_an_object(engine: Engine, write: Writer, args: Any) -
 
 
 def test_a_folder_without_a_bundle_is_refused(tmp_path: Any) -> None:
-    with pytest.raises(CannotStart, match="no Windmill bundle"):
+    with pytest.raises(CannotStart, match="not a Windmill bundle"):
         Engine(tmp_path, tmp_path / "home")
 
 
 def test_yaml_that_cannot_be_read_is_refused(engine: Engine, write: Writer) -> None:
     write.file("f/x/y__flow/flow.yaml", "value: [")
-    with pytest.raises(CannotStart, match="no valid YAML"):
+    with pytest.raises(CannotStart, match="is not valid YAML"):
         engine.run("f/x/y")
 
 
@@ -160,21 +160,6 @@ WHOLE: dict[str, Any] = {
 ODD: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, 0, -1, 2.5, "", "x", [], [None], ["x"], {}, {"x": 1}, {"type": "static"}, [[]]]
 )
-
-
-def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield way
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(item, (*way, key))
-
-
-def put(document: Any, way: tuple[Any, ...], value: Any) -> Any:
-    if not way:
-        return value
-    below = put(document[way[0]], way[1:], value)
-    if isinstance(document, dict):
-        return document | {way[0]: below}
-    return [below if number == way[0] else item for number, item in enumerate(document)]
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -687,7 +687,7 @@ OTHERS = [
     ),
     Case("a runnable without its path", "missing-key", APP + "take.yaml", "path: f/shop/order\n", "", "type: flow"),
     Case("a variable that does not exist", "unknown-variable", RESOURCE, "$var:f/shop/token", "$var:f/shop/tokn"),
-    Case("a reference that is no path", "bad-path", RESOURCE, "$var:f/shop/token", "$var:token", "$var:token"),
+    Case("a reference that is not a path", "bad-path", RESOURCE, "$var:f/shop/token", "$var:token", "$var:token"),
     Case(
         "a resource that an expression names and that does not exist",
         "unknown-resource",

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.wmlocal.lint.cases import CASES, Case
+from tests.wmlocal.places import places, put
 from wmlocal.formats.misplaced import names_of, where_it_belongs
 from wmlocal.lint import Severity, check
 from wmlocal.lint.parsers import Signature, Source, signatures
@@ -320,21 +320,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
-
-
-def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    yield way
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(item, (*way, key))
-
-
-def put(document: Any, way: tuple[Any, ...], value: Any) -> Any:
-    if not way:
-        return value
-    below = put(document[way[0]], way[1:], value)
-    if isinstance(document, dict):
-        return document | {way[0]: below}
-    return [below if number == way[0] else item for number, item in enumerate(document)]
 
 
 PLACES = [(name, way) for name, text in GOOD.items() if name.endswith(".yaml") for way in places(yaml.safe_load(text))]

@@ -16,7 +16,7 @@ import pytest
 from wmlocal.lint import check
 from wmlocal.metadata.fake_server import FakeServer
 from wmlocal.metadata.locks import NoLock, python_lock
-from wmlocal.metadata.requirements import NoRequirements, inferred, python_of, specifiers
+from wmlocal.metadata.requirements import NoRequirements, infer_requirements, python_of, specifiers
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((Path(__file__).parent / "metadata_cases.json").read_text())
@@ -77,10 +77,10 @@ def test_pins_count_through_imported_scripts_as_on_a_server() -> None:
     }
     code = "import idna\nfrom f.a.pins import x\nfrom f.a.set import y\nimport cv2, google.cloud.storage\nimport bs4\n"
     locked = ["bs4", "certifi==2025.1.31", "google-cloud-storage", "idna==3.7", "opencv-python", "six"]
-    assert inferred(code, "f/a/b", scripts.get).lines == locked
+    assert infer_requirements(code, "f/a/b", scripts.get).lines == locked
     nearer = code.replace("import idna", "import idna  # repin: idna==3.10", 1)
-    assert "idna==3.10" in inferred(nearer, "f/a/b", scripts.get).lines
-    assert "idna==3.7" not in inferred(nearer, "f/a/b", scripts.get).lines
+    assert "idna==3.10" in infer_requirements(nearer, "f/a/b", scripts.get).lines
+    assert "idna==3.7" not in infer_requirements(nearer, "f/a/b", scripts.get).lines
 
 
 def test_a_set_in_extra_mode_is_refused_as_a_server_does() -> None:

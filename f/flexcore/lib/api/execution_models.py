@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,8 +18,6 @@ BUNDLE_FOLDER = "f/flexcore/"
 CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
 Job = Mapping[str, Any]
 Status = Literal["queued", "running", "suspended", "success", "failure", "canceled", "skipped"]
-RuntimeName = Literal["meltano", "ray", "kubernetes"]
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 STEP_STATUSES = {
     "WaitingForPriorSteps": "waiting",
     "WaitingForEvents": "suspended",
@@ -34,7 +32,7 @@ class ListQuery(contracts.Contract):
     """Of a list. limit: how many at most; cursor: the next_cursor of an earlier one."""
 
     workflow: str = Field(default="", min_length=1, max_length=255)
-    runtime: RuntimeName | None = None
+    runtime: str | None = None
     status: Status | None = None
     limit: int = Field(default=20, ge=1, le=100)
     cursor: str = Field(default="", pattern=CURSOR_PATTERN)
@@ -111,8 +109,8 @@ def job_runtime(job: Job) -> str | None:
     labeled = {label.partition(":")[2] for label in job.get("labels") or () if label.startswith("runtime:")}
     if labeled:
         return labeled.pop() if len(labeled) == 1 else None
-    folder = job_workflow(job).partition("/")[0]
-    return folder if folder in RUNTIMES else None
+    folder, _, flow = job_workflow(job).partition("/")
+    return folder if flow == "execute" else None
 
 
 def job_workflow(job: Job) -> str:

@@ -96,13 +96,15 @@ def receive(event: Mapping[str, Any]) -> dict[str, Any]:
     headers = event.get("headers") or {}
     authorization = str(headers.get("authorization") or "")
     token = authorization[len(BEARER) :].strip() if authorization.lower().startswith(BEARER) else ""
-    key = str(headers.get("idempotency-key") or "")
-    route, params, query = (
-        str(event.get("route") or ""),
-        dict(event.get("params") or {}),
-        dict(event.get("query") or {}),
+    request = Request(
+        route=str(event.get("route") or ""),
+        params=dict(event.get("params") or {}),
+        query=dict(event.get("query") or {}),
+        key=str(headers.get("idempotency-key") or ""),
+        body=event.get("raw_string") or "",
+        token=token,
     )
-    _requests[:] = [Request(route, params, query, key, event.get("raw_string") or "", token)]
+    _requests[:] = [request]
     return {"request": {"path": str(event.get("path") or "")}}
 
 

@@ -28,6 +28,10 @@ def handle_post(request: http.Request) -> http.Response:
 def list_executions(request: http.Request) -> http.Response:
     http.check_names(request.query, execution_models.ListQuery.model_fields, "Query parameter")
     query = errors.validated(execution_models.ListQuery, request.query, "")
+    if query.runtime:
+        from f.flexcore.lib import runtimes
+
+        runtimes.get_runtime(query.runtime)
     jobs, cursor = executions.list_executions(client.Client(request.token), query)
     page = [execution_models.execution_from_job(job).plain() for job in jobs]
     return http.Response({"executions": page, "next_cursor": cursor})

@@ -8,7 +8,10 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/q
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from f.flexcore.lib.core import errors
 
@@ -18,6 +21,8 @@ FRACTIONS = {"n": 1e-9, "u": 1e-6, "m": 1e-3}
 SUFFIXES = {"": 1.0, **FRACTIONS, **DECIMAL, **BINARY}
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 QUANTITY = re.compile(rf"({NUMBER})(?:([eE][+-]?\d+)|({'|'.join(SUFFIXES)}))")
+# A positive amount with a suffix that makes sense for cpu and memory, as a form takes it.
+FORM_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)")
 # What people write for an amount that Kubernetes spells otherwise: 1GB, 512 mb, 2 cores, 0,5.
 LOOSE = re.compile(r"(\d+(?:[.,]\d+)?)\s*([a-z]*)", re.IGNORECASE)
 BYTE_RESOURCES = ("memory", "ephemeral-storage", "storage")
@@ -111,3 +116,25 @@ def _spelling(resource: str, value: Any) -> str:
 
 def _wrong(subject: str, problem: str, remedy: str) -> errors.InvalidInput:
     return errors.InvalidInput(f"{subject}: {problem}", subject=subject, remedy=remedy)
+
+
+def parse_quantity(text: str) -> float:
+    """A positive quantity of a form: cores for cpu, bytes for memory. ValueError for anything else."""
+    match = FORM_QUANTITY.fullmatch(text.strip())
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not an amount such as 500m or 2 (cpu), 512Mi or 1Gi (memory)")
+    return float(match[1]) * SUFFIXES[match[2]]
+
+
+def _validate_quantity(resource: str, value: Any) -> str:
+    """ValueError with the spelling that was probably meant when the amount is of another dimension (500m of memory)."""
+    parse_quantity(str(value))
+    try:
+        check_amount(resource, value, "")
+    except errors.InvalidInput as error:
+        raise ValueError(str(error).removeprefix(": ")) from None
+    return str(value)
+
+
+CpuQuantity = Annotated[str, BeforeValidator(partial(_validate_quantity, "cpu"))]
+MemoryQuantity = Annotated[str, BeforeValidator(partial(_validate_quantity, "memory"))]

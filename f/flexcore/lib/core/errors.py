@@ -22,7 +22,7 @@ Windmill copies an exception's attributes into `error.extra`, so each attribute 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -149,6 +149,28 @@ def checked(kind: Any, value: Any, what: str) -> Any:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         raise _wrong(error, what) from None
+
+
+def qualify(error: FlexcoreError, where: str) -> FlexcoreError:
+    """The same error, its field named below `where`: a section of a larger form."""
+    text = str(error)
+    if error.subject and text.startswith(error.subject):
+        error.args = (f"{where}.{text}",)
+    error.subject = f"{where}.{error.subject}" if error.subject else where
+    return error
+
+
+def merge(problems: Sequence[FlexcoreError]) -> FlexcoreError:
+    """One error whose message tells of all: the first that no retry helps with, else the first."""
+    first, *others = sorted(problems, key=lambda error: error.retryable)
+    others = list({str(error): error for error in others if str(error) != str(first)}.values())
+    ending = f". {first.remedy}"
+    if others and all(str(error).endswith(ending) for error in (first, *others)):
+        texts = [str(error).removesuffix(ending) for error in (first, *others)]
+        first.args = (f"{'; '.join(texts)}{ending}",)
+    elif others:
+        first.args = (" ".join([str(first), *(f"Also: {error}" for error in others)]),)
+    return first
 
 
 # pydantic's words for what a person left out, as a person would say it.

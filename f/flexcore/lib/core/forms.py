@@ -1,33 +1,34 @@
 # requirements: flexcore_base
-"""What a caller asks of the data pipeline: where the data is, and how each runtime would do the work.
+"""The data pipeline's own form: where the data is, what is known of the work, and what the choice is to look at.
 
-Each runtime's form is that of its execute flow, without resources and secrets; those that are given are the candidates.
-What only the runtime can judge (a program that compiles, an image's name) is left to its own check.
+How each runtime would do the work is the request of one of its operations, in a section named after the runtime.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import requests, resources, units
-
-Wait = Literal["block", "defer", "auto"]
+from f.flexcore.lib.core import resources, secret_fields, units
 
 
 class DataSource(resources.Form):
-    """Where the data lies, to be measured there; size and rows are taken as they are said and win over a measure.
+    """Where the data lies, to be measured there; a size and rows that are given win over what is measured."""
 
-    uris: files, globs or folders: paths of the worker, file://… or s3://…; tables: of the PostgreSQL database, all of
-    them when empty; manifest: what an earlier stage handed on.
-    """
-
-    uris: list[str] = []
-    tables: list[str] = []
-    manifest: dict[str, Any] | None = None
-    size: int | None = Field(default=None, ge=0)
-    rows: int | None = Field(default=None, ge=0)
+    uris: list[str] = Field(default=[], description="Files, folders or globs: paths of the worker, file://… or s3://….")
+    postgres: Annotated[dict[str, Any] | None, secret_fields.SECRET] = Field(
+        default=None, description="PostgreSQL database that is read."
+    )
+    tables: list[str] = Field(default=[], description="Tables of the database as SCHEMA.TABLE; empty means all.")
+    manifest: dict[str, Any] | None = Field(default=None, description="Manifest that an earlier stage has handed on.")
+    size: int | None = Field(
+        default=None,
+        ge=0,
+        description="Size, when you know it: e.g. 500MB, 50GB or 1.5TiB. It wins over what is measured.",
+    )
+    rows: int | None = Field(default=None, ge=0, description="Rows, when you know them.")
 
     @field_validator("size", mode="before")
     @classmethod
@@ -35,83 +36,27 @@ class DataSource(resources.Form):
         return units.parse_size(value)
 
 
-class MeltanoWork(requests.ExtractionRequest):
-    """Taps into a target."""
-
-    allow_empty: bool = False
-    mappings: list[str] = []
-    tap_settings: dict[str, Any] | None = None
-    target_settings: dict[str, Any] | None = None
-
-
-class RayWork(requests.Section):
-    """A training or a program. source: the manifest that a training reads; data.manifest when it is empty."""
-
-    operation: Literal["train", "program"] = "program"
-    source: dict[str, Any] | None = None
-    algorithm: str = "xgboost"
-    target_column: str = ""
-    stream: str = ""
-    features: list[str] = []
-    task: Literal["auto", "regression", "classification"] = "auto"
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    date_parts: bool = True
-    model_name: str = "model"
-    num_workers: int = Field(default=1, ge=1)
-    cpus_per_worker: float = Field(default=1, gt=0)
-    use_gpu: bool = False
-    program: str = ""
-    parameters: dict[str, Any] = {}
-    secrets: dict[str, Any] = {}
-    num_cpus: float = Field(default=0, ge=0)
-    num_gpus: float = Field(default=0, ge=0)
-    memory_gib: float = Field(default=0, ge=0)
-    runtime_env: dict[str, Any] | None = None
-    packages: list[str] = []
-    timeout_s: int = Field(default=3600, ge=1)
-    wait: Wait = "block"
-
-    @model_validator(mode="after")
-    def _says_what_to_do(self) -> RayWork:
-        needed = "target_column" if self.operation == "train" else "program"
-        if not getattr(self, needed).strip():
-            raise ValueError(f"operation {self.operation} needs a {needed}")
-        return self
-
-
-class KubernetesWork(requests.Section):
-    """A container, or a whole Job manifest."""
-
-    namespace: str = ""
-    image: str = ""
-    command: list[str] = []
-    args: list[str] = []
-    env: list[str] = []
-    secret_env: list[str] = []
-    secrets: dict[str, Any] = {}
-    cpu: requests.CpuQuantity = ""
-    memory: requests.MemoryQuantity = ""
-    gpus: int = Field(default=0, ge=0)
-    manifest: dict[str, Any] | None = None
-    service_account: str = ""
-    run_as_user: int | None = Field(default=None, ge=0)
-    timeout_s: int | None = Field(default=None, ge=1)
-    queue_timeout_s: int = Field(default=600, ge=1)
-    ttl_s: int = Field(default=3600, ge=0)
-    wait: Wait = "block"
-
-
 class DeclaredWork(resources.Form):
-    """What the caller knows of the work himself; each wins over what the analysis finds."""
+    """What the caller knows of the work; each wins over what the analysis estimates."""
 
-    complexity: Literal["simple", "complex", "ml"] | None = None
-    cpu: float | None = Field(default=None, ge=0)
-    memory: int | None = Field(default=None, ge=0)
-    gpu: float | None = Field(default=None, ge=0)
-    scaling: Literal["low", "medium", "high"] | None = None
-    parallelizable: bool | None = None
-    containerized: bool | None = None
-    step_type: str | None = None
+    complexity: Literal["simple", "complex", "ml"] | None = Field(
+        default=None, description="How involved the work is; empty means estimated."
+    )
+    scaling: Literal["low", "medium", "high"] | None = Field(
+        default=None, description="How far it has to scale; empty means estimated."
+    )
+    cpu: float | None = Field(default=None, ge=0, description="Cores that it needs.")
+    memory: int | None = Field(default=None, ge=0, description="Memory that it needs, e.g. 16GiB.")
+    gpu: float | None = Field(default=None, ge=0, description="GPUs that it needs.")
+    parallelizable: bool | None = Field(
+        default=None, description="Whether it can be split over several machines; empty means estimated."
+    )
+    containerized: bool | None = Field(
+        default=None, description="Whether it comes as a container; empty means estimated."
+    )
+    step_type: str | None = Field(
+        default=None, description="Kind of a single step, e.g. singer_tap or dbt_model; empty for a pipeline."
+    )
 
     @field_validator("memory", mode="before")
     @classmethod
@@ -119,4 +64,48 @@ class DeclaredWork(resources.Form):
         return units.parse_size(value)
 
 
-FORMS: dict[str, type[resources.Form]] = {"meltano": MeltanoWork, "ray": RayWork, "kubernetes": KubernetesWork}
+# The name of a type of workflow is a label of its runs; a comma would be two labels to Windmill.
+WORKFLOW_TYPE = re.compile(r"[A-Za-z0-9][\w ./-]{0,59}", re.ASCII)
+
+
+class DataPipelineForm(resources.Form):
+    """All of the data pipeline's form but the runtimes' sections."""
+
+    explain_only: bool = Field(
+        default=False,
+        description="Only say which runtime would be chosen, why, at what price, and whether the services would take "
+        "the work; nothing is run.",
+    )
+    settings: resources.Settings = Field(
+        default=resources.Settings(),
+        description="Where stages store what they hand on, and what the runtimes are and cost.",
+    )
+    workflow_type: str = Field(
+        default="data_pipeline",
+        description="Name under which runs are compared with each other and forecasts learned.",
+    )
+    data: DataSource = Field(
+        default=DataSource(),
+        description="Where the data is, to measure it there; empty means what the taps' configuration says.",
+    )
+    workload: DeclaredWork = Field(
+        default=DeclaredWork(), description="What you know of the work; the rest is measured or estimated."
+    )
+    objective: Literal["balanced", "cost", "time"] = Field(default="balanced", description="What the choice looks at.")
+    deadline_s: float | None = Field(
+        default=None,
+        description="Seconds from now in which the work is to be done; the choice weighs the chance of that.",
+    )
+    deadline: str = Field(
+        default="", description="Or the time at which it is to be done, e.g. 2026-01-31T06:00:00+00:00."
+    )
+    pin: str = Field(default="", description="Runtime to take whatever the analysis says.")
+
+    @field_validator("workflow_type")
+    @classmethod
+    def _can_be_a_label(cls, value: str) -> str:
+        if not WORKFLOW_TYPE.fullmatch(value):
+            raise ValueError(
+                f"{value!r} is not a name: use letters, digits, spaces and _ . / -, at most 60, a letter or digit first"
+            )
+        return value

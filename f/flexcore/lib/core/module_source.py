@@ -4,13 +4,24 @@
 from __future__ import annotations
 
 from importlib.abc import InspectLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 
 
 def module_source(module: ModuleType) -> str:
     """The module's text. Windmill's import hook sets no `__file__`, so its loader is asked and not `inspect`."""
-    loader = module.__spec__ and module.__spec__.loader
-    source = loader.get_source(module.__name__) if isinstance(loader, InspectLoader) else None
+    return _read(module.__name__, module.__spec__)
+
+
+def find_source(name: str) -> str:
+    """The text of a module that is not imported for it: what it imports itself may not be here."""
+    return _read(name, find_spec(name))
+
+
+def _read(name: str, spec: ModuleSpec | None) -> str:
+    loader = spec and spec.loader
+    source = loader.get_source(name) if isinstance(loader, InspectLoader) else None
     if source is None:
-        raise RuntimeError(f"{module.__name__} was not loaded from a file")
+        raise RuntimeError(f"{name} was not loaded from a file")
     return source

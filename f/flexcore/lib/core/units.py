@@ -11,6 +11,7 @@ from typing import Any
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 SIZE = re.compile(r"([+-]?\d[\d_,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmgtpe]?)(i?)(b|bytes?|)", re.IGNORECASE)
 MAX_BYTES = 2**63 - 1
+GIB = 2.0**30
 
 
 def parse_size(value: Any) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors, requests
+from f.flexcore.lib.core import dimensions, errors
 from f.flexcore.lib.kubernetes import categories
 
 Object = Mapping[str, Any]
@@ -30,7 +30,7 @@ UNSPECIFIED = re.compile(r"failed quota: (?P<quota>[^\s:]+): must specify (?P<wh
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """One resource of which more was asked for than the quota has left."""
+    """One resource of which more was requested than the quota has left."""
 
     resource: str
     requested: str
@@ -40,7 +40,7 @@ class Excess:
     @property
     def can_be_met(self) -> bool:
         """Whether it fits once nothing else is there; True when an amount is in no form that we know."""
-        requested, limited = _amount(self.requested), _amount(self.limited)
+        requested, limited = dimensions.parse_amount(self.requested), dimensions.parse_amount(self.limited)
         return requested is None or limited is None or requested <= limited
 
     @property
@@ -51,10 +51,10 @@ class Excess:
 
 
 def parse_excesses(message: str) -> list[Excess]:
-    found = EXCEEDED.search(message)
-    if not found:
+    match = EXCEEDED.search(message)
+    if not match:
         return []
-    requested, used, limited = (_pairs(found[name]) for name in ("requested", "used", "limited"))
+    requested, used, limited = (_parse_pairs(match[name]) for name in ("requested", "used", "limited"))
     return [
         Excess(resource, amount, used.get(resource, "0"), limited.get(resource, ""))
         for resource, amount in requested.items()
@@ -62,13 +62,13 @@ def parse_excesses(message: str) -> list[Excess]:
 
 
 def diagnose_quota(message: str) -> categories.Problem | None:
-    """None when the message does not speak of a quota. Waits for what others may give back."""
-    if found := UNSPECIFIED.search(message):
+    """None when the message is not about a quota. What others may give back is waited for."""
+    if match := UNSPECIFIED.search(message):
         return categories.Problem(
             categories.Category.ADMISSION_DENIED,
             message,
-            remedy=f"Quota {found['quota']} asks every container to say so: set {_names(found['what'])}.",
-            subject=_field(found["what"]),
+            remedy=f"Set {_join_resources(match['what'])} for every container: quota {match['quota']} counts them.",
+            subject=_first_field(match["what"]),
         )
     if "exceeded quota" not in message:
         return None
@@ -85,57 +85,54 @@ def diagnose_quota(message: str) -> categories.Problem | None:
     )
 
 
-def _pairs(text: str) -> dict[str, str]:
+def _parse_pairs(text: str) -> dict[str, str]:
     parts = (part.partition("=") for part in text.strip(",").split(","))
     return {name: value for name, equals, value in parts if equals}
 
 
-def _amount(text: Any) -> float | None:
-    match = requests.QUANTITY.fullmatch(str(text).strip())
-    return float(match[1]) * requests.UNITS[match[2]] if match else None
-
-
-def _names(text: str) -> str:
+def _join_resources(text: str) -> str:
     """`cpu for: main; memory for: main` as `cpu and memory`."""
     names = [part.partition(" for:")[0].strip() for part in text.split(";")]
     return " and ".join(dict.fromkeys(",".join(names).split(",")))
 
 
-def _field(text: str) -> str:
-    name = _names(text).split(" and ")[0].removeprefix("requests.").removeprefix("limits.")
+def _first_field(text: str) -> str:
+    name = _join_resources(text).split(" and ")[0].removeprefix("requests.").removeprefix("limits.")
     return name if name in ("cpu", "memory") else "manifest"
 
 
 def diagnose_creation(events: Sequence[Object]) -> categories.Problem | None:
     """Why a controller cannot create its pods: its FailedCreate events, the oldest first."""
-    said = next((str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), "")
-    if not said:
+    message = next(
+        (str(event.get("message")) for event in reversed(events) if event.get("reason") == "FailedCreate"), ""
+    )
+    if not message:
         return None
-    if found := diagnose_quota(said):
-        return found
-    if "service account" in said or "serviceaccount" in said:
-        return categories.Problem(categories.Category.SERVICE_ACCOUNT_MISSING, said, SERVICE_ACCOUNT_GRACE_S)
-    if "failed calling webhook" in said or "failed to call webhook" in said:
-        return categories.Problem(categories.Category.ADMISSION_UNREACHABLE, said, RETRY_GRACE_S)
-    if "forbidden" in said or "denied" in said or "is invalid" in said or "not found" in said:
-        return _diagnose_denial(said)
-    return categories.Problem(categories.Category.UNKNOWN, said, RETRY_GRACE_S, error=errors.Unavailable)
+    if problem := diagnose_quota(message):
+        return problem
+    if "service account" in message or "serviceaccount" in message:
+        return categories.Problem(categories.Category.SERVICE_ACCOUNT_MISSING, message, SERVICE_ACCOUNT_GRACE_S)
+    if "failed calling webhook" in message or "failed to call webhook" in message:
+        return categories.Problem(categories.Category.ADMISSION_UNREACHABLE, message, RETRY_GRACE_S)
+    if "forbidden" in message or "denied" in message or "is invalid" in message or "not found" in message:
+        return _diagnose_denial(message)
+    return categories.Problem(categories.Category.UNKNOWN, message, RETRY_GRACE_S, error=errors.Unavailable)
 
 
-def _diagnose_denial(said: str) -> categories.Problem:
-    if found := re.search(r"(maximum|minimum) (cpu|memory)(?: usage)? per (?:Container|Pod) is ([^,]+?),", said):
-        bound = "at most" if found[1] == "maximum" else "at least"
-        remedy = f"Ask for {bound} {found[2]} {found[3]}: the namespace's LimitRange says so."
-        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy, subject=found[2])
-    if "PriorityClass" in said:
+def _diagnose_denial(message: str) -> categories.Problem:
+    if match := re.search(r"(maximum|minimum) (cpu|memory)(?: usage)? per (?:Container|Pod) is ([^,]+?),", message):
+        bound = "at most" if match[1] == "maximum" else "at least"
+        remedy = f"Ask for {bound} {match[2]} {match[3]}: the namespace's LimitRange says so."
+        return categories.Problem(categories.Category.ADMISSION_DENIED, message, remedy=remedy, subject=match[2])
+    if "PriorityClass" in message:
         return categories.Problem(
             categories.Category.ADMISSION_DENIED,
-            said,
+            message,
             remedy="Correct priorityClassName, or create the PriorityClass.",
             subject="spec.template.spec.priorityClassName",
             error=errors.InvalidInput,
         )
-    if "violates PodSecurity" in said:
+    if "violates PodSecurity" in message:
         remedy = "Set the securityContext fields that the message names, or choose another namespace."
-        return categories.Problem(categories.Category.ADMISSION_DENIED, said, remedy=remedy)
-    return categories.Problem(categories.Category.ADMISSION_DENIED, said)
+        return categories.Problem(categories.Category.ADMISSION_DENIED, message, remedy=remedy)
+    return categories.Problem(categories.Category.ADMISSION_DENIED, message)

@@ -11,17 +11,17 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import admission
+from f.flexcore.lib.core import errors, tls_errors
+from f.flexcore.lib.kubernetes import admission, categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
-LONGEST_MESSAGE = 256
+MAX_MESSAGE_CHARACTERS = 256
 RIGHTS = "Grant it with a Role as in resources/kubernetes/rbac.yaml, or use another service account."
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked: `create jobs.batch fc-1 in namespace x`, told in errors."""
+    """What was asked: `create jobs.batch fc-1 in namespace x`, as errors say it."""
 
     verb: str
     resource: str
@@ -38,16 +38,16 @@ def trusted_status(payload: Any) -> dict[str, Any]:
     return payload if isinstance(payload, dict) and payload.get("kind") == "Status" else {}
 
 
-def message_of(status: dict[str, Any]) -> str:
+def read_message(status: dict[str, Any]) -> str:
     text = " ".join(str(status.get("message") or "").split())
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
+def to_error(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
     """The error for an HTTP status of at least 300."""
     status = trusted_status(payload)
-    said = message_of(status)
-    tail = f": {said}" if said else ""
+    message = read_message(status)
+    tail = f": {message}" if message else ""
     if code == 401:
         return errors.Forbidden(
             f"The cluster does not accept the credentials{tail}",
@@ -56,11 +56,11 @@ def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
             remedy="Renew the token or the client certificate of the c_kubernetes_cluster resource.",
         )
     if code == 403:
-        return _forbidden(call, said)
+        return _forbidden(call, message)
     if code == 404:
         return _not_found(call, status, tail)
     if status and code in (400, 413, 415, 422):
-        return _invalid(call, status, said or f"HTTP {code}")
+        return _invalid(call, status, message or f"HTTP {code}")
     if code == 429 or code >= 500:
         return errors.Unavailable(
             f"The cluster cannot {call} now (HTTP {code}){tail}",
@@ -78,19 +78,19 @@ def failure(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
     )
 
 
-def _forbidden(call: Call, said: str) -> errors.FlexcoreError:
-    if quota := admission.diagnose_quota(said):
+def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
+    if quota := admission.diagnose_quota(message):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
-    if said and not re.search(r"cannot \w+ resource", said):
-        # Rights are granted but an admission rule (pod security, policy, webhook) says no.
+    if message and not re.search(r"cannot \w+ resource", message):
+        # Rights are granted but an admission rule (pod security, policy, webhook) refuses.
         return errors.InvalidInput(
-            f"The cluster's rules refuse to {call}: {said}",
+            f"The cluster's rules refuse to {call}: {message}",
             subject="manifest",
-            category="admission_denied",
+            category=str(categories.Category.ADMISSION_DENIED),
             remedy="Change what the rule names.",
         )
     return errors.Forbidden(
-        f"Not allowed to {call}{': ' + said if said else ''}",
+        f"Not allowed to {call}{': ' + message if message else ''}",
         subject=f"{call.verb} {call.resource}",
         remedy=RIGHTS,
     )
@@ -116,13 +116,44 @@ def _not_found(call: Call, status: dict[str, Any], tail: str) -> errors.Flexcore
     )
 
 
-def _invalid(call: Call, status: dict[str, Any], said: str) -> errors.FlexcoreError:
+def _invalid(call: Call, status: dict[str, Any], message: str) -> errors.FlexcoreError:
     causes = (status.get("details") or {}).get("causes") or []
     fields = [str(cause.get("field")) for cause in causes if cause.get("field")]
-    unknown = re.search(r'unknown field "([^"]+)"', said)
+    unknown = re.search(r'unknown field "([^"]+)"', message)
     subject = fields[0] if fields else unknown[1] if unknown else "manifest"
     return errors.InvalidInput(
-        f"The cluster does not accept what was to be created ({call}): {said}",
+        f"The cluster does not accept what was to be created ({call}): {message}",
         subject=subject,
         remedy=f"Correct {subject} and run again.",
+    )
+
+
+def to_unreachable(error: Exception, server: str, call: Call) -> errors.Unreachable:
+    """The error for a failure below HTTP. Only its reason is kept: the libraries' texts hold object addresses."""
+    text = tls_errors.error_chain(error)
+    kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
+    if kind:
+        reasons = {
+            "untrusted": "its certificate is not trusted",
+            "expired": "its certificate is not valid now",
+            "name": "its certificate is for another name",
+        }
+        return errors.Unreachable(
+            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
+            subject="cluster.ca_certificate",
+            category="tls",
+            remedy=tls_errors.tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
+        )
+    name = type(error).__name__
+    reasons = {
+        "NameResolutionError": "its name does not resolve",
+        "ConnectTimeoutError": "no connection within 5 s",
+        "ReadTimeoutError": "no answer in time",
+        "NewConnectionError": "connection refused" if "refused" in text else "no connection",
+        "ProtocolError": "the connection broke",
+    }
+    return errors.Unreachable(
+        f"The cluster at {server} does not answer ({reasons.get(name, name)}) to {call}",
+        subject="cluster.server",
+        remedy="Check the server address, and that this worker can reach it.",
     )

@@ -8,14 +8,11 @@ as a quota that can never be met (change the request) beside one that is used up
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-
-Object = Mapping[str, Any]
 
 # As long as the work has time at all.
 NO_LIMIT = math.inf
@@ -57,7 +54,7 @@ class Category(StrEnum):
     UNKNOWN = "unknown"
 
 
-ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
+ACTIONS: dict[Category, tuple[type[errors.FlexcoreError], str]] = {
     Category.IMAGE_NOT_FOUND: (errors.NotFound, "Correct the image's name and tag, or push it to the registry."),
     Category.IMAGE_DENIED: (errors.Forbidden, "Give the service account a pull secret, or correct the image's name."),
     Category.IMAGE_UNREACHABLE: (
@@ -121,7 +118,7 @@ ACTIONS: dict[str, tuple[type[errors.FlexcoreError], str]] = {
     Category.DELETED: (errors.ExecutionFailed, "Somebody deleted it; run again."),
     Category.UNKNOWN: (errors.ExecutionFailed, "See its events: kubectl describe."),
 }
-SUBJECTS: dict[str, str] = {
+SUBJECTS: dict[Category, str] = {
     Category.COMMAND_NOT_FOUND: "command",
     Category.SERVICE_ACCOUNT_MISSING: "service_account",
     Category.OUT_OF_MEMORY: "memory",
@@ -146,7 +143,7 @@ class Problem:
     the end that was its cause.
     """
 
-    category: str
+    category: Category
     detail: str
     grace_s: float | None = 0.0
     remedy: str = ""
@@ -160,19 +157,19 @@ class Problem:
         if not self.remedy:
             object.__setattr__(self, "remedy", ACTIONS[self.category][1])
 
-    def diagnosis(self) -> contracts.Diagnosis:
+    def to_diagnosis(self) -> contracts.Diagnosis:
         return contracts.Diagnosis(
             category=str(self.category), detail=" ".join(self.detail.split()), remedy=self.remedy
         )
 
     @property
-    def kind(self) -> type[errors.FlexcoreError]:
+    def error_type(self) -> type[errors.FlexcoreError]:
         return self.error or ACTIONS[self.category][0]
 
     @property
     def is_deterministic(self) -> bool:
         """Whether the very same request would end in the same way."""
-        return self.category in DETERMINISTIC or issubclass(self.kind, errors.InvalidInput)
+        return self.category in DETERMINISTIC or issubclass(self.error_type, errors.InvalidInput)
 
     def with_detail(self, detail: str) -> Problem:
         return replace(self, detail=detail)
@@ -185,8 +182,8 @@ class Problem:
 
     def to_error(self, what: str, default_subject: str, **details: Any) -> errors.FlexcoreError:
         """The typed error that a step raises for it. what: the object and what became of it."""
-        diagnosis = self.diagnosis()
-        return self.kind(
+        diagnosis = self.to_diagnosis()
+        return self.error_type(
             f"{what}: {diagnosis.detail}",
             subject=self.name_subject(default_subject),
             remedy=diagnosis.remedy,

@@ -27,16 +27,16 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import errors, redaction, tls_errors
+from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.kubernetes import api_errors, credentials
 
-CONNECT_S = 5.0
-READ_S = 20.0
-# How long a call is repeated while the answer is a passing one. A wrong address must not take longer to be told.
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 20.0
+# How long a call is repeated while the answer is a passing one. A wrong address must not take longer to be reported.
 RETRY_S = 4.0
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
-PASSING = (429, 500, 502, 503, 504)
+MIN_PAUSE_S = 0.2
+MAX_PAUSE_S = 5.0
+TRANSIENT_STATUSES = (429, 500, 502, 503, 504)
 
 Query = Mapping[str, str | int | bool]
 # Whole lines of a stream, without their ends.
@@ -56,27 +56,27 @@ class Kubernetes:
     ) -> None:
         self.access = access
         self.redactor = redactor or redaction.Redactor(access.secrets())
-        self._noted: tuple[datetime, float] | None = None
+        self._server_time: tuple[datetime, float] | None = None
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
-        self._api = _api_client(access)
+        self._api = _make_api_client(access)
         self._authorize()
 
     def now(self) -> datetime:
         """The server's time, so that it compares with the times it writes; our own clock may be minutes off."""
-        if self._noted is None:
+        if self._server_time is None:
             return datetime.now(UTC)
-        return self._noted[0] + timedelta(seconds=self._clock() - self._noted[1])
+        return self._server_time[0] + timedelta(seconds=self._clock() - self._server_time[1])
 
     def get(self, path: str, call: api_errors.Call, retry_s: float = RETRY_S) -> dict[str, Any] | None:
         code, payload = self._request("GET", path, {}, None, call, retry_s)
-        return None if _absent(code, payload, call) else self._accepted(code, payload, call)
+        return None if _is_absent(code, payload, call) else self._accept(code, payload, call)
 
     def list(self, path: str, query: Query, call: api_errors.Call, retry_s: float = RETRY_S) -> dict[str, Any]:
         """{metadata: {resourceVersion}, items: […]}; the items lack kind and apiVersion, as the API sends them."""
         code, payload = self._request("GET", path, query, None, call, retry_s)
-        return self._accepted(code, payload, call)
+        return self._accept(code, payload, call)
 
     def create(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
@@ -84,13 +84,13 @@ class Kubernetes:
         query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
-        return None if taken else self._accepted(code, payload, call)
+        return None if taken else self._accept(code, payload, call)
 
     def replace(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object, or None when someone else changed it since its resourceVersion was read."""
         query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
-        return None if code == 409 else self._accepted(code, payload, call)
+        return None if code == 409 else self._accept(code, payload, call)
 
     def delete(self, path: str, uid: str, call: api_errors.Call, retry_s: float = RETRY_S) -> None:
         """Marks the object with this uid for deletion, dependents first. Being gone already, or replaced by a
@@ -99,26 +99,26 @@ class Kubernetes:
         options = {**body, "preconditions": {"uid": uid}}
         code, payload = self._request("DELETE", path, {}, options, call, retry_s)
         if code not in (404, 409):
-            self._accepted(code, payload, call)
+            self._accept(code, payload, call)
 
     def review(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any]:
         """Asks a question by POST (access reviews); creates nothing."""
         code, payload = self._request("POST", path, {}, body, call, RETRY_S)
-        return self._accepted(code, payload, call)
+        return self._accept(code, payload, call)
 
-    def raw(self, method: str, path: str, body: Any, call: api_errors.Call) -> tuple[int, Any]:
+    def request_raw(self, method: str, path: str, body: Any, call: api_errors.Call) -> tuple[int, Any]:
         """Status and payload as they come: for what answers behind the API server's proxy."""
         return self._request(method, path, {}, body, call, 0)
 
     @contextmanager
-    def lines(self, path: str, query: Query, call: api_errors.Call, read_s: float) -> Iterator[Iterator[bytes]]:
+    def stream_lines(self, path: str, query: Query, call: api_errors.Call, read_s: float) -> Iterator[Iterator[bytes]]:
         """A stream's lines, without their ends. Raises Unreachable when nothing came for `read_s` seconds or the
         connection broke."""
-        with self.batches(path, query, call, read_s) as batches:
+        with self.stream_batches(path, query, call, read_s) as batches:
             yield (line for batch in batches for line in batch)
 
     @contextmanager
-    def batches(
+    def stream_batches(
         self, path: str, query: Query, call: api_errors.Call, read_s: float, max_line_bytes: int | None = None
     ) -> Iterator[Iterator[Batch]]:
         """A stream's lines as they come, many at a time. Split as bytes: a chunk may end within a character. Of a
@@ -127,7 +127,7 @@ class Kubernetes:
         try:
             if response.status != 200:
                 response.read()
-                raise self._failure(response.status, _json(response.data), call)
+                raise self._to_error(response.status, _parse_json(response.data), call)
             yield self._split(response.response, call, max_line_bytes)
         finally:
             response.response.close()
@@ -149,7 +149,7 @@ class Kubernetes:
                 if lines:
                     yield lines
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise _unreachable(error, self.access.server, call) from None
+            raise api_errors.to_unreachable(error, self.access.server, call) from None
         if rest := b"".join(pieces):
             yield [rest]
 
@@ -157,25 +157,25 @@ class Kubernetes:
         self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, retry_s: float
     ) -> tuple[int, Any]:
         """Status and parsed body, after repeating while the failure may pass."""
-        until, pause, renewed = self._clock() + retry_s, FIRST_PAUSE_S, False
+        until, pause, renewed = self._clock() + retry_s, MIN_PAUSE_S, False
         while True:
             wait = pause
             try:
-                response = self._send(method, path, query, body, call, READ_S)
+                response = self._send(method, path, query, body, call, READ_TIMEOUT_S)
                 response.read()
-                self._note_time(response)
+                self._record_server_time(response)
                 if response.status == 401 and self.access.token_file and not renewed:
                     renewed = True
                     self._authorize()
                     continue
-                if response.status not in PASSING or self._clock() + wait > until:
-                    return response.status, _json(response.data)
-                wait = max(wait, _retry_after(response))
+                if response.status not in TRANSIENT_STATUSES or self._clock() + wait > until:
+                    return response.status, _parse_json(response.data)
+                wait = max(wait, _read_retry_after(response))
             except errors.Unreachable as error:
                 if error.category != errors.Unreachable.category or self._clock() + wait > until:
                     raise
             self._sleep(min(wait, max(until - self._clock(), 0)))
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(pause * 2, MAX_PAUSE_S)
 
     def _send(self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, read_s: float) -> Any:
         import urllib3
@@ -186,25 +186,25 @@ class Kubernetes:
         values = [(key, str(value).lower() if isinstance(value, bool) else value) for key, value in query.items()]
         request = self._api.param_serialize(method, path, query_params=values, header_params=headers, body=body)
         try:
-            return self._api.call_api(*request, _request_timeout=(CONNECT_S, read_s))
+            return self._api.call_api(*request, _request_timeout=(CONNECT_TIMEOUT_S, read_s))
         except urllib3.exceptions.LocationParseError:
             raise errors.InvalidInput(
                 f"cluster.server {self.access.server} is not an address",
                 subject="cluster.server",
                 remedy="Use e.g. https://10.0.0.1:6443.",
             ) from None
-        except (urllib3.exceptions.HTTPError, _api_exception(), OSError, ValueError) as error:
-            raise _unreachable(error, self.access.server, call) from None
+        except (urllib3.exceptions.HTTPError, _import_api_exception(), OSError, ValueError) as error:
+            raise api_errors.to_unreachable(error, self.access.server, call) from None
 
-    def _accepted(self, code: int, payload: Any, call: api_errors.Call) -> dict[str, Any]:
+    def _accept(self, code: int, payload: Any, call: api_errors.Call) -> dict[str, Any]:
         if 200 <= code < 300 and isinstance(payload, dict):
             return payload
-        raise self._failure(code, payload, call)
+        raise self._to_error(code, payload, call)
 
-    def _failure(self, code: int, payload: Any, call: api_errors.Call) -> errors.FlexcoreError:
+    def _to_error(self, code: int, payload: Any, call: api_errors.Call) -> errors.FlexcoreError:
         if isinstance(payload, dict) and isinstance(payload.get("message"), str):
             payload = {**payload, "message": self.redactor.text(payload["message"])}
-        return api_errors.failure(code, payload, call)
+        return api_errors.to_error(code, payload, call)
 
     def _authorize(self) -> None:
         token = self.access.bearer()
@@ -212,29 +212,29 @@ class Kubernetes:
             if token:
                 self._api.set_default_header("Authorization", f"Bearer {token}")
 
-    def _note_time(self, response: Any) -> None:
+    def _record_server_time(self, response: Any) -> None:
         with suppress(ValueError):
-            self._noted = (parsedate_to_datetime(response.getheader("Date") or ""), self._clock())
+            self._server_time = (parsedate_to_datetime(response.getheader("Date") or ""), self._clock())
 
 
-def ready(kubernetes: Kubernetes) -> dict[str, Any]:
-    """The server's version, which every user may read; the first call to make, as it tells a wrong address or CA."""
+def read_version(kubernetes: Kubernetes) -> dict[str, Any]:
+    """The server's version, which every user may read; the first call to make: it shows a wrong address or CA."""
     return kubernetes.list("/version", {}, api_errors.Call("get", "version"))
 
 
-def _absent(code: int, payload: Any, call: api_errors.Call) -> bool:
-    """A 404 for the very object, said by the API itself."""
+def _is_absent(code: int, payload: Any, call: api_errors.Call) -> bool:
+    """A 404 for the very object, from the API itself."""
     return code == 404 and isinstance(payload, dict) and payload.get("kind") == "Status" and bool(call.name)
 
 
-def _json(content: bytes) -> Any:
+def _parse_json(content: bytes) -> Any:
     try:
         return json.loads(content)
     except ValueError:
         return None
 
 
-def _retry_after(response: Any) -> float:
+def _read_retry_after(response: Any) -> float:
     """Seconds that the server asks to wait: a number, or a date against the server's own clock. 0 when unsaid."""
     value = response.getheader("Retry-After") or ""
     if value.isdigit():
@@ -246,50 +246,19 @@ def _retry_after(response: Any) -> float:
     return max(pause.total_seconds(), 0.0)
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later. A certificate that does not fit never will."""
     return isinstance(error, errors.TransientError) and error.category != "tls"
 
 
-def _unreachable(error: Exception, server: str, call: api_errors.Call) -> errors.Unreachable:
-    """What went wrong below HTTP. Texts of urllib3 and OpenSSL carry object addresses; the reason is picked out."""
-    text = tls_errors.error_chain(error)
-    kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
-    if kind:
-        reasons = {
-            "untrusted": "its certificate is not trusted",
-            "expired": "its certificate is not valid now",
-            "name": "its certificate is for another name",
-        }
-        return errors.Unreachable(
-            f"The cluster at {server} cannot be trusted: {reasons.get(kind, 'TLS failed')}",
-            subject="cluster.ca_certificate",
-            category="tls",
-            remedy=tls_errors.tls_remedy(text, field="the resource (certificate-authority-data or ca_certificate)"),
-        )
-    name = type(error).__name__
-    reasons = {
-        "NameResolutionError": "its name does not resolve",
-        "ConnectTimeoutError": "no connection within 5 s",
-        "ReadTimeoutError": "no answer in time",
-        "NewConnectionError": "connection refused" if "refused" in text else "no connection",
-        "ProtocolError": "the connection broke",
-    }
-    return errors.Unreachable(
-        f"The cluster at {server} does not answer ({reasons.get(name, name)}) to {call}",
-        subject="cluster.server",
-        remedy="Check the server address, and that this worker can reach it.",
-    )
-
-
-def _api_exception() -> type[Exception]:
+def _import_api_exception() -> type[Exception]:
     from kubernetes.client.exceptions import ApiException
 
     return ApiException
 
 
-def _api_client(access: credentials.Access) -> Any:
-    without_package_init("kubernetes")
+def _make_api_client(access: credentials.Access) -> Any:
+    skip_package_init("kubernetes")
     from kubernetes.client.api_client import ApiClient
     from kubernetes.client.configuration import Configuration
 
@@ -297,25 +266,25 @@ def _api_client(access: credentials.Access) -> Any:
     configuration.verify_ssl = access.verify
     configuration.tls_server_name = access.tls_server_name or None
     configuration.proxy = access.proxy or None
-    # Repeating is decided here, by what is asked; and a redirect must not carry the token elsewhere.
+    # Retries are decided here, by the request; and a redirect must not carry the token elsewhere.
     configuration.retries = False
     # A watch on the Job, one on its Pods, a log stream, and calls.
     configuration.connection_pool_maxsize = 8
     api = ApiClient(configuration)
     api.user_agent = "flexcore"
     if access.server.startswith("https://"):
-        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _tls(access)
+        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _make_tls_context(access)
     return api
 
 
-def without_package_init(name: str) -> None:
+def skip_package_init(name: str) -> None:
     """Lets submodules of a package be imported without running its `__init__`, which imports all of it."""
     spec = None if name in sys.modules else importlib.util.find_spec(name)
     if spec is not None:
         sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
-def _tls(access: credentials.Access) -> ssl.SSLContext:
+def _make_tls_context(access: credentials.Access) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=access.ca or None)
     except ssl.SSLError:
@@ -334,7 +303,7 @@ def _tls(access: credentials.Access) -> ssl.SSLContext:
                 context.load_cert_chain(path)
         except (ssl.SSLError, ValueError):
             raise errors.InvalidInput(
-                "The client certificate and key of the kubeconfig do not belong together or are no PEM",
+                "The client certificate and key of the kubeconfig do not belong together or are not PEM",
                 subject="cluster.kubeconfig",
                 remedy="Give a self-contained one: kubectl config view --raw --flatten --minify.",
             ) from None

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What every step of this runtime begins with: a client for the cluster of a resource, and the namespace to work in."""
+"""The session of a step: a client for the cluster of a resource, and the namespace to work in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Session:
 
 
 def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secrets: Iterable[str] = ()) -> Session:
-    """A Session; nothing is sent yet. namespace: the one asked for, if any; secrets: further values to mask.
+    """A Session; nothing is sent yet. namespace: the requested one, if any; secrets: further values to mask.
 
     Raises InvalidInput or MissingSetting for everything that can be known without asking the cluster."""
     resource = errors.validated(resources.KubernetesCluster, cluster or {}, "cluster")
@@ -101,7 +101,7 @@ def has_address(cluster: resources.KubernetesCluster) -> bool:
 
 
 def _find_access(cluster: resources.KubernetesCluster) -> credentials.Access:
-    """An Access without a namespace where the resource is incomplete; whoever connects is told so."""
+    """An Access without a namespace where the resource is incomplete; connecting raises that."""
     try:
         return credentials.resolve_access(cluster)
     except errors.FlexcoreError:

@@ -37,11 +37,11 @@ SIDECAR_IMAGE = re.compile(
     re.IGNORECASE,
 )
 # Exit codes of what was ended by SIGKILL and SIGTERM: from outside, unless its memory ran out.
-STOPPED = (137, 143)
+STOP_EXIT_CODES = (137, 143)
 NEVER = datetime.max.replace(tzinfo=UTC)
-MAX_SAID = 200
+MAX_ERROR_CHARACTERS = 200
 # A message of few lines was written to be read; a longer one is the end of a log.
-MAX_LINES_SAID, MAX_LINES_READ = 3, 20
+MAX_MESSAGE_LINES, MAX_SEARCHED_LINES = 3, 20
 ERROR_LINE = re.compile(
     r"error\b|exception\b|panic:|fatal|not found|denied|failed|no such|cannot|refused|SIGKILL", re.IGNORECASE
 )
@@ -79,7 +79,7 @@ class Container:
         return self.state.get("terminated")
 
     @property
-    def began(self) -> bool:
+    def has_begun(self) -> bool:
         return self.is_running or self.end is not None or bool(self.status.get("restartCount"))
 
     @property
@@ -96,7 +96,7 @@ class End:
     container: Container
     terminated: Object
     is_last: bool
-    stopped: bool
+    was_stopped: bool
 
     @property
     def code(self) -> int | None:
@@ -113,45 +113,45 @@ class End:
 
 
 def list_containers(pod: Object, job: Object | None = None) -> list[Container]:
-    """Init containers and native sidecars first, then the others, in the pod's order. job: its template tells what was
+    """Init containers and native sidecars first, then the others, in the pod's order. job: its template shows what was
     injected into the pod."""
     spec, status = pod.get("spec") or {}, pod.get("status") or {}
     native = {item.get("name") for item in spec.get("initContainers") or () if item.get("restartPolicy") == "Always"}
-    found = []
+    containers = []
     for entry in status.get("initContainerStatuses") or ():
         name = str(entry.get("name") or "")
-        found.append(Container(name, Role.NATIVE if name in native else Role.INIT, entry))
+        containers.append(Container(name, Role.NATIVE if name in native else Role.INIT, entry))
     entries = list(status.get("containerStatuses") or ())
-    sidecars = _plain_sidecars(pod, entries, job or {})
+    sidecars = _find_sidecars(pod, entries, job or {})
     for entry in entries:
         name = str(entry.get("name") or "")
-        found.append(Container(name, Role.SIDECAR if name in sidecars else Role.MAIN, entry))
-    return found
+        containers.append(Container(name, Role.SIDECAR if name in sidecars else Role.MAIN, entry))
+    return containers
 
 
-def _plain_sidecars(pod: Object, entries: Sequence[Object], job: Object) -> set[str]:
+def _find_sidecars(pod: Object, entries: Sequence[Object], job: Object) -> set[str]:
     spec, metadata = pod.get("spec") or {}, pod.get("metadata") or {}
     named = {str(item.get("name") or "") for item in entries}
     template = ((job.get("spec") or {}).get("template") or {}).get("spec") or {}
     written = {str(item.get("name") or "") for item in template.get("containers") or ()}
     images = {str(item.get("name") or ""): str(item.get("image") or "") for item in spec.get("containers") or ()}
     images |= {str(item.get("name") or ""): str(item.get("image") or "") for item in entries if item.get("image")}
-    found = {
+    sidecars = {
         name
         for name in named
         if (written & named and name not in written) or SIDECAR_NAME.search(name) or SIDECAR_IMAGE.search(images[name])
     }
-    found.discard(str((metadata.get("annotations") or {}).get(DEFAULT_CONTAINER) or ""))
+    sidecars.discard(str((metadata.get("annotations") or {}).get(DEFAULT_CONTAINER) or ""))
     # Whatever they are called, something is the program.
-    return found if found != named else set()
+    return sidecars if sidecars != named else set()
 
 
 def list_ends(pod: Object, job: Object | None = None) -> list[End]:
-    """Every end that the pod's status tells: the latest and the one before of each container."""
-    return [end for container in list_containers(pod, job) for end in _ends_of(container, pod, job or {})]
+    """Every end in the pod's status: the latest and the one before of each container."""
+    return [end for container in list_containers(pod, job) for end in _iterate_ends(container, pod, job or {})]
 
 
-def _ends_of(container: Container, pod: Object, job: Object) -> Iterator[End]:
+def _iterate_ends(container: Container, pod: Object, job: Object) -> Iterator[End]:
     stops = (job_status.find_failure_time(job), (pod.get("metadata") or {}).get("deletionTimestamp"))
     stop = min(filter(None, map(job_status.parse_time, stops)), default=None)
     current = container.end
@@ -165,7 +165,7 @@ def _ends_of(container: Container, pod: Object, job: Object) -> Iterator[End]:
 def _is_stopped(terminated: Object, stop: datetime | None, pod: Object) -> bool:
     if terminated.get("reason") == "ContainerStatusUnknown":
         return True
-    if terminated.get("exitCode") not in STOPPED or terminated.get("reason") == "OOMKilled":
+    if terminated.get("exitCode") not in STOP_EXIT_CODES or terminated.get("reason") == "OOMKilled":
         return False
     finished = job_status.parse_time(terminated.get("finishedAt"))
     if stop is None or finished is None:
@@ -176,13 +176,13 @@ def _is_stopped(terminated: Object, stop: datetime | None, pod: Object) -> bool:
 def find_cause(pod: Object, job: Object | None = None) -> End | None:
     """The end that made the pod fail; None when no container ended badly."""
     ends = [end for end in list_ends(pod, job) if end.code != 0]
-    began = any(item.began for item in list_containers(pod, job) if item.role is Role.MAIN)
+    began = any(item.has_begun for item in list_containers(pod, job) if item.role is Role.MAIN)
     ranks = {Role.MAIN: 0, Role.SIDECAR: 1, Role.INIT: 2 if began else 0, Role.NATIVE: 3}
 
     def rank(end: End) -> tuple[int, bool, bool, datetime, bool]:
         role = ranks[end.container.role]
-        by_signal = end.code in STOPPED and end.reason != "OOMKilled"
-        return role, end.stopped, not end.is_last, end.finished or NEVER, by_signal
+        by_signal = end.code in STOP_EXIT_CODES and end.reason != "OOMKilled"
+        return role, end.was_stopped, not end.is_last, end.finished or NEVER, by_signal
 
     return min(ends, key=rank, default=None)
 
@@ -209,7 +209,7 @@ def find_partly_ended(pod: Object, job: Object | None = None) -> tuple[list[Cont
 def _outlives(item: Container, main: Sequence[Container]) -> bool:
     if item.end is None:
         return item.is_running or item.state.get("waiting") is not None
-    return item.end.get("exitCode") in STOPPED and item.end.get("reason") != "OOMKilled" and bool(main)
+    return item.end.get("exitCode") in STOP_EXIT_CODES and item.end.get("reason") != "OOMKilled" and bool(main)
 
 
 def _stays_ended(pod: Object, main: Sequence[Container]) -> bool:
@@ -230,34 +230,34 @@ def describe_signal(code: int) -> str:
 
 def diagnose_end(terminated: Object, where: str) -> categories.Problem:
     """What a container's end means. where: the container, as the text names it."""
-    code, reason, message = terminated.get("exitCode"), str(terminated.get("reason") or ""), _message(terminated)
-    words = _last_words(message)
-    said = f": {words}" if words else ""
+    code, reason, message = terminated.get("exitCode"), str(terminated.get("reason") or ""), _read_message(terminated)
+    line = _find_error_line(message)
+    tail = f": {line}" if line else ""
     if reason == "OOMKilled":
         return categories.Problem(
             categories.Category.OUT_OF_MEMORY,
-            f"{where} used more memory than its limit (exit code {code}){said}",
+            f"{where} used more memory than its limit (exit code {code}){tail}",
             exit_code=code,
         )
     if reason in ("StartError", "ContainerCannotRun"):
-        return _start_error(message, where, code)
+        return _diagnose_start_error(message, where, code)
     if reason == "ContainerStatusUnknown":
         return categories.Problem(categories.Category.NODE_LOST, f"{where} was lost by its node", exit_code=code)
     if code in (126, 127):
         why = "the shell did not find the command" if code == 127 else "the command may not be executed"
         return categories.Problem(
-            categories.Category.COMMAND_NOT_FOUND, f"{where} ended with exit code {code}: {why}{said}", exit_code=code
+            categories.Category.COMMAND_NOT_FOUND, f"{where} ended with exit code {code}: {why}{tail}", exit_code=code
         )
     if isinstance(code, int) and code > 128 and (name := describe_signal(code)):
         return categories.Problem(
-            categories.Category.KILLED, f"{where} was ended by {name} (exit code {code}){said}", exit_code=code
+            categories.Category.KILLED, f"{where} was ended by {name} (exit code {code}){tail}", exit_code=code
         )
     return categories.Problem(
-        categories.Category.EXIT_CODE, f"{where} ended with exit code {code}{said}", exit_code=code
+        categories.Category.EXIT_CODE, f"{where} ended with exit code {code}{tail}", exit_code=code
     )
 
 
-def _start_error(message: str, where: str, code: Any) -> categories.Problem:
+def _diagnose_start_error(message: str, where: str, code: Any) -> categories.Problem:
     detail = f"{where} could not start: {shorten_error(message)}"
     if re.search(r"executable file not found|no such file or directory", message):
         return categories.Problem(categories.Category.COMMAND_NOT_FOUND, detail, exit_code=code)
@@ -265,17 +265,17 @@ def _start_error(message: str, where: str, code: Any) -> categories.Problem:
     return categories.Problem(categories.Category.CONTAINER_REFUSED, detail, remedy=remedy, exit_code=code)
 
 
-def _message(terminated: Object) -> str:
+def _read_message(terminated: Object) -> str:
     return str(terminated.get("message") or "").strip()
 
 
-def _last_words(message: str) -> str:
+def _find_error_line(message: str) -> str:
     """The line of a termination message that says what was wrong; "" when the message is only a log's end."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    found = next((line for line in reversed(lines[-MAX_LINES_READ:]) if ERROR_LINE.search(line)), "")
-    if not found and len(lines) <= MAX_LINES_SAID:
-        found = lines[-1] if lines else ""
-    return found if len(found) <= MAX_SAID else found[: MAX_SAID - 1] + "…"
+    best = next((line for line in reversed(lines[-MAX_SEARCHED_LINES:]) if ERROR_LINE.search(line)), "")
+    if not best and len(lines) <= MAX_MESSAGE_LINES:
+        best = lines[-1] if lines else ""
+    return best if len(best) <= MAX_ERROR_CHARACTERS else best[: MAX_ERROR_CHARACTERS - 1] + "…"
 
 
 def shorten_error(message: str, length: int = 300) -> str:

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""The operation behind kubernetes/run_job: one container, or a whole manifest, as a batch/v1 Job.
+"""The adapter of a container job: one container, or a whole manifest, as a batch/v1 Job.
 
 driver ─find──→ the execution's Jobs, by label, in one list      ─create─→ the Job, then its Secret and ConfigMaps
        ─observe→ job_observer: verdict, logs, notes               (records: none; the Job is the record, for ttl_s)
@@ -14,24 +14,22 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
+from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, redaction
 from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
-    connection,
-    health,
     job_diagnosis,
     job_manifest,
     job_notes,
     job_observer,
+    job_operation,
     job_status,
     progress,
     remote_objects,
 )
 
 Object = dict[str, Any]
-Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]
 
 # A Job that a quota refuses is asked for again, until its queue's time is spent.
 QUOTA_RETRY_INTERVAL_S = 5.0
@@ -62,7 +60,7 @@ class JobAdapter:
     # --- find
 
     def find(self, number: int) -> attempts.Attempt | None:
-        """A Job that died half-made, without its Secret, is completed here: nobody else would."""
+        """Also completes a running Job whose step died before it had made its Secret; no other call would."""
         # The driver counts from 1; each count needs one list.
         if number == 1:
             self._jobs = self._list_jobs()
@@ -118,7 +116,7 @@ class JobAdapter:
         until, is_announced = self.clock() + self.request.queue_timeout_s, False
         while True:
             deadline = (self.kubernetes.now() + timedelta(seconds=self.request.time_limit_s)).isoformat()
-            body = job_manifest.job_body(
+            body = job_manifest.make_job_body(
                 self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
             )
             try:
@@ -249,31 +247,10 @@ def creating_call(job: Object) -> str:
     return str((job["metadata"].get("annotations") or {}).get(job_manifest.CALL_ANNOTATION) or "")
 
 
-# --- operation
-
-
-def check(
-    request: job_manifest.JobRequest, service: resources.KubernetesCluster | None, settings: resources.Settings
-) -> None:
-    """Raises InvalidInput or MissingSetting for everything that can be known without a cluster."""
-    job_manifest.check(request)
-    connection.check_place(request.requested_namespace(), service, settings)
-
-
-def plan(invocation: Invocation) -> contracts.StepResult:
-    """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
-    session = open_session(invocation)
-    return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
-
-
-def execute(invocation: Invocation) -> dict[str, Any]:
-    return driver.drive(open_job, invocation)
-
-
 @contextmanager
-def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
+def open_job(invocation: job_operation.Invocation) -> Iterator[JobAdapter]:
     """Reports what is changed of the manifest; an error that passes through has it in details.notes."""
-    session = open_session(invocation)
+    session = job_operation.open_session(invocation)
     build = job_manifest.build(invocation.request, invocation.key.name(1), session.namespace)
     notes = [session.kubernetes.redactor.text(note) for note in build.notes]
     adapter = JobAdapter(
@@ -293,20 +270,3 @@ def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
         if notes:
             error.details["notes"] = [*notes, *error.details.get("notes", [])]
         raise
-
-
-def open_session(invocation: Invocation) -> connection.Session:
-    request = invocation.request
-    secrets = job_manifest.secret_values(request)
-    return connection.connect(invocation.service, request.requested_namespace(), invocation.settings, secrets)
-
-
-RUN_JOB = operation.Operation(
-    runtime="kubernetes",
-    name="job",
-    request=job_manifest.JobRequest,
-    service=resources.KubernetesCluster,
-    check=check,
-    plan=plan,
-    execute=execute,
-)

@@ -48,7 +48,7 @@ class Access:
     def bearer(self) -> str:
         """The token to send now, or "" when the client certificate says who we are."""
         if self.token_file:
-            return _readable(self.token_file) or self.token or _read(Path(self.token_file), "the token file")
+            return _read_or_empty(self.token_file) or self.token or _read_file(Path(self.token_file), "the token file")
         return self.token
 
     def secrets(self) -> Iterator[str]:
@@ -78,7 +78,7 @@ def from_token(cluster: resources.KubernetesCluster) -> Access:
                 remedy="Set server and token in the c_kubernetes_cluster resource, or give a kubeconfig.",
             )
     return Access(
-        server=_address(cluster.server, "cluster.server"),
+        server=_normalize_address(cluster.server, "cluster.server"),
         ca=cluster.ca_certificate,
         verify=cluster.verify_tls,
         token=cluster.token.strip(),
@@ -96,9 +96,9 @@ def in_cluster(env: Mapping[str, str], pod: Path) -> Access:
     address = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
     return Access(
         server=address if host else POD_SERVER,
-        ca=_read(pod / "ca.crt", "the service account's CA"),
+        ca=_read_file(pod / "ca.crt", "the service account's CA"),
         token_file=str(pod / "token"),
-        namespace=_read(pod / "namespace", "the service account's namespace"),
+        namespace=_read_file(pod / "namespace", "the service account's namespace"),
     )
 
 
@@ -109,26 +109,26 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
             "cluster.kubeconfig is empty", subject="cluster.kubeconfig", remedy="Paste the text of a kubeconfig file."
         )
     config = kubeconfig.parse_kubeconfig(text)
-    chosen, entry = _context(config, context)
-    cluster = _entry_of(config, "cluster", entry, chosen)
-    user = _entry_of(config, "user", entry, chosen)
-    token, token_file = _token(user), _token_file(user)
+    chosen, entry = _find_context(config, context)
+    cluster = _find_entry(config, "cluster", entry, chosen)
+    user = _find_entry(config, "user", entry, chosen)
+    token, token_file = _read_token(user), _find_token_file(user)
     has_token = bool(token or token_file)
-    ca = _pem(cluster, "certificate-authority")
-    certificate, key = _pem(user, "client-certificate"), _pem(user, "client-key")
+    ca = _read_pem(cluster, "certificate-authority")
+    certificate, key = _read_pem(user, "client-certificate"), _read_pem(user, "client-key")
     _check_user(user, has_credentials=has_token or bool(certificate and key))
     if certificate and not key:
         raise kubeconfig.wrong("has a client-certificate without a client-key", kubeconfig.FLATTEN)
     if key and not certificate and not has_token:
         raise kubeconfig.wrong("has a client-key without a client-certificate", kubeconfig.FLATTEN)
     return Access(
-        server=_address(kubeconfig.scalar(cluster.get("server")), "cluster.kubeconfig"),
+        server=_normalize_address(kubeconfig.to_text(cluster.get("server")), "cluster.kubeconfig"),
         ca=ca,
         verify=not _is_insecure(cluster, ca),
-        tls_server_name=kubeconfig.scalar(cluster.get("tls-server-name")),
-        proxy=_proxy(kubeconfig.scalar(cluster.get("proxy-url"))),
+        tls_server_name=kubeconfig.to_text(cluster.get("tls-server-name")),
+        proxy=_read_proxy(kubeconfig.to_text(cluster.get("proxy-url"))),
         context=chosen,
-        namespace=kubeconfig.scalar(entry.get("namespace")),
+        namespace=kubeconfig.to_text(entry.get("namespace")),
         token=token,
         token_file=token_file,
         client_certificate=certificate if key else "",
@@ -136,55 +136,57 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
     )
 
 
-def _context(config: dict[str, Any], asked: str) -> tuple[str, dict[str, Any]]:
-    """(name, fields) of the context asked for, else of the current one."""
+def _find_context(config: dict[str, Any], requested: str) -> tuple[str, dict[str, Any]]:
+    """(name, fields) of the requested context, else of the current one."""
     contexts = config["contexts"]
-    name = asked or _reference(config["current-context"], contexts)
+    name = requested or _resolve_reference(config["current-context"], contexts)
     if name in contexts:
         return name, contexts[name]
-    problem = f"has no context named {name!r}" if name else "names no current context"
-    remedy = f"Choose one of: {_names(contexts)}." if contexts else f"It has no contexts at all. {kubeconfig.FLATTEN}"
+    problem = f"has no context named {name!r}" if name else "has no current context"
+    remedy = (
+        f"Choose one of: {_join_names(contexts)}." if contexts else f"It has no contexts at all. {kubeconfig.FLATTEN}"
+    )
     raise errors.InvalidInput(f"cluster.kubeconfig {problem}", subject="cluster.context", remedy=remedy)
 
 
-def _entry_of(config: dict[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
-    """The cluster or user that the context names. Without a user nobody in particular asks."""
+def _find_entry(config: dict[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
+    """The cluster or user of the context. Without a user the request is anonymous."""
     entries: dict[str, dict[str, Any]] = config[f"{kind}s"]
-    name = _reference(context.get(kind), entries)
+    name = _resolve_reference(context.get(kind), entries)
     if name in entries:
         return entries[name]
     if kind == "user" and not name:
         return {}
-    problem = f"names the {kind} {name!r}, which is not there" if name else f"names no {kind}"
+    problem = f"names the {kind} {name!r}, which is not there" if name else f"has no {kind}"
     raise kubeconfig.wrong(
-        f"has a context {chosen!r} that {problem}", f"Its {kind}s are: {_names(entries)}. {kubeconfig.FLATTEN}"
+        f"has a context {chosen!r} that {problem}", f"Its {kind}s are: {_join_names(entries)}. {kubeconfig.FLATTEN}"
     )
 
 
-def _reference(value: Any, entries: Mapping[str, Any]) -> str:
+def _resolve_reference(value: Any, entries: Mapping[str, Any]) -> str:
     """A name that is written without quotes may look like a null."""
-    return str(value) if value is not None and str(value) in entries else kubeconfig.scalar(value)
+    return str(value) if value is not None and str(value) in entries else kubeconfig.to_text(value)
 
 
-def _names(entries: Mapping[str, Any]) -> str:
+def _join_names(entries: Mapping[str, Any]) -> str:
     return ", ".join(sorted(entries)) or "none"
 
 
 def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
     """Refuses by name what a worker cannot do. A token or certificate goes before a program, as with kubectl."""
     remedy = "Use a service account's token instead (kubectl create token NAME), with mode token."
-    impersonated = [name for name in IMPERSONATION if user.get(name) and kubeconfig.scalar(user[name])]
+    impersonated = [name for name in IMPERSONATION if user.get(name) and kubeconfig.to_text(user[name])]
     if impersonated:
         names = ", ".join(impersonated)
         raise kubeconfig.wrong(
             f"acts as somebody else ({names}), which is not supported", "Use that account's own credentials."
         )
-    if kubeconfig.scalar(user.get("username")) or kubeconfig.scalar(user.get("password")):
+    if kubeconfig.to_text(user.get("username")) or kubeconfig.to_text(user.get("password")):
         raise kubeconfig.wrong("authenticates by user name and password", remedy)
     for name, field_name in (("exec", "command"), ("auth-provider", "name")):
         given = user.get(name)
-        if kubeconfig.scalar(given) and not has_credentials:
-            program = kubeconfig.scalar(given.get(field_name)) if isinstance(given, dict) else ""
+        if kubeconfig.to_text(given) and not has_credentials:
+            program = kubeconfig.to_text(given.get(field_name)) if isinstance(given, dict) else ""
             raise kubeconfig.wrong(
                 f"authenticates by the program {program or name!r}, which a worker does not run", remedy
             )
@@ -192,16 +194,16 @@ def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
 
 def _is_insecure(cluster: dict[str, Any], ca: str) -> bool:
     # Changes nothing here: no answer is asked for in compressed form.
-    kubeconfig.flag(cluster, "disable-compression")
-    insecure = kubeconfig.flag(cluster, "insecure-skip-tls-verify")
+    kubeconfig.parse_flag(cluster, "disable-compression")
+    insecure = kubeconfig.parse_flag(cluster, "insecure-skip-tls-verify")
     if insecure and ca:
         problem = "has insecure-skip-tls-verify beside a certificate-authority, which kubectl refuses"
         raise kubeconfig.wrong(problem, "Remove one of the two.")
     return insecure
 
 
-def _token(user: dict[str, Any]) -> str:
-    token = kubeconfig.scalar(user.get("token")).strip()
+def _read_token(user: dict[str, Any]) -> str:
+    token = kubeconfig.to_text(user.get("token")).strip()
     if not token.isascii() or any(character.isspace() for character in token):
         raise kubeconfig.wrong(
             "has a token with blanks, line breaks or other characters that no token has", kubeconfig.FLATTEN
@@ -209,7 +211,7 @@ def _token(user: dict[str, Any]) -> str:
     return token
 
 
-def _proxy(url: str) -> str:
+def _read_proxy(url: str) -> str:
     if url and urlsplit(url).scheme not in PROXIES:
         raise kubeconfig.wrong(
             f"has a proxy-url that does not begin with {'://, '.join(PROXIES)}://", "Correct proxy-url."
@@ -217,38 +219,38 @@ def _proxy(url: str) -> str:
     return url
 
 
-def _pem(entry: dict[str, Any], name: str) -> str:
-    data, path = kubeconfig.decoded(entry, f"{name}-data"), kubeconfig.scalar(entry.get(name))
-    text = data or (_read(_absolute(path, name), name) if path else "")
+def _read_pem(entry: dict[str, Any], name: str) -> str:
+    data, path = kubeconfig.decode_base64(entry, f"{name}-data"), kubeconfig.to_text(entry.get(name))
+    text = data or (_read_file(_require_absolute(path, name), name) if path else "")
     if text and "-----BEGIN " not in text:
         raise kubeconfig.wrong(f"has a {name} that is not PEM", kubeconfig.FLATTEN)
     return text
 
 
-def _token_file(user: dict[str, Any]) -> str:
-    path = kubeconfig.scalar(user.get("tokenFile"))
+def _find_token_file(user: dict[str, Any]) -> str:
+    path = kubeconfig.to_text(user.get("tokenFile"))
     if not path:
         return ""
     # As kubectl does: the file before the token, unless it cannot be read.
-    if kubeconfig.scalar(user.get("token")) and not _readable(path):
+    if kubeconfig.to_text(user.get("token")) and not _read_or_empty(path):
         return ""
-    return str(_absolute(path, "tokenFile"))
+    return str(_require_absolute(path, "tokenFile"))
 
 
-def _readable(path: str) -> str:
+def _read_or_empty(path: str) -> str:
     try:
         return Path(path).read_text().strip() if Path(path).is_absolute() else ""
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def _absolute(path: str, name: str) -> Path:
+def _require_absolute(path: str, name: str) -> Path:
     if not Path(path).is_absolute():
         raise kubeconfig.wrong(f"names {name} by the relative path {path}", kubeconfig.FLATTEN)
     return Path(path)
 
 
-def _read(path: Path, what: str) -> str:
+def _read_file(path: Path, what: str) -> str:
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
@@ -257,7 +259,7 @@ def _read(path: Path, what: str) -> str:
         ) from None
 
 
-def _address(server: str, subject: str) -> str:
+def _normalize_address(server: str, subject: str) -> str:
     # Without a scheme kubectl takes http, which no token should travel by.
     try:
         parts = urlsplit(server.strip())

@@ -50,7 +50,7 @@ def node_url(service: Object, nodes: Sequence[Object]) -> str | None:
 
 
 def balancer_url(service: Object) -> str | None:
-    """None as long as there is no address."""
+    """None until there is an address."""
     for entry in ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ():
         host = entry.get("hostname") or entry.get("ip")
         if host:
@@ -96,7 +96,7 @@ def wait_for_balancer_url(
 @dataclass(slots=True)
 class SmokeTest:
     """ready and predicted: True, or None when not measured (note says why). latency_ms is the way through the API
-    server, so it tells more than the model's own time."""
+    server, so it is more than the model's own time."""
 
     ready: bool | None = None
     predicted: bool | None = None
@@ -141,7 +141,7 @@ class ModelProxy:
         try:
             test.predictions = inference.predictions(answer, len(model.example))
         except errors.FlexcoreError as error:
-            raise self._failure(str(error)) from None
+            raise self._to_error(str(error)) from None
         test.rows, test.predicted = len(model.example), True
         return test
 
@@ -150,7 +150,7 @@ class ModelProxy:
         call = api_errors.Call("create" if body else "get", "services/proxy", self.namespace, self.service)
         while True:
             try:
-                code, payload = self.kubernetes.raw(method, url, body, call)
+                code, payload = self.kubernetes.request_raw(method, url, body, call)
             except errors.TransientError as error:
                 raise NotMeasured(f"Not measured: {error}") from None
             if code < 300:
@@ -163,9 +163,9 @@ class ModelProxy:
                 raise NotMeasured(f"Not measured: {text}")
             if not own and (code < 500 or self.clock() >= until):
                 answer = payload.get("error") if isinstance(payload, dict) else None
-                raise self._failure(f"HTTP {code}{f': {answer}' if answer else ''}")
+                raise self._to_error(f"HTTP {code}{f': {answer}' if answer else ''}")
             self.sleep(SMOKE_INTERVAL_S)
 
-    def _failure(self, text: str) -> errors.FlexcoreError:
+    def _to_error(self, text: str) -> errors.FlexcoreError:
         problem = categories.Problem(categories.Category.SMOKE_FAILED, text)
         return problem.to_error(f"Model {self.service} does not predict", self.service)

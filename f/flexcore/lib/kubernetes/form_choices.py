@@ -16,10 +16,10 @@ def namespace_choices(cluster: Any, typed: str | None = "") -> form_choices.Choi
         return form_choices.note("First choose a cluster", "Without one, create a c_kubernetes_cluster resource.")
     session = connection.connect(cluster)
     try:
-        found = session.kubernetes.get("/api/v1/namespaces", api_errors.Call("list", "namespaces", "")) or {}
+        page = session.kubernetes.get("/api/v1/namespaces", api_errors.Call("list", "namespaces", "")) or {}
     except errors.Forbidden as error:
         if error.category == "credentials":
             raise
         return form_choices.matching([(session.namespace, session.namespace)])
-    names = sorted(str(item["metadata"]["name"]) for item in found.get("items") or [])
+    names = sorted(str(item["metadata"]["name"]) for item in page.get("items") or [])
     return form_choices.matching([(name, name) for name in names], typed)

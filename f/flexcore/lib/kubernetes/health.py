@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, identity, requests, runtime_health
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, runtime_health
 from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status
 
 Object = Mapping[str, Any]
@@ -23,7 +23,7 @@ MAX_CONCURRENT_REVIEWS = 6
 # A list of all pods of a large cluster is a burden for its API server; beyond this the free amounts are not measured.
 MAX_PODS = 2000
 NOT_MEASURED = dict.fromkeys(("nodes", "cpu", "memory_bytes", "free_cpu", "free_memory_bytes"))
-REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+REVIEWS_PATH = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 # --- rights
@@ -40,35 +40,35 @@ class Right:
         name = f"{self.resource}.{self.group}" if self.group else self.resource
         return f"{self.verb} {name}{'/' + self.subresource if self.subresource else ''}"
 
-    def question(self, namespace: str) -> dict[str, Any]:
+    def to_review(self, namespace: str) -> dict[str, Any]:
         """The SelfSubjectAccessReview that asks for it."""
-        asked = {"namespace": namespace, "verb": self.verb, "group": self.group, "resource": self.resource}
-        attributes = asked | ({"subresource": self.subresource} if self.subresource else {})
+        attributes = {"namespace": namespace, "verb": self.verb, "group": self.group, "resource": self.resource}
+        attributes |= {"subresource": self.subresource} if self.subresource else {}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         return {**review, "spec": {"resourceAttributes": attributes}}
 
 
-def _rights(verbs: str, group: str, resource: str, subresource: str = "") -> list[Right]:
+def _list_rights(verbs: str, group: str, resource: str, subresource: str = "") -> list[Right]:
     return [Right(verb, group, resource, subresource) for verb in verbs.split()]
 
 
-WATCHING = [*_rights("list watch", "", "pods")]
-EXPLAINING = [*_rights("get", "", "pods", "log"), *_rights("list", "", "events")]
+WATCHING = [*_list_rights("list watch", "", "pods")]
+EXPLAINING = [*_list_rights("get", "", "pods", "log"), *_list_rights("list", "", "events")]
 NEEDED: dict[str, list[Right]] = {
-    "job": [*_rights("get list watch create delete", "batch", "jobs"), *WATCHING],
+    "job": [*_list_rights("get list watch create delete", "batch", "jobs"), *WATCHING],
     "deploy": [
-        *_rights("get list watch create update delete", "apps", "deployments"),
-        *_rights("list", "apps", "replicasets"),
-        *_rights("get create update", "", "services"),
-        *_rights("get list create delete", "", "configmaps"),
-        *_rights("get create update", "", "secrets"),
+        *_list_rights("get list watch create update delete", "apps", "deployments"),
+        *_list_rights("list", "apps", "replicasets"),
+        *_list_rights("get create update", "", "services"),
+        *_list_rights("get list create delete", "", "configmaps"),
+        *_list_rights("get create update", "", "secrets"),
         *WATCHING,
     ],
 }
 # A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
-    "job": [*EXPLAINING, *_rights("create", "", "secrets"), *_rights("create", "", "configmaps")],
-    "deploy": [*EXPLAINING, *_rights("get create", "", "services", "proxy")],
+    "job": [*EXPLAINING, *_list_rights("create", "", "secrets"), *_list_rights("create", "", "configmaps")],
+    "deploy": [*EXPLAINING, *_list_rights("get create", "", "services", "proxy")],
 }
 
 
@@ -91,7 +91,7 @@ def health(place: str, resource: Any, namespace: str = "") -> runtime_health.Hea
     """Raises FlexcoreError when it is down. Each operation's rights are asked for by SelfSubjectAccessReview."""
     session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
     kubernetes, chosen = session.kubernetes, session.namespace
-    version = client.ready(kubernetes).get("gitVersion")
+    version = client.read_version(kubernetes).get("gitVersion")
     check_namespace(kubernetes, chosen)
     allowed, problems = [], []
     for operation in NEEDED:
@@ -125,17 +125,17 @@ def health(place: str, resource: Any, namespace: str = "") -> runtime_health.Hea
 
 def count_unfinished_jobs(kubernetes: client.Kubernetes, namespace: str) -> int | None:
     """Jobs in the namespace that have not ended; None when they may not be listed."""
-    found = list_visible(
+    jobs = list_visible(
         kubernetes, f"/apis/batch/v1/namespaces/{namespace}/jobs", api_errors.Call("list", "jobs.batch", namespace)
     )
-    return None if found is None else sum(not job_status.find_verdict(item) for item in found)
+    return None if jobs is None else sum(not job_status.find_verdict(job) for job in jobs)
 
 
 def inspect_cluster(
     kubernetes: client.Kubernetes, namespace: str, operation: str, key: identity.ExecutionKey
 ) -> contracts.StepResult:
     """Raises Unreachable, Forbidden (naming the missing rights) or NotFound (namespace)."""
-    version = client.ready(kubernetes).get("gitVersion")
+    version = client.read_version(kubernetes).get("gitVersion")
     exists = check_namespace(kubernetes, namespace)
     missing = find_missing_rights(kubernetes, namespace, operation)
     return contracts.StepResult(
@@ -183,12 +183,12 @@ def list_quotas(kubernetes: client.Kubernetes, namespace: str) -> list[dict[str,
 def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | None:
     """True, or None when the credentials may not look. Raises NotFound."""
     try:
-        found = kubernetes.get(f"/api/v1/namespaces/{namespace}", api_errors.Call("get", "namespaces", "", namespace))
+        stored = kubernetes.get(f"/api/v1/namespaces/{namespace}", api_errors.Call("get", "namespaces", "", namespace))
     except errors.Forbidden as error:
         if error.category == "credentials":
             raise
         return None
-    if found is None:
+    if stored is None:
         raise errors.NotFound(
             f"Namespace {namespace} does not exist",
             subject="namespace",
@@ -199,19 +199,19 @@ def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | Non
 
 def is_allowed(kubernetes: client.Kubernetes, right: Right, namespace: str) -> bool:
     answer = kubernetes.review(
-        REVIEWS, right.question(namespace), api_errors.Call("create", "selfsubjectaccessreviews")
+        REVIEWS_PATH, right.to_review(namespace), api_errors.Call("create", "selfsubjectaccessreviews")
     )
     return bool((answer.get("status") or {}).get("allowed"))
 
 
 def measure_nodes(kubernetes: client.Kubernetes) -> Mapping[str, float | int | None] | None:
     """Capacity, or None when nodes may not be seen."""
-    found = list_visible(kubernetes, "/api/v1/nodes", api_errors.Call("list", "nodes"))
-    if found is None:
+    nodes = list_visible(kubernetes, "/api/v1/nodes", api_errors.Call("list", "nodes"))
+    if nodes is None:
         return None
     query: dict[str, str | int] = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": MAX_PODS}
     return measure_capacity(
-        schedulable_nodes(found), list_visible(kubernetes, "/api/v1/pods", api_errors.Call("list", "pods"), query)
+        schedulable_nodes(nodes), list_visible(kubernetes, "/api/v1/pods", api_errors.Call("list", "pods"), query)
     )
 
 
@@ -229,32 +229,26 @@ def list_visible(
 # --- capacity
 
 
-def parse_amount(text: Any) -> float | None:
-    """A quantity of a status: cores or bytes; None when it is in no form that we know."""
-    match = requests.QUANTITY.fullmatch(str(text).strip())
-    return float(match[1]) * requests.UNITS[match[2]] if match else None
-
-
 def describe_quotas(items: Iterable[Object]) -> list[dict[str, Any]]:
     """What each ResourceQuota still allows: {name, resource, hard, used}, as the cluster writes it."""
-    found = []
+    quotas = []
     for item in items:
         status = item.get("status") or {}
         for resource, hard in sorted((status.get("hard") or {}).items()):
             used = (status.get("used") or {}).get(resource)
-            found.append({"name": item["metadata"]["name"], "resource": resource, "hard": hard, "used": used})
-    return found
+            quotas.append({"name": item["metadata"]["name"], "resource": resource, "hard": hard, "used": used})
+    return quotas
 
 
 def schedulable_nodes(nodes: Iterable[Object]) -> list[Object]:
     """Nodes that take new pods."""
-    found = []
+    kept = []
     for node in nodes:
         conditions = (node.get("status") or {}).get("conditions") or ()
         ready = any(entry.get("type") == "Ready" and entry.get("status") == "True" for entry in conditions)
         if ready and not (node.get("spec") or {}).get("unschedulable"):
-            found.append(node)
-    return found
+            kept.append(node)
+    return kept
 
 
 def measure_capacity(nodes: Sequence[Object], pods: Sequence[Object] | None) -> dict[str, float | int | None]:
@@ -266,13 +260,13 @@ def measure_capacity(nodes: Sequence[Object], pods: Sequence[Object] | None) -> 
     if pods is None:
         return {**measured, "free_cpu": None, "free_memory_bytes": None}
     mine = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName") in names]
-    asked = [_requested_by_pod(pod) for pod in mine]
-    free = (cpu - sum(item[0] for item in asked), memory - sum(item[1] for item in asked))
+    requested = [_requested_by_pod(pod) for pod in mine]
+    free = (cpu - sum(item[0] for item in requested), memory - sum(item[1] for item in requested))
     return {**measured, "free_cpu": round(free[0], 3), "free_memory_bytes": free[1]}
 
 
 def _requested_by_pod(pod: Object) -> tuple[float, float]:
-    """What a pod reserves: its containers together, or its greediest first container."""
+    """What a pod reserves: its containers together, or its largest init container."""
     spec = pod["spec"]
     main = [
         _cpu_and_memory((item.get("resources") or {}).get("requests") or {}) for item in spec.get("containers") or ()
@@ -287,5 +281,11 @@ def _requested_by_pod(pod: Object) -> tuple[float, float]:
     )
 
 
+def _container_requests(container: Object) -> tuple[float, float]:
+    return _cpu_and_memory((container.get("resources") or {}).get("requests") or {})
+
+
 def _cpu_and_memory(resources: Object) -> tuple[float, float]:
-    return parse_amount(resources.get("cpu", 0)) or 0.0, parse_amount(resources.get("memory", 0)) or 0.0
+    return dimensions.parse_amount(resources.get("cpu", 0)) or 0.0, dimensions.parse_amount(
+        resources.get("memory", 0)
+    ) or 0.0

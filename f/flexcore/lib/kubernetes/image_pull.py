@@ -1,7 +1,7 @@
 # requirements: flexcore_kubernetes
 """Why an image cannot be pulled: not found, denied, unreachable, for another platform, or with no valid name. Pure.
 
-Told from the kubelet's waiting reason and from the container runtime's words, which differ between registries.
+Read from the kubelet's waiting reason and the container runtime's message, which differs between registries.
 Source: pkg/kubelet/images/types.go
 """
 

@@ -6,7 +6,7 @@ diagnose_failed_job   how it failed: its program's end where there is one, with 
 diagnose_lateness     why it has spent its time
 
 Its parts: container_ends (whose end was the cause), pod_problems (before the end; image_pull, scheduling), pod_ends
-(at the end), admission (no pod at all), job_status. What is said beside the verdict: job_notes.
+(at the end), admission (no pod at all), job_status. Notes beside the verdict: job_notes.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def find_failed_pod(job: Object, pods: Sequence[Object]) -> Object | None:
 
 def was_stopped(pod: Object, job: Object) -> bool:
     cause = container_ends.find_cause(pod, job)
-    return cause is not None and cause.stopped
+    return cause is not None and cause.was_stopped
 
 
 def _list_events_of_gone_pods(job: Object, events: Sequence[Object]) -> list[Object]:

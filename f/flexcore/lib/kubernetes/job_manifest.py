@@ -1,15 +1,12 @@
 # requirements: flexcore_kubernetes
 """The batch/v1 Job of an attempt, and what is created with it: from the short form, or from a manifest. Pure.
 
-A Job of the short form tries once, since attempts are ours; a manifest's keeps its own words, and what is changed of
+A Job of the short form tries once, since attempts are ours; a manifest's keeps its own limits, and what is changed of
 them is noted. Deadline and time-to-live hold even if this step vanishes.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, requests, secret_fields, secret_variables
-from f.flexcore.lib.kubernetes import manifest_changes, manifest_reader, manifest_rules, manifest_schema, pod_spec
+from f.flexcore.lib.core import deferral, errors, identity, resources, secret_fields, secret_variables
+from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
 
@@ -43,7 +40,7 @@ SHORT_FORM = (
 )
 
 
-class JobRequest(requests.Section):
+class JobRequest(resources.Form):
     """The form of kubernetes/run_job: an image with its command, or a whole manifest (an object, a List, or YAML text).
     Times in seconds."""
 
@@ -63,7 +60,7 @@ class JobRequest(requests.Section):
     )
     cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
     memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
-    gpus: int = Field(default=0, ge=0, description="GPUs.")
+    gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
     manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
         default=None,
         description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
@@ -93,7 +90,10 @@ class JobRequest(requests.Section):
         default=3600, ge=1, description="How long the finished Job and its log stay on the cluster, in seconds."
     )
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
 
     @field_validator("manifest")
@@ -107,15 +107,18 @@ class JobRequest(requests.Section):
     def time_limit_s(self) -> int:
         """From the Job's creation to its end."""
         if self.timeout_s is None and self.manifest:
-            written = _written_spec(self).get("activeDeadlineSeconds")
-            if isinstance(written, int) and not isinstance(written, bool) and written > 0:
-                return written
+            from f.flexcore.lib.kubernetes import manifest_job
+
+            return manifest_job.find_deadline_s(self.manifest) or DEFAULT_TIMEOUT_S
         return self.timeout_s or DEFAULT_TIMEOUT_S
 
     def requested_namespace(self) -> str:
         """The form's or the manifest's, or "". Raises InvalidInput when they differ, or the manifest is none."""
-        metadata = manifest_reader.read_manifest(self.manifest)[0].get("metadata") if self.manifest else None
-        written = str((metadata or {}).get("namespace") or "") if isinstance(metadata, dict | None) else ""
+        if not self.manifest:
+            return self.namespace
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        written = manifest_job.find_namespace(self.manifest)
         if self.namespace and written and self.namespace != written:
             raise errors.InvalidInput(
                 f"namespace: the form says {self.namespace} and the manifest {written}",
@@ -126,7 +129,7 @@ class JobRequest(requests.Section):
 
 
 @dataclass(slots=True)
-class Built:
+class BuiltJob:
     """What an attempt creates. companions: ConfigMaps and Secrets beside the Job, without their owner yet; notes: what
     was changed of what was written."""
 
@@ -137,13 +140,22 @@ class Built:
 
 def check(request: JobRequest) -> None:
     """Raises InvalidInput for everything that can be known without a cluster."""
-    if request.manifest:
-        _check_manifest(request)
-    else:
-        short_form(request)
+    if not request.manifest:
+        build_short_form(request)
+        return
+    given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
+    if given:
+        raise errors.InvalidInput(
+            f"{given[0]} cannot be combined with a manifest",
+            subject=given[0],
+            remedy="Give either a manifest or image and command.",
+        )
+    from f.flexcore.lib.kubernetes import manifest_job
+
+    manifest_job.check(request.manifest)
 
 
-def job_body(
+def make_job_body(
     request: JobRequest,
     key: identity.ExecutionKey,
     attempt: int,
@@ -152,7 +164,7 @@ def job_body(
     deadline: str,
     deferred: bool = False,
 ) -> Object:
-    """call: the Windmill job that makes it; deadline: ISO time after which nobody waits for it any more; deferred: a
+    """call: the Windmill job that makes it; deadline: ISO time after which no step waits for it any more; deferred: a
     flow waits for its end without a worker."""
     job = build(request, key.name(attempt), namespace).job
     labels = key.labels(attempt) | deferral.deferral_labels(deferred)
@@ -163,18 +175,22 @@ def job_body(
     return job
 
 
-def build(request: JobRequest, name: str, namespace: str) -> Built:
+def build(request: JobRequest, name: str, namespace: str) -> BuiltJob:
     """The Job under its name, with what is created beside it; labels and annotations are not yet ours."""
-    built = _from_manifest(request, name, namespace) if request.manifest else Built(short_form(request))
+    if request.manifest:
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        built = BuiltJob(*manifest_job.build(request.manifest, name, namespace, request.time_limit_s, request.ttl_s))
+    else:
+        built = BuiltJob(build_short_form(request))
+        limits = {"ttlSecondsAfterFinished": request.ttl_s, "activeDeadlineSeconds": request.time_limit_s}
+        built.job["spec"] |= {"backoffLimit": 0, **limits}
     built.job["metadata"] |= {"name": name, "namespace": namespace}
     spec = built.job["spec"]
-    if not request.manifest:
-        spec |= {"backoffLimit": 0, "ttlSecondsAfterFinished": request.ttl_s}
-        spec["activeDeadlineSeconds"] = request.time_limit_s
     if request.secrets:
-        for place, container in manifest_changes.containers_of(spec):
+        for place, container in pod_spec.iterate_containers(spec):
             container["envFrom"] = [*(container.get("envFrom") or []), {"secretRef": {"name": name}}]
-            built.notes += _hidden(place, container, request)
+            built.notes += _note_hidden_variables(place, container, request)
     return built
 
 
@@ -183,14 +199,14 @@ def companion_objects(request: JobRequest, job: Object) -> Iterator[Object]:
     manifest. job: as the cluster stores it."""
     if request.secrets:
         values = {name: value.get_secret_value() for name, value in request.secrets.items()}
-        yield _owned({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
+        yield _own({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
     if request.manifest:
         metadata = job["metadata"]
         for item in build(request, metadata["name"], metadata["namespace"]).companions:
-            yield _owned(item, job)
+            yield _own(item, job)
 
 
-def _owned(item: Object, job: Object) -> Object:
+def _own(item: Object, job: Object) -> Object:
     metadata, own = job["metadata"], item.get("metadata") or {}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     ours = {
@@ -202,16 +218,16 @@ def _owned(item: Object, job: Object) -> Object:
     return {"apiVersion": "v1", **item, "metadata": {**own, **ours}}
 
 
-def short_form(request: JobRequest) -> Object:
+def build_short_form(request: JobRequest) -> Object:
     pod_spec.check_image(request.image)
     container: Object = {
         "name": CONTAINER,
         "image": request.image,
         "command": request.command,
         "args": request.args,
-        "env": pod_spec.environment(request.env, request.secret_env),
-        "resources": pod_spec.resources(request.cpu, request.memory, request.gpus),
-        "securityContext": pod_spec.container_security(request.run_as_user),
+        "env": pod_spec.make_environment(request.env, request.secret_env),
+        "resources": pod_spec.make_resources(request.cpu, request.memory, request.gpus),
+        "securityContext": pod_spec.make_security_context(request.run_as_user),
         # The last lines then stand in the pod's status too, where they outlive a log that cannot be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
@@ -232,102 +248,12 @@ def secret_values(request: JobRequest) -> Iterator[str]:
     """The values in the form's secret fields and in the manifest's Secrets, which must never be seen."""
     # In a manifest the kind says what is secret: the value of secretName is an ordinary name.
     yield from secret_fields.secret_values(request.model_copy(update={"manifest": None}))
-    for item in manifest_reader.read_manifest(request.manifest)[1] if request.manifest else ():
-        if item["kind"] == "Secret":
-            yield from (str(value) for value in (item.get("stringData") or {}).values())
-            for value in (item.get("data") or {}).values():
-                yield from _decode(str(value))
+    if request.manifest:
+        from f.flexcore.lib.kubernetes import manifest_job
+
+        yield from manifest_job.secret_values(request.manifest)
 
 
-def _decode(value: str) -> Iterator[str]:
-    yield value
-    try:
-        yield base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return
-
-
-# --- manifest
-
-
-def _written_spec(request: JobRequest) -> Object:
-    """The written spec, or nothing where the manifest is none; `check` then says what is wrong with it."""
-    try:
-        spec = manifest_reader.read_manifest(request.manifest)[0].get("spec")
-    except errors.InvalidInput:
-        return {}
-    return spec if isinstance(spec, dict) else {}
-
-
-def _read(request: JobRequest) -> tuple[Built, str]:
-    """A copy of the Job and its companions without what a cluster wrote, and the namespace that the Job names."""
-    job, companions = copy.deepcopy(manifest_reader.read_manifest(request.manifest))
-    notes = []
-    for item in (job, *companions):
-        if item.get("metadata") is None:
-            item["metadata"] = {}
-        if isinstance(item["metadata"], dict):
-            told = manifest_changes.drop_server_fields(item)
-            notes += [note if item is job else f"{manifest_reader.name_of(item)}: {note}" for note in told]
-    namespace = job["metadata"].get("namespace") if isinstance(job["metadata"], dict) else ""
-    return Built(job, companions, notes), namespace or ""
-
-
-def _check_manifest(request: JobRequest) -> None:
-    given = [name for name in SHORT_FORM if getattr(request, name) != JobRequest.model_fields[name].default]
-    if given:
-        raise _wrong(f"{given[0]} is given beside it", "Give either a manifest or image and command.", given[0])
-    built, _ = _read(request)
-    manifest_schema.check_shape(built.job)
-    manifest_rules.check_job(built.job)
-    for item in built.companions:
-        manifest_schema.check_shape(item, f"manifest ({manifest_reader.name_of(item)})")
-        if item["kind"] == "Secret":
-            manifest_rules.check_secret(item, f"manifest ({manifest_reader.name_of(item)})")
-
-
-def _from_manifest(request: JobRequest, name: str, namespace: str) -> Built:
-    built, _ = _read(request)
-    job, spec = built.job, built.job["spec"]
-    built.notes += manifest_rules.check_job(job)
-    built.notes += manifest_changes.index_notes(spec)
-    built.notes += manifest_changes.rename_job(job, name)
-    names = {}
-    for item in built.companions:
-        built.notes.append(_adopt(item, name, namespace))
-        names[item["kind"], item["metadata"].pop("written")] = item["metadata"]["name"]
-    manifest_changes.rename_references(spec["template"]["spec"], names)
-    built.notes += manifest_changes.keep_bounds(spec, request.time_limit_s, request.ttl_s)
-    built.notes += _overridden(job)
-    return built
-
-
-def _adopt(item: Object, job: str, namespace: str) -> str:
-    """Names an object after its Job, since two runs at a time must not share it."""
-    metadata, kind = item["metadata"], item["kind"]
-    elsewhere = metadata.get("namespace")
-    if elsewhere and elsewhere != namespace:
-        raise _wrong(
-            f"{kind} {metadata['name']} is in namespace {elsewhere}, and the Job runs in {namespace}",
-            "Use one namespace for both.",
-            "manifest",
-        )
-    metadata["written"] = metadata["name"]
-    metadata["name"] = f"{job}-{metadata['written']}"
-    return f"{kind} {metadata['written']} is created as {metadata['name']} and goes with the Job"
-
-
-def _overridden(job: Object) -> list[str]:
-    label = "app.kubernetes.io/managed-by"
-    template = job["spec"]["template"].get("metadata") or {}
-    written = {str((item.get("labels") or {}).get(label) or "flexcore") for item in (job["metadata"], template)}
-    return [f"label {label}: {value} becomes flexcore" for value in sorted(written - {"flexcore"})]
-
-
-def _hidden(place: str, container: Object, request: JobRequest) -> list[str]:
+def _note_hidden_variables(place: str, container: Object, request: JobRequest) -> list[str]:
     names = sorted({item["name"] for item in container.get("env") or ()} & set(request.secrets))
     return [f"{place} env {name} hides the secret of that name" for name in names] if request.manifest else []
-
-
-def _wrong(problem: str, remedy: str, subject: str) -> errors.InvalidInput:
-    return errors.InvalidInput(f"{subject}: {problem}", subject=subject, remedy=remedy)

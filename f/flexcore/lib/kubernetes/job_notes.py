@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What is notes of a Job beside its verdict: notes, its program's exit code, its termination message. Pure."""
+"""Of a Job beside its verdict: notes, its program's exit code, its termination message. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PODS_NOTED = 5
 def list_notes(
     job: Object, pods: Sequence[Object], problem: categories.Problem | None = None, events: Sequence[Object] = ()
 ) -> list[str]:
-    """What is worth a note beside the verdict: processes killed for memory, pods that failed before, restarts, a policy
+    """Notes beside the verdict: processes killed for memory, pods that failed before, restarts, a policy
     that ended it, sidecars that do not run. problem: the diagnosis that is reported already."""
     notes = [note for pod in pods for note in pod_ends.note_other_ends(pod, problem, job)]
     if job_status.find_verdict(job) == "complete":
@@ -39,9 +39,9 @@ def _note_completion(job: Object, pods: Sequence[Object]) -> list[str]:
         notes.append(job_status.describe_indexes(job))
     failed = [pod for pod in pods if not job_diagnosis.was_stopped(pod, job)]
     problems = [
-        found
+        problem
         for pod in failed
-        if (pod.get("status") or {}).get("phase") == "Failed" and (found := pod_ends.diagnose_ended_pod(pod, (), job))
+        if (pod.get("status") or {}).get("phase") == "Failed" and (problem := pod_ends.diagnose_ended_pod(pod, (), job))
     ]
     if status.get("failed") or (problems and entry.get("reason") != "SuccessPolicy"):
         notes.append(f"It took retries: {status.get('failed') or len(problems)} of its pods failed before")
@@ -111,7 +111,7 @@ def find_termination_message(pods: Sequence[Object], job: Object | None = None) 
             for item in container_ends.list_containers(pod, job)
             if item.role in (container_ends.Role.MAIN, container_ends.Role.SIDECAR)
         ]
-        for item in sorted(items, key=lambda found: found.is_sidecar):
+        for item in sorted(items, key=lambda item: item.is_sidecar):
             if message := (item.end or {}).get("message"):
                 return str(message)
     return ""

@@ -27,7 +27,7 @@ from f.flexcore.lib.kubernetes import (
     pod_logs,
     progress,
     remote_objects,
-    watching,
+    watcher,
 )
 
 Object = dict[str, Any]
@@ -104,19 +104,19 @@ class JobObserver:
 
     def watch(self, job: Object, logs: pod_logs.PodLogs) -> Snapshot | Outcome:
         """The Job as it was when it had a verdict, or the Outcome of one that was given up or deleted."""
-        reports: queue.SimpleQueue[watching.Report] = queue.SimpleQueue()
+        reports: queue.SimpleQueue[watcher.Report] = queue.SimpleQueue()
         subjects = (self.job_subject(job["metadata"]["name"]), self.pods_subject(job))
-        watchers = [watching.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
-        for watcher in watchers:
-            watcher.start()
+        watchers = [watcher.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
+        for thread in watchers:
+            thread.start()
         try:
             return self._follow(job, reports, logs)
         finally:
-            for watcher in watchers:
-                watcher.stop()
+            for thread in watchers:
+                thread.stop()
 
     def _follow(
-        self, job: Object, reports: queue.SimpleQueue[watching.Report], logs: pod_logs.PodLogs
+        self, job: Object, reports: queue.SimpleQueue[watcher.Report], logs: pod_logs.PodLogs
     ) -> Snapshot | Outcome:
         seen, uid = Snapshot(job=job), job["metadata"]["uid"]
         started = self.clock() - job_status.measure_age_s(job, self.kubernetes.now())
@@ -124,9 +124,9 @@ class JobObserver:
         reporter = progress.ProgressReporter(lambda text: self.report(self.kubernetes.redactor.text(text)))
         while True:
             self._receive(reports, seen, uid)
-            logs.see(seen.pods)
+            logs.update(seen.pods)
             if seen.job is None:
-                return self._deleted(job, logs)
+                return self._conclude_deleted(job, logs)
             reporter.report_pods(seen.pods)
             if job_status.find_verdict(seen.job) and "pods" in seen.reported:
                 return seen
@@ -149,7 +149,7 @@ class JobObserver:
         text = f"It did not end within {self.time_limit_s} s{f' ({spent})' if spent else ''}"
         return job_diagnosis.diagnose_lateness(seen.job, seen.pods, events, text)
 
-    def _receive(self, reports: queue.SimpleQueue[watching.Report], seen: Snapshot, uid: str) -> None:
+    def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
         """The next report and all that wait behind it; returns after a tick when there is none."""
         try:
             report = reports.get(timeout=TICK_S)
@@ -188,12 +188,12 @@ class JobObserver:
     def _settle(self, seen: Snapshot, logs: pod_logs.PodLogs) -> Outcome:
         """The Outcome of a Job that has a verdict. One that its own deadline has ended is deleted."""
         assert seen.job is not None
-        logs.see(seen.pods)
-        job, pods = seen.job, self._last_pods(seen)
+        logs.update(seen.pods)
+        job, pods = seen.job, self._find_last_pods(seen)
         problem = self._diagnose_failure(job, pods)
         program = (problem.pod, problem.container) if problem and problem.container else None
         logs.drain(program=program)
-        notes = self._note_beside(job, pods, problem)
+        notes = self._list_notes(job, pods, problem)
         for note in notes:
             self.report(f"Note: {note}")
         outcome = Outcome(
@@ -210,7 +210,7 @@ class JobObserver:
             outcome.error = self._error(job, problem, outcome.log_tail, is_deleted=False, notes=notes)
         return outcome
 
-    def _last_pods(self, seen: Snapshot) -> list[Object]:
+    def _find_last_pods(self, seen: Snapshot) -> list[Object]:
         """The two watches are not in step: the Job's end may be reported before its pod's, or a pod be gone by then."""
         assert seen.job is not None
         pods = seen.pods
@@ -228,7 +228,7 @@ class JobObserver:
             problem = job_diagnosis.diagnose_failed_job(job, pods, self._list_events(job, failed or pods))
         return problem
 
-    def _note_beside(self, job: Object, pods: Sequence[Object], problem: categories.Problem | None) -> list[str]:
+    def _list_notes(self, job: Object, pods: Sequence[Object], problem: categories.Problem | None) -> list[str]:
         return [self.kubernetes.redactor.text(note) for note in job_notes.list_notes(job, pods, problem)]
 
     def _give_up(
@@ -244,7 +244,7 @@ class JobObserver:
         self.report(self.kubernetes.redactor.text(f"Giving up on Job {name}: {problem.detail}"))
         program = (problem.pod, problem.container) if problem.container else None
         logs.drain(1.0, program)
-        notes = self._note_beside(job, pods, problem)
+        notes = self._list_notes(job, pods, problem)
         path, request = jobs_path(self.namespace, name), self._request("get", name)
         is_deleted = remote_objects.delete_object(
             self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep
@@ -268,7 +268,7 @@ class JobObserver:
         grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
         return f"is being deleted; its pods have {grace} s (terminationGracePeriodSeconds) to end, and are then killed"
 
-    def _deleted(self, job: Object, logs: pod_logs.PodLogs) -> Outcome:
+    def _conclude_deleted(self, job: Object, logs: pod_logs.PodLogs) -> Outcome:
         logs.drain(1.0)
         problem = categories.Problem(categories.Category.DELETED, "It was deleted before it ended")
         return Outcome(job=job, error=self._error(job, problem, logs.tail(), is_deleted=True))
@@ -293,15 +293,15 @@ class JobObserver:
 
     # --- what is watched
 
-    def job_subject(self, name: str) -> watching.Subject:
+    def job_subject(self, name: str) -> watcher.Subject:
         query: client.Query = {"fieldSelector": f"metadata.name={name}"}
-        return watching.Subject("job", jobs_path(self.namespace), query, self._request("watch", name))
+        return watcher.Subject("job", jobs_path(self.namespace), query, self._request("watch", name))
 
-    def pods_subject(self, job: Object) -> watching.Subject:
+    def pods_subject(self, job: Object) -> watcher.Subject:
         selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         request = api_errors.Call("watch", "pods", self.namespace)
-        return watching.Subject("pods", path, {"labelSelector": selector}, request)
+        return watcher.Subject("pods", path, {"labelSelector": selector}, request)
 
     def _request(self, verb: str, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, "jobs.batch", self.namespace, name)

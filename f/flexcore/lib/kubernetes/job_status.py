@@ -68,10 +68,10 @@ def find_queue_name(job: Object) -> str:
 
 def parse_policy_message(message: str) -> tuple[str, str, int | None]:
     """(pod, container, exit code) that a podFailurePolicy's message names; "" and None where it does not."""
-    if found := POLICY_CONTAINER.search(message):
-        return found[2], found[1], int(found[3])
-    found = POLICY_POD.search(message)
-    return (found[1], "", None) if found else ("", "", None)
+    if match := POLICY_CONTAINER.search(message):
+        return match[2], match[1], int(match[3])
+    match = POLICY_POD.search(message)
+    return (match[1], "", None) if match else ("", "", None)
 
 
 def find_index(pod: Object) -> str:
@@ -96,7 +96,7 @@ def count_indexes(text: str) -> int:
 
 
 def describe_indexes(job: Object) -> str:
-    """`indexes 0,2,4 failed, 1,3,5 are done, 3 of 9 did not run`, or "" when no index is told."""
+    """`indexes 0,2,4 failed, 1,3,5 are done, 3 of 9 did not run`, or "" when none is known."""
     spec, status = job.get("spec") or {}, job.get("status") or {}
     failed, done = str(status.get("failedIndexes") or ""), str(status.get("completedIndexes") or "")
     if not failed and not done:
@@ -115,7 +115,7 @@ def _shorten(text: str) -> str:
 
 
 def describe_failure(job: Object) -> str:
-    """The Job's own words on its failure, with the limit that was reached."""
+    """The Job's own reason and message of its failure, with the limit that was reached."""
     reason, message = find_failure(job)
     spec, status = job.get("spec") or {}, job.get("status") or {}
     limits = {
@@ -128,8 +128,8 @@ def describe_failure(job: Object) -> str:
     facts = [f"{limit} {spec[limit]}"] if spec.get(limit) is not None else []
     if status.get("failed"):
         facts.append(f"failed pods: {status['failed']}")
-    said = f"{reason}: {message}" if reason and message else reason or message
-    return f"{said} ({', '.join(facts)})" if facts else said
+    text = f"{reason}: {message}" if reason and message else reason or message
+    return f"{text} ({', '.join(facts)})" if facts else text
 
 
 # --- events
@@ -140,10 +140,10 @@ def parse_time(text: Any) -> datetime | None:
     if not isinstance(text, str) or not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def find_event_time(event: Object) -> datetime | None:
@@ -156,8 +156,8 @@ def find_event_time(event: Object) -> datetime | None:
 
 def filter_events(item: Object, events: Sequence[Object]) -> list[Object]:
     """The events of this very object, the oldest first."""
-    found = [event for event in events if _is_about(event, item.get("metadata") or {})]
-    return sorted(found, key=lambda event: find_event_time(event) or LONG_AGO)
+    own = [event for event in events if _is_about(event, item.get("metadata") or {})]
+    return sorted(own, key=lambda event: find_event_time(event) or LONG_AGO)
 
 
 def _is_about(event: Object, metadata: Object) -> bool:
@@ -175,7 +175,7 @@ def _is_about(event: Object, metadata: Object) -> bool:
 
 
 def measure_timings(owner: Object, pods: Sequence[Object], now: datetime) -> contracts.Timings:
-    """Of the pod that was created last: waiting for a node, starting, running, and being told to us.
+    """Of the pod that was created last: waiting for a node, starting, running, and being reported to us.
 
     now: the server's own time; it is compared with the server's other times, so that clocks need not agree.
     """
@@ -191,10 +191,10 @@ def measure_timings(owner: Object, pods: Sequence[Object], now: datetime) -> con
     started = min(filter(None, (parse_time(end.get("startedAt")) for end in ends)), default=None)
     finished = max(filter(None, (parse_time(end.get("finishedAt")) for end in ends)), default=None)
     return contracts.Timings(
-        queued=_between(created, scheduled),
-        starting=_between(scheduled, started),
-        running=_between(started, finished),
-        finishing=_between(finished, now),
+        queued=_seconds_between(created, scheduled),
+        starting=_seconds_between(scheduled, started),
+        running=_seconds_between(started, finished),
+        finishing=_seconds_between(finished, now),
     )
 
 
@@ -208,25 +208,25 @@ def describe_time(job: Object, pods: Sequence[Object], events: Sequence[Object],
     conditions = {entry.get("type"): entry for entry in status.get("conditions") or ()}
     created = parse_time((job.get("metadata") or {}).get("creationTimestamp"))
     admitted = parse_time((job.get("status") or {}).get("startTime"))
-    begun = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
+    began = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
     placed = conditions.get("PodScheduled") or {}
     scheduled = parse_time(placed.get("lastTransitionTime")) if placed.get("status") == "True" else None
-    starts, ends = _spans(status)
+    starts, ends = _find_run_spans(status)
     started = min(starts, default=None)
     finished = max(ends) if ends and len(ends) == len(starts) else now
-    pulling = min(_pulling_s(pod, events, started or now), _between(scheduled, started or now) or 0.0)
-    starting = _between(scheduled, started or now)
+    pulling = min(_measure_pull_s(pod, events, started or now), _seconds_between(scheduled, started or now) or 0.0)
+    starting = _seconds_between(scheduled, started or now)
     parts = [
-        (_between(created, admitted), "in its queue"),
-        (_between(begun, scheduled or (None if started else now)), "waiting for a node"),
+        (_seconds_between(created, admitted), "in its queue"),
+        (_seconds_between(began, scheduled or (None if started else now)), "waiting for a node"),
         (pulling, "pulling its image"),
         (starting - pulling if starting is not None else None, "starting"),
-        (_between(started, finished), "running"),
+        (_seconds_between(started, finished), "running"),
     ]
     return ", ".join(f"{seconds:.0f} s {what}" for seconds, what in parts if seconds and seconds >= 0.5)
 
 
-def _spans(status: Object) -> tuple[list[datetime], list[datetime]]:
+def _find_run_spans(status: Object) -> tuple[list[datetime], list[datetime]]:
     """When containers began and ended."""
     starts, ends = [], []
     for entry in status.get("containerStatuses") or ():
@@ -237,7 +237,7 @@ def _spans(status: Object) -> tuple[list[datetime], list[datetime]]:
     return [item for item in starts if item], [item for item in ends if item]
 
 
-def _pulling_s(pod: Object, events: Sequence[Object], until: datetime | None) -> float:
+def _measure_pull_s(pod: Object, events: Sequence[Object], until: datetime | None) -> float:
     """Seconds between the events Pulling and Pulled."""
     total, since = 0.0, None
     for event in filter_events(pod, events):
@@ -245,14 +245,14 @@ def _pulling_s(pod: Object, events: Sequence[Object], until: datetime | None) ->
         if event.get("reason") == "Pulling":
             since = parse_time(event.get("firstTimestamp")) or at
         elif event.get("reason") == "Pulled" and since:
-            total, since = total + (_between(since, at) or 0.0), None
-    return total + (_between(since, until) or 0.0)
+            total, since = total + (_seconds_between(since, at) or 0.0), None
+    return total + (_seconds_between(since, until) or 0.0)
 
 
 def measure_age_s(item: Object, now: datetime) -> float:
     """Seconds since the object was created, by the server's clock."""
-    return _between(parse_time(item["metadata"].get("creationTimestamp")), now) or 0.0
+    return _seconds_between(parse_time(item["metadata"].get("creationTimestamp")), now) or 0.0
 
 
-def _between(earlier: datetime | None, later: datetime | None) -> float | None:
+def _seconds_between(earlier: datetime | None, later: datetime | None) -> float | None:
     return max((later - earlier).total_seconds(), 0.0) if earlier and later else None

@@ -36,7 +36,7 @@ class Plain(str):
 
 def parse_kubeconfig(text: str) -> dict[str, Any]:
     """{current-context, clusters, contexts, users}, the last three {name: fields}. Raises InvalidInput."""
-    config = _document(text.removeprefix("\ufeff"))
+    config = _parse_document(text.removeprefix("\ufeff"))
     if isinstance(config, list):
         raise not_kubeconfig("it is a list", MERGE)
     if isinstance(config, str) and PATHS.fullmatch(config.strip()):
@@ -45,42 +45,42 @@ def parse_kubeconfig(text: str) -> dict[str, Any]:
         raise not_kubeconfig("it is base64", "Decode it (base64 -d) and give the text.")
     if not isinstance(config, dict):
         raise not_kubeconfig("YAML with clusters, users and contexts is expected")
-    kind, version = scalar(config.get("kind")) or "Config", scalar(config.get("apiVersion")) or "v1"
+    kind, version = to_text(config.get("kind")) or "Config", to_text(config.get("apiVersion")) or "v1"
     if (kind, version) != ("Config", "v1"):
         what = f"{kind} of {version}" if re.fullmatch(r"[\w./-]{1,80}", kind + version) else "something else"
         raise not_kubeconfig(f"it is {what}")
     if not any(name in config for name in (*SECTIONS, "current-context")):
         raise not_kubeconfig("YAML with clusters, users and contexts is expected")
-    sections = {section: _entries(config.get(section), section, kind) for section, kind in SECTIONS.items()}
+    sections = {section: _parse_entries(config.get(section), section, kind) for section, kind in SECTIONS.items()}
     return {"current-context": config.get("current-context", ""), **sections}
 
 
-def scalar(value: Any) -> str:
+def to_text(value: Any) -> str:
     """The text of a field, "" when it is null or not there."""
     return "" if value is None or (isinstance(value, Plain) and value in NULLS) else str(value)
 
 
-def flag(entry: Mapping[str, Any], name: str) -> bool:
-    text = scalar(entry.get(name)).lower()
+def parse_flag(entry: Mapping[str, Any], name: str) -> bool:
+    text = to_text(entry.get(name)).lower()
     if text and text not in (*TRUE, *FALSE):
         raise wrong(f"has {name} that is neither true nor false", "Correct the field.")
     return text in TRUE
 
 
-def decoded(entry: Mapping[str, Any], name: str) -> str:
+def decode_base64(entry: Mapping[str, Any], name: str) -> str:
     """The text in a base64 field, "" when there is none."""
-    data = re.sub(r"\s+", "", scalar(entry.get(name)))
+    data = re.sub(r"\s+", "", to_text(entry.get(name)))
     try:
         return base64.b64decode(data, validate=True).decode()
     except (binascii.Error, ValueError):
         raise wrong(f"has a {name} that is not base64 of PEM", FLATTEN) from None
 
 
-def fields(value: Any, what: str) -> dict[str, Any]:
-    if value is None or scalar(value) == "":
+def to_fields(value: Any, what: str) -> dict[str, Any]:
+    if value is None or to_text(value) == "":
         return {}
     if not isinstance(value, dict):
-        raise wrong(f"has {what} that is no mapping of fields", FLATTEN)
+        raise wrong(f"has {what} that is not a mapping of fields", FLATTEN)
     return value
 
 
@@ -92,12 +92,12 @@ def not_kubeconfig(problem: str, remedy: str = FLATTEN) -> errors.InvalidInput:
     return wrong(f"is not a kubeconfig: {problem}", remedy)
 
 
-def _entries(items: Any, section: str, kind: str) -> dict[str, dict[str, Any]]:
+def _parse_entries(items: Any, section: str, kind: str) -> dict[str, dict[str, Any]]:
     """{name: fields}; kubectl takes no name twice, whether it is used or not."""
-    if scalar(items) == "" and not isinstance(items, list):
+    if to_text(items) == "" and not isinstance(items, list):
         items = []
     if not isinstance(items, list):
-        raise not_kubeconfig(f"its {section} are no list")
+        raise not_kubeconfig(f"its {section} are not a list")
     entries: dict[str, dict[str, Any]] = {}
     for item in items:
         if not isinstance(item, dict):
@@ -105,15 +105,15 @@ def _entries(items: Any, section: str, kind: str) -> dict[str, dict[str, Any]]:
         name = str(item.get("name") or "")
         if name in entries:
             raise wrong(f"has two {section} named {name!r}", f"Remove or rename one of the {section}, as kubectl asks.")
-        entries[name] = fields(item.get(kind), f"the {kind} {name!r}")
+        entries[name] = to_fields(item.get(kind), f"the {kind} {name!r}")
     return entries
 
 
-def _document(text: str) -> Any:
+def _parse_document(text: str) -> Any:
     if text.lstrip().startswith("{"):
         try:
             # As JSON it may be indented by tabs.
-            return _as_text(json.loads(text))
+            return _to_text_tree(json.loads(text))
         except (ValueError, RecursionError):
             pass
     try:
@@ -122,11 +122,11 @@ def _document(text: str) -> Any:
         documents = _load_without_tabs(text)
     except RecursionError:
         raise not_kubeconfig("it is nested too deeply") from None
-    found = [item for item in documents if not (isinstance(item, str) and scalar(item) == "")]
-    if len(found) > 1:
+    kept = [item for item in documents if not (isinstance(item, str) and to_text(item) == "")]
+    if len(kept) > 1:
         remedy = f"Give the one document with the context that is meant. {MERGE}"
-        raise not_kubeconfig(f"it holds {len(found)} YAML documents", remedy)
-    return found[0] if found else None
+        raise not_kubeconfig(f"it holds {len(kept)} YAML documents", remedy)
+    return kept[0] if kept else None
 
 
 def _load_without_tabs(text: str) -> list[Any]:
@@ -140,9 +140,9 @@ def _load_without_tabs(text: str) -> list[Any]:
         at = next((n for n in (line, line - 1) if 0 < n <= len(lines) and re.match(r" *\t", lines[n - 1])), 0)
         if at:
             raise not_kubeconfig(f"there is a tab at line {at}", "Indent by blanks only; YAML takes no tabs.") from None
-        raise not_kubeconfig(f"line {line} is no valid YAML") from None
+        raise not_kubeconfig(f"line {line} is not valid YAML") from None
     except yaml.YAMLError:
-        raise not_kubeconfig("it holds characters that are no text") from None
+        raise not_kubeconfig("it holds characters that are not text") from None
     except RecursionError:
         raise not_kubeconfig("it is nested too deeply") from None
 
@@ -155,16 +155,16 @@ class _Loader(yaml.SafeLoader):
     }
 
 
-def _text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+def _construct_text(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node))
     return Plain(text) if node.style is None else text
 
 
-def _binary(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+def _construct_binary(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
     return bytes(loader.construct_yaml_binary(node)).decode("utf-8", "replace")
 
 
-def _any(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+def _construct_any(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
     """A tag that says nothing here (!!int 5, !mine text)."""
     if isinstance(node, yaml.ScalarNode):
         return Plain(loader.construct_scalar(node))
@@ -175,21 +175,21 @@ def _any(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 
 
 for _tag in ("int", "float", "bool", "null", "timestamp"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _any)
-_Loader.add_constructor("tag:yaml.org,2002:str", _text)
-_Loader.add_constructor("tag:yaml.org,2002:binary", _binary)
-_Loader.add_constructor(None, _any)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_any)
+_Loader.add_constructor("tag:yaml.org,2002:str", _construct_text)
+_Loader.add_constructor("tag:yaml.org,2002:binary", _construct_binary)
+_Loader.add_constructor(None, _construct_any)
 
 
 def _load(text: str) -> list[Any]:
     return list(yaml.load_all(text, _Loader))
 
 
-def _as_text(value: Any) -> Any:
+def _to_text_tree(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _as_text(item) for key, item in value.items()}
+        return {key: _to_text_tree(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_as_text(item) for item in value]
+        return [_to_text_tree(item) for item in value]
     return value if isinstance(value, str) else Plain(json.dumps(value))
 
 

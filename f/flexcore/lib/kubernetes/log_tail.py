@@ -16,7 +16,7 @@ MAX_TRACEBACK_LINES = 25
 # Of a deeper one the innermost frames are kept.
 MAX_FRAME_LINES = 400
 BEGIN = "Traceback (most recent call last):"
-MARK = "(…)"
+GAP_MARK = "(…)"
 
 
 class TracebackKeeper:
@@ -47,28 +47,28 @@ class TracebackKeeper:
 
 def choose_tail(lines: Sequence[str], traceback: Sequence[str] = ()) -> list[str]:
     """No more than TAIL_LINES and TAIL_BYTES, with the traceback where it stands before them."""
-    tail = last_lines(lines[-TAIL_LINES:], TAIL_BYTES)
+    tail = take_last_lines(lines[-TAIL_LINES:], TAIL_BYTES)
     if not tail and lines:
         # Of a single longer line its end.
         tail = [lines[-1].encode()[-TAIL_BYTES:].decode(errors="ignore")]
     if not traceback or any(BEGIN in line for line in tail):
         return tail
-    block = [*last_lines(traceback, TAIL_BYTES // 2), MARK]
-    room = TAIL_BYTES - _size(block)
-    return [*block, *last_lines(tail[-(TAIL_LINES - len(block)) :], room)]
+    block = [*take_last_lines(traceback, TAIL_BYTES // 2), GAP_MARK]
+    bytes_left = TAIL_BYTES - _count_bytes(block)
+    return [*block, *take_last_lines(tail[-(TAIL_LINES - len(block)) :], bytes_left)]
 
 
-def last_lines(lines: Sequence[str], max_bytes: int) -> list[str]:
+def take_last_lines(lines: Sequence[str], max_bytes: int) -> list[str]:
     """The last lines that fit."""
     kept: list[str] = []
-    room = max_bytes
+    bytes_left = max_bytes
     for line in reversed(lines):
-        room -= len(line.encode()) + 1
-        if room < 0:
+        bytes_left -= len(line.encode()) + 1
+        if bytes_left < 0:
             break
         kept.append(line)
     return kept[::-1]
 
 
-def _size(lines: Sequence[str]) -> int:
+def _count_bytes(lines: Sequence[str]) -> int:
     return sum(len(line.encode()) + 1 for line in lines)

@@ -3,7 +3,7 @@
 
 drop     what an exported Job carries of the cluster it ran in
 keep     what nothing may be lost or leaked without: deadline, time-to-live, one pod at a time
-rename   the Job and its ConfigMaps and Secrets get names of their own; what refers to the old ones follows, or is told
+rename   the Job and its ConfigMaps and Secrets get names of their own; what refers to the old ones follows, or is noted
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
 Notes = list[str]
@@ -57,7 +59,7 @@ OWN_NAME = "env NAME: valueFrom.fieldRef.fieldPath: metadata.labels['batch.kuber
 
 
 def drop_server_fields(item: Object) -> Notes:
-    """Takes out what the cluster writes itself; what was empty goes without a word."""
+    """Drops what the cluster writes itself; what was empty goes without a note."""
     metadata = item.setdefault("metadata", {})
     dropped = _drop(metadata, SERVER_FIELDS, "metadata")
     dropped += _drop(metadata.get("annotations"), SERVER_ANNOTATIONS, "metadata.annotations")
@@ -65,13 +67,13 @@ def drop_server_fields(item: Object) -> Notes:
     dropped += _drop(item, ("status",), "")
     spec = item.get("spec")
     if isinstance(spec, dict):
-        dropped += _drop_of_spec(spec)
+        dropped += _drop_from_spec(spec)
     if not dropped:
         return []
     return [f"dropped, since the cluster writes them itself: {', '.join(dropped)}"]
 
 
-def _drop_of_spec(spec: Object) -> list[str]:
+def _drop_from_spec(spec: Object) -> list[str]:
     dropped: list[str] = []
     if not spec.get("manualSelector"):
         spec.pop("manualSelector", None)
@@ -92,7 +94,7 @@ def _drop(item: Any, names: Iterable[str], place: str) -> list[str]:
 
 
 def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
-    """Deadline, time-to-live and one pod at a time, which hold even when nobody watches the Job any more."""
+    """Deadline, time-to-live and one pod at a time, which hold even when no step watches the Job any more."""
     notes: Notes = []
     added: list[str] = []
     written = spec.get("activeDeadlineSeconds")
@@ -113,7 +115,7 @@ def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
             f"spec.ttlSecondsAfterFinished: {kept} becomes {MIN_TTL_S}, so that a step that is repeated finds its Job"
         )
         spec["ttlSecondsAfterFinished"] = MIN_TTL_S
-    if _is_one_program(spec) and spec.get("backoffLimit") is None:
+    if _runs_one_program(spec) and spec.get("backoffLimit") is None:
         added.append("backoffLimit 0 (repeats are the flow's: its retry; write a backoffLimit to have the Job's own)")
         spec["backoffLimit"] = 0
     if may_retry(spec) and spec.get("podReplacementPolicy") is None:
@@ -130,7 +132,7 @@ def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
     return notes
 
 
-def _is_one_program(spec: Mapping[str, Any]) -> bool:
+def _runs_one_program(spec: Mapping[str, Any]) -> bool:
     """Whether a failed pod is a failed Job: one pod that says nothing of repeats. Where many pods, OnFailure or a
     policy count on Kubernetes' own default, it stays."""
     rules = ("backoffLimitPerIndex", "podFailurePolicy", "successPolicy")
@@ -150,7 +152,7 @@ def may_retry(spec: Mapping[str, Any]) -> bool:
 
 
 def rename_job(job: Object, name: str) -> Notes:
-    """Gives the Job its name; what refers to the written one follows where that is certain, and is told elsewhere."""
+    """Gives the Job its name; what refers to the written one follows where that is certain, and is noted elsewhere."""
     metadata = job["metadata"]
     generated, written = metadata.pop("generateName", None), metadata.get("name")
     metadata["name"] = name
@@ -158,7 +160,7 @@ def rename_job(job: Object, name: str) -> Notes:
         return [f"metadata.generateName: {generated}… becomes the name {name}"] if generated else []
     notes = [f"metadata.name: {written} becomes {name}, by which a repeat of the step finds its Job"]
     spec = job["spec"]
-    notes += _selectors(spec, written, name)
+    notes += _iterate_selectors(spec, written, name)
     notes += _host_names(spec, written, name)
     if spec["template"]["spec"].get("subdomain"):
         notes.append(
@@ -168,32 +170,25 @@ def rename_job(job: Object, name: str) -> Notes:
     return notes
 
 
-def index_notes(spec: Object) -> Notes:
+def note_index_use(spec: Object) -> Notes:
     """Variables that only an indexed Job fills."""
     if spec.get("completionMode") == "Indexed":
         return []
     notes = [
         f"{place}: {variable['name']} is empty in each pod, since only an indexed Job has indexes"
         " (completionMode: Indexed)"
-        for place, container in containers_of(spec)
+        for place, container in pod_spec.iterate_containers(spec)
         for variable in container.get("env") or ()
         if INDEX_FIELD.fullmatch((((variable.get("valueFrom") or {}).get("fieldRef")) or {}).get("fieldPath") or "")
     ]
     return notes + [
         f"{place}: JOB_COMPLETION_INDEX is not set, since only an indexed Job has indexes (completionMode: Indexed)"
-        for place, container in containers_of(spec)
-        if any("JOB_COMPLETION_INDEX" in text for _, text in _own_texts(container))
+        for place, container in pod_spec.iterate_containers(spec)
+        if any("JOB_COMPLETION_INDEX" in text for _, text in _iterate_texts(container))
     ]
 
 
-def containers_of(spec: Object) -> Iterator[tuple[str, Object]]:
-    pod = spec["template"]["spec"]
-    for kind in ("initContainers", "containers"):
-        for index, container in enumerate(pod.get(kind) or ()):
-            yield f"spec.template.spec.{kind}[{index}]", container
-
-
-def _own_texts(container: Object) -> Iterator[tuple[str, str]]:
+def _iterate_texts(container: Object) -> Iterator[tuple[str, str]]:
     for variable in container.get("env") or ():
         if isinstance(variable.get("value"), str):
             yield f"env {variable['name']}", variable["value"]
@@ -202,9 +197,9 @@ def _own_texts(container: Object) -> Iterator[tuple[str, str]]:
             yield field, text
 
 
-def _selectors(value: Any, written: str, name: str) -> Notes:
+def _iterate_selectors(value: Any, written: str, name: str) -> Notes:
     """Affinity and spread rules that select the Job's own pods."""
-    found = 0
+    count = 0
     waiting = [value]
     while waiting:
         item = waiting.pop()
@@ -213,14 +208,14 @@ def _selectors(value: Any, written: str, name: str) -> Notes:
             for label in ("job-name", "batch.kubernetes.io/job-name"):
                 if isinstance(labels, dict) and labels.get(label) == written:
                     labels[label] = name
-                    found += 1
+                    count += 1
                 if item.get("key") == label and written in (item.get("values") or ()):
                     item["values"] = [name if entry == written else entry for entry in item["values"]]
-                    found += 1
+                    count += 1
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
-    return [f"selectors of job-name: {written} becomes {name}"] if found else []
+    return [f"selectors of job-name: {written} becomes {name}"] if count else []
 
 
 def _host_names(spec: Object, written: str, name: str) -> Notes:
@@ -230,8 +225,8 @@ def _host_names(spec: Object, written: str, name: str) -> Notes:
     whole = re.compile(rf"(?<![\w.-]){re.escape(written)}(?=-{INDEX}\.{re.escape(subdomain or '')}(?![\w-]))")
     follows = spec.get("completionMode") == "Indexed" and subdomain
     notes: Notes = []
-    for place, container in containers_of(spec):
-        for what, text in list(_own_texts(container)):
+    for place, container in pod_spec.iterate_containers(spec):
+        for what, text in list(_iterate_texts(container)):
             if follows and whole.search(text):
                 _replace_text(container, text, whole.sub(name, text))
                 notes.append(f"{place} {what}: the host name {written}-… becomes {name}-…")

@@ -32,25 +32,25 @@ REASONS = {
     "Service": "its name is fixed, so that two runs would share it; let it select a label of the pods' own",
     "Namespace": "a namespace outlives the Job",
     "ServiceAccount": "pods need it before the Job exists",
-    "Kustomization": "it is no object of a cluster",
+    "Kustomization": "it is not an object of a cluster",
 }
 CONTROLLERS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController")
 
 
 def read_manifest(value: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The Job and the objects beside it, as written. Raises InvalidInput."""
-    items = [item for document in _documents(value) for item in _items(document)]
+    items = [item for document in _parse_documents(value) for item in _iterate_items(document)]
     for item in items:
         _check_object(item)
     jobs = [item for item in items if (item.get("apiVersion"), item.get("kind")) == ("batch/v1", "Job")]
     if not items:
         raise _wrong("manifest", "it is empty", "Give a batch/v1 Job.")
     if not jobs:
-        raise _no_job(items)
+        raise _no_job_error(items)
     if len(jobs) > 1:
         raise _wrong(
             "manifest",
-            f"it holds {len(jobs)} Jobs ({_listed(jobs)}); one is run at a time",
+            f"it holds {len(jobs)} Jobs ({_join_names(jobs)}); one is run at a time",
             "Give each Job a step of its own.",
         )
     others = [item for item in items if item is not jobs[0]]
@@ -59,20 +59,20 @@ def read_manifest(value: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return jobs[0], others
 
 
-def name_of(item: Mapping[str, Any]) -> str:
+def describe_object(item: Mapping[str, Any]) -> str:
     """`Kind name`, as far as it is written."""
     metadata = item.get("metadata")
     name = metadata.get("name") or metadata.get("generateName") if isinstance(metadata, Mapping) else ""
     return f"{item.get('kind') or 'object'} {name}".strip() if isinstance(name, str) else str(item.get("kind"))
 
 
-def _documents(value: Any) -> list[Any]:
+def _parse_documents(value: Any) -> list[Any]:
     if isinstance(value, str):
-        return [item for item in _parsed(value) if item not in (None, {}, [])]
+        return [item for item in _parse_text(value) if item not in (None, {}, [])]
     return [value]
 
 
-def _items(document: Any) -> Iterator[Any]:
+def _iterate_items(document: Any) -> Iterator[Any]:
     """The document, or what a List or an array holds."""
     if isinstance(document, list):
         yield from document
@@ -99,15 +99,15 @@ def _check_object(item: Any) -> None:
             raise _wrong(f"manifest.{field}", what, "A Job begins with apiVersion: batch/v1 and kind: Job.")
 
 
-def _no_job(items: Sequence[Mapping[str, Any]]) -> errors.InvalidInput:
+def _no_job_error(items: Sequence[Mapping[str, Any]]) -> errors.InvalidInput:
     first = items[0]
     version, kind = str(first["apiVersion"]), str(first["kind"])
-    found = f"{version} {kind}" if len(items) == 1 else _listed(items)
+    written = f"{version} {kind}" if len(items) == 1 else _join_names(items)
     subject = "manifest.apiVersion" if kind == "Job" else "manifest.kind"
-    return _wrong(subject, f"a batch/v1 Job is expected, not {found}", _to_a_job(version, kind))
+    return _wrong(subject, f"a batch/v1 Job is expected, not {written}", _advise_on_job(version, kind))
 
 
-def _to_a_job(version: str, kind: str) -> str:
+def _advise_on_job(version: str, kind: str) -> str:
     """How to get a Job from what is there."""
     group = version.partition("/")[0]
     if kind == "CronJob":
@@ -133,7 +133,7 @@ def _to_a_job(version: str, kind: str) -> str:
 
 
 def _check_companion(item: Mapping[str, Any]) -> None:
-    version, kind, name = str(item["apiVersion"]), str(item["kind"]), name_of(item)
+    version, kind, name = str(item["apiVersion"]), str(item["kind"]), describe_object(item)
     if (version, kind) in COMPANIONS:
         metadata = item.get("metadata")
         if not isinstance(metadata, Mapping) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
@@ -147,8 +147,8 @@ def _check_companion(item: Mapping[str, Any]) -> None:
     raise _wrong("manifest", f"it holds {name} beside the Job", FIRST.format(name=name, reason=reason))
 
 
-def _listed(items: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(name_of(item) for item in items[:10]) + (" …" if len(items) > 10 else "")
+def _join_names(items: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(describe_object(item) for item in items[:10]) + (" …" if len(items) > 10 else "")
 
 
 # --- text
@@ -162,7 +162,7 @@ class _Loader(yaml.SafeLoader):
         seen: dict[str, yaml.Node] = {}
         for key in own:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key that is no text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key that is not text", key.start_mark)
             if key.value in seen:
                 problem = f"{key.value!r} stands twice in one mapping"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
@@ -182,36 +182,40 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def _parsed(text: str) -> list[Any]:
+def _parse_text(text: str) -> list[Any]:
     if len(text) > MAX_CHARACTERS:
         raise _wrong("manifest", f"it has {len(text)} characters", "Give the Job alone; no cluster takes 1.5 MiB.")
     text = text.removeprefix("\ufeff")
     odd = ODD_INDENT.search(text)
     if odd:
-        raise _not_yaml(text, text.count("\n", 0, odd.start()) + 1, "")
+        raise _yaml_error(text, text.count("\n", 0, odd.start()) + 1, "")
     try:
-        return [json.loads(text, object_pairs_hook=_once)] if text.lstrip()[:1] in ("{", "[") else _from_yaml(text)
+        return (
+            [json.loads(text, object_pairs_hook=_reject_duplicates)]
+            if text.lstrip()[:1] in ("{", "[")
+            else _parse_yaml(text)
+        )
     except json.JSONDecodeError as error:
         # A flow mapping is YAML too.
-        return _from_yaml(text) if "\t" not in text else [_refuse(text, error.lineno, error.msg)]
+        return _parse_yaml(text) if "\t" not in text else [_refuse(text, error.lineno, error.msg)]
     except RecursionError:
         raise _wrong("manifest", "it is nested too deeply", "Give a Job.") from None
 
 
-def _from_yaml(text: str) -> list[Any]:
+def _parse_yaml(text: str) -> list[Any]:
     try:
         documents = list(yaml.load_all(text, _Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise _not_yaml(text, mark.line + 1 if mark else 0, str(error.problem or error.context)) from None
+        raise _yaml_error(text, mark.line + 1 if mark else 0, str(error.problem or error.context)) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise _not_yaml(text, 0, getattr(error, "reason", None) or "a value cannot be read") from None
-    if sum(1 for _ in _nodes(documents)) > MAX_NODES:
+        raise _yaml_error(text, 0, getattr(error, "reason", None) or "a value cannot be read") from None
+    if sum(1 for _ in _iterate_nodes(documents)) > MAX_NODES:
         raise _wrong("manifest", "its aliases grow without bound", "Write what they stand for.")
     return documents
 
 
-def _nodes(value: Any) -> Iterator[None]:
+def _iterate_nodes(value: Any) -> Iterator[None]:
     """One for each node, aliases counted each time, until there are too many."""
     waiting, count = [value], 0
     while waiting and count <= MAX_NODES:
@@ -221,20 +225,20 @@ def _nodes(value: Any) -> Iterator[None]:
         waiting.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in mapping:
             raise _wrong("manifest", f"{name!r} stands twice in one object", "Leave one of the two.")
-        found[name] = value
-    return found
+        mapping[name] = value
+    return mapping
 
 
 def _refuse(text: str, line: int, problem: str) -> Any:
-    raise _not_yaml(text, line, problem)
+    raise _yaml_error(text, line, problem)
 
 
-def _not_yaml(text: str, line: int, problem: str) -> errors.InvalidInput:
+def _yaml_error(text: str, line: int, problem: str) -> errors.InvalidInput:
     where = f"line {line}: " if line else ""
     written = text.splitlines()[line - 1] if 0 < line <= len(text.splitlines()) else ""
     if TEMPLATE.search(text):
@@ -248,10 +252,10 @@ def _not_yaml(text: str, line: int, problem: str) -> errors.InvalidInput:
     if ODD_INDENT.match(written):
         return _wrong("manifest", f"{where}it is indented with non-breaking spaces", "Indent with ordinary spaces.")
     if written.startswith("```"):
-        return _wrong("manifest", f"{where}``` is no YAML", "Leave the marks of the code block out.")
+        return _wrong("manifest", f"{where}``` is not YAML", "Leave the marks of the code block out.")
     if "stands twice" in problem:
         return _wrong("manifest", f"{where}{problem}", "Leave one of the two.")
-    # Whatever the parser says of a value is left out but for the words about its form.
+    # The parser quotes values; only what it says about the form is kept.
     return _wrong("manifest", f"{where}no YAML ({problem})", "Correct the line, or give the Job as an object.")
 
 

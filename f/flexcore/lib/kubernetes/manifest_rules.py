@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What the API server refuses of a Job whose shape is right, and what never could start; told before it is asked. Pure.
+"""What the API server refuses of a Job whose shape is right, and what could never start. Pure.
 
 Source: kubernetes/pkg/apis/batch/validation/validation.go and kubernetes/pkg/apis/core/validation/validation.go
 """
@@ -45,7 +45,7 @@ def check_job(job: Object) -> list[str]:
     if not pod:
         raise _wrong(POD, "is missing", "Add the pod: containers with name, image and command.")
     _check_templates(job)
-    containers = _containers(pod)
+    containers = _list_containers(pod)
     _check_containers(containers)
     _check_spec(spec, pod, {container["name"] for _, container in containers})
     _check_volumes(pod, containers)
@@ -53,12 +53,12 @@ def check_job(job: Object) -> list[str]:
 
 
 def check_secret(item: Object, within: str) -> None:
-    """The values of `data` are base64; the value is not told."""
+    """The values of `data` are base64; the value is in no error."""
     for name, value in (item.get("data") or {}).items():
         try:
             base64.b64decode(value, validate=True)
         except ValueError:
-            raise _wrong(f"{within}.data.{name}", "is no base64", "Encode it, or give it below stringData.") from None
+            raise _wrong(f"{within}.data.{name}", "is not base64", "Encode it, or give it below stringData.") from None
 
 
 def _check_names(job: Object) -> None:
@@ -66,46 +66,46 @@ def _check_names(job: Object) -> None:
     for field in ("name", "generateName"):
         value = metadata.get(field)
         if value and not NAME.fullmatch(value.rstrip("-") if field == "generateName" else value):
-            raise _wrong(f"manifest.metadata.{field}", *_bad_name(value))
+            raise _wrong(f"manifest.metadata.{field}", *_describe_bad_name(value))
     template = ((job.get("spec") or {}).get("template") or {}).get("metadata") or {}
     for place, labels in (("metadata", metadata), ("spec.template.metadata", template)):
         for name, value in (labels.get("labels") or {}).items():
             if value is not None and not LABEL_VALUE.fullmatch(value):
                 raise _wrong(
                     f"manifest.{place}.labels.{name}",
-                    "is no value of a label",
+                    "is not a valid label value",
                     "Use at most 63 letters, digits, dashes, dots and underscores.",
                 )
 
 
-def _bad_name(value: str) -> tuple[str, str]:
+def _describe_bad_name(value: str) -> tuple[str, str]:
     if pod_spec.is_placeholder(value):
         return f"{value!r} is a placeholder of a template", "Put the name there."
     return f"{value!r} is not a Kubernetes name", "Use lower-case letters, digits and dashes."
 
 
 def _check_templates(job: Object) -> None:
-    for place, text in _texts(job, "manifest"):
+    for place, text in _iterate_texts(job, "manifest"):
         if TEMPLATE.search(text):
             raise _wrong(place, "it is a template ({{ … }}), not yet a manifest", "Give what `helm template` prints.")
 
 
-def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _iterate_texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
             if name not in FREE_TEXT:
-                yield from _texts(item, f"{place}.{name}")
+                yield from _iterate_texts(item, f"{place}.{name}")
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts(item, f"{place}[{index}]")
+            yield from _iterate_texts(item, f"{place}[{index}]")
 
 
 # --- containers
 
 
-def _containers(pod: Object) -> list[tuple[str, Object]]:
+def _list_containers(pod: Object) -> list[tuple[str, Object]]:
     return [
         (f"{POD}.{kind}[{index}]", container)
         for kind in ("initContainers", "containers")
@@ -120,7 +120,7 @@ def _check_containers(containers: Sequence[tuple[str, Object]]) -> None:
     for place, container in containers:
         name = container["name"]
         if not pod_spec.DNS_LABEL.fullmatch(name):
-            raise _wrong(f"{place}.name", *_bad_name(name))
+            raise _wrong(f"{place}.name", *_describe_bad_name(name))
         if name in seen:
             raise _wrong(f"{place}.name", f"{name!r} is another container's name too", "Name each container once.")
         seen.add(name)
@@ -183,7 +183,7 @@ def _check_volumes(pod: Object, containers: Iterable[tuple[str, Object]]) -> Non
             if mount["name"] not in names:
                 raise _wrong(
                     f"{place}.volumeMounts[{index}].name",
-                    f"{mount['name']!r} is no volume of the pod ({', '.join(sorted(names)) or 'it has none'})",
+                    f"{mount['name']!r} is not a volume of the pod ({', '.join(sorted(names)) or 'it has none'})",
                     f"Add it to {POD.removeprefix('manifest.')}.volumes.",
                 )
 
@@ -243,11 +243,11 @@ def _check_failure_policy(spec: Object, containers: set[str]) -> None:
         if codes.get("containerName") and codes["containerName"] not in containers:
             raise _wrong(
                 f"{subject}.onExitCodes.containerName",
-                f"{codes['containerName']!r} is no container of the pod ({', '.join(sorted(containers))})",
+                f"{codes['containerName']!r} is not a container of the pod ({', '.join(sorted(containers))})",
                 "Name one of them, or leave it out.",
             )
         if codes.get("operator") == "In" and 0 in codes.get("values", ()):
-            raise _wrong(f"{subject}.onExitCodes.values", "0 is no failure", "Leave it out.")
+            raise _wrong(f"{subject}.onExitCodes.values", "0 is not a failure", "Leave it out.")
 
 
 def _check_enum(subject: str, value: Any, allowed: Sequence[str]) -> None:

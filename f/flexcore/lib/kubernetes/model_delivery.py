@@ -61,7 +61,7 @@ def parse_source(model_source: str) -> Source:
     remedy = "Write it as pvc://CLAIM/FOLDER."
     if not model_source.startswith("pvc://"):
         raise _wrong(
-            f"{model_source!r} is no way to deliver a model", f"Leave it empty, use image, or {remedy.lower()}"
+            f"{model_source!r} is not a way to deliver a model", "Leave it empty, or use pvc://CLAIM/FOLDER or image."
         )
     claim, _, folder = model_source.removeprefix("pvc://").partition("/")
     if not pod_spec.DNS_LABEL.fullmatch(claim):

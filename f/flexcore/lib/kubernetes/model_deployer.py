@@ -9,16 +9,18 @@ A first deployment that fails is removed; an update that fails is rolled back, a
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
+    connection,
     progress,
     remote_objects,
     rollout,
@@ -31,7 +33,7 @@ Verified = TypeVar("Verified")
 # Somebody else may write between our reading and our writing; each time we look again.
 MAX_CONFLICTS = 5
 DELETION_TIMEOUT_S = 60
-OURS = f"app.kubernetes.io/managed-by=flexcore,{serving_manifests.OUTLIVES}=true"
+OURS = f"app.kubernetes.io/managed-by=flexcore,{remote_objects.OUTLIVES_RUN}=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Deployer:
         stored = self._store_all(serving, before)
         is_rolled_out = False
         try:
-            service = self._store(SERVICES, serving_manifests.service(serving, stored))
+            service = self._store(SERVICES, serving_manifests.make_service(serving, stored))
             deployment = self._roll_out(stored, until)
             is_rolled_out = True
             verified = verify(deployment, service)
@@ -96,19 +98,19 @@ class Deployer:
             self.log_tail = observer.log_tail
 
     def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
-        body = serving_manifests.deployment(serving)
+        body = serving_manifests.make_deployment(serving)
         if before is None:
             paused = copy.deepcopy(body)
             paused["spec"]["paused"] = True
-            paused["metadata"]["annotations"] = {serving_manifests.ON_TRIAL: "true"}
+            paused["metadata"]["annotations"] = {remote_objects.ON_TRIAL: "true"}
             before = self._store(DEPLOYMENTS, paused)
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
         owner = before
         if serving.delivery.secret:
-            self._store(SECRETS, serving_manifests.secret(serving, owner))
-        self._store_map(serving_manifests.config_map(serving, owner), owner["metadata"]["uid"])
+            self._store(SECRETS, serving_manifests.make_secret(serving, owner))
+        self._store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         return self._store(DEPLOYMENTS, body)
 
     def _store_map(self, body: Object, owner: str) -> None:
@@ -147,7 +149,7 @@ class Deployer:
         """Ends the trial of a first deployment that has answered: from now on it outlives its run."""
         name = item["metadata"]["name"]
         for _ in range(MAX_CONFLICTS):
-            if serving_manifests.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
+            if remote_objects.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
                 return
             path, call = self.path(DEPLOYMENTS, name), self.request("update", DEPLOYMENTS, name)
             if self.kubernetes.replace(path, serving_manifests.without_trial_mark(item), call) is not None:
@@ -201,10 +203,10 @@ class Deployer:
         return "left: it is being changed by somebody else"
 
     def _prune(self, serving: serving_manifests.Serving) -> None:
-        """Removes the ConfigMaps of generations that no pod needs any more. Not worth failing for."""
+        """Removes the ConfigMaps of generations that no pod needs any more. A failure is only reported."""
         try:
             for item in self.list(CONFIG_MAPS, f"{OURS},{serving_manifests.INSTANCE}={serving.name}"):
-                if item["metadata"]["name"] != serving.delivered_name:
+                if item["metadata"]["name"] != serving.config_map_name:
                     uid = item["metadata"]["uid"]
                     call = self.request("delete", CONFIG_MAPS, item["metadata"]["name"])
                     self.kubernetes.delete(self.path(CONFIG_MAPS, call.name), uid, call, retry_s=0)
@@ -215,7 +217,7 @@ class Deployer:
         """Removes our Deployment and what belongs to it; its uid. Raises NotFound, with the names that there are."""
         item = self.get(DEPLOYMENTS, name)
         if item is None or not serving_manifests.is_ours(item):
-            names = [found["metadata"]["name"] for found in self.list(DEPLOYMENTS, OURS)]
+            names = [other["metadata"]["name"] for other in self.list(DEPLOYMENTS, OURS)]
             what = "is not deployed" if item is None else "was not deployed by flexcore"
             raise errors.NotFound(
                 f"{name} {what} in namespace {self.namespace}",
@@ -250,3 +252,17 @@ class Deployer:
 
     def request(self, verb: str, kind: Kind, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, kind.resource, self.namespace, name)
+
+
+def undeploy_model(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
+    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
+    session = connection.connect(cluster, namespace, settings)
+    uid = Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
+    return contracts.StepResult(
+        success=True,
+        runtime="kubernetes",
+        execution_key=identity.execution_key(os.environ).value,
+        attempt=1,
+        data={"namespace": session.namespace, "removed": name},
+        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
+    ).plain()

@@ -7,17 +7,15 @@ goes on where the first one was.
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, identity, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
 from f.flexcore.lib.kubernetes import (
     connection,
     endpoint,
-    health,
     model_delivery,
     model_deployer,
     pod_spec,
@@ -28,18 +26,14 @@ from f.flexcore.lib.storage import object_store
 Object = dict[str, Any]
 
 
-class DeploymentRequest(requests.Section):
-    """The form of kubernetes/deploy_model, and of the hybrid pipeline's deployment, which says cpu and memory as
-    `resources`. model: the manifest that a training hands on. target: the pipeline's choice of a runtime, which is made
-    before this operation is asked."""
+class DeploymentRequest(resources.Form):
+    """Which model to serve and how. model: the manifest that a training hands on."""
 
-    target: Literal["ray", "kubernetes"] = Field(default="ray", description="Where the model is served.")
     model: dict[str, Any] | None = Field(default=None, description="Manifest of the trained model.")
     name: str = Field(default="", description="Name of the deployment; empty means the model's name.")
     replicas: int = Field(default=1, ge=1, description="How many copies of the model answer.")
-    cpu: requests.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
-    memory: requests.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
-    resources: requests.ComputeResources | None = Field(default=None, description="What each replica may use.")
+    cpu: dimensions.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
+    memory: dimensions.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
     namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
     image: str = Field(default="", description="Model server image; empty means MLServer.")
     model_source: str = Field(
@@ -51,10 +45,6 @@ class DeploymentRequest(requests.Section):
         default="ClusterIP", description="How the service is reached."
     )
     timeout_s: int = Field(default=600, ge=1, description="Longest time for the rollout, in seconds.")
-
-    @property
-    def replica_resources(self) -> requests.ComputeResources:
-        return self.resources or requests.ComputeResources(cpu=self.cpu, memory=self.memory)
 
     def requested_namespace(self) -> str:
         return self.namespace
@@ -109,6 +99,9 @@ def check_service_name(name: str) -> None:
 
 def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    # Imported for a plan alone: a deployment needs none of it.
+    from f.flexcore.lib.kubernetes import health
+
     session = open_session(invocation)
     return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
 
@@ -134,7 +127,6 @@ def build_serving(
             subject="model",
             remedy="Pass the output of a training.",
         )
-    compute = request.replica_resources
     return serving_manifests.Serving(
         model=model,
         delivery=model_delivery.make_delivery(model, model_delivery.parse_source(request.model_source), settings),
@@ -142,8 +134,8 @@ def build_serving(
         namespace=namespace,
         key=key,
         replicas=request.replicas,
-        cpu=compute.cpu,
-        memory=compute.memory,
+        cpu=request.cpu,
+        memory=request.memory,
         image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
         service_type=request.service_type,
         timeout_s=request.timeout_s,
@@ -221,17 +213,3 @@ DEPLOY_MODEL = operation.Operation(
     plan=plan,
     execute=execute,
 )
-
-
-def undeploy(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
-    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
-    session = connection.connect(cluster, namespace, settings)
-    uid = model_deployer.Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
-    return contracts.StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=identity.execution_key(os.environ).value,
-        attempt=1,
-        data={"namespace": session.namespace, "removed": name},
-        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
-    ).plain()

@@ -24,8 +24,8 @@ def diagnose_ended_pod(
 ) -> categories.Problem | None:
     """Why the pod failed; None when nothing in it ended badly."""
     cause = container_ends.find_cause(pod, job)
-    found = _diagnose_from_outside(pod, cause) or (_diagnose_cause(pod, cause, events, job) if cause else None)
-    return replace(found, pod=str((pod.get("metadata") or {}).get("name") or "")) if found else None
+    problem = _diagnose_from_outside(pod, cause) or (_diagnose_cause(pod, cause, events, job) if cause else None)
+    return replace(problem, pod=str((pod.get("metadata") or {}).get("name") or "")) if problem else None
 
 
 def _diagnose_from_outside(pod: Object, cause: container_ends.End | None) -> categories.Problem | None:
@@ -50,7 +50,7 @@ def _diagnose_from_outside(pod: Object, cause: container_ends.End | None) -> cat
 
 def _ended_before(cause: container_ends.End | None, disruption: Object) -> bool:
     """Whether the program had ended by itself before the pod was chosen to go."""
-    if cause is None or cause.code in container_ends.STOPPED or cause.reason == "ContainerStatusUnknown":
+    if cause is None or cause.code in container_ends.STOP_EXIT_CODES or cause.reason == "ContainerStatusUnknown":
         return False
     at = job_status.parse_time(disruption.get("lastTransitionTime"))
     return bool(at and cause.finished and cause.finished < at)
@@ -80,66 +80,66 @@ def _diagnose_eviction(message: str) -> categories.Problem:
 
 
 def _diagnose_disruption(reason: str, message: str) -> categories.Problem:
-    said = message or reason
+    text = message or reason
     if reason == "EvictionByEvictionAPI":
         return categories.Problem(
             categories.Category.EVICTED,
-            f"The pod was evicted, as when its node is drained: {said}",
+            f"The pod was evicted, as when its node is drained: {text}",
             remedy="Run again.",
         )
     if reason in ("DeletionByPodGC", "DeletionByTaintManager", "TerminationByKubelet"):
-        return categories.Problem(categories.Category.NODE_LOST, said)
-    return categories.Problem(categories.Category.PREEMPTED, said)
+        return categories.Problem(categories.Category.NODE_LOST, text)
+    return categories.Problem(categories.Category.PREEMPTED, text)
 
 
 def _diagnose_cause(
     pod: Object, cause: container_ends.End, events: Sequence[Object], job: Object | None
 ) -> categories.Problem:
     item = cause.container
-    found = replace(container_ends.diagnose_end(cause.terminated, item.label), container=item.name)
+    problem = replace(container_ends.diagnose_end(cause.terminated, item.label), container=item.name)
     if cause.reason == "OOMKilled":
-        return found
-    told = add_probe_failure(found, pod, item.name, events)
-    if told is not found:
-        return told
+        return problem
+    with_probe = add_probe_failure(problem, pod, item.name, events)
+    if with_probe is not problem:
+        return with_probe
     done = [
         other.name
         for other in container_ends.list_containers(pod, job)
         if other.role is container_ends.Role.MAIN and other.end is not None
     ]
-    if item.is_sidecar and done and found.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
+    if item.is_sidecar and done and problem.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
         remedy = "Let the sidecar end with 0, or make it an init container with restartPolicy Always."
-        detail = f"{found.detail}, and with it the pod, though {' and '.join(done)} had ended with exit code 0"
-        return replace(found, detail=detail, remedy=remedy, subject=item.name)
-    return found
+        detail = f"{problem.detail}, and with it the pod, though {' and '.join(done)} had ended with exit code 0"
+        return replace(problem, detail=detail, remedy=remedy, subject=item.name)
+    return problem
 
 
 def add_probe_failure(
-    found: categories.Problem, pod: Object, container: str, events: Sequence[Object]
+    problem: categories.Problem, pod: Object, container: str, events: Sequence[Object]
 ) -> categories.Problem:
     """The same with the probe for which the kubelet stopped the container, where there was one."""
-    probe = find_probe_failure(pod, container, found.exit_code, events)
+    probe = find_probe_failure(pod, container, problem.exit_code, events)
     if not probe:
-        return found
+        return problem
     kind = "startup" if "startup" in probe.lower() else "liveness"
     remedy = (
         f"Correct the {kind} probe, or give the program more time for it (initialDelaySeconds, timeoutSeconds, "
         "failureThreshold)."
     )
     seen = probe.partition("probe failed:")[2].strip()
-    said = f": {seen}" if seen else ""
-    return replace(found, detail=f"{found.detail}, since its {kind} probe had failed{said}", remedy=remedy)
+    tail = f": {seen}" if seen else ""
+    return replace(problem, detail=f"{problem.detail}, since its {kind} probe had failed{tail}", remedy=remedy)
 
 
 def find_probe_failure(pod: Object, container: str, code: int | None, events: Sequence[Object]) -> str:
     """What the probe saw for which the kubelet stopped the container, or ""."""
-    found = [event for event in job_status.filter_events(pod, events) if _is_probe_failure(event, container)]
-    if code not in container_ends.STOPPED and not any(event.get("reason") == "Killing" for event in found):
+    failures = [event for event in job_status.filter_events(pod, events) if _is_probe_failure(event, container)]
+    if code not in container_ends.STOP_EXIT_CODES and not any(event.get("reason") == "Killing" for event in failures):
         # A program may end by itself after a probe that had failed now and then.
         return ""
     # "Killing" is the consequence.
-    found.sort(key=lambda event: event.get("reason") == "Unhealthy")
-    return " ".join(str(found[-1].get("message")).split()) if found else ""
+    failures.sort(key=lambda event: event.get("reason") == "Unhealthy")
+    return " ".join(str(failures[-1].get("message")).split()) if failures else ""
 
 
 def _is_probe_failure(event: Object, container: str) -> bool:
@@ -151,7 +151,7 @@ def _is_probe_failure(event: Object, container: str) -> bool:
 
 
 def note_other_ends(pod: Object, cause_of: categories.Problem | None, job: Object | None = None) -> list[str]:
-    """What else in the pod is worth a word: a process killed for memory in what ended with 0, another bad end."""
+    """Notes on other ends in the pod: a process killed for memory in what ended with 0, another bad end."""
     notes, name = [], str((pod.get("metadata") or {}).get("name") or "")
     for end in container_ends.list_ends(pod, job):
         item = end.container
@@ -176,6 +176,6 @@ def _is_worth_a_note(end: container_ends.End, is_of_the_failed_pod: bool) -> boo
 
 def _is_stop(end: container_ends.End) -> bool:
     """Kubernetes ends a sidecar after its program."""
-    return end.stopped or (
-        end.container.is_sidecar and end.code in container_ends.STOPPED and end.reason != "OOMKilled"
+    return end.was_stopped or (
+        end.container.is_sidecar and end.code in container_ends.STOP_EXIT_CODES and end.reason != "OOMKilled"
     )

@@ -22,25 +22,24 @@ from f.flexcore.lib.core import errors, log_text, redaction
 from f.flexcore.lib.kubernetes import api_errors, client, container_ends, log_tail
 
 # Each followed container holds a connection and a thread; a Job of a hundred pods shows its first ones.
-MAX_FOLLOWED = 8
+MAX_FOLLOWED_CONTAINERS = 8
 # A program may be silent for hours; then the connection is opened anew, from the last line on.
-SILENCE_S = 300.0
+SILENCE_TIMEOUT_S = 300.0
 # A stream that ends while its container still runs was rotated or cut; the pod's status lags by about a second.
 LAG_S = 2.0
 # After the container's end its last lines are there at once, or not at all; a long log may still be on its way.
-DRAIN_S = 3.0
+DRAIN_TIMEOUT_S = 3.0
 MAX_DRAIN_S = 60.0
-TAIL_READ_S = 10.0
+TAIL_READ_TIMEOUT_S = 10.0
 # A longer line buries the log; a bar of a whole training without a line's end is such a one.
 MAX_LINE_BYTES = 1024 * 1024
 MAX_SHOWN_CHARACTERS = 8192
-# Read at the end: a log of which so many are missing is said to have been skipped.
+# Read at the end: a log that lacks so many is marked as skipped.
 TAIL_READ_LINES = 1000
-
 # Lines wait for each other no longer than a reader notices; a printer that cannot keep up holds the reading back.
 PRINT_INTERVAL_S = 0.05
 MAX_PENDING_LINES = 20_000
-STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 Key = tuple[str, str]
 Line = tuple[str, str]
@@ -62,12 +61,12 @@ class ContainerLog:
 
 
 class PodLogs:
-    """All containers' logs of some pods. `say` gets lines, redacted, each with its container named where there are
+    """All containers' logs of some pods. `report` gets lines, redacted, each with its container named where there are
     several."""
 
-    def __init__(self, kubernetes: client.Kubernetes, namespace: str, say: Callable[[str], None]) -> None:
-        self._kubernetes, self._namespace, self._say = kubernetes, namespace, say
-        self._followers: dict[Key, Follower] = {}
+    def __init__(self, kubernetes: client.Kubernetes, namespace: str, report: Callable[[str], None]) -> None:
+        self._kubernetes, self._namespace, self._report = kubernetes, namespace, report
+        self._followers: dict[Key, LogFollower] = {}
         self._logs: dict[Key, ContainerLog] = {}
         self._names: dict[Key, str] = {}
         self._messages: dict[Key, str] = {}
@@ -77,9 +76,10 @@ class PodLogs:
         self._arrived = threading.Event()
         self._printer: threading.Thread | None = None
 
-    def see(self, pods: Sequence[Mapping[str, Any]]) -> None:
+    def update(self, pods: Sequence[Mapping[str, Any]]) -> None:
         """Starts to follow what has started, and marks what was started again or has ended."""
-        self._several_pods = self._several_pods or len({pod["metadata"]["name"] for pod in pods} | self._pods()) > 1
+        names = {str(pod["metadata"]["name"]) for pod in pods} | {pod for pod, _ in self._names}
+        self._several_pods = self._several_pods or len(names) > 1
         for pod in pods:
             containers = container_ends.list_containers(pod)
             for item in containers:
@@ -89,28 +89,25 @@ class PodLogs:
                 if item.role is container_ends.Role.MAIN and end.get("reason") != "ContainerStatusUnknown":
                     self._messages[key] = str(end.get("message") or "")
                 self._names[key] = item.name if len(containers) > 1 else ""
-                if started and key not in self._followers and len(self._followers) < MAX_FOLLOWED:
+                if started and key not in self._followers and len(self._followers) < MAX_FOLLOWED_CONTAINERS:
                     self._follow(key, item.role is container_ends.Role.MAIN)
                 if follower := self._followers.get(key):
-                    follower.see(int(item.status.get("restartCount") or 0), item.is_running, _has_ended(item, pod))
-
-    def _pods(self) -> set[str]:
-        return {pod for pod, _ in self._names}
+                    follower.update(int(item.status.get("restartCount") or 0), item.is_running, _has_ended(item, pod))
 
     def _follow(self, key: Key, is_program: bool) -> None:
         log = self._logs[key] = ContainerLog(key, is_program, self._kubernetes.redactor.lines())
-        self._followers[key] = Follower(self._kubernetes, self._namespace, log, self._pass_on)
+        self._followers[key] = LogFollower(self._kubernetes, self._namespace, log, self._pass_on)
         self._followers[key].start()
         if self._printer is None:
             self._printer = threading.Thread(target=self._print_arrived, daemon=True, name="logs")
             self._printer.start()
-        if len(self._followers) == MAX_FOLLOWED:
-            self._say(f"(no more than {MAX_FOLLOWED} containers are followed; the others: kubectl logs)")
+        if len(self._followers) == MAX_FOLLOWED_CONTAINERS:
+            self._report(f"(no more than {MAX_FOLLOWED_CONTAINERS} containers are followed; the others: kubectl logs)")
 
-    def drain(self, timeout_s: float = DRAIN_S, program: Key | None = None) -> None:
+    def drain(self, timeout_s: float = DRAIN_TIMEOUT_S, program: Key | None = None) -> None:
         """Waits while lines come, but no longer than `timeout_s` without one, and makes sure of the last ones.
         program: the container that matters, which may not be among those that were followed."""
-        begun = progressed = time.monotonic()
+        started = progressed = time.monotonic()
         for follower in self._followers.values():
             follower.finish()
         count = -1
@@ -118,7 +115,7 @@ class PodLogs:
             now = time.monotonic()
             total = sum(follower.received for follower in self._followers.values())
             progressed, count = (now, total) if total != count else (progressed, count)
-            if now - progressed >= timeout_s or now - begun >= MAX_DRAIN_S:
+            if now - progressed >= timeout_s or now - started >= MAX_DRAIN_S:
                 break
             time.sleep(0.02)
         if program and program[1] and program not in self._logs:
@@ -133,7 +130,7 @@ class PodLogs:
             with self._lock:
                 log.is_closed = True
             self._flush(log)
-            missed = find_missed(lines, log.last)
+            missed = find_missed_lines(lines, log.last)
             if log.last[0] and len(missed) == len(lines) == TAIL_READ_LINES:
                 pod, container = log.key
                 where = f"kubectl logs -n {self._namespace} {pod} -c {container}"
@@ -151,11 +148,11 @@ class PodLogs:
         pod, container = key
         query: dict[str, str | int | bool] = {"container": container, "tailLines": TAIL_READ_LINES, "timestamps": True}
         try:
-            with self._kubernetes.batches(
-                _path(self._namespace, pod),
+            with self._kubernetes.stream_batches(
+                _log_path(self._namespace, pod),
                 query,
                 api_errors.Call("get", "pods/log", self._namespace, pod),
-                TAIL_READ_S,
+                TAIL_READ_TIMEOUT_S,
                 MAX_LINE_BYTES,
             ) as batches:
                 return [line for batch in batches for line in parse_lines(batch)]
@@ -168,15 +165,15 @@ class PodLogs:
         with self._printing:
             first = [log for log in self._logs.values() if (log.key == program if program else log.is_program)]
             others = [log for log in self._logs.values() if log not in first]
-            chosen = _in_order(first)
-            beside = _in_order(others)
+            chosen = _sort_lines(first)
+            beside = _sort_lines(others)
             traceback = next((log.traceback.lines for log in first if log.traceback.lines), [])
         texts = log_tail.choose_tail([text for _, text in chosen], traceback if ends_in_error else [])
-        room, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
-        if not beside or room <= 0 or len(texts) < len(chosen):
+        lines_left, size = log_tail.TAIL_LINES - len(texts), sum(len(text.encode()) + 1 for text in texts)
+        if not beside or lines_left <= 0 or len(texts) < len(chosen):
             return "\n".join(texts)
         # Few lines of the program are shown whole, among those of the others.
-        count = len(log_tail.last_lines([text for _, text in beside[-room:]], log_tail.TAIL_BYTES - size))
+        count = len(log_tail.take_last_lines([text for _, text in beside[-lines_left:]], log_tail.TAIL_BYTES - size))
         shown = sorted([*beside[len(beside) - count :], *chosen], key=lambda line: line[0])
         return "\n".join(text for _, text in shown)
 
@@ -224,11 +221,11 @@ class PodLogs:
         name = self._names.get(log.key, "")
         prefix = f"{'/'.join(log.key)}: " if self._several_pods else f"{name}: " if name else ""
         shown = [prefix + text for text in texts]
-        self._say("\n".join(shown))
+        self._report("\n".join(shown))
         return shown
 
 
-class Follower(threading.Thread):
+class LogFollower(threading.Thread):
     """One container's log, from its first line to its end, over its restarts."""
 
     def __init__(
@@ -240,14 +237,14 @@ class Follower(threading.Thread):
     ) -> None:
         super().__init__(daemon=True, name=f"log {'/'.join(log.key)}")
         self._kubernetes, self._log, self._pass_on = kubernetes, log, pass_on
-        self._path = _path(namespace, log.key[0])
+        self._path = _log_path(namespace, log.key[0])
         self._call = api_errors.Call("get", "pods/log", namespace, log.key[0])
         self._ended, self._active = threading.Event(), threading.Event()
         self._restarts, self.received = 0, 0
         # The lines of the newest second, in which a stream begins that goes on after another.
         self._second, self._seen = "", set[Line]()
 
-    def see(self, restarts: int, is_running: bool, has_ended: bool) -> None:
+    def update(self, restarts: int, is_running: bool, has_ended: bool) -> None:
         """What the pod's status says of the container now."""
         self._restarts = max(self._restarts, restarts)
         if has_ended:
@@ -268,7 +265,7 @@ class Follower(threading.Thread):
             now = self._restarts
             try:
                 if now > restarts:
-                    # Its end came while nobody was reading, when it was quick.
+                    # A quick run may have ended before it was read.
                     self._stream(previous=True)
                 self._stream()
             except errors.Forbidden as error:
@@ -293,7 +290,8 @@ class Follower(threading.Thread):
             query["sinceTime"] = self._second + "Z"
         # Times of a program's two outputs are not in order: what came again is known by the whole line.
         known = frozenset(self._seen)
-        with self._kubernetes.batches(self._path, query, self._call, SILENCE_S, MAX_LINE_BYTES) as batches:
+        stream = self._kubernetes.stream_batches(self._path, query, self._call, SILENCE_TIMEOUT_S, MAX_LINE_BYTES)
+        with stream as batches:
             for batch in batches:
                 lines = [line for line in parse_lines(batch) if line not in known]
                 for line in lines:
@@ -322,28 +320,27 @@ def _has_ended(item: Any, pod: Mapping[str, Any]) -> bool:
     return policy == "Never" or (policy != "Always" and item.end.get("exitCode") == 0) or policy is None
 
 
-def _path(namespace: str, pod: str) -> str:
+def _log_path(namespace: str, pod: str) -> str:
     return f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
 
 
-def _in_order(logs: Iterable[ContainerLog]) -> list[Line]:
+def _sort_lines(logs: Iterable[ContainerLog]) -> list[Line]:
     return sorted((line for log in logs for line in log.lines), key=lambda line: line[0])
 
 
 def parse_lines(batch: Iterable[bytes]) -> list[Line]:
-    """(time, text) of lines that were asked for with their timestamps. A line without one is the kubelet's own, which
-    tells its failures so: of a log that was just taken away."""
+    """(time, text) of each line. One without a timestamp is the kubelet's own, e.g. of a log that was just deleted."""
     parts = (line.decode(errors="replace").partition(" ") for line in batch)
-    return [(in_order(stamp), text) for stamp, _, text in parts if STAMP.fullmatch(stamp)]
+    return [(normalize_timestamp(stamp), text) for stamp, _, text in parts if TIMESTAMP.fullmatch(stamp)]
 
 
-def find_missed(tail: list[Line], last: Line) -> list[Line]:
+def find_missed_lines(tail: list[Line], last: Line) -> list[Line]:
     """The lines of a log's tail that come after the last one that was passed on."""
     at = next((index for index in range(len(tail) - 1, -1, -1) if tail[index] == last), None)
     return [line for line in tail if line[0] > last[0]] if at is None else tail[at + 1 :]
 
 
-def in_order(stamp: str) -> str:
+def normalize_timestamp(stamp: str) -> str:
     """An RFC 3339 time with all nine digits of its fraction, so that texts compare as times."""
     seconds, _, fraction = stamp.removesuffix("Z").partition(".")
     return f"{seconds}.{fraction:0<9}"

@@ -1,7 +1,7 @@
 # requirements: flexcore_kubernetes
 """What keeps a pod from running, or from ending, and how long to wait for it to pass. Pure.
 
-A sidecar's trouble is told and does not end the run while the program runs; a program that keeps ending under
+A sidecar's problem is reported and does not end the run while the program runs; a program that keeps ending under
 restartPolicy OnFailure is left to its Job, which counts the restarts against its backoffLimit.
 """
 
@@ -25,7 +25,12 @@ HELD_GRACE_S = 20.0
 MISSING_OBJECT = re.compile(r"not found|does not exist", re.IGNORECASE)
 # Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
 FETCH_CONTAINER = "fetch-model"
-FETCH_EXITS = {40: "mismatch", 41: "denied", 42: "not_found", 43: "unreachable"}
+FETCH_EXITS = {
+    40: categories.Category.MODEL_MISMATCH,
+    41: categories.Category.MODEL_DENIED,
+    42: categories.Category.MODEL_NOT_FOUND,
+    43: categories.Category.MODEL_UNREACHABLE,
+}
 TERMINAL = ("Succeeded", "Failed")
 
 
@@ -33,13 +38,13 @@ def diagnose_pods(
     pods: Sequence[Object], events: Sequence[Object] = (), job: Object | None = None
 ) -> categories.Problem | None:
     """The first problem among the pods, those that can wait last."""
-    found = [item for pod in pods if (item := diagnose_waiting_pod(pod, events, job))]
-    return min(found, key=_grace, default=None)
+    problems = [item for pod in pods if (item := diagnose_waiting_pod(pod, events, job))]
+    return min(problems, key=_rank_by_grace, default=None)
 
 
-def _grace(found: categories.Problem) -> tuple[bool, bool, float]:
+def _rank_by_grace(problem: categories.Problem) -> tuple[bool, bool, float]:
     """Sorts what ends the work soonest first; what a queue may hold back goes before what never ends it."""
-    return found.grace_s == categories.NO_LIMIT, found.grace_s is None, found.grace_s or 0.0
+    return problem.grace_s == categories.NO_LIMIT, problem.grace_s is None, problem.grace_s or 0.0
 
 
 def diagnose_waiting_pod(
@@ -49,26 +54,26 @@ def diagnose_waiting_pod(
     metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
     if status.get("phase") in TERMINAL or metadata.get("deletionTimestamp"):
         return None
-    found = _diagnose(pod, status, events, job)
-    return replace(found, pod=str(metadata.get("name") or "")) if found else None
+    problem = _diagnose(pod, status, events, job)
+    return replace(problem, pod=str(metadata.get("name") or "")) if problem else None
 
 
 def _diagnose(pod: Object, status: Object, events: Sequence[Object], job: Object | None) -> categories.Problem | None:
     if status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
         # The node may come back; if it does not, Kubernetes replaces the pod.
-        said = str(status.get("message") or "The pod's node does not answer")
-        return categories.Problem(categories.Category.NODE_LOST, said, categories.NO_LIMIT)
+        message = str(status.get("message") or "The pod's node does not answer")
+        return categories.Problem(categories.Category.NODE_LOST, message, categories.NO_LIMIT)
     containers = container_ends.list_containers(pod, job)
     for entry in status.get("initContainerStatuses") or ():
-        if found := diagnose_fetch(entry):
-            return found
-    problems = [found for item in containers if (found := _diagnose_container(item, pod, containers, events))]
+        if problem := diagnose_model_fetch(entry):
+            return problem
+    problems = [problem for item in containers if (problem := _diagnose_container(item, pod, containers, events))]
     if problems:
-        return min(problems, key=_grace)
-    if found := _diagnose_scheduling(pod, status):
-        return found
-    if found := diagnose_held(pod, job):
-        return found
+        return min(problems, key=_rank_by_grace)
+    if problem := _diagnose_scheduling(pod, status):
+        return problem
+    if problem := diagnose_held_pod(pod, job):
+        return problem
     return _diagnose_start(pod, events) if status.get("phase") in (None, "Pending") else None
 
 
@@ -79,23 +84,25 @@ def _diagnose_container(
     events: Sequence[Object],
 ) -> categories.Problem | None:
     waiting = item.state.get("waiting") or {}
-    found = diagnose_waiting(str(waiting.get("reason") or ""), str(waiting.get("message") or ""), item.status)
-    if found is None:
+    problem = diagnose_waiting_container(
+        str(waiting.get("reason") or ""), str(waiting.get("message") or ""), item.status
+    )
+    if problem is None:
         return None
-    if len(containers) > 1 and item.label not in found.detail:
-        found = found.with_detail(f"{item.label}: {found.detail}")
+    if len(containers) > 1 and item.label not in problem.detail:
+        problem = problem.with_detail(f"{item.label}: {problem.detail}")
     keeps_ending = waiting.get("reason") == "CrashLoopBackOff"
     if keeps_ending:
-        found = pod_ends.add_probe_failure(found, pod, item.name, events)
-    program_began = any(other.began for other in containers if other.role is container_ends.Role.MAIN)
+        problem = pod_ends.add_probe_failure(problem, pod, item.name, events)
+    program_began = any(other.has_begun for other in containers if other.role is container_ends.Role.MAIN)
     # A sidecar is not what the run is for; a native one that cannot start holds the program back, though.
-    told_only = item.is_sidecar and (program_began or keeps_ending)
-    counted = keeps_ending and (pod.get("spec") or {}).get("restartPolicy") == "OnFailure"
-    grace = categories.NO_LIMIT if told_only or counted else found.grace_s
-    return replace(found, container=item.name, grace_s=grace)
+    is_harmless = item.is_sidecar and (program_began or keeps_ending)
+    is_counted = keeps_ending and (pod.get("spec") or {}).get("restartPolicy") == "OnFailure"
+    grace = categories.NO_LIMIT if is_harmless or is_counted else problem.grace_s
+    return replace(problem, container=item.name, grace_s=grace)
 
 
-def diagnose_waiting(reason: str, message: str, entry: Object) -> categories.Problem | None:
+def diagnose_waiting_container(reason: str, message: str, entry: Object) -> categories.Problem | None:
     """What a container's waiting reason means. Source: pkg/kubelet (images/types.go, kubelet_pods.go)."""
     image = str(entry.get("image") or "")
     if problem := image_pull.diagnose_image_pull(image, reason, message):
@@ -113,14 +120,14 @@ def diagnose_waiting(reason: str, message: str, entry: Object) -> categories.Pro
 
 def _diagnose_crash_loop(message: str, entry: Object) -> categories.Problem:
     end = (entry.get("lastState") or {}).get("terminated")
-    found = (
+    problem = (
         container_ends.diagnose_end(end, "it") if end else categories.Problem(categories.Category.CRASH_LOOP, message)
     )
-    if found.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
-        found = replace(found, category=categories.Category.CRASH_LOOP, remedy="")
-    said = found.detail.removeprefix("it ")
-    detail = f"{entry.get('name')} keeps ending (restarts: {entry.get('restartCount')}): {said}"
-    return replace(found, detail=detail, grace_s=CRASH_GRACE_S)
+    if problem.category in (categories.Category.EXIT_CODE, categories.Category.KILLED):
+        problem = replace(problem, category=categories.Category.CRASH_LOOP, remedy="")
+    end = problem.detail.removeprefix("it ")
+    detail = f"{entry.get('name')} keeps ending (restarts: {entry.get('restartCount')}): {end}"
+    return replace(problem, detail=detail, grace_s=CRASH_GRACE_S)
 
 
 def _diagnose_config(message: str) -> categories.Problem:
@@ -135,22 +142,20 @@ def _diagnose_config(message: str) -> categories.Problem:
     return categories.Problem(categories.Category.CONTAINER_REFUSED, message, remedy=remedy)
 
 
-def diagnose_fetch(entry: Object) -> categories.Problem | None:
-    """What the model pod's first container says of itself when it ends badly; it is begun again and again."""
+def diagnose_model_fetch(entry: Object) -> categories.Problem | None:
+    """What the model pod's first container says when it ends badly; it is started again and again."""
     if entry.get("name") != FETCH_CONTAINER:
         # Other programs have such exit codes, too.
         return None
     for state in (entry.get("state") or {}, entry.get("lastState") or {}):
         end = state.get("terminated") or {}
-        if kind := FETCH_EXITS.get(end.get("exitCode") or 0):
-            passing = kind == "unreachable"
-            return categories.Problem(
-                f"model_{kind}", str(end.get("message") or kind), CRASH_GRACE_S if passing else 0.0
-            )
+        if category := FETCH_EXITS.get(end.get("exitCode") or 0):
+            grace_s = CRASH_GRACE_S if category == categories.Category.MODEL_UNREACHABLE else 0.0
+            return categories.Problem(category, str(end.get("message") or category), grace_s)
     return None
 
 
-def diagnose_held(pod: Object, job: Object | None = None) -> categories.Problem | None:
+def diagnose_held_pod(pod: Object, job: Object | None = None) -> categories.Problem | None:
     """A program that is done, and a sidecar that keeps its pod from ending. Only the Job's verdict says that the work
     is done, so it ends a run only where that verdict can no longer be a good one."""
     done, left = container_ends.find_held_program(pod, job)
@@ -213,11 +218,11 @@ def _diagnose_start(pod: Object, events: Sequence[Object]) -> categories.Problem
 
 
 def diagnose_events(events: Sequence[Object], pod: Object) -> categories.Problem | None:
-    """What only the events of a pod that does not start tell, the oldest first; the last one counts."""
+    """What only the events of a pod that does not start show, the oldest first; the last one counts."""
     for event in reversed(events):
         reason, message = event.get("reason"), str(event.get("message") or "")
         if reason in ("FailedMount", "FailedAttachVolume"):
-            # Attaching may take minutes on a healthy cluster, while a missing object is told at once.
+            # Attaching may take minutes on a healthy cluster, while a missing object is reported at once.
             missing = MISSING_OBJECT.search(message)
             return categories.Problem(categories.Category.VOLUME_FAILED, message, CONFIG_GRACE_S if missing else None)
         if reason in ("FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady"):

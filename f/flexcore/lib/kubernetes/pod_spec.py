@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from f.flexcore.lib.core import dimensions, errors
@@ -26,20 +26,20 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # Many images name no user, so would run as root, which "restricted" refuses; the first user of most distributions.
 DEFAULT_USER = 1000
 ROOT = 0
-# Marks of a template that nobody has filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
+# Marks of a template that was not filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
 PLACEHOLDER = re.compile(
     r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
 )
 
 
-def environment(env: Sequence[str], secret_env: Sequence[str] = ()) -> list[dict[str, Any]]:
+def make_environment(env: Sequence[str], secret_env: Sequence[str] = ()) -> list[dict[str, Any]]:
     """`NAME=VALUE` lines, and `NAME=SECRET/KEY` lines that refer to a Kubernetes Secret."""
     entries: list[dict[str, Any]] = []
     for index, line in enumerate(env):
-        name, value = _assignment(line, f"env.{index}", "NAME=VALUE")
+        name, value = _parse_assignment(line, f"env.{index}", "NAME=VALUE")
         entries.append({"name": name, "value": value})
     for index, line in enumerate(secret_env):
-        name, value = _assignment(line, f"secret_env.{index}", "NAME=SECRET/KEY")
+        name, value = _parse_assignment(line, f"secret_env.{index}", "NAME=SECRET/KEY")
         reference = SECRET_KEY.fullmatch(value)
         if not reference:
             raise _wrong(f"secret_env.{index}", "does not refer to a Secret", "Write it as NAME=SECRET/KEY.")
@@ -48,7 +48,7 @@ def environment(env: Sequence[str], secret_env: Sequence[str] = ()) -> list[dict
     return entries
 
 
-def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
+def make_resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     """Requests equal to limits: the pod gets what it asks for, and is the last to be evicted."""
     amounts: dict[str, Any] = {}
     for name, value in (("cpu", cpu), ("memory", memory)):
@@ -64,7 +64,7 @@ def resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     return {"requests": amounts, "limits": amounts} if amounts else {}
 
 
-def container_security(user: int | None = None) -> dict[str, Any]:
+def make_security_context(user: int | None = None) -> dict[str, Any]:
     """The security context of the short form: "restricted" for every user but root, who gets what the container
     runtime gives root (apt-get, chown and setuid programs need it)."""
     if user == ROOT:
@@ -72,8 +72,16 @@ def container_security(user: int | None = None) -> dict[str, Any]:
     return {**CONTAINER_SECURITY, "runAsNonRoot": True, "runAsUser": DEFAULT_USER if user is None else user}
 
 
+def iterate_containers(spec: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, container) of a Job's spec, init containers first."""
+    pod = spec["template"]["spec"]
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(pod.get(kind) or ()):
+            yield f"spec.template.spec.{kind}[{index}]", container
+
+
 def check_image(image: Any, subject: str = "image") -> None:
-    """Refuses what no registry can mean, so that it is told before anything is created."""
+    """Refuses what no registry can mean, before anything is created."""
     if isinstance(image, str) and IMAGE.fullmatch(image):
         return
     if not image:
@@ -96,7 +104,7 @@ def check_name(name: Any, subject: str) -> None:
         )
 
 
-def _assignment(line: str, subject: str, form: str) -> tuple[str, str]:
+def _parse_assignment(line: str, subject: str, form: str) -> tuple[str, str]:
     name, equals, value = line.partition("=")
     if not equals or not VARIABLE.fullmatch(name):
         raise _wrong(subject, f"is not of the form {form}", f"Write it as {form}.")

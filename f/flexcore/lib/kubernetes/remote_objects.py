@@ -5,7 +5,7 @@ Deleted is what was seen: by uid, its pods first, and found to be gone.
 
 A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
 
-All namespaces are looked at where the credentials may, else the resource's own. A finished Job is taken away by the
+All namespaces are looked at where the credentials may, else the resource's own. A finished Job is deleted by the
 cluster itself (ttlSecondsAfterFinished).
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from f.flexcore.lib.core import errors, remote_objects
-from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status, serving_manifests
+from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status
 
 Object = dict[str, Any]
-PAGE = 500
+PAGE_SIZE = 500
 # More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
 MAX_PAGES = 10
 # Pods get up to 30 s to end by themselves; then Kubernetes kills them.
@@ -28,6 +28,10 @@ POLL_INTERVAL_S = 0.25
 # Giving up must not be given up because of one lost answer.
 RETRY_S = 20.0
 OURS = f"{remote_objects.MANAGED_BY}=flexcore"
+# A label of what is kept when its run has ended.
+OUTLIVES_RUN = "flexcore/outlives-run"
+# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
+ON_TRIAL = "flexcore/on-trial"
 # Kind → (API, collection, how rights name it).
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
@@ -74,7 +78,7 @@ class KubernetesObjects:
         return self._pages(path, api_errors.Call("list", resource, self.namespace))
 
     def _pages(self, path: str, call: api_errors.Call) -> list[Object]:
-        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE}
+        query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE_SIZE}
         items: list[Object] = []
         for _ in range(MAX_PAGES):
             page = self.kubernetes.list(path, query, call)
@@ -104,8 +108,8 @@ def find_state(kind: str, item: Object) -> remote_objects.State:
     if metadata.get("deletionTimestamp"):
         return "leaving"
     if kind == "Deployment":
-        return "running" if serving_manifests.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
-    if (metadata.get("labels") or {}).get(serving_manifests.OUTLIVES) == "true":
+        return "running" if ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
+    if (metadata.get("labels") or {}).get(OUTLIVES_RUN) == "true":
         return "kept"
     return "finished" if job_status.find_verdict(item) else "running"
 
@@ -123,7 +127,7 @@ def delete_object(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """True once the object with this uid is no more; False when it is marked for deletion but still ends its pods,
+    """True once the object with this uid is gone; False when it is marked for deletion but still ends its pods,
     or when the cluster could not be asked or refused."""
     try:
         kubernetes.delete(path, uid, api_errors.Call("delete", call.resource, call.namespace, call.name), RETRY_S)
@@ -147,11 +151,11 @@ def wait_until_gone(
     until = clock() + timeout_s
     while clock() < until:
         try:
-            found = kubernetes.get(path, call, retry_s=0)
+            stored = kubernetes.get(path, call, retry_s=0)
         except errors.TransientError:
             sleep(POLL_INTERVAL_S)
             continue
-        if found is None or found["metadata"]["uid"] != uid:
+        if stored is None or stored["metadata"]["uid"] != uid:
             return True
         sleep(POLL_INTERVAL_S)
     return False

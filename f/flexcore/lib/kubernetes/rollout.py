@@ -24,7 +24,7 @@ from f.flexcore.lib.kubernetes import (
     pod_problems,
     progress,
     serving_manifests,
-    watching,
+    watcher,
 )
 
 Object = Mapping[str, Any]
@@ -56,35 +56,35 @@ class RolloutObserver:
 
     def run(self, deployment: dict[str, Any], until: float) -> dict[str, Any]:
         """The Deployment once it is rolled out. Raises the typed error of whatever prevents it by `until`."""
-        reports: queue.SimpleQueue[watching.Report] = queue.SimpleQueue()
+        reports: queue.SimpleQueue[watcher.Report] = queue.SimpleQueue()
         subjects = (self._deployment_subject(deployment), self._pods_subject(deployment))
-        watchers = [watching.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
+        watchers = [watcher.Watcher(self.kubernetes, subject, reports.put, clock=self.clock) for subject in subjects]
         logs = pod_logs.PodLogs(self.kubernetes, self.namespace, self.report)
-        for watcher in watchers:
-            watcher.start()
+        for thread in watchers:
+            thread.start()
         try:
             return self._follow(reports, deployment, logs, until)
         finally:
-            for watcher in watchers:
-                watcher.stop()
+            for thread in watchers:
+                thread.stop()
             self.log_tail = logs.tail()
 
-    def _deployment_subject(self, deployment: Object) -> watching.Subject:
+    def _deployment_subject(self, deployment: Object) -> watcher.Subject:
         name = deployment["metadata"]["name"]
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
         request = api_errors.Call("watch", "deployments.apps", self.namespace, name)
-        return watching.Subject("deployment", path, {"fieldSelector": f"metadata.name={name}"}, request)
+        return watcher.Subject("deployment", path, {"fieldSelector": f"metadata.name={name}"}, request)
 
-    def _pods_subject(self, deployment: Object) -> watching.Subject:
+    def _pods_subject(self, deployment: Object) -> watcher.Subject:
         labels = deployment["spec"]["selector"]["matchLabels"]
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         request = api_errors.Call("watch", "pods", self.namespace)
-        return watching.Subject("pods", path, {"labelSelector": selector}, request)
+        return watcher.Subject("pods", path, {"labelSelector": selector}, request)
 
     def _follow(
         self,
-        reports: queue.SimpleQueue[watching.Report],
+        reports: queue.SimpleQueue[watcher.Report],
         stored: dict[str, Any],
         logs: pod_logs.PodLogs,
         until: float,
@@ -96,25 +96,25 @@ class RolloutObserver:
             self._receive(reports, seen, uid)
             deployment = seen.deployment
             if deployment is None:
-                problem = categories.Problem(categories.Category.DELETED, "The Deployment was deleted meanwhile")
-                raise self._error(problem, stored, logs)
+                deleted = categories.Problem(categories.Category.DELETED, "The Deployment was deleted meanwhile")
+                raise self._error(deleted, stored, logs)
             reporter.report_once(f"Rollout: {describe_progress(deployment)}")
             if is_complete(deployment):
                 return deployment
             pods = newest_pods(deployment, seen.pods)
-            logs.see(pods)
+            logs.update(pods)
             now = self.clock()
             if now - events_read >= EVENTS_INTERVAL_S:
                 events_read = now
                 seen.events = self._list_events(pods)
-            found = diagnose_rollout(deployment, seen.pods, seen.events)
-            reporter.report_problem(found)
-            if found and grace.is_over(found, QUEUE_TIMEOUT_S):
-                raise self._error(found, stored, logs)
+            problem = diagnose_rollout(deployment, seen.pods, seen.events)
+            reporter.report_problem(problem)
+            if problem and grace.is_over(problem, QUEUE_TIMEOUT_S):
+                raise self._error(problem, stored, logs)
             if now >= until:
-                raise self._error(found or diagnose_lateness(deployment), stored, logs)
+                raise self._error(problem or diagnose_lateness(deployment), stored, logs)
 
-    def _receive(self, reports: queue.SimpleQueue[watching.Report], seen: Snapshot, uid: str) -> None:
+    def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
         """The next report and all that wait behind it; returns after a tick when there is none."""
         try:
             report = reports.get(timeout=TICK_S)
@@ -180,8 +180,8 @@ def diagnose_rollout(
         return admission.diagnose_creation([event]) or categories.Problem(
             categories.Category.UNKNOWN, str(refused.get("message")), 15.0
         )
-    if found := pod_problems.diagnose_pods(newest_pods(deployment, pods), events):
-        return found
+    if problem := pod_problems.diagnose_pods(newest_pods(deployment, pods), events):
+        return problem
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     is_late = any(entry.get("reason") == "ProgressDeadlineExceeded" for entry in conditions)
     return diagnose_lateness(deployment) if is_late else None

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""What the scheduler's words mean: which field keeps a pod from every node, and whether waiting may help. Pure.
+"""What the scheduler's message means: which field keeps a pod from every node, and whether waiting may help. Pure.
 
     0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector. preemption: …
 
@@ -41,21 +41,21 @@ def diagnose_gates(message: str, pod: Object) -> categories.Problem:
 
 def _explain(message: str, spec: Object) -> tuple[str, str, type[errors.FlexcoreError] | None]:
     """(subject, remedy, error where it is not the usual one)"""
-    if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
-        return f"{POD}.volumes", f"Create the PersistentVolumeClaim {found[1]}, or correct its name.", errors.NotFound
+    if match := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
+        return f"{POD}.volumes", f"Create the PersistentVolumeClaim {match[1]}, or correct its name.", errors.NotFound
     if "unbound immediate PersistentVolumeClaims" in message:
         remedy = "Give the claim a volume or a StorageClass that can make one: kubectl describe pvc."
         return f"{POD}.volumes", remedy, None
     if "didn't match Pod's node affinity/selector" in message or "didn't match node selector" in message:
         return _explain_selector(message, spec)
-    if "untolerated taint" in message and not INSUFFICIENT.search(_without_tail(message)):
+    if "untolerated taint" in message and not INSUFFICIENT.search(_strip_preemption(message)):
         return _explain_taints(list(dict.fromkeys(re.findall(r"\{[^}]*\}", message))))
-    for text, field, remedy in FIELDS:
+    for text, field, remedy in FIELD_REASONS:
         if text in message:
             return f"{POD}.{field}", remedy, None
-    if names := list(dict.fromkeys(INSUFFICIENT.findall(_without_tail(message)))):
-        return _explain_lack(names, message)
-    for text, remedy in OF_THE_NODES:
+    if names := list(dict.fromkeys(INSUFFICIENT.findall(_strip_preemption(message)))):
+        return _explain_shortage(names, message)
+    for text, remedy in NODE_REASONS:
         if text in message:
             return "cluster", remedy, None
     if "no nodes available" in message or message.startswith("0/0 nodes"):
@@ -63,7 +63,7 @@ def _explain(message: str, spec: Object) -> tuple[str, str, type[errors.Flexcore
     return "", "See each reason, and change the pod or the nodes accordingly.", None
 
 
-FIELDS = (
+FIELD_REASONS = (
     ("anti-affinity", "affinity", "Loosen the pod anti-affinity rule, or add nodes."),
     ("pod affinity rules", "affinity", "Correct the pod affinity rule, or start what it asks for first."),
     (
@@ -77,7 +77,7 @@ FIELDS = (
 )
 
 
-OF_THE_NODES = (
+NODE_REASONS = (
     ("were unschedulable", "The nodes are cordoned: kubectl uncordon them, wait until they are, or add nodes."),
     ("Too many pods", "The nodes have as many pods as they may: wait until others have ended, or add nodes."),
 )
@@ -89,7 +89,7 @@ def _explain_selector(message: str, spec: Object) -> tuple[str, str, type[errors
     wanted = f" {selector}" if selector else ""
     nodes = re.match(r"0/(\d+) nodes", message)
     # Other nodes may match and be full: then waiting helps.
-    rest = INSUFFICIENT.findall(_without_tail(message))
+    rest = INSUFFICIENT.findall(_strip_preemption(message))
     if rest:
         lacks = " and ".join(dict.fromkeys(rest))
         remedy = f"Nodes that match {field}{wanted} lack {lacks}: ask for less, wait, or add such nodes."
@@ -110,7 +110,7 @@ def _explain_taints(taints: list[str]) -> tuple[str, str, type[errors.FlexcoreEr
     return f"{POD}.tolerations", f"Tolerate the taint {shown}, or use nodes without it.", errors.InvalidInput
 
 
-def _explain_lack(names: list[str], message: str) -> tuple[str, str, type[errors.FlexcoreError] | None]:
+def _explain_shortage(names: list[str], message: str) -> tuple[str, str, type[errors.FlexcoreError] | None]:
     known = {"cpu": "cpu", "memory": "memory", "nvidia.com/gpu": "gpus"}
     what = " and ".join(names)
     subject = known.get(names[0], f"{POD}.containers")
@@ -119,6 +119,6 @@ def _explain_lack(names: list[str], message: str) -> tuple[str, str, type[errors
     return subject, f"Ask for less {what}, wait until others have finished, or add nodes.", None
 
 
-def _without_tail(message: str) -> str:
+def _strip_preemption(message: str) -> str:
     """Without what preemption would do, which repeats numbers of nodes."""
     return message.partition("preemption:")[0]

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, identity, requests
-from f.flexcore.lib.kubernetes import model_delivery, pod_spec
+from f.flexcore.lib.core import contracts, dimensions, identity
+from f.flexcore.lib.kubernetes import model_delivery, pod_spec, remote_objects
 
 Object = dict[str, Any]
 
@@ -29,17 +29,14 @@ PORT = 8080
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVER = "model-server"
 INSTANCE = "app.kubernetes.io/instance"
-OUTLIVES = "flexcore/outlives-run"
 ROLLOUT = "flexcore/rollout"
-# An annotation of a Deployment that has never answered yet: until then it is kept no longer than its owner lives.
-ON_TRIAL = "flexcore/on-trial"
 # How often a pod is asked whether it is ready.
-PROBE_S = 2
+PROBE_INTERVAL_S = 2
 # A pod that leaves keeps answering while proxies still send to it.
 DRAIN_S = 3
 STOP_GRACE_S = 30
 # The pods before the update, to which a failed one is rolled back.
-REVISIONS_KEPT = 2
+MAX_REVISIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +56,12 @@ class Serving:
     timeout_s: int = 600
 
     @property
-    def delivered_name(self) -> str:
+    def config_map_name(self) -> str:
         """Of the ConfigMap, which may have a longer name than the rest: 253 characters."""
         return f"{self.name}-model-{self.delivery.digest()}"
 
     @property
-    def access_name(self) -> str:
+    def secret_name(self) -> str:
         """Of the Secret."""
         return f"{self.name}-model-access"
 
@@ -73,46 +70,51 @@ class Serving:
         return {INSTANCE: self.name, "app.kubernetes.io/component": SERVER}
 
     def labels(self) -> dict[str, str]:
-        return {**self.key.labels(1), **self.selector(), OUTLIVES: "true", "flexcore/model": self.model.name}
+        return {
+            **self.key.labels(1),
+            **self.selector(),
+            remote_objects.OUTLIVES_RUN: "true",
+            "flexcore/model": self.model.name,
+        }
 
 
-def deployment(serving: Serving) -> Object:
-    template = pod_template(serving)
+def make_deployment(serving: Serving) -> Object:
+    template = make_pod_template(serving)
     # Tells the pods of this generation from those before, without waiting for the controller's own hash.
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
     template["metadata"]["labels"][ROLLOUT] = digest
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _metadata(serving, serving.name),
+        "metadata": _make_metadata(serving, serving.name),
         "spec": {
             "replicas": serving.replicas,
             "selector": {"matchLabels": serving.selector()},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "revisionHistoryLimit": REVISIONS_KEPT,
+            "revisionHistoryLimit": MAX_REVISIONS,
             "progressDeadlineSeconds": serving.timeout_s,
             "template": template,
         },
     }
 
 
-def pod_template(serving: Serving) -> Object:
+def make_pod_template(serving: Serving) -> Object:
     model = serving.model
     return {
         "metadata": {
             "labels": {
                 **serving.selector(),
                 "app.kubernetes.io/managed-by": "flexcore",
-                OUTLIVES: "true",
+                remote_objects.OUTLIVES_RUN: "true",
                 "flexcore/model": model.name,
                 "flexcore/model-version": identity.label_value(model.version),
             },
             "annotations": {"flexcore/model-checksum": model.checksum or "", "flexcore/model-uri": model.uri},
         },
         "spec": {
-            "initContainers": [fetcher(serving)],
-            "containers": [server(serving)],
-            "volumes": volumes(serving),
+            "initContainers": [make_fetcher(serving)],
+            "containers": [make_server(serving)],
+            "volumes": make_volumes(serving),
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": STOP_GRACE_S,
@@ -120,7 +122,7 @@ def pod_template(serving: Serving) -> Object:
     }
 
 
-def fetcher(serving: Serving) -> Object:
+def make_fetcher(serving: Serving) -> Object:
     """Brings and checks the model; the only container that sees the store's keys."""
     container: Object = {
         "name": model_delivery.FETCHER,
@@ -132,23 +134,23 @@ def fetcher(serving: Serving) -> Object:
         ],
         "volumeMounts": [
             {"name": "program", "mountPath": model_delivery.PROGRAM_FOLDER, "readOnly": True},
-            *_model_mount(serving),
+            *_make_model_mounts(serving),
         ],
-        "resources": pod_spec.resources(serving.cpu, serving.memory),
+        "resources": pod_spec.make_resources(serving.cpu, serving.memory),
         "securityContext": pod_spec.CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if serving.delivery.secret:
         container["env"] = [
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": serving.access_name, "key": name}}}
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": serving.secret_name, "key": name}}}
             for name in serving.delivery.secret
         ]
     return container
 
 
-def server(serving: Serving) -> Object:
+def make_server(serving: Serving) -> Object:
     ready = f"/v2/models/{serving.model.name}/ready"
-    threads = str(max(1, math.ceil(requests.quantity(serving.cpu))))
+    threads = str(max(1, math.ceil(dimensions.parse_quantity(serving.cpu))))
     env = {
         "MLSERVER_MODELS_DIR": model_delivery.FOLDER,
         "MLSERVER_HTTP_PORT": str(PORT),
@@ -162,41 +164,41 @@ def server(serving: Serving) -> Object:
         "image": serving.image,
         "env": [{"name": name, "value": value} for name, value in env.items()],
         "ports": [{"name": "http", "containerPort": PORT}],
-        "volumeMounts": _model_mount(serving),
-        "resources": pod_spec.resources(serving.cpu, serving.memory),
+        "volumeMounts": _make_model_mounts(serving),
+        "resources": pod_spec.make_resources(serving.cpu, serving.memory),
         "securityContext": pod_spec.CONTAINER_SECURITY,
         # Loading may take as long as the rollout may; only after that does liveness restart it.
-        "startupProbe": _probe("/v2/health/live", failures=math.ceil(serving.timeout_s / PROBE_S)),
-        "readinessProbe": _probe(ready, failures=2),
-        "livenessProbe": _probe("/v2/health/live", failures=5, period=10),
+        "startupProbe": _make_probe("/v2/health/live", failures=math.ceil(serving.timeout_s / PROBE_INTERVAL_S)),
+        "readinessProbe": _make_probe(ready, failures=2),
+        "livenessProbe": _make_probe("/v2/health/live", failures=5, period=10),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
 
-def volumes(serving: Serving) -> list[Object]:
-    found: list[Object] = [{"name": "program", "configMap": {"name": serving.delivered_name}}]
+def make_volumes(serving: Serving) -> list[Object]:
+    items: list[Object] = [{"name": "program", "configMap": {"name": serving.config_map_name}}]
     if serving.delivery.volume:
-        found.append({"name": "model", **serving.delivery.volume})
-    return found
+        items.append({"name": "model", **serving.delivery.volume})
+    return items
 
 
-def config_map(serving: Serving, owner: Mapping[str, Any]) -> Object:
-    metadata = _metadata(serving, serving.delivered_name, owner)
+def make_config_map(serving: Serving, owner: Mapping[str, Any]) -> Object:
+    metadata = _make_metadata(serving, serving.config_map_name, owner)
     data = serving.delivery.files
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "immutable": True}
 
 
-def secret(serving: Serving, owner: Mapping[str, Any]) -> Object:
-    metadata = _metadata(serving, serving.access_name, owner)
+def make_secret(serving: Serving, owner: Mapping[str, Any]) -> Object:
+    metadata = _make_metadata(serving, serving.secret_name, owner)
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": serving.delivery.secret}
 
 
-def service(serving: Serving, owner: Mapping[str, Any]) -> Object:
+def make_service(serving: Serving, owner: Mapping[str, Any]) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(serving, serving.name, owner),
+        "metadata": _make_metadata(serving, serving.name, owner),
         "spec": {
             "type": serving.service_type,
             "selector": serving.selector(),
@@ -221,13 +223,15 @@ def merge_into_stored(body: Object, stored: Mapping[str, Any]) -> Object:
 def without_trial_mark(stored: Mapping[str, Any]) -> Object:
     """The Deployment without its mark of a trial."""
     result: Object = copy.deepcopy(dict(stored))
-    result["metadata"]["annotations"].pop(ON_TRIAL, None)
+    result["metadata"]["annotations"].pop(remote_objects.ON_TRIAL, None)
     return result
 
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
-    return labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(OUTLIVES) == "true"
+    return (
+        labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(remote_objects.OUTLIVES_RUN) == "true"
+    )
 
 
 def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:
@@ -242,7 +246,7 @@ def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:
                 port["nodePort"] = chosen[port["name"]]
 
 
-def _metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
+def _make_metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
     metadata: Object = {"name": name, "namespace": serving.namespace, "labels": serving.labels()}
     if owner:
         uid = owner["metadata"]["uid"]
@@ -251,7 +255,7 @@ def _metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = Non
     return metadata
 
 
-def _model_mount(serving: Serving) -> list[Object]:
+def _make_model_mounts(serving: Serving) -> list[Object]:
     if not serving.delivery.volume:
         return []
     mount: Object = {"name": "model", "mountPath": model_delivery.FOLDER}
@@ -262,6 +266,6 @@ def _model_mount(serving: Serving) -> list[Object]:
     return [mount]
 
 
-def _probe(path: str, failures: int, period: int = PROBE_S) -> Object:
+def _make_probe(path: str, failures: int, period: int = PROBE_INTERVAL_S) -> Object:
     get = {"path": path, "port": "http"}
     return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import requests, workloads
+from f.flexcore.lib.core import dimensions, workloads
 
 
 def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
@@ -15,8 +15,8 @@ def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
     return workloads.WorkHints(
         complexity="complex",
         complexity_reason="a container of the caller's own",
-        cpu=requests.quantity(cpu) if cpu else None,
-        memory_bytes=int(requests.quantity(memory)) or None if memory else None,
+        cpu=dimensions.parse_quantity(cpu) if cpu else None,
+        memory_bytes=int(dimensions.parse_quantity(memory)) or None if memory else None,
         gpu=float(request.get("gpus") or 0) or None,
         containerized=True,
     )

@@ -1,9 +1,6 @@
 # requirements: flexcore_base
-"""dbt on a project's models: by itself, in an environment made for its adapter, or as the project's own utility.
-
-dbt runs under the same supervisor as Meltano: cancelled, timed out or orphaned, it is drained and then killed with all
-its children. Its artifacts and logs go to a folder of the attempt, never into the project.
-"""
+"""dbt on a project's models, as an operation: what is checked, what a plan says, and how an execution's attempts are
+made."""
 
 from __future__ import annotations
 
@@ -48,29 +45,31 @@ def prepare(
     resource: resources.MeltanoProject,
     settings: resources.Settings,
     env: Mapping[str, str] = os.environ,
-) -> dbt_run.Work:
+) -> dbt_run.Prepared:
     """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano for a utility that it
     does not know yet, and git for a project in a repository."""
-    source = sources.local_project(resource, env)
-    models = folder_of(source.root, request.folder)
+    source = sources.open_project(resource, env)
+    models = find_models(source.root, request.folder)
     base = {**installation.base_environment(env), **resource.env}
     if request.run_by == "meltano":
-        project, plugin = utility(source.root, request.utility, resource.environment, base)
-        seen, secrets = (
+        project, plugin = resolve_utility(source.root, request.utility, resource.environment, base)
+        variables, secrets = (
             {**project.variables, **base},
-            [*plugin_settings.project_secrets(project), *plugin_settings.secrets_in(plugin)],
+            [*plugin_settings.project_secrets(project), *plugin_settings.plugin_secrets(plugin)],
         )
         chosen = project.environment
     else:
-        plugin, chosen = direct(request.adapter), ""
-        seen, secrets = {**inspection.read_dotenv(source.root, base), **base}, []
+        plugin, chosen = dbt_plugin(request.adapter), ""
+        variables, secrets = {**inspection.read_dotenv(source.root, base), **base}, []
     redactor = redaction.Redactor(
-        [*resource.secrets(), *settings.secrets(), *plugin_settings.variable_secrets(seen), *secrets]
+        [*resource.secrets(), *settings.secrets(), *plugin_settings.variable_secrets(variables), *secrets]
     )
-    return dbt_run.Work(request, source, models, chosen, plugin, seen, object_store.Store(settings, env), redactor)
+    return dbt_run.Prepared(
+        request, source, models, chosen, plugin, variables, object_store.Store(settings, env), redactor
+    )
 
 
-def utility(
+def resolve_utility(
     root: Path, name: str, environment: str, env: Mapping[str, str]
 ) -> tuple[resolved_project.Project, resolved_project.Plugin]:
     """The project and its utility as Meltano resolves them, checked."""
@@ -84,42 +83,42 @@ def utility(
     return project, plugin
 
 
-def direct(adapter: str) -> resolved_project.Plugin:
-    """dbt with one adapter, in the form in which plugins are installed."""
+def dbt_plugin(adapter: str) -> resolved_project.Plugin:
+    """dbt with one adapter, as a plugin that can be installed."""
     name = f"dbt-{adapter}"
     return resolved_project.Plugin(
         "utilities", name, "dbt", "dbt", name, requirements=(DBT, request_models.ADAPTERS[adapter])
     )
 
 
-def folder_of(root: Path, asked: str) -> Path:
-    """The folder with dbt_project.yml: the one asked for, or the only one. Raises NotFound or InvalidInput."""
-    if asked:
-        chosen = (root / asked).resolve()
+def find_models(root: Path, requested: str) -> Path:
+    """The folder with dbt_project.yml: the requested one, or the only one. Raises NotFound or InvalidInput."""
+    if requested:
+        chosen = (root / requested).resolve()
         if not chosen.is_relative_to(root.resolve()):
             raise errors.InvalidInput(
-                "folder leads out of the project", subject="folder", remedy="Give one below its root."
+                "folder leads out of the project", subject="folder", remedy="Give a folder below its root."
             )
-        if not (chosen / project_file.PROJECT_FILE).is_file():
+        if not (chosen / project_file.DBT_PROJECT_FILE).is_file():
             raise errors.NotFound(
-                f"There is no {project_file.PROJECT_FILE} in {asked}",
+                f"There is no {project_file.DBT_PROJECT_FILE} in {requested}",
                 subject="folder",
-                remedy=f"It is in: {listed(root)}.",
+                remedy=f"Use one of: {list_folders(root)}.",
             )
         return chosen
-    found = project_file.find_folders(root)
+    found = project_file.find_dbt_folders(root)
     if len(found) != 1:
         problem = "has several" if found else "has no"
         raise errors.InvalidInput(
-            f"The project {problem} {project_file.PROJECT_FILE}",
+            f"The project {problem} {project_file.DBT_PROJECT_FILE}",
             subject="folder",
-            remedy=f"Name its folder; found: {listed(root)}.",
+            remedy=f"Give its folder; the project has: {list_folders(root)}.",
         )
     return root / found[0]
 
 
-def listed(root: Path) -> str:
-    return ", ".join(project_file.find_folders(root)) or "nowhere"
+def list_folders(root: Path) -> str:
+    return ", ".join(project_file.find_dbt_folders(root)) or "none"
 
 
 def check(
@@ -158,7 +157,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 class DbtAdapter(local_attempts.LocalAttempts):
     """asked_at: time.monotonic() of the call."""
 
-    work: dbt_run.Work
+    work: dbt_run.Prepared
     asked_at: float
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:

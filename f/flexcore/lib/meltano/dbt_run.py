@@ -31,15 +31,15 @@ TAIL_LINES = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A checked request. seen: what dbt will have in its environment, the attempt's own folders aside."""
+class Prepared:
+    """A checked request. env: dbt's environment but for the attempt's own folders."""
 
     request: request_models.DbtRequest
     source: sources.Source
     models: Path
     environment: str
     plugin: resolved_project.Plugin
-    seen: Mapping[str, str]
+    env: Mapping[str, str]
     store: object_store.Store
     redactor: redaction.Redactor
 
@@ -48,7 +48,7 @@ class Work:
 class DbtRun:
     """One attempt in `folder`, which is its own. asked_at: time.monotonic() of the call."""
 
-    work: Work
+    work: Prepared
     key: identity.ExecutionKey
     attempt: int
     folder: Path
@@ -61,8 +61,8 @@ class DbtRun:
         program, began_at = self._install(), time.monotonic()
         outcome = self._run_dbt(program)
         target = self.folder / "target"
-        nodes = dbt_results.nodes_of(read(target / "run_results.json"), read(target / "manifest.json"))
-        nodes = [dbt_results.redacted(node, self.work.redactor) for node in nodes]
+        nodes = dbt_results.parse_nodes(read_json(target / "run_results.json"), read_json(target / "manifest.json"))
+        nodes = [dbt_results.redact_node(node, self.work.redactor) for node in nodes]
         log = self.work.redactor.text("\n".join(self.tail))
         if problem := self._find_problem(outcome, nodes, log):
             raise problem
@@ -74,7 +74,7 @@ class DbtRun:
             execution_key=self.key.value,
             attempt=self.attempt,
             data={"command": self.work.request.command, "nodes": [node.model_dump() for node in nodes]},
-            metrics=dbt_results.counts_of(nodes),
+            metrics=dbt_results.count_nodes(nodes),
             resource_usage=contracts.ResourceUsage(
                 cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
             ),
@@ -88,7 +88,7 @@ class DbtRun:
     def _install(self) -> list[str]:
         """The program that stands before dbt's own arguments."""
         work, root = self.work, self.work.source.root
-        venv, _ = plugin_environments.environment_of(root, work.plugin, work.redactor)
+        venv, _ = plugin_environments.ensure_environment(root, work.plugin, work.redactor)
         if work.request.run_by == "dbt":
             return [str(venv / work.plugin.kind / work.plugin.folder / "venv/bin" / "dbt")]
         plugin_environments.link_environments(root, [work.plugin], self.folder / "system", work.redactor)
@@ -100,7 +100,7 @@ class DbtRun:
         printer, models = process.LogPrinter(self.work.redactor), self.work.models
         commands = [["deps", "--project-dir", str(models)]] if needs_packages(models) else []
         outcome = process.Outcome(0)
-        for arguments in (*commands, arguments_of(self.work, self.folder)):
+        for arguments in (*commands, build_arguments(self.work, self.folder)):
             outcome = self._supervise(program, arguments, printer)
             if outcome.exit_code or outcome.stopped:
                 break
@@ -117,7 +117,7 @@ class DbtRun:
         print(f"dbt {' '.join(arguments)}", flush=True)
         left = max(work.request.timeout_s - (time.monotonic() - self.asked_at), 0.0)
         cwd = work.source.root if work.request.run_by == "meltano" else work.models
-        env = environment(work, self.folder)
+        env = build_environment(work, self.folder)
         return process.run_supervised([*program, *arguments], env, cwd, left, on_line, [self.lock], self.folder)
 
     def _find_problem(
@@ -132,18 +132,18 @@ class DbtRun:
                 log_tail=log,
             )
         if outcome.exit_code:
-            return dbt_results.failure(nodes, outcome.exit_code, log)
+            return dbt_results.dbt_error(nodes, outcome.exit_code, log)
         if not nodes:
             remedy = "Correct select and exclude, or add models to the project."
             return errors.EmptyData("dbt found nothing to do", subject="select", remedy=remedy, log_tail=log)
         return None
 
 
-def arguments_of(work: Work, place: Path) -> list[str]:
+def build_arguments(work: Prepared, folder: Path) -> list[str]:
     request = work.request
     variables = {name.strip(): value for name, _, value in (item.partition("=") for item in request.variables)}
     options = {"--select": request.select, "--exclude": request.exclude}
-    folders = ["--project-dir", str(work.models), "--target-path", str(place / "target"), "--log-path", str(place)]
+    folders = ["--project-dir", str(work.models), "--target-path", str(folder / "target"), "--log-path", str(folder)]
     profiles = next(
         (path for path in (work.models, work.models / "profiles") if (path / "profiles.yml").is_file()), None
     )
@@ -160,17 +160,17 @@ def arguments_of(work: Work, place: Path) -> list[str]:
     ]
 
 
-def environment(work: Work, place: Path) -> dict[str, str]:
+def build_environment(work: Prepared, folder: Path) -> dict[str, str]:
     return {
-        **work.seen,
+        **work.env,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_NO_VERSION_CHECK": "true",
         "NO_COLOR": "1",
         "MELTANO_PROJECT_ROOT": str(work.source.root),
-        "MELTANO_SYS_DIR_ROOT": str(place / "system"),
-        "MELTANO_DATABASE_URI": f"sqlite:///{place}/meltano.db",
+        "MELTANO_SYS_DIR_ROOT": str(folder / "system"),
+        "MELTANO_DATABASE_URI": f"sqlite:///{folder}/meltano.db",
         "MELTANO_PROJECT_ID": work.source.identity,
-        "XDG_STATE_HOME": str(place / "logs"),
+        "XDG_STATE_HOME": str(folder / "logs"),
         "MELTANO_PROJECT_READONLY": "true",
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
@@ -183,7 +183,7 @@ def needs_packages(models: Path) -> bool:
     return declared and not (models / "dbt_packages").is_dir()
 
 
-def read(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

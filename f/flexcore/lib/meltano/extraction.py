@@ -113,7 +113,7 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
     def _hold_state(self, name: str) -> int:
         """The descriptor of a state's lock. Raises Unavailable that names the owner when another run of this machine
         holds it."""
-        path = installation.folder("state", self.prepared.source.identity) / f"{sources.identity(name)}.lock"
+        path = installation.folder("state", self.prepared.source.identity) / f"{sources.hash_identity(name)}.lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.held.callback(os.close, descriptor)
         if not installation.try_lock(descriptor):

@@ -88,7 +88,7 @@ class ExtractionRun:
         place = self._choose_state_place(before)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
-            raise diagnosis.failure(
+            raise diagnosis.run_error(
                 outcome,
                 self.log,
                 self.taps,
@@ -102,7 +102,7 @@ class ExtractionRun:
         output = self._publish() if prepared.files else None
         self._check_not_empty(output)
         state_store.keep_database(prepared.place, place)
-        changes = state_store.changes_between(before, state_store.read_states(place, self.prepared.state_ids))
+        changes = state_store.compare_states(before, state_store.read_states(place, self.prepared.state_ids))
         result = self._build_result(outcome, output, changes, ran_at)
         return result, changes if place is not prepared.place else None
 
@@ -115,7 +115,7 @@ class ExtractionRun:
     def _run_meltano(self, place: state_store.StatePlace) -> process.Outcome:
         prepared, printer = self.prepared, process.LogPrinter(self.prepared.redactor)
         arguments = run_command.build_arguments(prepared, place, self.key.uuid(self.attempt), self.request.full_refresh)
-        command = run_command.build_command(self.work / "observer", prepared, arguments)
+        command = run_command.build_command(prepared, arguments)
         env = run_command.build_environment(prepared, place, self.work, self.data_folder)
         print(f"meltano {' '.join(arguments)}", flush=True)
 
@@ -136,7 +136,7 @@ class ExtractionRun:
         prepared = self.prepared
         form = prepared.files.format if prepared.files else ""
         passed: dict[str, Mapping[str, str]] = {name: {} for rows in self.log.rows.values() for name in rows}
-        manifest = target_output.manifest_of(
+        manifest = target_output.build_manifest(
             self.data_folder, self.data_uri, form, {**passed, **self.log.columns}, self.log.warnings
         )
         self._check_complete(manifest)
@@ -146,8 +146,8 @@ class ExtractionRun:
 
     def _check_complete(self, output: contracts.DataManifest | None) -> None:
         """Every row in a file of its own stream, before the state may count it as extracted."""
-        passed = rows_by_stream(self.log.rows, None)
-        for name, taps in shared_streams(self.log.rows).items() if output else ():
+        passed = count_rows(self.log.rows, None)
+        for name, taps in find_shared_streams(self.log.rows).items() if output else ():
             raise errors.InvalidInput(
                 f"{' and '.join(taps)} both have a stream {name}, and the target wrote them into one file",
                 subject="taps",
@@ -160,7 +160,7 @@ class ExtractionRun:
                 remedy="Leave out its setting of one file name, or run them in separate executions with select.",
             )
         target = self.prepared.target.name
-        for tap, name in unread_batches(self.log.batches, passed, output):
+        for tap, name in find_unread_batches(self.log.batches, passed, output):
             raise errors.InvalidInput(
                 f"{tap} hands on {name} as files (BATCH messages), and {target} has not read them",
                 subject=tap,
@@ -168,8 +168,8 @@ class ExtractionRun:
             )
 
     def _check_not_empty(self, output: contracts.DataManifest | None) -> None:
-        streams = rows_by_stream(self.log.rows, output)
-        if total_rows(streams, bool(self.prepared.files), output) == 0 and not self.request.allow_empty:
+        streams = count_rows(self.log.rows, output)
+        if sum_rows(streams, bool(self.prepared.files), output) == 0 and not self.request.allow_empty:
             raise errors.EmptyData(
                 ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
                 subject="taps",
@@ -181,7 +181,7 @@ class ExtractionRun:
 
     @property
     def log_tail(self) -> str:
-        return self.log.shown_tail(self.prepared.redactor)
+        return self.log.format_tail(self.prepared.redactor)
 
     def _build_result(
         self,
@@ -191,9 +191,9 @@ class ExtractionRun:
         ran_at: float,
     ) -> contracts.StepResult:
         prepared, started = self.prepared, self.started_at or ran_at
-        streams = rows_by_stream(self.log.rows, output)
-        rows, seconds = total_rows(streams, bool(prepared.files), output), ran_at - started
-        differ = disagreements(self.log.rows, output)
+        streams = count_rows(self.log.rows, output)
+        rows, seconds = sum_rows(streams, bool(prepared.files), output), ran_at - started
+        differ = find_differences(self.log.rows, output)
         for name, numbers in differ.items():
             print(f"{name}: the tap emitted {numbers['tap']:,} rows, the files hold {numbers['files']:,}", flush=True)
         warnings = [*self.log.warnings, *(line.text for line in self.log.odd_lines)]
@@ -242,13 +242,13 @@ def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
 
 
 # rows[tap][stream]
-Said = Mapping[str, Mapping[str, int]]
+RowCounts = Mapping[str, Mapping[str, int]]
 
 
-def rows_by_stream(said: Said, output: contracts.DataManifest | None) -> dict[str, int | None]:
+def count_rows(emitted: RowCounts, output: contracts.DataManifest | None) -> dict[str, int | None]:
     """Rows of each stream: counted in the files, else as the taps say; None when neither could be."""
     found: dict[str, int | None] = {}
-    for streams in said.values():
+    for streams in emitted.values():
         for name, rows in streams.items():
             found[name] = (found.get(name) or 0) + rows
     if output:
@@ -257,7 +257,7 @@ def rows_by_stream(said: Said, output: contracts.DataManifest | None) -> dict[st
     return found
 
 
-def total_rows(streams: Mapping[str, int | None], to_files: bool, output: contracts.DataManifest | None) -> int | None:
+def sum_rows(streams: Mapping[str, int | None], to_files: bool, output: contracts.DataManifest | None) -> int | None:
     """All rows; None when they could not be counted. A file target that wrote no file got none."""
     if to_files and output is None:
         return 0
@@ -265,30 +265,30 @@ def total_rows(streams: Mapping[str, int | None], to_files: bool, output: contra
     return sum(known) if known and len(known) == len(streams) else None
 
 
-def disagreements(said: Said, output: contracts.DataManifest | None) -> dict[str, dict[str, int]]:
+def find_differences(emitted: RowCounts, output: contracts.DataManifest | None) -> dict[str, dict[str, int]]:
     """Streams of which the files hold another number of rows than the taps say."""
     if output is None:
         return {}
-    emitted, held = rows_by_stream(said, None), rows_by_stream(said, output)
+    counted, held = count_rows(emitted, None), count_rows(emitted, output)
     return {
         name: {"tap": rows or 0, "files": held[name] or 0}
-        for name, rows in emitted.items()
+        for name, rows in counted.items()
         if held[name] is not None and held[name] != rows
     }
 
 
-def shared_streams(said: Said) -> dict[str, list[str]]:
+def find_shared_streams(emitted: RowCounts) -> dict[str, list[str]]:
     """Streams that more than one tap wrote rows of, with those taps."""
     taps: dict[str, list[str]] = {}
-    for tap, streams in said.items():
+    for tap, streams in emitted.items():
         for stream, rows in streams.items():
             if rows:
                 taps.setdefault(stream, []).append(tap)
     return {stream: names for stream, names in taps.items() if len(names) > 1}
 
 
-def unread_batches(
-    batches: Said, passed: Mapping[str, int | None], output: contracts.DataManifest | None
+def find_unread_batches(
+    batches: RowCounts, passed: Mapping[str, int | None], output: contracts.DataManifest | None
 ) -> list[tuple[str, str]]:
     """(tap, stream) whose rows came in files of their own, and of which the target wrote no more than came as rows."""
     held = {item.name: item.rows for item in output.streams} if output else {}

@@ -1,9 +1,12 @@
 # requirements: flexcore_base
 """Asks Meltano what a project is and what its plugins get, once for each content.
 
-project_inspector.py runs in Meltano's own environment (about 2 s). What it answers is kept, sealed, by all that it
-depends on: the request, its variables, the project's files and lock files, Meltano's version. A second run of the same
-content starts no Meltano for it.
+remote/project_inspector.py runs in Meltano's own environment (about 2 s). Its answer is kept, encrypted, under all that
+it depends on: the request, its variables, the project's files and lock files, Meltano's version. A second request of
+the same content starts no Meltano. A kept answer can be read only by who has all that it was made from: the key derives
+from that content, which holds the same secrets, so a copy of the folder tells nothing. The keystream is SHAKE-256 over
+key and nonce, the tag an HMAC: both are of the standard library, and an import of cryptography would cost each step
+more than the hash does.
 """
 
 from __future__ import annotations
@@ -23,19 +26,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from f.flexcore.lib.core import errors, module_source, redaction
+from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.meltano import (
     installation,
     resolved_project,
 )
 from f.flexcore.lib.meltano.remote import (
+    plugin_values,
     project_inspector,
 )
 
 # It takes two seconds; a worker with much to do may take ten times as long.
 INSPECTION_TIMEOUT_S = 120
-KEPT_S = 30 * 24 * 3600
-SOURCE = module_source.module_source(project_inspector)
+MAX_ANSWER_AGE_S = 30 * 24 * 3600
+MODULES = (project_inspector, plugin_values)
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); from f.flexcore.lib.meltano.remote import project_inspector; "
+    "project_inspector.serve()"
+)
 TAIL_LINES = 20
 
 Name = tuple[str, str]
@@ -47,9 +55,11 @@ class Inspector:
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
         self._process: subprocess.Popen[str] | None = None
-        self._opened = ExitStack()
+        self._exit = ExitStack()
+        with installation.report_disk_errors():
+            self._modules = installation.install_modules(MODULES)
         own = [*files, root / ".env", root / ".python-version", *sorted(root.glob("plugins/*/*.lock"))]
-        self._digest = digest(own)
+        self._digest = digest_files(own)
 
     def __enter__(self) -> Inspector:
         return self
@@ -57,14 +67,16 @@ class Inspector:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        self._exit.close()
 
     def definitions(
         self, env: Mapping[str, str], environment: str, names: Sequence[Name]
     ) -> tuple[str, dict[Name, resolved_project.Plugin]]:
         """The environment that is chosen, and each plugin by kind and name. Raises the UserErrors of what is wrong."""
         found = self._ask("definitions", env, environment=environment, plugins=names)
-        return found["environment"], {name: plugin_of(item) for name, item in zip(names, found["plugins"], strict=True)}
+        return found["environment"], {
+            name: parse_plugin(item) for name, item in zip(names, found["plugins"], strict=True)
+        }
 
     def values(
         self,
@@ -78,25 +90,26 @@ class Inspector:
         project = resolved_project.Project(
             self._root,
             environment,
-            {name: value_of(item) for name, item in found["settings"].items()},
+            {name: parse_value(item) for name, item in found["settings"].items()},
             found["state_id_suffix"],
             found["variables"],
         )
         return project, [
-            [filled(known[name], item) for name, item in zip(names, items, strict=True)]
+            [add_values(known[name], item) for name, item in zip(names, items, strict=True)]
             for names, items in zip(block_sets, found["block_sets"], strict=True)
         ]
 
-    def _ask(self, question: str, env: Mapping[str, str], **asked: Any) -> dict[str, Any]:
-        request = {"question": question, "root": str(self._root), "env": self._environment(env), **asked}
-        place = installation.folder("answers")
-        content = json.dumps([installation.MELTANO_VERSION, SOURCE, self._digest, request], sort_keys=True).encode()
-        found = read_sealed(place, content)
-        if found is None:
-            found = self._answer(request)
-            installation.remove_older(place, KEPT_S)
-            write_sealed(place, content, found)
-        return dict(found)
+    def _ask(self, question: str, env: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
+        request = {"question": question, "root": str(self._root), "env": self._environment(env), **arguments}
+        version = [installation.MELTANO_VERSION, self._modules.name, self._digest]
+        content = json.dumps([*version, request], sort_keys=True).encode()
+        folder = installation.folder("answers")
+        answer = read_answer(folder, content)
+        if answer is None:
+            answer = self._request_answer(request)
+            installation.remove_older_files(folder, MAX_ANSWER_AGE_S)
+            write_answer(folder, content, answer)
+        return dict(answer)
 
     def _environment(self, env: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -107,8 +120,8 @@ class Inspector:
             "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
 
-    def _answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        process = self._process = self._process or self._started()
+    def _request_answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         timer = threading.Timer(INSPECTION_TIMEOUT_S, process.kill)
         timer.start()
@@ -123,17 +136,17 @@ class Inspector:
         if not line:
             process.wait()
             self._errors.seek(0)
-            raise broken(process.returncode, self._errors.read(), request["env"])
+            raise explain_crash(process.returncode, self._errors.read(), request["env"])
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise refusal(answer["error"])
+            raise parse_refusal(answer["error"])
         return answer
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _start(self) -> subprocess.Popen[str]:
         # A file and no pipe: nobody reads it while Meltano works.
-        self._errors = self._opened.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        self._errors = self._exit.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
         process = subprocess.Popen(
-            [str(installation.meltano_python()), "-I", "-c", SOURCE],
+            [str(installation.meltano_python()), "-I", "-c", START, str(self._modules)],
             env=installation.base_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -142,8 +155,8 @@ class Inspector:
             encoding="utf-8",
             errors="replace",
         )
-        self._opened.enter_context(process)
-        self._opened.callback(process.kill)
+        self._exit.enter_context(process)
+        self._exit.callback(process.kill)
         return process
 
 
@@ -155,7 +168,7 @@ def read_dotenv(root: Path, env: Mapping[str, str]) -> dict[str, str]:
         return dict(inspector._ask("dotenv", env, path=str(root / ".env"))["variables"])
 
 
-def digest(files: Sequence[Path]) -> str:
+def digest_files(files: Sequence[Path]) -> str:
     """A hash of names and contents; a file that is not there counts as empty."""
     total = hashlib.sha256()
     for path in files:
@@ -165,14 +178,14 @@ def digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
+def parse_refusal(error: Mapping[str, str]) -> errors.FlexcoreError:
     return errors.KINDS[error["type"]](error["message"], subject=error["subject"], remedy=error["remedy"])
 
 
-def broken(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
+def explain_crash(code: int, stderr: str, env: Mapping[str, str]) -> errors.ExecutionFailed:
     """The program ended without an answer: it was killed, or Meltano raised what it does not expect."""
     redactor = redaction.Redactor(value for name, value in env.items() if redaction.SECRET_NAME.search(name))
-    lines = [line for line in redactor.text(said).splitlines() if line.strip()]
+    lines = [line for line in redactor.text(stderr).splitlines() if line.strip()]
     why = f"no answer within {INSPECTION_TIMEOUT_S} s" if code == -signal.SIGKILL else (lines or ["no output"])[-1]
     return errors.ExecutionFailed(
         f"Meltano cannot inspect the project: {why[:300]}",
@@ -183,7 +196,7 @@ def broken(code: int, said: str, env: Mapping[str, str]) -> errors.ExecutionFail
     )
 
 
-def plugin_of(item: Mapping[str, Any]) -> resolved_project.Plugin:
+def parse_plugin(item: Mapping[str, Any]) -> resolved_project.Plugin:
     settings = tuple(
         resolved_project.Setting(
             **{**setting, "aliases": tuple(setting["aliases"]), "variables": tuple(setting["variables"])}
@@ -196,47 +209,51 @@ def plugin_of(item: Mapping[str, Any]) -> resolved_project.Plugin:
     )
 
 
-def filled(plugin: resolved_project.Plugin, item: Mapping[str, Any]) -> resolved_project.Plugin:
+def add_values(plugin: resolved_project.Plugin, item: Mapping[str, Any]) -> resolved_project.Plugin:
     return replace(
         plugin,
-        values={name: value_of(value) for name, value in item["settings"].items()},
+        values={name: parse_value(value) for name, value in item["settings"].items()},
         config={name: value for name, value in item["config"].items() if value is not None},
         requirements=tuple(item["pip_arguments"]),
-        requirements_unset=unset_of(item["pip_unset"]),
+        requirements_unset=parse_unset(item["pip_unset"]),
         python=item["python"],
-        mapping_config=value_of(item["mapping"] or {}),
-        env=value_of(item["env"]),
+        mapping_config=parse_value(item["mapping"] or {}),
+        env=parse_value(item["env"]),
     )
 
 
-def value_of(item: Mapping[str, Any]) -> resolved_project.Value:
-    return resolved_project.Value(**{**item, "unset": unset_of(item.get("unset", ()))})
+def parse_value(item: Mapping[str, Any]) -> resolved_project.Value:
+    return resolved_project.Value(**{**item, "unset": parse_unset(item.get("unset", ()))})
 
 
-def unset_of(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
+def parse_unset(items: Sequence[Mapping[str, str]]) -> tuple[resolved_project.Unset, ...]:
     return tuple(resolved_project.Unset(**item) for item in items)
 
 
-NONCE = 16
-TAG = 32
+NONCE_BYTES = 16
+TAG_BYTES = 32
 
 
-def read_sealed(folder: Path, content: bytes) -> Any:
+def read_answer(folder: Path, content: bytes) -> Any:
     """The value that was written for the content; None when there is none or it was altered."""
     try:
         data = _path(folder, content).read_bytes()
     except OSError:
         return None
-    nonce, tag, hidden = data[:NONCE], data[NONCE : NONCE + TAG], data[NONCE + TAG :]
+    nonce, tag, hidden = (
+        data[:NONCE_BYTES],
+        data[NONCE_BYTES : NONCE_BYTES + TAG_BYTES],
+        data[NONCE_BYTES + TAG_BYTES :],
+    )
     if not hmac.compare_digest(tag, _tag(content, nonce + hidden)):
         return None
-    return json.loads(_mixed(content, nonce, hidden))
+    return json.loads(_apply_keystream(content, nonce, hidden))
 
 
-def write_sealed(folder: Path, content: bytes, value: Any) -> None:
+def write_answer(folder: Path, content: bytes, value: Any) -> None:
     """Keeps the value; on a disk that is full or broken it is made again the next time."""
-    nonce = os.urandom(NONCE)
-    hidden = _mixed(content, nonce, json.dumps(value).encode())
+    nonce = os.urandom(NONCE_BYTES)
+    hidden = _apply_keystream(content, nonce, json.dumps(value).encode())
     path = _path(folder, content)
     part = path.with_suffix(f".{os.getpid()}")
     try:
@@ -254,6 +271,6 @@ def _tag(content: bytes, data: bytes) -> bytes:
     return hmac.digest(hashlib.sha256(b"tag" + content).digest(), data, "sha256")
 
 
-def _mixed(content: bytes, nonce: bytes, data: bytes) -> bytes:
+def _apply_keystream(content: bytes, nonce: bytes, data: bytes) -> bytes:
     stream = hashlib.shake_256(hashlib.sha256(b"key" + content).digest() + nonce).digest(len(data))
     return (int.from_bytes(data) ^ int.from_bytes(stream)).to_bytes(len(data))

@@ -1,15 +1,17 @@
 # requirements: flexcore_base
 """Meltano itself: installed once for all runs of a worker, in an environment of its own, by uv.
 
-Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, state/<project>/ state,
-catalogs/<project>/ discovered catalogs, answers/ what Meltano said of projects, sealed, git/ and inline/ projects,
-work/<attempt>/ while it runs, locks/<key>.
+Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, modules/<hash>/ modules of ours
+that run in the tool's Python, state/<project>/ state, catalogs/<project>/ discovered catalogs, answers/ what Meltano
+says of projects, encrypted, git/ and inline/ projects, work/<attempt>/ while it runs, locks/<key>.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -18,8 +20,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
-from f.flexcore.lib.core import errors, redaction, tls_errors
+from f.flexcore.lib.core import errors, module_source, redaction, tls_errors
 from f.flexcore.lib.storage import object_store
 
 MELTANO_VERSION = "4.4.1"
@@ -30,8 +33,8 @@ INSTALL_TIMEOUT_S = 900
 # Stands in a folder that was filled to its end.
 COMPLETE = ".complete"
 # What a program of the machine needs to run and to reach the network. Everything else of the worker stays behind: its
-# PYTHONPATH would break another environment, and its WM_TOKEN is none of a plugin's business.
-PASSED_ON = (
+# PYTHONPATH would break another environment, and no plugin needs its WM_TOKEN.
+PASSED_VARIABLES = (
     "PATH",
     "HOME",
     "USER",
@@ -58,14 +61,14 @@ PASSED_ON = (
     "no_proxy",
     "all_proxy",
 )
-# An installation also listens to the machine's package settings (indexes, caches, find-links).
+# An installation also reads the machine's package settings (indexes, caches, find-links).
 INSTALLER_PREFIXES = ("UV_", "PIP_")
 # Set by the machine for uv's own project environments; for a tool they would point at the wrong place.
-INSTALLER_DROPPED = ("UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TOOL_DIR", "UV_TOOL_BIN_DIR")
+DROPPED_VARIABLES = ("UV_PYTHON", "UV_PROJECT_ENVIRONMENT", "UV_TOOL_DIR", "UV_TOOL_BIN_DIR")
 
 
 def folder(*parts: str) -> Path:
-    """A folder of the Meltano room below the worker's home; made, and for this user alone."""
+    """A folder below home()/meltano, made if need be, for this user alone."""
     path = object_store.home().joinpath("meltano", *parts)
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Environments hold their own path, so it must not lead over a link that may go away.
@@ -73,20 +76,20 @@ def folder(*parts: str) -> Path:
 
 
 def inspection_folder() -> Path:
-    """What Meltano takes for its own folder while it is only asked: a project's is not written to."""
+    """Meltano's own folder while it is inspected, so that nothing is written to the project's."""
     return folder("inspection")
 
 
 def base_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    return {"PATH": os.defpath, "LANG": "C.UTF-8", **{key: env[key] for key in PASSED_ON if key in env}}
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", **{key: env[key] for key in PASSED_VARIABLES if key in env}}
 
 
 def installer_environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    own = {key: env[key] for key in env if key.startswith(INSTALLER_PREFIXES) and key not in INSTALLER_DROPPED}
-    return {**base_environment(env), **machine_configuration(env), **own}
+    own = {key: env[key] for key in env if key.startswith(INSTALLER_PREFIXES) and key not in DROPPED_VARIABLES}
+    return {**base_environment(env), **uv_configuration(env), **own}
 
 
-def machine_configuration(env: Mapping[str, str]) -> dict[str, str]:
+def uv_configuration(env: Mapping[str, str]) -> dict[str, str]:
     """The user's or the machine's uv.toml and nothing else: uv would also take in the pyproject.toml of any folder
     above the current one, whose constraints have nothing to do with a plugin."""
     user = Path(env.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "uv" / "uv.toml"
@@ -97,28 +100,44 @@ def machine_configuration(env: Mapping[str, str]) -> dict[str, str]:
 def meltano_command() -> Path:
     """The meltano executable, installed first if need be (about 20 s, once per worker)."""
     tool = folder(f"tool-{MELTANO_VERSION}")
-    if not usable(tool):
-        with locked(tool / "lock", INSTALL_TIMEOUT_S):
-            if not usable(tool):
-                install(tool)
+    if not is_usable(tool):
+        with hold_lock(tool / "lock", INSTALL_TIMEOUT_S):
+            if not is_usable(tool):
+                install_meltano(tool)
     return tool / "bin" / "meltano"
 
 
 def meltano_python() -> Path:
     """The interpreter of Meltano's own environment, which is installed first if need be."""
-    return python_of(meltano_command().parent.parent)
+    return tool_python(meltano_command().parent.parent)
 
 
-def python_of(tool: Path) -> Path:
+def install_modules(modules: Sequence[ModuleType]) -> Path:
+    """A folder from which Meltano's interpreter can import these modules of ours; made once for each content."""
+    sources = {module.__name__: module_source.module_source(module) for module in modules}
+    place = folder("modules", hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16])
+    if not (place / COMPLETE).exists():
+        for name, source in sources.items():
+            path = place.joinpath(*name.split(".")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Two steps may do this at once.
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(source, encoding="utf-8")
+            part.replace(path)
+        (place / COMPLETE).touch()
+    return place
+
+
+def tool_python(tool: Path) -> Path:
     return tool / "tools" / "meltano" / "bin" / "python"
 
 
-def usable(tool: Path) -> bool:
-    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
-    return (tool / "bin" / "meltano").exists() and python_of(tool).exists()
+def is_usable(tool: Path) -> bool:
+    # The interpreter is a link: on a persistent volume it may lead to one that the worker's image has no more.
+    return (tool / "bin" / "meltano").exists() and tool_python(tool).exists()
 
 
-def install(tool: Path) -> None:
+def install_meltano(tool: Path) -> None:
     print(f"Installing Meltano {MELTANO_VERSION}, once on this worker", flush=True)
     env = {
         **installer_environment(),
@@ -126,7 +145,7 @@ def install(tool: Path) -> None:
         "UV_TOOL_BIN_DIR": str(tool / "bin"),
         "UV_COMPILE_BYTECODE": "1",
     }
-    run_installer([uv(), "tool", "install", "--force", "--python", PYTHON, REQUIREMENT], env, "Meltano")
+    run_installer([find_uv(), "tool", "install", "--force", "--python", PYTHON, REQUIREMENT], env, "Meltano")
 
 
 def run_installer(
@@ -140,12 +159,12 @@ def run_installer(
         )
         code, output = done.returncode, done.stderr + done.stdout
     except subprocess.TimeoutExpired:
-        code, output = 124, f"no end within {INSTALL_TIMEOUT_S} s"
+        code, output = 124, f"it did not end within {INSTALL_TIMEOUT_S} s"
     if code:
         tail = redactor.text("\n".join(output.strip().splitlines()[-12:]))
         certificates = tls_errors.tls_remedy(output)
         raise errors.ExecutionFailed(
-            f"{what} cannot be installed: {cause_of(tail)}",
+            f"{what} cannot be installed: {find_cause(tail)}",
             subject=what,
             remedy=certificates or "Check its name and version, and that the package index can be reached.",
             category="tls" if certificates else "install_failed",
@@ -157,7 +176,7 @@ def run_installer(
 DECORATION = " \u00d7\u2570\u2500\u25b6\u2502"
 
 
-def cause_of(output: str) -> str:
+def find_cause(output: str) -> str:
     """The line of uv's output that says most."""
     lines = [line.strip(DECORATION) for line in output.splitlines() if line.strip()]
     because = [line for line in lines if "ecause" in line]
@@ -166,7 +185,7 @@ def cause_of(output: str) -> str:
     return (because[:1] or causes[-1:] or lines[-1:] or ["no output"])[0][:300]
 
 
-def uv() -> str:
+def find_uv() -> str:
     """uv of the machine: on the PATH, beside this interpreter, or as a Python package."""
     beside = Path(sys.executable).with_name("uv")
     found = shutil.which("uv") or (str(beside) if beside.exists() else "")
@@ -180,14 +199,14 @@ def uv() -> str:
 
 
 @contextlib.contextmanager
-def disk_errors() -> Iterator[None]:
-    """A disk that is full or broken is told as such: Unavailable, and a retry may find room again."""
+def report_disk_errors() -> Iterator[None]:
+    """Turns the errors of a disk that is full or broken into Unavailable: a retry may find space again."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise errors.Unavailable(
-            f"The worker's disk does not take the run's files: {said}",
+            f"The worker's disk cannot hold the run's files: {reason}",
             subject="FLEXCORE_HOME",
             category="disk",
             remedy=f"Free space below {object_store.home()}, or set FLEXCORE_HOME to a larger volume.",
@@ -195,7 +214,7 @@ def disk_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path, timeout_s: float) -> Iterator[int]:
+def hold_lock(path: Path, timeout_s: float) -> Iterator[int]:
     """Holds an advisory lock on `path`; Unavailable when another process holds it for longer than `timeout_s`.
 
     Yields the descriptor: a child that inherits it keeps the lock until it ends too.
@@ -207,7 +226,7 @@ def locked(path: Path, timeout_s: float) -> Iterator[int]:
         while not try_lock(descriptor):
             if time.monotonic() > end:
                 raise errors.Unavailable(
-                    f"{path.name} is held by another run",
+                    f"Another run holds the lock {path.name}",
                     subject=str(path),
                     remedy="Wait for it to end, then run again.",
                 )
@@ -217,8 +236,8 @@ def locked(path: Path, timeout_s: float) -> Iterator[int]:
         os.close(descriptor)
 
 
-def remove_older(place: Path, seconds: float) -> None:
-    """Removes files of a folder that were made longer ago: locks of executions that nobody asks for any more."""
+def remove_older_files(place: Path, seconds: float) -> None:
+    """Removes files of a folder that were made longer ago: locks of executions that are long over."""
     oldest = time.time() - seconds
     for path in place.iterdir():
         with contextlib.suppress(OSError):
@@ -226,11 +245,11 @@ def remove_older(place: Path, seconds: float) -> None:
                 path.unlink()
 
 
-def remove_dead(work: Path, locks: Path) -> None:
+def remove_dead_attempts(work: Path, locks: Path) -> None:
     """Removes the folders of attempts whose step was killed before Meltano and its supervisor had started: the lock of
     a living one is held. They hold plugins' settings."""
     for path in work.glob("fc-*-*"):
-        with contextlib.suppress(OSError, errors.Unavailable), locked(locks / path.name.rpartition("-")[0], 0):
+        with contextlib.suppress(OSError, errors.Unavailable), hold_lock(locks / path.name.rpartition("-")[0], 0):
             shutil.rmtree(path, ignore_errors=True)
 
 

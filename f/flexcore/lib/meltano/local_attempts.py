@@ -62,9 +62,9 @@ def hold_execution(key: identity.ExecutionKey, timeout_s: float) -> Iterator[int
 
     A worker that was thought dead may still run it. Raises Unavailable after timeout_s, and for a disk that is full."""
     locks = installation.folder("locks")
-    installation.remove_older(locks, TTL_S)
-    installation.remove_dead(installation.folder("work"), locks)
-    with installation.disk_errors(), installation.locked(locks / key.value, timeout_s) as lock:
+    installation.remove_older_files(locks, TTL_S)
+    installation.remove_dead_attempts(installation.folder("work"), locks)
+    with installation.report_disk_errors(), installation.hold_lock(locks / key.value, timeout_s) as lock:
         yield lock
 
 

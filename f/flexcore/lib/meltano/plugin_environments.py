@@ -1,5 +1,6 @@
 # requirements: flexcore_base
-"""Environments of plugins, made once and shared by all runs of a worker, whatever project asks for them.
+"""What runs of a worker share: environments of plugins, made once for whatever project uses them, and catalogs that
+taps have discovered.
 
 A folder below home()/meltano/plugins is named by the hash of all that decides its content: what is installed (for a
 local path its files too), Python, Meltano's version. It has the layout that Meltano expects, `<kind>/<folder>/venv`.
@@ -25,7 +26,7 @@ from f.flexcore.lib.meltano.remote import (
 )
 
 # A local plugin's files that say nothing about what it does.
-IGNORED = {
+IGNORED_FOLDERS = {
     ".git",
     "__pycache__",
     ".venv",
@@ -50,7 +51,7 @@ def link_environments(
     for plugin in plugins:
         if not plugin.requirements:
             continue
-        home, new = environment_of(root, plugin, redactor)
+        home, new = ensure_environment(root, plugin, redactor)
         made += new
         link = system_folder / plugin.kind / plugin.folder
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def link_environments(
     return made
 
 
-def environment_of(root: Path, plugin: resolved_project.Plugin, redactor: redaction.Redactor) -> tuple[Path, bool]:
+def ensure_environment(root: Path, plugin: resolved_project.Plugin, redactor: redaction.Redactor) -> tuple[Path, bool]:
     """The folder that holds the plugin's environment below its kind, and whether it had to be made. `root` is the
     project's, which local requirements are relative to."""
     requirements, python = list(plugin.requirements), plugin.python or installation.PYTHON
@@ -69,26 +70,26 @@ def environment_of(root: Path, plugin: resolved_project.Plugin, redactor: redact
         requirements,
         python,
         installation.MELTANO_VERSION,
-        local_files(root, requirements),
+        digest_local_files(root, requirements),
     ]
     place = installation.folder("plugins", hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16])
     venv = place / plugin.kind / plugin.folder / "venv"
-    if usable(place, venv):
+    if is_usable(place, venv):
         return place, False
-    with installation.locked(place / "lock", installation.INSTALL_TIMEOUT_S):
-        if usable(place, venv):
+    with installation.hold_lock(place / "lock", installation.INSTALL_TIMEOUT_S):
+        if is_usable(place, venv):
             return place, False
-        install(root, plugin, venv, requirements, python, redactor)
+        install_plugin(root, plugin, venv, requirements, python, redactor)
         (place / installation.COMPLETE).touch()
     return place, True
 
 
-def usable(place: Path, venv: Path) -> bool:
-    # The interpreter is a link: on a kept volume it may lead to one that the worker's image has no more.
+def is_usable(place: Path, venv: Path) -> bool:
+    # The interpreter is a link: on a persistent volume it may lead to one that the worker's image has no more.
     return (place / installation.COMPLETE).exists() and (venv / "bin" / "python").exists()
 
 
-def install(
+def install_plugin(
     root: Path,
     plugin: resolved_project.Plugin,
     venv: Path,
@@ -99,7 +100,7 @@ def install(
     print(f"Installing {plugin.name}, once on this worker", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
     env = installation.installer_environment()
-    tool = installation.uv()
+    tool = installation.find_uv()
     installation.run_installer([tool, "venv", "--quiet", "--python", python, str(venv)], env, plugin.name, redactor)
     command = [
         tool,
@@ -114,7 +115,7 @@ def install(
     installation.run_installer([*command, *requirements], env, plugin.name, redactor)
 
 
-def local_files(root: Path, requirements: Iterable[str]) -> str:
+def digest_local_files(root: Path, requirements: Iterable[str]) -> str:
     """A digest over the files of every requirement that is a local path; empty when none is."""
     digest, found = hashlib.sha256(), False
     for item in requirements:
@@ -124,20 +125,20 @@ def local_files(root: Path, requirements: Iterable[str]) -> str:
         if not path.exists():
             continue
         found = True
-        for file in sorted(files_below(path)):
+        for file in sorted(list_files(path)):
             digest.update(f"{file}\n".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest() if found else ""
 
 
-def files_below(path: Path) -> Iterable[Path]:
+def list_files(path: Path) -> Iterable[Path]:
     if path.is_file():
         return [path]
-    return [item for item in path.rglob("*") if item.is_file() and not ignored(item.relative_to(path).parts)]
+    return [item for item in path.rglob("*") if item.is_file() and not is_ignored(item.relative_to(path).parts)]
 
 
-def ignored(parts: tuple[str, ...]) -> bool:
-    return bool(IGNORED.intersection(parts)) or any(part.endswith(".egg-info") for part in parts)
+def is_ignored(parts: tuple[str, ...]) -> bool:
+    return bool(IGNORED_FOLDERS.intersection(parts)) or any(part.endswith(".egg-info") for part in parts)
 
 
 CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
@@ -145,7 +146,7 @@ CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
 
 @dataclass(frozen=True, slots=True)
 class CatalogCache:
-    """The catalogs of one project's taps; the lock of each state id guards what is kept under it."""
+    """The catalogs of one project's taps; the lock of each state id guards what is stored under it."""
 
     identity: str
     state_ids: Sequence[str]
@@ -153,28 +154,28 @@ class CatalogCache:
     system: Path
 
     def restore(self) -> None:
-        for kept, used in self._pairs():
-            if holds_streams(kept / CATALOG_FILES[0]):
-                shutil.copytree(kept, used, dirs_exist_ok=True)
+        for stored, used in self._pairs():
+            if has_streams(stored / CATALOG_FILES[0]):
+                shutil.copytree(stored, used, dirs_exist_ok=True)
 
     def save(self) -> None:
-        """Keeps the catalogs of this run. One without streams would hide from then on why a source shows none."""
-        for kept, used in self._pairs():
-            kept.mkdir(parents=True, exist_ok=True)
+        """Stores the catalogs of this run. One without streams would hide from then on why a source shows none."""
+        for stored, used in self._pairs():
+            stored.mkdir(parents=True, exist_ok=True)
             for name in CATALOG_FILES:
-                (kept / name).unlink(missing_ok=True)
-                if (used / name).exists() and holds_streams(used / CATALOG_FILES[0]):
-                    shutil.copy(used / name, kept / name)
+                (stored / name).unlink(missing_ok=True)
+                if (used / name).exists() and has_streams(used / CATALOG_FILES[0]):
+                    shutil.copy(used / name, stored / name)
 
     def _pairs(self) -> list[tuple[Path, Path]]:
-        kept = installation.folder("catalogs", self.identity)
+        stored = installation.folder("catalogs", self.identity)
         pairs = zip(self.state_ids, self.taps, strict=True)
-        return [(kept / sources.identity(key), self.system / "run" / tap) for key, tap in pairs]
+        return [(stored / sources.hash_identity(key), self.system / "run" / tap) for key, tap in pairs]
 
 
-def holds_streams(catalog: Path) -> bool:
+def has_streams(catalog: Path) -> bool:
     try:
         text = catalog.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
-    return not singer.catalog_problem(text) and bool(json.loads(text)["streams"])
+    return not singer.find_catalog_problem(text) and bool(json.loads(text)["streams"])

@@ -1,6 +1,6 @@
 # requirements: flexcore_base
-"""What a request sets of plugins, which settings are missing or secret. Values and their sources are Meltano's own
-(inspection.py); here are the decisions over them. Pure: takes and returns data.
+"""Which settings of a plugin are missing, wrong or secret. Values and their sources are Meltano's own (inspection.py);
+here are the decisions over them. Pure.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ SECRET_VARIABLE = re.compile(
     re.IGNORECASE,
 )
 # A long name before a host, without a password, is a token.
-TOKEN_LENGTH = 16
+MIN_TOKEN_CHARACTERS = 16
 # `password=true` of an ordinary text is a switch.
-SHORTEST_ASSIGNED = 6
+MIN_ASSIGNED_CHARACTERS = 6
 USER_INFO = re.compile(r"://([^\s/@]+)@")
 
 
 def setting_names(plugin: resolved_project.Plugin) -> list[str]:
     """The plugin's own settings, without Meltano's for every plugin."""
-    return [item.name for item in plugin.settings if not item.name.startswith(resolved_project.EXTRA)]
+    return [item.name for item in plugin.settings if not item.name.startswith(resolved_project.EXTRA_PREFIX)]
 
 
-def setting_named(plugin: resolved_project.Plugin, name: str) -> resolved_project.Setting | None:
+def find_setting(plugin: resolved_project.Plugin, name: str) -> resolved_project.Setting | None:
     return next((item for item in plugin.settings if name in (item.name, *item.aliases)), None)
 
 
 def is_secret(plugin: resolved_project.Plugin, name: str) -> bool:
-    setting = setting_named(plugin, name) or resolved_project.Setting(name)
+    setting = find_setting(plugin, name) or resolved_project.Setting(name)
     # A declared kind (token_url is a string) is believed; an untyped setting is judged by its name.
     return setting.sensitive or (not setting.kind and bool(redaction.SECRET_NAME.search(name.rsplit(".", 1)[-1])))
 
 
-def variables_of(plugin: resolved_project.Plugin, name: str) -> tuple[str, ...]:
+def setting_variables(plugin: resolved_project.Plugin, name: str) -> tuple[str, ...]:
     """Environment variables that set a plugin's setting, the preferred one first."""
-    setting = setting_named(plugin, name)
+    setting = find_setting(plugin, name)
     return setting.variables if setting else (variable(plugin.name, name),)
 
 
@@ -54,7 +54,7 @@ def variable(*parts: str) -> str:
     return "_".join(re.sub(r"[^A-Za-z0-9]", "_", part).upper() for part in parts)
 
 
-def value_of(plugin: resolved_project.Plugin, name: str) -> Any:
+def setting_value(plugin: resolved_project.Plugin, name: str) -> Any:
     """The value that the plugin gets for a setting, None when it has none."""
     return plugin.values.get(name, resolved_project.Value()).value
 
@@ -67,16 +67,16 @@ def check_plugin(plugin: resolved_project.Plugin, environment: str) -> None:
             raise errors.InvalidInput(
                 f"{plugin.name}: setting {name} {value.problem}",
                 subject=f"{plugin.name}.{name}",
-                remedy=f"Correct {name} in meltano.yml, or {' or '.join(variables_of(plugin, name))}.",
+                remedy=f"Correct {name} in meltano.yml, or {' or '.join(setting_variables(plugin, name))}.",
             )
-    # First: what a mapping's config says is told as a setting too.
+    # First: a mapping's config is among its settings, too.
     for item in plugin.mapping_config.unset:
-        raise _unset(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
+        raise _unset_variable(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
     for name, value in plugin.values.items():
         for item in value.unset:
-            raise _unset(plugin, f"setting {name}", name, item)
+            raise _unset_variable(plugin, f"setting {name}", name, item)
     for item in plugin.requirements_unset:
-        raise _unset(plugin, "pip_url", "pip_url", item)
+        raise _unset_variable(plugin, "pip_url", "pip_url", item)
     for item in plugin.env.unset:
         raise errors.MissingSetting(
             f"{plugin.name}: env {item.path} is set from ${item.variable}, which has no value in a plugin's env block",
@@ -88,11 +88,11 @@ def check_plugin(plugin: resolved_project.Plugin, environment: str) -> None:
 
 def check_required(plugin: resolved_project.Plugin) -> None:
     """MissingSetting when a required setting has no value."""
-    for name in missing_settings(plugin):
+    for name in list_missing_settings(plugin):
         raise errors.MissingSetting(
             f"{plugin.name}: setting {name} is required and not set",
             subject=f"{plugin.name}.{name}",
-            remedy=f"Set {variables_of(plugin, name)[0]} in the project resource's env, or {name} in meltano.yml.",
+            remedy=f"Set {setting_variables(plugin, name)[0]} in the project resource's env, or {name} in meltano.yml.",
         )
 
 
@@ -108,24 +108,24 @@ def check_project(project: resolved_project.Project) -> None:
             raise _missing_variable(name, name, item)
 
 
-def missing_settings(plugin: resolved_project.Plugin) -> list[str]:
+def list_missing_settings(plugin: resolved_project.Plugin) -> list[str]:
     """Required settings without a value; of alternative groups, what the most complete one lacks."""
-    unset = {name for name in setting_names(plugin) if value_of(plugin, name) in (None, "")}
+    unset = {name for name in setting_names(plugin) if setting_value(plugin, name) in (None, "")}
     required = [item.name for item in plugin.settings if item.required and item.name in unset]
     lacking = [[name for name in group if name in unset] for group in plugin.groups]
     return list(dict.fromkeys([*required, *(min(lacking, key=len) if lacking else [])]))
 
 
-def secrets_in(plugin: resolved_project.Plugin) -> Iterator[str]:
+def plugin_secrets(plugin: resolved_project.Plugin) -> Iterator[str]:
     """Every secret that the plugin gets: values of its secret settings with what their variables hold, and whatever
     stands under a secret-looking name."""
     for name, value in plugin.values.items():
         if is_secret(plugin, name):
-            yield from _texts_in(value.value)
+            yield from _texts(value.value)
             yield from value.parts.values()
-        yield from _named_secrets(value)
-    yield from _named_secrets(plugin.mapping_config)
-    yield from _named_secrets(plugin.env)
+        yield from _secrets_by_name(value)
+    yield from _secrets_by_name(plugin.mapping_config)
+    yield from _secrets_by_name(plugin.env)
     yield from (part for item in plugin.requirements for part in url_secrets(item))
 
 
@@ -134,58 +134,58 @@ def project_secrets(project: resolved_project.Project) -> Iterator[str]:
     yield from variable_secrets(project.variables)
     for name, value in project.settings.items():
         if value.sensitive or redaction.SECRET_NAME.search(name):
-            yield from _texts_in(value.value)
-        yield from _named_secrets(value)
+            yield from _texts(value.value)
+        yield from _secrets_by_name(value)
 
 
 def variable_secrets(variables: Mapping[str, str]) -> Iterator[str]:
     """Values of the variables with a secret-looking name, and what is secret in the others."""
     for name, value in variables.items():
-        yield from [value] if SECRET_VARIABLE.search(name) else inner_secrets(value or "")
+        yield from [value] if SECRET_VARIABLE.search(name) else embedded_secrets(value or "")
 
 
-def inner_secrets(text: str) -> Iterator[str]:
+def embedded_secrets(text: str) -> Iterator[str]:
     """What is secret in a text that as a whole is not: in a URL, in a connection string."""
     yield from url_secrets(text)
-    yield from (item for item in redaction.assigned_secrets(text) if len(item) >= SHORTEST_ASSIGNED)
+    yield from (item for item in redaction.assigned_secrets(text) if len(item) >= MIN_ASSIGNED_CHARACTERS)
 
 
 def url_secrets(text: str) -> Iterator[str]:
     """What authenticates in the URLs of a text: passwords, and tokens without one."""
     for match in USER_INFO.finditer(text):
         user, sign, password = match[1].partition(":")
-        if sign or len(user) >= TOKEN_LENGTH:
+        if sign or len(user) >= MIN_TOKEN_CHARACTERS:
             yield password or user
             yield unquote(password or user)
 
 
-def _named_secrets(value: resolved_project.Value) -> Iterator[str]:
-    yield from _named_texts(value.value)
+def _secrets_by_name(value: resolved_project.Value) -> Iterator[str]:
+    yield from _texts_by_name(value.value)
     yield from variable_secrets(value.parts)
 
 
-def _named_texts(value: Any, name: str = "") -> Iterator[str]:
+def _texts_by_name(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _named_texts(item, str(key))
+            yield from _texts_by_name(item, str(key))
     elif isinstance(value, list):
         for item in value:
-            yield from _named_texts(item, name)
+            yield from _texts_by_name(item, name)
     elif isinstance(value, str):
-        yield from [value] if SECRET_VARIABLE.search(name) else inner_secrets(value)
+        yield from [value] if SECRET_VARIABLE.search(name) else embedded_secrets(value)
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
     """The texts and numbers anywhere in a secret value, and the value as one text where it is nested."""
     if isinstance(value, Mapping | list):
         yield json.dumps(value)
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts_in(item)
+            yield from _texts(item)
     elif value is not None and not isinstance(value, bool):
         yield str(value)
 
 
-def _unset(
+def _unset_variable(
     plugin: resolved_project.Plugin, what: str, name: str, item: resolved_project.Unset
 ) -> errors.MissingSetting:
     return _missing_variable(f"{plugin.name}: {what}", f"{plugin.name}.{name}", item)

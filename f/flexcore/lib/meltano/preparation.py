@@ -62,7 +62,7 @@ def prepare(
     """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano once for each new
     content of project and request, and git for a project in a repository."""
     overrides, mapped = request_settings.parse_overrides(request.config), request.mappings
-    source = sources.local_project(resource, env)
+    source = sources.open_project(resource, env)
     declared = project_file.read_project(source.root)
     chosen = request.environment or resource.environment
     declared.check_environment(chosen)
@@ -83,7 +83,7 @@ def prepare(
             **request_settings.override_environment(overrides, ends),
             **request_settings.selection_environment(request.select, ends[:-1]),
         }
-        files = request_settings.file_target(ends[-1])
+        files = request_settings.find_file_target(ends[-1])
         # The folder itself is not known yet; that it can be set is what counts here.
         folder = request_settings.folder_environment(ends[-1], files, "/") if files else {}
         values = request_settings.request_environment(resource.env, {**own, **folder}, ends)
@@ -96,16 +96,16 @@ def prepare(
         if not plugin.mapping:
             plugin_settings.check_required(plugin)
     plugin_settings.check_project(resolved)
-    seen = {**resolved.variables, **reading}
+    variables = {**resolved.variables, **reading}
     store = object_store.Store(settings, env)
-    place = state_store.state_place(resolved, source.identity, resource.state_backend_uri, store, seen)
+    place = state_store.choose_state_place(resolved, source.identity, resource.state_backend_uri, store, variables)
     secrets = [
         *resource.secrets(),
         *settings.secrets(),
         *secret_fields.secret_values(request),
         *plugin_settings.project_secrets(resolved),
         *plugin_settings.variable_secrets(reading),
-        *(secret for plugin in running for secret in plugin_settings.secrets_in(plugin)),
+        *(secret for plugin in running for secret in plugin_settings.plugin_secrets(plugin)),
     ]
     return Prepared(
         source,
@@ -146,17 +146,17 @@ def list_sources(prepared: Prepared, select: Sequence[str] = ()) -> list[operati
 
 
 def _project_selection(tap: resolved_project.Plugin) -> tuple[str, ...]:
-    return tuple(str(item) for item in plugin_settings.value_of(tap, "_select") or ())
+    return tuple(str(item) for item in plugin_settings.setting_value(tap, "_select") or ())
 
 
 def _find_source(tap: resolved_project.Plugin, root: Path, select: tuple[str, ...]) -> operation.DataSource:
-    read = Reader(tap)
+    read = SettingsReader(tap)
     paths = tuple(str(item["path"]) for item in read.list("files") if isinstance(item, Mapping) and item.get("path"))
     if paths:
         return operation.DataSource(tap.name, root, paths)
     if "tap-postgres" not in f"{tap.name} {tap.executable} {tap.pip_url}":
         return operation.DataSource(tap.name, unknown="where it reads from is not known")
-    database = _database(read)
+    database = _read_database(read)
     if not database.get("host") or not database.get("dbname"):
         return operation.DataSource(tap.name, unknown="its settings name no host or database")
     schemas = tuple(str(item) for item in read.list("filter_schemas"))
@@ -175,7 +175,7 @@ def _is_selected(schema: str, table: str, schemas: Sequence[str], patterns: Sequ
     return not chosen or any(item.matches_stream(stream) for item in chosen)
 
 
-def _database(read: Reader) -> dict[str, Any]:
+def _read_database(read: SettingsReader) -> dict[str, Any]:
     url = urlsplit(str(read.value("sqlalchemy_url") or ""))
     if url.hostname:
         return {
@@ -192,13 +192,13 @@ def _database(read: Reader) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class SettingsReader:
     """A plugin's settings, as the plugin gets them."""
 
     tap: resolved_project.Plugin
 
     def value(self, name: str) -> Any:
-        return plugin_settings.value_of(self.tap, name)
+        return plugin_settings.setting_value(self.tap, name)
 
     def list(self, name: str) -> Sequence[Any]:
         value = self.value(name)

@@ -67,7 +67,7 @@ def run_supervised(
         try:
             assert child.stdout
             with child.stdout as output:
-                for line in lines_of(output):
+                for line in read_lines(output):
                     on_line(line)
             code = child.wait()
         except BaseException:
@@ -77,7 +77,7 @@ def run_supervised(
     return Outcome(**json.loads(text)) if text else Outcome(exit_code=code or 1)
 
 
-def lines_of(output: IO[bytes]) -> Iterator[str]:
+def read_lines(output: IO[bytes]) -> Iterator[str]:
     cleaner = log_text.LogCleaner()
     while chunk := os.read(output.fileno(), CHUNK_BYTES):
         yield from cleaner.feed(chunk)
@@ -95,9 +95,9 @@ def drain(child: subprocess.Popen[bytes]) -> None:
 
 # A chatty plugin prints thousands of lines per second; Windmill keeps every one of them in its database.
 LINES_PER_S = 40
-BURST = 200
+MAX_BURST_LINES = 200
 # A line of a log is for reading; a plugin may print a whole record in one.
-LONGEST_LINE = 2000
+MAX_LINE_CHARACTERS = 2000
 
 
 class LogPrinter:
@@ -108,20 +108,20 @@ class LogPrinter:
         write: Callable[[str], None] = lambda text: print(text, flush=True),
     ) -> None:
         self._redacted, self._clock, self._write = redactor.lines(), clock, write
-        self._allowance, self._last, self._left_out = float(BURST), clock(), 0
+        self._allowance, self._last, self._left_out = float(MAX_BURST_LINES), clock(), 0
 
     def print(self, text: str) -> None:
         # What is left out is looked at too: a private key may begin there.
         text = self._redacted.line(text)
         now = self._clock()
-        self._allowance = min(BURST, self._allowance + (now - self._last) * LINES_PER_S)
+        self._allowance = min(MAX_BURST_LINES, self._allowance + (now - self._last) * LINES_PER_S)
         self._last = now
         if self._allowance < 1:
             self._left_out += 1
             return
         self._allowance -= 1
         self.flush()
-        self._write(log_text.shorten(text, LONGEST_LINE))
+        self._write(log_text.shorten(text, MAX_LINE_CHARACTERS))
 
     def flush(self) -> None:
         if self._left_out:

@@ -17,7 +17,7 @@ import yaml
 
 from f.flexcore.lib.core import errors
 
-SINGULAR = {"extractors": "tap", "loaders": "target", "utilities": "utility"}
+SHORT_KINDS = {"extractors": "tap", "loaders": "target", "utilities": "utility"}
 # libyaml is about ten times as fast; it is in every wheel, but a build from source may lack it.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -44,7 +44,7 @@ class ProjectFile:
     def full_name(self, kind: str, name: str) -> str:
         """The plugin's name, or NotFound with what is declared. A short name will do: oracle is tap-oracle."""
         names = self.names(kind)
-        found = next((item for item in (name, f"{SINGULAR.get(kind, '')}-{name}") if item in names), None)
+        found = next((item for item in (name, f"{SHORT_KINDS.get(kind, '')}-{name}") if item in names), None)
         if found is None:
             raise self._unknown(kind, name)
         return found
@@ -54,7 +54,7 @@ class ProjectFile:
         declared = [
             str(item["name"])
             for mapper in self._declared("mappers")
-            for item in _entries(mapper.get("mappings"))
+            for item in _as_entries(mapper.get("mappings"))
             if item.get("name")
         ]
         if name not in declared:
@@ -68,7 +68,7 @@ class ProjectFile:
 
     @property
     def environments(self) -> list[str]:
-        entries = _entries(self.document.get("environments"))
+        entries = _as_entries(self.document.get("environments"))
         return [str(item["name"]) for item in entries if item.get("name")]
 
     def check_environment(self, name: str) -> None:
@@ -85,11 +85,11 @@ class ProjectFile:
         )
 
     def _declared(self, kind: str) -> list[Mapping[str, Any]]:
-        return _entries(_mapping(self.document.get("plugins")).get(kind))
+        return _as_entries(_as_mapping(self.document.get("plugins")).get(kind))
 
     def _unknown(self, kind: str, name: str) -> errors.NotFound:
         names = self.names(kind)
-        word = SINGULAR.get(kind, "plugin")
+        word = SHORT_KINDS.get(kind, "plugin")
         close = get_close_matches(name, names, n=1)
         hint = f"Did you mean {close[0]}? " if close else ""
         declared = f"Declared: {', '.join(names)}" if names else f"It declares no {word} at all"
@@ -110,17 +110,17 @@ def read_project(root: Path) -> ProjectFile:
             subject="project",
             remedy="Check path and subdirectory of the project.",
         )
-    document, files = _document(path), [path]
+    document, files = _load_document(path), [path]
     patterns = document.get("include_paths")
     for pattern in patterns if isinstance(patterns, list) else []:
         for included in sorted(root.glob(str(pattern))):
             if included not in files and included.is_file():
                 files.append(included)
-                document = _merged(document, _document(included))
+                document = _merge(document, _load_document(included))
     return ProjectFile(root, document, tuple(files))
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _load_document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=NamesLoader)
     except (yaml.YAMLError, ValueError) as error:
@@ -144,12 +144,12 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     """Meltano's deep merge of project files: mappings by key, lists one after the other, else the later wins."""
     result = dict(first)
     for key, value in second.items():
         if isinstance(value, Mapping) and isinstance(result.get(key), Mapping):
-            result[key] = _merged(result[key], value)
+            result[key] = _merge(result[key], value)
         elif isinstance(value, list) and isinstance(result.get(key), list):
             result[key] = [*result[key], *value]
         else:
@@ -157,25 +157,25 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _as_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _entries(value: Any) -> list[Mapping[str, Any]]:
+def _as_entries(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value or [] if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-PROJECT_FILE = "dbt_project.yml"
-DEEPEST = 3
+DBT_PROJECT_FILE = "dbt_project.yml"
+MAX_DEPTH = 3
 # Where people keep the models of a Meltano project; dbt's packages hold projects of their own.
-SKIPPED = {"dbt_packages", "dbt_modules", ".meltano", "node_modules", ".venv", "target"}
+IGNORED_FOLDERS = {"dbt_packages", "dbt_modules", ".meltano", "node_modules", ".venv", "target"}
 
 
-def find_folders(root: Path) -> list[str]:
+def find_dbt_folders(root: Path) -> list[str]:
     """Folders below the root that hold a dbt project, as relative paths."""
     found = []
-    for path in sorted(root.glob(f"**/{PROJECT_FILE}")):
+    for path in sorted(root.glob(f"**/{DBT_PROJECT_FILE}")):
         parts = path.relative_to(root).parts[:-1]
-        if len(parts) <= DEEPEST and not SKIPPED.intersection(parts):
+        if len(parts) <= MAX_DEPTH and not IGNORED_FOLDERS.intersection(parts):
             found.append("/".join(parts) or ".")
     return found

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""What can be asked of Meltano: the fields of its forms, as they are checked."""
+"""Requests of the operations: all fields of their forms, with bounds and defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from f.flexcore.lib.core import requests, resources, secret_fields
+from f.flexcore.lib.core import resources, secret_fields
 
 # The adapters of dbt Labs and of the warehouses' makers that install from PyPI with the dbt of dbt.py.
 ADAPTERS = {
@@ -30,7 +30,7 @@ def _drop_blank(value: Any) -> Any:
 Lines = Annotated[list[str], BeforeValidator(_drop_blank)]
 
 
-class ExtractionRequest(requests.Section):
+class ExtractionRequest(resources.Form):
     """Which taps of a project to run into which target, and how."""
 
     taps: Lines = Field(min_length=1, description="Taps of the project to run, one after the other, e.g. tap-postgres.")
@@ -117,7 +117,7 @@ class DbtRequest(resources.Form):
     @classmethod
     def _is_no_flag(cls, value: list[str]) -> list[str]:
         if flag := next((item for item in value if item.strip().startswith("-")), None):
-            raise ValueError(f"{flag!r} is a flag and no name of a model")
+            raise ValueError(f"{flag!r} is an option and not the name of a model")
         return value
 
     @field_validator("variables")

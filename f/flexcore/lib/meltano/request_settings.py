@@ -1,8 +1,10 @@
 # requirements: flexcore_base
-"""A plugin's settings from a Windmill resource of any type: its fields that are settings of the plugin, by name.
+"""What a request sets of plugins, as the environment variables through which Meltano reads it: `config` lines, a
+selection, a Windmill resource of any type, the folder of a target that writes files.
 
 A database's resource calls some fields otherwise than plugins do, and plugins differ among themselves; names that mean
-the same are known here. What the plugin has no setting for is left out and told, by name alone. Pure but for that line.
+the same are known here. A field that no plugin has a setting for is left out, with a line in the log that has its name
+and not its value.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from f.flexcore.lib.meltano import (
 )
 
 # Windmill's own types postgresql, mysql, oracledb, snowflake, … against what Meltano Hub lists.
-SAME = (
+SYNONYMS = (
     ("user", "username", "db_user"),
     ("password", "pass", "db_password"),
     ("dbname", "database", "db_name", "db", "database_name", "path_to_db"),
@@ -32,19 +34,19 @@ SAME = (
 )
 
 
-def resource_environment(resource: Any, plugins: Sequence[resolved_project.Plugin], what: str) -> dict[str, str]:
+def resource_environment(
+    resource: Mapping[str, Any] | None, plugins: Sequence[resolved_project.Plugin], what: str
+) -> dict[str, str]:
     """The environment variables through which Meltano reads the fields. Raises InvalidInput when none is a setting."""
-    if resource in (None, "", {}):
+    if not resource:
         return {}
-    if not isinstance(resource, Mapping):
-        raise errors.InvalidInput(f"{what} is no resource with fields", subject=what, remedy="Choose a resource.")
     given = {str(name): value for name, value in resource.items() if value not in (None, "")}
     found: dict[str, str] = {}
     used: set[str] = set()
     for plugin in plugins:
         for name, value in given.items():
-            if setting := setting_for(name, plugin_settings.setting_names(plugin)):
-                found[plugin_settings.variables_of(plugin, setting)[0]] = (
+            if setting := match_setting(name, plugin_settings.setting_names(plugin)):
+                found[plugin_settings.setting_variables(plugin, setting)[0]] = (
                     value if isinstance(value, str) else json.dumps(value)
                 )
                 used.add(name)
@@ -61,11 +63,11 @@ def resource_environment(resource: Any, plugins: Sequence[resolved_project.Plugi
     return found
 
 
-def setting_for(name: str, declared: Sequence[str]) -> str | None:
+def match_setting(name: str, declared: Sequence[str]) -> str | None:
     """The setting that a field of a resource means, if there is one."""
     if name in declared:
         return name
-    same = next((group for group in SAME if name in group), ())
+    same = next((group for group in SYNONYMS if name in group), ())
     return next((other for other in same if other in declared), None)
 
 
@@ -87,7 +89,7 @@ FILE_TARGETS = {
 }
 
 
-def file_target(target: resolved_project.Plugin) -> FileTarget | None:
+def find_file_target(target: resolved_project.Plugin) -> FileTarget | None:
     return FILE_TARGETS.get(target.executable) or FILE_TARGETS.get(target.name)
 
 
@@ -105,9 +107,9 @@ def folder_environment(target: resolved_project.Plugin, kind: FileTarget, folder
             remedy=f"Declare {kind.folder[0]} below its settings in meltano.yml.",
         )
     fixed = {
-        plugin_settings.variables_of(target, key)[0]: value for key, value in kind.fixed.items() if key in declared
+        plugin_settings.setting_variables(target, key)[0]: value for key, value in kind.fixed.items() if key in declared
     }
-    return {plugin_settings.variables_of(target, name)[0]: folder, **fixed}
+    return {plugin_settings.setting_variables(target, name)[0]: folder, **fixed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def parse_overrides(lines: Iterable[str]) -> list[Override]:
                 subject=f"config[{number}]",
                 remedy="Write e.g. tap-postgres.dbname=sales.",
             )
-        overrides.append(Override(match[1], match[2], _value(match[3].strip())))
+        overrides.append(Override(match[1], match[2], _parse_value(match[3].strip())))
     return overrides
 
 
@@ -147,10 +149,12 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_pr
         if plugin is None:
             running = ", ".join(plugin.name for plugin in plugins)
             raise errors.NotFound(
-                f"config sets {field}, but {item.plugin} does not run", subject=field, remedy=f"Running: {running}."
+                f"config sets {field}, but {item.plugin} is not part of this run",
+                subject=field,
+                remedy=f"The run has: {running}.",
             )
         names = plugin_settings.setting_names(plugin)
-        if plugin_settings.setting_named(plugin, item.setting) is None:
+        if plugin_settings.find_setting(plugin, item.setting) is None:
             close = get_close_matches(item.setting, names, n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
             raise errors.NotFound(
@@ -159,17 +163,18 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_pr
                 remedy=f"{hint}Declared: {', '.join(plugin_settings.setting_names(plugin)) or 'none'}.",
             )
         if plugin_settings.is_secret(plugin, item.setting):
+            variable = plugin_settings.setting_variables(plugin, item.setting)[0]
             raise errors.InvalidInput(
                 f"{field} is a secret and must not be an argument",
                 subject=field,
-                remedy=f"Put {plugin_settings.variables_of(plugin, item.setting)[0]} into the project resource's env.",
+                remedy=f"Put {variable} into the project resource's env.",
             )
 
 
 def override_environment(overrides: Iterable[Override], plugins: Sequence[resolved_project.Plugin]) -> dict[str, str]:
     """The environment variables through which Meltano reads the overrides."""
     by_name = {plugin.name: plugin for plugin in plugins}
-    return {plugin_settings.variables_of(by_name[item.plugin], item.setting)[0]: item.text for item in overrides}
+    return {plugin_settings.setting_variables(by_name[item.plugin], item.setting)[0]: item.text for item in overrides}
 
 
 def request_environment(
@@ -198,7 +203,7 @@ def selection_environment(patterns: Iterable[str], taps: Sequence[resolved_proje
     return {plugin_settings.variable(name, "_select"): json.dumps(items) for name, items in chosen.items() if items}
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Where Meltano found a value that nobody set.
+# Where Meltano finds a value that is not set anywhere.
 DEFAULT_SOURCES = ("", "default")
 # Settings of Meltano itself for every plugin begin with it.
-EXTRA = "_"
+EXTRA_PREFIX = "_"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from f.flexcore.lib.core import module_source
 from f.flexcore.lib.meltano import installation, plugin_settings, preparation, request_settings, state_store
 from f.flexcore.lib.meltano.remote import observer, selection, singer
 
@@ -22,12 +21,9 @@ START = (
 )
 
 
-def build_command(folder: Path, prepared: preparation.Prepared, arguments: Sequence[str]) -> list[str]:
-    """The command that runs `meltano ARGUMENTS` under the observer; `folder` gets the modules that it imports."""
-    for module in MODULES:
-        path = folder.joinpath(*module.__name__.split(".")).with_suffix(".py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(module_source.module_source(module), encoding="utf-8")
+def build_command(prepared: preparation.Prepared, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `meltano ARGUMENTS` under the observer."""
+    folder = installation.install_modules(MODULES)
     # The tool's script is a link into its environment. -P: the project's own files are no modules of Meltano.
     python = installation.meltano_command().resolve().with_name("python")
     requested = requested_patterns(prepared.env, [tap.name for tap in prepared.taps])
@@ -42,7 +38,7 @@ def build_arguments(
     if full_refresh:
         flags.append("--full-refresh")
     if place.private and place.database == prepared.place.database:
-        # Whoever is alive in that database holds the lock that this run holds: a run that it still shows is dead.
+        # Any live run in that database would hold the lock that this run holds: one that it still shows is dead.
         flags.append("--force")
     blocks = [name for tap in prepared.taps for name in (tap.name, *prepared.mappings, prepared.target.name)]
     # Below info a project's own level would leave out what the result is made of.

@@ -1,10 +1,10 @@
 # requirements: flexcore_base
-"""What Meltano's JSON log lines say: a readable line for people, and the facts that a result needs.
+"""Meltano's JSON log lines, as readable lines for people and as the facts that a result needs.
 
 Facts: rows per stream (counted on their way to the target by observer.py; until then the taps' `record_count` metrics,
 each a delta of its interval: they are summed), columns of the streams' schemas, lines that are no message and who
-printed them, which blocks ended how, what each plugin said last (a discovery's apart: it runs under the parent's name),
-whether another run holds the lock. Facts from a log only explain; how the run ended is decided by its exit code.
+printed them, how blocks ended, each plugin's last words (a discovery's apart: it runs under the parent's name), whether
+another run holds the lock. Facts from a log only explain; how the run ended is decided by its exit code.
 Source: meltano.core.block.extract_load and cli.run, 4.4.1; singer_sdk.metrics.
 """
 
@@ -26,11 +26,11 @@ from f.flexcore.lib.meltano.remote import (
 )
 
 TAIL_LINES = 50
-# Whoever shows a line shortens it further, after its secrets were masked.
-KEPT_CHARACTERS = 64 * 1024
-LONGEST_QUOTE = 200
+# Lines are shortened further where they are shown, after their secrets were masked.
+MAX_TEXT_CHARACTERS = 64 * 1024
+MAX_QUOTE_CHARACTERS = 200
 # Nothing shorter is cut anywhere; a longer text is masked first, or a part of a secret would stay.
-LONGEST_CAUSE = 400
+MAX_CAUSE_CHARACTERS = 400
 # What plugins print at their end that is no cause: Python's own chatter below a traceback, and warnings.
 NOISE = re.compile(r"^\s*$|^\s+|^Traceback|Warning[: ]|^\^|^During handling|^The above exception")
 ERROR = re.compile(r"\b(error|exception|failed|fatal|critical|invalid|denied|refused|unable|cannot)\b", re.IGNORECASE)
@@ -39,15 +39,15 @@ TYPED_ERROR = re.compile(r"^[\w.]*(?:Error|Exception|Failure)\b[:\s(]|^(?:\w+\.)
 # What Meltano says when neither tap nor target was the first to end.
 INTERMEDIATE = "Intermediate block"
 # A plugin in the middle that ends is seen as these, by whoever writes to it.
-BROKEN = ("BrokenPipeError", "ConnectionResetError")
-LOCKED = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running which started at (?P<since>[^.]+)")
+BROKEN_PIPE_ERRORS = ("BrokenPipeError", "ConnectionResetError")
+LOCK_HELD = re.compile(r"Another '(?P<job>[^']+)' pipeline is already running which started at (?P<since>[^.]+)")
 
 
 @dataclass
 class PluginLog:
     """What one plugin printed that may explain its end: the last of its most telling lines.
 
-    An exception's own line or one of level error tells more than a line that speaks of an error, that more than any.
+    An exception's own line or one of level error explains more than a line that mentions an error, that more than any.
     """
 
     cause: str = ""
@@ -72,7 +72,7 @@ class OddLine:
 
     @property
     def text(self) -> str:
-        shown = self.line if len(self.line) <= LONGEST_QUOTE else f"{self.line[:LONGEST_QUOTE]} …"
+        shown = self.line if len(self.line) <= MAX_QUOTE_CHARACTERS else f"{self.line[:MAX_QUOTE_CHARACTERS]} …"
         quote = f": {shown!r}" if shown else ""
         return f"{self.plugin} printed {self.problem} to standard output (line {self.number}){quote}"
 
@@ -107,12 +107,12 @@ class RunLog:
 
     def add(self, line: str) -> str:
         """Takes one raw line in; returns it as a person reads it, empty when it says nothing to a person."""
-        event = _parsed(line)
+        event = _parse(line)
         if "flexcore" in event:
             return self._show(self._observe(event))
-        text = self._masked(log_text.clean_log(str(event.get("event", ""))).rstrip())
+        text = self._mask(log_text.clean_log(str(event.get("event", ""))).rstrip())
         plugin = str(event.get("string_id") or event.get("name") or "")
-        metric = _metric(event, text)
+        metric = _find_metric(event, text)
         if metric:
             return self._show(self._count(plugin, metric))
         level = str(event.get("level", "info"))
@@ -124,15 +124,15 @@ class RunLog:
             text = text.split("\n")[0]
         prefix = f"{plugin}: " if plugin and event.get("stdio") else ""
         mark = f"{level.upper()} " if level in ("warning", "error", "critical") else ""
-        return self._show(f"{mark}{prefix}{text}"[:KEPT_CHARACTERS]) if text else ""
+        return self._show(f"{mark}{prefix}{text}"[:MAX_TEXT_CHARACTERS]) if text else ""
 
-    def shown_tail(self, redactor: redaction.Redactor) -> str:
+    def format_tail(self, redactor: redaction.Redactor) -> str:
         """The last lines, as a result may hold them."""
         lines = redactor.text("\n".join(self.tail)).split("\n")
-        return "\n".join(log_text.shorten(line, process.LONGEST_LINE) for line in lines)
+        return "\n".join(log_text.shorten(line, process.MAX_LINE_CHARACTERS) for line in lines)
 
-    def _masked(self, text: str) -> str:
-        return self.redact(text) if len(text) > LONGEST_CAUSE else text
+    def _mask(self, text: str) -> str:
+        return self.redact(text) if len(text) > MAX_CAUSE_CHARACTERS else text
 
     def _show(self, text: str) -> str:
         if text:
@@ -155,24 +155,26 @@ class RunLog:
                 self.batches[event["tap"]] = event["batches"]
             case "schema":
                 known = self.columns[event["stream"]]
-                known.update({name: singer.wider(known.get(name, ""), kind) for name, kind in event["columns"].items()})
+                known.update(
+                    {name: singer.widen_type(known.get(name, ""), kind) for name, kind in event["columns"].items()}
+                )
             case "odd_line":
                 odd = OddLine(event["plugin"], event["number"], event["problem"], self.redact(event["line"]))
                 self.odd_lines.append(odd)
                 return f"WARNING {odd.text}"
             case "warning":
-                self.warnings.append(self.redact(event["text"])[: process.LONGEST_LINE])
+                self.warnings.append(self.redact(event["text"])[: process.MAX_LINE_CHARACTERS])
                 return f"WARNING {self.warnings[-1]}"
             case "discovery":
                 self.discovered[event["tap"]] = self.redact(event["printed"])
             case "refused":
                 words = ("message", "remedy", "subject", "category")
-                self.refused = {word: self.redact(event[word])[: process.LONGEST_LINE] for word in words}
+                self.refused = {word: self.redact(event[word])[: process.MAX_LINE_CHARACTERS] for word in words}
         return ""
 
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
         if text == "Block run completed":
-            self.blocks[int(event.get("set_number") or 0)] = {**event, "err": self._masked(str(event.get("err") or ""))}
+            self.blocks[int(event.get("set_number") or 0)] = {**event, "err": self._mask(str(event.get("err") or ""))}
         elif text.startswith("Running job with name"):
             self.started = True
         elif level in ("error", "critical"):
@@ -180,14 +182,14 @@ class RunLog:
             kinds = (
                 [item.get("exc_type") for item in raised if isinstance(item, dict)] if isinstance(raised, list) else []
             )
-            self.broken |= any(kind in BROKEN for kind in kinds)
+            self.broken |= any(kind in BROKEN_PIPE_ERRORS for kind in kinds)
             self.meltano.add(text.splitlines()[0] if text else "", level)
         self.broken |= INTERMEDIATE in text
-        if match := LOCKED.search(text):
+        if match := LOCK_HELD.search(text):
             self.locked = match.groupdict()
 
 
-def _metric(event: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
+def _find_metric(event: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
     """The metric of an event: structured by newer Singer SDKs, else JSON behind `METRIC:`."""
     for key in ("point", "metric_info"):
         structured = event.get(key)
@@ -195,10 +197,10 @@ def _metric(event: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:
             return structured
     if "METRIC" not in text[:40]:
         return None
-    return _parsed(text[text.find("{") :]) or None if "{" in text else None
+    return _parse(text[text.find("{") :]) or None if "{" in text else None
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parse(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:

@@ -30,7 +30,7 @@ from f.flexcore.lib.meltano import (
 
 GIT_TIMEOUT_S = 300
 # git's own words; a bare number may be a part of the address.
-REFUSED = re.compile(r"authentication failed|could not read username|returned error: 40[13]\b")
+ACCESS_REFUSED = re.compile(r"authentication failed|could not read username|returned error: 40[13]\b")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Any user name goes with a token at GitHub; GitLab and Gitea take this one as well.
 ASKPASS = '#!/bin/sh\ncase "$1" in Username*) echo x-access-token ;; *) printf "%s\\n" "$FLEXCORE_GIT_TOKEN" ;; esac\n'
@@ -47,7 +47,7 @@ class Source:
     commit: str = ""
 
 
-def local_project(project: resources.MeltanoProject, env: Mapping[str, str] = os.environ) -> Source:
+def open_project(project: resources.MeltanoProject, env: Mapping[str, str] = os.environ) -> Source:
     """The project's folder on this machine. Raises NotFound, Forbidden, InvalidInput or Unreachable."""
     if project.path:
         base, name, commit = Path(project.path).expanduser().absolute(), f"path {Path(project.path).absolute()}", ""
@@ -55,7 +55,7 @@ def local_project(project: resources.MeltanoProject, env: Mapping[str, str] = os
         base, commit = checkout(project)
         name = f"git {project.git_url}"
     else:
-        base, name = inline(project.meltano_yml)
+        base, name = write_inline_project(project.meltano_yml)
         commit = ""
     root = (base / project.subdirectory).resolve()
     if not root.is_relative_to(base.resolve()):
@@ -71,14 +71,14 @@ def local_project(project: resources.MeltanoProject, env: Mapping[str, str] = os
             subject=subject,
             remedy="Check the path; it must exist on the worker that runs this.",
         )
-    return Source(root, identity(env.get("WM_WORKSPACE", ""), name, project.subdirectory), commit)
+    return Source(root, hash_identity(env.get("WM_WORKSPACE", ""), name, project.subdirectory), commit)
 
 
-def identity(*parts: str) -> str:
+def hash_identity(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def inline(text: str) -> tuple[Path, str]:
+def write_inline_project(text: str) -> tuple[Path, str]:
     """A folder with the text as meltano.yml, and what names the project: its project_id, else the text itself."""
     try:
         document: Any = yaml.load(text, Loader=project_file.NamesLoader)
@@ -94,7 +94,7 @@ def inline(text: str) -> tuple[Path, str]:
             "meltano_yml is not a YAML mapping", subject="project.meltano_yml", remedy="Give a whole meltano.yml."
         )
     if not document.get("environments"):
-        text = with_environment(text, document)
+        text = add_environment(text, document)
     place = installation.folder("inline", hashlib.sha256(text.encode()).hexdigest()[:16])
     target = place / "meltano.yml"
     if not target.exists():
@@ -104,7 +104,7 @@ def inline(text: str) -> tuple[Path, str]:
     return place, f"inline {document.get('project_id') or text}"
 
 
-def with_environment(text: str, document: Mapping[str, Any]) -> str:
+def add_environment(text: str, document: Mapping[str, Any]) -> str:
     """The text with an environment, its own lines left as they are: Meltano reads YAML 1.2, where `on` is a word."""
     extra = {"environments": [{"name": INLINE_ENVIRONMENT}], "default_environment": INLINE_ENVIRONMENT}
     if not extra.keys() & document.keys():
@@ -123,7 +123,7 @@ def checkout(project: resources.MeltanoProject) -> tuple[Path, str]:
     """The repository's files at its ref, and the commit; one folder per commit, kept for the next run."""
     check_repository(project)
     place = installation.folder("git", hashlib.sha256(project.git_url.encode()).hexdigest()[:16])
-    with installation.locked(place / "lock", GIT_TIMEOUT_S):
+    with installation.hold_lock(place / "lock", GIT_TIMEOUT_S):
         commit = project.git_ref if COMMIT.fullmatch(project.git_ref) else ""
         if not commit or not (place / commit / installation.COMPLETE).exists():
             commit = fetch(project, place)
@@ -131,7 +131,7 @@ def checkout(project: resources.MeltanoProject) -> tuple[Path, str]:
         if not (target / installation.COMPLETE).exists():
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir()
-            git(project, place, "--work-tree", str(target), "checkout", "--force", commit, "--", ".")
+            run_git(project, place, "--work-tree", str(target), "checkout", "--force", commit, "--", ".")
             (target / installation.COMPLETE).touch()
     return target, commit
 
@@ -162,12 +162,12 @@ def check_repository(project: resources.MeltanoProject) -> None:
 def fetch(project: resources.MeltanoProject, place: Path) -> str:
     ref = project.git_ref or "HEAD"
     if not (place / "repository").is_dir():
-        git(project, place, "init", "--quiet", "--bare")
-    git(project, place, "fetch", "--quiet", "--depth", "1", "--no-tags", project.git_url, ref)
-    return git(project, place, "rev-parse", "FETCH_HEAD^{commit}").strip()
+        run_git(project, place, "init", "--quiet", "--bare")
+    run_git(project, place, "fetch", "--quiet", "--depth", "1", "--no-tags", project.git_url, ref)
+    return run_git(project, place, "rev-parse", "FETCH_HEAD^{commit}").strip()
 
 
-def git(project: resources.MeltanoProject, place: Path, *arguments: str) -> str:
+def run_git(project: resources.MeltanoProject, place: Path, *arguments: str) -> str:
     """One git command on the bare repository below `place`."""
     askpass = place / "askpass"
     if not askpass.exists():
@@ -203,13 +203,13 @@ def git(project: resources.MeltanoProject, place: Path, *arguments: str) -> str:
             f"git got no answer within {GIT_TIMEOUT_S} s", subject="project.git_url", remedy="Try again later."
         ) from None
     if done.returncode:
-        raise refusal(project, redaction.Redactor(project.secrets()).text(done.stderr))
+        raise explain_git_error(project, redaction.Redactor(project.secrets()).text(done.stderr))
     return done.stdout
 
 
-def refusal(project: resources.MeltanoProject, output: str) -> Exception:
+def explain_git_error(project: resources.MeltanoProject, output: str) -> Exception:
     """git's complaint as a typed error."""
-    said = next(
+    complaint = next(
         (line for line in output.splitlines() if line.startswith(("fatal:", "error:", "remote:"))), output.strip()
     )
     lower = output.lower()
@@ -219,7 +219,7 @@ def refusal(project: resources.MeltanoProject, output: str) -> Exception:
             subject="project.git_ref",
             remedy="Give an existing branch, tag or commit.",
         )
-    if REFUSED.search(lower):
+    if ACCESS_REFUSED.search(lower):
         return errors.Forbidden(
             f"{project.git_url} refuses access", subject="project.git_token", remedy="Check that the token may read it."
         )
@@ -231,7 +231,7 @@ def refusal(project: resources.MeltanoProject, output: str) -> Exception:
         )
     certificates = tls_errors.tls_remedy(output)
     return errors.Unreachable(
-        f"git cannot fetch {project.git_url}: {said[:300]}",
+        f"git cannot fetch {project.git_url}: {complaint[:300]}",
         subject="project.git_url",
         category="tls" if certificates else "",
         remedy=certificates or "Check URL and network.",

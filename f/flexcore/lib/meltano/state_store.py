@@ -54,7 +54,7 @@ class StatePlace:
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.netloc else uri
 
 
-def state_place(
+def choose_state_place(
     project: resolved_project.Project,
     identity: str,
     resource_uri: str,
@@ -62,8 +62,10 @@ def state_place(
     env: Mapping[str, str],
 ) -> StatePlace:
     """Where this project's state is kept."""
-    declared_database, declared_backend = (declared(project, name) for name in ("database_uri", "state_backend.uri"))
-    database = declared_database or f"sqlite:///{own_database(identity)}"
+    declared_database, declared_backend = (
+        declared_setting(project, name) for name in ("database_uri", "state_backend.uri")
+    )
+    database = declared_database or f"sqlite:///{database_path(identity)}"
     private = not declared_database
     if declared_backend or declared_database:
         uri = declared_backend or SYSTEM_DATABASE
@@ -78,13 +80,13 @@ def state_place(
     return StatePlace(SYSTEM_DATABASE, database, private)
 
 
-def declared(project: resolved_project.Project, name: str) -> str:
+def declared_setting(project: resolved_project.Project, name: str) -> str:
     """What the project or its variables say, unless it is below Meltano's own folder: that one is gone after a run."""
     value = str(project.setting(name) or "")
     return "" if str(installation.inspection_folder()) in value else value
 
 
-def own_database(identity: str) -> Path:
+def database_path(identity: str) -> Path:
     return installation.folder("state", identity) / "meltano.db"
 
 
@@ -143,7 +145,7 @@ class StateStore:
             return None
         except Exception as error:
             raise self._unreachable(error) from None
-        return plain_state(json.loads(content))
+        return normalize_state(json.loads(content))
 
     def write(self, key: str, state: State) -> None:
         if self.protocol == "sqlite":
@@ -190,7 +192,7 @@ class StateStore:
                 raise self._unreachable(PermissionError(13, "Permission denied"))
             return None
         try:
-            with opened(path) as database:
+            with open_database(path) as database:
                 row = database.execute(
                     "SELECT completed_state, partial_state FROM state WHERE state_id = ?", (key,)
                 ).fetchone()
@@ -198,13 +200,13 @@ class StateStore:
             if "no such table" in str(error):
                 return None
             raise self._unreachable(error) from None
-        return plain_state({"completed": _json(row[0]), "partial": _json(row[1])}) if row else None
+        return normalize_state({"completed": _parse_json(row[0]), "partial": _parse_json(row[1])}) if row else None
 
     def _write_row(self, key: str, state: State) -> None:
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
         values = (json.dumps(state["completed"]), json.dumps(state["partial"]), now)
         try:
-            with opened(self.database) as database:
+            with open_database(self.database) as database:
                 database.execute(
                     "INSERT INTO state (completed_state, partial_state, updated_at, state_id) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (state_id) DO UPDATE SET completed_state = excluded.completed_state, "
@@ -214,19 +216,19 @@ class StateStore:
         except sqlite3.Error as error:
             raise self._unreachable(error) from None
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes all states and runs from a system database; the tables stay."""
-        with opened(self.database) as database:
+        with open_database(self.database) as database:
             database.execute("DELETE FROM state")
             database.execute("DELETE FROM runs")
 
     def _unreachable(self, error: Exception) -> errors.Unreachable:
         first = redaction.Redactor(self.place.options.values()).text(str(error)).splitlines()[:1]
-        said = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
+        reason = getattr(error, "strerror", None) or (first[0][:200] if first else type(error).__name__)
         if isinstance(error, PermissionError):
-            said = "the access key or its secret is refused"
+            reason = "the access key or its secret is refused"
         return errors.Unreachable(
-            f"The state at {self.place.label} cannot be used: {said}",
+            f"The state at {self.place.label} cannot be used: {reason}",
             subject="state_backend",
             remedy=tls_errors.tls_remedy(tls_errors.error_chain(error))
             or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
@@ -234,7 +236,7 @@ class StateStore:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     """An SQLite database that exists; changes are committed at the end. It may be in WAL mode, which knows no read-only
     access, so it is opened for writing."""
     database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=CONNECT_TIMEOUT_S)
@@ -248,15 +250,15 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 def copy_database(source: Path, target: Path) -> None:
     """A consistent copy, also of a database that is in use."""
     target.touch()
-    with opened(source) as old, opened(target) as new:
+    with open_database(source) as old, open_database(target) as new:
         old.backup(new)
 
 
-def plain_state(state: Mapping[str, Any]) -> State:
+def normalize_state(state: Mapping[str, Any]) -> State:
     return {"completed": state.get("completed") or {}, "partial": state.get("partial") or {}}
 
 
-def _json(text: str | None) -> Any:
+def _parse_json(text: str | None) -> Any:
     return json.loads(text) if text else {}
 
 
@@ -264,7 +266,7 @@ def _json(text: str | None) -> Any:
 States = dict[str, State | None] | None
 Changes = dict[str, tuple[State | None, State | None]] | None
 
-# Whoever holds a database's lock copies or changes a few kilobytes.
+# Under a database's lock a few kilobytes are copied or changed.
 LOCK_TIMEOUT_S = 30
 
 
@@ -274,7 +276,7 @@ def read_states(place: StatePlace, keys: Sequence[str]) -> States:
     return {key: store.read(key) for key in keys} if store.known else None
 
 
-def changes_between(before: States, after: States) -> Changes:
+def compare_states(before: States, after: States) -> Changes:
     if before is None or after is None:
         return None
     return {key: (before[key], after.get(key)) for key in before}
@@ -286,7 +288,7 @@ def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -
     if place.uri == SYSTEM_DATABASE and place.private:
         source, target = StateStore(place).database, work / "meltano.db"
         if source.exists():
-            with installation.locked(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
+            with installation.hold_lock(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
                 copy_database(source, target)
         return replace(place, database=f"sqlite:///{target}")
     backend = f"file://{work / 'state'}"
@@ -302,11 +304,11 @@ def keep_database(place: StatePlace, run_place: StatePlace) -> None:
     target = StateStore(place).database
     if place.uri != SYSTEM_DATABASE or not place.private or run_place is place or target.exists():
         return
-    with installation.locked(target.with_suffix(".lock"), LOCK_TIMEOUT_S):
+    with installation.hold_lock(target.with_suffix(".lock"), LOCK_TIMEOUT_S):
         if not target.exists():
             part = target.with_suffix(".part")
             copy_database(StateStore(run_place).database, part)
-            StateStore(replace(place, database=f"sqlite:///{part}")).forget()
+            StateStore(replace(place, database=f"sqlite:///{part}")).clear()
             part.replace(target)
 
 
@@ -316,7 +318,7 @@ def write_back(place: StatePlace, changes: Changes) -> None:
     for key, (old, new) in (changes or {}).items():
         if new and new != old and store.read(key) == old:
             with (
-                installation.locked(store.database.with_suffix(".lock"), LOCK_TIMEOUT_S)
+                installation.hold_lock(store.database.with_suffix(".lock"), LOCK_TIMEOUT_S)
                 if place.private
                 else nullcontext()
             ):

@@ -22,7 +22,7 @@ from f.flexcore.lib.meltano.remote import (
     singer,
 )
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 # What targets put behind a stream's name: the format, and before or behind it a compression.
 ENDINGS = re.compile(r"\.(jsonl|json|csv|parquet|gz|bz2|zst|zstd|snappy|lz4|brotli|singer)$", re.IGNORECASE)
 # A target that splits by time adds when, and perhaps which part: -20260102T030405, _2026-01-02-1, -1767322800; as a
@@ -38,15 +38,15 @@ Declared = Mapping[str, Mapping[str, str]]
 
 @dataclass
 class Scan:
-    """One file, read. blanked: column → values that were no JSON and are null now."""
+    """One file, read. nulled: column → values that were no JSON and are null now."""
 
     file: contracts.File
     rows: int | None
     columns: dict[str, str]
-    blanked: dict[str, int] = field(default_factory=dict)
+    nulled: dict[str, int] = field(default_factory=dict)
 
 
-def manifest_of(
+def build_manifest(
     folder: Path, uri: str, form: str, declared: Declared, warnings: list[str] | None = None
 ) -> contracts.DataManifest | None:
     """The manifest of all files below `folder`, as they are or will be stored at `uri`; None when there are none.
@@ -57,9 +57,9 @@ def manifest_of(
     paths = sorted(item for item in folder.rglob("*") if item.is_file())
     by_stream: dict[str, list[Path]] = {}
     for path in paths:
-        by_stream.setdefault(stream_of(path.relative_to(folder), list(declared)), []).append(path)
+        by_stream.setdefault(match_stream(path.relative_to(folder), list(declared)), []).append(path)
     streams = [
-        stream(name, files, folder, form, declared.get(name, {}), warnings if warnings is not None else [])
+        build_stream(name, files, folder, form, declared.get(name, {}), warnings if warnings is not None else [])
         for name, files in by_stream.items()
     ]
     if not streams:
@@ -81,10 +81,10 @@ def manifest_of(
     )
 
 
-def stream_of(path: Path, streams: Sequence[str]) -> str:
+def match_stream(path: Path, streams: Sequence[str]) -> str:
     """The stream that a file belongs to, of those that the target got. A target may write a stream's name as a folder,
     add a time, or replace what a file's name cannot hold; a file that matches none is a stream of its own name."""
-    stems = list(_stems(path.name))
+    stems = list(_strip_endings(path.name))
     inner = [f"{path.parent.as_posix()}/{stem}" for stem in stems] if len(path.parts) > 1 else []
     folders = [part.as_posix() for part in list(path.parents)[:-1]] + list(reversed(path.parts[:-1]))
     names = [*inner, *stems, *folders]
@@ -95,12 +95,12 @@ def stream_of(path: Path, streams: Sequence[str]) -> str:
         spelled = {spelling(name) for name in names} - {""}
         if alike := [name for name in streams if spelling(name) in spelled]:
             return max(alike, key=len)
-    if stamped := _stamped(streams, names):
+    if stamped := _match_before_time(streams, names):
         return max(stamped, key=len)
     return stems[1] if len(stems) > 1 else stems[0]
 
 
-def _stems(name: str) -> Iterator[str]:
+def _strip_endings(name: str) -> Iterator[str]:
     """The file's name, then without its endings, one after the other."""
     yield name
     while match := ENDINGS.search(name):
@@ -109,7 +109,7 @@ def _stems(name: str) -> Iterator[str]:
             yield name
 
 
-def _stamped(streams: Iterable[str], names: Iterable[str]) -> list[str]:
+def _match_before_time(streams: Iterable[str], names: Iterable[str]) -> list[str]:
     """Streams that a name begins with, before a time."""
     return [
         stream
@@ -151,24 +151,24 @@ def _are_alike(first: str, second: str) -> bool:
     return any(spelling(first) == spelling(second) != "" for spelling in SPELLINGS)
 
 
-def stream(
+def build_stream(
     name: str, paths: Iterable[Path], folder: Path, form: str, declared: Mapping[str, str], warnings: list[str]
 ) -> contracts.Stream:
     files: list[contracts.File] = []
     columns: dict[str, str] = {}
     rows: int | None = 0
-    blanked: dict[str, int] = {}
+    nulled: dict[str, int] = {}
     for path in paths:
         scan = SCANS.get(form, scan_other)(path, path.relative_to(folder).as_posix(), declared)
         files.append(scan.file)
         rows = None if rows is None or scan.rows is None else rows + scan.rows
         for column, kind in scan.columns.items():
-            columns[column] = singer.wider(columns.get(column, ""), kind)
-        for column, count in scan.blanked.items():
-            blanked[column] = blanked.get(column, 0) + count
-    if blanked:
-        listed = ", ".join(f"{column} ({count:,})" for column, count in blanked.items())
-        warnings.append(f"{name}: NaN and Infinity are no JSON and were made null: {listed}")
+            columns[column] = singer.widen_type(columns.get(column, ""), kind)
+        for column, count in scan.nulled.items():
+            nulled[column] = nulled.get(column, 0) + count
+    if nulled:
+        columns_text = ", ".join(f"{column} ({count:,})" for column, count in nulled.items())
+        warnings.append(f"{name}: NaN and Infinity are not JSON and were replaced by null: {columns_text}")
     columns = {column: kind or declared.get(column, "") or "null" for column, kind in columns.items()}
     return contracts.Stream(
         name=name,
@@ -181,7 +181,7 @@ def stream(
 
 
 def scan_jsonl(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
-    blanked = blank_constants(path, name) if has_constants(path) else {}
+    nulled = replace_constants(path, name) if has_constants(path) else {}
     digest, size, rows = hashlib.sha256(), 0, 0
     seen: dict[str, str] = {}
     # Nearly all rows have the columns and types of one before.
@@ -193,33 +193,33 @@ def scan_jsonl(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
             if line.isspace():
                 continue
             rows += 1
-            row = parsed(line, name, number)
+            row = parse_row(line, name, number)
             shape = (*row, *map(type, row.values()))
             if shape not in shapes:
                 shapes.add(shape)
                 for column, value in row.items():
-                    seen[column] = singer.wider(seen.get(column, ""), singer.JSON_TYPES.get(type(value), ""))
-    columns = {column: singer.wider(declared.get(column, ""), kind) for column, kind in seen.items()}
-    return Scan(contracts.File(path=name, bytes=size, checksum=f"sha256:{digest.hexdigest()}"), rows, columns, blanked)
+                    seen[column] = singer.widen_type(seen.get(column, ""), singer.JSON_TYPES.get(type(value), ""))
+    columns = {column: singer.widen_type(declared.get(column, ""), kind) for column, kind in seen.items()}
+    return Scan(contracts.File(path=name, bytes=size, checksum=f"sha256:{digest.hexdigest()}"), rows, columns, nulled)
 
 
 # Python refuses whole numbers of more than 4300 digits; which number it is does not matter here.
 ANY_NUMBER = json.JSONDecoder(parse_int=lambda _: 0)
 
 
-def parsed(line: bytes, name: str, number: int) -> dict[str, Any]:
+def parse_row(line: bytes, name: str, number: int) -> dict[str, Any]:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         row = json.loads(text) if len(text) < 4300 else ANY_NUMBER.decode(text)
     except ValueError as error:
         raise errors.DataError(
-            f"{name}, which the target wrote, is no JSON in line {number}: {error}",
+            f"{name}, which the target wrote, is not JSON in line {number}: {error}",
             subject=name,
             remedy="Extract it again, or use another target or another version of it.",
         ) from None
     if not isinstance(row, dict):
         raise errors.DataError(
-            f"{name}, which the target wrote, holds no row in line {number}, but {type(row).__name__}",
+            f"{name}, which the target wrote, has {type(row).__name__} in place of a row in line {number}",
             subject=name,
             remedy="Use a target that writes one JSON object for each row.",
         )
@@ -229,27 +229,27 @@ def parsed(line: bytes, name: str, number: int) -> dict[str, Any]:
 def has_constants(path: Path) -> bool:
     with path.open("rb") as source:
         rest = b""
-        while block := source.read(CHUNK):
+        while block := source.read(CHUNK_BYTES):
             if any(word in rest + block for word in CONSTANT_WORDS):
                 return True
             rest = block[-8:]
     return False
 
 
-def blank_constants(path: Path, name: str) -> dict[str, int]:
+def replace_constants(path: Path, name: str) -> dict[str, int]:
     """Makes NaN and Infinity null, and leaves every other character as it is. Returns column → how many."""
     part = path.with_name(f"{path.name}.part")
-    blanked: dict[str, int] = {}
+    nulled: dict[str, int] = {}
     with path.open("rb") as source, part.open("wb") as target:
         for number, line in enumerate(source, 1):
             if any(word in line for word in CONSTANT_WORDS):
-                for column, value in parsed(line, name, number).items():
+                for column, value in parse_row(line, name, number).items():
                     if count := count_constants(value):
-                        blanked[column] = blanked.get(column, 0) + count
+                        nulled[column] = nulled.get(column, 0) + count
                 line = CONSTANT.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", line)
             target.write(line)
     part.replace(path)
-    return blanked
+    return nulled
 
 
 def count_constants(value: Any) -> int:
@@ -259,21 +259,21 @@ def count_constants(value: Any) -> int:
 
 
 def scan_csv(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
-    file, lines = scan(path, name, quoted=True)
+    file, lines = scan_bytes(path, name, quoted=True)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as source:
         reader = csv.reader(source)
         names = next(reader, [])
         kinds = [declared.get(column) or "string" for column in names]
         for cells in reader:
             for at, (kind, cell) in enumerate(zip(kinds, cells, strict=False)):
-                if kind in TEXTS and cell and not TEXTS[kind](cell):
+                if kind in CELL_CHECKS and cell and not CELL_CHECKS[kind](cell):
                     kinds[at] = "number" if kind == "integer" and is_number(cell) else "string"
     return Scan(file, max(lines - 1, 0), dict(zip(names, kinds, strict=True)))
 
 
 def scan_other(path: Path, name: str, declared: Mapping[str, str]) -> Scan:
     return Scan(
-        scan(path, name, quoted=False)[0], None, {column: kind or "string" for column, kind in declared.items()}
+        scan_bytes(path, name, quoted=False)[0], None, {column: kind or "string" for column, kind in declared.items()}
     )
 
 
@@ -286,7 +286,7 @@ def is_number(cell: str) -> bool:
 
 
 # Declared type → whether a cell of a CSV file holds such a value; of any other type a cell holds the text.
-TEXTS: dict[str, Callable[[str], bool]] = {
+CELL_CHECKS: dict[str, Callable[[str], bool]] = {
     "integer": lambda cell: bool(re.fullmatch(r"\s*[+-]?\d+\s*", cell)),
     "number": is_number,
     "boolean": lambda cell: cell.strip().casefold() in ("true", "false", "0", "1"),
@@ -294,11 +294,11 @@ TEXTS: dict[str, Callable[[str], bool]] = {
 SCANS = {"jsonl": scan_jsonl, "csv": scan_csv}
 
 
-def scan(path: Path, name: str, quoted: bool) -> tuple[contracts.File, int]:
+def scan_bytes(path: Path, name: str, quoted: bool) -> tuple[contracts.File, int]:
     """A file's manifest entry and its lines; `quoted`: a line break between double quotes belongs to a value."""
     digest, size, lines, inside, last = hashlib.sha256(), 0, 0, False, b"\n"
     with path.open("rb") as source:
-        while block := source.read(CHUNK):
+        while block := source.read(CHUNK_BYTES):
             digest.update(block)
             size += len(block)
             last = block[-1:]

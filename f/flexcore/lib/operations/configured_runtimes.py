@@ -57,26 +57,29 @@ def run_check(check: HealthCheck) -> runtime_health.Health:
         return runtime_health.Health(check.runtime, check.place, "down", detail=str(error))
 
 
-def open_clusters(
+def open_objects(
     settings: resources.Settings,
     read_resource: ReadResource,
     report_failure: Callable[[str, str, errors.FlexcoreError], None],
-    worker: str,
+    worker: str = "this worker",
 ) -> list[tuple[str, runtimes.RemoteObjects]]:
-    """(path, our objects in that cluster) for each, and (worker, objects) of each runtime of the worker itself that
-    leaves some; `report_failure(path, runtime, error)` gets those that cannot be opened."""
-    clusters = []
+    """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
+
+    report_failure: gets (path, runtime, error) of what cannot be opened."""
+    opened = []
     for runtime in runtimes.RUNTIMES.values():
-        if runtime.objects and runtime.clusters_field is None:
-            clusters.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
-        for path in runtimes.list_clusters(runtime, settings) if runtime.objects else ():
+        if not runtime.objects:
+            continue
+        if runtime.clusters_field is None:
+            opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
+        for path in runtimes.list_clusters(runtime, settings):
             try:
                 objects = runtimes.open_objects(runtime, path, read_resource(path), settings.namespace)
             except errors.FlexcoreError as error:
                 report_failure(path, runtime.name, error)
             else:
-                clusters.append((path, objects))
-    return clusters
+                opened.append((path, objects))
+    return opened
 
 
 def _check_cluster(

@@ -87,7 +87,7 @@ def run_from_job(job: client.Job, workflow_type: str) -> workloads.Run | None:
             workflow_type=workflow_type,
             runtime=step.runtime,
             data_size_bytes=step.output.bytes if step.output else None,
-            rows=pipeline_result.rows_of(step),
+            rows=pipeline_result.count_rows(step),
             started_at=job.get("started_at"),
             duration_s=(job.get("duration_ms") or 0) / 1000,
             success=bool(job.get("success")) and step.success,

@@ -1,94 +1,88 @@
-# requirements: flexcore_base
-"""The runtimes that a data pipeline describes, each with its checked form."""
+# requirements: flexcore_pipeline
+"""The data pipeline's whole form, checked before anything is asked or run: every problem of it is told at once."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import errors, forms, resources
-from f.flexcore.lib.meltano import (
-    preparation,
-)
+from f.flexcore.lib.pipeline import work
+from f.flexcore.lib.selection import analysis
 
-# A form's field that names the service; it holds secrets and is in no result.
-SERVICE = {"meltano": "project", "ray": "cluster", "kubernetes": "cluster"}
-# What may hold anything, secrets too, goes from the form to the runtime and into no result.
-OPAQUE = ("tap_settings", "target_settings", "parameters", "secrets", "runtime_env", "program", "manifest", "env")
-Work = dict[str, dict[str, Any]]
-DEFAULT_TYPE = "data_pipeline"
-# A comma would be two labels to Windmill.
-TYPE = re.compile(r"[A-Za-z0-9][\w ./-]{0,59}", re.ASCII)
+# What only the form itself, or another step, looks at.
+OTHERS = ("shown", "more", "notify")
 
 
-def described(asked: Mapping[str, Any], pin: str | None = None) -> Work:
-    """Runtime → its form with defaults, for those that are given. Raises InvalidInput for none at all, for a form that
-    is wrong, and for a pin that is not among them."""
-    work = {}
-    for runtime, form in asked.items():
-        if not form:
-            continue
-        plain = form
-        if isinstance(form, dict):
-            plain = {name: value for name, value in form.items() if name != SERVICE[runtime]}
-            if runtime != "kubernetes" and not form.get(SERVICE[runtime]):
-                raise _no_service(runtime)
-        work[runtime] = errors.validated(forms.FORMS[runtime], plain, runtime).model_dump(mode="json")
-    if not work:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """form: all but the candidates; seconds_left: until the deadline; candidates: by their runtime, in its order."""
+
+    form: forms.DataPipelineForm
+    seconds_left: float | None
+    candidates: dict[str, work.Work]
+
+
+def parse_request(given: Mapping[str, Any]) -> Request:
+    """Raises an error that tells of every wrong field, for a form that describes no runtime, and for a pin that is none
+    of those."""
+    sections = {name: given.get(name) for name in runtimes.RUNTIMES if given.get(name)}
+    others = {name: value for name, value in given.items() if name not in (*runtimes.RUNTIMES, *OTHERS)}
+    settings = partial(errors.validated, resources.Settings, given.get("settings") or {}, "settings")
+    form, left, candidates = work.collect(
+        [
+            lambda: errors.validated(forms.DataPipelineForm, others, ""),
+            lambda: _compute_seconds_left(given),
+            lambda: validate_candidates(sections, settings(), _manifest(given.get("data"))),
+        ]
+    )
+    _check_pin(form.pin, candidates)
+    return Request(form, left, candidates)
+
+
+def validate_candidates(
+    sections: Mapping[str, Any], settings: resources.Settings, manifest: Any = None
+) -> dict[str, work.Work]:
+    """Each section as the work of its runtime. manifest: of data that an earlier stage has handed on, for work that
+    reads one and does not name it.
+
+    Raises an error that tells of every wrong field of all sections."""
+    if not sections:
         raise errors.InvalidInput(
-            "No runtime is described",
-            subject="meltano",
-            remedy="Say in at least one of meltano, ray and kubernetes how it would do the work.",
+            f"{', '.join(runtimes.RUNTIMES)}: all are empty",
+            subject=next(iter(runtimes.RUNTIMES)),
+            remedy="Fill in at least one: how that runtime would do the work.",
         )
-    if pin and pin not in work:
-        known = ", ".join(work)
-        remedy = f"Described are: {known}." if pin in forms.FORMS else f"It is no runtime; described are {known}."
-        raise errors.InvalidInput(f"pin: {pin!r} is not described", subject="pin", remedy=remedy)
-    return work
+    parts: list[Callable[[], work.Work]] = [
+        partial(_validate_candidate, name, section, settings, manifest) for name, section in sections.items()
+    ]
+    return dict(zip(sections, work.collect(parts), strict=True))
 
 
-def data_source(data: Any) -> tuple[forms.DataSource, Any]:
-    """The checked description of the data, and the database's resource, which is in no result."""
-    if not isinstance(data, dict):
-        return errors.validated(forms.DataSource, data or {}, "data"), None
-    plain = {name: value for name, value in data.items() if name != "postgres"}
-    return errors.validated(forms.DataSource, plain, "data"), data.get("postgres")
+def _validate_candidate(name: str, section: Any, settings: resources.Settings, manifest: Any) -> work.Work:
+    runtime = runtimes.get_runtime(name)
+    operations = runtime.pipeline_operations
+    if manifest and isinstance(section, Mapping) and not section.get(work.SOURCE):
+        readers = (each for each in operations if work.SOURCE in runtime.operation(each).request.model_fields)
+        section = {**section, work.SOURCE: manifest} if any(readers) else section
+    return work.parse(name, runtime, operations, section, settings)
 
 
-def named(workflow_type: str | None) -> str:
-    """A name that can be a label. Raises InvalidInput."""
-    if not TYPE.fullmatch(workflow_type or DEFAULT_TYPE):
+def _manifest(data: Any) -> Any:
+    return data.get("manifest") if isinstance(data, Mapping) else None
+
+
+def _compute_seconds_left(given: Mapping[str, Any]) -> float | None:
+    return analysis.compute_seconds_left(given.get("deadline_s"), given.get("deadline") or "", datetime.now(UTC))
+
+
+def _check_pin(pin: str, candidates: Mapping[str, work.Work]) -> None:
+    if pin and pin not in candidates:
+        missing = "is empty" if pin in runtimes.RUNTIMES else "is no runtime"
         raise errors.InvalidInput(
-            f"workflow_type: {workflow_type!r} is no name",
-            subject="workflow_type",
-            remedy="Use letters, digits, spaces and _ . / -, at most 60, a letter or digit first.",
+            f"pin: {pin!r} {missing}", subject="pin", remedy=f"Fill it in, or pin one of {', '.join(candidates)}."
         )
-    return workflow_type or DEFAULT_TYPE
-
-
-def meltano_request(form: Any, work: Work, settings: Any) -> preparation.Prepared | None:
-    """The Meltano form checked against its project, when it is among the described; raises the UserErrors of that."""
-    asked = work.get("meltano")
-    if asked is None:
-        return None
-    run = runtimes.get_runtime("meltano").operation("run")
-    request, project = run.parse(asked, "meltano"), run.parse_service(form, "meltano")
-    return preparation.prepare(request, project, errors.validated(resources.Settings, settings or {}, "settings"))
-
-
-def plain_work(work: Work) -> dict[str, Any]:
-    """Each runtime's form for the steps that follow, without what may hold secrets; None for those not described."""
-    return {
-        runtime: {name: value for name, value in work[runtime].items() if name not in OPAQUE}
-        if runtime in work
-        else None
-        for runtime in forms.FORMS
-    }
-
-
-def _no_service(runtime: str) -> errors.InvalidInput:
-    field = f"{runtime}.{SERVICE[runtime]}"
-    kind = "c_meltano_project" if runtime == "meltano" else f"c_{runtime}_cluster"
-    return errors.InvalidInput(f"{field} is not given", subject=field, remedy=f"Choose a {kind} resource.")

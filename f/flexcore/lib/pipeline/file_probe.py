@@ -1,7 +1,8 @@
-# requirements: flexcore_base
-"""How much data lies in files: bytes by listing, rows by counting what is small and by a sample of what is not.
+# requirements: flexcore_pipeline
+"""Amount of data in files: bytes by listing, rows by counting small files and sampling large ones.
 
-Rows are counted where they are lines (CSV, TSV, JSON lines); of others (Parquet, compressed files) only bytes are told.
+Rows are counted where they are lines (CSV, TSV, JSON lines); of others (Parquet, compressed files) bytes alone are
+known.
 """
 
 from __future__ import annotations
@@ -16,52 +17,52 @@ from f.flexcore.lib.selection import analysis
 from f.flexcore.lib.storage import object_store
 
 # A listing of S3 brings 1,000 names at a time: this many take some seconds.
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 # Enough rows for an average, and read from S3 within a second.
 SAMPLE_BYTES = 1 << 20
-SAMPLED_FILES = 5
+MAX_SAMPLED_FILES = 5
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson", ".singer")
 Listed = Sequence[tuple[str, int]]
 
 
-def file_part(uri: str, settings: resources.Settings, base: Path | None = None) -> analysis.Part:
+def measure_files(uri: str, settings: resources.Settings, base: Path | None = None) -> analysis.Part:
     """All files that `uri` names: one file, a folder, or a glob; a path without a scheme is the worker's, below `base`.
 
     Raises NotFound when there are none, and the store's errors (Forbidden, Unreachable).
     """
-    full = full_uri(uri, base)
-    store = object_store.Store(settings.model_copy(update={"storage_uri": root_of(full)}))
-    files = store.listing(full, MOST_FILES)
+    full = make_absolute(uri, base)
+    store = object_store.Store(settings.model_copy(update={"storage_uri": find_root(full)}))
+    files = store.listing(full, MAX_FILES)
     if not files:
         raise errors.NotFound(
-            f"{uri} names no file", subject=uri, remedy="Correct the path, or give this worker the right."
+            f"{uri} matches no file", subject=uri, remedy="Correct the path, or let this worker read it."
         )
-    rows, sure, why = rows_of(store, files)
+    rows, is_sure, note = count_rows(store, files)
     return analysis.Part(
         place=uri,
         bytes=sum(size for _, size in files),
         bytes_source="measured",
         rows=rows,
-        rows_source="not measured" if rows is None else "measured" if sure else "estimated",
-        detail=", ".join(filter(None, [f"{len(files)} file{'s' if len(files) != 1 else ''}", why])),
+        rows_source="not measured" if rows is None else "measured" if is_sure else "estimated",
+        detail=", ".join(filter(None, [f"{len(files)} file{'s' if len(files) != 1 else ''}", note])),
     )
 
 
-def full_uri(uri: str, base: Path | None = None) -> str:
+def make_absolute(uri: str, base: Path | None = None) -> str:
     if "://" in uri:
         return uri
     path = Path(uri).expanduser()
     return f"file://{path if path.is_absolute() else (base or Path.cwd()) / path}"
 
 
-def root_of(uri: str) -> str:
+def find_root(uri: str) -> str:
     """The store that a URI is in: the bucket, or the folder itself."""
     scheme, _, rest = uri.partition("://")
     return uri if scheme == "file" else f"{scheme}://{rest.split('/', 1)[0]}"
 
 
-def rows_of(store: object_store.Store, files: Listed) -> tuple[int | None, bool, str]:
+def count_rows(store: object_store.Store, files: Listed) -> tuple[int | None, bool, str]:
     """(rows, whether they were all counted, what to say about it)."""
     kinds: dict[str, list[tuple[str, int]]] = {}
     for uri, size in files:
@@ -69,33 +70,37 @@ def rows_of(store: object_store.Store, files: Listed) -> tuple[int | None, bool,
     uncounted = [kind or "no suffix" for kind in kinds if kind not in DELIMITERS and kind not in LINES]
     if uncounted:
         return None, False, f"rows of {', '.join(sorted(uncounted))} are not counted"
-    rows, sure = 0, True
+    rows, is_sure = 0, True
     for kind, group in kinds.items():
-        found, whole = _rows_of_kind(store, kind, group)
-        if found is None:
+        count, is_whole = _count_rows_of_kind(store, kind, group)
+        if count is None:
             return None, False, "no whole row within the first MiB"
-        rows, sure = rows + found, sure and whole
-    return rows, sure, "" if sure else "rows by a sample"
+        rows, is_sure = rows + count, is_sure and is_whole
+    return rows, is_sure, "" if is_sure else "rows by a sample"
 
 
-def _rows_of_kind(store: object_store.Store, kind: str, group: Listed) -> tuple[int | None, bool]:
-    largest = sorted(group, key=lambda item: item[1], reverse=True)[:SAMPLED_FILES]
-    seen = rows = 0
-    whole = len(largest) == len(group)
+def _count_rows_of_kind(store: object_store.Store, kind: str, group: Listed) -> tuple[int | None, bool]:
+    largest = sorted(group, key=lambda item: item[1], reverse=True)[:MAX_SAMPLED_FILES]
+    sampled_bytes = rows = 0
+    is_whole = len(largest) == len(group)
     for uri, size in largest:
         text = store.head(uri, SAMPLE_BYTES)
-        complete = len(text) >= size
-        whole = whole and complete
+        is_complete = len(text) >= size
+        is_whole = is_whole and is_complete
         # The last line of a part is cut off.
-        part = text if complete else text[: text.rfind(b"\n") + 1]
-        rows += counted(kind, part)
-        seen += len(part)
-    if whole:
+        part = text if is_complete else text[: text.rfind(b"\n") + 1]
+        rows += count_lines(kind, part)
+        sampled_bytes += len(part)
+    if is_whole:
         return rows, True
-    return (round(sum(size for _, size in group) * rows / seen), False) if rows and seen else (None, False)
+    return (
+        (round(sum(size for _, size in group) * rows / sampled_bytes), False)
+        if rows and sampled_bytes
+        else (None, False)
+    )
 
 
-def counted(kind: str, content: bytes) -> int:
+def count_lines(kind: str, content: bytes) -> int:
     """Rows in a text; a CSV's header is none, and its quoted line breaks end none."""
     if kind in DELIMITERS:
         text = io.StringIO(content.decode("utf-8", errors="replace"), newline="")

@@ -1,7 +1,7 @@
-# requirements: flexcore_postgres
-"""How much data lies in a PostgreSQL database: relation sizes, and rows by its own statistics.
+# requirements: flexcore_pipeline
+"""Amount of data in a PostgreSQL database: relation sizes, and rows by its own statistics.
 
-Sizes are of table and TOAST without indexes: what a tap reads. A table that was never analysed has no statistics; a
+Sizes are of table and TOAST without indexes: what a tap reads. A table that was never analyzed has no statistics; a
 small one is then counted. Nothing is written, and every question is bounded in time.
 """
 
@@ -24,7 +24,7 @@ from f.flexcore.lib.selection import analysis
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 15_000
 # Read through within a second or two.
-COUNTED_BYTES = 64 * 2**20
+MAX_COUNTED_BYTES = 64 * 2**20
 # A partition's size counts for the table that it belongs to. Source: PostgreSQL's pg_class and pg_partition_tree.
 RELATIONS = """
 SELECT n.nspname, c.relname, c.relkind::text,
@@ -38,29 +38,31 @@ WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f') AND n.nspname NOT LIKE 'pg\\_%%' AN
 ORDER BY 1, 2
 """
 KINDS = {"v": "a view has no size of its own", "f": "a foreign table lies elsewhere"}
-Wanted = Callable[[str, str], bool]
+IsRead = Callable[[str, str], bool]
 
 
-def table_parts(
-    database: Mapping[str, Any], tables: Sequence[str] = (), wanted: Wanted | None = None
+def measure_tables(
+    database: Mapping[str, Any], tables: Sequence[str] = (), is_read: IsRead | None = None
 ) -> list[analysis.Part]:
-    """One part for each table that is named (`orders` or `sales.orders`), else for each that is `wanted` and not a
-    partition or a view. database: the fields of Windmill's `postgresql` resource.
+    """One part for each table that is named (`orders` or `sales.orders`), else for each that `is_read` passes and that
+    is neither a partition nor a view. database: the fields of Windmill's `postgresql` resource.
 
     Raises InvalidInput, NotFound (no such table, no such database), Forbidden or Unreachable.
     """
-    with connected(database) as connection:
+    with open_session(database) as connection:
         found = connection.execute(RELATIONS).fetchall()
         if tables:
-            chosen = [_named(name, found) for name in tables]
+            chosen = [_find_table(name, found) for name in tables]
         else:
             partitions = {tuple(row) for row in connection.execute(PARTITIONS)}
             chosen = [
                 row
                 for row in found
-                if row[2] not in KINDS and (row[0], row[1]) not in partitions and (not wanted or wanted(row[0], row[1]))
+                if row[2] not in KINDS
+                and (row[0], row[1]) not in partitions
+                and (not is_read or is_read(row[0], row[1]))
             ]
-        return [_part(connection, row) for row in chosen]
+        return [_measure_table(connection, row) for row in chosen]
 
 
 PARTITIONS = """
@@ -68,28 +70,32 @@ SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.rel
 """
 
 
-def _part(connection: Any, row: Sequence[Any]) -> analysis.Part:
+def _measure_table(connection: Any, row: Sequence[Any]) -> analysis.Part:
     schema, table, kind, size, tuples = row
     place = f"{schema}.{table}"
     if kind in KINDS:
         return analysis.Part(place=place, detail=KINDS[kind])
     if tuples >= 0:
-        told = "rows by the database's statistics"
         return analysis.Part(
-            place=place, bytes=size, bytes_source="measured", rows=tuples, rows_source="estimated", detail=told
+            place=place,
+            bytes=size,
+            bytes_source="measured",
+            rows=tuples,
+            rows_source="estimated",
+            detail="rows by the database's statistics",
         )
-    rows = _counted(connection, schema, table) if size <= COUNTED_BYTES else None
+    rows = _count_rows(connection, schema, table) if size <= MAX_COUNTED_BYTES else None
     return analysis.Part(
         place=place,
         bytes=size,
         bytes_source="measured",
         rows=rows,
         rows_source="not measured" if rows is None else "measured",
-        detail="" if rows is not None else "never analysed: run ANALYZE for an estimate of its rows",
+        detail="" if rows is not None else "never analyzed: run ANALYZE for an estimate of its rows",
     )
 
 
-def _counted(connection: Any, schema: str, table: str) -> int | None:
+def _count_rows(connection: Any, schema: str, table: str) -> int | None:
     """None when it may not be read, or takes too long."""
     try:
         with connection.transaction():
@@ -99,7 +105,7 @@ def _counted(connection: Any, schema: str, table: str) -> int | None:
         return None
 
 
-def _named(name: str, found: Sequence[Sequence[Any]]) -> Sequence[Any]:
+def _find_table(name: str, found: Sequence[Sequence[Any]]) -> Sequence[Any]:
     full = [f"{row[0]}.{row[1]}" for row in found]
     matches = [row for row in found if name in (f"{row[0]}.{row[1]}", row[1])]
     if len(matches) > 1:
@@ -114,7 +120,7 @@ def _named(name: str, found: Sequence[Sequence[Any]]) -> Sequence[Any]:
 
 
 @contextmanager
-def connected(database: Mapping[str, Any]) -> Iterator[Any]:
+def open_session(database: Mapping[str, Any]) -> Iterator[Any]:
     """A session that only reads, with every failure as a typed error that holds no secret."""
     redactor = redaction.Redactor([str(database.get("password") or "")])
     with _certificate(database) as certificate:
@@ -122,13 +128,13 @@ def connected(database: Mapping[str, Any]) -> Iterator[Any]:
             with psycopg.connect(**_parameters(database), **certificate, autocommit=True) as connection:
                 yield connection
         except psycopg.Error as error:
-            raise _refusal(error, redactor) from None
+            raise _convert_error(error, redactor) from None
 
 
 def _parameters(database: Mapping[str, Any]) -> dict[str, Any]:
     if not database.get("host") or not database.get("dbname"):
         raise errors.InvalidInput(
-            "The postgresql resource names no host or no dbname",
+            "The postgresql resource has no host or no dbname",
             subject="postgres",
             remedy="Fill both in the resource.",
         )
@@ -136,7 +142,7 @@ def _parameters(database: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: database[name] for name in named if database.get(name) not in (None, "")}
     return given | {
         "connect_timeout": CONNECT_TIMEOUT_S,
-        "application_name": "flexcore analyze_workload",
+        "application_name": "flexcore select_runtime",
         "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on",
     }
 
@@ -156,22 +162,22 @@ def _certificate(database: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         Path(name).unlink(missing_ok=True)
 
 
-def _refusal(error: psycopg.Error, redactor: redaction.Redactor) -> errors.FlexcoreError:
-    said = redactor.text(" ".join(str(error).split()))[:300]
+def _convert_error(error: psycopg.Error, redactor: redaction.Redactor) -> errors.FlexcoreError:
+    message = redactor.text(" ".join(str(error).split()))[:300]
     state = error.sqlstate or ""
-    if state.startswith("28") or "authentication failed" in said or "no pg_hba.conf entry" in said:
+    if state.startswith("28") or "authentication failed" in message or "no pg_hba.conf entry" in message:
         return errors.Forbidden(
-            f"The database refuses the user: {said}", subject="postgres", remedy="Check its password."
+            f"The database refuses the user: {message}", subject="postgres", remedy="Check its password."
         )
     if state == "42501":
         return errors.Forbidden(
-            f"The database refuses: {said}", subject="postgres", remedy="Grant the right to the user."
+            f"The database refuses: {message}", subject="postgres", remedy="Grant the right to the user."
         )
-    if state == "3D000" or ("database" in said and "does not exist" in said):
-        return errors.NotFound(f"The database refuses: {said}", subject="postgres.dbname", remedy="Correct dbname.")
-    certificates = tls_errors.tls_remedy(said, field="postgres.root_certificate_pem")
+    if state == "3D000" or ("database" in message and "does not exist" in message):
+        return errors.NotFound(f"The database refuses: {message}", subject="postgres.dbname", remedy="Correct dbname.")
+    certificates = tls_errors.tls_remedy(message, field="postgres.root_certificate_pem")
     return errors.Unreachable(
-        f"The database cannot be asked: {said}",
+        f"The database cannot be asked: {message}",
         subject="postgres",
         remedy=certificates or "Check host, port and sslmode.",
     )

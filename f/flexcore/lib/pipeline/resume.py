@@ -85,7 +85,7 @@ def stages_left_by_steps(windmill: client.Client, flow_job: str) -> list[dict[st
     prepared = result_of("prepare")
     prepared = prepared if isinstance(prepared, dict) else {}
     results = {stage: result_of(stage) for stage in stage_results.STAGES}
-    stages = stage_results.stage_results(results, set(prepared.get("reused") or []), prepared.get("requests"))
+    stages = stage_results.collect_stages(results, set(prepared.get("reused") or []), prepared.get("requests"))
     return [stage.plain() for stage in stages]
 
 

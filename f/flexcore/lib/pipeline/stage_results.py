@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""The stages of the hybrid pipeline: what each is called, which were done before, and what is told of a failure."""
+"""The stages of the hybrid pipeline: which were done before and still hold, and the result of a run, good or failed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from f.flexcore.lib.core import contracts, errors
 
 STAGES: tuple[contracts.Stage, ...] = get_args(contracts.Stage)
 # How long a stage may take and where it waits changes nothing of what it hands on.
-UNDECISIVE = ("timeout_s", "wait", "expected_s")
+IGNORED_IN_DIGEST = ("timeout_s", "wait", "expected_s")
 # The page of a run cuts a text after 200 characters.
 MAX_HEADLINE = 180
 # Less says only which stage it was.
 MIN_HEADLINE = 40
-FAILED = {"extraction": "Extraction failed", "ml": "ML processing failed", "deployment": "Deployment failed"}
+FAILURE_TITLES = {"extraction": "Extraction failed", "ml": "ML processing failed", "deployment": "Deployment failed"}
 
 
-def finished_before(
+def find_finished(
     partial_results: list[Any],
     verify: Callable[[contracts.StepResult], None],
-    requests: Mapping[str, str] | None = None,
+    requests: Mapping[contracts.Stage, str] | None = None,
 ) -> tuple[dict[contracts.Stage, contracts.StepResult], list[str]]:
     """The leading stages that need not run again, and a line for each that must, with the reason.
 
@@ -38,14 +38,14 @@ def finished_before(
         for index, item in enumerate(partial_results)
     ]
     by_stage = {item.stage: item.result for item in given}
-    asked = {item.stage: item.request for item in given}
+    earlier = {item.stage: item.request for item in given}
     finished: dict[contracts.Stage, contracts.StepResult] = {}
     notes = []
     for stage in STAGES:
         if stage not in by_stage:
             break
-        if asked[stage] and requests and asked[stage] != requests.get(stage):
-            notes.append(f"{stage} runs again: something else is asked of it now")
+        if earlier[stage] and requests and earlier[stage] != requests.get(stage):
+            notes.append(f"{stage} runs again: its request has changed")
             break
         try:
             verify(by_stage[stage])
@@ -56,31 +56,31 @@ def finished_before(
     return finished, notes
 
 
-def digest(request: Any) -> str:
-    """Of what is asked of a stage, so far as it decides the outcome."""
-    told = {name: value for name, value in request.items() if name not in UNDECISIVE}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+def compute_digest(request: Mapping[str, Any]) -> str:
+    """Digest of what is asked of a stage, so far as it decides the outcome."""
+    decisive = {name: value for name, value in request.items() if name not in IGNORED_IN_DIGEST}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def stage_results(
+def collect_stages(
     results: dict[contracts.Stage, Any], reused: Any, requests: Mapping[str, str] | None = None
 ) -> list[contracts.StageResult]:
     """The stages that finished, in order; what a failed or unstarted stage left behind is not one."""
-    found = []
-    # A failure module must tell what failed, whatever else it was given.
+    stages = []
+    # A failure module reports what failed, whatever else it was given.
     before = set(map(str, reused)) if isinstance(reused, list | set) else set()
-    told = requests if isinstance(requests, Mapping) else {}
+    digests = requests if isinstance(requests, Mapping) else {}
     for stage in STAGES:
         try:
             step = contracts.StepResult.model_validate(results.get(stage))
         except ValidationError:
             break
-        request = told[stage] if isinstance(told.get(stage), str) else None
-        found.append(contracts.StageResult(stage=stage, reused=stage in before, result=step, request=request))
-    return found
+        request = digests[stage] if isinstance(digests.get(stage), str) else None
+        stages.append(contracts.StageResult(stage=stage, reused=stage in before, result=step, request=request))
+    return stages
 
 
-def given_back(error: dict[str, Any], partial_results: Any) -> list[contracts.StageResult]:
+def return_earlier(error: dict[str, Any], partial_results: Any) -> list[contracts.StageResult]:
     """The earlier results that came with a request which was refused as a whole; [] when they are none."""
     if error.get("step_id") != "prepare":
         return []
@@ -90,32 +90,32 @@ def given_back(error: dict[str, Any], partial_results: Any) -> list[contracts.St
         return []
 
 
-def success_of(stages: list[contracts.StageResult]) -> contracts.PipelineResult:
+def build_success(stages: list[contracts.StageResult]) -> contracts.PipelineResult:
     """Raises InvalidInput when a stage has no result."""
     if len(stages) < len(STAGES):
         missing = STAGES[len(stages)]
-        raise errors.InvalidInput(f"{missing} is no result of a step", subject=missing, remedy="Run the stage again.")
+        raise errors.InvalidInput(f"{missing} has no result", subject=missing, remedy="Run the stage again.")
     endpoint = stages[-1].result.output
     url = endpoint.url if isinstance(endpoint, contracts.EndpointManifest) else None
     return contracts.PipelineResult(success=True, stages=stages, final_endpoint=url)
 
 
-def failure_of(error: dict[str, Any], stages: list[contracts.StageResult]) -> contracts.PipelineResult:
+def build_failure(error: dict[str, Any], stages: list[contracts.StageResult]) -> contracts.PipelineResult:
     """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}.
 
     What was finished stands in partial_results alone, which the next run is given as it is.
     """
     message = str(error.get("message") or error.get("name") or "unknown error")
-    stage = failed_stage(error, stages)
-    text = f"{FAILED[stage]}: {message}" if stage else f"Request refused: {message}"
-    short = headline(text)
+    stage = find_failed_stage(error, stages)
+    text = f"{FAILURE_TITLES[stage]}: {message}" if stage else f"Request refused: {message}"
+    short = shorten(text)
     detail = None if short == text else text
     return contracts.PipelineResult(
         success=False, error=short, detail=detail, failed_stage=stage, partial_results=stages
     )
 
 
-def headline(text: str) -> str:
+def shorten(text: str) -> str:
     """As much of a message as can be seen at once: whole sentences of its first line, where they fit."""
     line = next((part.strip() for part in text.splitlines() if part.strip()), "")
     if len(line) <= MAX_HEADLINE:
@@ -127,7 +127,7 @@ def headline(text: str) -> str:
     return f"{words if len(words) >= MIN_HEADLINE else cut}…"
 
 
-def failed_stage(error: dict[str, Any], stages: list[contracts.StageResult]) -> contracts.Stage | None:
+def find_failed_stage(error: dict[str, Any], stages: list[contracts.StageResult]) -> contracts.Stage | None:
     """The stage at fault: the one a refused request names, else the first that has no result."""
     if error.get("step_id") == "prepare":
         subject = str((error.get("extra") or {}).get("subject", "")).split(".")[0]

@@ -29,7 +29,7 @@ class Needs:
 
 
 def measure(api: dashboard.RayApi) -> dashboard.Json:
-    """The version (which must be told: it proves that this is Ray), resources, and Serve's applications."""
+    """Measure a cluster: its version (which proves that this is Ray), resources, and Serve's applications."""
     version = api.version()
     # The jobs API is what the steps use; a proxy may let the version pass and refuse this.
     jobs = api.jobs()

@@ -24,11 +24,11 @@ from f.flexcore.lib.core import errors, redaction, resources, tls_errors
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 # A server's own words help, its traceback does not.
-SHOWN = 300
+MAX_MESSAGE_CHARACTERS = 300
 # An answer's date knows whole seconds, and takes a moment to come.
-SAME_CLOCK_S = 2.0
+CLOCK_TOLERANCE_S = 2.0
 # Most of a log that is read to find its end.
-MOST_READ_BYTES = 32 * 1024 * 1024
+MAX_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
 
 
@@ -52,7 +52,7 @@ class RayApi:
         self._client = httpx.Client(
             base_url=self.address,
             headers=headers,
-            verify=tls(cluster),
+            verify=tls_verification(cluster),
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
@@ -136,30 +136,30 @@ class RayApi:
         self._check(response)
         return response.content
 
-    def log_start(self, node_id: str, name: str, most: int) -> bytes:
-        """The first `most` bytes of a file of a node's log folder; the rest is not asked for."""
+    def log_start(self, node_id: str, name: str, max_bytes: int) -> bytes:
+        """The first `max_bytes` bytes of a file of a node's log folder; the rest is not read."""
         content = b""
         with self._chunks(node_id, name, lines=-1) as chunks:
             for chunk in chunks:
                 content += chunk
-                if len(content) >= most:
+                if len(content) >= max_bytes:
                     break
-        return content[:most]
+        return content[:max_bytes]
 
-    def log_end(self, node_id: str, name: str, lines: int, most: int) -> bytes:
-        """The last lines of such a file, of them the last `most` bytes. Of lines that are longer than MOST_READ_BYTES
-        in all it is the end of so much."""
+    def log_end(self, node_id: str, name: str, lines: int, max_bytes: int) -> bytes:
+        """The last lines of such a file, of them the last `max_bytes` bytes; of lines that are longer than
+        MAX_READ_BYTES in all, the end of so much."""
         content, read = b"", 0
         with self._chunks(node_id, name, lines) as chunks:
             for chunk in chunks:
-                content, read = (content + chunk)[-most:], read + len(chunk)
-                if read >= MOST_READ_BYTES:
+                content, read = (content + chunk)[-max_bytes:], read + len(chunk)
+                if read >= MAX_READ_BYTES:
                     break
         return content
 
     @contextmanager
     def _chunks(self, node_id: str, name: str, lines: int) -> Iterator[Iterator[bytes]]:
-        """A log file as it comes: the head reads it from its node piece by piece, and stops when nobody listens."""
+        """A log file as it comes: the head reads it from its node piece by piece, until the connection closes."""
         query: dict[str, str | int] = {"node_id": node_id, "filename": name, "lines": lines}
         try:
             with self._client.stream("GET", "/api/v0/logs/file", params=query) as response:
@@ -186,8 +186,8 @@ class RayApi:
 
     def _note_time(self, response: httpx.Response) -> None:
         with suppress(ValueError):
-            told = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - self._clock()
-            self.ahead = told if abs(told) > SAME_CLOCK_S else 0.0
+            ahead = parsedate_to_datetime(response.headers.get("Date", "")).timestamp() - self._clock()
+            self.ahead = ahead if abs(ahead) > CLOCK_TOLERANCE_S else 0.0
 
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
@@ -221,7 +221,10 @@ class RayApi:
 
     def _last_line(self, response: httpx.Response) -> str:
         lines = [line.strip() for line in response.text.splitlines() if line.strip(" .")]
-        return self.redact.text(lines[-1])[:SHOWN] if lines else ""
+        return self._mask(lines[-1]) if lines else ""
+
+    def _mask(self, text: str) -> str:
+        return self.redact.text(text)[:MAX_MESSAGE_CHARACTERS]
 
     def _no_ray(self) -> errors.InvalidInput:
         return errors.InvalidInput(
@@ -233,11 +236,12 @@ class RayApi:
     def _no_answer(self, error: httpx.HTTPError) -> errors.FlexcoreError:
         reason = str(error) or type(error).__name__
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-            return errors.InvalidInput(f"{self.address} is not an address", subject="cluster.address")
+            message = f"cluster.address: {self.address!r} is not a URL such as http://ray-head:8265"
+            return errors.InvalidInput(message, subject="cluster.address")
         certificates = tls_errors.tls_remedy(tls_errors.error_chain(error), field="cluster.ca_certificate")
         if certificates:
             return errors.InvalidInput(
-                f"TLS with the Ray dashboard at {self.address} failed: {self.redact.text(reason)[:SHOWN]}",
+                f"TLS with the Ray dashboard at {self.address} failed: {self._mask(reason)}",
                 subject="cluster.ca_certificate",
                 remedy=certificates,
             )
@@ -251,14 +255,14 @@ class RayApi:
         if isinstance(error, httpx.TimeoutException):
             reason = "no answer in time"
         return errors.Unreachable(
-            f"The Ray dashboard at {self.address} cannot be reached: {self.redact.text(reason)[:SHOWN]}",
+            f"The Ray dashboard at {self.address} cannot be reached: {self._mask(reason)}",
             subject="cluster.address",
             remedy="Check the address, and that the head runs and lets this worker in.",
         )
 
 
-def tls(cluster: resources.RayCluster) -> bool | ssl.SSLContext:
-    """How to verify the dashboard's certificate. Raises InvalidInput for a text that is no certificate."""
+def tls_verification(cluster: resources.RayCluster) -> bool | ssl.SSLContext:
+    """How to verify the dashboard's certificate. Raises InvalidInput for a text that is not a certificate."""
     if not cluster.address.startswith("https://"):
         # Loading the certificate store takes some 20 ms that a plain http address need not pay.
         return False
@@ -280,8 +284,8 @@ def is_loopback(address: str) -> bool:
     return urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-def job_lost(submission_id: str) -> errors.ExecutionFailed:
-    """The error for a job that Ray no longer knows: its head was restarted, or somebody deleted it."""
+def lost_job_error(submission_id: str) -> errors.ExecutionFailed:
+    """The error for a job that Ray no longer knows: its head was restarted, or the job was deleted."""
     return errors.ExecutionFailed(
         f"Ray no longer knows the job {submission_id}: the head was restarted, or the job was deleted",
         subject=submission_id,

@@ -12,9 +12,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -23,6 +22,8 @@ from f.flexcore.lib.core import contracts, deferral, identity, module_source
 from f.flexcore.lib.ray import cluster, dashboard
 from f.flexcore.lib.ray.remote import job_entry
 
+# The folder of what is shipped.
+REMOTE = "f/flexcore/lib/ray/remote"
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 # Ray 2.43 and later install a job's packages with uv.
@@ -107,9 +108,10 @@ class FinishedJob:
         )
 
 
-def program_files(modules: list[ModuleType], program: str) -> dict[str, str]:
-    """The modules' sources under the paths by which they import each other on Ray, and the lines that start them."""
-    files = {module.__name__.replace(".", "/") + ".py": module_source.module_source(module) for module in modules}
+def program_files(modules: Iterable[str], program: str) -> dict[str, str]:
+    """The sources of modules of `remote`, under the paths by which they import each other on Ray, and the lines that
+    start them. None of them is imported for it."""
+    files = {f"{REMOTE}/{name}.py": module_source.find_source(f"{REMOTE}/{name}".replace("/", ".")) for name in modules}
     return files | {job_entry.PROGRAM: program}
 
 

@@ -105,7 +105,7 @@ class JobAdapter:
         if end.error:
             return driver.Verdict(error=end.error)
         packages = ray_job.installed_packages(end.details)
-        missing = job_diagnosis.missing_packages(end.outcome)
+        missing = job_diagnosis.find_missing_packages(end.outcome)
         if missing and not packages:
             return driver.Verdict(findings=read_findings(end.outcome))
         if packages and job_diagnosis.lacks_pip(end.details) and not self._has_pip_wheel(number):
@@ -188,7 +188,7 @@ class JobAdapter:
 def read_findings(outcome: dashboard.Json | None) -> dict[str, Any]:
     """What a job found out about Ray's environment for the next one."""
     wheel = str((outcome or {}).get("pip_wheel") or "")
-    return {"packages": job_diagnosis.missing_packages(outcome), "pip_wheel": wheel}
+    return {"packages": job_diagnosis.find_missing_packages(outcome), "pip_wheel": wheel}
 
 
 def measure_timings(job: dashboard.Json, outcome: dashboard.Json) -> contracts.Timings:

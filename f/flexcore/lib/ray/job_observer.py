@@ -65,7 +65,7 @@ class JobObserver:
         try:
             return self._watch(name, timeout_s)
         except LostJob:
-            return JobEnd({}, error=dashboard.job_lost(name))
+            return JobEnd({}, error=dashboard.lost_job_error(name))
 
     def contact(self, call: Callable[[], Any]) -> Any:
         """What the head answers at the first contact, a short hiccup waited out."""
@@ -136,7 +136,7 @@ class JobObserver:
                     raise
             except errors.TransientError as error:
                 if self.clock() - began > LOST_CONTACT_TIMEOUT_S:
-                    raise lost_contact(name, error) from None
+                    raise lost_contact_error(name, error) from None
             self.sleep(RETRY_INTERVAL_S)
 
     def _give_up(self, name: str, details: dashboard.Json, follower: logs.LogFollower) -> JobEnd:
@@ -225,7 +225,7 @@ def remote_job(api: dashboard.RayApi, name: str, details: dashboard.Json) -> con
     return contracts.Remote(kind="ray_job", name=name, uid=uid, url=f"{api.address}/#/jobs/{uid or name}")
 
 
-def lost_contact(name: str, error: errors.TransientError) -> errors.TransientError:
+def lost_contact_error(name: str, error: errors.TransientError) -> errors.TransientError:
     return type(error)(
         f"Lost contact with the Ray job {name}, which may go on: {error}",
         subject=name,

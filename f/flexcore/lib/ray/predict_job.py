@@ -9,10 +9,10 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
-from f.flexcore.lib.ray.remote import inference_app, predict
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
+MODULES = (*train_job.READING, "dataset", "holdout", "training_data", "inference_app", "predict")
 STREAM = "predictions"
 
 
@@ -63,7 +63,7 @@ def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job
     probe = job_inputs.write_probe(context.store, context.key)
     return job.Job(
         kind="predict",
-        files=job.program_files([*train_job.MODULES, inference_app, predict], PROGRAM),
+        files=job.program_files(MODULES, PROGRAM),
         parameters=parameters,
         storage=job_inputs.storage_access(invocation.settings, context.store.root, probe),
         packages=request.packages,

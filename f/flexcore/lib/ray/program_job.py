@@ -7,15 +7,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.lib.core import contracts, operation, requests, resources, secret_fields, secret_variables
+from f.flexcore.lib.core import contracts, operation, resources, secret_fields, secret_variables, units
 from f.flexcore.lib.ray import cluster, job, job_adapter, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
 
-class ProgramRequest(requests.Section):
+class ProgramRequest(resources.Form):
     """A program with what it needs; working_dir of its runtime environment is taken by the program's package."""
 
-    program: str = Field(min_length=1, description="Python source; it reads `parameters` and sets `result`.")
+    program: Annotated[str, secret_fields.OPAQUE] = Field(
+        min_length=1, description="Python source; it reads `parameters` and sets `result`."
+    )
     parameters: Annotated[dict[str, Any], secret_fields.OPAQUE] = Field(
         default={}, description="Parameters of the program, any JSON."
     )
@@ -42,7 +44,10 @@ class ProgramRequest(requests.Section):
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the job, in seconds.")
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
 
     @field_validator("program")
@@ -81,7 +86,7 @@ def program_job(request: ProgramRequest) -> job.Job:
         secrets={name: value.get_secret_value() for name, value in request.secrets.items()},
         num_cpus=request.num_cpus,
         num_gpus=request.num_gpus,
-        memory_bytes=int(request.memory_gib * requests.GIB),
+        memory_bytes=int(request.memory_gib * units.GIB),
         packages=request.packages,
         runtime_env=request.runtime_env,
         needs=request.needs,
@@ -91,6 +96,8 @@ def program_job(request: ProgramRequest) -> job.Job:
 
 def check_source(source: str) -> str:
     """The source, when Python can compile it; ValueError with the line otherwise."""
+    if not source.strip():
+        raise ValueError("is blank: give the source of the program")
     try:
         compile(source, "program", "exec")
     except SyntaxError as error:

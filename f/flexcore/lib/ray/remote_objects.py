@@ -19,12 +19,12 @@ class RayObjects:
         with dashboard.RayApi(self.cluster) as api:
             jobs = api.jobs()
         ours = [job for job in jobs if (job.get("metadata") or {}).get(remote_objects.MANAGED_BY) == "flexcore"]
-        return [remote_object(self.place, job, api.ahead) for job in ours]
+        return [parse_remote_object(self.place, job, api.ahead) for job in ours]
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it."""
         with dashboard.RayApi(self.cluster) as api:
-            now = self._again(api, item)
+            now = self._find_again(api, item)
             if now is None or now.state != "running":
                 return "had gone" if now is None else "had finished"
             api.stop(item.name)
@@ -32,22 +32,24 @@ class RayObjects:
 
     def delete(self, item: remote_objects.RemoteObject) -> str:
         with dashboard.RayApi(self.cluster) as api:
-            now = self._again(api, item)
+            now = self._find_again(api, item)
             if now is None or now.state != "finished":
                 return "had gone" if now is None else "runs"
             api.delete(item.name)
         return "deleted"
 
-    def _again(self, api: dashboard.RayApi, item: remote_objects.RemoteObject) -> remote_objects.RemoteObject | None:
+    def _find_again(
+        self, api: dashboard.RayApi, item: remote_objects.RemoteObject
+    ) -> remote_objects.RemoteObject | None:
         """The job as it is now; None when it is gone or another one has its name."""
         try:
-            now = remote_object(self.place, api.job(item.name))
+            now = parse_remote_object(self.place, api.job(item.name))
         except errors.NotFound:
             return None
         return now if (now.uid, now.labels) == (item.uid, item.labels) else None
 
 
-def remote_object(place: str, job: dashboard.Json, ahead: float = 0.0) -> remote_objects.RemoteObject:
+def parse_remote_object(place: str, job: dashboard.Json, ahead: float = 0.0) -> remote_objects.RemoteObject:
     """ahead: of the head's clock, by which its jobs' times are; ours are by our own."""
     labels = {str(key): str(value) for key, value in (job.get("metadata") or {}).items()}
     after, deadline = (labels.get(f"flexcore/{name}", "") for name in ("delete-after", "deadline"))

@@ -1,6 +1,6 @@
 # requirements: flexcore_base
-"""Ray's runtime environment of a caller, checked before anything is submitted: Ray's supervisor would tell a mistake
-minutes later, by a traceback. Pure; a value of a variable never appears in an error.
+"""Ray's runtime environment of a caller, checked before anything is submitted: Ray's supervisor would report a mistake
+minutes later, in a traceback. Pure; a value of a variable never appears in an error.
 
 Source: ray/runtime_env/runtime_env.py and ray/_private/runtime_env/validation.py of Ray 2.60.
 """
@@ -13,11 +13,11 @@ from difflib import get_close_matches
 from typing import Any
 
 # What flexcore sets itself.
-TAKEN = {"working_dir": "program", "pip": "packages", "uv": "packages"}
+SET_BY_FLEXCORE = {"working_dir": "program", "pip": "packages", "uv": "packages"}
 # Ray takes these alone, and a job of flexcore always has a working_dir.
-ALONE = ("container", "image_uri")
+UNSUPPORTED = ("container", "image_uri")
 ARCHIVES = (".zip", ".whl", ".tar.gz", ".tgz", ".tar.xz")
-NO_TEXT = {
+TYPE_NAMES = {
     bool: "true or false",
     int: "a number",
     float: "a number",
@@ -30,15 +30,15 @@ NO_TEXT = {
 def check_runtime_env(value: Mapping[str, Any]) -> dict[str, Any]:
     """The environment when Ray can take it; ValueError that names the field, and what it should be, otherwise."""
     for name, field in value.items():
-        if name in TAKEN:
-            raise ValueError(f"{name} is set by flexcore; use {TAKEN[name]}")
-        if name in ALONE:
+        if name in SET_BY_FLEXCORE:
+            raise ValueError(f"{name} is set by flexcore; use {SET_BY_FLEXCORE[name]}")
+        if name in UNSUPPORTED:
             raise ValueError(
                 f"{name} cannot be used with a program of flexcore: Ray takes it without other fields only"
             )
         if name not in FIELDS and not name.startswith("_"):
-            raise ValueError(f"{name} is unknown{_meant(name, [*FIELDS, *TAKEN])}")
-        FIELDS.get(name, _anything)(field)
+            raise ValueError(f"{name} is unknown{_suggest(name, [*FIELDS, *SET_BY_FLEXCORE])}")
+        FIELDS.get(name, _accept_any)(field)
     return dict(value)
 
 
@@ -50,19 +50,19 @@ def check_with_packages(environment: Mapping[str, Any], packages: list[str]) -> 
 def _env_vars(value: Any) -> None:
     for name, item in _mapping(value, "env_vars").items():
         if not isinstance(name, str) or not re.fullmatch(r"[^=\0]+", name):
-            raise ValueError("env_vars has a name that is no environment variable")
+            raise ValueError("env_vars has a name that is not an environment variable: use letters, digits and _")
         if not isinstance(item, str):
-            what = NO_TEXT.get(type(item), "no text")
+            what = TYPE_NAMES.get(type(item), "no text")
             raise ValueError(f"env_vars.{name} is {what}: write it as text in quotes, or leave it out")
         if "\0" in item:
             raise ValueError(f"env_vars.{name} holds a NUL character")
 
 
 def _config(value: Any) -> None:
-    known = {"setup_timeout_seconds": _seconds, "eager_install": _truth, "log_files": _texts("config.log_files")}
+    known = {"setup_timeout_seconds": _seconds, "eager_install": _boolean, "log_files": _texts("config.log_files")}
     for name, item in _mapping(value, "config").items():
         if name not in known:
-            raise ValueError(f"config.{name} is unknown{_meant(str(name), list(known))}")
+            raise ValueError(f"config.{name} is unknown{_suggest(str(name), list(known))}")
         known[name](item)
 
 
@@ -73,7 +73,7 @@ def _seconds(value: Any) -> None:
         )
 
 
-def _truth(value: Any) -> None:
+def _boolean(value: Any) -> None:
     if not isinstance(value, bool):
         raise ValueError("config.eager_install must be true or false")
 
@@ -83,7 +83,7 @@ def _py_modules(value: Any) -> None:
     for number, item in enumerate(value):
         if "://" not in item or not item.partition("?")[0].endswith(ARCHIVES):
             raise ValueError(
-                f"py_modules.{number} is no URI of an archive: give one that the Ray nodes can read, such as "
+                f"py_modules.{number} is not the URI of an archive: give one that the Ray nodes can read, such as "
                 "s3://bucket/module.zip (Ray does not see the worker's files)"
             )
 
@@ -114,7 +114,7 @@ def _texts(name: str) -> Callable[[Any], None]:
     return check
 
 
-def _anything(value: Any) -> None:
+def _accept_any(value: Any) -> None:
     """What differs between versions of Ray, which alone can tell."""
 
 
@@ -124,7 +124,7 @@ def _mapping(value: Any, name: str) -> dict[Any, Any]:
     return value
 
 
-def _meant(name: str, known: list[str]) -> str:
+def _suggest(name: str, known: list[str]) -> str:
     near = get_close_matches(name.lower(), known, 1)
     return f"; did you mean {near[0]}?" if near else f" (there are: {', '.join(sorted(known))})"
 
@@ -135,10 +135,10 @@ FIELDS: dict[str, Callable[[Any], None]] = {
     "env_vars": _env_vars,
     "excludes": _texts("excludes"),
     "java_jars": _texts("java_jars"),
-    "mpi": _anything,
-    "nsight": _anything,
+    "mpi": _accept_any,
+    "nsight": _accept_any,
     "py_executable": _text("py_executable"),
     "py_modules": _py_modules,
-    "rocprof_sys": _anything,
+    "rocprof_sys": _accept_any,
     "worker_process_setup_hook": _text("worker_process_setup_hook"),
 }

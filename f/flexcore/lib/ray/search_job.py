@@ -9,9 +9,9 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, train_job
-from f.flexcore.lib.ray.remote import search
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
+MODULES = (*train_job.LEARNING, "search")
 # Reading the data and starting up are no part of search_s.
 SEARCH_OVERHEAD_S = 600
 
@@ -46,7 +46,7 @@ def search_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     request = invocation.request
     return replace(
         train_job.learning_job("search", request, invocation.settings, context),
-        files=job.program_files([*train_job.MODULES, search], PROGRAM),
+        files=job.program_files(MODULES, PROGRAM),
         packages=request.packages,
         # The job only waits (num_cpus 0); each of its tasks reserves its own CPUs.
         needs=request.needs,

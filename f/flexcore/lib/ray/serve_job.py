@@ -13,14 +13,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
-from f.flexcore.lib.ray.remote import inference_app, serve, shared_storage
 from f.flexcore.lib.storage import object_store
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
 UNDEPLOY = "from f.flexcore.lib.ray.remote.serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
-MODULES = [shared_storage, inference_app, serve]
+MODULES = ("shared_storage", "inference_app", "serve")
 DEFAULT_PORT = 8000
 # On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
 LOCAL_PORTS = range(8100, 9000)
@@ -102,7 +101,7 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         "options": {
             "replicas": request.replicas,
             "cpus": request.cpus,
-            "memory_bytes": int(request.memory_gib * requests.GIB),
+            "memory_bytes": int(request.memory_gib * units.GIB),
             # Serve shows it with the application: who deployed it, and that it is meant to outlive its run.
             "owner": context.key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
         },
@@ -189,7 +188,7 @@ def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) ->
         data = dict(result.data)
         url = endpoint_url(ray, data.pop("port"), app)
         with smoke_test.open_client(ray) as client:
-            smoke = smoke_test.smoke(url, model, client)
+            smoke = smoke_test.run_smoke_test(url, model, client)
         endpoint = contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version)
         page = f"{ray.address}/#/serve/applications/{app}"
         remote = contracts.Remote(kind="ray_serve_application", name=app, url=page)

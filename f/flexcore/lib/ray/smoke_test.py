@@ -25,11 +25,11 @@ def open_client(cluster: resources.RayCluster) -> httpx.Client:
     headers = {}
     if urlsplit(url).hostname == urlsplit(cluster.address).hostname:
         headers = dict(cluster.headers) | ({"Authorization": f"Bearer {cluster.token}"} if cluster.token else {})
-    verify = dashboard.tls(cluster.model_copy(update={"address": url}))
+    verify = dashboard.tls_verification(cluster.model_copy(update={"address": url}))
     return httpx.Client(headers=headers, verify=verify, trust_env=not dashboard.is_loopback(url))
 
 
-def smoke(
+def run_smoke_test(
     url: str,
     model: contracts.ModelManifest,
     client: httpx.Client,
@@ -41,25 +41,26 @@ def smoke(
     Raises Unreachable when nothing answers there, ExecutionFailed when the model answers wrongly.
     """
     if not model.example:
-        _wait(lambda: client.get(f"{url}/v2/models/{model.name}/ready", timeout=REQUEST_TIMEOUT_S), url, clock, sleep)
+        ready = f"{url}/v2/models/{model.name}/ready"
+        _wait_for_answer(lambda: client.get(ready, timeout=REQUEST_TIMEOUT_S), url, clock, sleep)
         return {"rows": 0, "predictions": None, "latency_ms": None, "model_version": None}
     request = inference.smoke_request(model)
     until = clock() + ROUTE_TIMEOUT_S
     while True:
         began = clock()
-        response = _wait(
+        response = _wait_for_answer(
             lambda: client.post(inference.infer_url(url, model.name), json=request, timeout=REQUEST_TIMEOUT_S),
             url,
             clock,
             sleep,
         )
         latency = (clock() - began) * 1000
-        answer = _json(response)
-        found = inference.predictions(answer, len(model.example))
+        answer = _parse(response)
+        answers = inference.predictions(answer, len(model.example))
         if answer.get("model_version") in (None, "", model.version):
             return {
-                "rows": len(found),
-                "predictions": found,
+                "rows": len(answers),
+                "predictions": answers,
                 "latency_ms": round(latency, 1),
                 "model_version": answer.get("model_version"),
             }
@@ -72,7 +73,7 @@ def smoke(
         sleep(RETRY_INTERVAL_S)
 
 
-def _wait(
+def _wait_for_answer(
     ask: Callable[[], httpx.Response], url: str, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> httpx.Response:
     """The first answer that is not the proxy's own "not here yet"."""
@@ -96,7 +97,7 @@ def _wait(
         sleep(RETRY_INTERVAL_S)
 
 
-def _json(response: httpx.Response) -> Any:
+def _parse(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:

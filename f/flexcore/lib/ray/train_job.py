@@ -6,44 +6,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, requests, resources
+from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
-from f.flexcore.lib.ray.remote import (
-    column_kinds,
-    dataset,
-    estimators,
-    holdout,
-    leakage,
-    model_files,
-    read,
-    shared_storage,
-    train,
-)
+from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
-CHECK = 'from f.flexcore.lib.ray.remote.train import check_packages\n\ncheck_packages(parameters["requires"])\n'
-MODULES = [
-    shared_storage,
-    column_kinds,
-    read,
-    dataset,
-    holdout,
-    leakage,
-    estimators,
-    model_files,
-    train,
-]
+CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
+READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
+LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
+MODULES = (*LEARNING, "leakage", "model_files", "train")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
 
 
-class LearningRequest(requests.Section):
+class LearningRequest(resources.Form):
     """What to learn from the data: `target_column` of `stream` from `features`."""
 
-    source: dict[str, Any] | None = Field(default=None, description="Manifest of the extracted data.")
+    source: dict[str, Any] | None = Field(
+        default=None, description="Manifest of the extracted data; in data_pipeline, empty means that of its data."
+    )
     target_column: str = Field(description="Column to predict.")
     stream: str = Field(
         default="", description="Stream of the extraction to learn from; may stay empty when there is only one."
@@ -69,6 +53,13 @@ class LearningRequest(requests.Section):
         description="Use the year, month, day, day of week, hour and days since 1970 of points in time as features.",
     )
 
+    @field_validator("target_column")
+    @classmethod
+    def _is_named(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is blank: name the column to predict")
+        return value
+
 
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
@@ -78,13 +69,18 @@ class TrainRequest(LearningRequest):
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
         description="Name of the model: lower-case letters, digits and dashes.",
     )
-    num_workers: int = Field(default=1, ge=1, description="Ray Train workers.")
+    num_workers: int = Field(
+        default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
+    )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
     wait: Literal["block", "defer", "auto"] = Field(
-        default="block", description="Whether to wait for the end, or to return once the work is submitted."
+        default="block",
+        description="block keeps the worker until the work has ended; defer waits without one and needs "
+        "operations/reconcile on its schedule; auto, in a flow, defers work that is expected to take ten minutes or "
+        "more.",
     )
     expected_s: float | None = Field(
         default=None,
@@ -137,7 +133,7 @@ def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
     chosen = [("target_column", request.target_column), *(("features", name) for name in request.features)]
     for argument, name in chosen if columns else []:
         try:
-            dataset.check_known(name, list(columns), argument)
+            stream_profile.check_known(name, list(columns), argument)
         except shared_storage.Problem as problem:
             reason = problem.flexcore
             raise errors.InvalidInput(reason["message"], subject=argument, remedy=reason["remedy"]) from None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import requests, workloads
+from f.flexcore.lib.core import units, workloads
 
 # From so many workers on, a training is spread as far as one usually is.
 HIGH_SCALING_WORKERS = 8
@@ -24,7 +24,7 @@ def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
         complexity="ml" if is_training else "complex",
         complexity_reason="a model is trained" if is_training else "a program of the caller's own",
         cpu=cpu or None,
-        memory_bytes=int(float(request.get("memory_gib") or 0) * requests.GIB) or None,
+        memory_bytes=int(float(request.get("memory_gib") or 0) * units.GIB) or None,
         gpu=gpu or None,
         scaling="high" if workers >= HIGH_SCALING_WORKERS else "medium" if workers > 1 else "low",
         scaling_reason=f"{workers} Ray worker{'s' if workers > 1 else ''}",

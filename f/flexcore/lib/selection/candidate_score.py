@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from f.flexcore.lib.core import requests, workloads
+from f.flexcore.lib.core import units, workloads
 from f.flexcore.lib.selection import forecast, rules
 
 # One or two failures may be chance: a runtime that fails in every fifth run begins with three once in 125 histories.
@@ -132,7 +132,7 @@ def _add_prices(
 def _usd_per_hour(workload: workloads.Workload, state: workloads.RuntimeState) -> float | None:
     """The price of what the workload asks for; None without prices, or when an amount with a price is not known."""
     needs, price = workload.resources, state.price
-    memory = None if needs.memory is None else needs.memory / requests.GIB
+    memory = None if needs.memory is None else needs.memory / units.GIB
     parts = [(needs.cpu, price.cpu_hour), (memory, price.memory_gib_hour), (needs.gpu or 0.0, price.gpu_hour)]
     billed = [(amount, rate) for amount, rate in parts if rate is not None]
     if not billed or any(amount is None and rate for amount, rate in billed):
@@ -144,4 +144,4 @@ def _egress_usd(workload: workloads.Workload, state: workloads.RuntimeState, mar
     source, target = workload.data_location, state.location
     if not source or not target or source == target or workload.data_size is None:
         return 0.0
-    return workload.data_size / requests.GIB * market.egress_usd_per_gib.get(source, 0)
+    return workload.data_size / units.GIB * market.egress_usd_per_gib.get(source, 0)

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from f.flexcore.lib.core import requests, units, workloads
+from f.flexcore.lib.core import units, workloads
 
 GB = 10**9
 SMALL_BYTES, LARGE_BYTES = 10 * GB, 100 * GB
 MELTANO_STEPS = ("singer_tap", "dbt_model")
 # More than a usual worker (4 cores, 16 GiB) offers.
-INTENSIVE_CPU, INTENSIVE_MEMORY_BYTES = 4, 16 * requests.GIB
+INTENSIVE_CPU, INTENSIVE_MEMORY_BYTES = 4, 16 * units.GIB
 
 
 @dataclass(frozen=True, slots=True)

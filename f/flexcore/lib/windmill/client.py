@@ -23,7 +23,7 @@ from f.flexcore.lib.core import errors
 
 Job = dict[str, Any]
 # An answer takes some milliseconds; a list of many jobs some hundred.
-TIMEOUT_S = 30
+REQUEST_TIMEOUT_S = 30
 # Windmill answers each request for a job within some milliseconds.
 MAX_PARALLEL_REQUESTS = 8
 FINISHED_PAGE_SIZE = 100
@@ -40,11 +40,12 @@ class Client:
     Every call raises NotFound, Forbidden, InvalidInput, Unavailable or Unreachable, as Windmill answers.
     """
 
-    def __init__(self, token: str = "", *, workspace: str = "", url: str = "") -> None:
+    def __init__(self, token: str | None = None, *, workspace: str = "", url: str = "") -> None:
         self.workspace = workspace or _setting("WM_WORKSPACE")
         self._base = f"{url or _setting('BASE_INTERNAL_URL')}/api/w/{quote(self.workspace)}"
         self._headers = {
-            "Authorization": f"Bearer {token or _setting('WM_TOKEN')}",
+            # An empty token of a caller is none; it must not turn into the token of this job.
+            "Authorization": f"Bearer {_setting('WM_TOKEN') if token is None else token}",
             "Content-Type": "application/json",
         }
         # The server is beside the worker; a proxy is for what is outside.
@@ -144,7 +145,9 @@ class Client:
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
         url = f"{self._base}/{quote(path)}?{urlencode(query)}"
         try:
-            with self._opener.open(Request(url, body, self._headers, method=method), timeout=TIMEOUT_S) as answer:
+            with self._opener.open(
+                Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S
+            ) as answer:
                 return str(answer.read().decode())
         except HTTPError as error:
             error.close()

@@ -37,7 +37,7 @@ TRIES = 4
 TIMEOUT_S = 60
 
 
-class Failed(Exception):
+class FetchError(Exception):
     """The model cannot be brought; `kind` is a key of EXITS."""
 
     def __init__(self, kind: str, text: str) -> None:
@@ -45,7 +45,7 @@ class Failed(Exception):
         self.kind = kind
 
 
-def signed(url: str, region: str, key: str, secret: str, now: datetime.datetime) -> dict[str, str]:
+def sign_headers(url: str, region: str, key: str, secret: str, now: datetime.datetime) -> dict[str, str]:
     """The headers of a GET of `url` (its path quoted already) under Signature Version 4."""
     parts = urllib.parse.urlsplit(url)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
@@ -63,14 +63,14 @@ def signed(url: str, region: str, key: str, secret: str, now: datetime.datetime)
     return {name: value for name, value in headers.items() if name != "host"} | {"Authorization": credential}
 
 
-class Stay(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect names the bucket's own region; following it would send a signature that is made for another."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
 
 
-def opened(source: dict[str, str], path: str, env: Mapping[str, str]) -> Any:
+def open_object(source: dict[str, str], path: str, env: Mapping[str, str]) -> Any:
     """The stream of one object. Path-style addresses: every S3 server knows them."""
     key, secret = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     name = "/".join(part for part in (source["prefix"], path) if part)
@@ -79,19 +79,19 @@ def opened(source: dict[str, str], path: str, env: Mapping[str, str]) -> Any:
         endpoint = source["endpoint"] or f"https://s3.{region}.amazonaws.com"
         url = f"{endpoint.rstrip('/')}/{urllib.parse.quote(source['bucket'])}/{urllib.parse.quote(name, safe='/~')}"
         now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 (a server image may have Python 3.9)
-        headers = signed(url, region, key, secret, now) if key and secret else {}
+        headers = sign_headers(url, region, key, secret, now) if key and secret else {}
         try:
-            opener = urllib.request.build_opener(Stay())
+            opener = urllib.request.build_opener(NoRedirect())
             return opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             elsewhere = error.headers.get("x-amz-bucket-region")
             if error.code not in (301, 307, 400) or not elsewhere or elsewhere == region:
                 raise
             region = elsewhere
-    raise Failed("unreachable", f"bucket {source['bucket']} moves between regions")
+    raise FetchError("unreachable", f"bucket {source['bucket']} moved between regions")
 
 
-def fetch(
+def download_file(
     source: dict[str, str],
     path: str,
     target: pathlib.Path,
@@ -103,54 +103,54 @@ def fetch(
     problem = ""
     for attempt in range(TRIES):
         try:
-            with opened(source, path, env) as stream, target.open("wb") as file:
+            with open_object(source, path, env) as stream, target.open("wb") as file:
                 while block := stream.read(CHUNK):
                     file.write(block)
             return
         except urllib.error.HTTPError as error:
             if error.code in (401, 403):
-                raise Failed("denied", f"the store refuses {where} (HTTP {error.code})") from None
+                raise FetchError("denied", f"the store refuses {where} (HTTP {error.code})") from None
             if error.code == 404:
-                raise Failed("not_found", f"the store has no {where}") from None
+                raise FetchError("not_found", f"the store has no {where}") from None
             problem = f"HTTP {error.code}"
         except (OSError, ValueError) as error:
             problem = str(getattr(error, "reason", error)) or type(error).__name__
         if attempt < TRIES - 1:
             sleep(2**attempt)
-    raise Failed("unreachable", f"the store at {source['endpoint'] or 'AWS'} does not give {where}: {problem}")
+    raise FetchError("unreachable", f"the store at {source['endpoint'] or 'AWS'} does not deliver {where}: {problem}")
 
 
-def check(folder: pathlib.Path, entry: dict[str, Any]) -> None:
-    """Raises Failed unless the file is what the manifest promises."""
+def check_file(folder: pathlib.Path, entry: dict[str, Any]) -> None:
+    """Raises FetchError unless the file is what the manifest promises."""
     path = folder / entry["path"]
     if not path.is_file():
-        raise Failed("mismatch", f"{entry['path']} is missing in {folder}")
+        raise FetchError("mismatch", f"{entry['path']} is missing in {folder}")
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(CHUNK):
             digest.update(block)
     if f"sha256:{digest.hexdigest()}" != entry["checksum"]:
-        raise Failed("mismatch", f"{entry['path']} is not the file of the model's manifest: another checksum")
+        raise FetchError("mismatch", f"{entry['path']} is not the file of the model's manifest: another checksum")
 
 
-def bring(plan: dict[str, Any], env: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
+def fetch_model(plan: dict[str, Any], env: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
     folder = pathlib.Path(plan["folder"])
     for entry in plan["files"]:
         target = folder / entry["path"]
         # A manifest comes from outside: its paths must stay within the folder.
         if folder.resolve() not in target.resolve().parents:
-            raise Failed("mismatch", f"{entry['path']} lies outside of the model's folder")
+            raise FetchError("mismatch", f"{entry['path']} lies outside of the model's folder")
         if plan["source"]:
             target.parent.mkdir(parents=True, exist_ok=True)
-            fetch(plan["source"], entry["path"], target, env, sleep)
-        check(folder, entry)
-        print(f"{entry['path']}: {entry['bytes']} bytes, checksum right", flush=True)
+            download_file(plan["source"], entry["path"], target, env, sleep)
+        check_file(folder, entry)
+        print(f"{entry['path']}: {entry['bytes']} bytes, checksum matches", flush=True)
 
 
 def run(plan_path: str, termination_log: str = "/dev/termination-log") -> int:
     try:
-        bring(json.loads(pathlib.Path(plan_path).read_text()), os.environ)
-    except Failed as error:
+        fetch_model(json.loads(pathlib.Path(plan_path).read_text()), os.environ)
+    except FetchError as error:
         print(error, file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
             pathlib.Path(termination_log).write_text(str(error))

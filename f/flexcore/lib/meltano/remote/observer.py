@@ -1,10 +1,10 @@
 # requirements: flexcore_base
-"""Runs Meltano's command line and reads along: which streams and columns pass, who printed what is no message, what a
-discovery printed, whether a selection has an effect. What must not go on is refused before it does.
+"""Runs Meltano's command line and observes it: which streams and columns pass, lines that are no Singer message and who
+printed them, what a discovery printed, whether a selection has an effect. What must not go on is refused at once.
 
 Runs in Meltano's own Python, from a copy of this file and of those that it imports. Each finding is a line of JSON
 `{"flexcore": KIND, …}` between Meltano's own log lines (kinds: run_log.py). Meltano has no hooks for this: five of
-its functions are wrapped, of the one version that tool.py installs.
+its functions are wrapped, of the one version that installation.py installs.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from f.flexcore.lib.meltano.remote import (
     singer,
 )
 
-# A catalog of a large database has megabytes; what explains a broken one stands at its beginning.
+# A catalog of a large database has megabytes; what explains a broken one is at its beginning.
 MAX_HEAD_BYTES = 4000
-CHUNK = 1 << 16
+CHUNK_BYTES = 1 << 16
 CATALOG_REMEDY = (
     "A discovery prints its catalog and nothing else to standard output, and its log to standard error: see what "
     "`meltano invoke {} --discover` prints."
@@ -31,7 +31,7 @@ CATALOG_REMEDY = (
 
 
 def run_observed(arguments: Sequence[str]) -> None:
-    """arguments: the taps whose selection was asked for by the request (JSON: tap → its patterns that all taps share),
+    """arguments: the taps whose selection comes with the request (JSON: tap → its patterns that all taps share),
     then Meltano's own."""
     observer = Observer(json.loads(arguments[0]))
     sys.argv = ["meltano", *arguments[1:]]
@@ -46,23 +46,23 @@ def report(kind: str, content: Mapping[str, Any]) -> None:
 
 
 class Observer:
-    """asked: tap → patterns of the request that hold for every tap of the run, so that they may match in another."""
+    """requested: tap → patterns of the request that hold for every tap of the run, which may match in another one."""
 
-    def __init__(self, asked: Mapping[str, Sequence[str]]) -> None:
-        self.asked = asked
+    def __init__(self, requested: Mapping[str, Sequence[str]]) -> None:
+        self.requested = requested
         self.unselected: dict[str, frozenset[str]] = {}
         # Patterns for every tap that have matched in none so far.
         self.unmatched: dict[str, selection.Finding] = {}
         self.matched: set[str] = set()
-        self.left = list(asked)
+        self.pending = list(requested)
         self.watches: list[singer.ProducerWatch | singer.ConsumerWatch] = []
         self.discovered = Head()
-        self.failed: type[Exception] = Exception
+        self.plugin_error: type[Exception] = Exception
 
     def install(self) -> None:
         blocks = import_module("meltano.core.block.extract_load").ExtractLoadBlocks
         module = import_module("meltano.core.plugin.singer.tap")
-        self.failed = import_module("meltano.core.plugin.error").PluginExecutionError
+        self.plugin_error = import_module("meltano.core.plugin.error").PluginExecutionError
         self._watch_blocks(blocks)
         self._watch_discovery(module)
         self._watch_selection(module.SingerTap)
@@ -89,16 +89,18 @@ class Observer:
     def watch(self, blocks: Sequence[Any]) -> None:
         tap = blocks[0].string_id
         for number, block in enumerate(blocks):
-            tell = reporter(tap)
+            report_for_tap = make_reporter(tap)
             watch: singer.ProducerWatch | singer.ConsumerWatch
             if block is blocks[-1]:
-                watch = singer.ConsumerWatch(block.string_id, tell)
+                watch = singer.ConsumerWatch(block.string_id, report_for_tap)
             else:
-                watch = singer.ProducerWatch(block.string_id, tell, last=block is blocks[-2], first=number == 0)
+                watch = singer.ProducerWatch(
+                    block.string_id, report_for_tap, last=block is blocks[-2], first=number == 0
+                )
                 if number == 0:
-                    watch.unselected, watch.strict = self.unselected.get(tap, frozenset()), tap in self.asked
+                    watch.unselected, watch.strict = self.unselected.get(tap, frozenset()), tap in self.requested
             # Before the next plugin gets the line.
-            block.outputs.insert(0, Guarded(watch, tell))
+            block.outputs.insert(0, GuardedWatch(watch, report_for_tap))
             self.watches.append(watch)
 
     def _watch_discovery(self, module: Any) -> None:
@@ -106,7 +108,7 @@ class Observer:
 
         async def stream_redirect(stream: Any, *files: Any, **_: Any) -> None:
             # Meltano reads by lines of at most 64 KiB, and ends at a larger catalog in one line.
-            while data := await stream.read(CHUNK):
+            while data := await stream.read(CHUNK_BYTES):
                 for file in (*files, self.discovered):
                     file.write(data)
 
@@ -114,9 +116,9 @@ class Observer:
             self.discovered.clear()
             try:
                 path = await get_catalog(tap, invoker)
-            except self.failed:
+            except self.plugin_error:
                 if self.discovered.text:
-                    report("discovery", {"tap": invoker.plugin.name, "printed": singer.quoted(self.discovered.text)})
+                    report("discovery", {"tap": invoker.plugin.name, "printed": singer.quote(self.discovered.text)})
                 raise
             self.check_catalog(invoker, path)
             return path
@@ -124,18 +126,18 @@ class Observer:
         module._stream_redirect, module.SingerTap._get_catalog = stream_redirect, catalog_of
 
     def check_catalog(self, invoker: Any, path: Path) -> None:
-        """Raises when what was discovered, or given as a file, is no catalog; it is not kept then."""
+        """Raises when what was discovered, or given as a file, is no catalog; it is then removed."""
         name, own = invoker.plugin.name, invoker.plugin_config_extras["_catalog"]
         if not path.exists():
             return
         text = path.read_text(encoding="utf-8", errors="replace")
-        if problem := singer.catalog_problem(text):
+        if problem := singer.find_catalog_problem(text):
             path.unlink()
             invoker.files["catalog_cache_key"].unlink(missing_ok=True)
             place = f"{name}: the catalog file {own} holds" if own else f"The discovery of {name} printed"
             raise self.refusal(f"{place} {problem}", CATALOG_REMEDY.format(name), name, "extractor_failed")
         if not json.loads(text)["streams"]:
-            report("warning", {"text": f"The {'catalog file' if own else 'discovery'} of {name} names no stream"})
+            report("warning", {"text": f"The {'catalog file' if own else 'discovery'} of {name} has no stream"})
 
     def _watch_selection(self, tap_class: Any) -> None:
         apply = tap_class.apply_catalog_rules
@@ -144,7 +146,7 @@ class Observer:
             path = invoker.files["catalog"]
             self.check_selection(invoker, read_catalog(path))
             await apply(tap, invoker, exec_args)
-            self.unselected[invoker.plugin.name] = selection.unselected_streams(read_catalog(path))
+            self.unselected[invoker.plugin.name] = selection.list_unselected(read_catalog(path))
 
         tap_class.apply_catalog_rules = apply_catalog_rules
 
@@ -155,41 +157,41 @@ class Observer:
             problem = f"{name} takes a catalog, and there is none: its capabilities lack discover, and no file is given"
             remedy = f"Add discover to the capabilities of {name}, or name a file with `catalog: FILE`."
             raise self.refusal(problem, remedy, name)
-        found = selection.selection_problems(name, extras, capabilities, catalog)
-        mine = [item for item in found if name in self.asked and item.extra.startswith("select")]
+        found = selection.find_problems(name, extras, capabilities, catalog)
+        mine = [item for item in found if name in self.requested and item.extra.startswith("select")]
         for item in found:
             if item not in mine:
                 report("warning", {"text": f"{item.problem}. {item.remedy}"})
-        if name in self.asked and (failed := self.failed_rules(name, mine)):
+        if name in self.requested and (failed := self.failed_rules(name, mine)):
             raise self.refusal(" and ".join(item.problem for item in failed), failed[0].remedy, "select")
 
     def failed_rules(self, tap: str, found: Sequence[selection.Finding]) -> list[selection.Finding]:
         """Of a request's rules those that are known to have no effect: its own, and at the last tap those for all."""
-        shared = self.asked[tap]
+        shared = self.requested[tap]
         without = {item.rule: item for item in found if item.rule in shared}
         self.matched.update(set(shared) - set(without))
         self.unmatched |= without
-        self.left.remove(tap)
-        late = [item for rule, item in self.unmatched.items() if rule not in self.matched and not self.left]
+        self.pending.remove(tap)
+        late = [item for rule, item in self.unmatched.items() if rule not in self.matched and not self.pending]
         return [item for item in found if item.rule not in shared] or late
 
     def refusal(self, message: str, remedy: str, subject: str, category: str = "invalid_input") -> Exception:
         report("refused", {"message": message, "remedy": remedy, "subject": subject, "category": category})
-        return self.failed(message)
+        return self.plugin_error(message)
 
 
-class Guarded:
+class GuardedWatch:
     """A watch as Meltano's output writer: a refusal is reported before it ends the run."""
 
-    def __init__(self, watch: singer.ProducerWatch | singer.ConsumerWatch, tell: Any) -> None:
-        self.watch, self.tell = watch, tell
+    def __init__(self, watch: singer.ProducerWatch | singer.ConsumerWatch, report_for_tap: Any) -> None:
+        self.watch, self.report_for_tap = watch, report_for_tap
 
     def writeline(self, line: str) -> None:
         try:
             self.watch.writeline(line)
-        except singer.Refused as refused:
+        except singer.LineRefused as refused:
             content = {"message": str(refused), "remedy": refused.remedy, "subject": self.watch.plugin}
-            self.tell("refused", {**content, "category": "extractor_failed"})
+            self.report_for_tap("refused", {**content, "category": "extractor_failed"})
             raise
 
 
@@ -211,7 +213,7 @@ class Head:
         return self.content[:MAX_HEAD_BYTES].decode(errors="replace").strip()
 
 
-def reporter(tap: str) -> Any:
+def make_reporter(tap: str) -> Any:
     return lambda kind, content: report(kind, {"tap": tap, **content})
 
 

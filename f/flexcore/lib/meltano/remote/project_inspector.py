@@ -16,15 +16,13 @@ import json
 import logging
 import os
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-# Meltano's own variables; many definitions refer to some that a run without a transformer does not have.
-OWN_PREFIX = "MELTANO_"
+from f.flexcore.lib.meltano.remote import plugin_values
+
 PROJECT_SETTINGS = ("project_id", "database_uri", "python", "state_backend.")
 
 
@@ -36,43 +34,13 @@ class Refusal(Exception):
         self.plain = {"type": type, "message": message, "subject": subject, "remedy": remedy}
 
 
-class Expansions:
-    """Listens to Meltano's own expansion of variables: with which variables it filled in which text."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[Any, Mapping[str, Any]]] = []
-
-    def listen(self) -> None:
-        import meltano.core.plugin_install_service as install_service
-        import meltano.core.plugin_invoker as invoker
-        import meltano.core.settings_service as settings_service
-
-        settings_service.do_expand_env_vars = self._around(settings_service.do_expand_env_vars)
-        install_service.expand_env_vars = self._around(install_service.expand_env_vars)
-        invoker.expand_env_vars = self._around(invoker.expand_env_vars)
-
-    def _around(self, expand: Callable[..., Any]) -> Callable[..., Any]:
-        def expand_and_note(raw: Any, env: Mapping[str, Any], **options: Any) -> Any:
-            self.seen.append((raw, env))
-            return expand(raw, env=env, **options)
-
-        return expand_and_note
-
-    def env_of(self, raw: Any) -> Mapping[str, Any]:
-        """The variables with which this very text or block was filled in last."""
-        return next((env for text, env in reversed(self.seen) if text is raw), {})
-
-
-EXPANSIONS = Expansions()
-
-
 def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     silence()
-    leave_the_project_alone()
-    EXPANSIONS.listen()
+    prevent_writes()
+    plugin_values.EXPANSIONS.listen()
     for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line)), default=plain) + "\n")
+        answers.write(json.dumps(answer(json.loads(line)), default=plugin_values.to_json) + "\n")
         answers.flush()
 
 
@@ -103,20 +71,23 @@ def dotenv(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def definitions(request: dict[str, Any]) -> dict[str, Any]:
-    project = opened(request)
-    plugins = [definition_of(project, found(project, kind, name)) for kind, name in request["plugins"]]
+    project = open_project(request)
+    plugins = [describe_plugin(project, find_plugin(project, kind, name)) for kind, name in request["plugins"]]
     return {"environment": project.environment.name, "plugins": plugins}
 
 
 def values(request: dict[str, Any]) -> dict[str, Any]:
-    project = opened(request)
-    block_sets = [block_set(project, names) for names in request["block_sets"]]
+    project = open_project(request)
+    block_sets = [resolve_block_set(project, names) for names in request["block_sets"]]
     return {
         "block_sets": block_sets,
         "settings": project_settings(project),
         # Meltano fills it in as it makes the first plugin's settings.
         "state_id_suffix": project.environment.state_id_suffix or "",
-        "variables": {**project.dotenv_env, **{key: str(value) for key, value in yml_env(project).items()}},
+        "variables": {
+            **project.dotenv_env,
+            **{key: str(value) for key, value in plugin_values.project_blocks(project).items()},
+        },
     }
 
 
@@ -130,7 +101,7 @@ QUESTIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 # ------------------------------------------------------------------------------------------------ project
 
 
-def opened(request: Mapping[str, Any]) -> Any:
+def open_project(request: Mapping[str, Any]) -> Any:
     """The project in its environment. Raises Refusal with the place in the file that Meltano does not accept."""
     from meltano.core.error import MeltanoError
     from meltano.core.project import Project
@@ -139,7 +110,7 @@ def opened(request: Mapping[str, Any]) -> Any:
     project = Project(request["root"], readonly=True)
     try:
         check_meltano_compatibility(project.meltano.requires_meltano)
-        activate(project, request["environment"])
+        activate_environment(project, request["environment"])
     except Refusal:
         raise
     except IncompatibleMeltanoVersionError as error:
@@ -151,11 +122,11 @@ def opened(request: Mapping[str, Any]) -> Any:
     except MeltanoError as error:
         raise Refusal(f"Meltano refuses the project: {error.reason}", "project", error.instruction or "") from None
     except Exception as error:
-        raise unreadable(project, error) from None
+        raise explain_unreadable(project, error) from None
     return project
 
 
-def activate(project: Any, wanted: str) -> None:
+def activate_environment(project: Any, wanted: str) -> None:
     names = [item.name for item in project.meltano.environments]
     chosen = wanted or os.environ.get("MELTANO_ENVIRONMENT") or project.dotenv_env.get("MELTANO_ENVIRONMENT")
     chosen = chosen or project.settings.get("default_environment") or (names[0] if len(names) == 1 else "")
@@ -185,7 +156,7 @@ def activate(project: Any, wanted: str) -> None:
     )
 
 
-def unreadable(project: Any, error: Exception) -> Refusal:
+def explain_unreadable(project: Any, error: Exception) -> Refusal:
     """Why Meltano does not read the project: its own error names neither the plugin nor the setting."""
     from meltano.core.plugin import PluginType
     from meltano.core.plugin.project_plugin import ProjectPlugin
@@ -205,7 +176,7 @@ def unreadable(project: Any, error: Exception) -> Refusal:
     for kind, entries in plugins.items():
         if kind not in kinds:
             return Refusal(
-                f"plugins.{kind} is no kind of plugin", f"plugins.{kind}", f"Meltano knows: {', '.join(kinds)}."
+                f"plugins.{kind} is not a kind of plugin", f"plugins.{kind}", f"Meltano knows: {', '.join(kinds)}."
             )
         for number, entry in enumerate(entries or []):
             name = entry.get("name") if isinstance(entry, Mapping) else None
@@ -216,7 +187,7 @@ def unreadable(project: Any, error: Exception) -> Refusal:
                 try:
                     SettingDefinition.parse(setting)
                 except Exception:
-                    return wrong_setting(name, setting, [item.value for item in SettingKind])
+                    return explain_setting(name, setting, [item.value for item in SettingKind])
             try:
                 ProjectPlugin(PluginType(kind), **entry)
             except Exception as wrong:
@@ -224,7 +195,7 @@ def unreadable(project: Any, error: Exception) -> Refusal:
     return Refusal(f"Meltano cannot read the project: {first_line(error)}", "project", "Correct meltano.yml.")
 
 
-def wrong_setting(plugin: str, setting: Any, kinds: list[str]) -> Refusal:
+def explain_setting(plugin: str, setting: Any, kinds: list[str]) -> Refusal:
     name = setting.get("name") if isinstance(setting, Mapping) else None
     if not name:
         return Refusal(f"{plugin}: one of its settings has no name", plugin, "Give each setting a name.")
@@ -249,20 +220,15 @@ def project_settings(project: Any) -> dict[str, Any]:
     found = {}
     for item in service.definitions():
         if item.name.startswith(PROJECT_SETTINGS):
-            value = setting_value(service, item, None, yml_env(project))
+            value = plugin_values.setting_value(service, item, None, plugin_values.project_blocks(project))
             found[item.name] = {**value, "sensitive": bool(item.sensitive)}
     return found
-
-
-def yml_env(project: Any) -> dict[str, Any]:
-    """What `env:` blocks of the project and of its environment hold, as written."""
-    return {**project.meltano.env, **project.environment.env}
 
 
 # ------------------------------------------------------------------------------------------------ plugins
 
 
-def found(project: Any, kind: str, name: str) -> Any:
+def find_plugin(project: Any, kind: str, name: str) -> Any:
     """The plugin with what it inherits; of kind `mappings` the mapper as it is with that mapping."""
     from meltano.core.plugin import PluginType
     from meltano.core.project_plugins_service import AmbiguousMappingName
@@ -283,20 +249,20 @@ def found(project: Any, kind: str, name: str) -> Any:
     raise Refusal(f"{name} is the name of a {what}", name, "Give one of them another name in meltano.yml.")
 
 
-def leave_the_project_alone() -> None:
+def prevent_writes() -> None:
     """Nothing is written to it: no folder for lock files, and no definition as the hub has it today, with which two
     runs of one commit could differ."""
     from meltano.core.plugin_lock_service import PluginLockService
     from meltano.core.project_dirs_service import ProjectDirsService
 
-    PluginLockService._save_from_hub = no_definition
+    PluginLockService._save_from_hub = refuse_missing_definition
     path = ProjectDirsService.plugin_lock_path
     ProjectDirsService.plugin_lock_path = lambda self, *names, **options: path(
         self, *names, **{**options, "make_dirs": False}
     )
 
 
-def no_definition(
+def refuse_missing_definition(
     service: Any, *, plugin_type: Any, plugin_name: str, variant_name: str | None = None, **_: Any
 ) -> Any:
     declared = [item for item in service.project.plugins.plugins(ensure_parent=False) if item.type == plugin_type]
@@ -328,7 +294,7 @@ def no_definition(
     )
 
 
-def definition_of(project: Any, plugin: Any) -> dict[str, Any]:
+def describe_plugin(project: Any, plugin: Any) -> dict[str, Any]:
     from meltano.core.plugin.project_plugin import ProjectPlugin
     from meltano.core.plugin.settings_service import PluginSettingsService
 
@@ -347,11 +313,11 @@ def definition_of(project: Any, plugin: Any) -> dict[str, Any]:
         "lock": "" if heir or plugin.is_custom() else str(lock.relative_to(project.root)),
         "capabilities": [str(item) for item in plugin.capabilities or []],
         "groups": [[str(name) for name in group] for group in plugin.settings_group_validation or []],
-        "settings": [setting_definition(service, item) for item in service.definitions()],
+        "settings": [describe_setting(service, item) for item in service.definitions()],
     }
 
 
-def setting_definition(service: Any, item: Any) -> dict[str, Any]:
+def describe_setting(service: Any, item: Any) -> dict[str, Any]:
     return {
         "name": item.name,
         "kind": str(item.kind or ""),
@@ -362,202 +328,16 @@ def setting_definition(service: Any, item: Any) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------------------------------ values
-
-
-def block_set(project: Any, names: list[list[str]]) -> list[dict[str, Any]]:
+def resolve_block_set(project: Any, names: list[list[str]]) -> list[dict[str, Any]]:
     """The plugins of one block set, in its order: each sees the variables of those before it, as in `meltano run`."""
     from meltano.core.plugin.settings_service import PluginSettingsService
 
     before: dict[str, str] = {}
     results = []
     for kind, name in names:
-        plugin = found(project, kind, name)
+        plugin = find_plugin(project, kind, name)
         service = PluginSettingsService(project, plugin, env_override=dict(before))
-        results.append(plugin_values(project, plugin, service))
+        results.append(plugin_values.resolve_plugin(project, plugin, service))
         if not any(item["problem"] for item in results[-1]["settings"].values()):
             before |= {**plugin.info_env, **service.as_env()}
     return results
-
-
-def plugin_values(project: Any, plugin: Any, service: Any) -> dict[str, Any]:
-    from meltano.core.settings_store import SettingValueStore
-
-    blocks = plugin_blocks(project, plugin)
-    manager = SettingValueStore.AUTO.manager(service, bulk=True)
-    EXPANSIONS.seen.clear()
-    settings = {
-        item.name: setting_value(service, item, manager, blocks)
-        for item in service.definitions()
-        if not item.name.startswith("_mapping")
-    }
-    readable = not any(item["problem"] for item in settings.values())
-    return {
-        "settings": settings,
-        "config": service.as_dict(extras=False, process=True) if readable else {},
-        "mapping": mapping_values(project, plugin, blocks),
-        "env": env_values(project, plugin, service, service.as_env() if readable else {}, blocks),
-        **requirements(project, plugin, blocks),
-    }
-
-
-def plugin_blocks(project: Any, plugin: Any) -> dict[str, Any]:
-    """What all `env:` blocks hold that a plugin's settings can refer to, its ancestors' too, as written."""
-    from meltano.core.plugin.project_plugin import ProjectPlugin
-
-    lineage = [plugin]
-    while isinstance(lineage[0].parent, ProjectPlugin):
-        lineage.insert(0, lineage[0].parent)
-    blocks = yml_env(project)
-    for item in lineage:
-        blocks |= {**item.env, **project.environment.get_plugin_config(item.type, item.name).env}
-    return blocks
-
-
-def setting_value(service: Any, item: Any, manager: Any, blocks: Mapping[str, Any]) -> dict[str, Any]:
-    """value: as the plugin gets it; source: where Meltano found it; unset: variables in it without a value; parts: what
-    its variables hold; problem: why Meltano does not accept it."""
-    from meltano.core.settings_store import ConflictingSettingValueException, MultipleEnvVarsSetException
-
-    try:
-        value, metadata = service.get_with_metadata(item.name, setting_def=item, source_manager=manager)
-        raw = metadata.get("unexpanded_value", value)
-        result = {"value": item.post_process_value(value), "source": str(metadata["source"]), "problem": ""}
-    except (ConflictingSettingValueException, MultipleEnvVarsSetException) as error:
-        names = error.args[0] if error.args else []
-        problem = f"is set by several names at once: {', '.join(str(name) for name in names)}"
-        return {"value": None, "source": "", "problem": problem, "unset": [], "parts": {}}
-    except (ValueError, ArithmeticError):
-        options = [str(option.get("value")) for option in item.options]
-        kind = f"one of {', '.join(options)}" if options else f"a value of the kind {item.kind}"
-        return {"value": None, "source": "", "problem": f"is not {kind}", "unset": [], "parts": {}}
-    env = EXPANSIONS.env_of(raw)
-    return {**result, "unset": unset(raw, env, blocks), "parts": parts(raw, env)}
-
-
-def mapping_values(project: Any, plugin: Any, blocks: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A mapping's own config. Meltano fills it in apart from the settings: without the environment's `env:` block."""
-    from meltano.core.plugin.singer.mapper import SingerMapper
-    from meltano.core.utils import expand_env_vars
-
-    if not plugin.is_mapping():
-        return None
-    raw = SingerMapper._get_mapping_config(plugin.extra_config)
-    env = {**project.dotenv_env, **project.settings.env}
-    return {"value": expand_env_vars(raw, env), "unset": unset(raw, env, blocks), "parts": parts(raw, env)}
-
-
-def requirements(project: Any, plugin: Any, blocks: Mapping[str, Any]) -> dict[str, Any]:
-    """What is installed for the plugin, as `meltano install` would; and variables without a value."""
-    from meltano.core.plugin_install_service import PluginInstallService, get_pip_install_args
-
-    EXPANSIONS.seen.clear()
-    env = PluginInstallService(project).plugin_installation_env(plugin)
-    # Blocks are filled in before the URL is: what was missing there is an empty place here.
-    inner = [
-        {"variable": name, "path": "", "inner": part["variable"]}
-        for name, _ in variables_in(plugin.pip_url)
-        for text, known in EXPANSIONS.seen
-        if isinstance(text, Mapping) and name in blocks and text.get(name) == blocks[name]
-        for part in unset(text[name], known, {})
-    ]
-    return {
-        "pip_arguments": get_pip_install_args(project, plugin, env),
-        "pip_unset": [*unset(plugin.pip_url, env, {}), *inner],
-        "python": str(plugin.python or project.settings.get("python") or project.python_version or ""),
-    }
-
-
-def env_values(
-    project: Any, plugin: Any, service: Any, config_env: Mapping[str, str], blocks: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The variables of `env:` blocks as the plugin gets them, by Meltano's own invoker; and those that it leaves empty.
-
-    A block that Meltano does not fill in where the plugin itself declares it is the plugin's fault alone.
-    """
-    from meltano.core.plugin_invoker import PluginInvoker
-
-    stand_in = SimpleNamespace(
-        project=project,
-        plugin=plugin,
-        settings_service=service,
-        plugin_config_env=config_env,
-        tracker=SimpleNamespace(env={}),
-        files=defaultdict(str),
-        venv=None,
-    )
-    EXPANSIONS.seen.clear()
-    env = PluginInvoker.env(stand_in)
-    own = [plugin.env, service.environment_plugin_config.env]
-    return {
-        "value": {name: str(env[name]) for name in blocks if env.get(name) is not None},
-        "unset": [
-            {**item, "path": name}
-            for block in own
-            for name, raw in block.items()
-            for item in unset(raw, EXPANSIONS.env_of(block), {})
-        ],
-    }
-
-
-# ------------------------------------------------------------------------------------------------ variables
-
-
-def variables_in(value: Any) -> list[tuple[str, str]]:
-    """(variable, where it stands in the value) for each variable, by Meltano's own pattern."""
-    from meltano.core.utils import ENV_VAR_PATTERN
-
-    found = [
-        (match["curly"] or match["normal"], path)
-        for path, text in texts(value)
-        for match in ENV_VAR_PATTERN.finditer(text)
-        if not match["escape"]
-    ]
-    return list(dict.fromkeys(found))
-
-
-def unset(raw: Any, env: Mapping[str, Any], blocks: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The variables in a value that have no value themselves; `inner` where an `env:` block sets a variable from
-    another one that Meltano leaves as it stands. A dollar that is part of a secret is no such variable."""
-    referred = [name for name, _ in variables_in(blocks)]
-    found = []
-    for name, path in variables_in(raw):
-        if name.startswith(OWN_PREFIX):
-            continue
-        if name not in env:
-            found.append({"variable": name, "path": path, "inner": ""})
-        elif name in blocks:
-            inner = [
-                item for item, _ in variables_in(env[name]) if item in referred and not item.startswith(OWN_PREFIX)
-            ]
-            found += [{"variable": name, "path": path, "inner": item} for item in inner]
-    return found
-
-
-def parts(raw: Any, env: Mapping[str, Any]) -> dict[str, str]:
-    """What the variables in a value hold."""
-    return {name: str(env[name]) for name, _ in variables_in(raw) if env.get(name) and not name.startswith(OWN_PREFIX)}
-
-
-def texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from texts(item, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from texts(item, f"{path}[{number}]")
-
-
-def plain(value: Any) -> Any:
-    """What JSON does not know, as Meltano writes it into a plugin's configuration."""
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return float(value) if type(value).__name__ == "Decimal" else str(value)
-
-
-if __name__ == "__main__":
-    serve()

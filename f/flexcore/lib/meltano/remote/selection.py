@@ -58,52 +58,54 @@ class Pattern:
 Columns = Mapping[str, Sequence[str]]
 
 
-def selection_problems(tap: str, extras: Mapping[str, Any], capabilities: Iterable[str], catalog: Any) -> list[Finding]:
+def find_problems(tap: str, extras: Mapping[str, Any], capabilities: Iterable[str], catalog: Any) -> list[Finding]:
     """Every rule of the tap's selection that has no effect; catalog: None when there is none."""
-    rules = selection_rules(extras)
+    rules = list_rules(extras)
     if not rules:
         return []
     if not {"catalog", "properties"}.intersection(capabilities):
-        names = _extras(rules)
-        problem = f"{tap} takes no catalog (its capabilities lack catalog), so {_have(names)} no effect"
+        names = _join_extras(rules)
+        problem = f"{tap} takes no catalog (its capabilities lack catalog), so {_conjugate(names)} no effect"
         remedy = f"Add catalog to the capabilities of {tap} if it reads one, or leave {names} out."
         return [Finding(names, names, problem, remedy)]
     found: list[Finding] = []
     if extras.get("_catalog"):
-        names = _extras([item for item in rules if item[0] != "select_filter"])
+        names = _join_extras([item for item in rules if item[0] != "select_filter"])
         rules = [item for item in rules if item[0] == "select_filter"]
-        problem = f"{tap} is given a catalog of its own ({extras['_catalog']}), used as it is: {_have(names)} no effect"
+        problem = (
+            f"{tap} is given a catalog of its own ({extras['_catalog']}), used as it is: {_conjugate(names)} no effect"
+        )
         remedy = f"Mark the selection in that file, or leave catalog or {names} out."
         found += [Finding(names, names, problem, remedy)] if names else []
     if not isinstance(catalog, Mapping):
         return found
-    columns = catalog_columns(catalog)
+    columns = list_columns(catalog)
     if columns:
-        found += [item for name, rule in rules if (item := _rule_problem(tap, name, rule, columns))]
-        found += _nothing_chosen(tap, extras, columns)
+        found += [item for name, rule in rules if (item := _check_rule(tap, name, rule, columns))]
+        found += _check_exclusions(tap, extras, columns)
     return found
 
 
-def _extras(rules: Iterable[tuple[str, str]]) -> str:
+def _join_extras(rules: Iterable[tuple[str, str]]) -> str:
     return " and ".join(dict.fromkeys(name for name, _ in rules))
 
 
-def _have(names: str) -> str:
+def _conjugate(names: str) -> str:
     return f"{names} have" if " and " in names else f"{names} has"
 
 
-def selection_rules(extras: Mapping[str, Any]) -> list[tuple[str, str]]:
+def list_rules(extras: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(extra, rule) of everything that asks for another selection than all of it."""
     select = [str(item) for item in extras.get("_select") or []]
     rules = [] if set(select) <= set(EVERYTHING) else [("select", item) for item in select]
     rules += [("select_filter", str(item)) for item in extras.get("_select_filter") or []]
     rules += [("metadata", path) for path in dict.fromkeys(_metadata_paths(extras.get("_metadata")))]
     # A column that is not there yet is what schema may add.
-    rules += [("schema", escaped_period(str(stream))) for stream in extras.get("_schema") or {}]
+    rules += [("schema", escape_periods(str(stream))) for stream in extras.get("_schema") or {}]
     return rules
 
 
-def catalog_columns(catalog: Mapping[str, Any]) -> dict[str, list[str]]:
+def list_columns(catalog: Mapping[str, Any]) -> dict[str, list[str]]:
     """Stream id → paths of the columns that Meltano can mark: of the schema, and of the tap's own metadata."""
     found = {}
     for stream in catalog.get("streams") or []:
@@ -114,7 +116,7 @@ def catalog_columns(catalog: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def unselected_streams(catalog: Any) -> frozenset[str]:
+def list_unselected(catalog: Any) -> frozenset[str]:
     """Names of the streams that a catalog with its marks leaves out."""
     names: dict[str, bool] = {}
     for stream in catalog.get("streams") or [] if isinstance(catalog, Mapping) else []:
@@ -129,24 +131,26 @@ def unselected_streams(catalog: Any) -> frozenset[str]:
     return frozenset(name for name, wanted in names.items() if not wanted)
 
 
-def _rule_problem(tap: str, extra: str, rule: str, columns: Columns) -> Finding | None:
+def _check_rule(tap: str, extra: str, rule: str, columns: Columns) -> Finding | None:
     pattern = Pattern.parse(rule)
     streams = [name for name in columns if pattern.matches_stream(name)]
     if not streams:
-        remedy = _better(extra, rule, columns) or "Correct it or leave it out."
+        remedy = _suggest_spelling(extra, rule, columns) or "Correct it or leave it out."
         return Finding(
-            extra, rule, f"{tap}: {extra} {rule!r} matches no stream of its catalog ({_some(columns)})", remedy
+            extra, rule, f"{tap}: {extra} {rule!r} matches no stream of its catalog ({_list_some(columns)})", remedy
         )
     known = [column for name in streams for column in columns[name]]
     # A catalog without columns is filled by the tap as it goes.
     if extra in ("metadata", "select") and pattern.column and known and not any(map(pattern.matches_column, known)):
-        place = f"the stream {streams[0]}" if len(streams) == 1 else f"the streams {_some(streams)}"
-        remedy = _better(extra, rule, columns) or "Correct it or leave it out."
-        return Finding(extra, rule, f"{tap}: {extra} {rule!r} matches no column of {place} ({_some(known)})", remedy)
+        place = f"the stream {streams[0]}" if len(streams) == 1 else f"the streams {_list_some(streams)}"
+        remedy = _suggest_spelling(extra, rule, columns) or "Correct it or leave it out."
+        return Finding(
+            extra, rule, f"{tap}: {extra} {rule!r} matches no column of {place} ({_list_some(known)})", remedy
+        )
     return None
 
 
-def _nothing_chosen(tap: str, extras: Mapping[str, Any], columns: Columns) -> list[Finding]:
+def _check_exclusions(tap: str, extras: Mapping[str, Any], columns: Columns) -> list[Finding]:
     select = [str(item) for item in extras.get("_select") or []]
     if extras.get("_catalog") or not select or not all(item.startswith("!") for item in select):
         return []
@@ -155,16 +159,16 @@ def _nothing_chosen(tap: str, extras: Mapping[str, Any], columns: Columns) -> li
             "select",
             "select",
             f"{tap}: select only leaves out ({', '.join(select)}), so nothing is extracted",
-            f"Begin with what to extract, e.g. '*.*' (streams: {_some(columns)}).",
+            f"Begin with what to extract, e.g. '*.*' (streams: {_list_some(columns)}).",
         )
     ]
 
 
-def _better(extra: str, rule: str, columns: Columns) -> str:
+def _suggest_spelling(extra: str, rule: str, columns: Columns) -> str:
     """The remedy with a spelling that would have matched; empty when none comes near."""
     sign, text = ("!", rule[1:]) if rule.startswith("!") else ("", rule)
-    for candidate in _candidates(text, columns):
-        if candidate != text and _works(candidate, columns):
+    for candidate in _spellings(text, columns):
+        if candidate != text and _matches_any(candidate, columns):
             # The keys of metadata know no escape: a wildcard stands for the period.
             spelling = candidate.replace(r"\.", "?") if extra == "metadata" else candidate
             why = " (a period of the stream's own name is escaped)" if r"\." in spelling else ""
@@ -172,7 +176,7 @@ def _better(extra: str, rule: str, columns: Columns) -> str:
     return ""
 
 
-def _works(text: str, columns: Columns) -> bool:
+def _matches_any(text: str, columns: Columns) -> bool:
     pattern = Pattern.parse(text)
     return any(
         pattern.matches_stream(name) and (not pattern.column or not paths or any(map(pattern.matches_column, paths)))
@@ -180,41 +184,41 @@ def _works(text: str, columns: Columns) -> bool:
     )
 
 
-def _candidates(text: str, columns: Columns) -> Iterator[str]:
+def _spellings(text: str, columns: Columns) -> Iterator[str]:
     """Other spellings of a pattern, the likeliest first."""
     dots = [match.start() for match in UNESCAPED_DOT.finditer(text)]
     # The period belongs to the stream's name.
     for at in dots[1:]:
-        yield escaped_period(text[:at]) + text[at:]
+        yield escape_periods(text[:at]) + text[at:]
     if dots:
-        yield escaped_period(text)
+        yield escape_periods(text)
     pattern = Pattern.parse(text)
     streams = [name for name in columns if pattern.matches_stream(name)]
     rest = text[dots[0] :] if dots else ""
     for name in streams:
-        close = _close(pattern.column, columns[name])
+        close = _find_closest(pattern.column, columns[name])
         if close:
-            yield f"{escaped(name) if len(streams) == 1 else text[: dots[0]]}.{close}"
+            yield f"{escape_stream(name) if len(streams) == 1 else text[: dots[0]]}.{close}"
     if not streams:
-        for name in filter(None, [_close(pattern.stream, columns), _close(text, columns)]):
-            yield escaped(name) + rest
-            if close := _close(pattern.column, columns[name]):
-                yield f"{escaped(name)}.{close}"
-            yield f"{escaped(name)}.*"
+        for name in filter(None, [_find_closest(pattern.stream, columns), _find_closest(text, columns)]):
+            yield escape_stream(name) + rest
+            if close := _find_closest(pattern.column, columns[name]):
+                yield f"{escape_stream(name)}.{close}"
+            yield f"{escape_stream(name)}.*"
 
 
-def _close(name: str, known: Iterable[str]) -> str:
+def _find_closest(name: str, known: Iterable[str]) -> str:
     by_case = {item.casefold(): item for item in known}
     found = get_close_matches(name.casefold(), list(by_case), n=1)
     return by_case[found[0]] if name and found else ""
 
 
-def escaped(stream: str) -> str:
+def escape_stream(stream: str) -> str:
     """A stream's name as a pattern that matches it alone."""
-    return escaped_period(re.sub(r"([*?\[])", r"[\1]", stream))
+    return escape_periods(re.sub(r"([*?\[])", r"[\1]", stream))
 
 
-def escaped_period(text: str) -> str:
+def escape_periods(text: str) -> str:
     return text.replace(r"\.", ".").replace(".", r"\.")
 
 
@@ -241,7 +245,7 @@ def _metadata_paths(content: Any, prefix: str = "") -> Iterator[str]:
             yield path.rpartition(".")[0]
 
 
-def _some(names: Iterable[str]) -> str:
+def _list_some(names: Iterable[str]) -> str:
     every = list(dict.fromkeys(names))
     more = f" and {len(every) - MAX_NAMES:,} more" if len(every) > MAX_NAMES else ""
     return ", ".join(every[:MAX_NAMES]) + more

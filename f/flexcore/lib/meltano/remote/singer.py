@@ -20,9 +20,9 @@ MESSAGES = ("SCHEMA", "RECORD", "STATE", "ACTIVATE_VERSION", "BATCH")
 ROW = re.compile(r'\{"type": ?"RECORD", ?"stream": ?"([^"\\]*)", ?"record": ?\{')
 WITH_CONSTANT = "a line with "
 # Longer than what is shown: a secret must not be cut before it is masked.
-LONGEST_QUOTE = 2000
+MAX_QUOTE_CHARACTERS = 2000
 # A target is behind by what the pipes and its own buffer hold; the line that it failed on is among the last.
-RECENT_BYTES = 1 << 20
+MAX_RECENT_BYTES = 1 << 20
 MAX_ODD_LINES = 5
 JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
@@ -33,14 +33,14 @@ class NotJson(ValueError):
     """NaN, Infinity or -Infinity: Python writes and reads them, JSON does not know them."""
 
 
-def _refuse(constant: str) -> Any:
+def _refuse_constant(constant: str) -> Any:
     raise NotJson(constant)
 
 
-STRICT = json.JSONDecoder(parse_constant=_refuse)
+STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def problem_of(line: str) -> str:
+def find_problem(line: str) -> str:
     """What a line is instead of a Singer message; empty when it is one."""
     text = line.strip()
     if not text:
@@ -50,26 +50,26 @@ def problem_of(line: str) -> str:
     try:
         message = STRICT.decode(text)
     except NotJson as error:
-        return f"{WITH_CONSTANT}{error}, which is no JSON"
+        return f"{WITH_CONSTANT}{error}, which is not JSON"
     except ValueError:
-        return "a line of broken JSON" if text.startswith("{") else "a line that is no Singer message"
+        return "a line of broken JSON" if text.startswith("{") else "a line that is not a Singer message"
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-        return "a line that is no Singer message (it has no type)"
+        return "a line that is not a Singer message (it has no type)"
     if message["type"] not in MESSAGES:
         return f"a message of the unknown type {message['type']!r}"
     if message["type"] in ("SCHEMA", "RECORD") and not isinstance(message.get("stream"), str):
         return f"a {message['type']} without a stream"
     content = CONTENTS.get(message["type"])
     if content and not isinstance(message.get(content), dict):
-        return f"a {message['type']} whose {content} is no object"
+        return f"a {message['type']} whose {content} is not an object"
     return ""
 
 
-def suspicion(line: str) -> str:
+def find_suspicion(line: str) -> str:
     """What not every target takes of what is a message."""
     if "\ufffd" in line:
-        return "a line that is no UTF-8"
-    message = _lenient(line)
+        return "a line that is not UTF-8"
+    message = _parse_leniently(line)
     try:
         json.dumps(message, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -77,10 +77,10 @@ def suspicion(line: str) -> str:
     return "a BATCH message (rows in files of their own)" if message.get("type") == "BATCH" else ""
 
 
-def quoted(line: str) -> str:
+def quote(line: str) -> str:
     """The beginning of a line, on one line."""
     text = line.strip().removeprefix("\ufeff")
-    return f"{text[:LONGEST_QUOTE]} …" if len(text) > LONGEST_QUOTE else text
+    return f"{text[:MAX_QUOTE_CHARACTERS]} …" if len(text) > MAX_QUOTE_CHARACTERS else text
 
 
 class ProducerWatch:
@@ -112,8 +112,8 @@ class ProducerWatch:
         if match and self.rows.get(match[1]) and line.endswith("}\n"):
             self.rows[match[1]] += 1
             return
-        problem = problem_of(line)
-        message = _lenient(line)
+        problem = find_problem(line)
+        message = _parse_leniently(line)
         # Python's targets take NaN; whether it may stay is for their files to say.
         if problem and (not message or not problem.startswith(WITH_CONSTANT)):
             self._note(self.number, line, problem)
@@ -133,7 +133,7 @@ class ProducerWatch:
     def report_end(self, failed: bool) -> None:
         """Reports the counts, and after a failure the odd ones of the last lines, which were passed on unread."""
         for number, line in self._recent if failed else ():
-            if problem := problem_of(line) or suspicion(line):
+            if problem := find_problem(line) or find_suspicion(line):
                 self._note(number, line, problem)
         if self.last:
             self.report("rows", {"rows": self.rows, "batches": self.batches})
@@ -141,13 +141,13 @@ class ProducerWatch:
     def _remember(self, line: str) -> None:
         self._recent.append((self.number, line))
         self._recent_size += len(line)
-        while self._recent_size > RECENT_BYTES:
+        while self._recent_size > MAX_RECENT_BYTES:
             self._recent_size -= len(self._recent.popleft()[1])
 
     def _note(self, number: int, line: str, problem: str) -> None:
         if number not in self._odd and len(self._odd) < MAX_ODD_LINES:
             self._odd.add(number)
-            self.report("odd_line", {"plugin": self.plugin, "number": number, "problem": problem, "line": quoted(line)})
+            self.report("odd_line", {"plugin": self.plugin, "number": number, "problem": problem, "line": quote(line)})
 
     def _check_record(self, stream: str, line: str) -> None:
         if self.rows.get(stream):
@@ -156,7 +156,7 @@ class ProducerWatch:
             problem = f"{self.plugin} ignores its catalog: it extracts the stream {stream!r}, which select leaves out"
             remedy = "Use a variant of the tap that selects, or drop the stream with a mapping."
             if self.strict:
-                raise Refused(problem, remedy)
+                raise LineRefused(problem, remedy)
             if stream not in self.rows or not self.rows[stream]:
                 self.report("warning", {"text": f"{problem}. {remedy}"})
         if stream not in self._schemas and stream not in self.rows:
@@ -173,17 +173,17 @@ class ProducerWatch:
     def _check_state(self, message: Mapping[str, Any], line: str) -> None:
         if not self.first:
             return
-        for path, value in numbers_of(line):
+        for path, value in list_fractions(line):
             if value in ("NaN", "Infinity", "-Infinity"):
-                raise Refused(
-                    f"The state of {self.plugin} holds {value} at {path}, which is no JSON and no place to go on from",
+                raise LineRefused(
+                    f"The state of {self.plugin} holds {value} at {path}, which is not JSON and nothing to resume from",
                     "Choose another replication key, or clear the state of the stream and correct the source.",
                 )
             if path not in self._rounded and Decimal(repr(float(value))) != Decimal(value):
                 self._rounded.add(path)
-                kept = f"{value} at {path}, of which Meltano keeps {float(value)!r}"
+                rounded = f"{value} at {path}, of which Meltano keeps {float(value)!r}"
                 risk = "the next run may repeat or miss rows; use a replication key of whole numbers or times"
-                self.report("warning", {"text": f"The state of {self.plugin} holds {kept}: {risk}"})
+                self.report("warning", {"text": f"The state of {self.plugin} holds {rounded}: {risk}"})
 
 
 class ConsumerWatch:
@@ -200,16 +200,16 @@ class ConsumerWatch:
             state = None
         if not isinstance(state, dict) and self._odd < MAX_ODD_LINES:
             self._odd += 1
-            problem = "a line that is no state" if line.strip() else "an empty line"
+            problem = "a line that is not a state" if line.strip() else "an empty line"
             self.report(
-                "odd_line", {"plugin": self.plugin, "number": self.number, "problem": problem, "line": quoted(line)}
+                "odd_line", {"plugin": self.plugin, "number": self.number, "problem": problem, "line": quote(line)}
             )
 
     def report_end(self, failed: bool) -> None:
         pass
 
 
-class Refused(Exception):
+class LineRefused(Exception):
     """Something that must not go on, with what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
@@ -217,7 +217,7 @@ class Refused(Exception):
         self.remedy = remedy
 
 
-def _lenient(line: str) -> Mapping[str, Any]:
+def _parse_leniently(line: str) -> Mapping[str, Any]:
     """The message as a target in Python reads it; {} when it is none."""
     try:
         message = json.loads(line)
@@ -226,7 +226,7 @@ def _lenient(line: str) -> Mapping[str, Any]:
     return message if isinstance(message, dict) else {}
 
 
-def numbers_of(line: str) -> Iterator[tuple[str, str]]:
+def list_fractions(line: str) -> Iterator[tuple[str, str]]:
     """(path, digits as written) of the fractions of a STATE line, and of NaN and Infinity."""
     state = json.loads(line, parse_float=_Digits, parse_constant=_Digits).get("value")
     return _digits_in(state, "")
@@ -265,18 +265,18 @@ def json_type(schema: Any) -> str:
         found = [JSON_TYPES.get(type(value), "null") for value in schema["enum"]]
     result = ""
     for kind in found:
-        result = wider(result, "" if kind == "null" else kind)
+        result = widen_type(result, "" if kind == "null" else kind)
     return result
 
 
-def wider(first: str, second: str) -> str:
+def widen_type(first: str, second: str) -> str:
     """The type that holds the values of both; empty: nothing known."""
     if not first or not second or first == second:
         return first or second
     return "number" if {first, second} == {"integer", "number"} else "string"
 
 
-def catalog_problem(text: str) -> str:
+def find_catalog_problem(text: str) -> str:
     """What there is instead of a catalog, with its beginning; empty when Meltano can use it."""
     content = text.strip()
     if not content:
@@ -287,11 +287,11 @@ def catalog_problem(text: str) -> str:
         catalog, end = json.JSONDecoder().raw_decode(content)
     except ValueError:
         what = "broken JSON" if content.startswith("{") else "no catalog"
-        return f"{what}; it begins with: {quoted(_first_line(content))}"
+        return f"{what}; it begins with: {quote(_first_line(content))}"
     if content[end:].strip():
-        return f"more than a catalog: {quoted(_first_line(content[end:].strip()))}"
+        return f"more than a catalog: {quote(_first_line(content[end:].strip()))}"
     if not isinstance(catalog, dict) or not isinstance(catalog.get("streams"), list):
-        return f"JSON that is no catalog: {quoted(_first_line(content))}"
+        return f"JSON that is not a catalog: {quote(_first_line(content))}"
     for number, stream in enumerate(catalog["streams"]):
         if not isinstance(stream, dict) or not isinstance(stream.get("tap_stream_id"), str):
             return f"a catalog whose streams[{number}] has no tap_stream_id"

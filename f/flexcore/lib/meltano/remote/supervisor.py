@@ -34,11 +34,11 @@ from typing import TypedDict
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 # Short enough to see a load's peak, long enough to cost nothing (0.2 ms of CPU each).
-SAMPLE_S = 0.25
+SAMPLE_INTERVAL_S = 0.25
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
 # What nohup and a shell's `&` make a program ignore, and all that it starts.
-DEFAULTS = (*SIGNALS, signal.SIGHUP, signal.SIGQUIT)
-PAGE = os.sysconf("SC_PAGE_SIZE")
+RESET_SIGNALS = (*SIGNALS, signal.SIGHUP, signal.SIGQUIT)
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Report(TypedDict):
@@ -67,11 +67,11 @@ def supervise(arguments: list[str]) -> int:
 
 
 def run(command: list[str], deadline: float, grace_s: float) -> Report:
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=born)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=prepare_child)
     cpu, peak, stopped, kill_at = 0.0, 0, "", float("inf")
     status: int | None = None
     while status is None:
-        received = signal.sigtimedwait(SIGNALS, SAMPLE_S)
+        received = signal.sigtimedwait(SIGNALS, SAMPLE_INTERVAL_S)
         now = time.monotonic()
         peak = max(peak, resident_bytes())
         if not stopped and (now > deadline or (received and received.si_signo != signal.SIGCHLD)):
@@ -85,21 +85,21 @@ def run(command: list[str], deadline: float, grace_s: float) -> Report:
     return {
         "exit_code": os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status),
         "stopped": stopped,
-        "cpu_seconds": round(cpu + bury(child.pid), 3),
+        "cpu_seconds": round(cpu + kill_leftovers(child.pid), 3),
         "peak_memory_bytes": peak or None,
     }
 
 
-def born() -> None:
-    # When this process is killed itself, the command is told; and it must not inherit blocked signals.
+def prepare_child() -> None:
+    # When this process itself is killed, the command gets a signal; and it must not inherit blocked ones.
     prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def set_default_signals() -> None:
-    """Whoever started this may ignore signals, and children inherit that: without SIGCHLD none of them is seen to end,
-    without SIGINT a plugin cannot be interrupted."""
-    for number in DEFAULTS:
+    """Undoes what this process has inherited from a starter that ignores signals: without SIGCHLD no child is seen to
+    end, without SIGINT a plugin cannot be interrupted."""
+    for number in RESET_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -117,10 +117,10 @@ def reap(leader: int) -> tuple[int | None, float]:
     return status, cpu
 
 
-def bury(leader: int) -> float:
+def kill_leftovers(leader: int) -> float:
     """Kills and collects all that the leader left behind; returns their CPU seconds."""
     cpu = 0.0
-    while descendants():
+    while list_descendants():
         kill_all(leader)
         cpu += reap(leader)[1]
         time.sleep(0.01)
@@ -130,35 +130,35 @@ def bury(leader: int) -> float:
 def kill_all(leader: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    for pid in descendants():
+    for pid in list_descendants():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def descendants() -> list[int]:
+def list_descendants() -> list[int]:
     found, queue = [], [os.getpid()]
     while queue:
-        children = children_of(queue.pop())
+        children = list_children(queue.pop())
         found += children
         queue += children
     return found
 
 
-def children_of(pid: int) -> list[int]:
+def list_children(pid: int) -> list[int]:
     # Children belong to the thread that made them.
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in os.scandir(f"/proc/{pid}/task"):
-            found += [int(child) for child in content(f"{task.path}/children").split()]
+            found += [int(child) for child in read_proc(f"{task.path}/children").split()]
     return found
 
 
 def resident_bytes() -> int:
-    pages = (content(f"/proc/{pid}/statm").split() for pid in descendants())
-    return sum(int(numbers[1]) for numbers in pages if len(numbers) > 1) * PAGE
+    pages = (read_proc(f"/proc/{pid}/statm").split() for pid in list_descendants())
+    return sum(int(numbers[1]) for numbers in pages if len(numbers) > 1) * PAGE_BYTES
 
 
-def content(path: str) -> bytes:
+def read_proc(path: str) -> bytes:
     """A short file of /proc; empty when its process has gone."""
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_RDONLY)

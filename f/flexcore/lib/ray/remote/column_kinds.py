@@ -58,7 +58,7 @@ ISO = "ISO8601"
 FIRST_S, LAST_S = -62135596800, 253402300799
 
 
-def simple(column: Any) -> Any:
+def normalize(column: Any) -> Any:
     """The column in one of the types that the functions below tell apart: dictionaries decoded, text as string, small
     floats as double, extension types as what they are stored as."""
     import pyarrow as pa
@@ -68,9 +68,9 @@ def simple(column: Any) -> Any:
         column = column.combine_chunks()
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return simple(column.storage)
+        return normalize(column.storage)
     if pa.types.is_dictionary(kind):
-        return simple(pc.cast(column, kind.value_type))
+        return normalize(pc.cast(column, kind.value_type))
     if pa.types.is_null(kind) or kind in (pa.large_string(), pa.string_view()):
         return pc.cast(column, pa.string())
     if pa.types.is_float16(kind) or pa.types.is_float32(kind):
@@ -87,30 +87,30 @@ def profile_column(column: Any, mark: str = "") -> Json:
     text is numbers with separators or units."""
     import pyarrow.compute as pc
 
-    column = simple(column)
-    rows, kind = len(column), "nested" if mark == "nested" else kind_of_type(column.type)
+    column = normalize(column)
+    rows, kind = len(column), "nested" if mark == "nested" else classify_type(column.type)
     if kind in ("nested", "bytes"):
         return {"rows": rows, "values": rows - column.null_count, "kind": kind, "distinct": []}
     values = column.drop_null()
     words = 0
     if kind == "text":
         there = pc.sum(pc.not_equal(values, "")).as_py() or 0
-        values = values.filter(pc.invert(pc.is_in(values, value_set=_strings(MISSING))))
+        values = values.filter(pc.invert(pc.is_in(values, value_set=_to_string_array(MISSING))))
         words = there - len(values)
     elif kind == "number" and is_floating(values.type):
         values = values.filter(pc.invert(pc.is_nan(values)))
-    found: Json = {"rows": rows, "values": len(values), "kind": kind, "unusable": 0, "mixed": mark == "mixed"}
-    found["words"] = words
-    found["distinct"] = _distinct(values)
+    profile: Json = {"rows": rows, "values": len(values), "kind": kind, "unusable": 0, "mixed": mark == "mixed"}
+    profile["words"] = words
+    profile["distinct"] = _list_distinct(values)
     if kind == "text":
-        found |= _read_as(values)
-    if kind in ("number", "duration") or found.get("numeric"):
-        numbers = _floats(values)
-        found["unusable"] = int(((numbers > MAX_NUMBER) | (numbers < -MAX_NUMBER)).sum())
-    return found
+        profile |= _profile_text(values)
+    if kind in ("number", "duration") or profile.get("numeric"):
+        numbers = _to_floats(values)
+        profile["unusable"] = int(((numbers > MAX_NUMBER) | (numbers < -MAX_NUMBER)).sum())
+    return profile
 
 
-def kind_of_type(kind: Any) -> str:
+def classify_type(kind: Any) -> str:
     import pyarrow as pa
 
     types = pa.types
@@ -134,7 +134,7 @@ def is_floating(kind: Any) -> bool:
     return bool(pa.types.is_floating(kind))
 
 
-def _read_as(values: Any) -> Json:
+def _profile_text(values: Any) -> Json:
     """What the text can be read as, all of it."""
     import pyarrow.compute as pc
 
@@ -156,43 +156,43 @@ def _read_as(values: Any) -> Json:
     }
 
 
-def _distinct(values: Any) -> list[str]:
+def _list_distinct(values: Any) -> list[str]:
     import pyarrow.compute as pc
 
     try:
         values = pc.unique(values)
     except NotImplementedError:
-        values = pc.unique(texts(values))
-    return [value for value in texts(values[: MAX_CATEGORIES + 1]).to_pylist() if value is not None]
+        values = pc.unique(to_texts(values))
+    return [value for value in to_texts(values[: MAX_CATEGORIES + 1]).to_pylist() if value is not None]
 
 
-def numbers(column: Any) -> Any:
+def to_numbers(column: Any) -> Any:
     """The values as float64; NaN where there is none, where it is no number, and where it is too large for a model."""
     import numpy as np
 
-    found = _floats(simple(column))
+    values = _to_floats(normalize(column))
     with np.errstate(invalid="ignore"):
-        return np.where(np.abs(found) <= MAX_NUMBER, found, np.nan)
+        return np.where(np.abs(values) <= MAX_NUMBER, values, np.nan)
 
 
-def _floats(column: Any) -> Any:
+def _to_floats(column: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_string(kind):
-        return _parsed(pc.utf8_trim_whitespace(column))
+        return _parse_numbers(pc.utf8_trim_whitespace(column))
     if pa.types.is_duration(kind):
         per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
-        return _floats(pc.cast(column, pa.int64())) / per_second
-    if kind_of_type(kind) not in ("number", "flag"):
+        return _to_floats(pc.cast(column, pa.int64())) / per_second
+    if classify_type(kind) not in ("number", "flag"):
         import numpy as np
 
         return np.full(len(column), np.nan)
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
-def _parsed(text: Any) -> Any:
+def _parse_numbers(text: Any) -> Any:
     """Text as numbers, true and false as 1 and 0, NaN for what is neither."""
     import pandas as pd
     import pyarrow as pa
@@ -200,37 +200,37 @@ def _parsed(text: Any) -> Any:
 
     lower = pc.utf8_lower(text)
     text = pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", text))
-    text = pc.if_else(pc.is_in(text, value_set=_strings(MISSING)), None, text)
+    text = pc.if_else(pc.is_in(text, value_set=_to_string_array(MISSING)), None, text)
     try:
         return pc.cast(text, pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
         return pd.to_numeric(pd.Series(text.to_pylist(), dtype=object), errors="coerce").to_numpy(dtype="float64")
 
 
-def texts(column: Any) -> Any:
+def to_texts(column: Any) -> Any:
     """The values as a string array; null where there is none. Points in time as ISO 8601 in UTC, seconds and up."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    column = simple(column)
+    column = normalize(column)
     kind = column.type
     if pa.types.is_string(kind):
-        return pc.if_else(pc.is_in(column, value_set=_strings(MISSING)), None, column)
+        return pc.if_else(pc.is_in(column, value_set=_to_string_array(MISSING)), None, column)
     if pa.types.is_floating(kind):
-        return pa.array([number_text(value) for value in column.to_pylist()], pa.string())
+        return pa.array([format_number(value) for value in column.to_pylist()], pa.string())
     if pa.types.is_timestamp(kind):
-        seconds = _whole_seconds(pc.cast(column, pa.int64()), kind.unit)
+        seconds = _to_whole_seconds(pc.cast(column, pa.int64()), kind.unit)
         inside = pc.and_(pc.greater_equal(seconds, FIRST_S), pc.less_equal(seconds, LAST_S))
         seconds = pc.if_else(inside, seconds, None)
         return pc.replace_substring(pc.cast(pc.cast(seconds, pa.timestamp("s")), pa.string()), " ", "T")
     if pa.types.is_duration(kind):
-        return pa.array([number_text(value) for value in _floats(column)], pa.string())
-    if kind_of_type(kind) in ("nested", "bytes"):
-        return pa.array([json_text(value) for value in column.to_pylist()], pa.string())
+        return pa.array([format_number(value) for value in _to_floats(column)], pa.string())
+    if classify_type(kind) in ("nested", "bytes"):
+        return pa.array([format_json(value) for value in column.to_pylist()], pa.string())
     return pc.cast(column, pa.string())
 
 
-def _whole_seconds(counts: Any, unit: str) -> Any:
+def _to_whole_seconds(counts: Any, unit: str) -> Any:
     """Rounded down, also before 1970: a cast would round toward it."""
     import pyarrow as pa
 
@@ -239,30 +239,30 @@ def _whole_seconds(counts: Any, unit: str) -> Any:
     return pa.array(counts.fill_null(0).to_numpy() // per_second, pa.int64(), mask=~known)
 
 
-def time_texts(column: Any) -> Any:
+def to_time_texts(column: Any) -> Any:
     """Points in time as text that pandas can parse all at once: finer fractions than microseconds would make it take
     nanoseconds for all of them, which hold the years 1677 to 2262 alone."""
     import pyarrow.compute as pc
 
-    return pc.replace_substring_regex(pc.utf8_trim_whitespace(texts(column)), r"(\.\d{6})\d+", r"\1")
+    return pc.replace_substring_regex(pc.utf8_trim_whitespace(to_texts(column)), r"(\.\d{6})\d+", r"\1")
 
 
-def class_texts(column: Any, kind: str) -> Any:
+def to_class_texts(column: Any, kind: str) -> Any:
     """The values as the text of a class: numbers and flags have one, however they are written."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    made = texts(column)
+    made = to_texts(column)
     if kind not in ("number", "flag"):
         return made
     coded = pc.dictionary_encode(made)
     if isinstance(coded, pa.ChunkedArray):
         coded = coded.combine_chunks()
-    names = pa.array([class_text(text, kind) for text in coded.dictionary.to_pylist()], pa.string())
+    names = pa.array([to_class_text(text, kind) for text in coded.dictionary.to_pylist()], pa.string())
     return names.take(coded.indices)
 
 
-def class_text(text: str, kind: str) -> str | None:
+def to_class_text(text: str, kind: str) -> str | None:
     """`1.0` and ` 1` are the class `1`, `TRUE` is `true`; a category is what it is."""
     if kind not in ("number", "flag"):
         return text
@@ -272,21 +272,21 @@ def class_text(text: str, kind: str) -> str | None:
     if re.fullmatch(WHOLE, text):
         return str(int(text))
     value = float(text)
-    return number_text(value) if math.isfinite(value) else None
+    return format_number(value) if math.isfinite(value) else None
 
 
-def number_text(value: float | None) -> str | None:
+def format_number(value: float | None) -> str | None:
     """Whole numbers without a fraction, as an integer column writes them."""
     if value is None or value != value:
         return None
     return str(int(value)) if math.isfinite(value) and value == int(value) and abs(value) < MAX_EXACT else repr(value)
 
 
-def json_text(value: Any) -> str | None:
+def format_json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _strings(values: tuple[str, ...]) -> Any:
+def _to_string_array(values: tuple[str, ...]) -> Any:
     import pyarrow as pa
 
     return pa.array(values, pa.string())

@@ -2,7 +2,7 @@
 """Algorithms by name: xgboost, lightgbm, or any scikit-learn regressor or classifier. Shipped as source.
 
 Everything is a scikit-learn estimator in the end, so that one pipeline takes raw rows and any server that knows
-scikit-learn can load it. Unknown names and parameters are told apart from the data's own troubles.
+scikit-learn can load it. Unknown names and parameters are told apart from problems of the data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NATIVE = {
 }
 # These split on order and need neither scaling nor one column per category.
 TREES = re.compile(r"XGB|LGBM|Tree|Forest|Boosting|Bagging|AdaBoost")
-MISSING_WELCOME = re.compile(r"XGB|LGBM|HistGradientBoosting")
+TAKES_MISSING = re.compile(r"XGB|LGBM|HistGradientBoosting")
 SEED = 0
 CALENDAR = ("year", "month", "day", "day_of_week", "hour")
 JULIAN_DAY_OF_1970 = 2440587.5
@@ -50,8 +50,8 @@ Json = dict[str, Any]
 
 def make_estimator(algorithm: str, task: str, parameters: Json, threads: int) -> Any:
     """An unfitted estimator. Raises InvalidInput that names `algorithm` or the parameter."""
-    kind = estimator_class(algorithm, task)
-    given = {name: value for name, value in parameters.items() if value is not None}
+    kind = find_estimator_class(algorithm, task)
+    chosen_values = {name: value for name, value in parameters.items() if value is not None}
     try:
         estimator = kind()
     except TypeError:
@@ -60,7 +60,7 @@ def make_estimator(algorithm: str, task: str, parameters: Json, threads: int) ->
         ) from None
     known = set(estimator.get_params())
     booster = ALIASES.get(algorithm.lower(), algorithm.lower())
-    for name in given:
+    for name in chosen_values:
         if name not in known | NATIVE.get(booster, set()):
             near = get_close_matches(name, known, 3)
             hint = f"Did you mean {', '.join(near)}? " if near else ""
@@ -71,23 +71,23 @@ def make_estimator(algorithm: str, task: str, parameters: Json, threads: int) ->
                 f"{hint}It has: {', '.join(sorted(known))}.",
             )
     defaults = {"random_state": SEED, "n_jobs": threads, **({"verbosity": -1} if booster == "lightgbm" else {})}
-    chosen = {name: value for name, value in defaults.items() if name in known | {"verbosity"}} | given
+    chosen = {name: value for name, value in defaults.items() if name in known | {"verbosity"}} | chosen_values
     if booster not in BOOSTERS:
         chosen = {name: value for name, value in chosen.items() if name in known}
     return estimator.set_params(**chosen)
 
 
-def estimator_class(algorithm: str, task: str) -> Any:
+def find_estimator_class(algorithm: str, task: str) -> Any:
     """The class that an algorithm's name stands for, for regression or classification."""
     name = ALIASES.get(algorithm.lower(), algorithm.lower())
     if name in BOOSTERS:
         module, prefix = BOOSTERS[name]
         return getattr(import_module(module), prefix + ("Regressor" if task == "regression" else "Classifier"))
-    found = next((item for item in map(_loaded, MODULES) if algorithm in item), None)
-    if found is None:
+    loaded = next((item for item in map(_load_module, MODULES) if algorithm in item), None)
+    if loaded is None:
         raise unknown_algorithm(algorithm)
-    kind = found[algorithm]
-    can = estimator_type(kind)
+    kind = loaded[algorithm]
+    can = find_task(kind)
     if can is None:
         raise unknown_algorithm(algorithm)
     if can != task:
@@ -101,7 +101,7 @@ def estimator_class(algorithm: str, task: str) -> Any:
     return kind
 
 
-def estimator_type(kind: Any) -> str | None:
+def find_task(kind: Any) -> str | None:
     from sklearn.base import ClassifierMixin, RegressorMixin
 
     if not isinstance(kind, type):
@@ -113,7 +113,7 @@ def estimator_type(kind: Any) -> str | None:
 
 def unknown_algorithm(algorithm: str) -> shared_storage.Problem:
     names = sorted(
-        name for item in map(_loaded, MODULES) for name, kind in item.items() if estimator_type(kind) is not None
+        name for item in map(_load_module, MODULES) for name, kind in item.items() if find_task(kind) is not None
     )
     names += list(BOOSTERS)
     lower = {name.lower(): name for name in names}
@@ -128,7 +128,7 @@ def unknown_algorithm(algorithm: str) -> shared_storage.Problem:
     )
 
 
-def _loaded(module: str) -> Json:
+def _load_module(module: str) -> Json:
     loaded = import_module(f"sklearn.{module}")
     return {name: getattr(loaded, name) for name in getattr(loaded, "__all__", []) if hasattr(loaded, name)}
 
@@ -158,7 +158,7 @@ def make_pipeline(
             "clip",
             FunctionTransformer(np.clip, kw_args={"a_min": -column_kinds.MAX_NUMBER, "a_max": column_kinds.MAX_NUMBER}),
         ),
-        *filled_and_scaled(name),
+        *preprocessing_steps(name),
     ]
     # A category that the training never saw, or none at all, must not be an error at the endpoint.
     values = [np.array(categories[feature], dtype=str) for feature in texts]
@@ -172,24 +172,24 @@ def make_pipeline(
     columns = [item for item in parts if item[2]]
     for number, (feature, form) in enumerate((times or {}).items()):
         if feature in features:
-            columns += time_columns(f"time {number}", feature, form, name)
+            columns += make_time_columns(f"time {number}", feature, form, name)
     return Pipeline([("columns", ColumnTransformer(columns)), ("model", estimator)])
 
 
-def filled_and_scaled(name: str) -> list[Any]:
+def preprocessing_steps(name: str) -> list[Any]:
     """The steps that the estimator of this name needs for columns of numbers."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
     steps: list[Any] = []
-    if not MISSING_WELCOME.search(name):
+    if not TAKES_MISSING.search(name):
         steps.append(("fill", SimpleImputer(strategy="median", keep_empty_features=True)))
     if not TREES.search(name):
         steps.append(("scale", StandardScaler()))
     return steps
 
 
-def time_columns(label: str, feature: str, form: str, estimator: str) -> list[Any]:
+def make_time_columns(label: str, feature: str, form: str, estimator: str) -> list[Any]:
     """The calendar parts of a point in time, in UTC, and its days since 1970; text that is none counts as missing."""
     import numpy as np
     import pandas as pd
@@ -211,8 +211,8 @@ def time_columns(label: str, feature: str, form: str, estimator: str) -> list[An
         ("column", step(np.transpose)),
     ]
     return [
-        (f"{label} calendar", Pipeline([*parsed, *calendar, *filled_and_scaled(estimator)]), feature),
-        (f"{label} days", Pipeline([*parsed, *days, *filled_and_scaled(estimator)]), feature),
+        (f"{label} calendar", Pipeline([*parsed, *calendar, *preprocessing_steps(estimator)]), feature),
+        (f"{label} days", Pipeline([*parsed, *days, *preprocessing_steps(estimator)]), feature),
     ]
 
 
@@ -221,14 +221,14 @@ def needs_label_wrapper(estimator: Any, labels: list[Any]) -> bool:
     return type(estimator).__name__ == "XGBClassifier" and bool(labels)
 
 
-def with_labels(estimator: Any) -> Any:
+def wrap_labels(estimator: Any) -> Any:
     """The estimator behind scikit-learn's own label encoding: a soft vote of one."""
     from sklearn.ensemble import VotingClassifier
 
     return VotingClassifier([("model", estimator)], voting="soft")
 
 
-def named_parameter(error: BaseException, parameters: Json) -> shared_storage.Problem | None:
+def find_named_parameter(error: BaseException, parameters: Json) -> shared_storage.Problem | None:
     """The given parameter that an estimator's error is about, as a problem of the request; None when it is of none."""
     text = str(error)
     for name, value in parameters.items():

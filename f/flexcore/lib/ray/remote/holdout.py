@@ -24,9 +24,9 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
     import numpy as np
 
     if len(hashes) < MIN_ROWS:
-        raise too_few(len(hashes))
+        raise too_few_rows(len(hashes))
     order = np.lexsort((rows, hashes))
-    keys = numbered(hashes[order])
+    keys = number_equal_rows(hashes[order])
     taken = np.zeros(len(order), dtype=bool)
     groups, notes = [np.arange(len(order))], list[str]()
     if classes is not None:
@@ -36,12 +36,12 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
         if len(single) == len(names):
             raise shared_storage.Problem(
                 "DataError",
-                "Each class of the target has a single row, so none can be measured",
+                "Each class of the target has a single row, so none can be held out to measure the model",
                 "target_column",
                 "Extract more data, or choose another target column.",
             )
         notes = [
-            f"The class {shown(name)} has a single row: it is learned from, and not among the held-out rows"
+            f"The class {shorten_name(name)} has a single row: it is learned from, and not among the held-out rows"
             for name in single[:SHOWN_CLASSES]
         ]
         if len(single) > SHOWN_CLASSES:
@@ -55,7 +55,7 @@ def hold_out(hashes: Any, rows: Any, classes: Any, fraction: float) -> tuple[Any
     return np.sort(rows[order][taken]), notes
 
 
-def too_few(rows: int) -> shared_storage.Problem:
+def too_few_rows(rows: int) -> shared_storage.Problem:
     return shared_storage.Problem(
         "DataError" if rows else "EmptyData",
         f"Only {rows} rows have a target; a model needs at least {MIN_ROWS}",
@@ -64,11 +64,11 @@ def too_few(rows: int) -> shared_storage.Problem:
     )
 
 
-def shown(name: str) -> str:
+def shorten_name(name: str) -> str:
     return repr(name if len(name) <= 40 else f"{name[:40]}…")
 
 
-def numbered(ordered: Any) -> Any:
+def number_equal_rows(ordered: Any) -> Any:
     """A key of each row out of its hash and its number among the equal ones before it; `ordered`: hashes in order."""
     import numpy as np
 
@@ -86,7 +86,7 @@ def split_columns(batch: Any, target: str) -> Any:
     return batch.select([dataset.HASH, dataset.ROW, target])
 
 
-def part(batch: Any, held: Any, held_out: bool) -> Any:
+def select_part(batch: Any, held: Any, held_out: bool) -> Any:
     """The held-out rows of a prepared batch, or the others. `held`: their numbers in order."""
     import numpy as np
     import pyarrow as pa
@@ -97,8 +97,8 @@ def part(batch: Any, held: Any, held_out: bool) -> Any:
     return batch.filter(pa.array(among if held_out else ~among))
 
 
-def shared_part(batch: Any, box: list[Any], held_out: bool) -> Any:
+def select_shared_part(batch: Any, box: list[Any], held_out: bool) -> Any:
     """`part`, with the numbers as an object of Ray's store: as an argument each task would carry them all."""
     import ray
 
-    return part(batch, ray.get(box[0]), held_out)
+    return select_part(batch, ray.get(box[0]), held_out)

@@ -28,7 +28,7 @@ OUTPUTS = ("predict", "predict_proba")
 FLAGS = {"true": 1.0, "false": 0.0}
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """The request is at fault; status is HTTP's."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -44,7 +44,7 @@ class ModelApp:
 
     def __init__(self, model: Json, storage: Json) -> None:
         self.model = model
-        self.pipeline = load(model, storage)
+        self.pipeline = load_model(model, storage)
 
     def reconfigure(self, owner: Json) -> None:
         """Ray Serve shows a deployment's `user_config`: the owner's labels. The model itself takes none of it."""
@@ -57,7 +57,7 @@ class ModelApp:
         try:
             body = await request.body() if request.method == "POST" else b""
             answer = await asyncio.to_thread(self.answer, request.method, path.rstrip("/"), body)
-        except Refused as refusal:
+        except RequestError as refusal:
             return JSONResponse({"error": str(refusal)}, refusal.status)
         except Exception as error:
             return JSONResponse({"error": f"{type(error).__name__}: {error}"[:1000]}, 500)
@@ -68,21 +68,21 @@ class ModelApp:
             return SERVER
         if path in ("/v2/health/live", "/v2/health/ready"):
             return {"live" if path.endswith("live") else "ready": True}
-        found = MODEL_PATH.fullmatch(path)
-        if not found:
-            raise Refused(f"{path} does not exist", 404)
-        if found["model"] != self.model["name"] or found["version"] not in (None, self.model["version"]):
-            raise Refused(f"The model {found['model']} {found['version'] or ''} is not served here", 404)
-        if found["verb"] == "/ready":
+        match = MODEL_PATH.fullmatch(path)
+        if not match:
+            raise RequestError(f"{path} does not exist", 404)
+        if match["model"] != self.model["name"] or match["version"] not in (None, self.model["version"]):
+            raise RequestError(f"The model {match['model']} {match['version'] or ''} is not served here", 404)
+        if match["verb"] == "/ready":
             return {"name": self.model["name"], "ready": True}
-        if found["verb"] is None:
-            return metadata(self.model)
+        if match["verb"] is None:
+            return describe_model(self.model)
         if method != "POST":
-            raise Refused("Ask for an inference by POST", 405)
-        return infer(self.pipeline, self.model, parse(body))
+            raise RequestError("Ask for an inference by POST", 405)
+        return infer(self.pipeline, self.model, parse_request(body))
 
 
-def load(model: Json, storage: Json) -> Any:
+def load_model(model: Json, storage: Json) -> Any:
     """The pipeline from the store, its files verified."""
     import joblib
 
@@ -91,7 +91,7 @@ def load(model: Json, storage: Json) -> Any:
         return joblib.load(Path(folder, "model.joblib"))
 
 
-def metadata(model: Json) -> Json:
+def describe_model(model: Json) -> Json:
     def tensors(columns: list[Json]) -> list[Json]:
         return [{**column, "shape": [-1, 1]} for column in columns]
 
@@ -104,50 +104,50 @@ def metadata(model: Json) -> Json:
     }
 
 
-def parse(body: bytes) -> Json:
+def parse_request(body: bytes) -> Json:
     try:
         request = json.loads(body)
     except ValueError:
-        raise Refused("The body is not JSON") from None
+        raise RequestError("The body is not JSON") from None
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
-        raise Refused("The body has no list `inputs`")
+        raise RequestError("The body has no list `inputs`")
     return request
 
 
 def infer(pipeline: Any, model: Json, request: Json) -> Json:
     """The answer of the protocol to a parsed request. Raises Refused when its inputs do not fit the model."""
-    table = table_of(request["inputs"], model["signature"]["inputs"])
+    table = make_table(request["inputs"], model["signature"]["inputs"])
     names = [item.get("name") for item in request.get("outputs") or []] or [OUTPUTS[0]]
     outputs = []
     for name in names:
         if name not in OUTPUTS or not hasattr(pipeline, name):
-            raise Refused(f"The model has no output {name!r}")
+            raise RequestError(f"The model has no output {name!r}")
         try:
             values = getattr(pipeline, name)(table)
         except (ValueError, TypeError) as error:
-            raise Refused(f"The inputs cannot be used: {str(error).splitlines()[0]}") from None
-        outputs.append(output_of(name, values, model["signature"]["outputs"][0]["datatype"]))
+            raise RequestError(f"The inputs cannot be used: {str(error).splitlines()[0]}") from None
+        outputs.append(make_output(name, values, model["signature"]["outputs"][0]["datatype"]))
     answer = {"model_name": model["name"], "model_version": model["version"], "outputs": outputs}
     return {**answer, **({"id": request["id"]} if request.get("id") else {})}
 
 
-def output_of(name: str, values: Any, datatype: str) -> Json:
+def make_output(name: str, values: Any, datatype: str) -> Json:
     kind = datatype if name == OUTPUTS[0] else "FP64"
     shape = [len(values), 1 if values.ndim == 1 else values.shape[1]]
     return {
         "name": name,
         "datatype": kind,
         "shape": shape,
-        "data": [json_value(v) for v in values.reshape(-1).tolist()],
+        "data": [to_json(v) for v in values.reshape(-1).tolist()],
     }
 
 
-def json_value(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """NaN and infinity are no JSON."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def table_of(inputs: list[Json], columns: list[Json]) -> Any:
+def make_table(inputs: list[Json], columns: list[Json]) -> Any:
     """The rows as a DataFrame of the model's columns."""
     import pandas as pd
 
@@ -158,34 +158,34 @@ def table_of(inputs: list[Json], columns: list[Json]) -> Any:
             or not isinstance(item.get("name"), str)
             or not isinstance(item.get("data"), list)
         ):
-            raise Refused("Each input needs a name and a list `data`")
-    given = {item["name"]: item for item in inputs}
-    if len(inputs) == 1 and not set(given) & set(wanted) and len(wanted) > 1:
-        return pd.DataFrame(rows_of(inputs[0], len(wanted)), columns=wanted)
-    missing = [name for name in wanted if name not in given]
+            raise RequestError("Each input needs a name and a list `data`")
+    tensors = {item["name"]: item for item in inputs}
+    if len(inputs) == 1 and not set(tensors) & set(wanted) and len(wanted) > 1:
+        return pd.DataFrame(split_rows(inputs[0], len(wanted)), columns=wanted)
+    missing = [name for name in wanted if name not in tensors]
     if missing:
-        raise Refused(f"The inputs lack the columns {', '.join(missing)}; the model takes {', '.join(wanted)}")
-    data = {name: flat(given[name]["data"]) for name in wanted}
+        raise RequestError(f"The inputs lack the columns {', '.join(missing)}; the model takes {', '.join(wanted)}")
+    data = {name: flatten(tensors[name]["data"]) for name in wanted}
     lengths = {name: len(values) for name, values in data.items()}
     if len(set(lengths.values())) != 1:
-        raise Refused(f"The columns differ in length: {lengths}")
-    return pd.DataFrame({column["name"]: series_of(data[column["name"]], column) for column in columns})
+        raise RequestError(f"The columns differ in length: {lengths}")
+    return pd.DataFrame({column["name"]: make_series(data[column["name"]], column) for column in columns})
 
 
-def series_of(values: list[Any], column: Json) -> Any:
+def make_series(values: list[Any], column: Json) -> Any:
     """One column as the pipeline takes it: numbers, with text that is a number and null allowed, or text."""
     import pandas as pd
 
     if column["datatype"] == "BYTES":
-        return pd.Series([category_text(value) for value in values], dtype=object)
+        return pd.Series([to_category_text(value) for value in values], dtype=object)
     try:
-        return pd.Series([number(value) for value in values], dtype="float64")
+        return pd.Series([parse_number(value) for value in values], dtype="float64")
     except (TypeError, ValueError):
         wrong = next(value for value in values if not is_number(value))
-        raise Refused(f"{column['name']} takes numbers, not {str(wrong)[:50]!r}") from None
+        raise RequestError(f"{column['name']} takes numbers, not {str(wrong)[:50]!r}") from None
 
 
-def category_text(value: Any) -> str | None:
+def to_category_text(value: Any) -> str | None:
     """The text by which the training knew a category: true and 1, whether they were sent as text or not."""
     if value is None:
         return None
@@ -194,7 +194,7 @@ def category_text(value: Any) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def number(value: Any) -> float | None:
+def parse_number(value: Any) -> float | None:
     if value is None or value == "":
         return None
     flag = FLAGS.get(value.strip().lower()) if isinstance(value, str) else None
@@ -203,24 +203,24 @@ def number(value: Any) -> float | None:
 
 def is_number(value: Any) -> bool:
     try:
-        number(value)
+        parse_number(value)
     except (TypeError, ValueError):
         return False
     return True
 
 
-def flat(data: list[Any]) -> list[Any]:
+def flatten(data: list[Any]) -> list[Any]:
     """The values of a [n] or [n, 1] tensor."""
     if any(isinstance(item, list) and len(item) != 1 for item in data):
-        raise Refused("A column has one value per row")
+        raise RequestError("A column has one value per row")
     return [item[0] if isinstance(item, list) else item for item in data]
 
 
-def rows_of(tensor: Json, width: int) -> list[list[Any]]:
+def split_rows(tensor: Json, width: int) -> list[list[Any]]:
     """The rows of a [n, k] tensor, whose data may be nested or flat."""
     data: list[Any] = tensor["data"]
     if data and not isinstance(data[0], list):
         data = [data[start : start + width] for start in range(0, len(data), width)]
     if any(not isinstance(row, list) or len(row) != width for row in data):
-        raise Refused(f"{tensor['name']} needs {width} values per row")
+        raise RequestError(f"{tensor['name']} needs {width} values per row")
     return data

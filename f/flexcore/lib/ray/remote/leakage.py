@@ -9,21 +9,21 @@ from typing import Any
 from f.flexcore.lib.ray.remote import dataset
 
 # Of so many rows; more say no more.
-SAMPLE_ROWS = 20_000
+MAX_SAMPLE_ROWS = 20_000
 # Correlation, explained variance, or share of rows told apart, from which on a feature is as good as the target.
-NEARLY = 0.999
+LEAK_THRESHOLD = 0.999
 # Below so many rows chance may look like it.
 MIN_ROWS = 30
 MIN_ROWS_PER_CATEGORY = 3
 
 
-def leaks(rows: Any, truth: Any, plan: dataset.Plan) -> list[str]:
+def find_leaks(rows: Any, truth: Any, plan: dataset.Plan) -> list[str]:
     """A note for each feature that nearly tells the target by itself. rows: the features, truth: the target."""
     if len(truth) < MIN_ROWS:
         return []
     rows, truth = rows.reset_index(drop=True), truth.reset_index(drop=True)
-    if len(truth) > SAMPLE_ROWS:
-        rows = rows.sample(SAMPLE_ROWS, random_state=0)
+    if len(truth) > MAX_SAMPLE_ROWS:
+        rows = rows.sample(MAX_SAMPLE_ROWS, random_state=0)
         truth = truth.loc[rows.index]
     return [
         f"{name} nearly equals the target {plan.target}: leave it out if it is not known before {plan.target} is"
@@ -38,21 +38,21 @@ def nearly_equals(feature: Any, truth: Any, kind: str, task: str) -> bool:
         return False
     feature, truth = feature[known], truth[known]
     if kind == "category":
-        return by_category(feature, truth, task)
+        return equals_by_category(feature, truth, task)
     return correlates(feature, truth) if task == "regression" else separates(feature, truth)
 
 
-def by_category(feature: Any, truth: Any, task: str) -> bool:
+def equals_by_category(feature: Any, truth: Any, task: str) -> bool:
     groups = truth.groupby(feature.astype(str))
     if groups.ngroups * MIN_ROWS_PER_CATEGORY > len(truth):
         return False
     if task == "regression":
         total = float(((truth - truth.mean()) ** 2).sum())
         rest = float(((truth - groups.transform("mean")) ** 2).sum())
-        return total > 0 and 1 - rest / total >= NEARLY
-    most = float(truth.value_counts(normalize=True).iloc[0])
-    told = groups.agg(lambda part: int(part.value_counts().iloc[0])).sum() / len(truth)
-    return bool(most < NEARLY <= told)
+        return total > 0 and 1 - rest / total >= LEAK_THRESHOLD
+    majority = float(truth.value_counts(normalize=True).iloc[0])
+    explained = groups.agg(lambda part: int(part.value_counts().iloc[0])).sum() / len(truth)
+    return bool(majority < LEAK_THRESHOLD <= explained)
 
 
 def correlates(feature: Any, truth: Any) -> bool:
@@ -60,7 +60,7 @@ def correlates(feature: Any, truth: Any) -> bool:
     if feature.nunique() < 3 or truth.nunique() < 3:
         return False
     pairs = [(feature, truth), (feature.rank(), truth.rank())]
-    return any(abs(one.corr(other)) >= NEARLY for one, other in pairs)
+    return any(abs(one.corr(other)) >= LEAK_THRESHOLD for one, other in pairs)
 
 
 def separates(feature: Any, truth: Any) -> bool:
@@ -68,7 +68,7 @@ def separates(feature: Any, truth: Any) -> bool:
     from sklearn.tree import DecisionTreeClassifier
 
     classes = truth.astype(str)
-    most = float(classes.value_counts(normalize=True).iloc[0])
+    majority = float(classes.value_counts(normalize=True).iloc[0])
     tree = DecisionTreeClassifier(max_leaf_nodes=max(2, classes.nunique()), random_state=0)
     values = feature.to_numpy(dtype="float32").reshape(-1, 1)
-    return bool(most < NEARLY <= tree.fit(values, classes).score(values, classes))
+    return bool(majority < LEAK_THRESHOLD <= tree.fit(values, classes).score(values, classes))

@@ -18,7 +18,7 @@ from typing import Any
 
 from f.flexcore.lib.ray.remote import shared_storage
 
-VERIFY_S = 180
+VERIFY_TIMEOUT_S = 180
 Json = dict[str, Any]
 DATATYPES = {"number": "FP64", "flag": "BOOL", "category": "BYTES", "time": "BYTES"}
 # Distributions by the module that a pipeline may hold objects of.
@@ -41,14 +41,14 @@ print(json.dumps(answer))
 """
 
 
-def metrics_of(pipeline: Any, rows: Any, truth: Any, seen: Any, task: str) -> Json:
+def measure_model(pipeline: Any, rows: Any, truth: Any, seen: Any, task: str) -> Json:
     """Scores on held-out rows, and those of the naive guess: the mean, or the most frequent class, of the seen rows."""
     from sklearn import metrics
 
     guess = pipeline.predict(rows)
     if task == "regression":
         naive = [float(seen.mean())] * len(truth)
-        return finite(
+        return drop_undefined(
             {
                 "rmse": math.sqrt(metrics.mean_squared_error(truth, guess)),
                 "mae": metrics.mean_absolute_error(truth, guess),
@@ -58,24 +58,24 @@ def metrics_of(pipeline: Any, rows: Any, truth: Any, seen: Any, task: str) -> Js
                 "test_rows": len(truth),
             }
         )
-    most = seen.mode()[0]
-    return finite(
+    majority = seen.mode()[0]
+    return drop_undefined(
         {
             "accuracy": metrics.accuracy_score(truth, guess),
             "f1": metrics.f1_score(truth, guess, average="macro", zero_division=0),
-            "auc": area(pipeline, rows, truth),
-            "baseline_accuracy": float((truth == most).mean()),
+            "auc": area_under_curve(pipeline, rows, truth),
+            "baseline_accuracy": float((truth == majority).mean()),
             "test_rows": len(truth),
         }
     )
 
 
-def finite(measures: Json) -> Json:
+def drop_undefined(measures: Json) -> Json:
     """A measure that is not defined for these rows is null: NaN is no JSON."""
     return {name: None if value is None or not math.isfinite(value) else value for name, value in measures.items()}
 
 
-def area(pipeline: Any, rows: Any, truth: Any) -> float | None:
+def area_under_curve(pipeline: Any, rows: Any, truth: Any) -> float | None:
     """Area under the ROC curve (one against the rest, macro); None where it is not defined."""
     from sklearn import metrics
 
@@ -91,7 +91,7 @@ def area(pipeline: Any, rows: Any, truth: Any) -> float | None:
         return None
 
 
-def signature_of(features: dict[str, str], task: str, labels: list[Any]) -> Json:
+def make_signature(features: dict[str, str], task: str, labels: list[Any]) -> Json:
     """Open Inference Protocol v2 inputs, one for each raw column, and the output `predict`."""
     output = "FP64"
     if task == "classification":
@@ -103,11 +103,11 @@ def signature_of(features: dict[str, str], task: str, labels: list[Any]) -> Json
     }
 
 
-def examples_of(rows: Any, features: dict[str, str]) -> list[Json]:
+def make_examples(rows: Any, features: dict[str, str]) -> list[Json]:
     """One row that is none of `rows`, to ask a model for: it goes into results and logs, where the source's own rows
     have no place. Rounded medians, the commonest categories, and null where that would be a row or a value of its own;
     none when every such row is one of the source's."""
-    typical = {name: typical_value(rows[name], kind) for name, kind in features.items()}
+    typical = {name: choose_typical_value(rows[name], kind) for name, kind in features.items()}
     names = list(features)
     # Ever more of it left out, until it is nobody's.
     for count in range(len(names)):
@@ -118,7 +118,7 @@ def examples_of(rows: Any, features: dict[str, str]) -> list[Json]:
     return [] if is_among(nothing, rows, features) else [nothing]
 
 
-def typical_value(column: Any, kind: str) -> Any:
+def choose_typical_value(column: Any, kind: str) -> Any:
     known = column.dropna()
     if not len(known):
         return None
@@ -130,10 +130,10 @@ def typical_value(column: Any, kind: str) -> Any:
         return str(counts.index[0]) if counts.iloc[0] > 1 else None
     if kind == "flag":
         return bool(known.median() >= 0.5)
-    return rounded(float(known.median()))
+    return round_digits(float(known.median()))
 
 
-def rounded(value: float, digits: int = 3) -> float:
+def round_digits(value: float, digits: int = 3) -> float:
     return float(f"{value:.{digits}g}")
 
 
@@ -151,23 +151,23 @@ def is_among(example: Json, rows: Any, features: dict[str, str]) -> bool:
     return bool(same.any())
 
 
-def requirements_of(pipeline: Any) -> list[str]:
+def list_requirements(pipeline: Any) -> list[str]:
     """The exact versions of what the pipeline's pickle holds."""
     model = pipeline.named_steps["model"]
     parts = [model, *getattr(model, "estimators_", [])]
     roots = {type(part).__module__.split(".")[0] for part in parts}
     modules = ["sklearn", "joblib", "numpy", "scipy", "pandas", *sorted(roots & {"xgboost", "lightgbm"})]
-    return [pinned for name in modules for pinned in [installed(name)] if pinned]
+    return [pinned for name in modules for pinned in [find_installed(name)] if pinned]
 
 
-def framework_of(requirements: list[str]) -> Json:
+def find_framework(requirements: list[str]) -> Json:
     """{name, version} of the library that trained: the booster, or scikit-learn."""
     boosters = [item for item in requirements if item.startswith(("xgboost", "lightgbm"))]
     name, number = (boosters or requirements)[0].split("==")
     return {"name": name, "version": number}
 
 
-def installed(module: str) -> str | None:
+def find_installed(module: str) -> str | None:
     for name in DISTRIBUTIONS[module]:
         try:
             return f"{name}=={version(name)}"
@@ -180,7 +180,7 @@ def write_model(folder: Path, pipeline: Any, name: str, model_version: str) -> l
     """Writes the model's files; returns its requirements."""
     import joblib
 
-    requirements = requirements_of(pipeline)
+    requirements = list_requirements(pipeline)
     joblib.dump(pipeline, folder / "model.joblib")
     settings = {
         "name": name,
@@ -201,7 +201,7 @@ def verify_model(folder: Path, rows: list[Json]) -> list[Any]:
         input=json.dumps(rows),
         capture_output=True,
         text=True,
-        timeout=VERIFY_S,
+        timeout=VERIFY_TIMEOUT_S,
         check=False,
     )
     if done.returncode:

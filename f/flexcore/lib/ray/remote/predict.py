@@ -12,11 +12,19 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, dataset, inference_app, read, shared_storage, train
+from f.flexcore.lib.ray.remote import (
+    column_kinds,
+    dataset,
+    inference_app,
+    read,
+    shared_storage,
+    stream_profile,
+    training_data,
+)
 
 Json = dict[str, Any]
 # Rows for a call of the model: enough to be fast, small beside a worker's memory.
-BATCH = 4096
+BATCH_ROWS = 4096
 NUMERIC = ("FP64", "INT64", "BOOL")
 PREDICTION, CERTAINTY = "prediction", "probability"
 
@@ -27,8 +35,8 @@ class Predictor:
 
     def __init__(self, model: Json, storage: Json, types: Json) -> None:
         inputs = model["signature"]["inputs"]
-        self.pipeline, self.types = inference_app.load(model, storage), types
-        times = time_features(self.pipeline)
+        self.pipeline, self.types = inference_app.load_model(model, storage), types
+        times = find_time_features(self.pipeline)
         self.features = {
             item["name"]: "number" if item["datatype"] in NUMERIC else "time" if item["name"] in times else "category"
             for item in inputs
@@ -37,29 +45,29 @@ class Predictor:
     def __call__(self, batch: Any) -> Iterator[Any]:
         for item in batch.to_pylist():
             table = read.open_part(item["table"])
-            for start in range(0, table.num_rows, BATCH):
-                yield self.answer(table.slice(start, BATCH))
+            for start in range(0, table.num_rows, BATCH_ROWS):
+                yield self.answer(table.slice(start, BATCH_ROWS))
 
     def answer(self, table: Any) -> Any:
         import pandas as pd
         import pyarrow as pa
 
-        arrays = {name: dataset.arrow_of(table, name, kind) for name, kind in self.features.items()}
+        arrays = {name: dataset.to_arrow(table, name, kind) for name, kind in self.features.items()}
         frame = pd.DataFrame({name: array.to_pandas() for name, array in arrays.items()})
-        rows = dataset.frame_of(frame, self.features)
-        kept = {name: converted(table, name, kind) for name, kind in self.types.items()}
+        rows = dataset.make_frame(frame, self.features)
+        kept = {name: convert_column(table, name, kind) for name, kind in self.types.items()}
         predicted = {PREDICTION: pa.array(self.pipeline.predict(rows), from_pandas=True)}
         if hasattr(self.pipeline, "predict_proba"):
             predicted[CERTAINTY] = pa.array(self.pipeline.predict_proba(rows).max(axis=1), from_pandas=True)
         return pa.table({**kept, **predicted})
 
 
-def time_features(pipeline: Any) -> set[str]:
+def find_time_features(pipeline: Any) -> set[str]:
     """The inputs that a trained pipeline takes for points in time."""
     return {columns for _, _, columns in pipeline.named_steps["columns"].transformers if isinstance(columns, str)}
 
 
-def column_types(stream: dataset.Stream, schemas: list[Any], source: Json, form: str) -> Json:
+def choose_column_types(stream: stream_profile.Stream, schemas: list[Any], source: Json, form: str) -> Json:
     """The type of each column: that of all its parts, one that holds them all, or text. Text of a CSV file is what all
     of it can be read as, unless the extraction declared it text."""
     import pyarrow as pa
@@ -68,19 +76,19 @@ def column_types(stream: dataset.Stream, schemas: list[Any], source: Json, form:
     for name, column in stream.columns.items():
         fields = [schema.field(name) for schema in schemas if name in schema.names]
         kinds = list(dict.fromkeys(item.type for item in fields if not pa.types.is_null(item.type)))
-        if read.format_of(source) == "csv" and source["columns"].get(name) != "string":
-            kinds = [csv_type(column)]
+        if read.detect_format(source) == "csv" and source["columns"].get(name) != "string":
+            kinds = [choose_csv_type(column)]
         if len(kinds) > 1 and all(pa.types.is_integer(item) or pa.types.is_floating(item) for item in kinds):
             whole = all(pa.types.is_integer(item) for item in kinds)
             kinds = [pa.int64() if whole and pa.uint64() not in kinds else pa.string() if whole else pa.float64()]
         chosen[name] = kinds[0] if len(kinds) == 1 else pa.string()
-        if form == "csv" and column_kinds.kind_of_type(chosen[name]) not in ("number", "flag", "time", "text"):
+        if form == "csv" and column_kinds.classify_type(chosen[name]) not in ("number", "flag", "time", "text"):
             # A cell of a CSV file holds no more.
             chosen[name] = pa.string()
     return chosen
 
 
-def csv_type(column: Json) -> Any:
+def choose_csv_type(column: Json) -> Any:
     import pyarrow as pa
 
     if not column["values"]:
@@ -90,7 +98,7 @@ def csv_type(column: Json) -> Any:
     return pa.float64() if column["numeric"] else pa.bool_() if column["flag"] else pa.string()
 
 
-def converted(table: Any, name: str, kind: Any) -> Any:
+def convert_column(table: Any, name: str, kind: Any) -> Any:
     """A column of a part in the type of the whole column."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -101,23 +109,23 @@ def converted(table: Any, name: str, kind: Any) -> Any:
     if column.type == kind:
         return column
     if pa.types.is_string(kind):
-        return as_text(column)
+        return to_text(column)
     if pa.types.is_string(column.type):
-        column = column_kinds.texts(pc.utf8_trim_whitespace(column))
+        column = column_kinds.to_texts(pc.utf8_trim_whitespace(column))
     return pc.cast(column, kind, safe=False)
 
 
-def as_text(column: Any) -> Any:
+def to_text(column: Any) -> Any:
     """Text as it is, without a thought of which values stand for a missing one."""
     import pyarrow as pa
 
-    column = column_kinds.simple(column)
-    return column if pa.types.is_string(column.type) else column_kinds.texts(column)
+    column = column_kinds.normalize(column)
+    return column if pa.types.is_string(column.type) else column_kinds.to_texts(column)
 
 
 def run(parameters: Json, storage: Json) -> Json:
     """{uri, format, rows, columns, files}: what was written."""
-    train.check_packages(parameters["requires"])
+    training_data.check_packages(parameters["requires"])
     import pyarrow as pa
 
     store = shared_storage.RemoteStore(storage)
@@ -125,17 +133,17 @@ def run(parameters: Json, storage: Json) -> Json:
     source, model = parameters["source"], parameters["model"]
     store.verify(source["uri"], source["files"])
     store.verify(model["uri"], model["files"])
-    os.environ.update(train.QUICK)
-    cpus = reading_cpus(train.connect(), float(parameters["cpus_per_worker"]))
+    os.environ.update(training_data.FAST_SETTINGS)
+    cpus = choose_reading_cpus(training_data.connect(), float(parameters["cpus_per_worker"]))
     inputs = [item["name"] for item in model["signature"]["inputs"]]
     wanted = list(dict.fromkeys([*inputs, *parameters["keep"]])) if parameters["keep"] else None
     try:
-        parts, stream = train.parts_of(source, store, wanted, cpus)
+        parts, stream = training_data.read_parts(source, store, wanted, cpus)
         check_columns(stream, model, parameters["keep"])
         schemas = [
             pa.ipc.read_schema(pa.py_buffer(item["schema"])) for item in parts.select_columns(["schema"]).take_all()
         ]
-        types = column_types(stream, schemas, source, parameters["format"])
+        types = choose_column_types(stream, schemas, source, parameters["format"])
         kept = parameters["keep"] or list(types)
         predicted = parts.map_batches(
             Predictor,
@@ -148,26 +156,26 @@ def run(parameters: Json, storage: Json) -> Json:
     except shared_storage.Problem:
         raise
     except Exception as error:
-        raise train.unreadable(error) from None
+        raise training_data.reading_problem(error) from None
     uri = f"{storage['folder']}/predictions"
-    write(predicted, parameters["format"], store, uri)
+    write_predictions(predicted, parameters["format"], store, uri)
     twice = [f"{name} is left out: {where}" for name, where in stream.twice.items()]
     mixed = [
         f"{name} holds values of several types; it is written as text"
         for name in kept
-        if dataset.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
+        if stream_profile.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
     ]
     return {
         "uri": uri,
         "format": parameters["format"],
         "rows": predicted.count(),
-        "columns": types_of(predicted, kept),
-        "files": files_of(store, uri),
+        "columns": describe_types(predicted, kept),
+        "files": list_files(store, uri),
         "notes": [*stream.notes, *twice, *mixed],
     }
 
 
-def reading_cpus(cpus: float, taken: float) -> float:
+def choose_reading_cpus(cpus: float, taken: float) -> float:
     """None where a worker with the model leaves none: a reader that waits for it would wait for ever."""
     import ray
 
@@ -175,11 +183,11 @@ def reading_cpus(cpus: float, taken: float) -> float:
     return cpus if total().get("CPU", 0) >= taken + cpus else 0.0
 
 
-def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
+def check_columns(stream: stream_profile.Stream, model: Json, keep: list[str]) -> None:
     """Raises InvalidInput for data without the model's columns, or without one that is to be kept."""
     wanted = [item["name"] for item in model["signature"]["inputs"]]
     for name in [*wanted, *keep]:
-        dataset.check_single(name, stream, "keep" if name in keep else "data")
+        stream_profile.check_single(name, stream, "keep" if name in keep else "data")
     columns = list(stream.columns)
     missing = [name for name in wanted if name not in columns]
     if missing:
@@ -187,10 +195,10 @@ def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
             "InvalidInput",
             f"The data lacks the columns {', '.join(missing)} of the model {model['name']}",
             "data",
-            f"Extract them too, or choose another stream or model. {dataset.names_of(stream.names)}",
+            f"Extract them too, or choose another stream or model. {stream_profile.describe_columns(stream.names)}",
         )
     for name in keep:
-        dataset.check_known(name, stream.names, "keep")
+        stream_profile.check_known(name, stream.names, "keep")
     taken = [name for name in (PREDICTION, CERTAINTY) if name in (keep or columns)]
     if taken:
         raise shared_storage.Problem(
@@ -198,7 +206,7 @@ def check_columns(stream: dataset.Stream, model: Json, keep: list[str]) -> None:
         )
 
 
-def write(predicted: Any, form: str, store: shared_storage.RemoteStore, uri: str) -> None:
+def write_predictions(predicted: Any, form: str, store: shared_storage.RemoteStore, uri: str) -> None:
     folder = store.path(uri)
     if store.local:
         store.fs.create_dir(folder, recursive=True)
@@ -211,27 +219,27 @@ def write(predicted: Any, form: str, store: shared_storage.RemoteStore, uri: str
         predicted.write_parquet(folder, **options)
 
 
-def files_of(store: shared_storage.RemoteStore, uri: str) -> list[Json]:
+def list_files(store: shared_storage.RemoteStore, uri: str) -> list[Json]:
     """What lies in the folder, as a manifest lists it."""
     from pyarrow.fs import FileSelector, FileType
 
     folder = store.path(uri)
-    found = []
+    files = []
     for info in store.fs.get_file_info(FileSelector(folder, recursive=True)):
         if info.type == FileType.File:
             name = posixpath.relpath(info.path, folder)
-            found.append({"path": name, "bytes": info.size, "checksum": store.checksum(f"{uri}/{name}")})
-    return sorted(found, key=lambda item: str(item["path"]))
+            files.append({"path": name, "bytes": info.size, "checksum": store.checksum(f"{uri}/{name}")})
+    return sorted(files, key=lambda item: str(item["path"]))
 
 
-def types_of(predicted: Any, kept: list[str]) -> dict[str, str]:
+def describe_types(predicted: Any, kept: list[str]) -> dict[str, str]:
     """Column → JSON type, of those that a later stage can rely on."""
     kinds = {"int": "integer", "float": "number", "double": "number", "bool": "boolean", "string": "string"}
     schema = predicted.schema()
     names = dict(zip(schema.names, map(str, schema.types), strict=True))
-    told = {}
+    types = {}
     for name in [*kept, PREDICTION, CERTAINTY]:
         kind = next((word for start, word in kinds.items() if names.get(name, "").lstrip("u").startswith(start)), None)
         if kind:
-            told[name] = kind
-    return told
+            types[name] = kind
+    return types

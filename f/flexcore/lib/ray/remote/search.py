@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, shared_storage, train
+from f.flexcore.lib.ray.remote import dataset, estimators, holdout, shared_storage, training_data
 
 Json = dict[str, Any]
 FOLDS = 3
@@ -21,7 +21,7 @@ SEED = 0
 SCORES = {"regression": "neg_root_mean_squared_error", "classification": "accuracy"}
 
 
-def space_of(algorithm: str) -> Json:
+def search_space(algorithm: str) -> Json:
     """What each parameter may be: a list, or a distribution of scipy. Raises InvalidInput for an algorithm without."""
     from scipy.stats import loguniform, randint, uniform
 
@@ -48,7 +48,7 @@ def space_of(algorithm: str) -> Json:
     if space is None:
         known = "xgboost, lightgbm, RandomForest…, ExtraTrees…, HistGradientBoosting…, Ridge, Lasso, LogisticRegression"
         raise shared_storage.Problem(
-            "InvalidInput", f"No search is known for {algorithm}", "algorithm", f"Choose one of: {known}."
+            "InvalidInput", f"No search space is known for {algorithm}", "algorithm", f"Choose one of: {known}."
         )
     return dict(space)
 
@@ -58,35 +58,35 @@ def candidates(algorithm: str, given: Json, trials: int) -> list[Json]:
     from sklearn.model_selection import ParameterSampler
 
     fixed = {name: value for name, value in given.items() if value is not None}
-    space = {name: values for name, values in space_of(algorithm).items() if name not in fixed}
+    space = {name: values for name, values in search_space(algorithm).items() if name not in fixed}
     drawn = ParameterSampler(space, trials - 1, random_state=SEED) if space and trials > 1 else ()
-    return [fixed, *({**fixed, **{name: plain(value) for name, value in item.items()}} for item in drawn)]
+    return [fixed, *({**fixed, **{name: to_plain(value) for name, value in item.items()}} for item in drawn)]
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
 def run(parameters: Json, storage: Json) -> Json:
     """{parameters, score, metric, trials: [{parameters, score, seconds}], stopped}"""
-    train.check_packages(parameters["requires"])
+    training_data.check_packages(parameters["requires"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
-    cpus = train.connect()
-    rows, plan = train.prepared(parameters, store, cpus)
-    held = train.held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
+    cpus = training_data.connect()
+    rows, plan = training_data.prepare_rows(parameters, store, cpus)
+    held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     learned = rows.map_batches(
-        holdout.shared_part, fn_args=[held, False], batch_format="pyarrow", batch_size=None, num_cpus=cpus
+        holdout.select_shared_part, fn_args=[held, False], batch_format="pyarrow", batch_size=None, num_cpus=cpus
     ).to_pandas()
     if plan.task == "classification":
         check_classes(learned[plan.target], plan.target)
-    asked = candidates(parameters["algorithm"], parameters["parameters"], int(parameters["trials"]))
-    # A wrong algorithm or parameter is told before anything is started for it.
-    estimators.make_estimator(parameters["algorithm"], plan.task, asked[0], 1)
-    print(f"Trying {len(asked)} sets of parameters of {parameters['algorithm']}")
-    return searched(parameters, learned, plan, asked)
+    chosen = candidates(parameters["algorithm"], parameters["parameters"], int(parameters["trials"]))
+    # A wrong algorithm or parameter is reported before anything is started for it.
+    estimators.make_estimator(parameters["algorithm"], plan.task, chosen[0], 1)
+    print(f"Trying {len(chosen)} sets of parameters of {parameters['algorithm']}")
+    return run_trials(parameters, learned, plan, chosen)
 
 
 def check_classes(classes: Any, target: str) -> None:
@@ -100,55 +100,61 @@ def check_classes(classes: Any, target: str) -> None:
         )
 
 
-def searched(parameters: Json, learned: Any, plan: dataset.Plan, asked: list[Json]) -> Json:
+def run_trials(parameters: Json, learned: Any, plan: dataset.Plan, chosen: list[Json]) -> Json:
     import ray
 
     cpus = float(parameters["cpus_per_worker"])
-    task: Any = ray.remote(num_cpus=cpus, max_retries=1)(scored)
+    task: Any = ray.remote(num_cpus=cpus, max_retries=1)(score_trial)
     data = ray.put((learned, plan))
     threads = max(1, math.floor(cpus))
-    running = {task.remote(parameters["algorithm"], item, data, threads): item for item in asked}
-    trials, stopped = gather(ray, running, time.monotonic() + float(parameters["search_s"]))
+    running = {task.remote(parameters["algorithm"], item, data, threads): item for item in chosen}
+    trials, stopped = gather_trials(ray, running, time.monotonic() + float(parameters["search_s"]))
     done = [item for item in trials if item["score"] is not None]
     if not done:
-        raise no_trial(trials, stopped, parameters)
+        raise no_trial_problem(trials, stopped, parameters)
     best = max(done, key=lambda item: item["score"])
     metric = SCORES[plan.task]
     return {
         "parameters": best["parameters"],
         "metric": metric.removeprefix("neg_"),
         "score": abs(best["score"]),
-        "first_score": abs(done[0]["score"]) if done[0]["parameters"] == asked[0] else None,
+        "first_score": abs(done[0]["score"]) if done[0]["parameters"] == chosen[0] else None,
         "trials": [{**item, "score": None if item["score"] is None else abs(item["score"])} for item in trials],
         "stopped": stopped,
     }
 
 
-def gather(ray: Any, running: dict[Any, Json], deadline: float, clock: Callable[[], float] = time.monotonic) -> Any:
+def gather_trials(
+    ray: Any, running: dict[Any, Json], deadline: float, clock: Callable[[], float] = time.monotonic
+) -> Any:
     """(the finished trials in the order asked, whether the time ended first)"""
-    order, told, waiting = list(running), dict[Any, Json](), list(running)
+    order, finished, waiting = list(running), dict[Any, Json](), list(running)
     while waiting and clock() < deadline:
         ready, waiting = ray.wait(waiting, num_returns=1, timeout=max(0.0, deadline - clock()))
         for item in ready:
-            told[item] = {"parameters": running[item], **outcome(ray, item)}
-            print(f"{len(told)} of {len(order)}: {told[item]['score']} {told[item]['parameters']}")
+            finished[item] = {"parameters": running[item], **read_outcome(ray, item)}
+            print(f"{len(finished)} of {len(order)}: {finished[item]['score']} {finished[item]['parameters']}")
     for item in waiting:
         ray.cancel(item, force=True)
-    return [told[item] for item in order if item in told], bool(waiting)
+    return [finished[item] for item in order if item in finished], bool(waiting)
 
 
-def outcome(ray: Any, item: Any) -> Json:
+def read_outcome(ray: Any, item: Any) -> Json:
     try:
         score, seconds = ray.get(item)
     except Exception as error:
         cause = getattr(error, "cause", None) or error
         return {"score": None, "seconds": None, "error": f"{type(cause).__name__}: {cause}"[:500]}
     if not math.isfinite(score):
-        return {"score": None, "seconds": seconds, "error": "its score is not defined: the predictions are no numbers"}
+        return {
+            "score": None,
+            "seconds": seconds,
+            "error": "its score is not defined: the predictions are not finite numbers",
+        }
     return {"score": score, "seconds": seconds}
 
 
-def no_trial(trials: list[Json], stopped: bool, parameters: Json) -> shared_storage.Problem:
+def no_trial_problem(trials: list[Json], stopped: bool, parameters: Json) -> shared_storage.Problem:
     if trials:
         reason = trials[0]["error"]
         return shared_storage.Problem(
@@ -161,7 +167,7 @@ def no_trial(trials: list[Json], stopped: bool, parameters: Json) -> shared_stor
     )
 
 
-def scored(algorithm: str, parameters: Json, data: Any, threads: int) -> tuple[float, float]:
+def score_trial(algorithm: str, parameters: Json, data: Any, threads: int) -> tuple[float, float]:
     """(score, higher is better; seconds) of one set of parameters."""
     from sklearn.model_selection import cross_val_score
 
@@ -170,9 +176,9 @@ def scored(algorithm: str, parameters: Json, data: Any, threads: int) -> tuple[f
     estimator = estimators.make_estimator(algorithm, plan.task, parameters, threads)
     pipeline = estimators.make_pipeline(estimator, plan.features, plan.categories, plan.times)
     if estimators.needs_label_wrapper(estimator, plan.labels):
-        pipeline.steps[-1] = ("model", estimators.with_labels(estimator))
-    truth = train.target_of(learned, plan)
-    rows = dataset.features_of(learned, plan)
+        pipeline.steps[-1] = ("model", estimators.wrap_labels(estimator))
+    truth = training_data.read_target(learned, plan)
+    rows = dataset.select_features(learned, plan)
     # Of a class with fewer rows than folds some folds have none, but no more folds than the largest class has rows.
     folds = FOLDS if plan.task == "regression" else min(FOLDS, int(truth.value_counts().iloc[0]))
     scores = cross_val_score(pipeline, rows, truth, cv=folds, scoring=SCORES[plan.task], error_score="raise")

@@ -25,7 +25,7 @@ JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # What reads a pickled pipeline; other versions of these may read it wrongly or not at all.
 READERS = ("scikit-learn", "xgboost", "lightgbm")
 SERVE_MODULES = ("starlette", "uvicorn", "fastapi", "watchfiles")
-PAUSE_S = 0.3
+POLL_INTERVAL_S = 0.3
 
 
 def deploy(parameters: Json, storage: Json) -> Json:
@@ -35,10 +35,10 @@ def deploy(parameters: Json, storage: Json) -> Json:
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     store.verify(model["uri"], model["files"])
-    check(model, storage)
+    check_model(model, storage)
     forget_working_folder(packages)
-    port, host = start(parameters["http"])
-    run(parameters["app"], model, storage, options, packages, parameters["timeout_s"])
+    port, host = start_serve(parameters["http"])
+    run_application(parameters["app"], model, storage, options, packages, parameters["timeout_s"])
     return {"port": port, "host": host}
 
 
@@ -56,11 +56,11 @@ def undeploy(parameters: Json, storage: Json) -> Json:
 
 def check_versions(wanted: list[str]) -> list[str]:
     """The packages that this job was given for its model, none when the cluster has them. Raises when it lacks some."""
-    given = json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
-    packages = given.get("uv") or given.get("pip") or []
+    environment = json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
+    packages = environment.get("uv") or environment.get("pip") or []
     packages = packages.get("packages", []) if isinstance(packages, dict) else packages
     serve = [item for item in SERVE_MODULES if find_spec(item) is None]
-    wrong = [item for item in wanted if item.startswith(READERS) and not has(item)]
+    wrong = [item for item in wanted if item.startswith(READERS) and not is_installed(item)]
     wrong += [item for item in ("joblib", "pandas", "pyarrow") if find_spec(item) is None] + serve
     if wrong and packages:
         raise shared_storage.Problem(
@@ -75,7 +75,7 @@ def check_versions(wanted: list[str]) -> list[str]:
     return list(packages)
 
 
-def has(requirement: str) -> bool:
+def is_installed(requirement: str) -> bool:
     name, number = requirement.split("==")
     for candidate in (name, name.removesuffix("-cpu"), f"{name}-cpu"):
         try:
@@ -85,13 +85,13 @@ def has(requirement: str) -> bool:
     return False
 
 
-def check(model: Json, storage: Json) -> None:
+def check_model(model: Json, storage: Json) -> None:
     """Loads the model and asks it for its examples."""
     try:
-        pipeline = inference_app.load(model, storage)
+        pipeline = inference_app.load_model(model, storage)
         if model["example"]:
             columns = [column["name"] for column in model["signature"]["inputs"]]
-            table = inference_app.table_of(
+            table = inference_app.make_table(
                 [{"name": name, "data": [row.get(name) for row in model["example"]]} for name in columns],
                 model["signature"]["inputs"],
             )
@@ -124,7 +124,7 @@ def connect() -> None:
     ray.init(logging_level=logging.WARNING)
 
 
-def start(http: Json) -> tuple[int, str]:
+def start_serve(http: Json) -> tuple[int, str]:
     """(port, host) of the running Serve, or of one that is started here on the first free port of `http`."""
     connect()
     from ray import serve
@@ -132,12 +132,12 @@ def start(http: Json) -> tuple[int, str]:
 
     client: Any = _get_global_client(raise_if_no_controller_running=False)
     if client is None:
-        serve.start(http_options={"host": http["host"], "port": free_port(http["host"], http["ports"])})
+        serve.start(http_options={"host": http["host"], "port": find_free_port(http["host"], http["ports"])})
         client = _get_global_client()
     return int(client.http_config.port), str(client.http_config.host)
 
 
-def free_port(host: str, ports: list[int]) -> int:
+def find_free_port(host: str, ports: list[int]) -> int:
     for port in ports:
         with socket.socket() as probe:
             # Without it a port whose last user has just gone counts as taken for a minute; Serve sets it too.
@@ -156,7 +156,7 @@ def free_port(host: str, ports: list[int]) -> int:
     )
 
 
-def run(app: str, model: Json, storage: Json, options: Json, packages: list[str], timeout_s: float) -> None:
+def run_application(app: str, model: Json, storage: Json, options: Json, packages: list[str], timeout_s: float) -> None:
     """Deploys or updates the application and waits until all its replicas run what was asked."""
     from ray import cloudpickle, serve
 
@@ -180,14 +180,14 @@ def run(app: str, model: Json, storage: Json, options: Json, packages: list[str]
     target = serve.RunTarget(deployment.bind(model, storage), name=app, route_prefix=f"/{app}")
     serve.run_many([target], wait_for_applications_running=False)
     try:
-        wait(app, options, time.monotonic() + timeout_s)
+        wait_until_running(app, options, time.monotonic() + timeout_s)
     except shared_storage.Problem:
         if new:
             serve.delete(app)
         raise
 
 
-def wait(app: str, options: Json, deadline: float) -> None:
+def wait_until_running(app: str, options: Json, deadline: float) -> None:
     from ray import serve
 
     while True:
@@ -197,21 +197,21 @@ def wait(app: str, options: Json, deadline: float) -> None:
             return
         if state in ("DEPLOY_FAILED", "UNHEALTHY"):
             raise shared_storage.Problem(
-                "ExecutionFailed", f"Ray Serve could not deploy {app}: {reason(status)}", app, RETRY
+                "ExecutionFailed", f"Ray Serve could not deploy {app}: {read_reason(status)}", app, RETRY
             )
         if time.monotonic() > deadline:
-            asked = f"{options['replicas']} replicas of {options['cpus']:g} CPUs"
-            message = f"{app} was not ready in time ({asked}): {reason(status)}"
+            request = f"{options['replicas']} replicas of {options['cpus']:g} CPUs"
+            message = f"{app} was not ready in time ({request}): {read_reason(status)}"
             raise shared_storage.Problem(
                 "DeadlineExceeded", message, app, "Ask for fewer or smaller replicas, or free CPUs."
             )
-        time.sleep(PAUSE_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 RETRY = "Read the replica's log on the Ray dashboard, then deploy again."
 
 
-def reason(status: Any) -> str:
+def read_reason(status: Any) -> str:
     """The last line that Serve has to say of an application or its deployments."""
     texts = [getattr(item, "message", "") for item in getattr(status, "deployments", {}).values()]
     texts.append(getattr(status, "message", ""))

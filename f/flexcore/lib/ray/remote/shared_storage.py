@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 # Any S3-compatible service accepts it, and without one the client asks the cloud's metadata service, which may hang.
 REGION = "us-east-1"
 CONNECT_TIMEOUT_S = 10
@@ -35,8 +35,8 @@ class Problem(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Ray carries it from a worker to the program by pickle, which would call __init__ with the message alone.
-        told = self.flexcore
-        return _problem, (told["type"], told["message"], told["subject"], told["remedy"], told["details"])
+        fields = self.flexcore
+        return _problem, (fields["type"], fields["message"], fields["subject"], fields["remedy"], fields["details"])
 
 
 def _problem(kind: str, message: str, subject: str, remedy: str, details: dict[str, Any]) -> Problem:
@@ -84,14 +84,14 @@ class RemoteStore:
         try:
             with self.fs.open_input_stream(self.path(uri), compression=None) as stream:
                 while True:
-                    block = stream.read(CHUNK)
+                    block = stream.read(CHUNK_BYTES)
                     if not block:
                         return f"sha256:{digest.hexdigest()}"
                     digest.update(block)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._refused(error) from None
+            raise self._store_problem(error) from None
 
     def upload(self, folder: Path, uri: str) -> list[dict[str, Any]]:
         """Copies a folder's files to `uri`; returns them as a manifest lists them."""
@@ -105,7 +105,7 @@ class RemoteStore:
                 with self.fs.open_output_stream(target) as stream:
                     stream.write(content)
             except OSError as error:
-                raise self._refused(error) from None
+                raise self._store_problem(error) from None
             checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
             files.append({"path": name, "bytes": len(content), "checksum": checksum})
         return files
@@ -127,7 +127,7 @@ class RemoteStore:
             with self.fs.open_input_stream(self.path(f"{uri}/{item['path']}"), compression=None) as stream:
                 target.write_bytes(stream.read())
 
-    def _refused(self, error: OSError) -> Problem:
+    def _store_problem(self, error: OSError) -> Problem:
         text = str(error)
         denied = isinstance(error, PermissionError) or any(
             word in text for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "403")

@@ -8,52 +8,34 @@ more, xgboost and lightgbm train data-parallel over the workers; scikit-learn's 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import re
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
-from importlib import import_module
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, leakage, model_files, read, shared_storage
+from f.flexcore.lib.ray.remote import dataset, estimators, holdout, leakage, model_files, shared_storage, training_data
 
 Json = dict[str, Any]
-# Ray Train's defaults suit trainings of hours: it looks at its workers every two seconds.
-QUICK = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-}
-# The line of a traceback that says what was raised: `pyarrow.lib.ArrowInvalid: JSON parse error …`.
-RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid|Warning)\w*: ")
 
 
 def run(parameters: Json, storage: Json) -> Json:
     """The model manifest's fields and what is worth telling: {manifest, notes, dropped_rows, task}."""
-    check_packages(parameters["requires"])
+    training_data.check_packages(parameters["requires"])
     # While Ray's workers read the data this process only waits: time enough to load what it trains with.
-    threading.Thread(target=load_libraries, args=[list(parameters["requires"])], daemon=True).start()
+    threading.Thread(target=training_data.load_libraries, args=[list(parameters["requires"])], daemon=True).start()
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
-    os.environ.update(QUICK)
-    cpus = connect()
-    rows, plan = prepared(parameters, store, cpus)
-    held = held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
+    os.environ.update(training_data.FAST_SETTINGS)
+    cpus = training_data.connect()
+    rows, plan = training_data.prepare_rows(parameters, store, cpus)
+    held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     split = {
         name: rows.map_batches(
-            holdout.shared_part,
+            holdout.select_shared_part,
             fn_args=[held, name == "test"],
             batch_format="pyarrow",
             batch_size=None,
@@ -65,106 +47,18 @@ def run(parameters: Json, storage: Json) -> Json:
     return fit(parameters, storage, plan, split)
 
 
-def check_packages(requires: Json) -> None:
-    """Raises when a module is not there; the step then submits the job again with the packages that provide it."""
-    ray = version("ray")
-    missing = [package.format(ray=ray) for module, package in requires.items() if find_spec(module) is None]
-    if missing:
-        packages = list(dict.fromkeys(missing))
-        raise shared_storage.Problem(
-            "InvalidInput", f"The cluster lacks {', '.join(packages)}", "packages", missing_packages=packages
-        )
-
-
-def load_libraries(modules: list[str]) -> None:
-    for module in modules:
-        # What cannot be loaded is told where it is used.
-        with suppress(Exception):
-            import_module(module)
-
-
-def connect() -> float:
-    """Joins the cluster; returns the CPUs that each of Ray Data's tasks may reserve: none where the job took the last,
-    since a task that waits for it would wait for ever."""
-    import ray
-    import ray.data
-
-    ray.init(logging_level=logging.WARNING)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    available: Any = ray.available_resources
-    return 1.0 if available().get("CPU", 0) >= 1 else 0.0
-
-
-def prepared(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -> tuple[Any, dataset.Plan]:
-    """The typed rows that have a target, in memory, and the plan. Raises for data that cannot be learned from."""
-    target, features = parameters["target_column"], parameters["features"]
-    wanted = list(dict.fromkeys([target, *features])) if features else None
-    try:
-        parts, stream = parts_of(parameters["source"], store, wanted, cpus)
-        plan = dataset.make_plan(stream, target, features, parameters["task"], parameters["date_parts"])
-        rows = parts.map_batches(
-            partial(dataset.prepare, plan=plan), batch_format="pyarrow", batch_size=1, num_cpus=cpus
-        )
-        return rows.materialize(), plan
-    except shared_storage.Problem:
-        raise
-    except Exception as error:
-        raise unreadable(error) from None
-
-
-def parts_of(
-    source: Json, store: shared_storage.RemoteStore, wanted: list[str] | None, cpus: float
-) -> tuple[Any, dataset.Stream]:
-    """The parts of a stream's files, in memory, and what their columns are."""
-    parts = read.read(source, store, wanted, cpus)
-    facts = parts.select_columns(["file", "part", "facts"]).take_all() if parts.count() else []
-    declared = [name for name in source["columns"] if wanted is None or name in wanted]
-    return parts, dataset.collect(facts, declared)
-
-
-def held_out_rows(rows: Any, plan: dataset.Plan, fraction: float, cpus: float) -> list[Any]:
-    """The numbers of the rows to measure by, as an object of Ray's store; what there is to say of it is noted."""
-    import ray
-
-    told = rows.map_batches(
-        holdout.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=cpus
-    ).to_pandas()
-    if not len(told):
-        # Without rows Ray does not even keep the columns.
-        raise holdout.too_few(0)
-    classes = told[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
-    hashes, numbers = (told[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
-    held, notes = holdout.hold_out(hashes, numbers, classes, fraction)
-    plan.notes += notes
-    return [ray.put(held)]
-
-
-def unreadable(error: BaseException) -> shared_storage.Problem:
-    """What Ray Data's errors are really about: they hold whole tracebacks and end with advice; the first that was
-    raised in them is the cause."""
-    for cause in causes(error):
-        if isinstance(cause, shared_storage.Problem):
-            return cause
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    reason = next((line for line in lines if RAISED.match(line)), lines[-1])
-    remedy = "Read the end of the log; when it names no column or file, report this."
-    return shared_storage.Problem("DataError", f"The data cannot be read: {reason[:400]}", "source", remedy)
-
-
 def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, Any]) -> Json:
     """Trains by Ray Train and returns what the first worker wrote."""
     from ray.train import DataConfig, RunConfig, ScalingConfig
 
-    workers, cpus = workers_of(parameters), float(parameters["cpus_per_worker"])
+    workers, cpus = count_workers(parameters), float(parameters["cpus_per_worker"])
     distributed = workers > 1 or parameters["use_gpu"]
     threads = max(1, math.floor(cpus))
-    # An unknown algorithm or parameter is told before anything is started for it.
+    # An unknown algorithm or parameter is reported before anything is started for it.
     estimator = estimators.make_estimator(parameters["algorithm"], plan.task, parameters["parameters"], threads)
     loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator}
     store = shared_storage.RemoteStore(storage)
-    trainer = trainer_class(parameters["algorithm"] if distributed else "")(
+    trainer = choose_trainer(parameters["algorithm"] if distributed else "")(
         train_worker,
         train_loop_config=loop,
         datasets=split,
@@ -183,12 +77,12 @@ def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, An
     except shared_storage.Problem:
         raise
     except Exception as error:
-        raise told_by(error, parameters["algorithm"], parameters["parameters"]) from error
-    told: Json = store.read_json(told_uri(storage))
-    return told
+        raise training_problem(error, parameters["algorithm"], parameters["parameters"]) from error
+    result: Json = store.read_json(result_uri(storage))
+    return result
 
 
-def workers_of(parameters: Json) -> int:
+def count_workers(parameters: Json) -> int:
     boosted = parameters["algorithm"].lower() in {*estimators.BOOSTERS, *estimators.ALIASES}
     if parameters["num_workers"] > 1 and not boosted:
         print(f"Note: {parameters['algorithm']} trains in one process; one worker is used")
@@ -196,7 +90,7 @@ def workers_of(parameters: Json) -> int:
     return int(parameters["num_workers"])
 
 
-def trainer_class(algorithm: str) -> Any:
+def choose_trainer(algorithm: str) -> Any:
     """The trainer that connects the workers of a data-parallel training; any trainer will do for one process."""
     name = estimators.ALIASES.get(algorithm.lower(), algorithm.lower())
     if name == "xgboost":
@@ -219,30 +113,18 @@ def train_worker(loop: Json) -> None:
     context = ray.train.get_context()
     plan, parameters = loop["plan"], loop["parameters"]
     seen = ray.train.get_dataset_shard("train").materialize().to_pandas()
-    truth = target_of(seen, plan)
-    rows = dataset.features_of(seen, plan)
+    truth = training_data.read_target(seen, plan)
+    rows = dataset.select_features(seen, plan)
     pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories, plan.times)
     if context.get_world_size() > 1:
         pipeline = fit_together(pipeline, rows, truth, plan, parameters["algorithm"])
     else:
         if estimators.needs_label_wrapper(loop["estimator"], plan.labels):
-            pipeline.steps[-1] = ("model", estimators.with_labels(loop["estimator"]))
+            pipeline.steps[-1] = ("model", estimators.wrap_labels(loop["estimator"]))
         pipeline.fit(rows, truth)
     if context.get_world_rank() == 0:
         held_out = ray.train.get_dataset_shard("test").materialize().to_pandas()
-        write(loop, pipeline, rows, truth, held_out)
-
-
-def target_of(rows: Any, plan: dataset.Plan) -> Any:
-    """The target as numbers, or as the classes themselves."""
-    import pandas as pd
-
-    column = rows[plan.target]
-    if plan.task == "regression":
-        return column.astype("float64")
-    labels = {dataset.label_text(label): label for label in plan.labels}
-    kind = {bool: "bool", int: "int64", str: "object"}[type(plan.labels[0])]
-    return pd.Series([labels[str(value)] for value in column], index=column.index, dtype=kind)
+        store_model(loop, pipeline, rows, truth, held_out)
 
 
 def fit_together(pipeline: Any, rows: Any, truth: Any, plan: dataset.Plan, algorithm: str) -> Any:
@@ -258,7 +140,7 @@ def fit_together(pipeline: Any, rows: Any, truth: Any, plan: dataset.Plan, algor
         numbers = truth.map(codes).astype("int64")
     fitted = (fit_xgboost if "XGB" in type(estimator).__name__ else fit_lightgbm)(estimator, matrix, numbers, plan)
     if plan.task == "classification":
-        fitted = as_fitted_vote(fitted, plan.labels)
+        fitted = wrap_fitted(fitted, plan.labels)
     return Pipeline([("columns", columns), ("model", fitted)])
 
 
@@ -300,29 +182,29 @@ def fit_lightgbm(estimator: Any, matrix: Any, numbers: Any, plan: dataset.Plan) 
     return estimator
 
 
-def as_fitted_vote(estimator: Any, labels: list[Any]) -> Any:
+def wrap_fitted(estimator: Any, labels: list[Any]) -> Any:
     """The fitted estimator, which knows codes, behind the classes themselves."""
     from sklearn.preprocessing import LabelEncoder
     from sklearn.utils import Bunch
 
-    vote = estimators.with_labels(estimator)
+    vote = estimators.wrap_labels(estimator)
     vote.le_ = LabelEncoder().fit(labels)
     vote.classes_, vote.estimators_ = vote.le_.classes_, [estimator]
     vote.named_estimators_ = Bunch(model=estimator)
     return vote
 
 
-def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
+def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
     """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it. seen,
     truth: the features and the target of the rows that were learned from."""
     import pandas as pd
 
     plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
     store, uri = shared_storage.RemoteStore(loop["storage"]), f"{loop['storage']['folder']}/model"
-    rows = dataset.features_of(held_out, plan)
-    metrics = model_files.metrics_of(pipeline, rows, target_of(held_out, plan), truth, plan.task)
-    examples = model_files.examples_of(pd.concat([seen, rows], ignore_index=True), plan.features)
-    notes = [*plan.notes, *leakage.leaks(seen, truth, plan)]
+    rows = dataset.select_features(held_out, plan)
+    metrics = model_files.measure_model(pipeline, rows, training_data.read_target(held_out, plan), truth, plan.task)
+    examples = model_files.make_examples(pd.concat([seen, rows], ignore_index=True), plan.features)
+    notes = [*plan.notes, *leakage.find_leaks(seen, truth, plan)]
     for note in notes:
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
@@ -330,7 +212,7 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
         requirements = model_files.write_model(folder, pipeline, model["name"], model["version"])
         model_files.verify_model(folder, examples)
         files = store.upload(folder, uri)
-    told = {
+    result = {
         "manifest": {
             "uri": uri,
             "format": "sklearn-joblib",
@@ -340,8 +222,8 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
             "version": model["version"],
             "algorithm": parameters["algorithm"],
             "target": plan.target,
-            "framework": model_files.framework_of(requirements),
-            "signature": model_files.signature_of(plan.features, plan.task, plan.labels),
+            "framework": model_files.find_framework(requirements),
+            "signature": model_files.make_signature(plan.features, plan.task, plan.labels),
             "metrics": metrics,
             "example": examples,
         },
@@ -350,21 +232,21 @@ def write(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> No
         "requirements": requirements,
         "dropped_rows": plan.rows - len(seen) - len(held_out),
     }
-    store.write_json(told_uri(loop["storage"]), told)
+    store.write_json(result_uri(loop["storage"]), result)
 
 
-def told_uri(storage: Json) -> str:
+def result_uri(storage: Json) -> str:
     return f"{storage['folder']}/trained.json"
 
 
-def told_by(error: BaseException, algorithm: str, parameters: Json) -> Exception:
+def training_problem(error: BaseException, algorithm: str, parameters: Json) -> Exception:
     """What a training's failure is really about: Ray Train wraps what its workers raised."""
-    chain = list(causes(error))
+    chain = list(training_data.iterate_causes(error))
     for cause in chain:
         if isinstance(cause, shared_storage.Problem):
             return cause
     for cause in chain:
-        named = estimators.named_parameter(cause, parameters)
+        named = estimators.find_named_parameter(cause, parameters)
         if named:
             return named
     last = chain[-1]
@@ -375,13 +257,3 @@ def told_by(error: BaseException, algorithm: str, parameters: Json) -> Exception
             "DataError", f"{algorithm} cannot learn from these rows: {line[:300]}", "algorithm", remedy
         )
     return last if isinstance(last, Exception) else RuntimeError(str(last))
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that it wraps, the innermost last."""
-    yield error
-    failures = getattr(error, "worker_failures", None) or {}
-    inner = [getattr(error, "cause", None), getattr(error, "controller_failure", None), error.__cause__]
-    for cause in (*failures.values(), *inner):
-        if isinstance(cause, BaseException):
-            yield from causes(cause)

@@ -1,0 +1,184 @@
+"""Forms say what the request models say; where they do not yet, a list that only shrinks says so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import yaml
+from pydantic import BaseModel, Field
+
+from flexcore.rules import forms
+from flexcore.rules.forms import KNOWN_FILE, check_forms, compare_step, fields_of, find_differences
+from flexcore.rules.registry import Sources, check_registry
+from wmlocal.lint.files import Files
+from wmlocal.lint.positions import read
+
+ROOT = Path(__file__).parents[3]
+HEAD = "# Where a form still differs from its request model: FILE FIELD KIND. The list may only shrink.\n"
+
+
+def test_our_forms_differ_from_their_requests_only_where_it_is_known() -> None:
+    if os.environ.get("FLEXCORE_UPDATE_SNAPSHOTS"):
+        keys = sorted({item.key for item in find_differences(ROOT)})
+        (ROOT / KNOWN_FILE).write_text(HEAD + "".join(f"{key}\n" for key in keys))
+    assert [str(finding) for finding in check_forms(ROOT)] == []
+
+
+def test_every_operation_of_ours_has_a_step_whose_form_is_compared() -> None:
+    if any(check_registry(ROOT)):
+        pytest.skip("the registry is not whole; test_registry tells")
+    compared = forms._requests_of_steps(Files.below(ROOT), Sources(ROOT))
+    assert len(compared) >= len([*Sources(ROOT).operations()])
+
+
+class Size(StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Request(BaseModel):
+    program: str = Field(description="What is run.")
+    retries: int = Field(default=3, ge=1, le=9, description="How often.")
+    size: Size = Field(default=Size.SMALL, description="How large.")
+    wait: Literal["block", "defer"] | None = Field(default=None, description="How.")
+    names: tuple[str, ...] = Field(default=(), description="Which.")
+    cpus: int | None = Field(default=None, gt=0, description="Processors.")
+    more: bool = False
+
+
+def form() -> dict[str, Any]:
+    text: dict[str, Any] = {"type": "string"}
+    return {
+        "order": ["project", "program", "retries", "size", "wait", "names", "cpus", "settings"],
+        "required": ["project", "program"],
+        "properties": {
+            "project": {"type": "object", "format": "resource-c_toy", "default": None, "description": "Where."},
+            "program": text | {"default": None, "description": "What is\n run."},
+            "retries": {"type": "integer", "default": 3, "minimum": 1, "maximum": 9, "description": "How often."},
+            "size": text | {"default": "small", "enum": ["small", "large"], "description": "How large."},
+            "wait": text | {"default": "", "enum": ["", "defer", "block"], "description": "How."},
+            "names": {"type": "array", "default": None, "description": "Which."},
+            "cpus": {"type": "integer", "default": None, "minimum": 1, "description": "Processors."},
+            "settings": {"type": "object", "default": None, "description": "What is set."},
+        },
+    }
+
+
+def differences(schema: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(field, kind, the line it is told at, message)."""
+    text = yaml.safe_dump({"schema": schema}, sort_keys=False)
+    lines = text.splitlines()
+    found = compare_step("f/x/run.script.yaml", read(text), fields_of(Request))
+    return [(item.field, item.kind, lines[item.line - 1].strip(), item.message) for item in found]
+
+
+def test_a_form_that_says_what_its_request_says_is_clean() -> None:
+    assert differences(form()) == []
+
+
+def field(name: str, **change: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda schema: schema["properties"][name].update(change)
+
+
+def without(name: str) -> Callable[[dict[str, Any]], None]:
+    def change(schema: dict[str, Any]) -> None:
+        del schema["properties"][name]
+        schema["order"].remove(name)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "kind", "line"),
+    [
+        (without("names"), "names", "missing", "properties:"),
+        (lambda schema: schema["properties"].update(speed={"type": "integer"}), "speed", "extra", "speed:"),
+        (field("retries", default=4), "retries", "default", "default: 4"),
+        (field("retries", minimum=0), "retries", "minimum", "minimum: 0"),
+        (field("retries", maximum=None), "retries", "maximum", "maximum: null"),
+        (field("cpus", minimum=0), "cpus", "minimum", "minimum: 0"),
+        (field("size", description="Its size."), "size", "description", "description: Its size."),
+        (field("size", enum=["small"]), "size", "choices", "enum:"),
+        (field("wait", enum=["", "auto"]), "wait", "choices", "enum:"),
+        (lambda schema: schema["required"].remove("program"), "program", "required", "program:"),
+        (lambda schema: schema["required"].append("size"), "size", "required", "size:"),
+        (lambda schema: schema["order"].reverse(), "order", "order", "order:"),
+    ],
+)
+def test_each_difference_is_told_at_its_line(
+    change: Callable[[dict[str, Any]], None], name: str, kind: str, line: str
+) -> None:
+    schema = form()
+    change(schema)
+    assert [item[:3] for item in differences(schema)] == [(name, kind, line)]
+
+
+FLOW = """
+schema:
+  properties:
+    work:
+      properties:
+        retries: {type: integer, default: 3, minimum: 1, maximum: 9, description: How often.}
+        size: {type: string, default: small, enum: [small, huge], description: How large.}
+        names: {type: array, description: Which of them.}
+value:
+  modules:
+    - id: a
+      value:
+        type: script
+        path: f/x/run
+        input_transforms:
+          retries: {type: javascript, expr: flow_input.work.retries}
+          size: {type: javascript, expr: flow_input.work.size}
+          names: {type: javascript, expr: flow_input.work.names}
+          wait: {type: javascript, expr: flow_input.work.retries > 1}
+"""
+
+
+def compared(text: str, *others: type[BaseModel]) -> list[tuple[str, str]]:
+    requests = {"f/x/run": fields_of(Request)}
+    for number, other in enumerate(others):
+        requests[f"f/x/other{number}"] = fields_of(other)
+    return [(item.field, item.kind) for item in forms._compare_flow("flow.yaml", read(text), requests)]
+
+
+def test_a_field_that_a_flow_hands_on_says_what_the_request_says_and_may_offer_less() -> None:
+    assert compared(FLOW) == [("work.size", "choices"), ("work.names", "description")]
+    narrower = FLOW.replace("small, huge", "small").replace("Which of them", "Which")
+    assert compared(narrower) == []
+    assert compared(narrower.replace("default: 3", "default: 5")) == [("work.retries", "default")]
+
+
+class Other(BaseModel):
+    retries: int = Field(default=3, ge=1, le=9, description="How often it is tried again.")
+
+
+def test_a_field_that_several_steps_get_follows_them_where_they_agree() -> None:
+    step = """
+    - id: b
+      value:
+        type: script
+        path: f/x/other0
+        input_transforms:
+          retries: {type: javascript, expr: flow_input.work.retries}
+"""
+    both = FLOW.rstrip().replace("small, huge", "small").replace("Which of them", "Which") + step
+    assert compared(both.replace("How often", "Either"), Other) == []
+    assert compared(both.replace("minimum: 1", "minimum: 0"), Other) == [("work.retries", "minimum")]
+
+
+def test_an_entry_of_the_list_that_is_no_longer_so_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "find_differences", lambda root: [])
+    monkeypatch.setattr(forms, "check_registry", lambda root: [])
+    monkeypatch.setattr(forms, "_read_known", lambda root: {"f/x/run.script.yaml size default": 7})
+    (found,) = check_forms(ROOT)
+    assert (found.file, found.line) == (KNOWN_FILE, 7) and "delete the line" in found.message
+
+
+def test_a_bundle_elsewhere_is_not_compared_with_the_models_installed_here(root: Path) -> None:
+    assert [*check_forms(root)] == []
