@@ -132,7 +132,7 @@ def doctor(
     Exit code 1 when something that is needed is missing."""
     from flexcore.commands.doctor import doctor_command
 
-    guarded(lambda: doctor_command(settings, server, workspace, root, as_json))
+    run_guarded(lambda: doctor_command(settings, server, workspace, root, as_json))
 
 
 @app.command(

@@ -70,7 +70,7 @@ def _check_uv() -> Finding:
     from f.flexcore.lib.meltano import installation
 
     try:
-        return Finding("uv", OK, installation.uv())
+        return Finding("uv", OK, installation.find_uv())
     except MissingSetting as error:
         return Finding("uv", MISSING, _first_sentence(error), error.remedy)
 
@@ -90,13 +90,13 @@ def _check_meltano() -> Iterator[Finding]:
         folder = installation.folder()
         free = shutil.disk_usage(folder).free
         shown = f"{free / 2**30:.1f} GiB free in {folder.parent}"
-        if free < health.LEAST_FREE_BYTES:
-            needed = f"{health.LEAST_FREE_BYTES / 2**30:.0f} GiB"
+        if free < health.MIN_FREE_BYTES:
+            needed = f"{health.MIN_FREE_BYTES / 2**30:.0f} GiB"
             yield Finding("disk", MISSING, shown, f"Free at least {needed}, or set FLEXCORE_HOME to a larger volume.")
         else:
             yield Finding("disk", OK, shown)
         version = installation.MELTANO_VERSION
-        if installation.usable(folder / f"tool-{version}"):
+        if installation.is_usable(folder / f"tool-{version}"):
             yield Finding("meltano tool", OK, version)
         else:
             detail = f"{version} is not installed here yet"
@@ -222,13 +222,13 @@ def _summary(check: str, count: int, missing: list[str], consequence: str) -> Fi
 def check_runtimes(client: Windmill, settings: str) -> Iterator[Finding]:
     """Health of every runtime that the settings name, as a worker sees it."""
     from f.flexcore.lib.core.errors import FlexcoreError
-    from flexcore.client.runtimes import measured
+    from flexcore.client.runtimes import measure_runtimes
     from flexcore.commands.runtime import SETTINGS
 
     notes: list[str] = []
     say("asking the runtimes …")
     try:
-        rows = measured(client, settings, SETTINGS, notes.append)
+        rows = measure_runtimes(client, settings, SETTINGS, notes.append)
     except FlexcoreError as error:
         yield Finding("runtimes", MISSING, _first_sentence(error), error.remedy or f"Run `{DEPLOY}`.")
         return

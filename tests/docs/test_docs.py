@@ -21,7 +21,7 @@ from bench.pages import PAGES as GENERATED
 from bench.troubleshooting_page import MEANINGS, NAMED_CATEGORIES, TLS_SAMPLES, read_literal_rows
 from f.flexcore.lib.core import tls_errors
 from f.flexcore.lib.kubernetes.categories import Category
-from flexcore.client.arguments import checked
+from flexcore.client.arguments import complete_arguments
 from flexcore.client.local import local_workflow
 from flexcore.configuration import files
 from flexcore.console import EXIT_CODES
@@ -210,7 +210,7 @@ REQUESTS = [(block, json.loads(block.text)) for block in of("json")]
     + [("data_pipeline", value) for _, value in REQUESTS if "workflow_type" in value],
 )
 def test_a_request_on_a_page_fits_the_form(flow: str, request_: dict[str, Any]) -> None:
-    assert checked(local_workflow(ROOT, flow).schema, request_)
+    assert complete_arguments(local_workflow(ROOT, flow).schema, request_)
 
 
 def test_the_configuration_on_its_page_has_no_problem(checkout: Path) -> None:
