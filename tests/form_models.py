@@ -23,13 +23,15 @@ BOUNDS = ("minimum", "maximum")
 @dataclass(frozen=True, slots=True)
 class Section:
     """models: the requests that it may become; omitted: what the flow itself fills in; extra: fields of the section
-    that stand for others."""
+    that stand for others. has_own_words: a form of all operations of a runtime, which groups their fields, and says of
+    one that several have what it means to each."""
 
     file: Path
     path: tuple[str, ...]
     models: Sequence[type[BaseModel]]
     omitted: frozenset[str] = frozenset()
     extra: frozenset[str] = frozenset()
+    has_own_words: bool = False
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ def find_differences(section: Section) -> Iterator[str]:
     for name in sorted(fields & shown):
         for problem in _compare_field(section, name, schema["properties"][name]):
             yield _line(section, (name,), f"{name}: {problem}")
-    for model in section.models:
+    for model in () if section.has_own_words else section.models:
         expected = [name for name in model.model_fields if name in shown]
         order = [name for name in schema["order"] if name in model.model_fields]
         if order != expected:
@@ -72,6 +74,8 @@ def _compare_field(section: Section, name: str, field: Json) -> Iterator[str]:
     for key in candidates[0]:
         if key in BOUNDS and field.get("type") == "string":
             # An amount with its unit, such as 10GB.
+            continue
+        if key == "description" and section.has_own_words and len(candidates) > 1:
             continue
         allowed = [_normalize(each[key]) for each in candidates]
         if key == "description":

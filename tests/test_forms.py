@@ -186,7 +186,27 @@ SECTIONS = [
 ]
 
 
-@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{section.file.parent.name} {section.name}")
+EXECUTE_OPERATIONS = {
+    "meltano": ["run"],
+    "ray": ["program", "train", "deploy_model"],
+    "kubernetes": ["job", "deploy_model"],
+}
+SECTIONS += [
+    Section(
+        ROOT / f"f/flexcore/{name}/execute__flow/flow.yaml",
+        (),
+        requests_of(name, operations),
+        omitted=FORECAST,
+        extra=FORECAST | {runtimes.RUNTIMES[name].service_field, "settings"},
+        has_own_words=True,
+    )
+    for name, operations in EXECUTE_OPERATIONS.items()
+]
+
+
+@pytest.mark.parametrize(
+    "section", SECTIONS, ids=lambda section: f"{section.file.parent.relative_to(ROOT)} {section.name}"
+)
 def test_a_section_of_a_form_is_that_of_its_request_model(section: Section) -> None:
     assert list(find_differences(section)) == []
 

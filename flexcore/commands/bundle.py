@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -75,7 +76,8 @@ def _change(command: str, given: Path, yes: bool, as_json: bool, check: bool = F
             _show(root, change)
         if check or not change.contents:
             return _report(change, as_json, done=not change.contents)
-        confirm(f"{command.capitalize()} in {root}?", yes)
+        confirm(f"Run `flexcore {command}` in {root}?", yes)
+        _refuse_stale(change, _plan(command, root))
         for path in carry_out(root, change):
             say(f"{path} was changed meanwhile, and stays as it is.")
     _report(change, as_json, done=True)
@@ -106,6 +108,18 @@ def _plan(command: str, root: Path) -> RepositoryChange:
     return plan(root, read_installed_bundle())
 
 
+def _refuse_stale(shown: RepositoryChange, now: RepositoryChange) -> None:
+    """Raises Conflict when files were changed while the question stood there: what was shown is what is done."""
+    from f.flexcore.lib.core.errors import Conflict
+
+    if now != shown:
+        raise Conflict(
+            "Files were changed meanwhile, so this is no longer what was shown; nothing was written",
+            subject="--root",
+            remedy="Run the command again.",
+        )
+
+
 def _show(root: Path, change: RepositoryChange) -> None:
     if not change.contents:
         say(f"Nothing to do: {root} has the bundle in version {change.version}.")
@@ -120,6 +134,18 @@ def _show(root: Path, change: RepositoryChange) -> None:
         say(f"note: {note}")
     if change.contents and not any((folder / ".git").exists() for folder in (root, *root.parents)):
         say("note: this is no git repository; `git init` and a commit first would let you see and undo the change.")
+    elif ignored := list_ignored_files(root, change.written):
+        say(f"note: git ignores {len(ignored)} of these files, such as {ignored[0]}; change .gitignore to commit them.")
+
+
+def list_ignored_files(root: Path, paths: list[str]) -> list[str]:
+    """Those that no commit would take; none where git is not installed."""
+    command = ["git", "-C", str(root), "check-ignore", "--stdin", "-z"]
+    try:
+        done = subprocess.run(command, input="\0".join(paths), text=True, capture_output=True, check=False)
+    except OSError:
+        return []
+    return [path for path in done.stdout.split("\0") if path]
 
 
 def _summarize(paths: list[str]) -> str:

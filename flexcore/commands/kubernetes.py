@@ -136,7 +136,7 @@ def explain(
 
 
 def _explain(dump: str, job: str, as_json: bool) -> int:
-    from flexcore.kubernetes_explanation import explain as explain_dump
+    from flexcore.commands.kubernetes_explanation import explain as explain_dump
 
     found = explain_dump(_file_text(dump, DUMP_REMEDY), job)
     if as_json:

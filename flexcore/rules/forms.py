@@ -4,10 +4,7 @@ A step whose `main` hands its arguments to an operation (`train_job.TRAIN.run(lo
 by name and in the model's order, with its defaults, bounds, choices and descriptions. A field of a flow that is handed
 to such steps as it is (`flow_input.ray.epochs`) has the same default, bounds and description, where the steps agree on
 them, and no choice that the request refuses. The resource of the operation, settings and the deferral belong to the
-step, not to the request.
-
-What differs today is listed in known_form_differences.txt, by file, field and kind. The list may only shrink: an entry
-that is no longer needed is a finding as well.
+step, not to the request. A step may require what the request leaves open, because an earlier stage hands it on.
 """
 
 from __future__ import annotations
@@ -20,18 +17,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from flexcore.rules.registry import REGISTRY, Source, Sources, check_registry
+from flexcore.rules.registry import REGISTRY, Source, Sources
 from wmlocal.lint.files import Files
 from wmlocal.lint.finding import Finding
 from wmlocal.lint.positions import Item, NotYaml, read
 from wmlocal.lint.steps import steps
 
 RULE = "form"
-KNOWN_FILE = "flexcore/rules/known_form_differences.txt"
 # Arguments of a step that are no part of its request.
 CONTEXT = ("settings", "deferred")
-# Fields of a request that only open parts of a flow's form.
-SWITCHES = ("more",)
+# Fields of a request that a flow alone reads: what its form shows, and how it decides between block and defer.
+FLOW_FIELDS = ("more", "expected_s")
+FLOW_CHOICES = {"wait": "auto"}
 KINDS = ("description", "minimum", "maximum", "choices", "default")
 # None and an empty list are one and the same default: a form cannot have a list as its default in Python's signature.
 EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
@@ -61,26 +58,14 @@ class Difference:
     column: int
     message: str
 
-    @property
-    def key(self) -> str:
-        return f"{self.file} {self.field} {self.kind}"
-
 
 def check_forms(root: Path) -> Iterator[Finding]:
     """Nothing where the models are not those of this bundle: they are imported, so it must be the one that is installed
     beside this command."""
     if not _is_own(root):
         return
-    known = _read_known(root)
-    found = list(find_differences(root))
-    for item in found:
-        if item.key not in known:
-            yield Finding(item.file, item.line, item.column, RULE, item.message)
-    if any(check_registry(root)):
-        # Forms of operations that cannot be imported were not compared.
-        return
-    for key in sorted(known.keys() - {item.key for item in found}):
-        yield Finding(KNOWN_FILE, known[key], 1, RULE, f"{key!r} is no longer so; delete the line")
+    for item in find_differences(root):
+        yield Finding(item.file, item.line, item.column, RULE, item.message)
 
 
 def find_differences(root: Path) -> Iterator[Difference]:
@@ -104,7 +89,7 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
     schema = model.model_json_schema()
     found = []
     for name, info in model.model_fields.items():
-        if name in SWITCHES:
+        if name in FLOW_FIELDS:
             continue
         prop = _resolve(schema["properties"].get(info.alias or name, {}), schema.get("$defs", {}))
         default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
@@ -117,7 +102,7 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
                 info.description or "",
                 bounds["minimum"],
                 bounds["maximum"],
-                tuple(value for value in prop.get("enum", ()) if value is not None),
+                tuple(value for value in prop.get("enum", ()) if value not in (None, FLOW_CHOICES.get(name))),
             )
         )
     return found
@@ -164,7 +149,8 @@ def compare_step(file: str, form: Item, fields: list[Field]) -> Iterator[Differe
             message = f"the request has the field {field.name}, and the form does not; add it to `main`"
             yield _difference(file, schema.get("properties") or schema, field.name, "missing", message)
             continue
-        if (field.name in required) is not field.required:
+        is_handed_on = field.name in required and field.default is None
+        if (field.name in required) is not field.required and not is_handed_on:
             message = (
                 f"{field.name} is {'required' if field.required else 'optional'} in the request, and not in the form"
             )
@@ -340,9 +326,3 @@ def _read(files: Files, file: str) -> Item | None:
     except NotYaml:
         return None
     return document if document is not None and isinstance(document.value, dict) else None
-
-
-def _read_known(root: Path) -> dict[str, int]:
-    file = root / KNOWN_FILE
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    return {line.strip(): number for number, line in enumerate(lines, start=1) if line.strip() and line[0] != "#"}

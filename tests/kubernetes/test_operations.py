@@ -55,7 +55,7 @@ JOB = {"image": "busybox:1.37"}
         ("deploy_model", {"image": "no image"}, None, STORE, "image"),
         ("deploy_model", {"name": "My Model!"}, None, STORE, "name"),
         ("deploy_model", {"namespace": "Bad_Name"}, None, STORE, "namespace"),
-        ("deploy_model", {"resources": {"memory": "500m"}}, None, STORE, "resources.memory"),
+        ("deploy_model", {"memory": "500m"}, None, STORE, "memory"),
         ("deploy_model", {"replicas": 0}, None, STORE, "replicas"),
         ("deploy_model", {"model": {"uri": "s3://x"}}, None, STORE, "model.format"),
         ("deploy_model", {}, None, None, "settings.storage_uri"),
@@ -92,19 +92,13 @@ def test_whatever_needs_no_cluster_is_refused_by_the_name_of_its_field(
         ("job", {"manifest": job(namespace="there")}, None),
         ("deploy_model", {}, STORE),
         ("deploy_model", {"model_source": "pvc://claim/models/a"}, None),
-        ("deploy_model", {"target": "kubernetes", "resources": {"cpu": "2"}, "model_source": "image"}, None),
+        ("deploy_model", {"cpu": "2", "model_source": "image"}, None),
     ],
 )
 def test_what_may_be_right_passes_wherever_its_cluster_is(
     name: str, fields: dict[str, Any], settings: Any, cluster: Any
 ) -> None:
     check(name, fields, cluster, settings)
-
-
-def test_a_deployment_says_its_replicas_resources_as_the_flow_or_as_the_step_does() -> None:
-    parse = operation_of("deploy_model").parse
-    flow, step = parse({"resources": {"cpu": "2"}}).replica_resources, parse({"cpu": "2"}).replica_resources
-    assert (flow.cpu, flow.memory) == (step.cpu, step.memory) == ("2", "1Gi")
 
 
 def test_a_model_that_is_not_handed_on_is_missing_when_it_is_to_be_deployed(cluster: FakeCluster) -> None:

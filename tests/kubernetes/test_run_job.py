@@ -379,6 +379,19 @@ def test_a_step_that_died_before_its_secret_was_made_makes_it_when_it_runs_again
     assert len(cluster.asked("POST", "/jobs")) == 1
 
 
+def test_a_submission_that_died_before_its_secret_was_made_makes_it_when_it_submits_again(
+    cluster: FakeCluster, mocker: MockerFixture
+) -> None:
+    killed = mocker.patch.object(JobAdapter, "_create_companions", side_effect=SystemExit)
+    with pytest.raises(SystemExit):
+        run(cluster, secrets={"A": "sesame"}, wait="defer")
+    mocker.stop(killed)
+    result = run(cluster, secrets={"A": "sesame"}, wait="defer")
+    assert result["data"]["deferred"]["call"] == "job-1" and result["attempt"] == 1
+    assert cluster.asked("POST", "/secrets")[0].data["stringData"] == {"A": "sesame"}
+    assert len(cluster.asked("POST", "/jobs")) == 1 and jobs(cluster)[0]["metadata"]["labels"]["flexcore/deferred"]
+
+
 def test_a_job_that_cannot_have_its_secret_is_deleted(cluster: FakeCluster) -> None:
     cluster.api.denied = {"create secrets"}
     cluster.api.story = job_story(waits("CreateContainerConfigError"))
@@ -659,7 +672,8 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
 def calls(cluster: FakeCluster) -> list[str]:
     """What was asked until the Job was watched, but for access reviews."""
     asked = [f"{item.method.value} {item.url.path.rsplit('/', 1)[-1]}" for item in cluster.api._requests]
-    lists = [index for index, item in enumerate(cluster.api._requests) if "fieldSelector" in str(item.url)]
+    watched = ("fieldSelector", "controller-uid")
+    lists = [i for i, item in enumerate(cluster.api._requests) if any(word in str(item.url) for word in watched)]
     return asked[: lists[0]] if lists else asked
 
 

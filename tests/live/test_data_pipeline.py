@@ -11,10 +11,10 @@ import pytest
 
 from f.flexcore.lib.core.monitoring import Execution
 from f.flexcore.lib.selection.comparison import Comparison
-from f.flexcore.lib.views.html import read_plain
 from flexcore.ray_head import RayHead
 from tests import data_cases as cases
 from tests.live.conftest import Windmill, push
+from tests.pages import read_plain
 from tests.ray.fake_dashboard import FakeDashboard
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]

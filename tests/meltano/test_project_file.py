@@ -30,9 +30,9 @@ def write(root: Path, text: str = BASE, name: str = "meltano.yml") -> Path:
 
 def test_a_short_name_means_the_tap_or_target_of_that_name(tmp_path: Path) -> None:
     project = read_project(write(tmp_path))
-    assert project.full_name("extractors", "b") == "tap-b"
+    assert project.find_name("extractors", "b") == "tap-b"
     with pytest.raises(NotFound, match="Did you mean tap-b"):
-        project.full_name("extractors", "tap-bb")
+        project.find_name("extractors", "tap-bb")
 
 
 def test_included_files_are_part_of_the_project(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_included_files_are_part_of_the_project(tmp_path: Path) -> None:
 
 def test_an_unknown_tap_gets_the_nearest_name_and_all_declared_ones(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"no tap named 'tap-aa'. Did you mean tap-a\? Declared: tap-a, tap-b, tap-c"):
-        read_project(write(tmp_path)).full_name("extractors", "tap-aa")
+        read_project(write(tmp_path)).find_name("extractors", "tap-aa")
 
 
 def test_an_unknown_mapping_gets_those_that_are_declared(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_a_pattern_for_all_taps_must_match_in_one_of_them() -> None:
 
     def failed(observer: Observer, tap: str, select: list[str], streams: dict[str, list[str]]) -> list[str]:
         found = find_problems(tap, {"_select": select}, ["catalog"], catalog(**streams))
-        return [item.rule for item in observer.failed_rules(tap, found)]
+        return [item.rule for item in observer.find_failed_rules(tap, found)]
 
     observer = Observer(asked)
     assert failed(observer, "tap-a", ["orders.*", "x.*"], {"orders": ["id"]}) == []

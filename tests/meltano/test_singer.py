@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.meltano.plugin_environments import has_streams
 from f.flexcore.lib.meltano.remote.singer import (
     MAX_RECENT_BYTES,
     ConsumerWatch,
@@ -18,6 +17,7 @@ from f.flexcore.lib.meltano.remote.singer import (
     find_problem,
     json_type,
 )
+from f.flexcore.lib.meltano.run_command import has_streams
 
 SCHEMA = '{"type": "SCHEMA", "stream": "s", "schema": {"properties": {"id": {"type": "integer"}}}}\n'
 ROW = '{"type": "RECORD", "stream": "s", "record": {"id": 1}}\n'

@@ -67,7 +67,7 @@ def project(source: str = "meltano_yml", **settings: str) -> Project:
 
 def test_a_state_is_read_as_it_was_written_and_absence_is_none(place: StatePlace) -> None:
     store = StateStore(place)
-    assert store.known and store.read(KEY) is None
+    assert store.is_readable and store.read(KEY) is None
     store.write(KEY, STATE)
     store.write("other", {"completed": {}, "partial": {"x": 1}})
     assert store.read(KEY) == STATE
@@ -106,7 +106,7 @@ def test_the_projects_own_place_wins_over_the_resource_and_the_store(tmp_path: P
     own = place_of(project(), "", local)
     assert own.private and own.database.endswith("/home/meltano/state/0a0b/meltano.db")
     theirs = place_of(project(database_uri="postgresql://u:hunter2@db:5432/m"), "", remote)
-    assert (theirs.uri, theirs.private, StateStore(theirs).known) == (SYSTEM_DATABASE, False, False)
+    assert (theirs.uri, theirs.private, StateStore(theirs).is_readable) == (SYSTEM_DATABASE, False, False)
     assert theirs.label == "postgresql://db:5432/m"
     by_variable = place_of(project("env", state_backend__uri="file:///v"), "file:///r", local)
     assert by_variable.uri == "file:///v"

@@ -10,10 +10,10 @@ import pytest
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.operations.history import read_runs
 from f.flexcore.lib.selection.comparison import Comparison
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import compare_runtimes
 from tests.operations.fake_windmill import FakeWindmill
 from tests.operations.toy_flows import client_of, engine, worker
+from tests.pages import read_plain
 from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]

@@ -10,9 +10,9 @@ import wmill
 from f.flexcore.lib.core.workloads import Market, Workload
 from f.flexcore.lib.selection.forecast import parse_forecasts
 from f.flexcore.lib.selection.selector import select
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.operations import learn
 from tests.operations.toy_flows import engine, worker
+from tests.pages import read_plain
 from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]

@@ -11,10 +11,10 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from f.flexcore.lib.core.monitoring import Execution
-from f.flexcore.lib.views.html import read_plain
 from f.flexcore.lib.windmill.job_tree import read_job_tree
 from f.flexcore.operations import monitor_execution
 from tests.operations.toy_flows import client_of, engine, eventually, worker
+from tests.pages import read_plain
 from wmlocal.engine import Engine
 
 __all__ = ["engine", "worker"]

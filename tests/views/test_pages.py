@@ -123,13 +123,8 @@ def test_an_execution_shows_its_steps_on_a_time_line_and_what_failed() -> None:
     assert "more steps" in render_execution_page(execution(steps=[], complete=False))
 
 
-@pytest.mark.parametrize("result", [None, "text", {}, {"render_all": []}, {"render_all": ["text"]}, {"error": {}}])
-def test_a_result_without_a_page_has_no_plain_data(result: Any) -> None:
-    assert html.read_plain(result) == {}
-
-
 def test_a_page_keeps_its_plain_data_for_programs() -> None:
-    assert html.read_plain(html.wrap_page("<b>x</b>", {"a": 1})) == {"a": 1}
+    assert html.wrap_page("<b>x</b>", {"a": 1}) == {"render_all": [{"html": "<b>x</b>"}, {"a": 1}]}
 
 
 @pytest.mark.parametrize(

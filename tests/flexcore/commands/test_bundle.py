@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from flexcore import INSTALLED_ROOT
 from flexcore.bundle import journal
 from flexcore.bundle.installation import read_installed_bundle
 from flexcore.bundle.manifest import MANIFEST
+from flexcore.commands import bundle
 from flexcore.commands.bundle import find_repository
 from tests.flexcore.bundle.conftest import snapshot
 from tests.wmlocal.engine.conftest import Command
@@ -95,10 +97,28 @@ def test_a_change_that_was_cut_short_is_said_by_check_and_ended_by_the_next_comm
     assert flexcore("upgrade", "--check").returncode == 0
 
 
+def test_a_file_that_is_edited_while_the_question_stands_there_is_not_overwritten(
+    flexcore: Command, team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(question: str, yes: bool) -> None:
+        (team / "wmill.yaml").write_text("defaultTs: deno\n")
+
+    monkeypatch.setattr(bundle, "confirm", edit)
+    done = flexcore("init")
+    assert done.returncode == 2 and "Files were changed meanwhile" in done.stderr
+    assert snapshot(team) == {"wmill.yaml": b"defaultTs: deno\n"}
+
+
 def test_a_repository_without_git_is_told(flexcore: Command, team: Path) -> None:
     (team / ".git").rmdir()
     done = flexcore("init", "--yes")
     assert done.returncode == 0 and "no git repository" in done.stderr
+
+
+def test_files_that_git_would_not_commit_are_told(flexcore: Command, team: Path) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=team, check=True)
+    (team / ".gitignore").write_text("*.lock\n")
+    assert "git ignores 5 of these files, such as locks/flexcore_api" in flexcore("init").stderr
 
 
 @pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"], ["remove"]])

@@ -1,8 +1,7 @@
-"""Forms say what the request models say; where they do not yet, a list that only shrinks says so."""
+"""Forms say what the request models say."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -13,19 +12,15 @@ import yaml
 from pydantic import BaseModel, Field
 
 from flexcore.rules import forms
-from flexcore.rules.forms import KNOWN_FILE, check_forms, compare_step, fields_of, find_differences
+from flexcore.rules.forms import check_forms, compare_step, fields_of
 from flexcore.rules.registry import Sources, check_registry
 from wmlocal.lint.files import Files
 from wmlocal.lint.positions import read
 
 ROOT = Path(__file__).parents[3]
-HEAD = "# Where a form still differs from its request model: FILE FIELD KIND. The list may only shrink.\n"
 
 
-def test_our_forms_differ_from_their_requests_only_where_it_is_known() -> None:
-    if os.environ.get("FLEXCORE_UPDATE_SNAPSHOTS"):
-        keys = sorted({item.key for item in find_differences(ROOT)})
-        (ROOT / KNOWN_FILE).write_text(HEAD + "".join(f"{key}\n" for key in keys))
+def test_our_forms_say_what_their_requests_say() -> None:
     assert [str(finding) for finding in check_forms(ROOT)] == []
 
 
@@ -172,12 +167,10 @@ def test_a_field_that_several_steps_get_follows_them_where_they_agree() -> None:
     assert compared(both.replace("minimum: 1", "minimum: 0"), Other) == [("work.retries", "minimum")]
 
 
-def test_an_entry_of_the_list_that_is_no_longer_so_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forms, "find_differences", lambda root: [])
-    monkeypatch.setattr(forms, "check_registry", lambda root: [])
-    monkeypatch.setattr(forms, "_read_known", lambda root: {"f/x/run.script.yaml size default": 7})
-    (found,) = check_forms(ROOT)
-    assert (found.file, found.line) == (KNOWN_FILE, 7) and "delete the line" in found.message
+def test_a_step_may_require_what_an_earlier_stage_hands_on() -> None:
+    schema = form()
+    schema["required"].append("wait")
+    assert differences(schema) == []
 
 
 def test_a_bundle_elsewhere_is_not_compared_with_the_models_installed_here(root: Path) -> None:

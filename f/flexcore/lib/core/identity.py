@@ -16,13 +16,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from f.flexcore.lib.core import errors
-
 # Kubernetes limits a Job's name to 63 characters and appends a suffix of 6 to its pods; Ray's submission ids and
 # Meltano's run ids take any such name.
 KEY_LENGTH = 20
-# Retries are the flow's to count; an attempt beyond this is a retry that was never meant to end.
-MOST_ATTEMPTS = 10
 ITERATION = re.compile(r"/(?:for)?loop-\d+")
 
 
@@ -55,17 +51,6 @@ class ExecutionKey:
             "flexcore/step": label_value(self.step),
             "flexcore/workspace": label_value(self.workspace),
         }
-
-
-def check_attempt(key: ExecutionKey, attempt: int) -> None:
-    """Raises ExecutionFailed when an execution has had all its attempts."""
-    if attempt > MOST_ATTEMPTS:
-        raise errors.ExecutionFailed(
-            f"{MOST_ATTEMPTS} attempts of {key.value} have failed",
-            subject=key.value,
-            category="attempts_spent",
-            remedy="Read why in the earlier attempts, then start a new run.",
-        )
 
 
 def execution_key(env: Mapping[str, str]) -> ExecutionKey:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import errors, redaction, resources
+from f.flexcore.lib.core import errors, operation, redaction, resources
 from f.flexcore.lib.kubernetes import client, credentials, pod_spec
 
 # Kubernetes' own.
@@ -33,6 +33,12 @@ def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secr
     _check_proxy(access)
     redactor = redaction.Redactor([*resource.secrets(), *access.secrets(), *stored.secrets(), *secrets])
     return Session(client.Kubernetes(access, redactor), chosen)
+
+
+def open_session(invocation: operation.Invocation[Any, Any], secrets: Iterable[str] = ()) -> Session:
+    """The Session of a call of one of this runtime's operations."""
+    requested = invocation.request.requested_namespace()
+    return connect(invocation.service, requested, invocation.settings, secrets)
 
 
 def _check_proxy(access: credentials.Access) -> None:

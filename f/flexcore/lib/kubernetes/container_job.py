@@ -14,22 +14,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, redaction
+from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
 from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
+    connection,
     job_diagnosis,
     job_manifest,
     job_notes,
     job_observer,
-    job_operation,
     job_status,
     progress,
     remote_objects,
 )
 
 Object = dict[str, Any]
+Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]
 
 # A Job that a quota refuses is asked for again, until its queue's time is spent.
 QUOTA_RETRY_INTERVAL_S = 5.0
@@ -248,9 +249,9 @@ def creating_call(job: Object) -> str:
 
 
 @contextmanager
-def open_job(invocation: job_operation.Invocation) -> Iterator[JobAdapter]:
+def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
     """Reports what is changed of the manifest; an error that passes through has it in details.notes."""
-    session = job_operation.open_session(invocation)
+    session = connection.open_session(invocation, job_manifest.secret_values(invocation.request))
     build = job_manifest.build(invocation.request, invocation.key.name(1), session.namespace)
     notes = [session.kubernetes.redactor.text(note) for note in build.notes]
     adapter = JobAdapter(

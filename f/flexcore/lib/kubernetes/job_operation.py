@@ -26,7 +26,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
     """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
     from f.flexcore.lib.kubernetes import health
 
-    session = open_session(invocation)
+    session = connection.open_session(invocation, job_manifest.secret_values(invocation.request))
     return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
 
 
@@ -35,12 +35,6 @@ def execute(invocation: Invocation) -> dict[str, Any]:
     from f.flexcore.lib.kubernetes import container_job
 
     return driver.drive(container_job.open_job, invocation)
-
-
-def open_session(invocation: Invocation) -> connection.Session:
-    request = invocation.request
-    secrets = job_manifest.secret_values(request)
-    return connection.connect(invocation.service, request.requested_namespace(), invocation.settings, secrets)
 
 
 RUN_JOB = operation.Operation(

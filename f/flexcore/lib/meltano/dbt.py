@@ -75,7 +75,7 @@ def resolve_utility(
     """The project and its utility as Meltano resolves them, checked."""
     declared = project_file.read_project(root)
     declared.check_environment(environment)
-    wanted = ("utilities", declared.full_name("utilities", name))
+    wanted = ("utilities", declared.find_name("utilities", name))
     with inspection.Inspector(root, declared.files) as inspector:
         chosen, plugins = inspector.definitions(env, environment, [wanted])
         project, ((plugin,),) = inspector.values(env, chosen, [[wanted]], plugins)

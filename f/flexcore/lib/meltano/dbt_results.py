@@ -47,7 +47,7 @@ def parse_nodes(results: Any, manifest: Any) -> list[Node]:
     """The nodes in run_results.json; [] when it is none."""
     known = {**_as_mapping(_as_mapping(manifest).get("nodes")), **_as_mapping(_as_mapping(manifest).get("unit_tests"))}
     found = _as_mapping(results).get("results")
-    return [_node(item, known) for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
+    return [_parse_node(item, known) for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []
 
 
 def redact_node(node: Node, redactor: redaction.Redactor) -> Node:
@@ -56,7 +56,7 @@ def redact_node(node: Node, redactor: redaction.Redactor) -> Node:
     return Node(**{**known, "message": known["message"][:MAX_MESSAGE_CHARACTERS]})
 
 
-def _node(result: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
+def _parse_node(result: Mapping[str, Any], known: Mapping[str, Any]) -> Node:
     name = str(result.get("unique_id") or "")
     kind = name.split(".", 1)[0]
     definition = _as_mapping(known.get(name))

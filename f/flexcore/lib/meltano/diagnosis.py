@@ -66,7 +66,7 @@ def run_error(
         streams={tap: dict(rows) for tap, rows in log.rows.items()},
         finished_taps=list_finished_taps(log, taps),
         log_tail=log.format_tail(redactor),
-        **({"held_by": log.locked} if log.locked else {}),
+        **({"held_by": log.lock_holder} if log.lock_holder else {}),
         **({"odd_lines": redactor.data([line.text for line in log.odd_lines])} if log.odd_lines else {}),
     )
 
@@ -89,15 +89,15 @@ def diagnose(
         return contracts.Diagnosis(
             category="cancelled", detail="The run was stopped from outside", remedy="Run it again."
         )
-    if log.locked:
+    if log.lock_holder:
         return contracts.Diagnosis(
             category="locked",
-            detail=f"Another run of {log.locked['job']} holds its state since {log.locked['since']}",
+            detail=f"Another run of {log.lock_holder['job']} holds its state since {log.lock_holder['since']}",
             remedy="Wait for it to end; Meltano gives up a dead one five minutes after its last heartbeat.",
         )
-    if log.refused:
+    if log.refusal:
         return contracts.Diagnosis(
-            category=log.refused["category"], detail=log.refused["message"], remedy=log.refused["remedy"]
+            category=log.refusal["category"], detail=log.refusal["message"], remedy=log.refusal["remedy"]
         )
     return (
         diagnose_odd_line(log, taps, target, mappers)
@@ -115,7 +115,7 @@ def diagnose(
 def find_subject(log: run_log.RunLog, taps: Sequence[str], target: str, mappers: Sequence[str]) -> str:
     odd = find_misleading_line(log, taps, target, mappers)
     return (
-        log.refused.get("subject")
+        log.refusal.get("subject")
         or (odd.plugin if odd else find_failed_plugin(log, taps, target, mappers))
         or "meltano"
     )
@@ -176,7 +176,7 @@ def find_chain_end(log: run_log.RunLog, target: str, mappers: Sequence[str]) -> 
     """The plugin that broke the chain; empty when it was not broken, or when Meltano knows the exit codes."""
     block = find_failed_block(log)
     known = block and parse_exit_codes(block) and run_log.INTERMEDIATE not in str(block.get("err") or "")
-    if not mappers or not log.broken or known:
+    if not mappers or not log.is_chain_broken or known:
         return ""
     return max((*mappers, target), key=lambda name: log.plugins[name].weight)
 
@@ -244,7 +244,7 @@ def diagnose_discovery(log: run_log.RunLog, name: str, code: int) -> contracts.D
             detail=f"The discovery of {name} was killed (SIGKILL), as the kernel does when memory runs out",
             remedy=f"Give the worker more memory, or let {name} discover less at once.",
         )
-    output = log.discovery.cause or log.discovered.get(name) or "it printed nothing"
+    output = log.discovery.cause or log.discovery_output.get(name) or "it printed nothing"
     return contracts.Diagnosis(
         category="extractor_failed",
         detail=f"The discovery of {name} failed with exit code {code}: {output[: run_log.MAX_CAUSE_CHARACTERS]}",

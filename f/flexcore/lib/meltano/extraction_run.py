@@ -80,7 +80,7 @@ class ExtractionRun:
         plugin_environments.link_environments(
             prepared.project.root, plugins, self.work / run_command.SYSTEM, prepared.redactor
         )
-        catalogs = plugin_environments.CatalogCache(
+        catalogs = run_command.CatalogCache(
             prepared.source.identity, self.prepared.state_ids, self.taps, self.work / run_command.SYSTEM
         )
         catalogs.restore()
@@ -241,7 +241,7 @@ def describe_run(key: identity.ExecutionKey, attempt: int) -> contracts.Remote:
     return contracts.Remote(kind="meltano run", name=key.name(attempt), uid=key.uuid(attempt))
 
 
-# rows[tap][stream]
+# What the taps say that they emitted: rows[tap][stream].
 RowCounts = Mapping[str, Mapping[str, int]]
 
 

@@ -1,6 +1,5 @@
 # requirements: flexcore_base
-"""What runs of a worker share: environments of plugins, made once for whatever project uses them, and catalogs that
-taps have discovered.
+"""Environments of plugins, made once and shared by all runs of a worker, whatever project uses them.
 
 A folder below home()/meltano/plugins is named by the hash of all that decides its content: what is installed (for a
 local path its files too), Python, Meltano's version. It has the layout that Meltano expects, `<kind>/<folder>/venv`.
@@ -11,18 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from f.flexcore.lib.core import redaction
 from f.flexcore.lib.meltano import (
     installation,
     resolved_project,
-    sources,
-)
-from f.flexcore.lib.meltano.remote import (
-    singer,
 )
 
 # A local plugin's files that say nothing about what it does.
@@ -139,43 +133,3 @@ def list_files(path: Path) -> Iterable[Path]:
 
 def is_ignored(parts: tuple[str, ...]) -> bool:
     return bool(IGNORED_FOLDERS.intersection(parts)) or any(part.endswith(".egg-info") for part in parts)
-
-
-CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogCache:
-    """The catalogs of one project's taps; the lock of each state id guards what is stored under it."""
-
-    identity: str
-    state_ids: Sequence[str]
-    taps: Sequence[str]
-    system: Path
-
-    def restore(self) -> None:
-        for stored, used in self._pairs():
-            if has_streams(stored / CATALOG_FILES[0]):
-                shutil.copytree(stored, used, dirs_exist_ok=True)
-
-    def save(self) -> None:
-        """Stores the catalogs of this run. One without streams would hide from then on why a source shows none."""
-        for stored, used in self._pairs():
-            stored.mkdir(parents=True, exist_ok=True)
-            for name in CATALOG_FILES:
-                (stored / name).unlink(missing_ok=True)
-                if (used / name).exists() and has_streams(used / CATALOG_FILES[0]):
-                    shutil.copy(used / name, stored / name)
-
-    def _pairs(self) -> list[tuple[Path, Path]]:
-        stored = installation.folder("catalogs", self.identity)
-        pairs = zip(self.state_ids, self.taps, strict=True)
-        return [(stored / sources.hash_identity(key), self.system / "run" / tap) for key, tap in pairs]
-
-
-def has_streams(catalog: Path) -> bool:
-    try:
-        text = catalog.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return False
-    return not singer.find_catalog_problem(text) and bool(json.loads(text)["streams"])

@@ -71,12 +71,12 @@ def check_plugin(plugin: resolved_project.Plugin, environment: str) -> None:
             )
     # First: a mapping's config is among its settings, too.
     for item in plugin.mapping_config.unset:
-        raise _unset_variable(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
+        raise _unset_error(plugin, f"mapping {plugin.mapping}", plugin.mapping, item)
     for name, value in plugin.values.items():
         for item in value.unset:
-            raise _unset_variable(plugin, f"setting {name}", name, item)
+            raise _unset_error(plugin, f"setting {name}", name, item)
     for item in plugin.requirements_unset:
-        raise _unset_variable(plugin, "pip_url", "pip_url", item)
+        raise _unset_error(plugin, "pip_url", "pip_url", item)
     for item in plugin.env.unset:
         raise errors.MissingSetting(
             f"{plugin.name}: env {item.path} is set from ${item.variable}, which has no value in a plugin's env block",
@@ -105,7 +105,7 @@ def check_project(project: resolved_project.Project) -> None:
         if value.problem:
             raise errors.InvalidInput(f"{name} {value.problem}", subject=name, remedy=f"Correct {name} in meltano.yml.")
         for item in value.unset:
-            raise _missing_variable(name, name, item)
+            raise _missing_error(name, name, item)
 
 
 def list_missing_settings(plugin: resolved_project.Plugin) -> list[str]:
@@ -185,13 +185,13 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _unset_variable(
+def _unset_error(
     plugin: resolved_project.Plugin, what: str, name: str, item: resolved_project.Unset
 ) -> errors.MissingSetting:
-    return _missing_variable(f"{plugin.name}: {what}", f"{plugin.name}.{name}", item)
+    return _missing_error(f"{plugin.name}: {what}", f"{plugin.name}.{name}", item)
 
 
-def _missing_variable(what: str, subject: str, item: resolved_project.Unset) -> errors.MissingSetting:
+def _missing_error(what: str, subject: str, item: resolved_project.Unset) -> errors.MissingSetting:
     where = f" (in {item.path})" if item.path else ""
     if item.inner:
         return errors.MissingSetting(

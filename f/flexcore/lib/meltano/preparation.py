@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from f.flexcore.lib.core import errors, operation, redaction, resources, secret_fields
@@ -61,65 +61,96 @@ def prepare(
 ) -> Prepared:
     """The request held against its project. Raises the UserErrors of a wrong one; starts Meltano once for each new
     content of project and request, and git for a project in a repository."""
-    overrides, mapped = request_settings.parse_overrides(request.config), request.mappings
     source = sources.open_project(resource, env)
     declared = project_file.read_project(source.root)
-    chosen = request.environment or resource.environment
-    declared.check_environment(chosen)
-    tap_names = [("extractors", declared.full_name("extractors", name)) for name in request.taps]
-    check_different([name for _, name in tap_names])
-    target_name = ("loaders", declared.full_name("loaders", request.target))
-    for name in mapped:
-        declared.check_mapping(name)
-    between = [("mappings", name) for name in mapped]
+    names = _find_names(request, declared)
     base = {**installation.base_environment(env), **resource.env}
     with inspection.Inspector(source.root, declared.files) as inspector:
-        chosen, plugins = inspector.definitions(base, chosen, [*tap_names, *between, target_name])
-        ends = [*(plugins[name] for name in tap_names), plugins[target_name]]
-        request_settings.check_overrides(overrides, ends)
-        own = {
-            **request_settings.resource_environment(request.tap_settings, ends[:-1], "tap_settings"),
-            **request_settings.resource_environment(request.target_settings, ends[-1:], "target_settings"),
-            **request_settings.override_environment(overrides, ends),
-            **request_settings.selection_environment(request.select, ends[:-1]),
-        }
-        files = request_settings.find_file_target(ends[-1])
-        # The folder itself is not known yet; that it can be set is what counts here.
-        folder = request_settings.folder_environment(ends[-1], files, "/") if files else {}
-        values = request_settings.request_environment(resource.env, {**own, **folder}, ends)
-        reading = {**installation.base_environment(env), **values}
-        block_sets = [[name, *between, target_name] for name in tap_names]
-        resolved, blocks = inspector.values(reading, chosen, block_sets, plugins)
+        wanted = request.environment or resource.environment
+        declared.check_environment(wanted)
+        environment, plugins = inspector.definitions(base, wanted, [*names.taps, *names.mappings, names.target])
+        taps, target = [plugins[name] for name in names.taps], plugins[names.target]
+        values = _request_values(request, resource, taps, target)
+        variables = {**installation.base_environment(env), **values}
+        block_sets = [[name, *names.mappings, names.target] for name in names.taps]
+        project, blocks = inspector.values(variables, environment, block_sets, plugins)
     running = [plugin for block in blocks for plugin in block]
-    for plugin in running:
-        plugin_settings.check_plugin(plugin, chosen)
-        if not plugin.mapping:
-            plugin_settings.check_required(plugin)
-    plugin_settings.check_project(resolved)
-    variables = {**resolved.variables, **reading}
+    _check_resolved(project, running, environment)
     store = object_store.Store(settings, env)
-    place = state_store.choose_state_place(resolved, source.identity, resource.state_backend_uri, store, variables)
+    place = state_store.choose_state_place(
+        project, source.identity, resource.state_backend_uri, store, {**project.variables, **variables}
+    )
     secrets = [
         *resource.secrets(),
         *settings.secrets(),
         *secret_fields.secret_values(request),
-        *plugin_settings.project_secrets(resolved),
-        *plugin_settings.variable_secrets(reading),
+        *plugin_settings.project_secrets(project),
+        *plugin_settings.variable_secrets(variables),
         *(secret for plugin in running for secret in plugin_settings.plugin_secrets(plugin)),
     ]
     return Prepared(
-        source,
-        resolved,
-        tuple(block[0] for block in blocks),
-        blocks[0][-1],
-        files,
-        values,
-        store,
-        place,
-        redaction.Redactor(secrets),
-        tuple(mapped),
-        tuple(blocks[0][1:-1]),
+        source=source,
+        project=project,
+        taps=tuple(block[0] for block in blocks),
+        target=blocks[0][-1],
+        files=request_settings.find_file_target(target),
+        env=values,
+        store=store,
+        place=place,
+        redactor=redaction.Redactor(secrets),
+        mappings=tuple(request.mappings),
+        mappers=tuple(blocks[0][1:-1]),
     )
+
+
+class PluginNames(NamedTuple):
+    """Kinds and full names of what a request runs."""
+
+    taps: list[inspection.Name]
+    mappings: list[inspection.Name]
+    target: inspection.Name
+
+
+def _find_names(request: request_models.ExtractionRequest, declared: project_file.ProjectFile) -> PluginNames:
+    taps = [declared.find_name("extractors", name) for name in request.taps]
+    check_different(taps)
+    target = declared.find_name("loaders", request.target)
+    for name in request.mappings:
+        declared.check_mapping(name)
+    return PluginNames(
+        [("extractors", name) for name in taps], [("mappings", name) for name in request.mappings], ("loaders", target)
+    )
+
+
+def _request_values(
+    request: request_models.ExtractionRequest,
+    resource: resources.MeltanoProject,
+    taps: Sequence[resolved_project.Plugin],
+    target: resolved_project.Plugin,
+) -> dict[str, str]:
+    """The variables of the resource and of the request."""
+    plugins, overrides = [*taps, target], request_settings.parse_overrides(request.config)
+    request_settings.check_overrides(overrides, plugins)
+    files = request_settings.find_file_target(target)
+    own = {
+        **request_settings.resource_environment(request.tap_settings, taps, "tap_settings"),
+        **request_settings.resource_environment(request.target_settings, [target], "target_settings"),
+        **request_settings.override_environment(overrides, plugins),
+        **request_settings.selection_environment(request.select, taps),
+        # The folder itself is not known yet; that it can be set is what counts here.
+        **(request_settings.folder_environment(target, files, "/") if files else {}),
+    }
+    return request_settings.request_environment(resource.env, own, plugins)
+
+
+def _check_resolved(
+    project: resolved_project.Project, plugins: Sequence[resolved_project.Plugin], environment: str
+) -> None:
+    for plugin in plugins:
+        plugin_settings.check_plugin(plugin, environment)
+        if not plugin.mapping:
+            plugin_settings.check_required(plugin)
+    plugin_settings.check_project(project)
 
 
 def check_different(names: Sequence[str]) -> None:
@@ -140,7 +171,10 @@ DATABASE = {
 
 
 def list_sources(prepared: Prepared, select: Sequence[str] = ()) -> list[operation.DataSource]:
-    """One for each tap of a checked request; select: the request's own patterns, which replace the project's."""
+    """One for each tap of a checked request: files that it lists, or the database that it reads, by its own settings.
+
+    Known are `files` entries with a path (tap-csv, tap-spreadsheets and their like) and taps of PostgreSQL. select: the
+    request's own patterns, which replace the project's."""
     root = prepared.source.root
     return [_find_source(tap, root, tuple(select) or _project_selection(tap)) for tap in prepared.taps]
 

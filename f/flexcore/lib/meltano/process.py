@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Starts a command under the supervisor, hands its output on line by line, and says how it ended."""
+"""A command under the supervisor: its output line by line, a printer for it, and how it ended."""
 
 from __future__ import annotations
 
@@ -101,6 +101,8 @@ MAX_LINE_CHARACTERS = 2000
 
 
 class LogPrinter:
+    """Prints a run's log live: redacted, and no faster than a person or the worker's log store can take it."""
+
     def __init__(
         self,
         redactor: redaction.Redactor,

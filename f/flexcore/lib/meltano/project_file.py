@@ -41,19 +41,19 @@ class ProjectFile:
     document: Mapping[str, Any]
     files: tuple[Path, ...] = ()
 
-    def full_name(self, kind: str, name: str) -> str:
+    def find_name(self, kind: str, name: str) -> str:
         """The plugin's name, or NotFound with what is declared. A short name will do: oracle is tap-oracle."""
         names = self.names(kind)
         found = next((item for item in (name, f"{SHORT_KINDS.get(kind, '')}-{name}") if item in names), None)
         if found is None:
-            raise self._unknown(kind, name)
+            raise self._unknown_plugin(kind, name)
         return found
 
     def check_mapping(self, name: str) -> None:
         """NotFound with the mappings that are declared when there is none of that name."""
         declared = [
             str(item["name"])
-            for mapper in self._declared("mappers")
+            for mapper in self._plugins("mappers")
             for item in _as_entries(mapper.get("mappings"))
             if item.get("name")
         ]
@@ -64,7 +64,7 @@ class ProjectFile:
             )
 
     def names(self, kind: str) -> list[str]:
-        return list(dict.fromkeys(str(item["name"]) for item in self._declared(kind) if item.get("name")))
+        return list(dict.fromkeys(str(item["name"]) for item in self._plugins(kind) if item.get("name")))
 
     @property
     def environments(self) -> list[str]:
@@ -84,10 +84,10 @@ class ProjectFile:
             declared=self.environments,
         )
 
-    def _declared(self, kind: str) -> list[Mapping[str, Any]]:
+    def _plugins(self, kind: str) -> list[Mapping[str, Any]]:
         return _as_entries(_as_mapping(self.document.get("plugins")).get(kind))
 
-    def _unknown(self, kind: str, name: str) -> errors.NotFound:
+    def _unknown_plugin(self, kind: str, name: str) -> errors.NotFound:
         names = self.names(kind)
         word = SHORT_KINDS.get(kind, "plugin")
         close = get_close_matches(name, names, n=1)
@@ -172,7 +172,7 @@ IGNORED_FOLDERS = {"dbt_packages", "dbt_modules", ".meltano", "node_modules", ".
 
 
 def find_dbt_folders(root: Path) -> list[str]:
-    """Folders below the root that hold a dbt project, as relative paths."""
+    """Folders below the root that hold a dbt project, as relative paths; a form waits for it."""
     found = []
     for path in sorted(root.glob(f"**/{DBT_PROJECT_FILE}")):
         parts = path.relative_to(root).parts[:-1]

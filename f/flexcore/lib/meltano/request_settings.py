@@ -73,7 +73,9 @@ def match_setting(name: str, declared: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class FileTarget:
-    """folder: its possible setting names, the first declared is used; fixed: settings that make file names plain."""
+    """A target that writes files. Any other loads into a place of its own; its data is not handed on as a manifest.
+
+    folder: its possible setting names, the first declared is used; fixed: settings that make file names plain."""
 
     format: str
     folder: tuple[str, ...]

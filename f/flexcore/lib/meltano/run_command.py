@@ -1,14 +1,16 @@
 # requirements: flexcore_base
-"""Meltano's command line for one attempt: arguments, environment, and the observer that reads along in Meltano's own
-Python."""
+"""Meltano's command line for one attempt: arguments, environment, discovered catalogs, and the observer that it runs
+under in Meltano's own Python."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from f.flexcore.lib.meltano import installation, plugin_settings, preparation, request_settings, state_store
+from f.flexcore.lib.meltano import installation, plugin_settings, preparation, request_settings, sources, state_store
 from f.flexcore.lib.meltano.remote import observer, selection, singer
 
 # Below an attempt's folder: what Meltano takes for the project's .meltano.
@@ -93,3 +95,48 @@ def _parse_patterns(text: str) -> list[str] | None:
     except ValueError:
         return [text] if text else None
     return [str(item) for item in value] if isinstance(value, list) else None
+
+
+CATALOG_FILES = ("tap.properties.json", "tap.properties.cache_key")
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogCache:
+    """Discovered catalogs of one project's taps, kept over attempts: a discovery takes as long as Meltano's start.
+
+    The lock of each state id guards what is stored under it. Meltano itself decides, by the cache key beside a catalog,
+    whether a stored one still fits. A source whose columns change while the plugin's settings stay is discovered anew
+    with the setting `_use_cached_catalog: false`, as in Meltano.
+    """
+
+    identity: str
+    state_ids: Sequence[str]
+    taps: Sequence[str]
+    system: Path
+
+    def restore(self) -> None:
+        for stored, used in self._pairs():
+            if has_streams(stored / CATALOG_FILES[0]):
+                shutil.copytree(stored, used, dirs_exist_ok=True)
+
+    def save(self) -> None:
+        """Stores the catalogs of this run. One without streams would hide from then on why a source shows none."""
+        for stored, used in self._pairs():
+            stored.mkdir(parents=True, exist_ok=True)
+            for name in CATALOG_FILES:
+                (stored / name).unlink(missing_ok=True)
+                if (used / name).exists() and has_streams(used / CATALOG_FILES[0]):
+                    shutil.copy(used / name, stored / name)
+
+    def _pairs(self) -> list[tuple[Path, Path]]:
+        stored = installation.folder("catalogs", self.identity)
+        pairs = zip(self.state_ids, self.taps, strict=True)
+        return [(stored / sources.hash_identity(key), self.system / "run" / tap) for key, tap in pairs]
+
+
+def has_streams(catalog: Path) -> bool:
+    try:
+        text = catalog.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return not singer.find_catalog_problem(text) and bool(json.loads(text)["streams"])

@@ -89,7 +89,7 @@ class RunLog:
     meltano: PluginLog = field(default_factory=PluginLog)
     discovery: PluginLog = field(default_factory=PluginLog)
     blocks: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    locked: dict[str, str] = field(default_factory=dict)
+    lock_holder: dict[str, str] = field(default_factory=dict)
     # stream → column → JSON type, of all schemas that reached the target.
     columns: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     # tap → stream → messages that name files instead of holding rows.
@@ -97,12 +97,12 @@ class RunLog:
     odd_lines: list[OddLine] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     # What the observer did not let happen: message, remedy, subject, category.
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refusal: Mapping[str, str] = field(default_factory=dict)
     # What a failed discovery printed to its standard output.
-    discovered: dict[str, str] = field(default_factory=dict)
+    discovery_output: dict[str, str] = field(default_factory=dict)
     started: bool = False
     # Whether Meltano could not pass rows on.
-    broken: bool = False
+    is_chain_broken: bool = False
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
     def add(self, line: str) -> str:
@@ -166,10 +166,10 @@ class RunLog:
                 self.warnings.append(self.redact(event["text"])[: process.MAX_LINE_CHARACTERS])
                 return f"WARNING {self.warnings[-1]}"
             case "discovery":
-                self.discovered[event["tap"]] = self.redact(event["printed"])
+                self.discovery_output[event["tap"]] = self.redact(event["printed"])
             case "refused":
                 words = ("message", "remedy", "subject", "category")
-                self.refused = {word: self.redact(event[word])[: process.MAX_LINE_CHARACTERS] for word in words}
+                self.refusal = {word: self.redact(event[word])[: process.MAX_LINE_CHARACTERS] for word in words}
         return ""
 
     def _note(self, event: Mapping[str, Any], text: str, level: str) -> None:
@@ -182,11 +182,11 @@ class RunLog:
             kinds = (
                 [item.get("exc_type") for item in raised if isinstance(item, dict)] if isinstance(raised, list) else []
             )
-            self.broken |= any(kind in BROKEN_PIPE_ERRORS for kind in kinds)
+            self.is_chain_broken |= any(kind in BROKEN_PIPE_ERRORS for kind in kinds)
             self.meltano.add(text.splitlines()[0] if text else "", level)
-        self.broken |= INTERMEDIATE in text
+        self.is_chain_broken |= INTERMEDIATE in text
         if match := LOCK_HELD.search(text):
-            self.locked = match.groupdict()
+            self.lock_holder = match.groupdict()
 
 
 def _find_metric(event: Mapping[str, Any], text: str) -> Mapping[str, Any] | None:

@@ -123,14 +123,14 @@ def state_id(project: resolved_project.Project, tap: resolved_project.Plugin, ta
 
 
 class StateStore:
-    """Reads and writes states at a place. `known` is False where only Meltano itself can (Azure, PostgreSQL, …)."""
+    """Reads and writes states at a place. is_readable: False where only Meltano itself can (Azure, PostgreSQL, …)."""
 
     def __init__(self, place: StatePlace) -> None:
         self.place = place
         self.protocol = "sqlite" if place.uri == SYSTEM_DATABASE else urlsplit(place.uri).scheme
 
     @property
-    def known(self) -> bool:
+    def is_readable(self) -> bool:
         if self.place.uri == SYSTEM_DATABASE:
             return self.place.database.startswith("sqlite:///")
         return self.protocol in ("file", "s3")
@@ -160,7 +160,7 @@ class StateStore:
 
     def check(self) -> bool | None:
         """True when the place answers, None where that cannot be found out from here. Raises Unreachable."""
-        if self.known:
+        if self.is_readable:
             self.read("flexcore-check")
             return True
         parts = urlsplit(self.place.database if self.place.uri == SYSTEM_DATABASE else self.place.uri)
@@ -273,7 +273,7 @@ LOCK_TIMEOUT_S = 30
 def read_states(place: StatePlace, keys: Sequence[str]) -> States:
     """The states by id; None where only Meltano itself can read them."""
     store = StateStore(place)
-    return {key: store.read(key) for key in keys} if store.known else None
+    return {key: store.read(key) for key in keys} if store.is_readable else None
 
 
 def compare_states(before: States, after: States) -> Changes:
@@ -283,7 +283,9 @@ def compare_states(before: States, after: States) -> Changes:
 
 
 def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -> StatePlace:
-    """A place below `work` that holds the same states."""
+    """A place below `work` that holds the same states.
+
+    A copy of flexcore's own database is a database again: Meltano's other state backends cost it 0.2 s of imports."""
     work.mkdir(parents=True, exist_ok=True)
     if place.uri == SYSTEM_DATABASE and place.private:
         source, target = StateStore(place).database, work / "meltano.db"

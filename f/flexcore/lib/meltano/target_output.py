@@ -33,7 +33,7 @@ CONSTANT = re.compile(rb'"(?:[^"\\]|\\.)*"|-?Infinity|NaN')
 CONSTANT_WORDS = (b"NaN", b"Infinity")
 
 # stream → column → JSON type, as the schemas declare it ("": they do not say).
-Declared = Mapping[str, Mapping[str, str]]
+DeclaredColumns = Mapping[str, Mapping[str, str]]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Scan:
 
 
 def build_manifest(
-    folder: Path, uri: str, form: str, declared: Declared, warnings: list[str] | None = None
+    folder: Path, uri: str, form: str, declared: DeclaredColumns, warnings: list[str] | None = None
 ) -> contracts.DataManifest | None:
     """The manifest of all files below `folder`, as they are or will be stored at `uri`; None when there are none.
 

@@ -1,5 +1,5 @@
 # requirements: flexcore_pipeline
-"""The data pipeline's whole form, checked before anything is asked or run: every problem of it is told at once."""
+"""The data pipeline's whole form, checked before anything is asked or run: all its problems are one error."""
 
 from __future__ import annotations
 

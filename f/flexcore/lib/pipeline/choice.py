@@ -29,7 +29,7 @@ Works = Mapping[str, work.Work]
 
 
 def choose_runtime(given: Mapping[str, Any], read_resource: Callable[[str], Any]) -> dict[str, Any]:
-    """The plain data of the choice: workload, measures, selection, order of the attempts, what each candidate is asked
+    """The plain data of the choice: workload, measures, selection, order of the attempts, each candidate's request
     (without secrets), and for a plan what its service says of it (checks).
 
     Raises the errors of a wrong request, and Unavailable when no runtime is suitable and the work is to be done."""

@@ -30,7 +30,7 @@ class LearningRequest(resources.Form):
     )
     target_column: str = Field(description="Column to predict.")
     stream: str = Field(
-        default="", description="Stream of the extraction to learn from; may stay empty when there is only one."
+        default="", description="Stream of the data to learn from; may stay empty when there is only one."
     )
     algorithm: str = Field(
         default="xgboost",

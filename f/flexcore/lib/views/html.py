@@ -58,12 +58,6 @@ def wrap_page(page: str, plain: dict[str, Any]) -> dict[str, Any]:
     return {"render_all": [{"html": page}, plain]}
 
 
-def read_plain(result: Any) -> dict[str, Any]:
-    """Return the plain data of a rich result; {} for another result, such as the error of a failed step."""
-    parts = result.get("render_all") if isinstance(result, dict) else None
-    return parts[-1] if isinstance(parts, list) and parts and isinstance(parts[-1], dict) else {}
-
-
 def format_size(amount: float | None) -> str:
     return UNKNOWN if amount is None else units.format_size(amount)
 

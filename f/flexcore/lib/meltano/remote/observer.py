@@ -112,7 +112,7 @@ class Observer:
                 for file in (*files, self.discovered):
                     file.write(data)
 
-        async def catalog_of(tap: Any, invoker: Any) -> Any:
+        async def get_checked_catalog(tap: Any, invoker: Any) -> Any:
             self.discovered.clear()
             try:
                 path = await get_catalog(tap, invoker)
@@ -123,7 +123,7 @@ class Observer:
             self.check_catalog(invoker, path)
             return path
 
-        module._stream_redirect, module.SingerTap._get_catalog = stream_redirect, catalog_of
+        module._stream_redirect, module.SingerTap._get_catalog = stream_redirect, get_checked_catalog
 
     def check_catalog(self, invoker: Any, path: Path) -> None:
         """Raises when what was discovered, or given as a file, is no catalog; it is then removed."""
@@ -162,10 +162,10 @@ class Observer:
         for item in found:
             if item not in mine:
                 report("warning", {"text": f"{item.problem}. {item.remedy}"})
-        if name in self.requested and (failed := self.failed_rules(name, mine)):
+        if name in self.requested and (failed := self.find_failed_rules(name, mine)):
             raise self.refusal(" and ".join(item.problem for item in failed), failed[0].remedy, "select")
 
-    def failed_rules(self, tap: str, found: Sequence[selection.Finding]) -> list[selection.Finding]:
+    def find_failed_rules(self, tap: str, found: Sequence[selection.Finding]) -> list[selection.Finding]:
         """Of a request's rules those that are known to have no effect: its own, and at the last tap those for all."""
         shared = self.requested[tap]
         without = {item.rule: item for item in found if item.rule in shared}

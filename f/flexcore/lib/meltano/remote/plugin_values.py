@@ -21,27 +21,27 @@ class Expansions:
     """Listens to Meltano's own expansion of variables: with which variables it filled in which text."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Any, Mapping[str, Any]]] = []
+        self.expanded: list[tuple[Any, Mapping[str, Any]]] = []
 
     def listen(self) -> None:
         import meltano.core.plugin_install_service as install_service
         import meltano.core.plugin_invoker as invoker
         import meltano.core.settings_service as settings_service
 
-        settings_service.do_expand_env_vars = self._around(settings_service.do_expand_env_vars)
-        install_service.expand_env_vars = self._around(install_service.expand_env_vars)
-        invoker.expand_env_vars = self._around(invoker.expand_env_vars)
+        settings_service.do_expand_env_vars = self._wrap(settings_service.do_expand_env_vars)
+        install_service.expand_env_vars = self._wrap(install_service.expand_env_vars)
+        invoker.expand_env_vars = self._wrap(invoker.expand_env_vars)
 
-    def _around(self, expand: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, expand: Callable[..., Any]) -> Callable[..., Any]:
         def expand_and_note(raw: Any, env: Mapping[str, Any], **options: Any) -> Any:
-            self.seen.append((raw, env))
+            self.expanded.append((raw, env))
             return expand(raw, env=env, **options)
 
         return expand_and_note
 
-    def env_of(self, raw: Any) -> Mapping[str, Any]:
+    def find_env(self, raw: Any) -> Mapping[str, Any]:
         """The variables with which this very text or block was filled in last."""
-        return next((env for text, env in reversed(self.seen) if text is raw), {})
+        return next((env for text, env in reversed(self.expanded) if text is raw), {})
 
 
 EXPANSIONS = Expansions()
@@ -57,7 +57,7 @@ def resolve_plugin(project: Any, plugin: Any, service: Any) -> dict[str, Any]:
 
     blocks = plugin_blocks(project, plugin)
     manager = SettingValueStore.AUTO.manager(service, bulk=True)
-    EXPANSIONS.seen.clear()
+    EXPANSIONS.expanded.clear()
     settings = {
         item.name: setting_value(service, item, manager, blocks)
         for item in service.definitions()
@@ -103,7 +103,7 @@ def setting_value(service: Any, item: Any, manager: Any, blocks: Mapping[str, An
         options = [str(option.get("value")) for option in item.options]
         kind = f"one of {', '.join(options)}" if options else f"a value of the kind {item.kind}"
         return {"value": None, "source": "", "problem": f"is not {kind}", "unset": [], "parts": {}}
-    env = EXPANSIONS.env_of(raw)
+    env = EXPANSIONS.find_env(raw)
     return {**result, "unset": list_unset(raw, env, blocks), "parts": variable_values(raw, env)}
 
 
@@ -127,13 +127,13 @@ def plugin_requirements(project: Any, plugin: Any, blocks: Mapping[str, Any]) ->
     """What is installed for the plugin, as `meltano install` would; and variables without a value."""
     from meltano.core.plugin_install_service import PluginInstallService, get_pip_install_args
 
-    EXPANSIONS.seen.clear()
+    EXPANSIONS.expanded.clear()
     env = PluginInstallService(project).plugin_installation_env(plugin)
     # Blocks are filled in before the URL is: what was missing there is an empty place here.
     inner = [
         {"variable": name, "path": "", "inner": part["variable"]}
         for name, _ in list_variables(plugin.pip_url)
-        for text, known in EXPANSIONS.seen
+        for text, known in EXPANSIONS.expanded
         if isinstance(text, Mapping) and name in blocks and text.get(name) == blocks[name]
         for part in list_unset(text[name], known, {})
     ]
@@ -162,7 +162,7 @@ def block_values(
         files=defaultdict(str),
         venv=None,
     )
-    EXPANSIONS.seen.clear()
+    EXPANSIONS.expanded.clear()
     env = PluginInvoker.env(invoker)
     own = [plugin.env, service.environment_plugin_config.env]
     return {
@@ -171,7 +171,7 @@ def block_values(
             {**item, "path": name}
             for block in own
             for name, raw in block.items()
-            for item in list_unset(raw, EXPANSIONS.env_of(block), {})
+            for item in list_unset(raw, EXPANSIONS.find_env(block), {})
         ],
     }
 

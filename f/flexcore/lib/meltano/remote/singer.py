@@ -229,22 +229,22 @@ def _parse_leniently(line: str) -> Mapping[str, Any]:
 def list_fractions(line: str) -> Iterator[tuple[str, str]]:
     """(path, digits as written) of the fractions of a STATE line, and of NaN and Infinity."""
     state = json.loads(line, parse_float=_Digits, parse_constant=_Digits).get("value")
-    return _digits_in(state, "")
+    return _list_digits(state, "")
 
 
 class _Digits(str):
     pass
 
 
-def _digits_in(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _list_digits(value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, _Digits):
         yield path, str(value)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _digits_in(item, f"{path}.{key}" if path else str(key))
+            yield from _list_digits(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _digits_in(item, f"{path}[{number}]")
+            yield from _list_digits(item, f"{path}[{number}]")
 
 
 def column_types(schema: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
 from flexcore.cli import app
-from flexcore.kubernetes_explanation import Explanation, explain
+from flexcore.commands.kubernetes_explanation import Explanation, explain
 from tests.kubernetes.objects import (
     Object,
     at,
