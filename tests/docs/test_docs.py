@@ -277,6 +277,29 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+# Where a path of the bundle may begin, and what is added to it before it is looked for.
+PLACES = {
+    **dict.fromkeys(("f", "flexcore", "wmlocal", "tests", "bench", "resources", "docs", "dependencies", "locks"), ""),
+    **dict.fromkeys(("lib", "operations", "templates", "meltano", "ray", "kubernetes", "storage"), "f/flexcore/"),
+}
+# Made in a workspace, or by the reader.
+NOT_IN_THE_BUNDLE = re.compile(
+    r"f/(?!flexcore/)|f/flexcore/(settings|forecast|(lib/)?command)\b|resources/deploy/secrets"
+)
+
+
+# The change log names what was, too.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
+def test_a_path_on_a_page_exists(page: Path) -> None:
+    for code in re.findall(r"`([\w.]+/[\w./*-]+)`", prose(page)):
+        first = code.partition("/")[0]
+        if first not in PLACES or NOT_IN_THE_BUNDLE.match(code):
+            continue
+        # A word in capitals is the reader's to fill in.
+        path = PLACES[first] + re.sub(r"\b[A-Z]+\b", "*", code.rstrip("/"))
+        assert any(any(ROOT.glob(path + end)) for end in ("", ".py", "__flow", ".schedule.yaml")), code
+
+
 def test_every_page_is_reached_from_the_readme() -> None:
     reached, ahead = set(), [ROOT / "README.md"]
     while ahead:
