@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 _CARRIED = Path(__file__).parent / "_bundle"
+IS_INSTALLED = _CARRIED.is_dir()
 # The bundle of this version. A wheel carries it inside, a checkout is it.
-INSTALLED_ROOT = _CARRIED if _CARRIED.is_dir() else Path(__file__).parents[1]
+INSTALLED_ROOT = _CARRIED if IS_INSTALLED else Path(__file__).parents[1]
 
-if INSTALLED_ROOT == _CARRIED:
+if IS_INSTALLED:
     # First: a repository on the path (`python -m flexcore` in it) may hold the library in another version.
     sys.path.insert(0, str(_CARRIED))

@@ -21,7 +21,8 @@ Repository = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 MARKS = ("flexcore-lock.yaml", "wmill.yaml")
-LABELS = {"f": "files of f/flexcore", "dependencies": "requirement sets", "locks": "locks"}
+# How files of a kind are counted; any other is named.
+LABELS = {"f": "{} file{} of f/flexcore", "dependencies": "{} requirement set{}", "locks": "{} lock{}"}
 
 
 def init(root: Repository = Path(), yes: Yes = False, as_json: AsJson = False) -> None:
@@ -150,14 +151,14 @@ def list_ignored_files(root: Path, paths: list[str]) -> list[str]:
 
 def _summarize(paths: list[str]) -> str:
     counts = Counter(_label(path) for path in paths)
-    return ", ".join(label if label in paths else f"{number} {label}" for label, number in counts.items())
+    return ", ".join(label.format(number, "s" if number > 1 else "") for label, number in counts.items())
 
 
 def _label(path: str) -> str:
     folder, slash, _ = path.partition("/")
     if slash:
         return LABELS.get(folder, path)
-    return "resource types" if path.endswith(".resource-type.yaml") else path
+    return "{} resource type{}" if path.endswith(".resource-type.yaml") else path
 
 
 def _describe_new_version(path: str) -> str:

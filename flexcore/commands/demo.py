@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flexcore import INSTALLED_ROOT
+from flexcore import INSTALLED_ROOT, IS_INSTALLED
 from flexcore.commands.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
 
+# How people type it: installed, or in a checkout.
+COMMAND = "flexcore" if IS_INSTALLED else "uv run flexcore"
 PROJECT = INSTALLED_ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"
@@ -171,7 +173,7 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
     for name, (model, naive) in errors(pairs, mean).items():
         console.print(f"{name}: {model:.1f} min; always saying the average: {naive:.1f} min")
     console.print(f"Endpoint: {result['final_endpoint']} (Open Inference Protocol v2)")
-    console.print(f"Logs: uv run flexcore workflow logs {job}    Whole run: {seconds:.0f} s")
+    console.print(f"Logs: {COMMAND} workflow logs {job}    Whole run: {seconds:.0f} s")
 
 
 def _was_interrupted(result: Any) -> bool:
@@ -181,7 +183,7 @@ def _was_interrupted(result: Any) -> bool:
 
 def _report_failure(job: str, result: Any) -> int:
     error = result.get("error") if isinstance(result, dict) else result
-    print(f"\n{error}\nLogs: uv run flexcore workflow logs {job}", file=sys.stderr)
+    print(f"\n{error}\nLogs: {COMMAND} workflow logs {job}", file=sys.stderr)
     return FAILED
 
 
