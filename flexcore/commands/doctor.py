@@ -26,6 +26,8 @@ PYTHON = (3, 11)
 # Windmill's own tags that the bundle's work needs: flows, Python steps, and the locks of what is pushed.
 WINDMILL_TAGS = ("flow", "python3", "dependency")
 DEPLOY = "flexcore workflow deploy"
+# How the version of a local engine begins (wmlocal/engine/api.py). It has no workers, and no types or sets of its own.
+ENGINE = "flexcore engine"
 STATES = {"ready": OK, "limited": NOTE, "down": MISSING}
 
 
@@ -54,7 +56,7 @@ def check_machine(root: Path) -> Iterator[Finding]:
     yield _check_python(sys.version_info[:2])
     yield _check_uv()
     yield _check_program("node", "`flexcore check` compares forms with code by it")
-    yield _check_program("wmill", "`flexcore workflow deploy` pushes by it", root / "node_modules/.bin")
+    yield _check_program("wmill", "`flexcore workflow deploy` pushes by it", root.resolve() / "node_modules/.bin")
     yield from _check_meltano()
 
 
@@ -117,6 +119,8 @@ def _check_server(settings: str, server: str, workspace: str, root: Path) -> Ite
         with open_client(server, workspace, root) as (client, target):
             if target is None:
                 yield Finding("server", OK, "none: this machine's embedded engine")
+            elif client.version().startswith(ENGINE):
+                yield Finding("server", OK, f"{target.url}: a local engine, which takes the bundle's files as they are")
             else:
                 yield from check_workspace(client, target, root)
             yield from check_runtimes(client, settings)

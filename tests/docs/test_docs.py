@@ -19,7 +19,7 @@ from bench.command_table import list_commands
 from bench.pages import DOCS
 from bench.pages import PAGES as GENERATED
 from bench.troubleshooting_page import MEANINGS, NAMED_CATEGORIES, TLS_SAMPLES, read_literal_rows
-from f.flexcore.lib.core import tls_errors
+from f.flexcore.lib.core import resources, tls_errors
 from f.flexcore.lib.kubernetes.categories import Category
 from flexcore.client.arguments import complete_arguments
 from flexcore.client.local import local_workflow
@@ -325,3 +325,8 @@ def test_a_page_begins_with_what_the_reader_gets(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_names_no_machine_and_no_registry(page: Path) -> None:
     assert not PRIVATE.search(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("settings", [value for _, value in REQUESTS if set(value) == {"runtimes"}])
+def test_settings_on_a_page_are_valid(settings: dict[str, Any]) -> None:
+    assert resources.Settings.model_validate(settings).runtimes

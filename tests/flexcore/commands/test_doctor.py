@@ -147,6 +147,14 @@ def test_the_table_names_this_machine_the_engine_and_the_runtimes(flexcore: Comm
     assert found["clusters"]["state"] == "note" and "config apply" in found["clusters"]["remedy"]
 
 
+def test_a_served_engine_lacks_nothing_of_a_server(flexcore: Command, server: str, write: Writer) -> None:
+    publish_health(write, HEALTH)
+    done = flexcore("doctor", "--server", server, "--json")
+    found = {item["check"]: item for item in json.loads(done.stdout)}
+    assert done.returncode == 0, done.stdout
+    assert "a local engine" in found["server"]["detail"] and "tags" not in found
+
+
 def test_a_runtime_that_is_down_ends_with_exit_code_1(flexcore: Command, write: Writer) -> None:
     publish_health(write, HEALTH | {"state": "down", "version": None, "detail": "It does not answer. Start it."})
     done = flexcore("doctor", "--server", "embedded")
