@@ -1,7 +1,3 @@
-# make demo   the whole pipeline on real data, on this machine alone   (make demo ARGS="--rows 20000")
-# make test   every check that a change must pass
-# make locks  exact versions anew, after a change of requirements
-
 # uv of the machine, or one of our own: nothing but Python and pip is asked for.
 UV_VERSION := 0.13.9
 UV_HOME := $(CURDIR)/.flexcore/uv
@@ -10,15 +6,21 @@ export UV_PYTHON := 3.11
 # `make test` runs the tests in two processes: Ray and Meltano keep two cores busy.
 WORKERS := 2
 
-.PHONY: demo test lint locks setup clean
+.DEFAULT_GOAL := help
+.PHONY: help setup python demo test lint locks pages clean
 
-demo: setup
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: python node_modules  ## install everything: .venv, and Windmill's CLI in node_modules
+
+demo: python  ## run the whole pipeline on real data, on this machine (ARGS="--rows 20000")
 	@uv run --quiet flexcore demo $(ARGS)
 
-test: lint
+test: lint  ## run every check that a change must pass (ARGS="-k name")
 	uv run pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-lint: setup node_modules
+lint: setup  ## run the checks that need no test: ruff, mypy, import rules, flexcore check, wmill lint
 	uv run ruff check .
 	uv run ruff format --check .
 	uv run mypy
@@ -26,17 +28,21 @@ lint: setup node_modules
 	uv run flexcore check
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill lint --locks-required
 
-locks: setup node_modules
+locks: setup  ## pin exact versions anew, after a change of requirements
 	uv run python -m flexcore.bundle.locks
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill generate-metadata rehash
 
-setup:
+pages: python  ## write what the code says into docs/: pictures, troubleshooting, commands
+	uv run python -m bench.learning_plot > docs/learning.svg
+	uv run python -m bench.pages
+
+clean:  ## remove what setup, demo and tests have made here
+	rm -rf .venv .flexcore node_modules
+
+python:
 	@command -v uv >/dev/null || python3 -m pip install --quiet --target "$(UV_HOME)" uv==$(UV_VERSION)
 	@uv sync --quiet
 
-node_modules: package.json package-lock.json | setup
+node_modules: package.json package-lock.json | python
 	uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch node_modules
-
-clean:
-	rm -rf .venv .flexcore node_modules

@@ -115,6 +115,27 @@ def _serve(root: Path, port: int, as_json: bool) -> int:
 
 
 @app.command(
+    rich_help_panel=LOCAL,
+    epilog=examples(
+        "flexcore doctor --server embedded", "flexcore doctor --server production --settings f/data/settings"
+    ),
+)
+def doctor(
+    settings: runtime.Settings = "",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Look at this machine, the server and the runtimes: one table, each line with its remedy.
+
+    Exit code 1 when something that is needed is missing."""
+    from flexcore.commands.doctor import doctor_command
+
+    run_guarded(lambda: doctor_command(settings, server, workspace, root, as_json))
+
+
+@app.command(
     rich_help_panel=BUNDLE,
     epilog=examples("flexcore check", "flexcore check --root bundle --json --fail-on-warn", codes=""),
 )

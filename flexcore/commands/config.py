@@ -52,7 +52,7 @@ def _no_files(root: Path) -> NotFound:
     return NotFound(
         f"{root.resolve()} holds neither {WINDMILL} nor {FLEXCORE}",
         subject="--root",
-        remedy="Write one (the README shows both), or name their folder with --root.",
+        remedy="Write one (docs/configuration.md shows both), or name their folder with --root.",
     )
 
 

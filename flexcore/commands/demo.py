@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
 
 # How people type it: installed, or in a checkout.
-COMMAND = "flexcore" if IS_INSTALLED else "uv run flexcore"
+COMMAND = "flexcore" if IS_INSTALLED else "bin/flexcore"
 PROJECT = INSTALLED_ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"

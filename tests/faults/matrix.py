@@ -1,8 +1,8 @@
-"""The faults, what each can endanger, and which test proves that it does not: marks in, README's table out.
+"""The faults, what each can endanger, and which test proves that it does not: marks in, a table of a page out.
 
 A test carries `@pytest.mark.fault(13, "I2")`: under fault 13 invariant I2 holds, against a fake server at a network
 edge; with `real=True` against the real program. As a plugin it gathers the marks of all collected tests, and with
-FLEXCORE_UPDATE_MATRIX=1 writes the table of README.md from how they went:
+FLEXCORE_UPDATE_MATRIX=1 writes the table of docs/reliability.md from how they went:
 
     FLEXCORE_UPDATE_MATRIX=1 uv run pytest -m fault
 """
@@ -19,7 +19,7 @@ import pytest
 
 from tests.faults.invariants import NAMES
 
-README = Path(__file__).parent.parent.parent / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/reliability.md"
 BEGIN, END = "<!-- faults: written by the tests -->", "<!-- end of faults -->"
 REAL, FAKE, SAFE, FAILED = "●", "○", "·", "✗"
 Table = dict[tuple[int, str], str]
@@ -113,7 +113,7 @@ def unproved(table: Table) -> list[str]:
 
 
 def rendered(table: Table) -> str:
-    """The README's block, without its two comments."""
+    """The page's block, without its two comments."""
     head = f"| fault | {' | '.join(NAMES)} |\n|---|{':-:|' * len(NAMES)}"
     rows = [
         f"| {number} {fault.what} | {' | '.join(table.get((number, name), _blank(fault, name)) for name in NAMES)} |"
@@ -129,7 +129,7 @@ def _blank(fault: Fault, name: str) -> str:
 def block_of(text: str) -> str:
     """What stands between the two comments."""
     found = re.search(f"{re.escape(BEGIN)}\n(.*?)\n?{re.escape(END)}", text, re.DOTALL)
-    assert found, f"README.md has no {BEGIN} … {END}"
+    assert found, f"docs/reliability.md has no {BEGIN} … {END}"
     return found[1]
 
 
@@ -170,8 +170,8 @@ class Matrix:
 
     def pytest_sessionfinish(self) -> None:
         if os.environ.get("FLEXCORE_UPDATE_MATRIX") and not self.worker:
-            text = README.read_text()
-            README.write_text(with_block(text, rendered(signs(self.passed, self.failed))))
+            text = PAGE.read_text()
+            PAGE.write_text(with_block(text, rendered(signs(self.passed, self.failed))))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -182,4 +182,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     matrix = config.pluginmanager.get_plugin("faults")
     if matrix and os.environ.get("FLEXCORE_UPDATE_MATRIX"):
         missing = unproved(signs(matrix.passed))
-        terminalreporter.line(f"README.md: {len(signs(matrix.passed))} cells proved, missing: {', '.join(missing)}")
+        terminalreporter.line(
+            f"docs/reliability.md: {len(signs(matrix.passed))} cells proved, missing: {', '.join(missing)}"
+        )

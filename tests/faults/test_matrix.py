@@ -1,4 +1,4 @@
-"""The README's table of faults says what the tests say."""
+"""The table of faults in docs/reliability.md says what the tests say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.faults.matrix import (
     FAILED,
     FAKE,
     FAULTS,
-    README,
+    PAGE,
     REAL,
     Matrix,
     Proof,
@@ -44,16 +44,16 @@ def claimed(config: pytest.Config) -> list[Proof]:
     )
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=README.parent, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], cwd=PAGE.parents[1], env=env, capture_output=True, text=True, check=True
     )
     lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith(CLAIMS)]
     return [Proof(int(number), name, real == "1") for number, name, real in lines]
 
 
-def test_the_readme_shows_what_the_tests_prove(request: pytest.FixtureRequest) -> None:
+def test_the_page_shows_what_the_tests_prove(request: pytest.FixtureRequest) -> None:
     table = signs(claimed(request.config))
     assert not unproved(table), "no test is marked for these"
-    assert block_of(README.read_text()) == rendered(table), "run: FLEXCORE_UPDATE_MATRIX=1 uv run pytest -m fault"
+    assert block_of(PAGE.read_text()) == rendered(table), "run: FLEXCORE_UPDATE_MATRIX=1 uv run pytest -m fault"
 
 
 def test_a_cell_shows_the_strongest_proof_and_a_failure_above_all() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 from f.flexcore.lib.core.contracts import PipelineResult
 from flexcore.ray_head import RayHead
 from tests import hybrid_cases as cases
-from tests.live.conftest import ROOT, Windmill, push
+from tests.live.conftest import Windmill, push
+from tests.wmlocal.fidelity import case_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 
@@ -62,11 +62,7 @@ def test_a_damaged_partial_result_is_made_anew(
     cases.check_damage_is_noticed(pushed.run_flow, request_for, done, folder / "store")
 
 
-CASES = {
-    name: case
-    for file in ("cases.json", "more_cases.json")
-    for name, case in json.loads((ROOT / "tests/wmlocal/fidelity" / file).read_text()).items()
-}
+CASES = case_files.read_cases()
 
 
 @pytest.mark.parametrize("name", ["linear", "failure_module", "loop_failure", "returns_nan", "skip_if_true"])

@@ -1,35 +1,21 @@
-"""What a person tries first: help, version, a typing error; and that the README says what the help says."""
+"""What a person tries first: help, version, a typing error. That the pages say what the help says: tests/docs."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
-from typing import Any
 
 import httpx
 import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
-from flexcore.cli import app
 from flexcore.client.windmill import Windmill
-from flexcore.console import EXIT_CODES
 from tests.flexcore.configuration.conftest import ROOT
 from tests.wmlocal.engine.conftest import Command
 
 # What takes long to import, and no help needs.
 HEAVY = {"rich", "pydantic", "httpx", "yaml", "numpy", "pyarrow", "fastapi", "starlette", "wmill"}
-
-
-def commands() -> dict[tuple[str, ...], Any]:
-    from typer.main import get_group
-
-    found: dict[tuple[str, ...], Any] = {}
-    for name, item in get_group(app).commands.items():
-        below = getattr(item, "commands", None)
-        found |= {(name, verb): each for verb, each in below.items()} if below else {(name,): item}
-    return found
 
 
 def test_help_version_and_typing_errors_are_what_people_expect(flexcore: Command) -> None:
@@ -46,24 +32,6 @@ def test_help_imports_nothing_that_takes_long() -> None:
     code = f"import sys, flexcore.cli; {shown}; print(sorted({HEAVY!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True, check=True)
     assert done.stdout.startswith("Usage: ") and done.stdout.endswith("\n[]\n")
-
-
-def test_the_readme_shows_every_command_with_options_that_it_has() -> None:
-    text, known = (ROOT / "README.md").read_text(), commands()
-    assert " ".join(EXIT_CODES.removeprefix("Exit codes: ").split()) in " ".join(text.split())
-    shown = set()
-    for line in re.findall(r"\bflexcore ((?:[a-z]+)[^`;#\n&]*)", text):
-        try:
-            words = shlex.split(line)
-        except ValueError:
-            words = line.split()
-        path = next((tuple(words[:n]) for n in (2, 1) if tuple(words[:n]) in known), None)
-        if path is None:
-            continue
-        shown.add(path)
-        options = {name for item in known[path].params for name in item.opts} | {"--help"}
-        assert path == ("demo",) or {word for word in words if word.startswith("--")} <= options, line
-    assert shown == set(known)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Asks a real Windmill what each of these flows returns, and writes more_cases.json.
+"""Asks a real Windmill what each of these flows returns, and writes it into cases/, by feature.
 
-    python tests/wmlocal/fidelity/make_cases.py [NAME…]     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
+    python -m tests.wmlocal.fidelity.make_cases [NAME…]     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
 
-Each flow runs as a preview. Stacks are left out, job ids become UUID. Without names all cases are asked again.
+Each flow runs as a preview. Stacks are left out, job ids become UUID. Without names all cases are asked again. Cases
+that are not defined here (cases/ has some that were given) stay as they are.
 """
 
 # A table of cases: one line each, as long as it takes.
@@ -17,11 +18,11 @@ import re
 import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
+from tests.wmlocal.fidelity import case_files
+
 Value = dict[str, Any]
-FILE = Path(__file__).with_name("more_cases.json")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CASES: dict[str, Value] = {}
 
@@ -1034,7 +1035,7 @@ class Server:
 
 def main(names: list[str]) -> None:
     define()
-    known = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    known = case_files.read_cases()
     server = Server()
 
     def ask(name: str) -> None:
@@ -1047,9 +1048,8 @@ def main(names: list[str]) -> None:
     chosen = [name for name in CASES if not names or any(name.startswith(given) for given in names)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, chosen))
-    kept = {name: known[name] for name in sorted(known) if name in CASES}
-    FILE.write_text(json.dumps(kept, indent=1, ensure_ascii=True, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{len(chosen)} asked, {len(kept)} cases", file=sys.stderr)
+    case_files.write_cases(known)
+    print(f"{len(chosen)} asked, {len(known)} cases", file=sys.stderr)
 
 
 if __name__ == "__main__":

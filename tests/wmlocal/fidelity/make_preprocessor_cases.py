@@ -1,4 +1,4 @@
-"""Asks a real Windmill what flows with a preprocessor return, and writes preprocessor_cases.json.
+"""Asks a real Windmill what flows with a preprocessor return, and writes cases/preprocessors.json.
 
     python -m tests.wmlocal.fidelity.make_preprocessor_cases     needs FLEXCORE_LIVE_WINDMILL_URL, _TOKEN and _WORKSPACE
 
@@ -11,12 +11,11 @@ import json
 import sys
 import time
 import urllib.request
-from pathlib import Path
 from typing import Any
 
+from tests.wmlocal.fidelity import case_files
 from tests.wmlocal.fidelity.make_cases import Server, Value, js, normal, static, step
 
-FILE = Path(__file__).with_name("preprocessor_cases.json")
 BODY = {"b": 1}
 SEE = step("a", inputs={"x": js("flow_input")})
 FAILS = "def preprocessor(event: dict):\n    raise ValueError('bad event')\n"
@@ -94,7 +93,7 @@ def main() -> None:
             answers[f"{name}{query}"] = {"value": value, "query": query, "expected": asked(server, path, query)}
             print(name, query, file=sys.stderr)
         delete(server, f"/flows/delete/{path}")
-    FILE.write_text(json.dumps(answers, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    case_files.write(case_files.PREPROCESSORS, answers)
 
 
 def asked(server: Server, path: str, query: str) -> Value:

@@ -1,32 +1,26 @@
 """The engine answers as a real Windmill 1.743 did.
 
-`cases.json` was given, `more_cases.json` was asked for with make_cases.py, `stored_cases.json` later in the same way,
-`subflow_cases.json` after its `flows` had been deployed. Compared is everything but stacks, job ids
-and the words of the evaluator itself: its line numbers, source positions, and how a parser describes a syntax error.
+cases/ has one file for each feature (case_files.py); make_cases.py asks a server for most of them. Compared is
+everything but stacks, job ids and the words of the evaluator itself: its line numbers, source positions, and how a
+parser describes a syntax error.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.wmlocal.fidelity import case_files
 from wmlocal.engine import Engine, Flow
 
-HERE = Path(__file__).parent
-CASES: dict[str, dict[str, Any]] = {
-    name: case
-    for file in ("cases.json", "more_cases.json", "stored_cases.json")
-    for name, case in json.loads((HERE / file).read_text(encoding="utf-8")).items()
-}
-SUBFLOWS = json.loads((HERE / "subflow_cases.json").read_text(encoding="utf-8"))
+CASES = case_files.read_cases()
+SUBFLOWS = case_files.read(case_files.SUBFLOWS)
 CASES |= {f"subflow_{name}": case for name, case in SUBFLOWS["cases"].items()}
 # Where the engine differs on purpose, and why.
 DIFFERENT = {
@@ -108,3 +102,11 @@ def test_the_engine_answers_as_a_server_does(name: str, answers: Answers) -> Non
     if name in DIFFERENT:
         pytest.skip(DIFFERENT[name])
     assert comparable(got) == comparable(CASES[name]["expected"])
+
+
+def test_a_case_is_in_the_file_of_its_feature_and_in_the_form_that_is_written() -> None:
+    for feature in case_files.FEATURES:
+        assert {case_files.find_feature(name) for name in case_files.read(feature)} == {feature}
+    for feature in (*case_files.FEATURES, case_files.SUBFLOWS, case_files.PREPROCESSORS):
+        text = (case_files.FOLDER / f"{feature}.json").read_text(encoding="utf-8")
+        assert text == case_files.format_json(case_files.read(feature)) + "\n", feature

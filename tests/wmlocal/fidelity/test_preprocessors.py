@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from tests.wmlocal.fidelity import case_files
 from tests.wmlocal.fidelity.test_fidelity import comparable
 from wmlocal.engine import Engine
 
-CASES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("preprocessor_cases.json").read_text())
+CASES = case_files.read(case_files.PREPROCESSORS)
 
 
 @pytest.fixture(scope="module")
