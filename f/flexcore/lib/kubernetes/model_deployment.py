@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation, resources
 from f.flexcore.lib.kubernetes import (
     connection,
     endpoint,
@@ -84,7 +84,7 @@ def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
     if request.model is None:
         return None
     model = object_store.model_manifest(request.model)
-    manifests.check_consistent(model)
+    contracts.check_consistent(model)
     return model
 
 
