@@ -19,7 +19,7 @@ from f.flexcore.lib.core.errors import (
     NotFound,
     Unavailable,
 )
-from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
+from f.flexcore.lib.core.identity import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 

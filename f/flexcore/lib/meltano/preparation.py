@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from f.flexcore.lib.core import errors, operation, redaction, resources, secret_fields
+from f.flexcore.lib.core import errors, operation, redaction, resources
 from f.flexcore.lib.meltano import (
     inspection,
     installation,
@@ -83,7 +83,7 @@ def prepare(
     secrets = [
         *resource.secrets(),
         *settings.secrets(),
-        *secret_fields.secret_values(request),
+        *resources.secret_values(request),
         *plugin_settings.project_secrets(project),
         *plugin_settings.variable_secrets(variables),
         *(secret for plugin in running for secret in plugin_settings.plugin_secrets(plugin)),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from f.flexcore.lib.core import resources, secret_fields
+from f.flexcore.lib.core import resources
 
 # The adapters of dbt Labs and of the warehouses' makers that install from PyPI with the dbt of dbt.py.
 ADAPTERS = {
@@ -54,10 +54,10 @@ class ExtractionRequest(resources.Form):
         default=False,
         description="Succeed even when there is nothing to extract, e.g. nothing new since the last run.",
     )
-    tap_settings: Annotated[dict[str, Any] | None, secret_fields.OPAQUE] = Field(
+    tap_settings: Annotated[dict[str, Any] | None, resources.OPAQUE] = Field(
         default=None, description="A resource of any type whose fields are settings of the taps, e.g. a postgresql."
     )
-    target_settings: Annotated[dict[str, Any] | None, secret_fields.OPAQUE] = Field(
+    target_settings: Annotated[dict[str, Any] | None, resources.OPAQUE] = Field(
         default=None, description="A resource of any type whose fields are settings of the target."
     )
     mappings: Lines = Field(

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from f.flexcore.lib.core import contracts, deferral, identity, module_source
+from f.flexcore.lib.core import contracts, identity, module_source, operation
 from f.flexcore.lib.ray import cluster, dashboard
 from f.flexcore.lib.ray.remote import job_entry
 
@@ -160,7 +160,7 @@ def submission(
         "entrypoint": "python flexcore_job.py",
         "submission_id": name,
         "runtime_env": runtime_env,
-        "metadata": {**labels, **deferral.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},
+        "metadata": {**labels, **operation.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},
         "entrypoint_num_cpus": job.num_cpus,
         "entrypoint_num_gpus": job.num_gpus,
         "entrypoint_memory": job.memory_bytes,
