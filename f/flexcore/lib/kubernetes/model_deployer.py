@@ -23,7 +23,6 @@ from f.flexcore.lib.kubernetes import (
     connection,
     deletion,
     progress,
-    rollout,
     serving_manifests,
 )
 
@@ -91,6 +90,9 @@ class Deployer:
         return verified
 
     def _roll_out(self, stored: Object, until: float) -> Object:
+        # Taking a model down rolls nothing out.
+        from f.flexcore.lib.kubernetes import rollout
+
         observer = rollout.RolloutObserver(self.kubernetes, self.namespace, self.report, self.clock)
         try:
             return observer.run(stored, until)
@@ -186,6 +188,9 @@ class Deployer:
         error.args = (f"{error} {text}.",)
 
     def _roll_back(self, name: str, is_rolled_out: bool, replicas: int | None) -> str:
+        # Nor does it roll anything back.
+        from f.flexcore.lib.kubernetes import rollout
+
         item = self.get(DEPLOYMENTS, name)
         if item is None:
             return "gone"
