@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.lib.core import resources, runtime_health
+from f.flexcore.lib.core import operation, resources
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, NotFound
 from f.flexcore.lib.core.operation import Operation
 from f.flexcore.lib.core.resources import MeltanoProject, Settings
@@ -26,7 +26,7 @@ def test_the_registry_finds_the_operations_and_the_health_of_meltano(home: Path)
     runtime = get_runtime("meltano")
     assert runtime.operation() is RUN and runtime.operation("run_dbt") is RUN_DBT
     health = check_health(runtime, "this worker")
-    assert isinstance(health, runtime_health.Health) and health.runtime == "meltano"
+    assert isinstance(health, operation.Health) and health.runtime == "meltano"
 
 
 @pytest.mark.parametrize(("operation", "step"), [(RUN, "run"), (RUN_DBT, "run_dbt")])

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
@@ -228,3 +228,32 @@ def waiting(runtime: str, remote: contracts.Remote) -> str:
         "*Resume* goes on at once, and waits for the end with a worker; *Cancel* ends the flow, and the next pass of "
         "the schedule stops the work."
     )
+
+
+# --- health
+
+# ready    work can be sent to it
+# limited  work can be sent, but something it may need is missing (a right, free resources, a tool to be installed)
+# down     it does not answer, or refuses
+HealthState = Literal["ready", "limited", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of one runtime, and what it can take on now. What could not be measured is None.
+
+    cpus in cores, memory in bytes; queue: all work that waits or runs there now; detail: what is wrong and what to
+    do about it; capabilities: what it can do, for programs.
+    """
+
+    runtime: str
+    place: str
+    state: HealthState
+    version: str | None = None
+    cpus_free: float | None = None
+    cpus_total: float | None = None
+    gpus_free: float | None = None
+    memory_free: float | None = None
+    queue: int | None = None
+    detail: str = ""
+    capabilities: dict[str, Any] | None = None

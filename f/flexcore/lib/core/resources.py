@@ -12,12 +12,13 @@ Neither goes into a result, a label or the arguments of another step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from f.flexcore.lib.core import redaction, workloads
 
@@ -200,3 +201,24 @@ class Settings(Resource):
         """The paths in one of the lists of clusters."""
         paths: list[str] = getattr(self, field)
         return paths
+
+
+# --- the secret environment of a remote program, as {NAME: value}; a value never appears in an error
+
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_secret_env(value: Any) -> dict[str, str]:
+    """The mapping when every name can be an environment variable and every value is text; ValueError that names the
+    wrong one otherwise."""
+    if not isinstance(value, Mapping):
+        raise ValueError("write it as {NAME: value}, the value as $var:path of a Windmill variable")
+    for name, item in value.items():
+        if not isinstance(name, str) or not ENVIRONMENT_NAME.fullmatch(name):
+            raise ValueError("a name is no environment variable: use letters, digits and _, and no digit first")
+        if not isinstance(item, str) or "\0" in item:
+            raise ValueError(f"{name} is no text")
+    return dict(value)
+
+
+SecretEnv = Annotated[dict[str, SecretStr], BeforeValidator(check_secret_env)]

@@ -7,14 +7,14 @@ them is noted. Deadline and time-to-live hold even if this step vanishes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import errors, identity, operation, resources, secret_variables
+from f.flexcore.lib.core import dimensions, errors, identity, operation, resources, workloads
 from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
@@ -53,7 +53,7 @@ class JobRequest(resources.Form):
         default=[], description="Environment as NAME=VALUE; not for secrets."
     )
     secret_env: list[str] = Field(default=[], description="Environment from Kubernetes Secrets, as NAME=SECRET/KEY.")
-    secrets: Annotated[secret_variables.SecretEnv, resources.SECRET] = Field(
+    secrets: Annotated[resources.SecretEnv, resources.SECRET] = Field(
         default={},
         description="Secret environment variables as {NAME: $var:path}: they reach every container, init containers "
         "and sidecars too, through a Secret of the Job's own, which goes with it.",
@@ -257,3 +257,16 @@ def secret_values(request: JobRequest) -> Iterator[str]:
 def _note_hidden_variables(place: str, container: Object, request: JobRequest) -> list[str]:
     names = sorted({item["name"] for item in container.get("env") or ()} & set(request.secrets))
     return [f"{place} env {name} hides the secret of that name" for name in names] if request.manifest else []
+
+
+def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
+    """Return the hints of a plain request. Raises ValueError for a cpu or memory that is no Kubernetes quantity."""
+    cpu, memory = request.get("cpu"), request.get("memory")
+    return workloads.WorkHints(
+        complexity="complex",
+        complexity_reason="a container of the caller's own",
+        cpu=dimensions.parse_quantity(cpu) if cpu else None,
+        memory_bytes=int(dimensions.parse_quantity(memory)) or None if memory else None,
+        gpu=float(request.get("gpus") or 0) or None,
+        containerized=True,
+    )

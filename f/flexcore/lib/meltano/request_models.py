@@ -1,13 +1,14 @@
 # requirements: flexcore_base
-"""Requests of the operations: all fields of their forms, with bounds and defaults."""
+"""Requests of the operations: all fields of their forms, with bounds and defaults, and what they say about the work."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from f.flexcore.lib.core import resources
+from f.flexcore.lib.core import resources, workloads
 
 # The adapters of dbt Labs and of the warehouses' makers that install from PyPI with the dbt of dbt.py.
 ADAPTERS = {
@@ -127,3 +128,11 @@ class DbtRequest(resources.Form):
         if number := next((str(number) for number, item in enumerate(value) if not item.partition("=")[1]), None):
             raise ValueError(f"line {number} is not NAME=VALUE")
         return value
+
+
+def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
+    """Return the hints of a plain request: one tap into its target is simple, more are complex."""
+    taps = request.get("taps") or []
+    if len(taps) == 1:
+        return workloads.WorkHints(complexity="simple", complexity_reason="one tap into one target")
+    return workloads.WorkHints(complexity="complex", complexity_reason=f"{len(taps)} taps")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.lib.core import contracts, operation, resources, secret_variables, units
+from f.flexcore.lib.core import contracts, operation, resources, units
 from f.flexcore.lib.ray import cluster, job, job_adapter, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
@@ -21,7 +21,7 @@ class ProgramRequest(resources.Form):
     parameters: Annotated[dict[str, Any], resources.OPAQUE] = Field(
         default={}, description="Parameters of the program, any JSON."
     )
-    secrets: Annotated[secret_variables.SecretEnv, resources.SECRET] = Field(
+    secrets: Annotated[resources.SecretEnv, resources.SECRET] = Field(
         default={},
         description="Secret environment variables of the program as {NAME: $var:path}; they are in no log, label, "
         "metadata or runtime environment.",
