@@ -20,11 +20,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from f.flexcore.lib.core import errors, module_source, operation, redaction, tls_errors
 from f.flexcore.lib.storage import object_store
 
+# The package of what is shipped to Meltano's own Python.
+REMOTE = "f.flexcore.lib.meltano.remote"
 MELTANO_VERSION = "4.4.1"
 PYTHON = "3.11"
 # State in S3 and a system database in PostgreSQL are common; each costs a few megabytes, once.
@@ -112,9 +113,10 @@ def meltano_python() -> Path:
     return tool_python(meltano_command().parent.parent)
 
 
-def install_modules(modules: Sequence[ModuleType]) -> Path:
-    """A folder from which Meltano's interpreter can import these modules of ours; made once for each content."""
-    sources = {module.__name__: module_source.module_source(module) for module in modules}
+def install_modules(names: Sequence[str]) -> Path:
+    """A folder from which Meltano's interpreter can import these modules of `remote`; made once for each content. None
+    of them is imported here for it."""
+    sources = {f"{REMOTE}.{name}": module_source.find_source(f"{REMOTE}.{name}") for name in names}
     place = folder("modules", hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16])
     if not (place / COMPLETE).exists():
         for name, source in sources.items():
