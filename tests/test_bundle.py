@@ -6,9 +6,12 @@ import ast
 import hashlib
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -31,6 +34,20 @@ SET = re.compile(r"\A# requirements: (\w+)\n(?!# py:)")
 REQUIREMENTS = sorted((ROOT / "dependencies").glob("*.requirements.in"))
 LIBRARY = ROOT / "f/flexcore/lib"
 MAX_STEP_LINES = 40
+# Modules of ours that a step loads before it begins: every run pays for them, as every run is a new interpreter, and a
+# server's worker fetches each over HTTP. What only one branch needs is imported there.
+MAX_STEP_IMPORTS, MAX_MEDIAN_IMPORTS = 36, 17
+COUNT_IMPORTS = """
+import importlib, json, sys
+counts = {}
+for step in sys.argv[1:]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "f"]:
+        del sys.modules[name]
+    importlib.import_module(step)
+    ours = [module for name, module in sys.modules.items() if name.split(".")[0] == "f"]
+    counts[step] = sum(getattr(module, "__file__", None) is not None for module in ours)
+print(json.dumps(counts))
+"""
 
 
 def name(path: Path) -> str:
@@ -96,6 +113,16 @@ def test_a_step_is_short() -> None:
     lengths = {name(script): len(script.read_text().splitlines()) for script in SCRIPTS}
     long = {path: length for path, length in lengths.items() if length > MAX_STEP_LINES and "/lib/" not in path}
     assert not long, "move what decides to f/flexcore/lib"
+
+
+def test_a_step_loads_few_modules_of_ours() -> None:
+    # One interpreter for all, in which nothing of ours stays loaded: other packages are not counted.
+    modules = [name(step).removesuffix(".py").replace("/", ".") for step in SCRIPTS if main_of(step)]
+    command = [sys.executable, "-c", COUNT_IMPORTS, *modules]
+    counts: dict[str, int] = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+    assert set(counts) == set(modules)
+    assert not {step: count for step, count in counts.items() if count > MAX_STEP_IMPORTS}
+    assert median(counts.values()) <= MAX_MEDIAN_IMPORTS, counts
 
 
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if main_of(script)], ids=name)

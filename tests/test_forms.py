@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, forms, secret_fields
+from f.flexcore.lib.core import contracts, forms, resources
 from f.flexcore.lib.pipeline.hybrid_request import ComputeResources
 from tests.form_models import Section, find_differences
 
@@ -253,7 +253,7 @@ def test_a_step_gets_every_field_checked_and_what_may_be_secret_from_the_form_it
 ) -> None:
     value = yaml.safe_load(flow.read_text())["value"]
     given = {name: item.get("expr", "") for name, item in find_step(value, step)["input_transforms"].items()}
-    marked = {name for model in models for name in secret_fields.marked_fields(model)}
+    marked = {name for model in models for name in resources.marked_fields(model)}
     for name in {name for model in models for name in model.model_fields} - FORECAST:
         if name in HANDED_ON and flow == HYBRID:
             assert given[name].startswith("results."), name

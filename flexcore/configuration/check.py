@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from f.flexcore.lib.core.secret_fields import marked_fields
+from f.flexcore.lib.core.resources import marked_fields
 from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.configuration.document import Document, Path_
 from flexcore.configuration.models import ClusterRuntimes, FlexcoreFile, WindmillFile

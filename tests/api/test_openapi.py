@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 
 from f.flexcore.lib.api import execution_models, routes
-from f.flexcore.lib.core.runtime_health import Health
+from f.flexcore.lib.core.operation import Health
 from f.flexcore.lib.runtimes import RUNTIMES
 from tests.api.conftest import MEDIA_TYPE
 

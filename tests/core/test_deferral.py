@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from f.flexcore.lib.core.contracts import Remote
-from f.flexcore.lib.core.deferral import is_deferred, key_and_call, submitted
 from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.operation import is_deferred, key_and_call, submitted
 
 SUBMIT = {"WM_FLOW_JOB_ID": "branch", "WM_FLOW_STEP_ID": "submit_job", "WM_JOB_ID": "job-1", "WM_WORKSPACE": "w"}
 COLLECT = {**SUBMIT, "WM_FLOW_STEP_ID": "collect_job", "WM_JOB_ID": "job-2"}

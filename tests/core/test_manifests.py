@@ -2,9 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from f.flexcore.lib.core.contracts import DataManifest, File, Stream
+from f.flexcore.lib.core.contracts import (
+    DataManifest,
+    File,
+    Stream,
+    check_consistent,
+    check_file,
+    checksum_of,
+    schema_hash,
+    stream_named,
+)
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch
-from f.flexcore.lib.core.manifests import check_consistent, check_file, checksum_of, schema_hash, stream_named
 
 ONE = File(path="flights.jsonl", bytes=3, checksum="sha256:" + "1" * 64)
 TWO = File(path="planes.jsonl", bytes=4, checksum="sha256:" + "2" * 64)

@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from f.flexcore.lib.core.remote_objects import DEFERRED, OVERDUE_S, Action, Owner, RemoteObject, State, decide
+from f.flexcore.lib.core.identity import DEFERRED
+from f.flexcore.lib.core.remote_objects import OVERDUE_S, Action, Owner, RemoteObject, State, decide
 
 NOW = 1_000_000.0
 OWNERS, STATES = get_args(Owner), get_args(State)

@@ -9,7 +9,7 @@ import pytest
 
 from f.flexcore.kubernetes.deploy_model import main
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
-from f.flexcore.lib.core.contracts import ModelManifest
+from f.flexcore.lib.core.contracts import ModelManifest, checksum_of
 from f.flexcore.lib.core.errors import (
     ExecutionFailed,
     FlexcoreError,
@@ -19,8 +19,7 @@ from f.flexcore.lib.core.errors import (
     NotFound,
     Unavailable,
 )
-from f.flexcore.lib.core.manifests import checksum_of
-from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
+from f.flexcore.lib.core.identity import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 

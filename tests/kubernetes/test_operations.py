@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import operation, secret_fields
+from f.flexcore.lib.core import operation, resources
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, UserError
 from f.flexcore.lib.core.resources import KubernetesCluster, Settings
 from tests.kubernetes.fake_cluster import FakeCluster
@@ -125,10 +125,10 @@ def test_a_plan_says_where_the_work_would_run_and_changes_nothing(
 
 def test_what_may_hold_secrets_in_the_form_of_a_job_is_marked() -> None:
     request = operation_of("job").request
-    assert set(secret_fields.marked_fields(request)) == {"secrets", "env", "manifest"}
+    assert set(resources.marked_fields(request)) == {"secrets", "env", "manifest"}
     form = request(secrets={"A": "sesame-1"}, env=["B=x"], manifest=job())
-    assert "sesame-1" in list(secret_fields.secret_values(form))
-    assert not {"secrets", "env", "manifest"} & set(secret_fields.dump_public(form))
+    assert "sesame-1" in list(resources.secret_values(form))
+    assert not {"secrets", "env", "manifest"} & set(resources.dump_public(form))
 
 
 @pytest.mark.parametrize(("name", "step"), [("job", "run_job"), ("deploy_model", "deploy_model")])

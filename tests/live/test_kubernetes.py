@@ -25,7 +25,7 @@ from f.flexcore.kubernetes.check_cluster import main as check_cluster
 from f.flexcore.kubernetes.deploy_model import main as deploy_model
 from f.flexcore.kubernetes.run_job import main as run_job
 from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
-from f.flexcore.lib.core.contracts import Column, Framework, ModelManifest, Signature
+from f.flexcore.lib.core.contracts import Column, Framework, ModelManifest, Signature, checksum_of
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -36,7 +36,6 @@ from f.flexcore.lib.core.errors import (
     NotFound,
 )
 from f.flexcore.lib.core.inference import infer_request
-from f.flexcore.lib.core.manifests import checksum_of
 from f.flexcore.lib.kubernetes.api_errors import Call
 from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect

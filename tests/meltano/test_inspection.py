@@ -19,9 +19,8 @@ from f.flexcore.lib.meltano import (
 )
 from f.flexcore.lib.meltano.inspection import Inspector, Name, read_dotenv
 from f.flexcore.lib.meltano.installation import base_environment, meltano_command, meltano_python
-from f.flexcore.lib.meltano.plugin_settings import check_plugin
 from f.flexcore.lib.meltano.project_file import read_project
-from f.flexcore.lib.meltano.resolved_project import Plugin, Project
+from f.flexcore.lib.meltano.resolved_project import Plugin, Project, check_plugin
 
 HERE = Path(__file__).parent
 TAP, TARGET = ("extractors", "tap-a"), ("loaders", "target-a")

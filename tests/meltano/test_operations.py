@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from f.flexcore.lib.core import runtime_health, secret_fields
+from f.flexcore.lib.core import operation, resources
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, NotFound
 from f.flexcore.lib.core.operation import Operation
 from f.flexcore.lib.core.resources import MeltanoProject, Settings
@@ -26,7 +26,7 @@ def test_the_registry_finds_the_operations_and_the_health_of_meltano(home: Path)
     runtime = get_runtime("meltano")
     assert runtime.operation() is RUN and runtime.operation("run_dbt") is RUN_DBT
     health = check_health(runtime, "this worker")
-    assert isinstance(health, runtime_health.Health) and health.runtime == "meltano"
+    assert isinstance(health, operation.Health) and health.runtime == "meltano"
 
 
 @pytest.mark.parametrize(("operation", "step"), [(RUN, "run"), (RUN_DBT, "run_dbt")])
@@ -81,8 +81,8 @@ def test_a_request_is_checked_before_its_project_is_known() -> None:
 
 def test_settings_of_plugins_are_in_no_result_and_their_passwords_are_masked() -> None:
     request = RUN.parse({"taps": ["tap-a"], "tap_settings": {"host": "db", "password": "hunter2"}})
-    assert {"tap_settings", "target_settings"}.isdisjoint(secret_fields.dump_public(request))
-    assert list(secret_fields.secret_values(request)) == ["hunter2"]
+    assert {"tap_settings", "target_settings"}.isdisjoint(resources.dump_public(request))
+    assert list(resources.secret_values(request)) == ["hunter2"]
 
 
 def test_a_request_that_was_prepared_before_says_where_its_taps_read_from_without_starting_meltano(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core.contracts import check_consistent
 from f.flexcore.lib.core.errors import DataError
-from f.flexcore.lib.core.manifests import check_consistent
 from f.flexcore.lib.meltano.target_output import build_manifest, match_stream, mixed_streams, scan_bytes
 
 SCHEMAS = {"orders": {"id": "integer", "price": "number"}, "main-orders": {}, "lines": {}}

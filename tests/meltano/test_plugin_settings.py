@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, NotFound
-from f.flexcore.lib.meltano.plugin_settings import (
+from f.flexcore.lib.meltano.request_settings import (
+    check_overrides,
+    override_environment,
+    parse_overrides,
+    request_environment,
+    selection_environment,
+)
+from f.flexcore.lib.meltano.resolved_project import (
+    Plugin,
+    Project,
+    Setting,
+    Unset,
+    Value,
     check_plugin,
     check_project,
     check_required,
@@ -17,14 +29,6 @@ from f.flexcore.lib.meltano.plugin_settings import (
     project_secrets,
     url_secrets,
 )
-from f.flexcore.lib.meltano.request_settings import (
-    check_overrides,
-    override_environment,
-    parse_overrides,
-    request_environment,
-    selection_environment,
-)
-from f.flexcore.lib.meltano.resolved_project import Plugin, Project, Setting, Unset, Value
 
 
 def plugin(name: str = "tap-x", **parts: Any) -> Plugin:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core.operation import Runtime
-from f.flexcore.lib.core.runtime_health import Health
+from f.flexcore.lib.core.operation import Health, Runtime
 from f.flexcore.lib.runtimes import RUNTIMES
 from f.flexcore.operations import check_runtimes
 from tests.kubernetes.fake_cluster import FakeCluster

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError
-from f.flexcore.lib.core.identity import execution_key
-from f.flexcore.lib.core.remote_objects import DEFERRED
-from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
+from f.flexcore.lib.core.identity import DEFERRED, ON_TRIAL, execution_key
 from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import secret_fields
+from f.flexcore.lib.core import resources
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
 from f.flexcore.lib.core.forms import DeclaredWork
 from f.flexcore.lib.core.resources import Settings
@@ -51,7 +51,7 @@ def test_only_what_is_given_takes_part_and_what_may_be_secret_is_in_no_result() 
     assert list(works) == ["ray"]
     plain = describe_candidates(works, {"ray": ""}, "rules")
     assert plain["meltano"] is plain["kubernetes"] is None
-    assert not set(secret_fields.marked_fields(type(works["ray"].request))) & set(plain["ray"])
+    assert not set(resources.marked_fields(type(works["ray"].request))) & set(plain["ray"])
     assert "sesame" not in str(plain) and "cluster" not in plain["ray"]
 
 

@@ -10,8 +10,8 @@ import pytest
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core.contracts import ResourceUsage, StepResult
 from f.flexcore.lib.core.errors import NotFound
+from f.flexcore.lib.core.operation import Health
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.core.runtime_health import Health
 from f.flexcore.lib.core.workloads import Price, Workload
 from f.flexcore.lib.pipeline import choice
 from f.flexcore.lib.pipeline.attempts import could_not_begin, evaluate_attempt, parse_attempts

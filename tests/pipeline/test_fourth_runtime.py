@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, errors, operation, resources, runtime_health, workloads
+from f.flexcore.lib.core import contracts, errors, operation, resources, workloads
 from f.flexcore.lib.pipeline import choice
 
 
@@ -33,8 +33,8 @@ def plan(invocation: operation.Invocation[CommandRequest, Machine]) -> contracts
     return contracts.StepResult(success=True, runtime="shell", execution_key="k", attempt=1, data=data)
 
 
-def health(place: str) -> runtime_health.Health:
-    return runtime_health.Health("shell", place, "ready")
+def health(place: str) -> operation.Health:
+    return operation.Health("shell", place, "ready")
 
 
 def derive_hints(request: dict[str, Any]) -> workloads.WorkHints:

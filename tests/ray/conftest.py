@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core.contracts import DataManifest, Stream
-from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.core.contracts import DataManifest, Stream, checksum_of
 from f.flexcore.lib.storage.object_store import file_entry
 from flexcore.ray_head import RayHead
 

@@ -10,8 +10,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import EmptyData, FlexcoreError, InvalidInput, ManifestMismatch
 from f.flexcore.lib.core.operation import Operation, resolve
-from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.core.secret_fields import dump_public, secret_values
+from f.flexcore.lib.core.resources import RayCluster, Settings, dump_public, secret_values
 from f.flexcore.lib.ray.job_inputs import is_this_machine
 from f.flexcore.lib.ray.predict_job import PREDICT
 from f.flexcore.lib.ray.program_job import RUN_PROGRAM

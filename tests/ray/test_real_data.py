@@ -11,10 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.lib.core.contracts import Signature
+from f.flexcore.lib.core.contracts import Signature, checksum_of
 from f.flexcore.lib.core.errors import DataError, FlexcoreError, InvalidInput
 from f.flexcore.lib.core.inference import infer_request, infer_url, predictions
-from f.flexcore.lib.core.manifests import checksum_of
 from f.flexcore.lib.storage.object_store import file_entry, local_path
 from f.flexcore.ray import deploy_model, predict, search, train, undeploy_model
 

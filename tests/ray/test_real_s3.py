@@ -11,9 +11,8 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.core.contracts import DataManifest, File, Stream
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream, checksum_of
 from f.flexcore.lib.core.errors import FlexcoreError
-from f.flexcore.lib.core.manifests import checksum_of
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.storage.object_store import Store, model_manifest
 from f.flexcore.ray import deploy_model, train

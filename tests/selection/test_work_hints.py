@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.workloads import WorkHints
-from f.flexcore.lib.kubernetes import work_hints as kubernetes
-from f.flexcore.lib.meltano import work_hints as meltano
-from f.flexcore.lib.ray import work_hints as ray
+from f.flexcore.lib.kubernetes import job_manifest as kubernetes
+from f.flexcore.lib.meltano import request_models as meltano
+from f.flexcore.lib.ray import job as ray
 from f.flexcore.lib.runtimes import RUNTIMES
 
 ONE_TAP = WorkHints(complexity="simple", complexity_reason="one tap into one target")

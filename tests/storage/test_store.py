@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.core.contracts import DataManifest, File, Stream
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream, checksum_of
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch, NotFound, Unreachable
-from f.flexcore.lib.core.manifests import checksum_of
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.storage.object_store import Store
 

@@ -10,7 +10,7 @@ import pytest
 
 from f.flexcore.lib.core.contracts import ResourceUsage
 from f.flexcore.lib.core.monitoring import Execution, Failure, Links, Step
-from f.flexcore.lib.core.runtime_health import Health
+from f.flexcore.lib.core.operation import Health
 from f.flexcore.lib.core.workloads import Interval, Market, Run, Workload
 from f.flexcore.lib.selection.analysis import Measure
 from f.flexcore.lib.selection.comparison import compare_runs

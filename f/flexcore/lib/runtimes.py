@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources, runtime_health
+from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources
 
 RUNTIMES = {
     runtime.name: runtime
@@ -26,8 +26,8 @@ RUNTIMES = {
                 "run_dbt": "f.flexcore.lib.meltano.dbt:RUN_DBT",
             },
             pipeline_operations=("run",),
-            health="f.flexcore.lib.meltano.health:health",
-            hints="f.flexcore.lib.meltano.work_hints:derive_work_hints",
+            health="f.flexcore.lib.meltano.installation:health",
+            hints="f.flexcore.lib.meltano.request_models:derive_work_hints",
         ),
         operation.Runtime(
             name="ray",
@@ -43,8 +43,8 @@ RUNTIMES = {
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
             },
             pipeline_operations=("program", "train"),
-            health="f.flexcore.lib.ray.health:health",
-            hints="f.flexcore.lib.ray.work_hints:derive_work_hints",
+            health="f.flexcore.lib.ray.cluster:health",
+            hints="f.flexcore.lib.ray.job:derive_work_hints",
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
         ),
@@ -60,7 +60,7 @@ RUNTIMES = {
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
-            hints="f.flexcore.lib.kubernetes.work_hints:derive_work_hints",
+            hints="f.flexcore.lib.kubernetes.job_manifest:derive_work_hints",
             clusters_field="kubernetes_clusters",
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
             needs_service=False,
@@ -103,16 +103,12 @@ def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespac
     return objects
 
 
-def check_health(
-    runtime: operation.Runtime, place: str, resource: Any = None, namespace: str = ""
-) -> runtime_health.Health:
+def check_health(runtime: operation.Runtime, place: str, resource: Any = None, namespace: str = "") -> operation.Health:
     """place: the worker's name for a runtime of the worker itself, else the path of `resource`.
 
     Raises FlexcoreError when it is down."""
     check = operation.resolve(runtime.health)
-    health: runtime_health.Health = (
-        check(place) if runtime.clusters_field is None else check(place, resource, namespace)
-    )
+    health: operation.Health = check(place) if runtime.clusters_field is None else check(place, resource, namespace)
     return health
 
 

@@ -6,15 +6,21 @@ Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointMa
 PipelineResult  a whole pipeline, finished or failed
 FlowFailure     a template that failed
 
+Below them the arithmetic of manifests: one checksum and one schema hash for many files and columns.
 A number that was not measured is null, never 0. Sizes are bytes, durations seconds, checksums `sha256:<hex>`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from f.flexcore.lib.core import errors
 
 CHECKSUM = r"^sha256:[0-9a-f]{64}$"
 Stage = Literal["extraction", "ml", "deployment"]
@@ -227,3 +233,64 @@ class PipelineResult(Contract):
         finished = self.stages or self.partial_results
         runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in finished)
         return super().plain() | {"wm_labels": ["flexcore", "workflow:hybrid_pipeline", *runtimes]}
+
+
+def schema_hash(columns: Mapping[str, str]) -> str:
+    """Hash of column names and types, whatever their order."""
+    return "sha256:" + hashlib.sha256(json.dumps(sorted(columns.items())).encode()).hexdigest()
+
+
+def checksum_of(files: Iterable[File]) -> str:
+    """One checksum over many files: the hash of their sorted paths and checksums."""
+    lines = sorted(f"{file.path} {file.checksum}\n" for file in files)
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def files_of(manifest: DataManifest | ModelManifest) -> list[File]:
+    """All files that a manifest vouches for."""
+    if isinstance(manifest, ModelManifest):
+        return manifest.files
+    return [file for stream in manifest.streams for file in stream.files]
+
+
+def check_consistent(manifest: DataManifest | ModelManifest) -> None:
+    """Raises ManifestMismatch when a manifest contradicts itself (edited or damaged)."""
+    files = files_of(manifest)
+    if not files:
+        raise errors.ManifestMismatch(
+            f"The manifest of {manifest.uri} lists no files",
+            subject=manifest.uri,
+            remedy="Run the stage that produced it again.",
+        )
+    if manifest.checksum != checksum_of(files):
+        raise errors.ManifestMismatch(
+            f"The manifest of {manifest.uri} does not match its own checksum",
+            subject=manifest.uri,
+            remedy="Pass the manifest on unchanged, or run the stage that produced it again.",
+        )
+
+
+def check_file(manifest_uri: str, expected: File, actual: File | None) -> None:
+    """Raises ManifestMismatch when a stored file (None: absent) is not the one that the manifest promises."""
+    if actual is None:
+        problem = "is missing"
+    elif actual.bytes != expected.bytes:
+        problem = f"has {actual.bytes} bytes instead of {expected.bytes}"
+    elif actual.checksum != expected.checksum:
+        problem = "has another checksum"
+    else:
+        return
+    raise errors.ManifestMismatch(
+        f"{expected.path} at {manifest_uri} {problem}",
+        subject=expected.path,
+        remedy="Run the stage that produced it again.",
+    )
+
+
+def stream_named(manifest: DataManifest, name: str) -> str:
+    """The name of the stream to use: the given one, or the only one. Raises InvalidInput with the choices."""
+    names = [stream.name for stream in manifest.streams]
+    if name in names or (not name and len(names) == 1):
+        return name or names[0]
+    problem = f"No stream is named {name!r}" if name else "The data has several streams and none is named"
+    raise errors.InvalidInput(problem, subject="stream", remedy=f"Choose one of: {', '.join(names)}.")

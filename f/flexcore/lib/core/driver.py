@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from f.flexcore.lib.core import attempts, contracts, deferral, errors, operation, redaction
+from f.flexcore.lib.core import attempts, contracts, errors, operation, redaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def drive(open_adapter: Open, invocation: operation.Invocation[Any, Any]) -> dic
         driver = Driver(adapter, invocation.call)
         try:
             if invocation.is_deferred:
-                return deferral.submitted(invocation.runtime, invocation.key, invocation.call, *driver.submit())
+                return operation.submitted(invocation.runtime, invocation.key, invocation.call, *driver.submit())
             return driver.run().plain()
         except errors.FlexcoreError as error:
             raise redact_error(error, adapter.redactor) from None

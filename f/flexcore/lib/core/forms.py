@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import resources, secret_fields, units
+from f.flexcore.lib.core import resources, units
 
 
 class DataSource(resources.Form):
     """Where the data lies, to be measured there; a size and rows that are given win over what is measured."""
 
     uris: list[str] = Field(default=[], description="Files, folders or globs: paths of the worker, file://… or s3://….")
-    postgres: Annotated[dict[str, Any] | None, secret_fields.SECRET] = Field(
+    postgres: Annotated[dict[str, Any] | None, resources.SECRET] = Field(
         default=None, description="PostgreSQL database that is read."
     )
     tables: list[str] = Field(default=[], description="Tables of the database as SCHEMA.TABLE; empty means all.")

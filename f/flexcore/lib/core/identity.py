@@ -21,6 +21,14 @@ from dataclasses import dataclass
 KEY_LENGTH = 20
 ITERATION = re.compile(r"/(?:for)?loop-\d+")
 
+# Labels of our remote objects beside those of their owner. DEFERRED: its flow is suspended meanwhile; OUTLIVES_RUN:
+# kept when its run has ended; ON_TRIAL, an annotation: it never answered yet, and is kept no longer than its owner
+# lives.
+MANAGED_BY = "app.kubernetes.io/managed-by"
+DEFERRED = "flexcore/deferred"
+OUTLIVES_RUN = "flexcore/outlives-run"
+ON_TRIAL = "flexcore/on-trial"
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionKey:
@@ -43,7 +51,7 @@ class ExecutionKey:
     def labels(self, attempt: int) -> dict[str, str]:
         """Owner labels for every remote object; values fit Kubernetes' label syntax."""
         return {
-            "app.kubernetes.io/managed-by": "flexcore",
+            MANAGED_BY: "flexcore",
             "flexcore/key": self.value,
             "flexcore/attempt": str(attempt),
             "flexcore/owner-job": label_value(self.owner_job),

@@ -5,18 +5,21 @@ Runtime ─operations─→ Operation ─parse─→ Invocation ─┬─ check 
                                                      ├─ plan     what the service says; changes nothing
                                                      ├─ sources  where the data of the work lies
                                                      └─ execute  does the work
+An invocation with wait: defer ends once the work is submitted; see the end of this file.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from f.flexcore.lib.core import contracts, deferral, errors, identity, resources, workloads
+from pydantic import Field
+
+from f.flexcore.lib.core import contracts, errors, identity, resources, workloads
 
 Request = TypeVar("Request", bound=resources.Form)
 Service = TypeVar("Service", bound=resources.Resource)
@@ -94,8 +97,8 @@ class Operation(Generic[Request, Service]):
         settings = errors.validated(resources.Settings, arguments.get("settings") or {}, "settings")
         self.check(request, service, settings)
         deferred = arguments.get("deferred")
-        key, call = deferral.key_and_call(env, deferred)
-        waits = deferral.is_deferred(getattr(request, "wait", None), deferred)
+        key, call = key_and_call(env, deferred)
+        waits = is_deferred(getattr(request, "wait", None), deferred)
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,3 +162,98 @@ def resolve(address: str) -> Any:
     """What `module:NAME` names; imports the module."""
     module, _, name = address.partition(":")
     return getattr(import_module(module), name)
+
+
+# --- deferral: work that is waited for without a worker. One step submits, its flow is suspended, another collects.
+#
+# submit (wait: defer) ──→ suspended ──`operations/reconcile` sees the end──→ collect (deferred: what submit said)
+# Both steps name the same execution, so that the second attaches to what the first has started and finds out for
+# itself how it ended, whoever resumed the flow.
+
+BLOCK, DEFER = "block", "defer"
+
+
+class Deferred(resources.Form):
+    """What the submitting step hands to the collecting one: its execution key, and the Windmill job that it was."""
+
+    execution_key: str = Field(pattern=r"^fc-[0-9a-f]{20}$")
+    call: str = ""
+
+
+def key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[identity.ExecutionKey, str]:
+    """This step's own key and job, or those of the step that has submitted. Raises InvalidInput."""
+    key, call = identity.execution_key(env), env.get("WM_JOB_ID", "")
+    if not deferred:
+        return key, call
+    given = errors.validated(Deferred, deferred, "deferred")
+    return replace(key, value=given.execution_key), given.call
+
+
+def is_deferred(wait: str | None, deferred: Any) -> bool:
+    """Whether to return as soon as the work is submitted. Raises InvalidInput for an unknown word."""
+    if wait not in (None, "", BLOCK, DEFER):
+        raise errors.InvalidInput(
+            f"wait: {wait!r} is neither {BLOCK} nor {DEFER}", subject="wait", remedy="Use one of them."
+        )
+    return wait == DEFER and not deferred
+
+
+def deferral_labels(deferred: bool) -> dict[str, str]:
+    return {identity.DEFERRED: "true"} if deferred else {}
+
+
+def submitted(
+    runtime: str, key: identity.ExecutionKey, call: str, attempt: int, remote: contracts.Remote
+) -> dict[str, Any]:
+    """The result of a step that has only submitted: a StepResult, and `description`, which Windmill shows beside the
+    suspended flow's buttons."""
+    print("The flow now waits without a worker; operations/reconcile resumes it when the work has ended", flush=True)
+    given = Deferred(execution_key=key.value, call=call)
+    result = contracts.StepResult(
+        success=True,
+        runtime=runtime,
+        execution_key=key.value,
+        attempt=attempt,
+        data={"deferred": given.model_dump(mode="json")},
+        remote=remote,
+    )
+    return result.plain() | {"description": {"markdown": waiting(runtime, remote)}}
+
+
+def waiting(runtime: str, remote: contracts.Remote) -> str:
+    what = f"[`{remote.name}`]({remote.url})" if remote.url else f"`{remote.name}`"
+    return (
+        f"The {remote.kind.replace('_', ' ')} {what} works on {runtime}; this flow holds no worker meanwhile. There is "
+        "nothing to approve: the schedule `f/flexcore/operations/reconcile` resumes the flow when the work has ended. "
+        "*Resume* goes on at once, and waits for the end with a worker; *Cancel* ends the flow, and the next pass of "
+        "the schedule stops the work."
+    )
+
+
+# --- health
+
+# ready    work can be sent to it
+# limited  work can be sent, but something it may need is missing (a right, free resources, a tool to be installed)
+# down     it does not answer, or refuses
+HealthState = Literal["ready", "limited", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of one runtime, and what it can take on now. What could not be measured is None.
+
+    cpus in cores, memory in bytes; queue: all work that waits or runs there now; detail: what is wrong and what to
+    do about it; capabilities: what it can do, for programs.
+    """
+
+    runtime: str
+    place: str
+    state: HealthState
+    version: str | None = None
+    cpus_free: float | None = None
+    cpus_total: float | None = None
+    gpus_free: float | None = None
+    memory_free: float | None = None
+    queue: int | None = None
+    detail: str = ""
+    capabilities: dict[str, Any] | None = None

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from f.flexcore.lib.core import identity
+
 State = Literal["running", "finished", "leaving", "kept"]
 Owner = Literal["running", "suspended", "ended", "unknown"]
 Action = Literal["stop", "delete", "resume", "leave"]
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
-DEFERRED = "flexcore/deferred"
 # A step that still watches its object stops it itself; clocks may differ.
 OVERDUE_S = 120.0
 
@@ -51,7 +51,7 @@ class RemoteObject:
 
     @property
     def deferred(self) -> bool:
-        return self.labels.get(DEFERRED) == "true"
+        return self.labels.get(identity.DEFERRED) == "true"
 
 
 @dataclass(frozen=True, slots=True)

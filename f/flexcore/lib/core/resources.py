@@ -2,17 +2,72 @@
 """The Windmill resources that steps take, as models: one for each `c_*.resource-type.yaml` at the bundle's root.
 
 A form that was left empty sends "" or null; both mean the default.
+
+Which fields of a form are secret says a mark on the field; what masks or leaves them out derives from it.
+
+    token: Annotated[str, SECRET] = ""             every text in it is a secret
+    parameters: Annotated[dict, OPAQUE] = {}       may hold anything: what looks like a secret in it is one
+Neither goes into a result, a label or the arguments of another step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from f.flexcore.lib.core import secret_fields, workloads
+from f.flexcore.lib.core import redaction, workloads
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    is_whole: bool
+
+
+SECRET, OPAQUE = Mark(is_whole=True), Mark(is_whole=False)
+
+
+def marked_fields(model: type[BaseModel]) -> dict[str, Mark]:
+    """The marked fields of a model and their marks."""
+    found = {}
+    for name, field in model.model_fields.items():
+        mark = next((item for item in field.metadata if isinstance(item, Mark)), None)
+        if mark:
+            found[name] = mark
+    return found
+
+
+def secret_values(form: BaseModel) -> Iterator[str]:
+    """The texts in a form that must never be seen in any output, those of forms within it, too."""
+    marks = marked_fields(type(form))
+    for name in type(form).model_fields:
+        value = getattr(form, name)
+        if isinstance(value, BaseModel):
+            yield from secret_values(value)
+        elif name in marks:
+            yield from _texts(value) if marks[name].is_whole else redaction.secrets_of(value)
+
+
+def dump_public(form: BaseModel) -> dict[str, Any]:
+    """The form as JSON data without its marked fields."""
+    return form.model_dump(mode="json", exclude=set(marked_fields(type(form))))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 class Form(BaseModel):
@@ -33,7 +88,7 @@ class Resource(Form):
 
     def secrets(self) -> Iterator[str]:
         """The values that must never be seen in any output."""
-        return secret_fields.secret_values(self)
+        return secret_values(self)
 
 
 class MeltanoProject(Resource):
@@ -45,12 +100,12 @@ class MeltanoProject(Resource):
     path: str = ""
     git_url: str = ""
     git_ref: str = ""
-    git_token: Annotated[str, secret_fields.SECRET] = ""
+    git_token: Annotated[str, SECRET] = ""
     subdirectory: str = ""
     meltano_yml: str = ""
     environment: str = ""
     state_backend_uri: str = ""
-    env: Annotated[dict[str, str], secret_fields.SECRET] = {}
+    env: Annotated[dict[str, str], SECRET] = {}
 
     @model_validator(mode="after")
     def _one_source(self) -> MeltanoProject:
@@ -67,8 +122,8 @@ class RayCluster(Resource):
     """
 
     address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
-    token: Annotated[str, secret_fields.SECRET] = ""
-    headers: Annotated[dict[str, str], secret_fields.SECRET] = {}
+    token: Annotated[str, SECRET] = ""
+    headers: Annotated[dict[str, str], SECRET] = {}
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
@@ -81,10 +136,10 @@ class KubernetesCluster(Resource):
     """
 
     mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
-    kubeconfig: Annotated[str, secret_fields.SECRET] = ""
+    kubeconfig: Annotated[str, SECRET] = ""
     context: str = ""
     server: str = ""
-    token: Annotated[str, secret_fields.SECRET] = ""
+    token: Annotated[str, SECRET] = ""
     ca_certificate: str = ""
     verify_tls: bool = True
     namespace: str = ""
@@ -97,12 +152,12 @@ class Notifications(Resource):
     """
 
     channel: Literal["none", "webhook", "email"] = "none"
-    webhook_url: Annotated[str, secret_fields.SECRET] = ""
+    webhook_url: Annotated[str, SECRET] = ""
     smtp_host: str = ""
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
     smtp_user: str = ""
-    smtp_password: Annotated[str, secret_fields.SECRET] = ""
+    smtp_password: Annotated[str, SECRET] = ""
     sender: str = ""
     recipients: list[str] = []
 
@@ -131,8 +186,8 @@ class Settings(Resource):
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
     storage_endpoint_url: str = ""
-    storage_access_key: Annotated[str, secret_fields.SECRET] = ""
-    storage_secret_key: Annotated[str, secret_fields.SECRET] = ""
+    storage_access_key: Annotated[str, SECRET] = ""
+    storage_secret_key: Annotated[str, SECRET] = ""
     storage_region: str = ""
     namespace: str = "default"
     ray_clusters: list[str] = []
@@ -146,3 +201,24 @@ class Settings(Resource):
         """The paths in one of the lists of clusters."""
         paths: list[str] = getattr(self, field)
         return paths
+
+
+# --- the secret environment of a remote program, as {NAME: value}; a value never appears in an error
+
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_secret_env(value: Any) -> dict[str, str]:
+    """The mapping when every name can be an environment variable and every value is text; ValueError that names the
+    wrong one otherwise."""
+    if not isinstance(value, Mapping):
+        raise ValueError("write it as {NAME: value}, the value as $var:path of a Windmill variable")
+    for name, item in value.items():
+        if not isinstance(name, str) or not ENVIRONMENT_NAME.fullmatch(name):
+            raise ValueError("a name is no environment variable: use letters, digits and _, and no digit first")
+        if not isinstance(item, str) or "\0" in item:
+            raise ValueError(f"{name} is no text")
+    return dict(value)
+
+
+SecretEnv = Annotated[dict[str, SecretStr], BeforeValidator(check_secret_env)]

@@ -20,13 +20,13 @@ from f.flexcore.lib.kubernetes import (
     categories,
     client,
     connection,
+    deletion,
     job_diagnosis,
     job_manifest,
     job_notes,
     job_observer,
     job_status,
     progress,
-    remote_objects,
 )
 
 Object = dict[str, Any]
@@ -159,7 +159,7 @@ class JobAdapter:
                 raise
             except errors.FlexcoreError:
                 name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-                remote_objects.delete_object(self.kubernetes, self._path(name), uid, self._request("get", name))
+                deletion.delete_object(self.kubernetes, self._path(name), uid, self._request("get", name))
                 raise
 
     def _wait_until_gone(self, job: Object) -> None:
@@ -167,7 +167,7 @@ class JobAdapter:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         self.report(f"Job {name} is being deleted; waiting until it is gone")
         path, request = self._path(name), self._request("get", name)
-        if not remote_objects.wait_until_gone(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep):
+        if not deletion.wait_until_gone(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep):
             raise errors.Unavailable(
                 f"Job {name} is still being deleted", subject=name, remedy="Run again when it is gone."
             )

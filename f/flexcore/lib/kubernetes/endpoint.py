@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""The endpoint of a deployed model: the address of its Service, and a smoke test through the API server.
+"""From a model to its endpoint: rolled out, the address of its Service, and a smoke test through the API server.
 
 ClusterIP      http://NAME.NAMESPACE.svc:8080, from within the cluster
 NodePort       a ready node's address and the port that the cluster chose
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
-from f.flexcore.lib.kubernetes import api_errors, categories, client, job_status, serving_manifests
+from f.flexcore.lib.kubernetes import api_errors, categories, client, job_status, model_deployer, serving_manifests
 
 Object = Mapping[str, Any]
 
@@ -169,3 +169,80 @@ class ModelProxy:
     def _to_error(self, text: str) -> errors.FlexcoreError:
         problem = categories.Problem(categories.Category.SMOKE_FAILED, text)
         return problem.to_error(f"Model {self.service} does not predict", self.service)
+
+
+# --- deployment
+
+
+@dataclass(slots=True)
+class DeployedModel:
+    """A rolled out model with its address and what it answered. rolled_out_at: by the step's own clock."""
+
+    deployment: dict[str, Any]
+    url: str
+    note: str
+    smoke_test: SmokeTest
+    rolled_out_at: float
+
+
+def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving) -> contracts.StepResult:
+    """The result of a model that answers. Raises the typed error of whatever prevents it."""
+    clock = deployer.clock
+    started = clock()
+
+    def verify(deployment: dict[str, Any], service: dict[str, Any]) -> DeployedModel:
+        rolled_out_at = clock()
+        url, note = find_url(deployer, serving, service)
+        proxy = ModelProxy(deployer.kubernetes, serving.namespace, serving.name, clock, deployer.sleep)
+        return DeployedModel(deployment, url, note, proxy.smoke_test(serving.model), rolled_out_at)
+
+    deployed = deployer.deploy(serving, verify)
+    for note in filter(None, (deployed.note, deployed.smoke_test.note)):
+        deployer.report(note)
+    deployer.report(f"Model {serving.model.name} answers at {deployed.url}/v2/models/{serving.model.name}/infer")
+    timings = contracts.Timings(
+        starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
+    )
+    return step_result(serving, deployed, timings, deployer.log_tail)
+
+
+def find_url(
+    deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: dict[str, Any]
+) -> tuple[str, str]:
+    """(URL, note); the note says why it is not the address that was asked for."""
+    if serving.service_type == "NodePort":
+        return find_node_url(deployer.kubernetes, service)
+    if serving.service_type == "LoadBalancer":
+
+        def read_service() -> dict[str, Any] | None:
+            return deployer.get(model_deployer.SERVICES, serving.name)
+
+        return wait_for_balancer_url(service, read_service, serving.timeout_s, deployer.clock, deployer.sleep), ""
+    return cluster_url(service), ""
+
+
+def step_result(
+    serving: serving_manifests.Serving, deployed: DeployedModel, timings: contracts.Timings, log_tail: str
+) -> contracts.StepResult:
+    model, metadata = serving.model, deployed.deployment["metadata"]
+    return contracts.StepResult(
+        success=True,
+        runtime="kubernetes",
+        execution_key=serving.key.value,
+        attempt=1,
+        data={
+            "namespace": serving.namespace,
+            "image": serving.image,
+            "replicas": serving.replicas,
+            "model_source": serving.delivery.source,
+            "service_type": serving.service_type,
+            "smoke": asdict(deployed.smoke_test),
+        },
+        output=contracts.EndpointManifest(
+            uri=deployed.url, url=deployed.url, model_name=model.name, model_version=model.version
+        ),
+        metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
+        timings=timings,
+        remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=deployed.url),
+        log_tail=log_tail,
+    )

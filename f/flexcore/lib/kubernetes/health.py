@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, dimensions, errors, identity, runtime_health
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
 from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status
 
 Object = Mapping[str, Any]
@@ -87,25 +87,25 @@ def check_cluster(cluster: Any, namespace: str, operation: str, settings: Any) -
 # --- questions
 
 
-def health(place: str, resource: Any, namespace: str = "") -> runtime_health.Health:
+def health(place: str, resource: Any, namespace: str = "") -> operation.Health:
     """Raises FlexcoreError when it is down. Each operation's rights are asked for by SelfSubjectAccessReview."""
     session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
     kubernetes, chosen = session.kubernetes, session.namespace
     version = client.read_version(kubernetes).get("gitVersion")
     check_namespace(kubernetes, chosen)
     allowed, problems = [], []
-    for operation in NEEDED:
+    for name in NEEDED:
         try:
-            missing = find_missing_rights(kubernetes, chosen, operation)
+            missing = find_missing_rights(kubernetes, chosen, name)
         except errors.Forbidden as error:
             if error.category == "credentials":
                 raise
             problems.append(str(error))
             continue
-        allowed.append(operation)
-        problems += [f"Helpful for {operation}: {right}" for right in missing]
+        allowed.append(name)
+        problems += [f"Helpful for {name}: {right}" for right in missing]
     measured = measure_nodes(kubernetes) or NOT_MEASURED
-    return runtime_health.Health(
+    return operation.Health(
         runtime="kubernetes",
         place=place,
         state="down" if not allowed else "limited" if problems else "ready",

@@ -7,14 +7,14 @@ them is noted. Deadline and time-to-live hold even if this step vanishes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import deferral, errors, identity, resources, secret_fields, secret_variables
+from f.flexcore.lib.core import dimensions, errors, identity, operation, resources, workloads
 from f.flexcore.lib.kubernetes import pod_spec
 
 Object = dict[str, Any]
@@ -49,11 +49,11 @@ class JobRequest(resources.Form):
         default=[], description="Command of the container, one word a line; empty means the image's own."
     )
     args: list[str] = Field(default=[], description="Arguments of the command, one a line.")
-    env: Annotated[list[str], secret_fields.OPAQUE] = Field(
+    env: Annotated[list[str], resources.OPAQUE] = Field(
         default=[], description="Environment as NAME=VALUE; not for secrets."
     )
     secret_env: list[str] = Field(default=[], description="Environment from Kubernetes Secrets, as NAME=SECRET/KEY.")
-    secrets: Annotated[secret_variables.SecretEnv, secret_fields.SECRET] = Field(
+    secrets: Annotated[resources.SecretEnv, resources.SECRET] = Field(
         default={},
         description="Secret environment variables as {NAME: $var:path}: they reach every container, init containers "
         "and sidecars too, through a Secret of the Job's own, which goes with it.",
@@ -61,7 +61,7 @@ class JobRequest(resources.Form):
     cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
     memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
     gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
-    manifest: Annotated[Any, secret_fields.OPAQUE] = Field(
+    manifest: Annotated[Any, resources.OPAQUE] = Field(
         default=None,
         description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
         "(a List). Its words are kept; what is changed is said in the log and in data.notes.",
@@ -167,7 +167,7 @@ def make_job_body(
     """call: the Windmill job that makes it; deadline: ISO time after which no step waits for it any more; deferred: a
     flow waits for its end without a worker."""
     job = build(request, key.name(attempt), namespace).job
-    labels = key.labels(attempt) | deferral.deferral_labels(deferred)
+    labels = key.labels(attempt) | operation.deferral_labels(deferred)
     annotations = {CALL_ANNOTATION: call, "flexcore/deadline": deadline}
     for metadata in (job["metadata"], job["spec"]["template"].setdefault("metadata", {})):
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
@@ -247,7 +247,7 @@ def build_short_form(request: JobRequest) -> Object:
 def secret_values(request: JobRequest) -> Iterator[str]:
     """The values in the form's secret fields and in the manifest's Secrets, which must never be seen."""
     # In a manifest the kind says what is secret: the value of secretName is an ordinary name.
-    yield from secret_fields.secret_values(request.model_copy(update={"manifest": None}))
+    yield from resources.secret_values(request.model_copy(update={"manifest": None}))
     if request.manifest:
         from f.flexcore.lib.kubernetes import manifest_job
 
@@ -257,3 +257,16 @@ def secret_values(request: JobRequest) -> Iterator[str]:
 def _note_hidden_variables(place: str, container: Object, request: JobRequest) -> list[str]:
     names = sorted({item["name"] for item in container.get("env") or ()} & set(request.secrets))
     return [f"{place} env {name} hides the secret of that name" for name in names] if request.manifest else []
+
+
+def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
+    """Return the hints of a plain request. Raises ValueError for a cpu or memory that is no Kubernetes quantity."""
+    cpu, memory = request.get("cpu"), request.get("memory")
+    return workloads.WorkHints(
+        complexity="complex",
+        complexity_reason="a container of the caller's own",
+        cpu=dimensions.parse_quantity(cpu) if cpu else None,
+        memory_bytes=int(dimensions.parse_quantity(memory)) or None if memory else None,
+        gpu=float(request.get("gpus") or 0) or None,
+        containerized=True,
+    )

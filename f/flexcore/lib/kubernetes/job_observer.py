@@ -21,12 +21,12 @@ from f.flexcore.lib.kubernetes import (
     api_errors,
     categories,
     client,
+    deletion,
     job_diagnosis,
     job_notes,
     job_status,
     pod_logs,
     progress,
-    remote_objects,
     watcher,
 )
 
@@ -246,9 +246,7 @@ class JobObserver:
         logs.drain(1.0, program)
         notes = self._list_notes(job, pods, problem)
         path, request = jobs_path(self.namespace, name), self._request("get", name)
-        is_deleted = remote_objects.delete_object(
-            self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep
-        )
+        is_deleted = deletion.delete_object(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep)
         self.report(f"Job {name} {'is deleted' if is_deleted else self._describe_rest(job)}")
         error = self._error(job, problem, logs.tail(program), is_deleted, notes)
         error.retryable = error.retryable and not time_is_spent

@@ -21,9 +21,8 @@ from f.flexcore.lib.kubernetes import (
     categories,
     client,
     connection,
+    deletion,
     progress,
-    remote_objects,
-    rollout,
     serving_manifests,
 )
 
@@ -33,7 +32,7 @@ Verified = TypeVar("Verified")
 # Somebody else may write between our reading and our writing; each time we look again.
 MAX_CONFLICTS = 5
 DELETION_TIMEOUT_S = 60
-OURS = f"app.kubernetes.io/managed-by=flexcore,{remote_objects.OUTLIVES_RUN}=true"
+OURS = f"{identity.MANAGED_BY}=flexcore,{identity.OUTLIVES_RUN}=true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +90,9 @@ class Deployer:
         return verified
 
     def _roll_out(self, stored: Object, until: float) -> Object:
+        # Taking a model down rolls nothing out.
+        from f.flexcore.lib.kubernetes import rollout
+
         observer = rollout.RolloutObserver(self.kubernetes, self.namespace, self.report, self.clock)
         try:
             return observer.run(stored, until)
@@ -102,7 +104,7 @@ class Deployer:
         if before is None:
             paused = copy.deepcopy(body)
             paused["spec"]["paused"] = True
-            paused["metadata"]["annotations"] = {remote_objects.ON_TRIAL: "true"}
+            paused["metadata"]["annotations"] = {identity.ON_TRIAL: "true"}
             before = self._store(DEPLOYMENTS, paused)
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
@@ -149,7 +151,7 @@ class Deployer:
         """Ends the trial of a first deployment that has answered: from now on it outlives its run."""
         name = item["metadata"]["name"]
         for _ in range(MAX_CONFLICTS):
-            if remote_objects.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
+            if identity.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
                 return
             path, call = self.path(DEPLOYMENTS, name), self.request("update", DEPLOYMENTS, name)
             if self.kubernetes.replace(path, serving_manifests.without_trial_mark(item), call) is not None:
@@ -186,6 +188,9 @@ class Deployer:
         error.args = (f"{error} {text}.",)
 
     def _roll_back(self, name: str, is_rolled_out: bool, replicas: int | None) -> str:
+        # Nor does it roll anything back.
+        from f.flexcore.lib.kubernetes import rollout
+
         item = self.get(DEPLOYMENTS, name)
         if item is None:
             return "gone"
@@ -243,7 +248,7 @@ class Deployer:
         name = item["metadata"]["name"]
         path, call = self.path(kind, name), self.request("get", kind, name)
         uid = item["metadata"]["uid"]
-        return remote_objects.delete_object(
+        return deletion.delete_object(
             self.kubernetes, path, uid, call, timeout_s=timeout_s, clock=self.clock, sleep=self.sleep
         )
 

@@ -1,23 +1,20 @@
 # requirements: flexcore_kubernetes
 """The operation behind kubernetes/deploy_model: a model from its manifest to an endpoint that has answered.
 
-It says what shall be, and makes it so (model_deployer): running it again updates, and a repeat after a worker's death
-goes on where the first one was.
+It says what shall be, and makes it so (model_deployer, endpoint): running it again updates, and a repeat after a
+worker's death goes on where the first one was.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, dimensions, errors, identity, manifests, operation, resources
+from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation, resources
 from f.flexcore.lib.kubernetes import (
     connection,
-    endpoint,
     model_delivery,
-    model_deployer,
     pod_spec,
     serving_manifests,
 )
@@ -53,17 +50,6 @@ class DeploymentRequest(resources.Form):
 Invocation = operation.Invocation[DeploymentRequest, resources.KubernetesCluster]
 
 
-@dataclass(slots=True)
-class DeployedModel:
-    """A rolled out model with its address and what it answered. rolled_out_at: by the step's own clock."""
-
-    deployment: Object
-    url: str
-    note: str
-    smoke_test: endpoint.SmokeTest
-    rolled_out_at: float
-
-
 def check(
     request: DeploymentRequest, service: resources.KubernetesCluster | None, settings: resources.Settings
 ) -> None:
@@ -84,7 +70,7 @@ def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
     if request.model is None:
         return None
     model = object_store.model_manifest(request.model)
-    manifests.check_consistent(model)
+    contracts.check_consistent(model)
     return model
 
 
@@ -108,9 +94,12 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 
 def execute(invocation: Invocation) -> dict[str, Any]:
     """Raises the typed error of whatever prevents it; error.details.undone then says what became of the Deployment."""
+    # The pipelines check and plan it, too: they need none of what rolls a model out.
+    from f.flexcore.lib.kubernetes import endpoint, model_deployer
+
     session = open_session(invocation)
     serving = build_serving(invocation.request, invocation.settings, session.namespace, invocation.key)
-    return deploy(model_deployer.Deployer(session.kubernetes, session.namespace), serving).plain()
+    return endpoint.deploy(model_deployer.Deployer(session.kubernetes, session.namespace), serving).plain()
 
 
 def open_session(invocation: Invocation) -> connection.Session:
@@ -139,68 +128,6 @@ def build_serving(
         image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
         service_type=request.service_type,
         timeout_s=request.timeout_s,
-    )
-
-
-def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving) -> contracts.StepResult:
-    clock = deployer.clock
-    started = clock()
-
-    def verify(deployment: Object, service: Object) -> DeployedModel:
-        rolled_out_at = clock()
-        url, note = find_url(deployer, serving, service)
-        proxy = endpoint.ModelProxy(deployer.kubernetes, serving.namespace, serving.name, clock, deployer.sleep)
-        return DeployedModel(deployment, url, note, proxy.smoke_test(serving.model), rolled_out_at)
-
-    deployed = deployer.deploy(serving, verify)
-    for note in filter(None, (deployed.note, deployed.smoke_test.note)):
-        deployer.report(note)
-    deployer.report(f"Model {serving.model.name} answers at {deployed.url}/v2/models/{serving.model.name}/infer")
-    timings = contracts.Timings(
-        starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
-    )
-    return step_result(serving, deployed, timings, deployer.log_tail)
-
-
-def find_url(deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: Object) -> tuple[str, str]:
-    """(URL, note); the note says why it is not the address that was asked for."""
-    if serving.service_type == "NodePort":
-        return endpoint.find_node_url(deployer.kubernetes, service)
-    if serving.service_type == "LoadBalancer":
-
-        def read_service() -> Object | None:
-            return deployer.get(model_deployer.SERVICES, serving.name)
-
-        return endpoint.wait_for_balancer_url(
-            service, read_service, serving.timeout_s, deployer.clock, deployer.sleep
-        ), ""
-    return endpoint.cluster_url(service), ""
-
-
-def step_result(
-    serving: serving_manifests.Serving, deployed: DeployedModel, timings: contracts.Timings, log_tail: str
-) -> contracts.StepResult:
-    model, metadata = serving.model, deployed.deployment["metadata"]
-    return contracts.StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=serving.key.value,
-        attempt=1,
-        data={
-            "namespace": serving.namespace,
-            "image": serving.image,
-            "replicas": serving.replicas,
-            "model_source": serving.delivery.source,
-            "service_type": serving.service_type,
-            "smoke": asdict(deployed.smoke_test),
-        },
-        output=contracts.EndpointManifest(
-            uri=deployed.url, url=deployed.url, model_name=model.name, model_version=model.version
-        ),
-        metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
-        timings=timings,
-        remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=deployed.url),
-        log_tail=log_tail,
     )
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, identity
-from f.flexcore.lib.kubernetes import model_delivery, pod_spec, remote_objects
+from f.flexcore.lib.kubernetes import model_delivery, pod_spec
 
 Object = dict[str, Any]
 
@@ -73,7 +73,7 @@ class Serving:
         return {
             **self.key.labels(1),
             **self.selector(),
-            remote_objects.OUTLIVES_RUN: "true",
+            identity.OUTLIVES_RUN: "true",
             "flexcore/model": self.model.name,
         }
 
@@ -104,8 +104,8 @@ def make_pod_template(serving: Serving) -> Object:
         "metadata": {
             "labels": {
                 **serving.selector(),
-                "app.kubernetes.io/managed-by": "flexcore",
-                remote_objects.OUTLIVES_RUN: "true",
+                identity.MANAGED_BY: "flexcore",
+                identity.OUTLIVES_RUN: "true",
                 "flexcore/model": model.name,
                 "flexcore/model-version": identity.label_value(model.version),
             },
@@ -223,15 +223,13 @@ def merge_into_stored(body: Object, stored: Mapping[str, Any]) -> Object:
 def without_trial_mark(stored: Mapping[str, Any]) -> Object:
     """The Deployment without its mark of a trial."""
     result: Object = copy.deepcopy(dict(stored))
-    result["metadata"]["annotations"].pop(remote_objects.ON_TRIAL, None)
+    result["metadata"]["annotations"].pop(identity.ON_TRIAL, None)
     return result
 
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
-    return (
-        labels.get("app.kubernetes.io/managed-by") == "flexcore" and labels.get(remote_objects.OUTLIVES_RUN) == "true"
-    )
+    return labels.get(identity.MANAGED_BY) == "flexcore" and labels.get(identity.OUTLIVES_RUN) == "true"
 
 
 def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:

@@ -26,7 +26,6 @@ from f.flexcore.lib.meltano import (
     inspection,
     installation,
     local_attempts,
-    plugin_settings,
     project_file,
     request_models,
     resolved_project,
@@ -55,14 +54,14 @@ def prepare(
         project, plugin = resolve_utility(source.root, request.utility, resource.environment, base)
         variables, secrets = (
             {**project.variables, **base},
-            [*plugin_settings.project_secrets(project), *plugin_settings.plugin_secrets(plugin)],
+            [*resolved_project.project_secrets(project), *resolved_project.plugin_secrets(plugin)],
         )
         chosen = project.environment
     else:
         plugin, chosen = dbt_plugin(request.adapter), ""
         variables, secrets = {**inspection.read_dotenv(source.root, base), **base}, []
     redactor = redaction.Redactor(
-        [*resource.secrets(), *settings.secrets(), *plugin_settings.variable_secrets(variables), *secrets]
+        [*resource.secrets(), *settings.secrets(), *resolved_project.variable_secrets(variables), *secrets]
     )
     return dbt_run.Prepared(
         request, source, models, chosen, plugin, variables, object_store.Store(settings, env), redactor
@@ -79,7 +78,7 @@ def resolve_utility(
     with inspection.Inspector(root, declared.files) as inspector:
         chosen, plugins = inspector.definitions(env, environment, [wanted])
         project, ((plugin,),) = inspector.values(env, chosen, [[wanted]], plugins)
-    plugin_settings.check_plugin(plugin, chosen)
+    resolved_project.check_plugin(plugin, chosen)
     return project, plugin
 
 

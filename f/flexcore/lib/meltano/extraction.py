@@ -1,31 +1,20 @@
 # requirements: flexcore_base
-"""Taps into a target, as an operation: what is checked, what a plan says, and how an execution's attempts are made.
-
-The state of an attempt is stored before its outcome and written back after it: rows that were not handed on never count
-as extracted, and a step that is killed in between is settled by the one that repeats it.
-"""
+"""Taps into a target, as an operation: what is checked, and what a plan says. Its execution: extraction_adapter."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from typing import Any
 
-from f.flexcore.lib.core import attempts, contracts, driver, errors, operation, resources
+from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.meltano import (
-    extraction_run,
     installation,
-    local_attempts,
     preparation,
     request_models,
     request_settings,
     sources,
     state_store,
 )
-from f.flexcore.lib.storage import catalog
 
 Invocation = operation.Invocation[request_models.ExtractionRequest, resources.MeltanoProject]
 
@@ -69,79 +58,12 @@ def list_sources(invocation: Invocation) -> list[operation.DataSource]:
     return preparation.list_sources(prepared, invocation.request.select)
 
 
-@dataclass
-class ExtractionAdapter(local_attempts.LocalAttempts):
-    """asked_at: time.monotonic() of the call; held: closes the descriptors of the state's locks."""
+def execute(invocation: Invocation) -> dict[str, Any]:
+    # A pipeline that checks, plans or measures an extraction needs none of what runs it.
+    from f.flexcore.lib.core import driver
+    from f.flexcore.lib.meltano import extraction_adapter
 
-    request: request_models.ExtractionRequest
-    prepared: preparation.Prepared
-    asked_at: float
-    held: ExitStack
-    locks: list[int] = field(default_factory=list)
-
-    def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
-        self.locks = [self.lock, *(self._hold_state(name) for name in self.prepared.state_ids)]
-        taps = [tap.name for tap in self.prepared.taps]
-        what = {"taps": taps, "target": self.prepared.target.name, "run_id": self.key.uuid(number)}
-        self.record_start(number, self.request.timeout_s, what)
-        return extraction_run.describe_run(self.key, number)
-
-    def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
-        run = extraction_run.ExtractionRun(
-            self.prepared, self.request, self.key, number, self.asked_at, time.monotonic(), self.locks
-        )
-        try:
-            result, changes = run.run()
-        except errors.FlexcoreError as error:
-            if local_attempts.is_undecided(error):
-                raise
-            return driver.Verdict(error=error)
-        self.store.write_json(self.records.uri(number, "state.json"), changes)
-        self.record_manifest(result)
-        return driver.Verdict(result)
-
-    def finish(self, result: contracts.StepResult) -> contracts.StepResult:
-        """Writes the state back, and puts what was handed on into the store's catalog, where forms and later runs find
-        it by the taps' names."""
-        changes = self.store.read_json(self.records.uri(result.attempt, "state.json"))
-        state_store.write_back(self.prepared.place, {name: (old, new) for name, (old, new) in (changes or {}).items()})
-        if isinstance(result.output, contracts.DataManifest):
-            name = "-".join(tap.name.removeprefix("tap-") for tap in self.prepared.taps)
-            catalog.add(self.store, "data", name, f"{result.execution_key}-{result.attempt}", result.output)
-        return result
-
-    def _hold_state(self, name: str) -> int:
-        """The descriptor of a state's lock. Raises Unavailable that names the owner when another run of this machine
-        holds it."""
-        path = installation.folder("state", self.prepared.source.identity) / f"{sources.hash_identity(name)}.lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        self.held.callback(os.close, descriptor)
-        if not installation.try_lock(descriptor):
-            owner = path.read_text()
-            held = json.loads(owner) if owner else {}
-            age = round(time.time() - held.get("since", time.time()))
-            raise errors.Unavailable(
-                f"Another run of {name} is in progress for {age} s (job {held.get('job', 'unknown')})",
-                subject=name,
-                remedy="Wait for it to end, then run again.",
-                category="locked",
-                held_by=held,
-            )
-        os.ftruncate(descriptor, 0)
-        content = {"job": self.key.owner_job, "key": self.key.value, "since": time.time()}
-        os.pwrite(descriptor, json.dumps(content).encode(), 0)
-        return descriptor
-
-
-@contextmanager
-def open_extraction(invocation: Invocation) -> Iterator[ExtractionAdapter]:
-    """The adapter of one execution, with its request prepared and its lock held."""
-    asked_at = time.monotonic()
-    prepared = preparation.prepare(invocation.request, invocation.service, invocation.settings)
-    with local_attempts.hold_execution(invocation.key, invocation.request.timeout_s) as lock, ExitStack() as held:
-        yield ExtractionAdapter(
-            prepared.store, invocation.key, prepared.redactor, lock, invocation.request, prepared, asked_at, held
-        )
+    return driver.drive(extraction_adapter.open_extraction, invocation)
 
 
 RUN = operation.Operation(
@@ -151,7 +73,7 @@ RUN = operation.Operation(
     service=resources.MeltanoProject,
     check=check,
     plan=plan,
-    execute=lambda invocation: driver.drive(open_extraction, invocation),
+    execute=execute,
     service_field="project",
     sources=list_sources,
 )

@@ -31,15 +31,12 @@ from f.flexcore.lib.meltano import (
     installation,
     resolved_project,
 )
-from f.flexcore.lib.meltano.remote import (
-    plugin_values,
-    project_inspector,
-)
 
 # It takes two seconds; a worker with much to do may take ten times as long.
 INSPECTION_TIMEOUT_S = 120
 MAX_ANSWER_AGE_S = 30 * 24 * 3600
-MODULES = (project_inspector, plugin_values)
+# The inspector, and what it imports.
+MODULES = ("project_inspector", "plugin_values")
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from f.flexcore.lib.meltano.remote import project_inspector; "
     "project_inspector.serve()"

@@ -20,11 +20,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
-from f.flexcore.lib.core import errors, module_source, redaction, tls_errors
+from f.flexcore.lib.core import errors, module_source, operation, redaction, tls_errors
 from f.flexcore.lib.storage import object_store
 
+# The package of what is shipped to Meltano's own Python.
+REMOTE = "f.flexcore.lib.meltano.remote"
 MELTANO_VERSION = "4.4.1"
 PYTHON = "3.11"
 # State in S3 and a system database in PostgreSQL are common; each costs a few megabytes, once.
@@ -112,9 +113,10 @@ def meltano_python() -> Path:
     return tool_python(meltano_command().parent.parent)
 
 
-def install_modules(modules: Sequence[ModuleType]) -> Path:
-    """A folder from which Meltano's interpreter can import these modules of ours; made once for each content."""
-    sources = {module.__name__: module_source.module_source(module) for module in modules}
+def install_modules(names: Sequence[str]) -> Path:
+    """A folder from which Meltano's interpreter can import these modules of `remote`; made once for each content. None
+    of them is imported here for it."""
+    sources = {f"{REMOTE}.{name}": module_source.find_source(f"{REMOTE}.{name}") for name in names}
     place = folder("modules", hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16])
     if not (place / COMPLETE).exists():
         for name, source in sources.items():
@@ -259,3 +261,37 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+# --- health: Meltano has no server of its own; what counts is what a run needs here
+
+# Meltano and a few plugins take about as much.
+MIN_FREE_BYTES = 2 * 2**30
+
+
+def health(place: str) -> operation.Health:
+    """Raises MissingSetting when uv, which installs Meltano and its plugins, is not there."""
+    find_uv()
+    problems = []
+    installed = is_usable(folder(f"tool-{MELTANO_VERSION}"))
+    if not installed:
+        problems.append("Meltano is not installed on this worker yet; the first run installs it (about 20 s)")
+    free = shutil.disk_usage(folder()).free
+    if free < MIN_FREE_BYTES:
+        problems.append(f"Only {free / 2**30:.1f} GiB are free in {folder()}: free some, or set FLEXCORE_HOME")
+    return operation.Health(
+        runtime="meltano",
+        place=place,
+        state="limited" if problems else "ready",
+        version=MELTANO_VERSION if installed else None,
+        cpus_total=os.cpu_count(),
+        detail="; ".join(problems),
+        capabilities={"installed": installed, "plugin_environments": _count_environments(), "disk_free_bytes": free},
+    )
+
+
+def _count_environments() -> int | None:
+    try:
+        return sum(1 for path in folder("plugins").iterdir() if (path / COMPLETE).exists())
+    except (OSError, errors.FlexcoreError):
+        return None

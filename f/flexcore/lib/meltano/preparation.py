@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from f.flexcore.lib.core import errors, operation, redaction, resources, secret_fields
+from f.flexcore.lib.core import errors, operation, redaction, resources
 from f.flexcore.lib.meltano import (
     inspection,
     installation,
-    plugin_settings,
     project_file,
     request_models,
     request_settings,
@@ -83,10 +82,10 @@ def prepare(
     secrets = [
         *resource.secrets(),
         *settings.secrets(),
-        *secret_fields.secret_values(request),
-        *plugin_settings.project_secrets(project),
-        *plugin_settings.variable_secrets(variables),
-        *(secret for plugin in running for secret in plugin_settings.plugin_secrets(plugin)),
+        *resources.secret_values(request),
+        *resolved_project.project_secrets(project),
+        *resolved_project.variable_secrets(variables),
+        *(secret for plugin in running for secret in resolved_project.plugin_secrets(plugin)),
     ]
     return Prepared(
         source=source,
@@ -147,10 +146,10 @@ def _check_resolved(
     project: resolved_project.Project, plugins: Sequence[resolved_project.Plugin], environment: str
 ) -> None:
     for plugin in plugins:
-        plugin_settings.check_plugin(plugin, environment)
+        resolved_project.check_plugin(plugin, environment)
         if not plugin.mapping:
-            plugin_settings.check_required(plugin)
-    plugin_settings.check_project(project)
+            resolved_project.check_required(plugin)
+    resolved_project.check_project(project)
 
 
 def check_different(names: Sequence[str]) -> None:
@@ -180,7 +179,7 @@ def list_sources(prepared: Prepared, select: Sequence[str] = ()) -> list[operati
 
 
 def _project_selection(tap: resolved_project.Plugin) -> tuple[str, ...]:
-    return tuple(str(item) for item in plugin_settings.setting_value(tap, "_select") or ())
+    return tuple(str(item) for item in resolved_project.setting_value(tap, "_select") or ())
 
 
 def _find_source(tap: resolved_project.Plugin, root: Path, select: tuple[str, ...]) -> operation.DataSource:
@@ -232,7 +231,7 @@ class SettingsReader:
     tap: resolved_project.Plugin
 
     def value(self, name: str) -> Any:
-        return plugin_settings.setting_value(self.tap, name)
+        return resolved_project.setting_value(self.tap, name)
 
     def list(self, name: str) -> Sequence[Any]:
         value = self.value(name)

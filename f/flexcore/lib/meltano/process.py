@@ -14,13 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from f.flexcore.lib.core import log_text, module_source, redaction
-from f.flexcore.lib.meltano.remote import (
-    supervisor,
-)
 
 # Meltano ends its plugins and closes its run within a second or two; a target may have a batch to finish.
 GRACE_S = 10.0
-SOURCE = module_source.module_source(supervisor)
+SOURCE = module_source.find_source("f.flexcore.lib.meltano.remote.supervisor")
 CHUNK_BYTES = 65536
 
 

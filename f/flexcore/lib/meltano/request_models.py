@@ -1,13 +1,14 @@
 # requirements: flexcore_base
-"""Requests of the operations: all fields of their forms, with bounds and defaults."""
+"""Requests of the operations: all fields of their forms, with bounds and defaults, and what they say about the work."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from f.flexcore.lib.core import resources, secret_fields
+from f.flexcore.lib.core import resources, workloads
 
 # The adapters of dbt Labs and of the warehouses' makers that install from PyPI with the dbt of dbt.py.
 ADAPTERS = {
@@ -54,10 +55,10 @@ class ExtractionRequest(resources.Form):
         default=False,
         description="Succeed even when there is nothing to extract, e.g. nothing new since the last run.",
     )
-    tap_settings: Annotated[dict[str, Any] | None, secret_fields.OPAQUE] = Field(
+    tap_settings: Annotated[dict[str, Any] | None, resources.OPAQUE] = Field(
         default=None, description="A resource of any type whose fields are settings of the taps, e.g. a postgresql."
     )
-    target_settings: Annotated[dict[str, Any] | None, secret_fields.OPAQUE] = Field(
+    target_settings: Annotated[dict[str, Any] | None, resources.OPAQUE] = Field(
         default=None, description="A resource of any type whose fields are settings of the target."
     )
     mappings: Lines = Field(
@@ -127,3 +128,11 @@ class DbtRequest(resources.Form):
         if number := next((str(number) for number, item in enumerate(value) if not item.partition("=")[1]), None):
             raise ValueError(f"line {number} is not NAME=VALUE")
         return value
+
+
+def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
+    """Return the hints of a plain request: one tap into its target is simple, more are complex."""
+    taps = request.get("taps") or []
+    if len(taps) == 1:
+        return workloads.WorkHints(complexity="simple", complexity_reason="one tap into one target")
+    return workloads.WorkHints(complexity="complex", complexity_reason=f"{len(taps)} taps")

@@ -17,10 +17,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.meltano import (
-    plugin_settings,
-    resolved_project,
-)
+from f.flexcore.lib.meltano import resolved_project
 
 # Windmill's own types postgresql, mysql, oracledb, snowflake, … against what Meltano Hub lists.
 SYNONYMS = (
@@ -45,14 +42,14 @@ def resource_environment(
     used: set[str] = set()
     for plugin in plugins:
         for name, value in given.items():
-            if setting := match_setting(name, plugin_settings.setting_names(plugin)):
-                found[plugin_settings.setting_variables(plugin, setting)[0]] = (
+            if setting := match_setting(name, resolved_project.setting_names(plugin)):
+                found[resolved_project.setting_variables(plugin, setting)[0]] = (
                     value if isinstance(value, str) else json.dumps(value)
                 )
                 used.add(name)
     names = ", ".join(plugin.name for plugin in plugins)
     if given and not used:
-        known = dict.fromkeys(name for plugin in plugins for name in plugin_settings.setting_names(plugin))
+        known = dict.fromkeys(name for plugin in plugins for name in resolved_project.setting_names(plugin))
         raise errors.InvalidInput(
             f"{what}: {names} has no setting named {', '.join(given)}",
             subject=what,
@@ -100,7 +97,7 @@ def folder_environment(target: resolved_project.Plugin, kind: FileTarget, folder
 
     InvalidInput when the plugin declares no such setting: Meltano reads variables of declared settings only.
     """
-    declared = plugin_settings.setting_names(target)
+    declared = resolved_project.setting_names(target)
     name = next((item for item in kind.folder if item in declared), None)
     if name is None:
         raise errors.InvalidInput(
@@ -109,9 +106,11 @@ def folder_environment(target: resolved_project.Plugin, kind: FileTarget, folder
             remedy=f"Declare {kind.folder[0]} below its settings in meltano.yml.",
         )
     fixed = {
-        plugin_settings.setting_variables(target, key)[0]: value for key, value in kind.fixed.items() if key in declared
+        resolved_project.setting_variables(target, key)[0]: value
+        for key, value in kind.fixed.items()
+        if key in declared
     }
-    return {plugin_settings.setting_variables(target, name)[0]: folder, **fixed}
+    return {resolved_project.setting_variables(target, name)[0]: folder, **fixed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +154,17 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_pr
                 subject=field,
                 remedy=f"The run has: {running}.",
             )
-        names = plugin_settings.setting_names(plugin)
-        if plugin_settings.find_setting(plugin, item.setting) is None:
+        names = resolved_project.setting_names(plugin)
+        if resolved_project.find_setting(plugin, item.setting) is None:
             close = get_close_matches(item.setting, names, n=1)
             hint = f"Did you mean {close[0]}? " if close else ""
             raise errors.NotFound(
                 f"{plugin.name} declares no setting {item.setting!r}",
                 subject=field,
-                remedy=f"{hint}Declared: {', '.join(plugin_settings.setting_names(plugin)) or 'none'}.",
+                remedy=f"{hint}Declared: {', '.join(resolved_project.setting_names(plugin)) or 'none'}.",
             )
-        if plugin_settings.is_secret(plugin, item.setting):
-            variable = plugin_settings.setting_variables(plugin, item.setting)[0]
+        if resolved_project.is_secret(plugin, item.setting):
+            variable = resolved_project.setting_variables(plugin, item.setting)[0]
             raise errors.InvalidInput(
                 f"{field} is a secret and must not be an argument",
                 subject=field,
@@ -176,7 +175,7 @@ def check_overrides(overrides: Iterable[Override], plugins: Sequence[resolved_pr
 def override_environment(overrides: Iterable[Override], plugins: Sequence[resolved_project.Plugin]) -> dict[str, str]:
     """The environment variables through which Meltano reads the overrides."""
     by_name = {plugin.name: plugin for plugin in plugins}
-    return {plugin_settings.setting_variables(by_name[item.plugin], item.setting)[0]: item.text for item in overrides}
+    return {resolved_project.setting_variables(by_name[item.plugin], item.setting)[0]: item.text for item in overrides}
 
 
 def request_environment(
@@ -202,7 +201,7 @@ def selection_environment(patterns: Iterable[str], taps: Sequence[resolved_proje
         names = [head] if head in chosen and tail else list(chosen)
         for name in names:
             chosen[name].append(sign + (tail if head in chosen and tail else rest))
-    return {plugin_settings.variable(name, "_select"): json.dumps(items) for name, items in chosen.items() if items}
+    return {resolved_project.variable(name, "_select"): json.dumps(items) for name, items in chosen.items() if items}
 
 
 def _parse_value(text: str) -> Any:

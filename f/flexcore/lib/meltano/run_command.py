@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from f.flexcore.lib.meltano import installation, plugin_settings, preparation, request_settings, sources, state_store
-from f.flexcore.lib.meltano.remote import observer, selection, singer
+from f.flexcore.lib.meltano import installation, preparation, request_settings, resolved_project, sources, state_store
+from f.flexcore.lib.meltano.remote import singer
 
 # Below an attempt's folder: what Meltano takes for the project's .meltano.
 SYSTEM = "system"
 # The observer, and what it imports.
-MODULES = (observer, selection, singer)
+MODULES = ("observer", "selection", "singer")
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from f.flexcore.lib.meltano.remote.observer import run_observed; "
     "run_observed(sys.argv[2:])"
@@ -83,7 +83,7 @@ def requested_patterns(env: Mapping[str, str], taps: Sequence[str]) -> dict[str,
     chosen = {
         tap: patterns
         for tap in taps
-        if (patterns := _parse_patterns(env.get(plugin_settings.variable(tap, "_select"), ""))) is not None
+        if (patterns := _parse_patterns(env.get(resolved_project.variable(tap, "_select"), ""))) is not None
     }
     shared = set.intersection(*(set(patterns) for patterns in chosen.values())) if len(chosen) > 1 else set()
     return {tap: [item for item in patterns if item in shared] for tap, patterns in chosen.items()}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, manifests
+from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.meltano.remote import (
     singer,
 )
@@ -73,10 +73,10 @@ def build_manifest(
         rows=None if None in rows else sum(row for row in rows if row is not None),
         schema_hash=streams[0].schema_hash
         if len(streams) == 1
-        else manifests.schema_hash(
+        else contracts.schema_hash(
             {f"{item.name}.{name}": kind for item in streams for name, kind in item.columns.items()}
         ),
-        checksum=manifests.checksum_of(files),
+        checksum=contracts.checksum_of(files),
         streams=streams,
     )
 
@@ -175,7 +175,7 @@ def build_stream(
         rows=rows,
         bytes=sum(file.bytes for file in files),
         columns=columns,
-        schema_hash=manifests.schema_hash(columns) if columns else None,
+        schema_hash=contracts.schema_hash(columns) if columns else None,
         files=files,
     )
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import errors, operation, resources, runtime_health, workloads
+from f.flexcore.lib.core import errors, operation, resources, workloads
 from f.flexcore.lib.storage import object_store
 
 # Checks run side by side, so that one that does not answer delays none.
@@ -25,10 +25,10 @@ class HealthCheck:
 
     runtime: str
     place: str
-    check: Callable[[], runtime_health.Health]
+    check: Callable[[], operation.Health]
 
 
-def check_all(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[runtime_health.Health]:
+def check_all(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[operation.Health]:
     """Health of every runtime that the settings name, and of the store between them."""
     with ThreadPoolExecutor(MAX_PARALLEL_CHECKS) as pool:
         return list(pool.map(run_check, list_checks(settings, read_resource, worker)))
@@ -49,12 +49,12 @@ def list_checks(settings: resources.Settings, read_resource: ReadResource, worke
     return [*checks, HealthCheck("store", store, partial(_check_store, settings))]
 
 
-def run_check(check: HealthCheck) -> runtime_health.Health:
+def run_check(check: HealthCheck) -> operation.Health:
     """What the check measures; a runtime whose check fails is down, with the reason."""
     try:
         return check.check()
     except errors.FlexcoreError as error:
-        return runtime_health.Health(check.runtime, check.place, "down", detail=str(error))
+        return operation.Health(check.runtime, check.place, "down", detail=str(error))
 
 
 def open_objects(
@@ -84,11 +84,11 @@ def open_objects(
 
 def _check_cluster(
     runtime: operation.Runtime, path: str, read_resource: ReadResource, namespace: str
-) -> runtime_health.Health:
+) -> operation.Health:
     return runtimes.check_health(runtime, path.removeprefix("$res:"), read_resource(path), namespace)
 
 
-def _check_store(settings: resources.Settings) -> runtime_health.Health:
+def _check_store(settings: resources.Settings) -> operation.Health:
     store = object_store.Store(settings)
     store.check()
-    return runtime_health.Health("store", store.root, "ready", capabilities={"shared": not store.local})
+    return operation.Health("store", store.root, "ready", capabilities={"shared": not store.local})

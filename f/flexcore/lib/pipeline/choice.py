@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, errors, operation, resources, runtime_health, workloads
+from f.flexcore.lib.core import contracts, errors, operation, resources, workloads
 from f.flexcore.lib.pipeline import candidates, data_probes, work
 from f.flexcore.lib.selection import analysis, forecast, rules, selector
 from f.flexcore.lib.views import selection_pages
@@ -96,7 +96,7 @@ def measure_workload(request: candidates.Request) -> tuple[workloads.Workload, l
 # Health
 
 
-def measure_health(works: Works, settings: resources.Settings) -> list[runtime_health.Health]:
+def measure_health(works: Works, settings: resources.Settings) -> list[operation.Health]:
     """Of each candidate, asked side by side; what does not answer in time is down."""
     pool = ThreadPoolExecutor(max(1, len(works)))
     try:
@@ -106,7 +106,7 @@ def measure_health(works: Works, settings: resources.Settings) -> list[runtime_h
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_health(each: work.Work, settings: resources.Settings) -> runtime_health.Health:
+def _check_health(each: work.Work, settings: resources.Settings) -> operation.Health:
     is_of_worker = each.runtime.clusters_field is None
     place = (os.environ.get("WM_WORKER_GROUP") or "this worker") if is_of_worker else each.runtime.name
     service = each.service
@@ -116,15 +116,15 @@ def _check_health(each: work.Work, settings: resources.Settings) -> runtime_heal
     try:
         return runtimes.check_health(each.runtime, place, service, settings.namespace)
     except errors.FlexcoreError as error:
-        return runtime_health.Health(each.runtime.name, place, "down", detail=str(error))
+        return operation.Health(each.runtime.name, place, "down", detail=str(error))
 
 
-def _wait_for_health(name: str, future: Future[runtime_health.Health]) -> runtime_health.Health:
+def _wait_for_health(name: str, future: Future[operation.Health]) -> operation.Health:
     try:
         return future.result(timeout=HEALTH_TIMEOUT_S)
     except NotInTime:
         late = f"It did not answer within {HEALTH_TIMEOUT_S:.0f} s"
-        return runtime_health.Health(name, name, "down", detail=late)
+        return operation.Health(name, name, "down", detail=late)
 
 
 # Namespaces
@@ -144,7 +144,7 @@ def choose_namespace(each: work.Work, settings: resources.Settings) -> str:
 
 
 def build_market(
-    settings: resources.Settings, health: list[runtime_health.Health], namespaces: Mapping[str, str]
+    settings: resources.Settings, health: list[operation.Health], namespaces: Mapping[str, str]
 ) -> workloads.Market:
     """The settings' prices and limits, each runtime's health as measured now, and the namespaces it would use."""
     states = dict(settings.runtimes)
@@ -165,7 +165,7 @@ def build_market(
 
 
 def explain_selection(
-    selection: workloads.Selection, health: list[runtime_health.Health], pin: str | None
+    selection: workloads.Selection, health: list[operation.Health], pin: str | None
 ) -> workloads.Selection:
     """With what is wrong with each runtime that is down; when none is left, the reason of each that was measured."""
     details = {item.runtime: item.detail for item in health if item.state == "down" and item.detail}

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, dimensions, errors, resources, secret_fields, units
+from f.flexcore.lib.core import contracts, dimensions, errors, resources, units
 from f.flexcore.lib.pipeline import stage_results, work
 from f.flexcore.lib.storage import object_store
 
@@ -102,7 +102,7 @@ def compute_digests(stages: Stages) -> dict[Stage, str]:
     for stage, each in stages.items():
         request = {TARGET: each.runtime.name, **each.plain()}
         if stage == stage_results.STAGES[0]:
-            request[each.operation.service_field] = secret_fields.dump_public(each.service) if each.service else None
+            request[each.operation.service_field] = resources.dump_public(each.service) if each.service else None
         digests[stage] = stage_results.compute_digest(request)
     return digests
 

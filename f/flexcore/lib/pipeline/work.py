@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from f.flexcore.lib.core import contracts, deferral, errors, operation, resources, secret_fields
+from f.flexcore.lib.core import contracts, errors, operation, resources
 
 # Fields of a section that are not the operation's: which one is meant, and whether the form shows all fields.
 OPERATION, MORE = "operation", "more"
@@ -37,14 +37,14 @@ class Work:
 
     def public(self) -> dict[str, Any]:
         """The request for later steps, without what may be secret."""
-        return self._with_operation(secret_fields.dump_public(self.request))
+        return self._with_operation(resources.dump_public(self.request))
 
     def plain(self) -> dict[str, Any]:
         """The whole request, for what stays in this step."""
         return self._with_operation(self.request.model_dump(mode="json"))
 
     def invocation(self, settings: resources.Settings, env: Mapping[str, str] = os.environ) -> Any:
-        key, call = deferral.key_and_call(env, None)
+        key, call = operation.key_and_call(env, None)
         return operation.Invocation(self.runtime.name, self.request, self.service, settings, key, call)
 
     def plan(self, settings: resources.Settings) -> contracts.StepResult:

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""What a Ray cluster has and can give: its measures, and whether work fits on it. Changes nothing there.
+"""What a Ray cluster has and can give: its health and measures, and whether work fits on it. Changes nothing there.
 
 A number that the cluster does not tell is null.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, identity, resources
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import dashboard
 
 # The type of a node that no autoscaler has made: it is named after the node itself.
@@ -139,3 +139,28 @@ def _describe_cpus(data: dashboard.Json) -> str:
     if data["cpus_total"] is None:
         return "its CPUs were not measured"
     return f"{data['cpus_free']} of {data['cpus_total']} CPUs free"
+
+
+# --- health
+
+CAPABILITIES = ("serve_running", "serve_port", "serve_applications", "nodes", "session")
+
+
+def health(place: str, resource: Any, namespace: str = "") -> operation.Health:
+    """The health of the cluster that `resource` names. Raises FlexcoreError when it is down."""
+    with dashboard.RayApi(errors.validated(resources.RayCluster, resource, place)) as api:
+        data = measure(api)
+    is_busy = data["cpus_free"] is not None and data["cpus_free"] <= 0
+    return operation.Health(
+        runtime="ray",
+        place=place,
+        state="limited" if is_busy else "ready",
+        version=data["ray_version"],
+        cpus_free=data["cpus_free"],
+        cpus_total=data["cpus_total"],
+        gpus_free=data["gpus_free"],
+        memory_free=data["memory_free"],
+        queue=data["running_jobs"],
+        detail="All CPUs are in use: new work waits" if is_busy else "",
+        capabilities={name: data[name] for name in CAPABILITIES},
+    )

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from f.flexcore.lib.core import contracts, deferral, identity, module_source
+from f.flexcore.lib.core import contracts, identity, module_source, operation, units, workloads
 from f.flexcore.lib.ray import cluster, dashboard
 from f.flexcore.lib.ray.remote import job_entry
 
@@ -160,7 +160,7 @@ def submission(
         "entrypoint": "python flexcore_job.py",
         "submission_id": name,
         "runtime_env": runtime_env,
-        "metadata": {**labels, **deferral.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},
+        "metadata": {**labels, **operation.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},
         "entrypoint_num_cpus": job.num_cpus,
         "entrypoint_num_gpus": job.num_gpus,
         "entrypoint_memory": job.memory_bytes,
@@ -183,3 +183,29 @@ def installed_packages(details: dashboard.Json) -> list[str]:
     environment = details.get("runtime_env") or {}
     packages = environment.get("uv") or environment.get("pip") or []
     return list(packages.get("packages") or [] if isinstance(packages, dict) else packages)
+
+
+# --- what a request says about its work, for the choice of a runtime
+
+# From so many workers on, a training is spread as far as one usually is.
+HIGH_SCALING_WORKERS = 8
+
+
+def derive_work_hints(request: Mapping[str, Any]) -> workloads.WorkHints:
+    """Return the hints of a plain request, a training or a program."""
+    is_training = request.get("operation") == "train"
+    workers = int(request.get("num_workers") or 1) if is_training else 1
+    cpu, gpu = float(request.get("num_cpus") or 0), float(request.get("num_gpus") or 0)
+    if is_training:
+        cpu = max(cpu, workers * float(request.get("cpus_per_worker") or 0))
+        gpu = max(gpu, float(workers) if request.get("use_gpu") else 0.0)
+    return workloads.WorkHints(
+        complexity="ml" if is_training else "complex",
+        complexity_reason="a model is trained" if is_training else "a program of the caller's own",
+        cpu=cpu or None,
+        memory_bytes=int(float(request.get("memory_gib") or 0) * units.GIB) or None,
+        gpu=gpu or None,
+        scaling="high" if workers >= HIGH_SCALING_WORKERS else "medium" if workers > 1 else "low",
+        scaling_reason=f"{workers} Ray worker{'s' if workers > 1 else ''}",
+        parallelizable=workers > 1 or is_training,
+    )

@@ -15,17 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from f.flexcore.lib.core import (
-    attempts,
-    contracts,
-    driver,
-    errors,
-    identity,
-    log_text,
-    operation,
-    redaction,
-    secret_fields,
-)
+from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, log_text, operation, redaction, resources
 from f.flexcore.lib.ray import cluster, dashboard, job_diagnosis, job_observer
 from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.ray.remote import job_entry
@@ -213,7 +203,7 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
     @contextmanager
     def open_adapter(invocation: operation.Invocation[Any, Any]) -> Iterator[JobAdapter]:
         secrets = [*invocation.service.secrets(), *invocation.settings.secrets()]
-        redactor = redaction.Redactor([*secrets, *secret_fields.secret_values(invocation.request)])
+        redactor = redaction.Redactor([*secrets, *resources.secret_values(invocation.request)])
         with dashboard.RayApi(invocation.service) as api:
             context = Context(api, object_store.Store(invocation.settings), invocation.key, redactor)
             work = prepare(invocation, context)

@@ -7,7 +7,7 @@ import socket
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, identity, manifests, resources
+from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.storage import object_store
 
@@ -19,13 +19,13 @@ def parse_source(source: dict[str, Any] | None) -> contracts.DataManifest:
     if source is None:
         raise errors.InvalidInput("source is missing", subject="source", remedy="Pass the output of an extraction.")
     manifest = object_store.data_manifest(source)
-    manifests.check_consistent(manifest)
+    contracts.check_consistent(manifest)
     return manifest
 
 
 def select_stream(manifest: contracts.DataManifest, name: str) -> contracts.Stream:
     """Raises InvalidInput for an unknown stream, EmptyData for one without rows."""
-    chosen = manifests.stream_named(manifest, name)
+    chosen = contracts.stream_named(manifest, name)
     stream = next(item for item in manifest.streams if item.name == chosen)
     if stream.rows == 0 or not stream.files:
         raise errors.EmptyData(f"The stream {stream.name!r} is empty", subject="source", remedy="Extract data first.")
@@ -53,7 +53,7 @@ def parse_model(model: dict[str, Any] | None) -> contracts.ModelManifest:
     if model is None:
         raise errors.InvalidInput("model is missing", subject="model", remedy=remedy)
     manifest = object_store.model_manifest(model)
-    manifests.check_consistent(manifest)
+    contracts.check_consistent(manifest)
     if manifest.format != MODEL_FORMAT:
         raise errors.InvalidInput(
             f"model.format: Ray cannot load a model of format {manifest.format!r}",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, manifests, operation, resources
+from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
 from f.flexcore.lib.storage import catalog
 
@@ -76,7 +76,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
     """The predictions as data, which any later stage takes."""
     result = finished.result
     files = [contracts.File.model_validate(item) for item in result["files"]]
-    size, rows, schema = sum(item.bytes for item in files), result["rows"], manifests.schema_hash(result["columns"])
+    size, rows, schema = sum(item.bytes for item in files), result["rows"], contracts.schema_hash(result["columns"])
     stream = contracts.Stream(
         name=STREAM, rows=rows, bytes=size, columns=result["columns"], schema_hash=schema, files=files
     )
@@ -86,7 +86,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
         bytes=size,
         rows=rows,
         schema_hash=schema,
-        checksum=manifests.checksum_of(files),
+        checksum=contracts.checksum_of(files),
         streams=[stream],
     )
     data = {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from f.flexcore.lib.core import contracts, operation, resources, secret_fields, secret_variables, units
+from f.flexcore.lib.core import contracts, operation, resources, units
 from f.flexcore.lib.ray import cluster, job, job_adapter, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
@@ -15,13 +15,13 @@ from f.flexcore.lib.ray.remote import job_entry
 class ProgramRequest(resources.Form):
     """A program with what it needs; working_dir of its runtime environment is taken by the program's package."""
 
-    program: Annotated[str, secret_fields.OPAQUE] = Field(
+    program: Annotated[str, resources.OPAQUE] = Field(
         min_length=1, description="Python source; it reads `parameters` and sets `result`."
     )
-    parameters: Annotated[dict[str, Any], secret_fields.OPAQUE] = Field(
+    parameters: Annotated[dict[str, Any], resources.OPAQUE] = Field(
         default={}, description="Parameters of the program, any JSON."
     )
-    secrets: Annotated[secret_variables.SecretEnv, secret_fields.SECRET] = Field(
+    secrets: Annotated[resources.SecretEnv, resources.SECRET] = Field(
         default={},
         description="Secret environment variables of the program as {NAME: $var:path}; they are in no log, label, "
         "metadata or runtime environment.",
@@ -39,7 +39,7 @@ class ProgramRequest(resources.Form):
         default=0, ge=0, allow_inf_nan=False, description="Memory in GiB that Ray reserves for the program itself."
     )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. pandas==3.0.0.")
-    runtime_env: Annotated[dict[str, Any], secret_fields.OPAQUE] = Field(
+    runtime_env: Annotated[dict[str, Any], resources.OPAQUE] = Field(
         default={}, description="Further parts of Ray's runtime environment, e.g. env_vars."
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the job, in seconds.")

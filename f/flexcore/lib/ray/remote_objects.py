@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from f.flexcore.lib.core import errors, remote_objects, resources
+from f.flexcore.lib.core import errors, identity, remote_objects, resources
 from f.flexcore.lib.ray import dashboard, job_diagnosis
 
 
@@ -18,7 +18,7 @@ class RayObjects:
     def find(self) -> list[remote_objects.RemoteObject]:
         with dashboard.RayApi(self.cluster) as api:
             jobs = api.jobs()
-        ours = [job for job in jobs if (job.get("metadata") or {}).get(remote_objects.MANAGED_BY) == "flexcore"]
+        ours = [job for job in jobs if (job.get("metadata") or {}).get(identity.MANAGED_BY) == "flexcore"]
         return [parse_remote_object(self.place, job, api.ahead) for job in ours]
 
     def stop(self, item: remote_objects.RemoteObject) -> str:

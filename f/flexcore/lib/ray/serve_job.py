@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, resources, units
+from f.flexcore.lib.core import contracts, errors, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
 from f.flexcore.lib.storage import object_store
 
@@ -122,7 +122,7 @@ def read_requirements(model: contracts.ModelManifest, store: object_store.Store)
     files = [item for item in model.files if item.path == "requirements.txt"]
     if not files:
         return []
-    part = model.model_copy(update={"files": files, "checksum": manifests.checksum_of(files)})
+    part = model.model_copy(update={"files": files, "checksum": contracts.checksum_of(files)})
     with TemporaryDirectory() as folder:
         store.download(part, Path(folder))
         return Path(folder, "requirements.txt").read_text().split()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, manifests, operation, resources
+from f.flexcore.lib.core import contracts, errors, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
@@ -169,8 +169,8 @@ def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
     inputs = {item["name"]: item["datatype"] for item in fields["signature"]["inputs"]}
     sums = {
         "bytes": sum(item.bytes for item in files),
-        "checksum": manifests.checksum_of(files),
-        "schema_hash": manifests.schema_hash(inputs),
+        "checksum": contracts.checksum_of(files),
+        "schema_hash": contracts.schema_hash(inputs),
     }
     return errors.validated(contracts.ModelManifest, fields | sums, "model")
 

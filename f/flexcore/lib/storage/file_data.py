@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from f.flexcore.lib.core import contracts, errors, manifests
+from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.storage import object_store
 
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -39,7 +39,7 @@ def manifest_of_files(store: object_store.Store, patterns: Sequence[str]) -> con
     size = sum(item.bytes for item in files)
     stream = contracts.Stream(name=PurePosixPath(root).name or "files", bytes=size, files=files)
     return contracts.DataManifest(
-        uri=f"{scheme}{root}", format=form, bytes=size, streams=[stream], checksum=manifests.checksum_of(files)
+        uri=f"{scheme}{root}", format=form, bytes=size, streams=[stream], checksum=contracts.checksum_of(files)
     )
 
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import fsspec
 
-from f.flexcore.lib.core import contracts, errors, manifests, resources, tls_errors
+from f.flexcore.lib.core import contracts, errors, resources, tls_errors
 
 CHUNK = 1 << 20
 AnyManifest = TypeVar("AnyManifest", contracts.DataManifest, contracts.ModelManifest)
@@ -86,20 +86,20 @@ class Store:
 
     def download(self, manifest: AnyManifest, folder: Path) -> AnyManifest:
         """Brings a manifest's files into `folder`, each verified; returns the manifest."""
-        manifests.check_consistent(manifest)
-        for expected in manifests.files_of(manifest):
+        contracts.check_consistent(manifest)
+        for expected in contracts.files_of(manifest):
             target = folder / expected.path
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._reaching(manifest.uri) as fs:
                 fs.get_file(f"{manifest.uri}/{expected.path}", str(target))
-            manifests.check_file(manifest.uri, expected, file_entry(target, expected.path))
+            contracts.check_file(manifest.uri, expected, file_entry(target, expected.path))
         return manifest
 
     def verify(self, manifest: contracts.DataManifest | contracts.ModelManifest) -> None:
         """Reads every file that the manifest promises; ManifestMismatch when one is absent or differs."""
-        manifests.check_consistent(manifest)
-        for expected in manifests.files_of(manifest):
-            manifests.check_file(manifest.uri, expected, self._actual(f"{manifest.uri}/{expected.path}", expected.path))
+        contracts.check_consistent(manifest)
+        for expected in contracts.files_of(manifest):
+            contracts.check_file(manifest.uri, expected, self._actual(f"{manifest.uri}/{expected.path}", expected.path))
 
     def listing(self, pattern: str, most: int) -> list[tuple[str, int]]:
         """(URI, bytes) of the files that a file's URI, a folder's or a glob names, by name; [] when there are none.

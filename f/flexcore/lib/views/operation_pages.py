@@ -30,7 +30,7 @@ BYTES_PER_GIB = 2**30
 
 
 def render_health_page(rows: Sequence[Plain]) -> str:
-    """rows: as `runtime_health.Health` has them."""
+    """rows: as `operation.Health` has them."""
     return html.build_html_table(HEALTH_HEAD, [_health_row(item) for item in rows])
 
 

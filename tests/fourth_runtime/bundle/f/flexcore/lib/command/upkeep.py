@@ -7,12 +7,12 @@ import os
 from typing import Any
 
 from f.flexcore.lib.command import processes
-from f.flexcore.lib.core import remote_objects, runtime_health
+from f.flexcore.lib.core import operation, remote_objects
 
 
-def health(place: str) -> runtime_health.Health:
+def health(place: str) -> operation.Health:
     running = sum(command.is_running() for command in processes.list_commands())
-    return runtime_health.Health("command", place, "ready", version="1", cpus_total=os.cpu_count(), queue=running)
+    return operation.Health("command", place, "ready", version="1", cpus_total=os.cpu_count(), queue=running)
 
 
 class CommandObjects:
