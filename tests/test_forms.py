@@ -7,7 +7,7 @@ Source: handleHiddenFields in frontend/src/lib/components/SchemaForm.svelte.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ import yaml
 from pydantic import BaseModel
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import contracts, forms, resources
-from f.flexcore.lib.pipeline.hybrid_request import ComputeResources
-from tests.form_models import Section, find_differences
+from f.flexcore.lib.core import resources
+from flexcore.rules import sections
+from wmlocal.lint.positions import read
 
 ROOT = Path(__file__).parents[1]
 FLOWS = sorted(path.parent for path in (ROOT / "f/flexcore").glob("**/*__flow/flow.yaml"))
@@ -122,7 +122,7 @@ OTHER = {"string": "other", "integer": 77, "number": 7.5, "array": ["other"], "o
 @pytest.mark.parametrize("form", FORMS)
 def test_a_value_that_came_with_the_form_is_neither_hidden_nor_lost(form: str) -> None:
     """Run again, and resume, open the form with the values of an earlier run, whose switch `more` was off."""
-    for section, schema in [("", schema_of(form)), *sections(schema_of(form))]:
+    for section, schema in [("", schema_of(form)), *inner_sections(schema_of(form))]:
         for name, field in schema["properties"].items():
             if not field.get("showExpr", "").startswith(("fields.more ||", "fields.partial_results")):
                 continue
@@ -135,7 +135,7 @@ def test_a_value_that_came_with_the_form_is_neither_hidden_nor_lost(form: str) -
             assert name in kept, f"{section}{name} is lost"
 
 
-def sections(schema: Schema) -> Iterator[tuple[str, Schema]]:
+def inner_sections(schema: Schema) -> Iterator[tuple[str, Schema]]:
     for name, field in schema["properties"].items():
         if field.get("properties") and field.get("order"):
             yield f"{name}.", field
@@ -144,104 +144,34 @@ def sections(schema: Schema) -> Iterator[tuple[str, Schema]]:
 # Against the request models
 
 
-def requests_of(runtime: str, operations: Sequence[str]) -> list[type[BaseModel]]:
-    return [runtimes.RUNTIMES[runtime].operation(name).request for name in operations]
+DATA, HYBRID = ROOT / sections.DATA, ROOT / sections.HYBRID
+SECTIONS = sections.list_sections()
 
 
-def stage_requests(stage: contracts.Stage) -> list[type[BaseModel]]:
-    """Of every runtime that the stage may run on."""
-    name, operation = runtimes.STAGES[stage]
-    names = [name] if name else [each.name for each in runtimes.RUNTIMES.values() if operation in each.operations]
-    return [request for each in names for request in requests_of(each, [operation])]
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: f"{Path(section.file).parent} {section.name}")
+def test_a_section_of_a_form_is_that_of_its_request_model(section: sections.Section) -> None:
+    flow = read((ROOT / section.file).read_text())
+    assert [*sections.compare_section(section, flow)] == []
 
 
-DATA, HYBRID = (ROOT / f"f/flexcore/{name}__flow/flow.yaml" for name in ("data_pipeline", "hybrid_pipeline"))
-# What an earlier stage hands on, what the forecast says, and what `resources` of a deployment stands for.
-HANDED_ON, FORECAST = frozenset({"source", "model"}), frozenset({"expected_s"})
-COMPUTE = frozenset(ComputeResources().fields())
-SECTIONS = [
-    Section(DATA, (), [forms.DataPipelineForm], extra=frozenset([*runtimes.RUNTIMES, "shown", "notify"])),
-    Section(DATA, ("data",), [forms.DataSource]),
-    Section(DATA, ("workload",), [forms.DeclaredWork]),
-    *(
-        Section(
-            DATA,
-            (each.name,),
-            requests_of(each.name, each.pipeline_operations),
-            FORECAST,
-            frozenset({each.service_field}),
-        )
-        for each in runtimes.RUNTIMES.values()
-    ),
-    Section(HYBRID, ("extraction",), stage_requests("extraction"), HANDED_ON, frozenset({"project"})),
-    Section(HYBRID, ("ml",), stage_requests("ml"), HANDED_ON, frozenset({"cluster"})),
-    Section(
-        HYBRID,
-        ("deployment",),
-        stage_requests("deployment"),
-        HANDED_ON | COMPUTE,
-        frozenset({"target", "cluster", "resources"}),
-    ),
-    Section(HYBRID, ("deployment", "resources"), [ComputeResources]),
-]
-
-
-EXECUTE_OPERATIONS = {
-    "meltano": ["run"],
-    "ray": ["program", "train", "deploy_model"],
-    "kubernetes": ["job", "deploy_model"],
-}
-SECTIONS += [
-    Section(
-        ROOT / f"f/flexcore/{name}/execute__flow/flow.yaml",
-        (),
-        requests_of(name, operations),
-        omitted=FORECAST,
-        extra=FORECAST | {runtimes.RUNTIMES[name].service_field, "settings"},
-        has_own_words=True,
-    )
-    for name, operations in EXECUTE_OPERATIONS.items()
-]
-
-
-@pytest.mark.parametrize(
-    "section", SECTIONS, ids=lambda section: f"{section.file.parent.relative_to(ROOT)} {section.name}"
-)
-def test_a_section_of_a_form_is_that_of_its_request_model(section: Section) -> None:
-    assert list(find_differences(section)) == []
-
-
-def test_a_form_that_differs_from_its_model_is_told_by_file_and_line(tmp_path: Path) -> None:
-    text = DATA.read_text()
-    copy = tmp_path / "flow.yaml"
-    for old, new in (
-        ("e.g. 500MB, 50GB", "e.g. 5MB"),
-        ("          minimum: 0\n          type: integer", "          type: integer"),
-    ):
-        assert old in text
-        text = text.replace(old, new, 1)
-    copy.write_text(
-        text.replace("      - tables\n", "", 1).replace("      - rows\n", "      - rows\n      - tables\n", 1)
-    )
-    found = list(find_differences(Section(copy, ("data",), [forms.DataSource])))
-    lines = copy.read_text().splitlines()
-    assert len(found) == 3
-    for line, words in zip(found, ("minimum", "description", "the order is"), strict=False):
-        place, _, problem = line.partition(": ")
-        assert words in line or any(words in item for item in found), found
-        number = int(place.rpartition(":")[2])
-        assert lines[number - 1].strip().rstrip(":") in (*forms.DataSource.model_fields, "data"), problem
+def test_every_section_with_fields_of_its_own_is_compared() -> None:
+    compared = {(section.file, section.path) for section in SECTIONS}
+    for flow in (DATA, HYBRID):
+        schema = yaml.safe_load(flow.read_text())["schema"]
+        file = flow.relative_to(ROOT).as_posix()
+        own = {name for name, field in schema["properties"].items() if field.get("order")}
+        assert {(file, (name,)) for name in own} <= compared
 
 
 STEPS = [
     *(
-        (DATA, each.name, each.name, "select", requests_of(each.name, each.pipeline_operations))
+        (DATA, each.name, each.name, "select", sections.request_models(each.name, each.pipeline_operations))
         for each in runtimes.RUNTIMES.values()
     ),
-    (HYBRID, "extract", "extraction", "prepare", requests_of("meltano", ["run"])),
-    (HYBRID, "train", "ml", "prepare", requests_of("ray", ["train"])),
-    (HYBRID, "deploy_ray", "deployment", "prepare", requests_of("ray", ["deploy_model"])),
-    (HYBRID, "deploy_kubernetes", "deployment", "prepare", requests_of("kubernetes", ["deploy_model"])),
+    (HYBRID, "extract", "extraction", "prepare", sections.request_models("meltano", ["run"])),
+    (HYBRID, "train", "ml", "prepare", sections.request_models("ray", ["train"])),
+    (HYBRID, "deploy_ray", "deployment", "prepare", sections.request_models("ray", ["deploy_model"])),
+    (HYBRID, "deploy_kubernetes", "deployment", "prepare", sections.request_models("kubernetes", ["deploy_model"])),
 ]
 
 
@@ -254,8 +184,8 @@ def test_a_step_gets_every_field_checked_and_what_may_be_secret_from_the_form_it
     value = yaml.safe_load(flow.read_text())["value"]
     given = {name: item.get("expr", "") for name, item in find_step(value, step)["input_transforms"].items()}
     marked = {name for model in models for name in resources.marked_fields(model)}
-    for name in {name for model in models for name in model.model_fields} - FORECAST:
-        if name in HANDED_ON and flow == HYBRID:
+    for name in {name for model in models for name in model.model_fields} - sections.FORECAST:
+        if name in sections.HANDED_ON and flow == HYBRID:
             assert given[name].startswith("results."), name
         else:
             source = f"flow_input.{section}" if name in marked else f"results.{first}.{section}"

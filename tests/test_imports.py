@@ -1,4 +1,5 @@
-"""No circle of files: what one of our files imports never leads back to it, not even for its types or when it runs."""
+"""No circle of files: what one of our files imports never leads back to it, not even for its types or when it runs; and
+few levels of packages. The registry names runtimes by address (`module:NAME`), which is no import."""
 
 from __future__ import annotations
 
@@ -54,3 +55,34 @@ def test_a_circle_would_be_named(tmp_path: Path) -> None:
     known = {name: tmp_path / f"{name}.py" for name in "ab"}
     found = circle({name: set(imported(file, known)) for name, file in known.items()})
     assert sorted({*found}) == ["a", "b"]
+
+
+MAX_LEVELS = 4
+LIBRARY = "f.flexcore.lib."
+
+
+def package(module: str) -> str:
+    """The folder of the library, or its registry; all steps are one."""
+    return module.removeprefix(LIBRARY).partition(".")[0] if module.startswith(LIBRARY) else "steps"
+
+
+def package_graph() -> dict[str, set[str]]:
+    known = {name: file for name, file in modules().items() if name.startswith("f.")}
+    graph: dict[str, set[str]] = {}
+    for name, file in known.items():
+        graph.setdefault(package(name), set()).update({package(other) for other in imported(file, known)})
+    return {name: others - {name} for name, others in graph.items()}
+
+
+def count_levels(graph: dict[str, set[str]]) -> dict[str, int]:
+    """By package, the length of the longest chain of imports from it down. Raises CycleError."""
+    levels: dict[str, int] = {}
+    for name in TopologicalSorter(graph).static_order():
+        levels[name] = 1 + max((levels[other] for other in graph[name]), default=0)
+    return levels
+
+
+def test_the_packages_of_the_bundle_have_at_most_four_levels_and_no_import_back() -> None:
+    levels = count_levels(package_graph())
+    assert levels["core"] == 1 and levels["steps"] == max(levels.values())
+    assert max(levels.values()) <= MAX_LEVELS, levels

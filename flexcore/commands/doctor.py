@@ -86,14 +86,14 @@ def _check_program(name: str, use: str, folder: Path | None = None) -> Finding:
 def _check_meltano() -> Iterator[Finding]:
     """The disk that environments, state and runs lie on, and the one environment that every extraction needs."""
     from f.flexcore.lib.core.errors import FlexcoreError
-    from f.flexcore.lib.meltano import health, installation
+    from f.flexcore.lib.meltano import installation
 
     try:
         folder = installation.folder()
         free = shutil.disk_usage(folder).free
         shown = f"{free / 2**30:.1f} GiB free in {folder.parent}"
-        if free < health.MIN_FREE_BYTES:
-            needed = f"{health.MIN_FREE_BYTES / 2**30:.0f} GiB"
+        if free < installation.MIN_FREE_BYTES:
+            needed = f"{installation.MIN_FREE_BYTES / 2**30:.0f} GiB"
             yield Finding("disk", MISSING, shown, f"Free at least {needed}, or set FLEXCORE_HOME to a larger volume.")
         else:
             yield Finding("disk", OK, shown)

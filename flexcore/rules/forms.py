@@ -5,19 +5,33 @@ by name and in the model's order, with its defaults, bounds, choices and descrip
 to such steps as it is (`flow_input.ray.epochs`) has the same default, bounds and description, where the steps agree on
 them, and no choice that the request refuses. The resource of the operation, settings and the deferral belong to the
 step, not to the request. A step may require what the request leaves open, because an earlier stage hands it on.
+The sections of our own flows, written by hand, are compared with all requests that they become (`sections`).
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
-from flexcore.rules.registry import REGISTRY, Source, Sources
+from flexcore.rules import sections
+from flexcore.rules.fields import (
+    KINDS,
+    Difference,
+    Field,
+    compare_field,
+    counts,
+    difference,
+    is_same,
+    list_fields,
+    show_choices,
+)
+from flexcore.rules.registry import REGISTRY, Source, Sources, check_registry
 from wmlocal.lint.files import Files
 from wmlocal.lint.finding import Finding
 from wmlocal.lint.positions import Item, NotYaml, read
@@ -26,112 +40,76 @@ from wmlocal.lint.steps import steps
 RULE = "form"
 # Arguments of a step that are no part of its request.
 CONTEXT = ("settings", "deferred")
-# Fields of a request that a flow alone reads: what its form shows, and how it decides between block and defer.
-FLOW_FIELDS = ("more", "expected_s")
-FLOW_CHOICES = {"wait": "auto"}
-KINDS = ("description", "minimum", "maximum", "choices", "default")
-# None and an empty list are one and the same default: a form cannot have a list as its default in Python's signature.
-EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a request, as a form should have it."""
-
-    name: str
-    required: bool = False
-    default: Any = None
-    description: str = ""
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """field: a dotted path in the form; kind: missing, extra, required, default, description, minimum, …"""
-
-    file: str
-    field: str
-    kind: str
-    line: int
-    column: int
-    message: str
+# Reads the models of another bundle: this command's own modules are imported first, then that bundle's alone.
+COMPARE_ELSEWHERE = """\
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from flexcore.rules import forms
+root = sys.argv[1]
+sys.path[:] = [root, *(path for path in sys.path if not (Path(path) / forms.REGISTRY).is_file())]
+print(json.dumps([asdict(item) for item in forms.find_differences(Path(root))]))
+"""
+IMPORT_TIMEOUT_S = 120
 
 
 def check_forms(root: Path) -> Iterator[Finding]:
-    """Nothing where the models are not those of this bundle: they are imported, so it must be the one that is installed
-    beside this command."""
-    if not _is_own(root):
+    """Imports the request models of the bundle at `root`, in a process of its own unless they are those installed here.
+
+    Nothing where the bundle has no registry, or one whose models cannot be imported because of what the rule `registry`
+    reports."""
+    if not (root / REGISTRY).is_file():
         return
-    for item in find_differences(root):
+    try:
+        differences = list(find_differences(root)) if _is_own(root) else _find_elsewhere(root)
+    except Exception as error:  # Modules are imported: they may raise anything.
+        if not any(check_registry(root)):
+            reason = str(error) if isinstance(error, CannotImport) else f"{type(error).__name__}: {error}"
+            message = f"the request models cannot be imported ({reason}); correct that, so that forms can be compared"
+            yield Finding(REGISTRY, 1, 1, RULE, message)
+        return
+    for item in differences:
         yield Finding(item.file, item.line, item.column, RULE, item.message)
 
 
+class CannotImport(Exception):
+    """The process that was to import the models of another bundle did not end well; its message is the reason."""
+
+
+def _find_elsewhere(root: Path) -> list[Difference]:
+    command = [sys.executable, "-B", "-P", "-c", COMPARE_ELSEWHERE, str(root.resolve())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise CannotImport(f"not done within {IMPORT_TIMEOUT_S} s") from None
+    if done.returncode:
+        raise CannotImport((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    return [Difference(**item) for item in json.loads(done.stdout.splitlines()[-1])]
+
+
 def find_differences(root: Path) -> Iterator[Difference]:
+    """Each difference once, though a section and a step that gets the field as it is may both show it."""
+    found: dict[tuple[str, str, str], Difference] = {}
+    for item in _compare_all(root):
+        found.setdefault((item.file, item.field, item.kind), item)
+    yield from found.values()
+
+
+def _compare_all(root: Path) -> Iterator[Difference]:
     files, sources = Files.below(root), Sources(root)
     requests = _requests_of_steps(files, sources)
     for path, fields in requests.items():
         form = _read(files, f"{path}.script.yaml")
         if form is not None:
             yield from compare_step(f"{path}.script.yaml", form, fields)
+    for section in sections.list_sections() if {sections.DATA, sections.HYBRID} <= files.set else ():
+        flow = _read(files, section.file)
+        if flow is not None:
+            yield from sections.compare_section(section, flow)
     for file in files.flows.values():
         flow = _read(files, file)
         if flow is not None:
             yield from _compare_flow(file, flow, requests)
-
-
-# The fields of a request
-
-
-def fields_of(model: type[BaseModel]) -> list[Field]:
-    """In the order of the model."""
-    schema = model.model_json_schema()
-    found = []
-    for name, info in model.model_fields.items():
-        if name in FLOW_FIELDS:
-            continue
-        prop = _resolve(schema["properties"].get(info.alias or name, {}), schema.get("$defs", {}))
-        default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
-        bounds = {key: prop.get(key, _inner_bound(prop, key)) for key in ("minimum", "maximum")}
-        found.append(
-            Field(
-                info.alias or name,
-                info.is_required(),
-                _plain(default),
-                info.description or "",
-                bounds["minimum"],
-                bounds["maximum"],
-                tuple(value for value in prop.get("enum", ()) if value not in (None, FLOW_CHOICES.get(name))),
-            )
-        )
-    return found
-
-
-def _resolve(prop: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """`int | None` is the integer, with its bounds; a named type is what it stands for."""
-    options = [option for option in prop.get("anyOf", ()) if option.get("type") != "null"]
-    if len(options) == 1:
-        return _resolve({**options[0], **{key: value for key, value in prop.items() if key != "anyOf"}}, definitions)
-    named = definitions.get(str(prop.get("$ref", "")).removeprefix("#/$defs/"), {})
-    return {**named, **prop}
-
-
-def _inner_bound(prop: dict[str, Any], key: str) -> float | None:
-    """`gt=0` of an integer is a minimum of 1."""
-    exclusive = prop.get(f"exclusive{key.capitalize()}")
-    if exclusive is None or prop.get("type") != "integer":
-        return None
-    bound: float = exclusive + (1 if key == "minimum" else -1)
-    return bound
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return getattr(value, "value", value)
 
 
 # A step's own form
@@ -147,66 +125,29 @@ def compare_step(file: str, form: Item, fields: list[Field]) -> Iterator[Differe
         prop = properties.get(field.name)
         if prop is None:
             message = f"the request has the field {field.name}, and the form does not; add it to `main`"
-            yield _difference(file, schema.get("properties") or schema, field.name, "missing", message)
+            yield difference(file, schema.get("properties") or schema, field.name, "missing", message)
             continue
         is_handed_on = field.name in required and field.default is None
         if (field.name in required) is not field.required and not is_handed_on:
-            message = (
-                f"{field.name} is {'required' if field.required else 'optional'} in the request, and not in the form"
-            )
-            yield _difference(file, prop, field.name, "required", message)
-        yield from compare_field(file, field.name, prop, field, [kind for kind in KINDS if _counts(kind, field)])
+            in_request = "required" if field.required else "optional"
+            message = f"{field.name} is {in_request} in the request, and not in the form; make them the same"
+            yield difference(file, prop, field.name, "required", message)
+        yield from compare_field(file, field.name, prop, field, [kind for kind in KINDS if counts(kind, field)])
     names = [field.name for field in fields]
     for name, prop in properties.items():
         if name not in names and name not in CONTEXT and not _is_resource(prop):
             message = f"the form has the field {name}, and the request does not; take it out, or add it to the model"
-            yield _difference(file, prop, name, "extra", message)
+            yield difference(file, prop, name, "extra", message)
     order = [item.value for item in schema.list("order") if item.value in names]
     wanted = [name for name in names if name in properties]
     if order != wanted and (place := schema.get("order")):
         message = f"the form's order is {', '.join(map(str, order))}, and the request's {', '.join(wanted)}"
-        yield _difference(file, place, "order", "order", message)
+        message += "; run flexcore metadata once `main` has the request's"
+        yield difference(file, place, "order", "order", message)
 
 
 def _is_resource(prop: Item) -> bool:
     return (prop.text("format") or "").startswith("resource-c_")
-
-
-def compare_field(file: str, path: str, prop: Item, field: Field, kinds: Iterable[str]) -> Iterator[Difference]:
-    for kind in kinds:
-        in_form, in_request = _in_form(kind, prop), getattr(field, kind)
-        if not _same(kind, in_form, in_request):
-            message = f"the {kind} of {path} is {_show(in_form)} in the form, and {_show(in_request)} in the request"
-            yield _difference(file, prop.get("enum" if kind == "choices" else kind) or prop, path, kind, message)
-
-
-def _counts(kind: str, field: Field) -> bool:
-    return kind != "default" or not field.required
-
-
-def _in_form(kind: str, prop: Item) -> Any:
-    shown = prop.plain()
-    return _choices(shown) if kind == "choices" else shown.get(kind)
-
-
-def _choices(shown: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(value for value in shown.get("enum") or () if value not in (None, ""))
-
-
-def _same(kind: str, a: Any, b: Any) -> bool:
-    if kind == "description":
-        return " ".join((a or "").split()) == " ".join((b or "").split())
-    if kind == "choices":
-        return set(map(str, a)) == {str(value) for value in b if value != ""}
-    return bool(a == b) or (kind == "default" and a in EMPTY and b in EMPTY)
-
-
-def _show(value: Any) -> str:
-    return "absent" if value in (None, "", ()) else repr(value)
-
-
-def _difference(file: str, place: Item, field: str, kind: str, message: str) -> Difference:
-    return Difference(file, field, kind, place.key_line, place.key_column, message)
 
 
 # A flow's form, where it hands a field on as it is
@@ -217,28 +158,20 @@ def _compare_flow(file: str, flow: Item, requests: dict[str, list[Field]]) -> It
         prop = _property(flow, path)
         if prop is None:
             continue
-        agreed = [
-            kind
-            for kind in KINDS
-            if kind != "choices"
-            and all(
-                _counts(kind, field) and _same(kind, getattr(field, kind), getattr(fields[0], kind)) for field in fields
-            )
-        ]
-        yield from compare_field(file, path, prop, fields[0], agreed)
+        yield from compare_field(file, path, prop, fields[0], _agreed_kinds(fields))
         accepted = {str(choice) for field in fields for choice in field.choices}
-        refused = [choice for choice in _choices(prop.plain()) if accepted and str(choice) not in accepted]
+        refused = [choice for choice in show_choices(prop.plain()) if accepted and str(choice) not in accepted]
         if refused and all(field.choices for field in fields):
-            message = f"{path} offers {', '.join(map(str, refused))}, which the request refuses"
-            yield _difference(file, prop.get("enum") or prop, path, "choices", message)
+            message = f"{path} offers {', '.join(map(str, refused))}, which the request refuses; take them out"
+            yield difference(file, prop.get("enum") or prop, path, "choices", message)
 
 
-def _agreed(fields: list[Field]) -> list[str]:
-    """What all steps that get the field say alike of it."""
+def _agreed_kinds(fields: list[Field]) -> list[str]:
+    """What all steps that get the field say of it in the same words."""
 
     def agree(kind: str) -> bool:
         first = getattr(fields[0], kind)
-        return all(_counts(kind, field) and _same(kind, getattr(field, kind), first) for field in fields)
+        return all(counts(kind, field) and is_same(kind, getattr(field, kind), first) for field in fields)
 
     return [kind for kind in KINDS if kind != "choices" and agree(kind)]
 
@@ -272,14 +205,14 @@ def _property(flow: Item, path: str) -> Item | None:
 
 
 def _requests_of_steps(files: Files, sources: Sources) -> dict[str, list[Field]]:
-    """By the path of the step. An operation that cannot be imported is told by the registry's own rule."""
+    """By the path of the step."""
     operations = {(address.file, address.name): name for name, _, address in sources.operations()}
     found = {}
     for script in files.scripts.values():
         source = sources.read(script.file) if script.language == "python3" else None
         for file, name in _operations_run(source) if source else ():
             if (file, name) in operations and (model := _request_model(file, name)):
-                found[script.path] = fields_of(model)
+                found[script.path] = list_fields(model)
     return found
 
 
@@ -297,12 +230,10 @@ def _operations_run(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _request_model(file: str, name: str) -> type[BaseModel] | None:
+    """Raises whatever the import of the module raises."""
     from importlib import import_module
 
-    try:
-        operation = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
-    except (ImportError, AttributeError):
-        return None
+    operation = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
     model = getattr(operation, "request", None)
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
@@ -311,8 +242,6 @@ def _is_own(root: Path) -> bool:
     """Whether the modules that an import finds are those of this bundle."""
     from importlib.util import find_spec
 
-    if not (root / REGISTRY).is_file():
-        return False
     try:
         spec = find_spec("f.flexcore.lib.runtimes")
     except ImportError:

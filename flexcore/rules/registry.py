@@ -25,7 +25,9 @@ def check_registry(root: Path) -> Iterator[Finding]:
     """Nothing where the bundle has no registry."""
     sources = Sources(root)
     registry = sources.read(REGISTRY)
-    for call in registry.calls("Runtime") if registry else ():
+    calls = registry.calls("Runtime") if registry else []
+    yield from _check_names(calls)
+    for call in calls:
         yield from _check_runtime(sources, call)
 
 
@@ -116,13 +118,28 @@ def address_of(node: ast.expr | None) -> Address | None:
     return Address(f"{module.replace('.', '/')}.py", name, node)
 
 
+def _check_names(calls: list[ast.Call]) -> Iterator[Finding]:
+    """A table keeps the last of two entries of one name, and says nothing."""
+    lines: dict[str, int] = {}
+    for call in calls:
+        node = _keyword(call, "name")
+        name = _text(node)
+        if node is not None and name in lines:
+            message = f"the runtime {name!r} is registered already, at line {lines[name]}; take one out, or rename it"
+            yield _finding(REGISTRY, node, message)
+        elif name:
+            lines[name] = call.lineno
+
+
 def _check_runtime(sources: Sources, call: ast.Call) -> Iterator[Finding]:
     """One entry of the registry."""
     runtime, table = _text(_keyword(call, "name")), _keyword(call, "operations")
     named: list[str] = []
     for key, value in zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ():
-        named.append(_text(key))
-        yield from _check_operation(sources, runtime, named[-1], value)
+        if (name := _text(key)) in named:
+            yield _finding(REGISTRY, key or value, f"{runtime} has the operation {name!r} already; take one out")
+        named.append(name)
+        yield from _check_operation(sources, runtime, name, value)
     pipeline = _keyword(call, "pipeline_operations")
     for element in pipeline.elts if isinstance(pipeline, ast.Tuple | ast.List) else ():
         if (name := _text(element)) and name not in named:
@@ -168,7 +185,11 @@ def _check_address(sources: Sources, what: str, value: ast.expr) -> Iterator[Fin
         yield _finding(REGISTRY, value, f"{what} is not an address; write 'f.flexcore.lib.MODULE:NAME'")
         return
     source = sources.read(address.file)
-    if source is None:
+    folder = address.file.rpartition("/")[0]
+    if not (sources.root / folder).is_dir():
+        message = f"{what}: the bundle has no folder {folder}; add it with the runtime's modules, or take the entry out"
+        yield _finding(REGISTRY, value, message)
+    elif source is None:
         near = suggest(address.file, [file.relative_to(sources.root).as_posix() for file in _library(sources.root)])
         yield _finding(REGISTRY, value, f"{what}: the bundle has no module {address.file}{near}")
     elif address.name not in source.names:

@@ -173,7 +173,7 @@ def deployed(flexcore: Command) -> Command:
 
 def test_a_second_deploy_finds_nothing_to_do(deployed: Command) -> None:
     again = deployed("workflow", "deploy", "--yes", "--json")
-    assert (again.code, again.data) == (0, {"success": True, "changes": [], "landed": []})
+    assert (again.code, again.data) == (0, {"success": True, "changes": [], "landed": [], "stale": [], "removed": []})
 
 
 def test_a_run_is_followed_to_its_end_and_found_again(deployed: Command) -> None:
@@ -243,7 +243,7 @@ def test_a_configuration_is_applied_once_and_taken_back(deployed: Command, bundl
         assert exists("resources", "f/flexcore/ray_cluster") and exists("variables", "f/flexcore/ray_cluster_token")
         nothing = {"files": [], "server": [], "deleted": [], "applied": True}
         assert deployed("config", "apply", "--yes", "--no-push", "--json").data == nothing
-        assert "Nothing to do" in deployed("workflow", "deploy", "--yes").err
+        assert "Nothing to push" in deployed("workflow", "deploy", "--yes").err
     finally:
         file.write_text(NO_TAGS)
         back = deployed("config", "apply", "--yes")

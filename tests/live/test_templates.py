@@ -213,12 +213,22 @@ def test_nobody_is_told_of_a_success(pushed: Windmill, named: dict[str, str]) ->
     assert hook.calls == []
 
 
+def wait_for_step(windmill: Windmill, flow: str, step: str) -> None:
+    """Returns once the step runs."""
+    while True:
+        modules = windmill.call("GET", f"jobs_u/get/{flow}")["flow_status"]["modules"]
+        if any(module["id"] == step and module.get("type") != "WaitingForPriorSteps" for module in modules):
+            return
+        time.sleep(0.2)
+
+
 def test_a_failed_pipeline_is_resumed_without_running_what_was_finished(
     pushed: Windmill, named: dict[str, str]
 ) -> None:
-    # Nothing listens at the cluster until the resource is mended.
+    # The cluster answers the first step, and is gone when the training asks for it.
     path = f"u/admin/live_broken_{uuid.uuid4().hex[:8]}"
-    body = {"path": path, "value": {"address": "http://127.0.0.1:9"}, "resource_type": "c_ray_cluster"}
+    answers = pushed.call("GET", f"resources/get_value/{named['ray'][5:]}")
+    body = {"path": path, "value": answers, "resource_type": "c_ray_cluster"}
     pushed.call("POST", "resources/create", body)
     try:
         request = {
@@ -228,10 +238,11 @@ def test_a_failed_pipeline_is_resumed_without_running_what_was_finished(
             "settings": named["settings"],
         }
         flow = str(pushed.call("POST", f"jobs/run/f/{HYBRID}", request))
+        wait_for_step(pushed, flow, "extraction")
+        pushed.call("POST", f"resources/update/{path}", {"value": {"address": "http://127.0.0.1:9"}})
         success, result = pushed.finished(flow)
         assert not success and result["failed_stage"] == "ml", result
-        mended = pushed.call("GET", f"resources/get_value/{named['ray'][5:]}")
-        pushed.call("POST", f"resources/update/{path}", {"value": mended})
+        pushed.call("POST", f"resources/update/{path}", {"value": answers})
         success, resumed = pushed.finished(pushed.call("POST", f"jobs/run/p/{RESUME}", {"execution": flow}))
         assert success and resumed["finished"] == ["extraction"], resumed
         success, result = pushed.finished(resumed["started"])

@@ -93,7 +93,8 @@ class Context:
                 file,
                 place,
                 "unknown-path",
-                f"{what} leads to {path}, and the bundle has no {kind} of that path" + suggest(path, list(found)),
+                f"{what} leads to {path}, and the bundle has no {kind} of that path"
+                + (suggest(path, list(found)) or f"; correct the path, or add the {kind}"),
             )
         return False
 

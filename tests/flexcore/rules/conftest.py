@@ -10,6 +10,11 @@ FILES = {
     "wmill.yaml": "includes: [f/flexcore/**]\n",
     "f/flexcore/lib/core/operation.py": """\
 # requirements: base
+from dataclasses import dataclass
+from types import SimpleNamespace as Runtime
+
+
+@dataclass
 class Operation:
     runtime: str
     name: str

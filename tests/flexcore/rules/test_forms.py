@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,8 +13,10 @@ import yaml
 from pydantic import BaseModel, Field
 
 from flexcore.rules import forms
-from flexcore.rules.forms import check_forms, compare_step, fields_of
+from flexcore.rules.fields import list_fields
+from flexcore.rules.forms import check_forms, compare_step
 from flexcore.rules.registry import Sources, check_registry
+from tests.flexcore.rules.conftest import replace
 from wmlocal.lint.files import Files
 from wmlocal.lint.positions import read
 
@@ -68,7 +71,7 @@ def differences(schema: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """(field, kind, the line it is told at, message)."""
     text = yaml.safe_dump({"schema": schema}, sort_keys=False)
     lines = text.splitlines()
-    found = compare_step("f/x/run.script.yaml", read(text), fields_of(Request))
+    found = compare_step("f/x/run.script.yaml", read(text), list_fields(Request))
     return [(item.field, item.kind, lines[item.line - 1].strip(), item.message) for item in found]
 
 
@@ -136,9 +139,9 @@ value:
 
 
 def compared(text: str, *others: type[BaseModel]) -> list[tuple[str, str]]:
-    requests = {"f/x/run": fields_of(Request)}
+    requests = {"f/x/run": list_fields(Request)}
     for number, other in enumerate(others):
-        requests[f"f/x/other{number}"] = fields_of(other)
+        requests[f"f/x/other{number}"] = list_fields(other)
     return [(item.field, item.kind) for item in forms._compare_flow("flow.yaml", read(text), requests)]
 
 
@@ -173,5 +176,47 @@ def test_a_step_may_require_what_an_earlier_stage_hands_on() -> None:
     assert differences(schema) == []
 
 
-def test_a_bundle_elsewhere_is_not_compared_with_the_models_installed_here(root: Path) -> None:
-    assert [*check_forms(root)] == []
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of our bundle, which is not the one that an import of `f` finds."""
+    root = tmp_path_factory.mktemp("bundle")
+    for folder in ("f", "locks", "dependencies"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "wmill.yaml", root)
+    return root
+
+
+TRAIN, DATA = "f/flexcore/lib/ray/train_job.py", "f/flexcore/data_pipeline__flow/flow.yaml"
+SEED = '    seed: int = Field(default=0, ge=0, description="Start of the random numbers.")\n'
+
+
+def test_a_field_added_to_a_model_is_missed_in_every_form_of_a_bundle_elsewhere(elsewhere: Path) -> None:
+    text = (elsewhere / TRAIN).read_text()
+    head = "class TrainRequest(LearningRequest):\n"
+    (elsewhere / TRAIN).write_text(text.replace(head, head + SEED))
+    try:
+        found = [*check_forms(elsewhere)]
+    finally:
+        (elsewhere / TRAIN).write_text(text)
+    assert [(item.file, item.message.partition(", ")[0]) for item in found] == [
+        ("f/flexcore/ray/train.script.yaml", "the request has the field seed"),
+        (DATA, "the request has the field ray.seed"),
+        ("f/flexcore/hybrid_pipeline__flow/flow.yaml", "the request has the field ml.seed"),
+        ("f/flexcore/ray/execute__flow/flow.yaml", "the request has the field seed"),
+    ]
+    assert not (elsewhere / "f/flexcore/lib/__pycache__").exists()
+
+
+def test_a_model_that_cannot_be_imported_is_reported_with_the_reason(elsewhere: Path) -> None:
+    text = (elsewhere / TRAIN).read_text()
+    (elsewhere / TRAIN).write_text(text.replace("class TrainRequest(LearningRequest):", "class TrainRequest(Learnt):"))
+    try:
+        (found,) = check_forms(elsewhere)
+    finally:
+        (elsewhere / TRAIN).write_text(text)
+    assert found.file == "f/flexcore/lib/runtimes.py" and "NameError: name 'Learnt' is not defined" in found.message
+
+
+def test_a_model_that_the_registry_rule_reports_is_not_reported_twice(root: Path) -> None:
+    replace(root, "f/flexcore/lib/toy/jobs.py", "    plan=client.plan,\n", "")
+    assert any(check_registry(root)) and [*check_forms(root)] == []

@@ -71,7 +71,7 @@ def test_other_folders_may_be_laid_out_as_their_owners_like(root: Path) -> None:
     [
         ("f/flexcore/core/errors", "; did you mean f/flexcore/lib/core/errors?"),
         ("f/flexcore/meltano/run", "; did you mean f/flexcore/toy/run?"),
-        ("f/flexcore/toy/prove", ""),
+        ("f/flexcore/toy/prove", "; correct the path, or add the script"),
     ],
 )
 def test_a_flow_that_still_names_a_removed_path_is_found_at_its_line(root: Path, path: str, near: str) -> None:

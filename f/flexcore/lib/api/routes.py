@@ -10,11 +10,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import quote
 
 from f.flexcore.lib.api import execution_models, executions, http
 from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.windmill import client
+
+# (settings, function that reads the resource at a path, name of the worker) → the health of each runtime.
+CheckAll = Callable[[Any, Callable[[str], Any], str], list[Any]]
 
 
 def handle_get(request: http.Request) -> http.Response:
@@ -67,16 +71,16 @@ def read_metrics(request: http.Request) -> http.Response:
     return http.Response(metrics.exposition_text(snapshot), content_type=metrics.CONTENT_TYPE)
 
 
-def list_runtimes(request: http.Request) -> http.Response:
-    """Asks the clusters, so it needs more packages than the other routes: its script is one of its own."""
+def list_runtimes(request: http.Request, check_all: CheckAll) -> http.Response:
+    """Asks the clusters, so it needs more packages than the other routes: its script is one of its own, which knows the
+    health checks."""
     from f.flexcore.lib.core import resources
-    from f.flexcore.lib.operations import configured_runtimes
 
     http.check_names(request.query, (), "Query parameter")
     windmill = client.Client(request.token)
     settings = errors.validated(resources.Settings, windmill.find_resource(client.SETTINGS) or {}, client.SETTINGS)
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
-    health = configured_runtimes.check_all(settings, windmill.resource, worker)
+    health = check_all(settings, windmill.resource, worker)
     redactor = redaction.Redactor(settings.secrets())
     return http.Response({"runtimes": [redactor.data(asdict(item)) for item in health]})
 
