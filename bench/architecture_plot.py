@@ -40,9 +40,14 @@ Edge = tuple[str, str]
 
 def read_layers() -> list[list[str]]:
     """The rows of packages, the highest first, as the import rules in pyproject.toml have them."""
-    rules = _read_rules()
-    (rule,) = [item for item in rules if item["type"] == "layers" and item.get("containers") == [LIBRARY]]
-    return [line.replace("|", " ").replace(":", " ").split() for line in rule["layers"]]
+    rules = [item for item in _read_rules() if item["type"] == "layers"]
+    (levels,) = [item["layers"] for item in rules if any(f"{LIBRARY}.{BASE}" in line for line in item["layers"])]
+    (within,) = [item["layers"] for item in rules if item.get("containers") == [LIBRARY]]
+    rows = [[name.removeprefix(f"{LIBRARY}.") for name in _names(line) if name.startswith(LIBRARY)] for line in levels]
+    inner = [_names(line) for line in within]
+    known = {name for row in inner for name in row}
+    # One of the levels has rows of its own.
+    return [row for level in rows if level for row in (inner if known & set(level) else [level])]
 
 
 def read_imports(layers: list[list[str]]) -> set[Edge]:
@@ -120,6 +125,11 @@ def _read_rules() -> list[dict[str, Any]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     rules: list[dict[str, Any]] = project["tool"]["importlinter"]["contracts"]
     return rules
+
+
+def _names(line: str) -> list[str]:
+    """Packages of one layer, independent of each other (|) or not (:)."""
+    return line.replace("|", " ").replace(":", " ").split()
 
 
 def _imported_modules(file: Path) -> Iterator[str]:

@@ -110,7 +110,7 @@ def test_another_python_is_missing() -> None:
 
 def test_a_full_disk_and_a_missing_uv_have_their_remedies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path))
-    monkeypatch.setattr("f.flexcore.lib.meltano.health.MIN_FREE_BYTES", 2**60)
+    monkeypatch.setattr("f.flexcore.lib.meltano.installation.MIN_FREE_BYTES", 2**60)
     disk = next(item for item in doctor.check_machine(tmp_path) if item.check == "disk")
     assert disk.state == doctor.MISSING and "FLEXCORE_HOME" in disk.remedy and str(tmp_path) in disk.detail
     monkeypatch.setenv("PATH", str(tmp_path))
