@@ -1,5 +1,6 @@
-"""No circle of files: what one of our files imports never leads back to it, not even for its types or when it runs; and few
-levels of packages. The registry names runtimes by address (`module:NAME`), which is no import."""
+"""No circle of files: what one of our files imports never leads back to it, not even for its types or when it runs.
+
+Nor a fifth level of packages. The registry names runtimes by address (`module:NAME`), which is no import."""
 
 from __future__ import annotations
 

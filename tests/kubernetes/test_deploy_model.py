@@ -19,7 +19,7 @@ from f.flexcore.lib.core.errors import (
     NotFound,
     Unavailable,
 )
-from f.flexcore.lib.core.manifests import checksum_of
+from f.flexcore.lib.core.manifests import compute_checksum
 from f.flexcore.lib.kubernetes.remote_objects import ON_TRIAL
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
@@ -47,7 +47,7 @@ MODEL: dict[str, Any] = {
 
 def model(**changes: Any) -> dict[str, Any]:
     value = {**MODEL, **changes}
-    value["checksum"] = checksum_of(ModelManifest.model_validate(value).files)
+    value["checksum"] = compute_checksum(ModelManifest.model_validate(value).files)
     return value
 
 

@@ -2,7 +2,7 @@
 """What steps return and hand on, as pydantic models; their JSON Schemas are the public contract.
 
 StepResult      one step on one runtime
-Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, told apart by `kind`
+Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, distinguished by `kind`
 PipelineResult  a whole pipeline, finished or failed
 FlowFailure     a template that failed
 
@@ -26,7 +26,7 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     def plain(self) -> dict[str, Any]:
-        """The JSON form, which is all that may leave a step: Windmill cannot serialise a model."""
+        """The JSON form, which is all that may leave a step: Windmill cannot serialize a model."""
         plain: dict[str, Any] = finite(self.model_dump(mode="json"))
         return plain
 
@@ -181,7 +181,7 @@ class StepResult(Contract):
 class StageResult(Contract):
     """A finished stage; handed back as a partial result it lets a later run skip the stage.
 
-    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: not told).
+    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: unknown).
     """
 
     stage: Stage
@@ -192,7 +192,7 @@ class StageResult(Contract):
 
 class FlowFailure(Contract):
     """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
-    remote object, the tail of a log; `run` the page of the run; `notified` None when nobody was to be told."""
+    remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted."""
 
     success: Literal[False] = False
     error: str

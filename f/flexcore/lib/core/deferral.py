@@ -26,12 +26,12 @@ class Deferred(resources.Form):
     call: str = ""
 
 
-def key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[identity.ExecutionKey, str]:
+def read_key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[identity.ExecutionKey, str]:
     """This step's own key and job, or those of the step that has submitted. Raises InvalidInput."""
     key, call = identity.execution_key(env), env.get("WM_JOB_ID", "")
     if not deferred:
         return key, call
-    given = errors.validated(Deferred, deferred, "deferred")
+    given = errors.validate(Deferred, deferred, "deferred")
     return replace(key, value=given.execution_key), given.call
 
 
@@ -48,11 +48,12 @@ def deferral_labels(deferred: bool) -> dict[str, str]:
     return {remote_objects.DEFERRED: "true"} if deferred else {}
 
 
-def submitted(
+def report_submission(
     runtime: str, key: identity.ExecutionKey, call: str, attempt: int, remote: contracts.Remote
 ) -> dict[str, Any]:
-    """The result of a step that has only submitted: a StepResult, and `description`, which Windmill shows beside the
-    suspended flow's buttons."""
+    """Report that the work was submitted, and return the result of the step that did so.
+
+    A StepResult, and `description`, which Windmill shows beside the suspended flow's buttons."""
     print("The flow now waits without a worker; operations/reconcile resumes it when the work has ended", flush=True)
     given = Deferred(execution_key=key.value, call=call)
     result = contracts.StepResult(
@@ -63,10 +64,10 @@ def submitted(
         data={"deferred": given.model_dump(mode="json")},
         remote=remote,
     )
-    return result.plain() | {"description": {"markdown": waiting(runtime, remote)}}
+    return result.plain() | {"description": {"markdown": _describe_wait(runtime, remote)}}
 
 
-def waiting(runtime: str, remote: contracts.Remote) -> str:
+def _describe_wait(runtime: str, remote: contracts.Remote) -> str:
     what = f"[`{remote.name}`]({remote.url})" if remote.url else f"`{remote.name}`"
     return (
         f"The {remote.kind.replace('_', ' ')} {what} works on {runtime}; this flow holds no worker meanwhile. There is "

@@ -151,7 +151,7 @@ def drive(open_adapter: Open, invocation: operation.Invocation[Any, Any]) -> dic
         driver = Driver(adapter, invocation.call)
         try:
             if invocation.is_deferred:
-                return deferral.submitted(invocation.runtime, invocation.key, invocation.call, *driver.submit())
+                return deferral.report_submission(invocation.runtime, invocation.key, invocation.call, *driver.submit())
             return driver.run().plain()
         except errors.FlexcoreError as error:
             raise redact_error(error, adapter.redactor) from None

@@ -15,13 +15,13 @@ def schema_hash(columns: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(sorted(columns.items())).encode()).hexdigest()
 
 
-def checksum_of(files: Iterable[contracts.File]) -> str:
+def compute_checksum(files: Iterable[contracts.File]) -> str:
     """One checksum over many files: the hash of their sorted paths and checksums."""
     lines = sorted(f"{file.path} {file.checksum}\n" for file in files)
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def files_of(manifest: contracts.DataManifest | contracts.ModelManifest) -> list[contracts.File]:
+def list_files(manifest: contracts.DataManifest | contracts.ModelManifest) -> list[contracts.File]:
     """All files that a manifest vouches for."""
     if isinstance(manifest, contracts.ModelManifest):
         return manifest.files
@@ -30,14 +30,14 @@ def files_of(manifest: contracts.DataManifest | contracts.ModelManifest) -> list
 
 def check_consistent(manifest: contracts.DataManifest | contracts.ModelManifest) -> None:
     """Raises ManifestMismatch when a manifest contradicts itself (edited or damaged)."""
-    files = files_of(manifest)
+    files = list_files(manifest)
     if not files:
         raise errors.ManifestMismatch(
             f"The manifest of {manifest.uri} lists no files",
             subject=manifest.uri,
             remedy="Run the stage that produced it again.",
         )
-    if manifest.checksum != checksum_of(files):
+    if manifest.checksum != compute_checksum(files):
         raise errors.ManifestMismatch(
             f"The manifest of {manifest.uri} does not match its own checksum",
             subject=manifest.uri,
@@ -62,7 +62,7 @@ def check_file(manifest_uri: str, expected: contracts.File, actual: contracts.Fi
     )
 
 
-def stream_named(manifest: contracts.DataManifest, name: str) -> str:
+def find_stream(manifest: contracts.DataManifest, name: str) -> str:
     """The name of the stream to use: the given one, or the only one. Raises InvalidInput with the choices."""
     names = [stream.name for stream in manifest.streams]
     if name in names or (not name and len(names) == 1):

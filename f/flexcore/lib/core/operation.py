@@ -82,19 +82,19 @@ class Operation(Generic[Request, Service]):
         """The request in a step's or a form's arguments, resource and settings left aside. Raises InvalidInput that
         names every wrong field below `where`."""
         fields = {name: value for name, value in arguments.items() if name not in (self.service_field, *CONTEXT)}
-        return errors.validated(self.request, fields, where)
+        return errors.validate(self.request, fields, where)
 
     def parse_service(self, arguments: Mapping[str, Any], where: str = "") -> Service:
         field = f"{where}.{self.service_field}" if where else self.service_field
-        return errors.validated(self.service, arguments.get(self.service_field) or {}, field)
+        return errors.validate(self.service, arguments.get(self.service_field) or {}, field)
 
     def invoke(self, arguments: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> Invocation[Request, Service]:
         """A step's arguments as a checked call. Raises InvalidInput."""
         request, service = self.parse(arguments), self.parse_service(arguments)
-        settings = errors.validated(resources.Settings, arguments.get("settings") or {}, "settings")
+        settings = errors.validate(resources.Settings, arguments.get("settings") or {}, "settings")
         self.check(request, service, settings)
         deferred = arguments.get("deferred")
-        key, call = deferral.key_and_call(env, deferred)
+        key, call = deferral.read_key_and_call(env, deferred)
         waits = deferral.is_deferred(getattr(request, "wait", None), deferred)
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 

@@ -21,7 +21,7 @@ def check_secret_env(value: Any) -> dict[str, str]:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ValueError("a name is no environment variable: use letters, digits and _, and no digit first")
         if not isinstance(item, str) or "\0" in item:
-            raise ValueError(f"{name} is no text")
+            raise ValueError(f"{name} is not text")
     return dict(value)
 
 

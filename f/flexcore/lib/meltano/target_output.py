@@ -76,7 +76,7 @@ def build_manifest(
         else manifests.schema_hash(
             {f"{item.name}.{name}": kind for item in streams for name, kind in item.columns.items()}
         ),
-        checksum=manifests.checksum_of(files),
+        checksum=manifests.compute_checksum(files),
         streams=streams,
     )
 

@@ -30,7 +30,7 @@ def build_result(choice: Any, attempts: Attempts) -> pipeline_result.DataPipelin
             wm_labels=build_labels(workload.workflow_type, None),
         )
     prices = choice.get("prices") or {}
-    price = errors.validated(workloads.Price, prices.get(last.runtime) or {}, "choice.prices")
+    price = errors.validate(workloads.Price, prices.get(last.runtime) or {}, "choice.prices")
     actual = pipeline_result.Actual(
         duration_s=last.duration_s,
         cost_usd=compute_cost_usd(last.duration_s, workload, last.result, price),
@@ -137,8 +137,8 @@ def _hours(seconds: float | None) -> float | None:
 
 def _read_choice(choice: Any) -> tuple[workloads.Workload, workloads.Selection]:
     return (
-        errors.validated(workloads.Workload, choice.get("workload"), "choice.workload"),
-        errors.validated(workloads.Selection, choice.get("selection"), "choice.selection"),
+        errors.validate(workloads.Workload, choice.get("workload"), "choice.workload"),
+        errors.validate(workloads.Selection, choice.get("selection"), "choice.selection"),
     )
 
 

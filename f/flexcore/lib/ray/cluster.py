@@ -45,7 +45,7 @@ def measure(api: dashboard.RayApi) -> dashboard.Json:
 
 def check_cluster(cluster: Any, key: identity.ExecutionKey) -> contracts.StepResult:
     """The measures as the result of a step. Raises InvalidInput for a resource that is none, and RayApi's errors."""
-    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    ray = errors.validate(resources.RayCluster, cluster or {}, "cluster")
     with dashboard.RayApi(ray) as api:
         data = measure(api)
     print(f"Ray {data['ray_version']} at {ray.address}: {_describe_cpus(data)}")

@@ -13,7 +13,7 @@ CAPABILITIES = ("serve_running", "serve_port", "serve_applications", "nodes", "s
 
 def health(place: str, resource: Any, namespace: str = "") -> runtime_health.Health:
     """The health of the cluster that `resource` names. Raises FlexcoreError when it is down."""
-    with dashboard.RayApi(errors.validated(resources.RayCluster, resource, place)) as api:
+    with dashboard.RayApi(errors.validate(resources.RayCluster, resource, place)) as api:
         data = cluster.measure(api)
     is_busy = data["cpus_free"] is not None and data["cpus_free"] <= 0
     return runtime_health.Health(

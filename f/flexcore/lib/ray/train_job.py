@@ -169,10 +169,10 @@ def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
     inputs = {item["name"]: item["datatype"] for item in fields["signature"]["inputs"]}
     sums = {
         "bytes": sum(item.bytes for item in files),
-        "checksum": manifests.checksum_of(files),
+        "checksum": manifests.compute_checksum(files),
         "schema_hash": manifests.schema_hash(inputs),
     }
-    return errors.validated(contracts.ModelManifest, fields | sums, "model")
+    return errors.validate(contracts.ModelManifest, fields | sums, "model")
 
 
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
