@@ -115,17 +115,17 @@ def print_result(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], styles: dict[str, str] | None = None) -> None:
-    """Coloured and folded on a terminal; in a pipe one line for each row. styles: of a cell, by its text."""
+    """Colored and folded on a terminal; in a pipe one line for each row. styles: of a cell, by its text."""
     lines = [["" if cell is None else str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_coloured(columns, lines, styles or {})
+        _print_colored(columns, lines, styles or {})
         return
     widths = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
     for line in [columns, *lines]:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _print_coloured(columns: Sequence[str], lines: list[list[str]], styles: dict[str, str]) -> None:
+def _print_colored(columns: Sequence[str], lines: list[list[str]], styles: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -31,11 +31,11 @@ def of_error(kind: type[FlexcoreError]) -> int:
 def of_run(job: dict[str, Any], cause: dict[str, Any]) -> int:
     """Of a run that has ended, by the job that made it fail: a typed error of ours says what can be done."""
     from f.flexcore.lib.core.errors import KINDS
-    from flexcore.client.watch import error_of
+    from flexcore.client.watch import find_error
 
     if job.get("success"):
         return DONE
     if job.get("canceled"):
         return INTERRUPTED if str(job.get("canceled_reason")).startswith(CTRL_C) else CANCELED
-    kind = KINDS.get(str(error_of(cause).get("name")))
+    kind = KINDS.get(str(find_error(cause).get("name")))
     return of_error(kind) if kind else FAILED

@@ -122,7 +122,7 @@ class RayHead:
         if process is not None:
             _end(process)
         if self._temp is not None:
-            _kill_those_of(self._temp)
+            _kill_processes(self._temp)
             shutil.rmtree(self._temp, ignore_errors=True)
             self._temp = None
 
@@ -200,7 +200,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _kill_those_of(temp: Path) -> None:
+def _kill_processes(temp: Path) -> None:
     """Kills whatever still carries the head's mark: a job's own process runs in a session of its own and outlives
     the daemons."""
     until = time.monotonic() + STOP_TIMEOUT_S

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core.contracts import ModelManifest, PipelineResult
-from f.flexcore.lib.core.inference import infer_request, predictions
+from f.flexcore.lib.core.inference import build_infer_request, parse_predictions
 from flexcore.commands.demo import pipeline_request
 from flexcore.commands.demo_data import write_demo_data
 
@@ -53,8 +53,8 @@ def check_it_predicts(done: PipelineResult) -> None:
     assert isinstance(model, ModelManifest)
     assert (model.metrics["rmse"] or 1e9) < (model.metrics["baseline_rmse"] or 0)
     url = f"{done.final_endpoint}/v2/models/{model.name}/infer"
-    answer = httpx.post(url, json=infer_request(model.example, model.signature), timeout=60)
-    assert len(predictions(answer.raise_for_status().json())) == len(model.example)
+    answer = httpx.post(url, json=build_infer_request(model.example, model.signature), timeout=60)
+    assert len(parse_predictions(answer.raise_for_status().json())) == len(model.example)
 
 
 def check_damage_is_noticed(run: RunFlow, request: Json, done: PipelineResult, store: Path) -> None:

@@ -45,7 +45,7 @@ def _entries(text: str | None) -> dict[str, Any]:
     locks = document.get("locks") if isinstance(document, dict) else None
     if not isinstance(document, dict) or document.get("version") != "v2" or not isinstance(locks, dict):
         raise InvalidInput(
-            f"{LOCKS} is no lock file of version v2",
+            f"{LOCKS} is not a lock file of version v2",
             subject=LOCKS,
             remedy="Delete it and run `wmill generate-metadata rehash`, which writes it anew from the files.",
         )

@@ -188,7 +188,7 @@ def _read(root: Path, name: str) -> str | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
-        raise InvalidInput(f"{name} is no UTF-8 text", subject=name, remedy="Save it as UTF-8.") from None
+        raise InvalidInput(f"{name} is not UTF-8 text", subject=name, remedy="Save it as UTF-8.") from None
 
 
 def _shorten_list(paths: list[str]) -> str:

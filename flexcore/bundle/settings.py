@@ -130,7 +130,7 @@ def _read(text: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{SETTINGS} is no valid YAML: {' '.join(str(error).split())}", subject=SETTINGS) from None
+        raise InvalidInput(f"{SETTINGS} is not valid YAML: {' '.join(str(error).split())}", subject=SETTINGS) from None
     if document is not None and not isinstance(document, dict):
         raise InvalidInput(f"{SETTINGS} must hold a mapping of keys to values", subject=SETTINGS)
     return document or {}

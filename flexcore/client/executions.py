@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
-from flexcore.client.watch import Node, error_of
+from flexcore.client.watch import Node, find_error
 from flexcore.client.windmill import Windmill
 
 WHOLE_ID = 36
@@ -94,7 +94,7 @@ def as_plain(node: Node) -> dict[str, Any]:
         "started_at": node.shown.get("started_at"),
     }
     if node.status == "failure":
-        shown["error"] = error_of(node.shown)
+        shown["error"] = find_error(node.shown)
     if node.ended and node.depth == 0:
         shown["result"] = node.shown.get("result")
     return shown | {"steps": [as_plain(child) for child in node.children.values()]}

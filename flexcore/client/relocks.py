@@ -59,7 +59,7 @@ def wait_for_relocks(
             last_busy = now
         if now - last_busy >= QUIET_S or now - begun >= TIMEOUT_S:
             ended = _list_ended(client, since)
-            return Relocks(len(ended) + left, left, _failed(ended))
+            return Relocks(len(ended) + left, left, _list_failures(ended))
         sleep(POLL_INTERVAL_S)
 
 
@@ -70,7 +70,7 @@ def _list_ended(client: Windmill, since: str) -> list[dict[str, Any]]:
     return [job for job in jobs if job.get("type") == "CompletedJob" and str(job.get("created_at")) > since]
 
 
-def _failed(ended: list[dict[str, Any]]) -> list[str]:
+def _list_failures(ended: list[dict[str, Any]]) -> list[str]:
     newest: dict[str, bool] = {}
     for job in ended:
         newest.setdefault(str(job.get("script_path")), bool(job.get("success")))

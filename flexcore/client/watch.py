@@ -166,12 +166,12 @@ def _modules(status: Any) -> list[dict[str, Any]]:
 
 def error_text(job: dict[str, Any]) -> str:
     """What a failed job says of itself, in one line."""
-    error = error_of(job)
+    error = find_error(job)
     text = str(error.get("message") or error.get("name") or "")
     return " ".join(text.split())
 
 
-def error_of(job: dict[str, Any]) -> dict[str, Any]:
+def find_error(job: dict[str, Any]) -> dict[str, Any]:
     """The error of a failed job: Windmill's own, or the text that a failure module made of it."""
     result = job.get("result")
     error = result.get("error") if isinstance(result, dict) else None

@@ -134,7 +134,7 @@ def _show(root: Path, change: RepositoryChange) -> None:
     for note in change.notes:
         say(f"note: {note}")
     if change.contents and not any((folder / ".git").exists() for folder in (root, *root.parents)):
-        say("note: this is no git repository; `git init` and a commit first would let you see and undo the change.")
+        say("note: this is not a git repository; `git init` and a commit first would let you see and undo the change.")
     elif ignored := list_ignored_files(root, change.written):
         say(f"note: git ignores {len(ignored)} of these files, such as {ignored[0]}; change .gitignore to commit them.")
 
@@ -174,7 +174,9 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise InvalidInput("Nothing was changed: nobody is there to confirm", subject="--yes", remedy="Give --yes.")
+        raise InvalidInput(
+            "Nothing was changed: there is no terminal to confirm on", subject="--yes", remedy="Give --yes."
+        )
     if not typer.confirm(question, err=True):
         say("Nothing was changed.")
         raise typer.Exit(exit_codes.CANCELED)

@@ -111,7 +111,7 @@ def _show_diff(change: FileChange) -> None:
     before, after = (change.before or "").splitlines(), (change.after or "").splitlines()
     names = [change.path if text is not None else "/dev/null" for text in (change.before, change.after)]
     lines = difflib.unified_diff(before, after, names[0], names[1], n=1, lineterm="")
-    colours = {"+": "green", "-": "red", "@": "cyan"}
+    colors = {"+": "green", "-": "red", "@": "cyan"}
     for line in lines:
-        colour = colours.get(line[:1]) if sys.stdout.isatty() else None
-        typer.secho(line, fg=colour) if colour else print(line)
+        color = colors.get(line[:1]) if sys.stdout.isatty() else None
+        typer.secho(line, fg=color) if color else print(line)

@@ -27,7 +27,7 @@ COMMAND = "flexcore" if IS_INSTALLED else "bin/flexcore"
 PROJECT = INSTALLED_ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"
-SHOWN = 5
+MAX_SHOWN_FLIGHTS = 5
 FAILED, CANNOT_START, INTERRUPTED = 1, 2, 130
 Pair = tuple[float, float]
 
@@ -129,12 +129,12 @@ def ask(result: dict[str, Any], rows: list[dict[str, Any]], truth: list[float]) 
     import httpx
 
     from f.flexcore.lib.core.contracts import ModelManifest
-    from f.flexcore.lib.core.inference import infer_request, predictions
+    from f.flexcore.lib.core.inference import build_infer_request, parse_predictions
 
     model = ModelManifest.model_validate(result["stages"][1]["result"]["output"])
     url = f"{result['final_endpoint']}/v2/models/{model.name}/infer"
-    answer = httpx.post(url, json=infer_request(rows, model.signature), timeout=60).raise_for_status().json()
-    return list(zip((float(value) for value in predictions(answer)), truth, strict=True))
+    answer = httpx.post(url, json=build_infer_request(rows, model.signature), timeout=60).raise_for_status().json()
+    return list(zip((float(value) for value in parse_predictions(answer)), truth, strict=True))
 
 
 def errors(pairs: list[Pair], mean: float) -> dict[str, Pair]:
@@ -165,8 +165,10 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
         took = sum(value for value in step["timings"].values() if value is not None)
         stages.add_row(item["stage"], step["runtime"], _count(output.get("rows")), f"{took:.1f}", output.get("uri", ""))
     console.print(stages)
-    flights = Table("predicted delay", "real delay", title=f"{SHOWN} of {len(pairs)} flights that the model never saw")
-    for said, real in pairs[:SHOWN]:
+    flights = Table(
+        "predicted delay", "real delay", title=f"{MAX_SHOWN_FLIGHTS} of {len(pairs)} flights that the model never saw"
+    )
+    for said, real in pairs[:MAX_SHOWN_FLIGHTS]:
         flights.add_row(f"{said:+.0f} min", f"{real:+.0f} min")
     console.print(flights)
     mean = sum(real for _, real in pairs) / len(pairs)

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import yaml
 
 from f.flexcore.kubernetes import run_job
-from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validate
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
-from f.flexcore.lib.kubernetes.connection import request_namespace
+from f.flexcore.lib.kubernetes.connection import choose_request_namespace
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
@@ -90,12 +90,12 @@ def _namespace(parameters: Mapping[str, Any], request: JobRequest) -> str:
     cluster, settings = parameters.get("cluster"), parameters.get("settings")
     resource = _validated_or_none(KubernetesCluster, cluster)
     stored = _validated_or_none(Settings, settings) or Settings()
-    return request_namespace(request, resource, stored)
+    return choose_request_namespace(request, resource, stored)
 
 
 def _validated_or_none(model: type[Model], value: Any) -> Model | None:
     try:
-        return validated(model, value, "") if isinstance(value, Mapping) else None
+        return validate(model, value, "") if isinstance(value, Mapping) else None
     except FlexcoreError:
         return None
 

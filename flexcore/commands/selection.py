@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validate
 from f.flexcore.lib.core.workloads import Market, Run, Selection, Workload, read_runs
 from f.flexcore.lib.selection.comparison import Comparison, compare_runs
 from f.flexcore.lib.selection.forecast import Forecasts, parse_forecasts
@@ -30,7 +30,7 @@ def select_command(
 ) -> int:
     """Answers every workload of the file; 0, or 1 when one of them has no runtime."""
     market = (
-        validated(Market, _drop_unknown(Market, _object(settings), "settings"), "settings") if settings else Market()
+        validate(Market, _drop_unknown(Market, _object(settings), "settings"), "settings") if settings else Market()
     )
     if history and forecast:
         raise InvalidInput("Both a history and a forecast are given", remedy="Give one of --history and --forecast.")
@@ -82,7 +82,7 @@ def _select(value: Any, what: str, model: Forecasts | None, market: Market, miss
     try:
         if value is UNREADABLE:
             raise InvalidInput(f"{what} is not JSON object", remedy="Write one JSON object per line.")
-        return select(validated(Workload, _drop_unknown(Workload, value, what), what), model, market, missing)
+        return select(validate(Workload, _drop_unknown(Workload, value, what), what), model, market, missing)
     except FlexcoreError as error:
         return Selection(runtime=None, mode="rules", reason=str(error), error=str(error))
 

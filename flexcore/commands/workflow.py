@@ -41,7 +41,7 @@ MAX_ERROR_CHARS = 300
 STYLES = {"success": "green", "failure": "bold red", "canceled": "yellow", "running": "cyan", "suspended": "yellow"}
 
 
-def _root_of(context: typer.Context) -> Path:
+def _find_root(context: typer.Context) -> Path:
     return nearest_bundle(Path(context.params.get("root") or ""))
 
 
@@ -51,7 +51,7 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
     from wmlocal.engine.errors import EngineError
 
     try:
-        paths = Bundle(_root_of(context)).paths("flow")
+        paths = Bundle(_find_root(context)).paths("flow")
     except EngineError:
         return []
     names = sorted({*paths, *(path.rsplit("/", 1)[-1] for path in paths)})
@@ -247,7 +247,7 @@ def _template_names(context: typer.Context, incomplete: str) -> list[str]:
     from wmlocal.engine.errors import EngineError
 
     try:
-        return [name for name in templates(_root_of(context)) if name.startswith(incomplete)]
+        return [name for name in templates(_find_root(context)) if name.startswith(incomplete)]
     except (FlexcoreError, EngineError):
         return []
 

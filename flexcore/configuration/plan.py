@@ -108,7 +108,7 @@ def _tags(root: Path, configuration: Configuration) -> dict[str, str]:
     """Without windmill.yaml, and for a tag that no worker listens to, a step runs wherever Python does."""
     found = {}
     for runtime in RESOURCES:
-        tag = tag_of(configuration, runtime)
+        tag = find_worker_tag(configuration, runtime)
         for script in sorted((root / FOLDER / runtime).glob("*.py")):
             metadata = script.with_suffix(".script.yaml")
             if metadata.is_file() and MAIN.search(script.read_text(encoding="utf-8")):
@@ -117,7 +117,7 @@ def _tags(root: Path, configuration: Configuration) -> dict[str, str]:
     return found
 
 
-def tag_of(configuration: Configuration, runtime: str) -> str:
+def find_worker_tag(configuration: Configuration, runtime: str) -> str:
     if "windmill.yaml" not in configuration.given:
         return ""
     tag = _tag_meant(configuration, runtime)

@@ -64,14 +64,14 @@ def _check_head(script: Script, text: str) -> Iterator[Finding]:
 
 def _check_lock(files: Files, script: Script, requirements: str) -> Iterator[Finding]:
     file, shared = f"{script.path}.script.yaml", f"locks/{requirements}.requirements.in.lock"
-    lock = _lock_of(files, file)
+    lock = _read_lock(files, file)
     if lock is None or not isinstance(lock.value, str) or lock.value == INLINE + shared:
         return
     message = f"the lock is {lock.value.removeprefix(INLINE)!r} and not the shared one; write lock: '{INLINE}{shared}'"
     yield Finding(file, lock.line, lock.column, RULE, message)
 
 
-def _lock_of(files: Files, file: str) -> Item | None:
+def _read_lock(files: Files, file: str) -> Item | None:
     try:
         return read(files.text(file) or "").get("lock") if file in files.set else None
     except NotYaml:

@@ -77,7 +77,7 @@ class Sources:
         self._read: dict[str, Source | None] = {}
 
     def read(self, file: str) -> Source | None:
-        """None when it is not there or cannot be parsed, which is told elsewhere."""
+        """None when it is not there or cannot be parsed, which another rule reports."""
         if file not in self._read:
             try:
                 self._read[file] = Source(file, ast.parse((self.root / file).read_text(encoding="utf-8")))
@@ -104,12 +104,12 @@ class Sources:
         for call in registry.calls("Runtime") if registry else ():
             table = _keyword(call, "operations")
             for key, value in zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ():
-                if (address := address_of(value)) and isinstance(key, ast.Constant):
+                if (address := parse_address(value)) and isinstance(key, ast.Constant):
                     yield _text(_keyword(call, "name")), str(key.value), address
 
 
-def address_of(node: ast.expr | None) -> Address | None:
-    """None of what is no `module:NAME` with a module of the bundle."""
+def parse_address(node: ast.expr | None) -> Address | None:
+    """None where it is not `module:NAME` with a module of the bundle."""
     if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
         return None
     module, _, name = node.value.partition(":")
@@ -149,13 +149,13 @@ def _check_runtime(sources: Sources, call: ast.Call) -> Iterator[Finding]:
         named_here = _keyword(call, part)
         if named_here is not None and not (isinstance(named_here, ast.Constant) and named_here.value == ""):
             yield from _check_address(sources, f"{part} of {runtime}", named_here)
-    if objects := address_of(_keyword(call, "objects")):
+    if objects := parse_address(_keyword(call, "objects")):
         yield from _check_objects(sources, runtime, objects)
 
 
 def _check_operation(sources: Sources, runtime: str, name: str, value: ast.expr) -> Iterator[Finding]:
     yield from _check_address(sources, f"operation {name} of {runtime}", value)
-    address = address_of(value)
+    address = parse_address(value)
     source = sources.read(address.file) if address else None
     if address is None or source is None or address.name not in source.names:
         return
@@ -180,7 +180,7 @@ def _check_operation(sources: Sources, runtime: str, name: str, value: ast.expr)
 
 
 def _check_address(sources: Sources, what: str, value: ast.expr) -> Iterator[Finding]:
-    address = address_of(value)
+    address = parse_address(value)
     if address is None:
         yield _finding(REGISTRY, value, f"{what} is not an address; write 'f.flexcore.lib.MODULE:NAME'")
         return

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.dimensions import check_amount, check_resource_name, parse_amount
-from f.flexcore.lib.core.errors import InvalidInput, validated
+from f.flexcore.lib.core.errors import InvalidInput, validate
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
 from f.flexcore.lib.pipeline.hybrid_request import ComputeResources
@@ -114,7 +114,7 @@ def test_a_resource_that_kubernetes_does_not_know_is_named_with_the_one_that_was
 def test_the_forms_of_pipelines_refuse_them_too(given: dict[str, str]) -> None:
     (field,) = given
     with pytest.raises(InvalidInput, match=r"Use (500Mi|2 \(cores\))") as caught:
-        validated(ComputeResources, given, "")
+        validate(ComputeResources, given, "")
     assert caught.value.subject == field
     with pytest.raises(InvalidInput, match=r"Use (500Mi|2 \(cores\))") as caught:
         RUN_JOB.check(RUN_JOB.parse({"image": "busybox", **given}), None, Settings())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from f.flexcore.lib.core.errors import Forbidden, NotFound
-from f.flexcore.lib.core.form_choices import Choices, matching, note, offered
+from f.flexcore.lib.core.form_choices import Choices, explain_failure, filter_choices, note
 
 
 def test_an_error_of_ours_is_told_in_the_list_with_what_to_do() -> None:
-    @offered
+    @explain_failure
     def choices() -> Choices:
         raise NotFound("No project at /there", remedy="Correct its path.")
 
@@ -19,7 +19,7 @@ def test_an_error_of_ours_is_told_in_the_list_with_what_to_do() -> None:
 
 
 def test_an_error_without_a_remedy_keeps_its_whole_message() -> None:
-    @offered
+    @explain_failure
     def choices(name: str) -> Choices:
         raise Forbidden(f"{name} refuses the token")
 
@@ -27,7 +27,7 @@ def test_an_error_without_a_remedy_keeps_its_whole_message() -> None:
 
 
 def test_a_bug_is_not_hidden_as_a_choice() -> None:
-    @offered
+    @explain_failure
     def choices() -> Choices:
         raise ZeroDivisionError
 
@@ -36,6 +36,6 @@ def test_a_bug_is_not_hidden_as_a_choice() -> None:
 
 
 def test_what_was_typed_narrows_the_list() -> None:
-    assert matching([("Tap-Flights", "flights"), ("tap-planes", "planes")], "FLI") == [
+    assert filter_choices([("Tap-Flights", "flights"), ("tap-planes", "planes")], "FLI") == [
         {"label": "Tap-Flights", "value": "flights"}
     ]

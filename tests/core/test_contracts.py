@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 from f.flexcore.lib.core import contracts, dimensions, resources, workloads
 from f.flexcore.lib.core import forms as data_requests
 from f.flexcore.lib.core import pipeline_result as outcomes
-from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validated
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validate
 from f.flexcore.lib.kubernetes import job_manifest, model_deployment
 from f.flexcore.lib.meltano import request_models
 from f.flexcore.lib.ray import program_job, serve_job, train_job
@@ -68,7 +68,7 @@ def test_the_public_schema_is_the_one_that_was_agreed(name: str) -> None:
 @given(value=ANYTHING)
 def test_no_input_ends_in_an_untyped_error(model: type[BaseModel], value: object) -> None:
     try:
-        validated(model, value, "it")
+        validate(model, value, "it")
     except FlexcoreError as error:
         assert error.remedy and str(error).startswith("it")
         json.dumps(error.__dict__)
@@ -76,7 +76,7 @@ def test_no_input_ends_in_an_untyped_error(model: type[BaseModel], value: object
 
 def test_a_refusal_names_every_wrong_field_and_no_value() -> None:
     with pytest.raises(InvalidInput) as caught:
-        validated(resources.Settings, {"storage_secret_key": {"a": "hunter2"}, "storage_uri": "ftp://x"}, "settings")
+        validate(resources.Settings, {"storage_secret_key": {"a": "hunter2"}, "storage_uri": "ftp://x"}, "settings")
     assert "settings.storage_secret_key" in str(caught.value)
     assert "settings.storage_uri" in str(caught.value)
     assert "hunter2" not in str(caught.value)
@@ -84,14 +84,14 @@ def test_a_refusal_names_every_wrong_field_and_no_value() -> None:
 
 
 def test_fields_that_a_form_left_empty_mean_their_default() -> None:
-    cluster = validated(resources.KubernetesCluster, {"mode": "", "namespace": None, "token": ""}, "cluster")
+    cluster = validate(resources.KubernetesCluster, {"mode": "", "namespace": None, "token": ""}, "cluster")
     assert cluster.mode == "auto"
 
 
 @pytest.mark.parametrize("given", [{}, {"path": "/a", "git_url": "https://b"}])
 def test_a_project_comes_from_exactly_one_place(given: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match="exactly one of path, git_url and meltano_yml"):
-        validated(resources.MeltanoProject, given, "project")
+        validate(resources.MeltanoProject, given, "project")
 
 
 @pytest.mark.parametrize(("text", "value"), [("500m", 0.5), ("2", 2), ("1Gi", 2**30), ("1.5G", 1.5e9)])

@@ -4,24 +4,24 @@ import pytest
 
 from f.flexcore.lib.core.contracts import Remote
 from f.flexcore.lib.core.errors import InvalidInput
-from f.flexcore.lib.core.operation import is_deferred, key_and_call, submitted
+from f.flexcore.lib.core.operation import is_deferred, read_key_and_call, report_submission
 
 SUBMIT = {"WM_FLOW_JOB_ID": "branch", "WM_FLOW_STEP_ID": "submit_job", "WM_JOB_ID": "job-1", "WM_WORKSPACE": "w"}
 COLLECT = {**SUBMIT, "WM_FLOW_STEP_ID": "collect_job", "WM_JOB_ID": "job-2"}
 
 
 def test_the_collecting_step_is_the_same_execution_as_the_submitting_one() -> None:
-    key, call = key_and_call(SUBMIT, None)
-    said = submitted("ray", key, call, 1, Remote(kind="ray_job", name=key.name(1)))
-    again, same_call = key_and_call(COLLECT, said["data"]["deferred"])
+    key, call = read_key_and_call(SUBMIT, None)
+    said = report_submission("ray", key, call, 1, Remote(kind="ray_job", name=key.name(1)))
+    again, same_call = read_key_and_call(COLLECT, said["data"]["deferred"])
     assert (again.value, same_call) == (key.value, "job-1")
-    assert key_and_call(COLLECT, None)[0].value != key.value
+    assert read_key_and_call(COLLECT, None)[0].value != key.value
 
 
 def test_what_has_submitted_says_to_a_person_what_the_flow_waits_for() -> None:
-    key, call = key_and_call(SUBMIT, None)
+    key, call = read_key_and_call(SUBMIT, None)
     remote = Remote(kind="ray_job", name=key.name(1), url="http://head:8265/#/jobs/1")
-    said = submitted("ray", key, call, 1, remote)["description"]["markdown"]
+    said = report_submission("ray", key, call, 1, remote)["description"]["markdown"]
     assert f"The ray job [`{key.name(1)}`](http://head:8265/#/jobs/1) works on ray" in said
     assert "nothing to approve" in said
 
@@ -29,7 +29,7 @@ def test_what_has_submitted_says_to_a_person_what_the_flow_waits_for() -> None:
 @pytest.mark.parametrize("deferred", [{"execution_key": "else"}, {"call": "x"}, "fc-1", {"execution_key": "fc-/../x"}])
 def test_what_no_step_has_said_is_refused(deferred: object) -> None:
     with pytest.raises(InvalidInput) as caught:
-        key_and_call(COLLECT, deferred)
+        read_key_and_call(COLLECT, deferred)
     assert caught.value.subject.startswith("deferred")
 
 

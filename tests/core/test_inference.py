@@ -6,7 +6,7 @@ import pytest
 
 from f.flexcore.lib.core.contracts import Column, Signature
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
-from f.flexcore.lib.core.inference import infer_request, infer_url, predictions
+from f.flexcore.lib.core.inference import build_infer_request, infer_url, parse_predictions
 
 SIGNATURE = Signature(
     inputs=[
@@ -23,7 +23,7 @@ def test_rows_become_one_input_per_column() -> None:
         {"delay": 1.5, "carrier": "UA", "late": True, "more": 1},
         {"delay": float("nan"), "carrier": None},
     ]
-    assert infer_request(rows, SIGNATURE) == {
+    assert build_infer_request(rows, SIGNATURE) == {
         "parameters": {"content_type": "pd"},
         "inputs": [
             {"name": "delay", "datatype": "FP64", "shape": [2, 1], "data": [1.5, None]},
@@ -41,7 +41,7 @@ def test_rows_become_one_input_per_column() -> None:
 
 def test_no_rows_are_no_request() -> None:
     with pytest.raises(InvalidInput, match="no rows"):
-        infer_request([], SIGNATURE)
+        build_infer_request([], SIGNATURE)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_no_rows_are_no_request() -> None:
     ],
 )
 def test_predictions_are_one_per_row(outputs: list[dict[str, Any]], found: list[Any]) -> None:
-    assert predictions({"model_name": "m", "outputs": outputs}, 2) == found
+    assert parse_predictions({"model_name": "m", "outputs": outputs}, 2) == found
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_predictions_are_one_per_row(outputs: list[dict[str, Any]], found: list[
 )
 def test_any_other_answer_is_a_failure_that_says_why(answer: Any, text: str) -> None:
     with pytest.raises(ExecutionFailed, match=text):
-        predictions(answer, 2)
+        parse_predictions(answer, 2)
 
 
 def test_the_address_of_a_model_is_below_its_endpoint() -> None:

@@ -8,9 +8,9 @@ from f.flexcore.lib.core.contracts import (
     Stream,
     check_consistent,
     check_file,
-    checksum_of,
+    compute_checksum,
+    find_stream,
     schema_hash,
-    stream_named,
 )
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch
 
@@ -20,17 +20,17 @@ TWO = File(path="planes.jsonl", bytes=4, checksum="sha256:" + "2" * 64)
 
 def manifest(*files: File) -> DataManifest:
     streams = [Stream(name=file.path.removesuffix(".jsonl"), bytes=file.bytes, files=[file]) for file in files]
-    return DataManifest(uri="file:///data", format="jsonl", streams=streams, checksum=checksum_of(files))
+    return DataManifest(uri="file:///data", format="jsonl", streams=streams, checksum=compute_checksum(files))
 
 
 def test_the_order_of_files_and_columns_does_not_matter() -> None:
-    assert checksum_of([ONE, TWO]) == checksum_of([TWO, ONE])
+    assert compute_checksum([ONE, TWO]) == compute_checksum([TWO, ONE])
     assert schema_hash({"a": "int", "b": "str"}) == schema_hash({"b": "str", "a": "int"})
 
 
 def test_a_manifest_that_was_edited_is_refused() -> None:
     check_consistent(manifest(ONE, TWO))
-    edited = manifest(ONE).model_copy(update={"checksum": checksum_of([TWO])})
+    edited = manifest(ONE).model_copy(update={"checksum": compute_checksum([TWO])})
     with pytest.raises(ManifestMismatch, match=r"file:///data does not match its own checksum"):
         check_consistent(edited)
 
@@ -55,9 +55,9 @@ def test_a_stored_file_that_differs_is_named_with_the_difference(actual: File | 
 
 
 def test_the_only_stream_needs_no_name_and_a_wrong_name_lists_the_choices() -> None:
-    assert stream_named(manifest(ONE), "") == "flights"
-    assert stream_named(manifest(ONE, TWO), "planes") == "planes"
+    assert find_stream(manifest(ONE), "") == "flights"
+    assert find_stream(manifest(ONE, TWO), "planes") == "planes"
     with pytest.raises(InvalidInput, match="Choose one of: flights, planes"):
-        stream_named(manifest(ONE, TWO), "")
+        find_stream(manifest(ONE, TWO), "")
     with pytest.raises(InvalidInput, match="No stream is named 'ships'"):
-        stream_named(manifest(ONE), "ships")
+        find_stream(manifest(ONE), "ships")

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from f.flexcore.lib.core.identity import DEFERRED
-from f.flexcore.lib.core.remote_objects import OVERDUE_S, Action, Owner, RemoteObject, State, decide
+from f.flexcore.lib.core.remote_objects import OVERDUE_S, Action, Owner, RemoteObject, State, decide_cleanup
 
 NOW = 1_000_000.0
 OWNERS, STATES = get_args(Owner), get_args(State)
@@ -49,7 +49,7 @@ def item(
 def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
     found: RemoteObject, owner: Owner, action: Action
 ) -> None:
-    decision = decide(found, owner, NOW)
+    decision = decide_cleanup(found, owner, NOW)
     assert decision.action == action
     assert decision.reason
 
@@ -57,10 +57,10 @@ def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
 @pytest.mark.parametrize(("state", "owner"), list(product(STATES, OWNERS)))
 def test_only_what_runs_for_an_owner_that_has_ended_is_stopped_before_its_time(state: State, owner: Owner) -> None:
     for deferred, after in product([False, True], [None, NOW - 1, NOW + 1]):
-        stopped = decide(item(state, deferred, after), owner, NOW).action == "stop"
+        stopped = decide_cleanup(item(state, deferred, after), owner, NOW).action == "stop"
         assert stopped == (state == "running" and owner == "ended")
 
 
 def test_an_object_without_an_owner_has_none() -> None:
     bare: dict[str, Any] = {"runtime": "ray", "place": "", "kind": "job", "name": "x", "uid": "1", "state": "running"}
-    assert (RemoteObject(**bare).owner, RemoteObject(**bare).deferred) == ("", False)
+    assert (RemoteObject(**bare).owner, RemoteObject(**bare).is_deferred) == ("", False)

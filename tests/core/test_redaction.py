@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from f.flexcore.lib.core.redaction import MASK, Redactor, secrets_of
+from f.flexcore.lib.core.redaction import MASK, Redactor, find_secrets
 
 SECRET = "s3cr3t/Pa ss"
 
@@ -90,7 +90,7 @@ def test_nested_data_keeps_its_shape() -> None:
 
 def test_secrets_are_found_below_secret_looking_keys_only() -> None:
     value = {"host": "db", "password": "a1", "nested": [{"api_key": "b2", "tokens": ["c3"]}], "empty_token": ""}
-    assert set(secrets_of(value)) == {"a1", "b2", "c3"}
+    assert set(find_secrets(value)) == {"a1", "b2", "c3"}
 
 
 @given(st.text(min_size=4), st.text(), st.text())

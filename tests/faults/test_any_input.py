@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from f.flexcore.lib.core import contracts, resources
-from f.flexcore.lib.core.errors import FlexcoreError, validated
+from f.flexcore.lib.core.errors import FlexcoreError, validate
 
 ROOT = Path(__file__).parent.parent.parent
 # What is not called, and why.
@@ -149,11 +149,11 @@ def test_a_contract_takes_a_value_or_names_what_is_wrong_with_it(model: type[Bas
     @given(st.one_of(garbage, st.dictionaries(st.sampled_from([*fields, "other"]), garbage, max_size=6)))
     def take(value: Any) -> None:
         try:
-            taken = validated(model, value, "request")
+            taken = validate(model, value, "request")
         except FlexcoreError as error:
             assert error.subject.startswith("request")
         else:
-            assert validated(model, json.loads(taken.model_dump_json()), "request") == taken
+            assert validate(model, json.loads(taken.model_dump_json()), "request") == taken
 
     take()
 

@@ -12,7 +12,7 @@ import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, UserError
 from f.flexcore.lib.core.resources import KubernetesCluster, Settings
-from f.flexcore.lib.kubernetes.connection import choose_namespace, connect, request_namespace
+from f.flexcore.lib.kubernetes.connection import choose_namespace, choose_request_namespace, connect
 from f.flexcore.lib.kubernetes.credentials import from_kubeconfig, resolve_access
 from f.flexcore.lib.kubernetes.job_manifest import JobRequest
 from tests.kubernetes.manifests import job
@@ -70,7 +70,7 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         (kubeconfig({"client-key-data": "UEVN"}), "is not PEM"),
         (kubeconfig(cluster={"certificate-authority-data": "/w=="}), "is not base64 of PEM"),
         (kubeconfig({"client-certificate-data": CA_DATA}), "a client-certificate without a client-key"),
-        (kubeconfig({"token": "t", "as": "jane"}), r"somebody else \(as\)"),
+        (kubeconfig({"token": "t", "as": "jane"}), r"another user \(as\)"),
         (kubeconfig({"token": "t", "as-groups": ["a"], "as-uid": "1"}), r"\(as-uid, as-groups\)"),
         (kubeconfig({"token": "t", "as-user-extra": {"reason": ["x"]}}), r"\(as-user-extra\)"),
         (kubeconfig({"token": "t", "username": "a", "password": "b"}), "user name and password"),
@@ -267,7 +267,7 @@ def test_the_namespace_is_the_nearest_that_is_given(
     cluster = None if resource is None else KubernetesCluster(**resource)
     assert choose_namespace(requested, cluster, Settings(**settings)) == expected
     request = JobRequest(namespace=requested, image="busybox")
-    assert request_namespace(request, cluster, Settings(**settings)) == expected
+    assert choose_request_namespace(request, cluster, Settings(**settings)) == expected
 
 
 def test_where_nothing_says_a_namespace_the_callers_default_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from f.flexcore.kubernetes.deploy_model import main
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
-from f.flexcore.lib.core.contracts import ModelManifest, checksum_of
+from f.flexcore.lib.core.contracts import ModelManifest, compute_checksum
 from f.flexcore.lib.core.errors import (
     ExecutionFailed,
     FlexcoreError,
@@ -46,7 +46,7 @@ MODEL: dict[str, Any] = {
 
 def model(**changes: Any) -> dict[str, Any]:
     value = {**MODEL, **changes}
-    value["checksum"] = checksum_of(ModelManifest.model_validate(value).files)
+    value["checksum"] = compute_checksum(ModelManifest.model_validate(value).files)
     return value
 
 

@@ -221,7 +221,7 @@ def test_a_creation_whose_answer_is_lost_ends_in_one_job(cluster: FakeCluster) -
 def test_somebody_elses_job_of_that_name_is_left_alone(cluster: FakeCluster) -> None:
     name = execution_key({"WM_FLOW_JOB_ID": "flow-1", "WM_FLOW_STEP_ID": "a"}).name(1)
     cluster.do(cluster.api.keep("batch/v1/jobs", {"metadata": {"name": name, "namespace": "work", "labels": {}}}))
-    with pytest.raises(InvalidInput, match="belongs to somebody else"):
+    with pytest.raises(InvalidInput, match="belongs to another owner"):
         run(cluster)
     assert len(jobs(cluster)) == 1 and not cluster.asked("DELETE", ".")
 

@@ -25,7 +25,7 @@ from f.flexcore.kubernetes.check_cluster import main as check_cluster
 from f.flexcore.kubernetes.deploy_model import main as deploy_model
 from f.flexcore.kubernetes.run_job import main as run_job
 from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
-from f.flexcore.lib.core.contracts import Column, Framework, ModelManifest, Signature, checksum_of
+from f.flexcore.lib.core.contracts import Column, Framework, ModelManifest, Signature, compute_checksum
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
@@ -35,7 +35,7 @@ from f.flexcore.lib.core.errors import (
     ManifestMismatch,
     NotFound,
 )
-from f.flexcore.lib.core.inference import infer_request
+from f.flexcore.lib.core.inference import build_infer_request
 from f.flexcore.lib.kubernetes.api_errors import Call
 from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect
@@ -311,7 +311,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Object, Ob
     manifest = ModelManifest(
         uri="s3://models/run/1/model",
         format="mlserver",
-        checksum=checksum_of(files),
+        checksum=compute_checksum(files),
         name="delay",
         version="1",
         algorithm="Ridge",
@@ -350,7 +350,7 @@ def test_a_model_is_deployed_updated_without_a_gap_rolled_back_and_taken_down(
         manifest = ModelManifest.model_validate(model[1])
         path = f"/api/v1/namespaces/{live.namespace}/services/delay:http/proxy/v2/models/delay/infer"
         while not stop.is_set():
-            body = infer_request(manifest.example, manifest.signature)
+            body = build_infer_request(manifest.example, manifest.signature)
             answers.append(live.kubernetes.request_raw("POST", path, body, Call("create", "services/proxy"))[0])
 
     asking = threading.Thread(target=ask)
@@ -381,5 +381,5 @@ def test_a_model_whose_files_are_not_the_manifests_never_serves(live: Live, mode
     files = [{**item, "checksum": "sha256:" + "0" * 64} for item in model[1]["files"]]
     changed = ModelManifest.model_validate({**model[1], "files": files})
     with pytest.raises(ManifestMismatch, match="another checksum"):
-        deployed(live, model, name="wrong", changes={"files": files, "checksum": checksum_of(changed.files)})
+        deployed(live, model, name="wrong", changes={"files": files, "checksum": compute_checksum(changed.files)})
     assert live.listed(f"/apis/apps/v1/namespaces/{live.namespace}/deployments") == []

@@ -217,7 +217,7 @@ class MeltanoWork(Work):
     def arm(self, point: str) -> None:
         super().arm(point)
         if point == "finished":
-            self.gate = self.proxy.hold("PUT", r"/result\.json$", answer=True)
+            self.gate = self.proxy.hold("PUT", r"/outcome\.json$", answer=True)
         if point != "running":
             self.go()
 
@@ -229,10 +229,10 @@ class MeltanoWork(Work):
         return self.marker.exists()
 
     def has_finished(self) -> bool:
-        return self.proxy.count("PUT", r"/result\.json$") > 0
+        return self.proxy.count("PUT", r"/outcome\.json$") > 0
 
     def made(self) -> int:
-        return self.proxy.count("PUT", r"/result\.json$")
+        return self.proxy.count("PUT", r"/outcome\.json$")
 
     def left(self) -> list[str]:
         """Processes of the run."""

@@ -100,7 +100,7 @@ def test_the_only_folder_with_models_is_found(project: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("asked", "error", "match"),
     [
-        ({"adapter": "duckbd"}, InvalidInput, "adapter: 'duckbd' is none of postgres"),
+        ({"adapter": "duckbd"}, InvalidInput, "adapter: 'duckbd' is not one of postgres"),
         ({"folder": "models"}, NotFound, "no dbt_project.yml in models. Use one of: transform"),
         ({"folder": "../.."}, InvalidInput, "leads out of the project"),
         ({"select": ["--profiles-dir=/x"]}, InvalidInput, "is an option and not the name of a model"),

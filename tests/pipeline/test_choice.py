@@ -18,11 +18,11 @@ from f.flexcore.lib.pipeline.attempts import could_not_begin, evaluate_attempt, 
 from f.flexcore.lib.pipeline.candidates import validate_candidates
 from f.flexcore.lib.pipeline.choice import (
     build_market,
-    choose_namespace,
     explain_selection,
     list_attempts,
     measure_health,
     read_forecasts,
+    resolve_namespace,
 )
 from f.flexcore.lib.pipeline.data_results import build_result, compute_cost_usd, read_choice
 from f.flexcore.lib.selection.selector import select
@@ -76,7 +76,7 @@ def test_the_namespace_is_the_most_particular_that_somebody_named(
 ) -> None:
     given = Settings.model_validate(settings)
     (candidate,) = validate_candidates({"kubernetes": {"image": "busybox", **form}}, given).values()
-    assert choose_namespace(candidate, given) == namespace
+    assert resolve_namespace(candidate, given) == namespace
 
 
 def test_what_was_never_learned_or_cannot_be_read_is_said() -> None:

@@ -93,7 +93,7 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
 
 def test_a_wrong_request_is_refused_before_anything_is_asked(run: RunFlow, folder: Path) -> None:
     asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), "pin": "moon"}
-    assert "pin: 'moon' is no runtime" in cases.refusal(run, asked)
+    assert "pin: 'moon' is not a runtime" in cases.refusal(run, asked)
 
 
 def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_table_that_may_not_be_read_has_a_size_and_no_count(postgres: Postgres
         ({}, ["order"], NotFound, "Did you mean orders"),
         ({"password": "wrong-password"}, [], Forbidden, "refuses the user"),
         ({"dbname": "moon"}, [], NotFound, "moon"),
-        ({"port": 1}, [], Unreachable, "cannot be asked"),
+        ({"port": 1}, [], Unreachable, "cannot be queried"),
         ({"host": ""}, [], InvalidInput, "no host"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core.contracts import DataManifest, Stream, checksum_of
+from f.flexcore.lib.core.contracts import DataManifest, Stream, compute_checksum
 from f.flexcore.lib.storage.object_store import file_entry
 from flexcore.ray_head import RayHead
 
@@ -74,5 +74,5 @@ def data_manifest(
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     file = file_entry(path, path.name)
     stream = Stream(name="rows", rows=len(rows), bytes=file.bytes, columns=columns or {}, files=[file])
-    manifest = DataManifest(uri=f"file://{folder}", format=form, streams=[stream], checksum=checksum_of([file]))
+    manifest = DataManifest(uri=f"file://{folder}", format=form, streams=[stream], checksum=compute_checksum([file]))
     return manifest.plain()

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from f.flexcore.lib.core.contracts import Signature
-from f.flexcore.lib.core.inference import infer_request, predictions
+from f.flexcore.lib.core.inference import build_infer_request, parse_predictions
 from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
 from f.flexcore.lib.ray.remote.inference_app import ModelApp, RequestError
 from f.flexcore.lib.ray.remote.model_files import make_signature, write_model
@@ -62,11 +62,11 @@ def test_health_and_metadata_are_those_of_the_protocol(app: ModelApp) -> None:
 
 
 def test_the_shared_request_is_answered_row_by_row(app: ModelApp, model: dict[str, Any]) -> None:
-    answer = post(app, infer_request(ROWS, Signature.model_validate(model["signature"])) | {"id": "42"})
+    answer = post(app, build_infer_request(ROWS, Signature.model_validate(model["signature"])) | {"id": "42"})
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("flowers", "7", "42")
     assert answer["outputs"][0]["shape"] == [2, 1]
     assert answer["outputs"][0]["datatype"] == "BYTES"
-    assert predictions(answer, 2)[0] == "daisy"
+    assert parse_predictions(answer, 2)[0] == "daisy"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_shared_request_is_answered_row_by_row(app: ModelApp, model: dict[st
     ],
 )
 def test_columns_may_come_in_every_usual_form(app: ModelApp, inputs: list[dict[str, Any]]) -> None:
-    assert predictions(post(app, {"inputs": inputs}), 1) == ["daisy"]
+    assert parse_predictions(post(app, {"inputs": inputs}), 1) == ["daisy"]
 
 
 def test_probabilities_are_given_when_asked_for(app: ModelApp) -> None:

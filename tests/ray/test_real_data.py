@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from f.flexcore.lib.core.contracts import Signature, checksum_of
+from f.flexcore.lib.core.contracts import Signature, compute_checksum
 from f.flexcore.lib.core.errors import DataError, FlexcoreError, InvalidInput
-from f.flexcore.lib.core.inference import infer_request, infer_url, predictions
+from f.flexcore.lib.core.inference import build_infer_request, infer_url, parse_predictions
 from f.flexcore.lib.storage.object_store import file_entry, local_path
 from f.flexcore.ray import deploy_model, predict, search, train, undeploy_model
 
@@ -74,9 +74,9 @@ def test_odd_columns_stop_neither_a_training_nor_predictions_nor_an_endpoint(
 
     served = deploy_model.main(cluster, model, "odd", cpus=0.1)
     try:
-        body = infer_request([rows[7], {"x": None, "at": "never"}], Signature.model_validate(model["signature"]))
+        body = build_infer_request([rows[7], {"x": None, "at": "never"}], Signature.model_validate(model["signature"]))
         answer = httpx.post(infer_url(served["output"]["url"], model["name"]), json=body, timeout=60)
-        first, other = predictions(answer.raise_for_status().json(), 2)
+        first, other = parse_predictions(answer.raise_for_status().json(), 2)
     finally:
         undeploy_model.main(cluster, "odd")
     assert first == pytest.approx(known[str(rows[7]["id"])])
@@ -98,7 +98,7 @@ def test_a_line_that_cannot_be_read_is_told_without_what_stands_in_it(
     path = tmp_path / "home/store/extraction/rows.jsonl"
     path.write_bytes(content)
     file = file_entry(path, path.name)
-    source["streams"][0]["files"], source["checksum"] = [file.model_dump()], checksum_of([file])
+    source["streams"][0]["files"], source["checksum"] = [file.model_dump()], compute_checksum([file])
     source["streams"][0]["bytes"] = file.bytes
     with pytest.raises(FlexcoreError) as caught:
         train.main(cluster, source, "y", **asked)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.core.contracts import DataManifest, File, Stream, checksum_of
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream, compute_checksum
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.storage.object_store import Store, model_manifest
@@ -41,7 +41,7 @@ def extracted(settings: dict[str, Any]) -> DataManifest:
     checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
     file = File(path="rows.jsonl", bytes=len(content), checksum=checksum)
     stream = Stream(name="rows", rows=120, bytes=len(content), columns=COLUMNS, files=[file])
-    return DataManifest(uri=uri, format="jsonl", streams=[stream], checksum=checksum_of([file]))
+    return DataManifest(uri=uri, format="jsonl", streams=[stream], checksum=compute_checksum([file]))
 
 
 def test_a_model_is_trained_and_served_through_s3_alone(cluster: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -61,6 +61,6 @@ def test_a_model_is_trained_and_served_through_s3_alone(cluster: dict[str, Any],
 def test_a_store_that_ray_cannot_use_is_told(cluster: dict[str, Any], settings: dict[str, Any]) -> None:
     source = extracted(settings).plain()
     source["streams"][0]["files"][0]["path"] = "gone.jsonl"
-    source["checksum"] = checksum_of([File.model_validate(source["streams"][0]["files"][0])])
+    source["checksum"] = compute_checksum([File.model_validate(source["streams"][0]["files"][0])])
     with pytest.raises(FlexcoreError, match=r"gone\.jsonl .* is missing"):
         train.main(cluster, source, "price", settings=settings)

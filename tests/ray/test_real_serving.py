@@ -12,7 +12,7 @@ import pytest
 
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import DataError, InvalidInput, ManifestMismatch
-from f.flexcore.lib.core.inference import infer_url, predictions, smoke_request
+from f.flexcore.lib.core.inference import build_smoke_request, infer_url, parse_predictions
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import undeploy_model
 from f.flexcore.ray.deploy_model import main
@@ -24,9 +24,9 @@ SMALL: dict[str, Any] = {"cpus": 0.1}
 
 
 def ask(url: str, model: ModelManifest) -> list[float]:
-    answer = httpx.post(infer_url(url, model.name), json=smoke_request(model), timeout=30)
+    answer = httpx.post(infer_url(url, model.name), json=build_smoke_request(model), timeout=30)
     assert answer.status_code == 200, answer.text
-    return predictions(answer.json(), len(model.example))
+    return parse_predictions(answer.json(), len(model.example))
 
 
 def test_a_taken_port_is_told_before_serve_is_started(tmp_path: Path) -> None:

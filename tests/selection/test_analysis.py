@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.contracts import DataManifest
-from f.flexcore.lib.core.errors import InvalidInput, validated
+from f.flexcore.lib.core.errors import InvalidInput, validate
 from f.flexcore.lib.core.forms import DataSource, DeclaredWork
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.core.workloads import WorkHints
@@ -57,7 +57,7 @@ def hints(**given: Any) -> WorkHints:
 def test_a_sum_is_as_sure_as_its_least_sure_part_and_unknown_with_an_unknown_one(
     declared: dict[str, Any], parts: list[Part], size: Any, rows: Any
 ) -> None:
-    measures = measure_data(validated(DataSource, declared, "data"), parts)
+    measures = measure_data(validate(DataSource, declared, "data"), parts)
     assert found(measures) == {"data_size": size, "rows": rows}
 
 
@@ -151,7 +151,7 @@ def test_resources_are_the_most_that_a_request_asks_for() -> None:
 
 def test_what_no_request_says_is_not_measured_and_what_is_declared_wins() -> None:
     work = hints(meltano={"taps": ["tap-a"]})
-    measures = found(estimate_resources(work, validated(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
+    measures = found(estimate_resources(work, validate(DeclaredWork, {"cpu": 0, "memory": "2GB"}, "workload")))
     assert measures["cpu"] == (0, "declared")
     assert measures["memory"] == (2 * 10**9, "declared")
     assert measures["gpu"] == measures["scaling"] == (None, "not measured")

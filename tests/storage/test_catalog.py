@@ -35,7 +35,7 @@ def test_a_name_means_its_newest_version_and_a_version_itself(store: Store, monk
     assert catalog.find_data(store, "daily-sales") == second
     assert catalog.find_data(store, "daily-sales:v1") == first
     assert catalog.find_data(store, first.plain()) == first
-    assert [item.label for item in catalog.entries(store, "data")] == [
+    assert [item.label for item in catalog.list_entries(store, "data")] == [
         "daily-sales 2026-01-02 00:00 UTC (v2)",
         "daily-sales 2026-01-01 00:00 UTC (v1)",
     ]
@@ -43,7 +43,7 @@ def test_a_name_means_its_newest_version_and_a_version_itself(store: Store, monk
 
 def test_the_same_version_is_listed_once(store: Store) -> None:
     entries = [catalog.add(store, "data", "x", "v1", written(store, "a.csv")) for _ in range(2)]
-    assert entries[0] == entries[1] and catalog.entries(store, "data") == [entries[0]]
+    assert entries[0] == entries[1] and catalog.list_entries(store, "data") == [entries[0]]
 
 
 @pytest.mark.parametrize("reference", ["sale", "sales:v9", "../sales"])
@@ -94,7 +94,7 @@ def test_files_of_several_kinds_or_of_none_are_refused(store: Store) -> None:
     store.write_bytes(store.uri("sales/b.xml"), b"<x/>")
     with pytest.raises(InvalidInput, match=r"The files end in \.csv, \.xml"):
         manifest_of_files(store, [store.uri("sales")])
-    with pytest.raises(NotFound, match="names no file"):
+    with pytest.raises(NotFound, match="matches no file"):
         manifest_of_files(store, [store.uri("nowhere")])
     with pytest.raises(InvalidInput, match="No files are named"):
         manifest_of_files(store, [])
@@ -132,5 +132,5 @@ def test_a_model_that_is_no_better_is_registered_on_demand_alone(store: Store, m
     with pytest.raises(DataError, match="no better than the naive guess") as caught:
         register(training(store, **metrics), settings=settings)
     assert caught.value.category == "model_not_better"
-    assert catalog.entries(store, "model") == []
+    assert catalog.list_entries(store, "model") == []
     assert register(training(store, **metrics), False, settings)["data"]["registered"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.core.contracts import DataManifest, File, Stream, checksum_of
+from f.flexcore.lib.core.contracts import DataManifest, File, Stream, compute_checksum
 from f.flexcore.lib.core.errors import InvalidInput, ManifestMismatch, NotFound, Unreachable
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.storage.object_store import Store
@@ -49,7 +49,9 @@ def stored(store: Store, folder: Path) -> DataManifest:
     (folder / "planes.jsonl").write_text("")
     files = store.upload(folder, store.uri("k", "1", "data"))
     streams = [Stream(name=file.path, bytes=file.bytes, files=[file]) for file in files]
-    return DataManifest(uri=store.uri("k", "1", "data"), format="jsonl", streams=streams, checksum=checksum_of(files))
+    return DataManifest(
+        uri=store.uri("k", "1", "data"), format="jsonl", streams=streams, checksum=compute_checksum(files)
+    )
 
 
 def test_what_was_uploaded_verifies_and_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_changed_or_absent_file_is_found(store: Store, tmp_path: Path) -> None
         store.verify(manifest)
     gone = File(path="gone.jsonl", bytes=1, checksum="sha256:" + "0" * 64)
     broken = manifest.model_copy(
-        update={"streams": [Stream(name="gone", bytes=1, files=[gone])], "checksum": checksum_of([gone])}
+        update={"streams": [Stream(name="gone", bytes=1, files=[gone])], "checksum": compute_checksum([gone])}
     )
     with pytest.raises(ManifestMismatch, match=r"gone.jsonl at .* is missing"):
         store.verify(broken)

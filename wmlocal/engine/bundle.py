@@ -134,7 +134,7 @@ class Bundle:
             source = self._item(path, extension)
             if source and (language == "python3" or meta_file):
                 meta = self._read_yaml(meta_file) if meta_file else {}
-                lock = self._lock_of(path, meta.get("lock") if meta_file else None)
+                lock = self._read_lock(path, meta.get("lock") if meta_file else None)
                 return Script(path, self._read_text(source), language, lock, meta)
         return None
 
@@ -143,7 +143,7 @@ class Bundle:
         file = self._item(path, ".py")
         return self._read_text(file) if file else None
 
-    def _lock_of(self, path: str, entry: Any) -> str | None:
+    def _read_lock(self, path: str, entry: Any) -> str | None:
         """The lock's text; None when the script has none at all and one must be inferred. Raises BadBundle when the
         metadata names a file that is not there: what would be inferred is not what the script was locked with."""
         if isinstance(entry, str) and entry.startswith(INLINE):

@@ -70,7 +70,7 @@ class Environments:
         python = target / "bin" / "python"
         if (target / MARKER).exists() and python.exists():
             return python
-        with _locked(self.folder / f"{target.name}.lock", cancel):
+        with _hold_lock(self.folder / f"{target.name}.lock", cancel):
             if not ((target / MARKER).exists() and python.exists()):
                 self._build(target, requirements, cancel)
         return python
@@ -97,7 +97,7 @@ class Environments:
             return ""
         digest = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:16]
         stored = self.folder / f"inferred-{digest}.txt"
-        with _locked(self.folder / f"{stored.name}.lock", cancel):
+        with _hold_lock(self.folder / f"{stored.name}.lock", cancel):
             if not stored.exists():
                 stored.write_text(self._compile(requirements, cancel), encoding="utf-8")
         return stored.read_text(encoding="utf-8")
@@ -226,7 +226,7 @@ def _import_statements(source: str) -> Iterator[tuple[str, str | None]]:
 
 
 @contextmanager
-def _locked(file: Path, cancel: Cancel) -> Iterator[None]:
+def _hold_lock(file: Path, cancel: Cancel) -> Iterator[None]:
     with file.open("w") as handle:
         while True:
             try:

@@ -42,7 +42,7 @@ class FlowRun(FlowContext):
         self._resolve_env()
         self.save()
         if self.value.get("preprocessor_module"):
-            finished = self._preprocessed(self.value["preprocessor_module"])
+            finished = self._preprocess(self.value["preprocessor_module"])
             if finished:
                 return finished
         unrecoverable = False
@@ -69,7 +69,7 @@ class FlowRun(FlowContext):
 
     # The preprocessor
 
-    def _preprocessed(self, module: Value) -> Ended | None:
+    def _preprocess(self, module: Value) -> Ended | None:
         """The flow's end, or None when its steps, or a retry of its failure module, are to run."""
         try:
             ended = self._run_preprocessor(module)

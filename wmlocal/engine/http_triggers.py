@@ -67,7 +67,7 @@ class HttpTriggers:
             raise Rejected(f"this engine does not know the authentication method {kind} of {found.path}", 501)
         if kind == "windmill" and not self._may_enter(request):
             raise Rejected("Not authorized: Requires authentication", 401)
-        value, raw = body_of(request.headers.get("content-type"), body, bool(found.trigger.get("raw_string")))
+        value, raw = parse_body(request.headers.get("content-type"), body, bool(found.trigger.get("raw_string")))
         return self._run(found, _event(request, found, called, value, raw), value, raw)
 
     def _match(self, method: str, called: str) -> Match:
@@ -101,7 +101,7 @@ class HttpTriggers:
         if found.trigger.get("request_type") == "async":
             return PlainTextResponse(job.id, 201)
         done = engine.wait(job)
-        return response_of(done.result, done.success)
+        return build_response(done.result, done.success)
 
 
 def match_route(route: str, called: str) -> dict[str, str] | None:
@@ -120,7 +120,7 @@ def match_route(route: str, called: str) -> dict[str, str] | None:
     return params if len(wanted) == len(given) else None
 
 
-def body_of(content_type: str | None, body: bytes, use_raw: bool) -> tuple[Any, str | None]:
+def parse_body(content_type: str | None, body: bytes, use_raw: bool) -> tuple[Any, str | None]:
     """(value, raw string) as a server reads them. Raises Rejected."""
     kind = content_type or "application/json"
     if content_type is None and not body:
@@ -175,7 +175,7 @@ def body_and_headers(request: Request, body: Any) -> Json:
     return {"body": body, "headers": dict(request.headers), "query": dict(request.query_params)}
 
 
-def response_of(result: Any, success: bool) -> Response:
+def build_response(result: Any, success: bool) -> Response:
     """The HTTP answer that a finished job's result stands for."""
     marks = (
         {name: next((result[key] for key in keys if result.get(key) is not None), None) for name, keys in MARKS.items()}

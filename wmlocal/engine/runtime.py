@@ -19,7 +19,7 @@ from wmlocal.engine.jsonb import as_jsonb
 from wmlocal.engine.recovery import RecoveredJobs
 from wmlocal.engine.store import Store
 from wmlocal.engine.variables import Variables
-from wmlocal.engine.worker import Outcome, Surroundings, Task, failed, run_task
+from wmlocal.engine.worker import Outcome, Surroundings, Task, build_failure, run_task
 
 # Results up to this size are kept in memory while their run lasts; larger ones are read again from the database.
 MAX_CACHED_RESULT_BYTES = 1 << 20
@@ -98,13 +98,13 @@ class Runtime:
     def fail_unstarted(self, job: Job, error: dict[str, Any]) -> Ended:
         if earlier := self._earlier_end(job):
             return earlier
-        return self._finish_leaf(job, failed(error))
+        return self._finish_leaf(job, build_failure(error))
 
     def run_leaf(self, job: Job, task: Task) -> Ended:
         if earlier := self._earlier_end(job):
             return earlier
         if not self._take_slot(job):
-            return self._finish_leaf(job, failed(job.cancel.as_error()))
+            return self._finish_leaf(job, build_failure(job.cancel.as_error()))
         try:
             self.start(job)
             outcome = run_task(task, self.around)

@@ -38,7 +38,7 @@ class Unparsable(Exception):
 
 
 @lru_cache(maxsize=512)
-def signature_of(source: str, function: str = "main") -> Signature:
+def read_signature(source: str, function: str = "main") -> Signature:
     header = _header(source, function)
     if header is None:
         return Signature()

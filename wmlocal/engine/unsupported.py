@@ -11,7 +11,7 @@ from typing import Any
 
 from wmlocal.engine.bundle import Bundle, Flow, Script
 from wmlocal.engine.errors import BadBundle, Finding, Unsupported
-from wmlocal.formats.misplaced import names_of, record_of, where_it_belongs
+from wmlocal.formats.misplaced import find_record, names_of, where_it_belongs
 
 Value = dict[str, Any]
 
@@ -242,7 +242,7 @@ def _check_keys(item: Value, known: set[str], where: str, kind: str) -> Iterator
 def _describe_misplaced(where: str, key: str, kind: str, known: set[str], item: Value) -> Finding:
     """What the check says of the same key, so that the two never disagree."""
     value = item.get("value")
-    own = record_of("ModuleValue", str(value.get("type"))) if kind == "module" and isinstance(value, dict) else ""
+    own = find_record("ModuleValue", str(value.get("type"))) if kind == "module" and isinstance(value, dict) else ""
     hint = where_it_belongs(RECORDS[kind], key, sorted(known), own)
     do = hint.removeprefix("; ").removeprefix(", ") or "correct the key"
     return Finding(where, f"`{key}`: the key is not known in {_article(kind)}, where a server ignores it", do)

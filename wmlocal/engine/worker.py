@@ -29,7 +29,7 @@ from typing import IO, Any
 from wmlocal.engine.environments import Environments
 from wmlocal.engine.errors import BadBundle, EnvironmentFailed, Rejected
 from wmlocal.engine.jobs import Job
-from wmlocal.engine.signature import Unparsable, signature_of
+from wmlocal.engine.signature import Unparsable, read_signature
 from wmlocal.engine.watchdog import Watchdog
 from wmlocal.engine.wrapper import write_job_files
 
@@ -99,18 +99,18 @@ class Surroundings:
 def run_task(task: Task, around: Surroundings) -> Outcome:
     job = task.job
     if job.cancel.requested:
-        return failed(job.cancel.as_error())
+        return build_failure(job.cancel.as_error())
     job_dir = around.home / "jobs" / job.id
     job_dir.mkdir(parents=True)
     try:
         return _run_in(job_dir, task, around)
     except (BadBundle, Rejected, Unparsable) as error:
-        return failed(_execution_error(job, str(error)))
+        return build_failure(_execution_error(job, str(error)))
     except EnvironmentFailed as error:
         if job.cancel.requested:
-            return failed(job.cancel.as_error())
+            return build_failure(job.cancel.as_error())
         around.add_log(job, f"{error}\n")
-        return failed(_execution_error(job, str(error)))
+        return build_failure(_execution_error(job, str(error)))
     finally:
         shutil.rmtree(job_dir, ignore_errors=True)
 
@@ -123,8 +123,8 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
         else around.environments.lock_for(task.source, around.module_source, job.cancel)
     )
     python = around.environments.python_for(lock, job.cancel)
-    preprocessor = signature_of(task.source, "preprocessor") if task.preprocess else None
-    signature = signature_of(task.source, task.entrypoint)
+    preprocessor = read_signature(task.source, "preprocessor") if task.preprocess else None
+    signature = read_signature(task.source, task.entrypoint)
     write_job_files(job_dir, job.runnable_path, task.source, signature, around.root, preprocessor, task.entrypoint)
     arguments = json.dumps(around.resolve(job.args))
     (job_dir / "args.json").write_text(around.mask(arguments), encoding="utf-8")
@@ -133,7 +133,7 @@ def _run_in(job_dir: Path, task: Task, around: Surroundings) -> Outcome:
     with tempfile.TemporaryFile() as given:
         given.write(arguments.encode())
         given.seek(0)
-        process = _Process(python, job_dir, environment_of(task, around), job, around, given)
+        process = _Process(python, job_dir, build_environment(task, around), job, around, given)
     outcome = _outcome(process.wait(), process, job_dir, job, around)
     if task.preprocess and outcome.success:
         return replace(outcome, args=json.loads((job_dir / "args.json").read_text(encoding="utf-8")))
@@ -243,14 +243,14 @@ class _Process:
 
 def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surroundings) -> Outcome:
     if process.killed_for == "cancellation":
-        return failed(job.cancel.as_error())
+        return build_failure(job.cancel.as_error())
     if process.killed_for == "timeout":
         limit = "job-specific" if job.timeout is not None else "instance-wide"
-        return failed(
+        return build_failure(
             _execution_error(job, f"job process terminated due to timeout after exceeding {limit} duration limit")
         )
     if code < 0:
-        return failed(
+        return build_failure(
             _execution_error(
                 job, f"process terminated by signal: Some(\n    {-code},\n), stopped_signal: None, core_dumped: false"
             )
@@ -262,21 +262,21 @@ def _outcome(code: int, process: _Process, job_dir: Path, job: Job, around: Surr
     if text:
         # What the step leaves there is passed on only when it is strict JSON.
         try:
-            return failed(json.loads(text, parse_constant=_refuse))
+            return build_failure(json.loads(text, parse_constant=_refuse))
         except ValueError:
-            return failed({"message": f"Non serializable error: {text}"})
+            return build_failure({"message": f"Non serializable error: {text}"})
     tail = around.read_logs(job)[-LOG_TAIL:].split("CODE EXECUTION ---")[-1]
     error = {
         "message": f'exit code for "python run": {code}, last log lines:\n{ANSI.sub("", tail.strip())}',
         "name": "ExecutionErr",
         "exit_code": code,
     }
-    return failed(error | ({"step_id": job.step_id} if job.step_id else {}))
+    return build_failure(error | ({"step_id": job.step_id} if job.step_id else {}))
 
 
 def _read_success(text: str, streamed: list[str]) -> Outcome:
     if not text:
-        return failed({"message": "Internal: Result of job is invalid json (empty)", "name": "InternalErr"})
+        return build_failure({"message": "Internal: Result of job is invalid json (empty)", "name": "InternalErr"})
     value = json.loads(text)
     if streamed and value is None:
         value = "".join(streamed)
@@ -287,7 +287,7 @@ def _read_success(text: str, streamed: list[str]) -> Outcome:
     return Outcome(True, value, json.dumps(value))
 
 
-def failed(error: Any) -> Outcome:
+def build_failure(error: Any) -> Outcome:
     value = {"error": error}
     return Outcome(False, value, json.dumps(value))
 
@@ -301,7 +301,7 @@ def _execution_error(job: Job, message: str) -> dict[str, Any]:
     return error | ({"step_id": job.step_id} if job.step_id else {})
 
 
-def environment_of(task: Task, around: Surroundings) -> dict[str, str]:
+def build_environment(task: Task, around: Surroundings) -> dict[str, str]:
     own = os.environ
     allowed = [name.strip() for name in own.get("WHITELIST_ENVS", "").split(",") if name.strip()]
     passed = {

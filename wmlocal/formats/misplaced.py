@@ -277,7 +277,7 @@ def _all_shapes() -> Shapes:
     return {**shapes(tables.CONFIG), **shapes(tables.TRIGGERS), **shapes(tables.ITEMS), **shapes(tables.FLOW)}
 
 
-def record_of(choice: str, tag: str) -> str:
+def find_record(choice: str, tag: str) -> str:
     """The record that `tag` chooses, such as RawScript of ModuleValue's rawscript; "" for an unknown one."""
     shape = _all_shapes().get(choice)
     return shape.records.get(tag, "") if isinstance(shape, Choice) else ""

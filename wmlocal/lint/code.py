@@ -110,7 +110,7 @@ class Code:
             message = "the preprocessor module runs a function called preprocessor, which the code does not define"
             self.context.report(file, step.item, "no-main", f"{message}; write preprocessor(event)")
 
-    def arguments_of(self, path: str) -> list[str] | None:
+    def list_arguments(self, path: str) -> list[str] | None:
         """The names that a script's `main` takes, None when it takes any or they are not known."""
         script = self.context.files.scripts.get(path)
         signature = self.signatures.get(script.file) if script else None

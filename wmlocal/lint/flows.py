@@ -140,7 +140,7 @@ class FlowCheck:
                 schema = self.context.schema(path.value, is_flow)
                 if schema is not None:
                     check_arguments(
-                        self.context, self.file, step, schema, path.value, self.code.arguments_of(path.value)
+                        self.context, self.file, step, schema, path.value, self.code.list_arguments(path.value)
                     )
 
     def _hub(self, step: Step, path: Item, name: str) -> None:

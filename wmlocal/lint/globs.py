@@ -77,11 +77,11 @@ def _patterns(value: Any) -> tuple[str, ...]:
 
 
 def _any(patterns: Iterable[str], file: str) -> bool:
-    return any(_compiled(pattern).fullmatch(file) for pattern in patterns)
+    return any(_compile(pattern).fullmatch(file) for pattern in patterns)
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     inverted = pattern.startswith("!")
     text = _translate(pattern.lstrip("!") if inverted else pattern)
     try:

@@ -11,8 +11,8 @@ from wmlocal.lint.context import Context
 from wmlocal.lint.files import Script
 from wmlocal.lint.other_locks import check_other_lock
 from wmlocal.lint.positions import Item
-from wmlocal.lint.python_code import check_locked, normal, package_of
-from wmlocal.lint.requirement_heads import Head, head_of
+from wmlocal.lint.python_code import check_locked, normal, parse_package
+from wmlocal.lint.requirement_heads import Head, read_head
 from wmlocal.suggest import suggest
 
 # A server makes a lock of every script in these; Deno's is empty for a script that imports nothing.
@@ -30,7 +30,7 @@ def check_locks(context: Context, code: Code) -> None:
             _script(context, code, script, document)
     for inline in code.inline:
         _inline_step(context, inline.flow, inline.step.item, inline.language, inline.step.id)
-        name = _file_of(inline.step.item.get("value", "lock"))
+        name = _read_file_name(inline.step.item.get("value", "lock"))
         lock = f"{inline.flow.rpartition('/')[0]}/{name}"
         text = context.files.text(lock) if name and lock in context.files.set else None
         if inline.language == "python3" and inline.file and text:
@@ -70,7 +70,7 @@ def _hash(code: str, meta: str) -> str:
 
 def _script(context: Context, code: Code, script: Script, document: Item) -> None:
     meta, item = f"{script.path}.script.yaml", document.get("lock")
-    name = _file_of(item)
+    name = _read_file_name(item)
     text = context.files.text(name) if name in context.files.set else None
     if name and text is None:
         return
@@ -96,14 +96,14 @@ def _script(context: Context, code: Code, script: Script, document: Item) -> Non
 DO = "run flexcore metadata, or wmill generate-metadata"
 
 
-def _file_of(item: Item | None) -> str:
+def _read_file_name(item: Item | None) -> str:
     value = item.value if item is not None else None
     return value.removeprefix(INLINE).strip() if isinstance(value, str) and value.startswith(INLINE) else ""
 
 
 def _python(context: Context, script: Script, source: str, name: str, text: str) -> None:
-    head, rows = head_of(source), text.split("\n")
-    held = {package: (number, row) for number, row in enumerate(rows, 1) if (package := package_of(row))}
+    head, rows = read_head(source), text.split("\n")
+    held = {package: (number, row) for number, row in enumerate(rows, 1) if (package := parse_package(row))}
     _sets(context, script, head, name, rows)
     wanted = _version(source.split("\n"))
     has = next((match[1] for row in rows if (match := re.match(r"^# py: (3\.\d+)", row))), None)
@@ -173,7 +173,7 @@ def _requirements(context: Context, head: Head | None) -> list[tuple[str, str, s
     rows += [(row, "the script's head") for _, row in (head.lines if head else ())]
     found = []
     for row, where in rows:
-        package, pin = package_of(row), PIN.match(row.strip())
+        package, pin = parse_package(row), PIN.match(row.strip())
         # A marker may rule the package out on the worker.
         if package and ";" not in row and "://" not in row:
             found.append((normal(package), pin[2] if pin else "", where))

@@ -37,7 +37,7 @@ def check_other_lock(context: Context, script: Script, source: str, lock: str, p
             parts = module.split("/")
             heads = ["/".join(parts[:number]) for number in range(2, len(parts) + 1)]
             if not any(re.search(rf"(?m)^\s*(?:require\s+)?{re.escape(head)}\s+v", lock) for head in heads):
-                _not_locked(context, script, source, module, match.start(1))
+                _report_unlocked(context, script, source, module, match.start(1))
 
 
 def _bun(context: Context, script: Script, source: str, lock: str, packages: tuple[str, ...]) -> None:
@@ -57,7 +57,7 @@ def _bun(context: Context, script: Script, source: str, lock: str, packages: tup
         if name in NODE or _is_elided(source, package):
             continue
         if name not in known:
-            _not_locked(context, script, source, name, at)
+            _report_unlocked(context, script, source, name, at)
         elif version and known[name] != version:
             message = f"{name} is {known[name]} in the lock and {version} here; {DO}"
             context.report(script.file, _place(source, at), "stale-lock", message)
@@ -80,7 +80,7 @@ def _is_elided(source: str, package: str) -> bool:
     )
 
 
-def _not_locked(context: Context, script: Script, source: str, name: str, at: int) -> None:
+def _report_unlocked(context: Context, script: Script, source: str, name: str, at: int) -> None:
     message = f"{name} is imported, and the lock does not hold it; {DO}"
     context.report(script.file, _place(source, at), "not-locked", message)
 

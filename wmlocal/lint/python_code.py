@@ -202,7 +202,7 @@ def check_locked(context: Context, script: Script, code: str, packages: set[str]
     """Each package that is imported above main and that the lock does not hold."""
     for found in imports(code, script.path):
         root = found.module.split(".")[0]
-        if found.tracked and root not in ("f", "u", "") and not _provided(root, packages):
+        if found.tracked and root not in ("f", "u", "") and not _is_provided(root, packages):
             context.report(
                 script.file,
                 (found.line, found.column),
@@ -212,7 +212,7 @@ def check_locked(context: Context, script: Script, code: str, packages: set[str]
             )
 
 
-def _provided(module: str, packages: set[str]) -> bool:
+def _is_provided(module: str, packages: set[str]) -> bool:
     name = normal(module)
     if module in sys.stdlib_module_names or module in SHARED or module == "__future__":
         return True
@@ -227,7 +227,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def package_of(line: str) -> str | None:
+def parse_package(line: str) -> str | None:
     """The package of a line of requirements or of a lock, in normal form; None for comments."""
     match = PACKAGE.match(line.strip())
     return normal(match[1]) if match else None

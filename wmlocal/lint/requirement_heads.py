@@ -18,7 +18,7 @@ class Head:
     extra: bool
 
 
-def head_of(code: str) -> Head | None:
+def read_head(code: str) -> Head | None:
     rows = code.split("\n")
     for number, row in enumerate(rows, 1):
         match = HEAD.match(row)
@@ -38,5 +38,5 @@ def head_of(code: str) -> Head | None:
 
 def is_lock_inferred(code: str) -> bool:
     """Whether a server makes the script's lock from its imports, and so must see each of them."""
-    head = head_of(code)
+    head = read_head(code)
     return head is None or head.extra

@@ -56,7 +56,7 @@ def _arguments(context: Context, code: Code, file: str, document: Item, path: st
     if schema is None:
         return
     given, properties = args.map() if args is not None else {}, schema.map("properties")
-    names = (None if is_flow else code.arguments_of(path)) or []
+    names = (None if is_flow else code.list_arguments(path)) or []
     for name, value in given.items():
         if name in properties:
             check_value(context, file, value, properties[name], f"argument {name} of {path}")

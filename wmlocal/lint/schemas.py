@@ -33,7 +33,7 @@ PLAIN: dict[str, Field] = {
 NO_RESOURCES = ("Any", "tuple")
 
 
-def field_of(kind: Any) -> Field:
+def describe_field(kind: Any) -> Field:
     """The keys of a schema's field that follow from a parsed type; empty when nothing does."""
     if isinstance(kind, str):
         return PLAIN.get(kind, {})
@@ -44,21 +44,21 @@ def field_of(kind: Any) -> Field:
         case "str":
             return {"type": "string"} | ({"enum": inner} if inner else {})
         case "list":
-            return {"type": "array"} | _items_of(inner)
+            return {"type": "array"} | _describe_items(inner)
         case "resource" if inner in NO_RESOURCES:
             return {"type": "object"}
         case "resource" | "dynselect" | "dynmultiselect":
             return {"type": "object", "format": f"{name}-{inner}"}
         case "object":
             # Its format names the class or type, which is not a resource to anybody but the parser.
-            props = {prop["key"]: field_of(prop["typ"]) for prop in inner.get("props") or ()}
+            props = {prop["key"]: describe_field(prop["typ"]) for prop in inner.get("props") or ()}
             return {"type": "object"} | ({"properties": props} if props else {})
         case "oneof":
             return {"type": "object", "oneOf": [branch["label"] for branch in inner]}
     return {}
 
 
-def _items_of(kind: Any) -> Field:
+def _describe_items(kind: Any) -> Field:
     if kind in ("int", "float"):
         return {"items": {"type": "number"}}
     if kind == "bytes":
@@ -70,7 +70,7 @@ def _items_of(kind: Any) -> Field:
     if isinstance(kind, dict) and kind.get("resource") and kind["resource"] not in NO_RESOURCES:
         return {"items": {"type": "resource", "resourceType": kind["resource"]}}
     if isinstance(kind, dict) and isinstance(kind.get("object"), dict) and kind["object"].get("props"):
-        return {"items": field_of(kind)}
+        return {"items": describe_field(kind)}
     return {}
 
 
@@ -127,7 +127,7 @@ def _field(context: Context, file: str, arg: dict[str, Any], field: Item, is_com
     if not isinstance(field.value, dict):
         context.report(file, field, "wrong-type", f"{name} is {kind_of(field.value)}, and must be a mapping")
         return
-    wanted_keys = field_of(arg.get("typ"))
+    wanted_keys = describe_field(arg.get("typ"))
     by_hand = (field.text("format") or "").startswith(("dynselect", "dynmultiselect")) or (
         field.get("oneOf") is not None and "oneOf" not in wanted_keys
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from wmlocal.formats.misplaced import record_of, where_it_belongs
+from wmlocal.formats.misplaced import find_record, where_it_belongs
 from wmlocal.formats.records import Choice, Record, Shapes, shapes
 from wmlocal.lint.positions import Item
 from wmlocal.suggest import suggest
@@ -106,7 +106,7 @@ def _check_choice(item: Item, choice: Choice, known: Shapes, where: str) -> Iter
 def _record(item: Item, name: str, record: Record, known: Shapes, where: str) -> Iterator[Problem]:
     own, of = "", ""
     if name == "FlowModule":
-        own = record_of("ModuleValue", item.text("value", "type") or "")
+        own = find_record("ModuleValue", item.text("value", "type") or "")
         where = f"step {item.text('id')}" if item.text("id") else where
         of = f" of {where}"
     for key, child in item.value.items():

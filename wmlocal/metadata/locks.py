@@ -11,8 +11,8 @@ import re
 import subprocess
 from collections.abc import Callable
 
-from wmlocal.lint.requirement_heads import head_of
-from wmlocal.metadata.requirements import NoRequirements, infer_requirements, python_of, specifiers
+from wmlocal.lint.requirement_heads import read_head
+from wmlocal.metadata.requirements import NoRequirements, choose_python, infer_requirements, specifiers
 
 # What a server takes when neither the script nor its own settings say otherwise.
 DEFAULT_PYTHON = "3.12"
@@ -28,7 +28,7 @@ def python_lock(
 ) -> str:
     """The lock's text. `sets` are requirement files by their path that the script uses, `read` gives a script of the
     bundle by its path, or a requirement file. Raises NoLock."""
-    head = head_of(code)
+    head = read_head(code)
     header: list[str] = []
     asked: str | None = None
     names = head.names if head else ("default",)
@@ -48,7 +48,7 @@ def python_lock(
         header = ["# workspace-dependencies-mode: extra"] if head else []
     try:
         found = infer_requirements(code, path, read) if asked is None else None
-        version = python_of(found.versions if found else specifiers(code), python)
+        version = choose_python(found.versions if found else specifiers(code), python)
     except NoRequirements as error:
         raise NoLock(f"{path}: {error}") from None
     asked = "\n".join(found.lines) if found else asked or ""

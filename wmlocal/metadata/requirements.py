@@ -16,7 +16,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from wmlocal.lint.python_code import imports
-from wmlocal.lint.requirement_heads import head_of
+from wmlocal.lint.requirement_heads import read_head
 
 # Packages that a server takes for a module; for any other it takes the module's own name.
 _NAMES = """psycopg2=psycopg2-binary psycopg=psycopg[binary,pool] yaml=pyyaml git=GitPython shopify=ShopifyAPI
@@ -77,7 +77,7 @@ def infer_requirements(
     found = found or Requirements()
     found.seen.add(path)
     found.versions += specifiers(code)
-    head = head_of(code)
+    head = read_head(code)
     own = [line for _, line in head.lines] if head else []
     for name in head.names if head else ():
         own += (read(f"dependencies/{name}.requirements.in") or "").split("\n")
@@ -141,7 +141,7 @@ def specifiers(code: str) -> list[str]:
     return found
 
 
-def python_of(versions: list[str], instance: str) -> str:
+def choose_python(versions: list[str], instance: str) -> str:
     """The version that a server takes, whose own is `instance`: the next one from there up, else the newest below."""
     wanted = SpecifierSet()
     for text in versions:

@@ -65,7 +65,7 @@ RUNTIMES = {
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
             needs_service=False,
             has_namespaces=True,
-            namespace="f.flexcore.lib.kubernetes.connection:request_namespace",
+            namespace="f.flexcore.lib.kubernetes.connection:choose_request_namespace",
         ),
     )
 }

@@ -14,7 +14,7 @@ c_flexcore_settings = dict
 
 
 def main(settings: c_flexcore_settings | None = None) -> dict[str, Any]:
-    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    chosen = errors.validate(resources.Settings, settings or {}, "settings")
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     health = configured_runtimes.check_all(chosen, client.Client().resource, worker)
     for item in health:

@@ -12,8 +12,8 @@ from f.flexcore.lib.windmill import client
 
 def main(workflow_type: str = "data_pipeline", since: str = "", until: str = "", most: int = 1000) -> dict[str, Any]:
     begin, end = history.parse_time(since, "since"), history.parse_time(until, "until")
-    kind = errors.checked(str, workflow_type or "data_pipeline", "workflow_type")
-    limit = max(1, errors.checked(int, most, "most"))
+    kind = errors.check_value(str, workflow_type or "data_pipeline", "workflow_type")
+    limit = max(1, errors.check_value(int, most, "most"))
     found = comparison.compare_runs(history.read_runs(client.Client(), kind, begin, end, limit), kind, begin, end)
     print(f"{found.runs} runs of {kind}: {found.recommendation.reason}")
     plain = found.plain()

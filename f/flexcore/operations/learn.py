@@ -18,7 +18,7 @@ from f.flexcore.lib.windmill import client
 
 def main(path: str = "f/flexcore/forecast", most: int = 1000, dry_run: bool = False) -> dict[str, Any]:
     windmill = client.Client()
-    runs = history.read_pipeline_runs(windmill, max(1, errors.checked(int, most, "most")))
+    runs = history.read_pipeline_runs(windmill, max(1, errors.check_value(int, most, "most")))
     if not runs:
         print("No data pipeline has ended with a row of history yet; nothing is learned")
         return html.wrap_page(selection_pages.render_forecast_page([]), {"model": None, "runtimes": []})

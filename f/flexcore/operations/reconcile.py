@@ -18,8 +18,8 @@ PATH = "f/flexcore/operations/reconcile"
 
 
 def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -> dict[str, Any]:
-    chosen = errors.validated(resources.Settings, settings or {}, "settings")
-    max_actions = max(errors.checked(int, most, "most"), 0)
+    chosen = errors.validate(resources.Settings, settings or {}, "settings")
+    max_actions = max(errors.check_value(int, most, "most"), 0)
     windmill = client.Client()
     if older := reconciler.find_older_run(windmill, PATH, os.environ.get("WM_JOB_ID", "")):
         print(f"The pass {older} is still running; nothing is done")

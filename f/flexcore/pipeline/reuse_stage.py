@@ -7,4 +7,4 @@ from f.flexcore.lib.core import contracts, errors
 
 
 def main(result: dict) -> dict[str, Any]:
-    return errors.validated(contracts.StepResult, result, "result").plain()
+    return errors.validate(contracts.StepResult, result, "result").plain()

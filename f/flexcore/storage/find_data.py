@@ -15,7 +15,7 @@ def main(
     files: list[str] | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    store = object_store.Store(errors.validated(resources.Settings, settings or {}, "settings"))
+    store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
     found = file_data.manifest_of_files(store, files or []) if source == "files" else catalog.find_data(store, data)
     print(f"{len(found.streams)} streams at {found.uri}")
     return found.plain()

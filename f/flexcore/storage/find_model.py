@@ -11,7 +11,7 @@ c_flexcore_settings = dict
 
 def main(model: str, settings: c_flexcore_settings | None = None) -> dict[str, Any]:
     found = catalog.find_model(
-        object_store.Store(errors.validated(resources.Settings, settings or {}, "settings")), model
+        object_store.Store(errors.validate(resources.Settings, settings or {}, "settings")), model
     )
     print(f"{found.name} {found.version} at {found.uri}")
     return found.plain()

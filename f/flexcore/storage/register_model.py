@@ -12,9 +12,9 @@ MEASURES = (("rmse", "baseline_rmse", False), ("accuracy", "baseline_accuracy", 
 
 
 def main(trained: dict, must_beat_guess: bool = True, settings: c_flexcore_settings | None = None) -> dict[str, Any]:
-    result = errors.validated(contracts.StepResult, trained, "trained")
+    result = errors.validate(contracts.StepResult, trained, "trained")
     model = object_store.model_manifest(trained.get("output"))
-    store = object_store.Store(errors.validated(resources.Settings, settings or {}, "settings"))
+    store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
     store.verify(model)
     # A form that does not show the field sends null, which means the default.
     strict = must_beat_guess is not False

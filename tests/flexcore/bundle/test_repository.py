@@ -144,8 +144,8 @@ def without_text(root: Path, bundle: Bundles) -> None:
         (taken_by_a_folder, "by hand or in another version"),
         (under_a_file, "f is a file, and the bundle needs a folder there"),
         (excluded, "excludes or extraIncludes"),
-        (with_old_locks, "no lock file of version v2"),
-        (without_text, "wmill.yaml is no UTF-8"),
+        (with_old_locks, "not a lock file of version v2"),
+        (without_text, "wmill.yaml is not UTF-8"),
     ],
 )
 def test_init_where_something_stands_in_the_way_says_so_and_writes_nothing(

@@ -112,7 +112,7 @@ def test_a_file_that_is_edited_while_the_question_stands_there_is_not_overwritte
 def test_a_repository_without_git_is_told(flexcore: Command, team: Path) -> None:
     (team / ".git").rmdir()
     done = flexcore("init", "--yes")
-    assert done.returncode == 0 and "no git repository" in done.stderr
+    assert done.returncode == 0 and "not a git repository" in done.stderr
 
 
 def test_files_that_git_would_not_commit_are_told(flexcore: Command, team: Path) -> None:

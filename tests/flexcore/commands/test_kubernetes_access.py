@@ -55,7 +55,7 @@ def test_a_kubeconfig_of_windows_is_read_too(flexcore: Command, file: Path) -> N
     ("content", "arguments", "subject", "words"),
     [
         (PLAIN, ["--context", "b"], "cluster.context", "has no context named 'b'"),
-        (PLAIN + "    as: jane\n", [], "cluster.kubeconfig", "acts as somebody else (as)"),
+        (PLAIN + "    as: jane\n", [], "cluster.kubeconfig", "acts as another user (as)"),
         ("\ttabs: x\n", [], "cluster.kubeconfig", "there is a tab at line 1"),
         (None, [], "FILE", "cannot be read: No such file or directory"),
         ("\udcff", [], "FILE", "it is not text in UTF-8"),

@@ -42,7 +42,7 @@ def test_arguments_can_come_from_a_file(flexcore: Command, write: Writer) -> Non
     ("arguments", "words"),
     [
         (["f/x/none"], "f/x/none"),
-        (["f/x/s", "--args", "{"], "no JSON"),
+        (["f/x/s", "--args", "{"], "not JSON"),
         (["f/x/s", "--args", "[1]"], "JSON object"),
         (["f/x/s", "--args", "@gone.json"], "gone.json"),
         (["f/x/s", "--root", "/no/such/folder"], "/no/such/folder"),

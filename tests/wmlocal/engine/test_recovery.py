@@ -154,7 +154,7 @@ def test_a_run_dies_twice_and_goes_on(begin: Begin, flexcore: Command, write: Wr
     done = flexcore("recover", run["id"], "--json")
     assert json.loads(done.stdout) == {"id": run["id"], "success": True, "result": 7}
     again = flexcore("recover", run["id"])
-    assert again.returncode == 2 and "no run whose engine died" in again.stderr
+    assert again.returncode == 2 and "not a run whose engine died" in again.stderr
 
 
 def test_a_suspended_run_is_taken_up_and_waits_on(begin: Begin, write: Writer, home: Path, folder: Path) -> None:

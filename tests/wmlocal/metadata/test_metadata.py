@@ -16,7 +16,7 @@ import pytest
 from wmlocal.lint import check
 from wmlocal.metadata.fake_server import FakeServer
 from wmlocal.metadata.locks import NoLock, python_lock
-from wmlocal.metadata.requirements import NoRequirements, infer_requirements, python_of, specifiers
+from wmlocal.metadata.requirements import NoRequirements, choose_python, infer_requirements, specifiers
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((Path(__file__).parent / "metadata_cases.json").read_text())
@@ -60,13 +60,13 @@ def test_schemas_locks_and_hashes_are_a_servers_byte_by_byte(case: str, tmp_path
     ],
 )
 def test_a_script_gets_the_python_next_above_the_instances_own(head: str, instance: str, version: str) -> None:
-    assert python_of(specifiers(head), instance) == version
+    assert choose_python(specifiers(head), instance) == version
 
 
 @pytest.mark.parametrize(("head", "said"), [("# py: ~=3.11.4\n", "only a server knows"), ("# py: <3.9\n", "no Python")])
 def test_a_python_that_cannot_be_told_is_refused(head: str, said: str) -> None:
     with pytest.raises(NoRequirements, match=said):
-        python_of(specifiers(head), "3.11")
+        choose_python(specifiers(head), "3.11")
 
 
 def test_pins_count_through_imported_scripts_as_on_a_server() -> None:

@@ -31,7 +31,7 @@ def handle_post(request: http.Request) -> http.Response:
 
 def list_executions(request: http.Request) -> http.Response:
     http.check_names(request.query, execution_models.ListQuery.model_fields, "Query parameter")
-    query = errors.validated(execution_models.ListQuery, request.query, "")
+    query = errors.validate(execution_models.ListQuery, request.query, "")
     if query.runtime:
         from f.flexcore.lib import runtimes
 
@@ -51,7 +51,7 @@ def get_execution(request: http.Request) -> http.Response:
 
 def read_logs(request: http.Request) -> http.Response:
     http.check_names(request.query, execution_models.LogQuery.model_fields, "Query parameter")
-    lines = errors.validated(execution_models.LogQuery, request.query, "").tail
+    lines = errors.validate(execution_models.LogQuery, request.query, "").tail
     windmill = client.Client(request.token)
     job = executions.read_execution(windmill, request.params.get("id", ""))
     log = windmill.text(f"jobs_u/get_flow_all_logs/{job['id']}").splitlines()[-lines:]
@@ -78,7 +78,7 @@ def list_runtimes(request: http.Request, check_all: CheckAll) -> http.Response:
 
     http.check_names(request.query, (), "Query parameter")
     windmill = client.Client(request.token)
-    settings = errors.validated(resources.Settings, windmill.find_resource(client.SETTINGS) or {}, client.SETTINGS)
+    settings = errors.validate(resources.Settings, windmill.find_resource(client.SETTINGS) or {}, client.SETTINGS)
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     health = check_all(settings, windmill.resource, worker)
     redactor = redaction.Redactor(settings.secrets())

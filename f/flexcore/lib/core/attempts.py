@@ -10,6 +10,9 @@
     failed, in an earlier call                  Create the next one; this call is a retry
 
 A call is one Windmill job: a worker that died has its job run again under the same id, a retry gets a new one.
+
+Who repeats what: a step is retried by its flow (`retry` in flow.yaml), so far as this table lets it; a request to
+Kubernetes by kubernetes/client; a data pipeline's work goes to the next candidate by pipeline/attempts.
 """
 
 from __future__ import annotations

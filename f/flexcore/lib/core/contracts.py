@@ -2,7 +2,7 @@
 """What steps return and hand on, as pydantic models; their JSON Schemas are the public contract.
 
 StepResult      one step on one runtime
-Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, told apart by `kind`
+Manifest        what a stage hands on: DataManifest | ModelManifest | EndpointManifest, distinguished by `kind`
 PipelineResult  a whole pipeline, finished or failed
 FlowFailure     a template that failed
 
@@ -32,7 +32,7 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     def plain(self) -> dict[str, Any]:
-        """The JSON form, which is all that may leave a step: Windmill cannot serialise a model."""
+        """The JSON form, which is all that may leave a step: Windmill cannot serialize a model."""
         plain: dict[str, Any] = finite(self.model_dump(mode="json"))
         return plain
 
@@ -187,7 +187,7 @@ class StepResult(Contract):
 class StageResult(Contract):
     """A finished stage; handed back as a partial result it lets a later run skip the stage.
 
-    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: not told).
+    request: a digest of what was asked of it; a run that asks for something else does not skip it (None: unknown).
     """
 
     stage: Stage
@@ -198,7 +198,7 @@ class StageResult(Contract):
 
 class FlowFailure(Contract):
     """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
-    remote object, the tail of a log; `run` the page of the run; `notified` None when nobody was to be told."""
+    remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted."""
 
     success: Literal[False] = False
     error: str
@@ -240,13 +240,13 @@ def schema_hash(columns: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(sorted(columns.items())).encode()).hexdigest()
 
 
-def checksum_of(files: Iterable[File]) -> str:
+def compute_checksum(files: Iterable[File]) -> str:
     """One checksum over many files: the hash of their sorted paths and checksums."""
     lines = sorted(f"{file.path} {file.checksum}\n" for file in files)
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def files_of(manifest: DataManifest | ModelManifest) -> list[File]:
+def list_files(manifest: DataManifest | ModelManifest) -> list[File]:
     """All files that a manifest vouches for."""
     if isinstance(manifest, ModelManifest):
         return manifest.files
@@ -255,14 +255,14 @@ def files_of(manifest: DataManifest | ModelManifest) -> list[File]:
 
 def check_consistent(manifest: DataManifest | ModelManifest) -> None:
     """Raises ManifestMismatch when a manifest contradicts itself (edited or damaged)."""
-    files = files_of(manifest)
+    files = list_files(manifest)
     if not files:
         raise errors.ManifestMismatch(
             f"The manifest of {manifest.uri} lists no files",
             subject=manifest.uri,
             remedy="Run the stage that produced it again.",
         )
-    if manifest.checksum != checksum_of(files):
+    if manifest.checksum != compute_checksum(files):
         raise errors.ManifestMismatch(
             f"The manifest of {manifest.uri} does not match its own checksum",
             subject=manifest.uri,
@@ -287,7 +287,7 @@ def check_file(manifest_uri: str, expected: File, actual: File | None) -> None:
     )
 
 
-def stream_named(manifest: DataManifest, name: str) -> str:
+def find_stream(manifest: DataManifest, name: str) -> str:
     """The name of the stream to use: the given one, or the only one. Raises InvalidInput with the choices."""
     names = [stream.name for stream in manifest.streams]
     if name in names or (not name and len(names) == 1):

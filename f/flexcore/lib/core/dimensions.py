@@ -60,7 +60,7 @@ def check_amount(resource: str, value: Any, subject: str) -> str | None:
     if resource in BYTE_RESOURCES or resource.startswith("hugepages-"):
         _check_bytes(resource, amount, number, suffix, value, subject)
     elif amount != int(amount) or suffix in FRACTIONS or suffix in BINARY:
-        raise _wrong(subject, f"{value} is no number of devices", "Use a whole number such as 1.")
+        raise _wrong(subject, f"{value} is not a number of devices", "Use a whole number such as 1.")
     return None
 
 
@@ -70,14 +70,14 @@ def check_resource_name(name: Any, subject: str) -> None:
         return
     meant = {"gpu": "nvidia.com/gpu", "storage": "ephemeral-storage", "disk": "ephemeral-storage", "mem": "memory"}
     known = meant.get(str(name).lower(), "cpu, memory, ephemeral-storage or a device such as nvidia.com/gpu")
-    raise _wrong(f"{subject}.{name}", "is no resource of a container", f"Use {known}.")
+    raise _wrong(f"{subject}.{name}", "is not a resource of a container", f"Use {known}.")
 
 
 def _check_cores(amount: float, number: str, suffix: str, value: Any, subject: str) -> str | None:
     if suffix in BINARY or suffix in DECIMAL:
         raise _wrong(
             subject,
-            f"{value} is no amount of processors: {suffix} counts bytes",
+            f"{value} is not an amount of processors: {suffix} counts bytes",
             f"Use {number}m (millicores)." if suffix[0] == "M" else f"Use {number} (cores), or give {value} as memory.",
         )
     if amount >= MAX_CORES:

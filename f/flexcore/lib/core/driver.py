@@ -151,7 +151,9 @@ def drive(open_adapter: Open, invocation: operation.Invocation[Any, Any]) -> dic
         driver = Driver(adapter, invocation.call)
         try:
             if invocation.is_deferred:
-                return operation.submitted(invocation.runtime, invocation.key, invocation.call, *driver.submit())
+                return operation.report_submission(
+                    invocation.runtime, invocation.key, invocation.call, *driver.submit()
+                )
             return driver.run().plain()
         except errors.FlexcoreError as error:
             raise redact_error(error, adapter.redactor) from None

@@ -116,12 +116,12 @@ KINDS: dict[str, type[FlexcoreError]] = {
 
 
 def stored_error(error: FlexcoreError) -> dict[str, Any]:
-    """The error as JSON, for `recalled`: what would fail again in the same way is told again and not tried again."""
+    """The error as JSON, for `restore_error`: a failure that would repeat is raised again without a new attempt."""
     kept = ("subject", "remedy", "category", "details")
     return {"type": type(error).__name__, "message": str(error), **{name: getattr(error, name) for name in kept}}
 
 
-def recalled(stored: dict[str, Any]) -> FlexcoreError:
+def restore_error(stored: dict[str, Any]) -> FlexcoreError:
     """The error that `stored_error` wrote down; an ExecutionFailed when this version does not know its type."""
     kind = KINDS.get(str(stored["type"]), ExecutionFailed)
     error = kind(stored["message"], subject=stored["subject"], category=stored["category"], **stored["details"])
@@ -129,7 +129,7 @@ def recalled(stored: dict[str, Any]) -> FlexcoreError:
     return error
 
 
-def validated(model: type[Model], value: Any, what: str) -> Model:
+def validate(model: type[Model], value: Any, what: str) -> Model:
     """`value` as a `model`, or InvalidInput that names every wrong field below `what` ("": a step's own arguments).
 
     The rejected values themselves are left out of the message: they may be secrets.
@@ -139,16 +139,16 @@ def validated(model: type[Model], value: Any, what: str) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _wrong(error, what) from None
+        raise _invalid_input(error, what) from None
 
 
-def checked(kind: Any, value: Any, what: str) -> Any:
+def check_value(kind: Any, value: Any, what: str) -> Any:
     """`value` as a `kind` (`int`, `float | None`, `dict[str, Any]`), for a step's argument that is no model; raises
-    InvalidInput as `validated` does."""
+    InvalidInput as `validate` does."""
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise _wrong(error, what) from None
+        raise _invalid_input(error, what) from None
 
 
 def qualify(error: FlexcoreError, where: str) -> FlexcoreError:
@@ -161,7 +161,7 @@ def qualify(error: FlexcoreError, where: str) -> FlexcoreError:
 
 
 def merge(problems: Sequence[FlexcoreError]) -> FlexcoreError:
-    """One error whose message tells of all: the first that no retry helps with, else the first."""
+    """One error whose message names all: the first that no retry helps with, else the first."""
     first, *others = sorted(problems, key=lambda error: error.retryable)
     others = list({str(error): error for error in others if str(error) != str(first)}.values())
     ending = f". {first.remedy}"
@@ -174,21 +174,21 @@ def merge(problems: Sequence[FlexcoreError]) -> FlexcoreError:
 
 
 # pydantic's words for what a person left out, as a person would say it.
-LEFT_OUT = {"missing": "is missing: fill it in", "extra_forbidden": "is not a known field"}
+LEFT_OUT_MESSAGES = {"missing": "is missing: fill it in", "extra_forbidden": "is not a known field"}
 
 
-def _wrong(error: ValidationError, what: str) -> InvalidInput:
+def _invalid_input(error: ValidationError, what: str) -> InvalidInput:
     found = error.errors(include_url=False, include_input=False)
-    problems = [(".".join(filter(None, [what, *map(str, item["loc"])])), _problem(item)) for item in found]
+    problems = [(".".join(filter(None, [what, *map(str, item["loc"])])), _describe_problem(item)) for item in found]
     text = "; ".join(f"{field}{problem}" for field, problem in problems)
     return InvalidInput(text, subject=problems[0][0], remedy="Correct the named field and run again.")
 
 
-def _problem(item: Mapping[str, Any]) -> str:
+def _describe_problem(item: Mapping[str, Any]) -> str:
     """What is wrong with a field, to stand right behind its name."""
     if item["type"] == "too_short" and not item["ctx"]["actual_length"]:
         least = item["ctx"]["min_length"]
         return f" is empty: give at least {'one' if least == 1 else least}"
-    if item["type"] in LEFT_OUT:
-        return f" {LEFT_OUT[item['type']]}"
+    if item["type"] in LEFT_OUT_MESSAGES:
+        return f" {LEFT_OUT_MESSAGES[item['type']]}"
     return f": {item['msg'].removeprefix('Value error, ')}"

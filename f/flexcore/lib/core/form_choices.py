@@ -14,26 +14,26 @@ from typing import Any, ParamSpec
 from f.flexcore.lib.core import errors
 
 Choices = list[dict[str, Any]]
-Asked = ParamSpec("Asked")
+Arguments = ParamSpec("Arguments")
 
 
-def offered(choices: Callable[Asked, Choices]) -> Callable[Asked, Choices]:
-    """Tells in the list itself why nothing can be chosen."""
+def explain_failure(choices: Callable[Arguments, Choices]) -> Callable[Arguments, Choices]:
+    """The choices, or one entry that cannot be chosen and says why there are none."""
 
     @functools.wraps(choices)
-    def told(*args: Asked.args, **kwargs: Asked.kwargs) -> Choices:
+    def choices_or_note(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Choices:
         try:
             return choices(*args, **kwargs)
         except errors.FlexcoreError as error:
             return note(str(error).removesuffix(error.remedy).strip(), error.remedy)
 
-    return told
+    return choices_or_note
 
 
 def note(text: str, remedy: str = "") -> Choices:
     return [{"label": text, "subtitle": remedy, "value": None, "disabled": True}]
 
 
-def matching(pairs: Iterable[tuple[str, str]], typed: str | None = "") -> Choices:
+def filter_choices(pairs: Iterable[tuple[str, str]], typed: str | None = "") -> Choices:
     """The (label, value) pairs whose label contains what was typed."""
     return [{"label": label, "value": value} for label, value in pairs if (typed or "").lower() in label.lower()]

@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 def module_source(module: ModuleType) -> str:
-    """The module's text. Windmill's import hook sets no `__file__`, so its loader is asked and not `inspect`."""
+    """The module's text, from its loader: Windmill's import hook sets no `__file__`, which `inspect` would need."""
     return _read(module.__name__, module.__spec__)
 
 

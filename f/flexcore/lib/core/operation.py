@@ -85,19 +85,19 @@ class Operation(Generic[Request, Service]):
         """The request in a step's or a form's arguments, resource and settings left aside. Raises InvalidInput that
         names every wrong field below `where`."""
         fields = {name: value for name, value in arguments.items() if name not in (self.service_field, *CONTEXT)}
-        return errors.validated(self.request, fields, where)
+        return errors.validate(self.request, fields, where)
 
     def parse_service(self, arguments: Mapping[str, Any], where: str = "") -> Service:
         field = f"{where}.{self.service_field}" if where else self.service_field
-        return errors.validated(self.service, arguments.get(self.service_field) or {}, field)
+        return errors.validate(self.service, arguments.get(self.service_field) or {}, field)
 
     def invoke(self, arguments: Mapping[str, Any], env: Mapping[str, str] = os.environ) -> Invocation[Request, Service]:
         """A step's arguments as a checked call. Raises InvalidInput."""
         request, service = self.parse(arguments), self.parse_service(arguments)
-        settings = errors.validated(resources.Settings, arguments.get("settings") or {}, "settings")
+        settings = errors.validate(resources.Settings, arguments.get("settings") or {}, "settings")
         self.check(request, service, settings)
         deferred = arguments.get("deferred")
-        key, call = key_and_call(env, deferred)
+        key, call = read_key_and_call(env, deferred)
         waits = is_deferred(getattr(request, "wait", None), deferred)
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 
@@ -180,12 +180,12 @@ class Deferred(resources.Form):
     call: str = ""
 
 
-def key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[identity.ExecutionKey, str]:
+def read_key_and_call(env: Mapping[str, str], deferred: Any) -> tuple[identity.ExecutionKey, str]:
     """This step's own key and job, or those of the step that has submitted. Raises InvalidInput."""
     key, call = identity.execution_key(env), env.get("WM_JOB_ID", "")
     if not deferred:
         return key, call
-    given = errors.validated(Deferred, deferred, "deferred")
+    given = errors.validate(Deferred, deferred, "deferred")
     return replace(key, value=given.execution_key), given.call
 
 
@@ -202,7 +202,7 @@ def deferral_labels(deferred: bool) -> dict[str, str]:
     return {identity.DEFERRED: "true"} if deferred else {}
 
 
-def submitted(
+def report_submission(
     runtime: str, key: identity.ExecutionKey, call: str, attempt: int, remote: contracts.Remote
 ) -> dict[str, Any]:
     """The result of a step that has only submitted: a StepResult, and `description`, which Windmill shows beside the
@@ -217,10 +217,10 @@ def submitted(
         data={"deferred": given.model_dump(mode="json")},
         remote=remote,
     )
-    return result.plain() | {"description": {"markdown": waiting(runtime, remote)}}
+    return result.plain() | {"description": {"markdown": _describe_wait(runtime, remote)}}
 
 
-def waiting(runtime: str, remote: contracts.Remote) -> str:
+def _describe_wait(runtime: str, remote: contracts.Remote) -> str:
     what = f"[`{remote.name}`]({remote.url})" if remote.url else f"`{remote.name}`"
     return (
         f"The {remote.kind.replace('_', ' ')} {what} works on {runtime}; this flow holds no worker meanwhile. There is "

@@ -5,8 +5,8 @@ Two nets: the values that are known to be secret (from resources and secret-look
 secrets that a tool prints by itself (URL passwords, bearer tokens, key=value pairs, cloud keys, private keys).
 
 Every pattern is linear in the length of the text: it begins with a word of its own, or where no other match of it can
-have begun, and what may follow is bounded or ends where the next one begins. Mask first, then shorten: of a secret
-that is cut nothing is known any more.
+have begun, and what may follow is bounded or ends where the next one begins. Mask first, then shorten: a secret that
+is cut is not recognized.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ BLOCK_LINE = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/=]+\s*\Z")
 # Lines of a key have 64 or 76 characters; only the last one is shorter.
 SHORTEST_FULL_LINE = 40
 # The longest keys have some two hundred lines; one that was cut must not mask what follows for long.
-MOST_BLOCK_LINES = 400
+MAX_BLOCK_LINES = 400
 UNICODE_ESCAPE = re.compile(r"(\\u)([0-9a-f]{4})")
 GROUP_BEFORE = re.compile(r"[A-Za-z0-9+/_-]{1,4}\Z")
 GROUP_AFTER = re.compile(r"[A-Za-z0-9+/_-]{1,4}={0,2}")
@@ -171,7 +171,7 @@ class LineRedactor:
         if self._key_lines:
             line = self._without_key(line)
         if BLOCK_BEGIN.search(line):
-            self._key_lines = MOST_BLOCK_LINES
+            self._key_lines = MAX_BLOCK_LINES
         return self._redactor.text(line)
 
     def lines(self, lines: Sequence[str]) -> list[str]:
@@ -193,14 +193,14 @@ class LineRedactor:
         return line[: body.start()] + MASK
 
 
-def secrets_of(value: Any, key: str = "") -> Iterator[str]:
+def find_secrets(value: Any, key: str = "") -> Iterator[str]:
     """Every string that stands under a secret-looking key anywhere in `value`."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from secrets_of(item, str(name))
+            yield from find_secrets(item, str(name))
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from secrets_of(item, key)
+            yield from find_secrets(item, key)
     elif isinstance(value, str) and value and SECRET_NAME.search(key):
         yield value
 
@@ -248,7 +248,7 @@ def _json_secrets(document: str) -> Iterator[str]:
         content = json.loads(document)
     except (ValueError, RecursionError):
         return
-    for secret in secrets_of(content):
+    for secret in find_secrets(content):
         yield from _values(secret)
 
 

@@ -31,7 +31,7 @@ OVERDUE_S = 120.0
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
     """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
-    epoch after which nobody asks for it, None where the cluster itself takes it away; deadline: likewise, after which
+    epoch after which it may be deleted, None where the cluster itself takes it away; deadline: likewise, after which
     it must not run, None where the cluster itself ends it."""
 
     runtime: str
@@ -50,7 +50,7 @@ class RemoteObject:
         return self.labels.get("flexcore/owner-job", "")
 
     @property
-    def deferred(self) -> bool:
+    def is_deferred(self) -> bool:
         return self.labels.get(identity.DEFERRED) == "true"
 
 
@@ -60,14 +60,14 @@ class Decision:
     reason: str
 
 
-def decide(item: RemoteObject, owner: Owner, now: float) -> Decision:
+def decide_cleanup(item: RemoteObject, owner: Owner, now: float) -> Decision:
     """What to do with `item`; `now` is in seconds since the epoch."""
     if item.state == "kept":
         return Decision("leave", "outlives its run on purpose")
     if item.state == "leaving":
         return Decision("leave", "is being deleted")
     if item.state == "finished":
-        return finished(item, owner, now)
+        return _decide_finished(item, owner, now)
     if item.deadline is not None and now > item.deadline + OVERDUE_S:
         return Decision("stop", "its time is over")
     if owner == "ended":
@@ -75,10 +75,10 @@ def decide(item: RemoteObject, owner: Owner, now: float) -> Decision:
     return Decision("leave", "its owner could not be asked about" if owner == "unknown" else "its owner lives")
 
 
-def finished(item: RemoteObject, owner: Owner, now: float) -> Decision:
-    if item.deferred and owner == "suspended":
+def _decide_finished(item: RemoteObject, owner: Owner, now: float) -> Decision:
+    if item.is_deferred and owner == "suspended":
         return Decision("resume", "its flow waits for the verdict")
-    if item.deferred and owner == "running":
+    if item.is_deferred and owner == "running":
         return Decision("leave", "its flow will wait for the verdict")
     if item.delete_after is not None and now > item.delete_after and owner in ("ended", "unknown"):
         return Decision("delete", "its time to live is over")

@@ -49,7 +49,7 @@ def secret_values(form: BaseModel) -> Iterator[str]:
         if isinstance(value, BaseModel):
             yield from secret_values(value)
         elif name in marks:
-            yield from _texts(value) if marks[name].is_whole else redaction.secrets_of(value)
+            yield from _texts(value) if marks[name].is_whole else redaction.find_secrets(value)
 
 
 def dump_public(form: BaseModel) -> dict[str, Any]:

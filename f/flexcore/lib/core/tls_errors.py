@@ -1,7 +1,7 @@
 # requirements: flexcore_base
 """What a TLS error of any program says, and what to do about it. Pure.
 
-The same few causes are told in the words of OpenSSL (Python, git, PostgreSQL, Ray), rustls (uv), Go (Kubernetes), curl
+The same few causes appear in the words of OpenSSL (Python, git, PostgreSQL, Ray), rustls (uv), Go (Kubernetes), curl
 (pyarrow's S3), Java and Node. A wrong certificate is no wrong name of a package and no server that is down.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-# How programs are told of an authority: the first for most (Python, uv, Go), each other for its own kind.
+# Variables that name an authority to programs: the first for most (Python, uv, Go), each other for its own kind.
 BUNDLES = "SSL_CERT_FILE (for requests and pip REQUESTS_CA_BUNDLE, for S3 AWS_CA_BUNDLE, for git GIT_SSL_CAINFO)"
 # Kind → what it looks like; the first that fits is the cause.
 KINDS = {

@@ -230,7 +230,7 @@ def read_runs(rows: Iterable[Any]) -> tuple[list[Run], list[str]]:
     runs, problems = [], []
     for number, row in enumerate(rows, 1):
         try:
-            runs.append(errors.validated(Run, row, f"history row {number}"))
+            runs.append(errors.validate(Run, row, f"history row {number}"))
         except errors.FlexcoreError as error:
             problems.append(str(error))
     return runs, problems

@@ -3,6 +3,10 @@
 
 Categories are a public contract. ACTIONS has the usual error and remedy of each; a Problem may know better ones, such
 as a quota that can never be met (change the request) beside one that is used up (wait).
+
+A new category is a member of Category, its row in ACTIONS, a field in SUBJECTS where one is at fault, and the function
+that recognizes it: image_pull, scheduling, pod_problems (before a pod's end), pod_ends (at it), admission (no pod). One
+by which work never began belongs into NEVER_BEGAN of pipeline/attempts, too, so that the next candidate gets the work.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""The session of a step: a client for the cluster of a resource, and the namespace to work in."""
+"""The session of a step: a client for the cluster of a resource, and the namespace to work in (`choose_namespace`)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secr
     """A Session; nothing is sent yet. namespace: the requested one, if any; secrets: further values to mask.
 
     Raises InvalidInput or MissingSetting for everything that can be known without asking the cluster."""
-    resource = errors.validated(resources.KubernetesCluster, cluster or {}, "cluster")
-    stored = errors.validated(resources.Settings, settings or {}, "settings")
+    resource = errors.validate(resources.KubernetesCluster, cluster or {}, "cluster")
+    stored = errors.validate(resources.Settings, settings or {}, "settings")
     access = credentials.resolve_access(resource)
     chosen = choose_namespace(namespace, resource, stored, access=access)
     pod_spec.check_name(chosen, "namespace")
@@ -82,7 +82,7 @@ def choose_namespace(
     return settings.namespace if "namespace" in settings.model_fields_set else default
 
 
-def request_namespace(
+def choose_request_namespace(
     request: NamespacedRequest | None,
     cluster: resources.KubernetesCluster | None,
     settings: resources.Settings,

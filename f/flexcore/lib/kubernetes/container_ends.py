@@ -108,7 +108,7 @@ class End:
         return str(self.terminated.get("reason") or "")
 
     @property
-    def finished(self) -> datetime | None:
+    def finished_at(self) -> datetime | None:
         return job_status.parse_time(self.terminated.get("finishedAt"))
 
 
@@ -182,7 +182,7 @@ def find_cause(pod: Object, job: Object | None = None) -> End | None:
     def rank(end: End) -> tuple[int, bool, bool, datetime, bool]:
         role = ranks[end.container.role]
         by_signal = end.code in STOP_EXIT_CODES and end.reason != "OOMKilled"
-        return role, end.was_stopped, not end.is_last, end.finished or NEVER, by_signal
+        return role, end.was_stopped, not end.is_last, end.finished_at or NEVER, by_signal
 
     return min(ends, key=rank, default=None)
 

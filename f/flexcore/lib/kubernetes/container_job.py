@@ -141,7 +141,7 @@ class JobAdapter:
         job = self.kubernetes.get(self._path(name), self._request("get", name))
         if job is None or (job["metadata"].get("labels") or {}).get("flexcore/key") != self.key.value:
             raise errors.InvalidInput(
-                f"A Job named {name} exists in namespace {self.namespace} and belongs to somebody else",
+                f"A Job named {name} exists in namespace {self.namespace} and belongs to another owner",
                 subject=name,
                 remedy="Remove it or use another namespace.",
             )

@@ -179,7 +179,7 @@ def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
     if impersonated:
         names = ", ".join(impersonated)
         raise kubeconfig.wrong(
-            f"acts as somebody else ({names}), which is not supported", "Use that account's own credentials."
+            f"acts as another user ({names}), which is not supported", "Use that account's own credentials."
         )
     if kubeconfig.to_text(user.get("username")) or kubeconfig.to_text(user.get("password")):
         raise kubeconfig.wrong("authenticates by user name and password", remedy)

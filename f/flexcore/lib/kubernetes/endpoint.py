@@ -131,7 +131,7 @@ class ModelProxy:
             if not model.example:
                 test.note = "The manifest holds no example to predict"
                 return test
-            body = inference.infer_request(model.example, model.signature)
+            body = inference.build_infer_request(model.example, model.signature)
             started = self.clock()
             answer = self._request("POST", f"{base}/infer", body, until)
             test.latency_ms = round((self.clock() - started) * 1000, 1)
@@ -139,7 +139,7 @@ class ModelProxy:
             test.note = str(reason)
             return test
         try:
-            test.predictions = inference.predictions(answer, len(model.example))
+            test.predictions = inference.parse_predictions(answer, len(model.example))
         except errors.FlexcoreError as error:
             raise self._to_error(str(error)) from None
         test.rows, test.predicted = len(model.example), True

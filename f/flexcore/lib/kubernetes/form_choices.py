@@ -9,7 +9,7 @@ from f.flexcore.lib.core import errors, form_choices
 from f.flexcore.lib.kubernetes import api_errors, connection
 
 
-@form_choices.offered
+@form_choices.explain_failure
 def namespace_choices(cluster: Any, typed: str | None = "") -> form_choices.Choices:
     """The cluster's namespaces; the resource's own where the credentials may not list them."""
     if not cluster:
@@ -20,6 +20,6 @@ def namespace_choices(cluster: Any, typed: str | None = "") -> form_choices.Choi
     except errors.Forbidden as error:
         if error.category == "credentials":
             raise
-        return form_choices.matching([(session.namespace, session.namespace)])
+        return form_choices.filter_choices([(session.namespace, session.namespace)])
     names = sorted(str(item["metadata"]["name"]) for item in page.get("items") or [])
-    return form_choices.matching([(name, name) for name in names], typed)
+    return form_choices.filter_choices([(name, name) for name in names], typed)

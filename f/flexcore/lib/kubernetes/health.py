@@ -74,7 +74,7 @@ HELPFUL: dict[str, list[Right]] = {
 
 def check_cluster(cluster: Any, namespace: str, operation: str, settings: Any) -> dict[str, Any]:
     """The plain result of kubernetes/check_cluster. Raises InvalidInput, Unreachable, Forbidden or NotFound."""
-    chosen = errors.checked(str, operation or "job", "operation")
+    chosen = errors.check_value(str, operation or "job", "operation")
     if chosen not in NEEDED:
         raise errors.InvalidInput(
             f"operation: {chosen!r} is not known", subject="operation", remedy=f"Use one of {', '.join(NEEDED)}."

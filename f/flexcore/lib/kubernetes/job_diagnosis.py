@@ -272,4 +272,4 @@ def find_creation_time(pod: Object) -> datetime:
 
 def _find_end_time(pod: Object, job: Object) -> datetime:
     cause = container_ends.find_cause(pod, job)
-    return (cause.finished if cause else None) or find_creation_time(pod)
+    return (cause.finished_at if cause else None) or find_creation_time(pod)

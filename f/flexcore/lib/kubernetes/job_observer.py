@@ -38,7 +38,7 @@ TICK_S = 1.0
 # Of a Job of a hundred pods the first ones show enough.
 MAX_PODS_WITH_EVENTS = 3
 # Kubernetes' own, where a pod names none.
-DEFAULT_GRACE_S = 30
+DEFAULT_TERMINATION_GRACE_S = 30
 # Ends of which the pod's events may say more: a probe that had failed, an image that was pulled too long.
 EXPLAINED_BY_EVENTS = (
     categories.Category.KILLED,
@@ -150,23 +150,16 @@ class JobObserver:
         return job_diagnosis.diagnose_lateness(seen.job, seen.pods, events, text)
 
     def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
-        """The next report and all that wait behind it; returns after a tick when there is none."""
-        try:
-            report = reports.get(timeout=TICK_S)
-            while True:
-                if report.error:
-                    raise report.error
-                seen.reported.add(report.source)
-                if report.source == "job":
-                    seen.job = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
-                else:
-                    seen.pods = report.items
-                    seen.remember(report.items)
-                if seen.job is None:
-                    return
-                report = reports.get_nowait()
-        except queue.Empty:
-            return
+        """Keeps what the next reports say; returns after a tick when there is none."""
+        for report in watcher.drain(reports, TICK_S):
+            seen.reported.add(report.source)
+            if report.source == "job":
+                seen.job = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
+            else:
+                seen.pods = report.items
+                seen.remember(report.items)
+            if seen.job is None:
+                return
 
     def _list_events(self, job: Object, pods: Sequence[Object]) -> list[Object]:
         """The events of the Job and of its first pods; none when they may not be read."""
@@ -263,7 +256,7 @@ class JobObserver:
         if not stored["metadata"].get("deletionTimestamp"):
             deadline = (job.get("spec") or {}).get("activeDeadlineSeconds")
             return f"could not be deleted; its deadline of {deadline} s ends it"
-        grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S)
+        grace = job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", DEFAULT_TERMINATION_GRACE_S)
         return f"is being deleted; its pods have {grace} s (terminationGracePeriodSeconds) to end, and are then killed"
 
     def _conclude_deleted(self, job: Object, logs: pod_logs.PodLogs) -> Outcome:

@@ -142,7 +142,7 @@ class Deployer:
             if done is not None:
                 return done
         raise errors.Unavailable(
-            f"{kind.resource} {name} is being changed by somebody else all the time",
+            f"{kind.resource} {name} keeps being changed by another client",
             subject=name,
             remedy="See who writes it (kubectl get -o yaml --show-managed-fields), then run again.",
         )
@@ -205,7 +205,7 @@ class Deployer:
             if self.kubernetes.replace(path, back, self.request("update", DEPLOYMENTS, name)) is not None:
                 return "rolled back to the version before"
             item = self.get(DEPLOYMENTS, name) or item
-        return "left: it is being changed by somebody else"
+        return "left: another client keeps changing it"
 
     def _prune(self, serving: serving_manifests.Serving) -> None:
         """Removes the ConfigMaps of generations that no pod needs any more. A failure is only reported."""

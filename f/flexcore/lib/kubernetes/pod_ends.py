@@ -53,7 +53,7 @@ def _ended_before(cause: container_ends.End | None, disruption: Object) -> bool:
     if cause is None or cause.code in container_ends.STOP_EXIT_CODES or cause.reason == "ContainerStatusUnknown":
         return False
     at = job_status.parse_time(disruption.get("lastTransitionTime"))
-    return bool(at and cause.finished and cause.finished < at)
+    return bool(at and cause.finished_at and cause.finished_at < at)
 
 
 def _diagnose_eviction(message: str) -> categories.Problem:

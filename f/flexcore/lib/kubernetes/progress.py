@@ -1,5 +1,9 @@
 # requirements: flexcore_kubernetes
-"""What the observers of Jobs and rollouts share: how long a problem is given to pass, and what is reported, once."""
+"""What the observers of Jobs and rollouts share: how long a problem is given to pass, and what is reported, once.
+
+The periods stand with the problems: PULL_GRACE_S in image_pull, CONFIG_, CRASH_ and HELD_GRACE_S in pod_problems, those
+of a Job without a pod in admission. What pods get to end after SIGTERM is their terminationGracePeriodSeconds.
+"""
 
 from __future__ import annotations
 

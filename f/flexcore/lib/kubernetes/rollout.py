@@ -115,19 +115,12 @@ class RolloutObserver:
                 raise self._error(problem or diagnose_lateness(deployment), stored, logs)
 
     def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
-        """The next report and all that wait behind it; returns after a tick when there is none."""
-        try:
-            report = reports.get(timeout=TICK_S)
-            while True:
-                if report.error:
-                    raise report.error
-                if report.source == "pods":
-                    seen.pods = report.items
-                else:
-                    seen.deployment = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
-                report = reports.get_nowait()
-        except queue.Empty:
-            return
+        """Keeps what the next reports say; returns after a tick when there is none."""
+        for report in watcher.drain(reports, TICK_S):
+            if report.source == "pods":
+                seen.pods = report.items
+            else:
+                seen.deployment = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
 
     def _list_events(self, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Of the first new pod that waits; none when they may not be read."""

@@ -8,6 +8,7 @@ The end of a stream says nothing about the objects; only a list or an event does
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -97,6 +98,20 @@ class Watcher(threading.Thread):
                 if change := parse_event(line, subject.call):
                     apply_event(known, change)
                     yield list(known.values())
+
+
+def drain(reports: queue.SimpleQueue[Report], timeout_s: float) -> Iterator[Report]:
+    """The next report and all that wait behind it; none when there is none within `timeout_s`. Raises a report's
+    error."""
+    try:
+        report = reports.get(timeout=timeout_s)
+        while True:
+            if report.error:
+                raise report.error
+            yield report
+            report = reports.get_nowait()
+    except queue.Empty:
+        return
 
 
 def parse_event(line: bytes, call: api_errors.Call) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from f.flexcore.lib.meltano import (
 CHOOSE_PROJECT = form_choices.note("First choose a project", "Without one, create a c_meltano_project resource.")
 
 
-@form_choices.offered
+@form_choices.explain_failure
 def plugin_choices(project: Any, kind: str, typed: str | None = "") -> form_choices.Choices:
     """The project's plugins of a kind (extractors, loaders) that contain what was typed."""
     if not project:
@@ -23,10 +23,10 @@ def plugin_choices(project: Any, kind: str, typed: str | None = "") -> form_choi
     if not (names := read_document(project).names(kind)):
         one = project_file.SHORT_KINDS[kind]
         return form_choices.note(f"The project has no {one}", f"Add one: meltano add {one}-NAME.")
-    return form_choices.matching([(name, short_name(name, kind, names)) for name in names], typed)
+    return form_choices.filter_choices([(name, short_name(name, kind, names)) for name in names], typed)
 
 
-@form_choices.offered
+@form_choices.explain_failure
 def utility_choices(project: Any, typed: str | None = "") -> form_choices.Choices:
     if not project:
         return CHOOSE_PROJECT
@@ -34,17 +34,17 @@ def utility_choices(project: Any, typed: str | None = "") -> form_choices.Choice
         return form_choices.note(
             "The project has no utility", "Add one: meltano add dbt-NAME, or let dbt run by itself."
         )
-    return form_choices.matching([(name, name) for name in names], typed)
+    return form_choices.filter_choices([(name, name) for name in names], typed)
 
 
-@form_choices.offered
+@form_choices.explain_failure
 def dbt_folder_choices(project: Any, typed: str | None = "") -> form_choices.Choices:
     """Folders of the project with models for dbt; the project need not be one of Meltano."""
     if not project:
         return CHOOSE_PROJECT
     if not (names := project_file.find_dbt_folders(open_folder(project))):
         return form_choices.note("The project has no dbt_project.yml", "Add one, or choose another project.")
-    return form_choices.matching([(name, name) for name in names], typed)
+    return form_choices.filter_choices([(name, name) for name in names], typed)
 
 
 def read_document(project: Any) -> project_file.ProjectFile:
@@ -52,7 +52,7 @@ def read_document(project: Any) -> project_file.ProjectFile:
 
 
 def open_folder(project: Any) -> Path:
-    return sources.open_project(errors.validated(resources.MeltanoProject, project, "project")).root
+    return sources.open_project(errors.validate(resources.MeltanoProject, project, "project")).root
 
 
 def short_name(name: str, kind: str, names: list[str]) -> str:

@@ -111,7 +111,7 @@ class DbtRequest(resources.Form):
     @classmethod
     def _is_known(cls, value: str) -> str:
         if value not in ADAPTERS:
-            raise ValueError(f"{value!r} is none of {', '.join(ADAPTERS)}; any other runs as a utility of Meltano")
+            raise ValueError(f"{value!r} is not one of {', '.join(ADAPTERS)}; any other runs as a utility of Meltano")
         return value
 
     @field_validator("select", "exclude")

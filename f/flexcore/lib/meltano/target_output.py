@@ -76,7 +76,7 @@ def build_manifest(
         else contracts.schema_hash(
             {f"{item.name}.{name}": kind for item in streams for name, kind in item.columns.items()}
         ),
-        checksum=contracts.checksum_of(files),
+        checksum=contracts.compute_checksum(files),
         streams=streams,
     )
 

@@ -47,7 +47,7 @@ def notify(
     if not resource:
         return None
     try:
-        chosen = errors.validated(resources.Notifications, resource, "notify")
+        chosen = errors.validate(resources.Notifications, resource, "notify")
         if chosen.channel == "none":
             return None
         marker = Marker(settings, env, message)
@@ -72,7 +72,7 @@ class Marker:
     def __init__(self, settings: Any, env: Mapping[str, str], message: failure_message.Message) -> None:
         self._store: object_store.Store | None = None
         try:
-            self._store = object_store.Store(errors.validated(resources.Settings, settings or {}, "settings"), env)
+            self._store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"), env)
         except errors.FlexcoreError:
             return
         # The flow around sees the error's text and nothing else.

@@ -166,7 +166,7 @@ class ReconcilePass:
         cases = []
         for item in items:
             owner = states.get(item.owner, "unknown") if self._is_ours(item) else "unknown"
-            cases.append(_Case(item, owner, remote_objects.decide(item, owner, self.now)))
+            cases.append(_Case(item, owner, remote_objects.decide_cleanup(item, owner, self.now)))
         for case in cases:
             if case.decision.action == "leave":
                 self._add_row(case, "left")

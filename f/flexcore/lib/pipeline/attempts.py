@@ -52,7 +52,7 @@ def could_not_begin(error: Mapping[str, Any]) -> bool:
 
 def evaluate_attempt(runtime: str, result: Any, duration_s: float | None) -> pipeline_result.Attempt:
     """result: of an execute flow, or the error that it ended with."""
-    runtime = errors.checked(str, runtime, "runtime")
+    runtime = errors.check_value(str, runtime, "runtime")
     error = result.get("error") if isinstance(result, dict) else {"name": "NoResult", "message": "it has no result"}
     if error:
         kept = {name: error.get(name) for name in ("name", "message", "step_id", "extra")}
@@ -60,7 +60,7 @@ def evaluate_attempt(runtime: str, result: Any, duration_s: float | None) -> pip
         return pipeline_result.Attempt(
             runtime=runtime, started=started, success=False, duration_s=duration_s, error=kept
         )
-    step = errors.validated(contracts.StepResult, result, "result")
+    step = errors.validate(contracts.StepResult, result, "result")
     return pipeline_result.Attempt(
         runtime=runtime, started=True, success=step.success, duration_s=duration_s, result=step
     )

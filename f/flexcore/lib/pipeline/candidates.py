@@ -1,5 +1,5 @@
 # requirements: flexcore_pipeline
-"""The data pipeline's whole form, checked before anything is asked or run: all its problems are one error."""
+"""The data pipeline's whole form, checked before any service is called: all its problems are one error."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ class Request:
 def parse_request(given: Mapping[str, Any]) -> Request:
     """Raises an error that tells of every wrong field, for a form that describes no runtime, and for a pin that is none
     of those."""
+    given = errors.check_value(dict[str, Any], given, "request")
     sections = {name: given.get(name) for name in runtimes.RUNTIMES if given.get(name)}
     others = {name: value for name, value in given.items() if name not in (*runtimes.RUNTIMES, *OTHERS)}
-    settings = partial(errors.validated, resources.Settings, given.get("settings") or {}, "settings")
+    settings = partial(errors.validate, resources.Settings, given.get("settings") or {}, "settings")
     form, left, candidates = work.collect(
         [
-            lambda: errors.validated(forms.DataPipelineForm, others, ""),
+            lambda: errors.validate(forms.DataPipelineForm, others, ""),
             lambda: _compute_seconds_left(given),
             lambda: validate_candidates(sections, settings(), _manifest(given.get("data"))),
         ]
@@ -82,7 +83,7 @@ def _compute_seconds_left(given: Mapping[str, Any]) -> float | None:
 
 def _check_pin(pin: str, candidates: Mapping[str, work.Work]) -> None:
     if pin and pin not in candidates:
-        missing = "is empty" if pin in runtimes.RUNTIMES else "is no runtime"
+        missing = "is empty" if pin in runtimes.RUNTIMES else "is not a runtime"
         raise errors.InvalidInput(
             f"pin: {pin!r} {missing}", subject="pin", remedy=f"Fill it in, or pin one of {', '.join(candidates)}."
         )

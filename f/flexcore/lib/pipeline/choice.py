@@ -37,7 +37,7 @@ def choose_runtime(given: Mapping[str, Any], read_resource: Callable[[str], Any]
     settings = request.form.settings
     workload, measures = measure_workload(request)
     health = measure_health(request.candidates, settings)
-    namespaces = {name: choose_namespace(each, settings) for name, each in request.candidates.items()}
+    namespaces = {name: resolve_namespace(each, settings) for name, each in request.candidates.items()}
     market = build_market(settings, health, namespaces)
     model, note = read_forecasts(read_resource)
     selection = explain_selection(selector.select(workload, model, market, note), health, workload.pin)
@@ -110,7 +110,7 @@ def _check_health(each: work.Work, settings: resources.Settings) -> operation.He
     is_of_worker = each.runtime.clusters_field is None
     place = (os.environ.get("WM_WORKER_GROUP") or "this worker") if is_of_worker else each.runtime.name
     service = each.service
-    namespace = choose_namespace(each, settings) or rules.DEFAULT_NAMESPACES.get(each.runtime.name)
+    namespace = resolve_namespace(each, settings) or rules.DEFAULT_NAMESPACES.get(each.runtime.name)
     if service and namespace:
         service = service.model_copy(update={"namespace": namespace})
     try:
@@ -130,8 +130,8 @@ def _wait_for_health(name: str, future: Future[operation.Health]) -> operation.H
 # Namespaces
 
 
-def choose_namespace(each: work.Work, settings: resources.Settings) -> str:
-    """Where a runtime with namespaces runs the work, by the runtime's own rule; "" when nobody says it."""
+def resolve_namespace(each: work.Work, settings: resources.Settings) -> str:
+    """Where a runtime with namespaces runs the work, by the runtime's own rule; "" when nothing says one."""
     if not each.runtime.namespace:
         return ""
     try:

@@ -26,7 +26,7 @@ def measure_sources(
     FlexcoreError."""
     # Asked in any case: a request that its own configuration does not allow is refused here.
     own_sources = [each for candidate in candidates.values() for each in _list_own_sources(candidate, settings)]
-    manifest = source.manifest or next(filter(None, map(_manifest_of, candidates.values())), None)
+    manifest = source.manifest or next(filter(None, map(_read_manifest, candidates.values())), None)
     probes: list[Probe] = [partial(_measure_file, uri, settings) for uri in source.uris]
     if manifest:
         probes.append(partial(_measure_manifest, manifest))
@@ -49,7 +49,7 @@ def _list_own_sources(candidate: work.Work, settings: resources.Settings) -> lis
         raise errors.qualify(error, candidate.section) from None
 
 
-def _manifest_of(candidate: work.Work) -> dict[str, Any] | None:
+def _read_manifest(candidate: work.Work) -> dict[str, Any] | None:
     manifest: dict[str, Any] | None = getattr(candidate.request, work.SOURCE, None)
     return manifest
 

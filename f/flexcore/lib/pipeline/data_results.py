@@ -19,11 +19,16 @@ SECONDS_PER_HOUR = 3600
 def read_choice(choice: Any, analysis: Any) -> Any:
     """The plain data of a choice. A run that began before this bundle was pushed hands on pages instead, and its
     workload comes from a step of its own (analysis)."""
-    pages = choice.get("render_all") if isinstance(choice, Mapping) else None
-    if not pages:
-        return choice
-    measured = (analysis or {}).get("render_all") or [{}]
-    return {"workload": measured[-1].get("workload"), **pages[-1]}
+    plain = choice if isinstance(choice, Mapping) else {}
+    if not (pages := plain.get("render_all")):
+        return plain
+    measured = (analysis if isinstance(analysis, Mapping) else {}).get("render_all")
+    return {"workload": _last_of(measured).get("workload"), **_last_of(pages)}
+
+
+def _last_of(pages: Any) -> Mapping[str, Any]:
+    last = pages[-1] if isinstance(pages, list) and pages else None
+    return last if isinstance(last, Mapping) else {}
 
 
 def build_result(choice: Any, attempts: Attempts) -> pipeline_result.DataPipelineResult:
@@ -40,7 +45,7 @@ def build_result(choice: Any, attempts: Attempts) -> pipeline_result.DataPipelin
             wm_labels=build_labels(workload.workflow_type, None),
         )
     prices = choice.get("prices") or {}
-    price = errors.validated(workloads.Price, prices.get(last.runtime) or {}, "choice.prices")
+    price = errors.validate(workloads.Price, prices.get(last.runtime) or {}, "choice.prices")
     actual = pipeline_result.Actual(
         duration_s=last.duration_s,
         cost_usd=compute_cost_usd(last.duration_s, workload, last.result, price),
@@ -147,8 +152,8 @@ def _hours(seconds: float | None) -> float | None:
 
 def _read_choice(choice: Any) -> tuple[workloads.Workload, workloads.Selection]:
     return (
-        errors.validated(workloads.Workload, choice.get("workload"), "choice.workload"),
-        errors.validated(workloads.Selection, choice.get("selection"), "choice.selection"),
+        errors.validate(workloads.Workload, choice.get("workload"), "choice.workload"),
+        errors.validate(workloads.Selection, choice.get("selection"), "choice.selection"),
     )
 
 

@@ -58,7 +58,7 @@ def _parse_stage(stage: Stage, given: Given, settings: resources.Settings) -> wo
 
 def _parse_deployment(stage: Stage, operation: str, given: Given, settings: resources.Settings) -> work.Work:
     """On the target that its form names; a model on the runtime that trained it is served by that cluster."""
-    fields = errors.checked(dict[str, Any], given[stage], stage)
+    fields = errors.check_value(dict[str, Any], given[stage], stage)
     targets = {name: each for name, each in runtimes.RUNTIMES.items() if operation in each.operations}
     target = fields.get(TARGET) or next(iter(targets))
     if target not in targets:
@@ -67,7 +67,7 @@ def _parse_deployment(stage: Stage, operation: str, given: Given, settings: reso
             subject=f"{stage}.{TARGET}",
             remedy=f"Use one of {', '.join(targets)}.",
         )
-    compute = errors.validated(ComputeResources, fields.get(COMPUTE) or {}, f"{stage}.{COMPUTE}").fields()
+    compute = errors.validate(ComputeResources, fields.get(COMPUTE) or {}, f"{stage}.{COMPUTE}").fields()
     _refuse_unknown(stage, sorted(compute.keys() & fields.keys()))
     chosen = targets[target].operation(operation)
     request = {name: value for name, value in fields.items() if name not in (TARGET, COMPUTE, work.MORE)}
@@ -156,7 +156,7 @@ def check_ready(endpoint: contracts.EndpointManifest) -> None:
 def prepare(given: Given, partial_results: list[Any], settings: Any) -> dict[str, Any]:
     """The plain data of the first step: each stage's request, the stages that were done before and still verify, and
     the digests of what is asked. Raises the errors of a wrong request and of a service that refuses."""
-    chosen = errors.validated(resources.Settings, settings or {}, "settings")
+    chosen = errors.validate(resources.Settings, settings or {}, "settings")
     stages = parse_stages(given, chosen)
     digests = compute_digests(stages)
     store = object_store.Store(chosen)

@@ -177,7 +177,7 @@ def _convert_error(error: psycopg.Error, redactor: redaction.Redactor) -> errors
         return errors.NotFound(f"The database refuses: {message}", subject="postgres.dbname", remedy="Correct dbname.")
     certificates = tls_errors.tls_remedy(message, field="postgres.root_certificate_pem")
     return errors.Unreachable(
-        f"The database cannot be asked: {message}",
+        f"The database cannot be queried: {message}",
         subject="postgres",
         remedy=certificates or "Check host, port and sslmode.",
     )

@@ -34,7 +34,7 @@ def find_finished(
     come from. Raises InvalidInput for what is no stage.
     """
     given = [
-        errors.validated(contracts.StageResult, item, f"partial_results.{index}")
+        errors.validate(contracts.StageResult, item, f"partial_results.{index}")
         for index, item in enumerate(partial_results)
     ]
     by_stage = {item.stage: item.result for item in given}

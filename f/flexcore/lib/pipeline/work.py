@@ -44,7 +44,7 @@ class Work:
         return self._with_operation(self.request.model_dump(mode="json"))
 
     def invocation(self, settings: resources.Settings, env: Mapping[str, str] = os.environ) -> Any:
-        key, call = operation.key_and_call(env, None)
+        key, call = operation.read_key_and_call(env, None)
         return operation.Invocation(self.runtime.name, self.request, self.service, settings, key, call)
 
     def plan(self, settings: resources.Settings) -> contracts.StepResult:
@@ -70,7 +70,7 @@ def parse(
     of another one is ignored. read_service: for a resource that another section names; None when it is wrong there.
 
     Raises an error that tells of every wrong field, named below the section."""
-    fields = {name: item for name, item in errors.checked(dict[str, Any], value, section).items() if name != MORE}
+    fields = {name: item for name, item in errors.check_value(dict[str, Any], value, section).items() if name != MORE}
     chosen = _choose(section, runtime, operations, fields)
     fields = ignore_foreign(fields, chosen, [partial(runtime.operation, name) for name in operations])
     request, place = collect(

@@ -45,7 +45,7 @@ def measure(api: dashboard.RayApi) -> dashboard.Json:
 
 def check_cluster(cluster: Any, key: identity.ExecutionKey) -> contracts.StepResult:
     """The measures as the result of a step. Raises InvalidInput for a resource that is none, and RayApi's errors."""
-    ray = errors.validated(resources.RayCluster, cluster or {}, "cluster")
+    ray = errors.validate(resources.RayCluster, cluster or {}, "cluster")
     with dashboard.RayApi(ray) as api:
         data = measure(api)
     print(f"Ray {data['ray_version']} at {ray.address}: {_describe_cpus(data)}")
@@ -148,7 +148,7 @@ CAPABILITIES = ("serve_running", "serve_port", "serve_applications", "nodes", "s
 
 def health(place: str, resource: Any, namespace: str = "") -> operation.Health:
     """The health of the cluster that `resource` names. Raises FlexcoreError when it is down."""
-    with dashboard.RayApi(errors.validated(resources.RayCluster, resource, place)) as api:
+    with dashboard.RayApi(errors.validate(resources.RayCluster, resource, place)) as api:
         data = measure(api)
     is_busy = data["cpus_free"] is not None and data["cpus_free"] <= 0
     return operation.Health(

@@ -25,7 +25,7 @@ def parse_source(source: dict[str, Any] | None) -> contracts.DataManifest:
 
 def select_stream(manifest: contracts.DataManifest, name: str) -> contracts.Stream:
     """Raises InvalidInput for an unknown stream, EmptyData for one without rows."""
-    chosen = contracts.stream_named(manifest, name)
+    chosen = contracts.find_stream(manifest, name)
     stream = next(item for item in manifest.streams if item.name == chosen)
     if stream.rows == 0 or not stream.files:
         raise errors.EmptyData(f"The stream {stream.name!r} is empty", subject="source", remedy="Extract data first.")

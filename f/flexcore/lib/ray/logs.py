@@ -23,7 +23,7 @@ MAX_TAIL_CHARACTERS = 16_000
 MAX_LINE_CHARACTERS = 4000
 # So much is masked that a secret at the tail's very beginning is still whole.
 MAX_MASKED_BYTES = 4 * 2 * MAX_TAIL_CHARACTERS
-MAX_MASKED_LINES = MAX_TAIL_LINES + redaction.MOST_BLOCK_LINES
+MAX_MASKED_LINES = MAX_TAIL_LINES + redaction.MAX_BLOCK_LINES
 # A progress bar has no line of its own before it is done; meanwhile its state is reported this often.
 BAR_INTERVAL_S = 30.0
 

@@ -86,7 +86,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
         bytes=size,
         rows=rows,
         schema_hash=schema,
-        checksum=contracts.checksum_of(files),
+        checksum=contracts.compute_checksum(files),
         streams=[stream],
     )
     data = {

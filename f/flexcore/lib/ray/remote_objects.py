@@ -13,7 +13,7 @@ class RayObjects:
     """`place` is the resource's path. Raises the errors of RayApi."""
 
     def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
-        self.place, self.cluster = place, errors.validated(resources.RayCluster, resource, place)
+        self.place, self.cluster = place, errors.validate(resources.RayCluster, resource, place)
 
     def find(self) -> list[remote_objects.RemoteObject]:
         with dashboard.RayApi(self.cluster) as api:

@@ -122,7 +122,7 @@ def read_requirements(model: contracts.ModelManifest, store: object_store.Store)
     files = [item for item in model.files if item.path == "requirements.txt"]
     if not files:
         return []
-    part = model.model_copy(update={"files": files, "checksum": contracts.checksum_of(files)})
+    part = model.model_copy(update={"files": files, "checksum": contracts.compute_checksum(files)})
     with TemporaryDirectory() as folder:
         store.download(part, Path(folder))
         return Path(folder, "requirements.txt").read_text().split()

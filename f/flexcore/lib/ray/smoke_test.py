@@ -44,7 +44,7 @@ def run_smoke_test(
         ready = f"{url}/v2/models/{model.name}/ready"
         _wait_for_answer(lambda: client.get(ready, timeout=REQUEST_TIMEOUT_S), url, clock, sleep)
         return {"rows": 0, "predictions": None, "latency_ms": None, "model_version": None}
-    request = inference.smoke_request(model)
+    request = inference.build_smoke_request(model)
     until = clock() + ROUTE_TIMEOUT_S
     while True:
         began = clock()
@@ -56,7 +56,7 @@ def run_smoke_test(
         )
         latency = (clock() - began) * 1000
         answer = _parse(response)
-        answers = inference.predictions(answer, len(model.example))
+        answers = inference.parse_predictions(answer, len(model.example))
         if answer.get("model_version") in (None, "", model.version):
             return {
                 "rows": len(answers),

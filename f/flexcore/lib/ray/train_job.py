@@ -169,10 +169,10 @@ def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
     inputs = {item["name"]: item["datatype"] for item in fields["signature"]["inputs"]}
     sums = {
         "bytes": sum(item.bytes for item in files),
-        "checksum": contracts.checksum_of(files),
+        "checksum": contracts.compute_checksum(files),
         "schema_hash": contracts.schema_hash(inputs),
     }
-    return errors.validated(contracts.ModelManifest, fields | sums, "model")
+    return errors.validate(contracts.ModelManifest, fields | sums, "model")
 
 
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:

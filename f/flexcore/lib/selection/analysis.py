@@ -138,10 +138,10 @@ def estimate_resources(hints: workloads.WorkHints, declared: forms.DeclaredWork)
         "parallelizable": (hints.parallelizable, workers),
         "containerized": (hints.containerized, f"{'a' if hints.containerized else 'no'} container is given"),
     }
-    return [_declared_or_estimated(what, getattr(declared, what), *each) for what, each in estimates.items()]
+    return [_choose_value(what, getattr(declared, what), *each) for what, each in estimates.items()]
 
 
-def _declared_or_estimated(what: str, declared: Any, value: float | int | str | bool | None, detail: str) -> Measure:
+def _choose_value(what: str, declared: Any, value: float | int | str | bool | None, detail: str) -> Measure:
     if declared is not None:
         return Measure(what=what, value=declared, source="declared")
     if value is None:
@@ -156,7 +156,7 @@ def compute_seconds_left(deadline_s: float | None, deadline: str, now: datetime)
     if deadline_s is not None and deadline:
         raise _deadline_error("deadline_s and deadline are both given", "Give one of them.")
     if not deadline:
-        deadline_s = errors.checked(float | None, deadline_s, "deadline_s")
+        deadline_s = errors.check_value(float | None, deadline_s, "deadline_s")
         if deadline_s is not None and not 0 < deadline_s < float("inf"):
             raise _deadline_error(f"deadline_s: {deadline_s:g} is not after now", "Give seconds from now, e.g. 3600.")
         return deadline_s
@@ -188,7 +188,7 @@ def build_workload(
 ) -> workloads.Workload:
     """Return the workload with these measures. Raises InvalidInput through the contract's own rules."""
     values = {item.what: item.value for item in measures}
-    return errors.validated(
+    return errors.validate(
         workloads.Workload,
         {
             "workflow_type": workflow_type,

@@ -286,6 +286,6 @@ def parse_forecasts(stored: Any) -> tuple[Forecasts | None, str]:
     if not stored:
         return None, "the stored forecast is empty; run f/flexcore/operations/learn"
     try:
-        return errors.validated(Forecasts, stored, "forecast"), ""
+        return errors.validate(Forecasts, stored, "forecast"), ""
     except errors.FlexcoreError as error:
         return None, f"the stored forecast cannot be used ({error}); run f/flexcore/operations/learn"

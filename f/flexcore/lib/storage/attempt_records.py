@@ -31,7 +31,7 @@ class StoreRecords:
         if "result" in stored:
             return self._read_result(number, stored["result"], call)
         if "error" in stored:
-            error, again = errors.recalled(stored["error"]), bool(stored.get("is_deterministic"))
+            error, again = errors.restore_error(stored["error"]), bool(stored.get("is_deterministic"))
             return attempts.Attempt(number, "failed", call=call, is_deterministic=again, error=error)
         return attempts.Attempt(number, "abandoned", call=call, findings=stored.get("findings") or {})
 
@@ -43,7 +43,7 @@ class StoreRecords:
         return self.store.uri(self.key.value, str(number), *parts)
 
     def _read_result(self, number: int, stored: Any, call: str) -> attempts.Attempt:
-        result = errors.validated(contracts.StepResult, stored, "result")
+        result = errors.validate(contracts.StepResult, stored, "result")
         if isinstance(result.output, contracts.DataManifest | contracts.ModelManifest):
             try:
                 self.store.verify(result.output)

@@ -47,8 +47,8 @@ def add(
     manifest: contracts.DataManifest | contracts.ModelManifest,
 ) -> Entry:
     """Keeps the manifest under a name; adding the same version again changes nothing."""
-    name = name_of(name)
-    known = [item for item in entries(store, kind, name) if item.version == version]
+    name = normalize_name(name)
+    known = [item for item in list_entries(store, kind, name) if item.version == version]
     if known:
         return known[0]
     stamp = time.strftime(STAMP, time.gmtime())
@@ -57,7 +57,7 @@ def add(
     return entry
 
 
-def entries(store: object_store.Store, kind: Kind, name: str = "") -> list[Entry]:
+def list_entries(store: object_store.Store, kind: Kind, name: str = "") -> list[Entry]:
     """The entries of a kind, of one name or of all, the newest first."""
     folder = store.uri("catalog", kind, *([name] if name else []))
     found = []
@@ -73,7 +73,7 @@ def find(store: object_store.Store, kind: Kind, reference: str) -> dict[str, Any
     name, _, version = reference.strip().partition(":")
     if not name:
         raise errors.InvalidInput(f"No {kind} is chosen", subject=kind, remedy="Choose one by its name.")
-    found = entries(store, kind, name_of(name))
+    found = list_entries(store, kind, normalize_name(name))
     entry = next((item for item in found if version in ("", item.version)), None)
     if entry is None:
         raise _absent(store, kind, reference, [f"{item.name}:{item.version}" for item in found])
@@ -95,13 +95,13 @@ def find_model(store: object_store.Store, reference: Any) -> contracts.ModelMani
     )
 
 
-def name_of(text: str) -> str:
+def normalize_name(text: str) -> str:
     """A name as the catalog keeps it: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:100] or "unnamed"
 
 
 def _absent(store: object_store.Store, kind: Kind, reference: str, versions: list[str]) -> errors.NotFound:
-    known = versions or list(dict.fromkeys(item.name for item in entries(store, kind)))
+    known = versions or list(dict.fromkeys(item.name for item in list_entries(store, kind)))
     near = get_close_matches(reference, known, 1)
     hint = f"Did you mean {near[0]}? " if near else ""
     there = f"It has: {', '.join(known[:20])}." if known else f"It has no {kind} at all; check storage_uri."

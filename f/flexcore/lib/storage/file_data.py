@@ -25,26 +25,26 @@ def manifest_of_files(store: object_store.Store, patterns: Sequence[str]) -> con
     for pattern in (item.strip() for item in patterns if item.strip()):
         listed = [uri for uri, size in store.listing(pattern, MOST) if size]
         if not listed:
-            raise errors.NotFound(f"{pattern} names no file with content", subject="files", remedy="Correct the URI.")
+            raise errors.NotFound(f"{pattern} matches no file with content", subject="files", remedy="Correct the URI.")
         uris += listed
     if not uris:
         raise errors.InvalidInput(
             "No files are named", subject="files", remedy="Give URIs, e.g. s3://bucket/sales/*.parquet."
         )
     uris = sorted(dict.fromkeys(uris))
-    form = format_of(uris)
+    form = detect_format(uris)
     root = posixpath.commonpath([posixpath.dirname(uri.split("://", 1)[1]) for uri in uris])
     scheme = f"{store.protocol}://"
     files = [store.entry(f"{scheme}{root}", posixpath.relpath(uri.removeprefix(scheme), root)) for uri in uris]
     size = sum(item.bytes for item in files)
     stream = contracts.Stream(name=PurePosixPath(root).name or "files", bytes=size, files=files)
     return contracts.DataManifest(
-        uri=f"{scheme}{root}", format=form, bytes=size, streams=[stream], checksum=contracts.checksum_of(files)
+        uri=f"{scheme}{root}", format=form, bytes=size, streams=[stream], checksum=contracts.compute_checksum(files)
     )
 
 
-def format_of(uris: Sequence[str]) -> str:
-    suffixes = sorted({suffix_of(uri) for uri in uris})
+def detect_format(uris: Sequence[str]) -> str:
+    suffixes = sorted({find_suffix(uri) for uri in uris})
     formats = {FORMATS.get(suffix, "") for suffix in suffixes}
     if len(formats) != 1 or "" in formats:
         raise errors.InvalidInput(
@@ -55,7 +55,7 @@ def format_of(uris: Sequence[str]) -> str:
     return formats.pop()
 
 
-def suffix_of(uri: str) -> str:
+def find_suffix(uri: str) -> str:
     """The suffix that says the format: that before the one of packed text."""
     path = PurePosixPath(uri.lower())
     inner = path.with_suffix("").suffix if path.suffix in PACKED else ""

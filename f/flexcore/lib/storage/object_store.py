@@ -87,7 +87,7 @@ class Store:
     def download(self, manifest: AnyManifest, folder: Path) -> AnyManifest:
         """Brings a manifest's files into `folder`, each verified; returns the manifest."""
         contracts.check_consistent(manifest)
-        for expected in contracts.files_of(manifest):
+        for expected in contracts.list_files(manifest):
             target = folder / expected.path
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._reaching(manifest.uri) as fs:
@@ -98,7 +98,7 @@ class Store:
     def verify(self, manifest: contracts.DataManifest | contracts.ModelManifest) -> None:
         """Reads every file that the manifest promises; ManifestMismatch when one is absent or differs."""
         contracts.check_consistent(manifest)
-        for expected in contracts.files_of(manifest):
+        for expected in contracts.list_files(manifest):
             contracts.check_file(manifest.uri, expected, self._actual(f"{manifest.uri}/{expected.path}", expected.path))
 
     def listing(self, pattern: str, most: int) -> list[tuple[str, int]]:
@@ -240,21 +240,16 @@ def file_entry(path: Path, name: str) -> contracts.File:
 
 def data_manifest(value: Any, what: str = "source") -> contracts.DataManifest:
     """`value` as the manifest of extracted data; InvalidInput or ManifestMismatch when it is not."""
-    if isinstance(value, dict) and value.get("kind") not in (None, "data"):
-        raise errors.ManifestMismatch(
-            f"{what} is a {value.get('kind')} manifest, not data",
-            subject=what,
-            remedy="Pass the output of an extraction.",
-        )
-    return errors.validated(contracts.DataManifest, value, what)
+    _check_kind(value, what, "data", "not data", "Pass the output of an extraction.")
+    return errors.validate(contracts.DataManifest, value, what)
 
 
 def model_manifest(value: Any, what: str = "model") -> contracts.ModelManifest:
     """`value` as the manifest of a trained model; InvalidInput or ManifestMismatch when it is not."""
-    if isinstance(value, dict) and value.get("kind") not in (None, "model"):
-        raise errors.ManifestMismatch(
-            f"{what} is a {value.get('kind')} manifest, not a model",
-            subject=what,
-            remedy="Pass the output of a training.",
-        )
-    return errors.validated(contracts.ModelManifest, value, what)
+    _check_kind(value, what, "model", "not a model", "Pass the output of a training.")
+    return errors.validate(contracts.ModelManifest, value, what)
+
+
+def _check_kind(value: Any, what: str, kind: str, reason: str, remedy: str) -> None:
+    if isinstance(value, dict) and (given := value.get("kind")) not in (None, kind):
+        raise errors.ManifestMismatch(f"{what} is a {given} manifest, {reason}", subject=what, remedy=remedy)
