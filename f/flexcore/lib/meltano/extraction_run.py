@@ -16,7 +16,6 @@ from pathlib import Path
 
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.meltano import (
-    diagnosis,
     installation,
     plugin_environments,
     preparation,
@@ -88,6 +87,9 @@ class ExtractionRun:
         place = self._choose_state_place(before)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
+            # Only what failed is explained.
+            from f.flexcore.lib.meltano import diagnosis
+
             raise diagnosis.run_error(
                 outcome,
                 self.log,
@@ -161,6 +163,9 @@ class ExtractionRun:
             )
         target = self.prepared.target.name
         for tap, name in find_unread_batches(self.log.batches, passed, output):
+            # What succeeded needs no remedy.
+            from f.flexcore.lib.meltano import diagnosis
+
             raise errors.InvalidInput(
                 f"{tap} hands on {name} as files (BATCH messages), and {target} has not read them",
                 subject=tap,
