@@ -62,7 +62,7 @@ def test_a_repository_without_settings_gets_those_that_the_bundle_is_written_for
         ("extraIncludes: [f/sales/**]\n", [], "excludes or extraIncludes"),
         ("includes: [f/sales/**,\n  f/hr/**]\n", [], "cannot be edited.*`includes: f/flexcore/\\*\\*`"),
         ("{defaultTs: bun}\n", [], "cannot be edited"),
-        ("a: [\n", [], "no valid YAML"),
+        ("a: [\n", [], "not valid YAML"),
         ("- a\n", [], "must hold a mapping"),
     ],
 )
