@@ -58,7 +58,7 @@ def read(file: Path, environment: Mapping[str, str]) -> Document:
         node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        document.problems.append(Problem(file.name, line, f"no valid YAML: {error.problem}"))
+        document.problems.append(Problem(file.name, line, f"not valid YAML: {error.problem}"))
         return document
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         document.problems.append(Problem(file.name, 1, f"cannot be read: {error}"))

@@ -76,7 +76,7 @@ def test_good_files_have_no_problem(configure: Callable[..., Path]) -> None:
         ),
         ("storage:\n", "storag:\n", "windmill.yaml:19: unknown key storag (did you mean storage?)"),
         ("  host: 0.0.0.0\n", "  host: 0.0.0.0\n  host: b\n", "windmill.yaml:3: host is there twice"),
-        ("server:\n", "server: [\n", "windmill.yaml:3: no valid YAML: expected ',' or ']', but got ':'"),
+        ("server:\n", "server: [\n", "windmill.yaml:3: not valid YAML: expected ',' or ']', but got ':'"),
         ("count: 3", "count: !!set {}", "windmill.yaml:6: workers.count must be a whole number"),
         (
             "    path: /projects/sales\n",
