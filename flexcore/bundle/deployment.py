@@ -83,13 +83,18 @@ class Deployment:
         try:
             return [item for item in find_problems(self.root) if item.severity is Severity.ERROR]
         except CannotCheck as error:
-            raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle") from None
+            remedy = "`flexcore check` shows it alone."
+            raise InvalidInput(f"The bundle cannot be checked: {error}", subject="bundle", remedy=remedy) from None
 
     def lint(self) -> None:
         """Raises InvalidInput with what the CLI found."""
         done = run(self._cli, ["lint", "--locks-required"], self.root)
         if done.returncode:
-            raise InvalidInput(f"The bundle does not pass `wmill lint`:\n{_tail(done)}", subject="bundle")
+            raise InvalidInput(
+                f"The bundle does not pass `wmill lint`:\n{_tail(done)}",
+                subject="bundle",
+                remedy="Correct what it names; `wmill lint --locks-required` shows it again.",
+            )
 
     def changes(self) -> list[Change]:
         """What a push would change now. Raises ExecutionFailed."""

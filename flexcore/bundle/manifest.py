@@ -96,7 +96,11 @@ def require_manifest(root: Path) -> Manifest:
 def _refuse_paths_outside(files: dict[str, str]) -> None:
     for path in files:
         if path.startswith("/") or ".." in path.split("/"):
-            raise InvalidInput(f"{MANIFEST} names {path!r}, which is not a path of a repository", subject=MANIFEST)
+            raise InvalidInput(
+                f"{MANIFEST} names {path!r}, which is not a path of a repository",
+                subject=MANIFEST,
+                remedy=f"Restore the file: `git checkout {MANIFEST}`.",
+            )
 
 
 def digest(content: bytes) -> str:

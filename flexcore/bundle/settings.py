@@ -130,9 +130,12 @@ def _read(text: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInput(f"{SETTINGS} is not valid YAML: {' '.join(str(error).split())}", subject=SETTINGS) from None
+        problem = " ".join(str(error).split())
+        remedy = f"Correct it, then try again; `git diff {SETTINGS}` shows what has changed."
+        raise InvalidInput(f"{SETTINGS} is not valid YAML: {problem}", subject=SETTINGS, remedy=remedy) from None
     if document is not None and not isinstance(document, dict):
-        raise InvalidInput(f"{SETTINGS} must hold a mapping of keys to values", subject=SETTINGS)
+        remedy = "Write `key: value` lines, such as defaultTs: bun."
+        raise InvalidInput(f"{SETTINGS} must hold a mapping of keys to values", subject=SETTINGS, remedy=remedy)
     return document or {}
 
 

@@ -166,9 +166,9 @@ def _error_for(answer: httpx.Response, url: str) -> FlexcoreError:
     if answer.status_code == 403:
         return Forbidden(text, subject="token", remedy="Use the token of a user who has this right.")
     if answer.status_code == 404:
-        return NotFound(text)
+        return NotFound(text, remedy="`flexcore workflow list` shows the workflows, --executions the runs.")
     if answer.status_code in (400, 413, 422):
-        return InvalidInput(text)
+        return InvalidInput(text, remedy="`flexcore check` finds what is wrong in files; correct the named field.")
     if answer.status_code in LATER:
         return Unavailable(f"{url} cannot answer now (HTTP {answer.status_code})", remedy="Try again later.")
     return FlexcoreError(f"{url} failed: {text}", category="server", remedy="The server's own log says more.")
