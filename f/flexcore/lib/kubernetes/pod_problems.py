@@ -16,8 +16,9 @@ from f.flexcore.lib.kubernetes import categories, container_ends, image_pull, jo
 
 Object = Mapping[str, Any]
 
-# A secret or volume may be created a moment after the pod that names it.
-CONFIG_GRACE_S = 8.0
+# A secret or volume may be created after the pod that names it: by others, or by a repeat of a step that died in
+# between. The kubelet tries such a container again after 10 to 15 s.
+CONFIG_GRACE_S = 20.0
 # A crash is given one restart, which the kubelet makes after 10 s.
 CRASH_GRACE_S = 15.0
 # A sidecar that ends after its program has seconds to do so; the Job's own verdict says more than ours.
