@@ -281,10 +281,6 @@ def _requested_by_pod(pod: Object) -> tuple[float, float]:
     )
 
 
-def _container_requests(container: Object) -> tuple[float, float]:
-    return _cpu_and_memory((container.get("resources") or {}).get("requests") or {})
-
-
 def _cpu_and_memory(resources: Object) -> tuple[float, float]:
     return dimensions.parse_amount(resources.get("cpu", 0)) or 0.0, dimensions.parse_amount(
         resources.get("memory", 0)

@@ -38,7 +38,7 @@ def source_parameters(manifest: contracts.DataManifest, stream: contracts.Stream
     return {"uri": manifest.uri, "format": manifest.format, "files": files, "columns": stream.columns}
 
 
-def write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
+def _write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
     """The URI of a small file that a program finds when it sees the worker's folder; written for a folder alone."""
     probe = store.uri(key.value, "shared.json")
     if store.local:
@@ -63,15 +63,17 @@ def parse_model(model: dict[str, Any] | None) -> contracts.ModelManifest:
     return manifest
 
 
-def storage_access(settings: resources.Settings, root: str, probe: str) -> dashboard.Json:
-    """How a program on Ray reaches the store; `probe` is a file that it must find there."""
+def storage_access(
+    settings: resources.Settings, store: object_store.Store, key: identity.ExecutionKey
+) -> dashboard.Json:
+    """How a program on Ray reaches the store, with a file (probe) that it must find there."""
     return {
-        "uri": root,
+        "uri": store.root,
         "endpoint_url": settings.storage_endpoint_url,
         "access_key": settings.storage_access_key,
         "secret_key": settings.storage_secret_key,
         "region": settings.storage_region,
-        "probe": probe,
+        "probe": _write_probe(store, key),
     }
 
 

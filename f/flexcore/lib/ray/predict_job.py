@@ -60,12 +60,11 @@ def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job
         "requires": job.required_packages(*train_job.required_modules(framework)),
         **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker"}),
     }
-    probe = job_inputs.write_probe(context.store, context.key)
     return job.Job(
         kind="predict",
         files=job.program_files(MODULES, PROGRAM),
         parameters=parameters,
-        storage=job_inputs.storage_access(invocation.settings, context.store.root, probe),
+        storage=job_inputs.storage_access(invocation.settings, context.store, context.key),
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,

@@ -106,12 +106,11 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
             "owner": context.key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
         },
     }
-    probe = job_inputs.write_probe(context.store, context.key)
     return job.Job(
         kind="serve",
         files=job.program_files(MODULES, DEPLOY),
         parameters=parameters,
-        storage=job_inputs.storage_access(invocation.settings, context.store.root, probe),
+        storage=job_inputs.storage_access(invocation.settings, context.store, context.key),
         needs=request.needs,
         timeout_s=request.timeout_s,
     )

@@ -118,8 +118,7 @@ def learning_job(
         "requires": job.required_packages(*required_modules(request.algorithm)),
         **request.model_dump(exclude=STEP_FIELDS),
     }
-    probe = job_inputs.write_probe(context.store, context.key)
-    storage = job_inputs.storage_access(settings, context.store.root, probe)
+    storage = job_inputs.storage_access(settings, context.store, context.key)
     return job.Job(kind, job.program_files(MODULES, PROGRAM), parameters, storage=storage, check=CHECK)
 
 
