@@ -29,9 +29,9 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from flexcore.ray_head import RayHead
 from tests.live.works import Work, kubernetes_work, ray_work, until
 

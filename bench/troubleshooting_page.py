@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from f.flexcore.lib.core import errors, tls_errors
-from f.flexcore.lib.kubernetes import categories
+from f.flexcore.lib.kubernetes_api import categories
 from f.flexcore.lib.meltano import diagnosis as meltano_diagnosis
 from f.flexcore.lib.ray import job_diagnosis
 from flexcore import exit_codes

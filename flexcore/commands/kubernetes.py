@@ -87,7 +87,7 @@ def access(
 
 def _access(file: str, context: str, as_json: bool) -> int:
     from f.flexcore.lib.core.redaction import Redactor
-    from f.flexcore.lib.kubernetes.credentials import from_kubeconfig
+    from f.flexcore.lib.kubernetes_api.credentials import from_kubeconfig
 
     found = from_kubeconfig(_file_text(file, KUBECONFIG_REMEDY), context)
     fields = {

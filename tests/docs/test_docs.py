@@ -21,7 +21,7 @@ from bench.pages import DOCS
 from bench.pages import PAGES as GENERATED
 from bench.troubleshooting_page import MEANINGS, NAMED_CATEGORIES, TLS_SAMPLES, read_literal_rows
 from f.flexcore.lib.core import resources, tls_errors
-from f.flexcore.lib.kubernetes.categories import Category
+from f.flexcore.lib.kubernetes_api.categories import Category
 from flexcore.client.arguments import complete_arguments
 from flexcore.client.local import local_workflow
 from flexcore.configuration import files

@@ -13,15 +13,15 @@ from urllib.parse import unquote
 from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
 from f.flexcore.lib.core.identity import ExecutionKey
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes, is_transient
 from f.flexcore.lib.kubernetes.container_job import JobAdapter
-from f.flexcore.lib.kubernetes.credentials import Access
 from f.flexcore.lib.kubernetes.job_manifest import JobRequest
 from f.flexcore.lib.kubernetes.job_observer import JobObserver, Outcome, Snapshot
 from f.flexcore.lib.kubernetes.pod_logs import PodLogs
 from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
-from f.flexcore.lib.kubernetes.watcher import MAX_OUTAGE_S, Report
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes, is_transient
+from f.flexcore.lib.kubernetes_api.credentials import Access
+from f.flexcore.lib.kubernetes_api.watcher import MAX_OUTAGE_S, Report
 from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from tests.faults.invariants import Created, NotFound, Text
 from tests.faults.world import REQUEST_S, SECRET, Answer, Cut, Jobs, Json, Thing, World, reconcile, run_step

@@ -13,8 +13,8 @@ import yaml
 from f.flexcore.lib.core.errors import InvalidInput, MissingSetting, UserError
 from f.flexcore.lib.core.resources import KubernetesCluster, Settings
 from f.flexcore.lib.kubernetes.connection import choose_namespace, choose_request_namespace, connect
-from f.flexcore.lib.kubernetes.credentials import from_kubeconfig, resolve_access
 from f.flexcore.lib.kubernetes.job_manifest import JobRequest
+from f.flexcore.lib.kubernetes_api.credentials import from_kubeconfig, resolve_access
 from tests.kubernetes.manifests import job
 
 CA = "-----BEGIN CERTIFICATE-----\n" + "c2FtcGxl" * 8 + "\nYQ==\n-----END CERTIFICATE-----\n"

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, Unavailable, Unreachable
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes, read_version
-from f.flexcore.lib.kubernetes.credentials import Access
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes, read_version
+from f.flexcore.lib.kubernetes_api.credentials import Access
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 
 VERSION = Call("get", "version")
@@ -179,8 +179,8 @@ def test_a_body_that_is_not_a_status_is_not_quoted(cluster: FakeCluster) -> None
 def test_starting_a_step_imports_the_clients_transport_alone() -> None:
     lines = [
         "import sys",
-        "from f.flexcore.lib.kubernetes.client import Kubernetes",
-        "from f.flexcore.lib.kubernetes.credentials import Access",
+        "from f.flexcore.lib.kubernetes_api.client import Kubernetes",
+        "from f.flexcore.lib.kubernetes_api.credentials import Access",
         "Kubernetes(Access('http://127.0.0.1:1'))",
         "heavy = {'google.auth', 'requests', 'websocket', 'jsonschema', 'oauthlib', 'fsspec', 'httpx'}",
         "assert 'kubernetes.client.api_client' in sys.modules",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.redaction import Redactor
-from f.flexcore.lib.kubernetes.client import Kubernetes
-from f.flexcore.lib.kubernetes.credentials import Access
 from f.flexcore.lib.kubernetes.log_tail import BEGIN, GAP_MARK, TAIL_BYTES, TAIL_LINES, TracebackKeeper, choose_tail
 from f.flexcore.lib.kubernetes.pod_logs import TAIL_READ_LINES, PodLogs, find_missed_lines, parse_lines
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
+from f.flexcore.lib.kubernetes_api.credentials import Access
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 from tests.kubernetes.objects import Object, container, ended, pod, runs
 

@@ -660,7 +660,7 @@ def test_a_job_that_cannot_be_deleted_in_time_says_what_ends_it(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     cluster.api.story = job_story(runs)
-    mocker.patch("f.flexcore.lib.kubernetes.deletion.delete_object", return_value=False)
+    mocker.patch("f.flexcore.lib.kubernetes_api.deletion.delete_object", return_value=False)
     with pytest.raises(DeadlineExceeded, match=r"within 1 s \(.*running\)"):
         run(cluster, timeout_s=1)
     assert "could not be deleted; its deadline of 1 s ends it" in capsys.readouterr().out

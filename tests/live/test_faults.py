@@ -26,9 +26,9 @@ from pathlib import Path
 
 import pytest
 
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from flexcore.ray_head import RayHead
 from tests.live.conftest import Windmill, push
 from tests.live.works import (

@@ -36,9 +36,9 @@ from f.flexcore.lib.core.errors import (
     NotFound,
 )
 from f.flexcore.lib.core.inference import build_infer_request
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from f.flexcore.lib.storage.object_store import file_entry
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes
 from f.flexcore.lib.kubernetes.connection import connect
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from tests.live.conftest import Windmill, push
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]

@@ -25,9 +25,9 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core.identity import execution_key
-from f.flexcore.lib.kubernetes.api_errors import Call
-from f.flexcore.lib.kubernetes.client import Kubernetes
-from f.flexcore.lib.kubernetes.credentials import Access
+from f.flexcore.lib.kubernetes_api.api_errors import Call
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
+from f.flexcore.lib.kubernetes_api.credentials import Access
 from tests.live.conftest import Windmill
 from tests.live.proxy import PATIENCE_S, Gate, Proxy
 

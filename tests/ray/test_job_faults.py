@@ -536,6 +536,27 @@ def test_a_stopped_job_that_cannot_be_deleted_yet_is_deleted_a_little_later(dash
     assert dashboard.jobs == {}
 
 
+def test_a_record_that_ray_makes_anew_of_a_deleted_job_is_deleted_too(
+    dashboard: FakeDashboard, run: Run, time: Time
+) -> None:
+    deleted_at: list[float] = []
+
+    def note_delete(method: str, path: str) -> None:
+        if method == "DELETE":
+            deleted_at.append(time.now)
+
+    def resurrect(now: float) -> None:
+        # What Ray 2.60's monitor writes when it finds the supervisor dead and no record: job_manager.py, put_status.
+        if len(deleted_at) == 1 and now > deleted_at[0] + 1 and FIRST not in dashboard.jobs:
+            dashboard.jobs[FIRST] = {"status": "FAILED", "entrypoint": "Entrypoint not found."}
+
+    dashboard.after_submit = lambda name: None
+    dashboard.script, time.meanwhile = note_delete, resurrect
+    with pytest.raises(DeadlineExceeded, match="it was stopped"):
+        run()
+    assert len(deleted_at) == 2 and dashboard.jobs == {}
+
+
 @pytest.mark.fault(12, "I5", "I6")
 def test_the_log_is_followed_redacted_and_each_line_once(
     dashboard: FakeDashboard, run: Run, time: Time, capsys: pytest.CaptureFixture[str]

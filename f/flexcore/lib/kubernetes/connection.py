@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from f.flexcore.lib.core import errors, operation, redaction, resources
-from f.flexcore.lib.kubernetes import client, credentials, pod_spec
+from f.flexcore.lib.kubernetes import pod_spec
+from f.flexcore.lib.kubernetes_api import client, credentials
 
 # Kubernetes' own.
 DEFAULT_NAMESPACE = "default"

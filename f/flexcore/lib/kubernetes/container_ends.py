@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from f.flexcore.lib.kubernetes import categories, job_status
+from f.flexcore.lib.kubernetes import job_status
+from f.flexcore.lib.kubernetes_api import categories
 
 Object = Mapping[str, Any]
 

@@ -16,11 +16,7 @@ from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
 from f.flexcore.lib.kubernetes import (
-    api_errors,
-    categories,
-    client,
     connection,
-    deletion,
     job_diagnosis,
     job_manifest,
     job_notes,
@@ -28,6 +24,7 @@ from f.flexcore.lib.kubernetes import (
     job_status,
     progress,
 )
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion
 
 Object = dict[str, Any]
 Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, form_choices
-from f.flexcore.lib.kubernetes import api_errors, connection
+from f.flexcore.lib.kubernetes import connection
+from f.flexcore.lib.kubernetes_api import api_errors
 
 
 @form_choices.explain_failure

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
-from f.flexcore.lib.kubernetes import api_errors, client, connection, job_status
+from f.flexcore.lib.kubernetes import connection, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, client
 
 Object = Mapping[str, Any]
 

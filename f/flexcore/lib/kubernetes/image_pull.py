@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from f.flexcore.lib.kubernetes import categories, container_ends
+from f.flexcore.lib.kubernetes import container_ends
+from f.flexcore.lib.kubernetes_api import categories
 
 # The kubelet tries a failed pull again after 10 s: one such repeat is let pass.
 PULL_GRACE_S = 15.0

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import client
+from f.flexcore.lib.kubernetes_api import client
 
 MODELS = {
     "Job": ("v1_job", "V1Job"),

@@ -12,12 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation, resources
-from f.flexcore.lib.kubernetes import (
-    connection,
-    model_delivery,
-    pod_spec,
-    serving_manifests,
-)
+from f.flexcore.lib.kubernetes import connection, model_delivery, pod_spec, serving_manifests
 from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import categories
+from f.flexcore.lib.kubernetes_api import categories
 
 Object = Mapping[str, Any]
 POD = "spec.template.spec"

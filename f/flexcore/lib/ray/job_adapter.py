@@ -135,7 +135,7 @@ class JobAdapter:
         helper = ray_job.Job(kind=PROBE, files=files, parameters=job.parameters if check else {})
         self._submit(helper, name, number)
         end = self.observer.watch(name, helper.timeout_s)
-        self.observer.attempt(lambda: self.api.delete(name))
+        self.observer.delete(name)
         return read_findings(end.outcome)
 
     def _has_pip_wheel(self, number: int) -> bool:

@@ -32,6 +32,10 @@ START_TIMEOUT_S = 900
 # A job that has not started by then is worth a word.
 PENDING_NOTICE_S = 15.0
 STOP_TIMEOUT_S = 30.0
+# Ray looks after a job once a second. When it meets one that was deleted meanwhile, it writes a new record of it, with
+# neither entry point nor labels, which reconcile could never ascribe to us.
+DELETE_SETTLES_S = 2.5
+MAX_DELETES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,19 @@ class JobObserver:
             self.contact(call)
         except errors.FlexcoreError as error:
             self.report(f"Warning: {error}")
+
+    def delete(self, name: str) -> None:
+        """Deletes an ended job, and the record that Ray may make of it anew; a failure is reported."""
+        self.attempt(lambda: self.api.delete(name))
+        until, tries = self.clock() + DELETE_SETTLES_S, 1
+        while self.clock() < until and tries < MAX_DELETES:
+            self.sleep(0.5)
+            try:
+                self.api.job(name)
+            except errors.FlexcoreError:
+                continue
+            self.attempt(lambda: self.api.delete(name))
+            until, tries = self.clock() + DELETE_SETTLES_S, tries + 1
 
     def _watch(self, name: str, timeout_s: int) -> JobEnd:
         began, is_noticed = self.clock(), False
@@ -149,7 +166,7 @@ class JobObserver:
         log_tail = follower.finish()
         if is_confirmed:
             # Ray may still be at the end of a job that it calls stopped.
-            self.attempt(lambda: self.api.delete(name))
+            self.delete(name)
         problem = f"The Ray job {name} did not {'start' if is_pending else 'end'} in time"
         hint = self._describe_capacity() if is_pending else ""
         end = "it was stopped" if is_confirmed else "it was asked to stop, which Ray has not confirmed"

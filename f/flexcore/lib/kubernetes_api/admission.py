@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import dimensions, errors
-from f.flexcore.lib.kubernetes import categories
+from f.flexcore.lib.kubernetes_api import categories
 
 Object = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import api_errors, client
+from f.flexcore.lib.kubernetes_api import api_errors, client
 
 # Pods get up to 30 s to end by themselves; then Kubernetes kills them.
 DELETION_TIMEOUT_S = 45.0

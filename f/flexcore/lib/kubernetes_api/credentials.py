@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.kubernetes import kubeconfig
+from f.flexcore.lib.kubernetes_api import kubeconfig
 
 # Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 POD_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import api_errors, client
+from f.flexcore.lib.kubernetes_api import api_errors, client
 
 # The server ends each stream after this time, so that a connection which died in silence is noticed soon after.
 STREAM_TIMEOUT_S = 50

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.kubernetes import api_errors, credentials
+from f.flexcore.lib.kubernetes_api import api_errors, credentials
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0

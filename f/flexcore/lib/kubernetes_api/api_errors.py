@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors, tls_errors
-from f.flexcore.lib.kubernetes import admission, categories
+from f.flexcore.lib.kubernetes_api import admission, categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 MAX_MESSAGE_CHARACTERS = 256
