@@ -1,4 +1,4 @@
-"""The lease of a head's Serve applications: one holder, taken over when it stands still, and fenced when it comes back."""
+"""The lease of a head's Serve applications: one holder, followed when it stands still, fenced when it comes back."""
 
 from __future__ import annotations
 
@@ -86,7 +86,6 @@ def test_a_waiter_is_told_who_holds_the_lease_when_it_beats_on() -> None:
     assert caught.value.flexcore["type"] == "DeadlineExceeded"
 
 
-@pytest.mark.fault("the holder of the Serve lease is killed")
 def test_a_holder_that_stands_still_is_followed_and_fenced_off() -> None:
     kv = Memory()
     dead, _ = lease(kv, "fc-dead")

@@ -125,11 +125,14 @@ def test_scaling_is_what_ray_serve_takes_and_none_without_a_maximum() -> None:
     assert serve_job.scaling_config(None) is None
     assert serve_job.scaling_config(serve_job.Autoscaling()) is None
     config = serve_job.scaling_config(serve_job.Autoscaling(min_replicas=0, max_replicas=3, target_requests=4))
-    assert config is not None
-    from ray.serve.config import AutoscalingConfig
-
-    taken = AutoscalingConfig(**config)
-    assert (taken.min_replicas, taken.max_replicas, taken.target_ongoing_requests) == (0, 3, 4)
+    assert config == {
+        "min_replicas": 0,
+        "initial_replicas": 1,
+        "max_replicas": 3,
+        "target_ongoing_requests": 4,
+        "upscale_delay_s": 30,
+        "downscale_delay_s": 600,
+    }
 
 
 def test_more_copies_at_least_than_at_most_are_refused() -> None:
