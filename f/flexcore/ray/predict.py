@@ -15,6 +15,7 @@ def main(
     source: dict,
     stream: str = "",
     keep: list[str] | None = None,
+    id_column: str = "",
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     num_workers: int = 1,
     cpus_per_worker: float = 1,

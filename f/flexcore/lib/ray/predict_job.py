@@ -12,8 +12,11 @@ from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.READING, "dataset", "holdout", "training_data", "inference_app", "predict")
+PREDICTING = ("inference_app", "prediction_output", "prediction_rows", "prediction_resume", "predict")
+MODULES = (*train_job.READING, "dataset", "holdout", "training_data", *PREDICTING)
 STREAM = "predictions"
+# A repeat loses at most so many rows of each worker: large enough for files that are worth reading.
+CHECKPOINT_ROWS = 50_000
 
 
 class PredictRequest(resources.Form):
@@ -23,6 +26,11 @@ class PredictRequest(resources.Form):
     source: dict[str, Any] | None = Field(default=None, description="Manifest of the data.")
     stream: str = Field(default="", description="Stream of the data; may stay empty when there is only one.")
     keep: list[str] = Field(default=[], description="Columns that stand beside the prediction; empty means all.")
+    id_column: str = Field(
+        default="",
+        description="Column that no two rows share: a repeat then goes on where the last attempt ended. All ids are "
+        "loaded at once.",
+    )
     format: Literal["parquet", "csv", "jsonl"] = Field(
         default="parquet", description="Format of the files that are written."
     )
@@ -58,7 +66,8 @@ def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job
         "source": job_inputs.source_parameters(source, stream),
         "model": model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature"}),
         "requires": job.required_packages(*train_job.required_modules(framework)),
-        **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker"}),
+        "checkpoint_rows": CHECKPOINT_ROWS,
+        **request.model_dump(include={"keep", "id_column", "format", "num_workers", "cpus_per_worker"}),
     }
     return job.Job(
         kind="predict",
@@ -92,6 +101,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
         "model": f"{model.name}:{model.version}",
         "packages": finished.packages,
         "notes": result.get("notes") or [],
+        "resumed_rows": result.get("resumed_rows", 0),
     }
     return finished.step_result(output=manifest, metrics={"rows": rows}, data=data)
 
