@@ -18,6 +18,7 @@ from f.flexcore.lib.ray.remote import (
     prediction_resume,
     prediction_rows,
     read,
+    served_versions,
     shared_storage,
     stream_profile,
     training_data,
@@ -57,6 +58,7 @@ class RowPredictor:
 def run(parameters: Json, storage: Json) -> Json:
     """{uri, format, rows, columns, files, notes, resumed_rows}: what was written."""
     training_data.check_packages(parameters["requires"])
+    versions = served_versions.check_versions(parameters["model"], parameters["requirements"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     output = prediction_output.Output(store, storage["folder"], parameters)
@@ -75,6 +77,7 @@ def run(parameters: Json, storage: Json) -> Json:
         raise
     except Exception as error:
         raise training_data.reading_problem(error) from None
+    predicted["notes"] = [*versions, *predicted["notes"]]
     return output.publish(**predicted)
 
 
