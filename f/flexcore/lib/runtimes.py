@@ -41,6 +41,7 @@ RUNTIMES = {
                 "search": "f.flexcore.lib.ray.search_job:SEARCH",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+                "deploy_service": "f.flexcore.lib.ray.service_deployment:DEPLOY_SERVICE",
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.cluster:health",
