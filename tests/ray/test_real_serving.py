@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import DataError, InvalidInput, ManifestMismatch
 from f.flexcore.lib.core.inference import build_smoke_request, infer_url, parse_predictions
 from f.flexcore.lib.storage.object_store import local_path
-from f.flexcore.ray import undeploy_model
+from f.flexcore.ray import set_traffic, undeploy_model
 from f.flexcore.ray.deploy_model import main
 from flexcore.ray_head import RayHead
 from tests.ray.models import stored_model
@@ -83,6 +87,62 @@ def test_models_live_side_by_side_are_updated_without_a_failed_request_and_relea
     assert httpx.get(f"{other_url}/v2/health/ready").status_code == 404
     assert httpx.get(f"{url}/v2/health/ready").status_code == 200
     assert undeploy_model.main(cluster, "side")["data"]["deleted"] is False
+
+
+def test_two_versions_share_requests_by_weight_and_none_is_lost_while_the_weights_change(
+    cluster: dict[str, Any], tmp_path: Path
+) -> None:
+    first, second = (stored_model(tmp_path / version, "lily", version) for version in ("1", "2"))
+    url = main(cluster, first.plain(), **SMALL)["output"]["url"]
+    stop, answers, lost = threading.Event(), Counter[str](), list[str]()
+
+    def keep_asking() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not stop.is_set():
+                try:
+                    answer = client.post(infer_url(url, "lily"), json=build_smoke_request(first))
+                    version = answer.headers["x-flexcore-model-version"]
+                    assert answer.json()["model_version"] == version
+                    answers[version] += 1
+                except Exception as error:
+                    lost.append(repr(error))
+
+    caller = threading.Thread(target=keep_asking)
+    caller.start()
+    try:
+        beside = main(cluster, second.plain(), weight=25, **SMALL)["data"]
+        assert (beside["traffic"], beside["replaced"]) == ({"1": 75.0, "2": 25.0}, [])
+        assert beside["smoke"]["model_version"] == "2", "the new version itself was asked"
+        moved = set_traffic.main(cluster, "lily", {"2": 1})["data"]
+        assert (moved["before"], moved["traffic"]) == ({"1": 75.0, "2": 25.0}, {"1": 0.0, "2": 100.0})
+        answers.clear()
+        wait_until(lambda: answers["2"] > 20)
+        assert answers["1"] <= 1, "one may have been in progress"
+
+        assert set_traffic.main(cluster, "lily", rollback=True)["data"]["traffic"] == {"1": 75.0, "2": 25.0}
+        assert httpx.get(f"{url}/v2/traffic").json()["weights"] == {"1": 75.0, "2": 25.0}
+        with pytest.raises(InvalidInput, match="gives 25 % of its requests to version '2'"):
+            undeploy_model.main(cluster, "lily", "2")
+        set_traffic.main(cluster, "lily", {"1": 1})
+        assert undeploy_model.main(cluster, "lily", "2")["data"]["deleted"] is True
+    finally:
+        stop.set()
+        caller.join(90)
+    assert lost == []
+    assert httpx.get(f"{url}/v2/models/lily").json()["versions"] == ["1"]
+    with pytest.raises(InvalidInput, match="lily has no version '2'"):
+        set_traffic.main(cluster, "lily", {"2": 1})
+    with pytest.raises(InvalidInput, match="version '2' is not deployed any more"):
+        set_traffic.main(cluster, "lily", rollback=True)
+    records = [*(tmp_path / "home/store").glob("fc-*/*/traffic.json")]
+    assert {"1": 75.0, "2": 25.0} in [json.loads(path.read_text())["before"] for path in records]
+
+
+def wait_until(check: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_model_that_was_changed_does_not_take_the_place_of_one_that_answers(
