@@ -21,7 +21,7 @@ import pytest
 
 from f.flexcore.lib.core import contracts, inference, resources
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
-from f.flexcore.lib.ray import kubernetes_session, ray_service, service_deployment
+from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout
 from f.flexcore.lib.ray.remote import estimators, model_files
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.storage.object_store import Store
@@ -143,12 +143,12 @@ class Caller:
     def __init__(self, cluster: Json, model: contracts.ModelManifest) -> None:
         self.answers, self.lost, self._ended = Counter[str](), list[str](), threading.Event()
         self._session = kubernetes_session.open_session(resources.RayCluster.model_validate(cluster))
-        self.url = service_deployment.caller_url(ray_service.RayService(self._session, "daisy"))
+        self.url = service_rollout.caller_url(ray_service.RayService(self._session, "daisy"))
         self._request = inference.build_smoke_request(model)
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        with service_deployment.open_client(self._session) as client:
+        with service_rollout.open_client(self._session) as client:
             while not self._ended.is_set():
                 try:
                     answer = client.post(inference.infer_url(self.url, "daisy"), json=self._request, timeout=60)

@@ -9,7 +9,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, Unavailable
 from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.ray import cluster_spec, service_deployment, service_spec
+from f.flexcore.lib.ray import cluster_spec, service_deployment, service_rollout, service_spec
 
 LABELS = {
     "app.kubernetes.io/managed-by": "flexcore",
@@ -167,7 +167,7 @@ def test_a_ray_service_of_anothers_and_one_that_leaves_are_told_apart() -> None:
 def test_another_model_does_not_come_onto_the_ray_service_of_one() -> None:
     model: Any = type("Model", (), {"name": "tulip", "version": "1"})
     with pytest.raises(InvalidInput, match="serves the model 'daisy', not 'tulip'"):
-        service_deployment.with_version(state("1"), "daisy", model, ENTRY)
+        service_rollout.with_version(state("1"), "daisy", model, ENTRY)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, identity, resources
-from f.flexcore.lib.ray import kubernetes_session, ray_service, service_deployment, service_spec
+from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout, service_spec
 
 Object = dict[str, Any]
 
@@ -47,7 +47,7 @@ def set_traffic(
 
         stored = service.apply(change, key.labels(1), None)
         state = service_spec.read_state(stored)
-        service_deployment.wait_for_weights(service, state, until)
+        service_rollout.wait_for_weights(service, state, until)
     return _result(key, stored, {"name": name, "before": state["before"], "traffic": state["weights"]})
 
 

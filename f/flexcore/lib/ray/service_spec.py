@@ -39,8 +39,6 @@ MODULES = (
 IMPORT_PATH = "f.flexcore.lib.ray.remote.serve_config"
 CODE_FOLDER = "/flexcore-code"
 SERVE_PORT = cluster_spec.SERVE_PORT
-# The operator gives a name to each cluster of a RayService, of this one's and six characters.
-MAX_NAME_LENGTH = cluster_spec.MAX_NAME_LENGTH - 6
 # Of traffic moved to a new cluster: a tenth every 10 s.
 STEP_PERCENT, STEP_INTERVAL_S = 10, 10
 # Replicas of the ingress: the sum of what the versions may have is not known before them.
