@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from f.flexcore.lib.core import errors, redaction, resources, tls_errors
+from f.flexcore.lib.ray import connection
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -34,7 +35,8 @@ Json = dict[str, Any]
 
 class RayApi:
     """The dashboard's REST API. Raises Unreachable, Unavailable, Forbidden, NotFound or InvalidInput, all of which
-    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says."""
+    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says; cluster: the
+    resource that was given, or what the reference that was given stands for."""
 
     def __init__(
         self,
@@ -43,16 +45,15 @@ class RayApi:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self.ahead = clock, 0.0
-        self.address = cluster.address.rstrip("/")
-        self.redact = redaction.Redactor(cluster.secrets())
-        headers = dict(cluster.headers)
-        if cluster.token:
-            # Ray's own token authentication reads this header too, and a proxy in front reads nothing else.
-            headers["Authorization"] = f"Bearer {cluster.token}"
+        self._auth = connection.open_auth(cluster)
+        opened = self._auth.connection
+        self.cluster, self.address = opened.cluster, opened.cluster.address.rstrip("/")
+        self.redact = redaction.Redactor(opened.secrets())
         self._client = httpx.Client(
             base_url=self.address,
-            headers=headers,
-            verify=tls_verification(cluster),
+            auth=self._auth,
+            verify=tls_verification(self.cluster) if opened.verify is None else opened.verify,
+            proxy=opened.proxy or None,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
@@ -66,6 +67,10 @@ class RayApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def secrets(self) -> list[str]:
+        """What must not be seen in any output of a step that uses this connection."""
+        return list(self._auth.connection.secrets())
 
     def now(self) -> float:
         """The head's time in seconds since the epoch: what the deadlines of its jobs are measured by."""
