@@ -53,7 +53,7 @@ def args(folder: Path, head: RayHead) -> dict[str, Any]:
     return {
         "workflow_type": "flights",
         "meltano": cases.meltano_form(folder),
-        "ray": cases.ray_form(head.address),
+        "ray": cases.ray_form(head.resource),
         "settings": cases.settings(folder),
     }
 
@@ -69,7 +69,7 @@ def test_a_pinned_runtime_gets_the_work(run: RunFlow, args: dict[str, Any]) -> N
 def test_work_that_failed_on_its_runtime_is_not_done_again_on_another(
     run: RunFlow, args: dict[str, Any], head: RayHead
 ) -> None:
-    cases.check_failed_work_is_nobody_elses(run, args, head.address)
+    cases.check_failed_work_is_nobody_elses(run, args, head.resource)
 
 
 def test_a_plan_prices_and_checks_and_runs_nothing(run: RunFlow, args: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
     with FakeDashboard() as dashboard:
         # It is well when it is asked for its health, and gone when the work is to begin.
         dashboard.script = lambda *_: (503, "gone") if dashboard.requests.count("GET /api/version") > 1 else None
-        asked = args | {"ray": cases.ray_form(dashboard.address), "data": {"size": "200GB"}}
+        asked = args | {"ray": cases.ray_form({"address": dashboard.address}), "data": {"size": "200GB"}}
         done = cases.result_of(run, asked)
         assert "POST /api/jobs/" not in dashboard.requests
     assert done.success, done

@@ -28,7 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cluster(head: RayHead) -> dict[str, Any]:
-    return {"address": head.address}
+    return dict(head.resource)
+
+
+def bearer(cluster: dict[str, Any]) -> dict[str, str]:
+    """Headers of a request to the head that a test makes by itself."""
+    return {"Authorization": f"Bearer {cluster['token']}"}
 
 
 @pytest.fixture(autouse=True)
