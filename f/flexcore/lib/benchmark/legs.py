@@ -1,0 +1,143 @@
+# requirements: flexcore_base
+"""The runs of a race in their order, and what will not be measured. Pure.
+
+Each turn runs every work on every table once on each runtime, one after the other, the order of the runtimes reversed
+from turn to turn: what a busy machine does to one of them it does to its neighbors, and ratios are taken within a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from f.flexcore.lib.benchmark import request as benchmark_request
+from f.flexcore.lib.benchmark import tables
+from f.flexcore.lib.core import contracts, operation
+
+# A single process of the worker, with no runtime around it: what the others are compared with.
+REFERENCE = "reference"
+WORKFLOW_PREFIX = "benchmark"
+# Of the schemas that a race makes in the database; what loads write lies in a second one, with _loaded behind it.
+SCHEMA_PREFIX = "flexcore_benchmark_"
+
+
+class Leg(contracts.Contract):
+    """One run. arguments: of the runtime's own step or flow, without resources; schema: of the database, the source
+    table's; loaded: the schema that a load writes to."""
+
+    number: int
+    turn: int
+    work: benchmark_request.WorkName
+    table: tables.TableName
+    runtime: str
+    workflow_type: str
+    source: str
+    loaded: str
+    arguments: dict[str, Any] = {}
+
+
+class Gap(contracts.Contract):
+    """What is not measured, and why."""
+
+    runtime: str
+    work: str
+    reason: str
+
+
+class Plan(contracts.Contract):
+    """versions: of the runtimes, as they say it."""
+
+    legs: list[Leg]
+    gaps: list[Gap] = []
+    versions: dict[str, str] = {}
+    rows: int
+    repeats: int
+
+
+def name_schema(race: str) -> str:
+    """The schema of a race. race: the id of its flow's job."""
+    return f"{SCHEMA_PREFIX}{race.replace('-', '')[:12] or 'local'}"
+
+
+def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, Any], schema: str) -> Plan:
+    """health: `operation.Health` of each runtime that the form names a resource for, or why there is none."""
+    gaps, takes_part = [], [REFERENCE]
+    for runtime in ("meltano", "ray", "kubernetes"):
+        reason = explain_absence(runtime, health.get(runtime))
+        if reason:
+            gaps += [Gap(runtime=runtime, work=work, reason=reason) for work in request.works]
+        else:
+            takes_part.append(runtime)
+    legs = [
+        build_leg(request, schema, turn, work, table, runtime)
+        for turn in range(1, request.repeats + 1)
+        for work in request.works
+        for table in request.tables
+        for runtime in (takes_part if turn % 2 else list(reversed(takes_part)))
+    ]
+    numbered = [leg.model_copy(update={"number": number}) for number, leg in enumerate(legs, 1)]
+    known = {name: item.version for name, item in health.items() if isinstance(item, operation.Health) and item.version}
+    return Plan(legs=numbered, gaps=gaps, versions=known, rows=request.rows, repeats=request.repeats)
+
+
+def explain_absence(runtime: str, health: Any) -> str:
+    """Why a runtime does not take part; "" when it does."""
+    if health is None:
+        return "the form names no resource for it"
+    if isinstance(health, operation.Health):
+        return f"it is down: {health.detail}" if health.state == "down" else ""
+    return f"it is down: {health}"
+
+
+def build_leg(
+    request: benchmark_request.BenchmarkRequest,
+    schema: str,
+    turn: int,
+    work: benchmark_request.WorkName,
+    table: tables.TableName,
+    runtime: str,
+) -> Leg:
+    loaded = f"{schema}_loaded"
+    builders = {"meltano": build_meltano_arguments, "ray": build_ray_arguments}
+    build = builders.get(runtime)
+    return Leg(
+        number=0,
+        turn=turn,
+        work=work,
+        table=table,
+        runtime=runtime,
+        workflow_type=request.workflow_type or f"{WORKFLOW_PREFIX}/{work}-{table}",
+        source=schema,
+        loaded=loaded,
+        arguments=build(request, schema, loaded, work, table) if build else {},
+    )
+
+
+def build_meltano_arguments(
+    request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
+) -> dict[str, Any]:
+    """Of `f/flexcore/meltano/execute`. To load, Meltano's target gets the rows from its tap: PyPI has no tap that reads
+    Parquet, and the target is the slower of the two."""
+    target = request.file_target if work == "extract" else request.table_target
+    config = [f"{request.tap}.filter_schemas={schema}"]
+    if work == "load":
+        config.append(f"{target}.default_target_schema={loaded}")
+    return {
+        "taps": [request.tap],
+        "target": target,
+        "select": [f"*{schema}-{table}.*"],
+        "config": config,
+        "full_refresh": True,
+        "timeout_s": request.timeout_s,
+    }
+
+
+def build_ray_arguments(
+    request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
+) -> dict[str, Any]:
+    """Of `f/flexcore/ray/copy_table`."""
+    return {"timeout_s": request.timeout_s}
+
+
+def list_tables(plan: Plan) -> Sequence[tables.TableName]:
+    return list(dict.fromkeys(leg.table for leg in plan.legs))
