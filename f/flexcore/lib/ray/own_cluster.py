@@ -21,7 +21,7 @@ QUEUE_TIMEOUT_S = 24 * 3600
 # about a minute.
 KEEP_S = 900
 # What KubeRay's own fields say; a caller's manifest has no say in them.
-TIMES = {"start_timeout_s", "queue_timeout_s", "keep_s"}
+TIMES = {"start_timeout_s", "queue_timeout_s", "keep_s", "history_server"}
 QUEUE = {"queue", "priority_class", "elastic"}
 
 
@@ -46,6 +46,11 @@ class OwnCluster(cluster_spec.ClusterSpec):
         default=KEEP_S,
         ge=0,
         description="Seconds that it stays after the job's end when no step has collected its result.",
+    )
+    history_server: str = Field(
+        default="",
+        pattern=r"^$|^https?://",
+        description="Address of KubeRay's history server, where the job's pages are when its cluster has gone.",
     )
     manifest: Annotated[str | dict[str, Any], resources.OPAQUE] = Field(
         default="", description="A RayCluster or RayJob of your own, YAML or an object, in place of the fields above."
@@ -94,6 +99,6 @@ def _empty_means_none(value: Any) -> Any:
 
 OptionalOwnCluster = Annotated[OwnCluster | None, BeforeValidator(_empty_means_none)]
 DESCRIPTION = (
-    "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: 1}]}; "
-    "`cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."
+    "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: "
+    "1}]}; `cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."
 )

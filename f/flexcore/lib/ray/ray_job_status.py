@@ -1,8 +1,8 @@
 # requirements: flexcore_base
 """A RayJob as the cluster has it, read into what its step must know. Pure.
 
-Finished is jobDeploymentStatus and never jobStatus: at a deadline the job is Failed while jobStatus stays RUNNING, and a
-jobStatus FAILED may be followed by a retry. Zero counts and empty texts are absent.
+Finished is jobDeploymentStatus and never jobStatus: at a deadline the job is Failed while jobStatus stays RUNNING, and
+a jobStatus FAILED may be followed by a retry. Zero counts and empty texts are absent.
 """
 
 from __future__ import annotations
@@ -92,13 +92,10 @@ def diagnose_end(state: RayJobState) -> contracts.Diagnosis | None:
             detail=f"The job was stopped by someone (Ray says {state.job_status or 'nothing'})",
             remedy="Run the step again if that was not intended.",
         )
-    trouble = kuberay_reasons.find_failed_reason(state.reason or "ValidationFailed" * _is_invalid(state))
+    is_invalid = state.deployment_status == "ValidationFailed"
+    trouble = kuberay_reasons.find_failed_reason("ValidationFailed" if is_invalid else state.reason)
     detail = state.message or state.reason or state.deployment_status
     return contracts.Diagnosis(category=trouble.category, detail=detail, remedy=trouble.remedy)
-
-
-def _is_invalid(state: RayJobState) -> bool:
-    return state.deployment_status == "ValidationFailed"
 
 
 def contradicts(state: RayJobState, ray_status: str) -> str:
