@@ -15,16 +15,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
+from f.flexcore.lib.kubernetes_api import progress
 from f.flexcore.lib.ray import (
     dashboard,
     job_adapter,
     job_archive,
+    job_cluster,
     job_observer,
     kubernetes_session,
-    own_cluster,
     ray_job_api,
     ray_job_manifest,
     ray_job_status,
@@ -52,16 +53,16 @@ class Place:
 
     api: ray_job_api.RayJobApi
     service: resources.RayCluster
-    own: own_cluster.OwnCluster
+    own: job_cluster.OwnCluster
     store: object_store.Store
     key: identity.ExecutionKey
-    redactor: redaction.Redactor
+    secrets: tuple[str, ...]
     timeout_s: int
     is_deferred: bool = False
 
 
-# The work on a head that is open now.
-Prepare = Callable[[dashboard.RayApi, redaction.Redactor], job_adapter.Work]
+# The work on a head that is open now; without one, what can be said of it beforehand and afterwards.
+Prepare = Callable[[dashboard.RayApi | None, redaction.Redactor], job_adapter.Work]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,10 @@ class RayJobAdapter:
         prepare: Prepare,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        report: Callable[[str], None] = job_adapter.report_now,
+        report: Callable[[str], None] = progress.report_now,
     ) -> None:
-        self.place, self.prepare, self.api, self.redactor = place, prepare, place.api, place.redactor
+        self.place, self.prepare, self.api = place, prepare, place.api
+        self.redactor = redaction.Redactor(place.secrets)
         self.clock, self.sleep = clock, sleep
         self.report: Callable[[str], None] = lambda text: report(self.redactor.text(text))
         self.attempt_records = attempt_records.StoreRecords(place.store, place.key)
@@ -109,11 +111,13 @@ class RayJobAdapter:
         return attempts.Attempt(number, "running", self._remote(number, stored))
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
-        """Makes the RayJob. Raises InvalidInput for what KubeRay or the cluster's rules refuse, NotFound when KubeRay is
-        not there."""
+        """Makes the RayJob. Raises InvalidInput for what KubeRay or the cluster's rules refuse, NotFound when KubeRay
+        is not there."""
         place, name = self.place, self.place.key.name(number)
         # How the job ends is recorded there: a store that cannot be written is reported before anything has run.
         place.store.check()
+        # What the work itself lacks is said before a cluster is made for it.
+        self.prepare(None, self.redactor)
 
         def build(known_fields: frozenset[str]) -> dict[str, Any]:
             return ray_job_manifest.ray_job(
@@ -154,7 +158,8 @@ class RayJobAdapter:
 
     def finish(self, result: contracts.StepResult) -> contracts.StepResult:
         """What follows a result needs the store alone: its cluster may be gone."""
-        return self._finish(result) if self._finish else self.prepare_finish()(result)
+        finish = self._finish or self.prepare(None, self.redactor).finish
+        return finish(result)
 
     # --- waiting and running
 
@@ -162,11 +167,9 @@ class RayJobAdapter:
         labels = ray_job_manifest.select_pods(self.place.key.labels(number))
         return ray_job_waiter.RayJobWaiter(self.api, self.place.own, labels, self.report, self.clock, self.sleep)
 
-    def _submit_deferred(
-        self, number: int, remote: contracts.Remote, earlier: Sequence[attempts.Attempt]
-    ) -> None:
-        """Submits when the cluster is there. What a queue holds back is left to the step that collects: reconcile resumes
-        it as soon as its cluster is ready."""
+    def _submit_deferred(self, number: int, remote: contracts.Remote, earlier: Sequence[attempts.Attempt]) -> None:
+        """Submits when the cluster is there. What a queue holds back is left to the step that collects: reconcile
+        resumes it as soon as its cluster is ready."""
         try:
             self._ensure_companions(remote)
             state = self._waiter(number).wait(remote.name, str(remote.uid), until_queued=True)
@@ -175,7 +178,9 @@ class RayJobAdapter:
             assert verdict.error is not None
             raise verdict.error from None
         if state.phase == "queued":
-            self.report("A queue holds the cluster back: the flow is resumed when it is ready, and then submits the job")
+            self.report(
+                "A queue holds the cluster back: the flow is resumed when it is ready, and then submits the job"
+            )
         elif state.phase == "ready":
             with self._open(state) as api:
                 self._inner(api).create(number, earlier)
@@ -184,6 +189,8 @@ class RayJobAdapter:
         self, number: int, state: ray_job_status.RayJobState, waiter: ray_job_waiter.RayJobWaiter
     ) -> driver.Verdict | None:
         """The verdict of the job on the present cluster; None when a queue has taken the cluster back."""
+        if state.is_ended and not state.cluster:
+            return driver.Verdict(error=self._ended_error(state))
         try:
             with self._open(state) as api:
                 return self._run_on_head(api, number, state)
@@ -195,9 +202,7 @@ class RayJobAdapter:
             # The RayCluster, or its Secret.
             return self._explain_loss(state, waiter, error)
 
-    def _run_on_head(
-        self, api: dashboard.RayApi, number: int, state: ray_job_status.RayJobState
-    ) -> driver.Verdict:
+    def _run_on_head(self, api: dashboard.RayApi, number: int, state: ray_job_status.RayJobState) -> driver.Verdict:
         watch = ClusterWatch(self, state)
         inner = self._inner(api, watch.sleep)
         attempt = inner.find(number)
@@ -205,7 +210,12 @@ class RayJobAdapter:
             if state.job_status or state.is_ended:
                 # The operator has seen it on this very cluster: its head was restarted since.
                 raise ClusterTaken
-            inner.create(number, self._earlier(number))
+            try:
+                inner.create(number, self._earlier(number))
+            except errors.NotFound:
+                raise
+            except (errors.UserError, errors.DataError) as error:
+                return driver.Verdict(error=error)
         remote = job_observer.remote_job(api, state.name, {})
         verdict = inner.observe(number, remote)
         if verdict.error is not None and verdict.error.category in LOST:
@@ -218,16 +228,16 @@ class RayJobAdapter:
         waiter: ray_job_waiter.RayJobWaiter,
         error: errors.FlexcoreError | None,
     ) -> driver.Verdict | None:
-        """What the RayJob says of a job that Ray does not know, or of a head that does not answer. None when the cluster
-        was taken back and the job goes on with the next one. Raises `error` when the RayJob says nothing."""
+        """What the RayJob says of a job that Ray does not know, or of a head that does not answer. None when the
+        cluster was taken back and the job goes on with the next one. Raises `error` when the RayJob says nothing."""
         state = waiter.look(before.name, before.uid)
         if state.is_ended:
             return driver.Verdict(error=self._ended_error(state))
         if state.phase == "queued" or state.is_suspended or state.cluster != before.cluster:
             waiter.evictions += 1
             self.report(
-                f"The cluster of RayJob {state.name} was taken back (time {waiter.evictions}); the job is submitted again "
-                "when it is back"
+                f"The cluster of RayJob {state.name} was taken back (time {waiter.evictions}); the job is submitted "
+                "again when it is back"
             )
             return None
         if error is not None:
@@ -244,9 +254,7 @@ class RayJobAdapter:
             )
         return ray_job_status.to_error(state, diagnosis)
 
-    def _give_up(
-        self, number: int, remote: contracts.Remote, stopped: ray_job_waiter.StoppedWaiting
-    ) -> driver.Verdict:
+    def _give_up(self, number: int, remote: contracts.Remote, stopped: ray_job_waiter.StoppedWaiting) -> driver.Verdict:
         """The verdict of a RayJob that cannot get on. It is taken away first; while that is not confirmed, nothing is
         recorded and the error is raised."""
         error = stopped.error
@@ -322,13 +330,7 @@ class RayJobAdapter:
 
     # --- helpers
 
-    def prepare_finish(self) -> Callable[[contracts.StepResult], contracts.StepResult]:
-        """What follows the result of this work, where no head is open any more."""
-        return job_adapter.return_unchanged
-
-    def _inner(
-        self, api: dashboard.RayApi, sleep: Callable[[float], None] | None = None
-    ) -> job_adapter.JobAdapter:
+    def _inner(self, api: dashboard.RayApi, sleep: Callable[[float], None] | None = None) -> job_adapter.JobAdapter:
         """The adapter of the job itself, on the cluster's head."""
         context = job_adapter.Context(api, self.place.store, self.place.key, self.redactor)
         work = self.prepare(api, self.redactor)
@@ -343,7 +345,7 @@ class RayJobAdapter:
         cluster = self.place.service.model_copy(update={"name": state.cluster})
         while True:
             with dashboard.RayApi(cluster) as api:
-                self.redactor.add(api.secrets())
+                self.redactor = redaction.Redactor([*self.place.secrets, *api.secrets()])
                 try:
                     api.version()
                 except (errors.TransientError, errors.NotFound):
@@ -354,18 +356,19 @@ class RayJobAdapter:
                     yield api
                     return
             self.sleep(1.0)
-            self._check_cluster(state)
+            self.check_cluster(state)
 
-    def _check_cluster(self, before: ray_job_status.RayJobState) -> None:
-        """Raises ClusterTaken when the RayJob no longer has the cluster that it had."""
+    def check_cluster(self, before: ray_job_status.RayJobState) -> ray_job_status.RayJobState:
+        """The RayJob now. Raises ClusterTaken when it no longer has the cluster that it had."""
         stored = self.api.get(before.name)
         if stored is None:
             raise ClusterTaken
         state = ray_job_status.parse_ray_job(stored)
         if state.uid != before.uid or state.is_leaving or state.is_suspended or state.cluster != before.cluster:
             raise ClusterTaken
-        if state.phase == "queued" or (state.is_ended and not before.is_ended and state.reason):
+        if state.phase == "queued":
             raise ClusterTaken
+        return state
 
     def _earlier(self, number: int) -> list[attempts.Attempt]:
         read = (self.attempt_records.read(before) for before in range(1, number))
@@ -409,10 +412,15 @@ class ClusterWatch:
             return
         self._looked = now
         try:
-            self._adapter._check_cluster(self._state)
+            state = self._adapter.check_cluster(self._state)
         except errors.FlexcoreError:
             # The API server does not answer: the head may.
             return
+        if state.is_ended and not self._state.is_ended:
+            # Ray says so itself when its job has ended; of a deadline of KubeRay's it knows nothing.
+            self._ended_at = now if self._ended_at is None else self._ended_at
+            if state.reason not in ("", "AppFailed") or now - self._ended_at > AGREEMENT_TIMEOUT_S:
+                raise ClusterTaken
 
 
 def add_details(verdict: driver.Verdict, extra: dict[str, Any]) -> driver.Verdict:
@@ -424,7 +432,7 @@ def add_details(verdict: driver.Verdict, extra: dict[str, Any]) -> driver.Verdic
     return replace(verdict, result=verdict.result.model_copy(update={"data": {**verdict.result.data, **extra}}))
 
 
-def history_url(own: own_cluster.OwnCluster, namespace: str, name: str, session: str) -> str:
+def history_url(own: job_cluster.OwnCluster, namespace: str, name: str, session: str) -> str:
     """The job's pages on KubeRay's history server: historyserver/README.md of KubeRay 1.7."""
     if not own.history_server or not session:
         return ""
@@ -438,14 +446,14 @@ def open_adapter(
 ) -> Iterator[RayJobAdapter]:
     """The adapter of an invocation whose request has `own_cluster`."""
     secrets = [*invocation.service.secrets(), *invocation.settings.secrets()]
+    secrets += resources.secret_values(invocation.request)
     with kubernetes_session.open_session(invocation.service, invocation.settings) as session:
         secrets += session.kubernetes.access.secrets()
-        redactor = redaction.Redactor([*secrets, *resources.secret_values(invocation.request)])
         store = object_store.Store(invocation.settings)
 
-        def prepare_on(api: dashboard.RayApi, redactor: redaction.Redactor) -> job_adapter.Work:
-            context = job_adapter.Context(api, store, invocation.key, redactor)
-            return prepare(replace(invocation, service=api.cluster), context)
+        def prepare_on(api: dashboard.RayApi | None, redactor: redaction.Redactor) -> job_adapter.Work:
+            context = job_adapter.Context(cast(dashboard.RayApi, api), store, invocation.key, redactor)
+            return prepare(replace(invocation, service=api.cluster) if api else invocation, context)
 
         place = Place(
             ray_job_api.RayJobApi(session),
@@ -453,7 +461,7 @@ def open_adapter(
             invocation.request.own_cluster,
             store,
             invocation.key,
-            redactor,
+            tuple(secret for secret in secrets if secret),
             invocation.request.timeout_s,
             invocation.is_deferred,
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes_api import api_errors, deletion
-from f.flexcore.lib.ray import connection, kubernetes_session, own_cluster, ray_job_manifest
+from f.flexcore.lib.ray import connection, job_cluster, kubernetes_session, ray_job_manifest
 
 Object = dict[str, Any]
 RESOURCE = "rayjobs.ray.io"
@@ -40,16 +40,16 @@ class RayJobApi:
     def get(self, name: str) -> Object | None:
         return self.session.kubernetes.get(self._path(name), self._call("get", name))
 
-    def create(self, build: Callable[[frozenset[str]], Object]) -> Object | None:
+    def create(self, build: Callable[[frozenset[str]], Object], *, dry_run: bool = False) -> Object | None:
         """The created RayJob; None when the name is taken. build: of the optional fields that KubeRay knows here, which
-        its own refusal says. Raises NotFound when KubeRay is not there."""
+        its own refusal says; dry_run: nothing stays. Raises NotFound when KubeRay is not there."""
         known = ray_job_manifest.OPTIONAL_FIELDS
         self.check_served()
         while True:
             document = build(known)
             call = self._call("create", document["metadata"]["name"])
             try:
-                return self.session.kubernetes.create(self._path(), document, call)
+                return self.session.kubernetes.create(self._path(), document, call, dry_run=dry_run)
             except errors.InvalidInput as error:
                 unknown = ray_job_manifest.find_unknown_fields(str(error)) & known
                 if not unknown:
@@ -83,7 +83,7 @@ class RayJobApi:
         call = self._call("delete", name)
         return deletion.delete_object(self.session.kubernetes, self._path(name), uid, call, clock=clock, sleep=sleep)
 
-    def ensure_companions(self, own: own_cluster.OwnCluster, ray_job: Object) -> None:
+    def ensure_companions(self, own: job_cluster.OwnCluster, ray_job: Object) -> None:
         """Makes what the RayJob's pods need and is not there yet: a step may have died between the two."""
         for item in ray_job_manifest.companions(own, ray_job, secrets.token_urlsafe(32)):
             prefix, plural, resource = PATHS[item["kind"]]

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from f.flexcore.lib.core import identity, operation
-from f.flexcore.lib.ray import cluster_spec, kueue_status, own_cluster, ray_manifest
+from f.flexcore.lib.ray import cluster_spec, job_cluster, kueue_status, ray_manifest
 
 Object = dict[str, Any]
 DEADLINE, DELETE_AFTER = "flexcore/deadline", "flexcore/delete-after"
@@ -29,7 +29,7 @@ OPTIONAL_FIELDS = frozenset([PRE_RUNNING_DEADLINE, AUTH_OPTIONS])
 
 
 def ray_job(
-    own: own_cluster.OwnCluster,
+    own: job_cluster.OwnCluster,
     key: identity.ExecutionKey,
     number: int,
     namespace: str,
@@ -98,7 +98,7 @@ def label_pods(body: Object, labels: Mapping[str, str]) -> Object:
     return {**body, "headGroupSpec": _label_group(body["headGroupSpec"], labels), **workers}
 
 
-def companions(own: own_cluster.OwnCluster, ray_job: Object, token: str) -> list[Object]:
+def companions(own: job_cluster.OwnCluster, ray_job: Object, token: str) -> list[Object]:
     """The objects that the stored RayJob owns, and that go with it: the Secret with Ray's token, where KubeRay does not
     make it itself, and the NetworkPolicy."""
     if own.manifest:

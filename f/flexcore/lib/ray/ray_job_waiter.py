@@ -16,7 +16,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.kubernetes_api import categories, pod_problems, progress
-from f.flexcore.lib.ray import kuberay_reasons, kueue_status, own_cluster, ray_job_api, ray_job_manifest, ray_job_status
+from f.flexcore.lib.ray import job_cluster, kuberay_reasons, kueue_status, ray_job_api, ray_job_manifest, ray_job_status
 
 Object = dict[str, Any]
 POLL_INTERVAL_S = 1.0
@@ -42,7 +42,7 @@ class RayJobWaiter:
     all. own: the request's form; labels: those by which its pods are selected."""
 
     api: ray_job_api.RayJobApi
-    own: own_cluster.OwnCluster
+    own: job_cluster.OwnCluster
     labels: Mapping[str, str]
     report: Callable[[str], None] = print
     clock: Callable[[], float] = time.monotonic

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from f.flexcore.lib.core import dimensions, errors, resources
-from f.flexcore.lib.ray import cluster_spec, ray_manifest
+from f.flexcore.lib.ray import cluster, cluster_spec, ray_manifest
 
 QUEUE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 START_TIMEOUT_S = 900
@@ -90,6 +90,41 @@ class OwnCluster(cluster_spec.ClusterSpec):
         """Cores that its pods ask for at first."""
         amounts = [self.head_cpu, *(group.cpu for group in self.groups for _ in range(group.min_workers))]
         return sum(dimensions.parse_amount(amount) or 0.0 for amount in amounts)
+
+
+def check(own: OwnCluster | None, service: resources.RayCluster | None, needs: cluster.Needs) -> None:
+    """Raises InvalidInput when `cluster` names no Kubernetes cluster, or the form's cluster can never do the work.
+    service: None when it is not known yet."""
+    if own is None:
+        return
+    if service is not None and not service.is_on_kubernetes:
+        raise errors.InvalidInput(
+            "own_cluster needs a Kubernetes cluster, and `cluster` names none",
+            subject="cluster.kubernetes_cluster",
+            remedy="Set kubernetes_cluster or namespace in the c_ray_cluster resource, or leave own_cluster empty.",
+        )
+    if own.manifest:
+        return
+    nodes = [_node(group.cpu, group.gpus) for group in own.groups for _ in range(min(group.max_workers, needs.count))]
+    nodes.append(_node(own.head_cpu if own.head_takes_work else "0", 0))
+    if (needs.cpus or needs.gpus) and sum(_fit_count(node, needs) for node in nodes) < needs.count:
+        wanted = " and ".join(
+            f"{amount:g} {name}s" for name, amount in (("CPU", needs.cpus), ("GPU", needs.gpus)) if amount
+        )
+        times = f"{needs.count} times " if needs.count > 1 else ""
+        raise errors.InvalidInput(
+            f"{needs.subject}: own_cluster can never give {times}{wanted}",
+            subject=needs.subject,
+            remedy="Ask for less, or for larger or more workers in own_cluster.groups.",
+        )
+
+
+def _node(cpu: str, gpus: int) -> tuple[float, float]:
+    return dimensions.parse_amount(cpu) or 0.0, float(gpus)
+
+
+def _fit_count(node: tuple[float, float], needs: cluster.Needs) -> int:
+    return int(min(has // wanted for has, wanted in zip(node, (needs.cpus, needs.gpus), strict=True) if wanted > 0))
 
 
 def _empty_means_none(value: Any) -> Any:
