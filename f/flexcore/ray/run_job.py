@@ -25,6 +25,7 @@ def main(
     packages: list[str] | None = None,
     runtime_env: dict | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     wait: Literal["block", "defer"] = "block",
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,

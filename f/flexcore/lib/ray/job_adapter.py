@@ -60,7 +60,10 @@ class JobAdapter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         report: Callable[[str], None] = print,
+        checks_first: bool = False,
     ) -> None:
+        # Whether what the cluster lacks is looked for beforehand: where another attempt costs another cluster.
+        self.checks_first = checks_first
         self.api, self.store, self.key, self.redactor = context.api, context.store, context.key, context.redactor
         self.work, self.job, self.report = work, work.job, report
         self.records = attempt_records.StoreRecords(self.store, self.key)
@@ -81,7 +84,7 @@ class JobAdapter:
         # How the job ends is recorded there: a store that cannot be written is reported before anything has run.
         self.store.check()
         job = self._apply_findings(self.job, (attempt.findings for attempt in earlier))
-        if job.deferred and job == self.job and (job.check or job.packages):
+        if (job.deferred or self.checks_first) and job == self.job and (job.check or job.packages):
             # Found out only by the work itself, it would keep waiting whoever collects: for another attempt.
             self.report("Checking whether the cluster has what the job needs")
             job = self._apply_findings(job, [self._probe(number, job)])
@@ -212,12 +215,24 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
             job = replace(work.job, deferred=invocation.is_deferred)
             yield JobAdapter(context, replace(work, job=job))
 
-    return lambda invocation: driver.drive(open_adapter, invocation)
+    def execute(invocation: operation.Invocation[Any, Any]) -> dict[str, Any]:
+        if not getattr(invocation.request, "own_cluster", None):
+            return driver.drive(open_adapter, invocation)
+        # Imported for it alone: a step on a cluster that is there pays nothing for Kubernetes.
+        from f.flexcore.lib.ray import ray_job_adapter
+
+        return driver.drive(lambda item: ray_job_adapter.open_adapter(item, prepare), invocation)
+
+    return execute
 
 
 def plan(invocation: operation.Invocation[Any, Any]) -> contracts.StepResult:
     """The `plan` of such an operation: the measures of its cluster. Raises InvalidInput when the cluster can never give
     what the request needs."""
+    if getattr(invocation.request, "own_cluster", None):
+        from f.flexcore.lib.ray import ray_job_plan
+
+        return ray_job_plan.plan(invocation)
     with dashboard.RayApi(invocation.service) as api:
         data = cluster.measure(api)
         cluster.check_capacity(api, invocation.request.needs)

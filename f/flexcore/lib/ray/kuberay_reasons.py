@@ -7,9 +7,9 @@
     CONDITION_REASONS     RayCluster .status.conditions[].reason → Trouble, None where nothing is wrong
     EVENT_REASONS         events of both → Trouble; of the events that are not listed, PROGRESS_EVENTS mean no trouble
 
-Sources: ray-operator/apis/ray/v1/{rayjob,raycluster}_types.go and controllers/ray/utils/constant.go of KubeRay 1.5.0 and
-of its main branch of 2026-08-19 (1.7). tests/ray/test_kuberay_reasons.py fails when such a file has a word that is
-not here.
+Sources: ray-operator/apis/ray/v1/{rayjob,raycluster}_types.go and controllers/ray/utils/constant.go of KubeRay 1.5.0
+and of its main branch of 2026-08-19 (1.7). tests/ray/test_kuberay_reasons.py fails when such a file has a word that
+is not here.
 """
 
 from __future__ import annotations

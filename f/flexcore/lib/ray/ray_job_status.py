@@ -1,8 +1,8 @@
 # requirements: flexcore_base
 """A RayJob as the cluster has it, read into what its step must know. Pure.
 
-Finished is jobDeploymentStatus and never jobStatus: at a deadline the job is Failed while jobStatus stays RUNNING, and a
-jobStatus FAILED may be followed by a retry. Zero counts and empty texts are absent.
+Finished is jobDeploymentStatus and never jobStatus: at a deadline the job is Failed while jobStatus stays RUNNING, and
+a jobStatus FAILED may be followed by a retry. Zero counts and empty texts are absent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from f.flexcore.lib.core import contracts
+from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.ray import kuberay_reasons
 
 Object = Mapping[str, Any]
@@ -92,13 +92,23 @@ def diagnose_end(state: RayJobState) -> contracts.Diagnosis | None:
             detail=f"The job was stopped by someone (Ray says {state.job_status or 'nothing'})",
             remedy="Run the step again if that was not intended.",
         )
-    trouble = kuberay_reasons.find_failed_reason(state.reason or "ValidationFailed" * _is_invalid(state))
+    is_invalid = state.deployment_status == "ValidationFailed"
+    trouble = kuberay_reasons.find_failed_reason("ValidationFailed" if is_invalid else state.reason)
     detail = state.message or state.reason or state.deployment_status
     return contracts.Diagnosis(category=trouble.category, detail=detail, remedy=trouble.remedy)
 
 
-def _is_invalid(state: RayJobState) -> bool:
-    return state.deployment_status == "ValidationFailed"
+def to_error(state: RayJobState, diagnosis: contracts.Diagnosis) -> errors.FlexcoreError:
+    """The typed error of a RayJob that did not end well."""
+    kinds = {item.category: item.error for item in kuberay_reasons.FAILED_REASONS.values()}
+    kind = kinds.get(diagnosis.category, errors.ExecutionFailed)
+    return kind(
+        f"RayJob {state.name} ended as {state.deployment_status}: {diagnosis.detail}",
+        subject="own_cluster" if kind is errors.InvalidInput else state.name,
+        category=diagnosis.category,
+        remedy=diagnosis.remedy,
+        diagnosis=diagnosis.model_dump(),
+    )
 
 
 def contradicts(state: RayJobState, ray_status: str) -> str:

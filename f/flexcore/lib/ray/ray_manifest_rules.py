@@ -200,7 +200,8 @@ def _check_cluster(path: str, cluster: Object, annotations: Object) -> Iterator[
             continue
         yield from _check_group(where, group)
         yield from _check_workers(where, group, scales, seen)
-    if scales and _uses_autoscaler_v2(cluster, options, head):
+    # KubeRay 1.5 looks at the option alone, whatever Ray's own default is.
+    if scales and options.get("version") == "v2":
         yield from _check_restart_policies(path, cluster)
 
 
@@ -271,14 +272,6 @@ def _check_workers(path: str, group: Object, scales: bool, seen: set[str]) -> It
     least, most = _number(group.get("minReplicas")), group.get("maxReplicas")
     if most is not None and _number(most) < least:
         yield RuleProblem(f"{path}.maxReplicas", f"is less than minReplicas ({least:g})", "Correct one of them.")
-
-
-def _uses_autoscaler_v2(cluster: Object, options: Object, head: Object) -> bool:
-    """As KubeRay decides it: the option, the variable, else Ray's version (v2 from 2.47 on)."""
-    if options.get("version"):
-        return str(options["version"]) == "v2"
-    forced = _env(head).get("RAY_enable_autoscaler_v2")
-    return forced in ("1", "true")
 
 
 def _check_restart_policies(path: str, cluster: Object) -> Iterator[RuleProblem]:

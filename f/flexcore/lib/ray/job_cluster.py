@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from f.flexcore.lib.core import dimensions, errors, resources
-from f.flexcore.lib.ray import cluster_spec, ray_manifest
+from f.flexcore.lib.ray import cluster, cluster_spec, ray_manifest
 
 QUEUE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 START_TIMEOUT_S = 900
@@ -21,7 +21,7 @@ QUEUE_TIMEOUT_S = 24 * 3600
 # about a minute.
 KEEP_S = 900
 # What KubeRay's own fields say; a caller's manifest has no say in them.
-TIMES = {"start_timeout_s", "queue_timeout_s", "keep_s"}
+TIMES = {"start_timeout_s", "queue_timeout_s", "keep_s", "history_server"}
 QUEUE = {"queue", "priority_class", "elastic"}
 
 
@@ -46,6 +46,11 @@ class OwnCluster(cluster_spec.ClusterSpec):
         default=KEEP_S,
         ge=0,
         description="Seconds that it stays after the job's end when no step has collected its result.",
+    )
+    history_server: str = Field(
+        default="",
+        pattern=r"^$|^https?://",
+        description="Address of KubeRay's history server, where the job's pages are when its cluster has gone.",
     )
     manifest: Annotated[str | dict[str, Any], resources.OPAQUE] = Field(
         default="", description="A RayCluster or RayJob of your own, YAML or an object, in place of the fields above."
@@ -87,6 +92,41 @@ class OwnCluster(cluster_spec.ClusterSpec):
         return sum(dimensions.parse_amount(amount) or 0.0 for amount in amounts)
 
 
+def check(own: OwnCluster | None, service: resources.RayCluster | None, needs: cluster.Needs) -> None:
+    """Raises InvalidInput when `cluster` names no Kubernetes cluster, or the form's cluster can never do the work.
+    service: None when it is not known yet."""
+    if own is None:
+        return
+    if service is not None and not service.is_on_kubernetes:
+        raise errors.InvalidInput(
+            "own_cluster needs a Kubernetes cluster, and `cluster` names none",
+            subject="cluster.kubernetes_cluster",
+            remedy="Set kubernetes_cluster or namespace in the c_ray_cluster resource, or leave own_cluster empty.",
+        )
+    if own.manifest:
+        return
+    nodes = [_node(group.cpu, group.gpus) for group in own.groups for _ in range(min(group.max_workers, needs.count))]
+    nodes.append(_node(own.head_cpu if own.head_takes_work else "0", 0))
+    if (needs.cpus or needs.gpus) and sum(_fit_count(node, needs) for node in nodes) < needs.count:
+        wanted = " and ".join(
+            f"{amount:g} {name}s" for name, amount in (("CPU", needs.cpus), ("GPU", needs.gpus)) if amount
+        )
+        times = f"{needs.count} times " if needs.count > 1 else ""
+        raise errors.InvalidInput(
+            f"{needs.subject}: own_cluster can never give {times}{wanted}",
+            subject=needs.subject,
+            remedy="Ask for less, or for larger or more workers in own_cluster.groups.",
+        )
+
+
+def _node(cpu: str, gpus: int) -> tuple[float, float]:
+    return dimensions.parse_amount(cpu) or 0.0, float(gpus)
+
+
+def _fit_count(node: tuple[float, float], needs: cluster.Needs) -> int:
+    return int(min(has // wanted for has, wanted in zip(node, (needs.cpus, needs.gpus), strict=True) if wanted > 0))
+
+
 def _empty_means_none(value: Any) -> Any:
     # Windmill's form sends an object for a field that nobody has touched.
     return value or None
@@ -94,6 +134,6 @@ def _empty_means_none(value: Any) -> Any:
 
 OptionalOwnCluster = Annotated[OwnCluster | None, BeforeValidator(_empty_means_none)]
 DESCRIPTION = (
-    "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: 1}]}; "
-    "`cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."
+    "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: "
+    "1}]}; `cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."
 )
