@@ -583,7 +583,7 @@ def test_secrets_travel_in_the_package_alone(dashboard: FakeDashboard, run: Run)
     run(replace(JOB, storage={"uri": "s3://b", "secret_key": SECRET}))
     body = json.dumps(dashboard.jobs[FIRST])
     assert SECRET not in body
-    assert dashboard.jobs[FIRST]["entrypoint"] == "python flexcore_job.py"
+    assert dashboard.jobs[FIRST]["entrypoint"] == "python3 flexcore_job.py"
     request = submitted(dashboard)
     assert request["storage"]["secret_key"] == SECRET
     assert request["storage"]["folder"].endswith(f"/{KEY.value}/1")

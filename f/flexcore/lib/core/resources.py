@@ -115,18 +115,54 @@ class MeltanoProject(Resource):
         return self
 
 
+# Of a head on this machine, where Ray itself puts it.
+RAY_ADDRESS = "http://127.0.0.1:8265"
+
+
 class RayCluster(Resource):
-    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers.
+    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers; or a reference to
+    a cluster, whose address and token whoever opens the connection finds out (lib/ray/connection).
 
     serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    kubernetes_cluster, namespace, name: a RayCluster of KubeRay there; resource: another resource of this type;
+    local_head: one that ensure_cluster started on the worker's own machine. lease: which lease of the cluster the
+    reference stands for. A reference holds no secret, so it may be the result of a step.
     """
 
-    address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
+    address: str = Field(default=RAY_ADDRESS, pattern=r"^https?://")
     token: Annotated[str, SECRET] = ""
     headers: Annotated[dict[str, str], SECRET] = {}
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
+    kubernetes_cluster: str = ""
+    namespace: str = ""
+    name: str = ""
+    resource: str = ""
+    local_head: str = ""
+    lease: str = ""
+
+    @model_validator(mode="after")
+    def _is_one_cluster(self) -> RayCluster:
+        kinds = {
+            "address": self.address != RAY_ADDRESS,
+            "name": bool(self.kubernetes_cluster or self.namespace or self.name),
+            "resource": bool(self.resource),
+            "local_head": bool(self.local_head),
+        }
+        given = [kind for kind, is_given in kinds.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} name different clusters: give one of them")
+        return self
+
+    @property
+    def is_on_kubernetes(self) -> bool:
+        return bool(self.kubernetes_cluster or self.namespace or self.name)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether `address` says nothing, and what does must be resolved first."""
+        return self.is_on_kubernetes or bool(self.resource or self.local_head)
 
 
 class KubernetesCluster(Resource):

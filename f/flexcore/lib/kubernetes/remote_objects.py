@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
-from f.flexcore.lib.kubernetes import connection, job_status
-from f.flexcore.lib.kubernetes_api import api_errors
+from f.flexcore.lib.kubernetes import connection
+from f.flexcore.lib.kubernetes_api import api_errors, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500

@@ -1,6 +1,5 @@
 # requirements: flexcore_base
-"""Thin client of a Ray dashboard: HTTP in, plain data or a typed error out. It decides nothing, and repeats
-nothing but a request that was refused for a token that has been rotated meanwhile.
+"""Thin client of a Ray dashboard: HTTP in, plain data or a typed error out. It decides nothing and retries nothing.
 
 Source of paths and answers: ray/dashboard/modules/{job,serve,state,reporter} of Ray 2.60; a used submission id answers
 HTTP 500 with "already exists", an unknown job 404.
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from f.flexcore.lib.core import errors, redaction, resources, tls_errors
-from f.flexcore.lib.ray import token_source
+from f.flexcore.lib.ray import connection, token_source
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -36,29 +35,25 @@ Json = dict[str, Any]
 
 class RayApi:
     """The dashboard's REST API. Raises Unreachable, Unavailable, Forbidden, NotFound or InvalidInput, all of which
-    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says.
-    renew_token: the cluster's token as it is now, "" when that is not known."""
+    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says; cluster: the
+    resource that was given, or what the reference that was given stands for."""
 
     def __init__(
         self,
         cluster: resources.RayCluster,
         transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.time,
-        renew_token: Callable[[], str] = token_source.read_token,
     ) -> None:
         self._clock, self.ahead = clock, 0.0
-        self._token, self._renew_token = cluster.token, renew_token
-        self.address = cluster.address.rstrip("/")
-        self._secrets = list(cluster.secrets())
-        self.redact = redaction.Redactor(self._secrets)
-        headers = dict(cluster.headers)
-        if cluster.token:
-            # Ray's own token authentication reads this header too, and a proxy in front reads nothing else.
-            headers["Authorization"] = f"Bearer {cluster.token}"
+        self._auth = connection.open_auth(cluster)
+        opened = self._auth.connection
+        self.cluster, self.address = opened.cluster, opened.cluster.address.rstrip("/")
+        self.redact = redaction.Redactor(opened.secrets())
         self._client = httpx.Client(
             base_url=self.address,
-            headers=headers,
-            verify=tls_verification(cluster),
+            auth=self._auth,
+            verify=tls_verification(self.cluster) if opened.verify is None else opened.verify,
+            proxy=opened.proxy or None,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
@@ -72,6 +67,10 @@ class RayApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def secrets(self) -> list[str]:
+        """What must not be seen in any output of a step that uses this connection."""
+        return list(self._auth.connection.secrets())
 
     def now(self) -> float:
         """The head's time in seconds since the epoch: what the deadlines of its jobs are measured by."""
@@ -183,23 +182,12 @@ class RayApi:
     def _send(self, method: str, path: str, allow: set[int] | None = None, **options: Any) -> httpx.Response:
         try:
             response = self._client.request(method, path, **options)
-            if response.status_code in (401, 403) and self._take_new_token():
-                response = self._client.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._no_answer(error) from None
         self._note_time(response)
         if response.status_code not in (allow or ()):
             self._check(response)
         return response
-
-    def _take_new_token(self) -> bool:
-        """Whether the cluster's token is another one by now, which the next request then carries."""
-        token = self._renew_token() if self._token else ""
-        if token in ("", self._token):
-            return False
-        self._token, self.redact = token, redaction.Redactor([self._token, token, *self._secrets])
-        self._client.headers["Authorization"] = f"Bearer {token}"
-        return True
 
     def _note_time(self, response: httpx.Response) -> None:
         with suppress(ValueError):
@@ -209,7 +197,7 @@ class RayApi:
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
         if code in (401, 403):
-            raise token_source.refusal(self.address, code, response.text, has_token=bool(self._token))
+            raise token_source.refusal(self.address, code, response.text, bool(self._auth.connection.headers))
         if code == 404:
             raise errors.NotFound(
                 self._last_line(response) or f"{response.url} does not exist", subject=str(response.url)

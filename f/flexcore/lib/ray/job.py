@@ -157,7 +157,8 @@ def submission(
         "flexcore/delete-after": str(int(now + job.timeout_s + KEEP_S)),
     }
     return {
-        "entrypoint": "python flexcore_job.py",
+        # Every image has it under this name; plain Debian has no `python`.
+        "entrypoint": "python3 flexcore_job.py",
         "submission_id": name,
         "runtime_env": runtime_env,
         "metadata": {**labels, **operation.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},

@@ -203,8 +203,10 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
     @contextmanager
     def open_adapter(invocation: operation.Invocation[Any, Any]) -> Iterator[JobAdapter]:
         secrets = [*invocation.service.secrets(), *invocation.settings.secrets()]
-        redactor = redaction.Redactor([*secrets, *resources.secret_values(invocation.request)])
         with dashboard.RayApi(invocation.service) as api:
+            redactor = redaction.Redactor([*secrets, *api.secrets(), *resources.secret_values(invocation.request)])
+            # Whoever prepares the work sees the cluster that a reference stands for.
+            invocation = replace(invocation, service=api.cluster)
             context = Context(api, object_store.Store(invocation.settings), invocation.key, redactor)
             work = prepare(invocation, context)
             job = replace(work.job, deferred=invocation.is_deferred)

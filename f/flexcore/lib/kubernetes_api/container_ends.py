@@ -20,8 +20,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from f.flexcore.lib.kubernetes import job_status
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes_api import categories, job_status
 
 Object = Mapping[str, Any]
 

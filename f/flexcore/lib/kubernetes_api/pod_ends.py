@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import container_ends, job_status
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes_api import categories, container_ends, job_status
 
 Object = Mapping[str, Any]
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from f.flexcore.lib.kubernetes import container_ends
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes_api import categories, container_ends
 
 # A sidecar that ends soon after the program need not be mentioned.
 NOTICE_S: dict[str, float] = {categories.Category.SIDECAR_RUNNING: 5.0}

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 
-from f.flexcore.lib.kubernetes import container_ends
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes_api import categories, container_ends
 
 # The kubelet tries a failed pull again after 10 s: one such repeat is let pass.
 PULL_GRACE_S = 15.0

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from f.flexcore.lib.kubernetes import container_ends, image_pull, job_status, pod_ends, scheduling
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes_api import categories, container_ends, image_pull, job_status, pod_ends, scheduling
 
 Object = Mapping[str, Any]
 
