@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.ray import token_source
 
 if TYPE_CHECKING:
     from f.flexcore.lib.ray import kubernetes_session
@@ -84,7 +85,13 @@ def connect(cluster: resources.RayCluster) -> Connection:
 
 def open_auth(cluster: resources.RayCluster) -> TokenAuth:
     connection = connect(cluster)
-    return TokenAuth(connection, (lambda: connect(cluster)) if cluster.is_reference else None)
+    return TokenAuth(connection, (lambda: connect(cluster)) if cluster.is_reference else lambda: _renew(cluster))
+
+
+def _renew(cluster: resources.RayCluster) -> Connection:
+    """A resource that came with its token, with the token that Windmill has for it now."""
+    token = token_source.read_token() if cluster.token else ""
+    return connect(cluster.model_copy(update={"token": token}) if token else cluster)
 
 
 def read_resource(cluster: resources.RayCluster) -> resources.RayCluster:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from f.flexcore.lib.core import errors, redaction, resources, tls_errors
-from f.flexcore.lib.ray import connection
+from f.flexcore.lib.ray import connection, token_source
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -197,11 +197,7 @@ class RayApi:
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
         if code in (401, 403):
-            raise errors.Forbidden(
-                f"The Ray dashboard at {self.address} refused the credentials (HTTP {code})",
-                subject="cluster.token",
-                remedy="Check the token and headers of the Ray cluster resource.",
-            )
+            raise token_source.refusal(self.address, code, response.text, bool(self._auth.connection.headers))
         if code == 404:
             raise errors.NotFound(
                 self._last_line(response) or f"{response.url} does not exist", subject=str(response.url)
