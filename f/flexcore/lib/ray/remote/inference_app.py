@@ -50,18 +50,22 @@ class ModelApp:
         """Ray Serve shows a deployment's `user_config`: the owner's labels. The model itself takes none of it."""
 
     async def __call__(self, request: Any) -> Any:
-        from starlette.responses import JSONResponse
+        from starlette.responses import Response
 
         path = request.scope["path"]
         path = path[path.index("/v2") :] if "/v2" in path else path
+        body = await request.body() if request.method == "POST" else b""
+        status, content = await self.ask(request.method, path.rstrip("/"), body)
+        return Response(content, status, media_type="application/json")
+
+    async def ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """(HTTP status, body) of the answer to a request."""
         try:
-            body = await request.body() if request.method == "POST" else b""
-            answer = await asyncio.to_thread(self.answer, request.method, path.rstrip("/"), body)
+            return 200, encode(await asyncio.to_thread(self.answer, method, path, body))
         except RequestError as refusal:
-            return JSONResponse({"error": str(refusal)}, refusal.status)
+            return refusal.status, encode({"error": str(refusal)})
         except Exception as error:
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"[:1000]}, 500)
-        return JSONResponse(answer)
+            return 500, encode({"error": f"{type(error).__name__}: {error}"[:1000]})
 
     def answer(self, method: str, path: str, body: bytes) -> Json:
         if path == "/v2":
@@ -80,6 +84,10 @@ class ModelApp:
         if method != "POST":
             raise RequestError("Ask for an inference by POST", 405)
         return infer(self.pipeline, self.model, parse_request(body))
+
+
+def encode(answer: Json) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def load_model(model: Json, storage: Json) -> Any:
