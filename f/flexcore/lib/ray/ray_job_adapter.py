@@ -33,7 +33,7 @@ from f.flexcore.lib.ray import (
 )
 from f.flexcore.lib.storage import attempt_records, object_store
 
-KIND = "ray_job_cluster"
+KIND = "kuberay_job"
 LOOK_INTERVAL_S = 3.0
 # The operator looks at a job every 3 s; a RayJob that has ended while Ray still says otherwise is given so long.
 AGREEMENT_TIMEOUT_S = 15.0
