@@ -20,6 +20,7 @@ def main(
     cpus_per_worker: float = 1,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return predict_job.PREDICT.run(locals())

@@ -24,6 +24,7 @@ def main(
     packages: list[str] | None = None,
     trials: int = 20,
     search_s: int = 1800,
+    own_cluster: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return search_job.SEARCH.run(locals())

@@ -26,6 +26,7 @@ def main(
     use_gpu: bool = False,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     wait: Literal["block", "defer"] = "block",
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,

@@ -22,6 +22,9 @@ from f.flexcore.lib.ray.remote import job_entry
 from f.flexcore.lib.storage import attempt_records, object_store
 
 PROBE = "probe"
+# What opens the adapter of a job with a cluster of its own, which drives this one on its head. Imported when it is
+# needed: a step on a cluster that is there pays nothing for Kubernetes.
+OWN_CLUSTER = "f.flexcore.lib.ray.ray_job_adapter:open_adapter"
 # Of Ray's own message about a job, its end.
 MAX_MESSAGE_CHARACTERS = 2000
 
@@ -218,10 +221,8 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
     def execute(invocation: operation.Invocation[Any, Any]) -> dict[str, Any]:
         if not getattr(invocation.request, "own_cluster", None):
             return driver.drive(open_adapter, invocation)
-        # Imported for it alone: a step on a cluster that is there pays nothing for Kubernetes.
-        from f.flexcore.lib.ray import ray_job_adapter
-
-        return driver.drive(lambda item: ray_job_adapter.open_adapter(item, prepare), invocation)
+        open_own = operation.resolve(OWN_CLUSTER)
+        return driver.drive(lambda item: open_own(item, prepare), invocation)
 
     return execute
 

@@ -92,9 +92,11 @@ class OwnCluster(cluster_spec.ClusterSpec):
         return sum(dimensions.parse_amount(amount) or 0.0 for amount in amounts)
 
 
-def check(own: OwnCluster | None, service: resources.RayCluster | None, needs: cluster.Needs) -> None:
+def check(request: Any, service: resources.RayCluster | None) -> None:
     """Raises InvalidInput when `cluster` names no Kubernetes cluster, or the form's cluster can never do the work.
-    service: None when it is not known yet."""
+    request: with own_cluster and needs; service: None when it is not known yet."""
+    own: OwnCluster | None = request.own_cluster
+    needs: cluster.Needs = request.needs
     if own is None:
         return
     if service is not None and not service.is_on_kubernetes:
@@ -132,7 +134,7 @@ def _empty_means_none(value: Any) -> Any:
     return value or None
 
 
-OptionalOwnCluster = Annotated[OwnCluster | None, BeforeValidator(_empty_means_none)]
+OptionalOwnCluster = Annotated[OwnCluster | None, BeforeValidator(_empty_means_none), resources.OPAQUE]
 DESCRIPTION = (
     "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: "
     "1}]}; `cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."

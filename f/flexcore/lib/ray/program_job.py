@@ -77,7 +77,7 @@ Invocation = operation.Invocation[ProgramRequest, resources.RayCluster]
 
 def check(request: ProgramRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput where the cluster of its own cannot be made: a program does not get at the store."""
-    job_cluster.check(request.own_cluster, service, request.needs)
+    job_cluster.check(request, service)
 
 
 def program_job(request: ProgramRequest) -> job.Job:

@@ -33,7 +33,7 @@ from f.flexcore.lib.ray import (
 )
 from f.flexcore.lib.storage import attempt_records, object_store
 
-KIND = "ray_job_cluster"
+KIND = "kuberay_job"
 LOOK_INTERVAL_S = 3.0
 # The operator looks at a job every 3 s; a RayJob that has ended while Ray still says otherwise is given so long.
 AGREEMENT_TIMEOUT_S = 15.0
@@ -57,7 +57,6 @@ class Place:
     store: object_store.Store
     key: identity.ExecutionKey
     secrets: tuple[str, ...]
-    timeout_s: int
     is_deferred: bool = False
 
 
@@ -117,7 +116,7 @@ class RayJobAdapter:
         # How the job ends is recorded there: a store that cannot be written is reported before anything has run.
         place.store.check()
         # What the work itself lacks is said before a cluster is made for it.
-        self.prepare(None, self.redactor)
+        timeout_s = self.prepare(None, self.redactor).job.timeout_s
 
         def build(known_fields: frozenset[str]) -> dict[str, Any]:
             return ray_job_manifest.ray_job(
@@ -125,7 +124,7 @@ class RayJobAdapter:
                 place.key,
                 number,
                 self.api.namespace,
-                timeout_s=place.timeout_s,
+                timeout_s=timeout_s,
                 now=self.api.now(),
                 is_deferred=place.is_deferred,
                 known_fields=known_fields,
@@ -462,7 +461,6 @@ def open_adapter(
             store,
             invocation.key,
             tuple(secret for secret in secrets if secret),
-            invocation.request.timeout_s,
             invocation.is_deferred,
         )
         yield RayJobAdapter(place, prepare_on)

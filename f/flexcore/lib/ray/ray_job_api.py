@@ -10,7 +10,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes_api import api_errors, deletion
-from f.flexcore.lib.ray import connection, job_cluster, kubernetes_session, ray_job_manifest
+from f.flexcore.lib.ray import connection, job_cluster, kuberay_diagnosis, kubernetes_session, ray_job_manifest
 
 Object = dict[str, Any]
 RESOURCE = "rayjobs.ray.io"
@@ -57,22 +57,14 @@ class RayJobApi:
                 known = known - unknown
 
     def check_served(self) -> None:
-        """Raises NotFound when the API server serves no RayJob of this version: KubeRay's CRDs are absent or others."""
+        """Raises NotFound when KubeRay's CRDs are absent, InvalidInput when they are of another version."""
         call = api_errors.Call("list", RESOURCE)
-        code, payload = self.session.kubernetes.request_raw("GET", GROUP, None, call)
-        served = [item.get("name") for item in (payload or {}).get("resources") or []] if code == 200 else []
-        if code == 200 and "rayjobs" in served:
-            return
+        code, payload = self.session.kubernetes.request_raw("GET", "/apis/ray.io", None, call)
         if code in (200, 404):
-            what = "serves ray.io/v1 without RayJobs" if code == 200 else "does not serve ray.io/v1"
-            raise errors.NotFound(
-                f"The Kubernetes cluster {what}",
-                subject="own_cluster",
-                category="kuberay_absent",
-                remedy="Install KubeRay 1.5 or later (its CRDs and its operator), or leave own_cluster empty.",
-            )
-        # The list says it in its own words: credentials, rights, a server that does not answer.
-        self.session.kubernetes.list(f"{GROUP}/namespaces/{self.namespace}/rayjobs", {"limit": 1}, call)
+            kuberay_diagnosis.check_api(payload if code == 200 else None)
+            return
+        # The list says it in its own words: credentials, rights, a server that cannot answer now.
+        self.session.kubernetes.list(self._path(), {"limit": 1}, call)
 
     def delete(self, name: str, uid: str) -> None:
         """Marks it for deletion, its cluster first; being gone already is fine."""

@@ -12,6 +12,8 @@ from f.flexcore.lib.core import contracts, errors, identity, operation, resource
 from f.flexcore.lib.kubernetes_api import api_errors
 from f.flexcore.lib.ray import kubernetes_session, ray_job_api, ray_job_manifest, ray_manifest
 
+# Nothing of what is asked depends on it.
+PLANNED_TIMEOUT_S = 3600
 PLURALS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices"}
 
 
@@ -27,7 +29,7 @@ def plan(invocation: operation.Invocation[Any, Any]) -> contracts.StepResult:
         def build(fields: frozenset[str]) -> dict[str, Any]:
             nonlocal known
             known = fields
-            options = {"timeout_s": invocation.request.timeout_s, "now": api.now(), "known_fields": fields}
+            options: dict[str, Any] = {"timeout_s": PLANNED_TIMEOUT_S, "now": api.now(), "known_fields": fields}
             return ray_job_manifest.ray_job(own, invocation.key, 1, api.namespace, **options)
 
         api.create(build, dry_run=True)

@@ -15,8 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-from f.flexcore.lib.kubernetes_api import categories, pod_problems, progress
-from f.flexcore.lib.ray import job_cluster, kuberay_reasons, kueue_status, ray_job_api, ray_job_manifest, ray_job_status
+from f.flexcore.lib.ray import (
+    job_cluster,
+    kuberay_diagnosis,
+    kuberay_reasons,
+    kueue_status,
+    ray_job_api,
+    ray_job_status,
+)
 
 Object = dict[str, Any]
 POLL_INTERVAL_S = 1.0
@@ -25,7 +31,6 @@ INSPECTION_INTERVAL_S = 3.0
 QUEUE_INTERVAL_S = 5.0
 # KubeRay answers a new RayJob within a second; a restart of the operator takes some ten.
 OPERATOR_GRACE_S = 60.0
-NOTICE_INTERVAL_S = 300.0
 
 
 class StoppedWaiting(Exception):
@@ -52,14 +57,14 @@ class RayJobWaiter:
     starting_s: float = 0.0
     reported: set[str] = field(default_factory=set)
     _last_note: str = ""
-    _troubles: dict[str, float] = field(default_factory=dict)
+    _trouble: tuple[str, float] = ("", 0.0)
     _inspected: float = float("-inf")
     _queue_looked: float = float("-inf")
 
     def wait(self, name: str, uid: str, *, until_queued: bool = False) -> ray_job_status.RayJobState:
         """The RayJob once it is ready or has ended. until_queued: also when a queue holds it back. Raises
         StoppedWaiting, and the errors of Kubernetes when contact is lost."""
-        grace, last = progress.GracePeriod(self.clock), self.clock()
+        last = self.clock()
         began_unnoticed: float | None = None
         while True:
             state = self.look(name, uid)
@@ -74,7 +79,7 @@ class RayJobWaiter:
                     return state
             else:
                 self.starting_s += elapsed
-                self._check_start(state, now, grace)
+                self._check_start(state, now)
             if state.deployment_status == "" and not state.is_suspended:
                 began_unnoticed = now if began_unnoticed is None else began_unnoticed
                 self._check_operator(state, now - began_unnoticed)
@@ -104,7 +109,11 @@ class RayJobWaiter:
             workload = kueue_status.find_workload(self.api.workloads(state.uid), state.uid)
             queue = kueue_status.read_queue_state(workload, self.own.queue, self.own.priority_class)
             self.note(queue.note)
-            self._settle_trouble(state, queue.trouble, queue.note, "own_cluster.queue", now)
+            finding = None
+            if queue.trouble:
+                error = trouble_error(state, queue.trouble, queue.note, "own_cluster.queue")
+                finding = kuberay_diagnosis.Finding(error, queue.trouble.grace_s)
+            self._settle(state, finding, now)
         if self.queued_s >= self.own.queue_timeout_s:
             error = errors.DeadlineExceeded(
                 f"RayJob {state.name} was not let in within {self.own.queue_timeout_s} s: {self._last_note}",
@@ -114,66 +123,60 @@ class RayJobWaiter:
             )
             raise StoppedWaiting(error, state)
 
-    def _settle_trouble(
-        self,
-        state: ray_job_status.RayJobState,
-        trouble: kuberay_reasons.Trouble | None,
-        detail: str,
-        subject: str,
-        now: float,
-    ) -> None:
-        """Ends the wait when the trouble has outlasted its grace period; one that has passed starts anew."""
-        key = trouble.category if trouble else ""
-        self._troubles = {key: self._troubles.get(key, now)} if trouble else {}
-        if trouble and now - self._troubles[key] >= trouble.grace_s:
-            raise StoppedWaiting(trouble_error(state, trouble, detail, subject), state)
+    def _settle(self, state: ray_job_status.RayJobState, finding: kuberay_diagnosis.Finding | None, now: float) -> None:
+        """Ends the wait when the finding has outlasted its grace period; another one starts anew."""
+        if finding is None:
+            self._trouble = ("", now)
+            return
+        if finding.category != self._trouble[0]:
+            self._trouble = (finding.category, now)
+        # What a node or a quota may still give way to has as long as the start itself.
+        if finding.grace_s is not None and now - self._trouble[1] >= finding.grace_s:
+            raise StoppedWaiting(finding.error, state)
 
     # --- starting
 
-    def _check_start(self, state: ray_job_status.RayJobState, now: float, grace: progress.GracePeriod) -> None:
+    def _check_start(self, state: ray_job_status.RayJobState, now: float) -> None:
         if now - self._inspected < INSPECTION_INTERVAL_S:
             return
         self._inspected = now
         pods = [pod for pod in self.api.pods(dict(self.labels)) if not pod["metadata"].get("deletionTimestamp")]
         for pod in pods:
             self.report_once(describe_pod(pod))
-        problem = self._diagnose_pods(pods)
-        if problem:
-            self.note(f"Waiting ({problem.category}): {problem.detail}")
-            if grace.is_over(problem, float(self.own.start_timeout_s)):
-                raise StoppedWaiting(pod_error(state, problem), state)
-        else:
-            self._check_events(state, pods, now)
+        finding = self._find_trouble(state, pods)
+        if finding:
+            name_own_field(finding.error)
+            self.note(f"Waiting ({finding.category}): {finding.error}")
+        self._settle(state, finding, now)
         if self.starting_s >= self.own.start_timeout_s:
-            raise StoppedWaiting(self._start_timeout_error(state, problem), state)
+            raise StoppedWaiting(self._start_timeout_error(state, finding), state)
 
-    def _diagnose_pods(self, pods: Sequence[Object]) -> categories.Problem | None:
-        pending = [pod for pod in pods if (pod.get("status") or {}).get("phase") in (None, "Pending", "Unknown")]
-        events = self.api.events([pod["metadata"]["uid"] for pod in pending]) if pending else []
-        return pod_problems.diagnose_pods(pods, events)
-
-    def _check_events(self, state: ray_job_status.RayJobState, pods: Sequence[Object], now: float) -> None:
-        """What KubeRay itself says while there are no pods, or they say nothing."""
-        if pods and len(pods) > self.own.min_workers:
-            self._troubles = {}
-            return
+    def _find_trouble(
+        self, state: ray_job_status.RayJobState, pods: Sequence[Object]
+    ) -> kuberay_diagnosis.Finding | None:
+        """What keeps the cluster from starting: its pods, its events, those of the RayJob."""
         cluster = self.api.ray_cluster(state.cluster) if state.cluster else None
-        uids = [state.uid, *([cluster["metadata"]["uid"]] if cluster else [])]
-        found = find_event_trouble(self.api.events(uids)) or find_condition_trouble(cluster)
-        trouble, detail = found or (None, "")
-        if trouble:
-            self.note(f"Waiting ({trouble.category}): {detail}")
-        self._settle_trouble(state, trouble, detail, "own_cluster", now)
+        if cluster:
+            pending = [pod["metadata"]["uid"] for pod in pods if (pod.get("status") or {}).get("phase") != "Running"]
+            events = self.api.events([cluster["metadata"]["uid"], *pending])
+            if finding := kuberay_diagnosis.diagnose(cluster, pods, events, 0.0):
+                return finding
+        found = find_event_trouble(self.api.events([state.uid])) or find_condition_trouble(cluster)
+        if found is None:
+            return None
+        trouble, detail = found
+        return kuberay_diagnosis.Finding(trouble_error(state, trouble, detail, "own_cluster"), trouble.grace_s)
 
     def _start_timeout_error(
-        self, state: ray_job_status.RayJobState, problem: categories.Problem | None
+        self, state: ray_job_status.RayJobState, finding: kuberay_diagnosis.Finding | None
     ) -> errors.FlexcoreError:
-        why = f": {problem.detail}" if problem else f"; KubeRay says {state.deployment_status or 'nothing'}"
+        why = f": {finding.error}" if finding else f"; KubeRay says {state.deployment_status or 'nothing'}"
+        more = "Raise own_cluster.start_timeout_s, or see the RayCluster's pods."
         return errors.DeadlineExceeded(
             f"The cluster of RayJob {state.name} did not start within {self.own.start_timeout_s} s{why}",
             subject="own_cluster.start_timeout_s",
-            category="start_timeout",
-            remedy=problem.remedy if problem else "Raise own_cluster.start_timeout_s, or see the RayCluster's pods.",
+            category=finding.category if finding else "start_timeout",
+            remedy="" if finding else more,
         )
 
     def _check_operator(self, state: ray_job_status.RayJobState, silent_s: float) -> None:
@@ -226,11 +229,11 @@ def describe_pod(pod: Mapping[str, Any]) -> str:
     return f"Pod {pod['metadata']['name']} is {phase.lower()}{f' on {node}' if node else ''}"
 
 
-def pod_error(state: ray_job_status.RayJobState, problem: categories.Problem) -> errors.FlexcoreError:
-    subject = f"own_cluster.{problem.name_subject('image')}" if problem.category.startswith("image_") else "own_cluster"
-    error = problem.to_error(f"The cluster of RayJob {state.name} does not start", subject)
-    error.subject = subject
-    return error
+def name_own_field(error: errors.FlexcoreError) -> None:
+    """Names the field at fault as the request has it."""
+    if not error.subject.startswith("own_cluster"):
+        is_field = error.subject in job_cluster.OwnCluster.model_fields
+        error.subject = f"own_cluster.{error.subject}" if is_field else "own_cluster"
 
 
 def trouble_error(
@@ -253,7 +256,3 @@ def deleted_error(name: str) -> errors.FlexcoreError:
         category="deleted",
         remedy="Run the step again; what the job did is unknown.",
     )
-
-
-def pod_labels(ray_job: Mapping[str, Any]) -> dict[str, str]:
-    return ray_job_manifest.select_pods(ray_job["metadata"]["labels"])

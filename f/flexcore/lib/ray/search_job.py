@@ -8,7 +8,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
 MODULES = (*train_job.LEARNING, "search")
@@ -32,6 +32,7 @@ class SearchRequest(train_job.LearningRequest):
         ge=1,
         description="Longest time for all trials, in seconds; what is not done by then is left out.",
     )
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
 
     @property
     def needs(self) -> cluster.Needs:

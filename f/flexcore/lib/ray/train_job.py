@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
@@ -19,7 +19,7 @@ LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
 MODULES = (*LEARNING, "leakage", "model_files", "train")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
-STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
+STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
 
 
 class LearningRequest(resources.Form):
@@ -76,6 +76,7 @@ class TrainRequest(LearningRequest):
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -100,6 +101,7 @@ Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
 
 def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_cluster.check(request, service)
     job_inputs.check_store(service, settings)
     if request.source is not None:
         stream = job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
