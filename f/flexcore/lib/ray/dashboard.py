@@ -90,6 +90,10 @@ class RayApi:
         answer = self._json("GET", "/api/cluster_status")
         return dict((answer.get("data") or {}).get("clusterStatus") or {})
 
+    def nodes(self) -> Json:
+        """The answer of the state API, which labels.parse_nodes reads."""
+        return dict(self._json("GET", "/api/v0/nodes"))
+
     def serve_details(self) -> Json | None:
         """Applications, proxies and HTTP options of Ray Serve; None when the cluster has no Serve installed."""
         response = self._send("GET", "/api/serve/applications/", allow={501})
