@@ -99,12 +99,12 @@ def test_every_status_of_ray_is_known_as_an_end_or_not() -> None:
     [
         (
             "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
-            "package registry and you require no-such-xyz==1, we can conclude that your requirements are unsatisfiable.",
+            "package registry and you require no-such-xyz==1, we can conclude that they are unsatisfiable.",
             "package_not_found",
             "The package no-such-xyz does not exist",
         ),
         (
-            "× No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
+            "No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
             "require numpy==99.0, we can conclude that your requirements are unsatisfiable.",
             "package_not_found",
             "There is no numpy==99.0",

@@ -69,10 +69,10 @@ def check_capacity(api: dashboard.RayApi, needs: Needs) -> None:
     except errors.FlexcoreError:
         # Whether the cluster can be reached, the submission tells.
         return
-    if needs.label_selector and node_labels and is_fixed(status):
-        if problem := labels.find_problem(list(node_labels.values()), needs.label_selector):
-            remedy = "Choose labels that a node has, or start a node with them."
-            raise errors.InvalidInput(f"The Ray cluster: {problem}", subject="label_selector", remedy=remedy)
+    absent = labels.find_problem(list(node_labels.values()), needs.label_selector) if node_labels else ""
+    if absent and is_fixed(status):
+        remedy = "Choose labels that a node has, or start a node with them."
+        raise errors.InvalidInput(f"The Ray cluster: {absent}", subject="label_selector", remedy=remedy)
     chosen = {id for id, has in node_labels.items() if labels.matches(has, needs.label_selector)}
     problem = find_shortage(status, needs, chosen or None)
     if problem:
