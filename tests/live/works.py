@@ -365,7 +365,7 @@ def kubernetes_work(
 
 
 def ray_work(head: RayHead, folder: Path, seconds: float, token: str, secrets: Json) -> RayWork:
-    """token: of a proxy in front, beside the head's own; it, and the values of secrets, may be references to variables."""
+    """token: of a proxy in front, beside the head's own; it, and the values of secrets, may refer to variables."""
     proxy, marker = Proxy(head.address), folder / f"ray-{uuid.uuid4().hex}"
     parameters = {"marker": str(marker), "seconds": seconds}
     cluster = {"address": proxy.address, "token": head.token, "headers": {"X-Token": token}}

@@ -18,6 +18,7 @@ def main(
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     num_workers: int = 1,
     cpus_per_worker: float = 1,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
     own_cluster: dict | None = None,

@@ -22,6 +22,7 @@ def main(
     num_cpus: float = 0,
     num_gpus: float = 0,
     memory_gib: float = 0,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     runtime_env: dict | None = None,
     timeout_s: int = 3600,

@@ -21,6 +21,7 @@ def main(
     test_fraction: float = 0.2,
     date_parts: bool = True,
     cpus_per_worker: float = 1,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     trials: int = 20,
     search_s: int = 1800,

@@ -24,6 +24,7 @@ def main(
     num_workers: int = 1,
     cpus_per_worker: float = 1,
     use_gpu: bool = False,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
     own_cluster: dict | None = None,

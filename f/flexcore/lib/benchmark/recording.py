@@ -37,7 +37,10 @@ def record(
     outputs.remove_output(leg, step, place, store)
     measurement = results.measure(leg, step, seconds, str(source["fingerprint"]), mark, error)
     run = results.build_run(leg, measurement, source)
-    print(f"{leg.work} {leg.table} on {leg.runtime}: {seconds} s, {measurement.error or 'equal to the source'}", flush=True)
+    print(
+        f"{leg.work} {leg.table} on {leg.runtime}: {seconds} s, {measurement.error or 'equal to the source'}",
+        flush=True,
+    )
     return {
         "success": measurement.success,
         "measurement": measurement.plain(),

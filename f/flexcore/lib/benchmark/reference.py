@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import adbc_driver_postgresql.dbapi as postgresql
 import pyarrow as pa

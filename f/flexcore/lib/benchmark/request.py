@@ -24,9 +24,7 @@ class BenchmarkRequest(resources.Form):
     project: resources.MeltanoProject | None = Field(
         default=None, description="Meltano project with the tap and the targets; empty means without Meltano."
     )
-    cluster: resources.RayCluster | None = Field(
-        default=None, description="The Ray cluster; empty means without Ray."
-    )
+    cluster: resources.RayCluster | None = Field(default=None, description="The Ray cluster; empty means without Ray.")
     kubernetes: resources.KubernetesCluster | None = Field(
         default=None, description="The Kubernetes cluster; empty means without Kubernetes."
     )

@@ -32,13 +32,15 @@ class Sign:
 
 FIND_VERSIONS = "Correct its name or version in packages; a private one needs the index that the head's pip.conf names."
 OTHER_VERSION = "Choose a version that fits the cluster's Python and its other packages, or another cluster."
+# What Ray itself says when a program joins a cluster of another version: ray/_private/utils.py, check_version_info.
+MISMATCH = Sign(
+    "version_mismatch",
+    re.compile(r"(?P<what>Version mismatch: The cluster was started with:.{0,300})", re.S),
+    "The job's Ray or Python is not the cluster's: {what}",
+    "Leave ray, and what brings another Ray, out of packages: the job uses the cluster's own.",
+)
+# In the order in which they are looked for.
 SIGNS = (
-    Sign(
-        "version_mismatch",
-        re.compile(r"(?P<what>Version mismatch: The cluster was started with:[^\n]*(?:\n[^\n]+){0,6})"),
-        "The job's Ray or Python is not the cluster's: {what}",
-        "Leave ray, and what brings another Ray, out of packages: the job uses the cluster's own.",
-    ),
     Sign(
         "version_mismatch",
         re.compile(rf"(?P<what>{REQUIREMENT}) (?:depends on|requires|needs) (?:a different )?Python ?[:=<>!~]", re.I),
@@ -94,11 +96,19 @@ SIGNS = (
 
 
 def find_problem(message: str) -> contracts.Diagnosis | None:
-    """The first problem that the message of a job without an outcome tells; None when it tells none of these."""
-    for sign in SIGNS:
-        match = sign.pattern.search(message)
-        if match:
-            what = " ".join(match["what"].split())
-            detail = sign.detail.format(what=what)[:MAX_DETAIL_CHARACTERS]
-            return contracts.Diagnosis(category=sign.category, detail=detail, remedy=sign.remedy)
-    return None
+    """The first problem that the message of a job tells whose environment was not made; None for another one."""
+    found = (_read(sign, message) for sign in SIGNS)
+    return next((diagnosis for diagnosis in found if diagnosis), None)
+
+
+def find_mismatch(message: str) -> contracts.Diagnosis | None:
+    """Whether a program has failed since its Ray is not the cluster's."""
+    return _read(MISMATCH, message)
+
+
+def _read(sign: Sign, message: str) -> contracts.Diagnosis | None:
+    match = sign.pattern.search(message)
+    if not match:
+        return None
+    detail = sign.detail.format(what=" ".join(match["what"].split()))
+    return contracts.Diagnosis(category=sign.category, detail=detail[:MAX_DETAIL_CHARACTERS], remedy=sign.remedy)

@@ -25,8 +25,9 @@ EXCEPTION_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit
 ENVIRONMENT_CLASH = "Failed to merge the Job's runtime env"
 MISSING_PACKAGES = "missing_packages"
 # Ray's error type → (category, what to do). The categories are a public contract. A test reads Ray's own list.
+SETUP_FAILURE = "RUNTIME_ENV_SETUP_FAILURE"
 RAY_ERRORS = {
-    "RUNTIME_ENV_SETUP_FAILURE": (
+    SETUP_FAILURE: (
         "runtime_env_failed",
         "Check the packages and their versions; the head needs access to a package index and `virtualenv`.",
     ),
@@ -85,6 +86,8 @@ def diagnose(job: Json, outcome: Json | None) -> contracts.Diagnosis | None:
             'give them to the step (packages, runtime_env); or set RAY_OVERRIDE_JOB_RUNTIME_ENV to "1" in '
             "runtime_env.env_vars, then those of ray.init count.",
         )
+    if failure and (mismatch := environment_problems.find_mismatch(failure["message"])):
+        return mismatch
     if failure:
         category = "program_failed" if failure.get("type") == "ExecutionFailed" else find_category(failure)
         own = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
@@ -131,7 +134,7 @@ def find_missing_packages(outcome: Json | None) -> list[str]:
 def lacks_pip(job: Json) -> bool:
     """Whether Ray could not install the job's packages because its own environment has no pip."""
     message = str(job.get("message") or "")
-    return job.get("error_type") == "RUNTIME_ENV_SETUP_FAILURE" and "No module named pip" in message
+    return job.get("error_type") == SETUP_FAILURE and "No module named pip" in message
 
 
 def is_overdue(job: Json) -> bool:
@@ -153,7 +156,8 @@ def _diagnose_by_ray(job: Json) -> contracts.Diagnosis:
             detail="The program was killed, most likely because the node ran out of memory",
             remedy="Give the job more memory, or work on less data at a time.",
         )
-    if problem := environment_problems.find_problem(log):
+    problem = environment_problems.find_problem(log) if job.get("error_type") == SETUP_FAILURE else None
+    if problem:
         return problem
     category, remedy = RAY_ERRORS.get(str(job.get("error_type")), UNKNOWN_ERROR)
     detail = find_exception_line(log) or _describe_exit(code) or find_last_line(log) or "Ray gives no reason"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, job_inputs, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, job_inputs, labels, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
@@ -28,13 +28,14 @@ class PredictRequest(resources.Form):
     )
     num_workers: int = Field(default=1, ge=1, description="At most that many workers answer at once.")
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the predictions, in seconds.")
     own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
 
     @property
     def needs(self) -> cluster.Needs:
-        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker")
+        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker", label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[PredictRequest, resources.RayCluster]
@@ -60,7 +61,7 @@ def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job
         "source": job_inputs.source_parameters(source, stream),
         "model": model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature"}),
         "requires": job.required_packages(*train_job.required_modules(framework)),
-        **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker"}),
+        **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker", "label_selector"}),
     }
     return job.Job(
         kind="predict",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, labels, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
 MODULES = (*train_job.LEARNING, "search")
@@ -20,6 +20,7 @@ class SearchRequest(train_job.LearningRequest):
     """What is not done within search_s is left out."""
 
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     trials: int = Field(
         default=20,
@@ -36,7 +37,7 @@ class SearchRequest(train_job.LearningRequest):
 
     @property
     def needs(self) -> cluster.Needs:
-        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker")
+        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker", label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[SearchRequest, resources.RayCluster]

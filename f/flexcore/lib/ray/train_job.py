@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs, labels
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
@@ -74,6 +74,7 @@ class TrainRequest(LearningRequest):
     )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
     own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
@@ -93,7 +94,8 @@ class TrainRequest(LearningRequest):
     def needs(self) -> cluster.Needs:
         is_alone = self.num_workers == 1 and not self.use_gpu
         subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if is_alone else "num_workers"
-        return cluster.Needs(self.num_workers, self.cpus_per_worker, float(self.use_gpu), subject)
+        gpus = float(self.use_gpu)
+        return cluster.Needs(self.num_workers, self.cpus_per_worker, gpus, subject, label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
@@ -150,6 +152,7 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
         common,
         parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
         num_cpus=request.cpus_per_worker if is_alone else 0,
+        label_selector=request.label_selector if is_alone else {},
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,

@@ -152,6 +152,7 @@ def run(parameters: Json, storage: Json) -> Json:
             batch_size=1,
             concurrency=(1, int(parameters["num_workers"])),
             num_cpus=float(parameters["cpus_per_worker"]),
+            **training_data.placement_options(parameters),
         ).materialize()
     except shared_storage.Problem:
         raise

@@ -104,7 +104,7 @@ def run_trials(parameters: Json, learned: Any, plan: dataset.Plan, chosen: list[
     import ray
 
     cpus = float(parameters["cpus_per_worker"])
-    task: Any = ray.remote(num_cpus=cpus, max_retries=1)(score_trial)
+    task: Any = ray.remote(num_cpus=cpus, max_retries=1, **training_data.placement_options(parameters))(score_trial)
     data = ray.put((learned, plan))
     threads = max(1, math.floor(cpus))
     running = {task.remote(parameters["algorithm"], item, data, threads): item for item in chosen}

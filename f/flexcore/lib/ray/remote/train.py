@@ -67,6 +67,7 @@ def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, An
             num_workers=workers if distributed else 0,
             use_gpu=parameters["use_gpu"],
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if parameters["use_gpu"] else {})},
+            **training_data.placement_options(parameters),
         ),
         run_config=RunConfig(
             name="train", storage_path=store.path(f"{storage['folder']}/ray_train"), storage_filesystem=store.fs
