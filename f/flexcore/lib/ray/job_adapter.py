@@ -25,6 +25,9 @@ PROBE = "probe"
 # What opens the adapter of a job with a cluster of its own, which drives this one on its head. Imported when it is
 # needed: a step on a cluster that is there pays nothing for Kubernetes.
 OWN_CLUSTER = "f.flexcore.lib.ray.ray_job_adapter:open_adapter"
+# Attempts that are followed by another of their own accord when the head has lost them.
+MAX_LOST_ATTEMPTS = 3
+SUPERVISOR_DIED = "JOB_SUPERVISOR_ACTOR_DIED"
 # Of Ray's own message about a job, its end.
 MAX_MESSAGE_CHARACTERS = 2000
 
@@ -36,11 +39,12 @@ def return_unchanged(result: contracts.StepResult) -> contracts.StepResult:
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an operation gives the adapter: the job, what its result means as a step's, and what follows that result
-    (safe to repeat)."""
+    (safe to repeat). resumes: whether the next attempt goes on from what a lost one has left in the store."""
 
     job: ray_job.Job
     to_result: Callable[[ray_job.FinishedJob], contracts.StepResult]
     finish: Callable[[contracts.StepResult], contracts.StepResult] = field(default=return_unchanged)
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class JobAdapter:
         try:
             details = self.observer.contact(lambda: self.api.job(name))
         except errors.NotFound:
-            return None
+            return attempts.Attempt(number, "abandoned") if self.work.resumes and self._has_begun(number) else None
         return attempts.Attempt(number, "running", job_observer.remote_job(self.api, name, details))
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
@@ -98,6 +102,9 @@ class JobAdapter:
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         end = self.observer.watch(remote.name, self.job.timeout_s)
+        if self._is_lost(number, end):
+            self.report("Ray has lost the job with its head: the next attempt goes on from what this one has stored")
+            return driver.Verdict(findings={})
         if end.error:
             return driver.Verdict(error=end.error)
         packages = ray_job.installed_packages(end.details)
@@ -110,6 +117,21 @@ class JobAdapter:
 
     def finish(self, result: contracts.StepResult) -> contracts.StepResult:
         return self.work.finish(result)
+
+    def _has_begun(self, number: int) -> bool:
+        """Whether the job of this attempt has run: a head that does not know it has lost it."""
+        try:
+            return self.store.read_json(self.records.uri(number, "began.json")) is not None
+        except errors.DataError:
+            return True
+
+    def _is_lost(self, number: int, end: job_observer.JobEnd) -> bool:
+        """Whether the job is gone with its head, and its work worth going on with. A head that dies again and again may
+        do so for the job: then its error is the last word."""
+        if not self.work.resumes or number > MAX_LOST_ATTEMPTS:
+            return False
+        is_head_gone = end.details.get("error_type") == SUPERVISOR_DIED and end.outcome is None
+        return (end.error is not None and end.error.category == "job_lost") or is_head_gone
 
     def _apply_findings(self, job: ray_job.Job, findings: Iterable[Any]) -> ray_job.Job:
         """The job with the packages that the cluster was found to lack, and with the pip that it was found to have."""

@@ -16,7 +16,8 @@ PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(param
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
 LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
-MODULES = (*LEARNING, "leakage", "model_files", "train")
+RECOVERY = ("checkpoints", "recovery")
+MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_files", "train")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
@@ -75,6 +76,31 @@ class TrainRequest(LearningRequest):
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
+    early_stopping_rounds: int = Field(
+        default=0,
+        ge=0,
+        description="Stop xgboost and lightgbm after so many rounds without a better score on a tenth of the rows to "
+        "learn from; 0 never stops.",
+    )
+    checkpoint_every: int = Field(
+        default=50,
+        ge=0,
+        description="Rounds of xgboost and lightgbm between two checkpoints in the store: the most that a failure "
+        "costs; 0 stores none.",
+    )
+    max_failures: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="How many times failed workers are started again, from the last checkpoint; preempted ones are not "
+        "counted.",
+    )
+    resume_from: str = Field(
+        default="",
+        pattern=r"^$|^(file|s3)://",
+        description="Checkpoints of an earlier training to go on from, as its data.recovery.checkpoints names them; "
+        "empty trains from the beginning.",
+    )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
     own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
@@ -92,8 +118,7 @@ class TrainRequest(LearningRequest):
 
     @property
     def needs(self) -> cluster.Needs:
-        is_alone = self.num_workers == 1 and not self.use_gpu
-        subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if is_alone else "num_workers"
+        subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if self.num_workers == 1 else "num_workers"
         gpus = float(self.use_gpu)
         return cluster.Needs(self.num_workers, self.cpus_per_worker, gpus, subject, label_selector=self.label_selector)
 
@@ -147,12 +172,10 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
     version = context.key.value.removeprefix("fc-")[:12]
-    is_alone = request.num_workers == 1 and not request.use_gpu
     return replace(
         common,
         parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
-        num_cpus=request.cpus_per_worker if is_alone else 0,
-        label_selector=request.label_selector if is_alone else {},
+        # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,
@@ -162,7 +185,7 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:
     """The model, its metrics, and what was noted on the way."""
     manifest = parse_model_manifest(finished.result)
-    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements")}
+    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements", "recovery")}
     return finished.step_result(output=manifest, metrics=manifest.metrics, data={**data, "packages": finished.packages})
 
 
@@ -179,8 +202,25 @@ def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
     return errors.validate(contracts.ModelManifest, fields | sums, "model")
 
 
+def describe_checkpoints(request: TrainRequest) -> str:
+    """What a failure of a worker or of the head costs this training."""
+    if request.algorithm.lower() not in BOOSTERS:
+        return (
+            f"{request.algorithm} knows no checkpoints: when a worker or the head fails, it trains from the beginning"
+        )
+    if not request.checkpoint_every:
+        return "No checkpoints are stored (checkpoint_every is 0): a failure begins the training anew"
+    return f"A checkpoint is stored every {request.checkpoint_every} rounds: a failure costs no more than those"
+
+
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
-    return job_adapter.Work(train_job(invocation, context), train_result)
+    print(describe_checkpoints(invocation.request), flush=True)
+    return job_adapter.Work(train_job(invocation, context), train_result, resumes=True)
+
+
+def _plan(invocation: Invocation) -> contracts.StepResult:
+    result = job_adapter.plan(invocation)
+    return result.model_copy(update={"data": result.data | {"checkpoints": describe_checkpoints(invocation.request)}})
 
 
 TRAIN = operation.Operation(
@@ -189,6 +229,6 @@ TRAIN = operation.Operation(
     request=TrainRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
+    plan=_plan,
     execute=job_adapter.execute_with(_prepare),
 )
