@@ -17,7 +17,8 @@ CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\nc
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
 LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
 RECOVERY = ("checkpoints", "recovery")
-MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_files", "train")
+MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
+READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
@@ -43,8 +44,9 @@ class LearningRequest(resources.Form):
         "by name.",
     )
     features: list[str] = Field(default=[], description="Columns to learn from; empty means all that are fit for it.")
-    task: Literal["auto", "regression", "classification"] = Field(
-        default="auto", description="What kind of prediction; auto looks at the target column."
+    task: Literal["auto", "regression", "classification", "ranking"] = Field(
+        default="auto",
+        description="What kind of prediction; auto looks at the target column. ranking orders the rows of each group.",
     )
     test_fraction: float = Field(
         default=0.2, ge=0.01, le=0.99, description="Part of the rows held out to measure the model."
@@ -65,6 +67,18 @@ class LearningRequest(resources.Form):
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
 
+    group_column: str = Field(
+        default="",
+        description="Column that says which rows are ranked together, e.g. the query; for ranking by xgboost or "
+        "lightgbm.",
+    )
+    balance_classes: bool = Field(
+        default=False, description="Let each class of the target count the same, however rare it is."
+    )
+    class_weights: dict[str, float] = Field(
+        default={}, description="Weight of each class by its name; classes that are left out weigh 1."
+    )
+
     model_name: str = Field(
         default="model",
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
@@ -74,8 +88,18 @@ class TrainRequest(LearningRequest):
         default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
     )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    memory_gib_per_worker: float = Field(
+        default=0,
+        ge=0,
+        description="Memory that each worker may take, in GiB, held by the operating system; data that does not fit is "
+        "learned from on disk by xgboost and lightgbm. 0 sets no limit.",
+    )
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
+    joblib: bool = Field(
+        default=False,
+        description="Also store the model as a pickle (model.joblib), which MLServer on Kubernetes reads.",
+    )
     early_stopping_rounds: int = Field(
         default=0,
         ge=0,
@@ -152,8 +176,8 @@ def learning_job(
 
 
 def required_modules(algorithm: str) -> list[str]:
-    booster = BOOSTERS.get(algorithm.lower())
-    return ["pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX", *([booster] if booster else [])]
+    """What a training with this algorithm imports, the writer of its model's format among them."""
+    return [*READING_MODULES, "sklearn", "joblib", BOOSTERS.get(algorithm.lower(), "skops")]
 
 
 def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:

@@ -13,22 +13,22 @@ import json
 import os
 import socket
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 from f.flexcore.lib.ray.remote import (
     inference_app,
+    model_format,
     serve_apps,
     serve_changes,
     serve_lease,
     serve_traffic,
+    served_versions,
     shared_storage,
 )
 
 Json = dict[str, Any]
-# What reads a pickled pipeline; other versions of these may read it wrongly or not at all.
-READERS = ("scikit-learn", "xgboost", "lightgbm")
 SERVE_MODULES = ("starlette", "uvicorn", "fastapi", "watchfiles")
 
 
@@ -36,7 +36,7 @@ def deploy(parameters: Json, storage: Json) -> Json:
     """{port, host, application, traffic, replaced}: where Serve's proxy listens, and what each version gets. Raises
     what the step is to tell."""
     model, options, app = parameters["model"], parameters["options"], parameters["app"]
-    packages = check_versions(parameters["requirements"])
+    packages = check_packages(model, parameters["requirements"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     store.verify(model["uri"], model["files"])
@@ -84,35 +84,28 @@ def describe_replicas(options: Json) -> str:
     return f"{count} replicas of {options['cpus']:g} CPUs"
 
 
-def check_versions(wanted: list[str]) -> list[str]:
-    """The packages that this job was given for its model, none when the cluster has them. Raises when it lacks some."""
+def check_packages(model: Json, requirements: list[str]) -> list[str]:
+    """The packages that this job was given for its model, none when the cluster has them. Raises InvalidInput when it
+    lacks some, or has versions that cannot serve the model."""
     environment = json.loads(os.environ.get(serve_changes.JOB_CONFIG, "{}")).get("runtime_env", {})
     packages = environment.get("uv") or environment.get("pip") or []
     packages = packages.get("packages", []) if isinstance(packages, dict) else packages
     serve = [item for item in SERVE_MODULES if find_spec(item) is None]
-    wrong = [item for item in wanted if item.startswith(READERS) and not is_installed(item)]
-    wrong += [item for item in ("joblib", "pandas", "pyarrow") if find_spec(item) is None] + serve
-    if wrong and packages:
+    own = [
+        *(["pyarrow"] if find_spec("pyarrow") is None else []),
+        *([f"ray[serve]=={version('ray')}"] if serve else []),
+    ]
+    wrong = [item for item in ("pandas", "pyarrow", model_format.READERS[model["format"]]) if find_spec(item) is None]
+    if wrong or serve:
         raise shared_storage.Problem(
-            "InvalidInput", f"The cluster still lacks {', '.join(wrong)}", "model", "Install it on the cluster."
+            "InvalidInput",
+            f"The cluster lacks {', '.join([*wrong, *serve])}",
+            "model",
+            "Install it on the cluster.",
+            missing_packages=[*requirements, *own],
         )
-    if wrong:
-        own = [*(["pyarrow"] if "pyarrow" in wrong else []), *([f"ray[serve]=={version('ray')}"] if serve else [])]
-        missing = [*wanted, *own]
-        raise shared_storage.Problem(
-            "InvalidInput", f"The cluster lacks {', '.join(wrong)}", "model", missing_packages=missing
-        )
+    served_versions.check_versions(model, requirements)
     return list(packages)
-
-
-def is_installed(requirement: str) -> bool:
-    name, number = requirement.split("==")
-    for candidate in (name, name.removesuffix("-cpu"), f"{name}-cpu"):
-        try:
-            return version(candidate) == number
-        except PackageNotFoundError:
-            continue
-    return False
 
 
 def check_model(model: Json, storage: Json) -> None:

@@ -18,10 +18,21 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import inference_app, serve_apps, serve_lease, shared_storage, traffic
+from f.flexcore.lib.ray.remote import (
+    column_kinds,
+    estimators,
+    inference_app,
+    model_format,
+    serve_apps,
+    serve_lease,
+    shared_storage,
+    traffic,
+)
 
 Json = dict[str, Any]
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+# What a model's replica runs.
+MODEL_CODE = [column_kinds, estimators, inference_app, model_format, shared_storage]
 POLL_INTERVAL_S = 0.3
 # One replica of the ingress handles what some models answer; each of those computes, the ingress hands on.
 MODELS_PER_INGRESS = 4
@@ -65,7 +76,7 @@ def run_version(name: str, model: Json, storage: Json, options: Json, packages: 
     environment: Json = {"working_dir": None, **({"uv": packages} if packages else {})}
     actor = {"num_cpus": options["cpus"], "runtime_env": environment}
     actor |= {"memory": options["memory_bytes"]} if options["memory_bytes"] else {}
-    version = hash_code([inference_app, shared_storage], model, storage["uri"], packages, fresh)
+    version = hash_code(MODEL_CODE, model, storage["uri"], packages, fresh)
     config = {**options["owner"], serve_apps.MODEL: model["name"], serve_apps.VERSION: model["version"]}
     deployment = make_deployment(inference_app.ModelApp, version).options(
         name=serve_apps.MODEL_DEPLOYMENT,
@@ -113,7 +124,7 @@ def run(bound: Any, name: str, route_prefix: str | None) -> None:
     from ray import cloudpickle, serve
 
     by_value: Any = cloudpickle.register_pickle_by_value
-    for module in (inference_app, shared_storage, traffic, serve_apps):
+    for module in (*MODEL_CODE, traffic, serve_apps):
         by_value(module)
     target = serve.RunTarget(bound, name=name, route_prefix=route_prefix)
     serve.run_many([target], wait_for_applications_running=False)
