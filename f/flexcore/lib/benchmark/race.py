@@ -31,7 +31,9 @@ def check_health(request: benchmark_request.BenchmarkRequest) -> dict[str, opera
 
     asked = [name for name, resource in named.items() if resource is not None]
     answers = work.run_side_by_side({name: lambda name=name: ask(name) for name in asked})  # type: ignore[misc]
-    return {name: str(answer) if isinstance(answer, errors.FlexcoreError) else answer for name, answer in answers.items()}
+    return {
+        name: str(answer) if isinstance(answer, errors.FlexcoreError) else answer for name, answer in answers.items()
+    }
 
 
 def finish(plan: legs.Plan, data: Mapping[str, Any], measured: Sequence[Any]) -> dict[str, Any]:

@@ -63,7 +63,9 @@ WIDE = (
     _decimal("balance", 18, 4, "(n * 32452843 % 10000000019 - 5000000000) / 10000.0"),
     Column("active", "bool", "boolean", "CASE WHEN n % 7 = 0 THEN NULL ELSE n % 3 = 0 END"),
     Column("day", "date", "date", "'1999-12-31'::date + (n % 12000)::integer"),
-    Column("shipped", "date", "date", "CASE WHEN n % 5 = 0 THEN NULL ELSE '2001-01-01'::date + (n % 9000)::integer END"),
+    Column(
+        "shipped", "date", "date", "CASE WHEN n % 5 = 0 THEN NULL ELSE '2001-01-01'::date + (n % 9000)::integer END"
+    ),
     Column("local_time", "timestamp", "timestamp", "'2011-03-04 05:06:07.000001'::timestamp + n * interval '37.25 s'"),
     Column("changed", "timestamptz", "timestamptz", "'2015-06-07 08:09:10.5+00'::timestamptz + n * interval '11 s'"),
     Column("code", "text", "text", "'C' || lpad((n % 5000)::text, 6, '0')"),

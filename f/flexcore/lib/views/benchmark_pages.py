@@ -15,7 +15,17 @@ from typing import Any
 from f.flexcore.lib.views import html
 
 Plain = Mapping[str, Any]
-HEAD = ("Work", "Table", "Runtime", "Rows/s (lowest to highest)", "Seconds in all", "× reference", "× Meltano", "Runs", "")
+HEAD = (
+    "Work",
+    "Table",
+    "Runtime",
+    "Rows/s (lowest to highest)",
+    "Seconds in all",
+    "To reference",
+    "To Meltano",
+    "Runs",
+    "",
+)
 PLAN_HEAD = ("Work", "Table", "Runtime", "Runs", "")
 # Of middle lightness: they stand out from white and from black.
 COLORS = {"reference": "#8b93a1", "meltano": "#c2410c", "ray": "#2563eb", "kubernetes": "#0f9d76"}
@@ -100,7 +110,7 @@ def _format_ratio(spread: Plain) -> str:
 
 
 def draw_chart(standings: Sequence[Plain]) -> str:
-    """"" when nothing was measured. What was not has a line without a bar."""
+    """ "" when nothing was measured. What was not has a line without a bar."""
     known = [item["rows_per_s"] for item in standings if item["rows_per_s"]["median"] is not None]
     if not known:
         return ""
