@@ -41,6 +41,7 @@ RUNTIMES = {
                 "search": "f.flexcore.lib.ray.search_job:SEARCH",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+                "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.cluster:health",

@@ -138,5 +138,15 @@ def list_tables(plan: Plan) -> Sequence[tables.TableName]:
     return list(dict.fromkeys(leg.table for leg in plan.legs))
 
 
+def build_ray_arguments(
+    request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
+) -> dict[str, Any]:
+    """Of `f/flexcore/ray/copy_table`."""
+    place = {"table": f"{schema}.{table}", "direction": "to_parquet"}
+    if work == "load":
+        place = {"table": f"{loaded}.{table}", "direction": "to_database"}
+    return {**place, "write": "replace", "timeout_s": request.timeout_s}
+
+
 # How each runtime does the work; one that is not here has no operation for it.
-BUILDERS = {"meltano": build_meltano_arguments}
+BUILDERS = {"meltano": build_meltano_arguments, "ray": build_ray_arguments}

@@ -129,6 +129,25 @@ class RayCluster(Resource):
     serve_url: str = ""
 
 
+class Postgresql(Resource):
+    """postgresql, which Windmill itself defines: a PostgreSQL database and the user who asks it."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=5432, ge=1, le=65535)
+    user: str = ""
+    password: Annotated[str, SECRET] = ""
+    dbname: str = Field(min_length=1)
+    sslmode: Literal["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = ""
+    root_certificate_pem: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_postgresql(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "database" in value and "dbname" not in value:
+            raise ValueError("is the resource of another kind of database, such as mysql: choose a postgresql resource")
+        return value
+
+
 class KubernetesCluster(Resource):
     """c_kubernetes_cluster: a kubeconfig with an optional context, or server with token and CA, or in-cluster.
 

@@ -43,6 +43,8 @@ PACKAGES = {
     "joblib": "joblib==1.6.0",
     "xgboost": "xgboost-cpu==3.2.0",
     "lightgbm": "lightgbm==4.7.0",
+    "adbc_driver_manager": "adbc-driver-manager==1.13.0",
+    "adbc_driver_postgresql": "adbc-driver-postgresql==1.13.0",
 }
 
 
