@@ -1,5 +1,5 @@
 # requirements: flexcore_pipeline
-"""First step of the race between the runtimes: the form checked, each runtime asked how it is, the runs in their order."""
+"""First step of the race: the form checked, each runtime asked how it is, the runs in their order."""
 
 import os
 from typing import Any

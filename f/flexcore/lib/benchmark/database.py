@@ -90,15 +90,14 @@ def make_table(connection: psycopg.Connection[Any], schema: str, name: tables.Ta
     """(rows, bytes) of the filled table."""
     table = sql.Identifier(schema, name)
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind))  # type: ignore[arg-type]
-        for column, kind in tables.list_definitions(name)
+        sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(kind)) for column, kind in tables.list_definitions(name)
     )
     key = sql.SQL(", ").join(map(sql.Identifier, tables.KEYS[name]))
     connection.execute(sql.SQL("CREATE TABLE {} ({}, PRIMARY KEY ({}))").format(table, columns, key))
     if name == "lineitem":
         _copy_lineitem(connection, table, rows)
     else:
-        query = sql.SQL(tables.build_rows_query(name, rows))  # type: ignore[arg-type]
+        query = sql.SQL(tables.build_rows_query(name, rows))
         connection.execute(sql.SQL("INSERT INTO {} {}").format(table, query))
     connection.execute(sql.SQL("VACUUM ANALYZE {}").format(table))
     count = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from f.flexcore.lib.benchmark import tables
+from f.flexcore.lib.benchmark import results, tables
 from f.flexcore.lib.core import errors
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
@@ -37,11 +37,12 @@ ARROW_TYPES: dict[tables.Kind, pa.DataType] = {
 
 @dataclass(slots=True)
 class Fingerprint:
-    """Add batches; `text` says what they held so far. columns: those that are compared; others are passed over."""
+    """Add batches; `marks` says what they held so far. columns: those that are compared; others are passed over."""
 
     columns: Sequence[tables.Column]
     rows: int = 0
     _sums: Words = field(default_factory=lambda: np.zeros(2, np.uint64))
+    _column_sums: dict[str, int] = field(default_factory=dict)
 
     def add(self, batch: pa.RecordBatch | pa.Table) -> None:
         """Raises DataError for a missing column, and for a value that its column cannot hold."""
@@ -54,21 +55,29 @@ class Fingerprint:
                     remedy=f"It has: {', '.join(batch.schema.names)}.",
                 )
             seed = _mix(np.full(1, number + 1, np.uint64))
-            words += _mix(_hash_column(batch.column(column.name), column) ^ seed)
+            mixed = _mix(_hash_column(batch.column(column.name), column) ^ seed)
+            total = self._column_sums.get(column.name, 0) + int(mixed.sum(dtype=np.uint64))
+            self._column_sums[column.name] = total % 2**64
+            words += mixed
         mixed = _mix(words)
         self.rows += batch.num_rows
         self._sums += np.array([mixed.sum(dtype=np.uint64), (mixed * mixed).sum(dtype=np.uint64)], np.uint64)
 
     @property
-    def text(self) -> str:
-        return f"{self.rows}:{int(self._sums[0]):016x}{int(self._sums[1]):016x}"
+    def marks(self) -> results.Marks:
+        columns = {name: f"{total:016x}" for name, total in self._column_sums.items()}
+        return results.Marks(
+            rows=self.rows, whole=f"{int(self._sums[0]):016x}{int(self._sums[1]):016x}", columns=columns
+        )
 
 
-def compute_fingerprint(batches: Iterable[pa.RecordBatch | pa.Table], columns: Sequence[tables.Column]) -> str:
+def compute_fingerprint(
+    batches: Iterable[pa.RecordBatch | pa.Table], columns: Sequence[tables.Column]
+) -> results.Marks:
     fingerprint = Fingerprint(columns)
     for batch in batches:
         fingerprint.add(batch)
-    return fingerprint.text
+    return fingerprint.marks
 
 
 def _hash_column(values: Any, column: tables.Column) -> Words:
@@ -96,8 +105,7 @@ def _to_words(array: Any, column: tables.Column) -> Words:
     if column.kind in ("timestamp", "timestamptz", "date") and pa.types.is_string(array.type):
         array = _parse_times(array, column.kind)
     if column.kind == "date" and pa.types.is_timestamp(array.type):
-        # Singer's date is a time of midnight; the cast refuses any other.
-        array = array.cast(pa.timestamp("us"))
+        array = _check_midnight(array.cast(pa.timestamp("us")))
     typed = array.cast(ARROW_TYPES[column.kind])
     if column.kind == "bool":
         typed = typed.cast(pa.int64())
@@ -108,6 +116,13 @@ def _to_words(array: Any, column: tables.Column) -> Words:
     filled = typed.fill_null(0) if typed.null_count else typed
     # A copy: what Arrow hands out cannot be written to.
     return np.array(filled.to_numpy(zero_copy_only=False)).view(np.uint64)
+
+
+def _check_midnight(times: Any) -> Any:
+    """Singer's date is a time of midnight; any other is more than a date, and Arrow's cast would cut it off."""
+    if pc.any(pc.not_equal(times, times.cast(pa.date32()).cast(pa.timestamp("us")))).as_py():
+        raise pa.ArrowInvalid("a time of day")
+    return times
 
 
 def _parse_times(array: Any, kind: tables.Kind) -> Any:

@@ -17,6 +17,7 @@ from f.flexcore.lib.core import contracts, operation
 # A single process of the worker, with no runtime around it: what the others are compared with.
 REFERENCE = "reference"
 WORKFLOW_PREFIX = "benchmark"
+RUNTIMES = ("meltano", "ray", "kubernetes")
 # Of the schemas that a race makes in the database; what loads write lies in a second one, with _loaded behind it.
 SCHEMA_PREFIX = "flexcore_benchmark_"
 
@@ -62,7 +63,7 @@ def name_schema(race: str) -> str:
 def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, Any], schema: str) -> Plan:
     """health: `operation.Health` of each runtime that the form names a resource for, or why there is none."""
     gaps, takes_part = [], [REFERENCE]
-    for runtime in ("meltano", "ray", "kubernetes"):
+    for runtime in RUNTIMES:
         reason = explain_absence(runtime, health.get(runtime))
         if reason:
             gaps += [Gap(runtime=runtime, work=work, reason=reason) for work in request.works]
@@ -82,6 +83,8 @@ def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, 
 
 def explain_absence(runtime: str, health: Any) -> str:
     """Why a runtime does not take part; "" when it does."""
+    if runtime not in BUILDERS:
+        return "it has no operation that copies a table"
     if health is None:
         return "the form names no resource for it"
     if isinstance(health, operation.Health):
@@ -98,8 +101,7 @@ def build_leg(
     runtime: str,
 ) -> Leg:
     loaded = f"{schema}_loaded"
-    builders = {"meltano": build_meltano_arguments, "ray": build_ray_arguments}
-    build = builders.get(runtime)
+    build = BUILDERS.get(runtime)
     return Leg(
         number=0,
         turn=turn,
@@ -119,9 +121,9 @@ def build_meltano_arguments(
     """Of `f/flexcore/meltano/execute`. To load, Meltano's target gets the rows from its tap: PyPI has no tap that reads
     Parquet, and the target is the slower of the two."""
     target = request.file_target if work == "extract" else request.table_target
-    config = [f"{request.tap}.filter_schemas={schema}"]
+    config = [f"{request.tap}.{line.replace('{schema}', schema)}" for line in request.tap_config]
     if work == "load":
-        config.append(f"{target}.default_target_schema={loaded}")
+        config += [f"{target}.{line.replace('{schema}', loaded)}" for line in request.table_target_config]
     return {
         "taps": [request.tap],
         "target": target,
@@ -132,12 +134,19 @@ def build_meltano_arguments(
     }
 
 
+def list_tables(plan: Plan) -> Sequence[tables.TableName]:
+    return list(dict.fromkeys(leg.table for leg in plan.legs))
+
+
 def build_ray_arguments(
     request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
 ) -> dict[str, Any]:
     """Of `f/flexcore/ray/copy_table`."""
-    return {"timeout_s": request.timeout_s}
+    place = {"table": f"{schema}.{table}", "direction": "to_parquet"}
+    if work == "load":
+        place = {"table": f"{loaded}.{table}", "direction": "to_database"}
+    return {**place, "write": "replace", "timeout_s": request.timeout_s}
 
 
-def list_tables(plan: Plan) -> Sequence[tables.TableName]:
-    return list(dict.fromkeys(leg.table for leg in plan.legs))
+# How each runtime does the work; one that is not here has no operation for it.
+BUILDERS = {"meltano": build_meltano_arguments, "ray": build_ray_arguments}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterable
@@ -38,10 +39,8 @@ def read_versions(packages: Iterable[str]) -> dict[str, str]:
 def read_memory_bytes() -> int | None:
     """The memory of the machine, or of the container when that has less."""
     limits = [_read_number(GROUP / "memory.max"), _read_number(GROUP / "memory/memory.limit_in_bytes")]
-    try:
+    with contextlib.suppress(ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, OSError):
-        pass
     return min((limit for limit in limits if limit), default=None)
 
 

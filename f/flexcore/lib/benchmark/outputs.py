@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from f.flexcore.lib.benchmark import database, fingerprint, legs, reference, tables
+from f.flexcore.lib.benchmark import database, fingerprint, legs, reference, results, tables
 from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.storage import object_store
 
@@ -25,7 +25,7 @@ SNIFFED_LINES = 2000
 
 def compute_output_fingerprint(
     leg: legs.Leg, result: contracts.StepResult | None, place: database.Database, store: object_store.Store
-) -> str:
+) -> results.Marks:
     """Of the files that an extract has handed on, or of the table that a load has filled. Raises FlexcoreError."""
     columns = tables.COLUMNS[leg.table]
     if leg.work == "load":

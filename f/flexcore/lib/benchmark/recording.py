@@ -27,15 +27,16 @@ def record(
 ) -> dict[str, Any]:
     """{success, leg, measurement, run, wm_labels}: the run is the row that the history reads."""
     step, error = results.read_step_result(result)
+    expected = errors.validate(results.Marks, source.get("fingerprint"), "source.fingerprint")
     seconds = attempts.read_step_duration_s(windmill, flow_job, STEP)
-    mark: str | None = None
+    marks: results.Marks | None = None
     if step and step.success:
         try:
-            mark = outputs.compute_output_fingerprint(leg, step, place, store)
+            marks = outputs.compute_output_fingerprint(leg, step, place, store)
         except errors.FlexcoreError as problem:
             error = f"disqualified: {problem}"
     outputs.remove_output(leg, step, place, store)
-    measurement = results.measure(leg, step, seconds, str(source["fingerprint"]), mark, error)
+    measurement = results.measure(leg, step, seconds, expected, marks, error)
     run = results.build_run(leg, measurement, source)
     print(
         f"{leg.work} {leg.table} on {leg.runtime}: {seconds} s, {measurement.error or 'equal to the source'}",

@@ -110,7 +110,7 @@ def bring_file(store: object_store.Store, source: contracts.DataManifest | None,
 
 
 def load(leg: legs.Leg, place: database.Database, source: Path) -> int:
-    """Rows of a Parquet file, by binary COPY into a new table that has the source table's columns; in one transaction."""
+    """Rows of a Parquet file, by binary COPY into a new table with the source's columns, in one transaction."""
     file = pq.ParquetFile(source)
     with postgresql.connect(database.build_uri(place)) as connection, connection.cursor() as cursor:
         cursor.execute(f'DROP TABLE IF EXISTS "{leg.loaded}"."{leg.table}"')

@@ -40,6 +40,14 @@ class BenchmarkRequest(resources.Form):
     tap: str = Field(default="tap-postgres", description="Tap of the project that reads the database.")
     file_target: str = Field(default="target-jsonl", description="Target of the project that writes files.")
     table_target: str = Field(default="target-postgres", description="Target of the project that loads the database.")
+    tap_config: list[str] = Field(
+        default=['filter_schemas=["{schema}"]'],
+        description="Settings of the tap as SETTING=VALUE; {schema} stands for the schema of the race's tables.",
+    )
+    table_target_config: list[str] = Field(
+        default=["default_target_schema={schema}"],
+        description="Settings of the target that loads, as SETTING=VALUE; {schema} stands for the schema to load into.",
+    )
     workflow_type: str = Field(
         default="",
         description="Type of workflow under which the runs are kept, so that data_pipeline learns from them; empty "

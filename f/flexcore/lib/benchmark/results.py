@@ -11,12 +11,20 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from f.flexcore.lib.benchmark import legs
 from f.flexcore.lib.core import contracts, workloads
 
 MAX_ERROR_LENGTH = 300
+
+
+class Marks(contracts.Contract):
+    """The fingerprint of a table: of all its rows, and of each column by itself, which tells where two differ."""
+
+    rows: int = Field(ge=0)
+    whole: str
+    columns: dict[str, str] = {}
 
 
 class Spread(contracts.Contract):
@@ -42,7 +50,6 @@ class Measurement(contracts.Contract):
     running_s: float | None = None
     rows: int | None = None
     bytes: int | None = None
-    fingerprint: str | None = None
     is_equal: bool | None = None
     error: str = ""
 
@@ -82,14 +89,13 @@ def measure(
     leg: legs.Leg,
     step: contracts.StepResult | None,
     seconds: float | None,
-    expected: str,
-    fingerprint: str | None,
+    source: Marks,
+    output: Marks | None,
     error: str,
 ) -> Measurement:
-    """expected: the source's fingerprint; fingerprint: the output's, None when it could not be read (error says why)."""
-    is_equal = None if fingerprint is None else fingerprint == expected
-    if is_equal is False:
-        error = explain_difference(expected, fingerprint or "")
+    """output: None when it could not be read (error says why)."""
+    difference = explain_difference(source, output) if output else ""
+    is_equal = None if output is None else not difference
     return Measurement(
         number=leg.number,
         turn=leg.turn,
@@ -99,19 +105,22 @@ def measure(
         success=bool(step and step.success and is_equal),
         seconds=seconds,
         running_s=step.timings.running if step else None,
-        rows=int(expected.partition(":")[0]),
+        rows=source.rows,
         bytes=step.output.bytes if step and step.output else None,
-        fingerprint=fingerprint,
         is_equal=is_equal,
-        error=error,
+        error=difference or error,
     )
 
 
-def explain_difference(expected: str, actual: str) -> str:
-    want, have = (int(text.partition(":")[0]) for text in (expected, actual))
-    if want != have:
-        return f"disqualified: its output has {have:,} rows, the source has {want:,}"
-    return "disqualified: its output has as many rows as the source, and other values"
+def explain_difference(source: Marks, output: Marks) -> str:
+    """ "" when both are the same rows."""
+    if source.rows != output.rows:
+        return f"disqualified: its output has {output.rows:,} rows, the source has {source.rows:,}"
+    if source.whole == output.whole:
+        return ""
+    differ = [name for name, mark in source.columns.items() if output.columns.get(name) != mark]
+    where = f"other values in {', '.join(differ)}" if differ else "the values of other rows"
+    return f"disqualified: its output has as many rows as the source, and {where}"
 
 
 def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]) -> workloads.Run | None:
@@ -149,7 +158,7 @@ def rank(plan: legs.Plan, measurements: Sequence[Measurement]) -> list[Standing]
         for gap in plan.gaps
         for table in tables
     ]
-    order = list(dict.fromkeys((leg.work, leg.table) for leg in plan.legs))
+    order: list[tuple[str, str]] = list(dict.fromkeys((leg.work, leg.table) for leg in plan.legs))
     return sorted(
         standings,
         key=lambda item: (order.index((item.work, item.table)), not item.counted, -(item.rows_per_s.median or 0)),

@@ -40,10 +40,15 @@ def make(
     described["versions"]["postgresql"] = server
     made = {}
     for name, (rows, size) in sizes.items():
-        mark = fingerprint.compute_fingerprint(reference.read_table(place, schema, name), tables.COLUMNS[name])
+        marks = fingerprint.compute_fingerprint(reference.read_table(place, schema, name), tables.COLUMNS[name])
         manifest = write_file(plan, place, store, key, name)
-        made[name] = {"rows": rows, "bytes": size, "fingerprint": mark, "manifest": manifest and manifest.plain()}
-        print(f"{name}: {rows:,} rows, {size:,} bytes, fingerprint {mark}", flush=True)
+        made[name] = {
+            "rows": rows,
+            "bytes": size,
+            "fingerprint": marks.plain(),
+            "manifest": manifest and manifest.plain(),
+        }
+        print(f"{name}: {rows:,} rows, {size:,} bytes, fingerprint {marks.whole}", flush=True)
     return {"schema": schema, "tables": made, "machine": described}
 
 

@@ -21,8 +21,8 @@ HEAD = (
     "Runtime",
     "Rows/s (lowest to highest)",
     "Seconds in all",
-    "× reference",
-    "× Meltano",
+    "To reference",
+    "To Meltano",
     "Runs",
     "",
 )
@@ -40,7 +40,7 @@ STYLE = (
 def render_race_page(race: Plain) -> str:
     """race: {machine, versions, rows, repeats, standings}, as `operations/render_benchmark` has them."""
     standings = race["standings"]
-    rows = [_standing_row(item) for item in standings]
+    rows = [format_standing(item) for item in standings]
     return (
         f'<div style="font-size:14px"><p>{escape(describe_race(race))}</p>{draw_chart(standings)}'
         f"{html.build_table(HEAD, rows)}</div>"
@@ -80,7 +80,8 @@ def format_race_lines(standings: Sequence[Plain]) -> list[str]:
     ]
 
 
-def _standing_row(item: Plain) -> list[str]:
+def format_standing(item: Plain) -> list[str]:
+    """The cells of HEAD for one runtime at one work on one table."""
     return [
         item["work"],
         item["table"],
