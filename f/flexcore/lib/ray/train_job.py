@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, operation, resources
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
@@ -167,7 +167,7 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
-    version = context.key.value.removeprefix("fc-")[:12]
+    version = make_version(context.key)
     return replace(
         common,
         parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
@@ -176,6 +176,11 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
+
+
+def make_version(key: identity.ExecutionKey) -> str:
+    """The version of a model: the same over the attempts of an execution."""
+    return key.value.removeprefix("fc-")[:12]
 
 
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:
