@@ -19,7 +19,6 @@ def main(
     replicas: int = 1,
     cpus: float = 1,
     memory_gib: float = 0,
-    allow_pickle: bool = False,
     timeout_s: int = 600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:

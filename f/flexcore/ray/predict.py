@@ -18,7 +18,6 @@ def main(
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     num_workers: int = 1,
     cpus_per_worker: float = 1,
-    allow_pickle: bool = False,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,

@@ -322,9 +322,7 @@ def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any,
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        written = model_files.write_model(
-            folder, pipeline, model["name"], model["version"], bool(parameters.get("joblib"))
-        )
+        written = model_files.write_model(folder, pipeline, model["name"], model["version"], bool(parameters["joblib"]))
         model_files.verify_model(folder, examples, written["format"])
         files = store.upload(folder, uri)
     result = {
