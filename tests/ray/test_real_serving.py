@@ -91,7 +91,7 @@ def test_a_model_that_was_changed_does_not_take_the_place_of_one_that_answers(
     good = stored_model(tmp_path / "good", "steady", "1")
     url = main(cluster, good.plain(), **SMALL)["output"]["url"]
     bad = stored_model(tmp_path / "bad", "steady", "2")
-    Path(local_path(bad.uri), "model.joblib").write_bytes(b"damaged")
+    Path(local_path(bad.uri), "model.skops").write_bytes(b"damaged")
     with pytest.raises(ManifestMismatch, match="another checksum"):
         main(cluster, bad.plain(), **SMALL)
     assert len(ask(url, good)) == len(good.example)

@@ -17,7 +17,7 @@ def main(
     algorithm: str = "xgboost",
     parameters: dict | None = None,
     features: list[str] | None = None,
-    task: Literal["auto", "regression", "classification"] = "auto",
+    task: Literal["auto", "regression", "classification", "ranking"] = "auto",
     test_fraction: float = 0.2,
     date_parts: bool = True,
     cpus_per_worker: float = 1,

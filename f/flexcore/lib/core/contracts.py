@@ -103,7 +103,11 @@ class Framework(Contract):
 
 
 class ModelManifest(BaseManifest):
-    """A trained model: a folder at `uri` that a server can load; `rows` is the size of the training split."""
+    """A trained model: a folder at `uri` that a server can load; `rows` is the size of the training split.
+
+    versions: what it was trained with, distribution → version, python among them; empty in manifests that are older.
+    card: the path of its model card among `files`, "" without one.
+    """
 
     kind: Literal["model"] = "model"
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -114,6 +118,8 @@ class ModelManifest(BaseManifest):
     signature: Signature
     metrics: dict[str, float | None]
     example: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    card: str = ""
     files: list[File] = Field(min_length=1)
 
 

@@ -24,6 +24,8 @@ from f.flexcore.lib.ray.remote import job_entry
 
 # The folder of what is shipped.
 REMOTE = "f/flexcore/lib/ray/remote"
+# Pure rules that every runtime shares, by the module of `remote` that needs them there.
+SHARED = {"served_versions": "f/flexcore/lib/core/model_versions"}
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 # Ray 2.43 and later install a job's packages with uv.
@@ -41,6 +43,7 @@ PACKAGES = {
     "pandas": "pandas==3.1.1",
     "sklearn": "scikit-learn==1.9.1",
     "joblib": "joblib==1.6.0",
+    "skops": "skops==0.16.0",
     "xgboost": "xgboost-cpu==3.2.0",
     "lightgbm": "lightgbm==4.7.0",
 }
@@ -111,7 +114,8 @@ class FinishedJob:
 def program_files(modules: Iterable[str], program: str) -> dict[str, str]:
     """The sources of modules of `remote`, under the paths by which they import each other on Ray, and the lines that
     start them. None of them is imported for it."""
-    files = {f"{REMOTE}/{name}.py": module_source.find_source(f"{REMOTE}/{name}".replace("/", ".")) for name in modules}
+    paths = [path for name in modules for path in (f"{REMOTE}/{name}", SHARED.get(name)) if path]
+    files = {f"{path}.py": module_source.find_source(path.replace("/", ".")) for path in paths}
     return files | {job_entry.PROGRAM: program}
 
 

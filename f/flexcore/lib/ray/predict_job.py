@@ -12,7 +12,7 @@ from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.READING, "dataset", "holdout", "training_data", "inference_app", "predict")
+MODULES = (*train_job.LEARNING, "model_format", "inference_app", "served_versions", "predict")
 STREAM = "predictions"
 
 
@@ -43,7 +43,7 @@ def check(request: PredictRequest, service: resources.RayCluster | None, setting
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
     job_inputs.check_store(service, settings)
     if request.model is not None:
-        job_inputs.parse_model(request.model)
+        job_inputs.parse_model(request.model, settings)
     if request.source is not None:
         job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
 
@@ -51,13 +51,14 @@ def check(request: PredictRequest, service: resources.RayCluster | None, setting
 def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
-    model, source = job_inputs.parse_model(request.model), job_inputs.parse_source(request.source)
+    model = job_inputs.parse_model(request.model, invocation.settings)
+    source = job_inputs.parse_source(request.source)
     stream = job_inputs.select_stream(source, request.stream)
-    framework = model.framework.name.removesuffix("-cpu")
     parameters = {
         "source": job_inputs.source_parameters(source, stream),
-        "model": model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature"}),
-        "requires": job.required_packages(*train_job.required_modules(framework)),
+        "model": job_inputs.model_parameters(model, invocation.settings),
+        "requirements": job_inputs.read_requirements(model, context.store),
+        "requires": job.required_packages(*train_job.READING_MODULES, *reading_modules(model)),
         **request.model_dump(include={"keep", "format", "num_workers", "cpus_per_worker"}),
     }
     return job.Job(
@@ -69,6 +70,13 @@ def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
+
+
+def reading_modules(model: contracts.ModelManifest) -> list[str]:
+    """The modules that read a model of this format, its columns among them."""
+    booster = model.framework.name.removesuffix("-cpu")
+    reader = {"sklearn-skops": "skops", job_inputs.PICKLE_FORMAT: "joblib"}.get(model.format)
+    return ["sklearn", *([reader] if reader else []), *([booster] if booster in train_job.BOOSTERS else [])]
 
 
 def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) -> contracts.StepResult:
@@ -97,7 +105,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
 
 
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
-    model = job_inputs.parse_model(invocation.request.model)
+    model = job_inputs.parse_model(invocation.request.model, invocation.settings)
 
     def add_to_catalog(result: contracts.StepResult) -> contracts.StepResult:
         assert isinstance(result.output, contracts.DataManifest)

@@ -6,8 +6,6 @@ The application outlives its run on purpose; UNDEPLOY_MODEL releases it.
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,11 +13,10 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
-from f.flexcore.lib.storage import object_store
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
 UNDEPLOY = "from f.flexcore.lib.ray.remote.serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
-MODULES = ("shared_storage", "inference_app", "serve")
+MODULES = ("shared_storage", "column_kinds", "estimators", "model_format", "inference_app", "served_versions", "serve")
 DEFAULT_PORT = 8000
 # On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
 LOCAL_PORTS = range(8100, 9000)
@@ -64,7 +61,7 @@ def check(request: DeployRequest, service: resources.RayCluster | None, settings
     """Raises InvalidInput or ManifestMismatch for what can be seen without the cluster and the model's files."""
     job_inputs.check_store(service, settings)
     if request.model is not None:
-        job_inputs.parse_model(request.model)
+        job_inputs.parse_model(request.model, settings)
 
 
 def plan(invocation: Deployment) -> contracts.StepResult:
@@ -80,7 +77,9 @@ def plan(invocation: Deployment) -> contracts.StepResult:
                 subject="cluster",
                 remedy="Install ray[serve] on it, or choose the target kubernetes.",
             )
-        name = request.name or (job_inputs.parse_model(request.model).name if request.model else "")
+        name = request.name or (
+            job_inputs.parse_model(request.model, invocation.settings).name if request.model else ""
+        )
         is_update = check_name(name, details) if name else None
         cluster.check_capacity(api, request.needs)
     return cluster.plan_result(invocation.key, data | {"application": name, "update": is_update})
@@ -91,8 +90,8 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
     request, ray = invocation.request, invocation.service
     parameters = {
         "app": request.name or model.name,
-        "model": model.model_dump(include={"name", "version", "uri", "files", "signature", "example"}),
-        "requirements": read_requirements(model, context.store),
+        "model": {**job_inputs.model_parameters(model, invocation.settings), "example": model.example},
+        "requirements": job_inputs.read_requirements(model, context.store),
         "http": {
             "host": "127.0.0.1" if dashboard.is_loopback(ray.address) else "0.0.0.0",
             "ports": candidate_ports(ray),
@@ -114,17 +113,6 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
-
-
-def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:
-    """The packages that can read the model, by its own list. Raises ManifestMismatch when that is not in the store."""
-    files = [item for item in model.files if item.path == "requirements.txt"]
-    if not files:
-        return []
-    part = model.model_copy(update={"files": files, "checksum": contracts.compute_checksum(files)})
-    with TemporaryDirectory() as folder:
-        store.download(part, Path(folder))
-        return Path(folder, "requirements.txt").read_text().split()
 
 
 def candidate_ports(ray: resources.RayCluster) -> list[int]:
@@ -175,7 +163,7 @@ def is_ours(application: dashboard.Json) -> bool:
 
 
 def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) -> job_adapter.Work:
-    model, ray = job_inputs.parse_model(invocation.request.model), invocation.service
+    model, ray = job_inputs.parse_model(invocation.request.model, invocation.settings), invocation.service
     app = invocation.request.name or model.name
     is_update = check_name(app, context.api.serve_details())
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
@@ -17,10 +19,29 @@ CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\nc
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
 LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
 RECOVERY = ("checkpoints", "recovery")
-MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_files", "train")
+MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
+READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
+
+
+def check_class_weights(values: list[str]) -> list[str]:
+    """Raises ValueError that names the entry at fault."""
+    names = [value.rpartition("=")[0] for value in values if value != "balanced"]
+    for value in values:
+        name, _, weight = value.rpartition("=")
+        if value == "balanced" and len(values) == 1:
+            continue
+        if not name or not WEIGHT.fullmatch(weight.strip()) or not 0 < float(weight) < math.inf:
+            raise ValueError(f"{value!r} is no weight: write CLASS=WEIGHT with a weight above 0, or balanced alone")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name!r} has two weights: give one")
+    return values
+
+
+ClassWeights = Annotated[list[str], AfterValidator(check_class_weights)]
 
 
 class LearningRequest(resources.Form):
@@ -43,8 +64,9 @@ class LearningRequest(resources.Form):
         "by name.",
     )
     features: list[str] = Field(default=[], description="Columns to learn from; empty means all that are fit for it.")
-    task: Literal["auto", "regression", "classification"] = Field(
-        default="auto", description="What kind of prediction; auto looks at the target column."
+    task: Literal["auto", "regression", "classification", "ranking"] = Field(
+        default="auto",
+        description="What kind of prediction; auto looks at the target column. ranking orders the rows of each group.",
     )
     test_fraction: float = Field(
         default=0.2, ge=0.01, le=0.99, description="Part of the rows held out to measure the model."
@@ -65,6 +87,17 @@ class LearningRequest(resources.Form):
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
 
+    group_column: str = Field(
+        default="",
+        description="Column that says which rows are ranked together, e.g. the query; for ranking by xgboost or "
+        "lightgbm.",
+    )
+    class_weights: ClassWeights = Field(
+        default=[],
+        description="balanced, or the weight of each class as CLASS=WEIGHT, e.g. fraud=20; classes that "
+        "are left out weigh 1.",
+    )
+
     model_name: str = Field(
         default="model",
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
@@ -74,6 +107,12 @@ class TrainRequest(LearningRequest):
         default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
     )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    memory_gib_per_worker: float = Field(
+        default=0,
+        ge=0,
+        description="Memory that each worker may take, in GiB, held by the operating system; data that does not fit is "
+        "learned from on disk by xgboost and lightgbm. 0 sets no limit.",
+    )
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     early_stopping_rounds: int = Field(
         default=0,
@@ -148,8 +187,8 @@ def learning_job(
 
 
 def required_modules(algorithm: str) -> list[str]:
-    booster = BOOSTERS.get(algorithm.lower())
-    return ["pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX", *([booster] if booster else [])]
+    """What a training with this algorithm imports, the writer of its model's format among them."""
+    return [*READING_MODULES, "sklearn", "joblib", BOOSTERS.get(algorithm.lower(), "skops")]
 
 
 def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
@@ -170,7 +209,11 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     version = make_version(context.key)
     return replace(
         common,
-        parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
+        parameters=common.parameters
+        | {
+            "model": {"name": request.model_name, "version": version},
+            "joblib": invocation.settings.pickle != "refuse",
+        },
         # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,

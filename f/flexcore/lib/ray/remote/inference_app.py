@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import shared_storage
+from f.flexcore.lib.ray.remote import model_format, shared_storage
 
 Json = dict[str, Any]
 SERVER = {"name": "flexcore-ray-serve", "version": "1", "extensions": []}
@@ -39,7 +39,7 @@ class RequestError(Exception):
 class ModelApp:
     """One replica: brings the model from the store, verified, and answers requests.
 
-    model: {name, version, uri, files, signature}; storage: how to reach the store.
+    model: {name, version, uri, format, files, signature, allow_pickle}; storage: how to reach the store.
     """
 
     def __init__(self, model: Json, storage: Json) -> None:
@@ -83,12 +83,10 @@ class ModelApp:
 
 
 def load_model(model: Json, storage: Json) -> Any:
-    """The pipeline from the store, its files verified."""
-    import joblib
-
+    """The pipeline from the store, its files verified. Raises InvalidInput for a pickle without a yes."""
     with tempfile.TemporaryDirectory() as folder:
         shared_storage.RemoteStore(storage).download(model["uri"], model["files"], Path(folder))
-        return joblib.load(Path(folder, "model.joblib"))
+        return model_format.load_pipeline(Path(folder), model["format"], bool(model.get("allow_pickle")))
 
 
 def describe_model(model: Json) -> Json:
@@ -98,7 +96,7 @@ def describe_model(model: Json) -> Json:
     return {
         "name": model["name"],
         "versions": [model["version"]],
-        "platform": "sklearn",
+        "platform": model["format"],
         "inputs": tensors(model["signature"]["inputs"]),
         "outputs": tensors(model["signature"]["outputs"]),
     }

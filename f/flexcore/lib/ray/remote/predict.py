@@ -17,6 +17,7 @@ from f.flexcore.lib.ray.remote import (
     dataset,
     inference_app,
     read,
+    served_versions,
     shared_storage,
     stream_profile,
     training_data,
@@ -126,6 +127,7 @@ def to_text(column: Any) -> Any:
 def run(parameters: Json, storage: Json) -> Json:
     """{uri, format, rows, columns, files}: what was written."""
     training_data.check_packages(parameters["requires"])
+    versions = served_versions.check_versions(parameters["model"], parameters["requirements"])
     import pyarrow as pa
 
     store = shared_storage.RemoteStore(storage)
@@ -171,7 +173,7 @@ def run(parameters: Json, storage: Json) -> Json:
         "rows": predicted.count(),
         "columns": describe_types(predicted, kept),
         "files": list_files(store, uri),
-        "notes": [*stream.notes, *twice, *mixed],
+        "notes": [*versions, *stream.notes, *twice, *mixed],
     }
 
 

@@ -14,16 +14,21 @@ import os
 import socket
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-from f.flexcore.lib.ray.remote import inference_app, shared_storage
+from f.flexcore.lib.ray.remote import (
+    column_kinds,
+    estimators,
+    inference_app,
+    model_format,
+    served_versions,
+    shared_storage,
+)
 
 Json = dict[str, Any]
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-# What reads a pickled pipeline; other versions of these may read it wrongly or not at all.
-READERS = ("scikit-learn", "xgboost", "lightgbm")
 SERVE_MODULES = ("starlette", "uvicorn", "fastapi", "watchfiles")
 POLL_INTERVAL_S = 0.3
 
@@ -31,7 +36,7 @@ POLL_INTERVAL_S = 0.3
 def deploy(parameters: Json, storage: Json) -> Json:
     """{port, host, versions}: where Serve's proxy listens. Raises what the step is to tell."""
     model, options = parameters["model"], parameters["options"]
-    packages = check_versions(parameters["requirements"])
+    packages = check_packages(model, parameters["requirements"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     store.verify(model["uri"], model["files"])
@@ -54,35 +59,28 @@ def undeploy(parameters: Json, storage: Json) -> Json:
     return {"deleted": known}
 
 
-def check_versions(wanted: list[str]) -> list[str]:
-    """The packages that this job was given for its model, none when the cluster has them. Raises when it lacks some."""
+def check_packages(model: Json, requirements: list[str]) -> list[str]:
+    """The packages that this job was given for its model, none when the cluster has them. Raises InvalidInput when it
+    lacks some, or has versions that cannot serve the model."""
     environment = json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
     packages = environment.get("uv") or environment.get("pip") or []
     packages = packages.get("packages", []) if isinstance(packages, dict) else packages
     serve = [item for item in SERVE_MODULES if find_spec(item) is None]
-    wrong = [item for item in wanted if item.startswith(READERS) and not is_installed(item)]
-    wrong += [item for item in ("joblib", "pandas", "pyarrow") if find_spec(item) is None] + serve
-    if wrong and packages:
+    own = [
+        *(["pyarrow"] if find_spec("pyarrow") is None else []),
+        *([f"ray[serve]=={version('ray')}"] if serve else []),
+    ]
+    wrong = [item for item in ("pandas", "pyarrow", model_format.READERS[model["format"]]) if find_spec(item) is None]
+    if wrong or serve:
         raise shared_storage.Problem(
-            "InvalidInput", f"The cluster still lacks {', '.join(wrong)}", "model", "Install it on the cluster."
+            "InvalidInput",
+            f"The cluster lacks {', '.join([*wrong, *serve])}",
+            "model",
+            "Install it on the cluster.",
+            missing_packages=[*requirements, *own],
         )
-    if wrong:
-        own = [*(["pyarrow"] if "pyarrow" in wrong else []), *([f"ray[serve]=={version('ray')}"] if serve else [])]
-        missing = [*wanted, *own]
-        raise shared_storage.Problem(
-            "InvalidInput", f"The cluster lacks {', '.join(wrong)}", "model", missing_packages=missing
-        )
+    served_versions.check_versions(model, requirements)
     return list(packages)
-
-
-def is_installed(requirement: str) -> bool:
-    name, number = requirement.split("==")
-    for candidate in (name, name.removesuffix("-cpu"), f"{name}-cpu"):
-        try:
-            return version(candidate) == number
-        except PackageNotFoundError:
-            continue
-    return False
 
 
 def check_model(model: Json, storage: Json) -> None:
@@ -161,7 +159,7 @@ def run_application(app: str, model: Json, storage: Json, options: Json, package
     from ray import cloudpickle, serve
 
     by_value: Any = cloudpickle.register_pickle_by_value
-    for module in (inference_app, shared_storage):
+    for module in (column_kinds, estimators, inference_app, model_format, shared_storage):
         by_value(module)
     new = app not in serve.status().applications
     environment: Json = {"working_dir": None}

@@ -324,27 +324,28 @@ def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any,
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        requirements = model_files.write_model(folder, pipeline, model["name"], model["version"])
-        model_files.verify_model(folder, examples)
+        written = model_files.write_model(folder, pipeline, model["name"], model["version"], bool(parameters["joblib"]))
+        model_files.verify_model(folder, examples, written["format"])
         files = store.upload(folder, uri)
     result = {
         "manifest": {
             "uri": uri,
-            "format": "sklearn-joblib",
+            "format": written["format"],
             "rows": len(seen),
             "files": files,
             "name": model["name"],
             "version": model["version"],
             "algorithm": parameters["algorithm"],
             "target": plan.target,
-            "framework": model_files.find_framework(requirements),
+            "framework": written["framework"],
+            "versions": written["versions"],
             "signature": model_files.make_signature(plan.features, plan.task, plan.labels),
             "metrics": metrics,
             "example": examples,
         },
         "task": plan.task,
         "notes": notes,
-        "requirements": requirements,
+        "requirements": written["requirements"],
         "dropped_rows": plan.rows - len(seen) - len(held_out) - told["validation_rows"],
         "recovery": told,
         "fingerprint": recovery.make_fingerprint(parameters),
