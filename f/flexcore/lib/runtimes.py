@@ -39,6 +39,7 @@ RUNTIMES = {
                 "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
                 "train": "f.flexcore.lib.ray.train_job:TRAIN",
                 "search": "f.flexcore.lib.ray.search_job:SEARCH",
+                "training_loop": "f.flexcore.lib.ray.loop_job:TRAINING_LOOP",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
                 "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",

@@ -20,7 +20,6 @@ def main(
     num_workers: int = 1,
     cpus_per_worker: float = 1,
     label_selector: dict | None = None,
-    allow_pickle: bool = False,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
     own_cluster: dict | None = None,

@@ -237,6 +237,8 @@ class Settings(Resource):
 
     runtimes: what each runtime is and costs, by its name; the choice between them starts from it (core/workloads).
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
+    pickle: export writes model.joblib beside a model for MLServer's scikit-learn runtime on Kubernetes, which reads
+    nothing else; allow also loads the models that earlier versions stored as a pickle; refuse does neither.
     """
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
@@ -244,6 +246,7 @@ class Settings(Resource):
     storage_access_key: Annotated[str, SECRET] = ""
     storage_secret_key: Annotated[str, SECRET] = ""
     storage_region: str = ""
+    pickle: Literal["refuse", "export", "allow"] = "export"
     namespace: str = "default"
     ray_clusters: list[str] = []
     kubernetes_clusters: list[str] = []

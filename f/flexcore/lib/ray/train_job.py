@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, operation, resources
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs, labels
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
@@ -20,8 +22,26 @@ RECOVERY = ("checkpoints", "recovery")
 MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
 READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
 # Of the request, what is the step's own and no parameter of the program.
 STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
+
+
+def check_class_weights(values: list[str]) -> list[str]:
+    """Raises ValueError that names the entry at fault."""
+    names = [value.rpartition("=")[0] for value in values if value != "balanced"]
+    for value in values:
+        name, _, weight = value.rpartition("=")
+        if value == "balanced" and len(values) == 1:
+            continue
+        if not name or not WEIGHT.fullmatch(weight.strip()) or not 0 < float(weight) < math.inf:
+            raise ValueError(f"{value!r} is no weight: write CLASS=WEIGHT with a weight above 0, or balanced alone")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name!r} has two weights: give one")
+    return values
+
+
+ClassWeights = Annotated[list[str], AfterValidator(check_class_weights)]
 
 
 class LearningRequest(resources.Form):
@@ -72,11 +92,10 @@ class TrainRequest(LearningRequest):
         description="Column that says which rows are ranked together, e.g. the query; for ranking by xgboost or "
         "lightgbm.",
     )
-    balance_classes: bool = Field(
-        default=False, description="Let each class of the target count the same, however rare it is."
-    )
-    class_weights: dict[str, float] = Field(
-        default={}, description="Weight of each class by its name; classes that are left out weigh 1."
+    class_weights: ClassWeights = Field(
+        default=[],
+        description="balanced, or the weight of each class as CLASS=WEIGHT, e.g. fraud=20; classes that "
+        "are left out weigh 1.",
     )
 
     model_name: str = Field(
@@ -96,10 +115,6 @@ class TrainRequest(LearningRequest):
     )
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
     label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
-    joblib: bool = Field(
-        default=False,
-        description="Also store the model as a pickle (model.joblib), which MLServer on Kubernetes reads.",
-    )
     early_stopping_rounds: int = Field(
         default=0,
         ge=0,
@@ -195,15 +210,24 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
-    version = context.key.value.removeprefix("fc-")[:12]
+    version = make_version(context.key)
     return replace(
         common,
-        parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
+        parameters=common.parameters
+        | {
+            "model": {"name": request.model_name, "version": version},
+            "joblib": invocation.settings.pickle != "refuse",
+        },
         # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
+
+
+def make_version(key: identity.ExecutionKey) -> str:
+    """The version of a model: the same over the attempts of an execution."""
+    return key.value.removeprefix("fc-")[:12]
 
 
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:
