@@ -23,11 +23,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
 
 from f.flexcore.lib.core import errors, module_source
 from f.flexcore.lib.ray import job_adapter
+from f.flexcore.lib.ray.remote.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray.train import main
 from flexcore import ray_head
@@ -183,7 +183,7 @@ def check_result(result: Json, tmp_path: Path) -> None:
     (published,) = (tmp_path / "home/store").glob("fc-*/*/trained.json")
     folder = Path(local_path(result["output"]["uri"]))
     assert published.parent == folder.parent
-    model = joblib.load(folder / "model.joblib").named_steps["model"]
+    model = load_pipeline(folder, result["output"]["format"]).named_steps["model"]
     assert model.get_booster().num_boosted_rounds() == TOTAL
     assert result["metrics"]["rmse"] < result["metrics"]["baseline_rmse"] / 2
 

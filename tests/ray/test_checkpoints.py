@@ -48,6 +48,8 @@ def test_a_generation_goes_on_from_the_last_whole_checkpoint_of_those_before_it(
     (torn / "checkpoint.json").unlink()
     damaged = checkpoint(store, 2, 200)
     (damaged / "model.ubj").write_bytes(b"half")
+    # Ray Train's own.
+    (torn.parent / ".validate_storage_marker").touch()
     half = checkpoint(store, 2, 250)
     (half / "checkpoint.json").write_text('{"step": 25')
     # Of the third nothing came so far, and the fourth is the one that asks.

@@ -196,7 +196,8 @@ def find_whole(store: shared_storage.RemoteStore, folder: str, generation: int |
     """The whole checkpoints of a generation, the last first; one that was cut off, or damaged since, is none."""
     base = f"{folder}/ray_train/{RUN_NAME}"
     items = []
-    for name in list_names(store, base):
+    # Ray Train keeps files of its own beside them.
+    for name in list_names(store, base, folders_only=True):
         state = read_json_if_whole(store, f"{base}/{name}/{STATE_FILE}")
         if state and {"fingerprint", "step", "files"} <= state.keys():
             items.append(Checkpoint(f"{base}/{name}", generation, state))
@@ -245,12 +246,12 @@ def show_part(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
-def list_names(store: shared_storage.RemoteStore, uri: str) -> list[str]:
+def list_names(store: shared_storage.RemoteStore, uri: str, folders_only: bool = False) -> list[str]:
     """The names in a folder of the store; none when it is not there."""
-    from pyarrow.fs import FileSelector
+    from pyarrow.fs import FileSelector, FileType
 
     found = store.fs.get_file_info(FileSelector(store.path(uri), allow_not_found=True, recursive=False))
-    return sorted(item.base_name for item in found)
+    return sorted(item.base_name for item in found if not folders_only or item.type == FileType.Directory)
 
 
 def read_json_if_whole(store: shared_storage.RemoteStore, uri: str) -> Json | None:
