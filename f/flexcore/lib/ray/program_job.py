@@ -117,7 +117,7 @@ def check_source(source: str) -> str:
     return source
 
 
-def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
+def prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
     def to_result(finished: job.FinishedJob) -> contracts.StepResult:
         return finished.step_result(
             data={"result": context.redactor.data(finished.result), "packages": finished.packages}
@@ -133,5 +133,5 @@ RUN_PROGRAM = operation.Operation(
     service=resources.RayCluster,
     check=check,
     plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare),
+    execute=job_adapter.execute_with(prepare),
 )
