@@ -111,6 +111,17 @@ class JobQueue:
     def read(self) -> admission.Queue:
         return admission.parse_queue(self.store.names(self._uri()))
 
+    def read_entry(self, entry: admission.Waiting) -> dict[str, Any]:
+        """What stands in an entry; {} when it was taken away meanwhile, or is not readable."""
+        try:
+            content = self.store.read_json(self._uri(entry.name))
+        except errors.DataError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def remove(self, name: str) -> None:
+        self.store.remove(self._uri(name))
+
     def is_stale(self) -> bool:
         """Whether the admission is so old that the job must be admitted anew before it is submitted."""
         return self.admitted_at is None or self.api.now() - self.admitted_at > admission.ADMISSION_S / 2
