@@ -201,7 +201,7 @@ def test_a_job_is_created_by_three_requests(dashboard: FakeDashboard, run: Run) 
     dashboard.after_submit = lambda name: dashboard.finish(name, 1)
     run()
     upload = next(iter(dashboard.packages))
-    assert dashboard.requests[:3] == [f"GET /api/jobs/{FIRST}", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
+    assert dashboard.requests[:3] == ["GET /api/jobs/", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
 
 
 def test_what_follows_a_result_is_done_for_a_recorded_one_too(dashboard: FakeDashboard) -> None:

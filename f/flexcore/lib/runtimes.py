@@ -49,6 +49,7 @@ RUNTIMES = {
             hints="f.flexcore.lib.ray.job:derive_work_hints",
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
+            queue="f.flexcore.lib.ray.queue_objects:QueueObjects",
         ),
         operation.Runtime(
             name="kubernetes",
@@ -90,6 +91,14 @@ class RemoteObjects(Protocol):
     def delete(self, item: remote_objects.RemoteObject) -> str: ...
 
 
+class WaitingWork(RemoteObjects, Protocol):
+    """Our work that waits for room in one cluster."""
+
+    def submit(self, item: remote_objects.RemoteObject, arguments: dict[str, Any]) -> str:
+        """arguments: of the step that has left it there, their references resolved. Raises UserError or DataError for
+        what can never be submitted."""
+
+
 def get_runtime(name: str) -> operation.Runtime:
     """Raises InvalidInput that lists the runtimes there are."""
     if name not in RUNTIMES:
@@ -103,6 +112,14 @@ def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespac
     """Raises InvalidInput when the resource is none of that runtime."""
     objects: RemoteObjects = operation.resolve(runtime.objects)(place, resource, namespace)
     return objects
+
+
+def open_queue(
+    runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings
+) -> WaitingWork | None:
+    """None for a runtime whose work waits nowhere. Raises InvalidInput when the resource is none of that runtime."""
+    queue: WaitingWork | None = operation.resolve(runtime.queue)(place, resource, settings) if runtime.queue else None
+    return queue
 
 
 def check_health(runtime: operation.Runtime, place: str, resource: Any = None, namespace: str = "") -> operation.Health:

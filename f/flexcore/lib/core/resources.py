@@ -119,11 +119,17 @@ class MeltanoProject(Resource):
 RAY_ADDRESS = "http://127.0.0.1:8265"
 
 
+# Each job's supervisor takes some 100 MB of the head, and as much again the program of a job that asks for no CPU: this
+# is what a head of 4 GB bears.
+MAX_RAY_JOBS = 16
+
+
 class RayCluster(Resource):
     """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers; or a reference to
     a cluster, whose address and token whoever opens the connection finds out (lib/ray/connection).
 
     serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    max_jobs: of ours on the head at once; 0: as many as come.
     kubernetes_cluster, namespace, name: a RayCluster of KubeRay there; resource: another resource of this type;
     local_head: one that ensure_cluster started on the worker's own machine. lease: which lease of the cluster the
     reference stands for. A reference holds no secret, so it may be the result of a step.
@@ -135,6 +141,7 @@ class RayCluster(Resource):
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
+    max_jobs: int = Field(default=MAX_RAY_JOBS, ge=0)
     kubernetes_cluster: str = ""
     namespace: str = ""
     name: str = ""

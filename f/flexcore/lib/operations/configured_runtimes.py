@@ -66,7 +66,7 @@ def open_objects(
     """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
 
     report_failure: gets (path, runtime, error) of what cannot be opened."""
-    opened = []
+    opened: list[tuple[str, runtimes.RemoteObjects]] = []
     for runtime in runtimes.RUNTIMES.values():
         if not runtime.objects:
             continue
@@ -74,11 +74,13 @@ def open_objects(
             opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
         for path in runtimes.list_clusters(runtime, settings):
             try:
-                objects = runtimes.open_objects(runtime, path, read_resource(path), settings.namespace)
+                resource = read_resource(path)
+                objects = runtimes.open_objects(runtime, path, resource, settings.namespace)
+                queue = runtimes.open_queue(runtime, path, resource, settings)
             except errors.FlexcoreError as error:
                 report_failure(path, runtime.name, error)
             else:
-                opened.append((path, objects))
+                opened += [(path, objects), *([(path, queue)] if queue else [])]
     return opened
 
 

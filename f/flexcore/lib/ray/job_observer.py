@@ -135,14 +135,14 @@ class JobObserver:
         began = self.clock()
         while True:
             try:
-                details: dashboard.Json = self._wait_for_answer(name, lambda: self.api.job(name))
+                details: dashboard.Json = self.wait_for_answer(name, lambda: self.api.job(name))
                 return details
             except errors.NotFound:
                 if self.clock() - began > UNKNOWN_JOB_GRACE_S:
                     raise LostJob from None
             self.sleep(RETRY_INTERVAL_S)
 
-    def _wait_for_answer(self, name: str, call: Callable[[], Any]) -> Any:
+    def wait_for_answer(self, name: str, call: Callable[[], Any]) -> Any:
         """What the head answers about the job, hiccups waited out."""
         began = self.clock()
         while True:
@@ -207,7 +207,7 @@ class JobObserver:
         if not node:
             return None
         try:
-            content = self._wait_for_answer(name, lambda: self.api.log_file(node, f"flexcore-{name}.json"))
+            content = self.wait_for_answer(name, lambda: self.api.log_file(node, f"flexcore-{name}.json"))
         except (errors.NotFound, errors.Unavailable):
             # Said by the head itself: the node with the file is gone. One that cannot be reached says nothing, and the
             # job must not be recorded as failed for it.

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -113,6 +113,24 @@ class Store:
                     remedy = "Name a smaller folder or a narrower pattern, or say the size."
                     raise errors.InvalidInput(f"{pattern} names more than {most} files", subject=pattern, remedy=remedy)
         return found
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files of a folder, not of those below it, as they are now; [] when there are none."""
+        with self._reaching(folder) as fs:
+            try:
+                if self.local:
+                    # Not by fsspec, which looks at each file, and fails for one that was removed meanwhile.
+                    return sorted(entry.name for entry in os.scandir(local_path(folder)) if entry.is_file())
+                # What s3fs has listed before, it would answer from memory.
+                found = fs.ls(folder, detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+        return sorted(item["name"].rsplit("/", 1)[-1] for item in found if item["type"] == "file")
+
+    def remove(self, uri: str) -> None:
+        """Removes a file; harmless when there is none."""
+        with self._reaching(uri) as fs, suppress(FileNotFoundError):
+            fs.rm_file(uri)
 
     def entry(self, folder: str, name: str) -> contracts.File:
         """A stored file as a manifest lists it; reads it. Raises NotFound."""
