@@ -67,6 +67,20 @@ def test_meltano_reads_one_table_of_the_race_and_loads_into_the_schema_beside_it
     assert (extract.arguments["target"], load.arguments["target"]) == ("target-jsonl", "target-postgres")
 
 
+def test_ray_copies_the_same_table_out_and_into_the_schema_beside_it() -> None:
+    ray = operation.Health("ray", "ray", "ready", version="2.60.0")
+    planned = plan({"ray": ray}, repeats=1, tables=["lineitem"])
+    extract, load = (leg.arguments for leg in planned.legs if leg.runtime == "ray")
+    assert (extract["table"], extract["direction"]) == ("flexcore_benchmark_12.lineitem", "to_parquet")
+    assert (load["table"], load["direction"]) == ("flexcore_benchmark_12_loaded.lineitem", "to_database")
+
+
+def test_kubernetes_never_takes_part_and_says_why() -> None:
+    assert {gap.reason for gap in plan().gaps if gap.runtime == "kubernetes"} == {
+        "it has no operation of its own for this; its jobs run containers of yours"
+    }
+
+
 def test_runs_are_kept_under_their_work_and_table_or_under_the_name_of_the_form() -> None:
     kinds = {leg.workflow_type for leg in plan(tables=["wide"]).legs}
     assert kinds == {"benchmark/extract-wide", "benchmark/load-wide"}

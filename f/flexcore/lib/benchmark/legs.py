@@ -84,7 +84,7 @@ def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, 
 def explain_absence(runtime: str, health: Any) -> str:
     """Why a runtime does not take part; "" when it does."""
     if runtime not in BUILDERS:
-        return "it has no operation that copies a table"
+        return "it has no operation of its own for this; its jobs run containers of yours"
     if health is None:
         return "the form names no resource for it"
     if isinstance(health, operation.Health):

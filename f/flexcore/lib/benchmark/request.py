@@ -25,10 +25,6 @@ class BenchmarkRequest(resources.Form):
         default=None, description="Meltano project with the tap and the targets; empty means without Meltano."
     )
     cluster: resources.RayCluster | None = Field(default=None, description="The Ray cluster; empty means without Ray.")
-    kubernetes: resources.KubernetesCluster | None = Field(
-        default=None, description="The Kubernetes cluster; empty means without Kubernetes."
-    )
-    image: str = Field(default="", description="Container image with Python, pyarrow and ADBC's PostgreSQL driver.")
     works: list[WorkName] = Field(
         default=["extract", "load"], min_length=1, description="extract: table to files; load: files to table."
     )
