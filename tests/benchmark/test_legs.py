@@ -67,6 +67,36 @@ def test_meltano_reads_one_table_of_the_race_and_loads_into_the_schema_beside_it
     assert (extract.arguments["target"], load.arguments["target"]) == ("target-jsonl", "target-postgres")
 
 
+def test_ray_copies_the_same_table_out_and_into_the_schema_beside_it() -> None:
+    ray = operation.Health("ray", "ray", "ready", version="2.60.0")
+    planned = plan({"ray": ray}, repeats=1, tables=["lineitem"])
+    extract, load = (leg.arguments for leg in planned.legs if leg.runtime == "ray")
+    assert (extract["table"], extract["direction"]) == ("flexcore_benchmark_12.lineitem", "to_parquet")
+    assert (load["table"], load["direction"]) == ("flexcore_benchmark_12_loaded.lineitem", "to_database")
+
+
+def test_train_and_predict_are_done_on_lineitem_alone_by_those_who_can() -> None:
+    ray = operation.Health("ray", "ray", "ready", version="2.60.0")
+    planned = plan({"ray": ray, "meltano": READY}, repeats=1, works=["train", "predict"])
+    assert [(leg.work, leg.table, leg.runtime) for leg in planned.legs] == [
+        (work, "lineitem", runtime) for work in ("train", "predict") for runtime in ("reference", "ray")
+    ]
+    assert {gap.reason for gap in planned.gaps if gap.runtime == "meltano"} == {"it has no operation for this"}
+    assert planned.model == next(leg.arguments for leg in planned.legs if (leg.work, leg.runtime) == ("train", "ray"))
+
+
+def test_no_model_is_trained_for_nobody() -> None:
+    assert plan(works=["predict"]).model is None
+    ray = operation.Health("ray", "ray", "ready", version="2.60.0")
+    assert plan({"ray": ray}, works=["train"]).model is None
+
+
+def test_kubernetes_never_takes_part_and_says_why() -> None:
+    assert {gap.reason for gap in plan().gaps if gap.runtime == "kubernetes"} == {
+        "it has no operation of its own for this; its jobs run containers of yours"
+    }
+
+
 def test_runs_are_kept_under_their_work_and_table_or_under_the_name_of_the_form() -> None:
     kinds = {leg.workflow_type for leg in plan(tables=["wide"]).legs}
     assert kinds == {"benchmark/extract-wide", "benchmark/load-wide"}
@@ -86,6 +116,7 @@ def test_no_secret_of_the_form_is_in_the_plan() -> None:
         ({"repeats": 11}, "repeats"),
         ({"works": []}, "works"),
         ({"tables": ["huge"]}, "tables"),
+        ({"tables": ["wide"], "works": ["train"]}, "train and predict need the table lineitem"),
         ({"workflow_type": "a,b"}, "'a,b' is not a name"),
         ({"project": {}}, "project"),
         ({"speed": 9}, "speed"),

@@ -38,7 +38,8 @@ def step(seconds: float | None = 2.0) -> contracts.StepResult:
 
 
 def measured(runtime: str, seconds: float, turn: int = 1, output: results.Marks = SOURCE) -> results.Measurement:
-    return results.measure(leg(runtime, turn), step(seconds), seconds + 1, SOURCE, output, "")
+    difference = results.explain_difference(SOURCE, output)
+    return results.measure(leg(runtime, turn), step(seconds), seconds + 1, SOURCE.rows, difference, "")
 
 
 def plan(*runs: results.Measurement, gaps: tuple[legs.Gap, ...] = ()) -> legs.Plan:
@@ -93,9 +94,27 @@ def test_one_disqualified_run_leaves_the_others_and_is_told() -> None:
     assert found.note.startswith("disqualified")
 
 
+@pytest.mark.parametrize(
+    ("predicted", "r2", "message"),
+    [
+        (None, 0.95, ""),
+        (1000, 0.9, ""),
+        (999, 0.95, "disqualified: it predicted 999 rows, the source has 1,000"),
+        (1000, 0.8999, "disqualified: the part of the variance that it explains is 0.900, and should be at least 0.9"),
+        (None, None, "disqualified: the part of the variance that it explains is unknown, and should be at least 0.9"),
+        (None, float("nan"), "disqualified: the part of the variance that it explains is nan, and should be"),
+    ],
+)
+def test_a_model_counts_when_it_explains_what_any_correct_one_does(
+    predicted: int | None, r2: float | None, message: str
+) -> None:
+    found = results.explain_quality(1000, predicted, r2)
+    assert found.startswith(message) and bool(found) == bool(message)
+
+
 def test_a_failed_run_has_its_error_and_no_rate() -> None:
     result, error = results.read_step_result({"error": {"name": "Unreachable", "message": "no\n answer"}})
-    item = results.measure(leg(), result, 3.0, SOURCE, None, error)
+    item = results.measure(leg(), result, 3.0, SOURCE.rows, None, error)
     assert (item.success, item.is_equal, item.rows_per_s, item.error) == (False, None, None, "no answer")
 
 
@@ -127,7 +146,7 @@ def test_a_run_is_a_row_that_the_history_reads(is_equal: bool) -> None:
 
 def test_the_reference_and_what_has_no_time_leave_no_row() -> None:
     assert results.build_run(leg("reference"), measured("reference", 1), {}) is None
-    untimed = results.measure(leg(), step(), None, SOURCE, SOURCE, "")
+    untimed = results.measure(leg(), step(), None, SOURCE.rows, "", "")
     assert results.build_run(leg(), untimed, {}) is None
 
 

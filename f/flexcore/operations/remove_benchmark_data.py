@@ -17,6 +17,7 @@ def main(
     database: postgresql,
     plan: dict | None = None,
     data: dict | None = None,
+    model: dict | None = None,
     settings: c_flexcore_settings | None = None,
     error: dict | None = None,
 ) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def main(
     try:
         if legs:
             store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
-            source_data.remove(legs[0]["source"], database, store, data)
+            source_data.remove(legs[0]["source"], database, store, data, model)
     except errors.FlexcoreError as problem:
         if failure is None:
             raise

@@ -7,7 +7,7 @@ from turn to turn: what a busy machine does to one of them it does to its neighb
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from f.flexcore.lib.benchmark import request as benchmark_request
@@ -20,6 +20,13 @@ WORKFLOW_PREFIX = "benchmark"
 RUNTIMES = ("meltano", "ray", "kubernetes")
 # Of the schemas that a race makes in the database; what loads write lies in a second one, with _loaded behind it.
 SCHEMA_PREFIX = "flexcore_benchmark_"
+
+
+# What train and predict learn from lineitem, and the model that does so.
+TARGET, FEATURES = "l_extendedprice", ("l_partkey", "l_suppkey", "l_quantity", "l_discount", "l_tax")
+TREES, MAX_DEPTH = 100, 6
+# Of the variance of the price, what the predictions of a correct run explain at least.
+MIN_R2 = 0.9
 
 
 class Leg(contracts.Contract):
@@ -46,11 +53,13 @@ class Gap(contracts.Contract):
 
 
 class Plan(contracts.Contract):
-    """versions: of the runtimes, as they say it."""
+    """versions: of the runtimes, as they say it. model: arguments of the training on Ray whose model its runs of
+    predict use; null when there are none."""
 
     legs: list[Leg]
     gaps: list[Gap] = []
     versions: dict[str, str] = {}
+    model: dict[str, Any] | None = None
     rows: int
     repeats: int
 
@@ -64,27 +73,35 @@ def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, 
     """health: `operation.Health` of each runtime that the form names a resource for, or why there is none."""
     gaps, takes_part = [], [REFERENCE]
     for runtime in RUNTIMES:
-        reason = explain_absence(runtime, health.get(runtime))
-        if reason:
-            gaps += [Gap(runtime=runtime, work=work, reason=reason) for work in request.works]
-        else:
+        absence = explain_absence(runtime, health.get(runtime))
+        if not absence:
             takes_part.append(runtime)
+        for work in request.works:
+            if reason := "" if (runtime, work) in BUILDERS else NO_OPERATION.get(runtime, NO_OPERATION[""]):
+                gaps.append(Gap(runtime=runtime, work=work, reason=reason))
+            elif absence:
+                gaps.append(Gap(runtime=runtime, work=work, reason=absence))
     legs = [
         build_leg(request, schema, turn, work, table, runtime)
         for turn in range(1, request.repeats + 1)
         for work in request.works
-        for table in request.tables
+        for table in list_tables_of(work, request)
         for runtime in (takes_part if turn % 2 else list(reversed(takes_part)))
+        if runtime == REFERENCE or (runtime, work) in BUILDERS
     ]
     numbered = [leg.model_copy(update={"number": number}) for number, leg in enumerate(legs, 1)]
     known = {name: item.version for name, item in health.items() if isinstance(item, operation.Health) and item.version}
-    return Plan(legs=numbered, gaps=gaps, versions=known, rows=request.rows, repeats=request.repeats)
+    predicts = any((leg.runtime, leg.work) == ("ray", "predict") for leg in numbered)
+    model = build_ray_train_arguments(request, schema, "", "train", "lineitem") if predicts else None
+    return Plan(legs=numbered, gaps=gaps, versions=known, model=model, rows=request.rows, repeats=request.repeats)
+
+
+def list_tables_of(work: str, request: benchmark_request.BenchmarkRequest) -> list[tables.TableName]:
+    return ["lineitem"] if work in benchmark_request.LEARNING else request.tables
 
 
 def explain_absence(runtime: str, health: Any) -> str:
     """Why a runtime does not take part; "" when it does."""
-    if runtime not in BUILDERS:
-        return "it has no operation that copies a table"
     if health is None:
         return "the form names no resource for it"
     if isinstance(health, operation.Health):
@@ -101,7 +118,7 @@ def build_leg(
     runtime: str,
 ) -> Leg:
     loaded = f"{schema}_loaded"
-    build = BUILDERS.get(runtime)
+    build = BUILDERS.get((runtime, work))
     return Leg(
         number=0,
         turn=turn,
@@ -148,5 +165,38 @@ def build_ray_arguments(
     return {**place, "write": "replace", "timeout_s": request.timeout_s}
 
 
-# How each runtime does the work; one that is not here has no operation for it.
-BUILDERS = {"meltano": build_meltano_arguments, "ray": build_ray_arguments}
+def build_ray_train_arguments(
+    request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
+) -> dict[str, Any]:
+    """Of `f/flexcore/ray/train`."""
+    return {
+        "target_column": TARGET,
+        "features": list(FEATURES),
+        "algorithm": "xgboost",
+        "parameters": {"n_estimators": TREES, "max_depth": MAX_DEPTH},
+        "task": "regression",
+        "model_name": "benchmark",
+        "timeout_s": request.timeout_s,
+    }
+
+
+def build_ray_predict_arguments(
+    request: benchmark_request.BenchmarkRequest, schema: str, loaded: str, work: str, table: tables.TableName
+) -> dict[str, Any]:
+    """Of `f/flexcore/ray/predict`."""
+    return {"keep": [TARGET], "timeout_s": request.timeout_s}
+
+
+# How each runtime does each work.
+BUILDERS: Mapping[tuple[str, str], Callable[..., dict[str, Any]]] = {
+    ("meltano", "extract"): build_meltano_arguments,
+    ("meltano", "load"): build_meltano_arguments,
+    ("ray", "extract"): build_ray_arguments,
+    ("ray", "load"): build_ray_arguments,
+    ("ray", "train"): build_ray_train_arguments,
+    ("ray", "predict"): build_ray_predict_arguments,
+}
+NO_OPERATION = {
+    "kubernetes": "it has no operation of its own for this; its jobs run containers of yours",
+    "": "it has no operation for this",
+}

@@ -13,9 +13,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from f.flexcore.lib.benchmark import database, fingerprint, legs, reference, results, tables
+from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, reference, results, tables
 from f.flexcore.lib.core import contracts, errors
-from f.flexcore.lib.storage import object_store
+from f.flexcore.lib.storage import catalog, object_store
 
 BATCH_ROWS = 65536
 JSON_BLOCK = 8 << 20
@@ -23,17 +23,29 @@ JSON_BLOCK = 8 << 20
 SNIFFED_LINES = 2000
 
 
-def compute_output_fingerprint(
-    leg: legs.Leg, result: contracts.StepResult | None, place: database.Database, store: object_store.Store
-) -> results.Marks:
-    """Of the files that an extract has handed on, or of the table that a load has filled. Raises FlexcoreError."""
+def find_difference(
+    leg: legs.Leg,
+    result: contracts.StepResult,
+    source: results.Marks,
+    place: database.Database,
+    store: object_store.Store,
+) -> str:
+    """Why what a run has written counts for nothing; "" when it is right. Raises FlexcoreError for what cannot be
+    read."""
     columns = tables.COLUMNS[leg.table]
+    if leg.work == "train":
+        r2 = result.metrics.get("r2")
+        return results.explain_quality(source.rows, None, None if r2 is None else float(r2))
     if leg.work == "load":
-        return fingerprint.compute_fingerprint(reference.read_table(place, leg.loaded, leg.table), columns)
-    if result is None or not isinstance(result.output, contracts.DataManifest):
+        written = reference.read_table(place, leg.loaded, leg.table)
+        return results.explain_difference(source, fingerprint.compute_fingerprint(written, columns))
+    if not isinstance(result.output, contracts.DataManifest):
         remedy = "Choose a target that writes files."
         raise errors.DataError("The run has handed on no files", subject=leg.runtime, remedy=remedy)
-    return fingerprint.compute_fingerprint(read_manifest(result.output, store, columns), columns)
+    batches = read_manifest(result.output, store, columns)
+    if leg.work == "predict":
+        return results.explain_quality(source.rows, *learning.evaluate_predictions(batches))
+    return results.explain_difference(source, fingerprint.compute_fingerprint(batches, columns))
 
 
 def read_manifest(
@@ -94,7 +106,17 @@ def remove_output(
     if leg.work == "load":
         with database.open_session(place) as connection:
             database.drop_table(connection, leg.loaded, leg.table)
-    elif result and result.output and result.output.uri.startswith(f"{store.root}/"):
-        fs = fsspec.filesystem(store.protocol, **store.options)
-        if fs.exists(result.output.uri):
-            fs.rm(result.output.uri, recursive=True)
+    elif result and result.output:
+        remove_files(store, result.output.uri)
+    if result:
+        version = f"{result.execution_key}-{result.attempt}"
+        for entry in catalog.list_entries(store, "data"):
+            if entry.version == version:
+                remove_files(store, entry.uri)
+
+
+def remove_files(store: object_store.Store, uri: str) -> None:
+    """A file or folder of the store; harmless when there is none, or when it lies elsewhere."""
+    fs = fsspec.filesystem(store.protocol, **store.options)
+    if uri.startswith(f"{store.root}/") and fs.exists(uri):
+        fs.rm(uri, recursive=True)

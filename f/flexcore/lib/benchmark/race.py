@@ -22,7 +22,7 @@ def plan(given: Mapping[str, Any], schema: str) -> legs.Plan:
 
 def check_health(request: benchmark_request.BenchmarkRequest) -> dict[str, operation.Health | str]:
     """Of each runtime that the form names a resource for: its health, or why it cannot be told."""
-    named = {"meltano": request.project, "ray": request.cluster, "kubernetes": request.kubernetes}
+    named = {"meltano": request.project, "ray": request.cluster}
 
     def ask(name: str) -> operation.Health:
         runtime, resource = runtimes.get_runtime(name), named[name]

@@ -29,14 +29,14 @@ def record(
     step, error = results.read_step_result(result)
     expected = errors.validate(results.Marks, source.get("fingerprint"), "source.fingerprint")
     seconds = attempts.read_step_duration_s(windmill, flow_job, STEP)
-    marks: results.Marks | None = None
+    difference: str | None = None
     if step and step.success:
         try:
-            marks = outputs.compute_output_fingerprint(leg, step, place, store)
+            difference = outputs.find_difference(leg, step, expected, place, store)
         except errors.FlexcoreError as problem:
             error = f"disqualified: {problem}"
     outputs.remove_output(leg, step, place, store)
-    measurement = results.measure(leg, step, seconds, expected, marks, error)
+    measurement = results.measure(leg, step, seconds, expected.rows, difference, error)
     run = results.build_run(leg, measurement, source)
     print(
         f"{leg.work} {leg.table} on {leg.runtime}: {seconds} s, {measurement.error or 'equal to the source'}",

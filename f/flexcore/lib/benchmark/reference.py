@@ -1,5 +1,5 @@
 # requirements: flexcore_benchmark
-"""The race's reference: ADBC and pyarrow in one process, nothing around them."""
+"""The race's reference: ADBC, pyarrow and xgboost in one process, nothing around them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import adbc_driver_postgresql.dbapi as postgresql
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from f.flexcore.lib.benchmark import database, legs, tables
+from f.flexcore.lib.benchmark import database, learning, legs, tables
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.storage import object_store
 
 PARQUET_BATCH_ROWS = 65536
+# Beside the file of lineitem: the model that the reference predicts with.
+MODEL = "model.ubj"
 
 
 def run(
@@ -28,23 +31,31 @@ def run(
 ) -> contracts.StepResult:
     """The leg's work. source: the Parquet file that a load reads."""
     begun = time.monotonic()
-    uri, output = store.uri(key.value, "1", "data"), None
+    uri = store.uri(key.value, "1", "data")
+    output: contracts.DataManifest | None = None
+    metrics: dict[str, float | int | None] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = object_store.local_path(uri) if store.local else Path(name)
+        folder = object_store.local_path(uri) if store.local else Path(name) / "output"
         folder.mkdir(parents=True, exist_ok=True)
-        if leg.work == "extract":
-            query = build_select(leg.source, leg.table)
-            rows = write_parquet(place, query, folder / f"{leg.table}.parquet")
-            output = build_manifest(store, uri, folder, leg.table, rows)
+        path = folder / f"{leg.table}.parquet"
+        given = None if leg.work == "extract" else bring_file(store, source, Path(name))
+        if given is None:
+            metrics["rows"] = write_parquet(place, build_select(leg.source, leg.table), path)
+        elif leg.work == "load":
+            metrics["rows"] = load(leg, place, given)
+        elif leg.work == "train":
+            metrics |= learning.train(given)
         else:
-            rows = load(leg, place, bring_file(store, source, Path(name)))
+            metrics["rows"] = learning.predict(given, bring_model(store, source, Path(name)), path)
+        if path.exists():
+            output = build_manifest(store, uri, folder, leg.table, int(metrics["rows"] or 0))
     return contracts.StepResult(
         success=True,
         runtime=legs.REFERENCE,
         execution_key=key.value,
         attempt=1,
         output=output,
-        metrics={"rows": rows},
+        metrics=metrics,
         timings=contracts.Timings(running=round(time.monotonic() - begun, 3)),
     )
 
@@ -86,7 +97,8 @@ def build_manifest(
 ) -> contracts.DataManifest:
     """Of the one file of a table, which is brought to the store."""
     path = folder / f"{table}.parquet"
-    files = [object_store.file_entry(path, path.name)] if store.local else store.upload(folder, uri)
+    stored = [object_store.file_entry(path, path.name)] if store.local else store.upload(folder, uri)
+    files = [file for file in stored if file.path == path.name]
     size = sum(file.bytes for file in files)
     return contracts.DataManifest(
         uri=uri,
@@ -107,6 +119,15 @@ def bring_file(store: object_store.Store, source: contracts.DataManifest | None,
         store.download(source, folder)
     place = object_store.local_path(source.uri) if store.local else folder
     return place / contracts.list_files(source)[0].path
+
+
+def bring_model(store: object_store.Store, source: contracts.DataManifest | None, folder: Path) -> Path:
+    """The model beside the source as a local file."""
+    uri = f"{source.uri if source else store.root}/{MODEL}"
+    if store.local:
+        return object_store.local_path(uri)
+    fsspec.filesystem(store.protocol, **store.options).get_file(uri, str(folder / MODEL))
+    return folder / MODEL
 
 
 def load(leg: legs.Leg, place: database.Database, source: Path) -> int:

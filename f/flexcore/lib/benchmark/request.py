@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.benchmark import tables as race_tables
 from f.flexcore.lib.core import forms, resources
 
-WorkName = Literal["extract", "load"]
+WorkName = Literal["extract", "load", "train", "predict"]
+# Of these the table is lineitem: the others hold nothing to learn.
+LEARNING = ("train", "predict")
 # What a person can wait for, and a worker's disk holds: 5 million wide rows are 2 GB in the database.
 MAX_ROWS, MAX_REPEATS = 5_000_000, 10
 
@@ -25,12 +27,11 @@ class BenchmarkRequest(resources.Form):
         default=None, description="Meltano project with the tap and the targets; empty means without Meltano."
     )
     cluster: resources.RayCluster | None = Field(default=None, description="The Ray cluster; empty means without Ray.")
-    kubernetes: resources.KubernetesCluster | None = Field(
-        default=None, description="The Kubernetes cluster; empty means without Kubernetes."
-    )
-    image: str = Field(default="", description="Container image with Python, pyarrow and ADBC's PostgreSQL driver.")
     works: list[WorkName] = Field(
-        default=["extract", "load"], min_length=1, description="extract: table to files; load: files to table."
+        default=["extract", "load"],
+        min_length=1,
+        description="extract: table to files; load: files to table; train: a model of lineitem's price; predict: "
+        "that price for each row.",
     )
     tables: list[race_tables.TableName] = Field(
         default=list(race_tables.TABLES), min_length=1, description="narrow: 5 columns; wide: 24; lineitem: TPC-H's 16."
@@ -70,3 +71,9 @@ class BenchmarkRequest(resources.Form):
         if value and not forms.WORKFLOW_TYPE.fullmatch(value):
             raise ValueError(f"{value!r} is not a name: use letters, digits, spaces and _ . / -, at most 60")
         return value
+
+    @model_validator(mode="after")
+    def _has_something_to_learn(self) -> BenchmarkRequest:
+        if not set(LEARNING).isdisjoint(self.works) and "lineitem" not in self.tables:
+            raise ValueError("train and predict need the table lineitem: add it to tables")
+        return self

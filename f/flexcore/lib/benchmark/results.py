@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from f.flexcore.lib.benchmark import legs
+from f.flexcore.lib.benchmark import request as benchmark_request
 from f.flexcore.lib.core import contracts, workloads
 
 MAX_ERROR_LENGTH = 300
@@ -89,13 +90,13 @@ def measure(
     leg: legs.Leg,
     step: contracts.StepResult | None,
     seconds: float | None,
-    source: Marks,
-    output: Marks | None,
+    rows: int,
+    difference: str | None,
     error: str,
 ) -> Measurement:
-    """output: None when it could not be read (error says why)."""
-    difference = explain_difference(source, output) if output else ""
-    is_equal = None if output is None else not difference
+    """rows: the source's; difference: why the output counts for nothing, "" when it is right, None when it could not
+    be read (error says why)."""
+    is_equal = None if difference is None else not difference
     return Measurement(
         number=leg.number,
         turn=leg.turn,
@@ -105,7 +106,7 @@ def measure(
         success=bool(step and step.success and is_equal),
         seconds=seconds,
         running_s=step.timings.running if step else None,
-        rows=source.rows,
+        rows=rows,
         bytes=step.output.bytes if step and step.output else None,
         is_equal=is_equal,
         error=difference or error,
@@ -123,6 +124,18 @@ def explain_difference(source: Marks, output: Marks) -> str:
     return f"disqualified: its output has as many rows as the source, and {where}"
 
 
+def explain_quality(rows: int, predicted: int | None, r2: float | None) -> str:
+    """Why a model or its predictions count for nothing; "" when they do. predicted: None for a model."""
+    if predicted is not None and predicted != rows:
+        return f"disqualified: it predicted {predicted:,} rows, the source has {rows:,}"
+    if r2 is None or not r2 >= legs.MIN_R2:
+        told = "unknown" if r2 is None else f"{r2:.3f}"
+        return (
+            f"disqualified: the part of the variance that it explains is {told}, and should be at least {legs.MIN_R2}"
+        )
+    return ""
+
+
 def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]) -> workloads.Run | None:
     """The row of history; None for the reference, which is no runtime, and for what has no time."""
     if leg.runtime == legs.REFERENCE or measurement.seconds is None:
@@ -132,7 +145,7 @@ def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]
         runtime=leg.runtime,
         data_size_bytes=source.get("bytes"),
         rows=source.get("rows"),
-        complexity="simple",
+        complexity="ml" if leg.work in benchmark_request.LEARNING else "simple",
         duration_s=measurement.seconds,
         success=measurement.success,
     )
@@ -152,13 +165,13 @@ def rank(plan: legs.Plan, measurements: Sequence[Measurement]) -> list[Standing]
     for item in measurements:
         groups.setdefault((item.work, item.table, item.runtime), []).append(item)
     standings = [_stand(key, runs, groups) for key, runs in groups.items()]
-    tables = legs.list_tables(plan)
-    standings += [
-        Standing(work=gap.work, table=table, runtime=gap.runtime, note=f"not measured: {gap.reason}")
-        for gap in plan.gaps
-        for table in tables
-    ]
     order: list[tuple[str, str]] = list(dict.fromkeys((leg.work, leg.table) for leg in plan.legs))
+    standings += [
+        Standing(work=work, table=table, runtime=gap.runtime, note=f"not measured: {gap.reason}")
+        for gap in plan.gaps
+        for work, table in order
+        if work == gap.work
+    ]
     return sorted(
         standings,
         key=lambda item: (order.index((item.work, item.table)), not item.counted, -(item.rows_per_s.median or 0)),

@@ -7,14 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
-from f.flexcore.lib.benchmark import database, fingerprint, legs, machine, reference, tables
+from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, machine, outputs, reference, tables
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client
 
-PACKAGES = ("pyarrow", "adbc-driver-postgresql", "tpchgen-cli")
+PACKAGES = ("pyarrow", "adbc-driver-postgresql", "tpchgen-cli", "xgboost-cpu")
 
 
 def make(
@@ -67,8 +65,9 @@ def write_file(
     key: identity.ExecutionKey,
     table: tables.TableName,
 ) -> contracts.DataManifest | None:
-    """The Parquet file that loads read; None when nothing is loaded."""
-    if not any(leg.work == "load" for leg in plan.legs):
+    """The Parquet file that runs read, and the reference's model beside it; None when no run reads it."""
+    works = {leg.work for leg in plan.legs if leg.table == table}
+    if works <= {"extract"}:
         return None
     uri = store.uri(key.value, "1", "source", table)
     with tempfile.TemporaryDirectory() as name:
@@ -76,15 +75,16 @@ def write_file(
         folder.mkdir(parents=True, exist_ok=True)
         query = reference.build_select(plan.legs[0].source, table)
         rows = reference.write_parquet(place, query, folder / f"{table}.parquet", tables.COLUMNS[table])
+        if "predict" in works:
+            learning.train(folder / f"{table}.parquet", folder / reference.MODEL)
         return reference.build_manifest(store, uri, folder, table, rows)
 
 
-def remove(schema: str, place: database.Database, store: object_store.Store, made: Any) -> None:
-    """The schemas, and the files of the tables that were made."""
+def remove(schema: str, place: database.Database, store: object_store.Store, made: Any, model: Any) -> None:
+    """The schemas, the files of the tables that were made, and the model (a StepResult) that was trained."""
     with database.open_session(place) as connection:
         database.drop_schemas(connection, schema)
-    fs = fsspec.filesystem(store.protocol, **store.options)
-    for table in ((made or {}).get("tables") or {}).values():
-        uri = (table.get("manifest") or {}).get("uri") or ""
-        if uri.startswith(f"{store.root}/") and fs.exists(uri):
-            fs.rm(uri, recursive=True)
+    tables_made = ((made or {}).get("tables") or {}).values()
+    manifests = [*(table.get("manifest") for table in tables_made), (model or {}).get("output")]
+    for manifest in manifests:
+        outputs.remove_files(store, (manifest or {}).get("uri") or "")
