@@ -2,8 +2,8 @@
 
     uv run python bench/ray_serve.py hop|switch|merges [--requests 2000] [--tries 200]
 
-hop      the same model directly and through the ingress with weights 50:50, request by request in turns: median and 95th
-         percentile of both, and the median of the differences (bar: 3 ms)
+hop      the same model directly and through the ingress with weights 50:50, request by request in turns: median and
+         95th percentile of both, and the median of the differences (bar: 3 ms)
 switch   callers without a pause while a second version comes, weights change, go back, and a version goes (bar: 0 lost)
 merges   two processes at once each add an application to a head, TRIES times: by our change under the lease, and by
          reading, merging and putting the set as the REST API has it; how many are missing afterwards (bar: 0)
@@ -16,8 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -38,38 +38,68 @@ from tests.ray.models import stored_model  # noqa: E402
 
 WARM_UP = 200
 CALLERS = 4
-# One process of `merges`: joins the head, then changes it by our way or by the REST API's.
+# One process of `merges`: changes the head by our way or by the REST API's. It prints what it has added.
 WRITER = """
-import json, sys, time, httpx, ray
-from ray import serve
-from f.flexcore.lib.ray.remote import serve_changes, serve_lease
+import sys, httpx, ray
+from f.flexcore.lib.ray.remote import serve as serving, serve_changes, serve_lease
+from bench import ray_serve_app
 
 way, address, name, tries = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 serve_changes.connect([])
-sys.stdin.readline()
-
-def config(name):
-    scaling = {"min_replicas": 0, "initial_replicas": 0, "max_replicas": 1}
-    return {"name": name, "route_prefix": None, "import_path": "bench.ray_serve_app:app",
-            "deployments": [{"name": "Nothing", "autoscaling_config": scaling}]}
-
-from bench.ray_serve_app import Nothing
+with serve_lease.hold(name):
+    serving.start_serve({"host": "127.0.0.1", "ports": list(range(8100, 9000))})
 for number in range(tries):
     app = f"{name}-{number}"
     if way == "lease":
         with serve_lease.hold(name) as lease:
             before = set(serve_changes.read_applications())
             lease.check()
-            serve_changes.run(Nothing.bind(), app, None)
-            missing = before - set(serve_changes.read_applications())
-        assert not missing, missing
+            serve_changes.run(ray_serve_app.app, app, None)
+            assert not before - set(serve_changes.read_applications())
     else:
         url = f"{address}/api/serve/applications/"
         known = httpx.get(url, timeout=60).json()["applications"].values()
         kept = [item["deployed_app_config"] for item in known if item.get("deployed_app_config")]
-        httpx.put(url, json={"applications": [*kept, config(app)]}, timeout=60).raise_for_status()
-    print(app, flush=True)
+        one = {"name": app, "route_prefix": None, "import_path": "bench.ray_serve_app:app"}
+        httpx.put(url, json={"applications": [*kept, one]}, timeout=60).raise_for_status()
+    print("added", app, flush=True)
 """
+# The same model class without an ingress, as a user would deploy it.
+DIRECT = """
+import json, sys
+from ray import cloudpickle, serve
+from f.flexcore.lib.ray.remote import inference_app, serve_changes
+model = json.loads(sys.argv[1])
+serve_changes.connect([])
+for module in serve_changes.MODEL_CODE:
+    cloudpickle.register_pickle_by_value(module)
+options = {"num_cpus": 0.1, "runtime_env": {"working_dir": None}}
+app = serve.deployment(inference_app.ModelApp).options(
+    name="model", ray_actor_options=options, logging_config={"enable_access_log": False})
+serve.run(app.bind(model, {"uri": model["uri"]}), name="direct", route_prefix="/direct")
+"""
+
+
+class Script:
+    """A program of this clone as a job of the head."""
+
+    def __init__(self, head: RayHead, folder: Path, code: str, *arguments: str) -> None:
+        self.url = f"{head.address}/api/jobs/"
+        path = folder / f"{abs(hash((code, arguments)))}.py"
+        path.write_text(code)
+        body = {
+            "entrypoint": shlex.join([sys.executable, str(path), *arguments]),
+            "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}},
+        }
+        self.name = httpx.post(self.url, json=body, timeout=60).json()["submission_id"]
+
+    def wait(self) -> list[str]:
+        """The lines of its log once it has succeeded."""
+        while (details := httpx.get(self.url + self.name, timeout=60).json())["status"] in ("PENDING", "RUNNING"):
+            time.sleep(0.5)
+        log = str(httpx.get(f"{self.url}{self.name}/logs", timeout=60).json()["logs"])
+        assert details["status"] == "SUCCEEDED", log[-3000:]
+        return log.splitlines()
 
 
 def measure_hop(head: RayHead, folder: Path, count: int) -> dict[str, Any]:
@@ -77,7 +107,7 @@ def measure_hop(head: RayHead, folder: Path, count: int) -> dict[str, Any]:
     cluster = {"address": head.address}
     deploy_model.main(cluster, first.plain(), cpus=0.1)
     url = str(deploy_model.main(cluster, second.plain(), cpus=0.1, weight=50)["output"]["url"])
-    direct = deploy_direct(head, first)
+    direct = deploy_direct(head, folder, first)
     request = json.dumps(inference.build_smoke_request(first))
     times: dict[str, list[float]] = {"direct": [], "weights": []}
     with httpx.Client(timeout=60) as client:
@@ -97,37 +127,11 @@ def measure_hop(head: RayHead, folder: Path, count: int) -> dict[str, Any]:
     return {**summary, "added_p50_ms": round(added, 2), "p50_of_differences_ms": round(statistics.median(hops), 2)}
 
 
-def deploy_direct(head: RayHead, model: Any) -> str:
-    """The same model class without an ingress, by the job of a user's own."""
-    code = """
-import sys, json
-from ray import cloudpickle, serve
-from f.flexcore.lib.ray.remote import inference_app, serve_changes, shared_storage
-model = json.loads(sys.argv[1]); port = int(sys.argv[2])
-serve_changes.connect([])
-for module in (inference_app, shared_storage):
-    cloudpickle.register_pickle_by_value(module)
-options = {"num_cpus": 0.1, "runtime_env": {"working_dir": None}}
-app = serve.deployment(inference_app.ModelApp).options(
-    name="model", ray_actor_options=options, logging_config={"enable_access_log": False})
-serve.run(app.bind(model, {"uri": model["uri"]}), name="direct", route_prefix="/direct")
-print(json.dumps({"ok": True}))
-"""
+def deploy_direct(head: RayHead, folder: Path, model: Any) -> str:
     fields = model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature", "format"})
-    environment = os.environ | {"RAY_ADDRESS": gcs_address(head), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code, json.dumps(fields), "0"]
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    details = httpx.get(f"{head.address}/api/serve/applications/").json()
+    Script(head, folder, DIRECT, json.dumps(fields)).wait()
+    details = httpx.get(f"{head.address}/api/serve/applications/", timeout=60).json()
     return f"http://127.0.0.1:{details['http_options']['port']}/direct"
-
-
-def gcs_address(head: RayHead) -> str:
-    """What a driver on this machine joins the head by."""
-    nodes = httpx.get(f"{head.address}/nodes?view=summary", timeout=60).json()
-    raylet = nodes["data"]["summary"][0]["raylet"]
-    port = next(word for word in head.log.read_text().split() if word.startswith("--address='"))
-    assert raylet
-    return port.split("'")[1]
 
 
 def measure_switch(head: RayHead, folder: Path) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def measure_switch(head: RayHead, folder: Path) -> dict[str, Any]:
     callers = [threading.Thread(target=call) for _ in range(CALLERS)]
     for caller in callers:
         caller.start()
-    changes = [
+    changes: list[Any] = [
         lambda: deploy_model.main(cluster, second.plain(), cpus=0.1, weight=10),
         lambda: set_traffic.main(cluster, "switch", {"1": 50, "2": 50}),
         lambda: set_traffic.main(cluster, "switch", rollback=True),
@@ -173,32 +177,18 @@ def measure_switch(head: RayHead, folder: Path) -> dict[str, Any]:
     return {"requests": sum(answers.values()), "by_version": dict(answers), "lost": len(lost), "changes_s": seconds}
 
 
-def measure_merges(head: RayHead, tries: int) -> dict[str, Any]:
+def measure_merges(head: RayHead, folder: Path, tries: int) -> dict[str, Any]:
     report = {}
     for way in ("lease", "put"):
-        environment = os.environ | {"RAY_ADDRESS": gcs_address(head), "PYTHONPATH": str(ROOT)}
         started = time.perf_counter()
         writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WRITER, way, head.address, f"{way}-{name}", str(tries // 2)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for name in ("a", "b")
+            Script(head, folder, WRITER, way, head.address, f"{way}-{name}", str(tries // 2)) for name in ("a", "b")
         ]
-        for writer in writers:
-            assert writer.stdin
-            writer.stdin.write("\n")
-            writer.stdin.flush()
-        made = [line.strip() for writer in writers for line in writer.communicate()[0].splitlines()]
-        made = [name for name in made if name.startswith(f"{way}-")]
-        assert all(writer.returncode == 0 for writer in writers)
-        time.sleep(2)
+        lines = [line for writer in writers for line in writer.wait()]
+        made = {line.split()[1] for line in lines if line.startswith("added ")}
         there = httpx.get(f"{head.address}/api/serve/applications/", timeout=60).json()["applications"]
         elapsed = time.perf_counter() - started
-        report[way] = {"merges": len(made), "lost": len(set(made) - set(there)), "seconds": round(elapsed, 1)}
+        report[way] = {"merges": len(made), "lost": len(made - set(there)), "seconds": round(elapsed, 1)}
     return report
 
 
@@ -215,7 +205,7 @@ def main() -> None:
             measures = {
                 "hop": lambda: measure_hop(head, folder, options.requests),
                 "switch": lambda: measure_switch(head, folder),
-                "merges": lambda: measure_merges(head, options.tries),
+                "merges": lambda: measure_merges(head, folder, options.tries),
             }
             print(json.dumps({what: measures[what]() for what in options.what}, indent=1))
 

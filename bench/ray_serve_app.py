@@ -16,4 +16,5 @@ class Nothing:
         return ""
 
 
-app = Nothing.bind()
+bound: Any = Nothing
+app = bound.bind()

@@ -117,14 +117,15 @@ def test_who_was_slow_cannot_take_a_token_that_was_used_long_ago(monkeypatch: py
 
 def test_two_hundred_changes_by_eight_at_once_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_lease, "POLL_INTERVAL_S", 0.0005)
-    kv, shared, at_work, errors = Memory(), {"applications": []}, [], []
+    kv, at_work, errors = Memory(), list[str](), list[list[str]]()
+    shared: dict[str, list[str]] = {"applications": []}
 
     def work(name: str) -> None:
         rng = random.Random(name)
         for number in range(25):
             with serve_lease.hold(name, kv) as held:
                 at_work.append(name)
-                before: list[Any] = list(shared["applications"])
+                before = list(shared["applications"])
                 threading.Event().wait(rng.random() / 2000)
                 held.check()
                 shared["applications"] = [*before, f"{name}-{number}"]

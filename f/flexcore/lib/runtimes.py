@@ -42,6 +42,7 @@ RUNTIMES = {
                 "training_loop": "f.flexcore.lib.ray.loop_job:TRAINING_LOOP",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+                "deploy_service": "f.flexcore.lib.ray.service_deployment:DEPLOY_SERVICE",
                 "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",
             },
             pipeline_operations=("program", "train"),

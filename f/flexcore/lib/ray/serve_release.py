@@ -99,6 +99,31 @@ def _prepare_release(
     return job_adapter.Work(release, lambda done: done.step_result(data={**data, "deleted": done.result["deleted"]}))
 
 
+def execute_traffic(invocation: operation.Invocation[TrafficRequest, resources.RayCluster]) -> dict[str, Any]:
+    request = invocation.request
+    if invocation.service.is_on_kubernetes:
+        # Imported for a cluster on Kubernetes alone.
+        from f.flexcore.lib.ray import service_release
+
+        where = (invocation.service, invocation.settings)
+        if service_release.is_service(*where, request.name):
+            shares = (request.weights, request.rollback)
+            return service_release.set_traffic(*where, invocation.key, request.name, *shares, request.timeout_s)
+    return job_adapter.execute_with(_prepare_traffic)(invocation)
+
+
+def execute_release(invocation: operation.Invocation[UndeployRequest, resources.RayCluster]) -> dict[str, Any]:
+    request = invocation.request
+    if invocation.service.is_on_kubernetes:
+        from f.flexcore.lib.ray import service_release
+
+        where = (invocation.service, invocation.settings)
+        # Without a RayCluster to ask there is only the RayService, which may be gone already.
+        if not invocation.service.name or service_release.is_service(*where, request.name):
+            return service_release.undeploy(*where, invocation.key, request.name, request.version, request.timeout_s)
+    return job_adapter.execute_with(_prepare_release)(invocation)
+
+
 SET_TRAFFIC = operation.Operation(
     runtime="ray",
     name="set_traffic",
@@ -106,7 +131,7 @@ SET_TRAFFIC = operation.Operation(
     service=resources.RayCluster,
     check=check_traffic,
     plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare_traffic),
+    execute=execute_traffic,
 )
 UNDEPLOY_MODEL = operation.Operation(
     runtime="ray",
@@ -115,5 +140,5 @@ UNDEPLOY_MODEL = operation.Operation(
     service=resources.RayCluster,
     check=lambda request, service, settings: None,
     plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare_release),
+    execute=execute_release,
 )

@@ -74,20 +74,23 @@ def run_version(name: str, model: Json, storage: Json, options: Json, packages: 
     """Deploys or updates the application of one version; does not wait for it. fresh: "" or what makes its replicas
     new ones."""
     environment: Json = {"working_dir": None, **({"uv": packages} if packages else {})}
+    version = hash_code(MODEL_CODE, model, storage["uri"], packages, fresh)
+    deployment = make_deployment(inference_app.ModelApp, version)
+    run(configure_version(deployment, model, options, environment).bind(model, storage), name, None)
+
+
+def configure_version(deployment: Any, model: Json, options: Json, environment: Json) -> Any:
     actor = {"num_cpus": options["cpus"], "runtime_env": environment}
     actor |= {"memory": options["memory_bytes"]} if options["memory_bytes"] else {}
-    version = hash_code(MODEL_CODE, model, storage["uri"], packages, fresh)
-    config = {**options["owner"], serve_apps.MODEL: model["name"], serve_apps.VERSION: model["version"]}
-    deployment = make_deployment(inference_app.ModelApp, version).options(
+    return deployment.options(
         name=serve_apps.MODEL_DEPLOYMENT,
         ray_actor_options=actor,
-        user_config=config,
+        user_config={**options["owner"], serve_apps.MODEL: model["name"], serve_apps.VERSION: model["version"]},
         logging_config=QUIET,
         health_check_period_s=5,
         graceful_shutdown_timeout_s=10,
         **scale_options(options),
     )
-    run(deployment.bind(model, storage), name, None)
 
 
 def scale_options(options: Json) -> Json:
@@ -98,17 +101,23 @@ def scale_options(options: Json) -> Json:
 
 def run_ingress(app: str, state: Json, owner: Json, replicas: int) -> None:
     """Deploys the ingress, or gives the one that runs new weights without a restart."""
-    deployment = make_deployment(traffic.Traffic, hash_code([traffic, serve_apps])).options(
+    deployment = make_deployment(traffic.Traffic, hash_code([traffic, serve_apps]))
+    config = {**owner, serve_apps.TRAFFIC: state}
+    run(configure_ingress(deployment, config, replicas, {"working_dir": None}).bind(), app, f"/{app}")
+
+
+def configure_ingress(deployment: Any, config: Json | None, replicas: int, environment: Json) -> Any:
+    """replicas: the most that the versions may have together."""
+    return deployment.options(
         name=serve_apps.INGRESS_DEPLOYMENT,
-        ray_actor_options={"num_cpus": 0, "runtime_env": {"working_dir": None}},
-        user_config={**owner, serve_apps.TRAFFIC: state},
+        ray_actor_options={"num_cpus": 0, "runtime_env": environment},
+        user_config=config,
         num_replicas=max(1, ceil(replicas / MODELS_PER_INGRESS)),
         max_ongoing_requests=MAX_INGRESS_REQUESTS,
         logging_config=QUIET,
         health_check_period_s=5,
         graceful_shutdown_timeout_s=10,
     )
-    run(deployment.bind(), app, f"/{app}")
 
 
 def make_deployment(app_class: type, version: str) -> Any:
