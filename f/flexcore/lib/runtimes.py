@@ -44,6 +44,10 @@ RUNTIMES = {
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
                 "deploy_service": "f.flexcore.lib.ray.service_deployment:DEPLOY_SERVICE",
                 "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",
+                "ensure_cluster": "f.flexcore.lib.ray.cluster_lifecycle:ENSURE_CLUSTER",
+                "scale_cluster": "f.flexcore.lib.ray.cluster_lifecycle:SCALE_CLUSTER",
+                "release_cluster": "f.flexcore.lib.ray.cluster_lifecycle:RELEASE_CLUSTER",
+                "describe_cluster": "f.flexcore.lib.ray.cluster_lifecycle:DESCRIBE_CLUSTER",
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.cluster:health",
@@ -51,6 +55,10 @@ RUNTIMES = {
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
             queue="f.flexcore.lib.ray.queue_objects:QueueObjects",
+            objects_in={
+                "kubernetes_clusters": "f.flexcore.lib.ray.leased_clusters:KubeRayObjects",
+                "": "f.flexcore.lib.ray.leased_clusters:StoredLeaseObjects",
+            },
         ),
         operation.Runtime(
             name="kubernetes",
@@ -109,10 +117,13 @@ def get_runtime(name: str) -> operation.Runtime:
     return RUNTIMES[name]
 
 
-def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespace: str) -> RemoteObjects:
-    """Raises InvalidInput when the resource is none of that runtime."""
-    objects: RemoteObjects = operation.resolve(runtime.objects)(place, resource, namespace)
-    return objects
+def open_objects(
+    runtime: operation.Runtime, place: str, resource: Any, namespace: str, objects: str = ""
+) -> RemoteObjects:
+    """objects: one of `objects_in`, where it is not the runtime's own. Raises InvalidInput when the resource is none of
+    that runtime."""
+    opened: RemoteObjects = operation.resolve(objects or runtime.objects)(place, resource, namespace)
+    return opened
 
 
 def open_queue(

@@ -45,7 +45,7 @@ class EnsureAdapter:
     def __init__(self, invocation: Ensuring, kind: cluster_kinds.Kind) -> None:
         self.request, self.key, self.kind = invocation.request, invocation.key, kind
         self.redactor = redaction.Redactor([*invocation.service.secrets(), *invocation.settings.secrets()])
-        self.is_new: bool | None = None
+        self.acquired: cluster_kinds.Acquired | None = None
 
     def find(self, number: int) -> attempts.Attempt | None:
         book = self.kind.read_book() if number == 1 else None
@@ -53,12 +53,13 @@ class EnsureAdapter:
         return attempts.Attempt(1, "running", self.kind.remote()) if known else None
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
-        self._acquire()
+        self.acquired = self.kind.acquire(self.request, self.key)
         return self.kind.remote()
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         # An attached lease is renewed, and what a killed step has left half made is completed.
-        held = self._acquire()
+        acquired = self.acquired or self.kind.acquire(self.request, self.key)
+        held = acquired.lease
         waiting = cluster_readiness.Waiting(self.kind.watch(), self.request.timeout_s, self.request.pending_timeout_s)
         try:
             measures = waiting.run()
@@ -68,11 +69,11 @@ class EnsureAdapter:
                 raise
             self._clean_up(held)
             return driver.Verdict(error=error)
-        self.kind_report(held, measures)
+        self._report_readiness(held, measures)
         data = {
             "cluster": self.kind.reference(held),
             "lease": describe_lease(held),
-            "created": bool(self.is_new),
+            "created": acquired.is_new,
             **measures,
         }
         remote = self.kind.remote()
@@ -85,7 +86,7 @@ class EnsureAdapter:
     def finish(self, result: contracts.StepResult) -> contracts.StepResult:
         return result
 
-    def kind_report(self, held: lease.Lease, measures: Object) -> None:
+    def _report_readiness(self, held: lease.Lease, measures: Object) -> None:
         book = self.kind.read_book()
         others = len(book.leases) - 1 if book else 0
         shared = f", shared with {others} other{'s' if others > 1 else ''}" if others else ""
@@ -93,11 +94,6 @@ class EnsureAdapter:
             f"Ray {measures['ray_version']} is ready: {self.kind.name}, {measures['workers']} workers{shared}",
             flush=True,
         )
-
-    def _acquire(self) -> lease.Lease:
-        acquired = self.kind.acquire(self.request, self.key)
-        self.is_new = acquired.is_new if self.is_new is None else self.is_new
-        return acquired.lease
 
     def _clean_up(self, held: lease.Lease) -> None:
         try:

@@ -277,6 +277,8 @@ def head_environment(token_file: Path, ray: str, env: Mapping[str, str]) -> dict
         # Without it Ray starts an idle worker per CPU at once, each of which costs a second of CPU and 70 MB.
         "RAY_enable_worker_prestart": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # On a busy machine Ray's own 30 s for a node's first word are too short.
+        "RAY_raylet_start_wait_time_s": "120",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_DISABLE_IMPORT_WARNING": "1",

@@ -35,10 +35,12 @@ class StoredLeases:
     sleep: Callable[[float], None] = field(default=time.sleep)
 
     @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.cluster, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
     def record(self) -> versioned_record.VersionedRecord:
-        text = json.dumps(self.cluster, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:20]
-        return versioned_record.VersionedRecord(self.store, self.store.uri(FOLDER, digest), self.clock)
+        return versioned_record.VersionedRecord(self.store, self.store.uri(FOLDER, self.digest), self.clock)
 
     def read(self) -> lease.LeaseBook:
         return _parse(self.record.read()[1])

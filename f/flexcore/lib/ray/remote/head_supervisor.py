@@ -83,6 +83,7 @@ def supervise(folder: Path, config: dict[str, Any]) -> None:
     finally:
         (folder / "head.json").unlink(missing_ok=True)
         end(head, folder)
+        (folder / "auth_token").unlink(missing_ok=True)
         shutil.rmtree(temp, ignore_errors=True)
 
 
