@@ -39,6 +39,7 @@ LOOK_INTERVAL_S = 3.0
 AGREEMENT_TIMEOUT_S = 15.0
 # A head's Service answers a moment after KubeRay calls the cluster ready.
 ANSWER_TIMEOUT_S = 60.0
+ANSWER_INTERVAL_S = 1.0
 # Of jobs that Ray does not know any more, or whose head does not answer: the RayJob may say why.
 LOST = ("job_lost",)
 
@@ -341,21 +342,28 @@ class RayJobAdapter:
     def _open(self, state: ray_job_status.RayJobState) -> Iterator[dashboard.RayApi]:
         """The head's dashboard, once it answers."""
         until = self.clock() + ANSWER_TIMEOUT_S
-        cluster = self.place.service.model_copy(update={"name": state.cluster})
         while True:
-            with dashboard.RayApi(cluster) as api:
-                self.redactor = redaction.Redactor([*self.place.secrets, *api.secrets()])
-                try:
-                    api.version()
-                except (errors.TransientError, errors.NotFound):
-                    # Its Service has no endpoint yet, or no more.
-                    if state.is_ended or self.clock() >= until:
-                        raise
-                else:
-                    yield api
-                    return
-            self.sleep(1.0)
+            try:
+                api = self._connect(state.cluster)
+                break
+            except (errors.TransientError, errors.NotFound):
+                # Its Service has no endpoint yet, or its Secret is not there; or neither is any more.
+                if state.is_ended or self.clock() >= until:
+                    raise
+            self.sleep(ANSWER_INTERVAL_S)
             self.check_cluster(state)
+        with api:
+            self.redactor = redaction.Redactor([*self.place.secrets, *api.secrets()])
+            yield api
+
+    def _connect(self, cluster: str) -> dashboard.RayApi:
+        api = dashboard.RayApi(self.place.service.model_copy(update={"name": cluster}))
+        try:
+            api.version()
+        except errors.FlexcoreError:
+            api.__exit__(None, None, None)
+            raise
+        return api
 
     def check_cluster(self, before: ray_job_status.RayJobState) -> ray_job_status.RayJobState:
         """The RayJob now. Raises ClusterTaken when it no longer has the cluster that it had."""

@@ -6,6 +6,7 @@ Both are answered by the API server's own dry run: CRD, webhooks and quotas incl
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, identity, operation, resources
@@ -75,8 +76,25 @@ def check_on_server(session: kubernetes_session.Session, manifest: ray_manifest.
     plural = PLURALS[manifest.kind]
     path = f"/apis/ray.io/v1/namespaces/{session.namespace}/{plural}"
     call = api_errors.Call("create", f"{plural}.ray.io", session.namespace, manifest.name)
-    taken = session.kubernetes.create(path, {**manifest.document, "metadata": metadata}, call, dry_run=True) is None
+    try:
+        created = session.kubernetes.create(path, {**manifest.document, "metadata": metadata}, call, dry_run=True)
+    except errors.InvalidInput as error:
+        raise _explain_unknown_fields(error) from None
+    taken = created is None
     return [*notes, *([f"A {manifest.kind} {manifest.name} is there already"] if taken else [])]
+
+
+def _explain_unknown_fields(error: errors.InvalidInput) -> errors.InvalidInput:
+    """A field that the served CRD lacks is misspelt, or of another version of KubeRay."""
+    fields = re.findall(r'unknown field "([^"]+)"', str(error))
+    if not fields:
+        return error
+    return errors.InvalidInput(
+        f"KubeRay on this cluster does not know {', '.join(fields)}",
+        subject=f"manifest.{fields[0]}",
+        category="unknown_field",
+        remedy="Correct the spelling, leave it out, or install a KubeRay that has it.",
+    )
 
 
 def _read_queue(api: ray_job_api.RayJobApi, name: str) -> dict[str, Any]:
