@@ -564,7 +564,7 @@ def test_the_log_is_followed_redacted_and_each_line_once(
     began = time.now
 
     def grow(now: float) -> None:
-        dashboard.logs += f"line {now:.1f} {SECRET}\nhalf a li"
+        dashboard.logs += f"line {now:.2f} {SECRET}\nhalf a li"
         if now - began > 20:
             dashboard.finish(FIRST, 1)
 

@@ -73,7 +73,8 @@ def _texts(value: Any) -> Iterator[str]:
 class Form(BaseModel):
     """What a person fills in: unknown fields are refused, empty ones mean the default."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Built when it is first used: a step uses few of them.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

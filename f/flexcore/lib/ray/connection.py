@@ -20,13 +20,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import errors, lean_httpx, resources
 from f.flexcore.lib.ray import token_source
 
 if TYPE_CHECKING:
     from f.flexcore.lib.ray import kubernetes_session
+
+httpx = lean_httpx.httpx
 
 # Ray reads the token here, too, where a proxy in front takes the usual header: ray/_private/authentication.
 PROXIED_TOKEN_HEADER = "X-Ray-Authorization"

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
-from f.flexcore.lib.core import errors, redaction, resources, tls_errors
+from f.flexcore.lib.core import errors, lean_httpx, redaction, resources, tls_errors
 from f.flexcore.lib.ray import connection, token_source
+
+httpx = lean_httpx.httpx
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0

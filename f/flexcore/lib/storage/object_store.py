@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import fsspec
-
 from f.flexcore.lib.core import contracts, errors, resources, tls_errors
 
 CHUNK = 1 << 20
@@ -52,19 +50,21 @@ class Store:
 
     def write_bytes(self, uri: str, content: bytes) -> None:
         with self.reaching(uri) as fs:
-            self._make_folder(fs, uri)
             # A reader sees the whole file or none, also while two copies of a step write it at once; object stores give
             # this by themselves.
-            target = f"{uri}.{uuid4().hex}.part" if self.local else uri
-            fs.pipe_file(target, content)
-            if self.local:
-                local_path(target).replace(local_path(uri))
+            if not self.local:
+                fs.pipe_file(uri, content)
+                return
+            target = local_path(f"{uri}.{uuid4().hex}.part")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.replace(local_path(uri))
 
     def read_json(self, uri: str) -> Any | None:
         """The parsed file, or None when there is none."""
         with self.reaching(uri) as fs:
             try:
-                content = fs.cat_file(uri)
+                content = local_path(uri).read_bytes() if self.local else fs.cat_file(uri)
             except FileNotFoundError:
                 return None
         try:
@@ -116,7 +116,7 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files of a folder, not of those below it, as they are now; [] when there are none."""
-        with self._reaching(folder) as fs:
+        with self.reaching(folder) as fs:
             try:
                 if self.local:
                     # Not by fsspec, which looks at each file, and fails for one that was removed meanwhile.
@@ -129,8 +129,8 @@ class Store:
 
     def remove(self, uri: str) -> None:
         """Removes a file; harmless when there is none."""
-        with self._reaching(uri) as fs, suppress(FileNotFoundError):
-            fs.rm_file(uri)
+        with self.reaching(uri) as fs, suppress(FileNotFoundError):
+            local_path(uri).unlink() if self.local else fs.rm_file(uri)
 
     def entry(self, folder: str, name: str) -> contracts.File:
         """A stored file as a manifest lists it; reads it. Raises NotFound."""
@@ -172,7 +172,7 @@ class Store:
         """What is not there: the bucket itself, or a file in it."""
         bucket = uri.split("://", 1)[1].split("/", 1)[0]
         try:
-            there = self.local or fsspec.filesystem(self.protocol, **self.options).exists(bucket)
+            there = self.local or _FileSystem(self.protocol, self.options).exists(bucket)
         except Exception:
             there = True
         if there:
@@ -191,7 +191,7 @@ class Store:
                 remedy="Use the settings with which it was written.",
             )
         try:
-            yield fsspec.filesystem(protocol, **self.options)
+            yield _FileSystem(protocol, self.options)
         except errors.FlexcoreError:
             raise
         except FileNotFoundError:
@@ -219,6 +219,18 @@ class Store:
             category="tls" if certificates else "",
             remedy=certificates or remedy,
         )
+
+
+class _FileSystem:
+    """fsspec's, imported when it is used: small files on a local disk need none of it."""
+
+    def __init__(self, protocol: str, options: Mapping[str, Any]) -> None:
+        self._protocol, self._options = protocol, options
+
+    def __getattr__(self, name: str) -> Any:
+        import fsspec
+
+        return getattr(fsspec.filesystem(self._protocol, **self._options), name)
 
 
 def storage_options(settings: resources.Settings) -> dict[str, Any]:
