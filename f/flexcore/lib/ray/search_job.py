@@ -92,11 +92,11 @@ def search_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = train_job.learning_job("search", request, invocation.settings, context)
-    model = {"name": request.model_name, "version": train_job.make_version(context.key)}
+    model = train_job.model_parameters(request.model_name, invocation.settings, context.key)
     return replace(
         common,
         files=job.program_files(MODULES, PROGRAM),
-        parameters=common.parameters | {"cpu_hour_usd": find_cpu_price(invocation.settings), "model": model},
+        parameters=common.parameters | model | {"cpu_hour_usd": find_cpu_price(invocation.settings)},
         packages=request.packages,
         # The job only waits (num_cpus 0); each of its tasks reserves its own CPUs.
         needs=request.needs,

@@ -210,14 +210,9 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
-    version = make_version(context.key)
     return replace(
         common,
-        parameters=common.parameters
-        | {
-            "model": {"name": request.model_name, "version": version},
-            "joblib": invocation.settings.pickle != "refuse",
-        },
+        parameters=common.parameters | model_parameters(request.model_name, invocation.settings, context.key),
         # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,
@@ -225,9 +220,10 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     )
 
 
-def make_version(key: identity.ExecutionKey) -> str:
-    """The version of a model: the same over the attempts of an execution."""
-    return key.value.removeprefix("fc-")[:12]
+def model_parameters(name: str, settings: resources.Settings, key: identity.ExecutionKey) -> dict[str, Any]:
+    """What a program must know to publish a model. Its version is the same over the attempts of an execution."""
+    model = {"name": name, "version": key.value.removeprefix("fc-")[:12]}
+    return {"model": model, "joblib": settings.pickle != "refuse"}
 
 
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:

@@ -8,6 +8,7 @@ kept in the store: when the head dies, the next attempt tries only what is left.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import tempfile
@@ -163,6 +164,8 @@ def tune_trials(
     from ray import tune
     from ray.tune.schedulers import AsyncHyperBandScheduler
 
+    # It looks for the files of trials that it was told not to write.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cpus = float(parameters["cpus_per_worker"])
     trainable: Any = tune.with_parameters(
         trials.run_trial,

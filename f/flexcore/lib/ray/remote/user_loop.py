@@ -139,8 +139,7 @@ def read_split(source: Json, store: shared_storage.RemoteStore, test_fraction: f
     import ray.data
 
     paths = [store.path(f"{source['uri']}/{item['path']}") for item in source["files"]]
-    more: Json = {"lines": True} if source["format"] == "jsonl" else {}
-    rows = getattr(ray.data, READERS[source["format"]])(paths, filesystem=store.fs, **more)
+    rows = getattr(ray.data, READERS[source["format"]])(paths, filesystem=store.fs)
     if not test_fraction:
         return {"train": rows}
     arguments: Json = {"batch_format": "pandas", "num_cpus": 0}
