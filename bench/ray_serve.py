@@ -58,10 +58,10 @@ for number in range(tries):
             assert not before - set(serve_changes.read_applications())
     else:
         url = f"{address}/api/serve/applications/"
-        known = httpx.get(url, timeout=60).json()["applications"].values()
+        known = httpx.get(url, timeout=300).json()["applications"].values()
         kept = [item["deployed_app_config"] for item in known if item.get("deployed_app_config")]
         one = {"name": app, "route_prefix": None, "import_path": "bench.ray_serve_app:app"}
-        httpx.put(url, json={"applications": [*kept, one]}, timeout=60).raise_for_status()
+        httpx.put(url, json={"applications": [*kept, one]}, timeout=300).raise_for_status()
     print("added", app, flush=True)
 """
 # The same model class without an ingress, as a user would deploy it.
@@ -95,9 +95,9 @@ class Script:
 
     def wait(self) -> list[str]:
         """The lines of its log once it has succeeded."""
-        while (details := httpx.get(self.url + self.name, timeout=60).json())["status"] in ("PENDING", "RUNNING"):
-            time.sleep(0.5)
-        log = str(httpx.get(f"{self.url}{self.name}/logs", timeout=60).json()["logs"])
+        while (details := httpx.get(self.url + self.name, timeout=300).json())["status"] in ("PENDING", "RUNNING"):
+            time.sleep(2)
+        log = str(httpx.get(f"{self.url}{self.name}/logs", timeout=300).json()["logs"])
         assert details["status"] == "SUCCEEDED", log[-3000:]
         return log.splitlines()
 
@@ -186,7 +186,7 @@ def measure_merges(head: RayHead, folder: Path, tries: int) -> dict[str, Any]:
         ]
         lines = [line for writer in writers for line in writer.wait()]
         made = {line.split()[1] for line in lines if line.startswith("added ")}
-        there = httpx.get(f"{head.address}/api/serve/applications/", timeout=60).json()["applications"]
+        there = httpx.get(f"{head.address}/api/serve/applications/", timeout=300).json()["applications"]
         elapsed = time.perf_counter() - started
         report[way] = {"merges": len(made), "lost": len(made - set(there)), "seconds": round(elapsed, 1)}
     return report

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""Our objects in a cluster: the Jobs and Deployments that carry our labels.
+"""Our objects in a cluster: the Jobs, Deployments and RayServices that carry our labels.
 
 A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
 
@@ -24,7 +24,10 @@ OURS = f"{identity.MANAGED_BY}=flexcore"
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
     "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+    "RayService": ("/apis/ray.io/v1", "rayservices", "rayservices.ray.io"),
 }
+# Of an operator that need not be there.
+OPTIONAL = ("RayService",)
 
 
 class KubernetesObjects:
@@ -36,9 +39,16 @@ class KubernetesObjects:
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        return [
-            to_remote_object(self.place, kind, item) for kind, where in KINDS.items() for item in self._list(*where)
-        ]
+        return [to_remote_object(self.place, kind, item) for kind in KINDS for item in self._find_kind(kind)]
+
+    def _find_kind(self, kind: str) -> list[Object]:
+        try:
+            return self._list(*KINDS[kind])
+        except (errors.NotFound, errors.Forbidden):
+            # Without its operator there are none, and without the right to see them they are left alone: they are kept.
+            if kind not in OPTIONAL:
+                raise
+            return []
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it. Its pods go first."""

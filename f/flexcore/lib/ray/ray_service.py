@@ -23,6 +23,10 @@ MAX_TRIES = 200
 MAX_PAUSE_S = 0.25
 POLL_INTERVAL_S = 1.0
 FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
+# What Serve says of a deployment whose replica ended in its constructor; it tries again before it gives up.
+FAILED_TO_START = "failed to start"
+# The end of a message names the exception.
+MAX_MESSAGE_CHARACTERS = 500
 # A status of before a change may still stand there; the operator looks every two seconds.
 SETTLE_S = 5.0
 Object = dict[str, Any]
@@ -184,7 +188,8 @@ class RayService:
             if service is None:
                 raise errors.NotFound(f"The RayService {self.name} was deleted meanwhile", subject="name")
             status, message = service_spec.find_status(service, app)
-            shown = f"{app}: {status or 'waits for the Ray cluster'}"
+            trouble = " ".join(message.split())[-MAX_MESSAGE_CHARACTERS:] if FAILED_TO_START in message else ""
+            shown = f"{app}: {status or 'waits for the Ray cluster'}{trouble and f': {trouble}'}"
             if shown != said:
                 said = shown
                 self._report(shown)
@@ -192,7 +197,7 @@ class RayService:
             if status == "RUNNING" and is_settled:
                 return
             if status in FAILED and is_settled:
-                text = " ".join(message.split())[-600:]
+                text = " ".join(message.split())[-MAX_MESSAGE_CHARACTERS:]
                 raise errors.ExecutionFailed(
                     f"Ray Serve could not deploy {app}: {text or status}",
                     subject="model",

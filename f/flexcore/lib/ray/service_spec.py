@@ -225,7 +225,7 @@ def find_status(service: Object, app: str) -> tuple[str, str]:
     for part in ("pendingServiceStatus", "activeServiceStatus"):
         found = ((status.get(part) or {}).get("applicationStatuses") or {}).get(app)
         if found:
-            texts = [found.get("message"), *_deployment_messages(found)]
+            texts = [*_deployment_messages(found), found.get("message")]
             return str(found.get("status") or ""), next((text for text in texts if text), "")
     return "", ""
 

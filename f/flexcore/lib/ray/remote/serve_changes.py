@@ -38,6 +38,8 @@ POLL_INTERVAL_S = 0.3
 MODELS_PER_INGRESS = 4
 # The ingress only waits for models: how many requests wait is theirs to limit.
 MAX_INGRESS_REQUESTS = 1000
+# A model that cannot be loaded cannot be loaded again; one more try is for a store that was away.
+MAX_STARTS = 2
 # A line for each request would cost as much as the hop; metrics count them.
 QUIET = {"enable_access_log": False}
 RETRY = "Read the replica's log on the Ray dashboard, then deploy again."
@@ -87,6 +89,7 @@ def configure_version(deployment: Any, model: Json, options: Json, environment: 
         ray_actor_options=actor,
         user_config={**options["owner"], serve_apps.MODEL: model["name"], serve_apps.VERSION: model["version"]},
         logging_config=QUIET,
+        max_constructor_retry_count=MAX_STARTS,
         health_check_period_s=5,
         graceful_shutdown_timeout_s=10,
         **scale_options(options),
