@@ -105,8 +105,8 @@ boosting.Rounds.after_round = _after_round
 class Held:
     """A training that is held at the points in `armed`."""
 
-    def __init__(self, folder: Path, address: str, armed: tuple[str, ...], source: Json, more: Json) -> None:
-        self.folder, self.address, self.source, self.asked = folder, address, source, ASKED | more
+    def __init__(self, folder: Path, cluster: Json, armed: tuple[str, ...], source: Json, more: Json) -> None:
+        self.folder, self.cluster, self.source, self.asked = folder, cluster, source, ASKED | more
         self.result: Json | None = None
         self.error: BaseException | None = None
         for point in armed:
@@ -121,7 +121,7 @@ class Held:
 
     def _run(self) -> None:
         try:
-            self.result = main({"address": self.address}, self.source, "price", **self.asked)
+            self.result = main(self.cluster, self.source, "price", **self.asked)
         except BaseException as error:
             self.error = error
 
@@ -177,7 +177,7 @@ def hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_step: None) -> Ca
     find, added = module_source.find_source, HOLDS.format(folder=str(folder), every=EVERY)
     monkeypatch.setattr(module_source, "find_source", lambda name: find(name) + (added if name == TRAIN else ""))
     source = data_manifest(tmp_path / "home/store/extraction", houses(), COLUMNS)
-    return lambda address, *armed, **more: Held(folder, address, armed, source, more)
+    return lambda cluster, *armed, **more: Held(folder, cluster, armed, source, more)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def check_result(result: Json, tmp_path: Path) -> None:
 def test_workers_killed_at_every_point_of_a_training_cost_at_most_one_interval_each(
     hold: Callable[..., Held], head: RayHead, tmp_path: Path
 ) -> None:
-    training = hold(head.address, *POINTS)
+    training = hold(head.resource, *POINTS)
     for point in POINTS:
         os.kill(training.reach(point), signal.SIGKILL)
         training.release(point)
@@ -220,7 +220,7 @@ def test_a_head_killed_at_points_of_a_training_costs_at_most_one_interval_each(
     points = POINTS if ALL_KILLS else ("during", "published")
     running = start_head(tmp_path / "head")
     try:
-        training = hold(running.address, *points)
+        training = hold(running.resource, *points)
         for number, point in enumerate(points):
             training.reach(point)
             kill_head(running)
@@ -246,11 +246,11 @@ def test_a_node_that_is_taken_away_as_told_costs_no_failure_and_little_of_the_tr
     try:
         address = re.findall(r"--address='([\d.:]+)'", running.log.read_text())[0]
         first, second = (join(address, running) for _ in range(2))
-        training = hold(running.address, "slow", cpus_per_worker=NODE_CPUS)
+        training = hold(running.resource, "slow", cpus_per_worker=NODE_CPUS)
         training.wait(lambda: (training.folder / "rounds").exists())
         process = int((training.folder / "rounds").read_text().split()[0])
         taken = first if is_below(process, first.pid) else second
-        node = drain(address, taken)
+        node = drain(address, running, taken)
         # A checkpoint out of its turn, because of what was told.
         stored = tmp_path / "home/store"
         training.wait(lambda: any(int(item.name[:8]) % EVERY for item in stored.glob("fc-*/1/ray_train/train/0*-*")))
@@ -275,13 +275,13 @@ def join(address: str, running: RayHead) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=ray_head.head_environment() | {ray_head.MARK: str(running._temp)},
+            env=ray_head.head_environment(token_file(running)) | {ray_head.MARK: str(running._temp)},
             start_new_session=True,
             preexec_fn=ray_head.die_with_parent(os.getpid()),
         )
 
 
-def drain(address: str, taken: subprocess.Popen[bytes]) -> str:
+def drain(address: str, running: RayHead, taken: subprocess.Popen[bytes]) -> str:
     """Says that the node is about to be taken away; its id."""
     (raylet,) = [pid for pid in children(taken.pid) if b"raylet/raylet" in command(pid)]
     (node,) = re.findall(rb"--node_id=([0-9a-f]+)", command(raylet))
@@ -289,7 +289,7 @@ def drain(address: str, taken: subprocess.Popen[bytes]) -> str:
     ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "drain-node", "--address", address]
     subprocess.run(
         [*ray, "--node-id", node.decode(), *reason, "--deadline-remaining-seconds", "60"],
-        env=ray_head.head_environment(),
+        env=ray_head.head_environment(token_file(running)),
         check=True,
     )
     return str(node.decode())
@@ -323,12 +323,16 @@ def restart(dead: RayHead, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ray
     port, find = int(dead.address.rsplit(":", 1)[1]), ray_head.free_ports
     with monkeypatch.context() as patch:
         patch.setattr(ray_head, "free_ports", lambda count: [port, *find(count - 1)])
-        return start_head(folder)
+        return start_head(folder, dead.token)
 
 
-def start_head(folder: Path) -> RayHead:
+def token_file(running: RayHead) -> Path:
+    return running.folder.resolve() / ray_head.TOKEN_FILE
+
+
+def start_head(folder: Path, token: str | None = None) -> RayHead:
     """A head that runs. On a busy machine a node may miss the 30 s that Ray gives it to register."""
     for number in range(MAX_STARTS - 1):
         with suppress(ray_head.RayHeadError):
-            return RayHead(folder / str(number)).start()
-    return RayHead(folder / "last").start()
+            return RayHead(folder / str(number), token=token).start()
+    return RayHead(folder / "last", token=token).start()

@@ -60,7 +60,7 @@ def check(request: ServiceRequest, service: resources.RayCluster | None, setting
             subject="cluster",
             remedy="Give kubernetes_cluster and namespace, or use f/flexcore/ray/deploy_model.",
         )
-    model = job_inputs.parse_model(request.model, request.allow_pickle) if request.model else None
+    model = job_inputs.parse_model(request.model, settings) if request.model else None
     uri = model.uri if model else settings.storage_uri
     if uri and not uri.startswith("s3://"):
         raise errors.InvalidInput(
@@ -82,7 +82,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
     KubeRay."""
     request = invocation.request
     with kubernetes_session.open_session(invocation.service, invocation.settings) as session:
-        name = request.name or job_inputs.parse_model(request.model, request.allow_pickle).name
+        name = request.name or job_inputs.parse_model(request.model, invocation.settings).name
         service = ray_service.RayService(session, name)
         service.check_api()
         is_update = service.read_ours() is not None
@@ -92,7 +92,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 
 def execute(invocation: Invocation) -> Object:
     request, settings = invocation.request, invocation.settings
-    model = job_inputs.parse_model(request.model, request.allow_pickle)
+    model = job_inputs.parse_model(request.model, settings)
     store = object_store.Store(settings)
     # Pods would find it out minutes later.
     store.verify(model)
@@ -102,7 +102,8 @@ def execute(invocation: Invocation) -> Object:
     with kubernetes_session.open_session(invocation.service, settings) as session:
         service = ray_service.RayService(session, request.name or model.name)
         service.check_api()
-        entry = version_entry(request, model, storage, job_inputs.read_requirements(model, store))
+        requirements = job_inputs.read_requirements(model, store)
+        entry = version_entry(request, job_inputs.model_parameters(model, settings), storage, requirements)
         before = service.read_ours()
         spec = request.spec or (None if before else cluster_spec.ClusterSpec())
         gateway = service.find_gateway(request.gateway_class)
@@ -132,12 +133,10 @@ def execute(invocation: Invocation) -> Object:
     ).plain()
 
 
-def version_entry(
-    request: ServiceRequest, model: contracts.ModelManifest, storage: Object, requirements: list[str]
-) -> Object:
+def version_entry(request: ServiceRequest, model: Object, storage: Object, requirements: list[str]) -> Object:
     """What an application of one version is built from; it holds no key of the store."""
     return {
-        "model": job_inputs.model_parameters(model, request.allow_pickle),
+        "model": model,
         "storage": {name: storage[name] for name in ("uri", "endpoint_url", "region")},
         "options": {
             "replicas": request.replicas,
