@@ -82,7 +82,7 @@ def kubectl(*arguments: str, check: bool = True) -> str:
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Json]:
     """An S3 store that pods reach."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address=os.environ.get("FLEXCORE_LIVE_HOST", "127.0.0.1"), port=0)

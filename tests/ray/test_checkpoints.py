@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +12,43 @@ import pytest
 from f.flexcore.lib.ray.remote.checkpoints import Generation, find_given, write_state
 from f.flexcore.lib.ray.remote.recovery import make_fingerprint, note_failure
 from f.flexcore.lib.ray.remote.shared_storage import Problem, RemoteStore
+from tests.live.works import bucket_settings
 
 Json = dict[str, Any]
 ASKED: Json = {"algorithm": "xgboost", "parameters": {"eta": 0.1}, "source": "abc"}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RemoteStore:
-    return RemoteStore({"uri": f"file://{tmp_path}"})
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Json]:
+    with bucket_settings() as settings:
+        yield {name.removeprefix("storage_"): value for name, value in settings.items()}
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, bucket: Json) -> RemoteStore:
+    if request.param == "file":
+        return RemoteStore({"uri": f"file://{tmp_path}/store"})
+    keys = {"access_key": "live", "secret_key": "live-live"}
+    return RemoteStore(bucket | keys | {"uri": f"{bucket['uri']}/{tmp_path.name}"})
 
 
 def generation(store: RemoteStore, number: int) -> Generation:
     return Generation(store, f"{store.storage['uri']}/fc-1/{number}")
 
 
-def checkpoint(store: RemoteStore, number: int, step: int, fingerprint: Json | None = None, name: str = "") -> Path:
-    folder = Path(store.path(generation(store, number).uri(f"ray_train/train/{name or step}")))
-    folder.mkdir(parents=True)
-    (folder / "model.ubj").write_bytes(b"a model of %d rounds" % step)
-    write_state(folder, fingerprint or ASKED, step, {})
-    return folder
+def checkpoint(store: RemoteStore, number: int, step: int, fingerprint: Json | None = None) -> str:
+    """Its URI."""
+    uri = generation(store, number).uri(f"ray_train/train/{step}")
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "model.ubj").write_bytes(b"a model of %d rounds" % step)
+        write_state(Path(name), fingerprint or ASKED, step, {})
+        store.upload(Path(name), uri)
+    return uri
+
+
+def write(store: RemoteStore, uri: str, content: bytes) -> None:
+    with store.fs.open_output_stream(store.path(uri)) as stream:
+        stream.write(content)
 
 
 def test_the_first_generation_begins_at_the_beginning(store: RemoteStore) -> None:
@@ -45,11 +63,13 @@ def test_a_generation_goes_on_from_the_last_whole_checkpoint_of_those_before_it(
     checkpoint(store, 1, 50)
     checkpoint(store, 2, 100)
     torn = checkpoint(store, 2, 150)
-    (torn / "checkpoint.json").unlink()
+    store.fs.delete_file(store.path(f"{torn}/checkpoint.json"))
     damaged = checkpoint(store, 2, 200)
-    (damaged / "model.ubj").write_bytes(b"half")
+    write(store, f"{damaged}/model.ubj", b"half")
+    # Ray Train's own.
+    write(store, generation(store, 2).uri("ray_train/train/.validate_storage_marker"), b"")
     half = checkpoint(store, 2, 250)
-    (half / "checkpoint.json").write_text('{"step": 25')
+    write(store, f"{half}/checkpoint.json", b'{"step": 25')
     # Of the third nothing came so far, and the fourth is the one that asks.
     generation(store, 3).claim()
     found = generation(store, 4).find_checkpoint(ASKED)
@@ -83,15 +103,16 @@ def test_a_generation_ends_itself_when_a_newer_one_has_begun(store: RemoteStore)
         old.check_current()
 
 
-def publish(store: RemoteStore, number: int) -> Path:
+def publish(store: RemoteStore, number: int) -> str:
+    """The URI of its model."""
     uri = generation(store, number).uri("model")
-    model = Path(store.path(uri)) / "model.joblib"
-    model.parent.mkdir(parents=True)
-    model.write_bytes(b"a model")
-    files = [{"path": "model.joblib", "checksum": store.checksum(f"{uri}/model.joblib")}]
-    result = {"manifest": {"uri": uri, "files": files}, "fingerprint": ASKED}
-    (model.parent.parent / "trained.json").write_text(json.dumps(result))
-    return model
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "model.ubj").write_bytes(b"a model")
+        files = store.upload(Path(name), uri)
+    generation(store, number).write(
+        "", "trained.json", {"manifest": {"uri": uri, "files": files}, "fingerprint": ASKED}
+    )
+    return uri
 
 
 @pytest.mark.fault(23, "I1")
@@ -100,7 +121,7 @@ def test_what_an_earlier_generation_has_published_is_the_result(store: RemoteSto
     found = generation(store, 2).find_published(ASKED)
     assert found is not None and found["manifest"]["uri"] == generation(store, 1).uri("model")
     assert generation(store, 2).find_published(ASKED | {"task": "regression"}) is None
-    model.write_bytes(b"half")
+    write(store, f"{model}/model.ubj", b"half")
     assert generation(store, 2).find_published(ASKED) is None
 
 

@@ -153,9 +153,9 @@ def problem(caught: pytest.ExceptionInfo[shared_storage.Problem]) -> dict[str, A
 def test_a_pickle_is_loaded_with_an_explicit_yes_alone(tmp_path: Path) -> None:
     pipeline, rows = fitted("Ridge", "regression")
     joblib.dump(pipeline, tmp_path / "model.joblib")
-    with pytest.raises(shared_storage.Problem, match="allow_pickle is off") as caught:
+    with pytest.raises(shared_storage.Problem, match="which runs whatever it holds") as caught:
         model_format.load_pipeline(tmp_path, "sklearn-joblib")
-    assert problem(caught)["subject"] == "allow_pickle"
+    assert problem(caught)["subject"] == "settings.pickle"
     assert "Train the model again" in problem(caught)["remedy"]
     loaded = model_format.load_pipeline(tmp_path, "sklearn-joblib", allow_pickle=True)
     np.testing.assert_allclose(loaded.predict(rows), pipeline.predict(rows))

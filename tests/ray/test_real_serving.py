@@ -41,7 +41,7 @@ def test_a_taken_port_is_told_before_serve_is_started(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
-            main({"address": head.address, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
+            main({**head.resource, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
     assert caught.value.subject == "cluster.serve_url"
 
 

@@ -22,7 +22,6 @@ def main(
     keep_previous: bool = False,
     cpus: float = 1,
     memory_gib: float = 0,
-    allow_pickle: bool = False,
     timeout_s: int = 900,
     spec: dict | None = None,
     gateway_class: str = "",

@@ -19,9 +19,10 @@ def main(
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     num_workers: int = 1,
     cpus_per_worker: float = 1,
-    allow_pickle: bool = False,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return predict_job.PREDICT.run(locals())

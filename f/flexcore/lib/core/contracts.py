@@ -29,7 +29,8 @@ Stage = Literal["extraction", "ml", "deployment"]
 class Contract(BaseModel):
     """Unknown fields are refused: a misspelt field must not pass as an absent one."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Built when it is first used: a step uses few of them.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     def plain(self) -> dict[str, Any]:
         """The JSON form, which is all that may leave a step: Windmill cannot serialize a model."""

@@ -73,7 +73,8 @@ def _texts(value: Any) -> Iterator[str]:
 class Form(BaseModel):
     """What a person fills in: unknown fields are refused, empty ones mean the default."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Built when it is first used: a step uses few of them.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -119,11 +120,17 @@ class MeltanoProject(Resource):
 RAY_ADDRESS = "http://127.0.0.1:8265"
 
 
+# Each job's supervisor takes some 100 MB of the head, and as much again the program of a job that asks for no CPU: this
+# is what a head of 4 GB bears.
+MAX_RAY_JOBS = 16
+
+
 class RayCluster(Resource):
     """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers; or a reference to
     a cluster, whose address and token whoever opens the connection finds out (lib/ray/connection).
 
     serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    max_jobs: of ours on the head at once; 0: as many as come.
     kubernetes_cluster, namespace, name: a RayCluster of KubeRay there; resource: another resource of this type;
     local_head: one that ensure_cluster started on the worker's own machine. lease: which lease of the cluster the
     reference stands for. A reference holds no secret, so it may be the result of a step.
@@ -135,6 +142,7 @@ class RayCluster(Resource):
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
+    max_jobs: int = Field(default=MAX_RAY_JOBS, ge=0)
     kubernetes_cluster: str = ""
     namespace: str = ""
     name: str = ""
@@ -163,6 +171,25 @@ class RayCluster(Resource):
     def is_reference(self) -> bool:
         """Whether `address` says nothing, and what does must be resolved first."""
         return self.is_on_kubernetes or bool(self.resource or self.local_head)
+
+
+class Postgresql(Resource):
+    """postgresql, which Windmill itself defines: a PostgreSQL database and the user who asks it."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=5432, ge=1, le=65535)
+    user: str = ""
+    password: Annotated[str, SECRET] = ""
+    dbname: str = Field(min_length=1)
+    sslmode: Literal["", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = ""
+    root_certificate_pem: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_postgresql(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "database" in value and "dbname" not in value:
+            raise ValueError("is the resource of another kind of database, such as mysql: choose a postgresql resource")
+        return value
 
 
 class KubernetesCluster(Resource):
@@ -218,6 +245,8 @@ class Settings(Resource):
 
     runtimes: what each runtime is and costs, by its name; the choice between them starts from it (core/workloads).
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
+    pickle: export writes model.joblib beside a model for MLServer's scikit-learn runtime on Kubernetes, which reads
+    nothing else; allow also loads the models that earlier versions stored as a pickle; refuse does neither.
     """
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
@@ -225,6 +254,7 @@ class Settings(Resource):
     storage_access_key: Annotated[str, SECRET] = ""
     storage_secret_key: Annotated[str, SECRET] = ""
     storage_region: str = ""
+    pickle: Literal["refuse", "export", "allow"] = "export"
     namespace: str = "default"
     ray_clusters: list[str] = []
     kubernetes_clusters: list[str] = []

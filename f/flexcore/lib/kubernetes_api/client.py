@@ -78,10 +78,13 @@ class Kubernetes:
         code, payload = self._request("GET", path, query, None, call, retry_s)
         return self._accept(code, payload, call)
 
-    def create(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
+    def create(
+        self, path: str, body: Mapping[str, Any], call: api_errors.Call, *, dry_run: bool = False
+    ) -> dict[str, Any] | None:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
-        given, so that a creation whose answer was lost shows as a taken name."""
-        query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
+        given, so that a creation whose answer was lost shows as a taken name. dry_run: all is checked, and nothing
+        stays."""
+        query = {"fieldValidation": "Strict", "fieldManager": "flexcore", **({"dryRun": "All"} if dry_run else {})}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
         return None if taken else self._accept(code, payload, call)

@@ -93,11 +93,11 @@ def parse_attempts(items: Any, choice: Any) -> list[pipeline_result.Attempt]:
     return attempts
 
 
-def read_step_duration_s(windmill: client.Client, flow_job: str) -> float | None:
-    """How long the work of one turn took, by Windmill's clock. flow_job: that turn's; None when it does not say."""
+def read_step_duration_s(windmill: client.Client, flow_job: str, step: str = STEP) -> float | None:
+    """How long one step of a flow took, by Windmill's clock. flow_job: the flow's; None when it does not say."""
     try:
-        step = _find_module(windmill.job(flow_job), STEP).get("job")
-        duration_ms = windmill.job(str(step)).get("duration_ms") if step else None
+        job = _find_module(windmill.job(flow_job), step).get("job")
+        duration_ms = windmill.job(str(job)).get("duration_ms") if job else None
     except errors.FlexcoreError:
         return None
     return None if duration_ms is None else duration_ms / 1000

@@ -20,12 +20,13 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import errors, lean_httpx, resources
+from f.flexcore.lib.ray import token_source
 
 if TYPE_CHECKING:
     from f.flexcore.lib.ray import kubernetes_session
+
+httpx = lean_httpx.httpx
 
 # Ray reads the token here, too, where a proxy in front takes the usual header: ray/_private/authentication.
 PROXIED_TOKEN_HEADER = "X-Ray-Authorization"
@@ -51,12 +52,21 @@ class Connection:
 
 
 class TokenAuth(httpx.Auth):
-    """The headers of a connection; those of a new one once the head refuses them and they have changed since."""
+    """The headers of a connection; those of a new one once the head refuses them and they have changed since.
 
-    def __init__(self, connection: Connection, renew: Callable[[], Connection] | None) -> None:
-        self.connection, self._renew = connection, renew
+    beat: keeps the lease that the reference stands for; raises Conflict when that has ended."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        renew: Callable[[], Connection] | None = None,
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        self.connection, self._renew, self._beat = connection, renew, beat
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._beat:
+            self._beat()
         request.headers.update(self.connection.headers)
         response = yield request
         if response.status_code not in REFUSED or self._renew is None:
@@ -79,12 +89,29 @@ def connect(cluster: resources.RayCluster) -> Connection:
         return _connect_on_kubernetes(cluster)
     if cluster.resource:
         return connect(read_resource(cluster))
+    if cluster.local_head:
+        from f.flexcore.lib.ray import local_head
+
+        cluster = local_head.resolve(cluster)
     return Connection(cluster, token_headers(cluster))
 
 
 def open_auth(cluster: resources.RayCluster) -> TokenAuth:
-    connection = connect(cluster)
-    return TokenAuth(connection, (lambda: connect(cluster)) if cluster.is_reference else None)
+    """What authenticates the requests of one connection. Raises what `connect` raises."""
+    beat = None
+    if cluster.lease:
+        from f.flexcore.lib.ray import heartbeat
+
+        beat = heartbeat.Heartbeat(cluster).beat
+    is_read_anew = cluster.is_reference or bool(cluster.lease)
+    renew = (lambda: connect(cluster)) if is_read_anew else (lambda: _renew(cluster))
+    return TokenAuth(connect(cluster), renew, beat)
+
+
+def _renew(cluster: resources.RayCluster) -> Connection:
+    """A resource that came with its token, with the token that Windmill has for it now."""
+    token = token_source.read_token() if cluster.token else ""
+    return connect(cluster.model_copy(update={"token": token}) if token else cluster)
 
 
 def read_resource(cluster: resources.RayCluster) -> resources.RayCluster:

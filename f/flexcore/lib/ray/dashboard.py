@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+from f.flexcore.lib.core import errors, lean_httpx, redaction, resources, tls_errors
+from f.flexcore.lib.ray import connection, token_source
 
-from f.flexcore.lib.core import errors, redaction, resources, tls_errors
-from f.flexcore.lib.ray import connection
+httpx = lean_httpx.httpx
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -28,6 +28,8 @@ READ_TIMEOUT_S = 30.0
 MAX_MESSAGE_CHARACTERS = 300
 # An answer's date knows whole seconds, and takes a moment to come.
 CLOCK_TOLERANCE_S = 2.0
+# Of the state API, which refuses to list more.
+MAX_NODES = 10_000
 # Most of a log that is read to find its end.
 MAX_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
@@ -89,6 +91,15 @@ class RayApi:
     def cluster_status(self) -> Json:
         answer = self._json("GET", "/api/cluster_status")
         return dict((answer.get("data") or {}).get("clusterStatus") or {})
+
+    def nodes(self) -> list[Json]:
+        """The nodes that are alive: {node_id, node_name, is_head_node, resources_total, labels, …}."""
+        query = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE", "limit": MAX_NODES}
+        answer = self._parse(self._send("GET", "/api/v0/nodes", params=query))
+        found = ((answer.get("data") or {}).get("result") or {}).get("result") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise self._no_ray()
+        return found
 
     def serve_details(self) -> Json | None:
         """Applications, proxies and HTTP options of Ray Serve; None when the cluster has no Serve installed."""
@@ -197,11 +208,7 @@ class RayApi:
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
         if code in (401, 403):
-            raise errors.Forbidden(
-                f"The Ray dashboard at {self.address} refused the credentials (HTTP {code})",
-                subject="cluster.token",
-                remedy="Check the token and headers of the Ray cluster resource.",
-            )
+            raise token_source.refusal(self.address, code, response.text, bool(self._auth.connection.headers))
         if code == 404:
             raise errors.NotFound(
                 self._last_line(response) or f"{response.url} does not exist", subject=str(response.url)

@@ -46,6 +46,8 @@ PACKAGES = {
     "skops": "skops==0.16.0",
     "xgboost": "xgboost-cpu==3.2.0",
     "lightgbm": "lightgbm==4.7.0",
+    "adbc_driver_manager": "adbc-driver-manager==1.13.0",
+    "adbc_driver_postgresql": "adbc-driver-postgresql==1.13.0",
 }
 
 
@@ -55,6 +57,13 @@ def check_packages(packages: list[str]) -> list[str]:
         if not REQUIREMENT.fullmatch(package.strip()):
             raise ValueError(f"{package!r} is not a package: write it like pandas==3.0.0 (pip options are not taken)")
     return [package.strip() for package in packages]
+
+
+def check_gpus(value: float) -> float:
+    """The number of GPUs. Raises ValueError for one that Ray cannot give: a part of one GPU, or whole ones."""
+    if value > 1 and value != int(value):
+        raise ValueError(f"{value:g} GPUs cannot be given: ask for a part of one, such as 0.5, or for whole ones")
+    return value
 
 
 Packages = Annotated[list[str], AfterValidator(check_packages)]
@@ -75,6 +84,7 @@ class Job:
     num_cpus: float = 0
     num_gpus: float = 0
     memory_bytes: int = 0
+    label_selector: dict[str, str] = field(default_factory=dict)
     packages: list[str] = field(default_factory=list)
     pip_wheel: str = ""
     runtime_env: dashboard.Json = field(default_factory=dict)
@@ -169,6 +179,8 @@ def submission(
         "entrypoint_num_cpus": job.num_cpus,
         "entrypoint_num_gpus": job.num_gpus,
         "entrypoint_memory": job.memory_bytes,
+        # An older Ray refuses a field that it does not know.
+        **({"entrypoint_label_selector": job.label_selector} if job.label_selector else {}),
     }
 
 

@@ -51,7 +51,7 @@ def _write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
     return probe
 
 
-def parse_model(model: dict[str, Any] | None, allow_pickle: bool = False) -> contracts.ModelManifest:
+def parse_model(model: dict[str, Any] | None, settings: resources.Settings) -> contracts.ModelManifest:
     """The manifest of a model that Ray can load. Raises InvalidInput when it is missing, of another format, or a pickle
     without a yes; ManifestMismatch when it contradicts itself."""
     remedy = "Pass the output of f/flexcore/ray/train."
@@ -59,13 +59,13 @@ def parse_model(model: dict[str, Any] | None, allow_pickle: bool = False) -> con
         raise errors.InvalidInput("model is missing", subject="model", remedy=remedy)
     manifest = object_store.model_manifest(model)
     contracts.check_consistent(manifest)
-    if manifest.format == PICKLE_FORMAT and not allow_pickle:
+    if manifest.format == PICKLE_FORMAT and settings.pickle != "allow":
         raise errors.InvalidInput(
-            f"allow_pickle is off, and {manifest.name} {manifest.version} is a pickle (model.joblib), which runs "
-            "whatever it holds when it is loaded",
-            subject="allow_pickle",
-            remedy="Train it again, which stores it without pickle; or set allow_pickle when you trust all who can "
-            "write the store.",
+            f"{manifest.name} {manifest.version} is a pickle (model.joblib), which runs whatever it holds when it is "
+            f"loaded, and settings.pickle is {settings.pickle}",
+            subject="settings.pickle",
+            remedy="Train it again, which stores it without pickle; or set settings.pickle to allow when you trust all "
+            "who can write the store.",
         )
     if manifest.format not in MODEL_FORMATS:
         raise errors.InvalidInput(
@@ -76,9 +76,9 @@ def parse_model(model: dict[str, Any] | None, allow_pickle: bool = False) -> con
     return manifest
 
 
-def model_parameters(manifest: contracts.ModelManifest, allow_pickle: bool) -> dashboard.Json:
+def model_parameters(manifest: contracts.ModelManifest, settings: resources.Settings) -> dashboard.Json:
     """What a program on Ray must know of the model."""
-    return {**manifest.model_dump(mode="json", include=MODEL_FIELDS), "allow_pickle": allow_pickle}
+    return {**manifest.model_dump(mode="json", include=MODEL_FIELDS), "allow_pickle": settings.pickle == "allow"}
 
 
 def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, job_inputs, labels, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
@@ -36,16 +36,14 @@ class PredictRequest(resources.Form):
     )
     num_workers: int = Field(default=1, ge=1, description="At most that many workers answer at once.")
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
-    allow_pickle: bool = Field(
-        default=False,
-        description="Load a model that an earlier version stored as a pickle; it can run any code where it is loaded.",
-    )
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the predictions, in seconds.")
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
 
     @property
     def needs(self) -> cluster.Needs:
-        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker")
+        return cluster.Needs(cpus=self.cpus_per_worker, subject="cpus_per_worker", label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[PredictRequest, resources.RayCluster]
@@ -53,9 +51,10 @@ Invocation = operation.Invocation[PredictRequest, resources.RayCluster]
 
 def check(request: PredictRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_cluster.check(request, service)
     job_inputs.check_store(service, settings)
     if request.model is not None:
-        job_inputs.parse_model(request.model, request.allow_pickle)
+        job_inputs.parse_model(request.model, settings)
     if request.source is not None:
         job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
 
@@ -63,16 +62,18 @@ def check(request: PredictRequest, service: resources.RayCluster | None, setting
 def predict_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
-    model = job_inputs.parse_model(request.model, request.allow_pickle)
+    model = job_inputs.parse_model(request.model, invocation.settings)
     source = job_inputs.parse_source(request.source)
     stream = job_inputs.select_stream(source, request.stream)
     parameters = {
         "source": job_inputs.source_parameters(source, stream),
-        "model": job_inputs.model_parameters(model, request.allow_pickle),
+        "model": job_inputs.model_parameters(model, invocation.settings),
         "requirements": job_inputs.read_requirements(model, context.store),
         "requires": job.required_packages(*train_job.READING_MODULES, *reading_modules(model)),
         "checkpoint_rows": CHECKPOINT_ROWS,
-        **request.model_dump(include={"keep", "id_column", "format", "num_workers", "cpus_per_worker"}),
+        **request.model_dump(
+            include={"keep", "id_column", "format", "num_workers", "cpus_per_worker", "label_selector"}
+        ),
     }
     return job.Job(
         kind="predict",
@@ -119,7 +120,7 @@ def predict_result(finished: job.FinishedJob, model: contracts.ModelManifest) ->
 
 
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
-    model = job_inputs.parse_model(invocation.request.model, invocation.request.allow_pickle)
+    model = job_inputs.parse_model(invocation.request.model, invocation.settings)
 
     def add_to_catalog(result: contracts.StepResult) -> contracts.StepResult:
         assert isinstance(result.output, contracts.DataManifest)

@@ -65,10 +65,6 @@ class DeployRequest(resources.Form):
     memory_gib: float = Field(
         default=0, ge=0, description="Memory in GiB that Ray reserves for each copy; 0 reserves none."
     )
-    allow_pickle: bool = Field(
-        default=False,
-        description="Load a model that an earlier version stored as a pickle; it can run any code where it is loaded.",
-    )
     timeout_s: int = Field(default=600, ge=1, description="Longest time until the model is ready, in seconds.")
 
     @property
@@ -94,7 +90,7 @@ def check(request: DeployRequest, service: resources.RayCluster | None, settings
             remedy="Give the smaller number as min_replicas.",
         )
     if request.model is not None:
-        job_inputs.parse_model(request.model, request.allow_pickle)
+        job_inputs.parse_model(request.model, settings)
 
 
 def plan(invocation: Deployment) -> contracts.StepResult:
@@ -110,14 +106,12 @@ def plan(invocation: Deployment) -> contracts.StepResult:
                 subject="cluster",
                 remedy="Install ray[serve] on it, or choose the target kubernetes.",
             )
-        name = request.name or (_parse_model(request).name if request.model else "")
+        name = request.name or (
+            job_inputs.parse_model(request.model, invocation.settings).name if request.model else ""
+        )
         is_update = check_name(name, details) if name else None
         cluster.check_capacity(api, request.needs)
     return cluster.plan_result(invocation.key, data | {"application": name, "update": is_update})
-
-
-def _parse_model(request: DeployRequest) -> contracts.ModelManifest:
-    return job_inputs.parse_model(request.model, request.allow_pickle)
 
 
 def deployment_job(invocation: Deployment, model: contracts.ModelManifest, context: job_adapter.Context) -> job.Job:
@@ -125,7 +119,7 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
     request, ray = invocation.request, invocation.service
     parameters = {
         "app": request.name or model.name,
-        "model": {**job_inputs.model_parameters(model, request.allow_pickle), "example": model.example},
+        "model": {**job_inputs.model_parameters(model, invocation.settings), "example": model.example},
         "requirements": job_inputs.read_requirements(model, context.store),
         "http": {
             "host": "127.0.0.1" if dashboard.is_loopback(ray.address) else "0.0.0.0",
@@ -199,7 +193,7 @@ def check_name(app: str, details: dashboard.Json | None) -> bool:
 
 
 def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) -> job_adapter.Work:
-    model, ray = _parse_model(invocation.request), invocation.service
+    model, ray = job_inputs.parse_model(invocation.request.model, invocation.settings), invocation.service
     app = invocation.request.name or model.name
     is_update = check_name(app, context.api.serve_details())
 

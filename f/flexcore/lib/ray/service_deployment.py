@@ -41,7 +41,7 @@ def check(request: ServiceRequest, service: resources.RayCluster | None, setting
             subject="cluster",
             remedy="Give kubernetes_cluster and namespace, or use f/flexcore/ray/deploy_model.",
         )
-    model = job_inputs.parse_model(request.model, request.allow_pickle) if request.model else None
+    model = job_inputs.parse_model(request.model, settings) if request.model else None
     uri = model.uri if model else settings.storage_uri
     if uri and not uri.startswith("s3://"):
         raise errors.InvalidInput(

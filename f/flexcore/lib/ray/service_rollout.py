@@ -38,7 +38,7 @@ def plan(invocation: service_deployment.Invocation) -> contracts.StepResult:
     KubeRay."""
     request = invocation.request
     with kubernetes_session.open_session(invocation.service, invocation.settings) as session:
-        name = request.name or job_inputs.parse_model(request.model, request.allow_pickle).name
+        name = request.name or job_inputs.parse_model(request.model, invocation.settings).name
         service = ray_service.RayService(session, name)
         service.check_api()
         is_update = service.read_ours() is not None
@@ -48,7 +48,7 @@ def plan(invocation: service_deployment.Invocation) -> contracts.StepResult:
 
 def execute(invocation: service_deployment.Invocation) -> Object:
     request, settings = invocation.request, invocation.settings
-    model = job_inputs.parse_model(request.model, request.allow_pickle)
+    model = job_inputs.parse_model(request.model, settings)
     store = object_store.Store(settings)
     # Pods would find it out minutes later.
     store.verify(model)
@@ -58,7 +58,8 @@ def execute(invocation: service_deployment.Invocation) -> Object:
     with kubernetes_session.open_session(invocation.service, settings) as session:
         service = ray_service.RayService(session, request.name or model.name)
         service.check_api()
-        entry = version_entry(request, model, storage, job_inputs.read_requirements(model, store))
+        parameters = job_inputs.model_parameters(model, settings)
+        entry = version_entry(request, parameters, storage)
         before = service.read_ours()
         spec = request.spec or (None if before else cluster_spec.ClusterSpec())
         gateway = service.find_gateway(request.gateway_class)
@@ -88,12 +89,10 @@ def execute(invocation: service_deployment.Invocation) -> Object:
     ).plain()
 
 
-def version_entry(
-    request: service_deployment.ServiceRequest, model: contracts.ModelManifest, storage: Object, requirements: list[str]
-) -> Object:
+def version_entry(request: service_deployment.ServiceRequest, model: Object, storage: Object) -> Object:
     """What an application of one version is built from; it holds no key of the store."""
     return {
-        "model": job_inputs.model_parameters(model, request.allow_pickle),
+        "model": model,
         "storage": {name: storage[name] for name in ("uri", "endpoint_url", "region")},
         "options": {
             "replicas": request.replicas,

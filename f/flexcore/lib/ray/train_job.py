@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs, labels
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
@@ -20,8 +22,26 @@ RECOVERY = ("checkpoints", "recovery")
 MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
 READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
 # Of the request, what is the step's own and no parameter of the program.
-STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
+STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
+
+
+def check_class_weights(values: list[str]) -> list[str]:
+    """Raises ValueError that names the entry at fault."""
+    names = [value.rpartition("=")[0] for value in values if value != "balanced"]
+    for value in values:
+        name, _, weight = value.rpartition("=")
+        if value == "balanced" and len(values) == 1:
+            continue
+        if not name or not WEIGHT.fullmatch(weight.strip()) or not 0 < float(weight) < math.inf:
+            raise ValueError(f"{value!r} is no weight: write CLASS=WEIGHT with a weight above 0, or balanced alone")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name!r} has two weights: give one")
+    return values
+
+
+ClassWeights = Annotated[list[str], AfterValidator(check_class_weights)]
 
 
 class LearningRequest(resources.Form):
@@ -72,11 +92,10 @@ class TrainRequest(LearningRequest):
         description="Column that says which rows are ranked together, e.g. the query; for ranking by xgboost or "
         "lightgbm.",
     )
-    balance_classes: bool = Field(
-        default=False, description="Let each class of the target count the same, however rare it is."
-    )
-    class_weights: dict[str, float] = Field(
-        default={}, description="Weight of each class by its name; classes that are left out weigh 1."
+    class_weights: ClassWeights = Field(
+        default=[],
+        description="balanced, or the weight of each class as CLASS=WEIGHT, e.g. fraud=20; classes that "
+        "are left out weigh 1.",
     )
 
     model_name: str = Field(
@@ -95,10 +114,7 @@ class TrainRequest(LearningRequest):
         "learned from on disk by xgboost and lightgbm. 0 sets no limit.",
     )
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
-    joblib: bool = Field(
-        default=False,
-        description="Also store the model as a pickle (model.joblib), which MLServer on Kubernetes reads.",
-    )
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     early_stopping_rounds: int = Field(
         default=0,
         ge=0,
@@ -126,6 +142,7 @@ class TrainRequest(LearningRequest):
     )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -141,7 +158,8 @@ class TrainRequest(LearningRequest):
     @property
     def needs(self) -> cluster.Needs:
         subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if self.num_workers == 1 else "num_workers"
-        return cluster.Needs(self.num_workers, self.cpus_per_worker, float(self.use_gpu), subject)
+        gpus = float(self.use_gpu)
+        return cluster.Needs(self.num_workers, self.cpus_per_worker, gpus, subject, label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
@@ -149,6 +167,7 @@ Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
 
 def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_cluster.check(request, service)
     job_inputs.check_store(service, settings)
     if request.source is not None:
         stream = job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
@@ -191,15 +210,20 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
-    version = context.key.value.removeprefix("fc-")[:12]
     return replace(
         common,
-        parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
+        parameters=common.parameters | model_parameters(request.model_name, invocation.settings, context.key),
         # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
+
+
+def model_parameters(name: str, settings: resources.Settings, key: identity.ExecutionKey) -> dict[str, Any]:
+    """What a program must know to publish a model. Its version is the same over the attempts of an execution."""
+    model = {"name": name, "version": key.value.removeprefix("fc-")[:12]}
+    return {"model": model, "joblib": settings.pickle != "refuse"}
 
 
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:

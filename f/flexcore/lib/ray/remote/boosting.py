@@ -92,7 +92,7 @@ class Rounds:
         return step - int(self.best["step"]) >= self.patience
 
     def _is_just_preempted(self, step: int) -> bool:
-        pause = max(1, self.every // PREEMPTION_LOOKS) if self.every else self.total
+        pause = max(1, self.every // PREEMPTION_LOOKS) if self.every else max(1, self.total)
         if self.is_told or step % pause:
             return False
         self.is_told = self.is_preempted()

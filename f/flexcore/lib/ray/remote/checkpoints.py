@@ -62,7 +62,7 @@ class Generation:
         """Makes this generation this run's own. Two runs of one name can meet when a job is submitted to a new head
         while the old one still starts it: who finds another's claim gives way, so that never both go on."""
         token = uuid.uuid4().hex
-        self._write("claims", f"{token}.json", {"at": time.time()})
+        self.write("claims", f"{token}.json", {"at": time.time()})
         others = [name for name in self._list("claims") if name != f"{token}.json"]
         if others:
             raise shared_storage.Problem(
@@ -71,7 +71,7 @@ class Generation:
                 "execution",
                 "Run the step again: its next attempt is a generation of its own.",
             )
-        self._write("", "began.json", {"token": token, "at": time.time()})
+        self.write("", "began.json", {"token": token, "at": time.time()})
 
     def check_current(self) -> None:
         """Raises Conflict when a newer generation has begun: what this one does is nobody's any more."""
@@ -118,22 +118,29 @@ class Generation:
         )
 
     def write_problem(self, problem: shared_storage.Problem) -> None:
-        self._write("", "problem.json", problem.flexcore)
+        self.write("", "problem.json", problem.flexcore)
 
     def write_event(self, name: str, fields: Json) -> None:
         """Notes an interruption; the same name twice is the same one."""
-        self._write("events", f"{name}.json", fields)
+        self.write("events", f"{name}.json", fields)
 
     def count_events(self, prefix: str) -> int:
         """How many interruptions of a kind all generations have had."""
         folders = [f"{self.root}/{number}" for number in self._numbers()]
         return sum(name.startswith(prefix) for folder in folders for name in self._list("events", folder))
 
-    def _write(self, folder: str, name: str, value: Any) -> None:
+    def write(self, folder: str, name: str, value: Any) -> None:
+        """Writes JSON below this generation's folder."""
         uri = f"{self.folder}/{folder}" if folder else self.folder
         if self.store.local:
             self.store.fs.create_dir(self.store.path(uri), recursive=True)
         self.store.write_json(f"{uri}/{name}", value)
+
+    def read_all(self, folder: str) -> list[Json]:
+        """The JSON in a folder of all generations, the newest generation's last."""
+        uris = [f"{self.root}/{number}/{folder}" for number in reversed(self._numbers())]
+        found = (self._read(f"{uri}/{name}") for uri in uris for name in list_names(self.store, uri))
+        return [item for item in found if item is not None]
 
     def _read(self, uri: str) -> Json | None:
         return read_json_if_whole(self.store, uri)
@@ -189,7 +196,8 @@ def find_whole(store: shared_storage.RemoteStore, folder: str, generation: int |
     """The whole checkpoints of a generation, the last first; one that was cut off, or damaged since, is none."""
     base = f"{folder}/ray_train/{RUN_NAME}"
     items = []
-    for name in list_names(store, base):
+    # Ray Train keeps files of its own beside them.
+    for name in list_names(store, base, folders_only=True):
         state = read_json_if_whole(store, f"{base}/{name}/{STATE_FILE}")
         if state and {"fingerprint", "step", "files"} <= state.keys():
             items.append(Checkpoint(f"{base}/{name}", generation, state))
@@ -238,12 +246,12 @@ def show_part(value: Any) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
-def list_names(store: shared_storage.RemoteStore, uri: str) -> list[str]:
+def list_names(store: shared_storage.RemoteStore, uri: str, folders_only: bool = False) -> list[str]:
     """The names in a folder of the store; none when it is not there."""
-    from pyarrow.fs import FileSelector
+    from pyarrow.fs import FileSelector, FileType
 
     found = store.fs.get_file_info(FileSelector(store.path(uri), allow_not_found=True, recursive=False))
-    return sorted(item.base_name for item in found)
+    return sorted(item.base_name for item in found if not folders_only or item.type == FileType.Directory)
 
 
 def read_json_if_whole(store: shared_storage.RemoteStore, uri: str) -> Json | None:

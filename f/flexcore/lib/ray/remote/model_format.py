@@ -291,10 +291,10 @@ def load_joblib(path: Path, allow_pickle: bool) -> Any:
 def pickle_problem() -> shared_storage.Problem:
     return shared_storage.Problem(
         "InvalidInput",
-        "allow_pickle is off, and the model is a pickle (model.joblib), which runs whatever it holds when it is loaded",
-        "allow_pickle",
-        "Train the model again, which stores it without pickle; or set allow_pickle when you trust all who can write "
-        "the store.",
+        "The model is a pickle (model.joblib), which runs whatever it holds when it is loaded",
+        "settings.pickle",
+        "Train the model again, which stores it without pickle; or set settings.pickle to allow when you trust all who "
+        "can write the store.",
     )
 
 

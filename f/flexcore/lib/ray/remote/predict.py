@@ -101,6 +101,7 @@ def predict(
         "batch_format": "pyarrow",
         "concurrency": (1, int(parameters["num_workers"])),
         "num_cpus": float(parameters["cpus_per_worker"]),
+        **training_data.placement_options(parameters),
     }
     resumed = 0
     if id_column:

@@ -22,6 +22,7 @@ NOT_IN_FINGERPRINT = {
     "source",
     "requires",
     "model",
+    "joblib",
     "num_workers",
     "cpus_per_worker",
     "use_gpu",

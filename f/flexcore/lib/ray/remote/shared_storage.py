@@ -91,7 +91,7 @@ class RemoteStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._store_problem(error) from None
+            raise self.store_problem(error) from None
 
     def upload(self, folder: Path, uri: str) -> list[dict[str, Any]]:
         """Copies a folder's files to `uri`; returns them as a manifest lists them."""
@@ -105,7 +105,7 @@ class RemoteStore:
                 with self.fs.open_output_stream(target) as stream:
                     stream.write(content)
             except OSError as error:
-                raise self._store_problem(error) from None
+                raise self.store_problem(error) from None
             checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
             files.append({"path": name, "bytes": len(content), "checksum": checksum})
         return files
@@ -126,7 +126,7 @@ class RemoteStore:
             if self.local:
                 self.fs.move(part, target)
         except OSError as error:
-            raise self._store_problem(error) from None
+            raise self.store_problem(error) from None
 
     def read_json(self, uri: str) -> Any:
         with self.fs.open_input_stream(self.path(uri)) as stream:
@@ -141,7 +141,7 @@ class RemoteStore:
             with self.fs.open_input_stream(self.path(f"{uri}/{item['path']}"), compression=None) as stream:
                 target.write_bytes(stream.read())
 
-    def _store_problem(self, error: OSError) -> Problem:
+    def store_problem(self, error: OSError) -> Problem:
         text = str(error)
         denied = isinstance(error, PermissionError) or any(
             word in text for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "403")

@@ -13,7 +13,7 @@ import os
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -78,13 +78,17 @@ def fit(
     loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator, "start": start}
     store = shared_storage.RemoteStore(storage)
     trainer = choose_trainer(parameters["algorithm"] if workers > 1 else "")
-    run_trainer(trainer, train_worker, loop, split, workers)
+    explain = partial(training_problem, algorithm=parameters["algorithm"], parameters=parameters["parameters"])
+    run_trainer(trainer, train_worker, loop, split, workers, explain)
     result: Json = store.read_json(result_uri(storage))
     return result
 
 
-def run_trainer(trainer: Any, worker: Any, loop: Json, split: dict[str, Any], workers: int) -> None:
-    """Runs `worker` on Ray Train's workers to its end. Raises the problem that they ended with."""
+def run_trainer(
+    trainer: Any, worker: Any, loop: Json, split: dict[str, Any], workers: int, explain: Callable[[Any], Exception]
+) -> None:
+    """Runs `worker` on Ray Train's workers to its end. Raises the problem that they ended with, or what `explain` makes
+    of Ray Train's error."""
     from ray.train import CheckpointConfig, DataConfig, RunConfig, ScalingConfig
 
     parameters, storage = loop["parameters"], loop["storage"]
@@ -104,6 +108,7 @@ def run_trainer(trainer: Any, worker: Any, loop: Json, split: dict[str, Any], wo
                 "CPU": float(parameters["cpus_per_worker"]),
                 **({"GPU": 1} if parameters["use_gpu"] else {}),
             },
+            **training_data.placement_options(parameters),
         ),
         run_config=RunConfig(
             name=checkpoints.RUN_NAME,
@@ -118,9 +123,7 @@ def run_trainer(trainer: Any, worker: Any, loop: Json, split: dict[str, Any], wo
     try:
         made.fit()
     except Exception as error:
-        raise generation.read_problem() or training_problem(
-            error, parameters.get("algorithm", "The loop"), parameters["parameters"]
-        ) from error
+        raise generation.read_problem() or explain(error) from error
     problem = generation.read_problem()
     if problem:
         raise problem
@@ -322,9 +325,7 @@ def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any,
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        written = model_files.write_model(
-            folder, pipeline, model["name"], model["version"], bool(parameters.get("joblib"))
-        )
+        written = model_files.write_model(folder, pipeline, model["name"], model["version"], bool(parameters["joblib"]))
         model_files.verify_model(folder, examples, written["format"])
         files = store.upload(folder, uri)
     result = {
