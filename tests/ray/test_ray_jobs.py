@@ -13,7 +13,7 @@ import pytest
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
 from f.flexcore.lib.ray import program_job, ray_job_adapter, ray_job_objects, ray_job_waiter
 from tests.operations.fake_windmill import FakeWindmill
-from tests.ray.fake_kuberay import (
+from tests.ray.fake_ray_jobs import (
     CLUSTERS,
     EVENTS,
     NAMESPACE,

@@ -119,7 +119,7 @@ class KubeRayCluster:
     # --- leases
 
     def acquire(self, spec: cluster_spec.ClusterSpec, wish: Wish) -> tuple[Object, lease.Lease, bool]:
-        """(RayCluster, lease, whether it was made now). Raises Conflict for a name or a Ray version that does not fit."""
+        """(RayCluster, lease, whether it was made now). Raises Conflict for a name or a version that does not fit."""
         for _ in range(MAX_TRIES):
             stored = self.read()
             if stored is None:

@@ -20,8 +20,9 @@ from f.flexcore.lib.kubernetes_api import admission, pod_problems
 Object = Mapping[str, Any]
 # An operator writes a first event or status within a second or two.
 OPERATOR_GRACE_S = 12.0
-# The operator creates a failed head's pod anew after some seconds; once may be an accident.
-MAX_FAILED_PODS = 2
+# The operator creates a failed head's pod anew after some seconds. On a busy node a head may miss Ray's own 30 s for
+# its first word, once or twice.
+MAX_FAILED_PODS = 3
 INVALID = ("InvalidRayClusterSpec", "InvalidRayClusterMetadata", "InvalidRayClusterStatus")
 NOT_CREATED = ("FailedToCreateHeadPod", "FailedToCreateWorkerPod", "FailedToCreateServiceAccount", "FailedToCreateRole")
 DELETED = ("DeletedHeadPod", "DeletedWorkerPod")
@@ -102,7 +103,7 @@ def _diagnose_ended_pods(name: str, events: Sequence[Object]) -> Finding | None:
         category="out_of_memory" if is_memory else "crash_loop",
         remedy="Give its pods more memory."
         if is_memory
-        else "Check that the image has this version of Ray with ray[default], bash and wget, and look at the pods' logs.",
+        else "Check that the image has this version of ray[default], bash and wget, and look at the pods' logs.",
     )
     return Finding(error)
 

@@ -32,7 +32,7 @@ def check_ours(stored: Object) -> None:
             "leaves it as it is",
             subject="cluster.name",
             category="name_taken",
-            remedy="Choose another name; to run jobs on that cluster, pass this resource to them without ensure_cluster.",
+            remedy="Choose another name; to run jobs on that cluster, give them this resource without ensure_cluster.",
         )
 
 

@@ -1,8 +1,8 @@
 # requirements: flexcore_base
 """What belongs to a RayCluster and goes with it: the Secret with its token, and its NetworkPolicy.
 
-Both are made after the RayCluster and owned by it: Kubernetes takes them away with it. A step that was killed in between
-leaves them out, and its repeat makes them; the pods wait for their Secret meanwhile.
+Both are made after the RayCluster and owned by it: Kubernetes takes them away with it. A step that was killed in
+between leaves them out, and its repeat makes them; the pods wait for their Secret meanwhile.
 """
 
 from __future__ import annotations
