@@ -32,8 +32,8 @@ class AddressCluster:
         return self.cluster.resource or self.cluster.address
 
     @property
-    def min_workers(self) -> int:
-        return 0
+    def min_workers(self) -> int | None:
+        return None
 
     @property
     def leases(self) -> stored_leases.StoredLeases:

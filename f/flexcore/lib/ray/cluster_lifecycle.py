@@ -90,10 +90,8 @@ class EnsureAdapter:
         book = self.kind.read_book()
         others = len(book.leases) - 1 if book else 0
         shared = f", shared with {others} other{'s' if others > 1 else ''}" if others else ""
-        print(
-            f"Ray {measures['ray_version']} is ready: {self.kind.name}, {measures['workers']} workers{shared}",
-            flush=True,
-        )
+        workers = "" if measures["workers"] is None else f", {measures['workers']} workers"
+        print(f"Ray {measures['ray_version']} is ready: {self.kind.name}{workers}{shared}", flush=True)
 
     def _clean_up(self, held: lease.Lease) -> None:
         try:
@@ -228,8 +226,9 @@ def describe(invocation: Describing) -> contracts.StepResult:
 def _ask_ray(service: resources.RayCluster, kind: cluster_kinds.Kind) -> Object:
     try:
         with dashboard.RayApi(service.model_copy(update={"lease": ""})) as api:
-            workers = sum(1 for node in api.nodes() if not node.get("is_head_node"))
-            return {**cluster.measure(api), "workers": workers, "ready": True}
+            measures = cluster.measure(api)
+            nodes = measures["nodes"]
+            return {**measures, "workers": None if nodes is None else nodes - 1, "ready": True}
     except errors.FlexcoreError as error:
         finding = kind.watch().find_problem()
         found = finding.error if finding else error

@@ -23,12 +23,13 @@ TRIES_BEFORE_NOTICE = 5
 
 
 class Watched(Protocol):
-    """A cluster that is to become ready. min_workers: how many of its workers must be there."""
+    """A cluster that is to become ready. min_workers: how many of its workers must be there; None for one that is
+    there already, by whose address a head answers or not."""
 
     @property
     def name(self) -> str: ...
     @property
-    def min_workers(self) -> int: ...
+    def min_workers(self) -> int | None: ...
     def find_problem(self) -> kuberay_diagnosis.Finding | None:
         """What keeps it from being ready, as its own side knows it."""
 
@@ -74,13 +75,16 @@ class Waiting:
                 self._api = self.watched.open_api()
             if self._api is None:
                 return None, None
+            wanted = self.watched.min_workers
+            if wanted is None:
+                return cluster.measure(self._api) | {"workers": None}, None
             nodes = self._api.nodes()
             workers = [node for node in nodes if not node.get("is_head_node")]
             if len(workers) == len(nodes):
                 # The dashboard answers before the head's own node has registered, and ends with one that never does.
                 return None, None
-            if len(workers) < self.watched.min_workers:
-                self._report(f"{len(workers)} of {self.watched.min_workers} workers are there")
+            if len(workers) < wanted:
+                self._report(f"{len(workers)} of {wanted} workers are there")
                 return None, None
             return cluster.measure(self._api) | {"workers": len(workers)}, None
         except errors.FlexcoreError as error:
