@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
-from f.flexcore.lib.ray import program_job, ray_job_adapter, ray_job_objects, ray_job_waiter
+from f.flexcore.lib.ray import leased_clusters, program_job, ray_job_adapter, ray_job_objects, ray_job_waiter
 from tests.operations.fake_windmill import FakeWindmill
 from tests.ray.fake_ray_jobs import (
     CLUSTERS,
@@ -567,6 +567,17 @@ def test_reconcile_stops_the_rayjob_of_a_dead_owner_by_its_uid(kuberay: FakeKube
     assert objects().stop(item) == "had gone"
     kuberay.ray_jobs[0]["metadata"]["uid"] = item.uid
     assert objects().stop(item) == "deleted"
+    assert kuberay.objects == {}
+
+
+def test_reconcile_sees_rayjobs_by_the_kubernetes_cluster_alone(kuberay: FakeKubeRay) -> None:
+    kuberay.story = lambda fake, ray_job: None
+    created(kuberay)
+    access = {"mode": "token", "server": kuberay.address, "token": "sesame-open-1234", "namespace": "elsewhere"}
+    seen = leased_clusters.KubeRayObjects("f/x/kubernetes", access)
+    (item,) = seen.find()
+    assert (item.kind, item.namespace, item.place) == ("kuberay_job", NAMESPACE, "f/x/kubernetes")
+    assert seen.stop(item) == "deleted"
     assert kuberay.objects == {}
 
 
