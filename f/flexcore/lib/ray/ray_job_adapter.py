@@ -31,6 +31,7 @@ from f.flexcore.lib.ray import (
     ray_job_status,
     ray_job_waiter,
 )
+from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.storage import attempt_records, object_store
 
 KIND = "kuberay_job"
@@ -195,12 +196,12 @@ class RayJobAdapter:
             with self._open(state) as api:
                 return self._run_on_head(api, number, state)
         except ClusterTaken:
-            return self._explain_loss(state, waiter, None)
+            return self._explain_loss(number, state, waiter, None)
         except errors.TransientError as error:
-            return self._explain_loss(state, waiter, error)
+            return self._explain_loss(number, state, waiter, error)
         except errors.NotFound as error:
             # The RayCluster, or its Secret.
-            return self._explain_loss(state, waiter, error)
+            return self._explain_loss(number, state, waiter, error)
 
     def _run_on_head(self, api: dashboard.RayApi, number: int, state: ray_job_status.RayJobState) -> driver.Verdict:
         watch = ClusterWatch(self, state)
@@ -224,6 +225,7 @@ class RayJobAdapter:
 
     def _explain_loss(
         self,
+        number: int,
         before: ray_job_status.RayJobState,
         waiter: ray_job_waiter.RayJobWaiter,
         error: errors.FlexcoreError | None,
@@ -232,7 +234,7 @@ class RayJobAdapter:
         cluster was taken back and the job goes on with the next one. Raises `error` when the RayJob says nothing."""
         state = waiter.look(before.name, before.uid)
         if state.is_ended:
-            return driver.Verdict(error=self._ended_error(state))
+            return self._read_kept_result(number, state) or driver.Verdict(error=self._ended_error(state))
         if state.phase == "queued" or state.is_suspended or state.cluster != before.cluster:
             waiter.evictions += 1
             self.report(
@@ -243,6 +245,20 @@ class RayJobAdapter:
         if error is not None:
             raise error
         return driver.Verdict(error=dashboard.lost_job_error(state.name))
+
+    def _read_kept_result(self, number: int, state: ray_job_status.RayJobState) -> driver.Verdict | None:
+        """The verdict of a job that has succeeded and left its result in the store, though its cluster has gone."""
+        kept = None if state.has_failed else job_archive.read_result(self.attempt_records, number)
+        if kept is None:
+            return None
+        work = self.prepare(None, self.redactor)
+        self._finish = work.finish
+        remote = contracts.Remote(kind=KIND, name=state.name, uid=state.uid)
+        finished = ray_job.FinishedJob(
+            self.place.key, number, kept["result"], contracts.Timings(), remote, log_tail="", packages=[]
+        )
+        self.report("The cluster has gone; the job's result is read from the store")
+        return driver.Verdict(result=work.to_result(finished))
 
     def _ended_error(self, state: ray_job_status.RayJobState) -> errors.FlexcoreError:
         diagnosis = ray_job_status.diagnose_end(state)
@@ -335,7 +351,8 @@ class RayJobAdapter:
         context = job_adapter.Context(api, self.place.store, self.place.key, self.redactor)
         work = self.prepare(api, self.redactor)
         self._finish = work.finish
-        work = replace(work, job=replace(work.job, deferred=self.place.is_deferred))
+        job = job_archive.keep_result(replace(work.job, deferred=self.place.is_deferred))
+        work = replace(work, job=job)
         return job_adapter.JobAdapter(context, work, self.clock, sleep or self.sleep, self.report, checks_first=True)
 
     @contextmanager
