@@ -18,6 +18,7 @@ from f.flexcore.lib.ray import (
     leased_clusters,
     program_job,
     ray_job_adapter,
+    ray_job_head,
     ray_job_objects,
     ray_job_waiter,
 )
@@ -62,9 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job_waiter, "INSPECTION_INTERVAL_S", 0.02)
     monkeypatch.setattr(ray_job_waiter, "QUEUE_INTERVAL_S", 0.02)
     monkeypatch.setattr(ray_job_waiter, "OPERATOR_GRACE_S", 0.4)
-    monkeypatch.setattr(ray_job_adapter, "LOOK_INTERVAL_S", 0.05)
-    monkeypatch.setattr(ray_job_adapter, "ANSWER_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(ray_job_adapter, "ANSWER_INTERVAL_S", 0.05)
+    monkeypatch.setattr(ray_job_head, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(ray_job_head, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(ray_job_head, "ANSWER_INTERVAL_S", 0.05)
 
 
 def run(own: Object | None = None, **more: Any) -> Object:
