@@ -3,6 +3,7 @@ tests/live/test_ray_jobs.py."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,20 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
-from f.flexcore.lib.ray import program_job, ray_job_adapter, ray_job_objects, ray_job_waiter
+from f.flexcore.lib.ray import job as ray_job
+from f.flexcore.lib.ray import (
+    job_archive,
+    leased_clusters,
+    program_job,
+    ray_job_adapter,
+    ray_job_head,
+    ray_job_objects,
+    ray_job_waiter,
+)
+from f.flexcore.lib.ray.remote import job_entry
+from f.flexcore.lib.storage import attempt_records, object_store
 from tests.operations.fake_windmill import FakeWindmill
-from tests.ray.fake_ray_job_api import (
+from tests.ray.fake_ray_jobs import (
     CLUSTERS,
     EVENTS,
     NAMESPACE,
@@ -51,9 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job_waiter, "INSPECTION_INTERVAL_S", 0.02)
     monkeypatch.setattr(ray_job_waiter, "QUEUE_INTERVAL_S", 0.02)
     monkeypatch.setattr(ray_job_waiter, "OPERATOR_GRACE_S", 0.4)
-    monkeypatch.setattr(ray_job_adapter, "LOOK_INTERVAL_S", 0.05)
-    monkeypatch.setattr(ray_job_adapter, "ANSWER_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(ray_job_adapter, "ANSWER_INTERVAL_S", 0.05)
+    monkeypatch.setattr(ray_job_head, "LOOK_INTERVAL_S", 0.05)
+    monkeypatch.setattr(ray_job_head, "ANSWER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(ray_job_head, "ANSWER_INTERVAL_S", 0.05)
 
 
 def run(own: Object | None = None, **more: Any) -> Object:
@@ -197,6 +209,31 @@ def test_an_end_that_only_the_rayjob_knows_is_told_and_is_no_success(
     assert (error.category, type(error)) == (category, kind)
     assert error.remedy
     assert kuberay.objects == {}
+
+
+def test_a_result_that_the_job_left_in_the_store_is_collected_when_its_cluster_has_gone(kuberay: FakeKubeRay) -> None:
+    arguments, _ = created(kuberay)
+    key = identity.execution_key(os.environ)
+    records = attempt_records.StoreRecords(object_store.Store(resources.Settings()), key)
+    records.store.write_json(records.uri(1, job_archive.RESULT_NAME), {"result": "kept"})
+    # A success alone: what a job that was stopped has left is no result.
+    kuberay.story = ends("Complete", jobStatus="SUCCEEDED", rayClusterName="gone")
+    assert program_job.RUN_PROGRAM.run(arguments)["data"]["result"] == "kept"
+    assert kuberay.objects == {}
+
+
+def test_a_job_that_gets_at_the_store_keeps_its_result_there(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    storage = {"uri": f"file://{tmp_path}", "folder": f"file://{tmp_path}/1"}
+    job = ray_job.Job("train", {job_entry.PROGRAM: "result = {'n': 1}\n"}, {}, storage=storage)
+    exec(job_archive.keep_result(job).files[job_entry.PROGRAM], {"storage": storage})
+    assert json.loads((tmp_path / "1" / job_archive.RESULT_NAME).read_text()) == {"result": {"n": 1}}
+    # A store that cannot be written does not make the job fail.
+    exec(job_archive.keep_result(job).files[job_entry.PROGRAM], {"storage": {**storage, "folder": "file:///proc/no"}})
+    # A program of the caller's own does not get at the store.
+    assert job_archive.keep_result(ray_job.Job("program", {job_entry.PROGRAM: "a"}, {})).files == {
+        job_entry.PROGRAM: "a"
+    }
 
 
 def test_a_deadline_of_kuberays_ends_the_watch_while_ray_says_running(kuberay: FakeKubeRay) -> None:
@@ -567,6 +604,17 @@ def test_reconcile_stops_the_rayjob_of_a_dead_owner_by_its_uid(kuberay: FakeKube
     assert objects().stop(item) == "had gone"
     kuberay.ray_jobs[0]["metadata"]["uid"] = item.uid
     assert objects().stop(item) == "deleted"
+    assert kuberay.objects == {}
+
+
+def test_reconcile_sees_rayjobs_by_the_kubernetes_cluster_alone(kuberay: FakeKubeRay) -> None:
+    kuberay.story = lambda fake, ray_job: None
+    created(kuberay)
+    access = {"mode": "token", "server": kuberay.address, "token": "sesame-open-1234", "namespace": "elsewhere"}
+    seen = leased_clusters.KubeRayObjects("f/x/kubernetes", access)
+    (item,) = seen.find()
+    assert (item.kind, item.namespace, item.place) == ("kuberay_job", NAMESPACE, "f/x/kubernetes")
+    assert seen.stop(item) == "deleted"
     assert kuberay.objects == {}
 
 

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Checks a RayCluster, RayJob or RayService manifest against the rules of KubeRay and the cluster, and creates nothing."""
+"""Says whether KubeRay on a cluster would take a RayCluster, RayJob or RayService. Creates nothing."""
 
 import os
 from typing import Any

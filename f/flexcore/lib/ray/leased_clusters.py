@@ -22,6 +22,7 @@ from f.flexcore.lib.ray import (
     kubernetes_session,
     lease,
     local_head,
+    ray_job_objects,
     stored_leases,
 )
 from f.flexcore.lib.storage import object_store
@@ -46,16 +47,20 @@ class KubeRayObjects:
         self.kubernetes = http_client.HttpKubernetes(access, redactor)
         chosen = found.namespace or access.namespace or namespace or kubernetes_session.DEFAULT_NAMESPACE
         self.session = kubernetes_session.Session(self.kubernetes, chosen, is_inside=False)
+        reference = resources.RayCluster(kubernetes_cluster=place, namespace=chosen)
+        self.ray_jobs = ray_job_objects.RayJobObjects(place, reference, session=self.session)
 
     def find(self) -> list[Item]:
-        found: list[Item] = []
+        found: list[Item] = self.ray_jobs.find()
         for stored in self._list():
             if kuberay_ownership.is_ours(stored):
                 found += self._describe(stored)
         return found
 
     def stop(self, item: Item) -> str:
-        """Releases a lease as it was seen; what became of it."""
+        """Releases a lease as it was seen, or deletes a RayJob; what became of it."""
+        if item.kind == ray_job_objects.KIND:
+            return self.ray_jobs.stop(item)
         if item.kind != LEASE:
             return "is in use"
         managed = self._managed(item)
@@ -70,6 +75,8 @@ class KubeRayObjects:
 
     def delete(self, item: Item) -> str:
         """Deletes a cluster whose idle time is over, on the condition that nobody has got a lease since."""
+        if item.kind == ray_job_objects.KIND:
+            return self.ray_jobs.delete(item)
         return self._managed(item).delete_idle(item.uid) if item.kind == CLUSTER else "is in use"
 
     def _managed(self, item: Item) -> kuberay_cluster.KubeRayCluster:

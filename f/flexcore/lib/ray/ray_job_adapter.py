@@ -27,25 +27,17 @@ from f.flexcore.lib.ray import (
     job_observer,
     kubernetes_session,
     ray_job_api,
+    ray_job_head,
     ray_job_manifest,
     ray_job_status,
     ray_job_waiter,
 )
+from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.storage import attempt_records, object_store
 
 KIND = "kuberay_job"
-LOOK_INTERVAL_S = 3.0
-# The operator looks at a job every 3 s; a RayJob that has ended while Ray still says otherwise is given so long.
-AGREEMENT_TIMEOUT_S = 15.0
-# A head's Service answers a moment after KubeRay calls the cluster ready.
-ANSWER_TIMEOUT_S = 60.0
-ANSWER_INTERVAL_S = 1.0
 # Of jobs that Ray does not know any more, or whose head does not answer: the RayJob may say why.
 LOST = ("job_lost",)
-
-
-class ClusterTaken(Exception):
-    """The cluster under a running job has gone, or its RayJob has ended or been deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,22 +186,22 @@ class RayJobAdapter:
         try:
             with self._open(state) as api:
                 return self._run_on_head(api, number, state)
-        except ClusterTaken:
-            return self._explain_loss(state, waiter, None)
+        except ray_job_head.ClusterTaken:
+            return self._explain_loss(number, state, waiter, None)
         except errors.TransientError as error:
-            return self._explain_loss(state, waiter, error)
+            return self._explain_loss(number, state, waiter, error)
         except errors.NotFound as error:
             # The RayCluster, or its Secret.
-            return self._explain_loss(state, waiter, error)
+            return self._explain_loss(number, state, waiter, error)
 
     def _run_on_head(self, api: dashboard.RayApi, number: int, state: ray_job_status.RayJobState) -> driver.Verdict:
-        watch = ClusterWatch(self, state)
+        watch = ray_job_head.ClusterWatch(self._head(), state)
         inner = self._inner(api, watch.sleep)
         attempt = inner.find(number)
         if attempt is None:
             if state.job_status or state.is_ended:
                 # The operator has seen it on this very cluster: its head was restarted since.
-                raise ClusterTaken
+                raise ray_job_head.ClusterTaken
             try:
                 inner.create(number, self._earlier(number))
             except errors.NotFound:
@@ -219,11 +211,12 @@ class RayJobAdapter:
         remote = job_observer.remote_job(api, state.name, {})
         verdict = inner.observe(number, remote)
         if verdict.error is not None and verdict.error.category in LOST:
-            raise ClusterTaken
+            raise ray_job_head.ClusterTaken
         return self._archive(api, inner, number, verdict, state)
 
     def _explain_loss(
         self,
+        number: int,
         before: ray_job_status.RayJobState,
         waiter: ray_job_waiter.RayJobWaiter,
         error: errors.FlexcoreError | None,
@@ -232,7 +225,7 @@ class RayJobAdapter:
         cluster was taken back and the job goes on with the next one. Raises `error` when the RayJob says nothing."""
         state = waiter.look(before.name, before.uid)
         if state.is_ended:
-            return driver.Verdict(error=self._ended_error(state))
+            return self._read_kept_result(number, state) or driver.Verdict(error=self._ended_error(state))
         if state.phase == "queued" or state.is_suspended or state.cluster != before.cluster:
             waiter.evictions += 1
             self.report(
@@ -243,6 +236,20 @@ class RayJobAdapter:
         if error is not None:
             raise error
         return driver.Verdict(error=dashboard.lost_job_error(state.name))
+
+    def _read_kept_result(self, number: int, state: ray_job_status.RayJobState) -> driver.Verdict | None:
+        """The verdict of a job that has succeeded and left its result in the store, though its cluster has gone."""
+        kept = None if state.has_failed else job_archive.read_result(self.attempt_records, number)
+        if kept is None:
+            return None
+        work = self.prepare(None, self.redactor)
+        self._finish = work.finish
+        remote = contracts.Remote(kind=KIND, name=state.name, uid=state.uid)
+        finished = ray_job.FinishedJob(
+            self.place.key, number, kept["result"], contracts.Timings(), remote, log_tail="", packages=[]
+        )
+        self.report("The cluster has gone; the job's result is read from the store")
+        return driver.Verdict(result=work.to_result(finished))
 
     def _ended_error(self, state: ray_job_status.RayJobState) -> errors.FlexcoreError:
         diagnosis = ray_job_status.diagnose_end(state)
@@ -335,47 +342,19 @@ class RayJobAdapter:
         context = job_adapter.Context(api, self.place.store, self.place.key, self.redactor)
         work = self.prepare(api, self.redactor)
         self._finish = work.finish
-        work = replace(work, job=replace(work.job, deferred=self.place.is_deferred))
+        job = job_archive.keep_result(replace(work.job, deferred=self.place.is_deferred))
+        work = replace(work, job=job)
         return job_adapter.JobAdapter(context, work, self.clock, sleep or self.sleep, self.report, checks_first=True)
 
     @contextmanager
     def _open(self, state: ray_job_status.RayJobState) -> Iterator[dashboard.RayApi]:
-        """The head's dashboard, once it answers."""
-        until = self.clock() + ANSWER_TIMEOUT_S
-        while True:
-            try:
-                api = self._connect(state.cluster)
-                break
-            except (errors.TransientError, errors.NotFound):
-                # Its Service has no endpoint yet, or its Secret is not there; or neither is any more.
-                if state.is_ended or self.clock() >= until:
-                    raise
-            self.sleep(ANSWER_INTERVAL_S)
-            self.check_cluster(state)
-        with api:
+        """The head's dashboard, once it answers; its token is a secret from then on."""
+        with self._head().open(state) as api:
             self.redactor = redaction.Redactor([*self.place.secrets, *api.secrets()])
             yield api
 
-    def _connect(self, cluster: str) -> dashboard.RayApi:
-        api = dashboard.RayApi(self.place.service.model_copy(update={"name": cluster}))
-        try:
-            api.version()
-        except errors.FlexcoreError:
-            api.__exit__(None, None, None)
-            raise
-        return api
-
-    def check_cluster(self, before: ray_job_status.RayJobState) -> ray_job_status.RayJobState:
-        """The RayJob now. Raises ClusterTaken when it no longer has the cluster that it had."""
-        stored = self.api.get(before.name)
-        if stored is None:
-            raise ClusterTaken
-        state = ray_job_status.parse_ray_job(stored)
-        if state.uid != before.uid or state.is_leaving or state.is_suspended or state.cluster != before.cluster:
-            raise ClusterTaken
-        if state.phase == "queued":
-            raise ClusterTaken
-        return state
+    def _head(self) -> ray_job_head.OwnHead:
+        return ray_job_head.OwnHead(self.api, self.place.service, self.clock, self.sleep)
 
     def _earlier(self, number: int) -> list[attempts.Attempt]:
         read = (self.attempt_records.read(before) for before in range(1, number))
@@ -402,32 +381,6 @@ class RayJobAdapter:
     def _remote(self, number: int, stored: dict[str, Any]) -> contracts.Remote:
         name = str(stored["metadata"]["name"])
         return contracts.Remote(kind=KIND, name=name, uid=str(stored["metadata"]["uid"]))
-
-
-class ClusterWatch:
-    """The pause of a job's observer, which looks at the RayJob beside it every few seconds."""
-
-    def __init__(self, adapter: RayJobAdapter, state: ray_job_status.RayJobState) -> None:
-        self._adapter, self._state, self._looked = adapter, state, adapter.clock()
-        self._ended_at: float | None = None
-
-    def sleep(self, seconds: float) -> None:
-        """Raises ClusterTaken when the cluster is no longer the job's."""
-        self._adapter.sleep(seconds)
-        now = self._adapter.clock()
-        if now - self._looked < LOOK_INTERVAL_S:
-            return
-        self._looked = now
-        try:
-            state = self._adapter.check_cluster(self._state)
-        except errors.FlexcoreError:
-            # The API server does not answer: the head may.
-            return
-        if state.is_ended and not self._state.is_ended:
-            # Ray says so itself when its job has ended; of a deadline of KubeRay's it knows nothing.
-            self._ended_at = now if self._ended_at is None else self._ended_at
-            if state.reason not in ("", "AppFailed") or now - self._ended_at > AGREEMENT_TIMEOUT_S:
-                raise ClusterTaken
 
 
 def add_details(verdict: driver.Verdict, extra: dict[str, Any]) -> driver.Verdict:

@@ -116,9 +116,15 @@ class RayJobApi:
                 return found
         return sorted(found, key=lambda item: str(item.get("lastTimestamp") or item.get("eventTime") or ""))
 
-    def list_ours(self) -> list[Object]:
-        """All RayJobs in the namespace that carry our labels; none where KubeRay is not there."""
+    def list_ours(self, *, in_all_namespaces: bool = False) -> list[Object]:
+        """All RayJobs that carry our labels: of the namespace, or of all where the credentials may see them."""
         selector = f"{identity.MANAGED_BY}=flexcore"
+        if in_all_namespaces:
+            try:
+                return self._list(f"{GROUP}/rayjobs", selector, RESOURCE, must_answer=True)
+            except errors.Forbidden as error:
+                if error.category == "credentials":
+                    raise
         return self._list(self._path(), selector, RESOURCE, must_answer=True)
 
     def _list(self, path: str, selector: str, resource: str, must_answer: bool = False) -> list[Object]:

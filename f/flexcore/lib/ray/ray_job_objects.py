@@ -9,11 +9,13 @@ Stopped and deleted is one: the RayJob goes, its cluster and the Secret with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
 from f.flexcore.lib.ray import (
-    connection,
     dashboard,
     job_diagnosis,
     kubernetes_session,
@@ -29,25 +31,41 @@ Object = dict[str, Any]
 
 
 class RayJobObjects:
-    """`place` is the resource's path. Raises the errors of Kubernetes and of Windmill, which has the resource."""
+    """`place` is the resource's path. Raises the errors of Kubernetes and of Windmill, which has the resource.
 
-    def __init__(self, place: str, cluster: resources.RayCluster, namespace: str = "") -> None:
-        self.place, self.cluster = place, cluster
+    session: of the whole cluster, whose namespaces are all looked at where the credentials may; without one, the
+    namespace that `cluster` names.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        cluster: resources.RayCluster,
+        namespace: str = "",
+        session: kubernetes_session.Session | None = None,
+    ) -> None:
+        self.place, self.cluster, self.session = place, cluster, session
         self.settings = resources.Settings(namespace=namespace) if namespace else None
 
+    @contextmanager
+    def _open(self, namespace: str = "") -> Iterator[ray_job_api.RayJobApi]:
+        if self.session is None:
+            with kubernetes_session.open_session(self.cluster, self.settings) as session:
+                yield ray_job_api.RayJobApi(session)
+            return
+        yield ray_job_api.RayJobApi(replace(self.session, namespace=namespace or self.session.namespace))
+
     def find(self) -> list[remote_objects.RemoteObject]:
-        with kubernetes_session.open_session(self.cluster, self.settings) as session:
-            api = ray_job_api.RayJobApi(session)
+        with self._open() as api:
             try:
                 api.check_served()
             except errors.NotFound:
                 return []
-            return [self._parse(api, stored) for stored in api.list_ours()]
+            return [self._parse(api, stored) for stored in api.list_ours(in_all_namespaces=self.session is not None)]
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it."""
-        with kubernetes_session.open_session(self.cluster, self.settings) as session:
-            api = ray_job_api.RayJobApi(session)
+        with self._open(item.namespace) as api:
             now = self._find_again(api, item)
             if now is None or now.state == "leaving":
                 return "had gone" if now is None else "goes already"
@@ -82,7 +100,7 @@ class RayJobObjects:
             uid=state.uid,
             state=self._find_state(api, state, stored, is_deferred),
             labels=labels,
-            namespace=api.namespace,
+            namespace=str(metadata.get("namespace") or api.namespace),
             delete_after=float(after) if after.isdigit() else None,
             deadline=float(deadline) if deadline.isdigit() else None,
         )
@@ -99,21 +117,18 @@ class RayJobObjects:
         # KubeRay knows of no job there: none was submitted yet, or it cannot see it for want of the token.
         if api.now() - (state.started or api.now()) < SUBMISSION_GRACE_S:
             return "running"
-        return "finished" if self._is_idle(state) else "running"
+        namespace = str(stored["metadata"].get("namespace") or api.namespace)
+        return "finished" if self._is_idle(state, namespace) else "running"
 
-    def _is_idle(self, state: ray_job_status.RayJobState) -> bool:
+    def _is_idle(self, state: ray_job_status.RayJobState, namespace: str) -> bool:
         """Whether Ray itself says that the job has ended, or that there is none. One that cannot be asked is not."""
         try:
-            with dashboard.RayApi(self.cluster.model_copy(update={"name": state.cluster})) as api:
+            with dashboard.RayApi(
+                self.cluster.model_copy(update={"name": state.cluster, "namespace": namespace})
+            ) as api:
                 api.version()
                 return api.job(state.name).get("status") in job_diagnosis.TERMINAL
         except errors.NotFound as error:
             return str(error.subject).endswith(f"/api/jobs/{state.name}")
         except errors.FlexcoreError:
             return False
-
-
-def has_blind_operator(stored: Object) -> bool:
-    """Whether this KubeRay cannot see the job: its cluster asks for a token that only its pods were told of."""
-    body = (stored.get("spec") or {}).get("rayClusterSpec") or {}
-    return not body.get("authOptions") and connection.find_token_key({"spec": body}) is not None

@@ -91,6 +91,8 @@ class FakeKubeRay:
             return self._create(path, query, body)
         if method == "DELETE":
             return self._delete(path, body)
+        if path in ("/apis/ray.io/v1/rayjobs", "/apis/ray.io/v1/rayclusters"):
+            path = RAY_JOBS if path.endswith("rayjobs") else CLUSTERS
         if path in (RAY_JOBS, CLUSTERS, PODS, EVENTS, WORKLOADS):
             return 200, {"metadata": {"resourceVersion": "1"}, "items": self._select(path, query)}
         if path not in self.objects:
