@@ -69,7 +69,7 @@ def test_a_plan_runs_nothing(pushed: Windmill, args: dict[str, Any]) -> None:
 def test_a_runtime_that_cannot_start_hands_over_to_the_next(pushed: Windmill, args: dict[str, Any]) -> None:
     with FakeDashboard() as dashboard:
         dashboard.script = lambda *_: (503, "gone") if dashboard.requests.count("GET /api/version") > 1 else None
-        asked = args | {"ray": cases.ray_form(dashboard.address), "data": {"size": "200GB"}}
+        asked = args | {"ray": cases.ray_form({"address": dashboard.address}), "data": {"size": "200GB"}}
         done = cases.result_of(pushed.run_flow, asked)
     assert [(item.runtime, item.started) for item in done.attempts] == [("ray", False), ("meltano", True)]
 

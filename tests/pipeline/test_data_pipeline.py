@@ -92,12 +92,16 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
 
 
 def test_a_wrong_request_is_refused_before_anything_is_asked(run: RunFlow, folder: Path) -> None:
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), "pin": "moon"}
+    asked = {
+        "ray": cases.ray_form({"address": "http://127.0.0.1:1"}),
+        "settings": cases.settings(folder),
+        "pin": "moon",
+    }
     assert "pin: 'moon' is not a runtime" in cases.refusal(run, asked)
 
 
 def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> None:
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    asked = {"ray": cases.ray_form({"address": "http://127.0.0.1:1"}), "settings": cases.settings(folder)}
     told = cases.refusal(run, asked)
     assert told.startswith("No suitable runtime available: ray: ")
     assert "http://127.0.0.1:1 cannot be reached" in told
@@ -107,7 +111,7 @@ def test_the_command_line_plans_and_says_why_nothing_would_run(
     engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FLEXCORE_TOKEN", engine.token)
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    asked = {"ray": cases.ray_form({"address": "http://127.0.0.1:1"}), "settings": cases.settings(folder)}
     target = (engine.url, engine.workspace, ROOT)
     assert plan_command(cases.FLOW, asked, *target, True) == exit_codes.FAILED
     plan = DataPipelineResult.model_validate_json(capsys.readouterr().out)
