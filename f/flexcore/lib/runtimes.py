@@ -41,6 +41,10 @@ RUNTIMES = {
                 "search": "f.flexcore.lib.ray.search_job:SEARCH",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+                "ensure_cluster": "f.flexcore.lib.ray.cluster_lifecycle:ENSURE_CLUSTER",
+                "scale_cluster": "f.flexcore.lib.ray.cluster_lifecycle:SCALE_CLUSTER",
+                "release_cluster": "f.flexcore.lib.ray.cluster_lifecycle:RELEASE_CLUSTER",
+                "describe_cluster": "f.flexcore.lib.ray.cluster_lifecycle:DESCRIBE_CLUSTER",
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.cluster:health",
@@ -48,6 +52,10 @@ RUNTIMES = {
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
             queue="f.flexcore.lib.ray.queue_objects:QueueObjects",
+            objects_in={
+                "kubernetes_clusters": "f.flexcore.lib.ray.leased_clusters:KubeRayObjects",
+                "": "f.flexcore.lib.ray.leased_clusters:StoredLeaseObjects",
+            },
         ),
         operation.Runtime(
             name="kubernetes",
@@ -106,17 +114,18 @@ def get_runtime(name: str) -> operation.Runtime:
     return RUNTIMES[name]
 
 
-def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespace: str) -> RemoteObjects:
-    """Raises InvalidInput when the resource is none of that runtime."""
-    objects: RemoteObjects = operation.resolve(runtime.objects)(place, resource, namespace)
-    return objects
+def open_objects(
+    runtime: operation.Runtime, place: str, resource: Any, namespace: str, objects: str = ""
+) -> RemoteObjects:
+    """objects: one of `objects_in`, where it is not the runtime's own. Raises InvalidInput when the resource is none of
+    that runtime."""
+    opened: RemoteObjects = operation.resolve(objects or runtime.objects)(place, resource, namespace)
+    return opened
 
 
-def open_queue(
-    runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings
-) -> WaitingWork | None:
-    """None for a runtime whose work waits nowhere. Raises InvalidInput when the resource is none of that runtime."""
-    queue: WaitingWork | None = operation.resolve(runtime.queue)(place, resource, settings) if runtime.queue else None
+def open_queue(runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings) -> WaitingWork:
+    """Of a runtime that has one. Raises InvalidInput when the resource is none of that runtime."""
+    queue: WaitingWork = operation.resolve(runtime.queue)(place, resource, settings)
     return queue
 
 

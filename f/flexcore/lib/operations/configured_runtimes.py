@@ -67,20 +67,26 @@ def open_objects(
 
     report_failure: gets (path, runtime, error) of what cannot be opened."""
     opened: list[tuple[str, runtimes.RemoteObjects]] = []
+
+    def open_one(runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str = "") -> None:
+        try:
+            resource = read()
+            opened.append((place, runtimes.open_objects(runtime, place, resource, settings.namespace, objects)))
+            if runtime.queue and not objects:
+                opened.append((place, runtimes.open_queue(runtime, place, resource, settings)))
+        except errors.FlexcoreError as error:
+            report_failure(place, runtime.name, error)
+
     for runtime in runtimes.RUNTIMES.values():
-        if not runtime.objects:
-            continue
-        if runtime.clusters_field is None:
-            opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
-        for path in runtimes.list_clusters(runtime, settings):
-            try:
-                resource = read_resource(path)
-                objects = runtimes.open_objects(runtime, path, resource, settings.namespace)
-                queue = runtimes.open_queue(runtime, path, resource, settings)
-            except errors.FlexcoreError as error:
-                report_failure(path, runtime.name, error)
-            else:
-                opened += [(path, objects), *([(path, queue)] if queue else [])]
+        if runtime.objects and runtime.clusters_field is None:
+            open_one(runtime, worker, lambda: None)
+        for path in runtimes.list_clusters(runtime, settings) if runtime.objects else ():
+            open_one(runtime, path, partial(read_resource, path))
+        for field, objects in runtime.objects_in.items():
+            if not field:
+                open_one(runtime, worker, lambda: settings, objects)
+            for path in settings.clusters(field) if field else ():
+                open_one(runtime, path, partial(read_resource, path), objects)
     return opened
 
 

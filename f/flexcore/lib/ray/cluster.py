@@ -37,11 +37,15 @@ def measure(api: dashboard.RayApi) -> dashboard.Json:
     # The jobs API is what the steps use; a proxy may let the version pass and refuse this.
     jobs = api.jobs()
     status, serve = _ask_if_able(api.cluster_status), _ask_if_able(api.serve_details)
+    amounts = parse_resources(status)
+    if amounts["nodes"] is None:
+        # Autoscaler v2 leaves its report to itself; what is free is then unknown.
+        amounts |= sum_nodes(_ask_nodes(api))
     return {
         "ray_version": version["ray_version"],
         "session": version.get("session_name"),
         "running_jobs": sum(1 for job in jobs if job.get("status") in ("PENDING", "RUNNING")),
-        **parse_resources(status),
+        **amounts,
         **parse_serve(serve),
     }
 
@@ -130,6 +134,16 @@ def parse_resources(status: dashboard.Json | None) -> dashboard.Json:
     return amounts
 
 
+def sum_nodes(nodes: list[dashboard.Json] | None) -> dashboard.Json:
+    """The number of nodes that are alive, and what they have in all; {} when they are not known. Pure."""
+    if not nodes:
+        return {}
+    amounts: dashboard.Json = {"nodes": len(nodes)}
+    for name, key in (("cpus", "CPU"), ("gpus", "GPU"), ("memory", "memory")):
+        amounts[f"{name}_total"] = sum((node.get("resources_total") or {}).get(key, 0) for node in nodes)
+    return amounts
+
+
 def parse_serve(details: dashboard.Json | None) -> dashboard.Json:
     """Whether Ray Serve runs, on which port, and its applications (name → status). Pure."""
     if details is None:
@@ -158,9 +172,18 @@ def _ask_if_able(ask: Callable[[], dashboard.Json | None]) -> dashboard.Json | N
         return None
 
 
+def _ask_nodes(api: dashboard.RayApi) -> list[dashboard.Json] | None:
+    try:
+        return api.nodes()
+    except errors.FlexcoreError:
+        return None
+
+
 def _describe_cpus(data: dashboard.Json) -> str:
     if data["cpus_total"] is None:
         return "its CPUs were not measured"
+    if data["cpus_free"] is None:
+        return f"{data['cpus_total']} CPUs"
     return f"{data['cpus_free']} of {data['cpus_total']} CPUs free"
 
 

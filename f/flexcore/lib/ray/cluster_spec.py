@@ -36,6 +36,8 @@ API_SERVER_PORTS = (443, 6443)
 ANYWHERE = ("0.0.0.0/0", "::/0")
 # Where the head keeps its tables on the volume that outlives it.
 GCS_FOLDER = "/flexcore-gcs"
+# On a busy node Ray's own 30 s for a node's first word are too short, and its container would end.
+START_WAIT_S = 120
 # A head that comes back takes a minute or two; without this the workers give up first.
 RECONNECT_TIMEOUT_S = 600
 
@@ -258,7 +260,7 @@ def _head_group(spec: ClusterSpec, token: list[Object], labels: Mapping[str, str
     if spec.fault_tolerance == "rocksdb":
         container = pod["containers"][0]
         container["env"] = [
-            *container.get("env", []),
+            *container["env"],
             {"name": "RAY_gcs_storage", "value": "rocksdb"},
             {"name": "RAY_gcs_storage_path", "value": GCS_FOLDER},
         ]
@@ -280,7 +282,7 @@ def _worker_group(spec: ClusterSpec, group: WorkerGroup, token: list[Object], la
     if spec.fault_tolerance == "rocksdb":
         # KubeRay sets this by itself for redis alone.
         wait = {"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": str(RECONNECT_TIMEOUT_S)}
-        pod["containers"][0]["env"] = [*pod["containers"][0].get("env", []), wait]
+        pod["containers"][0]["env"] = [*pod["containers"][0]["env"], wait]
     if spec.service_account:
         pod["serviceAccountName"] = spec.service_account
     return {
@@ -318,7 +320,7 @@ def _pod(spec: ClusterSpec, container: str, cpu: str, memory: str, gpus: Object,
                 "imagePullPolicy": "IfNotPresent",
                 "resources": {"requests": amounts, "limits": dict(amounts)},
                 "securityContext": _container_security(),
-                **({"env": list(token)} if token else {}),
+                "env": [{"name": "RAY_raylet_start_wait_time_s", "value": str(START_WAIT_S)}, *token],
             }
         ],
     }

@@ -52,12 +52,21 @@ class Connection:
 
 
 class TokenAuth(httpx.Auth):
-    """The headers of a connection; those of a new one once the head refuses them and they have changed since."""
+    """The headers of a connection; those of a new one once the head refuses them and they have changed since.
 
-    def __init__(self, connection: Connection, renew: Callable[[], Connection] | None) -> None:
-        self.connection, self._renew = connection, renew
+    beat: keeps the lease that the reference stands for; raises Conflict when that has ended."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        renew: Callable[[], Connection] | None = None,
+        beat: Callable[[], None] | None = None,
+    ) -> None:
+        self.connection, self._renew, self._beat = connection, renew, beat
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._beat:
+            self._beat()
         request.headers.update(self.connection.headers)
         response = yield request
         if response.status_code not in REFUSED or self._renew is None:
@@ -80,12 +89,23 @@ def connect(cluster: resources.RayCluster) -> Connection:
         return _connect_on_kubernetes(cluster)
     if cluster.resource:
         return connect(read_resource(cluster))
+    if cluster.local_head:
+        from f.flexcore.lib.ray import local_head
+
+        cluster = local_head.resolve(cluster)
     return Connection(cluster, token_headers(cluster))
 
 
 def open_auth(cluster: resources.RayCluster) -> TokenAuth:
-    connection = connect(cluster)
-    return TokenAuth(connection, (lambda: connect(cluster)) if cluster.is_reference else lambda: _renew(cluster))
+    """What authenticates the requests of one connection. Raises what `connect` raises."""
+    if not cluster.is_reference and not cluster.lease:
+        return TokenAuth(connect(cluster), lambda: _renew(cluster))
+    beat = None
+    if cluster.lease:
+        from f.flexcore.lib.ray import heartbeat
+
+        beat = heartbeat.Heartbeat(cluster).beat
+    return TokenAuth(connect(cluster), lambda: connect(cluster), beat)
 
 
 def _renew(cluster: resources.RayCluster) -> Connection:

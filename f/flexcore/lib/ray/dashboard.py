@@ -28,6 +28,8 @@ READ_TIMEOUT_S = 30.0
 MAX_MESSAGE_CHARACTERS = 300
 # An answer's date knows whole seconds, and takes a moment to come.
 CLOCK_TOLERANCE_S = 2.0
+# Of the state API, which refuses to list more.
+MAX_NODES = 10_000
 # Most of a log that is read to find its end.
 MAX_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
@@ -90,9 +92,14 @@ class RayApi:
         answer = self._json("GET", "/api/cluster_status")
         return dict((answer.get("data") or {}).get("clusterStatus") or {})
 
-    def nodes(self) -> Json:
-        """The answer of the state API, which labels.parse_nodes reads."""
-        return dict(self._json("GET", "/api/v0/nodes"))
+    def nodes(self) -> list[Json]:
+        """The nodes that are alive: {node_id, node_name, is_head_node, resources_total, labels, …}."""
+        query = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE", "limit": MAX_NODES}
+        answer = self._parse(self._send("GET", "/api/v0/nodes", params=query))
+        found = ((answer.get("data") or {}).get("result") or {}).get("result") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise self._no_ray()
+        return found
 
     def serve_details(self) -> Json | None:
         """Applications, proxies and HTTP options of Ray Serve; None when the cluster has no Serve installed."""

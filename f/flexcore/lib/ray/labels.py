@@ -67,11 +67,9 @@ def _describe(nodes: Sequence[Labels], name: str) -> str:
     return f"the nodes have the labels {', '.join(known[:MAX_SHOWN_VALUES])}" if known else "the nodes have no labels"
 
 
-def parse_nodes(answer: Any) -> dict[str, dict[str, str]]:
-    """Node id → labels of the nodes that live, from /api/v0/nodes; empty when it does not tell."""
-    nodes = (((answer or {}).get("data") or {}).get("result") or {}).get("result") or []
+def parse_nodes(nodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Node id → labels, of the nodes as the state API lists them."""
     return {
         str(node.get("node_id")): {str(name): str(value) for name, value in (node.get("labels") or {}).items()}
         for node in nodes
-        if node.get("state") == "ALIVE"
     }

@@ -49,7 +49,7 @@ class Store:
         self.write_bytes(uri, json.dumps(value).encode())
 
     def write_bytes(self, uri: str, content: bytes) -> None:
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             # A reader sees the whole file or none, also while two copies of a step write it at once; object stores give
             # this by themselves.
             if not self.local:
@@ -62,7 +62,7 @@ class Store:
 
     def read_json(self, uri: str) -> Any | None:
         """The parsed file, or None when there is none."""
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             try:
                 content = local_path(uri).read_bytes() if self.local else fs.cat_file(uri)
             except FileNotFoundError:
@@ -79,7 +79,7 @@ class Store:
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
             name = path.relative_to(folder).as_posix()
             files.append(file_entry(path, name))
-            with self._reaching(uri) as fs:
+            with self.reaching(uri) as fs:
                 self._make_folder(fs, f"{uri}/{name}")
                 fs.put_file(str(path), f"{uri}/{name}")
         return files
@@ -90,7 +90,7 @@ class Store:
         for expected in contracts.list_files(manifest):
             target = folder / expected.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._reaching(manifest.uri) as fs:
+            with self.reaching(manifest.uri) as fs:
                 fs.get_file(f"{manifest.uri}/{expected.path}", str(target))
             contracts.check_file(manifest.uri, expected, file_entry(target, expected.path))
         return manifest
@@ -105,7 +105,7 @@ class Store:
         """(URI, bytes) of the files that a file's URI, a folder's or a glob names, by name; [] when there are none.
         Raises InvalidInput when there are more than `most`."""
         found: list[tuple[str, int]] = []
-        with self._reaching(pattern) as fs:
+        with self.reaching(pattern) as fs:
             for path, info in sorted(_matching(fs, pattern).items()):
                 if info.get("type") != "directory":
                     found.append((f"{self.protocol}://{path}", int(info.get("size") or 0)))
@@ -116,7 +116,7 @@ class Store:
 
     def names(self, folder: str) -> list[str]:
         """The names of the files of a folder, not of those below it, as they are now; [] when there are none."""
-        with self._reaching(folder) as fs:
+        with self.reaching(folder) as fs:
             try:
                 if self.local:
                     # Not by fsspec, which looks at each file, and fails for one that was removed meanwhile.
@@ -129,7 +129,7 @@ class Store:
 
     def remove(self, uri: str) -> None:
         """Removes a file; harmless when there is none."""
-        with self._reaching(uri) as fs, suppress(FileNotFoundError):
+        with self.reaching(uri) as fs, suppress(FileNotFoundError):
             local_path(uri).unlink() if self.local else fs.rm_file(uri)
 
     def entry(self, folder: str, name: str) -> contracts.File:
@@ -141,14 +141,14 @@ class Store:
 
     def head(self, uri: str, count: int) -> bytes:
         """The file's first bytes."""
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             return bytes(fs.read_block(uri, 0, count))
 
     def check(self) -> None:
         """Writes, reads and removes a small object below the root; raises when the store cannot be used."""
         uri = self.uri(f".flexcore-check-{uuid4().hex}")
         self.write_bytes(uri, b"ok")
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             fs.rm_file(uri)
 
     def _make_folder(self, fs: Any, uri: str) -> None:
@@ -158,7 +158,7 @@ class Store:
 
     def _actual(self, uri: str, path: str) -> contracts.File | None:
         digest, size = hashlib.sha256(), 0
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             try:
                 with fs.open(uri, "rb") as stream:
                     while block := stream.read(CHUNK):
@@ -182,7 +182,7 @@ class Store:
         )
 
     @contextmanager
-    def _reaching(self, uri: str) -> Iterator[Any]:
+    def reaching(self, uri: str) -> Iterator[Any]:
         protocol = uri.split("://", 1)[0]
         if protocol != self.protocol:
             raise errors.InvalidInput(

@@ -1,0 +1,202 @@
+"""Ray clusters that a real KubeRay operator makes: leased, used through their reference, scaled by Ray itself, gone.
+
+KUBECONFIG                a cluster with KubeRay in which the tests may create namespaces
+FLEXCORE_LIVE_RAY_IMAGE   an image with Ray 2.60, bash and wget (default localhost/ray:2.60.0)
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.kubernetes_api import api_errors, credentials, http_client
+from f.flexcore.lib.operations import reconciler
+from f.flexcore.lib.ray import connection, dashboard, leased_clusters
+from f.flexcore.ray.describe_cluster import main as describe_cluster
+from f.flexcore.ray.ensure_cluster import main as ensure_cluster
+from f.flexcore.ray.release_cluster import main as release_cluster
+from f.flexcore.ray.run_job import main as run_job
+from f.flexcore.ray.scale_cluster import main as scale_cluster
+from tests.operations.fake_windmill import FakeWindmill
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
+Object = dict[str, Any]
+CALL = api_errors.Call("test", "objects")
+
+
+class Live:
+    def __init__(self, kubeconfig: str) -> None:
+        self.resource = {"kubeconfig": Path(kubeconfig).read_text()}
+        found = errors.validate(resources.KubernetesCluster, self.resource, "cluster")
+        self.kubernetes = http_client.HttpKubernetes(credentials.resolve_access(found))
+        self.namespace = f"flexcore-ray-{uuid.uuid4().hex[:6]}"
+        self.image = os.environ.get("FLEXCORE_LIVE_RAY_IMAGE", "localhost/ray:2.60.0")
+
+    def spec(self, **fields: Any) -> Object:
+        group = {"name": "workers", "cpu": "300m", "memory": "1Gi", "labels": {"zone": "a"}, **fields.pop("group", {})}
+        small = {"head_cpu": "500m", "head_memory": "2Gi", "autoscaler_cpu": "100m", "idle_timeout_s": 15}
+        return {"image": self.image, "groups": [group], **small, **fields}
+
+    def listed(self, path: str, api: str = "/api/v1") -> list[Object]:
+        return list(self.kubernetes.list(f"{api}/namespaces/{self.namespace}/{path}", {}, CALL)["items"])
+
+    def ray_clusters(self) -> list[Object]:
+        return self.listed("rayclusters", "/apis/ray.io/v1")
+
+    def workers(self) -> int:
+        pods = [pod["metadata"]["labels"].get("ray.io/node-type") for pod in self.listed("pods")]
+        return pods.count("worker")
+
+
+@pytest.fixture(scope="module")
+def live() -> Iterator[Live]:
+    kubeconfig = os.environ.get("KUBECONFIG")
+    if not kubeconfig:
+        pytest.skip("no real cluster: KUBECONFIG not set")
+    found = Live(kubeconfig)
+    code, _ = found.kubernetes.request_raw("GET", "/apis/ray.io/v1", None, CALL)
+    if code != 200:
+        pytest.skip("the cluster has no KubeRay")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.namespace, "labels": labels}}
+    made = found.kubernetes.create("/api/v1/namespaces", namespace, CALL)
+    assert made
+    yield found
+    found.kubernetes.delete(f"/api/v1/namespaces/{found.namespace}", made["metadata"]["uid"], CALL)
+
+
+@pytest.fixture(autouse=True)
+def windmill(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWindmill]:
+    with FakeWindmill() as running:
+        running.resources = {"f/x/k8s": live.resource}
+        env = {"BASE_INTERNAL_URL": running.address, "WM_TOKEN": "token", "FLEXCORE_HOME": str(tmp_path)}
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        as_flow(monkeypatch, "one")
+        yield running
+
+
+def as_flow(monkeypatch: pytest.MonkeyPatch, flow: str, step: str = "ensure") -> None:
+    env = {"WM_JOB_ID": f"{flow}-{step}", "WM_FLOW_JOB_ID": flow, "WM_FLOW_STEP_ID": step, "WM_ROOT_JOB_ID": flow}
+    for name, value in {**env, "WM_WORKSPACE": "test"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def wait_for(check: Any, timeout_s: float) -> float:
+    began = time.monotonic()
+    while not check():
+        assert time.monotonic() - began < timeout_s, "not in time"
+        time.sleep(1)
+    return time.monotonic() - began
+
+
+def test_a_cluster_is_made_used_scaled_shared_and_gone(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = {"kubernetes_cluster": "f/x/k8s", "namespace": live.namespace, "name": "ml"}
+    first = ensure_cluster(cluster=cluster, spec=live.spec(), timeout_s=400)["data"]
+    assert (first["created"], first["workers"]) == (True, 0)
+    secret = live.kubernetes.get(f"/api/v1/namespaces/{live.namespace}/secrets/ml", CALL) or {}
+    token = base64.b64decode(secret["data"]["auth_token"]).decode()
+    assert token not in json.dumps(first)
+
+    # Without the token, and with a wrong one, the head refuses.
+    reference = errors.validate(resources.RayCluster, first["cluster"], "cluster")
+    with dashboard.RayApi(reference) as api:
+        for header in ({}, {connection.PROXIED_TOKEN_HEADER: "Bearer wrong"}):
+            found = api._auth.connection
+            kept = {name: value for name, value in found.headers.items() if name != connection.PROXIED_TOKEN_HEADER}
+            api._auth.connection = connection.Connection(found.cluster, kept | header, found.verify)
+            api._auth._renew = None
+            with pytest.raises(errors.Forbidden):
+                api.version()
+
+    # A second flow joins.
+    as_flow(monkeypatch, "two")
+    second = ensure_cluster(cluster=cluster, spec=live.spec(), timeout_s=300)["data"]
+    assert (second["created"], second["lease"]["token"]) == (False, 2)
+
+    # A job that needs a worker: 0 → 1, on the node with the group's label, and back.
+    as_flow(monkeypatch, "two", "job")
+    program = (
+        "import ray\nray.init()\nnode = ray.get_runtime_context().get_node_labels()\nresult = {'labels': dict(node)}"
+    )
+    result = run_job(cluster=second["cluster"], program=program, num_cpus=1, timeout_s=400)
+    assert result["data"]["result"]["labels"]["zone"] == "a"
+    assert token not in json.dumps(result)
+    wait_for(lambda: live.workers() == 0, 180)
+
+    scaled = scale_cluster(cluster=second["cluster"], min_workers=1, timeout_s=300)["data"]
+    assert scaled["workers"] == 1
+    described = describe_cluster(cluster=cluster)["data"]
+    assert (described["ready"], described["workers"], len(described["leases"])) == (True, 1, 2)
+
+    # The first flow dies: reconcile asks Windmill, and ends its lease alone.
+    assert reconcile(live, {"one": "unknown", "two": "running"}) == []
+    assert [row.reason for row in reconcile(live, {"one": "ended", "two": "running"})] == ["its owner has ended"]
+    assert [held["owner_job"] for held in describe_cluster(cluster=cluster)["data"]["leases"]] == ["two"]
+
+    # The second releases, and nothing stays.
+    as_flow(monkeypatch, "two", "release")
+    assert release_cluster(cluster=second["cluster"])["data"]["outcome"] == "deleted"
+    assert live.ray_clusters() == []
+    wait_for(lambda: not [pod for pod in live.listed("pods") if "ml" in pod["metadata"]["name"]], 60)
+    wait_for(lambda: not [item for item in live.listed("secrets") if item["metadata"]["name"] == "ml"], 60)
+    with pytest.raises(errors.NotFound, match="There is no RayCluster ml"):
+        run_job(cluster=cluster, program="result = 1")
+
+
+def test_an_image_that_cannot_be_pulled_is_named_within_seconds_and_nothing_stays(live: Live) -> None:
+    cluster = {"kubernetes_cluster": "f/x/k8s", "namespace": live.namespace, "name": "no-image"}
+    began = time.monotonic()
+    with pytest.raises(errors.FlexcoreError) as caught:
+        ensure_cluster(cluster=cluster, spec=live.spec(image="localhost/nothing:1"), timeout_s=200)
+    assert caught.value.category.startswith("image_")
+    assert time.monotonic() - began < 120
+    assert live.ray_clusters() == []
+
+
+def test_a_cluster_that_no_node_has_room_for_is_told_as_unschedulable(live: Live) -> None:
+    cluster = {"kubernetes_cluster": "f/x/k8s", "namespace": live.namespace, "name": "too-large"}
+    with pytest.raises(errors.Unavailable) as caught:
+        ensure_cluster(cluster=cluster, spec=live.spec(head_cpu="500"), timeout_s=200, pending_timeout_s=5)
+    assert caught.value.category == "unschedulable"
+    assert live.ray_clusters() == []
+
+
+def reconcile(live: Live, owners: dict[str, Any]) -> list[reconciler.ReconcileRow]:
+    """What one pass over this namespace's leases acted upon."""
+    objects = leased_clusters.KubeRayObjects("f/x/k8s", live.resource)
+    ours = [item for item in objects.find() if item.namespace == live.namespace]
+
+    class OfThisNamespace:
+        stop, delete = objects.stop, objects.delete
+
+        def find(self) -> Any:
+            return ours
+
+    rows = reconciler.ReconcilePass(Owners(owners), time.time(), 10).run([("f/x/k8s", OfThisNamespace())])
+    return [row for row in rows if row.action != "leave"]
+
+
+class Owners:
+    workspace = "test"
+
+    def __init__(self, states: dict[str, Any]) -> None:
+        self.states = states
+
+    def queued_jobs(self) -> dict[str, dict[str, Any]]:
+        return {job: {} for job, state in self.states.items() if state == "running"}
+
+    def look_up(self, ids: list[str]) -> dict[str, Any]:
+        return {id: self.states[id] for id in ids}
+
+    def resume(self, flow_job: str, payload: dict[str, Any]) -> str:
+        return "resumed"
