@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,7 +69,12 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
         if head:
             head.wait_ready()
             _say(f"Ray head: {head.address} (log: {head.log})")
-        request = pipeline_request(data.folder, head.resource if head else {"address": ray}, args, settings)
+        request = pipeline_request(
+            data.folder,
+            head.resource if head else {"address": ray, "token": _read_ray_token(os.environ)},
+            args,
+            settings,
+        )
         started = time.monotonic()
         done = engine.run(FLOW, request)
         engine_events.close()
@@ -94,6 +100,16 @@ def _starting_head(home: Path) -> Iterator[RayHead]:
         yield head.start(wait=False)
     finally:
         head.stop()
+
+
+def _read_ray_token(env: Mapping[str, str]) -> str:
+    """The token of a Ray cluster from where Ray's own command line takes it; "" when there is none."""
+    if token := env.get("RAY_AUTH_TOKEN"):
+        return token
+    try:
+        return Path(env.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray/auth_token").read_text().strip()
+    except OSError:
+        return ""
 
 
 def pipeline_request(

@@ -143,11 +143,11 @@ def test_a_label_that_no_node_has_is_told_before_the_job_is_submitted_unless_an_
     kind: str, is_refused: bool
 ) -> None:
     node = {"node_id": "0", "state": "ALIVE", "labels": {"zone": "a"}}
-    dead = {"node_id": "9", "state": "DEAD", "labels": {"zone": "b"}}
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/api/v0/nodes":
-            return httpx.Response(200, json={"data": {"result": {"result": [node, dead]}}})
+            assert request.url.params["filter_values"] == "ALIVE"
+            return httpx.Response(200, json={"data": {"result": {"result": [node]}}})
         return httpx.Response(200, json={"data": {"clusterStatus": status([FOUR], kind)}})
 
     with RayApi(RayCluster(), httpx.MockTransport(answer)) as api:

@@ -68,6 +68,9 @@ class Owners:
     def look_up(self, ids: list[str]) -> dict[str, Any]:
         return {id: self.states.get(id, "unknown") for id in ids}
 
+    def arguments(self, job: str) -> dict[str, Any]:
+        raise AssertionError("nothing waits here")
+
     def resume(self, flow_job: str, payload: dict[str, Any]) -> str:
         raise AssertionError("nothing here is deferred")
 

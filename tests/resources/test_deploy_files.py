@@ -51,7 +51,8 @@ def test_every_secret_and_volume_is_declared_and_no_secret_is_in_an_environment(
     assert set(service.get("secrets", ())) <= COMPOSE["secrets"].keys()
     assert {volume.split(":")[0] for volume in service.get("volumes", ())} <= COMPOSE["volumes"].keys()
     for key, value in service.get("environment", {}).items():
-        assert key.endswith("_FILE") or not re.search("PASSWORD|SECRET|TOKEN|DATABASE_URL", key), (key, value)
+        is_reference = key.endswith(("_FILE", "_PATH")) and str(value).startswith("/run/secrets/")
+        assert is_reference or not re.search("PASSWORD|SECRET|TOKEN|DATABASE_URL", key), (key, value)
     assert all("file" in secret for secret in COMPOSE["secrets"].values())
 
 

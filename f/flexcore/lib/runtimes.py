@@ -126,11 +126,9 @@ def open_objects(
     return opened
 
 
-def open_queue(
-    runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings
-) -> WaitingWork | None:
-    """None for a runtime whose work waits nowhere. Raises InvalidInput when the resource is none of that runtime."""
-    queue: WaitingWork | None = operation.resolve(runtime.queue)(place, resource, settings) if runtime.queue else None
+def open_queue(runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings) -> WaitingWork:
+    """Of a runtime that has one. Raises InvalidInput when the resource is none of that runtime."""
+    queue: WaitingWork = operation.resolve(runtime.queue)(place, resource, settings)
     return queue
 
 

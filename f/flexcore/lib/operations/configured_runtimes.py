@@ -71,12 +71,11 @@ def open_objects(
     def open_one(runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str = "") -> None:
         try:
             resource = read()
-            found = runtimes.open_objects(runtime, place, resource, settings.namespace, objects)
-            queue = None if objects else runtimes.open_queue(runtime, place, resource, settings)
+            opened.append((place, runtimes.open_objects(runtime, place, resource, settings.namespace, objects)))
+            if runtime.queue and not objects:
+                opened.append((place, runtimes.open_queue(runtime, place, resource, settings)))
         except errors.FlexcoreError as error:
             report_failure(place, runtime.name, error)
-        else:
-            opened.extend([(place, found), *([(place, queue)] if queue else [])])
 
     for runtime in runtimes.RUNTIMES.values():
         if runtime.objects and runtime.clusters_field is None:

@@ -98,14 +98,14 @@ def connect(cluster: resources.RayCluster) -> Connection:
 
 def open_auth(cluster: resources.RayCluster) -> TokenAuth:
     """What authenticates the requests of one connection. Raises what `connect` raises."""
+    if not cluster.is_reference and not cluster.lease:
+        return TokenAuth(connect(cluster), lambda: _renew(cluster))
     beat = None
     if cluster.lease:
         from f.flexcore.lib.ray import heartbeat
 
         beat = heartbeat.Heartbeat(cluster).beat
-    is_read_anew = cluster.is_reference or bool(cluster.lease)
-    renew = (lambda: connect(cluster)) if is_read_anew else (lambda: _renew(cluster))
-    return TokenAuth(connect(cluster), renew, beat)
+    return TokenAuth(connect(cluster), lambda: connect(cluster), beat)
 
 
 def _renew(cluster: resources.RayCluster) -> Connection:

@@ -68,7 +68,7 @@ def _describe(nodes: Sequence[Labels], name: str) -> str:
 
 
 def parse_nodes(nodes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Node id → labels of RayApi.nodes."""
+    """Node id → labels, of the nodes as the state API lists them."""
     return {
         str(node.get("node_id")): {str(name): str(value) for name, value in (node.get("labels") or {}).items()}
         for node in nodes
