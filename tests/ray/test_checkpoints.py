@@ -12,6 +12,7 @@ import pytest
 from f.flexcore.lib.ray.remote.checkpoints import Generation, find_given, write_state
 from f.flexcore.lib.ray.remote.recovery import make_fingerprint, note_failure
 from f.flexcore.lib.ray.remote.shared_storage import Problem, RemoteStore
+from f.flexcore.lib.ray.train_job import TrainRequest, describe_checkpoints
 from tests.live.works import bucket_settings
 
 Json = dict[str, Any]
@@ -197,3 +198,18 @@ def test_a_problem_of_the_request_is_handed_from_the_workers_to_the_job(store: R
     problem = first.read_problem()
     assert problem is not None
     assert problem.flexcore == Problem("InvalidInput", "No", "parameters.eta", "Correct it.", near=["lr"]).flexcore
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "A checkpoint is stored every 50 rounds"),
+        ({"checkpoint_every": 0}, "No checkpoints are stored (checkpoint_every is 0)"),
+        (
+            {"algorithm": "Ridge"},
+            "Ridge knows no checkpoints: ",
+        ),
+    ],
+)
+def test_what_a_failure_costs_is_told_beforehand(fields: Json, text: str) -> None:
+    assert text in describe_checkpoints(TrainRequest(target_column="y", **fields))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from f.flexcore.lib.core.contracts import ModelManifest
-from f.flexcore.lib.core.errors import EmptyData, InvalidInput, ManifestMismatch
+from f.flexcore.lib.core.errors import Conflict, EmptyData, InvalidInput, ManifestMismatch
 from f.flexcore.lib.ray.remote.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
@@ -114,3 +114,18 @@ def test_data_that_was_changed_after_its_extraction_is_not_trained_on(
     path.write_text(path.read_text().replace("Rome", "Rima"))
     with pytest.raises(ManifestMismatch, match=r"rows\.jsonl .* another checksum"):
         main(cluster, source, "price")
+
+
+def test_checkpoints_are_kept_and_another_training_does_not_go_on_from_them(
+    cluster: dict[str, Any], extracted: Extracted
+) -> None:
+    source = extracted(houses(), COLUMNS)
+    asked: dict[str, Any] = {"checkpoint_every": 20, "early_stopping_rounds": 3}
+    result = main(cluster, source, "price", parameters={"n_estimators": 60, "learning_rate": 0.5}, **asked)
+    told = result["data"]["recovery"]
+    assert (told["generation"], told["resumed_from"], told["worker_failures"]) == (1, None, 0)
+    assert told["stored"] >= 1 and told["best_round"] <= 60 and told["validation_rows"] == 31
+    assert result["data"]["dropped_rows"] == 8
+    with pytest.raises(Conflict, match='algorithm is "xgboost" there and "lightgbm" here') as caught:
+        main(cluster, source, "price", algorithm="lightgbm", resume_from=told["checkpoints"], **asked)
+    assert caught.value.subject == "resume_from" and "train from the beginning" in caught.value.remedy

@@ -16,6 +16,7 @@ from f.flexcore.lib.ray.remote.checkpoints import Generation
 from f.flexcore.lib.ray.remote.dataset import Plan, make_plan, prepare
 from f.flexcore.lib.ray.remote.search_space import check_space, draw_candidates, find_default_space
 from f.flexcore.lib.ray.remote.shared_storage import Problem, RemoteStore
+from f.flexcore.lib.ray.remote.trial_log import Budget, TrialLog
 from f.flexcore.lib.ray.search_job import SEARCH, SearchRequest, check
 from tests.ray.learning import parts_of, stream_of
 from tests.ray.test_learning import jsonl
@@ -126,10 +127,10 @@ def test_another_learner_is_scored_fold_by_fold(tmp_path: Path) -> None:
     assert parts[-1][1] == pytest.approx(whole.mean())
 
 
-def log(folder: Path, number: int, fingerprint: Json | None = None) -> search.TrialLog:
+def log(folder: Path, number: int, fingerprint: Json | None = None) -> TrialLog:
     store = RemoteStore({"uri": f"file://{folder}"})
     generation = Generation(store, f"file://{folder}/fc-1/{number}")
-    return search.TrialLog(generation, fingerprint or {"algorithm": "Ridge"})
+    return TrialLog(generation, fingerprint or {"algorithm": "Ridge"})
 
 
 def told(trial: int, score: float, effort: int = 9, seconds: float = 10, error: str = "") -> Json:
@@ -180,7 +181,7 @@ def test_when_no_trial_ends_in_time_more_time_is_the_remedy(tmp_path: Path) -> N
 
 def test_a_search_is_over_when_its_cost_or_its_time_is_spent(tmp_path: Path) -> None:
     kept = log(tmp_path, 1)
-    budget = search.Budget(ASKED | {"search_usd": 0.01}, kept)
+    budget = Budget(ASKED | {"search_usd": 0.01}, kept)
     kept.add(told(0, -3, seconds=40))
     assert budget.over() == ""
     budget.running[1] = 12
@@ -188,4 +189,4 @@ def test_a_search_is_over_when_its_cost_or_its_time_is_spent(tmp_path: Path) -> 
     budget.running.clear()
     kept.earlier_s = 60
     assert budget.over() == "time"
-    assert search.Budget(ASKED | {"cpu_hour_usd": None}, log(tmp_path, 2)).cost() is None
+    assert Budget(ASKED | {"cpu_hour_usd": None}, log(tmp_path, 2)).cost() is None

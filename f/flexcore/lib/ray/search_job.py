@@ -13,7 +13,7 @@ from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, labels, t
 from f.flexcore.lib.ray.remote import search_space
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.MODULES, "search_space", "trials", "search")
+MODULES = (*train_job.MODULES, "search_space", "trials", "trial_log", "search")
 # Reading the data and starting up are no part of search_s.
 SEARCH_OVERHEAD_S = 600
 # Nor is the training of the best parameters, which takes about as long as one trial's folds.

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import tempfile
-import time
 from typing import Any
 
 from f.flexcore.lib.ray.remote import (
@@ -24,6 +23,7 @@ from f.flexcore.lib.ray.remote import (
     shared_storage,
     train,
     training_data,
+    trial_log,
     trials,
     validation,
 )
@@ -76,7 +76,7 @@ def run(parameters: Json, storage: Json) -> Json:
     # A wrong algorithm or parameter is reported before anything is started for it.
     for item in candidates:
         estimators.make_estimator(parameters["algorithm"], plan.task, item, 1)
-    log = TrialLog(generation, recovery.make_fingerprint(drop_budget(parameters)))
+    log = trial_log.TrialLog(generation, recovery.make_fingerprint(drop_budget(parameters)))
     print(f"Trying {len(candidates)} sets of parameters of {parameters['algorithm']}{log.describe()}")
     stopped = run_trials(parameters, (learned, plan), candidates, log)
     result = summarize(parameters, candidates, log, plan, stopped)
@@ -114,41 +114,9 @@ def check_classes(classes: Any, target: str) -> None:
         )
 
 
-class TrialLog:
-    """What trials have found, in memory and in the store; that of earlier generations of the same search with it."""
-
-    def __init__(self, generation: checkpoints.Generation, fingerprint: Json) -> None:
-        self.generation, self.began = generation, time.monotonic()
-        self.fingerprint = checkpoints.digest(fingerprint)
-        known = generation.read_all("trials")
-        self.ended = {int(item["trial"]): item for item in known if item["fingerprint"] == self.fingerprint}
-        self.resumed = len(self.ended)
-        self.earlier_s = max((float(item["elapsed_s"]) for item in self.ended.values()), default=0.0)
-
-    def describe(self) -> str:
-        return f"; {self.resumed} of them were tried before the head failed" if self.resumed else ""
-
-    def add(self, told: Json) -> Json:
-        """What is kept of a trial's last report."""
-        item: Json = {name: told.get(name) for name in ("trial", "effort", "seconds", "curve", "error")}
-        score = told["score"] if math.isfinite(told["score"]) else None
-        item |= {"score": score, "elapsed_s": round(self.elapsed_s(), 3), "fingerprint": self.fingerprint}
-        self.ended[int(told["trial"])] = item
-        self.generation.write("trials", f"{int(told['trial']):04d}.json", item)
-        return item
-
-    def elapsed_s(self) -> float:
-        """Of the search, that of earlier generations with it."""
-        return self.earlier_s + time.monotonic() - self.began
-
-    def compute_s(self) -> float:
-        """What all trials together have taken."""
-        return sum(float(item["seconds"] or 0) for item in self.ended.values())
-
-
-def run_trials(parameters: Json, data: Any, candidates: list[Json], log: TrialLog) -> str:
+def run_trials(parameters: Json, data: Any, candidates: list[Json], log: trial_log.TrialLog) -> str:
     """Why the search ended before all trials did: time, cost, or "" when it did not."""
-    budget = Budget(parameters, log)
+    budget = trial_log.Budget(parameters, log)
     left = [number for number in range(len(candidates)) if number not in log.ended]
     if left and not budget.over():
         # Tune's own files stay on this node: they hold the job's settings, which have no place in the store.
@@ -159,7 +127,7 @@ def run_trials(parameters: Json, data: Any, candidates: list[Json], log: TrialLo
 
 
 def tune_trials(
-    parameters: Json, data: Any, candidates: list[Json], left: list[int], budget: Budget, folder: str
+    parameters: Json, data: Any, candidates: list[Json], left: list[int], budget: trial_log.Budget, folder: str
 ) -> None:
     from ray import tune
     from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -201,32 +169,7 @@ def tune_trials(
     tuner.fit()
 
 
-class Budget:
-    """What the search may take: seconds, and the cost of what trials compute, their CPUs by the price of an hour."""
-
-    def __init__(self, parameters: Json, log: TrialLog) -> None:
-        self.seconds, self.usd, self.log = float(parameters["search_s"]), parameters["search_usd"], log
-        price = parameters["cpu_hour_usd"]
-        self.usd_per_s = None if price is None else price * float(parameters["cpus_per_worker"]) / 3600
-        self.running: dict[int, float] = {}
-
-    def seconds_left(self) -> float:
-        return self.seconds - self.log.elapsed_s()
-
-    def cost(self) -> float | None:
-        """In US dollars, of the trials that have ended and those that run; None where no price is known."""
-        running = sum(value for trial, value in self.running.items() if trial not in self.log.ended)
-        return None if self.usd_per_s is None else (self.log.compute_s() + running) * self.usd_per_s
-
-    def over(self) -> str:
-        """time or cost, whichever is spent; "" while neither is."""
-        cost = self.cost()
-        if self.usd is not None and cost is not None and cost >= self.usd:
-            return "cost"
-        return "time" if self.seconds_left() <= 0 else ""
-
-
-def make_stopper(budget: Budget) -> Any:
+def make_stopper(budget: trial_log.Budget) -> Any:
     from ray import tune
 
     class Limit(tune.Stopper):
@@ -242,7 +185,7 @@ def make_stopper(budget: Budget) -> Any:
     return Limit()
 
 
-def make_recorder(budget: Budget, candidates: list[Json]) -> Any:
+def make_recorder(budget: trial_log.Budget, candidates: list[Json]) -> Any:
     from ray import tune
 
     class Recorder(tune.Callback):
@@ -263,14 +206,16 @@ def make_recorder(budget: Budget, candidates: list[Json]) -> Any:
     return Recorder()
 
 
-def keep_trial(log: TrialLog, told: Json, candidates: list[Json]) -> None:
+def keep_trial(log: trial_log.TrialLog, told: Json, candidates: list[Json]) -> None:
     item = log.add(told)
     shown = item["error"] or f"{abs(item['score']):.6g}"
     early = "" if item["error"] or item["effort"] == EFFORT else " (ended early)"
     print(f"{len(log.ended)} of {len(candidates)}: {shown}{early} {candidates[int(told['trial'])]}")
 
 
-def summarize(parameters: Json, candidates: list[Json], log: TrialLog, plan: dataset.Plan, stopped: str) -> Json:
+def summarize(
+    parameters: Json, candidates: list[Json], log: trial_log.TrialLog, plan: dataset.Plan, stopped: str
+) -> Json:
     """The result: the best parameters, and the leaderboard. Of trials that were ended early none can be the best while
     one has been scored as a whole."""
     rows = [describe_trial(item, candidates) for item in log.ended.values()]
@@ -287,7 +232,7 @@ def summarize(parameters: Json, candidates: list[Json], log: TrialLog, plan: dat
         "trials": rows,
         "stopped": bool(stopped),
         "stopped_by": stopped,
-        "cost_usd": Budget(parameters, log).cost(),
+        "cost_usd": trial_log.Budget(parameters, log).cost(),
         "recovery": {"generation": log.generation.number, "resumed_trials": log.resumed},
         "model": None,
     }

@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -187,7 +188,11 @@ def train_worker(loop: Json) -> None:
         # What lies in the request or the data is not tried again; a failure of the machinery is.
         problem = training_problem(error, loop["parameters"]["algorithm"], loop["parameters"]["parameters"])
         if not isinstance(problem, shared_storage.Problem):
-            raise
+            if not is_alone or isinstance(error, OSError):
+                raise
+            # One process on the same rows would fail in the same way: no other worker died, no store was away.
+            traceback.print_exc()
+            problem = shared_storage.Problem("ExecutionFailed", f"{type(error).__name__}: {error}"[:500])
         generation.write_problem(problem)
         if not is_alone:
             raise
