@@ -99,8 +99,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, PostgresServer() as server:
         for name in options.tables:
             server.execute(f"CREATE TABLE {name} AS {TABLES[name].format(rows=options.rows)}", f"ANALYZE {name}")
-        with RayHead(Path(folder) / "head") as head:
-            tables = {name: measure_table(server, head.address, Path(folder), name, options) for name in options.tables}
+        with nullcontext() if options.address else RayHead(Path(folder) / "head") as head:
+            address = head.address if head else options.address
+            tables = {name: measure_table(server, address, Path(folder), name, options) for name in options.tables}
     machine = {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     return {"rows": options.rows, "rounds": options.rounds, "spread": options.spread, "machine": machine, **tables}
 
