@@ -28,7 +28,7 @@ def folders(tables: Tables) -> list[Path]:
 # --- parts
 
 
-PARTED = {
+PARTED: dict[str, Json] = {
     "blocks": {"partitions": 7},
     "many small ranges": {"partitions": 40},
     "a number": {"partition_column": "id", "partitions": 5},
