@@ -369,7 +369,7 @@ def test_what_a_dead_copy_has_left_is_dropped_by_the_next_and_nothing_of_others(
     tables.copy_in(copied, "t", key="soon")
     assert tables.left_overs() == ["flexcore_parts_dead", "flexcore_stage_dead", "flexcore_stage_mine"]
     real = time.time
-    monkeypatch.setattr(staging.time, "time", lambda: real() + 3 * 24 * 3600)
+    monkeypatch.setattr(time, "time", lambda: real() + 3 * 24 * 3600)
     tables.copy_in(copied, "t", key="later")
     assert tables.left_overs() == ["flexcore_stage_mine"]
     assert "Dropped public.flexcore_stage_dead" in capsys.readouterr().out

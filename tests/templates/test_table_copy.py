@@ -45,4 +45,4 @@ def test_a_table_that_does_not_exist_is_said_with_near_names(server: PostgresSer
     done = run("table_copy", sample("table_copy") | {"table": "public.flihgts"})
     failure = FlowFailure.model_validate(done.result)
     assert not done.success and failure.failed_step == "copy" and not failure.retryable
-    assert "did you mean public.flights?" in failure.error and PASSWORD not in str(done.result)
+    assert "did you mean public.flights" in failure.error and PASSWORD not in str(done.result)

@@ -179,7 +179,7 @@ class Copy:
         copier = part_files.PartCopier(self.database, self.snapshot.token, layout.plans, self.storage, self.folder)
         progress = part_runner.Progress(len(missing), sum(weights[number] for number in records))
         with ThreadPoolExecutor(1) as background:
-            expected = background.submit(self.ask_expected, layout)
+            expected = background.submit(part_runner.attempt, self.ask_expected, layout)
             for record in self.run_parts(missing, copier):
                 records[record["number"]] = record
                 progress.add(record["rows"], weights[record["number"]])

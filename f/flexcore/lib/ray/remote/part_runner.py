@@ -88,8 +88,8 @@ def reader(part: Any, work: Work) -> Callable[[], Any]:
     return read
 
 
-def attempt(work: Work, part: Any) -> Json:
-    """The record of a part; a lost connection is tried again."""
+def attempt(work: Callable[[Any], Any], part: Any) -> Any:
+    """What the work makes of a part; a lost connection is tried again."""
     tried = 1
     while True:
         try:
