@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from f.flexcore.lib.benchmark import legs, results
 from f.flexcore.lib.core import contracts
+from f.flexcore.lib.core.workloads import Market, Workload
 from f.flexcore.lib.operations import history
+from f.flexcore.lib.selection.comparison import compare_runs
+from f.flexcore.lib.selection.forecast_fit import fit_forecasts
+from f.flexcore.lib.selection.selector import select
 from f.flexcore.lib.views import benchmark_pages
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 SOURCE = results.Marks(rows=1000, whole="a", columns={"id": "1", "note": "2"})
 
@@ -148,6 +155,23 @@ def test_the_reference_and_what_has_no_time_leave_no_row() -> None:
     assert results.build_run(leg("reference"), measured("reference", 1), {}) is None
     untimed = results.measure(leg(), step(), None, SOURCE.rows, "", "")
     assert results.build_run(leg(), untimed, {}) is None
+
+
+def test_the_choice_of_a_runtime_learns_from_the_runs_of_a_race() -> None:
+    seconds = {"meltano": 300.0, "ray": 9.0}
+    runs = [
+        results.build_run(leg(name), measured(name, value + turn / 9), {"rows": 10**6, "bytes": 10**8})
+        for name, value in seconds.items()
+        for turn in range(6)
+    ]
+    dated = [run.model_copy(update={"started_at": NOW}) for run in runs if run]
+    workload = Workload(
+        workflow_type="benchmark/extract-wide", data_size=10**8, rows=10**6, runtimes=["meltano", "ray"]
+    )
+    chosen = select(workload, fit_forecasts(dated, NOW), Market())
+    assert (chosen.runtime, chosen.mode) == ("ray", "learned")
+    best = compare_runs(dated, "benchmark/extract-wide").recommendation
+    assert best.runtime == "ray" and best.confidence == 1
 
 
 # --- the page

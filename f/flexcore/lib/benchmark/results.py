@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from f.flexcore.lib.benchmark import legs
-from f.flexcore.lib.benchmark import request as benchmark_request
-from f.flexcore.lib.core import contracts, workloads
+from f.flexcore.lib.benchmark import legs, tables
+from f.flexcore.lib.core import contracts, errors, workloads
 
 MAX_ERROR_LENGTH = 300
 
@@ -145,7 +144,7 @@ def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]
         runtime=leg.runtime,
         data_size_bytes=source.get("bytes"),
         rows=source.get("rows"),
-        complexity="ml" if leg.work in benchmark_request.LEARNING else "simple",
+        complexity="ml" if leg.work in tables.LEARNING else "simple",
         duration_s=measurement.seconds,
         success=measurement.success,
     )
@@ -214,3 +213,23 @@ def _spread(values: Iterable[float | None]) -> Spread:
 def _round(value: float) -> float:
     """Four digits: more would say what no clock of a busy machine knows."""
     return float(f"{value:.4g}")
+
+
+def finish(plan: legs.Plan, data: Mapping[str, Any], measured: Sequence[Any]) -> dict[str, Any]:
+    """The race as plain data. measured: what the loop over the legs has left."""
+    items = [
+        errors.validate(Measurement, item["measurement"], "measured")
+        for item in measured
+        if isinstance(item, Mapping) and "measurement" in item
+    ]
+    machine = dict(data["machine"])
+    return {
+        "success": any(item.success for item in items),
+        "machine": {name: value for name, value in machine.items() if name != "versions"},
+        "versions": {**plan.versions, **machine["versions"]},
+        "rows": plan.rows,
+        "repeats": plan.repeats,
+        "tables": {name: {key: table[key] for key in ("rows", "bytes")} for name, table in data["tables"].items()},
+        "standings": [item.plain() for item in rank(plan, items)],
+        "measurements": [item.plain() for item in items],
+    }
