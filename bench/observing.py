@@ -82,12 +82,12 @@ def kubernetes_news(kubernetes: Kubernetes, namespace: str, work: Work) -> float
                     return time.time()
 
 
-def ray_news(head: str, work: Work) -> float:
+def ray_news(head: RayHead, work: Work) -> float:
     def ended() -> bool:
-        jobs = client.get(f"{head}/api/jobs/").json()
+        jobs = client.get(f"{head.address}/api/jobs/").json()
         return any(job["status"] == "SUCCEEDED" and job["metadata"]["flexcore/owner-job"] == work.flow for job in jobs)
 
-    with httpx.Client(timeout=30) as client:
+    with httpx.Client(timeout=30, headers=head.headers) as client:
         while not ended():
             time.sleep(0.05)
     return time.time()
@@ -145,12 +145,12 @@ def on_ray(rounds: int, home: Path) -> Json:
     with RayHead(home / "ray") as head:
 
         def run() -> Json:
-            work = ray_work(head.address, home, 2, "none", {"PASSWORD": "none-at-all"})
+            work = ray_work(head, home, 2, "none", {"PASSWORD": "none-at-all"})
             try:
                 return once(
                     work,
                     home,
-                    lambda: ray_news(head.address, work),
+                    lambda: ray_news(head, work),
                     lambda method, path: (method, path) == ("POST", "/api/jobs/"),
                 )
             finally:

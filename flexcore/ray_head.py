@@ -1,8 +1,11 @@
 """A Ray head of one's own on this machine, for as long as one needs it.
 
     with RayHead(folder) as head:
-        head.address   # http://127.0.0.1:PORT, the dashboard and its Jobs API
+        head.address    # http://127.0.0.1:PORT, the dashboard and its Jobs API
+        head.resource   # the same with its token, as a c_ray_cluster
 
+The head asks for a token, which only `folder` and this object have: on a machine with several users, loopback alone
+keeps nobody out of an API that runs programs.
 `ray start --block` runs as a child in a process group of its own; it ends its daemons when it is told to stop, and it
 is told so when its parent dies. All ports are free ones, so several heads live side by side.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -40,21 +44,42 @@ PR_SET_PDEATHSIG = 1
 # Above those of Ray's workers and below those that the system gives out by itself: a port of the latter may be another
 # process's, one of this very head's even, before the daemon that it was meant for has started.
 PORTS = range(20000, 30000)
+# Where the head reads its token, which then stands in no argument list.
+TOKEN_FILE = "auth_token"
 # Every process of a head inherits it; its value is the head's own folder.
 MARK = "FLEXCORE_RAY_HEAD"
 
 
 class RayHead:
-    """Starts on `start()` or `with`; `address` is known before the head answers. Raises RayHeadError."""
+    """Starts on `start()` or `with`; `address` is known before the head answers. Raises RayHeadError.
 
-    def __init__(self, folder: Path, num_cpus: int | None = None, object_store_bytes: int = OBJECT_STORE_BYTES) -> None:
+    token: what the head shall ask for; by default a new one at each start."""
+
+    def __init__(
+        self,
+        folder: Path,
+        num_cpus: int | None = None,
+        object_store_bytes: int = OBJECT_STORE_BYTES,
+        token: str | None = None,
+    ) -> None:
         self.folder = folder
         self.num_cpus = num_cpus or max(LEAST_CPUS, os.cpu_count() or 1)
         self.object_store_bytes = object_store_bytes
         self.log = folder / "head.log"
         self.address = ""
+        self._given_token, self.token = token, ""
         self._process: subprocess.Popen[bytes] | None = None
         self._temp: Path | None = None
+
+    @property
+    def resource(self) -> dict[str, str]:
+        """The fields of a c_ray_cluster for this head."""
+        return {"address": self.address, "token": self.token}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of a request that the head answers."""
+        return {"Authorization": f"Bearer {self.token}"}
 
     def __enter__(self) -> RayHead:
         return self.start()
@@ -71,6 +96,7 @@ class RayHead:
         # A socket's path may have 107 characters, and Ray needs about 60 of them.
         self._temp = Path(tempfile.mkdtemp(prefix="fc-ray-", dir="/tmp"))
         self.address = f"http://127.0.0.1:{dashboard}"
+        token_file = self._write_token()
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
         options = {
             "node-ip-address": "127.0.0.1",
@@ -94,7 +120,7 @@ class RayHead:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=head_environment() | {MARK: str(self._temp)},
+                env=head_environment(token_file) | {MARK: str(self._temp)},
                 start_new_session=True,
                 preexec_fn=die_with_parent(os.getpid()),
             )
@@ -109,7 +135,7 @@ class RayHead:
         does not do so within Ray's own 30 s."""
         deadline = time.monotonic() + timeout_s
         ready = (f"{self.address}/api/version", f"{self.address}/api/jobs/")
-        while not (STARTED in self.log.read_bytes() and all(map(_answers, ready))):
+        while not (STARTED in self.log.read_bytes() and all(self._answers(url) for url in ready)):
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
                 self.stop()
@@ -126,12 +152,29 @@ class RayHead:
             shutil.rmtree(self._temp, ignore_errors=True)
             self._temp = None
 
+    def _write_token(self) -> Path:
+        """A new token in a file that its owner alone may read. Jobs of this head read it there, too."""
+        self.token = self._given_token or secrets.token_hex(32)
+        file = self.folder.resolve() / TOKEN_FILE
+        file.unlink(missing_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(self.token)
+        return file
+
+    def _answers(self, url: str) -> bool:
+        request = urllib.request.Request(url, headers=self.headers)
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
 
 class RayHeadError(RuntimeError):
     """The local Ray head did not come up."""
 
 
-def head_environment() -> dict[str, str]:
+def head_environment(token_file: Path) -> dict[str, str]:
     """This process's environment without what would make the head join another cluster or talk too much."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env.pop("PYTHONPATH", None)
@@ -146,9 +189,9 @@ def head_environment() -> dict[str, str]:
         "RAY_enable_worker_prestart": "0",
         # A head that is started below `uv run` would start each of its workers by another `uv run`, a second each.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        # Since 2.60 a plain ray.init() leaves a token in the home folder, and then every head asks for it. This one
-        # listens on loopback alone.
-        "RAY_AUTH_MODE": "disabled",
+        # Named, a token that a plain ray.init() of this user has left in the home folder is not taken instead.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_DISABLE_IMPORT_WARNING": "1",
         "PYTHONUNBUFFERED": "1",
     }
@@ -180,14 +223,6 @@ def die_with_parent(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return arm
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -32,9 +32,9 @@ def meltano_form(folder: Path) -> Json:
     }
 
 
-def ray_form(address: str, program: str = PROGRAM) -> Json:
+def ray_form(cluster: Json, program: str = PROGRAM) -> Json:
     return {
-        "cluster": {"address": address},
+        "cluster": cluster,
         "operation": "program",
         "program": program,
         "parameters": {"n": 5, "api_key": "sesame-open-1234"},
@@ -84,9 +84,9 @@ def check_a_pin_decides(run: RunFlow, args: Json) -> None:
     assert done.actual and done.actual.cost_usd is not None
 
 
-def check_failed_work_is_nobody_elses(run: RunFlow, args: Json, address: str) -> None:
+def check_failed_work_is_nobody_elses(run: RunFlow, args: Json, cluster: Json) -> None:
     """The program's own error is told, and no other runtime gets the work."""
-    failing = args | {"ray": ray_form(address, FAILING), "data": {"size": "200GB"}}
+    failing = args | {"ray": ray_form(cluster, FAILING), "data": {"size": "200GB"}}
     failed = result_of(run, failing)
     assert not failed.success
     assert failed.runtime == "ray"

@@ -20,8 +20,8 @@ Json = dict[str, Any]
 RunFlow = Callable[[str, Json], tuple[bool, Any]]
 
 
-def small_request(folder: Path, ray: str) -> Json:
-    """A request over a few flights, its store below `folder`."""
+def small_request(folder: Path, ray: dict[str, str]) -> Json:
+    """A request over a few flights, its store below `folder`. ray: a c_ray_cluster."""
     write_demo_data(folder / "source", ROWS)
     settings = {"storage_uri": f"file://{folder}/store"}
     request = pipeline_request(folder / "source", ray, {"target": "ray", "algorithm": "xgboost"}, settings)

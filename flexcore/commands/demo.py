@@ -68,7 +68,7 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
         if head:
             head.wait_ready()
             _say(f"Ray head: {head.address} (log: {head.log})")
-        request = pipeline_request(data.folder, head.address if head else ray, args, settings)
+        request = pipeline_request(data.folder, head.resource if head else {"address": ray}, args, settings)
         started = time.monotonic()
         done = engine.run(FLOW, request)
         engine_events.close()
@@ -96,8 +96,10 @@ def _starting_head(home: Path) -> Iterator[RayHead]:
         head.stop()
 
 
-def pipeline_request(folder: Path, ray: str, args: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `f/flexcore/hybrid_pipeline`, as the form of the flow would send them."""
+def pipeline_request(
+    folder: Path, ray: dict[str, str], args: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of `f/flexcore/hybrid_pipeline`, as the form of the flow would send them. ray: a c_ray_cluster."""
     deployment: dict[str, Any] = {"target": args["target"], "resources": {"cpu": "500m", "memory": "1Gi"}}
     if args["target"] == "kubernetes":
         deployment["cluster"] = {"kubeconfig": args["kubeconfig"]}
@@ -111,7 +113,7 @@ def pipeline_request(folder: Path, ray: str, args: dict[str, Any], settings: dic
             "full_refresh": True,
         },
         "ml": {
-            "cluster": {"address": ray},
+            "cluster": ray,
             "stream": "flights",
             "algorithm": args["algorithm"],
             "target_column": TARGET,

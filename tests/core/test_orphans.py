@@ -43,6 +43,15 @@ def item(
         (item("running", deadline=NOW - OVERDUE_S - 1), "unknown", "stop"),
         (item("finished", deadline=NOW - OVERDUE_S - 1), "ended", "leave"),
         (item("leaving"), "ended", "leave"),
+        (item("waiting", deferred=True), "suspended", "leave"),
+        (item("waiting"), "running", "leave"),
+        (item("waiting"), "ended", "stop"),
+        (item("due", deferred=True), "suspended", "submit"),
+        (item("due"), "running", "leave"),
+        (item("due", deferred=True), "running", "leave"),
+        (item("due", deferred=True), "ended", "stop"),
+        (item("due", deferred=True), "unknown", "leave"),
+        (item("due", deferred=True, deadline=NOW - OVERDUE_S - 1), "suspended", "stop"),
         (item("kept", delete_after=NOW - 1), "ended", "leave"),
     ],
 )
@@ -58,7 +67,7 @@ def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
 def test_only_what_runs_for_an_owner_that_has_ended_is_stopped_before_its_time(state: State, owner: Owner) -> None:
     for deferred, after in product([False, True], [None, NOW - 1, NOW + 1]):
         stopped = decide_cleanup(item(state, deferred, after), owner, NOW).action == "stop"
-        assert stopped == (state == "running" and owner == "ended")
+        assert stopped == (state in ("running", "waiting", "due") and owner == "ended")
 
 
 def test_an_object_without_an_owner_has_none() -> None:

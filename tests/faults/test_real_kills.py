@@ -125,7 +125,7 @@ def make(cluster: FakeCluster, head: RayHead, bucket: Json, secrets: dict[str, s
         if runtime == "kubernetes":
             made.append(kubernetes(cluster, seconds, token, {"PASSWORD": password}))
         elif runtime == "ray":
-            made.append(ray_work(head.address, tmp_path, seconds, token, {"PASSWORD": password}))
+            made.append(ray_work(head, tmp_path, seconds, token, {"PASSWORD": password}))
         else:
             store = bucket | {"storage_access_key": access, "storage_secret_key": key}
             made.append(meltano_work(store, tmp_path, plugin))

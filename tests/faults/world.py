@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
+from f.flexcore.lib.core.errors import FlexcoreError, NotFound, Unreachable
 from f.flexcore.lib.core.remote_objects import Owner
 from f.flexcore.lib.operations.reconciler import ReconcileRow
 from tests.faults.invariants import Ended, Event, Gone, Owned, Reported, Stopped, Text, Told
@@ -215,6 +215,10 @@ class Jobs:
             self.world.owns(flow_job, "running")
             self.world.resumed.append(flow_job)
         return "resumed"
+
+    def arguments(self, job: str) -> Json:
+        self._ask()
+        raise NotFound(f"There is no job {job}")
 
     def _ask(self) -> None:
         self.world.advance(REQUEST_S)

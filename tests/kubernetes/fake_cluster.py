@@ -8,6 +8,7 @@ object is created or replaced.
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import datetime
 import itertools
@@ -35,6 +36,8 @@ PLURALS = {
     "batch/v1/jobs",
     "apps/v1/deployments",
     "apps/v1/replicasets",
+    "networking.k8s.io/v1/networkpolicies",
+    "ray.io/v1/rayclusters",
 }
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
@@ -68,6 +71,10 @@ class Api(kmock.KubernetesEmulator):
     proxied: Callable[[str, str, Any], tuple[int, Any]] | None = None
     version: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    # What is checked before a change still holds when the change is made, as in a real server.
+    writing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    # A field that the server's CRD does not know, by plural: (field of the spec, how the server names it).
+    unknown_fields: dict[str, tuple[str, str]] = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -142,7 +149,12 @@ class Api(kmock.KubernetesEmulator):
             return status(404, "NotFound", message, kind="namespaces", name=request.namespace)
         if plural == "selfsubjectaccessreviews" or request.subresource:
             return None
-        if request.method.value in ("POST", "PUT") and isinstance(request.data, dict):
+        if request.method.value == "POST" and plural in self.unknown_fields:
+            field, named = self.unknown_fields[plural]
+            if field in request.data.get("spec", {}):
+                return status(400, "BadRequest", f'strict decoding error: unknown field "{named}"')
+        is_custom = str((request.data or {}).get("apiVersion", "")).startswith("ray.io/") if request.data else False
+        if request.method.value in ("POST", "PUT") and isinstance(request.data, dict) and not is_custom:
             try:
                 kubernetes_validate.validate(request.data, SCHEMA_VERSION, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -166,12 +178,15 @@ class Api(kmock.KubernetesEmulator):
             return self._proxy(request)
         if request.subresource or not plural:
             return await super()._handle(request)
-        if verb == "create":
-            return await self._create(request)
-        if request.method.value == "PUT":
-            return await self._replace(request)
-        if verb == "delete":
-            return await self._delete(request)
+        async with self.writing:
+            if verb == "create":
+                return await self._create(request)
+            if request.method.value == "PUT":
+                return await self._replace(request)
+            if request.method.value == "PATCH":
+                return await self._patch(request)
+            if verb == "delete":
+                return await self._delete(request)
         return await super()._handle(request)
 
     def _namespace(self, name: str) -> aiohttp.web.StreamResponse:
@@ -213,8 +228,24 @@ class Api(kmock.KubernetesEmulator):
         item |= {"status": before["status"]} if "status" in before else {}
         return await self._stored(request, item, 200)
 
+    async def _patch(self, request: Any) -> aiohttp.web.StreamResponse:
+        """A JSON merge patch, on the condition of the resourceVersion and uid that it names."""
+        address = (request.resource, request.namespace, request.name)
+        if address not in self._objects or self._objects[address].deleted:
+            return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
+        before = copy.deepcopy(self._objects[address].raw)
+        given = request.data.get("metadata") or {}
+        if any(
+            given.get(name, before["metadata"][name]) != before["metadata"][name] for name in ("resourceVersion", "uid")
+        ):
+            return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
+        return await self._stored(request, merge(before, request.data), 200)
+
     async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
         name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
+        if request.resource.plural == "secrets":
+            texts = {key: base64.b64encode(text.encode()).decode() for key, text in item.get("stringData", {}).items()}
+            item["data"] = {**item.get("data", {}), **texts}
         stored = await self.keep(name, item)
         if self.story:
             task = asyncio.create_task(self._tell(name, copy.deepcopy(stored)))
@@ -231,9 +262,12 @@ class Api(kmock.KubernetesEmulator):
         if address not in self._objects or self._objects[address].deleted:
             return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
         uid = self._objects[address]["metadata"]["uid"]
-        wanted = ((request.data or {}).get("preconditions") or {}).get("uid")
-        if wanted and wanted != uid:
+        wanted = (request.data or {}).get("preconditions") or {}
+        if wanted.get("uid", uid) != uid:
             return aiohttp.web.json_response(status(409, "Conflict", "the UID in the precondition differs"), status=409)
+        version = self._objects[address]["metadata"]["resourceVersion"]
+        if wanted.get("resourceVersion", version) != version:
+            return aiohttp.web.json_response(status(409, "Conflict", "the resourceVersion differs"), status=409)
         for kind, namespace, name in list(self._objects.keys()):
             item = self._objects[kind, namespace, name]
             if not item.deleted and any(o["uid"] == uid for o in item["metadata"].get("ownerReferences", [])):
@@ -277,6 +311,15 @@ class Api(kmock.KubernetesEmulator):
         path = str(request.url.path).split("/proxy", 1)[1]
         code, payload = self.proxied(request.method.value, path, request.data)
         return aiohttp.web.json_response(payload, status=code)
+
+
+def merge(before: Any, changes: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(changes, dict) or not isinstance(before, dict):
+        return changes
+    merged = {name: value for name, value in before.items() if changes.get(name, value) is not None}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return merged | {name: merge(merged.get(name), value) for name, value in given.items()}
 
 
 def resource_name(request: Any) -> str:

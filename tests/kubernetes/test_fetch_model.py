@@ -16,9 +16,9 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.kubernetes.pod_problems import FETCH_EXITS
 from f.flexcore.lib.kubernetes.remote.fetch_model import EXITS, sign_headers
 from f.flexcore.lib.kubernetes_api.categories import ACTIONS
+from f.flexcore.lib.kubernetes_api.pod_problems import FETCH_EXITS
 
 PROGRAM = Path("f/flexcore/lib/kubernetes/remote/fetch_model.py").resolve()
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "open-sesame"}

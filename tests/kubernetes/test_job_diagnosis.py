@@ -16,12 +16,12 @@ from f.flexcore.lib.core.errors import (
     TransientError,
     Unavailable,
 )
-from f.flexcore.lib.kubernetes.image_pull import PULL_GRACE_S
 from f.flexcore.lib.kubernetes.job_diagnosis import diagnose_active_job, diagnose_failed_job, diagnose_lateness
 from f.flexcore.lib.kubernetes.job_notes import find_exit_code, list_notes
-from f.flexcore.lib.kubernetes.job_status import find_verdict
-from f.flexcore.lib.kubernetes.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, diagnose_waiting_pod
 from f.flexcore.lib.kubernetes_api.categories import ACTIONS, DETERMINISTIC, NO_LIMIT, SUBJECTS, Category, Problem
+from f.flexcore.lib.kubernetes_api.image_pull import PULL_GRACE_S
+from f.flexcore.lib.kubernetes_api.job_status import find_verdict
+from f.flexcore.lib.kubernetes_api.pod_problems import CRASH_GRACE_S, HELD_GRACE_S, diagnose_waiting_pod
 from tests.kubernetes.objects import (
     Object,
     complete_job,

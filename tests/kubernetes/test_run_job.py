@@ -530,7 +530,7 @@ CRASHED: Object = {
 def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.pod_problems.CRASH_GRACE_S", 0.0)
 
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -551,7 +551,7 @@ def test_a_crash_loop_under_on_failure_is_left_to_the_jobs_backoff_limit(
 def test_a_sidecars_crash_loop_is_reported_and_the_run_goes_on(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.CRASH_GRACE_S", 0.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.pod_problems.CRASH_GRACE_S", 0.0)
 
     async def story(api: Api, resource: str, item: Object) -> None:
         if resource == "batch/v1/jobs":
@@ -570,7 +570,7 @@ def test_a_sidecars_crash_loop_is_reported_and_the_run_goes_on(
 def test_a_program_that_is_done_beside_a_proxy_is_reported_soon_and_in_the_error(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.progress.NOTICE_S", {})
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.progress.NOTICE_S", {})
     held = {"load": {"state": ended(0)}, "mesh-proxy": RUNNING}
     cluster.api.story = job_story(lambda job: states(job, "Running", **held))
     with pytest.raises(DeadlineExceeded, match="load had ended with exit code 0, but mesh-proxy still ran") as caught:
@@ -582,7 +582,7 @@ def test_a_program_that_is_done_beside_a_proxy_is_reported_soon_and_in_the_error
 def test_a_program_that_failed_beside_a_proxy_ends_the_run_before_its_deadline(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.kubernetes.pod_problems.HELD_GRACE_S", 1.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.pod_problems.HELD_GRACE_S", 1.0)
     held = {"load": {"state": ended(2)}, "mesh-proxy": RUNNING}
     cluster.api.story = job_story(lambda job: states(job, "Running", **held))
     begun = time.monotonic()

@@ -43,7 +43,7 @@ def args(folder: Path, head: RayHead) -> dict[str, Any]:
     return {
         "workflow_type": f"live-{uuid.uuid4().hex[:8]}",
         "meltano": cases.meltano_form(folder),
-        "ray": cases.ray_form(head.address),
+        "ray": cases.ray_form(head.resource),
         "settings": cases.settings(folder),
     }
 
@@ -69,7 +69,7 @@ def test_a_plan_runs_nothing(pushed: Windmill, args: dict[str, Any]) -> None:
 def test_a_runtime_that_cannot_start_hands_over_to_the_next(pushed: Windmill, args: dict[str, Any]) -> None:
     with FakeDashboard() as dashboard:
         dashboard.script = lambda *_: (503, "gone") if dashboard.requests.count("GET /api/version") > 1 else None
-        asked = args | {"ray": cases.ray_form(dashboard.address), "data": {"size": "200GB"}}
+        asked = args | {"ray": cases.ray_form({"address": dashboard.address}), "data": {"size": "200GB"}}
         done = cases.result_of(pushed.run_flow, asked)
     assert [(item.runtime, item.started) for item in done.attempts] == [("ray", False), ("meltano", True)]
 
@@ -77,7 +77,7 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(pushed: Windmill, ar
 def test_a_failed_run_is_found_by_its_labels_and_its_innermost_error_is_told(
     pushed: Windmill, args: dict[str, Any], head: RayHead
 ) -> None:
-    cases.check_failed_work_is_nobody_elses(pushed.run_flow, args, head.address)
+    cases.check_failed_work_is_nobody_elses(pushed.run_flow, args, head.resource)
     label = f"workflow:{args['workflow_type']}"
     listed = pushed.call("GET", f"jobs/list?label={label}&job_kinds=flow&success=false")
     record = Execution.model_validate(script(pushed, MONITOR, id=listed[0]["id"]))

@@ -145,7 +145,7 @@ def make(
         if runtime == "kubernetes":
             made.append(kubernetes_work(kubernetes, NAMESPACE, image, seconds, token, {"PASSWORD": password}))
         elif runtime == "ray":
-            made.append(ray_work(head.address, tmp_path, seconds, token, {"PASSWORD": password}))
+            made.append(ray_work(head, tmp_path, seconds, token, {"PASSWORD": password}))
         else:
             store = bucket | {"storage_access_key": access, "storage_secret_key": key}
             made.append(meltano_work(store, tmp_path, plugin))
@@ -215,7 +215,7 @@ def schedule(pushed: Windmill, head: RayHead, kubeconfig: Json) -> Iterator[None
     ours = f"u/admin/live_{uuid.uuid4().hex[:8]}"
     resources = [
         (f"{ours}_k8s", "c_kubernetes_cluster", kubeconfig),
-        (f"{ours}_ray", "c_ray_cluster", {"address": head.address}),
+        (f"{ours}_ray", "c_ray_cluster", head.resource),
         (SETTINGS, "c_flexcore_settings", {"kubernetes_clusters": [f"{ours}_k8s"], "ray_clusters": [f"{ours}_ray"]}),
     ]
     for path, kind, value in resources:
@@ -288,12 +288,12 @@ def test_work_that_a_ray_head_has_lost_is_no_success_and_is_done_anew_when_asked
     pushed: Windmill, make: Make, head: RayHead, tmp_path: Path
 ) -> None:
     retried, plain = make("ray", 20), make("ray", 20)
-    with RayHead(tmp_path / "first") as first:
+    with RayHead(tmp_path / "first", token=head.token) as first:
         for work, module in ((plain, {}), (retried, {"retry": {"constant": {"attempts": 2, "seconds": 1}}})):
             assert isinstance(work, RayWork)
             work.proxy.upstream = work.head = first.address
             reach(pushed, work, "running", **module)
-    with RayHead(tmp_path / "second") as second:
+    with RayHead(tmp_path / "second", token=head.token) as second:
         for work in (plain, retried):
             assert isinstance(work, RayWork)
             work.proxy.upstream = work.head = second.address

@@ -38,7 +38,7 @@ def named(pushed: Windmill, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         values = {
             "project": ("c_meltano_project", {"path": str(ROOT / "resources/meltano_sample")}),
             "settings": ("c_flexcore_settings", {"storage_uri": f"file://{folder}/store"}),
-            "ray": ("c_ray_cluster", {"address": head.address}),
+            "ray": ("c_ray_cluster", head.resource),
         }
         if os.environ.get("KUBECONFIG") and IMAGE:
             kubeconfig = Path(os.environ["KUBECONFIG"]).read_text()

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def request_for(pushed: Windmill, folder: Path) -> Iterator[dict[str, Any]]:
     with RayHead(folder / "ray") as head:
-        yield cases.small_request(folder, head.address)
+        yield cases.small_request(folder, head.resource)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from f.flexcore.lib.kubernetes_api.credentials import Access
+from flexcore.ray_head import RayHead
 from tests.live.conftest import Windmill
 from tests.live.proxy import PATIENCE_S, Gate, Proxy
 
@@ -171,11 +172,16 @@ class KubernetesWork(Work):
 @dataclass
 class RayWork(Work):
     head: str = ""
+    head_token: str = ""
     marker: Path = Path()
     creation: tuple[str, str] = ("POST", r"/api/jobs/$")
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.head_token}"}
+
     def jobs(self) -> list[Json]:
-        listed = httpx.get(f"{self.head}/api/jobs/", timeout=60).raise_for_status().json()
+        listed = httpx.get(f"{self.head}/api/jobs/", headers=self.headers, timeout=60).raise_for_status().json()
         return [job for job in listed if (job.get("metadata") or {}).get("flexcore/owner-job") == self.flow]
 
     def is_running(self) -> bool:
@@ -200,7 +206,7 @@ class RayWork(Work):
     def close(self) -> None:
         super().close()
         for job in self.jobs():
-            httpx.post(f"{self.head}/api/jobs/{job['submission_id']}/stop", timeout=60)
+            httpx.post(f"{self.head}/api/jobs/{job['submission_id']}/stop", headers=self.headers, timeout=60)
 
     def _starts(self) -> list[str]:
         return self.marker.read_text().split() if self.marker.exists() else []
@@ -358,13 +364,21 @@ def kubernetes_work(
     return KubernetesWork(proxy, path, arguments, kubernetes=kubernetes, namespace=namespace)
 
 
-def ray_work(head: str, folder: Path, seconds: float, token: str, secrets: Json) -> RayWork:
-    proxy, marker = Proxy(head), folder / f"ray-{uuid.uuid4().hex}"
+def ray_work(head: RayHead, folder: Path, seconds: float, token: str, secrets: Json) -> RayWork:
+    """token: of a proxy in front, beside the head's own; it, and the values of secrets, may refer to variables."""
+    proxy, marker = Proxy(head.address), folder / f"ray-{uuid.uuid4().hex}"
     parameters = {"marker": str(marker), "seconds": seconds}
-    cluster = {"address": proxy.address, "headers": {"X-Token": token}}
+    cluster = {"address": proxy.address, "token": head.token, "headers": {"X-Token": token}}
     arguments = {"cluster": cluster, "program": PROGRAM, "parameters": parameters, "secrets": secrets}
     settings = {"storage_uri": f"file://{folder}/store"}
-    return RayWork(proxy, "f/flexcore/ray/run_job", arguments | {"settings": settings}, head=head, marker=marker)
+    return RayWork(
+        proxy,
+        "f/flexcore/ray/run_job",
+        arguments | {"settings": settings},
+        head=head.address,
+        head_token=head.token,
+        marker=marker,
+    )
 
 
 def meltano_work(store: Json, folder: Path, secret: str, rows: int = 1000) -> MeltanoWork:

@@ -53,7 +53,7 @@ def args(folder: Path, head: RayHead) -> dict[str, Any]:
     return {
         "workflow_type": "flights",
         "meltano": cases.meltano_form(folder),
-        "ray": cases.ray_form(head.address),
+        "ray": cases.ray_form(head.resource),
         "settings": cases.settings(folder),
     }
 
@@ -69,7 +69,7 @@ def test_a_pinned_runtime_gets_the_work(run: RunFlow, args: dict[str, Any]) -> N
 def test_work_that_failed_on_its_runtime_is_not_done_again_on_another(
     run: RunFlow, args: dict[str, Any], head: RayHead
 ) -> None:
-    cases.check_failed_work_is_nobody_elses(run, args, head.address)
+    cases.check_failed_work_is_nobody_elses(run, args, head.resource)
 
 
 def test_a_plan_prices_and_checks_and_runs_nothing(run: RunFlow, args: dict[str, Any]) -> None:
@@ -80,7 +80,7 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
     with FakeDashboard() as dashboard:
         # It is well when it is asked for its health, and gone when the work is to begin.
         dashboard.script = lambda *_: (503, "gone") if dashboard.requests.count("GET /api/version") > 1 else None
-        asked = args | {"ray": cases.ray_form(dashboard.address), "data": {"size": "200GB"}}
+        asked = args | {"ray": cases.ray_form({"address": dashboard.address}), "data": {"size": "200GB"}}
         done = cases.result_of(run, asked)
         assert "POST /api/jobs/" not in dashboard.requests
     assert done.success, done
@@ -92,12 +92,16 @@ def test_a_runtime_that_cannot_start_hands_over_to_the_next(run: RunFlow, args: 
 
 
 def test_a_wrong_request_is_refused_before_anything_is_asked(run: RunFlow, folder: Path) -> None:
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder), "pin": "moon"}
+    asked = {
+        "ray": cases.ray_form({"address": "http://127.0.0.1:1"}),
+        "settings": cases.settings(folder),
+        "pin": "moon",
+    }
     assert "pin: 'moon' is not a runtime" in cases.refusal(run, asked)
 
 
 def test_with_no_suitable_runtime_each_says_why(run: RunFlow, folder: Path) -> None:
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    asked = {"ray": cases.ray_form({"address": "http://127.0.0.1:1"}), "settings": cases.settings(folder)}
     told = cases.refusal(run, asked)
     assert told.startswith("No suitable runtime available: ray: ")
     assert "http://127.0.0.1:1 cannot be reached" in told
@@ -107,7 +111,7 @@ def test_the_command_line_plans_and_says_why_nothing_would_run(
     engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FLEXCORE_TOKEN", engine.token)
-    asked = {"ray": cases.ray_form("http://127.0.0.1:1"), "settings": cases.settings(folder)}
+    asked = {"ray": cases.ray_form({"address": "http://127.0.0.1:1"}), "settings": cases.settings(folder)}
     target = (engine.url, engine.workspace, ROOT)
     assert plan_command(cases.FLOW, asked, *target, True) == exit_codes.FAILED
     plan = DataPipelineResult.model_validate_json(capsys.readouterr().out)

@@ -35,7 +35,7 @@ def run() -> Iterator[cases.RunFlow]:
 @pytest.fixture(scope="module")
 def request_for(folder: Path) -> Iterator[dict[str, Any]]:
     with RayHead(folder / "ray") as head:
-        yield cases.small_request(folder, head.address)
+        yield cases.small_request(folder, head.resource)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 from f.flexcore.lib.core.contracts import DataManifest, Stream, compute_checksum
 from f.flexcore.lib.storage.object_store import file_entry
 from flexcore.ray_head import RayHead
+from tests.pipeline.postgres_server import PostgresServer
+from tests.ray.tables import Tables
 
 HERE = Path(__file__).parent
 Rows = list[dict[str, Any]]
@@ -28,7 +30,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cluster(head: RayHead) -> dict[str, Any]:
-    return {"address": head.address}
+    return dict(head.resource)
+
+
+def bearer(cluster: dict[str, Any]) -> dict[str, str]:
+    """Headers of a request to the head that a test makes by itself."""
+    return {"Authorization": f"Bearer {cluster['token']}"}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def tables(postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tables]:
+    """An empty database with a store of its own."""
+    postgres_server.execute("DROP SCHEMA IF EXISTS public CASCADE", "CREATE SCHEMA public")
+    yield Tables(postgres_server, tmp_path / "store", monkeypatch)
 
 
 @pytest.fixture(autouse=True)

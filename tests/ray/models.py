@@ -10,7 +10,7 @@ import pandas as pd
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
-from f.flexcore.lib.ray.remote.model_files import find_framework, make_examples, make_signature, write_model
+from f.flexcore.lib.ray.remote.model_files import make_examples, make_signature, write_model
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.storage.object_store import Store
 from tests.ray.data import flowers
@@ -24,20 +24,21 @@ def stored_model(folder: Path, name: str, version: str, settings: dict[str, Any]
     rows = pd.DataFrame(flowers(120))
     pipeline = make_pipeline(make_estimator("Ridge", "regression", {}, 1), KINDS, {"kind": ["daisy", "lily", "tulip"]})
     pipeline.fit(rows[list(KINDS)], rows["size"] + 100 * int(version))
-    requirements = write_model(folder, pipeline, name, version)
+    written = write_model(folder, pipeline, name, version)
     store = Store(Settings.model_validate(settings or {}))
     uri = store.uri("models", name, version)
     files = [item.model_dump() for item in store.upload(folder, uri)]
     fields = {
         "uri": uri,
-        "format": "sklearn-joblib",
+        "format": written["format"],
         "rows": len(rows),
         "files": files,
         "name": name,
         "version": version,
         "algorithm": "Ridge",
         "target": "size",
-        "framework": find_framework(requirements),
+        "framework": written["framework"],
+        "versions": written["versions"],
         "metrics": {},
         "signature": make_signature(KINDS, "regression", []),
         "example": make_examples(rows[list(KINDS)], KINDS),

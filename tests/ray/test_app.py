@@ -28,14 +28,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     rows = pd.DataFrame([row | {"colour": "red" if row["petals"] % 2 else "blue"} for row in flowers(120)])
     pipeline = make_pipeline(make_estimator("lightgbm", "classification", {}, 1), KINDS, {"colour": ["blue", "red"]})
     pipeline.fit(rows[list(KINDS)], rows["kind"])
-    write_model(folder, pipeline, "flowers", "7")
+    form = write_model(folder, pipeline, "flowers", "7")["format"]
     files = [
         {"path": path.name, "bytes": len(content), "checksum": f"sha256:{hashlib.sha256(content).hexdigest()}"}
         for path in folder.iterdir()
         for content in [path.read_bytes()]
     ]
     signature = make_signature(KINDS, "classification", ["daisy"])
-    return {"name": "flowers", "version": "7", "uri": f"file://{folder}", "files": files, "signature": signature}
+    uri = f"file://{folder}"
+    return {"name": "flowers", "version": "7", "uri": uri, "format": form, "files": files, "signature": signature}
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,6 @@ def test_what_does_not_exist_is_told(app: ModelApp, method: str, path: str, stat
 def test_a_model_that_was_changed_in_the_store_is_not_served(model: dict[str, Any], tmp_path: Path) -> None:
     for item in model["files"]:
         (tmp_path / item["path"]).write_bytes(Path(model["uri"][7:], item["path"]).read_bytes())
-    (tmp_path / "model.joblib").write_bytes(b"something else")
+    (tmp_path / "model.txt").write_bytes(b"something else")
     with pytest.raises(Problem, match="another checksum"):
         ModelApp(model | {"uri": f"file://{tmp_path}"}, {"uri": "file:///", "probe": ""})

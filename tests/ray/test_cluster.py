@@ -45,7 +45,9 @@ def test_what_the_cluster_does_not_tell_is_null_and_not_zero(dashboard: FakeDash
     ("answer", "error", "text"),
     [
         ((401, ""), Forbidden, "refused the credentials"),
-        ((403, ""), Forbidden, "refused the credentials"),
+        ((403, ""), Forbidden, "refused the right"),
+        ((401, "Unauthorized: Missing authentication token"), Forbidden, "got no token, though one was sent"),
+        ((403, "Forbidden: Invalid authentication token"), Forbidden, "its token is another one, or was rotated"),
         ((404, "not here"), InvalidInput, "not a Ray dashboard"),
         ((200, "<html>"), InvalidInput, "not a Ray dashboard"),
         ((500, "Traceback\nValueError: inner words"), Unavailable, "inner words"),

@@ -15,7 +15,6 @@ from f.flexcore.lib.ray.remote.estimators import (
 )
 from f.flexcore.lib.ray.remote.model_files import (
     drop_undefined,
-    list_requirements,
     make_examples,
     make_signature,
     measure_model,
@@ -172,15 +171,15 @@ def test_a_model_is_loaded_and_asked_in_a_fresh_process_before_it_counts(tmp_pat
     rows = table()
     pipeline = make_pipeline(make_estimator("xgboost", "regression", {"n_estimators": 5}, 1), KINDS, CATEGORIES)
     pipeline.fit(rows[list(KINDS)], rows["size"])
-    requirements = write_model(tmp_path, pipeline, "flowers", "1")
-    assert any(item.startswith("xgboost") for item in list_requirements(pipeline))
-    assert (tmp_path / "requirements.txt").read_text().split() == requirements
+    written = write_model(tmp_path, pipeline, "flowers", "1")
+    assert any(item.startswith("xgboost") for item in written["requirements"])
+    assert (tmp_path / "requirements.txt").read_text().split() == written["requirements"]
     examples = make_examples(rows[list(KINDS)], KINDS)
-    assert len(verify_model(tmp_path, examples)) == 1
-    assert verify_model(tmp_path, []) == []
-    (tmp_path / "model.joblib").write_bytes(b"damaged")
+    assert len(verify_model(tmp_path, examples, written["format"])) == 1
+    assert verify_model(tmp_path, [], written["format"]) == []
+    (tmp_path / "model.ubj").write_bytes(b"damaged")
     with pytest.raises(Problem, match="cannot be loaded again"):
-        verify_model(tmp_path, examples)
+        verify_model(tmp_path, examples, written["format"])
 
 
 def test_the_signature_names_raw_columns_and_the_kind_of_answer() -> None:

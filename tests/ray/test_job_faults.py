@@ -31,7 +31,7 @@ from f.flexcore.lib.core.resources import RayCluster, Settings
 from f.flexcore.lib.ray.cluster import Needs
 from f.flexcore.lib.ray.dashboard import RayApi
 from f.flexcore.lib.ray.job import FinishedJob, Job
-from f.flexcore.lib.ray.job_adapter import Context, JobAdapter, Work
+from f.flexcore.lib.ray.job_adapter import MAX_LOST_ATTEMPTS, Context, JobAdapter, Work
 from f.flexcore.lib.ray.job_observer import LOST_CONTACT_TIMEOUT_S, START_TIMEOUT_S
 from f.flexcore.lib.storage.object_store import Store
 from tests.ray.fake_dashboard import FakeDashboard
@@ -87,11 +87,11 @@ class Done:
     log_tail: str
 
 
-def work_of(job: Job) -> Work:
+def work_of(job: Job, resumes: bool = False) -> Work:
     def to_result(finished: FinishedJob) -> StepResult:
         return finished.step_result(data={"result": finished.result, "packages": finished.packages})
 
-    return Work(job, to_result)
+    return Work(job, to_result, resumes=resumes)
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def run(dashboard: FakeDashboard, time: Time) -> Callable[..., Done]:
     """Runs a job as one call of a step; without a name of its own each call is a retry."""
     dashboard.clock = time.clock
 
-    def call(job: Job = JOB, key: ExecutionKey = KEY, call: str = "") -> Done:
+    def call(job: Job = JOB, key: ExecutionKey = KEY, call: str = "", resumes: bool = False) -> Done:
         with RayApi(RayCluster(address=dashboard.address, token=SECRET), clock=time.clock) as api:
             context = Context(api, Store(Settings()), key, Redactor([SECRET]))
-            result = Driver(JobAdapter(context, work_of(job), time.clock, time.sleep), call).run()
+            result = Driver(JobAdapter(context, work_of(job, resumes), time.clock, time.sleep), call).run()
         return Done(result.data["result"], result.attempt, result.data["packages"], result.log_tail)
 
     return call
@@ -201,7 +201,7 @@ def test_a_job_is_created_by_three_requests(dashboard: FakeDashboard, run: Run) 
     dashboard.after_submit = lambda name: dashboard.finish(name, 1)
     run()
     upload = next(iter(dashboard.packages))
-    assert dashboard.requests[:3] == [f"GET /api/jobs/{FIRST}", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
+    assert dashboard.requests[:3] == ["GET /api/jobs/", f"PUT /api/packages/gcs/{upload}", "POST /api/jobs/"]
 
 
 def test_what_follows_a_result_is_done_for_a_recorded_one_too(dashboard: FakeDashboard) -> None:
@@ -349,6 +349,53 @@ def test_a_job_that_ray_forgot_is_lost_and_no_success(dashboard: FakeDashboard, 
     with pytest.raises(ExecutionFailed, match="no longer knows") as caught:
         run()
     assert caught.value.category == "job_lost"
+
+
+def lose(dashboard: FakeDashboard, count: int) -> None:
+    """The head loses that many jobs, one after the other; what comes after ends well."""
+    left = [count]
+
+    def after_submit(name: str) -> None:
+        if left[0]:
+            left[0] -= 1
+            dashboard.jobs.clear()
+        else:
+            dashboard.finish(name, "whole")
+
+    dashboard.after_submit = after_submit
+
+
+@pytest.mark.fault(23, "I1", "I2")
+def test_work_that_keeps_what_it_has_done_goes_on_as_the_next_attempt(dashboard: FakeDashboard, run: Run) -> None:
+    lose(dashboard, 2)
+    done = run(call="job", resumes=True)
+    assert (done.result, done.attempt, submissions(dashboard)) == ("whole", 3, 3)
+
+
+@pytest.mark.fault(23, "I2")
+def test_a_head_that_loses_it_again_and_again_is_not_followed_for_ever(dashboard: FakeDashboard, run: Run) -> None:
+    lose(dashboard, MAX_LOST_ATTEMPTS + 1)
+    with pytest.raises(ExecutionFailed, match="no longer knows") as caught:
+        run(call="job", resumes=True)
+    assert caught.value.category == "job_lost"
+    assert submissions(dashboard) == MAX_LOST_ATTEMPTS + 1
+    # A retry of the step goes on all the same.
+    assert run(call="retry", resumes=True).attempt == MAX_LOST_ATTEMPTS + 2
+
+
+@pytest.mark.fault(1, "I1")
+@pytest.mark.fault(23, "I1", "I2")
+@pytest.mark.parametrize("content", [b'{"token": "x"}', b'{"tok'])
+def test_a_restarted_step_that_a_new_head_does_not_know_begins_the_next_generation(
+    dashboard: FakeDashboard, run: Run, content: bytes
+) -> None:
+    store = Store(Settings())
+    store.write_bytes(store.uri(KEY.value, "1", "began.json"), content)
+    dashboard.after_submit = lambda name: dashboard.finish(name, "whole")
+    assert run(call="job", resumes=True).attempt == 2
+    # Other work has no such traces: its first attempt is made as ever.
+    other = execution_key({"WM_FLOW_JOB_ID": "flow", "WM_FLOW_STEP_ID": "other", "WM_WORKSPACE": "test"})
+    assert run(call="job", key=other).attempt == 1
 
 
 @pytest.mark.fault(26, "I2")
@@ -564,7 +611,7 @@ def test_the_log_is_followed_redacted_and_each_line_once(
     began = time.now
 
     def grow(now: float) -> None:
-        dashboard.logs += f"line {now:.1f} {SECRET}\nhalf a li"
+        dashboard.logs += f"line {now:.2f} {SECRET}\nhalf a li"
         if now - began > 20:
             dashboard.finish(FIRST, 1)
 
@@ -583,7 +630,7 @@ def test_secrets_travel_in_the_package_alone(dashboard: FakeDashboard, run: Run)
     run(replace(JOB, storage={"uri": "s3://b", "secret_key": SECRET}))
     body = json.dumps(dashboard.jobs[FIRST])
     assert SECRET not in body
-    assert dashboard.jobs[FIRST]["entrypoint"] == "python flexcore_job.py"
+    assert dashboard.jobs[FIRST]["entrypoint"] == "python3 flexcore_job.py"
     request = submitted(dashboard)
     assert request["storage"]["secret_key"] == SECRET
     assert request["storage"]["folder"].endswith(f"/{KEY.value}/1")

@@ -12,6 +12,7 @@ from f.flexcore.lib.core.errors import EmptyData, FlexcoreError, InvalidInput, M
 from f.flexcore.lib.core.operation import Operation, resolve
 from f.flexcore.lib.core.resources import RayCluster, Settings, dump_public, secret_values
 from f.flexcore.lib.ray.job_inputs import is_this_machine
+from f.flexcore.lib.ray.loop_job import TRAINING_LOOP
 from f.flexcore.lib.ray.predict_job import PREDICT
 from f.flexcore.lib.ray.program_job import RUN_PROGRAM
 from f.flexcore.lib.ray.search_job import SEARCH
@@ -21,9 +22,10 @@ from f.flexcore.lib.runtimes import RUNTIMES
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
-OPERATIONS = {item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, PREDICT, DEPLOY_MODEL)}
+OPERATIONS = {item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, TRAINING_LOOP, PREDICT, DEPLOY_MODEL)}
 REQUIRED: dict[str, Json] = {"program": {"program": "result = 1"}, "train": {"target_column": "size"}}
 REQUIRED["search"] = REQUIRED["train"]
+REQUIRED["training_loop"] = {"program": "def train_loop(config, loop):\n    pass\n"}
 REMOTE = RayCluster(address="https://ray.example.com")
 LOCAL_S3 = Settings(storage_uri="s3://bucket", storage_endpoint_url="http://localhost:9000")
 
@@ -63,7 +65,13 @@ def test_every_field_of_a_form_says_what_it_is_for(name: str) -> None:
         ("train", {"expected_s": -1}, "expected_s"),
         ("train", {"source": {"kind": "model"}}, "source"),
         ("search", {"trials": 201}, "trials"),
-        ("search", {"model_name": "model"}, "model_name"),
+        ("search", {"num_workers": 2}, "num_workers"),
+        ("train", {"early_stopping_rounds": -1}, "early_stopping_rounds"),
+        ("train", {"resume_from": "fc-1/1"}, "resume_from"),
+        ("training_loop", {"program": "x = 1"}, "program"),
+        ("training_loop", {"program": "def train_loop(config): pass"}, "program"),
+        ("training_loop", {"program": "def train_loop(config, loop) pass"}, "program"),
+        ("training_loop", {"stop_mode": "least"}, "stop_mode"),
         ("predict", {"format": "xml"}, "format"),
         ("predict", {"model": {"kind": "data"}}, "model"),
         ("deploy_model", {"name": "My Model!"}, "name"),

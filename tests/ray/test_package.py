@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from f.flexcore.lib.ray import predict_job, search_job, serve_job, train_job
+from f.flexcore.lib.ray import loop_job, predict_job, search_job, serve_job, serve_release, train_job
 from f.flexcore.lib.ray.job import program_files, zip_files
 
 
@@ -33,10 +33,12 @@ def test_the_files_come_out_as_they_went_in() -> None:
     [
         program_files(train_job.MODULES, train_job.PROGRAM + train_job.CHECK),
         program_files(search_job.MODULES, search_job.PROGRAM),
+        program_files(loop_job.MODULES, loop_job.PROGRAM),
         program_files(predict_job.MODULES, predict_job.PROGRAM),
-        program_files(serve_job.MODULES, serve_job.DEPLOY + serve_job.UNDEPLOY),
+        program_files(serve_job.MODULES, serve_job.DEPLOY),
+        program_files(serve_job.CHANGING, serve_release.UNDEPLOY + serve_release.SET_TRAFFIC_PROGRAM),
     ],
-    ids=["train", "search", "predict", "serve"],
+    ids=["train", "search", "training_loop", "predict", "serve", "traffic"],
 )
 def test_a_program_brings_all_that_it_imports_of_ours_and_nothing_else(files: dict[str, str]) -> None:
     program = files.pop("flexcore_program.py")

@@ -21,7 +21,7 @@ import sys, time
 from pathlib import Path
 from flexcore.ray_head import RayHead
 head = RayHead(Path(sys.argv[1])).start()
-print(head.address, flush=True)
+print(head.address, head.token, flush=True)
 time.sleep(600)
 """
 WORK = "python -c 'import ray, time\nray.init()\n@ray.remote\ndef f(): time.sleep(600)\nf.remote(); time.sleep(600)'"
@@ -33,14 +33,21 @@ def test_all_tests_of_a_real_head_run_in_one_process(request: pytest.FixtureRequ
     assert request.node.nodeid.endswith("@ray")
 
 
-def test_a_token_that_another_ray_has_left_does_not_lock_the_head(
+def test_a_head_asks_for_its_own_token_and_not_for_one_that_another_ray_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray/auth_token").write_text("0" * 64)
     monkeypatch.setenv("HOME", str(tmp_path))
+    before = {pid for pid in descendants(os.getpid())}
     with RayHead(tmp_path / "ray") as head:
-        assert httpx.get(f"{head.address}/api/version").status_code == 200
+        url = f"{head.address}/api/jobs/"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"Authorization": f"Bearer {'0' * 64}"}).status_code == 403
+        assert httpx.get(url, headers=head.headers).status_code == 200
+        assert (tmp_path / "ray/auth_token").stat().st_mode & 0o777 == 0o600
+        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in alive(descendants(os.getpid()) - before)]
+        assert len(arguments) > 3 and not any(head.token.encode() in item for item in arguments)
 
 
 def descendants(of: int) -> set[int]:
@@ -79,18 +86,17 @@ def wait_until(true: Callable[[], bool], seconds: float) -> bool:
     return true()
 
 
-def busy(address: str) -> None:
+def busy(address: str, token: str) -> None:
     """Starts a driver and a task that would go on for ten minutes."""
-    httpx.post(
-        f"{address}/api/jobs/", json={"entrypoint": WORK, "submission_id": "busy"}, timeout=60
-    ).raise_for_status()
-    assert wait_until(lambda: httpx.get(f"{address}/api/jobs/busy").json()["status"] == "RUNNING", 60)
+    with httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
+        client.post("/api/jobs/", json={"entrypoint": WORK, "submission_id": "busy"}).raise_for_status()
+        assert wait_until(lambda: client.get("/api/jobs/busy").json()["status"] == "RUNNING", 60)
 
 
 def test_a_stopped_head_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
     others = descendants(os.getpid())
     head = RayHead(tmp_path).start()
-    busy(head.address)
+    busy(head.address, head.token)
     processes = descendants(os.getpid()) - others
     assert len(processes) > 5
     head.stop()
@@ -101,7 +107,7 @@ def test_a_stopped_head_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
 def test_a_head_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
-    busy(owner.stdout.readline().strip())
+    busy(*owner.stdout.readline().split())
     processes = descendants(owner.pid)
     assert len(processes) > 5
     owner.send_signal(signal.SIGKILL)

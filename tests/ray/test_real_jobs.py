@@ -13,6 +13,7 @@ import pytest
 from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
 from f.flexcore.ray import check_cluster
 from f.flexcore.ray.run_job import main
+from tests.ray.conftest import bearer
 
 pytestmark = pytest.mark.slow
 # A head reports its own resources some seconds after it takes jobs.
@@ -28,7 +29,7 @@ print("the key is", parameters["api_key"])
 
 
 def jobs(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    listed = httpx.get(f"{cluster['address']}/api/jobs/").json()
+    listed = httpx.get(f"{cluster['address']}/api/jobs/", headers=bearer(cluster)).json()
     return {item["submission_id"]: item for item in listed if item["submission_id"]}
 
 
@@ -53,7 +54,7 @@ def test_secrets_are_variables_of_the_program_and_stand_nowhere_else(
     program = "import os; print('it is', os.environ['KEY_OF_DOOR']); result = len(os.environ['KEY_OF_DOOR'])"
     done = main(cluster, program, secrets={"KEY_OF_DOOR": "open-sesame"})
     assert done["data"]["result"] == len("open-sesame") and "it is ***" in done["log_tail"]
-    told = httpx.get(f"{cluster['address']}/api/jobs/{done['remote']['name']}").text
+    told = httpx.get(f"{cluster['address']}/api/jobs/{done['remote']['name']}", headers=bearer(cluster)).text
     assert "sesame" not in f"{told}{done}{capsys.readouterr().out}"
 
 

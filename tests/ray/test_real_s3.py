@@ -16,6 +16,7 @@ from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.storage.object_store import Store, model_manifest
 from f.flexcore.ray import deploy_model, train
+from tests.ray.conftest import bearer
 from tests.ray.data import COLUMNS, houses
 
 pytestmark = pytest.mark.slow
@@ -53,8 +54,8 @@ def test_a_model_is_trained_and_served_through_s3_alone(cluster: dict[str, Any],
     Store(Settings.model_validate(settings)).verify(model)
     served = deploy_model.main(cluster, model.plain(), cpus=0.1, settings=settings)
     assert served["data"]["smoke"]["rows"] == len(model.example)
-    jobs = httpx.get(f"{cluster['address']}/api/jobs/").text
-    applications = httpx.get(f"{cluster['address']}/api/serve/applications/").text
+    jobs = httpx.get(f"{cluster['address']}/api/jobs/", headers=bearer(cluster)).text
+    applications = httpx.get(f"{cluster['address']}/api/serve/applications/", headers=bearer(cluster)).text
     assert "sesame" not in jobs + applications + json.dumps(result) + json.dumps(served)
 
 

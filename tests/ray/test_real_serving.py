@@ -37,7 +37,7 @@ def test_a_taken_port_is_told_before_serve_is_started(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
-            main({"address": head.address, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
+            main({**head.resource, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
     assert caught.value.subject == "cluster.serve_url"
 
 
@@ -91,7 +91,7 @@ def test_a_model_that_was_changed_does_not_take_the_place_of_one_that_answers(
     good = stored_model(tmp_path / "good", "steady", "1")
     url = main(cluster, good.plain(), **SMALL)["output"]["url"]
     bad = stored_model(tmp_path / "bad", "steady", "2")
-    Path(local_path(bad.uri), "model.joblib").write_bytes(b"damaged")
+    Path(local_path(bad.uri), "model.skops").write_bytes(b"damaged")
     with pytest.raises(ManifestMismatch, match="another checksum"):
         main(cluster, bad.plain(), **SMALL)
     assert len(ask(url, good)) == len(good.example)

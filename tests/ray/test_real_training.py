@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pandas as pd
 import pytest
 
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import EmptyData, InvalidInput, ManifestMismatch
+from f.flexcore.lib.ray.remote.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
 from tests.ray.data import COLUMNS, flowers, houses
@@ -22,7 +22,7 @@ Extracted = Callable[..., dict[str, Any]]
 
 def trained(result: dict[str, Any]) -> tuple[ModelManifest, Any]:
     manifest = model_manifest(result["output"])
-    return manifest, joblib.load(Path(local_path(manifest.uri)) / "model.joblib")
+    return manifest, load_pipeline(Path(local_path(manifest.uri)), manifest.format)
 
 
 @pytest.mark.parametrize("algorithm", ["xgboost", "Ridge"])

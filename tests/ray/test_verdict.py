@@ -7,7 +7,14 @@ import pytest
 
 from f.flexcore.lib.core.attempts import would_repeat
 from f.flexcore.lib.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
-from f.flexcore.lib.ray.job_diagnosis import diagnose, find_missing_packages, parse_outcome, typed_error
+from f.flexcore.lib.ray.job_diagnosis import (
+    RAY_ERRORS,
+    TERMINAL,
+    diagnose,
+    find_missing_packages,
+    parse_outcome,
+    typed_error,
+)
 
 NAME = "fc-0123456789abcdef0123-1"
 
@@ -64,6 +71,87 @@ def test_every_other_end_has_a_category_and_a_remedy(
     assert diagnosis.category == category
     assert detail in diagnosis.detail
     assert diagnosis.remedy
+
+
+def test_every_error_type_of_ray_has_a_category_and_a_remedy_of_its_own() -> None:
+    """Fails when a new Ray adds one: give it a category, and look what the head says of it."""
+    from ray.dashboard.modules.job.common import JobErrorType
+
+    assert set(RAY_ERRORS) == {item.value for item in JobErrorType}
+    assert len({remedy for _, remedy in RAY_ERRORS.values()}) == len(RAY_ERRORS)
+    for item in JobErrorType:
+        diagnosis = diagnose({"status": "FAILED", "error_type": item.value}, None)
+        assert diagnosis is not None
+        assert (diagnosis.category, diagnosis.remedy) == RAY_ERRORS[item.value]
+    unknown = diagnose({"status": "FAILED", "error_type": "OF_A_NEWER_RAY"}, None)
+    assert unknown is not None and unknown.category == "ray_failed" and unknown.remedy
+
+
+def test_every_status_of_ray_is_known_as_an_end_or_not() -> None:
+    from ray.dashboard.modules.job.common import JobStatus
+
+    assert {item.value for item in JobStatus} == {"PENDING", "RUNNING", *TERMINAL}
+    assert all(item.is_terminal() == (item.value in TERMINAL) for item in JobStatus)
+
+
+@pytest.mark.parametrize(
+    ("message", "category", "detail"),
+    [
+        (
+            "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
+            "package registry and you require no-such-xyz==1, we can conclude that they are unsatisfiable.",
+            "package_not_found",
+            "The package no-such-xyz does not exist",
+        ),
+        (
+            "No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
+            "require numpy==99.0, we can conclude that your requirements are unsatisfiable.",
+            "package_not_found",
+            "There is no numpy==99.0",
+        ),
+        (
+            "ERROR: Could not find a version that satisfies the requirement numpy==99.0 (from versions: 1.3.0, 1.4.1)\n"
+            "ERROR: No matching distribution found for numpy==99.0",
+            "package_not_found",
+            "There is no numpy==99.0 for the cluster's Python",
+        ),
+        (
+            "Because the current Python version (3.9.2) does not satisfy Python>=3.11 and pandas==3.0.0 depends on "
+            "Python>=3.11, we can conclude that pandas==3.0.0 cannot be used.",
+            "version_mismatch",
+            "pandas==3.0.0 does not run on the cluster's Python",
+        ),
+        ("ERROR: Package 'foo' requires a different Python: 3.9.2 not in '>=3.11'", "version_mismatch", "foo does not"),
+        (
+            "Because a==1 depends on b<2 and c==1 depends on b>=2, we can conclude that a==1 and c==1 are incompatible."
+            "\nNo solution found when resolving dependencies",
+            "version_mismatch",
+            "contradict each other",
+        ),
+        ("ERROR: for help visit https://pip.pypa.io/#ResolutionImpossible", "version_mismatch", "contradict"),
+        ("error: Failed to fetch: `https://index.example/simple/numpy/`", "index_unreachable", "does not reach"),
+        ("OSError: [Errno 28] No space left on device", "disk_full", "no room left"),
+        ("something else", "runtime_env_failed", "something else"),
+    ],
+)
+def test_packages_that_cannot_be_installed_are_named_with_what_to_do(message: str, category: str, detail: str) -> None:
+    job = {"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": f"Traceback …\n{message}"}
+    diagnosis = diagnose(job, None)
+    assert diagnosis is not None and diagnosis.remedy
+    assert (diagnosis.category, detail in diagnosis.detail) == (category, True), diagnosis
+    # The same words in a program's own log say nothing of its environment.
+    program = diagnose(job | {"error_type": "JOB_ENTRYPOINT_COMMAND_ERROR"}, None)
+    assert program is not None and program.category == "program_failed"
+
+
+def test_a_program_of_another_ray_than_the_clusters_is_told_so() -> None:
+    words = (
+        "RuntimeError: Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n"
+        "This process on Ray Job was started with:\n    Ray: 2.50.0\n    Python: 3.11.7\n"
+    )
+    diagnosis = diagnose({"status": "FAILED"}, outcome({"type": "ExecutionFailed", "message": words}))
+    assert diagnosis is not None and diagnosis.category == "version_mismatch"
+    assert "Ray: 2.50.0" in diagnosis.detail and "out of packages" in diagnosis.remedy
 
 
 def test_a_clash_of_ray_init_with_the_jobs_own_environment_gets_a_remedy() -> None:

@@ -51,7 +51,7 @@ def typed(name: str, value: str) -> Any:
 
 @pytest.fixture(scope="module")
 def on_ray(engine: Engine, head: RayHead) -> None:
-    keep(engine, "ray", "c_ray_cluster", {"address": head.address})
+    keep(engine, "ray", "c_ray_cluster", head.resource)
 
 
 @pytest.fixture(scope="module")

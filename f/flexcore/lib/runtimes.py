@@ -39,15 +39,26 @@ RUNTIMES = {
                 "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
                 "train": "f.flexcore.lib.ray.train_job:TRAIN",
                 "search": "f.flexcore.lib.ray.search_job:SEARCH",
+                "training_loop": "f.flexcore.lib.ray.loop_job:TRAINING_LOOP",
                 "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
                 "deploy_model": "f.flexcore.lib.ray.serve_job:DEPLOY_MODEL",
+                "deploy_service": "f.flexcore.lib.ray.service_deployment:DEPLOY_SERVICE",
                 "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",
+                "ensure_cluster": "f.flexcore.lib.ray.cluster_lifecycle:ENSURE_CLUSTER",
+                "scale_cluster": "f.flexcore.lib.ray.cluster_lifecycle:SCALE_CLUSTER",
+                "release_cluster": "f.flexcore.lib.ray.cluster_lifecycle:RELEASE_CLUSTER",
+                "describe_cluster": "f.flexcore.lib.ray.cluster_lifecycle:DESCRIBE_CLUSTER",
             },
             pipeline_operations=("program", "train"),
             health="f.flexcore.lib.ray.cluster:health",
             hints="f.flexcore.lib.ray.job:derive_work_hints",
             clusters_field="ray_clusters",
             objects="f.flexcore.lib.ray.remote_objects:RayObjects",
+            queue="f.flexcore.lib.ray.queue_objects:QueueObjects",
+            objects_in={
+                "kubernetes_clusters": "f.flexcore.lib.ray.leased_clusters:KubeRayObjects",
+                "": "f.flexcore.lib.ray.leased_clusters:StoredLeaseObjects",
+            },
         ),
         operation.Runtime(
             name="kubernetes",
@@ -89,6 +100,14 @@ class RemoteObjects(Protocol):
     def delete(self, item: remote_objects.RemoteObject) -> str: ...
 
 
+class WaitingWork(RemoteObjects, Protocol):
+    """Our work that waits for room in one cluster."""
+
+    def submit(self, item: remote_objects.RemoteObject, arguments: dict[str, Any]) -> str:
+        """arguments: of the step that has left it there, their references resolved. Raises UserError or DataError for
+        what can never be submitted."""
+
+
 def get_runtime(name: str) -> operation.Runtime:
     """Raises InvalidInput that lists the runtimes there are."""
     if name not in RUNTIMES:
@@ -98,10 +117,21 @@ def get_runtime(name: str) -> operation.Runtime:
     return RUNTIMES[name]
 
 
-def open_objects(runtime: operation.Runtime, place: str, resource: Any, namespace: str) -> RemoteObjects:
-    """Raises InvalidInput when the resource is none of that runtime."""
-    objects: RemoteObjects = operation.resolve(runtime.objects)(place, resource, namespace)
-    return objects
+def open_objects(
+    runtime: operation.Runtime, place: str, resource: Any, namespace: str, objects: str = ""
+) -> RemoteObjects:
+    """objects: one of `objects_in`, where it is not the runtime's own. Raises InvalidInput when the resource is none of
+    that runtime."""
+    opened: RemoteObjects = operation.resolve(objects or runtime.objects)(place, resource, namespace)
+    return opened
+
+
+def open_queue(
+    runtime: operation.Runtime, place: str, resource: Any, settings: resources.Settings
+) -> WaitingWork | None:
+    """None for a runtime whose work waits nowhere. Raises InvalidInput when the resource is none of that runtime."""
+    queue: WaitingWork | None = operation.resolve(runtime.queue)(place, resource, settings) if runtime.queue else None
+    return queue
 
 
 def check_health(runtime: operation.Runtime, place: str, resource: Any = None, namespace: str = "") -> operation.Health:

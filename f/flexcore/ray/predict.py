@@ -15,11 +15,14 @@ def main(
     source: dict,
     stream: str = "",
     keep: list[str] | None = None,
+    id_column: str = "",
     format: Literal["parquet", "csv", "jsonl"] = "parquet",
     num_workers: int = 1,
     cpus_per_worker: float = 1,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return predict_job.PREDICT.run(locals())

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Looks for better parameters of an algorithm by random search on Ray, within bounds, for a training to take."""
+"""Looks for better parameters of an algorithm by Ray Tune, within bounds, for a training to take."""
 
 from typing import Any, Literal
 
@@ -17,13 +17,19 @@ def main(
     algorithm: str = "xgboost",
     parameters: dict | None = None,
     features: list[str] | None = None,
-    task: Literal["auto", "regression", "classification"] = "auto",
+    task: Literal["auto", "regression", "classification", "ranking"] = "auto",
     test_fraction: float = 0.2,
     date_parts: bool = True,
     cpus_per_worker: float = 1,
+    label_selector: dict | None = None,
     packages: list[str] | None = None,
+    space: dict | None = None,
     trials: int = 20,
     search_s: int = 1800,
+    own_cluster: dict | None = None,
+    search_usd: float | None = None,
+    publish_model: bool = False,
+    model_name: str = "model",
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return search_job.SEARCH.run(locals())

@@ -29,7 +29,8 @@ Stage = Literal["extraction", "ml", "deployment"]
 class Contract(BaseModel):
     """Unknown fields are refused: a misspelt field must not pass as an absent one."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Built when it is first used: a step uses few of them.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     def plain(self) -> dict[str, Any]:
         """The JSON form, which is all that may leave a step: Windmill cannot serialize a model."""
@@ -103,7 +104,11 @@ class Framework(Contract):
 
 
 class ModelManifest(BaseManifest):
-    """A trained model: a folder at `uri` that a server can load; `rows` is the size of the training split."""
+    """A trained model: a folder at `uri` that a server can load; `rows` is the size of the training split.
+
+    versions: what it was trained with, distribution → version, python among them; empty in manifests that are older.
+    card: the path of its model card among `files`, "" without one.
+    """
 
     kind: Literal["model"] = "model"
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -114,6 +119,8 @@ class ModelManifest(BaseManifest):
     signature: Signature
     metrics: dict[str, float | None]
     example: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    card: str = ""
     files: list[File] = Field(min_length=1)
 
 

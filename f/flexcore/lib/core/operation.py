@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -119,6 +119,10 @@ class Runtime:
     clusters_field: of the settings, the list of its resources' paths; None for a runtime of the worker itself.
     hints: function of a plain request, the WorkHints that the choice of a runtime starts from; "" when it has none.
     objects: class of RemoteObjects, made of (place, resource, namespace); "" when it leaves none.
+    queue: class of WaitingWork, made of (place, resource, settings): work that waits for room in a cluster; "" when
+    none does.
+    objects_in: further such classes, by another list of clusters in the settings whose resources they are made of; ""
+    for one that is made of the settings themselves, once.
     needs_service: whether its resource must be chosen; one that does not runs where the worker is.
     has_namespaces: whether a selection for it says a namespace.
     namespace: function of (request or None, resource or None, settings, default) that chooses it; asks no service.
@@ -135,6 +139,8 @@ class Runtime:
     resource_type: str = ""
     clusters_field: str | None = None
     objects: str = ""
+    queue: str = ""
+    objects_in: Mapping[str, str] = field(default_factory=dict)
     hints: str = ""
     needs_service: bool = True
     has_namespaces: bool = False

@@ -7,9 +7,13 @@
     finished     leave, or resume  leave, later delete leave, later delete
     leaving      leave             leave               leave
     kept         leave             leave               leave
+    waiting      leave             stop                leave
+    due          leave, or submit  stop                leave
 
-Later means past its time to live. `kept` outlives its run on purpose (a deployed model). "Could not ask" is never "has
-ended": a Windmill that does not know a job may be another one that shares the cluster, or may not show it to this user.
+Later means past its time to live. `kept` outlives its run on purpose (a deployed model). `waiting` is work that its
+cluster has no room for yet, `due` when it has: a step that waits submits it itself, that of a suspended flow reconcile
+does. "Could not ask" is never "has ended": a Windmill that does not know a job may be another one that shares the
+cluster, or may not show it to this user.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ from typing import Literal
 
 from f.flexcore.lib.core import identity
 
-State = Literal["running", "finished", "leaving", "kept"]
+State = Literal["running", "finished", "leaving", "kept", "waiting", "due"]
 Owner = Literal["running", "suspended", "ended", "unknown"]
-Action = Literal["stop", "delete", "resume", "leave"]
+Action = Literal["stop", "delete", "resume", "submit", "leave"]
 
 # A step that still watches its object stops it itself; clocks may differ.
 OVERDUE_S = 120.0
@@ -72,6 +76,8 @@ def decide_cleanup(item: RemoteObject, owner: Owner, now: float) -> Decision:
         return Decision("stop", "its time is over")
     if owner == "ended":
         return Decision("stop", "its owner has ended")
+    if item.state == "due" and item.is_deferred and owner == "suspended":
+        return Decision("submit", "its turn has come")
     return Decision("leave", "its owner could not be asked about" if owner == "unknown" else "its owner lives")
 
 

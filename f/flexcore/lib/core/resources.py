@@ -73,7 +73,8 @@ def _texts(value: Any) -> Iterator[str]:
 class Form(BaseModel):
     """What a person fills in: unknown fields are refused, empty ones mean the default."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    # Built when it is first used: a step uses few of them.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -115,18 +116,61 @@ class MeltanoProject(Resource):
         return self
 
 
+# Of a head on this machine, where Ray itself puts it.
+RAY_ADDRESS = "http://127.0.0.1:8265"
+
+
+# Each job's supervisor takes some 100 MB of the head, and as much again the program of a job that asks for no CPU: this
+# is what a head of 4 GB bears.
+MAX_RAY_JOBS = 16
+
+
 class RayCluster(Resource):
-    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers.
+    """c_ray_cluster: the dashboard address (Jobs API), how to authenticate, and where Serve answers; or a reference to
+    a cluster, whose address and token whoever opens the connection finds out (lib/ray/connection).
 
     serve_url: as seen by callers, when it is not the dashboard's host with Serve's own port.
+    max_jobs: of ours on the head at once; 0: as many as come.
+    kubernetes_cluster, namespace, name: a RayCluster of KubeRay there; resource: another resource of this type;
+    local_head: one that ensure_cluster started on the worker's own machine. lease: which lease of the cluster the
+    reference stands for. A reference holds no secret, so it may be the result of a step.
     """
 
-    address: str = Field(default="http://127.0.0.1:8265", pattern=r"^https?://")
+    address: str = Field(default=RAY_ADDRESS, pattern=r"^https?://")
     token: Annotated[str, SECRET] = ""
     headers: Annotated[dict[str, str], SECRET] = {}
     verify_tls: bool = True
     ca_certificate: str = ""
     serve_url: str = ""
+    max_jobs: int = Field(default=MAX_RAY_JOBS, ge=0)
+    kubernetes_cluster: str = ""
+    namespace: str = ""
+    name: str = ""
+    resource: str = ""
+    local_head: str = ""
+    lease: str = ""
+
+    @model_validator(mode="after")
+    def _is_one_cluster(self) -> RayCluster:
+        kinds = {
+            "address": self.address != RAY_ADDRESS,
+            "name": bool(self.kubernetes_cluster or self.namespace or self.name),
+            "resource": bool(self.resource),
+            "local_head": bool(self.local_head),
+        }
+        given = [kind for kind, is_given in kinds.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} name different clusters: give one of them")
+        return self
+
+    @property
+    def is_on_kubernetes(self) -> bool:
+        return bool(self.kubernetes_cluster or self.namespace or self.name)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether `address` says nothing, and what does must be resolved first."""
+        return self.is_on_kubernetes or bool(self.resource or self.local_head)
 
 
 class Postgresql(Resource):
@@ -201,6 +245,8 @@ class Settings(Resource):
 
     runtimes: what each runtime is and costs, by its name; the choice between them starts from it (core/workloads).
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
+    pickle: export writes model.joblib beside a model for MLServer's scikit-learn runtime on Kubernetes, which reads
+    nothing else; allow also loads the models that earlier versions stored as a pickle; refuse does neither.
     """
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
@@ -208,6 +254,7 @@ class Settings(Resource):
     storage_access_key: Annotated[str, SECRET] = ""
     storage_secret_key: Annotated[str, SECRET] = ""
     storage_region: str = ""
+    pickle: Literal["refuse", "export", "allow"] = "export"
     namespace: str = "default"
     ray_clusters: list[str] = []
     kubernetes_clusters: list[str] = []

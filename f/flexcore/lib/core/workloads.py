@@ -36,7 +36,7 @@ Mode = Literal["rules", "learned", "pinned"]
 class NullableContract(contracts.Contract):
     """A contract with finite numbers, in which null stands for the default."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,7 +107,7 @@ class Workload(NullableContract):
 class Run(contracts.Contract):
     """One row of history. duration_s: of the whole run; null for a failed run that was not measured."""
 
-    model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", protected_namespaces=(), allow_inf_nan=False, defer_build=True)
 
     workflow_type: str
     runtime: str

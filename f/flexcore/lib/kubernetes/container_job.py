@@ -15,16 +15,8 @@ from datetime import timedelta
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
-from f.flexcore.lib.kubernetes import (
-    connection,
-    job_diagnosis,
-    job_manifest,
-    job_notes,
-    job_observer,
-    job_status,
-    progress,
-)
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion
+from f.flexcore.lib.kubernetes import connection, job_diagnosis, job_manifest, job_notes, job_observer
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress
 
 Object = dict[str, Any]
 Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
-from f.flexcore.lib.kubernetes import job_status, model_deployer, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client
+from f.flexcore.lib.kubernetes import model_deployer, serving_manifests
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, job_status
 
 Object = Mapping[str, Any]
 

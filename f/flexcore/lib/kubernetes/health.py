@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
-from f.flexcore.lib.kubernetes import connection, job_status
-from f.flexcore.lib.kubernetes_api import api_errors, client
+from f.flexcore.lib.kubernetes import connection
+from f.flexcore.lib.kubernetes_api import api_errors, client, job_status
 
 Object = Mapping[str, Any]
 

@@ -18,8 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import container_ends, job_status, pod_ends, pod_problems
-from f.flexcore.lib.kubernetes_api import admission, categories
+from f.flexcore.lib.kubernetes_api import admission, categories, container_ends, job_status, pod_ends, pod_problems
 
 Object = Mapping[str, Any]
 

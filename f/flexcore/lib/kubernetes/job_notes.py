@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from f.flexcore.lib.kubernetes import container_ends, job_diagnosis, job_status, pod_ends
-from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.kubernetes import job_diagnosis
+from f.flexcore.lib.kubernetes_api import categories, container_ends, job_status, pod_ends
 
 Object = Mapping[str, Any]
 

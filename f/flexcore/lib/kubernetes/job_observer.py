@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-from f.flexcore.lib.kubernetes import job_diagnosis, job_notes, job_status, pod_logs, progress
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, watcher
+from f.flexcore.lib.kubernetes import job_diagnosis, job_notes, pod_logs
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress, watcher
 
 Object = dict[str, Any]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import contracts, errors, identity
-from f.flexcore.lib.kubernetes import connection, progress, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion
+from f.flexcore.lib.kubernetes import connection, serving_manifests
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, progress
 
 Object = dict[str, Any]
 Verified = TypeVar("Verified")

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import errors, log_text, redaction
-from f.flexcore.lib.kubernetes import container_ends, log_tail
-from f.flexcore.lib.kubernetes_api import api_errors, client
+from f.flexcore.lib.kubernetes import log_tail
+from f.flexcore.lib.kubernetes_api import api_errors, client, container_ends
 
 # Each followed container holds a connection and a thread; a Job of a hundred pods shows its first ones.
 MAX_FOLLOWED_CONTAINERS = 8

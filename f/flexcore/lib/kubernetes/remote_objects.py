@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""Our objects in a cluster: the Jobs and Deployments that carry our labels.
+"""Our objects in a cluster: the Jobs, Deployments and RayServices that carry our labels.
 
 A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
-from f.flexcore.lib.kubernetes import connection, job_status
-from f.flexcore.lib.kubernetes_api import api_errors
+from f.flexcore.lib.kubernetes import connection
+from f.flexcore.lib.kubernetes_api import api_errors, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500
@@ -24,7 +24,10 @@ OURS = f"{identity.MANAGED_BY}=flexcore"
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
     "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+    "RayService": ("/apis/ray.io/v1", "rayservices", "rayservices.ray.io"),
 }
+# Of an operator that need not be there.
+OPTIONAL = ("RayService",)
 
 
 class KubernetesObjects:
@@ -36,9 +39,16 @@ class KubernetesObjects:
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        return [
-            to_remote_object(self.place, kind, item) for kind, where in KINDS.items() for item in self._list(*where)
-        ]
+        return [to_remote_object(self.place, kind, item) for kind in KINDS for item in self._find_kind(kind)]
+
+    def _find_kind(self, kind: str) -> list[Object]:
+        try:
+            return self._list(*KINDS[kind])
+        except (errors.NotFound, errors.Forbidden):
+            # Without its operator there are none, and without the right to see them they are left alone: they are kept.
+            if kind not in OPTIONAL:
+                raise
+            return []
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it. Its pods go first."""

@@ -14,8 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import job_status, pod_logs, pod_problems, progress, serving_manifests
-from f.flexcore.lib.kubernetes_api import admission, api_errors, categories, client, watcher
+from f.flexcore.lib.kubernetes import pod_logs, serving_manifests
+from f.flexcore.lib.kubernetes_api import (
+    admission,
+    api_errors,
+    categories,
+    client,
+    job_status,
+    pod_problems,
+    progress,
+    watcher,
+)
 
 Object = Mapping[str, Any]
 REVISION = "deployment.kubernetes.io/revision"

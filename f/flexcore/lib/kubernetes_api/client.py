@@ -60,7 +60,7 @@ class Kubernetes:
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
-        self._api = _make_api_client(access)
+        self._open()
         self._authorize()
 
     def now(self) -> datetime:
@@ -78,10 +78,13 @@ class Kubernetes:
         code, payload = self._request("GET", path, query, None, call, retry_s)
         return self._accept(code, payload, call)
 
-    def create(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
+    def create(
+        self, path: str, body: Mapping[str, Any], call: api_errors.Call, *, dry_run: bool = False
+    ) -> dict[str, Any] | None:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
-        given, so that a creation whose answer was lost shows as a taken name."""
-        query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
+        given, so that a creation whose answer was lost shows as a taken name. dry_run: all is checked, and nothing
+        stays."""
+        query = {"fieldValidation": "Strict", "fieldManager": "flexcore", **({"dryRun": "All"} if dry_run else {})}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
         return None if taken else self._accept(code, payload, call)
@@ -91,6 +94,25 @@ class Kubernetes:
         query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
+
+    def patch(self, path: str, changes: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
+        """The stored object after a JSON merge patch; None when `changes` names a resourceVersion that is no longer
+        the object's. Raises NotFound."""
+        query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
+        code, payload = self._request("PATCH", path, query, changes, call, RETRY_S)
+        return None if code == 409 else self._accept(code, payload, call)
+
+    def delete_version(self, path: str, uid: str, version: str, call: api_errors.Call) -> bool:
+        """Marks the object for deletion as `delete` does; False when it is no longer at this resourceVersion, or is
+        another one. Being gone already is fine."""
+        preconditions = {"uid": uid, "resourceVersion": version}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+        code, payload = self._request("DELETE", path, {}, {**body, "preconditions": preconditions}, call, RETRY_S)
+        if code == 409:
+            return False
+        if code != 404:
+            self._accept(code, payload, call)
+        return True
 
     def delete(self, path: str, uid: str, call: api_errors.Call, retry_s: float = RETRY_S) -> None:
         """Marks the object with this uid for deletion, dependents first. Being gone already, or replaced by a
@@ -182,7 +204,7 @@ class Kubernetes:
 
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type(method)
         values = [(key, str(value).lower() if isinstance(value, bool) else value) for key, value in query.items()]
         request = self._api.param_serialize(method, path, query_params=values, header_params=headers, body=body)
         try:
@@ -206,6 +228,9 @@ class Kubernetes:
             payload = {**payload, "message": self.redactor.text(payload["message"])}
         return api_errors.to_error(code, payload, call)
 
+    def _open(self) -> None:
+        self._api = _make_api_client(self.access)
+
     def _authorize(self) -> None:
         token = self.access.bearer()
         with self._lock:
@@ -215,6 +240,10 @@ class Kubernetes:
     def _record_server_time(self, response: Any) -> None:
         with suppress(ValueError):
             self._server_time = (parsedate_to_datetime(response.getheader("Date") or ""), self._clock())
+
+
+def content_type(method: str) -> str:
+    return "application/merge-patch+json" if method == "PATCH" else "application/json"
 
 
 def read_version(kubernetes: Kubernetes) -> dict[str, Any]:
@@ -273,7 +302,7 @@ def _make_api_client(access: credentials.Access) -> Any:
     api = ApiClient(configuration)
     api.user_agent = "flexcore"
     if access.server.startswith("https://"):
-        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = _make_tls_context(access)
+        api.rest_client.pool_manager.connection_pool_kw["ssl_context"] = make_tls_context(access)
     return api
 
 
@@ -284,7 +313,8 @@ def skip_package_init(name: str) -> None:
         sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
-def _make_tls_context(access: credentials.Access) -> ssl.SSLContext:
+def make_tls_context(access: credentials.Access) -> ssl.SSLContext:
+    """How to trust the server, and who we are to it. Raises InvalidInput for what is not PEM."""
     try:
         context = ssl.create_default_context(cadata=access.ca or None)
     except ssl.SSLError:

@@ -66,19 +66,28 @@ def open_objects(
     """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
 
     report_failure: gets (path, runtime, error) of what cannot be opened."""
-    opened = []
+    opened: list[tuple[str, runtimes.RemoteObjects]] = []
+
+    def open_one(runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str = "") -> None:
+        try:
+            resource = read()
+            found = runtimes.open_objects(runtime, place, resource, settings.namespace, objects)
+            queue = None if objects else runtimes.open_queue(runtime, place, resource, settings)
+        except errors.FlexcoreError as error:
+            report_failure(place, runtime.name, error)
+        else:
+            opened.extend([(place, found), *([(place, queue)] if queue else [])])
+
     for runtime in runtimes.RUNTIMES.values():
-        if not runtime.objects:
-            continue
-        if runtime.clusters_field is None:
-            opened.append((worker, runtimes.open_objects(runtime, worker, None, settings.namespace)))
-        for path in runtimes.list_clusters(runtime, settings):
-            try:
-                objects = runtimes.open_objects(runtime, path, read_resource(path), settings.namespace)
-            except errors.FlexcoreError as error:
-                report_failure(path, runtime.name, error)
-            else:
-                opened.append((path, objects))
+        if runtime.objects and runtime.clusters_field is None:
+            open_one(runtime, worker, lambda: None)
+        for path in runtimes.list_clusters(runtime, settings) if runtime.objects else ():
+            open_one(runtime, path, partial(read_resource, path))
+        for field, objects in runtime.objects_in.items():
+            if not field:
+                open_one(runtime, worker, lambda: settings, objects)
+            for path in settings.clusters(field) if field else ():
+                open_one(runtime, path, partial(read_resource, path), objects)
     return opened
 
 

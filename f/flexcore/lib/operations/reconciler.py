@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import errors, remote_objects
@@ -24,6 +24,8 @@ from f.flexcore.lib.windmill import client
 MAX_PARALLEL_REQUESTS = 8
 # Windmill answers some hundred such requests in a second.
 MAX_OWNER_LOOKUPS = 100
+# Of waiting work: the step that has left it there.
+CALL = "flexcore/call"
 
 
 class Owners(Protocol):
@@ -39,6 +41,9 @@ class Owners(Protocol):
 
     def resume(self, flow_job: str, payload: dict[str, Any]) -> str:
         """What became of it."""
+
+    def arguments(self, job: str) -> dict[str, Any]:
+        """Those of a job, their references resolved with the rights of the pass. Raises FlexcoreError."""
 
 
 class WindmillOwners:
@@ -60,6 +65,9 @@ class WindmillOwners:
         except errors.FlexcoreError as error:
             return f"not resumed ({str(error).partition('. ')[0]}); the next pass tries again"
         return "resumed"
+
+    def arguments(self, job: str) -> dict[str, Any]:
+        return self._windmill.arguments(job)
 
 
 def _owner_state(job: client.Job | None) -> remote_objects.Owner:
@@ -187,11 +195,20 @@ class ReconcilePass:
             "stop": lambda: cluster.stop(item),
             "delete": lambda: cluster.delete(item),
             "resume": lambda: self.owners.resume(item.owner, {"name": item.name, "uid": item.uid}),
+            "submit": lambda: self._submit(cluster, item),
         }
         try:
             return actions[case.decision.action]()
         except errors.FlexcoreError as error:
             return f"failed: {error}"
+
+    def _submit(self, cluster: runtimes.RemoteObjects, item: remote_objects.RemoteObject) -> str:
+        """Submits work in place of its flow, which is suspended. One that cannot be submitted from here is left to its
+        flow: resumed, it tries by itself and says why it cannot."""
+        try:
+            return cast(runtimes.WaitingWork, cluster).submit(item, self.owners.arguments(item.labels[CALL]))
+        except (errors.UserError, errors.DataError) as error:
+            return f"{self.owners.resume(item.owner, {'name': item.name})}, since it was refused: {error}"
 
     def _add_row(self, case: _Case, outcome: str) -> None:
         item, decision = case.item, case.decision

@@ -7,12 +7,12 @@ A number that the cluster does not tell is null.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, identity, operation, resources
-from f.flexcore.lib.ray import dashboard
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources, units
+from f.flexcore.lib.ray import dashboard, labels
 
 # The type of a node that no autoscaler has made: it is named after the node itself.
 FIXED_NODE = re.compile(r"node_?[0-9a-f]{40,}", re.IGNORECASE)
@@ -20,12 +20,15 @@ FIXED_NODE = re.compile(r"node_?[0-9a-f]{40,}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`count` processes that each take so many CPUs and GPUs of one node; `subject` is the argument that says so."""
+    """`count` processes that each take so many CPUs, GPUs and bytes of memory of one node that `label_selector`
+    chooses; `subject` is the argument that says so."""
 
     count: int = 1
     cpus: float = 0
     gpus: float = 0
     subject: str = "num_cpus"
+    memory_bytes: int = 0
+    label_selector: Mapping[str, str] = field(default_factory=dict)
 
 
 def measure(api: dashboard.RayApi) -> dashboard.Json:
@@ -34,11 +37,15 @@ def measure(api: dashboard.RayApi) -> dashboard.Json:
     # The jobs API is what the steps use; a proxy may let the version pass and refuse this.
     jobs = api.jobs()
     status, serve = _ask_if_able(api.cluster_status), _ask_if_able(api.serve_details)
+    amounts = parse_resources(status)
+    if amounts["nodes"] is None:
+        # Autoscaler v2 leaves its report to itself; what is free is then unknown.
+        amounts |= sum_nodes(_ask_nodes(api))
     return {
         "ray_version": version["ray_version"],
         "session": version.get("session_name"),
         "running_jobs": sum(1 for job in jobs if job.get("status") in ("PENDING", "RUNNING")),
-        **parse_resources(status),
+        **amounts,
         **parse_serve(serve),
     }
 
@@ -58,37 +65,57 @@ def plan_result(key: identity.ExecutionKey, data: dashboard.Json) -> contracts.S
 
 def check_capacity(api: dashboard.RayApi, needs: Needs) -> None:
     """Raises InvalidInput when the cluster can never give what is needed: Ray itself would let the job wait forever."""
-    if not (needs.cpus or needs.gpus):
+    if not (needs.cpus or needs.gpus or needs.memory_bytes or needs.label_selector):
         return
     try:
-        problem = find_shortage(api.cluster_status(), needs)
+        status = api.cluster_status()
+        node_labels = labels.parse_nodes(api.nodes()) if needs.label_selector else {}
     except errors.FlexcoreError:
         # Whether the cluster can be reached, the submission tells.
         return
+    absent = labels.find_problem(list(node_labels.values()), needs.label_selector) if node_labels else ""
+    if absent and is_fixed(status):
+        remedy = "Choose labels that a node has, or start a node with them."
+        raise errors.InvalidInput(f"The Ray cluster: {absent}", subject="label_selector", remedy=remedy)
+    chosen = {id for id, has in node_labels.items() if labels.matches(has, needs.label_selector)}
+    problem = find_shortage(status, needs, chosen or None)
     if problem:
         raise errors.InvalidInput(problem, subject=needs.subject, remedy="Ask for less, or add nodes to the cluster.")
 
 
-def find_shortage(status: dashboard.Json, needs: Needs) -> str:
-    """Why the cluster can never give what is needed; "" when it can, or may, or does not tell. Pure.
+def is_fixed(status: dashboard.Json) -> bool:
+    """Whether the cluster's nodes are all that there will ever be, as far as it tells.
 
-    With an autoscaler anything may come, so nothing is refused; without one the autoscaler's report names its node
-    types after the nodes themselves. Source: the dashboard's /api/cluster_status of Ray 2.60.
-    """
-    nodes = (status.get("loadMetricsReport") or {}).get("usageByNode")
+    With an autoscaler anything may come; without one the autoscaler's report names its node types after the nodes
+    themselves. Source: the dashboard's /api/cluster_status of Ray 2.60."""
     report = status.get("autoscalerReport") or {}
     node_types = [*(report.get("activeNodes") or {}), *(report.get("nodeTypeMapping") or {}).values()]
-    if not nodes or not node_types or not all(FIXED_NODE.fullmatch(kind) for kind in node_types):
+    return bool(node_types) and all(FIXED_NODE.fullmatch(kind) for kind in node_types)
+
+
+def find_shortage(status: dashboard.Json, needs: Needs, chosen: set[str] | None = None) -> str:
+    """Why the cluster can never give what is needed; "" when it can, or may, or does not tell. Pure.
+
+    chosen: ids of the nodes that may take it; None: all of them."""
+    usage = (status.get("loadMetricsReport") or {}).get("usageByNode") or {}
+    nodes = [node for id, node in usage.items() if chosen is None or str(id) in chosen]
+    if not nodes or not is_fixed(status):
         return ""
-    request = {name: amount for name, amount in (("CPU", needs.cpus), ("GPU", needs.gpus)) if amount > 0}
-    if not request or sum(_fit_count(node, request) for node in nodes.values()) >= needs.count:
+    asked = (("CPU", needs.cpus), ("GPU", needs.gpus), ("memory", needs.memory_bytes))
+    request = {name: float(amount) for name, amount in asked if amount > 0}
+    if not request or sum(_fit_count(node, request) for node in nodes) >= needs.count:
         return ""
-    wanted = " and ".join(f"{amount:g} {name}s" for name, amount in request.items())
+    wanted = " and ".join(_describe_amount(name, amount) for name, amount in request.items())
     has = "; ".join(
-        ", ".join(f"{(node.get(name) or (0, 0))[1]:g} {name}s" for name in request) for node in nodes.values()
+        ", ".join(_describe_amount(name, (node.get(name) or (0, 0))[1]) for name in request) for node in nodes
     )
     times = f"{needs.count} times " if needs.count > 1 else ""
-    return f"The Ray cluster can never give {times}{wanted}: its nodes have {has}"
+    whose = "its nodes" if chosen is None else "its nodes with those labels"
+    return f"The Ray cluster can never give {times}{wanted}: {whose} have {has}"
+
+
+def _describe_amount(name: str, amount: float) -> str:
+    return f"{amount / units.GIB:.3g} GiB of memory" if name == "memory" else f"{amount:g} {name}s"
 
 
 def parse_resources(status: dashboard.Json | None) -> dashboard.Json:
@@ -104,6 +131,16 @@ def parse_resources(status: dashboard.Json | None) -> dashboard.Json:
         # A resource that is not listed is one that the cluster does not have.
         used, total = usage.get(key, (0, 0))
         amounts |= {f"{name}_total": total, f"{name}_free": total - used}
+    return amounts
+
+
+def sum_nodes(nodes: list[dashboard.Json] | None) -> dashboard.Json:
+    """The number of nodes that are alive, and what they have in all; {} when they are not known. Pure."""
+    if not nodes:
+        return {}
+    amounts: dashboard.Json = {"nodes": len(nodes)}
+    for name, key in (("cpus", "CPU"), ("gpus", "GPU"), ("memory", "memory")):
+        amounts[f"{name}_total"] = sum((node.get("resources_total") or {}).get(key, 0) for node in nodes)
     return amounts
 
 
@@ -135,9 +172,18 @@ def _ask_if_able(ask: Callable[[], dashboard.Json | None]) -> dashboard.Json | N
         return None
 
 
+def _ask_nodes(api: dashboard.RayApi) -> list[dashboard.Json] | None:
+    try:
+        return api.nodes()
+    except errors.FlexcoreError:
+        return None
+
+
 def _describe_cpus(data: dashboard.Json) -> str:
     if data["cpus_total"] is None:
         return "its CPUs were not measured"
+    if data["cpus_free"] is None:
+        return f"{data['cpus_total']} CPUs"
     return f"{data['cpus_free']} of {data['cpus_total']} CPUs free"
 
 

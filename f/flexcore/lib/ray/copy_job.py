@@ -48,22 +48,20 @@ class CopyTableRequest(resources.Form):
     direction: Literal["to_parquet", "to_database"] = Field(
         default="to_parquet", description="to_parquet copies the table into the store, to_database the data into it."
     )
-    source: dict[str, Any] | None = Field(
-        default=None, description="to_database: manifest of the data, in Parquet files."
-    )
-    stream: str = Field(
-        default="", description="to_database: stream of the data; may stay empty when there is only one."
-    )
+    source: dict[str, Any] | None = Field(default=None, description="Manifest of the data, in Parquet files.")
+    stream: str = Field(default="", description="Stream of the data; may stay empty when there is only one.")
     write: Literal["replace", "append", "merge"] = Field(
         default="replace",
-        description="to_database: replace puts the data in the place of the table's rows, append adds it, merge "
+        description="replace puts the data in the place of the table's rows, append adds it, merge "
         "updates rows by key_columns and adds new ones.",
     )
-    key_columns: list[str] = Field(default=[], description="to_database: columns that tell rows apart, for merge.")
+    key_columns: list[str] = Field(
+        default=[], description="Columns that tell rows apart; the table has a unique index on them."
+    )
     columns: list[str] = Field(default=[], description="Columns to copy; empty means all.")
     cursor_column: str = Field(
         default="",
-        description="to_parquet: column that grows with every change of a row, e.g. updated_at; the next copy reads "
+        description="Column that grows with every change of a row, e.g. updated_at; the next copy reads "
         "from the last one's end on.",
     )
     overlap: float = Field(
@@ -80,15 +78,13 @@ class CopyTableRequest(resources.Form):
     )
     full_refresh: bool = Field(default=False, description="Read the whole table once, and let the cursor go on there.")
     partition_column: str = Field(
-        default="", description="to_parquet: column to divide the table by; empty means its blocks on the disk."
+        default="", description="Column to divide the table by; empty means its blocks on the disk."
     )
-    partitions: int = Field(default=0, ge=0, le=512, description="to_parquet: number of parts; 0 goes by the size.")
-    text_columns: list[str] = Field(
-        default=[], description="to_parquet: columns to hand on as PostgreSQL's own exact text."
-    )
+    partitions: int = Field(default=0, ge=0, le=512, description="Number of parts; 0 goes by the size.")
+    text_columns: list[str] = Field(default=[], description="Columns to hand on as PostgreSQL's own exact text.")
     unfit: Literal["refuse", "text"] = Field(
         default="refuse",
-        description="to_parquet: what becomes of columns that Parquet cannot hold exactly (NaN in a numeric, infinite "
+        description="What becomes of columns that Parquet cannot hold exactly (NaN in a numeric, infinite "
         "dates, more than 38 digits, nested arrays): refuse them by name, or hand them on as text.",
     )
     num_workers: int = Field(default=2, ge=1, le=64, description="At most that many parts are copied at once.")
@@ -99,7 +95,7 @@ class CopyTableRequest(resources.Form):
     snapshot_max_age_s: int = Field(
         default=4 * 3600,
         ge=1,
-        description="to_parquet: longest time for which the snapshot is kept open in the database, in seconds.",
+        description="Longest time for which the snapshot is kept open in the database, in seconds.",
     )
     packages: job.Packages = Field(
         default=[], description="Packages to install for this job, e.g. adbc-driver-postgresql==1.13.0."

@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+from f.flexcore.lib.core import errors, lean_httpx, redaction, resources, tls_errors
+from f.flexcore.lib.ray import connection, token_source
 
-from f.flexcore.lib.core import errors, redaction, resources, tls_errors
+httpx = lean_httpx.httpx
 
 # A dashboard that is alive answers within milliseconds; a first submission may wait seconds for the head's agent.
 CONNECT_TIMEOUT_S = 5.0
@@ -27,6 +28,8 @@ READ_TIMEOUT_S = 30.0
 MAX_MESSAGE_CHARACTERS = 300
 # An answer's date knows whole seconds, and takes a moment to come.
 CLOCK_TOLERANCE_S = 2.0
+# Of the state API, which refuses to list more.
+MAX_NODES = 10_000
 # Most of a log that is read to find its end.
 MAX_READ_BYTES = 32 * 1024 * 1024
 Json = dict[str, Any]
@@ -34,7 +37,8 @@ Json = dict[str, Any]
 
 class RayApi:
     """The dashboard's REST API. Raises Unreachable, Unavailable, Forbidden, NotFound or InvalidInput, all of which
-    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says."""
+    name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says; cluster: the
+    resource that was given, or what the reference that was given stands for."""
 
     def __init__(
         self,
@@ -43,16 +47,15 @@ class RayApi:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self.ahead = clock, 0.0
-        self.address = cluster.address.rstrip("/")
-        self.redact = redaction.Redactor(cluster.secrets())
-        headers = dict(cluster.headers)
-        if cluster.token:
-            # Ray's own token authentication reads this header too, and a proxy in front reads nothing else.
-            headers["Authorization"] = f"Bearer {cluster.token}"
+        self._auth = connection.open_auth(cluster)
+        opened = self._auth.connection
+        self.cluster, self.address = opened.cluster, opened.cluster.address.rstrip("/")
+        self.redact = redaction.Redactor(opened.secrets())
         self._client = httpx.Client(
             base_url=self.address,
-            headers=headers,
-            verify=tls_verification(cluster),
+            auth=self._auth,
+            verify=tls_verification(self.cluster) if opened.verify is None else opened.verify,
+            proxy=opened.proxy or None,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
@@ -66,6 +69,10 @@ class RayApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def secrets(self) -> list[str]:
+        """What must not be seen in any output of a step that uses this connection."""
+        return list(self._auth.connection.secrets())
 
     def now(self) -> float:
         """The head's time in seconds since the epoch: what the deadlines of its jobs are measured by."""
@@ -84,6 +91,15 @@ class RayApi:
     def cluster_status(self) -> Json:
         answer = self._json("GET", "/api/cluster_status")
         return dict((answer.get("data") or {}).get("clusterStatus") or {})
+
+    def nodes(self) -> list[Json]:
+        """The nodes that are alive: {node_id, node_name, is_head_node, resources_total, labels, …}."""
+        query = {"filter_keys": "state", "filter_predicates": "=", "filter_values": "ALIVE", "limit": MAX_NODES}
+        answer = self._parse(self._send("GET", "/api/v0/nodes", params=query))
+        found = ((answer.get("data") or {}).get("result") or {}).get("result") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise self._no_ray()
+        return found
 
     def serve_details(self) -> Json | None:
         """Applications, proxies and HTTP options of Ray Serve; None when the cluster has no Serve installed."""
@@ -192,11 +208,7 @@ class RayApi:
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
         if code in (401, 403):
-            raise errors.Forbidden(
-                f"The Ray dashboard at {self.address} refused the credentials (HTTP {code})",
-                subject="cluster.token",
-                remedy="Check the token and headers of the Ray cluster resource.",
-            )
+            raise token_source.refusal(self.address, code, response.text, bool(self._auth.connection.headers))
         if code == 404:
             raise errors.NotFound(
                 self._last_line(response) or f"{response.url} does not exist", subject=str(response.url)

@@ -24,6 +24,8 @@ from f.flexcore.lib.ray.remote import job_entry
 
 # The folder of what is shipped.
 REMOTE = "f/flexcore/lib/ray/remote"
+# Pure rules that every runtime shares, by the module of `remote` that needs them there.
+SHARED = {"served_versions": "f/flexcore/lib/core/model_versions"}
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 # Ray 2.43 and later install a job's packages with uv.
@@ -41,6 +43,7 @@ PACKAGES = {
     "pandas": "pandas==3.1.1",
     "sklearn": "scikit-learn==1.9.1",
     "joblib": "joblib==1.6.0",
+    "skops": "skops==0.16.0",
     "xgboost": "xgboost-cpu==3.2.0",
     "lightgbm": "lightgbm==4.7.0",
     "adbc_driver_manager": "adbc-driver-manager==1.13.0",
@@ -54,6 +57,13 @@ def check_packages(packages: list[str]) -> list[str]:
         if not REQUIREMENT.fullmatch(package.strip()):
             raise ValueError(f"{package!r} is not a package: write it like pandas==3.0.0 (pip options are not taken)")
     return [package.strip() for package in packages]
+
+
+def check_gpus(value: float) -> float:
+    """The number of GPUs. Raises ValueError for one that Ray cannot give: a part of one GPU, or whole ones."""
+    if value > 1 and value != int(value):
+        raise ValueError(f"{value:g} GPUs cannot be given: ask for a part of one, such as 0.5, or for whole ones")
+    return value
 
 
 Packages = Annotated[list[str], AfterValidator(check_packages)]
@@ -74,6 +84,7 @@ class Job:
     num_cpus: float = 0
     num_gpus: float = 0
     memory_bytes: int = 0
+    label_selector: dict[str, str] = field(default_factory=dict)
     packages: list[str] = field(default_factory=list)
     pip_wheel: str = ""
     runtime_env: dashboard.Json = field(default_factory=dict)
@@ -113,7 +124,8 @@ class FinishedJob:
 def program_files(modules: Iterable[str], program: str) -> dict[str, str]:
     """The sources of modules of `remote`, under the paths by which they import each other on Ray, and the lines that
     start them. None of them is imported for it."""
-    files = {f"{REMOTE}/{name}.py": module_source.find_source(f"{REMOTE}/{name}".replace("/", ".")) for name in modules}
+    paths = [path for name in modules for path in (f"{REMOTE}/{name}", SHARED.get(name)) if path]
+    files = {f"{path}.py": module_source.find_source(path.replace("/", ".")) for path in paths}
     return files | {job_entry.PROGRAM: program}
 
 
@@ -159,13 +171,16 @@ def submission(
         "flexcore/delete-after": str(int(now + job.timeout_s + KEEP_S)),
     }
     return {
-        "entrypoint": "python flexcore_job.py",
+        # Every image has it under this name; plain Debian has no `python`.
+        "entrypoint": "python3 flexcore_job.py",
         "submission_id": name,
         "runtime_env": runtime_env,
         "metadata": {**labels, **operation.deferral_labels(job.deferred), "flexcore/kind": job.kind, **deadline},
         "entrypoint_num_cpus": job.num_cpus,
         "entrypoint_num_gpus": job.num_gpus,
         "entrypoint_memory": job.memory_bytes,
+        # An older Ray refuses a field that it does not know.
+        **({"entrypoint_label_selector": job.label_selector} if job.label_selector else {}),
     }
 
 

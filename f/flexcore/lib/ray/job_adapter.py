@@ -1,6 +1,7 @@
 # requirements: flexcore_base
 """One execution on a Ray cluster, as the driver asks for it: an attempt is the job `<execution key>-<attempt>`.
 
+    find     with a limit of jobs on the head, by the list of all, which then says whether one more may be submitted
     create   what the cluster lacks is known from earlier attempts' findings; before deferred work, from a helper job
     observe  the job's end as a verdict; findings when it only found out what the next attempt needs
 
@@ -9,19 +10,26 @@ A helper job is named `<job>-probe`, does none of the work, and is deleted once 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, log_text, operation, redaction, resources
-from f.flexcore.lib.ray import cluster, dashboard, job_diagnosis, job_observer
+from f.flexcore.lib.ray import admission, cluster, dashboard, job_diagnosis, job_observer, job_queue
 from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.ray.remote import job_entry
 from f.flexcore.lib.storage import attempt_records, object_store
 
 PROBE = "probe"
+# What opens the adapter of a job with a cluster of its own, which drives this one on its head. Imported when it is
+# needed: a step on a cluster that is there pays nothing for Kubernetes.
+OWN_CLUSTER = "f.flexcore.lib.ray.ray_job_adapter:open_adapter"
+# Attempts that are followed by another of their own accord when the head has lost them.
+MAX_LOST_ATTEMPTS = 3
+SUPERVISOR_DIED = "JOB_SUPERVISOR_ACTOR_DIED"
 # Of Ray's own message about a job, its end.
 MAX_MESSAGE_CHARACTERS = 2000
 
@@ -33,21 +41,25 @@ def return_unchanged(result: contracts.StepResult) -> contracts.StepResult:
 @dataclass(frozen=True, slots=True)
 class Work:
     """What an operation gives the adapter: the job, what its result means as a step's, and what follows that result
-    (safe to repeat)."""
+    (safe to repeat). resumes: whether the next attempt goes on from what a lost one has left in the store."""
 
     job: ray_job.Job
     to_result: Callable[[ray_job.FinishedJob], contracts.StepResult]
     finish: Callable[[contracts.StepResult], contracts.StepResult] = field(default=return_unchanged)
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a call has at hand: the head, the store, and what must not be seen."""
+    """What a call has at hand: the head, the store, and what must not be seen. call: the Windmill job that asks;
+    owner: for whom, when many wait for the head."""
 
     api: dashboard.RayApi
     store: object_store.Store
     key: identity.ExecutionKey
     redactor: redaction.Redactor
+    call: str = ""
+    owner: str = "0-0"
 
 
 class JobAdapter:
@@ -60,38 +72,55 @@ class JobAdapter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         report: Callable[[str], None] = print,
+        checks_first: bool = False,
     ) -> None:
+        # Whether what the cluster lacks is looked for beforehand: where another attempt costs another cluster.
+        self.checks_first = checks_first
         self.api, self.store, self.key, self.redactor = context.api, context.store, context.key, context.redactor
         self.work, self.job, self.report = work, work.job, report
         self.records = attempt_records.StoreRecords(self.store, self.key)
         self.observer = job_observer.JobObserver(self.api, self.redactor, clock, sleep, report)
+        self.call, limit = context.call, self.api.cluster.max_jobs
+        self.queue = job_queue.JobQueue(self.observer, self.store, limit, context.owner) if limit else None
 
     def find(self, number: int) -> attempts.Attempt | None:
         """The job by its name, running or ended: how it ended, `observe` says."""
         name = self.key.name(number)
-        try:
-            details = self.observer.contact(lambda: self.api.job(name))
-        except errors.NotFound:
-            return None
+        details = self._look_up(name)
+        if details is None:
+            return attempts.Attempt(number, "abandoned") if self.work.resumes and self._has_begun(number) else None
         return attempts.Attempt(number, "running", job_observer.remote_job(self.api, name, details))
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
-        """Submits the job. Raises InvalidInput for what the cluster can never give or Ray refuses."""
+        """Submits the job; a deferred one whose turn has not come is left to reconcile, in the queue.
+
+        Raises InvalidInput for what the cluster can never give or Ray refuses, and DeadlineExceeded when the turn of a
+        job that is waited for does not come."""
         cluster.check_capacity(self.api, self.job.needs)
-        # How the job ends is recorded there: a store that cannot be written is reported before anything has run.
-        self.store.check()
+        name = self.key.name(number)
+        remote = job_observer.remote_job(self.api, name, {})
+        if not self._admit(name):
+            return remote
         job = self._apply_findings(self.job, (attempt.findings for attempt in earlier))
-        if job.deferred and job == self.job and (job.check or job.packages):
+        if (job.deferred or self.checks_first) and job == self.job and (job.check or job.packages):
             # Found out only by the work itself, it would keep waiting whoever collects: for another attempt.
             self.report("Checking whether the cluster has what the job needs")
             job = self._apply_findings(job, [self._probe(number, job)])
-        name = self.key.name(number)
+        if self.queue and self.queue.is_stale() and not self._admit(name):
+            return remote
         is_new = self._submit(job, name, number)
+        if self.queue:
+            self.queue.leave()
         self.report(f"{'Submitted' if is_new else 'Attaching to'} the Ray job {name}")
-        return job_observer.remote_job(self.api, name, {})
+        return remote
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         end = self.observer.watch(remote.name, self.job.timeout_s)
+        if self.queue:
+            self.observer.attempt(self.queue.release)
+        if self._is_lost(number, end):
+            self.report("Ray has lost the job with its head: the next attempt goes on from what this one has stored")
+            return driver.Verdict(findings={})
         if end.error:
             return driver.Verdict(error=end.error)
         packages = ray_job.installed_packages(end.details)
@@ -104,6 +133,42 @@ class JobAdapter:
 
     def finish(self, result: contracts.StepResult) -> contracts.StepResult:
         return self.work.finish(result)
+
+    def _has_begun(self, number: int) -> bool:
+        """Whether the job of this attempt has run: a head that does not know it has lost it."""
+        try:
+            return self.store.read_json(self.records.uri(number, "began.json")) is not None
+        except errors.DataError:
+            return True
+
+    def _is_lost(self, number: int, end: job_observer.JobEnd) -> bool:
+        """Whether the job is gone with its head, and its work worth going on with. A head that dies again and again may
+        do so for the job: then its error is the last word."""
+        if not self.work.resumes or number > MAX_LOST_ATTEMPTS:
+            return False
+        is_head_gone = end.details.get("error_type") == SUPERVISOR_DIED and end.outcome is None
+        return (end.error is not None and end.error.category == "job_lost") or is_head_gone
+
+    def _look_up(self, name: str) -> dashboard.Json | None:
+        """The job's details; with a limit, all jobs are looked at in the one request that it takes."""
+        if self.queue:
+            jobs = self.observer.contact(self.api.jobs)
+            self.queue.note_jobs(jobs)
+            return next((job for job in jobs if job.get("submission_id") == name), None)
+        try:
+            details: dashboard.Json = self.observer.contact(lambda: self.api.job(name))
+        except errors.NotFound:
+            return None
+        return details
+
+    def _admit(self, name: str) -> bool:
+        """Whether the job may be submitted now. How it ends is recorded in the store: one that cannot be written is
+        reported before anything has run."""
+        if self.queue is None:
+            self.store.check()
+            return True
+        entry = {"job": name, "operation": self.job.kind, "call": self.call, "key": asdict(self.key)}
+        return self.queue.enter(name, self.job.timeout_s, entry, waits=not self.job.deferred)
 
     def _apply_findings(self, job: ray_job.Job, findings: Iterable[Any]) -> ray_job.Job:
         """The job with the packages that the cluster was found to lack, and with the pip that it was found to have."""
@@ -124,7 +189,8 @@ class JobAdapter:
         # A submission that is cut off may have arrived: asking again is safe, since the name is taken by then.
         uri = self.observer.contact(lambda: self.api.upload(*package))
         environment = ray_job.runtime_env(job, version) | {"working_dir": uri}
-        body = ray_job.submission(job, name, self.key.labels(number), environment, now)
+        labels = self.key.labels(number) | ({admission.OWNER: self.queue.owner} if self.queue else {})
+        body = ray_job.submission(job, name, labels, environment, now)
         return bool(self.observer.contact(lambda: self.api.submit(body)))
 
     def _probe(self, number: int, job: ray_job.Job) -> dict[str, Any]:
@@ -203,19 +269,32 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
     @contextmanager
     def open_adapter(invocation: operation.Invocation[Any, Any]) -> Iterator[JobAdapter]:
         secrets = [*invocation.service.secrets(), *invocation.settings.secrets()]
-        redactor = redaction.Redactor([*secrets, *resources.secret_values(invocation.request)])
         with dashboard.RayApi(invocation.service) as api:
-            context = Context(api, object_store.Store(invocation.settings), invocation.key, redactor)
+            redactor = redaction.Redactor([*secrets, *api.secrets(), *resources.secret_values(invocation.request)])
+            # Whoever prepares the work sees the cluster that a reference stands for.
+            invocation = replace(invocation, service=api.cluster)
+            store, owner = object_store.Store(invocation.settings), admission.owner_digest(os.environ)
+            context = Context(api, store, invocation.key, redactor, invocation.call, owner)
             work = prepare(invocation, context)
             job = replace(work.job, deferred=invocation.is_deferred)
             yield JobAdapter(context, replace(work, job=job))
 
-    return lambda invocation: driver.drive(open_adapter, invocation)
+    def execute(invocation: operation.Invocation[Any, Any]) -> dict[str, Any]:
+        if not getattr(invocation.request, "own_cluster", None):
+            return driver.drive(open_adapter, invocation)
+        open_own = operation.resolve(OWN_CLUSTER)
+        return driver.drive(lambda item: open_own(item, prepare), invocation)
+
+    return execute
 
 
 def plan(invocation: operation.Invocation[Any, Any]) -> contracts.StepResult:
     """The `plan` of such an operation: the measures of its cluster. Raises InvalidInput when the cluster can never give
     what the request needs."""
+    if getattr(invocation.request, "own_cluster", None):
+        from f.flexcore.lib.ray import ray_job_plan
+
+        return ray_job_plan.plan(invocation)
     with dashboard.RayApi(invocation.service) as api:
         data = cluster.measure(api)
         cluster.check_capacity(api, invocation.request.needs)

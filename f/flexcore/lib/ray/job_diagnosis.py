@@ -13,6 +13,7 @@ import signal
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, log_text, tls_errors
+from f.flexcore.lib.ray import environment_problems
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -23,25 +24,43 @@ EXCEPTION_LINE = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit
 # Ray's words when a program's ray.init brings what the job's own environment has too.
 ENVIRONMENT_CLASH = "Failed to merge the Job's runtime env"
 MISSING_PACKAGES = "missing_packages"
-# Ray's error type → (category, what to do). The categories are a public contract.
+# Ray's error type → (category, what to do). The categories are a public contract. A test reads Ray's own list.
+SETUP_FAILURE = "RUNTIME_ENV_SETUP_FAILURE"
 RAY_ERRORS = {
-    "RUNTIME_ENV_SETUP_FAILURE": (
+    SETUP_FAILURE: (
         "runtime_env_failed",
         "Check the packages and their versions; the head needs access to a package index and `virtualenv`.",
-    ),
-    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": (
-        "unschedulable",
-        "Ask for fewer CPUs, GPUs or memory, or add nodes to the cluster.",
     ),
     "JOB_SUPERVISOR_ACTOR_START_TIMEOUT": (
         "start_timeout",
         "Ask for fewer resources, or wait until the cluster has some to spare.",
     ),
+    "JOB_SUPERVISOR_ACTOR_START_FAILURE": (
+        "supervisor_failed",
+        "Look at the head's dashboard_agent.log; when the head is short of memory, let fewer jobs run at once.",
+    ),
+    "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": (
+        "unschedulable",
+        "Ask for fewer CPUs, GPUs or memory, or add nodes to the cluster.",
+    ),
+    "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE": (
+        "supervisor_failed",
+        "Look at the head's dashboard_agent.log and raylet.out, then run again.",
+    ),
     "JOB_SUPERVISOR_ACTOR_DIED": (
         "supervisor_died",
         "The node died or ran out of memory: look at the head's raylet.out, then run again.",
     ),
+    "JOB_ENTRYPOINT_COMMAND_START_ERROR": (
+        "entrypoint_failed",
+        "Ray could not start a process on the node: check its free memory and processes, and that it has `python`.",
+    ),
+    "JOB_ENTRYPOINT_COMMAND_ERROR": (
+        "program_failed",
+        "Read the end of the log, correct the program, and run again; a program must not end by os._exit.",
+    ),
 }
+UNKNOWN_ERROR = ("ray_failed", "Read the end of the log, then run again.")
 
 
 def parse_outcome(content: bytes | None, submission_id: str) -> Json | None:
@@ -67,6 +86,8 @@ def diagnose(job: Json, outcome: Json | None) -> contracts.Diagnosis | None:
             'give them to the step (packages, runtime_env); or set RAY_OVERRIDE_JOB_RUNTIME_ENV to "1" in '
             "runtime_env.env_vars, then those of ray.init count.",
         )
+    if failure and (mismatch := environment_problems.find_mismatch(failure["message"])):
+        return mismatch
     if failure:
         category = "program_failed" if failure.get("type") == "ExecutionFailed" else find_category(failure)
         own = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
@@ -113,7 +134,7 @@ def find_missing_packages(outcome: Json | None) -> list[str]:
 def lacks_pip(job: Json) -> bool:
     """Whether Ray could not install the job's packages because its own environment has no pip."""
     message = str(job.get("message") or "")
-    return job.get("error_type") == "RUNTIME_ENV_SETUP_FAILURE" and "No module named pip" in message
+    return job.get("error_type") == SETUP_FAILURE and "No module named pip" in message
 
 
 def is_overdue(job: Json) -> bool:
@@ -135,9 +156,10 @@ def _diagnose_by_ray(job: Json) -> contracts.Diagnosis:
             detail="The program was killed, most likely because the node ran out of memory",
             remedy="Give the job more memory, or work on less data at a time.",
         )
-    category, remedy = RAY_ERRORS.get(
-        str(job.get("error_type")), ("ray_failed", "Read the end of the log, then run again.")
-    )
+    problem = environment_problems.find_problem(log) if job.get("error_type") == SETUP_FAILURE else None
+    if problem:
+        return problem
+    category, remedy = RAY_ERRORS.get(str(job.get("error_type")), UNKNOWN_ERROR)
     detail = find_exception_line(log) or _describe_exit(code) or find_last_line(log) or "Ray gives no reason"
     certificates = tls_errors.tls_remedy(log, "the Ray cluster")
     return contracts.Diagnosis(category=category, detail=detail[:MAX_DETAIL_CHARACTERS], remedy=certificates or remedy)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +13,10 @@ from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.storage import object_store
 
-MODEL_FORMAT = "sklearn-joblib"
+PICKLE_FORMAT = "sklearn-joblib"
+MODEL_FORMATS = ("xgboost-ubj", "lightgbm-txt", "sklearn-skops", PICKLE_FORMAT)
+# What a program on Ray must know of a model to bring and load it, and to compare versions.
+MODEL_FIELDS = {"name", "version", "uri", "format", "files", "signature", "versions", "framework"}
 
 
 def parse_source(source: dict[str, Any] | None) -> contracts.DataManifest:
@@ -46,21 +51,45 @@ def _write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
     return probe
 
 
-def parse_model(model: dict[str, Any] | None) -> contracts.ModelManifest:
-    """The manifest of a model that Ray can load. Raises InvalidInput when it is missing or of another format,
-    ManifestMismatch when it contradicts itself."""
+def parse_model(model: dict[str, Any] | None, settings: resources.Settings) -> contracts.ModelManifest:
+    """The manifest of a model that Ray can load. Raises InvalidInput when it is missing, of another format, or a pickle
+    without a yes; ManifestMismatch when it contradicts itself."""
     remedy = "Pass the output of f/flexcore/ray/train."
     if model is None:
         raise errors.InvalidInput("model is missing", subject="model", remedy=remedy)
     manifest = object_store.model_manifest(model)
     contracts.check_consistent(manifest)
-    if manifest.format != MODEL_FORMAT:
+    if manifest.format == PICKLE_FORMAT and settings.pickle != "allow":
+        raise errors.InvalidInput(
+            f"{manifest.name} {manifest.version} is a pickle (model.joblib), which runs whatever it holds when it is "
+            f"loaded, and settings.pickle is {settings.pickle}",
+            subject="settings.pickle",
+            remedy="Train it again, which stores it without pickle; or set settings.pickle to allow when you trust all "
+            "who can write the store.",
+        )
+    if manifest.format not in MODEL_FORMATS:
         raise errors.InvalidInput(
             f"model.format: Ray cannot load a model of format {manifest.format!r}",
             subject="model.format",
             remedy=remedy,
         )
     return manifest
+
+
+def model_parameters(manifest: contracts.ModelManifest, settings: resources.Settings) -> dashboard.Json:
+    """What a program on Ray must know of the model."""
+    return {**manifest.model_dump(mode="json", include=MODEL_FIELDS), "allow_pickle": settings.pickle == "allow"}
+
+
+def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:
+    """The packages that can read the model, by its own list. Raises ManifestMismatch when that is not in the store."""
+    files = [item for item in model.files if item.path == "requirements.txt"]
+    if not files:
+        return []
+    part = model.model_copy(update={"files": files, "checksum": contracts.compute_checksum(files)})
+    with TemporaryDirectory() as folder:
+        store.download(part, Path(folder))
+        return Path(folder, "requirements.txt").read_text().split()
 
 
 def storage_access(

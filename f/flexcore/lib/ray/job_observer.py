@@ -15,7 +15,7 @@ from f.flexcore.lib.core import contracts, errors, redaction
 from f.flexcore.lib.ray import dashboard, job_diagnosis, logs
 
 # (seconds since the start, pause): a job usually starts within the first, a short one ends within the second.
-POLL_INTERVALS_S = ((5.0, 0.1), (30.0, 0.4), (float("inf"), 1.5))
+POLL_INTERVALS_S = ((3.0, 0.05), (6.0, 0.1), (30.0, 0.4), (float("inf"), 1.5))
 RETRY_INTERVAL_S = 1.0
 # A head that cannot be reached for longer is taken for gone; its job may go on and is attached to by a repeat.
 LOST_CONTACT_TIMEOUT_S = 120.0
@@ -135,14 +135,14 @@ class JobObserver:
         began = self.clock()
         while True:
             try:
-                details: dashboard.Json = self._wait_for_answer(name, lambda: self.api.job(name))
+                details: dashboard.Json = self.wait_for_answer(name, lambda: self.api.job(name))
                 return details
             except errors.NotFound:
                 if self.clock() - began > UNKNOWN_JOB_GRACE_S:
                     raise LostJob from None
             self.sleep(RETRY_INTERVAL_S)
 
-    def _wait_for_answer(self, name: str, call: Callable[[], Any]) -> Any:
+    def wait_for_answer(self, name: str, call: Callable[[], Any]) -> Any:
         """What the head answers about the job, hiccups waited out."""
         began = self.clock()
         while True:
@@ -207,7 +207,7 @@ class JobObserver:
         if not node:
             return None
         try:
-            content = self._wait_for_answer(name, lambda: self.api.log_file(node, f"flexcore-{name}.json"))
+            content = self.wait_for_answer(name, lambda: self.api.log_file(node, f"flexcore-{name}.json"))
         except (errors.NotFound, errors.Unavailable):
             # Said by the head itself: the node with the file is gone. One that cannot be reached says nothing, and the
             # job must not be recorded as failed for it.

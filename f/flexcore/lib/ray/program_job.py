@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, operation, resources, units
-from f.flexcore.lib.ray import cluster, job, job_adapter, runtime_environment
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, labels, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
 
@@ -38,11 +38,13 @@ class ProgramRequest(resources.Form):
     memory_gib: float = Field(
         default=0, ge=0, allow_inf_nan=False, description="Memory in GiB that Ray reserves for the program itself."
     )
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. pandas==3.0.0.")
     runtime_env: Annotated[dict[str, Any], resources.OPAQUE] = Field(
         default={}, description="Further parts of Ray's runtime environment, e.g. env_vars."
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the job, in seconds.")
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -54,6 +56,11 @@ class ProgramRequest(resources.Form):
     @classmethod
     def _compiles(cls, value: str) -> str:
         return check_source(value)
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _is_a_fraction_or_whole(cls, value: float) -> float:
+        return job.check_gpus(value)
 
     @field_validator("runtime_env")
     @classmethod
@@ -67,15 +74,17 @@ class ProgramRequest(resources.Form):
 
     @property
     def needs(self) -> cluster.Needs:
-        subject = "num_gpus" if self.num_gpus else "num_cpus"
-        return cluster.Needs(cpus=self.num_cpus, gpus=self.num_gpus, subject=subject)
+        subject = "num_gpus" if self.num_gpus else "num_cpus" if self.num_cpus or not self.memory_gib else "memory_gib"
+        memory = int(self.memory_gib * units.GIB)
+        return cluster.Needs(1, self.num_cpus, self.num_gpus, subject, memory, self.label_selector)
 
 
 Invocation = operation.Invocation[ProgramRequest, resources.RayCluster]
 
 
 def check(request: ProgramRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
-    """Nothing more than the request itself says: a program does not get at the store."""
+    """Raises InvalidInput where the cluster of its own cannot be made: a program does not get at the store."""
+    job_cluster.check(request, service)
 
 
 def program_job(request: ProgramRequest) -> job.Job:
@@ -86,7 +95,8 @@ def program_job(request: ProgramRequest) -> job.Job:
         secrets={name: value.get_secret_value() for name, value in request.secrets.items()},
         num_cpus=request.num_cpus,
         num_gpus=request.num_gpus,
-        memory_bytes=int(request.memory_gib * units.GIB),
+        memory_bytes=request.needs.memory_bytes,
+        label_selector=request.label_selector,
         packages=request.packages,
         runtime_env=request.runtime_env,
         needs=request.needs,
@@ -107,7 +117,7 @@ def check_source(source: str) -> str:
     return source
 
 
-def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
+def prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
     def to_result(finished: job.FinishedJob) -> contracts.StepResult:
         return finished.step_result(
             data={"result": context.redactor.data(finished.result), "packages": finished.packages}
@@ -123,5 +133,5 @@ RUN_PROGRAM = operation.Operation(
     service=resources.RayCluster,
     check=check,
     plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare),
+    execute=job_adapter.execute_with(prepare),
 )

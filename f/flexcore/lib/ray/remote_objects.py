@@ -1,12 +1,20 @@
 # requirements: flexcore_base
-"""The jobs of a Ray head that carry our labels: listed in one call, stopped and deleted only as they were seen."""
+"""Our objects at a resource of Ray: the jobs of its head that carry our labels, listed in one call, and the RayJobs of
+its namespace, where it names one. Stopped and deleted only as they were seen.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
 from f.flexcore.lib.ray import dashboard, job_diagnosis
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.ray import ray_job_objects
+
+# The kind of a RayJob: ray_job_objects.KIND, which a head without Kubernetes need not load.
+RAY_JOB = "kuberay_job"
 
 
 class RayObjects:
@@ -14,8 +22,19 @@ class RayObjects:
 
     def __init__(self, place: str, resource: Any, namespace: str = "") -> None:
         self.place, self.cluster = place, errors.validate(resources.RayCluster, resource, place)
+        self.namespace = namespace
+
+    def _ray_jobs(self) -> ray_job_objects.RayJobObjects:
+        from f.flexcore.lib.ray import ray_job_objects
+
+        return ray_job_objects.RayJobObjects(self.place, self.cluster, self.namespace)
 
     def find(self) -> list[remote_objects.RemoteObject]:
+        ray_jobs = self._ray_jobs().find() if self.cluster.is_on_kubernetes else []
+        # Without a name it only says where clusters are made for single jobs.
+        return ray_jobs if self.cluster.is_on_kubernetes and not self.cluster.name else [*ray_jobs, *self._find_jobs()]
+
+    def _find_jobs(self) -> list[remote_objects.RemoteObject]:
         with dashboard.RayApi(self.cluster) as api:
             jobs = api.jobs()
         ours = [job for job in jobs if (job.get("metadata") or {}).get(identity.MANAGED_BY) == "flexcore"]
@@ -23,6 +42,8 @@ class RayObjects:
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it."""
+        if item.kind == RAY_JOB:
+            return self._ray_jobs().stop(item)
         with dashboard.RayApi(self.cluster) as api:
             now = self._find_again(api, item)
             if now is None or now.state != "running":
@@ -31,6 +52,8 @@ class RayObjects:
         return "stopped"
 
     def delete(self, item: remote_objects.RemoteObject) -> str:
+        if item.kind == RAY_JOB:
+            return self._ray_jobs().delete(item)
         with dashboard.RayApi(self.cluster) as api:
             now = self._find_again(api, item)
             if now is None or now.state != "finished":

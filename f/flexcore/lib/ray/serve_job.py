@@ -1,13 +1,11 @@
 # requirements: flexcore_base
-"""A deployment on Ray Serve as a job: the checks before it, its release, and the endpoint that it leaves.
+"""A deployment on Ray Serve as a job: the checks before it, and the endpoint that it leaves.
 
-The application outlives its run on purpose; UNDEPLOY_MODEL releases it.
+The application outlives its run on purpose; serve_release.UNDEPLOY_MODEL releases it.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,15 +13,27 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, operation, resources, units
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
-from f.flexcore.lib.storage import object_store
+from f.flexcore.lib.ray.remote import serve_apps, shared_storage
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
-UNDEPLOY = "from f.flexcore.lib.ray.remote.serve import undeploy\n\nresult = undeploy(parameters, storage)\n"
-MODULES = ("shared_storage", "inference_app", "serve")
+SERVING = ("shared_storage", "column_kinds", "estimators", "model_format", "inference_app")
+CHANGING = (*SERVING, "serve_apps", "serve_lease", "traffic", "serve_changes", "serve_traffic")
+MODULES = (*CHANGING, "served_versions", "serve")
 DEFAULT_PORT = 8000
 # On one's own machine another port is as good, so a taken one is stepped over; elsewhere a firewall knows the port.
 LOCAL_PORTS = range(8100, 9000)
-OWNER = "flexcore/key"
+
+
+class Autoscaling(resources.Form):
+    """Of each version; as Ray Serve does it by the number of requests in progress."""
+
+    max_replicas: int = Field(
+        default=0, ge=0, description="Most copies that requests may bring; 0 keeps the number of replicas fixed."
+    )
+    min_replicas: int = Field(default=1, ge=0, description="Fewest copies.")
+    target_requests: float = Field(default=2, gt=0, description="Requests in progress that each copy should have.")
+    upscale_delay_s: float = Field(default=30, ge=0, description="Seconds of load before copies are added.")
+    downscale_delay_s: float = Field(default=600, ge=0, description="Seconds of calm before copies are removed.")
 
 
 class DeployRequest(resources.Form):
@@ -36,6 +46,21 @@ class DeployRequest(resources.Form):
         description="Name of the application and its route; empty means the model's name.",
     )
     replicas: int = Field(default=1, ge=1, description="How many copies of the model answer.")
+    autoscaling: Autoscaling | None = Field(
+        default=None, description="How many copies the number of requests may bring."
+    )
+    weight: int = Field(
+        default=100,
+        ge=0,
+        le=100,
+        description="Percent of the requests that this version gets. Below 100, the versions that answer now stay "
+        "beside it and share the rest.",
+    )
+    keep_previous: bool = Field(
+        default=False,
+        description="With a weight of 100: keep the versions that answered before, without requests, so that "
+        "set_traffic can go back to them.",
+    )
     cpus: float = Field(default=1, ge=0, description="CPUs that Ray reserves for each copy.")
     memory_gib: float = Field(
         default=0, ge=0, description="Memory in GiB that Ray reserves for each copy; 0 reserves none."
@@ -44,27 +69,28 @@ class DeployRequest(resources.Form):
 
     @property
     def needs(self) -> cluster.Needs:
-        return cluster.Needs(self.replicas, self.cpus, subject="cpus" if self.replicas == 1 else "replicas")
-
-
-class UndeployRequest(resources.Form):
-    name: str = Field(description="Name of the application.")
-    timeout_s: int = Field(default=300, ge=1, description="Longest time, in seconds.")
-
-    @property
-    def needs(self) -> cluster.Needs:
-        return cluster.Needs()
+        if self.autoscaling and self.autoscaling.max_replicas:
+            count, subject = max(self.autoscaling.min_replicas, 1), "autoscaling.min_replicas"
+        else:
+            count, subject = self.replicas, "replicas"
+        return cluster.Needs(count, self.cpus, subject="cpus" if count == 1 else subject)
 
 
 Deployment = operation.Invocation[DeployRequest, resources.RayCluster]
-Release = operation.Invocation[UndeployRequest, resources.RayCluster]
 
 
 def check(request: DeployRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput or ManifestMismatch for what can be seen without the cluster and the model's files."""
     job_inputs.check_store(service, settings)
+    scaling = request.autoscaling
+    if scaling and scaling.max_replicas and scaling.min_replicas > scaling.max_replicas:
+        raise errors.InvalidInput(
+            f"autoscaling.min_replicas: {scaling.min_replicas} is more than max_replicas ({scaling.max_replicas})",
+            subject="autoscaling.min_replicas",
+            remedy="Give the smaller number as min_replicas.",
+        )
     if request.model is not None:
-        job_inputs.parse_model(request.model)
+        job_inputs.parse_model(request.model, settings)
 
 
 def plan(invocation: Deployment) -> contracts.StepResult:
@@ -80,7 +106,9 @@ def plan(invocation: Deployment) -> contracts.StepResult:
                 subject="cluster",
                 remedy="Install ray[serve] on it, or choose the target kubernetes.",
             )
-        name = request.name or (job_inputs.parse_model(request.model).name if request.model else "")
+        name = request.name or (
+            job_inputs.parse_model(request.model, invocation.settings).name if request.model else ""
+        )
         is_update = check_name(name, details) if name else None
         cluster.check_capacity(api, request.needs)
     return cluster.plan_result(invocation.key, data | {"application": name, "update": is_update})
@@ -91,8 +119,8 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
     request, ray = invocation.request, invocation.service
     parameters = {
         "app": request.name or model.name,
-        "model": model.model_dump(include={"name", "version", "uri", "files", "signature", "example"}),
-        "requirements": read_requirements(model, context.store),
+        "model": {**job_inputs.model_parameters(model, invocation.settings), "example": model.example},
+        "requirements": job_inputs.read_requirements(model, context.store),
         "http": {
             "host": "127.0.0.1" if dashboard.is_loopback(ray.address) else "0.0.0.0",
             "ports": candidate_ports(ray),
@@ -100,10 +128,13 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         "timeout_s": request.timeout_s,
         "options": {
             "replicas": request.replicas,
+            "autoscaling": scaling_config(request.autoscaling),
+            "weight": request.weight,
+            "keep_previous": request.keep_previous,
             "cpus": request.cpus,
             "memory_bytes": int(request.memory_gib * units.GIB),
             # Serve shows it with the application: who deployed it, and that it is meant to outlive its run.
-            "owner": context.key.labels(1) | {"flexcore/lives-on": "true", "flexcore/model-version": model.version},
+            "owner": owner_labels(context),
         },
     }
     return job.Job(
@@ -114,17 +145,6 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
-
-
-def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:
-    """The packages that can read the model, by its own list. Raises ManifestMismatch when that is not in the store."""
-    files = [item for item in model.files if item.path == "requirements.txt"]
-    if not files:
-        return []
-    part = model.model_copy(update={"files": files, "checksum": contracts.compute_checksum(files)})
-    with TemporaryDirectory() as folder:
-        store.download(part, Path(folder))
-        return Path(folder, "requirements.txt").read_text().split()
 
 
 def candidate_ports(ray: resources.RayCluster) -> list[int]:
@@ -147,63 +167,53 @@ def endpoint_url(ray: resources.RayCluster, port: int, app: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{app}"
 
 
+def scaling_config(scaling: Autoscaling | None) -> dict[str, Any] | None:
+    """As Ray Serve takes it; None for a fixed number of replicas."""
+    if scaling is None or not scaling.max_replicas:
+        return None
+    fields = scaling.model_dump(include={"min_replicas", "max_replicas", "upscale_delay_s", "downscale_delay_s"})
+    # The smoke test asks the version before anybody else does.
+    return fields | {
+        "initial_replicas": max(scaling.min_replicas, 1),
+        "target_ongoing_requests": scaling.target_requests,
+    }
+
+
+def owner_labels(context: job_adapter.Context) -> dict[str, str]:
+    return context.key.labels(1) | {"flexcore/lives-on": "true"}
+
+
 def check_name(app: str, details: dashboard.Json | None) -> bool:
     """Whether the application is there already; InvalidInput when the name or the route is another one's."""
-    applications = (details or {}).get("applications") or {}
-    for name, known in applications.items():
-        if name != app and known.get("route_prefix") == f"/{app}":
-            raise errors.InvalidInput(
-                f"name: the route /{app} belongs to the application {name!r}",
-                subject="name",
-                remedy="Choose another name.",
-            )
-    if app not in applications:
-        return False
-    if not is_ours(applications[app]):
-        raise errors.InvalidInput(
-            f"name: the application {app!r} exists already, and flexcore did not deploy it",
-            subject="name",
-            remedy="Choose another name.",
-        )
-    return True
-
-
-def is_ours(application: dashboard.Json) -> bool:
-    deployments = (application.get("deployments") or {}).values()
-    configs = [(item.get("deployment_config") or {}).get("user_config") for item in deployments]
-    return any(isinstance(config, dict) and OWNER in config for config in configs)
+    try:
+        return serve_apps.check_name(app, (details or {}).get("applications") or {})
+    except shared_storage.Problem as problem:
+        told = problem.flexcore
+        raise errors.InvalidInput(told["message"], subject=told["subject"], remedy=told["remedy"]) from None
 
 
 def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) -> job_adapter.Work:
-    model, ray = job_inputs.parse_model(invocation.request.model), invocation.service
+    model, ray = job_inputs.parse_model(invocation.request.model, invocation.settings), invocation.service
     app = invocation.request.name or model.name
     is_update = check_name(app, context.api.serve_details())
 
     def to_result(finished: job.FinishedJob) -> contracts.StepResult:
-        data = {"port": finished.result["port"], "update": is_update, "job": finished.remote.name}
+        told = {name: finished.result[name] for name in ("port", "traffic", "replaced")}
+        data = {**told, "update": is_update, "job": finished.remote.name}
         return finished.step_result(data={**data, "packages": finished.packages})
 
     def prove_endpoint(result: contracts.StepResult) -> contracts.StepResult:
         data = dict(result.data)
         url = endpoint_url(ray, data.pop("port"), app)
         with smoke_test.open_client(ray) as client:
-            smoke = smoke_test.run_smoke_test(url, model, client)
+            is_alone = invocation.request.weight == 100 or len(data["traffic"]) == 1
+            smoke = smoke_test.run_smoke_test(url, model, client, is_alone=is_alone)
         endpoint = contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version)
         page = f"{ray.address}/#/serve/applications/{app}"
         remote = contracts.Remote(kind="ray_serve_application", name=app, url=page)
         return result.model_copy(update={"output": endpoint, "remote": remote, "data": {"smoke": smoke, **data}})
 
     return job_adapter.Work(deployment_job(invocation, model, context), to_result, prove_endpoint)
-
-
-def _prepare_release(invocation: Release, context: job_adapter.Context) -> job_adapter.Work:
-    name = invocation.request.name
-    check_name(name, context.api.serve_details())
-    files = job.program_files(MODULES, UNDEPLOY)
-    release = job.Job("unserve", files, {"app": name}, timeout_s=invocation.request.timeout_s)
-    return job_adapter.Work(
-        release, lambda done: done.step_result(data={"name": name, "deleted": done.result["deleted"]})
-    )
 
 
 DEPLOY_MODEL = operation.Operation(
@@ -214,13 +224,4 @@ DEPLOY_MODEL = operation.Operation(
     check=check,
     plan=plan,
     execute=job_adapter.execute_with(_prepare_deployment),
-)
-UNDEPLOY_MODEL = operation.Operation(
-    runtime="ray",
-    name="undeploy_model",
-    request=UndeployRequest,
-    service=resources.RayCluster,
-    check=lambda request, service, settings: None,
-    plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare_release),
 )

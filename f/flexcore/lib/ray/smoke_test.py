@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -35,9 +35,11 @@ def run_smoke_test(
     client: httpx.Client,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    is_alone: bool = True,
 ) -> dict[str, Any]:
     """{rows, predictions, latency_ms, model_version} of an answer by the version asked for.
 
+    is_alone: whether all requests go to this version; beside others it is asked by its own path.
     Raises Unreachable when nothing answers there, ExecutionFailed when the model answers wrongly.
     """
     if not model.example:
@@ -45,11 +47,13 @@ def run_smoke_test(
         _wait_for_answer(lambda: client.get(ready, timeout=REQUEST_TIMEOUT_S), url, clock, sleep)
         return {"rows": 0, "predictions": None, "latency_ms": None, "model_version": None}
     request = inference.build_smoke_request(model)
+    version = "" if is_alone else f"/versions/{quote(model.version, safe='')}"
+    infer = inference.infer_url(url, f"{model.name}{version}")
     until = clock() + ROUTE_TIMEOUT_S
     while True:
         began = clock()
         response = _wait_for_answer(
-            lambda: client.post(inference.infer_url(url, model.name), json=request, timeout=REQUEST_TIMEOUT_S),
+            lambda: client.post(infer, json=request, timeout=REQUEST_TIMEOUT_S),
             url,
             clock,
             sleep,

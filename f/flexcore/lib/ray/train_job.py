@@ -3,23 +3,45 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs, labels
 from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
 LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
-MODULES = (*LEARNING, "leakage", "model_files", "train")
+RECOVERY = ("checkpoints", "recovery")
+MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
+READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
+WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
 # Of the request, what is the step's own and no parameter of the program.
-STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s"}
+STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
+
+
+def check_class_weights(values: list[str]) -> list[str]:
+    """Raises ValueError that names the entry at fault."""
+    names = [value.rpartition("=")[0] for value in values if value != "balanced"]
+    for value in values:
+        name, _, weight = value.rpartition("=")
+        if value == "balanced" and len(values) == 1:
+            continue
+        if not name or not WEIGHT.fullmatch(weight.strip()) or not 0 < float(weight) < math.inf:
+            raise ValueError(f"{value!r} is no weight: write CLASS=WEIGHT with a weight above 0, or balanced alone")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name!r} has two weights: give one")
+    return values
+
+
+ClassWeights = Annotated[list[str], AfterValidator(check_class_weights)]
 
 
 class LearningRequest(resources.Form):
@@ -42,8 +64,9 @@ class LearningRequest(resources.Form):
         "by name.",
     )
     features: list[str] = Field(default=[], description="Columns to learn from; empty means all that are fit for it.")
-    task: Literal["auto", "regression", "classification"] = Field(
-        default="auto", description="What kind of prediction; auto looks at the target column."
+    task: Literal["auto", "regression", "classification", "ranking"] = Field(
+        default="auto",
+        description="What kind of prediction; auto looks at the target column. ranking orders the rows of each group.",
     )
     test_fraction: float = Field(
         default=0.2, ge=0.01, le=0.99, description="Part of the rows held out to measure the model."
@@ -64,6 +87,17 @@ class LearningRequest(resources.Form):
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
 
+    group_column: str = Field(
+        default="",
+        description="Column that says which rows are ranked together, e.g. the query; for ranking by xgboost or "
+        "lightgbm.",
+    )
+    class_weights: ClassWeights = Field(
+        default=[],
+        description="balanced, or the weight of each class as CLASS=WEIGHT, e.g. fraud=20; classes that "
+        "are left out weigh 1.",
+    )
+
     model_name: str = Field(
         default="model",
         pattern=r"^[a-z]([-a-z0-9]{0,48}[a-z0-9])?$",
@@ -73,9 +107,42 @@ class TrainRequest(LearningRequest):
         default=1, ge=1, description="Ray Train workers; more than one for xgboost and lightgbm alone."
     )
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs of each worker.")
+    memory_gib_per_worker: float = Field(
+        default=0,
+        ge=0,
+        description="Memory that each worker may take, in GiB, held by the operating system; data that does not fit is "
+        "learned from on disk by xgboost and lightgbm. 0 sets no limit.",
+    )
     use_gpu: bool = Field(default=False, description="Give each worker a GPU.")
+    label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
+    early_stopping_rounds: int = Field(
+        default=0,
+        ge=0,
+        description="Stop xgboost and lightgbm after so many rounds without a better score on a tenth of the rows to "
+        "learn from; 0 never stops.",
+    )
+    checkpoint_every: int = Field(
+        default=50,
+        ge=0,
+        description="Rounds of xgboost and lightgbm between two checkpoints in the store: the most that a failure "
+        "costs; 0 stores none.",
+    )
+    max_failures: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="How many times failed workers are started again, from the last checkpoint; preempted ones are not "
+        "counted.",
+    )
+    resume_from: str = Field(
+        default="",
+        pattern=r"^$|^(file|s3)://",
+        description="Checkpoints of an earlier training to go on from, as its data.recovery.checkpoints names them; "
+        "empty trains from the beginning.",
+    )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
+    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -90,9 +157,9 @@ class TrainRequest(LearningRequest):
 
     @property
     def needs(self) -> cluster.Needs:
-        is_alone = self.num_workers == 1 and not self.use_gpu
-        subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if is_alone else "num_workers"
-        return cluster.Needs(self.num_workers, self.cpus_per_worker, float(self.use_gpu), subject)
+        subject = "use_gpu" if self.use_gpu else "cpus_per_worker" if self.num_workers == 1 else "num_workers"
+        gpus = float(self.use_gpu)
+        return cluster.Needs(self.num_workers, self.cpus_per_worker, gpus, subject, label_selector=self.label_selector)
 
 
 Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
@@ -100,6 +167,7 @@ Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
 
 def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    job_cluster.check(request, service)
     job_inputs.check_store(service, settings)
     if request.source is not None:
         stream = job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
@@ -123,8 +191,8 @@ def learning_job(
 
 
 def required_modules(algorithm: str) -> list[str]:
-    booster = BOOSTERS.get(algorithm.lower())
-    return ["pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX", *([booster] if booster else [])]
+    """What a training with this algorithm imports, the writer of its model's format among them."""
+    return [*READING_MODULES, "sklearn", "joblib", BOOSTERS.get(algorithm.lower(), "skops")]
 
 
 def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
@@ -142,22 +210,26 @@ def train_job(invocation: Invocation, context: job_adapter.Context) -> job.Job:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without data."""
     request = invocation.request
     common = learning_job("train", request, invocation.settings, context)
-    version = context.key.value.removeprefix("fc-")[:12]
-    is_alone = request.num_workers == 1 and not request.use_gpu
     return replace(
         common,
-        parameters=common.parameters | {"model": {"name": request.model_name, "version": version}},
-        num_cpus=request.cpus_per_worker if is_alone else 0,
+        parameters=common.parameters | model_parameters(request.model_name, invocation.settings, context.key),
+        # The job itself only waits: its workers reserve what they take.
         packages=request.packages,
         needs=request.needs,
         timeout_s=request.timeout_s,
     )
 
 
+def model_parameters(name: str, settings: resources.Settings, key: identity.ExecutionKey) -> dict[str, Any]:
+    """What a program must know to publish a model. Its version is the same over the attempts of an execution."""
+    model = {"name": name, "version": key.value.removeprefix("fc-")[:12]}
+    return {"model": model, "joblib": settings.pickle != "refuse"}
+
+
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:
     """The model, its metrics, and what was noted on the way."""
     manifest = parse_model_manifest(finished.result)
-    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements")}
+    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements", "recovery")}
     return finished.step_result(output=manifest, metrics=manifest.metrics, data={**data, "packages": finished.packages})
 
 
@@ -174,8 +246,25 @@ def parse_model_manifest(result: dashboard.Json) -> contracts.ModelManifest:
     return errors.validate(contracts.ModelManifest, fields | sums, "model")
 
 
+def describe_checkpoints(request: TrainRequest) -> str:
+    """What a failure of a worker or of the head costs this training."""
+    if request.algorithm.lower() not in BOOSTERS:
+        return (
+            f"{request.algorithm} knows no checkpoints: when a worker or the head fails, it trains from the beginning"
+        )
+    if not request.checkpoint_every:
+        return "No checkpoints are stored (checkpoint_every is 0): a failure begins the training anew"
+    return f"A checkpoint is stored every {request.checkpoint_every} rounds: a failure costs no more than those"
+
+
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:
-    return job_adapter.Work(train_job(invocation, context), train_result)
+    print(describe_checkpoints(invocation.request), flush=True)
+    return job_adapter.Work(train_job(invocation, context), train_result, resumes=True)
+
+
+def _plan(invocation: Invocation) -> contracts.StepResult:
+    result = job_adapter.plan(invocation)
+    return result.model_copy(update={"data": result.data | {"checkpoints": describe_checkpoints(invocation.request)}})
 
 
 TRAIN = operation.Operation(
@@ -184,6 +273,6 @@ TRAIN = operation.Operation(
     request=TrainRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
+    plan=_plan,
     execute=job_adapter.execute_with(_prepare),
 )

@@ -11,12 +11,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
-
-import fsspec
 
 from f.flexcore.lib.core import contracts, errors, resources, tls_errors
 
@@ -51,20 +49,22 @@ class Store:
         self.write_bytes(uri, json.dumps(value).encode())
 
     def write_bytes(self, uri: str, content: bytes) -> None:
-        with self._reaching(uri) as fs:
-            self._make_folder(fs, uri)
+        with self.reaching(uri) as fs:
             # A reader sees the whole file or none, also while two copies of a step write it at once; object stores give
             # this by themselves.
-            target = f"{uri}.{uuid4().hex}.part" if self.local else uri
-            fs.pipe_file(target, content)
-            if self.local:
-                local_path(target).replace(local_path(uri))
+            if not self.local:
+                fs.pipe_file(uri, content)
+                return
+            target = local_path(f"{uri}.{uuid4().hex}.part")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            target.replace(local_path(uri))
 
     def read_json(self, uri: str) -> Any | None:
         """The parsed file, or None when there is none."""
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             try:
-                content = fs.cat_file(uri)
+                content = local_path(uri).read_bytes() if self.local else fs.cat_file(uri)
             except FileNotFoundError:
                 return None
         try:
@@ -79,7 +79,7 @@ class Store:
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
             name = path.relative_to(folder).as_posix()
             files.append(file_entry(path, name))
-            with self._reaching(uri) as fs:
+            with self.reaching(uri) as fs:
                 self._make_folder(fs, f"{uri}/{name}")
                 fs.put_file(str(path), f"{uri}/{name}")
         return files
@@ -90,7 +90,7 @@ class Store:
         for expected in contracts.list_files(manifest):
             target = folder / expected.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._reaching(manifest.uri) as fs:
+            with self.reaching(manifest.uri) as fs:
                 fs.get_file(f"{manifest.uri}/{expected.path}", str(target))
             contracts.check_file(manifest.uri, expected, file_entry(target, expected.path))
         return manifest
@@ -105,7 +105,7 @@ class Store:
         """(URI, bytes) of the files that a file's URI, a folder's or a glob names, by name; [] when there are none.
         Raises InvalidInput when there are more than `most`."""
         found: list[tuple[str, int]] = []
-        with self._reaching(pattern) as fs:
+        with self.reaching(pattern) as fs:
             for path, info in sorted(_matching(fs, pattern).items()):
                 if info.get("type") != "directory":
                     found.append((f"{self.protocol}://{path}", int(info.get("size") or 0)))
@@ -113,6 +113,24 @@ class Store:
                     remedy = "Name a smaller folder or a narrower pattern, or say the size."
                     raise errors.InvalidInput(f"{pattern} names more than {most} files", subject=pattern, remedy=remedy)
         return found
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files of a folder, not of those below it, as they are now; [] when there are none."""
+        with self.reaching(folder) as fs:
+            try:
+                if self.local:
+                    # Not by fsspec, which looks at each file, and fails for one that was removed meanwhile.
+                    return sorted(entry.name for entry in os.scandir(local_path(folder)) if entry.is_file())
+                # What s3fs has listed before, it would answer from memory.
+                found = fs.ls(folder, detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+        return sorted(item["name"].rsplit("/", 1)[-1] for item in found if item["type"] == "file")
+
+    def remove(self, uri: str) -> None:
+        """Removes a file; harmless when there is none."""
+        with self.reaching(uri) as fs, suppress(FileNotFoundError):
+            local_path(uri).unlink() if self.local else fs.rm_file(uri)
 
     def entry(self, folder: str, name: str) -> contracts.File:
         """A stored file as a manifest lists it; reads it. Raises NotFound."""
@@ -123,14 +141,14 @@ class Store:
 
     def head(self, uri: str, count: int) -> bytes:
         """The file's first bytes."""
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             return bytes(fs.read_block(uri, 0, count))
 
     def check(self) -> None:
         """Writes, reads and removes a small object below the root; raises when the store cannot be used."""
         uri = self.uri(f".flexcore-check-{uuid4().hex}")
         self.write_bytes(uri, b"ok")
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             fs.rm_file(uri)
 
     def _make_folder(self, fs: Any, uri: str) -> None:
@@ -140,7 +158,7 @@ class Store:
 
     def _actual(self, uri: str, path: str) -> contracts.File | None:
         digest, size = hashlib.sha256(), 0
-        with self._reaching(uri) as fs:
+        with self.reaching(uri) as fs:
             try:
                 with fs.open(uri, "rb") as stream:
                     while block := stream.read(CHUNK):
@@ -154,7 +172,7 @@ class Store:
         """What is not there: the bucket itself, or a file in it."""
         bucket = uri.split("://", 1)[1].split("/", 1)[0]
         try:
-            there = self.local or fsspec.filesystem(self.protocol, **self.options).exists(bucket)
+            there = self.local or _FileSystem(self.protocol, self.options).exists(bucket)
         except Exception:
             there = True
         if there:
@@ -164,7 +182,7 @@ class Store:
         )
 
     @contextmanager
-    def _reaching(self, uri: str) -> Iterator[Any]:
+    def reaching(self, uri: str) -> Iterator[Any]:
         protocol = uri.split("://", 1)[0]
         if protocol != self.protocol:
             raise errors.InvalidInput(
@@ -173,7 +191,7 @@ class Store:
                 remedy="Use the settings with which it was written.",
             )
         try:
-            yield fsspec.filesystem(protocol, **self.options)
+            yield _FileSystem(protocol, self.options)
         except errors.FlexcoreError:
             raise
         except FileNotFoundError:
@@ -201,6 +219,18 @@ class Store:
             category="tls" if certificates else "",
             remedy=certificates or remedy,
         )
+
+
+class _FileSystem:
+    """fsspec's, imported when it is used: small files on a local disk need none of it."""
+
+    def __init__(self, protocol: str, options: Mapping[str, Any]) -> None:
+        self._protocol, self._options = protocol, options
+
+    def __getattr__(self, name: str) -> Any:
+        import fsspec
+
+        return getattr(fsspec.filesystem(self._protocol, **self._options), name)
 
 
 def storage_options(settings: resources.Settings) -> dict[str, Any]:

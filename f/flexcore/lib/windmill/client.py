@@ -136,6 +136,34 @@ class Client:
         except errors.NotFound:
             return None
 
+    def variable(self, path: str) -> str:
+        """The value of a variable. path: with or without `$var:`."""
+        name = path.removeprefix("$var:")
+        try:
+            return str(self.get(f"variables/get_value/{name}"))
+        except errors.NotFound:
+            raise errors.NotFound(
+                f"The variable {name} does not exist, or you may not read it",
+                subject=name,
+                remedy="Correct its path, or ask its owner for the right to read it.",
+            ) from None
+
+    def arguments(self, id: str) -> dict[str, Any]:
+        """The arguments of a job as its worker gets them: Windmill keeps them with their references."""
+        given = self.job(id).get("args")
+        return {name: self._resolve(value) for name, value in given.items()} if isinstance(given, dict) else {}
+
+    def _resolve(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._resolve(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._resolve(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        if value.startswith("$res:"):
+            return self.resource(value)
+        return self.variable(value) if value.startswith("$var:") else value
+
     def _job_or_none(self, id: str) -> Job | None:
         try:
             return self.job(id)

@@ -49,7 +49,10 @@ def convert_column(array: Any, plan: column_plans.ColumnPlan) -> Any:
     if plan.kind == "scaled":
         return scale_integers(array, plan)
     if plan.kind == "decimal":
-        return array.cast(pa.decimal128(plan.digits, plan.scale))
+        try:
+            return array.cast(pa.decimal128(plan.digits, plan.scale))
+        except pa.ArrowInvalid:
+            raise column_plans.unfit_problem([f"{plan.name} ({plan.pg_type}) holds NaN or infinity"]) from None
     check_values(array.flatten() if plan.kind == "list" else array, plan)
     wanted = arrow_type(plan)
     return array if array.type == wanted else array.cast(wanted)

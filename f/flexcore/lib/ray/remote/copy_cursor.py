@@ -20,7 +20,7 @@ from f.flexcore.lib.ray.remote import postgres, shared_storage, table_catalog
 Json = dict[str, Any]
 NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8", "oid")
 TIMES = ("timestamp", "timestamptz", "date")
-TEXTS = ("text", "varchar", "uuid", "bpchar")
+TEXTS = ("text", "varchar", "bpchar")
 DAY_S = 86_400
 
 

@@ -15,8 +15,9 @@ import hashlib
 import json
 import posixpath
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from f.flexcore.lib.ray.remote import (
@@ -70,7 +71,7 @@ def run(parameters: Json, storage: Json) -> Json:
     database = postgres.read_database(parameters["database"], f"flexcore copy {parameters['table']}"[:60])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
-    with database.open() as session:
+    with database.open() as session, naming_locks(parameters["table"]):
         server = table_catalog.check_server(session.rows)
         table = table_catalog.describe_table(session.rows, parameters["table"])
     is_spread = choose_spread(parameters["spread"], table)
@@ -79,12 +80,10 @@ def run(parameters: Json, storage: Json) -> Json:
     root = f"{posixpath.dirname(storage['folder'])}/copy"
     snapshot = take_snapshot(database, table, parameters, root, is_spread)
     try:
-        return Copy(parameters, storage, database, snapshot, root, is_spread).run(server)
+        # Whoever waits to change the table waits for this snapshot, and the parts wait behind it: it must be let go.
+        with naming_locks(table.label):
+            return Copy(parameters, storage, database, snapshot, root, is_spread).run(server)
     except shared_storage.Problem as problem:
-        if problem.flexcore["details"].get("sqlstate") == postgres.LOCKED:
-            # Whoever waits to change the table waits for this snapshot, and the parts wait behind it.
-            snapshot.release()
-            raise changing_problem(table) from None
         if problem.flexcore["type"] not in part_runner.RETRIED:
             snapshot.release()
         raise
@@ -98,25 +97,28 @@ def choose_spread(wanted: str, table: table_catalog.Table) -> bool:
 def take_snapshot(
     database: postgres.Database, table: table_catalog.Table, parameters: Json, root: str, is_spread: bool
 ) -> table_snapshot.Snapshot:
-    try:
+    with naming_locks(table.label):
         if not is_spread:
             return table_snapshot.hold_here(database, table, parameters["snapshot_max_age_s"])
         name = f"flexcore-snapshot-{hashlib.sha256(root.encode()).hexdigest()[:20]}"
         return table_snapshot.hold_detached(database, table, parameters["snapshot_max_age_s"], name)
+
+
+@contextmanager
+def naming_locks(table: str) -> Iterator[None]:
+    """A lock that does not come is somebody's who changes the table."""
+    try:
+        yield
     except shared_storage.Problem as problem:
-        if problem.flexcore["details"].get("sqlstate") == postgres.LOCKED:
-            raise changing_problem(table) from None
-        raise
-
-
-def changing_problem(table: table_catalog.Table) -> shared_storage.Problem:
-    return shared_storage.Problem(
-        "Unavailable",
-        f"{table.label} is being changed: someone holds it, or waits to change its columns, and its parts can no "
-        "longer be read together",
-        "table",
-        "Run again when that is done; nothing was published.",
-    )
+        if problem.flexcore["details"].get("sqlstate") != postgres.LOCKED:
+            raise
+        raise shared_storage.Problem(
+            "Unavailable",
+            f"{table} is being changed: someone holds it, or waits to change its columns, and its parts can no longer "
+            "be read together",
+            "table",
+            "Run again when that is done; nothing was published.",
+        ) from None
 
 
 class Copy:

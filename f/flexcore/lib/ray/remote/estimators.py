@@ -142,12 +142,21 @@ def make_pipeline(
     It is made of scikit-learn's own parts and functions of numpy, pandas and the standard library: a server needs none
     of our code to load it.
     """
+    from sklearn.pipeline import Pipeline
+
+    columns = make_columns(type(estimator).__name__, features, categories, times)
+    return Pipeline([("columns", columns), ("model", estimator)])
+
+
+def make_columns(
+    name: str, features: dict[str, str], categories: dict[str, list[str]], times: dict[str, str] | None = None
+) -> Any:
+    """The unfitted part of a pipeline that makes numbers of raw rows, as the estimator of this class name needs them."""
     import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
-    name = type(estimator).__name__
     trees = bool(TREES.search(name))
     numbers = [feature for feature, kind in features.items() if kind in ("number", "flag")]
     texts = [feature for feature, kind in features.items() if kind == "category"]
@@ -173,7 +182,7 @@ def make_pipeline(
     for number, (feature, form) in enumerate((times or {}).items()):
         if feature in features:
             columns += make_time_columns(f"time {number}", feature, form, name)
-    return Pipeline([("columns", ColumnTransformer(columns)), ("model", estimator)])
+    return ColumnTransformer(columns)
 
 
 def preprocessing_steps(name: str) -> list[Any]:
@@ -226,6 +235,10 @@ def wrap_labels(estimator: Any) -> Any:
     from sklearn.ensemble import VotingClassifier
 
     return VotingClassifier([("model", estimator)], voting="soft")
+
+
+def is_label_wrapper(model: Any) -> bool:
+    return type(model).__name__ == "VotingClassifier"
 
 
 def find_named_parameter(error: BaseException, parameters: Json) -> shared_storage.Problem | None:

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import shared_storage
+from f.flexcore.lib.ray.remote import model_format, shared_storage
 
 Json = dict[str, Any]
 SERVER = {"name": "flexcore-ray-serve", "version": "1", "extensions": []}
@@ -39,7 +39,7 @@ class RequestError(Exception):
 class ModelApp:
     """One replica: brings the model from the store, verified, and answers requests.
 
-    model: {name, version, uri, files, signature}; storage: how to reach the store.
+    model: {name, version, uri, format, files, signature, allow_pickle}; storage: how to reach the store.
     """
 
     def __init__(self, model: Json, storage: Json) -> None:
@@ -50,18 +50,22 @@ class ModelApp:
         """Ray Serve shows a deployment's `user_config`: the owner's labels. The model itself takes none of it."""
 
     async def __call__(self, request: Any) -> Any:
-        from starlette.responses import JSONResponse
+        from starlette.responses import Response
 
         path = request.scope["path"]
         path = path[path.index("/v2") :] if "/v2" in path else path
+        body = await request.body() if request.method == "POST" else b""
+        status, content = await self.ask(request.method, path.rstrip("/"), body)
+        return Response(content, status, media_type="application/json")
+
+    async def ask(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """(HTTP status, body) of the answer to a request."""
         try:
-            body = await request.body() if request.method == "POST" else b""
-            answer = await asyncio.to_thread(self.answer, request.method, path.rstrip("/"), body)
+            return 200, encode(await asyncio.to_thread(self.answer, method, path, body))
         except RequestError as refusal:
-            return JSONResponse({"error": str(refusal)}, refusal.status)
+            return refusal.status, encode({"error": str(refusal)})
         except Exception as error:
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"[:1000]}, 500)
-        return JSONResponse(answer)
+            return 500, encode({"error": f"{type(error).__name__}: {error}"[:1000]})
 
     def answer(self, method: str, path: str, body: bytes) -> Json:
         if path == "/v2":
@@ -82,13 +86,15 @@ class ModelApp:
         return infer(self.pipeline, self.model, parse_request(body))
 
 
-def load_model(model: Json, storage: Json) -> Any:
-    """The pipeline from the store, its files verified."""
-    import joblib
+def encode(answer: Json) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
+
+def load_model(model: Json, storage: Json) -> Any:
+    """The pipeline from the store, its files verified. Raises InvalidInput for a pickle without a yes."""
     with tempfile.TemporaryDirectory() as folder:
         shared_storage.RemoteStore(storage).download(model["uri"], model["files"], Path(folder))
-        return joblib.load(Path(folder, "model.joblib"))
+        return model_format.load_pipeline(Path(folder), model["format"], bool(model.get("allow_pickle")))
 
 
 def describe_model(model: Json) -> Json:
@@ -98,7 +104,7 @@ def describe_model(model: Json) -> Json:
     return {
         "name": model["name"],
         "versions": [model["version"]],
-        "platform": "sklearn",
+        "platform": model["format"],
         "inputs": tensors(model["signature"]["inputs"]),
         "outputs": tensors(model["signature"]["outputs"]),
     }

@@ -1,22 +1,26 @@
 # requirements: flexcore_base
 """A fitted pipeline as a folder that a server can load, with its measure on held-out rows. Shipped as source.
 
-model.joblib          the scikit-learn pipeline, raw rows in, predictions out
-model-settings.json   for MLServer (source: mlserver/settings.py, ModelSettings)
-requirements.txt      the exact versions that can read model.joblib
+pipeline.json, model.*  the pipeline without pickle, raw rows in, predictions out (see model_format)
+requirements.txt        the exact versions that can read it
+model.joblib, model-settings.json
+                        only when asked for: the same as a pickle, for MLServer's scikit-learn runtime
+                        (source: mlserver/settings.py, ModelSettings)
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import shared_storage
+from f.flexcore.lib.ray.remote import model_format, shared_storage
 
 VERIFY_TIMEOUT_S = 180
 Json = dict[str, Any]
@@ -30,15 +34,23 @@ DISTRIBUTIONS = {
     "numpy": ["numpy"],
     "scipy": ["scipy"],
     "pandas": ["pandas"],
+    "skops": ["skops"],
+    "ray": ["ray"],
 }
+# What reads each format, beside what builds the columns.
+READS_ALWAYS = ("sklearn", "numpy", "scipy", "pandas")
 LOAD = """
 import json, sys
-import joblib, pandas
-model = joblib.load("model.joblib")
+from pathlib import Path
+import pandas
+from f.flexcore.lib.ray.remote import model_format
+model = model_format.load_pipeline(Path("."), sys.argv[1])
 rows = json.load(sys.stdin)
 answer = model.predict(pandas.DataFrame(rows, columns=list(rows[0]), dtype=object)).tolist() if rows else []
 print(json.dumps(answer))
 """
+# The folder from which `f` is imported.
+ROOT = Path(__file__).parents[5]
 
 
 def measure_model(pipeline: Any, rows: Any, truth: Any, seen: Any, task: str) -> Json:
@@ -151,13 +163,16 @@ def is_among(example: Json, rows: Any, features: dict[str, str]) -> bool:
     return bool(same.any())
 
 
-def list_requirements(pipeline: Any) -> list[str]:
-    """The exact versions of what the pipeline's pickle holds."""
-    model = pipeline.named_steps["model"]
-    parts = [model, *getattr(model, "estimators_", [])]
-    roots = {type(part).__module__.split(".")[0] for part in parts}
-    modules = ["sklearn", "joblib", "numpy", "scipy", "pandas", *sorted(roots & {"xgboost", "lightgbm"})]
+def list_requirements(form: str, joblib: bool = False) -> list[str]:
+    """The exact versions of what reads a model of this format."""
+    modules = [*READS_ALWAYS, model_format.READERS[form], *(["joblib"] if joblib else [])]
     return [pinned for name in modules for pinned in [find_installed(name)] if pinned]
+
+
+def collect_versions(requirements: list[str]) -> dict[str, str]:
+    """Distribution → version of what the model was trained with, python and ray among them."""
+    pinned = dict(item.split("==") for item in [*requirements, find_installed("ray") or ""] if item)
+    return {"python": platform.python_version(), **{name.removesuffix("-cpu"): pinned[name] for name in sorted(pinned)}}
 
 
 def find_framework(requirements: list[str]) -> Json:
@@ -176,28 +191,41 @@ def find_installed(module: str) -> str | None:
     return None
 
 
-def write_model(folder: Path, pipeline: Any, name: str, model_version: str) -> list[str]:
-    """Writes the model's files; returns its requirements."""
+def write_model(folder: Path, pipeline: Any, name: str, model_version: str, joblib: bool = False) -> Json:
+    """Writes the model's files; returns {format, requirements, versions, framework} as its manifest has them. joblib:
+    whether MLServer's pickle is written, too."""
+    form = model_format.write_pipeline(folder, pipeline)
+    requirements = list_requirements(form, joblib)
+    if joblib:
+        write_mlserver_files(folder, pipeline, name, model_version)
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    return {
+        "format": form,
+        "requirements": requirements,
+        "versions": collect_versions(requirements),
+        "framework": find_framework(requirements),
+    }
+
+
+def write_mlserver_files(folder: Path, pipeline: Any, name: str, model_version: str) -> None:
     import joblib
 
-    requirements = list_requirements(pipeline)
-    joblib.dump(pipeline, folder / "model.joblib")
+    joblib.dump(pipeline, folder / model_format.FILES[model_format.JOBLIB])
     settings = {
         "name": name,
         "implementation": "mlserver_sklearn.SKLearnModel",
         "parameters": {"uri": "./model.joblib", "version": model_version},
     }
     (folder / "model-settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-    return requirements
 
 
-def verify_model(folder: Path, rows: list[Json]) -> list[Any]:
+def verify_model(folder: Path, rows: list[Json], form: str) -> list[Any]:
     """Loads the model in a fresh process and asks it for the examples: what the training process alone can load is no
     model. Returns the predictions; raises a DataError with the loader's own words."""
     done = subprocess.run(
-        [sys.executable, "-c", LOAD],
+        [sys.executable, "-c", LOAD, form],
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         input=json.dumps(rows),
         capture_output=True,
         text=True,

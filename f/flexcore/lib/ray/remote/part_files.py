@@ -52,7 +52,10 @@ class PartCopier:
         store = shared_storage.RemoteStore(self.storage)
         with self.database.open() as session:
             table_snapshot.enter(session, self.token)
-            record = self.write(store, part, session.batches(self.query(part)))
+            try:
+                record = self.write(store, part, session.batches(self.query(part)))
+            except shared_storage.Problem as problem:
+                raise self.explain(problem, part) from None
         write_record(store, self.folder, record)
         return record
 
@@ -60,6 +63,21 @@ class PartCopier:
         columns = ", ".join(f"{plan.select} AS {postgres.quote_name(plan.name)}" for plan in self.plans)
         where = f" WHERE {part.condition}" if part.condition else ""
         return f"SELECT {columns} FROM {part.source}{where}"
+
+    def explain(self, problem: shared_storage.Problem, part: table_parts.Part) -> shared_storage.Problem:
+        """The column at fault, where the server only says that it cannot convert NaN: a query of its own asks."""
+        numbers = [plan for plan in self.plans if plan.kind == "scaled"]
+        if problem.flexcore["type"] != "DataError" or not numbers or problem.flexcore["subject"] != "table":
+            return problem
+        values = ", ".join(f"bool_or({postgres.quote_name(plan.name)}::numeric = 'NaN')" for plan in numbers)
+        where = f" WHERE {part.condition}" if part.condition else ""
+        with self.database.open() as session:
+            table_snapshot.enter(session, self.token)
+            (found,) = session.rows(f"SELECT {values} FROM {part.source}{where}")
+        names = [
+            f"{plan.name} ({plan.pg_type}) holds NaN" for plan, is_nan in zip(numbers, found, strict=True) if is_nan
+        ]
+        return column_plans.unfit_problem(names) if names else problem
 
     def write(self, store: shared_storage.RemoteStore, part: table_parts.Part, batches: Iterator[Any]) -> Json:
         # Of its own, should two copies of an attempt work on the same part: the record names the one that counts.

@@ -2,21 +2,23 @@
 """Predicts a value for every row of a stream, as a Ray job on Ray Data. Shipped as source.
 
 Each worker brings the model from the store once, verified, and answers batch by batch. What was predicted goes beside
-the row's columns, as files of the store.
+the row's columns, as files of the store: parts first, and what makes them an output last (see prediction_output). With
+an id of the rows a repeat goes on where the last attempt ended (see prediction_resume).
 """
 
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 from f.flexcore.lib.ray.remote import (
-    column_kinds,
-    dataset,
     inference_app,
+    prediction_output,
+    prediction_resume,
+    prediction_rows,
     read,
+    served_versions,
     shared_storage,
     stream_profile,
     training_data,
@@ -25,8 +27,6 @@ from f.flexcore.lib.ray.remote import (
 Json = dict[str, Any]
 # Rows for a call of the model: enough to be fast, small beside a worker's memory.
 BATCH_ROWS = 4096
-NUMERIC = ("FP64", "INT64", "BOOL")
-PREDICTION, CERTAINTY = "prediction", "probability"
 
 
 class Predictor:
@@ -34,131 +34,92 @@ class Predictor:
     types: the columns to keep, each with its type."""
 
     def __init__(self, model: Json, storage: Json, types: Json) -> None:
-        inputs = model["signature"]["inputs"]
         self.pipeline, self.types = inference_app.load_model(model, storage), types
-        times = find_time_features(self.pipeline)
-        self.features = {
-            item["name"]: "number" if item["datatype"] in NUMERIC else "time" if item["name"] in times else "category"
-            for item in inputs
-        }
+        self.features = prediction_rows.list_features(model, self.pipeline)
 
     def __call__(self, batch: Any) -> Iterator[Any]:
         for item in batch.to_pylist():
             table = read.open_part(item["table"])
             for start in range(0, table.num_rows, BATCH_ROWS):
-                yield self.answer(table.slice(start, BATCH_ROWS))
-
-    def answer(self, table: Any) -> Any:
-        import pandas as pd
-        import pyarrow as pa
-
-        arrays = {name: dataset.to_arrow(table, name, kind) for name, kind in self.features.items()}
-        frame = pd.DataFrame({name: array.to_pandas() for name, array in arrays.items()})
-        rows = dataset.make_frame(frame, self.features)
-        kept = {name: convert_column(table, name, kind) for name, kind in self.types.items()}
-        predicted = {PREDICTION: pa.array(self.pipeline.predict(rows), from_pandas=True)}
-        if hasattr(self.pipeline, "predict_proba"):
-            predicted[CERTAINTY] = pa.array(self.pipeline.predict_proba(rows).max(axis=1), from_pandas=True)
-        return pa.table({**kept, **predicted})
+                rows = prediction_rows.prepare(table.slice(start, BATCH_ROWS), self.features, self.types)
+                yield prediction_rows.answer(self.pipeline, rows)
 
 
-def find_time_features(pipeline: Any) -> set[str]:
-    """The inputs that a trained pipeline takes for points in time."""
-    return {columns for _, _, columns in pipeline.named_steps["columns"].transformers if isinstance(columns, str)}
+class RowPredictor:
+    """One worker's model. Called with rows that are prepared, yields what is kept of them and what is predicted."""
 
+    def __init__(self, model: Json, storage: Json) -> None:
+        self.pipeline = inference_app.load_model(model, storage)
 
-def choose_column_types(stream: stream_profile.Stream, schemas: list[Any], source: Json, form: str) -> Json:
-    """The type of each column: that of all its parts, one that holds them all, or text. Text of a CSV file is what all
-    of it can be read as, unless the extraction declared it text."""
-    import pyarrow as pa
-
-    chosen = {}
-    for name, column in stream.columns.items():
-        fields = [schema.field(name) for schema in schemas if name in schema.names]
-        kinds = list(dict.fromkeys(item.type for item in fields if not pa.types.is_null(item.type)))
-        if read.detect_format(source) == "csv" and source["columns"].get(name) != "string":
-            kinds = [choose_csv_type(column)]
-        if len(kinds) > 1 and all(pa.types.is_integer(item) or pa.types.is_floating(item) for item in kinds):
-            whole = all(pa.types.is_integer(item) for item in kinds)
-            kinds = [pa.int64() if whole and pa.uint64() not in kinds else pa.string() if whole else pa.float64()]
-        chosen[name] = kinds[0] if len(kinds) == 1 else pa.string()
-        if form == "csv" and column_kinds.classify_type(chosen[name]) not in ("number", "flag", "time", "text"):
-            # A cell of a CSV file holds no more.
-            chosen[name] = pa.string()
-    return chosen
-
-
-def choose_csv_type(column: Json) -> Any:
-    import pyarrow as pa
-
-    if not column["values"]:
-        return pa.string()
-    if column["integer"]:
-        return pa.int64()
-    return pa.float64() if column["numeric"] else pa.bool_() if column["flag"] else pa.string()
-
-
-def convert_column(table: Any, name: str, kind: Any) -> Any:
-    """A column of a part in the type of the whole column."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if name not in table.column_names:
-        return pa.nulls(table.num_rows, kind)
-    column = table[name].combine_chunks()
-    if column.type == kind:
-        return column
-    if pa.types.is_string(kind):
-        return to_text(column)
-    if pa.types.is_string(column.type):
-        column = column_kinds.to_texts(pc.utf8_trim_whitespace(column))
-    return pc.cast(column, kind, safe=False)
-
-
-def to_text(column: Any) -> Any:
-    """Text as it is, without a thought of which values stand for a missing one."""
-    import pyarrow as pa
-
-    column = column_kinds.normalize(column)
-    return column if pa.types.is_string(column.type) else column_kinds.to_texts(column)
+    def __call__(self, rows: Any) -> Any:
+        return prediction_rows.answer(self.pipeline, rows)
 
 
 def run(parameters: Json, storage: Json) -> Json:
-    """{uri, format, rows, columns, files}: what was written."""
+    """{uri, format, rows, columns, files, notes, resumed_rows}: what was written."""
     training_data.check_packages(parameters["requires"])
-    import pyarrow as pa
-
+    versions = served_versions.check_versions(parameters["model"], parameters["requirements"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
+    output = prediction_output.Output(store, storage["folder"], parameters)
+    published = output.find_published()
+    if published:
+        print("An earlier attempt has published the predictions already")
+        return published
     source, model = parameters["source"], parameters["model"]
     store.verify(source["uri"], source["files"])
     store.verify(model["uri"], model["files"])
     os.environ.update(training_data.FAST_SETTINGS)
     cpus = choose_reading_cpus(training_data.connect(), float(parameters["cpus_per_worker"]))
-    inputs = [item["name"] for item in model["signature"]["inputs"]]
-    wanted = list(dict.fromkeys([*inputs, *parameters["keep"]])) if parameters["keep"] else None
     try:
-        parts, stream = training_data.read_parts(source, store, wanted, cpus)
-        check_columns(stream, model, parameters["keep"])
-        schemas = [
-            pa.ipc.read_schema(pa.py_buffer(item["schema"])) for item in parts.select_columns(["schema"]).take_all()
-        ]
-        types = choose_column_types(stream, schemas, source, parameters["format"])
-        kept = parameters["keep"] or list(types)
-        predicted = parts.map_batches(
-            Predictor,
-            fn_constructor_args=[model, storage, {name: types[name] for name in kept}],
-            batch_format="pyarrow",
-            batch_size=1,
-            concurrency=(1, int(parameters["num_workers"])),
-            num_cpus=float(parameters["cpus_per_worker"]),
-        ).materialize()
+        predicted = predict(parameters, storage, store, output, cpus)
     except shared_storage.Problem:
         raise
     except Exception as error:
         raise training_data.reading_problem(error) from None
-    uri = f"{storage['folder']}/predictions"
-    write_predictions(predicted, parameters["format"], store, uri)
+    predicted["notes"] = [*versions, *predicted["notes"]]
+    return output.publish(**predicted)
+
+
+def predict(
+    parameters: Json, storage: Json, store: shared_storage.RemoteStore, output: prediction_output.Output, cpus: float
+) -> Json:
+    """Writes the parts of the output; returns what is to be published with them."""
+    import pyarrow as pa
+
+    source, model, id_column = parameters["source"], parameters["model"], parameters["id_column"]
+    inputs = [item["name"] for item in model["signature"]["inputs"]]
+    keep = list(dict.fromkeys([*([id_column] if id_column else []), *parameters["keep"]])) if parameters["keep"] else []
+    wanted = list(dict.fromkeys([*inputs, *keep])) if keep else None
+    parts, stream = training_data.read_parts(source, store, wanted, cpus)
+    check_columns(stream, model, keep, id_column)
+    schemas = [pa.ipc.read_schema(pa.py_buffer(item["schema"])) for item in parts.select_columns(["schema"]).take_all()]
+    types = prediction_rows.choose_column_types(stream, schemas, source, parameters["format"])
+    kept = keep or list(types)
+    types = {name: types[name] for name in kept}
+    workers: Json = {
+        "batch_format": "pyarrow",
+        "concurrency": (1, int(parameters["num_workers"])),
+        "num_cpus": float(parameters["cpus_per_worker"]),
+        **training_data.placement_options(parameters),
+    }
+    resumed = 0
+    if id_column:
+        prediction_resume.check_ids(parts, id_column, types[id_column], cpus)
+        pipeline = inference_app.load_model(model, storage)
+        features, is_certain = prediction_rows.list_features(model, pipeline), hasattr(pipeline, "predict_proba")
+        resumed = prediction_resume.start(output, id_column)
+        rows = prediction_resume.read_rows(parts, features, types, int(parameters["checkpoint_rows"]), cpus)
+        predicted = rows.map_batches(
+            RowPredictor, fn_constructor_args=[model, storage], batch_size=BATCH_ROWS, **workers
+        )
+    else:
+        output.clear()
+        predicted = parts.map_batches(
+            Predictor, fn_constructor_args=[model, storage, types], batch_size=1, **workers
+        ).materialize()
+        is_certain = prediction_rows.CERTAINTY in predicted.schema().names
+    write_predictions(predicted, parameters["format"], store, output.parts)
     twice = [f"{name} is left out: {where}" for name, where in stream.twice.items()]
     mixed = [
         f"{name} holds values of several types; it is written as text"
@@ -166,12 +127,10 @@ def run(parameters: Json, storage: Json) -> Json:
         if stream_profile.is_mixed(stream.columns[name]) and pa.types.is_string(types[name])
     ]
     return {
-        "uri": uri,
-        "format": parameters["format"],
-        "rows": predicted.count(),
-        "columns": describe_types(predicted, kept),
-        "files": list_files(store, uri),
+        "rows": stream.rows,
+        "columns": describe_types(types, model, is_certain),
         "notes": [*stream.notes, *twice, *mixed],
+        "resumed_rows": resumed,
     }
 
 
@@ -183,9 +142,11 @@ def choose_reading_cpus(cpus: float, taken: float) -> float:
     return cpus if total().get("CPU", 0) >= taken + cpus else 0.0
 
 
-def check_columns(stream: stream_profile.Stream, model: Json, keep: list[str]) -> None:
+def check_columns(stream: stream_profile.Stream, model: Json, keep: list[str], id_column: str) -> None:
     """Raises InvalidInput for data without the model's columns, or without one that is to be kept."""
     wanted = [item["name"] for item in model["signature"]["inputs"]]
+    if id_column:
+        stream_profile.check_known(id_column, stream.names, "id_column")
     for name in [*wanted, *keep]:
         stream_profile.check_single(name, stream, "keep" if name in keep else "data")
     columns = list(stream.columns)
@@ -199,7 +160,7 @@ def check_columns(stream: stream_profile.Stream, model: Json, keep: list[str]) -
         )
     for name in keep:
         stream_profile.check_known(name, stream.names, "keep")
-    taken = [name for name in (PREDICTION, CERTAINTY) if name in (keep or columns)]
+    taken = [name for name in (prediction_rows.PREDICTION, prediction_rows.CERTAINTY) if name in (keep or columns)]
     if taken:
         raise shared_storage.Problem(
             "InvalidInput", f"The data has a column {taken[0]} itself", "keep", "Keep other columns."
@@ -219,27 +180,16 @@ def write_predictions(predicted: Any, form: str, store: shared_storage.RemoteSto
         predicted.write_parquet(folder, **options)
 
 
-def list_files(store: shared_storage.RemoteStore, uri: str) -> list[Json]:
-    """What lies in the folder, as a manifest lists it."""
-    from pyarrow.fs import FileSelector, FileType
-
-    folder = store.path(uri)
-    files = []
-    for info in store.fs.get_file_info(FileSelector(folder, recursive=True)):
-        if info.type == FileType.File:
-            name = posixpath.relpath(info.path, folder)
-            files.append({"path": name, "bytes": info.size, "checksum": store.checksum(f"{uri}/{name}")})
-    return sorted(files, key=lambda item: str(item["path"]))
-
-
-def describe_types(predicted: Any, kept: list[str]) -> dict[str, str]:
+def describe_types(types: Json, model: Json, is_certain: bool) -> dict[str, str]:
     """Column → JSON type, of those that a later stage can rely on."""
-    kinds = {"int": "integer", "float": "number", "double": "number", "bool": "boolean", "string": "string"}
-    schema = predicted.schema()
-    names = dict(zip(schema.names, map(str, schema.types), strict=True))
-    types = {}
-    for name in [*kept, PREDICTION, CERTAINTY]:
-        kind = next((word for start, word in kinds.items() if names.get(name, "").lstrip("u").startswith(start)), None)
-        if kind:
-            types[name] = kind
-    return types
+    words = {"int": "integer", "float": "number", "double": "number", "bool": "boolean", "string": "string"}
+    datatypes = {"FP64": "double", "INT64": "int", "BOOL": "bool", "BYTES": "string"}
+    output = model["signature"]["outputs"][0]["datatype"]
+    names = {**{name: str(kind) for name, kind in types.items()}, prediction_rows.PREDICTION: datatypes.get(output, "")}
+    names.update({prediction_rows.CERTAINTY: "double"} if is_certain else {})
+    described = {}
+    for name, kind in names.items():
+        word = next((word for start, word in words.items() if kind.lstrip("u").startswith(start)), None)
+        if word:
+            described[name] = word
+    return described

@@ -1,92 +1,106 @@
 # requirements: flexcore_base
 """Looks for better parameters of an algorithm, as a Ray job. Shipped as source.
 
-Random search (Bergstra and Bengio, 2012) with scikit-learn's sampler: the first trial is the algorithm as it was asked
-for, so that a search never ends with something worse. Each trial is a Ray task that scores its parameters by cross
-validation on the rows that a training would learn from; the rows held out to measure the model are never looked at.
+Ray Tune runs the trials; asynchronous successive halving ends those that are far behind. The first trial is the
+algorithm as it was asked for; the rows held out to measure the model are never looked at. What a trial has found is
+kept in the store: when the head dies, the next attempt tries only what is left.
 """
 
 from __future__ import annotations
 
+import logging
 import math
+import os
+import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, shared_storage, training_data
+from f.flexcore.lib.ray.remote import (
+    checkpoints,
+    dataset,
+    estimators,
+    recovery,
+    search_space,
+    shared_storage,
+    train,
+    training_data,
+    trials,
+    validation,
+)
 
 Json = dict[str, Any]
-FOLDS = 3
-SEED = 0
-SCORES = {"regression": "neg_root_mean_squared_error", "classification": "accuracy"}
-
-
-def search_space(algorithm: str) -> Json:
-    """What each parameter may be: a list, or a distribution of scipy. Raises InvalidInput for an algorithm without."""
-    from scipy.stats import loguniform, randint, uniform
-
-    name = estimators.ALIASES.get(algorithm.lower(), algorithm.lower())
-    rate, share = loguniform(0.01, 0.3), uniform(0.5, 0.5)
-    boosting = {"n_estimators": randint(50, 600), "learning_rate": rate, "subsample": share, "colsample_bytree": share}
-    forest = {"n_estimators": randint(100, 500), "max_depth": [None, 5, 10, 20], "min_samples_leaf": randint(1, 20)}
-    spaces: Json = {
-        "xgboost": boosting | {"max_depth": randint(3, 11), "min_child_weight": randint(1, 20)},
-        "lightgbm": boosting | {"num_leaves": randint(15, 128), "min_child_samples": randint(5, 50)},
-        "randomforest": forest | {"max_features": [0.3, 0.6, 1.0]},
-        "extratrees": forest | {"max_features": [0.3, 0.6, 1.0]},
-        "histgradientboosting": {
-            "max_iter": randint(50, 600),
-            "learning_rate": rate,
-            "max_leaf_nodes": randint(15, 128),
-            "l2_regularization": loguniform(1e-4, 10),
-        },
-        "ridge": {"alpha": loguniform(1e-3, 1e3)},
-        "lasso": {"alpha": loguniform(1e-4, 1e2)},
-        "logisticregression": {"C": loguniform(1e-3, 1e3)},
-    }
-    space = spaces.get(name.removesuffix("regressor").removesuffix("classifier")) or spaces.get(name)
-    if space is None:
-        known = "xgboost, lightgbm, RandomForest…, ExtraTrees…, HistGradientBoosting…, Ridge, Lasso, LogisticRegression"
-        raise shared_storage.Problem(
-            "InvalidInput", f"No search space is known for {algorithm}", "algorithm", f"Choose one of: {known}."
-        )
-    return dict(space)
-
-
-def candidates(algorithm: str, given: Json, trials: int) -> list[Json]:
-    """The parameters of each trial: those given, then random ones around them; what is given is never changed."""
-    from sklearn.model_selection import ParameterSampler
-
-    fixed = {name: value for name, value in given.items() if value is not None}
-    space = {name: values for name, values in search_space(algorithm).items() if name not in fixed}
-    drawn = ParameterSampler(space, trials - 1, random_state=SEED) if space and trials > 1 else ()
-    return [fixed, *({**fixed, **{name: to_plain(value) for name, value in item.items()}} for item in drawn)]
-
-
-def to_plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
+# Of the request, what only says how long and with how much to search.
+BUDGET = {"search_s", "search_usd", "cpu_hour_usd", "publish_model"}
+TUNE_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Tune's own files of each trial (CSV, JSON, TensorBoard) are nobody's.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+EFFORT = trials.EFFORTS[-1]
+# What a training of the best parameters is not asked by a search.
+TRAIN_DEFAULTS = {
+    "num_workers": 1,
+    "use_gpu": False,
+    "early_stopping_rounds": 0,
+    "checkpoint_every": 50,
+    "max_failures": 3,
+    "resume_from": "",
+}
+# A trial whose process died is tried once more.
+MAX_TRIAL_FAILURES = 1
 
 
 def run(parameters: Json, storage: Json) -> Json:
-    """{parameters, score, metric, trials: [{parameters, score, seconds}], stopped}"""
+    """{parameters, score, metric, first_score, trials: the best first, stopped, cost_usd, recovery, model}"""
     training_data.check_packages(parameters["requires"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
+    generation = checkpoints.Generation(store, storage["folder"])
+    generation.claim()
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
+    os.environ.update(training_data.FAST_SETTINGS | recovery.TRAIN_SETTINGS | TUNE_SETTINGS)
+    candidates = list_candidates(parameters)
     cpus = training_data.connect()
     rows, plan = training_data.prepare_rows(parameters, store, cpus)
+    if plan.task not in trials.SCORES:
+        raise shared_storage.Problem(
+            "InvalidInput", f"A search cannot score {plan.task}", "task", "Train without a search."
+        )
     held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
-    learned = rows.map_batches(
-        holdout.select_shared_part, fn_args=[held, False], batch_format="pyarrow", batch_size=None, num_cpus=cpus
-    ).to_pandas()
+    learned = validation.select(rows, held, False).to_pandas()
     if plan.task == "classification":
         check_classes(learned[plan.target], plan.target)
-    chosen = candidates(parameters["algorithm"], parameters["parameters"], int(parameters["trials"]))
     # A wrong algorithm or parameter is reported before anything is started for it.
-    estimators.make_estimator(parameters["algorithm"], plan.task, chosen[0], 1)
-    print(f"Trying {len(chosen)} sets of parameters of {parameters['algorithm']}")
-    return run_trials(parameters, learned, plan, chosen)
+    for item in candidates:
+        estimators.make_estimator(parameters["algorithm"], plan.task, item, 1)
+    log = TrialLog(generation, recovery.make_fingerprint(drop_budget(parameters)))
+    print(f"Trying {len(candidates)} sets of parameters of {parameters['algorithm']}{log.describe()}")
+    stopped = run_trials(parameters, (learned, plan), candidates, log)
+    result = summarize(parameters, candidates, log, plan, stopped)
+    if parameters["publish_model"]:
+        result["model"] = publish(parameters | {"parameters": result["parameters"]}, storage, plan, rows, held)
+    return result
+
+
+def drop_budget(parameters: Json) -> Json:
+    return {name: value for name, value in parameters.items() if name not in BUDGET}
+
+
+def list_candidates(parameters: Json) -> list[Json]:
+    algorithm = parameters["algorithm"]
+    space = parameters["space"] or search_space.find_default_space(algorithm)
+    if space is None:
+        known = "xgboost, lightgbm, RandomForest…, ExtraTrees…, HistGradientBoosting…, Ridge, Lasso, LogisticRegression"
+        raise shared_storage.Problem(
+            "InvalidInput",
+            f"No search space is known for {algorithm}",
+            "space",
+            f"Give a space of its parameters, or choose one of: {known}.",
+        )
+    return search_space.draw_candidates(space, parameters["parameters"], int(parameters["trials"]))
 
 
 def check_classes(classes: Any, target: str) -> None:
@@ -100,86 +114,224 @@ def check_classes(classes: Any, target: str) -> None:
         )
 
 
-def run_trials(parameters: Json, learned: Any, plan: dataset.Plan, chosen: list[Json]) -> Json:
-    import ray
+class TrialLog:
+    """What trials have found, in memory and in the store; that of earlier generations of the same search with it."""
 
+    def __init__(self, generation: checkpoints.Generation, fingerprint: Json) -> None:
+        self.generation, self.began = generation, time.monotonic()
+        self.fingerprint = checkpoints.digest(fingerprint)
+        known = generation.read_all("trials")
+        self.ended = {int(item["trial"]): item for item in known if item["fingerprint"] == self.fingerprint}
+        self.resumed = len(self.ended)
+        self.earlier_s = max((float(item["elapsed_s"]) for item in self.ended.values()), default=0.0)
+
+    def describe(self) -> str:
+        return f"; {self.resumed} of them were tried before the head failed" if self.resumed else ""
+
+    def add(self, told: Json) -> Json:
+        """What is kept of a trial's last report."""
+        item: Json = {name: told.get(name) for name in ("trial", "effort", "seconds", "curve", "error")}
+        score = told["score"] if math.isfinite(told["score"]) else None
+        item |= {"score": score, "elapsed_s": round(self.elapsed_s(), 3), "fingerprint": self.fingerprint}
+        self.ended[int(told["trial"])] = item
+        self.generation.write("trials", f"{int(told['trial']):04d}.json", item)
+        return item
+
+    def elapsed_s(self) -> float:
+        """Of the search, that of earlier generations with it."""
+        return self.earlier_s + time.monotonic() - self.began
+
+    def compute_s(self) -> float:
+        """What all trials together have taken."""
+        return sum(float(item["seconds"] or 0) for item in self.ended.values())
+
+
+def run_trials(parameters: Json, data: Any, candidates: list[Json], log: TrialLog) -> str:
+    """Why the search ended before all trials did: time, cost, or "" when it did not."""
+    budget = Budget(parameters, log)
+    left = [number for number in range(len(candidates)) if number not in log.ended]
+    if left and not budget.over():
+        # Tune's own files stay on this node: they hold the job's settings, which have no place in the store.
+        with tempfile.TemporaryDirectory() as folder:
+            tune_trials(parameters, data, candidates, left, budget, folder)
+    is_done = all(number in log.ended for number in left)
+    return "" if is_done else budget.over() or "time"
+
+
+def tune_trials(
+    parameters: Json, data: Any, candidates: list[Json], left: list[int], budget: Budget, folder: str
+) -> None:
+    from ray import tune
+    from ray.tune.schedulers import AsyncHyperBandScheduler
+
+    # It looks for the files of trials that it was told not to write.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cpus = float(parameters["cpus_per_worker"])
-    task: Any = ray.remote(num_cpus=cpus, max_retries=1)(score_trial)
-    data = ray.put((learned, plan))
-    threads = max(1, math.floor(cpus))
-    running = {task.remote(parameters["algorithm"], item, data, threads): item for item in chosen}
-    trials, stopped = gather_trials(ray, running, time.monotonic() + float(parameters["search_s"]))
-    done = [item for item in trials if item["score"] is not None]
-    if not done:
-        raise no_trial_problem(trials, stopped, parameters)
-    best = max(done, key=lambda item: item["score"])
-    metric = SCORES[plan.task]
+    trainable: Any = tune.with_parameters(
+        trials.run_trial,
+        candidates=candidates,
+        algorithm=parameters["algorithm"],
+        data=data,
+        threads=max(1, math.floor(cpus)),
+    )
+    selector = training_data.placement_options(parameters).get("label_selector")
+    placement: Json = {"bundle_label_selector": [selector]} if selector else {}
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": cpus}], **placement)),
+        param_space={"trial": tune.grid_search(left)},
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max",
+            scheduler=AsyncHyperBandScheduler(
+                time_attr="effort", max_t=trials.EFFORTS[-1], grace_period=1, reduction_factor=trials.REDUCTION
+            ),
+            time_budget_s=budget.seconds_left(),
+            # A process for each trial would cost more than most trials do.
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=folder,
+            failure_config=tune.FailureConfig(max_failures=MAX_TRIAL_FAILURES),
+            callbacks=[make_recorder(budget, candidates)],
+            stop=make_stopper(budget),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+class Budget:
+    """What the search may take: seconds, and the cost of what trials compute, their CPUs by the price of an hour."""
+
+    def __init__(self, parameters: Json, log: TrialLog) -> None:
+        self.seconds, self.usd, self.log = float(parameters["search_s"]), parameters["search_usd"], log
+        price = parameters["cpu_hour_usd"]
+        self.usd_per_s = None if price is None else price * float(parameters["cpus_per_worker"]) / 3600
+        self.running: dict[int, float] = {}
+
+    def seconds_left(self) -> float:
+        return self.seconds - self.log.elapsed_s()
+
+    def cost(self) -> float | None:
+        """In US dollars, of the trials that have ended and those that run; None where no price is known."""
+        running = sum(value for trial, value in self.running.items() if trial not in self.log.ended)
+        return None if self.usd_per_s is None else (self.log.compute_s() + running) * self.usd_per_s
+
+    def over(self) -> str:
+        """time or cost, whichever is spent; "" while neither is."""
+        cost = self.cost()
+        if self.usd is not None and cost is not None and cost >= self.usd:
+            return "cost"
+        return "time" if self.seconds_left() <= 0 else ""
+
+
+def make_stopper(budget: Budget) -> Any:
+    from ray import tune
+
+    class Limit(tune.Stopper):
+        """Ends all trials once the budget is spent."""
+
+        def __call__(self, trial_id: str, result: Json) -> bool:
+            budget.running[int(result["trial"])] = float(result["seconds"])
+            return False
+
+        def stop_all(self) -> bool:
+            return bool(budget.over())
+
+    return Limit()
+
+
+def make_recorder(budget: Budget, candidates: list[Json]) -> Any:
+    from ray import tune
+
+    class Recorder(tune.Callback):
+        """Keeps what a trial found as soon as it has ended."""
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            told = dict(trial.last_result or {})
+            is_whole = told.get("effort") == EFFORT
+            # One that the budget ended midway has not lost against the others.
+            if "score" in told and (is_whole or not budget.over()):
+                keep_trial(budget.log, told, candidates)
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            told = {"trial": trial.config["trial"], "effort": 0, "score": -math.inf, "seconds": None, "curve": []}
+            error = "its process died; it may need more memory than the node has"
+            keep_trial(budget.log, told | {"error": error}, candidates)
+
+    return Recorder()
+
+
+def keep_trial(log: TrialLog, told: Json, candidates: list[Json]) -> None:
+    item = log.add(told)
+    shown = item["error"] or f"{abs(item['score']):.6g}"
+    early = "" if item["error"] or item["effort"] == EFFORT else " (ended early)"
+    print(f"{len(log.ended)} of {len(candidates)}: {shown}{early} {candidates[int(told['trial'])]}")
+
+
+def summarize(parameters: Json, candidates: list[Json], log: TrialLog, plan: dataset.Plan, stopped: str) -> Json:
+    """The result: the best parameters, and the leaderboard. Of trials that were ended early none can be the best while
+    one has been scored as a whole."""
+    rows = [describe_trial(item, candidates) for item in log.ended.values()]
+    scored = [item for item in rows if item["score"] is not None]
+    if not scored:
+        raise no_trial_problem(rows, parameters)
+    rows.sort(key=lambda item: rank(item, plan.task))
+    first = next((item for item in rows if item["trial"] == 0 and not item["ended_early"]), None)
     return {
-        "parameters": best["parameters"],
-        "metric": metric.removeprefix("neg_"),
-        "score": abs(best["score"]),
-        "first_score": abs(done[0]["score"]) if done[0]["parameters"] == chosen[0] else None,
-        "trials": [{**item, "score": None if item["score"] is None else abs(item["score"])} for item in trials],
-        "stopped": stopped,
+        "parameters": rows[0]["parameters"],
+        "metric": trials.SCORES[plan.task].removeprefix("neg_"),
+        "score": rows[0]["score"],
+        "first_score": first and first["score"],
+        "trials": rows,
+        "stopped": bool(stopped),
+        "stopped_by": stopped,
+        "cost_usd": Budget(parameters, log).cost(),
+        "recovery": {"generation": log.generation.number, "resumed_trials": log.resumed},
+        "model": None,
     }
 
 
-def gather_trials(
-    ray: Any, running: dict[Any, Json], deadline: float, clock: Callable[[], float] = time.monotonic
-) -> Any:
-    """(the finished trials in the order asked, whether the time ended first)"""
-    order, finished, waiting = list(running), dict[Any, Json](), list(running)
-    while waiting and clock() < deadline:
-        ready, waiting = ray.wait(waiting, num_returns=1, timeout=max(0.0, deadline - clock()))
-        for item in ready:
-            finished[item] = {"parameters": running[item], **read_outcome(ray, item)}
-            print(f"{len(finished)} of {len(order)}: {finished[item]['score']} {finished[item]['parameters']}")
-    for item in waiting:
-        ray.cancel(item, force=True)
-    return [finished[item] for item in order if item in finished], bool(waiting)
+def describe_trial(item: Json, candidates: list[Json]) -> Json:
+    number = int(item["trial"])
+    return {
+        "trial": number,
+        "parameters": candidates[number],
+        "score": None if item["score"] is None else abs(item["score"]),
+        "seconds": item["seconds"],
+        "ended_early": item["score"] is not None and item["effort"] != EFFORT,
+        "curve": item["curve"],
+        **({"error": item["error"]} if item["error"] else {}),
+    }
 
 
-def read_outcome(ray: Any, item: Any) -> Json:
-    try:
-        score, seconds = ray.get(item)
-    except Exception as error:
-        cause = getattr(error, "cause", None) or error
-        return {"score": None, "seconds": None, "error": f"{type(cause).__name__}: {cause}"[:500]}
-    if not math.isfinite(score):
-        return {
-            "score": None,
-            "seconds": seconds,
-            "error": "its score is not defined: the predictions are not finite numbers",
-        }
-    return {"score": score, "seconds": seconds}
+def rank(item: Json, task: str) -> tuple[Any, ...]:
+    """The best first; what is equal, by its number; what failed last."""
+    if item["score"] is None:
+        return (2, 0.0, item["trial"])
+    score = item["score"] if task == "regression" else -item["score"]
+    return (int(item["ended_early"]), score, item["trial"])
 
 
-def no_trial_problem(trials: list[Json], stopped: bool, parameters: Json) -> shared_storage.Problem:
-    if trials:
-        reason = trials[0]["error"]
+def no_trial_problem(rows: list[Json], parameters: Json) -> shared_storage.Problem:
+    if rows:
         return shared_storage.Problem(
-            "InvalidInput", f"No trial succeeded: {reason}", "parameters", "Correct the parameters."
+            "InvalidInput", f"No trial succeeded: {rows[0]['error']}", "parameters", "Correct the parameters."
         )
-    assert stopped
-    remedy = "Give it more time (search_s), fewer rows, or CPUs that are free."
+    remedy = "Give it more time (search_s) or cost (search_usd), fewer rows, or CPUs that are free."
     return shared_storage.Problem(
         "DeadlineExceeded", f"No trial ended within {parameters['search_s']} s", "search_s", remedy
     )
 
 
-def score_trial(algorithm: str, parameters: Json, data: Any, threads: int) -> tuple[float, float]:
-    """(score, higher is better; seconds) of one set of parameters."""
-    from sklearn.model_selection import cross_val_score
-
-    began = time.monotonic()
-    learned, plan = data
-    estimator = estimators.make_estimator(algorithm, plan.task, parameters, threads)
-    pipeline = estimators.make_pipeline(estimator, plan.features, plan.categories, plan.times)
-    if estimators.needs_label_wrapper(estimator, plan.labels):
-        pipeline.steps[-1] = ("model", estimators.wrap_labels(estimator))
-    truth = training_data.read_target(learned, plan)
-    rows = dataset.select_features(learned, plan)
-    # Of a class with fewer rows than folds some folds have none, but no more folds than the largest class has rows.
-    folds = FOLDS if plan.task == "regression" else min(FOLDS, int(truth.value_counts().iloc[0]))
-    scores = cross_val_score(pipeline, rows, truth, cv=folds, scoring=SCORES[plan.task], error_score="raise")
-    return float(scores.mean()), round(time.monotonic() - began, 3)
+def publish(parameters: Json, storage: Json, plan: dataset.Plan, rows: Any, held: list[Any]) -> Json:
+    """The training's result with the best parameters, on the rows that the trials were scored on; published once, also
+    when the head dies after it."""
+    generation = checkpoints.Generation(shared_storage.RemoteStore(storage), storage["folder"])
+    asked = {**parameters, **TRAIN_DEFAULTS}
+    published = generation.find_published(recovery.make_fingerprint(asked))
+    if published:
+        return published
+    start = recovery.choose_start(generation, "", recovery.make_fingerprint(asked))
+    return train.fit(asked, storage, plan, validation.split(rows, held, None), start)

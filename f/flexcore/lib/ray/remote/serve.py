@@ -1,88 +1,111 @@
 # requirements: flexcore_base
-"""Deploys a model as a Ray Serve application, or takes one down, as a Ray job. Shipped as source.
+"""Deploys a version of a model as a Ray Serve application, as a Ray job. Shipped as source.
 
-`serve.run` under a name of its own leaves the cluster's other applications alone, however they were deployed (the REST
-API would replace the whole set of declared ones). The model is loaded and asked here before a running application is
-touched: a model that cannot be served must not take the place of one that can.
+load and ask the model here → its application, waited for → its share of the requests → the versions that it replaces go
+
+A version that cannot be served never takes the place of one that can. Every change is one by name, under the head's
+lease (serve_changes, serve_lease).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
-import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-from f.flexcore.lib.ray.remote import inference_app, shared_storage
+from f.flexcore.lib.ray.remote import (
+    inference_app,
+    model_format,
+    serve_apps,
+    serve_changes,
+    serve_lease,
+    serve_traffic,
+    served_versions,
+    shared_storage,
+)
 
 Json = dict[str, Any]
-JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-# What reads a pickled pipeline; other versions of these may read it wrongly or not at all.
-READERS = ("scikit-learn", "xgboost", "lightgbm")
 SERVE_MODULES = ("starlette", "uvicorn", "fastapi", "watchfiles")
-POLL_INTERVAL_S = 0.3
 
 
 def deploy(parameters: Json, storage: Json) -> Json:
-    """{port, host, versions}: where Serve's proxy listens. Raises what the step is to tell."""
-    model, options = parameters["model"], parameters["options"]
-    packages = check_versions(parameters["requirements"])
+    """{port, host, application, traffic, replaced}: where Serve's proxy listens, and what each version gets. Raises
+    what the step is to tell."""
+    model, options, app = parameters["model"], parameters["options"], parameters["app"]
+    packages = check_packages(model, parameters["requirements"])
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
     store.verify(model["uri"], model["files"])
     check_model(model, storage)
-    forget_working_folder(packages)
-    port, host = start_serve(parameters["http"])
-    run_application(parameters["app"], model, storage, options, packages, parameters["timeout_s"])
-    return {"port": port, "host": host}
+    serve_changes.connect(packages)
+    deadline, owner = time.monotonic() + parameters["timeout_s"], options["owner"]
+    name = serve_apps.name_version_app(app, model["version"])
+    with serve_lease.hold(owner[serve_apps.OWNER]) as lease:
+        port, host = start_serve(parameters["http"])
+        applications = serve_changes.read_applications()
+        serve_traffic.check_application(app, model, applications)
+        known = applications.get(name)
+        is_update = app in applications and serve_traffic.replaces(options)
+        is_in_place = is_update and not has_room(options, known is not None)
+        lease.check()
+        fresh = "" if known is None or known.get("status") == "RUNNING" else str(lease.token)
+        serve_changes.run_version(name, model, storage, options, packages, fresh)
+    if is_in_place:
+        print("There is no room for both versions: requests wait until the new one is ready")
+        serve_traffic.switch(app, model, name, options)
+    try:
+        serve_changes.wait_until_running(name, describe_replicas(options), deadline)
+    except shared_storage.Problem:
+        if known is None and not is_in_place:
+            with serve_lease.hold(owner[serve_apps.OWNER]):
+                serve_changes.delete(name)
+        raise
+    state, replaced = serve_traffic.switch(app, model, name, options)
+    serve_changes.wait_until_running(app, "the ingress", deadline)
+    return {"port": port, "host": host, "application": name, "traffic": state["weights"], "replaced": replaced}
 
 
-def undeploy(parameters: Json, storage: Json) -> Json:
-    """{deleted}: whether there was such an application."""
-    forget_working_folder([])
-    connect()
-    from ray import serve
+def has_room(options: Json, is_there: bool) -> bool:
+    """Whether the replicas fit beside what runs now."""
+    import ray
 
-    known = parameters["app"] in serve.status().applications
-    if known:
-        serve.delete(parameters["app"])
-    return {"deleted": known}
+    count = (options.get("autoscaling") or {}).get("min_replicas", options["replicas"])
+    available: Any = ray.available_resources
+    return is_there or bool(available().get("CPU", 0) >= count * options["cpus"])
 
 
-def check_versions(wanted: list[str]) -> list[str]:
-    """The packages that this job was given for its model, none when the cluster has them. Raises when it lacks some."""
-    environment = json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
+def describe_replicas(options: Json) -> str:
+    scaling = options.get("autoscaling")
+    count = f"{scaling['min_replicas']} to {scaling['max_replicas']}" if scaling else options["replicas"]
+    return f"{count} replicas of {options['cpus']:g} CPUs"
+
+
+def check_packages(model: Json, requirements: list[str]) -> list[str]:
+    """The packages that this job was given for its model, none when the cluster has them. Raises InvalidInput when it
+    lacks some, or has versions that cannot serve the model."""
+    environment = json.loads(os.environ.get(serve_changes.JOB_CONFIG, "{}")).get("runtime_env", {})
     packages = environment.get("uv") or environment.get("pip") or []
     packages = packages.get("packages", []) if isinstance(packages, dict) else packages
     serve = [item for item in SERVE_MODULES if find_spec(item) is None]
-    wrong = [item for item in wanted if item.startswith(READERS) and not is_installed(item)]
-    wrong += [item for item in ("joblib", "pandas", "pyarrow") if find_spec(item) is None] + serve
-    if wrong and packages:
+    own = [
+        *(["pyarrow"] if find_spec("pyarrow") is None else []),
+        *([f"ray[serve]=={version('ray')}"] if serve else []),
+    ]
+    wrong = [item for item in ("pandas", "pyarrow", model_format.READERS[model["format"]]) if find_spec(item) is None]
+    if wrong or serve:
         raise shared_storage.Problem(
-            "InvalidInput", f"The cluster still lacks {', '.join(wrong)}", "model", "Install it on the cluster."
+            "InvalidInput",
+            f"The cluster lacks {', '.join([*wrong, *serve])}",
+            "model",
+            "Install it on the cluster.",
+            missing_packages=[*requirements, *own],
         )
-    if wrong:
-        own = [*(["pyarrow"] if "pyarrow" in wrong else []), *([f"ray[serve]=={version('ray')}"] if serve else [])]
-        missing = [*wanted, *own]
-        raise shared_storage.Problem(
-            "InvalidInput", f"The cluster lacks {', '.join(wrong)}", "model", missing_packages=missing
-        )
+    served_versions.check_versions(model, requirements)
     return list(packages)
-
-
-def is_installed(requirement: str) -> bool:
-    name, number = requirement.split("==")
-    for candidate in (name, name.removesuffix("-cpu"), f"{name}-cpu"):
-        try:
-            return version(candidate) == number
-        except PackageNotFoundError:
-            continue
-    return False
 
 
 def check_model(model: Json, storage: Json) -> None:
@@ -105,28 +128,8 @@ def check_model(model: Json, storage: Json) -> None:
         ) from error
 
 
-def forget_working_folder(packages: list[str]) -> None:
-    """Takes this job's package out of what Ray hands on: the application outlives the job, and the package with it
-    would be the only thing that ties it down."""
-    config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
-    environment = dict(config.get("runtime_env") or {})
-    environment.pop("working_dir", None)
-    if not any(package.startswith("ray[serve]") for package in packages):
-        # Serve itself runs on what the cluster has; the replicas alone get the packages.
-        environment.pop("uv", None)
-        environment.pop("pip", None)
-    os.environ[JOB_CONFIG] = json.dumps({**config, "runtime_env": environment})
-
-
-def connect() -> None:
-    import ray
-
-    ray.init(logging_level=logging.WARNING)
-
-
 def start_serve(http: Json) -> tuple[int, str]:
     """(port, host) of the running Serve, or of one that is started here on the first free port of `http`."""
-    connect()
     from ray import serve
     from ray.serve.context import _get_global_client
 
@@ -154,67 +157,3 @@ def find_free_port(host: str, ports: list[int]) -> int:
         "cluster.serve_url",
         "Stop what listens there, or name another port in the cluster's serve_url.",
     )
-
-
-def run_application(app: str, model: Json, storage: Json, options: Json, packages: list[str], timeout_s: float) -> None:
-    """Deploys or updates the application and waits until all its replicas run what was asked."""
-    from ray import cloudpickle, serve
-
-    by_value: Any = cloudpickle.register_pickle_by_value
-    for module in (inference_app, shared_storage):
-        by_value(module)
-    new = app not in serve.status().applications
-    environment: Json = {"working_dir": None}
-    if packages:
-        environment["uv"] = packages
-    actor = {"num_cpus": options["cpus"], "memory": options["memory_bytes"], "runtime_env": environment}
-    make: Any = serve.deployment
-    deployment = make(inference_app.ModelApp).options(
-        name="model",
-        num_replicas=options["replicas"],
-        ray_actor_options={name: value for name, value in actor.items() if value},
-        user_config=options["owner"],
-        health_check_period_s=5,
-        graceful_shutdown_timeout_s=10,
-    )
-    target = serve.RunTarget(deployment.bind(model, storage), name=app, route_prefix=f"/{app}")
-    serve.run_many([target], wait_for_applications_running=False)
-    try:
-        wait_until_running(app, options, time.monotonic() + timeout_s)
-    except shared_storage.Problem:
-        if new:
-            serve.delete(app)
-        raise
-
-
-def wait_until_running(app: str, options: Json, deadline: float) -> None:
-    from ray import serve
-
-    while True:
-        status = serve.status().applications.get(app)
-        state = str(getattr(status, "status", "")).rsplit(".", 1)[-1]
-        if state == "RUNNING":
-            return
-        if state in ("DEPLOY_FAILED", "UNHEALTHY"):
-            raise shared_storage.Problem(
-                "ExecutionFailed", f"Ray Serve could not deploy {app}: {read_reason(status)}", app, RETRY
-            )
-        if time.monotonic() > deadline:
-            request = f"{options['replicas']} replicas of {options['cpus']:g} CPUs"
-            message = f"{app} was not ready in time ({request}): {read_reason(status)}"
-            raise shared_storage.Problem(
-                "DeadlineExceeded", message, app, "Ask for fewer or smaller replicas, or free CPUs."
-            )
-        time.sleep(POLL_INTERVAL_S)
-
-
-RETRY = "Read the replica's log on the Ray dashboard, then deploy again."
-
-
-def read_reason(status: Any) -> str:
-    """The last line that Serve has to say of an application or its deployments."""
-    texts = [getattr(item, "message", "") for item in getattr(status, "deployments", {}).values()]
-    texts.append(getattr(status, "message", ""))
-    lines = [line.strip() for text in texts for line in (text or "").splitlines() if line.strip()]
-    print("\n".join(lines), file=sys.stderr)
-    return lines[-1][:400] if lines else "Ray Serve gives no reason"

@@ -114,6 +114,20 @@ class RemoteStore:
         with self.fs.open_output_stream(self.path(uri)) as stream:
             stream.write(json.dumps(value).encode())
 
+    def write_file(self, uri: str, content: bytes) -> None:
+        """Makes the folder too; a reader sees the whole file or none."""
+        target = self.path(uri)
+        try:
+            if self.local:
+                self.fs.create_dir(posixpath.dirname(target), recursive=True)
+            part = f"{target}.part" if self.local else target
+            with self.fs.open_output_stream(part) as stream:
+                stream.write(content)
+            if self.local:
+                self.fs.move(part, target)
+        except OSError as error:
+            raise self._store_problem(error) from None
+
     def read_json(self, uri: str) -> Any:
         with self.fs.open_input_stream(self.path(uri)) as stream:
             return json.loads(stream.read())

@@ -40,10 +40,9 @@ WITH RECURSIVE domains AS (
   FROM domains d JOIN pg_type t ON t.oid = d.type WHERE t.typtype = 'd'
 )
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), t.typname::text, t.typtype::text,
-       COALESCE(e.typname::text, ''), d.typmod::int8, a.attnotnull OR c.relkind = 'v', format_type(t.oid, d.typmod),
+       COALESCE(e.typname::text, ''), d.typmod::int8, a.attnotnull, format_type(t.oid, d.typmod),
        a.attgenerated::text || a.attidentity::text
 FROM pg_attribute a
-JOIN pg_class c ON c.oid = a.attrelid
 JOIN domains d ON d.attnum = a.attnum
 JOIN pg_type t ON t.oid = d.type AND t.typtype <> 'd'
 LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'

@@ -1,9 +1,9 @@
 # requirements: flexcore_base
 """Trains a model on one stream of extracted data, as a Ray job. Shipped as source.
 
-Ray Data reads, profiles, types and splits the rows; Ray Train fits. With one worker and no GPU the job itself is the
-worker (Ray Train's local mode, on CPUs that the job has reserved): a worker group takes ten seconds to come up. With
-more, xgboost and lightgbm train data-parallel over the workers; scikit-learn's estimators know one process only.
+Ray Data reads, profiles, types and splits the rows; Ray Train fits them on its workers, be it a single one: only those
+are started again when they fail, and store checkpoints. xgboost and lightgbm train data-parallel over several;
+scikit-learn's estimators know one process and no checkpoints.
 """
 
 from __future__ import annotations
@@ -12,79 +12,143 @@ import math
 import os
 import tempfile
 import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, holdout, leakage, model_files, shared_storage, training_data
+from f.flexcore.lib.ray.remote import (
+    boosting,
+    checkpoints,
+    dataset,
+    estimators,
+    leakage,
+    model_files,
+    recovery,
+    shared_storage,
+    training_data,
+    validation,
+)
 
 Json = dict[str, Any]
 
 
 def run(parameters: Json, storage: Json) -> Json:
-    """The model manifest's fields and what is worth telling: {manifest, notes, dropped_rows, task}."""
+    """The model manifest's fields and what is worth telling: {manifest, notes, dropped_rows, task, recovery}."""
     training_data.check_packages(parameters["requires"])
     # While Ray's workers read the data this process only waits: time enough to load what it trains with.
     threading.Thread(target=training_data.load_libraries, args=[list(parameters["requires"])], daemon=True).start()
     store = shared_storage.RemoteStore(storage)
     store.check_shared()
+    generation = checkpoints.Generation(store, storage["folder"])
+    generation.claim()
+    fingerprint = recovery.make_fingerprint(parameters)
+    published = generation.find_published(fingerprint)
+    if published:
+        print(f"The model was published already, at {published['manifest']['uri']}: it is the result")
+        return published
+    start = recovery.choose_start(generation, parameters["resume_from"], fingerprint)
     source = parameters["source"]
     store.verify(source["uri"], source["files"])
-    os.environ.update(training_data.FAST_SETTINGS)
+    os.environ.update(training_data.FAST_SETTINGS | recovery.TRAIN_SETTINGS)
     cpus = training_data.connect()
+    recovery.skip_needless_watch()
     rows, plan = training_data.prepare_rows(parameters, store, cpus)
     held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
-    split = {
-        name: rows.map_batches(
-            holdout.select_shared_part,
-            fn_args=[held, name == "test"],
-            batch_format="pyarrow",
-            batch_size=None,
-            num_cpus=cpus,
-        )
-        for name in ("train", "test")
-    }
+    stops_early = parameters["early_stopping_rounds"] and boosting.find_library(parameters["algorithm"])
+    valid = validation.choose_validation_rows(rows, held, plan) if stops_early else None
     print(f"Learning {plan.target} ({plan.task}) from {', '.join(plan.features)}")
-    return fit(parameters, storage, plan, split)
+    return fit(parameters, storage, plan, validation.split(rows, held, valid), start)
 
 
-def fit(parameters: Json, storage: Json, plan: dataset.Plan, split: dict[str, Any]) -> Json:
+def fit(
+    parameters: Json,
+    storage: Json,
+    plan: dataset.Plan,
+    split: dict[str, Any],
+    start: checkpoints.Checkpoint | None = None,
+) -> Json:
     """Trains by Ray Train and returns what the first worker wrote."""
-    from ray.train import DataConfig, RunConfig, ScalingConfig
-
     workers, cpus = count_workers(parameters), float(parameters["cpus_per_worker"])
-    distributed = workers > 1 or parameters["use_gpu"]
     threads = max(1, math.floor(cpus))
     # An unknown algorithm or parameter is reported before anything is started for it.
     estimator = estimators.make_estimator(parameters["algorithm"], plan.task, parameters["parameters"], threads)
-    loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator}
+    loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator, "start": start}
     store = shared_storage.RemoteStore(storage)
-    trainer = choose_trainer(parameters["algorithm"] if distributed else "")(
-        train_worker,
-        train_loop_config=loop,
-        datasets=split,
-        dataset_config=DataConfig(datasets_to_split=["train"]),
-        scaling_config=ScalingConfig(
-            num_workers=workers if distributed else 0,
-            use_gpu=parameters["use_gpu"],
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if parameters["use_gpu"] else {})},
-        ),
-        run_config=RunConfig(
-            name="train", storage_path=store.path(f"{storage['folder']}/ray_train"), storage_filesystem=store.fs
-        ),
-    )
-    try:
-        trainer.fit()
-    except shared_storage.Problem:
-        raise
-    except Exception as error:
-        raise training_problem(error, parameters["algorithm"], parameters["parameters"]) from error
+    trainer = choose_trainer(parameters["algorithm"] if workers > 1 else "")
+    explain = partial(training_problem, algorithm=parameters["algorithm"], parameters=parameters["parameters"])
+    run_trainer(trainer, train_worker, loop, split, workers, explain)
     result: Json = store.read_json(result_uri(storage))
     return result
 
 
+def run_trainer(
+    trainer: Any, worker: Any, loop: Json, split: dict[str, Any], workers: int, explain: Callable[[Any], Exception]
+) -> None:
+    """Runs `worker` on Ray Train's workers to its end. Raises the problem that they ended with, or what `explain` makes
+    of Ray Train's error."""
+    from ray.train import CheckpointConfig, DataConfig, RunConfig, ScalingConfig
+
+    parameters, storage = loop["parameters"], loop["storage"]
+    store = shared_storage.RemoteStore(storage)
+    generation = checkpoints.Generation(store, storage["folder"])
+    is_shared = workers > 1 and bool(split)
+    made = trainer(
+        worker,
+        # A single worker reads the datasets itself: Ray Train would start two more processes to hand them out.
+        train_loop_config=loop if is_shared else loop | {"datasets": split},
+        datasets=split if is_shared else None,
+        dataset_config=DataConfig(datasets_to_split=["train"]),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=parameters["use_gpu"],
+            resources_per_worker={
+                "CPU": float(parameters["cpus_per_worker"]),
+                **({"GPU": 1} if parameters["use_gpu"] else {}),
+            },
+            **training_data.placement_options(parameters),
+        ),
+        run_config=RunConfig(
+            name=checkpoints.RUN_NAME,
+            storage_path=store.path(f"{storage['folder']}/ray_train"),
+            storage_filesystem=store.fs,
+            failure_config=recovery.make_failure_config(int(parameters["max_failures"])),
+            checkpoint_config=CheckpointConfig(num_to_keep=checkpoints.KEPT_CHECKPOINTS),
+            callbacks=[recovery.make_failure_counter(storage)],
+            **recovery.make_logging_config(RunConfig),
+        ),
+    )
+    try:
+        made.fit()
+    except Exception as error:
+        raise generation.read_problem() or explain(error) from error
+    problem = generation.read_problem()
+    if problem:
+        raise problem
+
+
+def get_shard(loop: Json, name: str) -> Any:
+    """This worker's share of a dataset: of `train` a part, of the others the whole; None when there is none."""
+    import ray.train
+
+    if "datasets" in loop:
+        return loop["datasets"].get(name)
+    try:
+        return ray.train.get_dataset_shard(name)
+    except KeyError:
+        return None
+
+
+def read_shard(loop: Json, name: str) -> Any:
+    """Its rows as a pandas table."""
+    shard = get_shard(loop, name)
+    return (shard if "datasets" in loop else shard.materialize()).to_pandas()
+
+
 def count_workers(parameters: Json) -> int:
-    boosted = parameters["algorithm"].lower() in {*estimators.BOOSTERS, *estimators.ALIASES}
-    if parameters["num_workers"] > 1 and not boosted:
+    if parameters["num_workers"] > 1 and not boosting.find_library(parameters["algorithm"]):
         print(f"Note: {parameters['algorithm']} trains in one process; one worker is used")
         return 1
     return int(parameters["num_workers"])
@@ -92,12 +156,12 @@ def count_workers(parameters: Json) -> int:
 
 def choose_trainer(algorithm: str) -> Any:
     """The trainer that connects the workers of a data-parallel training; any trainer will do for one process."""
-    name = estimators.ALIASES.get(algorithm.lower(), algorithm.lower())
-    if name == "xgboost":
+    library = boosting.find_library(algorithm)
+    if library == "xgboost":
         from ray.train.xgboost import XGBoostTrainer
 
         return XGBoostTrainer
-    if name == "lightgbm":
+    if library == "lightgbm":
         from ray.train.lightgbm import LightGBMTrainer
 
         return LightGBMTrainer
@@ -110,76 +174,128 @@ def train_worker(loop: Json) -> None:
     """What each worker does: fit on its share of the rows. The first one measures, verifies and stores the model."""
     import ray.train
 
-    context = ray.train.get_context()
-    plan, parameters = loop["plan"], loop["parameters"]
-    seen = ray.train.get_dataset_shard("train").materialize().to_pandas()
+    recovery.quiet_logs()
+    generation = checkpoints.Generation(shared_storage.RemoteStore(loop["storage"]), loop["storage"]["folder"])
+    if generation.read_problem() or generation.has_published():
+        # Workers before these have ended with it.
+        return
+    is_alone = ray.train.get_context().get_world_size() == 1
+    try:
+        with open_start(generation.store, loop["start"]) as start:
+            learn(loop, start, generation)
+    except Exception as error:
+        # What lies in the request or the data is not tried again; a failure of the machinery is.
+        problem = training_problem(error, loop["parameters"]["algorithm"], loop["parameters"]["parameters"])
+        if not isinstance(problem, shared_storage.Problem):
+            raise
+        generation.write_problem(problem)
+        if not is_alone:
+            raise
+
+
+def learn(loop: Json, start: boosting.Start, generation: checkpoints.Generation) -> None:
+    import ray.train
+
+    plan, parameters, context = loop["plan"], loop["parameters"], ray.train.get_context()
+    seen = read_shard(loop, "train")
     truth = training_data.read_target(seen, plan)
     rows = dataset.select_features(seen, plan)
     pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories, plan.times)
-    if context.get_world_size() > 1:
-        pipeline = fit_together(pipeline, rows, truth, plan, parameters["algorithm"])
+    library = boosting.find_library(parameters["algorithm"])
+    told: Json = {"rounds": None, "best_round": None, "stored": 0, "validation_rows": 0}
+    if library:
+        rounds = make_rounds(loop, library, start, generation)
+        valid = read_shard(loop, "valid") if rounds.patience else None
+        pipeline = fit_rounds(pipeline, (rows, truth), valid, plan, library, rounds)
+        count = 0 if valid is None else len(valid)
+        best = rounds.best.get("step")
+        told = {"rounds": rounds.total, "best_round": best, "stored": rounds.saves, "validation_rows": count}
     else:
         if estimators.needs_label_wrapper(loop["estimator"], plan.labels):
             pipeline.steps[-1] = ("model", estimators.wrap_labels(loop["estimator"]))
         pipeline.fit(rows, truth)
     if context.get_world_rank() == 0:
-        held_out = ray.train.get_dataset_shard("test").materialize().to_pandas()
-        store_model(loop, pipeline, rows, truth, held_out)
+        held_out = read_shard(loop, "test")
+        generation.check_current()
+        store_model(loop, pipeline, rows, truth, held_out, recovery.describe(generation, loop["start"], told))
 
 
-def fit_together(pipeline: Any, rows: Any, truth: Any, plan: dataset.Plan, algorithm: str) -> Any:
-    """Data-parallel training over all workers; each ends with the whole model. The columns' part is the same on each,
-    since it is made of the plan alone."""
+@contextmanager
+def open_start(store: shared_storage.RemoteStore, found: checkpoints.Checkpoint | None) -> Iterator[boosting.Start]:
+    """The last checkpoint of this generation, which Ray Train hands to workers that take the place of failed ones; else
+    the one that the generation began with."""
+    import ray.train
+
+    own = ray.train.get_checkpoint()
+    if own is not None:
+        with own.as_directory() as name:
+            yield boosting.Start(Path(name), checkpoints.read_state(Path(name)))
+        return
+    if found is None:
+        yield boosting.Start()
+        return
+    with tempfile.TemporaryDirectory() as name:
+        store.download(found.uri, found.state["files"], Path(name))
+        yield boosting.Start(Path(name), found.state)
+
+
+def make_rounds(loop: Json, library: str, start: boosting.Start, generation: checkpoints.Generation) -> boosting.Rounds:
+    import ray.train
+
+    parameters = loop["parameters"]
+    return boosting.Rounds(
+        fingerprint=recovery.make_fingerprint(parameters),
+        total=boosting.count_rounds(loop["estimator"]),
+        every=int(parameters["checkpoint_every"]),
+        patience=int(parameters["early_stopping_rounds"]),
+        start=start,
+        save=boosting.FITS[library][1],
+        report=report_checkpoint,
+        network=boosting.connect_lightgbm() if library == "lightgbm" else {},
+        is_first=ray.train.get_context().get_world_rank() == 0,
+        is_preempted=partial(recovery.look_for_preemption, generation),
+        check_current=generation.check_current,
+    )
+
+
+def report_checkpoint(measures: Json, folder: Path | None, step: int) -> None:
+    """A barrier of all workers; the first one's folder becomes the checkpoint. Its name is its own also when workers
+    come to this step again after they were cut off there."""
+    import ray.train
+
+    made = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
+    name = f"{step:08d}-{uuid.uuid4().hex[:8]}"
+    ray.train.report(measures, checkpoint=made, checkpoint_dir_name=name)
+    if folder:
+        print(f"Checkpoint at step {step}")
+
+
+def fit_rounds(
+    pipeline: Any, learned: tuple[Any, Any], valid: Any, plan: dataset.Plan, library: str, rounds: boosting.Rounds
+) -> Any:
+    """The pipeline with a booster over all workers; each ends with the whole model. The columns' part is the same on
+    each, since it is made of the plan alone. learned: features and target; valid: the rows of early stopping, or
+    None."""
     from sklearn.pipeline import Pipeline
 
     columns, estimator = pipeline.named_steps["columns"], pipeline.named_steps["model"]
-    matrix = columns.fit_transform(rows)
-    numbers = truth
-    if plan.task == "classification":
-        codes = {label: code for code, label in enumerate(plan.labels)}
-        numbers = truth.map(codes).astype("int64")
-    fitted = (fit_xgboost if "XGB" in type(estimator).__name__ else fit_lightgbm)(estimator, matrix, numbers, plan)
+    seen = boosting.Rows(columns.fit_transform(learned[0]), encode_target(learned[1], plan))
+    checked = None
+    if valid is not None:
+        matrix = columns.transform(dataset.select_features(valid, plan))
+        checked = boosting.Rows(matrix, encode_target(training_data.read_target(valid, plan), plan))
+    fitted = boosting.FITS[library][0](estimator, seen, checked, plan, rounds)
     if plan.task == "classification":
         fitted = wrap_fitted(fitted, plan.labels)
     return Pipeline([("columns", columns), ("model", fitted)])
 
 
-def fit_xgboost(estimator: Any, matrix: Any, numbers: Any, plan: dataset.Plan) -> Any:
-    if plan.task == "regression":
-        return estimator.fit(matrix, numbers)
-    import xgboost
-
-    # The scikit-learn form insists on seeing every class, which one worker's share need not have.
-    classes = len(plan.labels)
-    several = {"objective": "multi:softprob", "num_class": classes}
-    objective = several if classes > 2 else {"objective": "binary:logistic"}
-    booster = xgboost.train(
-        {**estimator.get_xgb_params(), **objective},
-        xgboost.DMatrix(matrix, label=numbers),
-        estimator.get_num_boosting_rounds(),
-    )
-    estimator.load_model(booster.save_raw("ubj"))
-    return estimator
-
-
-def fit_lightgbm(estimator: Any, matrix: Any, numbers: Any, plan: dataset.Plan) -> Any:
-    from ray.train.lightgbm import get_network_params
-
-    if plan.task == "classification" and numbers.nunique() < len(plan.labels):
-        raise shared_storage.Problem(
-            "InvalidInput",
-            "A class is so rare that one worker's share of the rows has none of it",
-            "num_workers",
-            "Train with one worker, or with xgboost.",
-        )
-    network = {"tree_learner": "data", **get_network_params()}
-    estimator.set_params(**network).fit(matrix, numbers)
-    estimator.booster_.free_network()
-    # The addresses of workers that are gone do not belong into a model.
-    for name in network:
-        estimator._other_params.pop(name, None)
-        estimator.__dict__.pop(name, None)
-    return estimator
+def encode_target(truth: Any, plan: dataset.Plan) -> Any:
+    """The target as the boosters take it: classes as their numbers."""
+    if plan.task != "classification":
+        return truth
+    codes = {label: code for code, label in enumerate(plan.labels)}
+    return truth.map(codes).astype("int64")
 
 
 def wrap_fitted(estimator: Any, labels: list[Any]) -> Any:
@@ -194,9 +310,9 @@ def wrap_fitted(estimator: Any, labels: list[Any]) -> Any:
     return vote
 
 
-def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any) -> None:
+def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any, told: Json) -> None:
     """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it. seen,
-    truth: the features and the target of the rows that were learned from."""
+    truth: the features and the target of the rows that were learned from; told: of checkpoints and interruptions."""
     import pandas as pd
 
     plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
@@ -209,28 +325,31 @@ def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any)
         print(f"Note: {note}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        requirements = model_files.write_model(folder, pipeline, model["name"], model["version"])
-        model_files.verify_model(folder, examples)
+        written = model_files.write_model(folder, pipeline, model["name"], model["version"], bool(parameters["joblib"]))
+        model_files.verify_model(folder, examples, written["format"])
         files = store.upload(folder, uri)
     result = {
         "manifest": {
             "uri": uri,
-            "format": "sklearn-joblib",
+            "format": written["format"],
             "rows": len(seen),
             "files": files,
             "name": model["name"],
             "version": model["version"],
             "algorithm": parameters["algorithm"],
             "target": plan.target,
-            "framework": model_files.find_framework(requirements),
+            "framework": written["framework"],
+            "versions": written["versions"],
             "signature": model_files.make_signature(plan.features, plan.task, plan.labels),
             "metrics": metrics,
             "example": examples,
         },
         "task": plan.task,
         "notes": notes,
-        "requirements": requirements,
-        "dropped_rows": plan.rows - len(seen) - len(held_out),
+        "requirements": written["requirements"],
+        "dropped_rows": plan.rows - len(seen) - len(held_out) - told["validation_rows"],
+        "recovery": told,
+        "fingerprint": recovery.make_fingerprint(parameters),
     }
     store.write_json(result_uri(loop["storage"]), result)
 

@@ -28,6 +28,12 @@ FAST_SETTINGS = {
 RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Invalid|Warning)\w*: ")
 
 
+def placement_options(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Options of workers and tasks that say on which nodes they may run; none for a Ray that knows no labels."""
+    selector = parameters.get("label_selector")
+    return {"label_selector": selector} if selector else {}
+
+
 def check_packages(requires: Json) -> None:
     """Raises when a module is not there; the step then submits the job again with the packages that provide it."""
     ray = version("ray")

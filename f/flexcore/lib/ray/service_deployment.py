@@ -1,0 +1,266 @@
+# requirements: flexcore_base
+"""The operation behind ray/deploy_service: a model on a RayService of KubeRay, from its manifest to an endpoint that
+has answered.
+
+It says what shall be, and makes it so: running it again updates, and a repeat after a worker's death goes on where the
+first one was. A version that cannot be deployed is taken back; those before it answer on.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from pydantic import Field
+
+from f.flexcore.lib.core import contracts, errors, operation, resources, units
+from f.flexcore.lib.kubernetes_api import client
+from f.flexcore.lib.ray import (
+    cluster_spec,
+    job_inputs,
+    kubernetes_session,
+    ray_service,
+    serve_job,
+    service_spec,
+    smoke_test,
+)
+from f.flexcore.lib.ray.remote import serve_apps
+from f.flexcore.lib.storage import object_store
+
+# The ingress has new weights when it says so: the operator brings them within seconds.
+POLL_INTERVAL_S = 0.5
+Object = dict[str, Any]
+
+
+class ServiceRequest(serve_job.DeployRequest):
+    """A model on a Ray cluster of its own."""
+
+    spec: cluster_spec.ClusterSpec | None = Field(
+        default=None, description="What the Ray cluster is made of; empty keeps that of the RayService that is there."
+    )
+    gateway_class: str = Field(
+        default="",
+        description="GatewayClass of upgrades in steps (NewClusterWithIncrementalUpgrade); empty: a new cluster takes "
+        "over at once.",
+    )
+    timeout_s: int = Field(default=900, ge=1, description="Longest time until the model is ready, in seconds.")
+
+
+Invocation = operation.Invocation[ServiceRequest, resources.RayCluster]
+
+
+def check(request: ServiceRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
+    """Raises InvalidInput or ManifestMismatch for what can be seen without the cluster."""
+    serve_job.check(request, None, settings)
+    if service is not None and not service.is_on_kubernetes and service.address != resources.RAY_ADDRESS:
+        raise errors.InvalidInput(
+            "cluster has an address: a RayService is made on Kubernetes",
+            subject="cluster",
+            remedy="Give kubernetes_cluster and namespace, or use f/flexcore/ray/deploy_model.",
+        )
+    model = job_inputs.parse_model(request.model, settings) if request.model else None
+    uri = model.uri if model else settings.storage_uri
+    if uri and not uri.startswith("s3://"):
+        raise errors.InvalidInput(
+            f"model: {uri} is a folder of the worker, which the pods of a RayService cannot see",
+            subject="settings.storage_uri",
+            remedy="Use an s3:// store.",
+        )
+    name = request.name or (model.name if model else "")
+    if name and len(name) > service_spec.MAX_NAME_LENGTH:
+        raise errors.InvalidInput(
+            f"name: {name!r} is longer than {service_spec.MAX_NAME_LENGTH} characters, the most of a RayService",
+            subject="name",
+            remedy="Give a shorter name.",
+        )
+
+
+def plan(invocation: Invocation) -> contracts.StepResult:
+    """Whether the deployment would be an update. Raises InvalidInput for a RayService of another's, NotFound without
+    KubeRay."""
+    request = invocation.request
+    with kubernetes_session.open_session(invocation.service, invocation.settings) as session:
+        name = request.name or job_inputs.parse_model(request.model, invocation.settings).name
+        service = ray_service.RayService(session, name)
+        service.check_api()
+        is_update = service.read_ours() is not None
+    data = {"ray_service": name, "namespace": session.namespace, "update": is_update}
+    return contracts.StepResult(success=True, runtime="ray", execution_key=invocation.key.value, attempt=1, data=data)
+
+
+def execute(invocation: Invocation) -> Object:
+    request, settings = invocation.request, invocation.settings
+    model = job_inputs.parse_model(request.model, settings)
+    store = object_store.Store(settings)
+    # Pods would find it out minutes later.
+    store.verify(model)
+    storage = job_inputs.storage_access(settings, store, invocation.key)
+    labels = invocation.key.labels(1)
+    until = time.monotonic() + request.timeout_s
+    with kubernetes_session.open_session(invocation.service, settings) as session:
+        service = ray_service.RayService(session, request.name or model.name)
+        service.check_api()
+        requirements = job_inputs.read_requirements(model, store)
+        entry = version_entry(request, job_inputs.model_parameters(model, settings), storage, requirements)
+        before = service.read_ours()
+        spec = request.spec or (None if before else cluster_spec.ClusterSpec())
+        gateway = service.find_gateway(request.gateway_class)
+        stored = service.apply(lambda state: with_version(state, service.name, model, entry), labels, spec, gateway)
+        service.complete(stored, labels, storage)
+        app = service_spec.read_state(stored)["applications"][model.version]
+        try:
+            service.wait_until_running(app, until)
+            service.wait_until_running(service.name, until)
+        except errors.FlexcoreError:
+            if before and model.version not in service_spec.read_state(before).get("versions", {}):
+                take_back(service, model.version, labels)
+            raise
+        state, replaced = shift(service, model, entry, request, labels, until)
+        smoke = ask(session, service, model, is_alone=len(state["weights"]) == 1)
+        url = endpoint_url(invocation.service, session.namespace, service.name)
+    data = {"smoke": smoke, "traffic": state["weights"], "replaced": replaced, "update": before is not None}
+    remote = contracts.Remote(kind="RayService", name=service.name, uid=stored["metadata"]["uid"])
+    return contracts.StepResult(
+        success=True,
+        runtime="ray",
+        execution_key=invocation.key.value,
+        attempt=1,
+        data={**data, "namespace": session.namespace},
+        output=contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version),
+        remote=remote,
+    ).plain()
+
+
+def version_entry(request: ServiceRequest, model: Object, storage: Object, requirements: list[str]) -> Object:
+    """What an application of one version is built from; it holds no key of the store."""
+    return {
+        "model": model,
+        "storage": {name: storage[name] for name in ("uri", "endpoint_url", "region")},
+        "options": {
+            "replicas": request.replicas,
+            "autoscaling": serve_job.scaling_config(request.autoscaling),
+            "cpus": request.cpus,
+            "memory_bytes": int(request.memory_gib * units.GIB),
+            "owner": {"app.kubernetes.io/managed-by": "flexcore", serve_apps.OWNER: "ray-service"},
+        },
+        # The image has what reads the model: a pod installs nothing when it starts.
+        "packages": [],
+    }
+
+
+def with_version(state: Object, name: str, model: contracts.ModelManifest, entry: Object) -> Object:
+    """The state with the version beside the others, without requests yet. Raises InvalidInput for another model."""
+    if state and state.get("model") != model.name:
+        raise errors.InvalidInput(
+            f"name: the RayService {name!r} serves the model {state.get('model')!r}, not {model.name!r}",
+            subject="name",
+            remedy="Choose another name, or undeploy that model first.",
+        )
+    return service_spec.add_quietly({"app": name, **state, "model": model.name}, model.version, entry)
+
+
+def take_back(service: ray_service.RayService, version: str, labels: dict[str, str]) -> None:
+    """Removes a version that never answered; a failure is only reported, since why it failed matters more."""
+
+    def without(state: Object) -> Object:
+        return service_spec.keep_versions(state, [name for name in state["versions"] if name != version])
+
+    with suppress(errors.FlexcoreError):
+        service.apply(without, labels, None)
+        print(f"Version {version} is taken back; the versions before it answer on")
+
+
+def shift(
+    service: ray_service.RayService,
+    model: contracts.ModelManifest,
+    entry: Object,
+    request: ServiceRequest,
+    labels: dict[str, str],
+    until: float,
+) -> tuple[Object, list[str]]:
+    """(state, versions that are gone): gives the version its share, waits until it has it, then takes down what it
+    replaces."""
+
+    def weigh(state: Object) -> Object:
+        merged = service_spec.add_version(state, model.version, entry, request.weight)
+        is_repeat = state["weights"] == merged["weights"]
+        return {**merged, "before": state.get("before") or {}} if is_repeat else merged
+
+    state = service_spec.read_state(service.apply(weigh, labels, None))
+    wait_for_weights(service, state, until)
+    replaced: list[str] = []
+    if request.weight == 100 and not request.keep_previous:
+        replaced = [name for name in state["versions"] if name != model.version]
+    if replaced:
+        kept = service.apply(
+            lambda now: {**service_spec.keep_versions(now, [model.version]), "before": {}}, labels, None
+        )
+        state = service_spec.read_state(kept)
+    return state, replaced
+
+
+def wait_for_weights(service: ray_service.RayService, state: Object, until: float) -> None:
+    """Returns once the ingress itself says that it has them."""
+    wanted, seen = dict(state["weights"]), None
+    with open_client(service.session) as caller:
+        while time.monotonic() < until:
+            with suppress(httpx.HTTPError, ValueError):
+                seen = caller.get(f"{caller_url(service)}/v2/traffic", timeout=smoke_test.REQUEST_TIMEOUT_S).json()
+                if seen.get("weights") == wanted:
+                    return
+            time.sleep(POLL_INTERVAL_S)
+    raise errors.DeadlineExceeded(
+        f"The ingress of {service.name} does not have the new weights in time (it says {seen})",
+        subject="timeout_s",
+        remedy="Run the step again; see the RayService's events when it stays so.",
+    )
+
+
+def ask(
+    session: kubernetes_session.Session,
+    service: ray_service.RayService,
+    model: contracts.ModelManifest,
+    *,
+    is_alone: bool,
+) -> Object:
+    with open_client(session) as caller:
+        return smoke_test.run_smoke_test(caller_url(service), model, caller, is_alone=is_alone)
+
+
+def open_client(session: kubernetes_session.Session) -> httpx.Client:
+    """Calls Ray Serve: by its Service within the cluster, else through the API server's proxy."""
+    access = session.kubernetes.access
+    if session.is_inside:
+        return httpx.Client(trust_env=False)
+    verify = client.make_tls_context(access) if access.server.startswith("https://") else False
+    bearer = access.bearer()
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    return httpx.Client(verify=verify, headers=headers, proxy=access.proxy or None, trust_env=False)
+
+
+def caller_url(service: ray_service.RayService) -> str:
+    target = service_spec.serve_service_name(service.name)
+    if service.session.is_inside:
+        return f"http://{target}.{service.namespace}.svc:{service_spec.SERVE_PORT}/{service.name}"
+    server = service.kubernetes.access.server
+    port = service_spec.SERVE_PORT
+    return f"{server}/api/v1/namespaces/{service.namespace}/services/{target}:{port}/proxy/{service.name}"
+
+
+def endpoint_url(cluster: resources.RayCluster, namespace: str, name: str) -> str:
+    if cluster.serve_url:
+        return f"{cluster.serve_url.rstrip('/')}/{name}"
+    return f"http://{service_spec.serve_service_name(name)}.{namespace}.svc:{service_spec.SERVE_PORT}/{name}"
+
+
+DEPLOY_SERVICE = operation.Operation(
+    runtime="ray",
+    name="deploy_service",
+    request=ServiceRequest,
+    service=resources.RayCluster,
+    check=check,
+    plan=plan,
+    execute=execute,
+)

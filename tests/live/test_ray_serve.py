@@ -1,0 +1,241 @@
+"""A model on a RayService of a real KubeRay: deployed, a second version, a broken third one, and taken down."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from f.flexcore.lib.core import contracts, inference, resources
+from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
+from f.flexcore.lib.ray import kubernetes_session, ray_service, service_deployment
+from f.flexcore.lib.ray.remote import estimators, model_files
+from f.flexcore.lib.ray.train_job import parse_model_manifest
+from f.flexcore.lib.storage.object_store import Store
+from f.flexcore.ray import deploy_service, set_traffic, undeploy_model
+from tests.ray.data import flowers
+
+KINDS = {"petals": "number", "kind": "category"}
+# Ray on the head alone: the machine of the tests is small.
+SPEC = {"head_cpu": "1", "head_memory": "3Gi", "head_takes_work": True, "groups": [], "network_policy": False}
+IMAGE = "localhost/ray:2.60.0"
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
+    """A Ray resource that refers to the Kubernetes of KUBECONFIG, in a namespace of its own; a small server stands for
+    the Windmill from which steps read the Kubernetes resource."""
+    kubeconfig = os.environ.get("KUBECONFIG", "")
+    if not kubeconfig or not os.environ.get("FLEXCORE_LIVE_HOST"):
+        pytest.skip("KUBECONFIG and FLEXCORE_LIVE_HOST name no cluster")
+    value = {"kubeconfig": Path(kubeconfig).read_text()}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = json.dumps(value).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("BASE_INTERNAL_URL", f"http://127.0.0.1:{server.server_port}")
+    patch.setenv("WM_TOKEN", "t")
+    patch.setenv("WM_WORKSPACE", "live")
+    namespace = f"r15-serve-{uuid.uuid4().hex[:6]}"
+    kubectl("create", "namespace", namespace)
+    if not kubectl("api-resources", "--api-group=ray.io", "-o", "name", check=False):
+        pytest.skip("the cluster has no KubeRay")
+    yield {"kubernetes_cluster": "f/live/kubernetes", "namespace": namespace}
+    kubectl("delete", "rayservices", "--all", "-n", namespace, "--wait=true", "--timeout=120s", check=False)
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    patch.undo()
+    server.shutdown()
+
+
+def kubectl(*arguments: str, check: bool = True) -> str:
+    command = os.environ.get("FLEXCORE_LIVE_KUBECTL", "kubectl")
+    done = subprocess.run([command, *arguments], text=True, capture_output=True, check=False)
+    assert done.returncode == 0 or not check, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[Json]:
+    """An S3 store that pods reach."""
+    import boto3  # type: ignore[import-untyped]
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address=os.environ.get("FLEXCORE_LIVE_HOST", "127.0.0.1"), port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    found = {
+        "storage_uri": "s3://models",
+        "storage_endpoint_url": f"http://{host}:{port}",
+        "storage_access_key": "AKIDEXAMPLE",
+        "storage_secret_key": base64.b64encode(os.urandom(24)).decode(),
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=found["storage_endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    client.create_bucket(Bucket="models")
+    yield found
+    server.stop()
+
+
+def store_model(folder: Path, version: str, settings: Json, *, is_broken: bool = False) -> contracts.ModelManifest:
+    """A model whose answer is near 100 times its version; a broken one cannot be read."""
+    folder.mkdir(parents=True)
+    rows = pd.DataFrame(flowers(120))
+    estimator = estimators.make_estimator("xgboost", "regression", {"n_estimators": 5}, 1)
+    pipeline = estimators.make_pipeline(estimator, KINDS, {"kind": ["daisy", "lily", "tulip"]})
+    pipeline.fit(rows[list(KINDS)], rows["size"] + 100 * int(version))
+    written = model_files.write_model(folder, pipeline, "daisy", version)
+    if is_broken:
+        (folder / "model.ubj").write_bytes(b"garbage")
+    store = Store(resources.Settings.model_validate(settings))
+    uri = store.uri("daisy", version)
+    files = [item.model_dump() for item in store.upload(folder, uri)]
+    fields = {
+        "uri": uri,
+        "format": written["format"],
+        "rows": len(rows),
+        "files": files,
+        "name": "daisy",
+        "version": version,
+        "algorithm": "xgboost",
+        "target": "size",
+        "framework": written["framework"],
+        "versions": written["versions"],
+        "metrics": {},
+        "signature": model_files.make_signature(KINDS, "regression", []),
+        "example": model_files.make_examples(rows[list(KINDS)], KINDS),
+    }
+    return parse_model_manifest({"manifest": fields})
+
+
+class Caller:
+    """Asks without a pause; answers by version, and what was lost."""
+
+    def __init__(self, cluster: Json, model: contracts.ModelManifest) -> None:
+        self.answers, self.lost, self._ended = Counter[str](), list[str](), threading.Event()
+        self._session = kubernetes_session.open_session(resources.RayCluster.model_validate(cluster))
+        self.url = service_deployment.caller_url(ray_service.RayService(self._session, "daisy"))
+        self._request = inference.build_smoke_request(model)
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        with service_deployment.open_client(self._session) as client:
+            while not self._ended.is_set():
+                try:
+                    answer = client.post(inference.infer_url(self.url, "daisy"), json=self._request, timeout=60)
+                    self.answers[answer.headers.get("x-flexcore-model-version", "none")] += 1
+                    if answer.status_code != 200:
+                        self.lost.append(f"HTTP {answer.status_code} {answer.text[:200]}")
+                except httpx.HTTPError as error:
+                    self.lost.append(repr(error))
+                time.sleep(0.05)
+
+    def __enter__(self) -> Caller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(90)
+        self._session.close()
+
+
+def test_versions_on_a_ray_service_come_and_go_without_a_lost_request(
+    cluster: Json, settings: Json, tmp_path: Path
+) -> None:
+    first, second = (store_model(tmp_path / version, version, settings) for version in ("1", "2"))
+    spec = {**SPEC, "image": IMAGE}
+    options: Json = {"cpus": 0.1, "settings": settings, "timeout_s": 600}
+    namespace = cluster["namespace"]
+
+    deployed = deploy_service.main(cluster, first.plain(), spec=spec, **options)
+    assert deployed["data"]["traffic"] == {"1": 100.0}
+    assert deployed["data"]["smoke"]["model_version"] == "1"
+    assert deployed["output"]["url"] == f"http://daisy-serve-svc.{namespace}.svc:8000/daisy"
+    clusters = kubectl("get", "rayclusters", "-n", namespace, "-o", "name")
+    assert settings["storage_secret_key"] not in kubectl("get", "rayservice", "daisy", "-n", namespace, "-o", "yaml")
+
+    with Caller(cluster, first) as caller:
+        beside = deploy_service.main(cluster, second.plain(), weight=50, **options)
+        assert beside["data"]["traffic"] == {"1": 50.0, "2": 50.0}
+        time.sleep(3)
+        moved = set_traffic.main(cluster, "daisy", {"2": 1}, settings=settings)
+        assert moved["data"] == {"name": "daisy", "before": {"1": 50.0, "2": 50.0}, "traffic": {"1": 0.0, "2": 100.0}}
+        back = set_traffic.main(cluster, "daisy", rollback=True, settings=settings)
+        assert back["data"]["traffic"] == {"1": 50.0, "2": 50.0}
+
+        with pytest.raises(InvalidInput, match="gives 50 % of its requests to version '1'"):
+            undeploy_model.main(cluster, "daisy", "1", settings=settings)
+        set_traffic.main(cluster, "daisy", {"2": 1}, settings=settings)
+        undeploy_model.main(cluster, "daisy", "1", settings=settings)
+
+        broken = store_model(tmp_path / "3", "3", settings, is_broken=True)
+        began = time.monotonic()
+        with pytest.raises(ExecutionFailed, match="could not deploy daisy--3") as caught:
+            deploy_service.main(cluster, broken.plain(), **options)
+        print(f"A broken version was told after {time.monotonic() - began:.0f} s: {caught.value}")
+        before = caller.answers["2"]
+        time.sleep(3)
+        assert caller.answers["2"] > before
+    print(f"{sum(caller.answers.values())} requests, {dict(caller.answers)}, lost {len(caller.lost)}")
+    assert caller.lost == []
+    assert set(caller.answers) == {"1", "2"}
+    assert kubectl("get", "rayclusters", "-n", namespace, "-o", "name") == clusters, "all of it happened in place"
+
+    kubectl("create", "configmap", "other", "-n", namespace)
+    gone = undeploy_model.main(cluster, "daisy", settings=settings, timeout_s=120)
+    assert gone["data"]["deleted"] is True
+    left = kubectl("get", "rayservices,rayclusters,secrets,configmaps", "-n", namespace, "-o", "name").split()
+    assert [name for name in left if not name.endswith(".crt")] == ["configmap/other"]
+    assert undeploy_model.main(cluster, "daisy", settings=settings)["data"]["deleted"] is False
+
+
+def test_a_ray_service_of_anothers_is_left_alone(cluster: Json, settings: Json, tmp_path: Path) -> None:
+    body = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": {"name": "daisy", "namespace": cluster["namespace"]},
+        "spec": {"rayClusterConfig": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}},
+    }
+    path = tmp_path / "service.json"
+    path.write_text(json.dumps(body))
+    kubectl("apply", "-f", str(path))
+    model = store_model(tmp_path / "1", "1", settings)
+    changes: list[Any] = [
+        lambda: deploy_service.main(cluster, model.plain(), spec=SPEC, settings=settings),
+        lambda: set_traffic.main(cluster, "daisy", {"1": 1}, settings=settings),
+        lambda: undeploy_model.main(cluster, "daisy", settings=settings),
+    ]
+    for change in changes:
+        with pytest.raises(InvalidInput, match="flexcore did not make it"):
+            change()
+    assert kubectl("get", "rayservice", "daisy", "-n", cluster["namespace"], "-o", "name")

@@ -1,0 +1,158 @@
+"""Batch inference on a real Ray head that is killed at bad moments: a whole output or none, and nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.lib.ray import predict_job
+from f.flexcore.lib.storage.object_store import local_path
+from f.flexcore.ray import predict
+from flexcore.ray_head import RayHead
+from tests.ray.data import flowers
+from tests.ray.models import stored_model
+
+pytestmark = pytest.mark.slow
+Extracted = Callable[..., dict[str, Any]]
+ROWS = 6000
+
+
+def numbered(count: int) -> list[dict[str, Any]]:
+    return [{"id": f"row-{number}", **row} for number, row in enumerate(flowers(count))]
+
+
+def read_output(output: dict[str, Any]) -> list[dict[str, Any]]:
+    folder = local_path(output["uri"])
+    files = [file["path"] for stream in output["streams"] for file in stream["files"]]
+    return [row for name in files for row in pq.read_table(Path(folder, name)).to_pylist()]
+
+
+def find_driver(submission: str) -> int | None:
+    """The process of a job's program."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                words = Path(folder, "environ").read_bytes() + Path(folder, "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"flexcore_job.py" in words and submission.encode() in words:
+                return int(folder.name)
+    return None
+
+
+def wait_for(check: Callable[[], Any], timeout_s: float = 90) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come about in time")
+
+
+@pytest.mark.usefixtures("same_step")
+def test_a_head_that_dies_in_the_middle_costs_some_rows_and_no_row_comes_twice(
+    tmp_path: Path, extracted: Extracted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_job, "CHECKPOINT_ROWS", 100)
+    model = stored_model(tmp_path / "m", "daisy", "1").plain()
+    source = extracted(numbered(ROWS))
+    store = tmp_path / "home/store"
+    first: list[Any] = []
+
+    def run(address: str) -> None:
+        try:
+            first.append(predict.main({"address": address}, model, source, id_column="id", timeout_s=120))
+        except FlexcoreError as error:
+            first.append(error)
+
+    with RayHead(tmp_path / "one") as head:
+        thread = threading.Thread(target=run, args=(head.address,))
+        thread.start()
+        done = wait_for(lambda: len([*store.glob("fc-*/predictions/checkpoint/*.parquet")]) >= 5)
+        head.stop()
+        thread.join(120)
+    assert done
+    assert isinstance(first[0], FlexcoreError)
+    assert not [*store.glob("fc-*/predictions/manifest.json")], "half an output is none"
+
+    with RayHead(tmp_path / "two") as head:
+        result = predict.main({"address": head.address}, model, source, id_column="id", timeout_s=300)
+        rows = read_output(result["output"])
+        assert result["output"]["rows"] == ROWS
+        assert 0 < result["data"]["resumed_rows"] < ROWS
+        assert Counter(row["id"] for row in rows) == Counter(row["id"] for row in numbered(ROWS))
+        assert not [*store.glob("fc-*/predictions/checkpoint")]
+
+        # A repeat of a run that has ended predicts nothing again: its record, and without it the manifest, says so.
+        manifest = next(iter(store.glob("fc-*/predictions/manifest.json")))
+        before = manifest.stat().st_mtime_ns
+        again = predict.main({"address": head.address}, model, source, id_column="id", timeout_s=300)
+        assert again["output"] == result["output"]
+        assert manifest.stat().st_mtime_ns == before
+
+
+@pytest.mark.usefixtures("same_step")
+@pytest.mark.parametrize("id_column", ["id", ""])
+def test_a_program_that_is_killed_is_followed_by_one_that_publishes_all(
+    cluster: dict[str, Any], tmp_path: Path, extracted: Extracted, monkeypatch: pytest.MonkeyPatch, id_column: str
+) -> None:
+    monkeypatch.setattr(predict_job, "CHECKPOINT_ROWS", 100)
+    model = stored_model(tmp_path / "m", "daisy", "1").plain()
+    source, store = extracted(numbered(ROWS)), tmp_path / "home/store"
+    arguments: dict[str, Any] = {"id_column": id_column, "timeout_s": 300}
+
+    def kill() -> None:
+        name = wait_for(lambda: next(iter(store.glob("fc-*/predictions/parts/*")), None))
+        key = Path(name).parts[-4]
+        os.kill(wait_for(lambda: find_driver(f"{key}-1")), signal.SIGKILL)
+
+    # A flow run of its own: the head knows the jobs of the other case.
+    monkeypatch.setenv("WM_FLOW_JOB_ID", str(uuid.uuid4()))
+    killer = threading.Thread(target=kill)
+    killer.start()
+    monkeypatch.setenv("WM_JOB_ID", "018f0000-0000-7000-8000-00000000000a")
+    with pytest.raises(FlexcoreError):
+        predict.main(cluster, model, source, **arguments)
+    killer.join(120)
+    assert not [*store.glob("fc-*/predictions/manifest.json")]
+    # A retry is another job of Windmill.
+    monkeypatch.setenv("WM_JOB_ID", "018f0000-0000-7000-8000-00000000000b")
+    result = predict.main(cluster, model, source, **arguments)
+    assert Counter(row["id"] for row in read_output(result["output"])) == Counter(row["id"] for row in numbered(ROWS))
+    folder = Path(local_path(result["output"]["uri"]))
+    listed = {file["path"] for stream in result["output"]["streams"] for file in stream["files"]}
+    assert {path.name for path in folder.iterdir()} == listed, "what a dead attempt left is gone"
+    assert json.loads((folder.parent / "manifest.json").read_text())["output"]["rows"] == ROWS
+
+
+def test_ids_that_cannot_tell_rows_apart_are_refused_with_counts(
+    cluster: dict[str, Any], tmp_path: Path, extracted: Extracted
+) -> None:
+    model = stored_model(tmp_path / "m", "daisy", "1").plain()
+    rows = [
+        {"twice": n // 2, "gaps": None if n % 4 == 0 else n, "share": n / 3, **r} for n, r in enumerate(flowers(40))
+    ]
+    source = extracted(rows)
+    for column, words in {
+        "twice": "'twice' is not unique: 40 rows have 20 different values",
+        "gaps": "'gaps' is null in 10 of 40 rows",
+        "share": "'share' holds double, which cannot tell rows apart",
+        "nowhere": "nowhere",
+    }.items():
+        with pytest.raises(InvalidInput, match=words) as caught:
+            predict.main(cluster, model, source, id_column=column)
+        assert caught.value.subject == "id_column"
+    assert not [*(tmp_path / "home/store").glob("fc-*/predictions/parts/*")]
