@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ pytestmark = pytest.mark.slow
 Json = dict[str, Any]
 ROWS = 400_000
 MADE = f"CREATE TABLE big AS SELECT g AS id, md5(g::text) AS name, g * 1.5 AS n FROM generate_series(1, {ROWS}) g"
+
+
+def begin_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of a flow run of its own: the head knows those of other tests."""
+    monkeypatch.setenv("WM_FLOW_JOB_ID", str(uuid.uuid4()))
+    monkeypatch.setenv("WM_FLOW_STEP_ID", "copy")
 
 
 def settings(tables: Tables) -> Json:
@@ -58,8 +65,9 @@ def test_a_table_goes_into_the_store_and_into_another_table_and_the_password_now
 
 @pytest.mark.fault(1, "I1", "I2", real=True)
 def test_a_killed_copy_goes_on_with_its_parts_at_the_same_snapshot(
-    cluster: Json, tables: Tables, same_step: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cluster: Json, tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    begin_flow(monkeypatch)
     tables.run(MADE)
     asked: Json = {"spread": "always", "partitions": 12, "num_workers": 1, "settings": settings(tables)}
 
@@ -95,15 +103,16 @@ def test_a_killed_copy_goes_on_with_its_parts_at_the_same_snapshot(
 
 @pytest.mark.fault(4, "I1", "I2", real=True)
 def test_the_cursor_moves_once_and_a_repeat_returns_what_was_copied(
-    cluster: Json, tables: Tables, same_step: None, monkeypatch: pytest.MonkeyPatch
+    cluster: Json, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begin_flow(monkeypatch)
     tables.run("CREATE TABLE events AS SELECT g AS id FROM generate_series(1, 10) g")
     asked: Json = {"cursor_column": "id", "state_id": "events", "settings": settings(tables)}
     first = main(cluster, tables.resource, "events", **asked)
     tables.run("INSERT INTO events VALUES (11)")
     again = main(cluster, tables.resource, "events", **asked)
     assert again["attempt"] == 1 and again["output"] == first["output"]
-    monkeypatch.setenv("WM_FLOW_JOB_ID", "018f0000-0000-7000-8000-000000000002")
+    begin_flow(monkeypatch)
     second = main(cluster, tables.resource, "events", **asked)
     assert second["output"]["rows"] == 2 and second["data"]["cursor"]["value"] == "11"
     state = (tables.root / "state/copy_table/events.json").read_text()
