@@ -41,7 +41,7 @@ def race(options: argparse.Namespace) -> Plain:
         server = stack.enter_context(PostgresServer())
         form = build_form(options, server.resource, folder)
         if not options.no_ray:
-            form["cluster"] = {"address": stack.enter_context(RayHead(folder / "ray")).address}
+            form["cluster"] = stack.enter_context(RayHead(folder / "ray")).resource
         events = progress()
         stack.callback(events.close)
         engine = stack.enter_context(Engine(ROOT, default_home(), on_event=events))
