@@ -125,6 +125,18 @@ def test_a_failed_run_has_its_error_and_no_rate() -> None:
     assert (item.success, item.is_equal, item.rows_per_s, item.error) == (False, None, None, "no answer")
 
 
+def test_a_run_that_could_not_be_recorded_is_listed_with_its_error_and_the_others_stay() -> None:
+    good = measured("reference", 1)
+    planned = plan(good, measured("meltano", 1), measured("ray", 1))
+    left = [{"measurement": good.plain()}, {"error": {"message": "The database refuses: it is gone"}}]
+    data = {"tables": {}, "machine": {"versions": {}}}
+    found = results.finish(planned, data, left)
+    notes = {item["runtime"]: item["note"] for item in found["standings"]}
+    assert found["success"] and notes["reference"] == ""
+    assert notes["meltano"] == "it could not be recorded: The database refuses: it is gone"
+    assert notes["ray"].startswith("it could not be recorded")
+
+
 @pytest.mark.parametrize("result", [None, [], "text", {"success": True}])
 def test_what_is_no_result_is_said_to_be_none(result: Any) -> None:
     assert results.read_step_result(result) == (None, "it has no result")

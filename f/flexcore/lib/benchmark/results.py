@@ -89,11 +89,11 @@ def measure(
     leg: legs.Leg,
     step: contracts.StepResult | None,
     seconds: float | None,
-    rows: int,
+    rows: int | None,
     difference: str | None,
     error: str,
 ) -> Measurement:
-    """rows: the source's; difference: why the output counts for nothing, "" when it is right, None when it could not
+    """rows: the source's, None when they are not known; difference: why the output counts for nothing, "" when it is right, None when it could not
     be read (error says why)."""
     is_equal = None if difference is None else not difference
     return Measurement(
@@ -215,12 +215,19 @@ def _round(value: float) -> float:
     return float(f"{value:.4g}")
 
 
+def read_measurement(leg: legs.Leg, item: Any) -> Measurement:
+    """What a turn of the loop has left; a run whose output could not be compared or removed counts for nothing."""
+    if isinstance(item, Mapping) and "measurement" in item:
+        return errors.validate(Measurement, item["measurement"], "measured")
+    _, error = read_step_result(item)
+    return measure(leg, None, None, None, None, f"it could not be recorded: {error or 'it was not run'}")
+
+
 def finish(plan: legs.Plan, data: Mapping[str, Any], measured: Sequence[Any]) -> dict[str, Any]:
     """The race as plain data. measured: what the loop over the legs has left."""
     items = [
-        errors.validate(Measurement, item["measurement"], "measured")
-        for item in measured
-        if isinstance(item, Mapping) and "measurement" in item
+        read_measurement(leg, measured[number] if number < len(measured) else None)
+        for number, leg in enumerate(plan.legs)
     ]
     machine = dict(data["machine"])
     return {
