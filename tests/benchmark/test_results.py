@@ -129,7 +129,7 @@ def test_a_run_that_could_not_be_recorded_is_listed_with_its_error_and_the_other
     good = measured("reference", 1)
     planned = plan(good, measured("meltano", 1), measured("ray", 1))
     left = [{"measurement": good.plain()}, {"error": {"message": "The database refuses: it is gone"}}]
-    data = {"tables": {}, "machine": {"versions": {}}}
+    data: dict[str, Any] = {"tables": {}, "machine": {"versions": {}}}
     found = results.finish(planned, data, left)
     notes = {item["runtime"]: item["note"] for item in found["standings"]}
     assert found["success"] and notes["reference"] == ""

@@ -93,8 +93,8 @@ def measure(
     difference: str | None,
     error: str,
 ) -> Measurement:
-    """rows: the source's, None when they are not known; difference: why the output counts for nothing, "" when it is right, None when it could not
-    be read (error says why)."""
+    """rows: the source's, None when they are not known. difference: why the output counts for nothing, "" when it is
+    right, None when it could not be read (error says why)."""
     is_equal = None if difference is None else not difference
     return Measurement(
         number=leg.number,
