@@ -191,7 +191,7 @@ def test_the_choice_of_a_runtime_learns_from_the_runs_of_a_race() -> None:
 
 def race(*runs: results.Measurement, gaps: tuple[legs.Gap, ...] = ()) -> dict[str, Any]:
     standings = results.rank(plan(*runs, gaps=gaps), runs)
-    machine = {"cores": 2, "memory_bytes": 8 * 10**9, "system": "Linux x86_64"}
+    machine = {"cores": 2, "memory_bytes": 8 * 10**9, "system": "Linux x86_64", "load": 0.53}
     return {
         "machine": machine,
         "versions": {"postgresql": "18.6"},
@@ -204,9 +204,23 @@ def race(*runs: results.Measurement, gaps: tuple[legs.Gap, ...] = ()) -> dict[st
 def test_the_page_has_machine_versions_ratios_and_says_what_was_not_measured() -> None:
     gap = legs.Gap(runtime="kubernetes", work="extract", reason="<no> image")
     page = benchmark_pages.render_race_page(race(measured("reference", 1), measured("meltano", 8), gaps=(gap,)))
-    for text in ("2 cores", "8 GB", "postgresql 18.6", "1,000 (1,000 to 1,000)", "0.125", "not measured: &lt;no&gt;"):
+    for text in (
+        "2 cores",
+        "8 GB",
+        "postgresql 18.6",
+        "load average 0.5",
+        "1 turn on",
+        ">1,000<",
+        "0.125",
+        "not measured: &lt;no&gt;",
+    ):
         assert text in page
     assert ">0<" not in page
+
+
+def test_several_turns_are_shown_with_their_range() -> None:
+    page = benchmark_pages.render_race_page(race(measured("reference", 1), measured("reference", 4, 2)))
+    assert "625 (250 to 1,000)" in page
 
 
 def test_the_chart_draws_a_bar_for_each_measured_runtime_and_none_for_the_others() -> None:
