@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.benchmark import legs, race, tables
+from f.flexcore.lib.benchmark import legs, planning, race, tables
 from f.flexcore.lib.benchmark.request import BenchmarkRequest
 from f.flexcore.lib.core import errors, operation
 
@@ -17,7 +17,7 @@ READY = operation.Health("meltano", "worker", "ready", version="4.4.1")
 
 def plan(health: dict[str, Any] | None = None, **form: Any) -> legs.Plan:
     request = BenchmarkRequest.model_validate({"database": DATABASE, **form})
-    return legs.plan_race(request, {"meltano": READY} if health is None else health, legs.name_schema("1-2"))
+    return planning.plan_race(request, {"meltano": READY} if health is None else health, legs.name_schema("1-2"))
 
 
 def test_each_turn_has_every_work_on_every_table_on_every_runtime_once() -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from f.flexcore.lib.benchmark import legs, results
 from f.flexcore.lib.core import contracts
+from f.flexcore.lib.core.workloads import Market, Workload
 from f.flexcore.lib.operations import history
+from f.flexcore.lib.selection.comparison import compare_runs
+from f.flexcore.lib.selection.forecast_fit import fit_forecasts
+from f.flexcore.lib.selection.selector import select
 from f.flexcore.lib.views import benchmark_pages
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 SOURCE = results.Marks(rows=1000, whole="a", columns={"id": "1", "note": "2"})
 
@@ -118,6 +125,18 @@ def test_a_failed_run_has_its_error_and_no_rate() -> None:
     assert (item.success, item.is_equal, item.rows_per_s, item.error) == (False, None, None, "no answer")
 
 
+def test_a_run_that_could_not_be_recorded_is_listed_with_its_error_and_the_others_stay() -> None:
+    good = measured("reference", 1)
+    planned = plan(good, measured("meltano", 1), measured("ray", 1))
+    left = [{"measurement": good.plain()}, {"error": {"message": "The database refuses: it is gone"}}]
+    data: dict[str, Any] = {"tables": {}, "machine": {"versions": {}}}
+    found = results.finish(planned, data, left)
+    notes = {item["runtime"]: item["note"] for item in found["standings"]}
+    assert found["success"] and notes["reference"] == ""
+    assert notes["meltano"] == "it could not be recorded: The database refuses: it is gone"
+    assert notes["ray"].startswith("it could not be recorded")
+
+
 @pytest.mark.parametrize("result", [None, [], "text", {"success": True}])
 def test_what_is_no_result_is_said_to_be_none(result: Any) -> None:
     assert results.read_step_result(result) == (None, "it has no result")
@@ -150,12 +169,29 @@ def test_the_reference_and_what_has_no_time_leave_no_row() -> None:
     assert results.build_run(leg(), untimed, {}) is None
 
 
+def test_the_choice_of_a_runtime_learns_from_the_runs_of_a_race() -> None:
+    seconds = {"meltano": 300.0, "ray": 9.0}
+    runs = [
+        results.build_run(leg(name), measured(name, value + turn / 9), {"rows": 10**6, "bytes": 10**8})
+        for name, value in seconds.items()
+        for turn in range(6)
+    ]
+    dated = [run.model_copy(update={"started_at": NOW}) for run in runs if run]
+    workload = Workload(
+        workflow_type="benchmark/extract-wide", data_size=10**8, rows=10**6, runtimes=["meltano", "ray"]
+    )
+    chosen = select(workload, fit_forecasts(dated, NOW), Market())
+    assert (chosen.runtime, chosen.mode) == ("ray", "learned")
+    best = compare_runs(dated, "benchmark/extract-wide").recommendation
+    assert best.runtime == "ray" and best.confidence == 1
+
+
 # --- the page
 
 
 def race(*runs: results.Measurement, gaps: tuple[legs.Gap, ...] = ()) -> dict[str, Any]:
     standings = results.rank(plan(*runs, gaps=gaps), runs)
-    machine = {"cores": 2, "memory_bytes": 8 * 10**9, "system": "Linux x86_64"}
+    machine = {"cores": 2, "memory_bytes": 8 * 10**9, "system": "Linux x86_64", "load": 0.53}
     return {
         "machine": machine,
         "versions": {"postgresql": "18.6"},
@@ -168,9 +204,23 @@ def race(*runs: results.Measurement, gaps: tuple[legs.Gap, ...] = ()) -> dict[st
 def test_the_page_has_machine_versions_ratios_and_says_what_was_not_measured() -> None:
     gap = legs.Gap(runtime="kubernetes", work="extract", reason="<no> image")
     page = benchmark_pages.render_race_page(race(measured("reference", 1), measured("meltano", 8), gaps=(gap,)))
-    for text in ("2 cores", "8 GB", "postgresql 18.6", "1,000 (1,000 to 1,000)", "0.125", "not measured: &lt;no&gt;"):
+    for text in (
+        "2 cores",
+        "8 GB",
+        "postgresql 18.6",
+        "load average 0.5",
+        "1 turn on",
+        ">1,000<",
+        "0.125",
+        "not measured: &lt;no&gt;",
+    ):
         assert text in page
     assert ">0<" not in page
+
+
+def test_several_turns_are_shown_with_their_range() -> None:
+    page = benchmark_pages.render_race_page(race(measured("reference", 1), measured("reference", 4, 2)))
+    assert "625 (250 to 1,000)" in page
 
 
 def test_the_chart_draws_a_bar_for_each_measured_runtime_and_none_for_the_others() -> None:

@@ -4,7 +4,7 @@
 import os
 from typing import Any
 
-from f.flexcore.lib.benchmark import source_data
+from f.flexcore.lib.benchmark import removal
 from f.flexcore.lib.core import errors, resources
 from f.flexcore.lib.operations import failure_message
 from f.flexcore.lib.storage import object_store
@@ -26,7 +26,7 @@ def main(
     try:
         if legs:
             store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
-            source_data.remove(legs[0]["source"], database, store, data, model)
+            removal.remove(legs[0]["source"], database, store, data, model)
     except errors.FlexcoreError as problem:
         if failure is None:
             raise

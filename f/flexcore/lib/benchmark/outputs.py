@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, reference, results, tables
+from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, reference, removal, results, tables
 from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.storage import catalog, object_store
 
@@ -107,16 +107,9 @@ def remove_output(
         with database.open_session(place) as connection:
             database.drop_table(connection, leg.loaded, leg.table)
     elif result and result.output:
-        remove_files(store, result.output.uri)
+        removal.remove_files(store, result.output.uri)
     if result:
         version = f"{result.execution_key}-{result.attempt}"
         for entry in catalog.list_entries(store, "data"):
             if entry.version == version:
-                remove_files(store, entry.uri)
-
-
-def remove_files(store: object_store.Store, uri: str) -> None:
-    """A file or folder of the store; harmless when there is none, or when it lies elsewhere."""
-    fs = fsspec.filesystem(store.protocol, **store.options)
-    if uri.startswith(f"{store.root}/") and fs.exists(uri):
-        fs.rm(uri, recursive=True)
+                removal.remove_files(store, entry.uri)

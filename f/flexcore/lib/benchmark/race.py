@@ -1,14 +1,14 @@
 # requirements: flexcore_pipeline
-"""The plan of a race from its form, and its end: standings with machine and versions."""
+"""The plan of a race from its form, once each runtime has said how it is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.benchmark import legs, results
+from f.flexcore.lib.benchmark import legs, planning
 from f.flexcore.lib.benchmark import request as benchmark_request
 from f.flexcore.lib.core import errors, operation
 from f.flexcore.lib.pipeline import work
@@ -17,7 +17,7 @@ from f.flexcore.lib.pipeline import work
 def plan(given: Mapping[str, Any], schema: str) -> legs.Plan:
     """Asks each runtime that takes part how it is; changes nothing. Raises InvalidInput."""
     request = errors.validate(benchmark_request.BenchmarkRequest, given, "")
-    return legs.plan_race(request, check_health(request), schema)
+    return planning.plan_race(request, check_health(request), schema)
 
 
 def check_health(request: benchmark_request.BenchmarkRequest) -> dict[str, operation.Health | str]:
@@ -33,24 +33,4 @@ def check_health(request: benchmark_request.BenchmarkRequest) -> dict[str, opera
     answers = work.run_side_by_side({name: lambda name=name: ask(name) for name in asked})  # type: ignore[misc]
     return {
         name: str(answer) if isinstance(answer, errors.FlexcoreError) else answer for name, answer in answers.items()
-    }
-
-
-def finish(plan: legs.Plan, data: Mapping[str, Any], measured: Sequence[Any]) -> dict[str, Any]:
-    """The race as plain data. measured: what the loop over the legs has left."""
-    items = [
-        errors.validate(results.Measurement, item["measurement"], "measured")
-        for item in measured
-        if isinstance(item, Mapping) and "measurement" in item
-    ]
-    machine = dict(data["machine"])
-    return {
-        "success": any(item.success for item in items),
-        "machine": {name: value for name, value in machine.items() if name != "versions"},
-        "versions": {**plan.versions, **machine["versions"]},
-        "rows": plan.rows,
-        "repeats": plan.repeats,
-        "tables": {name: {key: table[key] for key in ("rows", "bytes")} for name, table in data["tables"].items()},
-        "standings": [item.plain() for item in results.rank(plan, items)],
-        "measurements": [item.plain() for item in items],
     }

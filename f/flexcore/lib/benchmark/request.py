@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.benchmark import tables as race_tables
 from f.flexcore.lib.core import forms, resources
 
-WorkName = Literal["extract", "load", "train", "predict"]
-# Of these the table is lineitem: the others hold nothing to learn.
-LEARNING = ("train", "predict")
 # What a person can wait for, and a worker's disk holds: 5 million wide rows are 2 GB in the database.
 MAX_ROWS, MAX_REPEATS = 5_000_000, 10
 
@@ -27,7 +24,7 @@ class BenchmarkRequest(resources.Form):
         default=None, description="Meltano project with the tap and the targets; empty means without Meltano."
     )
     cluster: resources.RayCluster | None = Field(default=None, description="The Ray cluster; empty means without Ray.")
-    works: list[WorkName] = Field(
+    works: list[race_tables.WorkName] = Field(
         default=["extract", "load"],
         min_length=1,
         description="extract: table to files; load: files to table; train: a model of lineitem's price; predict: "
@@ -74,6 +71,6 @@ class BenchmarkRequest(resources.Form):
 
     @model_validator(mode="after")
     def _has_something_to_learn(self) -> BenchmarkRequest:
-        if not set(LEARNING).isdisjoint(self.works) and "lineitem" not in self.tables:
+        if not set(race_tables.LEARNING).isdisjoint(self.works) and "lineitem" not in self.tables:
             raise ValueError("train and predict need the table lineitem: add it to tables")
         return self

@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from f.flexcore.lib.benchmark import legs
-from f.flexcore.lib.benchmark import request as benchmark_request
-from f.flexcore.lib.core import contracts, workloads
+from f.flexcore.lib.benchmark import legs, tables
+from f.flexcore.lib.core import contracts, errors, workloads
 
 MAX_ERROR_LENGTH = 300
 
@@ -90,12 +89,12 @@ def measure(
     leg: legs.Leg,
     step: contracts.StepResult | None,
     seconds: float | None,
-    rows: int,
+    rows: int | None,
     difference: str | None,
     error: str,
 ) -> Measurement:
-    """rows: the source's; difference: why the output counts for nothing, "" when it is right, None when it could not
-    be read (error says why)."""
+    """rows: the source's, None when they are not known. difference: why the output counts for nothing, "" when it is
+    right, None when it could not be read (error says why)."""
     is_equal = None if difference is None else not difference
     return Measurement(
         number=leg.number,
@@ -145,7 +144,7 @@ def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]
         runtime=leg.runtime,
         data_size_bytes=source.get("bytes"),
         rows=source.get("rows"),
-        complexity="ml" if leg.work in benchmark_request.LEARNING else "simple",
+        complexity="ml" if leg.work in tables.LEARNING else "simple",
         duration_s=measurement.seconds,
         success=measurement.success,
     )
@@ -214,3 +213,30 @@ def _spread(values: Iterable[float | None]) -> Spread:
 def _round(value: float) -> float:
     """Four digits: more would say what no clock of a busy machine knows."""
     return float(f"{value:.4g}")
+
+
+def read_measurement(leg: legs.Leg, item: Any) -> Measurement:
+    """What a turn of the loop has left; a run whose output could not be compared or removed counts for nothing."""
+    if isinstance(item, Mapping) and "measurement" in item:
+        return errors.validate(Measurement, item["measurement"], "measured")
+    _, error = read_step_result(item)
+    return measure(leg, None, None, None, None, f"it could not be recorded: {error or 'it was not run'}")
+
+
+def finish(plan: legs.Plan, data: Mapping[str, Any], measured: Sequence[Any]) -> dict[str, Any]:
+    """The race as plain data. measured: what the loop over the legs has left."""
+    items = [
+        read_measurement(leg, measured[number] if number < len(measured) else None)
+        for number, leg in enumerate(plan.legs)
+    ]
+    machine = dict(data["machine"])
+    return {
+        "success": any(item.success for item in items),
+        "machine": {name: value for name, value in machine.items() if name != "versions"},
+        "versions": {**plan.versions, **machine["versions"]},
+        "rows": plan.rows,
+        "repeats": plan.repeats,
+        "tables": {name: {key: table[key] for key in ("rows", "bytes")} for name, table in data["tables"].items()},
+        "standings": [item.plain() for item in rank(plan, items)],
+        "measurements": [item.plain() for item in items],
+    }

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, machine, outputs, reference, tables
+from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, machine, reference, tables
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client
@@ -23,8 +23,9 @@ def make(
     windmill: client.Client,
     race: str,
 ) -> dict[str, Any]:
-    """{schema, tables: name → {rows, bytes, fingerprint, manifest}, machine}. Tables of races that have ended and left
-    theirs are removed first."""
+    """{folder, tables: name → {rows, bytes, fingerprint, manifest}, machine}; folder: of the store, with all files.
+
+    Tables of races that have ended and left theirs are removed first."""
     schema = plan.legs[0].source
     with database.open_session(place) as connection:
         for name, owner in database.list_races(connection).items():
@@ -47,7 +48,7 @@ def make(
             "manifest": manifest and manifest.plain(),
         }
         print(f"{name}: {rows:,} rows, {size:,} bytes, fingerprint {marks.whole}", flush=True)
-    return {"schema": schema, "tables": made, "machine": described}
+    return {"folder": store.uri(key.value), "tables": made, "machine": described}
 
 
 def has_ended(windmill: client.Client, job: str) -> bool:
@@ -78,13 +79,3 @@ def write_file(
         if "predict" in works:
             learning.train(folder / f"{table}.parquet", folder / reference.MODEL)
         return reference.build_manifest(store, uri, folder, table, rows)
-
-
-def remove(schema: str, place: database.Database, store: object_store.Store, made: Any, model: Any) -> None:
-    """The schemas, the files of the tables that were made, and the model (a StepResult) that was trained."""
-    with database.open_session(place) as connection:
-        database.drop_schemas(connection, schema)
-    tables_made = ((made or {}).get("tables") or {}).values()
-    manifests = [*(table.get("manifest") for table in tables_made), (model or {}).get("output")]
-    for manifest in manifests:
-        outputs.remove_files(store, (manifest or {}).get("uri") or "")

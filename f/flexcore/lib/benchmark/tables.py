@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+WorkName = Literal["extract", "load", "train", "predict"]
+# Of these the table is lineitem: the others hold nothing to learn.
+LEARNING = ("train", "predict")
 TableName = Literal["narrow", "wide", "lineitem"]
 TABLES: tuple[TableName, ...] = get_args(TableName)
 Kind = Literal["int", "float", "decimal", "bool", "date", "timestamp", "timestamptz", "text"]

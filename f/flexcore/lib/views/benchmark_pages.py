@@ -63,9 +63,12 @@ def describe_race(race: Plain) -> str:
     """The machine, the versions and how it was measured, in a few sentences."""
     machine = race["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in race["versions"].items())
+    turns = "1 turn" if race["repeats"] == 1 else f"{race['repeats']} turns"
+    load = html.UNKNOWN if machine["load"] is None else f"{machine['load']:.1f}"
     return (
-        f"About {race['rows']:,} rows a table, {race['repeats']} turns on {machine['cores']} cores with "
-        f"{html.format_size(machine['memory_bytes'])} of memory ({machine['system']}); {versions}. Each turn runs all "
+        f"About {race['rows']:,} rows a table, {turns} on {machine['cores']} cores with "
+        f"{html.format_size(machine['memory_bytes'])} of memory ({machine['system']}, load average {load} at the "
+        f"start); {versions}. Each turn runs all "
         "of them one after the other; ratios are taken within a turn. An output that does not hold the source's rows "
         "is disqualified."
     )
@@ -98,13 +101,15 @@ def format_standing(item: Plain) -> list[str]:
 def _format_rate(spread: Plain) -> str:
     if spread["median"] is None:
         return html.UNKNOWN
-    return f"{spread['median']:,.0f} ({spread['low']:,.0f} to {spread['high']:,.0f})"
+    median, low, high = (f"{spread[name]:,.0f}" for name in ("median", "low", "high"))
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def _format_ratio(spread: Plain) -> str:
     if spread["median"] is None:
         return html.UNKNOWN
-    return f"{spread['median']:.3g} ({spread['low']:.3g} to {spread['high']:.3g})"
+    median, low, high = (f"{spread[name]:.3g}" for name in ("median", "low", "high"))
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 # Chart
