@@ -1,0 +1,123 @@
+"""One RayService on a fake Kubernetes API: changes at once, what it owns, and what an operator says of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from f.flexcore.lib.core import resources
+from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
+from f.flexcore.lib.ray import cluster_spec, kubernetes_session, ray_service, service_rollout, service_spec
+from f.flexcore.ray import set_traffic, undeploy_model
+from tests.kubernetes.fake_cluster import FakeCluster
+from tests.operations.fake_windmill import FakeWindmill
+from tests.ray.test_service_spec import ENTRY, LABELS
+
+CLUSTER = {"kubernetes_cluster": "f/x/k8s", "namespace": "work"}
+SERVICES = "ray.io/v1/rayservices"
+Object = dict[str, Any]
+
+
+@pytest.fixture
+def session(cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with FakeWindmill() as windmill:
+        windmill.resources = {"f/x/k8s": cluster.resource}
+        env = {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "token", "FLEXCORE_HOME": str(tmp_path)}
+        for name, value in {**env, "WM_WORKSPACE": "test"}.items():
+            monkeypatch.setenv(name, value)
+        with kubernetes_session.open_session(resources.RayCluster.model_validate(CLUSTER)) as opened:
+            yield opened
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    fake = FakeCluster()
+    yield fake
+    fake.close()
+
+
+def add(version: str) -> Any:
+    return lambda state: service_spec.add_quietly({"app": "daisy", **state, "model": "daisy"}, version, ENTRY)
+
+
+def make(session: Any, *versions: str) -> ray_service.RayService:
+    service = ray_service.RayService(session, "daisy")
+    for version in versions:
+        service.apply(add(version), LABELS, cluster_spec.ClusterSpec(token_auth=False))
+    return service
+
+
+def test_sixty_changes_by_four_at_once_lose_nothing(
+    session: Any, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_service, "MAX_PAUSE_S", 0.05)
+    make(session, "0")
+
+    def work(name: int) -> None:
+        service = ray_service.RayService(session, "daisy")
+        for number in range(15):
+            service.apply(add(f"{name}-{number}"), LABELS, None)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    (stored,) = cluster.api.all(SERVICES)
+    state = service_spec.read_state(stored)
+    assert len(state["versions"]) == len(state["applications"]) == 61
+    assert state["token"] == 61
+    config = json.loads(stored["spec"]["serveConfigV2"])
+    assert {app["name"] for app in config["applications"]} == {*state["applications"].values(), "daisy"}
+
+
+def test_what_it_mounts_belongs_to_it_and_no_key_is_in_it(session: Any, cluster: FakeCluster) -> None:
+    service = make(session, "1")
+    (stored,) = cluster.api.all(SERVICES)
+    service.complete(stored, LABELS, {"access_key": "AKIDEXAMPLE", "secret_key": "hidden-key"})
+    service.complete(stored, LABELS, {"access_key": "AKIDEXAMPLE", "secret_key": "another-key"})
+    (code,), (secret,) = cluster.api.all("v1/configmaps"), cluster.api.all("v1/secrets")
+    for part in (code, secret):
+        assert part["metadata"]["ownerReferences"][0]["uid"] == stored["metadata"]["uid"]
+    assert secret["stringData"]["secret_key"] == "another-key", "a key that has changed is the one that new pods read"
+    assert "-key" not in json.dumps([stored["spec"]["serveConfigV2"], stored["metadata"]["annotations"]])
+
+
+def test_without_a_ray_service_there_is_nothing_to_change(session: Any) -> None:
+    with pytest.raises(NotFound, match="There is no RayService daisy in namespace work"):
+        ray_service.RayService(session, "daisy").apply(add("1"), LABELS, None)
+    assert undeploy_model.main(CLUSTER, "daisy")["data"] == {"name": "daisy", "deleted": False}
+
+
+def test_a_version_with_requests_is_not_taken_down_and_one_without_is(session: Any, cluster: FakeCluster) -> None:
+    make(session, "1", "2")
+    with pytest.raises(InvalidInput, match="daisy gives 100 % of its requests to version '1'"):
+        undeploy_model.main(CLUSTER, "daisy", "1")
+    assert undeploy_model.main(CLUSTER, "daisy", "2")["data"]["deleted"] is True
+    (stored,) = cluster.api.all(SERVICES)
+    assert list(service_spec.read_state(stored)["versions"]) == ["1"]
+    with pytest.raises(InvalidInput, match="daisy has no version '2'"):
+        set_traffic.main(CLUSTER, "daisy", {"2": 1})
+
+
+def test_a_version_that_cannot_be_deployed_is_told_with_its_exception_and_taken_back(
+    session: Any, cluster: FakeCluster
+) -> None:
+    service = make(session, "1", "2")
+    told = {"status": "DEPLOY_FAILED", "serveDeploymentStatuses": {"model": {"message": "failed to start: bad magic"}}}
+    status = {"conditions": [{"type": "Ready", "status": "True"}]}
+    status["activeServiceStatus"] = {"applicationStatuses": {"daisy--2": told}}  # type: ignore[assignment]
+    service.kubernetes.patch(service.path, {"status": status}, service.call("patch"))
+    clock = iter(range(100))
+    quick = ray_service.RayService(session, "daisy", lambda: float(next(clock)), lambda seconds: None)
+    with pytest.raises(ExecutionFailed, match="could not deploy daisy--2: failed to start: bad magic") as caught:
+        quick.wait_until_running("daisy--2", 90.0)
+    assert caught.value.category == "deploy_failed"
+    service_rollout.take_back(service, "2", LABELS)
+    (stored,) = cluster.api.all(SERVICES)
+    assert list(service_spec.read_state(stored)["versions"]) == ["1"]
