@@ -265,9 +265,8 @@ class RayJobAdapter:
             if note := ray_job_status.contradicts(self._look_again(state), str(details.get("status"))):
                 self.report(f"Note: {note}; Ray's own word counts")
             session = str(inner.observer.contact(api.version).get("session_name") or "")
-            extra["ray_job_place.history_url"] = ray_job_place.history_url(
-                self.place.own, self.api.namespace, state.name, session
-            )
+            where = (self.place.own, self.api.namespace, state.name)
+            extra["history_url"] = ray_job_place.history_url(*where, session)
         except errors.FlexcoreError as error:
             self.report(f"Warning: the job's log was not copied to the store: {error}")
         return ray_job_place.add_details(verdict, {name: value for name, value in extra.items() if value})
