@@ -165,7 +165,7 @@ def test_an_image_that_cannot_be_pulled_is_named_within_seconds_and_nothing_stay
 
 def test_a_cluster_that_no_node_has_room_for_is_told_as_unschedulable(live: Live) -> None:
     cluster = {"kubernetes_cluster": "f/x/k8s", "namespace": live.namespace, "name": "too-large"}
-    with pytest.raises(errors.Unavailable) as caught:
+    with pytest.raises(errors.FlexcoreError, match="Insufficient cpu") as caught:
         ensure_cluster(cluster=cluster, spec=live.spec(head_cpu="500"), timeout_s=200, pending_timeout_s=5)
     assert caught.value.category == "unschedulable"
     assert live.ray_clusters() == []
