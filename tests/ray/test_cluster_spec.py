@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.ray import cluster_spec, connection
+from f.flexcore.lib.ray import cluster_spec, kuberay_ownership
 from f.flexcore.lib.ray.cluster_spec import ClusterSpec
 
 LABELS = {"app.kubernetes.io/managed-by": "flexcore", "flexcore/owner-job": "j"}
@@ -124,21 +124,21 @@ def test_the_token_comes_from_a_secret_in_every_container_where_the_crd_has_no_a
         variables = env(container)
         assert variables["RAY_AUTH_MODE"] == "token"
         assert variables["RAY_AUTH_TOKEN"] == {"secretKeyRef": {"name": "ml", "key": "auth_token"}}
-    assert connection.find_token_key(found) == ("ml", "auth_token")
+    assert kuberay_ownership.find_token_key(found) == ("ml", "auth_token")
 
 
 def test_the_token_is_left_to_auth_options_where_the_crd_has_them() -> None:
     found = manifest(parse(), has_auth_options=True)
     assert found["spec"]["authOptions"] == {"mode": "token"}
     assert "RAY_AUTH_MODE" not in str(found["spec"]["headGroupSpec"])
-    assert connection.find_token_key(found) == ("ml", "auth_token")
+    assert kuberay_ownership.find_token_key(found) == ("ml", "auth_token")
 
 
 def test_a_cluster_without_token_says_so_nowhere() -> None:
     found = manifest(parse(token_auth=False), has_auth_options=True)
     assert "authOptions" not in found["spec"]
     assert "RAY_AUTH" not in str(found)
-    assert connection.find_token_key(found) is None
+    assert kuberay_ownership.find_token_key(found) is None
 
 
 def test_the_secret_holds_the_token_and_the_owner() -> None:

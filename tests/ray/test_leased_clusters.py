@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_a_cluster_at_an_address_is_leased_in_the_store_and_never_touched(
     assert second["lease"]["token"] == 2
     assert "t0ken" not in json.dumps([first, second]) + "".join(path.read_text() for path in tmp_path.rglob("*.json"))
 
-    rows = run_pass(Owners(one="ended", two="running"), **settings)
+    rows = run_pass(Owners(one="ended", two="running"), storage_uri=settings["storage_uri"])
     assert acted(rows) == [("lease f/x/ray", "stop", "released")]
     released = release_cluster(cluster=second["cluster"], settings=settings)["data"]
     assert (released["outcome"], released["leases"]) == ("released", [])
@@ -238,7 +239,7 @@ def test_no_change_of_many_holders_at_once_is_lost(tmp_path: Path) -> None:
             got = leases.change(lambda book: lease.acquire(book, owner, time.time())).lease
             assert got
             seen.append(got.token)
-            leases.change(lambda book, got=got: lease.release(book, got.reference, time.time()))
+            leases.change(partial(lease.release, reference=got.reference, now=time.time()))
 
     threads = [threading.Thread(target=hold, args=(who,)) for who in range(6)]
     for thread in threads:

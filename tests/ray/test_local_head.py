@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.ray import heartbeat, lease, local_head
+from f.flexcore.lib.ray import heartbeat, lease, local_head_files
 from f.flexcore.lib.ray.local_head import LocalHead
 from f.flexcore.ray.ensure_cluster import main as ensure_cluster
 from f.flexcore.ray.release_cluster import main as release_cluster
@@ -168,7 +169,7 @@ def test_a_supervisor_that_was_killed_leaves_no_second_head(home: Path) -> None:
 
 def test_two_ensures_at_once_start_one_head(home: Path) -> None:
     heads = [LocalHead("mine") for _ in range(2)]
-    found = in_threads([lambda h=head, n=n: h.acquire(owner(f"{n}"), 60, 0) for n, head in enumerate(heads)])
+    found = in_threads([partial(head.acquire, owner(f"{n}"), 60, 0) for n, head in enumerate(heads)])
     assert sorted(held.token for held, _ in found) == [1, 2]
     assert [is_new for _, is_new in found].count(True) == 1
     wait_for(lambda: (home / "ray/mine/head.json").exists())
@@ -202,10 +203,10 @@ def test_a_release_never_ends_a_head_under_a_new_lease(home: Path) -> None:
 def test_a_heartbeat_renews_the_lease_and_one_that_has_ended_is_told(home: Path) -> None:
     data = ensure(lease_s=30)
     reference = errors.validate(resources.RayCluster, data["cluster"], "cluster")
-    before = local_head.open_leases("mine").read().leases[0].renewed
+    before = local_head_files.open_leases("mine").read().leases[0].renewed
     time.sleep(0.05)
     heartbeat.Heartbeat(reference).beat()
-    assert local_head.open_leases("mine").read().leases[0].renewed > before
+    assert local_head_files.open_leases("mine").read().leases[0].renewed > before
     release_cluster(cluster=data["cluster"])
     with pytest.raises(errors.Conflict, match="has ended"):
         heartbeat.Heartbeat(reference).beat()

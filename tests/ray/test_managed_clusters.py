@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,12 @@ def test_a_cluster_that_is_not_ours_is_neither_changed_nor_deleted(cluster: Fake
         "spec": {"headGroupSpec": {}, "workerGroupSpecs": []},
     }
     before = cluster.do(cluster.api.keep(RAY_CLUSTERS, theirs))
-    for call in (
-        lambda: ensure(),
-        lambda: release_cluster(cluster={**CLUSTER, "lease": "fc-a:1"}),
-        lambda: scale_cluster(cluster=CLUSTER, min_workers=1),
-    ):
+    calls: list[Callable[[], Any]] = [
+        ensure,
+        partial(release_cluster, cluster={**CLUSTER, "lease": "fc-a:1"}),
+        partial(scale_cluster, cluster=CLUSTER, min_workers=1),
+    ]
+    for call in calls:
         with pytest.raises(errors.Conflict, match="was not made by flexcore") as caught:
             call()
         assert caught.value.category == "name_taken"

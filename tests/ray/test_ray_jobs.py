@@ -107,6 +107,11 @@ def test_a_rayjob_is_made_submitted_to_and_gone_with_its_record(kuberay: FakeKub
     assert kuberay.objects == {}
 
 
+def test_the_page_on_a_history_server_is_in_the_result(kuberay: FakeKubeRay) -> None:
+    result = run({"history_server": "https://history"})
+    assert result["data"]["history_url"] == f"https://history/enter_cluster/{NAMESPACE}/rayjob/{name()}/session_1"
+
+
 def test_a_repeat_returns_the_record_and_makes_no_cluster(kuberay: FakeKubeRay) -> None:
     run()
     kuberay.requests.clear()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from f.flexcore.lib.core import errors, identity, redaction, resources
-from f.flexcore.lib.ray import job_archive, job_cluster, program_job, ray_job_adapter, ray_job_manifest, ray_manifest
+from f.flexcore.lib.ray import job_archive, job_cluster, program_job, ray_job_manifest, ray_job_place, ray_manifest
 
 Object = dict[str, Any]
 POD = {"spec": {"containers": [{"name": "ray", "image": "rayproject/ray:2.60.0"}]}}
@@ -272,9 +272,9 @@ def test_the_network_policy_selects_the_pods_before_the_cluster_has_a_name() -> 
 
 def test_the_pages_on_a_history_server_are_named_by_the_session() -> None:
     own = job_cluster.OwnCluster.model_validate({"history_server": "https://history/", "groups": []})
-    url = ray_job_adapter.history_url(own, "work", "fc-1", "session_2026")
+    url = ray_job_place.history_url(own, "work", "fc-1", "session_2026")
     assert url == "https://history/enter_cluster/work/rayjob/fc-1/session_2026"
-    assert ray_job_adapter.history_url(own, "work", "fc-1", "") == ""
+    assert ray_job_place.history_url(own, "work", "fc-1", "") == ""
 
 
 def test_no_secret_gets_into_a_stored_log() -> None:

@@ -214,22 +214,6 @@ def open_cluster(cluster: resources.RayCluster, settings: resources.Settings) ->
         yield AtAddress(address_cluster.AddressCluster(cluster, object_store.Store(settings)))
 
 
-def renew(cluster: resources.RayCluster) -> None:
-    """The heartbeat of the lease that a reference stands for. Raises Conflict when that has ended.
-
-    Of an address it needs the store, which a connection does not know: such a lease lasts for its whole time."""
-    if cluster.is_on_kubernetes:
-        from f.flexcore.lib.ray import kuberay_cluster, kubernetes_session
-
-        with kubernetes_session.open_session(cluster) as session:
-            kuberay_cluster.KubeRayCluster(session, cluster).renew(cluster.lease)
-    elif cluster.local_head:
-        from f.flexcore.lib.ray import local_head
-
-        leases = local_head.open_leases(cluster.local_head)
-        leases.change(lambda book: lease.renew(book, cluster.lease, time.time()))
-
-
 def _describe_group(group: Object) -> Object:
     return {
         "name": group.get("groupName"),

@@ -30,7 +30,6 @@ httpx = lean_httpx.httpx
 
 # Ray reads the token here, too, where a proxy in front takes the usual header: ray/_private/authentication.
 PROXIED_TOKEN_HEADER = "X-Ray-Authorization"
-TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
 REFUSED = (401, 403)
 Object = dict[str, Any]
 
@@ -90,9 +89,9 @@ def connect(cluster: resources.RayCluster) -> Connection:
     if cluster.resource:
         return connect(read_resource(cluster))
     if cluster.local_head:
-        from f.flexcore.lib.ray import local_head
+        from f.flexcore.lib.ray import local_head_files
 
-        cluster = local_head.resolve(cluster)
+        cluster = local_head_files.read_address(cluster.local_head)
     return Connection(cluster, token_headers(cluster))
 
 
@@ -211,21 +210,10 @@ def read_token(session: kubernetes_session.Session, ray_cluster: Object) -> str:
 
 
 def find_token_key(ray_cluster: Object) -> tuple[str, str] | None:
-    """(Secret, key) of a RayCluster's token, by its authOptions or its head's environment; None without. Pure."""
-    from f.flexcore.lib.ray import cluster_spec
+    """(Secret, key) of a RayCluster's token; None for one that asks for none. Pure."""
+    from f.flexcore.lib.ray import kuberay_ownership
 
-    spec = ray_cluster.get("spec") or {}
-    options = spec.get("authOptions") or {}
-    if options.get("mode") == "token":
-        name = options.get("secretName") or (ray_cluster.get("metadata") or {}).get("name") or ""
-        return str(name), cluster_spec.TOKEN_KEY
-    template = (spec.get("headGroupSpec") or {}).get("template") or {}
-    for container in (template.get("spec") or {}).get("containers") or []:
-        for variable in container.get("env") or []:
-            reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
-            if variable.get("name") == TOKEN_VARIABLE and reference:
-                return str(reference.get("name")), str(reference.get("key"))
-    return None
+    return kuberay_ownership.find_token_key(ray_cluster)
 
 
 def _with_address(cluster: resources.RayCluster, address: str, token: str) -> resources.RayCluster:

@@ -31,6 +31,14 @@ class Heartbeat:
             print(f"Warning: the lease of the Ray cluster was not renewed: {error}", flush=True)
 
     def renew(self) -> None:
-        from f.flexcore.lib.ray import cluster_kinds
+        """Of an address it needs the store, which a connection does not know: such a lease lasts for its whole time."""
+        if self.cluster.is_on_kubernetes:
+            from f.flexcore.lib.ray import kuberay_cluster, kubernetes_session
 
-        cluster_kinds.renew(self.cluster)
+            with kubernetes_session.open_session(self.cluster) as session:
+                kuberay_cluster.KubeRayCluster(session, self.cluster).renew(self.cluster.lease)
+        elif self.cluster.local_head:
+            from f.flexcore.lib.ray import local_head_files
+
+            leases = local_head_files.open_leases(self.cluster.local_head)
+            leases.change(lambda book: lease.renew(book, self.cluster.lease, time.time()))

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Whose a RayCluster is, by its labels and annotations. Pure."""
+"""Whose a RayCluster is, by its labels and annotations, and where its token is. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from f.flexcore.lib.ray import cluster_spec, lease
 
 LEASES = "flexcore/leases"
 SPEC_HASH = "flexcore/spec-hash"
+TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
 Object = dict[str, Any]
 
 
@@ -57,3 +58,19 @@ def owner_labels(labels: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in labels.items() if name.startswith("flexcore/") or name == identity.MANAGED_BY
     }
+
+
+def find_token_key(ray_cluster: Object) -> tuple[str, str] | None:
+    """(Secret, key) of a RayCluster's token, by its authOptions or its head's environment; None without. Pure."""
+    spec = ray_cluster.get("spec") or {}
+    options = spec.get("authOptions") or {}
+    if options.get("mode") == "token":
+        name = options.get("secretName") or (ray_cluster.get("metadata") or {}).get("name") or ""
+        return str(name), cluster_spec.TOKEN_KEY
+    template = (spec.get("headGroupSpec") or {}).get("template") or {}
+    for container in (template.get("spec") or {}).get("containers") or []:
+        for variable in container.get("env") or []:
+            reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+            if variable.get("name") == TOKEN_VARIABLE and reference:
+                return str(reference.get("name")), str(reference.get("key"))
+    return None

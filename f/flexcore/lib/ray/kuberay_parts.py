@@ -14,7 +14,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes_api import api_errors
-from f.flexcore.lib.ray import cluster_spec, connection, kuberay_ownership, kubernetes_session
+from f.flexcore.lib.ray import cluster_spec, kuberay_ownership, kubernetes_session
 
 TOKEN_BYTES = 32
 # The garbage collector takes what an earlier cluster of the same name has left.
@@ -36,7 +36,7 @@ class KubeRayParts:
 
     def complete(self, stored: Object, spec: cluster_spec.ClusterSpec) -> None:
         """Creates what belongs to the RayCluster and is not there: a killed step may have left it half made."""
-        where = connection.find_token_key(stored)
+        where = kuberay_ownership.find_token_key(stored)
         if where:
             self._create_part("/api/v1", "secrets", stored, self._token_secret(stored, where))
         if spec.network_policy:
@@ -48,7 +48,7 @@ class KubeRayParts:
 
     def rotate_token(self, stored: Object, pods: Sequence[Object]) -> None:
         """Writes a new token into the Secret and lets KubeRay make the pods anew, which read it when they start."""
-        where = connection.find_token_key(stored)
+        where = kuberay_ownership.find_token_key(stored)
         if where is None:
             raise errors.InvalidInput(
                 f"The Ray cluster {self.name} asks for no token: there is none to rotate", subject="rotate_token"

@@ -21,7 +21,7 @@ from f.flexcore.lib.ray import (
     kuberay_ownership,
     kubernetes_session,
     lease,
-    local_head,
+    local_head_files,
     ray_job_objects,
     stored_leases,
 )
@@ -165,7 +165,7 @@ class StoredLeaseObjects:
         return "is in use"
 
     def _list(self) -> list[stored_leases.StoredLeases]:
-        home = resources.Settings(storage_uri=f"file://{local_head.heads_folder()}")
+        home = resources.Settings(storage_uri=f"file://{local_head_files.heads_folder()}")
         stores = (object_store.Store(self.settings), object_store.Store(home))
         return [leases for store in stores for leases in stored_leases.list_stored(store)]
 

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, module_source, resources
-from f.flexcore.lib.ray import dashboard, kuberay_diagnosis, lease, stored_leases
+from f.flexcore.lib.core import contracts, errors, module_source
+from f.flexcore.lib.ray import dashboard, kuberay_diagnosis, lease, local_head_files, stored_leases
 from f.flexcore.lib.storage import object_store
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
@@ -62,11 +62,11 @@ class LocalHead:
 
     @property
     def folder(self) -> Path:
-        return heads_folder(self.env) / self.name
+        return local_head_files.heads_folder(self.env) / self.name
 
     @property
     def leases(self) -> stored_leases.StoredLeases:
-        return open_leases(self.name, self.env)
+        return local_head_files.open_leases(self.name, self.env)
 
     @property
     def min_workers(self) -> int:
@@ -153,7 +153,7 @@ class LocalHead:
         return False
 
     def find_problem(self) -> kuberay_diagnosis.Finding | None:
-        ended = _read_json(self.folder / "exit.json")
+        ended = local_head_files.read_json(self.folder / "exit.json")
         if ended is not None:
             error = errors.ExecutionFailed(
                 f"The local Ray head {self.name} ended by itself with exit code {ended.get('code')}",
@@ -167,15 +167,15 @@ class LocalHead:
         return None
 
     def open_api(self) -> dashboard.RayApi | None:
-        if _read_json(self.folder / "head.json") is None:
+        if local_head_files.read_json(self.folder / "head.json") is None:
             return None
-        return dashboard.RayApi(read_address(self.name, self.env))
+        return dashboard.RayApi(local_head_files.read_address(self.name, self.env))
 
     def reference(self, held: lease.Lease | None = None) -> Object:
         return {"local_head": self.name, **({"lease": held.reference} if held else {})}
 
     def remote(self) -> contracts.Remote:
-        running = _read_json(self.folder / "head.json") or {}
+        running = local_head_files.read_json(self.folder / "head.json") or {}
         return contracts.Remote(kind="local_ray_head", name=self.name, uid=str(running.get("pid") or "") or None)
 
     def _write_config(self) -> None:
@@ -221,36 +221,6 @@ class LocalHead:
     def _end_without_supervisor(self) -> None:
         """Marks a head as ended whose supervisor is gone: there is nothing left that could do it."""
         self.leases.end_if_over(self.clock())
-
-
-def heads_folder(env: Mapping[str, str] = os.environ) -> Path:
-    return object_store.home(env) / "ray"
-
-
-def open_leases(name: str, env: Mapping[str, str] = os.environ) -> stored_leases.StoredLeases:
-    settings = resources.Settings(storage_uri=f"file://{heads_folder(env)}")
-    return stored_leases.StoredLeases(object_store.Store(settings), {"local_head": name})
-
-
-def resolve(cluster: resources.RayCluster) -> resources.RayCluster:
-    """The address and token that a reference to a local head stands for."""
-    return read_address(cluster.local_head)
-
-
-def read_address(name: str, env: Mapping[str, str] = os.environ) -> resources.RayCluster:
-    """Raises NotFound when this machine has no such head."""
-    folder = heads_folder(env) / name
-    config = _read_json(folder / "config.json")
-    if config is None or not (folder / "head.json").exists():
-        raise errors.NotFound(
-            f"There is no local Ray head {name} on {socket.gethostname()}",
-            subject="cluster.local_head",
-            category="no_local_head",
-            remedy="Run f/flexcore/ray/ensure_cluster first, on a worker of this machine: a local head is reached from "
-            "its own machine alone.",
-        )
-    token = (folder / "auth_token").read_text().strip()
-    return resources.RayCluster(address=str(config["address"]), token=token)
 
 
 def find_ray(env: Mapping[str, str]) -> str:
@@ -304,11 +274,3 @@ def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
     part.replace(path)
-
-
-def _read_json(path: Path) -> Object | None:
-    try:
-        value: Object = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return value

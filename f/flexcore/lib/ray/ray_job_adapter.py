@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
@@ -23,12 +23,12 @@ from f.flexcore.lib.ray import (
     dashboard,
     job_adapter,
     job_archive,
-    job_cluster,
     job_observer,
     kubernetes_session,
     ray_job_api,
     ray_job_head,
     ray_job_manifest,
+    ray_job_place,
     ray_job_status,
     ray_job_waiter,
 )
@@ -40,45 +40,13 @@ KIND = "kuberay_job"
 LOST = ("job_lost",)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What an execution with a cluster of its own has at hand."""
-
-    api: ray_job_api.RayJobApi
-    service: resources.RayCluster
-    own: job_cluster.OwnCluster
-    store: object_store.Store
-    key: identity.ExecutionKey
-    secrets: tuple[str, ...]
-    is_deferred: bool = False
-
-
-# The work on a head that is open now; without one, what can be said of it beforehand and afterwards.
-Prepare = Callable[[dashboard.RayApi | None, redaction.Redactor], job_adapter.Work]
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasingRecords:
-    """The records of attempts, with which an attempt's cluster goes as soon as its end is written."""
-
-    records: attempt_records.StoreRecords
-    release: Callable[[int], None]
-
-    def read(self, number: int) -> attempts.Attempt | None:
-        return self.records.read(number)
-
-    def write(self, number: int, verdict: driver.Verdict, call: str) -> None:
-        self.records.write(number, verdict, call)
-        self.release(number)
-
-
 class RayJobAdapter:
     """Raises TransientError when the API server, the head or the store cannot be reached; a repeat then attaches."""
 
     def __init__(
         self,
-        place: Place,
-        prepare: Prepare,
+        place: ray_job_place.Place,
+        prepare: ray_job_place.Prepare,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         report: Callable[[str], None] = progress.report_now,
@@ -88,7 +56,7 @@ class RayJobAdapter:
         self.clock, self.sleep = clock, sleep
         self.report: Callable[[str], None] = lambda text: report(self.redactor.text(text))
         self.attempt_records = attempt_records.StoreRecords(place.store, place.key)
-        self.records = ReleasingRecords(self.attempt_records, self._release)
+        self.records = ray_job_place.ReleasingRecords(self.attempt_records, self._release)
         self._uids: dict[int, str] = {}
         self._finish: Callable[[contracts.StepResult], contracts.StepResult] | None = None
 
@@ -297,10 +265,11 @@ class RayJobAdapter:
             if note := ray_job_status.contradicts(self._look_again(state), str(details.get("status"))):
                 self.report(f"Note: {note}; Ray's own word counts")
             session = str(inner.observer.contact(api.version).get("session_name") or "")
-            extra["history_url"] = history_url(self.place.own, self.api.namespace, state.name, session)
+            where = (self.place.own, self.api.namespace, state.name)
+            extra["history_url"] = ray_job_place.history_url(*where, session)
         except errors.FlexcoreError as error:
             self.report(f"Warning: the job's log was not copied to the store: {error}")
-        return add_details(verdict, {name: value for name, value in extra.items() if value})
+        return ray_job_place.add_details(verdict, {name: value for name, value in extra.items() if value})
 
     def _look_again(self, state: ray_job_status.RayJobState) -> ray_job_status.RayJobState:
         stored = self.api.get(state.name)
@@ -317,7 +286,7 @@ class RayJobAdapter:
             "queued_s": round(waiter.queued_s, 1),
             "starting_s": round(waiter.starting_s, 1),
         }
-        verdict = add_details(verdict, {"own_cluster": own})
+        verdict = ray_job_place.add_details(verdict, {"own_cluster": own})
         if verdict.result is None:
             return verdict
         timings = verdict.result.timings
@@ -383,22 +352,6 @@ class RayJobAdapter:
         return contracts.Remote(kind=KIND, name=name, uid=str(stored["metadata"]["uid"]))
 
 
-def add_details(verdict: driver.Verdict, extra: dict[str, Any]) -> driver.Verdict:
-    """The verdict with more data in its result, or in its error's details."""
-    if verdict.error is not None:
-        verdict.error.details.update(extra)
-    if verdict.result is None:
-        return verdict
-    return replace(verdict, result=verdict.result.model_copy(update={"data": {**verdict.result.data, **extra}}))
-
-
-def history_url(own: job_cluster.OwnCluster, namespace: str, name: str, session: str) -> str:
-    """The job's pages on KubeRay's history server: historyserver/README.md of KubeRay 1.7."""
-    if not own.history_server or not session:
-        return ""
-    return f"{own.history_server.rstrip('/')}/enter_cluster/{namespace}/rayjob/{name}/{session}"
-
-
 @contextmanager
 def open_adapter(
     invocation: operation.Invocation[Any, Any],
@@ -415,7 +368,7 @@ def open_adapter(
             context = job_adapter.Context(cast(dashboard.RayApi, api), store, invocation.key, redactor)
             return prepare(replace(invocation, service=api.cluster) if api else invocation, context)
 
-        place = Place(
+        place = ray_job_place.Place(
             ray_job_api.RayJobApi(session),
             invocation.service,
             invocation.request.own_cluster,

@@ -34,7 +34,7 @@ MARK = "FLEXCORE_RAY_HEAD"
 DIGITS = 12
 
 
-def main(folder: Path) -> None:
+def keep(folder: Path) -> None:
     if os.fork():
         # Whoever starts it need not wait for it.
         os._exit(0)
@@ -155,4 +155,4 @@ def kill_marked(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    keep(Path(sys.argv[1]))
