@@ -85,6 +85,10 @@ def marked(home: Path) -> list[int]:
     return found
 
 
+def is_running(head: LocalHead) -> bool:
+    return head.find_problem() is None and (head.folder / "head.json").exists()
+
+
 def owner(name: str) -> lease.Owner:
     return lease.Owner(f"fc-{name}", name, name, "a", "test")
 
@@ -195,7 +199,7 @@ def test_a_release_never_ends_a_head_under_a_new_lease(home: Path) -> None:
         head = LocalHead("mine")
         # Whoever has a lease has a head, the old one or a new one.
         assert [item.reference for item in head.leases.read().leases] == [held.reference]
-        wait_for(lambda head=head: head.find_problem() is None and (home / "ray/mine/head.json").exists())
+        wait_for(partial(is_running, head))
         time.sleep(0.7)
         assert head.is_supervised()
 

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
+import s3fs
 from moto.server import ThreadedMotoServer
 
 from f.flexcore.lib.core import resources
@@ -25,16 +25,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[object_sto
     host, port = server.get_host_and_port()
     # moto's buckets outlive its server.
     bucket = tmp_path.name.replace("_", "-")
-    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket=bucket)
-    yield object_store.Store(
-        resources.Settings(
-            storage_uri=f"s3://{bucket}/a",
-            storage_endpoint_url=f"http://{host}:{port}",
-            storage_access_key="key",
-            storage_secret_key="secret-key",
-        )
+    settings = resources.Settings(
+        storage_uri=f"s3://{bucket}/a",
+        storage_endpoint_url=f"http://{host}:{port}",
+        storage_access_key="key",
+        storage_secret_key="secret-key",
     )
+    s3fs.S3FileSystem(**object_store.storage_options(settings)).mkdir(bucket)
+    yield object_store.Store(settings)
     server.stop()
 
 
