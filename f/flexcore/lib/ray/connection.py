@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import errors, lean_httpx, resources
-from f.flexcore.lib.ray import token_source
 
 if TYPE_CHECKING:
     from f.flexcore.lib.ray import kubernetes_session
@@ -109,6 +108,8 @@ def open_auth(cluster: resources.RayCluster) -> TokenAuth:
 
 def _renew(cluster: resources.RayCluster) -> Connection:
     """A resource that came with its token, with the token that Windmill has for it now."""
+    from f.flexcore.lib.ray import token_source
+
     token = token_source.read_token() if cluster.token else ""
     return connect(cluster.model_copy(update={"token": token}) if token else cluster)
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from f.flexcore.lib.core import errors, lean_httpx, redaction, resources, tls_errors
-from f.flexcore.lib.ray import connection, token_source
+from f.flexcore.lib.ray import connection
 
 httpx = lean_httpx.httpx
 
@@ -208,6 +208,8 @@ class RayApi:
     def _check(self, response: httpx.Response) -> None:
         code = response.status_code
         if code in (401, 403):
+            from f.flexcore.lib.ray import token_source
+
             raise token_source.refusal(self.address, code, response.text, bool(self._auth.connection.headers))
         if code == 404:
             raise errors.NotFound(

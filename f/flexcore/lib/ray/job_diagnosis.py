@@ -13,7 +13,6 @@ import signal
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, log_text, tls_errors
-from f.flexcore.lib.ray import environment_problems
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -78,6 +77,9 @@ def diagnose(job: Json, outcome: Json | None) -> contracts.Diagnosis | None:
     failure = (outcome or {}).get("error")
     if job["status"] == "SUCCEEDED" and outcome and not failure:
         return None
+    # A job that went well needs none of it.
+    from f.flexcore.lib.ray import environment_problems
+
     if failure and ENVIRONMENT_CLASH in failure["message"]:
         return contracts.Diagnosis(
             category="program_failed",
@@ -149,6 +151,8 @@ def find_category(error: Json) -> str:
 
 def _diagnose_by_ray(job: Json) -> contracts.Diagnosis:
     """What Ray itself says of a job that left no outcome: its message ends with the last lines of the log."""
+    from f.flexcore.lib.ray import environment_problems
+
     code, log = job.get("driver_exit_code"), log_text.clean_log(str(job.get("message") or ""))
     if code in KILLED_CODES:
         return contracts.Diagnosis(
