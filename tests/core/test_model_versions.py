@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core import model_versions
+from f.flexcore.lib.core import contracts, model_versions
+from f.flexcore.lib.ray.remote import served_versions
 
 TRAINED = {
     "python": "3.11.7",
@@ -52,28 +53,27 @@ TRAINED = {
     ],
 )
 def test_a_format_says_which_versions_serve_it(form: str, change: dict[str, Any], verdict: str | None) -> None:
-    found = model_versions.compare_versions(form, TRAINED, {**TRAINED, **change})
-    assert [("refused" if item.refused else "warned") for item in found] == ([] if verdict is None else [verdict])
+    served = {**TRAINED, **change}
+    found = [
+        "refused" if served[item["package"]] is None or item["refuse"] else "warned"
+        for item in model_versions.list_ranges(form, TRAINED)
+        if served[item["package"]] is None or not served_versions.is_compatible(item, served[item["package"]])
+    ]
+    assert found == ([] if verdict is None else [verdict])
 
 
-def test_both_versions_and_the_remedy_are_named_with_the_refusals_first() -> None:
-    served = {**TRAINED, "scikit-learn": "1.7.2", "numpy": "1.26.0", "skops": None}
-    found = model_versions.compare_versions("sklearn-skops", TRAINED, served)
-    assert [item.package for item in found] == ["scikit-learn", "skops", "numpy"]
-    message, remedy = model_versions.describe_refusal("delay 7", [item for item in found if item.refused])
-    assert "trained with scikit-learn 1.9.1, and here is scikit-learn 1.7.2" in message
-    assert "trained with skops 0.16.0, and here is no skops" in message
-    assert remedy == "Serve it with scikit-learn==1.9.1 skops==0.16.0, or train it again with what is here."
+def test_a_build_of_ones_own_serves_itself_alone() -> None:
+    (item,) = model_versions.list_ranges("xgboost-ubj", {"xgboost": "mine"})
+    assert served_versions.is_compatible(item, "mine") and not served_versions.is_compatible(item, "3.2.0")
 
 
 def test_an_older_manifest_is_compared_by_its_framework_alone() -> None:
-    trained = model_versions.trained_versions({}, {"name": "xgboost-cpu", "version": "3.2.0"})
-    assert trained == {"xgboost": "3.2.0"}
-    assert model_versions.compare_versions("sklearn-joblib", trained, {"xgboost": "3.2.1"}) == []
-    assert model_versions.compare_versions("sklearn-joblib", trained, {"xgboost": "3.1.1"})[0].refused
-
-
-def test_what_is_installed_here_is_found_under_either_name() -> None:
-    found = model_versions.installed_versions(["python", "xgboost", "scikit-learn", "no-such-package"])
-    assert found["python"] is not None and found["python"].startswith("3.11")
-    assert found["xgboost"] and found["scikit-learn"] and found["no-such-package"] is None
+    older = {"versions": {}, "framework": contracts.Framework(name="xgboost-cpu", version="3.2.0")}
+    trained = model_versions.trained_versions(contracts.ModelManifest.model_construct(**older))
+    (item,) = model_versions.list_ranges("sklearn-joblib", trained)
+    assert (item["package"], item["names"], item["low"], item["high"]) == (
+        "xgboost",
+        ["xgboost", "xgboost-cpu"],
+        [3, 2],
+        [3, 3],
+    )

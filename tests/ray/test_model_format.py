@@ -181,7 +181,7 @@ def spoiled(folder: Path, content: Any) -> None:
 )
 def test_types_that_are_not_trusted_are_named_and_nothing_is_loaded(tmp_path: Path, model: Any, named: str) -> None:
     spoiled(tmp_path, {"model": model, "steps": {}})
-    with pytest.raises(shared_storage.Problem, match="not trusted: .*nothing of it was loaded") as caught:
+    with pytest.raises(shared_storage.Problem, match=r"not trusted: .*nothing of it was loaded") as caught:
         model_format.load_pipeline(tmp_path, "sklearn-skops")
     assert problem(caught)["type"] == "ManifestMismatch"
     assert any(named in item for item in problem(caught)["details"]["types"])

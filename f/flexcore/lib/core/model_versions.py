@@ -1,6 +1,5 @@
 # requirements: flexcore_base
-"""Whether the versions at hand can serve a model that was trained with others. Pure; also shipped as source, so it
-needs the standard library alone (Python 3.9 or later).
+"""Which versions can serve a model that was trained with others. Pure; programs elsewhere get its ranges as data.
 
 RULES: for each format and distribution what is compatible and what the rest means.
 
@@ -17,7 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
+
+from f.flexcore.lib.core import contracts
 
 # Distribution → (what is compatible, what the rest means).
 Rules = dict[str, "tuple[str, str]"]
@@ -48,46 +49,35 @@ TWINS = {"xgboost": ("xgboost-cpu",)}
 NUMBER = re.compile(r"(\d+)(?:\.(\d+))?")
 
 
-class Mismatch(NamedTuple):
-    """A version that is not compatible. served: None when the distribution is absent, which is always refused."""
-
-    package: str
-    trained: str
-    served: str | None
-    refused: bool
-
-    @property
-    def message(self) -> str:
-        served = f"{self.package} {self.served}" if self.served else f"no {self.package}"
-        return f"the model was trained with {self.package} {self.trained}, and here is {served}"
-
-
-def compare_versions(form: str, trained: Mapping[str, str], served: Mapping[str, str | None]) -> list[Mismatch]:
-    """What is not compatible, refused ones first. trained: as the model's manifest has it; served: what is here, by the
-    same names. A distribution that the manifest does not name is not judged: the model may not need it."""
-    found = []
-    for package, (compatible, rest) in RULES.get(form, {}).items():
-        wanted, here = trained.get(package), served.get(package)
-        if wanted is None:
-            continue
-        if here is None:
-            found.append(Mismatch(package, wanted, None, True))
-        elif not is_compatible(compatible, wanted, here):
-            found.append(Mismatch(package, wanted, here, rest == "refuse"))
-    return sorted(found, key=lambda item: not item.refused)
+def list_ranges(form: str, trained: Mapping[str, str]) -> list[dict[str, Any]]:
+    """For each distribution that a model of this format needs and was trained with: {package, names: under which it may
+    be installed, trained, low, high, refuse}. low, high: the compatible (major, minor), the second one exclusive and
+    None for no end; both None: the trained version alone."""
+    return [
+        {
+            "package": package,
+            "names": [package, *TWINS.get(package, ())],
+            "trained": trained[package],
+            **find_bounds(compatible, parse_version(trained[package])),
+            "refuse": rest == "refuse",
+        }
+        for package, (compatible, rest) in RULES.get(form, {}).items()
+        if package in trained
+    ]
 
 
-def is_compatible(rule: str, trained: str, served: str) -> bool:
-    """A version that is no number (a build of one's own) is only compatible with itself."""
-    old, new = parse_version(trained), parse_version(served)
-    if old is None or new is None:
-        return trained == served
-    return {
-        "minor": new == old,
-        "major": new[0] == old[0],
-        "not_older": new >= old,
-        "not_older_major": new[0] >= old[0],
-    }[rule]
+def find_bounds(compatible: str, version: tuple[int, int] | None) -> dict[str, Any]:
+    """{low, high} of a rule; a version that is no number (a build of one's own) is compatible with itself alone."""
+    if version is None:
+        return {"low": None, "high": None}
+    major, minor = version
+    low, high = {
+        "minor": ([major, minor], [major, minor + 1]),
+        "major": ([major, 0], [major + 1, 0]),
+        "not_older": ([major, minor], None),
+        "not_older_major": ([major, 0], None),
+    }[compatible]
+    return {"low": low, "high": high}
 
 
 def parse_version(text: str) -> tuple[int, int] | None:
@@ -96,35 +86,6 @@ def parse_version(text: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2] or 0)) if match else None
 
 
-def list_relevant(form: str, trained: Mapping[str, str]) -> list[str]:
-    """The distributions that are compared for a model of this format."""
-    return [package for package in RULES.get(form, {}) if package in trained]
-
-
-def trained_versions(versions: Mapping[str, str], framework: Mapping[str, str]) -> dict[str, str]:
+def trained_versions(model: contracts.ModelManifest) -> dict[str, str]:
     """What a model was trained with by its manifest; an older one names its framework alone."""
-    return dict(versions) or {framework["name"].removesuffix("-cpu"): framework["version"]}
-
-
-def installed_versions(packages: list[str]) -> dict[str, str | None]:
-    """What this Python has of these distributions."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, str | None] = {}
-    for package in packages:
-        found[package] = platform.python_version() if package == "python" else None
-        for name in (package, *TWINS.get(package, ())):
-            if found[package] is None:
-                try:
-                    found[package] = version(name)
-                except PackageNotFoundError:
-                    continue
-    return found
-
-
-def describe_refusal(model: str, refused: list[Mismatch]) -> tuple[str, str]:
-    """(message, remedy) for versions that cannot serve the model."""
-    pins = " ".join(f"{item.package}=={item.trained}" for item in refused)
-    reasons = "; ".join(item.message for item in refused)
-    return f"{model} cannot be served: {reasons}", f"Serve it with {pins}, or train it again with what is here."
+    return dict(model.versions) or {model.framework.name.removesuffix("-cpu"): model.framework.version}

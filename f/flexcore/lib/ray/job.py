@@ -24,8 +24,6 @@ from f.flexcore.lib.ray.remote import job_entry
 
 # The folder of what is shipped.
 REMOTE = "f/flexcore/lib/ray/remote"
-# Pure rules that every runtime shares, by the module of `remote` that needs them there.
-SHARED = {"served_versions": "f/flexcore/lib/core/model_versions"}
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 # Ray 2.43 and later install a job's packages with uv.
@@ -114,9 +112,13 @@ class FinishedJob:
 def program_files(modules: Iterable[str], program: str) -> dict[str, str]:
     """The sources of modules of `remote`, under the paths by which they import each other on Ray, and the lines that
     start them. None of them is imported for it."""
-    paths = [path for name in modules for path in (f"{REMOTE}/{name}", SHARED.get(name)) if path]
-    files = {f"{path}.py": module_source.find_source(path.replace("/", ".")) for path in paths}
+    files = {f"{REMOTE}/{name}.py": module_source.find_source(f"{REMOTE}/{name}".replace("/", ".")) for name in modules}
     return files | {job_entry.PROGRAM: program}
+
+
+def digest_files(files: Mapping[str, str]) -> str:
+    """The sha256 of what is shipped, by which a result names the code that made it."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
 def required_packages(*modules: str) -> dict[str, str]:

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, identity, resources
+from f.flexcore.lib.core import contracts, errors, identity, model_versions, resources
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.storage import object_store
 
 PICKLE_FORMAT = "sklearn-joblib"
 MODEL_FORMATS = ("xgboost-ubj", "lightgbm-txt", "sklearn-skops", PICKLE_FORMAT)
 # What a program on Ray must know of a model to bring and load it, and to compare versions.
-MODEL_FIELDS = {"name", "version", "uri", "format", "files", "signature", "versions", "framework"}
+MODEL_FIELDS = {"name", "version", "uri", "format", "files", "signature"}
 
 
 def parse_source(source: dict[str, Any] | None) -> contracts.DataManifest:
@@ -40,7 +40,15 @@ def select_stream(manifest: contracts.DataManifest, name: str) -> contracts.Stre
 def source_parameters(manifest: contracts.DataManifest, stream: contracts.Stream) -> dashboard.Json:
     """What a program on Ray must know of the stream to read it."""
     files = [item.model_dump() for item in stream.files]
-    return {"uri": manifest.uri, "format": manifest.format, "files": files, "columns": stream.columns}
+    return {
+        "uri": manifest.uri,
+        "format": manifest.format,
+        "files": files,
+        "columns": stream.columns,
+        "stream": stream.name,
+        "rows": stream.rows,
+        "checksum": contracts.compute_checksum(stream.files),
+    }
 
 
 def _write_probe(store: object_store.Store, key: identity.ExecutionKey) -> str:
@@ -78,7 +86,11 @@ def parse_model(model: dict[str, Any] | None, settings: resources.Settings) -> c
 
 def model_parameters(manifest: contracts.ModelManifest, settings: resources.Settings) -> dashboard.Json:
     """What a program on Ray must know of the model."""
-    return {**manifest.model_dump(mode="json", include=MODEL_FIELDS), "allow_pickle": settings.pickle == "allow"}
+    return {
+        **manifest.model_dump(mode="json", include=MODEL_FIELDS),
+        "ranges": model_versions.list_ranges(manifest.format, model_versions.trained_versions(manifest)),
+        "allow_pickle": settings.pickle == "allow",
+    }
 
 
 def read_requirements(model: contracts.ModelManifest, store: object_store.Store) -> list[str]:

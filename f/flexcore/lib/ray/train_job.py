@@ -12,14 +12,16 @@ from pydantic import AfterValidator, Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
-from f.flexcore.lib.ray.remote import shared_storage, stream_profile
+from f.flexcore.lib.ray.remote import ranking_request, shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
-LEARNING = (*READING, "dataset", "holdout", "training_data", "estimators")
+LEARNING = (*READING, "dataset", "holdout", "ranking", "ranking_request", "training_data", "estimators")
 RECOVERY = ("checkpoints", "recovery")
-MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "leakage", "model_format", "model_files", "train")
+STORING = ("leakage", "model_format", "model_files", "model_card", "importance", "publication")
+LIMITS = ("memory_limit", "external_memory")
+MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "class_weights", *LIMITS, *STORING, "train")
 READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
@@ -165,9 +167,24 @@ Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
 def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
     job_inputs.check_store(service, settings)
+    check_ranking(request)
     if request.source is not None:
         stream = job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)
         check_columns(request, stream.columns)
+
+
+def check_ranking(request: LearningRequest) -> None:
+    """Raises InvalidInput for a ranking that cannot be one, by the fields of the form."""
+    if request.task == "ranking" and not isinstance(request, TrainRequest):
+        remedy = "Train it without a search."
+        raise errors.InvalidInput("task: a search knows no ranking", subject="task", remedy=remedy)
+    try:
+        ranking_request.check_request(
+            request.model_dump(include={"task", "group_column", "algorithm", "target_column"})
+        )
+    except shared_storage.Problem as problem:
+        reason = problem.flexcore
+        raise errors.InvalidInput(reason["message"], subject=reason["subject"], remedy=reason["remedy"]) from None
 
 
 def learning_job(
@@ -177,13 +194,15 @@ def learning_job(
     manifest = job_inputs.parse_source(request.source)
     stream = job_inputs.select_stream(manifest, request.stream)
     check_columns(request, stream.columns)
+    files = job.program_files(MODULES, PROGRAM)
     parameters = {
+        "code": job.digest_files(files),
         "source": job_inputs.source_parameters(manifest, stream),
         "requires": job.required_packages(*required_modules(request.algorithm)),
         **request.model_dump(exclude=STEP_FIELDS),
     }
     storage = job_inputs.storage_access(settings, context.store, context.key)
-    return job.Job(kind, job.program_files(MODULES, PROGRAM), parameters, storage=storage, check=CHECK)
+    return job.Job(kind, files, parameters, storage=storage, check=CHECK)
 
 
 def required_modules(algorithm: str) -> list[str]:
@@ -225,7 +244,8 @@ def model_parameters(name: str, settings: resources.Settings, key: identity.Exec
 def train_result(finished: job.FinishedJob) -> contracts.StepResult:
     """The model, its metrics, and what was noted on the way."""
     manifest = parse_model_manifest(finished.result)
-    data = {name: finished.result[name] for name in ("task", "notes", "dropped_rows", "requirements", "recovery")}
+    told = ("task", "notes", "dropped_rows", "requirements", "recovery", "importance", "peak_memory_bytes", "card")
+    data = {name: finished.result[name] for name in told}
     return finished.step_result(output=manifest, metrics=manifest.metrics, data={**data, "packages": finished.packages})
 
 

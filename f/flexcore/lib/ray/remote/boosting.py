@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import checkpoints, dataset, estimators, shared_storage
+from f.flexcore.lib.ray.remote import checkpoints, dataset, estimators, external_memory, shared_storage
 
 Json = dict[str, Any]
 # Asking for a preemption is a barrier of all workers: so often within a checkpoint's interval.
@@ -30,6 +30,8 @@ class Rows:
     matrix: Any
     truth: Any
     weights: Any = None
+    # Of ranked rows: 0, 1, 2, … for their groups, those of one together.
+    groups: Any = None
 
 
 @dataclass
@@ -122,7 +124,7 @@ def fit_xgboost(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.Pl
         evals = [(_to_matrix(valid), "valid")] if valid is not None else []
         booster = xgboost.train(
             {**estimator.get_xgb_params(), **xgboost_objective(plan)},
-            _to_matrix(rows),
+            _to_matrix(rows, int(estimator.n_jobs or 0), estimator.max_bin),
             rounds.total - start.step,
             evals=evals,
             xgb_model=booster,
@@ -143,10 +145,12 @@ def xgboost_objective(plan: dataset.Plan) -> Json:
     return {"objective": "multi:softprob", "num_class": classes} if classes > 2 else {"objective": "binary:logistic"}
 
 
-def _to_matrix(rows: Rows) -> Any:
+def _to_matrix(rows: Rows, threads: int = 0, max_bin: int | None = None) -> Any:
     import xgboost
 
-    return xgboost.DMatrix(rows.matrix, label=rows.truth, weight=rows.weights)
+    if isinstance(rows.matrix, external_memory.Cache):
+        return external_memory.make_xgboost_matrix(rows.matrix, threads, max_bin)
+    return xgboost.DMatrix(rows.matrix, label=rows.truth, weight=rows.weights, qid=rows.groups)
 
 
 def make_xgboost_callback(rounds: Rounds) -> Any:
@@ -167,6 +171,8 @@ def fit_lightgbm(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.P
     """As fit_xgboost."""
     import lightgbm
 
+    if isinstance(rows.matrix, external_memory.Cache):
+        return fit_lightgbm_on_disk(estimator, rows.matrix, valid, plan, rounds)
     start, network = rounds.start, rounds.network
     if network and plan.task == "classification" and rows.truth.nunique() < len(plan.labels):
         raise shared_storage.Problem(
@@ -177,12 +183,13 @@ def fit_lightgbm(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.P
         )
     booster = lightgbm.Booster(model_file=str(start.folder / MODEL_FILES["lightgbm"])) if start.folder else None
     is_done = booster is not None and (start.is_stopped or start.step >= rounds.total)
-    arguments: Json = {"sample_weight": rows.weights}
+    arguments: Json = {"sample_weight": rows.weights, **_group_sizes("group", rows)}
     if valid is not None and not is_done:
         # Since 4.7 by the second way alone.
         is_new = "eval_X" in inspect.signature(estimator.fit).parameters
         checked = {"eval_X": valid.matrix, "eval_y": valid.truth}
         arguments |= checked if is_new else {"eval_set": [(valid.matrix, valid.truth)]}
+        arguments |= {name: [sizes] for name, sizes in _group_sizes("eval_group", valid).items()}
     if not is_done:
         arguments |= {"callbacks": [make_lightgbm_callback(rounds)], "init_model": booster}
     # What is done already is not done again: a single round makes the estimator, which then gets the model.
@@ -201,6 +208,49 @@ def fit_lightgbm(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.P
         estimator._other_params.pop(name, None)
         estimator.__dict__.pop(name, None)
     return estimator
+
+
+def fit_lightgbm_on_disk(
+    estimator: Any, cache: external_memory.Cache, valid: Rows | None, plan: dataset.Plan, rounds: Rounds
+) -> Any:
+    """As fit_lightgbm, for rows that are files."""
+    import lightgbm
+    import numpy as np
+
+    start, classes = rounds.start, len(plan.labels)
+    objective: Json = {"objective": "regression"} if not classes else {"objective": "binary"}
+    objective |= {"objective": "multiclass", "num_class": classes} if classes > 2 else {}
+    unused = ("n_estimators", "class_weight", "importance_type", "subsample_for_bin")
+    own = {name: value for name, value in estimator.get_params().items() if value is not None and name not in unused}
+    # By rows LightGBM would keep the bins a second time.
+    parameters = {"force_col_wise": True, **objective, **own, **rounds.network}
+    booster = lightgbm.Booster(model_file=str(start.folder / MODEL_FILES["lightgbm"])) if start.folder else None
+    if not (booster is not None and (start.is_stopped or start.step >= rounds.total)):
+        learned = external_memory.make_lightgbm_dataset(cache, parameters)
+        checked = [] if valid is None else [lightgbm.Dataset(valid.matrix, label=valid.truth, reference=learned)]
+        booster = lightgbm.train(
+            parameters,
+            learned,
+            rounds.total - start.step,
+            valid_sets=checked,
+            init_model=booster,
+            callbacks=[make_lightgbm_callback(rounds)],
+        )
+    if rounds.best and rounds.patience:
+        best = int(rounds.best["step"])
+        booster = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=best))
+    # A round of its own makes the estimator, which then gets the model.
+    stub = np.zeros((max(2, classes) * 2, cache.columns))
+    estimator.set_params(n_estimators=1).fit(stub, np.arange(len(stub)) % max(2, classes))
+    estimator._Booster = booster
+    return estimator.set_params(n_estimators=rounds.total)
+
+
+def _group_sizes(name: str, rows: Rows) -> Json:
+    """The sizes of the groups of ranked rows, as LightGBM's argument of this name."""
+    import numpy as np
+
+    return {} if rows.groups is None else {name: np.bincount(rows.groups)}
 
 
 def connect_lightgbm() -> Json:

@@ -83,7 +83,8 @@ def profile_column(column: Any, mark: str = "") -> Json:
 
     numeric, integer, flag: whether all its text is; times: the forms of a point in time that all its text has; mixed:
     whether it was of several types; distinct: up to MAX_CATEGORIES + 1 values as text; unusable: how many numbers are
-    infinite or too large; words: how many values are words such as NA, which count as none; amounts: whether all its
+    infinite or too large; words: how many values are words such as NA, which count as none; nans: how many
+    numbers are NaN; amounts: whether all its
     text is numbers with separators or units."""
     import pyarrow.compute as pc
 
@@ -92,15 +93,16 @@ def profile_column(column: Any, mark: str = "") -> Json:
     if kind in ("nested", "bytes"):
         return {"rows": rows, "values": rows - column.null_count, "kind": kind, "distinct": []}
     values = column.drop_null()
-    words = 0
+    words = nans = 0
     if kind == "text":
         there = pc.sum(pc.not_equal(values, "")).as_py() or 0
         values = values.filter(pc.invert(pc.is_in(values, value_set=_to_string_array(MISSING))))
         words = there - len(values)
     elif kind == "number" and is_floating(values.type):
-        values = values.filter(pc.invert(pc.is_nan(values)))
+        numbers = values.filter(pc.invert(pc.is_nan(values)))
+        nans, values = len(values) - len(numbers), numbers
     profile: Json = {"rows": rows, "values": len(values), "kind": kind, "unusable": 0, "mixed": mark == "mixed"}
-    profile["words"] = words
+    profile |= {"words": words, "nans": nans}
     profile["distinct"] = _list_distinct(values)
     if kind == "text":
         profile |= _profile_text(values)

@@ -19,8 +19,8 @@ from f.flexcore.lib.ray.remote import column_kinds, read, shared_storage, stream
 
 Json = dict[str, Any]
 OWN = "_sdc_"
-HASH, ROW = "__flexcore_hash", "__flexcore_row"
-RESERVED = (HASH, ROW)
+HASH, ROW, GROUP = "__flexcore_hash", "__flexcore_row", "__flexcore_group"
+RESERVED = (HASH, ROW, GROUP)
 # A row's number: its file, its part of it, and its place there.
 FILE_BITS, PART_BITS = 44, 28
 KINDS = ("number", "flag", "time", "category")
@@ -42,7 +42,9 @@ TIME_PARTS = "year, month, day, day of week, hour (UTC) and days since 1970"
 @dataclass
 class Plan:
     """What is learned from what. features: name → kind; times: name → the form of its points in time; labels: the
-    classes in order, empty for a regression."""
+    classes in order, empty for a regression; class_counts: their rows by name, once the split has counted them; group:
+    the column of the rows that are ranked together; usable_rows: those with a target, when they are learned from on disk,
+    else 0."""
 
     target: str
     target_kind: str
@@ -53,15 +55,18 @@ class Plan:
     labels: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     times: dict[str, str] = field(default_factory=dict)
+    class_counts: dict[str, int] = field(default_factory=dict)
+    group: str = ""
+    usable_rows: int = 0
 
 
 def make_plan(
-    stream: stream_profile.Stream, target: str, features: list[str], task: str, date_parts: bool = True
+    stream: stream_profile.Stream, target: str, features: list[str], task: str, date_parts: bool = True, group: str = ""
 ) -> Plan:
     """What to learn from what. Raises InvalidInput or EmptyData that names the column at fault."""
     columns = stream.columns
-    for name in [target, *features]:
-        argument = "target_column" if name == target else "features"
+    for name in [target, *features, *([group] if group else [])]:
+        argument = "target_column" if name == target else "group_column" if name == group else "features"
         check_free(name, argument)
         stream_profile.check_single(name, stream, argument)
         stream_profile.check_known(name, stream.names, argument)
@@ -69,6 +74,7 @@ def make_plan(
         raise shared_storage.Problem(
             "InvalidInput", f"The target {target!r} is among the features", "features", "Leave it out."
         )
+    check_target_numbers(columns[target], target)
     chosen_task = choose_task(columns[target], target, task)
     plan = Plan(
         target,
@@ -78,7 +84,10 @@ def make_plan(
         {},
         stream.rows,
         notes=list(stream.notes),
+        group=group,
     )
+    if group:
+        check_groups(columns[group], group)
     if chosen_task == "classification":
         plan.labels = list_labels(columns[target], plan.target_kind)
         if len(plan.labels) < 2:
@@ -87,7 +96,9 @@ def make_plan(
     if not features:
         plan.notes += [f"{name} is left out: {where}" for name, where in stream.twice.items()]
         plan.notes += [f"{name} is left out: its name is reserved by flexcore" for name in RESERVED if name in columns]
-    for name in features or [name for name in columns if name != target and not name.startswith((OWN, *RESERVED))]:
+    for name in features or [
+        name for name in columns if name not in (target, group) and not name.startswith((OWN, *RESERVED))
+    ]:
         add_feature(plan, name, columns[name], date_parts)
     if not plan.features:
         reasons = "; ".join(plan.notes)
@@ -132,6 +143,30 @@ def check_free(name: str, argument: str) -> None:
         )
 
 
+def check_target_numbers(column: Json, target: str) -> None:
+    """Raises DataError for a target that is NaN: a computation that failed, other than a null is no missing value."""
+    if column["nans"]:
+        raise shared_storage.Problem(
+            "DataError",
+            f"The target column {target!r} is NaN in {column['nans']} of {column['rows']} rows",
+            "target_column",
+            "Correct them where the data is made, or write null: rows without a target are left out.",
+            nans=column["nans"],
+        )
+
+
+def check_groups(column: Json, group: str) -> None:
+    """Raises DataError for rows of no group."""
+    missing = column["rows"] - column["values"]
+    if missing:
+        raise shared_storage.Problem(
+            "DataError",
+            f"The group column {group!r} is empty in {missing} of {column['rows']} rows",
+            "group_column",
+            "Give each row its group where the data is made, or name another column.",
+        )
+
+
 def choose_task(column: Json, target: str, task: str) -> str:
     """regression or classification; auto: text, true/false and numbers of exactly two values are classes."""
     kind = stream_profile.classify_column(column)
@@ -152,11 +187,11 @@ def choose_task(column: Json, target: str, task: str) -> str:
             if kind != "amount"
             else "Write them so where the data is made.",
         )
-    if task == "regression" and kind != "number":
+    if task in ("regression", "ranking") and kind != "number":
         mixed = " alone (some are text)" if stream_profile.is_mixed(column) else ""
         raise shared_storage.Problem(
             "InvalidInput",
-            f"The target column {target!r} holds no numbers{mixed}, so it cannot be a regression",
+            f"The target column {target!r} holds no numbers{mixed}, so it cannot be a {task}",
             "task",
             "Choose classification, or auto.",
         )
@@ -225,8 +260,19 @@ def prepare_table(table: Any, plan: Plan, first_row: int = 0) -> Any:
     frame = pd.DataFrame({name: column.to_pandas() for name, column in columns.items()})
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy()
     rows = np.arange(first_row, first_row + table.num_rows, dtype="uint64")
-    made = pa.table({**columns, HASH: pa.array(hashes, pa.uint64()), ROW: pa.array(rows, pa.uint64())})
+    made = pa.table({**columns, **_hash_groups(table, plan), HASH: pa.array(hashes, pa.uint64()), ROW: pa.array(rows)})
     return made.filter(made[plan.target].is_valid())
+
+
+def _hash_groups(table: Any, plan: Plan) -> Json:
+    """The hash of each row's group, when the rows are ranked."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not plan.group:
+        return {}
+    names = to_arrow(table, plan.group, "category").to_pandas().astype(object)
+    return {GROUP: pa.array(pd.util.hash_pandas_object(names, index=False).to_numpy(), pa.uint64())}
 
 
 def to_arrow(table: Any, name: str, kind: str) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 from f.flexcore.lib.ray.remote import column_kinds, shared_storage
 
 BOOSTERS = {"xgboost": ("xgboost", "XGB"), "lightgbm": ("lightgbm", "LGBM")}
+BOOSTER_CLASSES = {"regression": "Regressor", "classification": "Classifier", "ranking": "Ranker"}
 ALIASES = {"xgb": "xgboost", "lgbm": "lightgbm", "lgb": "lightgbm"}
 # Where scikit-learn keeps its regressors and classifiers.
 MODULES = (
@@ -82,7 +83,7 @@ def find_estimator_class(algorithm: str, task: str) -> Any:
     name = ALIASES.get(algorithm.lower(), algorithm.lower())
     if name in BOOSTERS:
         module, prefix = BOOSTERS[name]
-        return getattr(import_module(module), prefix + ("Regressor" if task == "regression" else "Classifier"))
+        return getattr(import_module(module), prefix + BOOSTER_CLASSES[task])
     loaded = next((item for item in map(_load_module, MODULES) if algorithm in item), None)
     if loaded is None:
         raise unknown_algorithm(algorithm)
@@ -151,7 +152,7 @@ def make_pipeline(
 def make_columns(
     name: str, features: dict[str, str], categories: dict[str, list[str]], times: dict[str, str] | None = None
 ) -> Any:
-    """The unfitted part of a pipeline that makes numbers of raw rows, as the estimator of this class name needs them."""
+    """The unfitted part of a pipeline that makes numbers of raw rows, as an estimator of this class name needs them."""
     import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, shared_storage
+from f.flexcore.lib.ray.remote import dataset, ranking, shared_storage
 
 MIN_ROWS = 10
 SHOWN_CLASSES = 5
@@ -75,7 +75,13 @@ def number_equal_rows(ordered: Any) -> Any:
     at = np.arange(len(ordered))
     first = np.concatenate(([True], ordered[1:] != ordered[:-1]))
     number = at - np.maximum.accumulate(np.where(first, at, 0))
-    key = ordered.astype("uint64") + number.astype("uint64") * np.uint64(GOLDEN)
+    return mix(ordered.astype("uint64") + number.astype("uint64") * np.uint64(GOLDEN))
+
+
+def mix(key: Any) -> Any:
+    """Numbers as good as random, from others of 64 bits."""
+    import numpy as np
+
     key = (key ^ (key >> np.uint64(30))) * np.uint64(MIX_1)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(MIX_2)
     return key ^ (key >> np.uint64(31))
@@ -83,7 +89,21 @@ def number_equal_rows(ordered: Any) -> Any:
 
 def split_columns(batch: Any, target: str) -> Any:
     """What the split is decided by, of a prepared batch."""
-    return batch.select([dataset.HASH, dataset.ROW, target])
+    wanted = [dataset.HASH, dataset.ROW, dataset.GROUP, target]
+    return batch.select([name for name in wanted if name in batch.column_names])
+
+
+def choose_rows(keys: Any, plan: dataset.Plan, fraction: float) -> tuple[Any, list[str]]:
+    """(the numbers of the rows to hold out, in order; notes), of the `split_columns` of all rows as a pandas table."""
+    if not len(keys):
+        # Without rows Ray does not even keep the columns.
+        raise too_few_rows(0)
+    if plan.task == "ranking":
+        groups, rows = (keys[name].to_numpy(dtype="uint64") for name in (dataset.GROUP, dataset.ROW))
+        return ranking.hold_out_groups(groups, rows, fraction)
+    classes = keys[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
+    hashes, rows = (keys[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
+    return hold_out(hashes, rows, classes, fraction)
 
 
 def select_part(batch: Any, held: Any, held_out: bool) -> Any:
@@ -95,6 +115,25 @@ def select_part(batch: Any, held: Any, held_out: bool) -> Any:
     at = np.minimum(np.searchsorted(held, numbers), len(held) - 1)
     among = held[at] == numbers
     return batch.filter(pa.array(among if held_out else ~among))
+
+
+def select_between(batch: Any, low: float, high: float) -> Any:
+    """The rows of a prepared batch whose key, a number from 0 to 1 by their content and place, lies there. It needs no
+    list of all rows, and no order of them."""
+    import numpy as np
+    import pyarrow as pa
+
+    mixed = batch[dataset.HASH].to_numpy() + batch[dataset.ROW].to_numpy() * np.uint64(GOLDEN)
+    keys = mix(mixed) / float(2**64)
+    return batch.filter(pa.array((keys >= low) & (keys < high)))
+
+
+def count_values(batch: Any, name: str) -> Any:
+    """{value, count} of a column of a prepared batch."""
+    import pyarrow as pa
+
+    counted = batch[name].combine_chunks().value_counts()
+    return pa.table({"value": counted.field("values"), "count": counted.field("counts")})
 
 
 def select_shared_part(batch: Any, box: list[Any], held_out: bool) -> Any:

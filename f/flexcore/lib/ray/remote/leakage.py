@@ -39,14 +39,14 @@ def nearly_equals(feature: Any, truth: Any, kind: str, task: str) -> bool:
     feature, truth = feature[known], truth[known]
     if kind == "category":
         return equals_by_category(feature, truth, task)
-    return correlates(feature, truth) if task == "regression" else separates(feature, truth)
+    return separates(feature, truth) if task == "classification" else correlates(feature, truth)
 
 
 def equals_by_category(feature: Any, truth: Any, task: str) -> bool:
     groups = truth.groupby(feature.astype(str))
     if groups.ngroups * MIN_ROWS_PER_CATEGORY > len(truth):
         return False
-    if task == "regression":
+    if task != "classification":
         total = float(((truth - truth.mean()) ** 2).sum())
         rest = float(((truth - groups.transform("mean")) ** 2).sum())
         return total > 0 and 1 - rest / total >= LEAK_THRESHOLD

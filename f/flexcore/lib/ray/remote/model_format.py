@@ -240,8 +240,9 @@ def make_blank_rows(features: dict[str, str]) -> Any:
     """Two rows that the columns can be set up with: what they learn is put in afterwards."""
     import pandas as pd
 
-    numeric = {name: [0.0, 1.0] for name, kind in features.items() if kind == "number"}
-    blank = {name: pd.Series([None, None], dtype=object) for name, kind in features.items() if kind != "number"}
+    numbers = ("number", "flag")
+    numeric = {name: [0.0, 1.0] for name, kind in features.items() if kind in numbers}
+    blank = {name: pd.Series([None, None], dtype=object) for name, kind in features.items() if kind not in numbers}
     return pd.DataFrame({name: numeric.get(name, blank.get(name)) for name in features})
 
 

@@ -29,6 +29,9 @@ NOT_IN_FINGERPRINT = {
     "checkpoint_every",
     "max_failures",
     "resume_from",
+    "code",
+    "joblib",
+    "memory_gib_per_worker",
 }
 # Longer than a checkpoint takes to be uploaded; Ray Train ends the workers when the node's own time is over otherwise.
 PREEMPTION_GRACE_S = 30.0

@@ -6,9 +6,12 @@ Raises `Problem`, which comes back to the step as the typed error that it names 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import posixpath
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +20,7 @@ CHUNK_BYTES = 1 << 20
 # Any S3-compatible service accepts it, and without one the client asks the cloud's metadata service, which may hang.
 REGION = "us-east-1"
 CONNECT_TIMEOUT_S = 10
+FULL = ("No space left on device", "Disk quota exceeded", "errno 28", "StorageFull", "Insufficient Storage")
 REQUEST_TIMEOUT_S = 60
 
 
@@ -94,25 +98,41 @@ class RemoteStore:
             raise self._store_problem(error) from None
 
     def upload(self, folder: Path, uri: str) -> list[dict[str, Any]]:
-        """Copies a folder's files to `uri`; returns them as a manifest lists them."""
+        """Copies a folder's files to `uri`, each whole or not at all; returns them as a manifest lists them."""
         files = []
         for path in sorted(item for item in folder.rglob("*") if item.is_file()):
-            content, name = path.read_bytes(), path.relative_to(folder).as_posix()
-            target = self.path(f"{uri}/{name}")
-            try:
-                if self.local:
-                    self.fs.create_dir(posixpath.dirname(target), recursive=True)
-                with self.fs.open_output_stream(target) as stream:
-                    stream.write(content)
-            except OSError as error:
-                raise self._store_problem(error) from None
-            checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            files.append({"path": name, "bytes": len(content), "checksum": checksum})
+            name, digest = path.relative_to(folder).as_posix(), hashlib.sha256()
+
+            def read_blocks(path: Path = path, digest: Any = digest) -> Iterator[bytes]:
+                with path.open("rb") as file:
+                    while block := file.read(CHUNK_BYTES):
+                        digest.update(block)
+                        yield block
+
+            self._write(f"{uri}/{name}", read_blocks())
+            checksum = f"sha256:{digest.hexdigest()}"
+            files.append({"path": name, "bytes": path.stat().st_size, "checksum": checksum})
         return files
 
     def write_json(self, uri: str, value: Any) -> None:
-        with self.fs.open_output_stream(self.path(uri)) as stream:
-            stream.write(json.dumps(value).encode())
+        self._write(uri, [json.dumps(value).encode()])
+
+    def _write(self, uri: str, blocks: Iterable[bytes]) -> None:
+        """Writes a file under its name once it is whole: a folder's by another name first; S3 does so by itself."""
+        target = self.path(uri)
+        part = f"{target}.{uuid.uuid4().hex[:8]}.part" if self.local else target
+        try:
+            if self.local:
+                self.fs.create_dir(posixpath.dirname(target), recursive=True)
+            with self.fs.open_output_stream(part) as stream:
+                for block in blocks:
+                    stream.write(block)
+            if self.local:
+                self.fs.move(part, target)
+        except OSError as error:
+            if self.local:
+                Path(part).unlink(missing_ok=True)
+            raise self._store_problem(error) from None
 
     def read_json(self, uri: str) -> Any:
         with self.fs.open_input_stream(self.path(uri)) as stream:
@@ -129,6 +149,8 @@ class RemoteStore:
 
     def _store_problem(self, error: OSError) -> Problem:
         text = str(error)
+        if is_disk_full(error):
+            return full_problem(f"writing to the store {self.storage['uri']}", "")
         denied = isinstance(error, PermissionError) or any(
             word in text for word in ("ACCESS_DENIED", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH", "403")
         )
@@ -141,6 +163,29 @@ class RemoteStore:
             "settings.storage_uri",
             "Check that the store's endpoint can be reached from the Ray nodes.",
         )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, a quota or an S3 store is full; a file system of Arrow's says it in words."""
+    text = str(error)
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(word in text for word in FULL)
+
+
+def disk_problem(error: BaseException, work: str, folder: str) -> Exception:
+    """The failure of `work` for want of disk as a problem that says so; another error as it is."""
+    if not is_disk_full(error):
+        return error if isinstance(error, Exception) else RuntimeError(str(error))
+    return full_problem(work, folder)
+
+
+def full_problem(work: str, folder: str) -> Problem:
+    where = f" (folder {folder})" if folder else ""
+    return Problem(
+        "ExecutionFailed",
+        f"A disk was full while {work}{where}: nothing of it counts",
+        "disk",
+        "Free space there, or name a larger disk, then run again.",
+    )
 
 
 def local_filesystem() -> Any:

@@ -83,6 +83,7 @@ def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
         for name, part in profile.items():
             whole = merged.setdefault(name, _empty_profile(rows))
             whole["words"] += part.get("words", 0)
+            whole["nans"] += part.get("nans", 0)
             if part["values"]:
                 _merge_part(whole, part)
     return merged
@@ -90,7 +91,7 @@ def merge(profiles: list[dict[str, Json]], rows: int) -> dict[str, Json]:
 
 def _empty_profile(rows: int) -> Json:
     empty: Json = {"rows": rows, "values": 0, "kinds": set(), "distinct": set(), "unusable": 0, "mixed": False}
-    empty["words"] = 0
+    empty |= {"words": 0, "nans": 0}
     return empty | {"numeric": True, "integer": True, "flag": True, "amounts": True, "times": list(column_kinds.TIMES)}
 
 

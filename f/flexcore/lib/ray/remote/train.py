@@ -16,6 +16,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,14 @@ from typing import Any
 from f.flexcore.lib.ray.remote import (
     boosting,
     checkpoints,
+    class_weights,
     dataset,
     estimators,
-    leakage,
-    model_files,
+    external_memory,
+    memory_limit,
+    model_format,
+    publication,
+    ranking,
     recovery,
     shared_storage,
     training_data,
@@ -57,11 +62,31 @@ def run(parameters: Json, storage: Json) -> Json:
     cpus = training_data.connect()
     recovery.skip_needless_watch()
     rows, plan = training_data.prepare_rows(parameters, store, cpus)
+    class_weights.check_weights(parameters["class_weights"], plan)
+    is_large = memory_limit.is_large(plan, parameters, count_workers(parameters))
+    split = split_large(rows, plan, parameters) if is_large else split_rows(rows, plan, parameters, cpus)
+    where = " on disk" if is_large else ""
+    print(f"Learning {plan.target} ({plan.task}) from {', '.join(plan.features)}{where}")
+    return fit(parameters, storage, plan, split, start)
+
+
+def split_rows(rows: Any, plan: dataset.Plan, parameters: Json, cpus: float) -> dict[str, Any]:
     held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
-    stops_early = parameters["early_stopping_rounds"] and boosting.find_library(parameters["algorithm"])
-    valid = validation.choose_validation_rows(rows, held, plan) if stops_early else None
-    print(f"Learning {plan.target} ({plan.task}) from {', '.join(plan.features)}")
-    return fit(parameters, storage, plan, validation.split(rows, held, valid), start)
+    valid = validation.choose_validation_rows(rows, held, plan) if stops_early(parameters) else None
+    return validation.split(rows, held, valid)
+
+
+def split_large(rows: Any, plan: dataset.Plan, parameters: Json) -> dict[str, Any]:
+    """Without a list of all rows, which may not fit either."""
+    if plan.task == "classification":
+        plan.class_counts = external_memory.count_classes(rows, plan)
+    plan.usable_rows = rows.count()
+    sample = memory_limit.count_sample_rows(plan, parameters)
+    return external_memory.split_rows(rows, plan, float(parameters["test_fraction"]), sample, stops_early(parameters))
+
+
+def stops_early(parameters: Json) -> bool:
+    return bool(parameters["early_stopping_rounds"] and boosting.find_library(parameters["algorithm"]))
 
 
 def fit(
@@ -81,7 +106,7 @@ def fit(
     trainer = choose_trainer(parameters["algorithm"] if workers > 1 else "")
     explain = partial(training_problem, algorithm=parameters["algorithm"], parameters=parameters["parameters"])
     run_trainer(trainer, train_worker, loop, split, workers, explain)
-    result: Json = store.read_json(result_uri(storage))
+    result: Json = store.read_json(publication.result_uri(storage))
     return result
 
 
@@ -151,6 +176,9 @@ def count_workers(parameters: Json) -> int:
     if parameters["num_workers"] > 1 and not boosting.find_library(parameters["algorithm"]):
         print(f"Note: {parameters['algorithm']} trains in one process; one worker is used")
         return 1
+    if parameters["num_workers"] > 1 and parameters["task"] == "ranking":
+        print("Note: a ranking needs the rows of a group together; one worker is used")
+        return 1
     return int(parameters["num_workers"])
 
 
@@ -181,11 +209,16 @@ def train_worker(loop: Json) -> None:
         return
     is_alone = ray.train.get_context().get_world_size() == 1
     try:
+        # What a library itself takes is no part of the limit.
+        training_data.load_libraries(list(loop["parameters"]["requires"]))
+        memory_limit.set_limit(loop["parameters"])
         with open_start(generation.store, loop["start"]) as start:
             learn(loop, start, generation)
     except Exception as error:
         # What lies in the request or the data is not tried again; a failure of the machinery is.
-        problem = training_problem(error, loop["parameters"]["algorithm"], loop["parameters"]["parameters"])
+        problem = memory_limit.memory_problem(error, loop["parameters"]) or training_problem(
+            error, loop["parameters"]["algorithm"], loop["parameters"]["parameters"]
+        )
         if not isinstance(problem, shared_storage.Problem):
             if not is_alone or isinstance(error, OSError):
                 raise
@@ -195,33 +228,65 @@ def train_worker(loop: Json) -> None:
         generation.write_problem(problem)
         if not is_alone:
             raise
+    finally:
+        memory_limit.lift_limit()
 
 
 def learn(loop: Json, start: boosting.Start, generation: checkpoints.Generation) -> None:
     import ray.train
 
     plan, parameters, context = loop["plan"], loop["parameters"], ray.train.get_context()
-    seen = read_shard(loop, "train")
-    truth = training_data.read_target(seen, plan)
-    rows = dataset.select_features(seen, plan)
     pipeline = estimators.make_pipeline(loop["estimator"], plan.features, plan.categories, plan.times)
     library = boosting.find_library(parameters["algorithm"])
     told: Json = {"rounds": None, "best_round": None, "stored": 0, "validation_rows": 0}
-    if library:
-        rounds = make_rounds(loop, library, start, generation)
-        valid = read_shard(loop, "valid") if rounds.patience else None
-        pipeline = fit_rounds(pipeline, (rows, truth), valid, plan, library, rounds)
-        count = 0 if valid is None else len(valid)
-        best = rounds.best.get("step")
-        told = {"rounds": rounds.total, "best_round": best, "stored": rounds.saves, "validation_rows": count}
-    else:
-        if estimators.needs_label_wrapper(loop["estimator"], plan.labels):
-            pipeline.steps[-1] = ("model", estimators.wrap_labels(loop["estimator"]))
-        pipeline.fit(rows, truth)
+    with open_rows(loop, pipeline.named_steps["columns"]) as (learned, rows, truth, counts):
+        if library:
+            rounds = make_rounds(loop, library, start, generation)
+            valid = read_shard(loop, "valid") if rounds.patience else None
+            pipeline = fit_rounds(pipeline, learned, valid, plan, library, rounds)
+            count = 0 if valid is None else len(valid)
+            best = rounds.best.get("step")
+            told = {"rounds": rounds.total, "best_round": best, "stored": rounds.saves, "validation_rows": count}
+        else:
+            if estimators.needs_label_wrapper(loop["estimator"], plan.labels):
+                pipeline.steps[-1] = ("model", estimators.wrap_labels(loop["estimator"]))
+            class_weights.fit_weighted(pipeline, rows, truth, learned.weights, parameters["algorithm"])
+    told |= counts
     if context.get_world_rank() == 0:
         held_out = read_shard(loop, "test")
         generation.check_current()
-        store_model(loop, pipeline, rows, truth, held_out, recovery.describe(generation, loop["start"], told))
+        publication.publish_model(
+            loop, pipeline, rows, truth, held_out, recovery.describe(generation, loop["start"], told)
+        )
+
+
+@contextmanager
+def open_rows(loop: Json, columns: Any) -> Iterator[tuple[boosting.Rows, Any, Any, Json]]:
+    """(what to learn from, the features and the target to tell of, counts): the same rows, or files of them and a
+    sample when they do not fit into memory. The columns are then set up for it."""
+    import ray.train
+
+    plan, parameters = loop["plan"], loop["parameters"]
+    given = parameters["class_weights"]
+    if not plan.usable_rows:
+        seen = read_shard(loop, "train")
+        seen = ranking.order_by_group(seen) if plan.group else seen
+        truth = training_data.read_target(seen, plan)
+        if plan.group:
+            ranking.check_relevance(truth, plan.target)
+        rows = dataset.select_features(seen, plan)
+        groups = ranking.list_group_codes(seen) if plan.group else None
+        yield boosting.Rows(rows, truth, class_weights.weigh_rows(truth, plan, given), groups), rows, truth, {}
+        return
+    workers, limit = ray.train.get_context().get_world_size(), memory_limit.read_limit(parameters) or 0
+    columns.fit(model_format.make_blank_rows(plan.features))
+    sample = memory_limit.count_sample_rows(plan, parameters)
+    with external_memory.open_cache(plan, plan.usable_rows / workers, limit) as cache:
+        seen = external_memory.fill_cache(cache, get_shard(loop, "train"), columns, plan, given, sample)
+        rows, truth = dataset.select_features(seen, plan), training_data.read_target(seen, plan)
+        counts: Json = {"large": {"seen": cache.rows if workers == 1 else None}}
+        yield boosting.Rows(cache, None), rows, truth, counts
+        counts["large"] |= external_memory.describe_peak()
 
 
 @contextmanager
@@ -275,19 +340,23 @@ def report_checkpoint(measures: Json, folder: Path | None, step: int) -> None:
 
 
 def fit_rounds(
-    pipeline: Any, learned: tuple[Any, Any], valid: Any, plan: dataset.Plan, library: str, rounds: boosting.Rounds
+    pipeline: Any, learned: boosting.Rows, valid: Any, plan: dataset.Plan, library: str, rounds: boosting.Rounds
 ) -> Any:
     """The pipeline with a booster over all workers; each ends with the whole model. The columns' part is the same on
-    each, since it is made of the plan alone. learned: features and target; valid: the rows of early stopping, or
-    None."""
+    each, since it is made of the plan alone. learned: features as the matrix, and the target; valid: the rows of early
+    stopping, or None."""
     from sklearn.pipeline import Pipeline
 
     columns, estimator = pipeline.named_steps["columns"], pipeline.named_steps["model"]
-    seen = boosting.Rows(columns.fit_transform(learned[0]), encode_target(learned[1], plan))
+    seen = learned
+    if not isinstance(learned.matrix, external_memory.Cache):
+        seen = replace(learned, matrix=columns.fit_transform(learned.matrix), truth=encode_target(learned.truth, plan))
     checked = None
     if valid is not None:
+        valid = ranking.order_by_group(valid) if plan.group else valid
+        codes = ranking.list_group_codes(valid) if plan.group else None
         matrix = columns.transform(dataset.select_features(valid, plan))
-        checked = boosting.Rows(matrix, encode_target(training_data.read_target(valid, plan), plan))
+        checked = boosting.Rows(matrix, encode_target(training_data.read_target(valid, plan), plan), None, codes)
     fitted = boosting.FITS[library][0](estimator, seen, checked, plan, rounds)
     if plan.task == "classification":
         fitted = wrap_fitted(fitted, plan.labels)
@@ -312,54 +381,6 @@ def wrap_fitted(estimator: Any, labels: list[Any]) -> Any:
     vote.classes_, vote.estimators_ = vote.le_.classes_, [estimator]
     vote.named_estimators_ = Bunch(model=estimator)
     return vote
-
-
-def store_model(loop: Json, pipeline: Any, seen: Any, truth: Any, held_out: Any, told: Json) -> None:
-    """Measures the model, proves that it can be loaded, stores it, and last of all what there is to tell of it. seen,
-    truth: the features and the target of the rows that were learned from; told: of checkpoints and interruptions."""
-    import pandas as pd
-
-    plan, parameters, model = loop["plan"], loop["parameters"], loop["parameters"]["model"]
-    store, uri = shared_storage.RemoteStore(loop["storage"]), f"{loop['storage']['folder']}/model"
-    rows = dataset.select_features(held_out, plan)
-    metrics = model_files.measure_model(pipeline, rows, training_data.read_target(held_out, plan), truth, plan.task)
-    examples = model_files.make_examples(pd.concat([seen, rows], ignore_index=True), plan.features)
-    notes = [*plan.notes, *leakage.find_leaks(seen, truth, plan)]
-    for note in notes:
-        print(f"Note: {note}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        written = model_files.write_model(folder, pipeline, model["name"], model["version"], bool(parameters["joblib"]))
-        model_files.verify_model(folder, examples, written["format"])
-        files = store.upload(folder, uri)
-    result = {
-        "manifest": {
-            "uri": uri,
-            "format": written["format"],
-            "rows": len(seen),
-            "files": files,
-            "name": model["name"],
-            "version": model["version"],
-            "algorithm": parameters["algorithm"],
-            "target": plan.target,
-            "framework": written["framework"],
-            "versions": written["versions"],
-            "signature": model_files.make_signature(plan.features, plan.task, plan.labels),
-            "metrics": metrics,
-            "example": examples,
-        },
-        "task": plan.task,
-        "notes": notes,
-        "requirements": written["requirements"],
-        "dropped_rows": plan.rows - len(seen) - len(held_out) - told["validation_rows"],
-        "recovery": told,
-        "fingerprint": recovery.make_fingerprint(parameters),
-    }
-    store.write_json(result_uri(loop["storage"]), result)
-
-
-def result_uri(storage: Json) -> str:
-    return f"{storage['folder']}/trained.json"
 
 
 def training_problem(error: BaseException, algorithm: str, parameters: Json) -> Exception:

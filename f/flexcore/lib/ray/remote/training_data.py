@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, holdout, read, shared_storage, stream_profile
+from f.flexcore.lib.ray.remote import dataset, holdout, ranking_request, read, shared_storage, stream_profile
 
 Json = dict[str, Any]
 # Ray Train's defaults suit trainings of hours: it looks at its workers every two seconds.
@@ -62,11 +62,12 @@ def connect() -> float:
 
 def prepare_rows(parameters: Json, store: shared_storage.RemoteStore, cpus: float) -> tuple[Any, dataset.Plan]:
     """The typed rows that have a target, in memory, and the plan. Raises for data that cannot be learned from."""
-    target, features = parameters["target_column"], parameters["features"]
-    wanted = list(dict.fromkeys([target, *features])) if features else None
+    ranking_request.check_request(parameters)
+    target, features, group = parameters["target_column"], parameters["features"], parameters.get("group_column") or ""
+    wanted = list(dict.fromkeys([target, *features, *([group] if group else [])])) if features else None
     try:
         parts, stream = read_parts(parameters["source"], store, wanted, cpus)
-        plan = dataset.make_plan(stream, target, features, parameters["task"], parameters["date_parts"])
+        plan = dataset.make_plan(stream, target, features, parameters["task"], parameters["date_parts"], group)
         rows = parts.map_batches(
             partial(dataset.prepare, plan=plan), batch_format="pyarrow", batch_size=1, num_cpus=cpus
         )
@@ -94,12 +95,9 @@ def choose_held_out_rows(rows: Any, plan: dataset.Plan, fraction: float, cpus: f
     keys = rows.map_batches(
         holdout.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=cpus
     ).to_pandas()
-    if not len(keys):
-        # Without rows Ray does not even keep the columns.
-        raise holdout.too_few_rows(0)
-    classes = keys[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
-    hashes, numbers = (keys[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
-    held, notes = holdout.hold_out(hashes, numbers, classes, fraction)
+    held, notes = holdout.choose_rows(keys, plan, fraction)
+    if plan.task == "classification":
+        plan.class_counts = {str(name): int(count) for name, count in keys[plan.target].value_counts().items()}
     plan.notes += notes
     return [ray.put(held)]
 
@@ -121,7 +119,7 @@ def read_target(rows: Any, plan: dataset.Plan) -> Any:
     import pandas as pd
 
     column = rows[plan.target]
-    if plan.task == "regression":
+    if plan.task != "classification":
         return column.astype("float64")
     labels = {dataset.format_label(label): label for label in plan.labels}
     kind = {bool: "bool", int: "int64", str: "object"}[type(plan.labels[0])]

@@ -20,11 +20,7 @@ def choose_validation_rows(rows: Any, held: list[Any], plan: dataset.Plan) -> li
         .map_batches(holdout.split_columns, fn_args=[plan.target], batch_format="pyarrow", batch_size=None, num_cpus=0)
         .to_pandas()
     )
-    if not len(keys):
-        raise holdout.too_few_rows(0)
-    classes = keys[plan.target].to_numpy(dtype=object) if plan.task == "classification" else None
-    hashes, numbers = (keys[name].to_numpy(dtype="uint64") for name in (dataset.HASH, dataset.ROW))
-    chosen, _ = holdout.hold_out(hashes, numbers, classes, VALIDATION_FRACTION)
+    chosen, _ = holdout.choose_rows(keys, plan, VALIDATION_FRACTION)
     return [ray.put(chosen)]
 
 

@@ -1,0 +1,102 @@
+"""What a training on a real Ray head makes of classes, rankings, bad labels and rows larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from f.flexcore.lib.core.errors import DataError, InvalidInput
+from f.flexcore.lib.ray.remote.model_format import load_pipeline
+from f.flexcore.lib.storage.object_store import local_path, model_manifest
+from f.flexcore.ray.train import main
+from tests.ray.large_data import large_manifest
+
+pytestmark = pytest.mark.slow
+Extracted = Callable[..., dict[str, Any]]
+MIB = 1 << 20
+
+
+def searches(queries: int = 40, shown: int = 12) -> list[dict[str, Any]]:
+    """Pages shown for queries; how relevant one is follows from how well it matches."""
+    generator = np.random.default_rng(1)
+    return [
+        {"query": f"q{query}", "match": float(match), "age": float(generator.random()), "grade": int(match * 4)}
+        for query in range(queries)
+        for match in generator.random(shown)
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
+def test_a_ranking_orders_the_rows_of_each_query_and_holds_out_whole_queries(
+    cluster: dict[str, Any], extracted: Extracted, algorithm: str
+) -> None:
+    asked: dict[str, Any] = {"algorithm": algorithm, "task": "ranking", "group_column": "query"}
+    result = main(cluster, extracted(searches()), "grade", parameters={"n_estimators": 20}, **asked)
+    manifest = model_manifest(result["output"])
+    metrics = manifest.metrics
+    assert metrics["test_groups"] == 8 and metrics["test_rows"] == 8 * 12
+    own, naive = metrics["ndcg_at_10"], metrics["baseline_ndcg_at_10"]
+    assert own is not None and naive is not None and own > 0.95 > naive
+    assert [item.name for item in manifest.signature.inputs] == ["match", "age"]
+    folder = Path(local_path(manifest.uri))
+    scores = load_pipeline(folder, manifest.format).predict(pd.DataFrame(searches(1)))
+    assert len(scores) == 12
+    card = (folder / manifest.card).read_text()
+    assert "by whole groups" in card and "ndcg\\_at\\_10" in card
+
+
+def test_rare_classes_are_weighed_and_told(cluster: dict[str, Any], extracted: Extracted) -> None:
+    generator = np.random.default_rng(0)
+    rows = [
+        {"amount": float(generator.normal(1.2 if number < 30 else 0)), "kind": "fraud" if number < 30 else "fine"}
+        for number in range(600)
+    ]
+    asked: dict[str, Any] = {"algorithm": "LogisticRegression"}
+    plain = main(cluster, extracted(rows), "kind", **asked)
+    weighed = main(cluster, extracted(rows), "kind", class_weights=["balanced"], **asked)
+    assert any("The class 'fraud' has 30 rows, of which 6 are held out" in note for note in weighed["data"]["notes"])
+    # Whoever always says "fine" has a bad F1 over both classes.
+    assert weighed["output"]["metrics"]["f1"] > plain["output"]["metrics"]["f1"]
+    with pytest.raises(InvalidInput, match="names 'frau', which is no class of 'kind'") as caught:
+        main(cluster, extracted(rows), "kind", class_weights=["frau=20"], **asked)
+    assert "Did you mean 'fraud'?" in str(caught.value)
+    with pytest.raises(InvalidInput, match="KNeighborsClassifier cannot weigh its rows"):
+        main(cluster, extracted(rows), "kind", class_weights=["fraud=20"], algorithm="KNeighborsClassifier")
+
+
+def test_labels_that_are_nan_and_a_single_class_are_refused_with_counts(
+    cluster: dict[str, Any], extracted: Extracted
+) -> None:
+    rows = [{"x": float(number), "y": float("nan") if number % 10 == 0 else number * 2.0} for number in range(50)]
+    with pytest.raises(DataError, match="'y' is NaN in 5 of 50 rows") as caught:
+        main(cluster, extracted(rows, None, "parquet"), "y")
+    assert "write null" in str(caught.value)
+    with pytest.raises(DataError, match="the same value in every row"):
+        main(cluster, extracted([{"x": n, "y": "a"} for n in range(50)]), "y", task="classification")
+
+
+@pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
+def test_rows_of_four_times_the_limit_are_learned_from_on_disk(
+    cluster: dict[str, Any], tmp_path: Path, algorithm: str
+) -> None:
+    limit = 48 * MIB
+    source = large_manifest(tmp_path / "home/store/large", 4 * limit)
+    asked: dict[str, Any] = {"algorithm": algorithm, "parameters": {"n_estimators": 15, "learning_rate": 0.3}}
+    result = main(cluster, source, "y", memory_gib_per_worker=limit / (1 << 30), **asked)
+    metrics = result["output"]["metrics"]
+    assert metrics["r2"] > 0.8
+    rows = source["streams"][0]["rows"]
+    assert abs(result["output"]["rows"] - 0.8 * rows) < 0.01 * rows
+    assert result["data"]["peak_memory_bytes"] > 0
+    assert any("learned from on disk" in note for note in result["data"]["notes"])
+    # In memory it does not fit: an algorithm that knows no other way is refused before it is tried.
+    if algorithm == "xgboost":
+        with pytest.raises(InvalidInput, match=r"Ridge learns in memory: .* take about 0\.\d+ GiB") as caught:
+            main(cluster, source, "y", algorithm="Ridge", memory_gib_per_worker=limit / (1 << 30))
+        assert caught.value.subject == "memory_gib_per_worker"
+        assert "Choose xgboost or lightgbm" in str(caught.value)
