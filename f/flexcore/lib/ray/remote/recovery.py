@@ -30,7 +30,6 @@ NOT_IN_FINGERPRINT = {
     "max_failures",
     "resume_from",
     "code",
-    "joblib",
     "memory_gib_per_worker",
 }
 # Longer than a checkpoint takes to be uploaded; Ray Train ends the workers when the node's own time is over otherwise.
