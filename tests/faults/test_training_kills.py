@@ -63,19 +63,19 @@ def _hold(point):
             _time.sleep(0.05)
 
 
-_report, _store, _after = report_checkpoint, store_model, boosting.Rounds.after_round
+_report, _publish, _after = trainer.report_checkpoint, publication.publish_model, boosting.Rounds.after_round
 _copy = _storage._pyarrow_fs_copy_files
 
 
-def report_checkpoint(measures, folder, step):
+def _report_checkpoint(measures, folder, step):
     if step == {every}:
         _hold("before_first")
     _report(measures, folder, step)
 
 
-def store_model(*given):
+def _publish_model(*given):
     _hold("before_publish")
-    _store(*given)
+    _publish(*given)
     _hold("published")
 
 
@@ -96,6 +96,7 @@ def _after_round(self, step, model, score, higher):
     return _after(self, step, model, score, higher)
 
 
+trainer.report_checkpoint, publication.publish_model = _report_checkpoint, _publish_model
 _storage._pyarrow_fs_copy_files = _half_copy
 boosting.Rounds.after_round = _after_round
 """

@@ -12,7 +12,7 @@ from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, program_job, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.user_loop import run\n\nresult = run(parameters, storage)\n"
-MODULES = (*train_job.MODULES, "user_loop")
+MODULES = (*train_job.GROWING, "user_loop")
 FUNCTION = "train_loop"
 REQUIRED = ("pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX")
 STEP_FIELDS = {"source", "packages", "stream", "timeout_s", "wait", "secrets"}

@@ -18,10 +18,11 @@ PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(param
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
 READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
 LEARNING = (*READING, "dataset", "holdout", "ranking", "ranking_request", "training_data", "estimators")
-RECOVERY = ("checkpoints", "recovery")
+RECOVERY = ("checkpoints", "recovery", "trainer")
 STORING = ("leakage", "model_format", "model_files", "model_card", "importance", "publication")
 LIMITS = ("memory_limit", "external_memory")
-MODULES = (*LEARNING, *RECOVERY, "boosting", "validation", "class_weights", *LIMITS, *STORING, "train")
+GROWING = (*LEARNING, *RECOVERY, *LIMITS, "boosting", "class_weights")
+MODULES = (*GROWING, *STORING, "validation", "train")
 READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")

@@ -47,6 +47,9 @@ TRAIN_DEFAULTS = {
     "checkpoint_every": 50,
     "max_failures": 3,
     "resume_from": "",
+    "group_column": "",
+    "class_weights": [],
+    "memory_gib_per_worker": 0,
 }
 # A trial whose process died is tried once more.
 MAX_TRIAL_FAILURES = 1

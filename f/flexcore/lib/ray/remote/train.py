@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import threading
 import traceback
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.ray.remote import (
@@ -34,6 +31,7 @@ from f.flexcore.lib.ray.remote import (
     ranking,
     recovery,
     shared_storage,
+    trainer,
     training_data,
     validation,
 )
@@ -103,74 +101,11 @@ def fit(
     estimator = estimators.make_estimator(parameters["algorithm"], plan.task, parameters["parameters"], threads)
     loop = {"parameters": parameters, "storage": storage, "plan": plan, "estimator": estimator, "start": start}
     store = shared_storage.RemoteStore(storage)
-    trainer = choose_trainer(parameters["algorithm"] if workers > 1 else "")
+    kind = trainer.choose_trainer(parameters["algorithm"] if workers > 1 else "")
     explain = partial(training_problem, algorithm=parameters["algorithm"], parameters=parameters["parameters"])
-    run_trainer(trainer, train_worker, loop, split, workers, explain)
+    trainer.run_trainer(kind, train_worker, loop, split, workers, explain)
     result: Json = store.read_json(publication.result_uri(storage))
     return result
-
-
-def run_trainer(
-    trainer: Any, worker: Any, loop: Json, split: dict[str, Any], workers: int, explain: Callable[[Any], Exception]
-) -> None:
-    """Runs `worker` on Ray Train's workers to its end. Raises the problem that they ended with, or what `explain` makes
-    of Ray Train's error."""
-    from ray.train import CheckpointConfig, DataConfig, RunConfig, ScalingConfig
-
-    parameters, storage = loop["parameters"], loop["storage"]
-    store = shared_storage.RemoteStore(storage)
-    generation = checkpoints.Generation(store, storage["folder"])
-    is_shared = workers > 1 and bool(split)
-    made = trainer(
-        worker,
-        # A single worker reads the datasets itself: Ray Train would start two more processes to hand them out.
-        train_loop_config=loop if is_shared else loop | {"datasets": split},
-        datasets=split if is_shared else None,
-        dataset_config=DataConfig(datasets_to_split=["train"]),
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=parameters["use_gpu"],
-            resources_per_worker={
-                "CPU": float(parameters["cpus_per_worker"]),
-                **({"GPU": 1} if parameters["use_gpu"] else {}),
-            },
-            **training_data.placement_options(parameters),
-        ),
-        run_config=RunConfig(
-            name=checkpoints.RUN_NAME,
-            storage_path=store.path(f"{storage['folder']}/ray_train"),
-            storage_filesystem=store.fs,
-            failure_config=recovery.make_failure_config(int(parameters["max_failures"])),
-            checkpoint_config=CheckpointConfig(num_to_keep=checkpoints.KEPT_CHECKPOINTS),
-            callbacks=[recovery.make_failure_counter(storage)],
-            **recovery.make_logging_config(RunConfig),
-        ),
-    )
-    try:
-        made.fit()
-    except Exception as error:
-        raise generation.read_problem() or explain(error) from error
-    problem = generation.read_problem()
-    if problem:
-        raise problem
-
-
-def get_shard(loop: Json, name: str) -> Any:
-    """This worker's share of a dataset: of `train` a part, of the others the whole; None when there is none."""
-    import ray.train
-
-    if "datasets" in loop:
-        return loop["datasets"].get(name)
-    try:
-        return ray.train.get_dataset_shard(name)
-    except KeyError:
-        return None
-
-
-def read_shard(loop: Json, name: str) -> Any:
-    """Its rows as a pandas table."""
-    shard = get_shard(loop, name)
-    return (shard if "datasets" in loop else shard.materialize()).to_pandas()
 
 
 def count_workers(parameters: Json) -> int:
@@ -181,22 +116,6 @@ def count_workers(parameters: Json) -> int:
         print("Note: a ranking needs the rows of a group together; one worker is used")
         return 1
     return int(parameters["num_workers"])
-
-
-def choose_trainer(algorithm: str) -> Any:
-    """The trainer that connects the workers of a data-parallel training; any trainer will do for one process."""
-    library = boosting.find_library(algorithm)
-    if library == "xgboost":
-        from ray.train.xgboost import XGBoostTrainer
-
-        return XGBoostTrainer
-    if library == "lightgbm":
-        from ray.train.lightgbm import LightGBMTrainer
-
-        return LightGBMTrainer
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-
-    return DataParallelTrainer
 
 
 def train_worker(loop: Json) -> None:
@@ -213,7 +132,7 @@ def train_worker(loop: Json) -> None:
         # What a library itself takes is no part of the limit.
         training_data.load_libraries(list(loop["parameters"]["requires"]))
         memory_limit.set_limit(loop["parameters"])
-        with open_start(generation.store, loop["start"]) as start:
+        with trainer.open_start(generation.store, loop["start"]) as start:
             learn(loop, start, generation)
     except Exception as error:
         # What lies in the request or the data is not tried again; a failure of the machinery is.
@@ -243,7 +162,7 @@ def learn(loop: Json, start: boosting.Start, generation: checkpoints.Generation)
     with open_rows(loop, pipeline.named_steps["columns"]) as (learned, rows, truth, counts):
         if library:
             rounds = make_rounds(loop, library, start, generation)
-            valid = read_shard(loop, "valid") if rounds.patience else None
+            valid = trainer.read_shard(loop, "valid") if rounds.patience else None
             pipeline = fit_rounds(pipeline, learned, valid, plan, library, rounds)
             count = 0 if valid is None else len(valid)
             best = rounds.best.get("step")
@@ -254,7 +173,7 @@ def learn(loop: Json, start: boosting.Start, generation: checkpoints.Generation)
             class_weights.fit_weighted(pipeline, rows, truth, learned.weights, parameters["algorithm"])
     told |= counts
     if context.get_world_rank() == 0:
-        held_out = read_shard(loop, "test")
+        held_out = trainer.read_shard(loop, "test")
         generation.check_current()
         publication.publish_model(
             loop, pipeline, rows, truth, held_out, recovery.describe(generation, loop["start"], told)
@@ -270,7 +189,7 @@ def open_rows(loop: Json, columns: Any) -> Iterator[tuple[boosting.Rows, Any, An
     plan, parameters = loop["plan"], loop["parameters"]
     given = parameters["class_weights"]
     if not plan.usable_rows:
-        seen = read_shard(loop, "train")
+        seen = trainer.read_shard(loop, "train")
         seen = ranking.order_by_group(seen) if plan.group else seen
         truth = training_data.read_target(seen, plan)
         if plan.group:
@@ -283,30 +202,11 @@ def open_rows(loop: Json, columns: Any) -> Iterator[tuple[boosting.Rows, Any, An
     columns.fit(model_format.make_blank_rows(plan.features))
     sample = memory_limit.count_sample_rows(plan, parameters)
     with external_memory.open_cache(plan, plan.usable_rows / workers, limit) as cache:
-        seen = external_memory.fill_cache(cache, get_shard(loop, "train"), columns, plan, given, sample)
+        seen = external_memory.fill_cache(cache, trainer.get_shard(loop, "train"), columns, plan, given, sample)
         rows, truth = dataset.select_features(seen, plan), training_data.read_target(seen, plan)
         counts: Json = {"large": {"seen": cache.rows if workers == 1 else None}}
         yield boosting.Rows(cache, None), rows, truth, counts
         counts["large"] |= external_memory.describe_peak()
-
-
-@contextmanager
-def open_start(store: shared_storage.RemoteStore, found: checkpoints.Checkpoint | None) -> Iterator[boosting.Start]:
-    """The last checkpoint of this generation, which Ray Train hands to workers that take the place of failed ones; else
-    the one that the generation began with."""
-    import ray.train
-
-    own = ray.train.get_checkpoint()
-    if own is not None:
-        with own.as_directory() as name:
-            yield boosting.Start(Path(name), checkpoints.read_state(Path(name)))
-        return
-    if found is None:
-        yield boosting.Start()
-        return
-    with tempfile.TemporaryDirectory() as name:
-        store.download(found.uri, found.state["files"], Path(name))
-        yield boosting.Start(Path(name), found.state)
 
 
 def make_rounds(loop: Json, library: str, start: boosting.Start, generation: checkpoints.Generation) -> boosting.Rounds:
@@ -320,24 +220,12 @@ def make_rounds(loop: Json, library: str, start: boosting.Start, generation: che
         patience=int(parameters["early_stopping_rounds"]),
         start=start,
         save=boosting.FITS[library][1],
-        report=report_checkpoint,
+        report=trainer.report_checkpoint,
         network=boosting.connect_lightgbm() if library == "lightgbm" else {},
         is_first=ray.train.get_context().get_world_rank() == 0,
         is_preempted=partial(recovery.look_for_preemption, generation),
         check_current=generation.check_current,
     )
-
-
-def report_checkpoint(measures: Json, folder: Path | None, step: int) -> None:
-    """A barrier of all workers; the first one's folder becomes the checkpoint. Its name is its own also when workers
-    come to this step again after they were cut off there."""
-    import ray.train
-
-    made = ray.train.Checkpoint.from_directory(str(folder)) if folder else None
-    name = f"{step:08d}-{uuid.uuid4().hex[:8]}"
-    ray.train.report(measures, checkpoint=made, checkpoint_dir_name=name)
-    if folder:
-        print(f"Checkpoint at step {step}")
 
 
 def fit_rounds(

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import boosting, checkpoints, recovery, shared_storage, train, training_data
+from f.flexcore.lib.ray.remote import boosting, checkpoints, recovery, shared_storage, trainer, training_data
 
 Json = dict[str, Any]
 Save = Callable[[Path], Any]
@@ -48,7 +48,7 @@ class Loop:
             patience=int(parameters["early_stopping_steps"]) if self._metric else 0,
             start=start,
             save=lambda save, folder: save(folder),
-            report=train.report_checkpoint,
+            report=trainer.report_checkpoint,
             is_first=self.rank == 0,
             is_preempted=partial(recovery.look_for_preemption, generation),
             check_current=generation.check_current,
@@ -57,7 +57,7 @@ class Loop:
         self.model: Json | None = None
 
     def shard(self, name: str = "train") -> Any:
-        shard = train.get_shard(self._loop, name)
+        shard = trainer.get_shard(self._loop, name)
         if shard is None:
             raise shared_storage.Problem(
                 "InvalidInput", f"The loop has no data {name!r}", "source", "Pass the output of an extraction."
@@ -129,7 +129,7 @@ def run(parameters: Json, storage: Json) -> Json:
     if parameters["source"]["files"]:
         split = read_split(parameters["source"], store, float(parameters["test_fraction"]))
     loop = {"parameters": parameters, "storage": storage, "start": start}
-    train.run_trainer(train.choose_trainer(""), run_worker, loop, split, int(parameters["num_workers"]), explain)
+    trainer.run_trainer(trainer.choose_trainer(""), run_worker, loop, split, int(parameters["num_workers"]), explain)
     result: Json = store.read_json(generation.uri("trained.json"))
     return result
 
@@ -168,7 +168,7 @@ def run_worker(loop: Json) -> None:
     program: Json = {"__name__": "train_loop"}
     exec(compile(loop["parameters"]["program"], "train_loop.py", "exec"), program)
     with ExitStack() as stack:
-        start = stack.enter_context(train.open_start(generation.store, loop["start"]))
+        start = stack.enter_context(trainer.open_start(generation.store, loop["start"]))
         helper = Loop(loop, start, generation)
         try:
             value = program["train_loop"](loop["parameters"]["config"], helper)
