@@ -21,11 +21,10 @@ GIB = 1 << 30
 # Bytes of a value as pandas has it, and of the numbers that become of it.
 VALUE_BYTES = {"number": 8, "flag": 8, "category": 64, "time": 64}
 NUMBERS = {"number": 1, "flag": 1, "category": 1, "time": 6}
-# The rows as Arrow and pandas have them, as a matrix, and what the algorithm makes of that: measured for xgboost,
-# LightGBM and Ridge on 1 M rows of 32 columns.
+# The rows as Arrow and pandas have them, as a matrix, and what the algorithm makes of that: an estimate.
 COPIES = 3.5
-# What a booster keeps of each row (gradients, scores, positions); LightGBM adds a byte for each number. Files, sketches,
-# histograms and threads take the rest: a limit of 128 MiB was seen to be too small for 128 columns.
+# What a booster keeps of each row (gradients, scores, positions); LightGBM adds a byte for each number. Sketches,
+# histograms and threads take the rest: estimates, of which a limit of 128 MiB was seen to be too small for 128 columns.
 ROW_BYTES, FIXED_BYTES = 48, 160 << 20
 OUT_OF_MEMORY = re.compile(r"bad_alloc|bad allocation|Cannot allocate memory|Unable to allocate|out of memory", re.I)
 
