@@ -301,3 +301,12 @@ def test_a_load_balancer_that_gives_no_address_is_reported(served: FakeCluster) 
     with pytest.raises(Unavailable, match="No load balancer") as caught:
         deploy(served, service_type="LoadBalancer", timeout_s=1)
     assert caught.value.subject == "service_type"
+
+
+def test_a_model_that_mlserver_cannot_read_is_refused_before_anything_is_created(served: FakeCluster) -> None:
+    files = [{"path": name, "bytes": 3, "checksum": "sha256:" + "0" * 64} for name in ("pipeline.json", "model.ubj")]
+    with pytest.raises(InvalidInput, match=r"reads model\.joblib, which delay 1 was stored without") as caught:
+        deploy(served, model=model(files=files, format="xgboost-ubj"))
+    assert "settings.pickle at export" in caught.value.remedy
+    assert served.api.all("apps/v1/deployments") == []
+    assert deploy(served, model=model(files=files, format="xgboost-ubj"), image="registry.local/own:1")["success"]

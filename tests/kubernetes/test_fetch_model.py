@@ -107,3 +107,24 @@ def test_the_signature_is_the_one_that_amazons_own_client_makes() -> None:
 def test_the_diagnosis_knows_every_way_in_which_it_ends() -> None:
     assert {code: f"model_{kind}" for kind, code in EXITS.items()} == FETCH_EXITS
     assert {f"model_{kind}" for kind in EXITS} <= set(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("trained", "refuse", "code", "text"),
+    [
+        ({"low": [3, 0], "high": None}, True, 0, ""),
+        ({"low": [2, 0], "high": [3, 0]}, True, EXITS["mismatch"], "trained with python 2.7, and the image has 3."),
+        ({"low": [2, 0], "high": [3, 0]}, False, 0, "its answers may differ"),
+        ({"low": None, "high": None}, True, EXITS["mismatch"], "train it again"),
+    ],
+)
+def test_the_images_versions_are_compared_before_the_model_is_brought(
+    tmp_path: Path, trained: dict[str, Any], refuse: bool, code: int, text: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    item = {"package": "python", "names": ["python"], "trained": "2.7", "refuse": refuse, **trained}
+    absent = {"package": "x", "names": ["no-such-package"], "trained": "1", "refuse": True, "low": [1, 0], "high": None}
+    done = run(tmp_path, {"folder": str(folder), "files": [], "source": None, "ranges": [item, absent]})
+    assert done.returncode == code
+    assert text in done.stdout + done.stderr

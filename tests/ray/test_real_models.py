@@ -14,11 +14,9 @@ from f.flexcore.lib.core.errors import DataError, InvalidInput
 from f.flexcore.lib.ray.remote.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
-from tests.ray.large_data import large_manifest
 
 pytestmark = pytest.mark.slow
 Extracted = Callable[..., dict[str, Any]]
-MIB = 1 << 20
 
 
 def searches(queries: int = 40, shown: int = 12) -> list[dict[str, Any]]:
@@ -78,25 +76,3 @@ def test_labels_that_are_nan_and_a_single_class_are_refused_with_counts(
     assert "write null" in str(caught.value)
     with pytest.raises(DataError, match="the same value in every row"):
         main(cluster, extracted([{"x": n, "y": "a"} for n in range(50)]), "y", task="classification")
-
-
-@pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
-def test_rows_of_four_times_the_limit_are_learned_from_on_disk(
-    cluster: dict[str, Any], tmp_path: Path, algorithm: str
-) -> None:
-    limit = 48 * MIB
-    source = large_manifest(tmp_path / "home/store/large", 4 * limit)
-    asked: dict[str, Any] = {"algorithm": algorithm, "parameters": {"n_estimators": 15, "learning_rate": 0.3}}
-    result = main(cluster, source, "y", memory_gib_per_worker=limit / (1 << 30), **asked)
-    metrics = result["output"]["metrics"]
-    assert metrics["r2"] > 0.8
-    rows = source["streams"][0]["rows"]
-    assert abs(result["output"]["rows"] - 0.8 * rows) < 0.01 * rows
-    assert result["data"]["peak_memory_bytes"] > 0
-    assert any("learned from on disk" in note for note in result["data"]["notes"])
-    # In memory it does not fit: an algorithm that knows no other way is refused before it is tried.
-    if algorithm == "xgboost":
-        with pytest.raises(InvalidInput, match=r"Ridge learns in memory: .* take about 0\.\d+ GiB") as caught:
-            main(cluster, source, "y", algorithm="Ridge", memory_gib_per_worker=limit / (1 << 30))
-        assert caught.value.subject == "memory_gib_per_worker"
-        assert "Choose xgboost or lightgbm" in str(caught.value)

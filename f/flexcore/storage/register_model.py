@@ -8,7 +8,11 @@ from f.flexcore.lib.storage import catalog, object_store
 
 c_flexcore_settings = dict
 # (measure, that of the naive guess, whether more is better)
-MEASURES = (("rmse", "baseline_rmse", False), ("accuracy", "baseline_accuracy", True))
+MEASURES = (
+    ("rmse", "baseline_rmse", False),
+    ("accuracy", "baseline_accuracy", True),
+    ("ndcg_at_10", "baseline_ndcg_at_10", True),
+)
 
 
 def main(trained: dict, must_beat_guess: bool = True, settings: c_flexcore_settings | None = None) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, resources
+from f.flexcore.lib.core import contracts, errors, model_versions, resources
 from f.flexcore.lib.kubernetes import pod_spec
 from f.flexcore.lib.kubernetes.remote import fetch_model
 
 FOLDER = "/mnt/models"
+PICKLE_FORMAT = "sklearn-joblib"
 PROGRAM_FOLDER = "/flexcore"
 FETCHER = "fetch-model"
 LOCAL = ("localhost", "127.", "0.0.0.0", "::1")
@@ -117,7 +118,9 @@ def make_delivery(model: contracts.ModelManifest, source: Source, settings: reso
 
 def _files(model: contracts.ModelManifest, source: dict[str, str] | None) -> dict[str, str]:
     entries = [file.plain() for file in model.files]
-    plan = {"folder": FOLDER, "files": entries, "source": source}
+    # MLServer's scikit-learn runtime reads the pickle, whatever else is there.
+    ranges = model_versions.list_ranges(PICKLE_FORMAT, model_versions.trained_versions(model))
+    plan = {"folder": FOLDER, "files": entries, "source": source, "ranges": ranges}
     return {"fetch_model.py": Path(inspect.getfile(fetch_model.run)).read_text(), "plan.json": json.dumps(plan)}
 
 

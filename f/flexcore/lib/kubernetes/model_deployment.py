@@ -16,6 +16,8 @@ from f.flexcore.lib.kubernetes import connection, model_delivery, pod_spec, serv
 from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
+# Files of a model: what ray/train always writes, and what it writes for MLServer.
+DESCRIPTION, PICKLE = "pipeline.json", "model.joblib"
 
 
 class DeploymentRequest(resources.Form):
@@ -66,6 +68,15 @@ def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
         return None
     model = object_store.model_manifest(request.model)
     contracts.check_consistent(model)
+    paths = {file.path for file in model.files}
+    if not request.image and DESCRIPTION in paths and PICKLE not in paths:
+        raise errors.InvalidInput(
+            f"model: MLServer's scikit-learn runtime reads {PICKLE}, which {model.name} {model.version} was stored "
+            "without",
+            subject="model",
+            remedy="Train it with settings.pickle at export, serve it with Ray Serve, or name an image that reads "
+            f"{model.format}.",
+        )
     return model
 
 

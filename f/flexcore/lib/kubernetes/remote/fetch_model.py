@@ -5,7 +5,8 @@ Shipped as text and run by the server image's own Python (3.9 or later), hence t
 of this bundle. It reads a plan:
 
     {"folder": "/mnt/models", "files": [{"path", "bytes", "checksum"}],
-     "source": {"endpoint", "bucket", "prefix", "region"} | null}       null: the files are in the folder already
+     "source": {"endpoint", "bucket", "prefix", "region"} | null,       null: the files are in the folder already
+     "ranges": of the versions that can read it, as core/model_versions has them}
 
 Keys come as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without them the bucket must be public. Its end says what
 went wrong: an exit code of EXITS, and a sentence in the termination log.
@@ -18,9 +19,12 @@ import contextlib
 import datetime
 import hashlib
 import hmac
+import importlib.metadata
 import json
 import os
 import pathlib
+import platform
+import re
 import sys
 import time
 import urllib.error
@@ -133,7 +137,36 @@ def check_file(folder: pathlib.Path, entry: dict[str, Any]) -> None:
         raise FetchError("mismatch", f"{entry['path']} is not the file of the model's manifest: another checksum")
 
 
+def check_versions(ranges: list[dict[str, Any]]) -> None:
+    """Raises FetchError that names both versions when this image has one that cannot read the model. What it does not
+    have at all, its server may not need."""
+    wrong = []
+    for item in ranges:
+        here = find_installed(item["names"])
+        number = [int(part) for part in re.findall(r"\d+", here or "")[:2]]
+        fits = item["low"] and item["low"] <= number and (item["high"] is None or number < item["high"])
+        if here is None or fits or here == item["trained"]:
+            continue
+        text = f"the model was trained with {item['package']} {item['trained']}, and the image has {here}"
+        if item["refuse"]:
+            wrong.append(text)
+        else:
+            print(f"Note: {text}: its answers may differ", flush=True)
+    if wrong:
+        raise FetchError("mismatch", f"{'; '.join(wrong)}: use an image with the trained versions, or train it again")
+
+
+def find_installed(names: list[str]) -> str | None:
+    for name in names:
+        if name == "python":
+            return platform.python_version()
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
+
+
 def fetch_model(plan: dict[str, Any], env: Mapping[str, str], sleep: Callable[[float], None] = time.sleep) -> None:
+    check_versions(plan.get("ranges") or [])
     folder = pathlib.Path(plan["folder"])
     for entry in plan["files"]:
         target = folder / entry["path"]

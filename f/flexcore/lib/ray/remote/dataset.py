@@ -43,8 +43,8 @@ TIME_PARTS = "year, month, day, day of week, hour (UTC) and days since 1970"
 class Plan:
     """What is learned from what. features: name → kind; times: name → the form of its points in time; labels: the
     classes in order, empty for a regression; class_counts: their rows by name, once the split has counted them; group:
-    the column of the rows that are ranked together; usable_rows: those with a target, when they are learned from on disk,
-    else 0."""
+    the column of the rows that are ranked together; usable_rows: those with a target, when they are learned from on
+    disk, else 0."""
 
     target: str
     target_kind: str

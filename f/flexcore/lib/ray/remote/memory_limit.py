@@ -21,9 +21,11 @@ GIB = 1 << 30
 # Bytes of a value as pandas has it, and of the numbers that become of it.
 VALUE_BYTES = {"number": 8, "flag": 8, "category": 64, "time": 64}
 NUMBERS = {"number": 1, "flag": 1, "category": 1, "time": 6}
-# The rows as Arrow and pandas have them, as a matrix, and what the algorithm makes of that: measured for xgboost,
-# LightGBM and Ridge on 1 M rows of 32 columns.
+# The rows as Arrow and pandas have them, as a matrix, and what the algorithm makes of that: an estimate.
 COPIES = 3.5
+# What a booster keeps of each row (gradients, scores, positions); LightGBM adds a byte for each number. Sketches,
+# histograms and threads take the rest: estimates, of which a limit of 128 MiB was seen to be too small for 128 columns.
+ROW_BYTES, FIXED_BYTES = 48, 160 << 20
 OUT_OF_MEMORY = re.compile(r"bad_alloc|bad allocation|Cannot allocate memory|Unable to allocate|out of memory", re.I)
 
 
@@ -48,6 +50,7 @@ def is_large(plan: dataset.Plan, parameters: Json, workers: int) -> bool:
     algorithm = parameters["algorithm"]
     known = estimators.ALIASES.get(algorithm.lower(), algorithm.lower()) in estimators.BOOSTERS
     if known and plan.task != "ranking":
+        check_disk_training(plan, parameters, workers, limit)
         return True
     what = "a ranking" if known else algorithm
     raise shared_storage.Problem(
@@ -58,6 +61,22 @@ def is_large(plan: dataset.Plan, parameters: Json, workers: int) -> bool:
         f"Choose xgboost or lightgbm for a regression or classification, which learn from disk; or fewer features or "
         f"rows; or give at least {needed / GIB * 1.1:.1f} GiB.",
     )
+
+
+def check_disk_training(plan: dataset.Plan, parameters: Json, workers: int, limit: int) -> None:
+    """Raises InvalidInput when what a booster keeps of each row does not fit either."""
+    numbers = sum(NUMBERS[kind] for kind in plan.features.values())
+    name = parameters["algorithm"].lower()
+    bins = numbers if estimators.ALIASES.get(name, name) == "lightgbm" else 0
+    needed = int(plan.rows / workers * (ROW_BYTES + bins)) + FIXED_BYTES
+    if needed > limit:
+        raise shared_storage.Problem(
+            "InvalidInput",
+            f"memory_gib_per_worker is {limit / GIB:g} GiB, and {parameters['algorithm']} keeps about "
+            f"{needed / GIB:.2f} GiB of {plan.rows:,} rows in memory, also when it learns from disk",
+            "memory_gib_per_worker",
+            f"Give at least {needed / GIB * 1.1:.2f} GiB, more workers, or fewer rows.",
+        )
 
 
 def count_sample_rows(plan: dataset.Plan, parameters: Json) -> int:

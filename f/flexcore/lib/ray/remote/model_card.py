@@ -77,7 +77,8 @@ def section(title: str, body: str) -> list[str]:
 
 def describe_source(source: Json) -> list[str]:
     return [
-        f"Stream {code(source['stream'])} of {code(source['uri'])}, {count(source['rows'])} rows in {len(source['files'])} files",
+        f"Stream {code(source['stream'])} of {code(source['uri'])}, {count(source['rows'])} rows in "
+        f"{len(source['files'])} files",
         f"Checksum of the files: {code(source['checksum'])}",
     ]
 
