@@ -11,6 +11,7 @@ import pytest
 from f.flexcore.lib.core.errors import EmptyData, FlexcoreError, InvalidInput, ManifestMismatch
 from f.flexcore.lib.core.operation import Operation, resolve
 from f.flexcore.lib.core.resources import RayCluster, Settings, dump_public, secret_values
+from f.flexcore.lib.ray.copy_job import COPY_TABLE
 from f.flexcore.lib.ray.job_inputs import is_this_machine
 from f.flexcore.lib.ray.predict_job import PREDICT
 from f.flexcore.lib.ray.program_job import RUN_PROGRAM
@@ -21,9 +22,10 @@ from f.flexcore.lib.runtimes import RUNTIMES
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
-OPERATIONS = {item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, PREDICT, DEPLOY_MODEL)}
+OPERATIONS = {item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, PREDICT, DEPLOY_MODEL, COPY_TABLE)}
 REQUIRED: dict[str, Json] = {"program": {"program": "result = 1"}, "train": {"target_column": "size"}}
 REQUIRED["search"] = REQUIRED["train"]
+REQUIRED["copy_table"] = {"database": {"host": "db", "dbname": "sales"}, "table": "orders"}
 REMOTE = RayCluster(address="https://ray.example.com")
 LOCAL_S3 = Settings(storage_uri="s3://bucket", storage_endpoint_url="http://localhost:9000")
 

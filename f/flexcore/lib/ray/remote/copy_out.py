@@ -84,7 +84,8 @@ def run(parameters: Json, storage: Json) -> Json:
         with naming_locks(table.label):
             return Copy(parameters, storage, database, snapshot, root, is_spread).run(server)
     except shared_storage.Problem as problem:
-        if problem.flexcore["type"] not in part_runner.RETRIED:
+        # One that outlives this process is kept for the next attempt.
+        if not is_spread or problem.flexcore["type"] not in part_runner.RETRIED:
             snapshot.release()
         raise
 
