@@ -468,7 +468,7 @@ def test_a_store_of_objects_is_written_begun_anew_and_read_back(
         parameters, _ = tables.parameters("back", {"direction": "to_database"})
         parameters["source"] = {"uri": copied["uri"], "files": copied["files"], "format": "parquet", "columns": {}}
         assert copy_in.run(parameters, storage)["row_hash"] == copied["row_hash"]
-        with pytest.raises(Problem, match="refuses Ray|cannot use the store|does not exist") as refused:
+        with pytest.raises(Problem, match=r"refuses Ray|cannot use the store|does not exist") as refused:
             copy_out.run(tables.parameters("many", {})[0], {**storage, "folder": "s3://nobucket/x/k/1"})
         assert PASSWORD not in str(refused.value.flexcore)
         assert tables.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'flexcore%'") == 0
