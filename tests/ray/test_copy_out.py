@@ -175,6 +175,26 @@ def test_a_snapshot_that_is_too_old_ends_the_copy_and_says_which_limit(
     assert tables.value("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0
 
 
+def test_a_snapshot_that_a_job_works_on_is_not_taken_for_an_orphan(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from f.flexcore.lib.ray.remote import postgres
+
+    tables.run(MANY)
+    monkeypatch.setattr(table_snapshot, "WATCH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(table_snapshot, "PING_INTERVAL_S", 0.05)
+    holder = table_snapshot.Holder(postgres.Database(**tables.resource), "many", 60, grace_s=0.6)
+    holder.open()
+    snapshot = table_snapshot.Snapshot(holder)
+    with snapshot.keep():
+        time.sleep(1.5)
+        assert not holder.ended
+    until = time.monotonic() + 20
+    while not holder.ended and time.monotonic() < until:
+        time.sleep(0.05)
+    assert holder.ping()["ended"] == "nobody has asked for it"
+
+
 def test_a_connection_that_is_cut_is_begun_again(
     tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
