@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from f.flexcore.lib.ray.remote import copy_out, part_files, part_runner, row_hash, table_parts, table_snapshot
+from f.flexcore.lib.ray.remote import copy_in, copy_out, part_files, part_runner, row_hash, table_parts, table_snapshot
 from f.flexcore.lib.ray.remote.shared_storage import Problem, RemoteStore
 from tests.ray.tables import PASSWORD, Tables
 
@@ -173,6 +173,26 @@ def test_a_snapshot_that_is_too_old_ends_the_copy_and_says_which_limit(
     told = refused.value.flexcore
     assert told["type"] == "Unavailable" and "snapshot_max_age_s" in told["remedy"]
     assert tables.value("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == 0
+
+
+def test_a_snapshot_that_a_job_works_on_is_not_taken_for_an_orphan(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from f.flexcore.lib.ray.remote import postgres
+
+    tables.run(MANY)
+    monkeypatch.setattr(table_snapshot, "WATCH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(table_snapshot, "PING_INTERVAL_S", 0.05)
+    holder = table_snapshot.Holder(postgres.Database(**tables.resource), "many", 60, grace_s=0.6)
+    holder.open()
+    snapshot = table_snapshot.Snapshot(holder)
+    with snapshot.keep():
+        time.sleep(1.5)
+        assert not holder.ended
+    until = time.monotonic() + 20
+    while not holder.ended and time.monotonic() < until:
+        time.sleep(0.05)
+    assert holder.ping()["ended"] == "nobody has asked for it"
 
 
 def test_a_connection_that_is_cut_is_begun_again(
@@ -438,3 +458,39 @@ def test_the_hash_of_a_row_is_postgresqls_own(tables: Tables, kind: str) -> None
         part = batch.slice(start)
         hashes = row_hash.hash_rows([(part.column(0), kind), (part.column(2), "int32")])
         assert (hashes == np.array(part.column(1).to_pylist(), np.int64).view(np.uint64)).all()
+
+
+# --- another store
+
+
+def test_a_store_of_objects_is_written_begun_anew_and_read_back(
+    tables: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import httpx
+    from moto.server import ThreadedMotoServer
+
+    tables.run(MANY)
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        httpx.put(f"{url}/bucket")
+        keys = {"endpoint_url": url, "access_key": "flexcore-key", "secret_key": PASSWORD, "region": ""}
+        copied: Json = {}
+        for attempt in (1, 2):
+            parameters, _ = tables.parameters("many", {"partitions": 3})
+            storage = {"uri": "s3://bucket/x", "folder": f"s3://bucket/x/k/{attempt}", **keys}
+            copied = copy_out.run(parameters, storage)
+        assert copied["rows"] == 60000 and "the copy starts anew" in capsys.readouterr().out
+        store = RemoteStore(storage)
+        assert len(copy_out.list_folders(store, "s3://bucket/x/k/copy")) == 1
+        parameters, _ = tables.parameters("back", {"direction": "to_database"})
+        parameters["source"] = {"uri": copied["uri"], "files": copied["files"], "format": "parquet", "columns": {}}
+        assert copy_in.run(parameters, storage)["row_hash"] == copied["row_hash"]
+        with pytest.raises(Problem, match=r"refuses Ray|cannot use the store|does not exist") as refused:
+            copy_out.run(tables.parameters("many", {})[0], {**storage, "folder": "s3://nobucket/x/k/1"})
+        assert PASSWORD not in str(refused.value.flexcore)
+        assert tables.value("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'flexcore%'") == 0
+    finally:
+        server.stop()

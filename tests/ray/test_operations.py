@@ -11,6 +11,7 @@ import pytest
 from f.flexcore.lib.core.errors import EmptyData, FlexcoreError, InvalidInput, ManifestMismatch
 from f.flexcore.lib.core.operation import Operation, resolve
 from f.flexcore.lib.core.resources import RayCluster, Settings, dump_public, secret_values
+from f.flexcore.lib.ray.copy_job import COPY_TABLE
 from f.flexcore.lib.ray.job_inputs import is_this_machine
 from f.flexcore.lib.ray.loop_job import TRAINING_LOOP
 from f.flexcore.lib.ray.predict_job import PREDICT
@@ -22,10 +23,15 @@ from f.flexcore.lib.runtimes import RUNTIMES
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
-OPERATIONS = {item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, TRAINING_LOOP, PREDICT, DEPLOY_MODEL)}
+OPERATIONS = {
+    item.name: item for item in (RUN_PROGRAM, TRAIN, SEARCH, TRAINING_LOOP, PREDICT, DEPLOY_MODEL, COPY_TABLE)
+}
 REQUIRED: dict[str, Json] = {"program": {"program": "result = 1"}, "train": {"target_column": "size"}}
 REQUIRED["search"] = REQUIRED["train"]
-REQUIRED["training_loop"] = {"program": "def train_loop(config, loop):\n    pass\n"}
+REQUIRED["training_loop"] = {"program": "def train_loop(config, loop):
+    pass
+"}
+REQUIRED["copy_table"] = {"database": {"host": "db", "dbname": "sales"}, "table": "orders"}
 REMOTE = RayCluster(address="https://ray.example.com")
 LOCAL_S3 = Settings(storage_uri="s3://bucket", storage_endpoint_url="http://localhost:9000")
 

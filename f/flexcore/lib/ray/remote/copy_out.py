@@ -81,10 +81,11 @@ def run(parameters: Json, storage: Json) -> Json:
     snapshot = take_snapshot(database, table, parameters, root, is_spread)
     try:
         # Whoever waits to change the table waits for this snapshot, and the parts wait behind it: it must be let go.
-        with naming_locks(table.label):
+        with naming_locks(table.label), snapshot.keep():
             return Copy(parameters, storage, database, snapshot, root, is_spread).run(server)
     except shared_storage.Problem as problem:
-        if problem.flexcore["type"] not in part_runner.RETRIED:
+        # One that outlives this process is kept for the next attempt.
+        if not is_spread or problem.flexcore["type"] not in part_runner.RETRIED:
             snapshot.release()
         raise
 

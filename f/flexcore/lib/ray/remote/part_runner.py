@@ -47,7 +47,7 @@ def run_on_ray(parts: Sequence[Any], work: Work, workers: int) -> Iterator[Json]
         source,
         override_num_blocks=len(parts),
         concurrency=max(1, min(workers, len(parts))),
-        ray_remote_args={"num_cpus": 1, "scheduling_strategy": "SPREAD"},
+        num_cpus=1,
     )
     try:
         for row in rows.iter_rows():

@@ -15,7 +15,8 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from f.flexcore.lib.ray.remote import postgres, shared_storage, table_catalog
@@ -24,6 +25,7 @@ NAMESPACE = "flexcore"
 # A retry comes within seconds, a worker that died has its step run again after about a minute.
 ORPHAN_GRACE_S = 300.0
 WATCH_INTERVAL_S = 2.0
+PING_INTERVAL_S = 20.0
 READ_ONLY = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -101,6 +103,21 @@ class Snapshot:
                 "snapshot_max_age_s",
                 "Run again: the copy then starts anew. Raise snapshot_max_age_s, or num_workers, when it needs longer.",
             )
+
+    @contextmanager
+    def keep(self) -> Iterator[None]:
+        """Asks for it all the while, by which its holder knows that a job works on it."""
+        ended = threading.Event()
+
+        def ask() -> None:
+            while not ended.wait(PING_INTERVAL_S):
+                self._ask("ping")
+
+        threading.Thread(target=ask, daemon=True).start()
+        try:
+            yield
+        finally:
+            ended.set()
 
     def release(self) -> None:
         with suppress(Exception):
