@@ -133,14 +133,15 @@ def test_a_tap_that_stops_early_is_disqualified_and_its_run_is_no_success_in_the
     text = (
         (PROJECT / "meltano.yml")
         .read_text()
-        .replace("    - name: host\n", "    - name: max_record_count\n    - name: host\n", 1)
+        .replace("    - name: host\n", "    - name: max_record_count\n      kind: integer\n    - name: host\n", 1)
     )
     (tmp_path / "meltano.yml").write_text(text)
     name = f"early {uuid.uuid4().hex[:8]}"
     lines = ['filter_schemas=["{schema}"]', "max_record_count=400"]
     ended = run(engine, form, project={"path": str(tmp_path)}, works=["extract"], tap_config=lines, workflow_type=name)
     meltano = next(item for item in ended["standings"] if item["runtime"] == "meltano")
-    assert (meltano["runs"], meltano["counted"]) == (1, 0), meltano
+    assert (meltano["runs"], meltano["counted"]) == (1, 0)
+    assert meltano["note"] == "disqualified: its output has 400 rows, the source has 1,000"
     (item,) = comparison(engine, name)["runtimes"]
     assert (item["runs"], item["samples"]) == (1, 0)
 
