@@ -28,9 +28,7 @@ OPERATIONS = {
 }
 REQUIRED: dict[str, Json] = {"program": {"program": "result = 1"}, "train": {"target_column": "size"}}
 REQUIRED["search"] = REQUIRED["train"]
-REQUIRED["training_loop"] = {"program": "def train_loop(config, loop):
-    pass
-"}
+REQUIRED["training_loop"] = {"program": "def train_loop(config, loop):\n    pass\n"}
 REQUIRED["copy_table"] = {"database": {"host": "db", "dbname": "sales"}, "table": "orders"}
 REMOTE = RayCluster(address="https://ray.example.com")
 LOCAL_S3 = Settings(storage_uri="s3://bucket", storage_endpoint_url="http://localhost:9000")

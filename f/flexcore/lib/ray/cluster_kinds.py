@@ -83,7 +83,7 @@ class OnKubernetes:
         until = time.monotonic() + request.timeout_s
         owner = lease.make_owner(key)
         wish = kuberay_cluster.Wish(owner, key.labels(1), request.lease_s, request.keep_idle_s, until)
-        self.stored, held, is_new = self.managed.acquire(request.spec, wish)
+        self.stored, held, is_new = self.managed.acquire(request.wanted, wish)
         if request.rotate_token and not is_new:
             self.managed.parts.rotate_token(self.stored, self.managed.pods())
         return Acquired(held, is_new)

@@ -29,7 +29,6 @@ Object = dict[str, Any]
 Ensuring = operation.Invocation[cluster_requests.EnsureRequest, resources.RayCluster]
 Scaling = operation.Invocation[cluster_requests.ScaleRequest, resources.RayCluster]
 Releasing = operation.Invocation[cluster_requests.ReleaseRequest, resources.RayCluster]
-Describing = operation.Invocation[cluster_requests.DescribeRequest, resources.RayCluster]
 # How long a failed ensure waits for what it made to be gone.
 CLEANUP_TIMEOUT_S = 60.0
 
@@ -152,7 +151,7 @@ def plan_ensure(invocation: Ensuring) -> contracts.StepResult:
         if kind.kind == "kubernetes" and not found["exists"]:
             namespace = str(kind.reference()["namespace"])
             labels = invocation.key.labels(1)
-            data["manifest"] = cluster_spec.cluster_manifest(invocation.request.spec, data["name"], namespace, labels)
+            data["manifest"] = cluster_spec.cluster_manifest(invocation.request.wanted, data["name"], namespace, labels)
     return cluster.plan_result(invocation.key, data)
 
 
@@ -212,7 +211,7 @@ def describe_outcome(outcome: str, book: lease.LeaseBook | None) -> str:
 # --- describe
 
 
-def describe(invocation: Describing) -> contracts.StepResult:
+def describe(invocation: operation.Invocation[Any, resources.RayCluster]) -> contracts.StepResult:
     """What the cluster is made of, who holds it, what Ray says of itself, and what is wrong. Changes nothing."""
     with cluster_kinds.open_cluster(invocation.service, invocation.settings) as kind:
         data: Object = {"kind": kind.kind, "name": kind.name, **kind.describe(), **_describe_book(kind.read_book())}
@@ -280,18 +279,6 @@ def _check_nothing(request: resources.Form, service: Any, settings: resources.Se
     """Nothing more than the request itself says."""
 
 
-def _operation(name: str, request: Any, execute: Any) -> operation.Operation[Any, resources.RayCluster]:
-    return operation.Operation(
-        runtime="ray",
-        name=name,
-        request=request,
-        service=resources.RayCluster,
-        check=_check_nothing,
-        plan=describe,
-        execute=lambda invocation: execute(invocation).plain(),
-    )
-
-
 ENSURE_CLUSTER = operation.Operation(
     runtime="ray",
     name="ensure_cluster",
@@ -301,6 +288,30 @@ ENSURE_CLUSTER = operation.Operation(
     plan=plan_ensure,
     execute=lambda invocation: driver.drive(_open_ensure, invocation),
 )
-SCALE_CLUSTER = _operation("scale_cluster", cluster_requests.ScaleRequest, scale)
-RELEASE_CLUSTER = _operation("release_cluster", cluster_requests.ReleaseRequest, release)
-DESCRIBE_CLUSTER = _operation("describe_cluster", cluster_requests.DescribeRequest, describe)
+SCALE_CLUSTER = operation.Operation(
+    runtime="ray",
+    name="scale_cluster",
+    request=cluster_requests.ScaleRequest,
+    service=resources.RayCluster,
+    check=_check_nothing,
+    plan=describe,
+    execute=lambda invocation: scale(invocation).plain(),
+)
+RELEASE_CLUSTER = operation.Operation(
+    runtime="ray",
+    name="release_cluster",
+    request=cluster_requests.ReleaseRequest,
+    service=resources.RayCluster,
+    check=_check_nothing,
+    plan=describe,
+    execute=lambda invocation: release(invocation).plain(),
+)
+DESCRIBE_CLUSTER = operation.Operation(
+    runtime="ray",
+    name="describe_cluster",
+    request=cluster_requests.DescribeRequest,
+    service=resources.RayCluster,
+    check=_check_nothing,
+    plan=describe,
+    execute=lambda invocation: describe(invocation).plain(),
+)

@@ -12,8 +12,8 @@ from f.flexcore.lib.ray import cluster_spec, lease
 class EnsureRequest(resources.Form):
     """spec is for a cluster on Kubernetes alone; local_cpus for a local head."""
 
-    spec: cluster_spec.ClusterSpec = Field(
-        default=cluster_spec.ClusterSpec(),
+    spec: cluster_spec.ClusterSpec | None = Field(
+        default=None,
         description="What the cluster is made of, on Kubernetes; one that is there already is joined as it is.",
     )
     local_cpus: int = Field(default=0, ge=0, description="CPUs of a local head; 0 means all of the machine.")
@@ -38,6 +38,11 @@ class EnsureRequest(resources.Form):
     pending_timeout_s: float = Field(
         default=120, ge=0, allow_inf_nan=False, description="How long to wait for a quota or a node that may come free."
     )
+
+    @property
+    def wanted(self) -> cluster_spec.ClusterSpec:
+        """The spec, or that of a cluster of which nothing is said."""
+        return self.spec or cluster_spec.ClusterSpec()
 
 
 class ScaleRequest(resources.Form):
