@@ -68,7 +68,7 @@ def test_a_build_of_ones_own_serves_itself_alone() -> None:
 
 
 def test_an_older_manifest_is_compared_by_its_framework_alone() -> None:
-    older = {"versions": {}, "framework": contracts.Framework(name="xgboost-cpu", version="3.2.0")}
+    older: dict[str, Any] = {"versions": {}, "framework": contracts.Framework(name="xgboost-cpu", version="3.2.0")}
     trained = model_versions.trained_versions(contracts.ModelManifest.model_construct(**older))
     (item,) = model_versions.list_ranges("sklearn-joblib", trained)
     assert (item["package"], item["names"], item["low"], item["high"]) == (

@@ -45,7 +45,10 @@ ALL_KILLS = bool(os.environ.get("FLEXCORE_ALL_KILLS"))
 NODE_CPUS = 6
 POINTS = ("before_first", "during", "between", "before_publish", "published")
 EVERY, TOTAL = 20, 80
-ASKED: Json = {"parameters": {"n_estimators": TOTAL}, "checkpoint_every": EVERY, "max_failures": len(POINTS)}
+ASKED: Json = {
+    "parameters": {"n_estimators": TOTAL},
+    "recovery": {"checkpoint_every": EVERY, "max_failures": len(POINTS)},
+}
 PATIENCE_S, MAX_STARTS = 400.0, 5
 # Appended to what is shipped: where it holds while a file of the point's name is there, and the rounds that it does.
 HOLDS = """

@@ -266,7 +266,7 @@ def test_the_shipped_role_is_enough_for_jobs_and_nothing_else_is_allowed(jobs: L
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Object, Object]]:
     """(settings, manifest) of a small scikit-learn model in an S3 store that pods reach."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
     import joblib
     import pandas
     import sklearn

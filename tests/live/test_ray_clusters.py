@@ -200,3 +200,6 @@ class Owners:
 
     def resume(self, flow_job: str, payload: dict[str, Any]) -> str:
         return "resumed"
+
+    def arguments(self, job: str) -> dict[str, Any]:
+        return {}

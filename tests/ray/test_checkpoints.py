@@ -204,7 +204,7 @@ def test_a_problem_of_the_request_is_handed_from_the_workers_to_the_job(store: R
     ("fields", "text"),
     [
         ({}, "A checkpoint is stored every 50 rounds"),
-        ({"checkpoint_every": 0}, "No checkpoints are stored (checkpoint_every is 0)"),
+        ({"recovery": {"checkpoint_every": 0}}, "No checkpoints are stored (recovery.checkpoint_every is 0)"),
         (
             {"algorithm": "Ridge"},
             "Ridge knows no checkpoints: ",

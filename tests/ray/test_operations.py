@@ -81,7 +81,7 @@ def test_every_field_of_a_form_says_what_it_is_for(name: str) -> None:
         ("search", {"trials": 201}, "trials"),
         ("search", {"num_workers": 2}, "num_workers"),
         ("train", {"early_stopping_rounds": -1}, "early_stopping_rounds"),
-        ("train", {"resume_from": "fc-1/1"}, "resume_from"),
+        ("train", {"recovery": {"resume_from": "fc-1/1"}}, "recovery.resume_from"),
         ("training_loop", {"program": "x = 1"}, "program"),
         ("training_loop", {"program": "def train_loop(config): pass"}, "program"),
         ("training_loop", {"program": "def train_loop(config, loop) pass"}, "program"),

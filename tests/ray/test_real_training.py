@@ -120,12 +120,13 @@ def test_checkpoints_are_kept_and_another_training_does_not_go_on_from_them(
     cluster: dict[str, Any], extracted: Extracted
 ) -> None:
     source = extracted(houses(), COLUMNS)
-    asked: dict[str, Any] = {"checkpoint_every": 20, "early_stopping_rounds": 3}
-    result = main(cluster, source, "price", parameters={"n_estimators": 60, "learning_rate": 0.5}, **asked)
+    asked: dict[str, Any] = {"early_stopping_rounds": 3}
+    learning, recovery = {"n_estimators": 60, "learning_rate": 0.5}, {"checkpoint_every": 20}
+    result = main(cluster, source, "price", parameters=learning, recovery=recovery, **asked)
     told = result["data"]["recovery"]
     assert (told["generation"], told["resumed_from"], told["worker_failures"]) == (1, None, 0)
     assert told["stored"] >= 1 and told["best_round"] <= 60 and told["validation_rows"] == 31
     assert result["data"]["dropped_rows"] == 8
     with pytest.raises(Conflict, match='algorithm is "xgboost" there and "lightgbm" here') as caught:
-        main(cluster, source, "price", algorithm="lightgbm", resume_from=told["checkpoints"], **asked)
+        main(cluster, source, "price", algorithm="lightgbm", recovery={"resume_from": told["checkpoints"]}, **asked)
     assert caught.value.subject == "resume_from" and "train from the beginning" in caught.value.remedy

@@ -7,9 +7,12 @@ imported only when they are needed.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from f.flexcore.lib.core import contracts, errors, operation, remote_objects, resources
+from f.flexcore.lib.core import errors, operation, resources
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.core import contracts, remote_objects
 
 RUNTIMES = {
     runtime.name: runtime

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.benchmark import database, fingerprint, learning, legs, machine, reference, tables
-from f.flexcore.lib.core import contracts, errors, identity
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.core import contracts, identity
 
 PACKAGES = ("pyarrow", "adbc-driver-postgresql", "tpchgen-cli", "xgboost-cpu")
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import errors, lean_httpx, redaction, resources, tls_errors
+from f.flexcore.lib.core import errors, lean_httpx, redaction, resources
 from f.flexcore.lib.ray import connection
 
 httpx = lean_httpx.httpx
@@ -248,6 +248,8 @@ class RayApi:
         )
 
     def _no_answer(self, error: httpx.HTTPError) -> errors.FlexcoreError:
+        from f.flexcore.lib.core import tls_errors
+
         reason = str(error) or type(error).__name__
         if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
             message = f"cluster.address: {self.address!r} is not a URL such as http://ray-head:8265"

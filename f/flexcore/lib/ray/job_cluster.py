@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import dimensions, errors, resources
 from f.flexcore.lib.ray import cluster, cluster_spec, ray_manifest
@@ -95,10 +95,8 @@ class OwnCluster(cluster_spec.ClusterSpec):
 def check(request: Any, service: resources.RayCluster | None) -> None:
     """Raises InvalidInput when `cluster` names no Kubernetes cluster, or the form's cluster can never do the work.
     request: with own_cluster and needs; service: None when it is not known yet."""
-    own: OwnCluster | None = request.own_cluster
+    own: OwnCluster = request.own_cluster
     needs: cluster.Needs = request.needs
-    if own is None:
-        return
     if service is not None and not service.is_on_kubernetes:
         raise errors.InvalidInput(
             "own_cluster needs a Kubernetes cluster, and `cluster` names none",
@@ -127,15 +125,3 @@ def _node(cpu: str, gpus: int) -> tuple[float, float]:
 
 def _fit_count(node: tuple[float, float], needs: cluster.Needs) -> int:
     return int(min(has // wanted for has, wanted in zip(node, (needs.cpus, needs.gpus), strict=True) if wanted > 0))
-
-
-def _empty_means_none(value: Any) -> Any:
-    # Windmill's form sends an object for a field that nobody has touched.
-    return value or None
-
-
-OptionalOwnCluster = Annotated[OwnCluster | None, BeforeValidator(_empty_means_none), resources.OPAQUE]
-DESCRIPTION = (
-    "A Ray cluster for this job alone, made by KubeRay and gone after it, e.g. {groups: [{min_workers: 1, max_workers: "
-    "1}]}; `cluster` then names the Kubernetes cluster and the namespace. Empty: the job runs on `cluster`."
-)

@@ -12,7 +12,7 @@ import re
 import signal
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, log_text, tls_errors
+from f.flexcore.lib.core import contracts, errors, log_text
 
 Json = dict[str, Any]
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -93,6 +93,8 @@ def diagnose(job: Json, outcome: Json | None) -> contracts.Diagnosis | None:
     if failure:
         category = "program_failed" if failure.get("type") == "ExecutionFailed" else find_category(failure)
         own = failure.get("remedy") or "Read the end of the log, correct the program, and run again."
+        from f.flexcore.lib.core import tls_errors
+
         remedy = tls_errors.tls_remedy(failure["message"], "the Ray cluster") or own
         return contracts.Diagnosis(category=category, detail=failure["message"], remedy=remedy)
     if job["status"] == "SUCCEEDED":
@@ -165,6 +167,8 @@ def _diagnose_by_ray(job: Json) -> contracts.Diagnosis:
         return problem
     category, remedy = RAY_ERRORS.get(str(job.get("error_type")), UNKNOWN_ERROR)
     detail = find_exception_line(log) or _describe_exit(code) or find_last_line(log) or "Ray gives no reason"
+    from f.flexcore.lib.core import tls_errors
+
     certificates = tls_errors.tls_remedy(log, "the Ray cluster")
     return contracts.Diagnosis(category=category, detail=detail[:MAX_DETAIL_CHARACTERS], remedy=certificates or remedy)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, identity, model_versions, resources
+from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.storage import object_store
 
@@ -86,6 +86,8 @@ def parse_model(model: dict[str, Any] | None, settings: resources.Settings) -> c
 
 def model_parameters(manifest: contracts.ModelManifest, settings: resources.Settings) -> dashboard.Json:
     """What a program on Ray must know of the model."""
+    from f.flexcore.lib.core import model_versions
+
     return {
         **manifest.model_dump(mode="json", include=MODEL_FIELDS),
         "ranges": model_versions.list_ranges(manifest.format, model_versions.trained_versions(manifest)),

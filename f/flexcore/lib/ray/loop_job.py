@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, program_job, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.user_loop import run\n\nresult = run(parameters, storage)\n"
 MODULES = (*train_job.GROWING, "user_loop")
@@ -76,6 +76,8 @@ class LoopRequest(resources.Form):
     @field_validator("program")
     @classmethod
     def _defines_the_loop(cls, value: str) -> str:
+        from f.flexcore.lib.ray import program_job
+
         tree = ast.parse(program_job.check_source(value))
         found = [item for item in tree.body if isinstance(item, ast.FunctionDef) and item.name == FUNCTION]
         if not found:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, job_inputs, labels, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, labels, own_cluster_field, train_job
 from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
@@ -39,7 +39,7 @@ class PredictRequest(resources.Form):
     label_selector: labels.Selector = Field(default={}, description=labels.FIELD)
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the predictions, in seconds.")
-    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
 
     @property
     def needs(self) -> cluster.Needs:
@@ -51,7 +51,7 @@ Invocation = operation.Invocation[PredictRequest, resources.RayCluster]
 
 def check(request: PredictRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
-    job_cluster.check(request, service)
+    own_cluster_field.check(request, service)
     job_inputs.check_store(service, settings)
     if request.model is not None:
         job_inputs.parse_model(request.model, settings)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, operation, resources, units
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, labels, runtime_environment
+from f.flexcore.lib.ray import cluster, job, job_adapter, labels, own_cluster_field, runtime_environment
 from f.flexcore.lib.ray.remote import job_entry
 
 
@@ -44,7 +44,7 @@ class ProgramRequest(resources.Form):
         default={}, description="Further parts of Ray's runtime environment, e.g. env_vars."
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the job, in seconds.")
-    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -84,7 +84,7 @@ Invocation = operation.Invocation[ProgramRequest, resources.RayCluster]
 
 def check(request: ProgramRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput where the cluster of its own cannot be made: a program does not get at the store."""
-    job_cluster.check(request, service)
+    own_cluster_field.check(request, service)
 
 
 def program_job(request: ProgramRequest) -> job.Job:

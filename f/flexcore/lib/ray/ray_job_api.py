@@ -10,7 +10,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes_api import api_errors, deletion
-from f.flexcore.lib.ray import connection, job_cluster, kuberay_diagnosis, kubernetes_session, ray_job_manifest
+from f.flexcore.lib.ray import connection, job_cluster, kubernetes_session, ray_job_manifest
 
 Object = dict[str, Any]
 RESOURCE = "rayjobs.ray.io"
@@ -61,6 +61,8 @@ class RayJobApi:
         call = api_errors.Call("list", RESOURCE)
         code, payload = self.session.kubernetes.request_raw("GET", "/apis/ray.io", None, call)
         if code in (200, 404):
+            from f.flexcore.lib.ray import kuberay_diagnosis
+
             kuberay_diagnosis.check_api(payload if code == 200 else None)
             return
         # The list says it in its own words: credentials, rights, a server that cannot answer now.

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_cluster, labels, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, labels, own_cluster_field, train_job
 from f.flexcore.lib.ray.remote import search_space
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
@@ -42,7 +42,7 @@ class SearchRequest(train_job.LearningRequest):
         ge=1,
         description="Longest time for all trials, in seconds; what is not done by then is left out.",
     )
-    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
     search_usd: float | None = Field(
         default=None,
         gt=0,

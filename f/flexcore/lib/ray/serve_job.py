@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, operation, resources, units
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, smoke_test
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import serve_apps, shared_storage
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
@@ -203,6 +203,8 @@ def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) ->
         return finished.step_result(data={**data, "packages": finished.packages})
 
     def prove_endpoint(result: contracts.StepResult) -> contracts.StepResult:
+        from f.flexcore.lib.ray import smoke_test
+
         data = dict(result.data)
         url = endpoint_url(ray, data.pop("port"), app)
         with smoke_test.open_client(ray) as client:

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from f.flexcore.lib.core import contracts, errors, resources, units
+from f.flexcore.lib.core import contracts, errors, operation, resources, units
 from f.flexcore.lib.kubernetes_api import client
 from f.flexcore.lib.ray import (
     cluster_spec,
@@ -21,7 +21,6 @@ from f.flexcore.lib.ray import (
     kubernetes_session,
     ray_service,
     serve_job,
-    service_deployment,
     service_spec,
     smoke_test,
 )
@@ -31,9 +30,11 @@ from f.flexcore.lib.storage import object_store
 # The ingress has new weights when it says so: the operator brings them within seconds.
 POLL_INTERVAL_S = 0.5
 Object = dict[str, Any]
+# request: service_deployment.ServiceRequest, which is imported without this module.
+Invocation = operation.Invocation[Any, resources.RayCluster]
 
 
-def plan(invocation: service_deployment.Invocation) -> contracts.StepResult:
+def plan(invocation: Invocation) -> contracts.StepResult:
     """Whether the deployment would be an update. Raises InvalidInput for a RayService of another's, NotFound without
     KubeRay."""
     request = invocation.request
@@ -46,7 +47,7 @@ def plan(invocation: service_deployment.Invocation) -> contracts.StepResult:
     return contracts.StepResult(success=True, runtime="ray", execution_key=invocation.key.value, attempt=1, data=data)
 
 
-def execute(invocation: service_deployment.Invocation) -> Object:
+def execute(invocation: Invocation) -> Object:
     request, settings = invocation.request, invocation.settings
     model = job_inputs.parse_model(request.model, settings)
     store = object_store.Store(settings)
@@ -89,7 +90,7 @@ def execute(invocation: service_deployment.Invocation) -> Object:
     ).plain()
 
 
-def version_entry(request: service_deployment.ServiceRequest, model: Object, storage: Object) -> Object:
+def version_entry(request: Any, model: Object, storage: Object) -> Object:
     """What an application of one version is built from; it holds no key of the store."""
     return {
         "model": model,
@@ -132,7 +133,7 @@ def shift(
     service: ray_service.RayService,
     model: contracts.ModelManifest,
     entry: Object,
-    request: service_deployment.ServiceRequest,
+    request: Any,
     labels: dict[str, str],
     until: float,
 ) -> tuple[Object, list[str]]:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from f.flexcore.lib.core import contracts, errors, inference, resources, tls_errors
+from f.flexcore.lib.core import contracts, errors, inference, resources
 from f.flexcore.lib.ray import dashboard
 
 # Serve's proxies learn of a new route, and of a replaced replica, within a few seconds.
@@ -90,6 +90,8 @@ def _wait_for_answer(
             seen = f"HTTP {response.status_code}"
         except httpx.HTTPError as error:
             seen = str(error) or type(error).__name__
+            from f.flexcore.lib.core import tls_errors
+
             certificates = tls_errors.tls_remedy(tls_errors.error_chain(error), field="cluster.ca_certificate")
         if certificates or clock() > until:
             raise errors.Unreachable(

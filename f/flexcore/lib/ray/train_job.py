@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, identity, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_cluster, job_inputs, labels
-from f.flexcore.lib.ray.remote import ranking_request, shared_storage, stream_profile
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, labels, own_cluster_field
+from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
@@ -27,7 +27,17 @@ READING_MODULES = ("pandas", "pyarrow", "fsspec", "tensorboardX")
 BOOSTERS = {"xgboost": "xgboost", "xgb": "xgboost", "lightgbm": "lightgbm", "lgbm": "lightgbm", "lgb": "lightgbm"}
 WEIGHT = re.compile(r"\d+(\.\d*)?([eE][-+]?\d+)?")
 # Of the request, what is the step's own and no parameter of the program.
-STEP_FIELDS = {"source", "packages", "stream", "model_name", "timeout_s", "wait", "expected_s", "own_cluster"}
+STEP_FIELDS = {
+    "source",
+    "packages",
+    "stream",
+    "model_name",
+    "timeout_s",
+    "wait",
+    "expected_s",
+    "own_cluster",
+    "recovery",
+}
 
 
 def check_class_weights(values: list[str]) -> list[str]:
@@ -87,6 +97,30 @@ class LearningRequest(resources.Form):
         return value
 
 
+class Recovery(resources.Form):
+    """What a failure costs at most, and when it ends the training."""
+
+    checkpoint_every: int = Field(
+        default=50,
+        ge=0,
+        description="Rounds of xgboost and lightgbm between two checkpoints in the store: the most that a failure "
+        "costs; 0 stores none.",
+    )
+    max_failures: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        description="How many times failed workers are started again, from the last checkpoint; preempted ones are not "
+        "counted.",
+    )
+    resume_from: str = Field(
+        default="",
+        pattern=r"^$|^(file|s3)://",
+        description="Checkpoints of an earlier training to go on from, as its data.recovery.checkpoints names them; "
+        "empty trains from the beginning.",
+    )
+
+
 class TrainRequest(LearningRequest):
     """A training, its workers, and how to wait for it."""
 
@@ -124,28 +158,12 @@ class TrainRequest(LearningRequest):
         description="Stop xgboost and lightgbm after so many rounds without a better score on a tenth of the rows to "
         "learn from; 0 never stops.",
     )
-    checkpoint_every: int = Field(
-        default=50,
-        ge=0,
-        description="Rounds of xgboost and lightgbm between two checkpoints in the store: the most that a failure "
-        "costs; 0 stores none.",
-    )
-    max_failures: int = Field(
-        default=3,
-        ge=0,
-        le=100,
-        description="How many times failed workers are started again, from the last checkpoint; preempted ones are not "
-        "counted.",
-    )
-    resume_from: str = Field(
-        default="",
-        pattern=r"^$|^(file|s3)://",
-        description="Checkpoints of an earlier training to go on from, as its data.recovery.checkpoints names them; "
-        "empty trains from the beginning.",
+    recovery: Recovery | None = Field(
+        default=None, description="How the training goes on after failures of its workers or its head."
     )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. xgboost==3.2.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
-    own_cluster: job_cluster.OptionalOwnCluster = Field(default=None, description=job_cluster.DESCRIPTION)
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
     wait: Literal["block", "defer", "auto"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -170,7 +188,7 @@ Invocation = operation.Invocation[TrainRequest, resources.RayCluster]
 
 def check(request: LearningRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
-    job_cluster.check(request, service)
+    own_cluster_field.check(request, service)
     job_inputs.check_store(service, settings)
     check_ranking(request)
     if request.source is not None:
@@ -184,6 +202,8 @@ def check_ranking(request: LearningRequest) -> None:
         remedy = "Train it without a search."
         raise errors.InvalidInput("task: a search knows no ranking", subject="task", remedy=remedy)
     try:
+        from f.flexcore.lib.ray.remote import ranking_request
+
         ranking_request.check_request(
             request.model_dump(include={"task", "group_column", "algorithm", "target_column"})
         )
@@ -205,6 +225,7 @@ def learning_job(
         "source": job_inputs.source_parameters(manifest, stream),
         "requires": job.required_packages(*required_modules(request.algorithm)),
         **request.model_dump(exclude=STEP_FIELDS),
+        **((request.recovery or Recovery()).model_dump() if isinstance(request, TrainRequest) else {}),
     }
     storage = job_inputs.storage_access(settings, context.store, context.key)
     return job.Job(kind, files, parameters, storage=storage, check=CHECK)
@@ -273,9 +294,10 @@ def describe_checkpoints(request: TrainRequest) -> str:
         return (
             f"{request.algorithm} knows no checkpoints: when a worker or the head fails, it trains from the beginning"
         )
-    if not request.checkpoint_every:
-        return "No checkpoints are stored (checkpoint_every is 0): a failure begins the training anew"
-    return f"A checkpoint is stored every {request.checkpoint_every} rounds: a failure costs no more than those"
+    interval = (request.recovery or Recovery()).checkpoint_every
+    if not interval:
+        return "No checkpoints are stored (recovery.checkpoint_every is 0): a failure begins the training anew"
+    return f"A checkpoint is stored every {interval} rounds: a failure costs no more than those"
 
 
 def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapter.Work:

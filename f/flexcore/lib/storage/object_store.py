@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from f.flexcore.lib.core import contracts, errors, resources, tls_errors
+from f.flexcore.lib.core import contracts, errors, resources
 
 CHUNK = 1 << 20
 AnyManifest = TypeVar("AnyManifest", contracts.DataManifest, contracts.ModelManifest)
@@ -212,6 +212,8 @@ class Store:
             raise self._unusable(error, "cannot be used", "", remedy) from None
 
     def _unusable(self, error: Exception, how: str, reason: str, remedy: str) -> errors.Unreachable:
+        from f.flexcore.lib.core import tls_errors
+
         certificates = tls_errors.tls_remedy(tls_errors.error_chain(error))
         return errors.Unreachable(
             f"The store at {self.root} {how}: {reason or type(error).__name__}",
