@@ -7,13 +7,15 @@ imported only when they are needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from f.flexcore.lib.core import errors, operation, resources
 
 if TYPE_CHECKING:
     from f.flexcore.lib.core import contracts, remote_objects
 
+Result = TypeVar("Result")
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
@@ -147,3 +149,18 @@ def check_health(runtime: operation.Runtime, place: str, resource: Any = None, n
 def list_clusters(runtime: operation.Runtime, settings: resources.Settings) -> list[str]:
     """The paths of its resources that the settings name."""
     return list(settings.clusters(runtime.clusters_field)) if runtime.clusters_field else []
+
+
+def run_side_by_side(parts: Mapping[str, Callable[[], Result]]) -> dict[str, Result | errors.FlexcoreError]:
+    """What each part returns, or the error that it raises, by name."""
+
+    def run(part: Callable[[], Result]) -> Result | errors.FlexcoreError:
+        try:
+            return part()
+        except errors.FlexcoreError as error:
+            return error
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max(1, len(parts))) as pool:
+        return dict(zip(parts, pool.map(run, parts.values()), strict=True))

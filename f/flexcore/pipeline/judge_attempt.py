@@ -9,7 +9,7 @@ from f.flexcore.lib.windmill import client
 
 
 def main(runtime: str, result: dict) -> dict[str, Any]:
-    duration_s = attempts.read_step_duration_s(client.Client(), os.environ.get("WM_FLOW_JOB_ID", ""))
+    duration_s = client.read_step_duration_s(client.Client(), os.environ.get("WM_FLOW_JOB_ID", ""), attempts.STEP)
     attempt = attempts.evaluate_attempt(runtime, result, duration_s)
     if attempt.error:
         verb = "failed" if attempt.started else "could not start"

@@ -11,7 +11,6 @@ from f.flexcore.lib import runtimes
 from f.flexcore.lib.benchmark import legs, planning
 from f.flexcore.lib.benchmark import request as benchmark_request
 from f.flexcore.lib.core import errors, operation
-from f.flexcore.lib.pipeline import work
 
 
 def plan(given: Mapping[str, Any], schema: str) -> legs.Plan:
@@ -30,7 +29,7 @@ def check_health(request: benchmark_request.BenchmarkRequest) -> dict[str, opera
         return runtimes.check_health(runtime, place, resource, request.settings.namespace)
 
     asked = [name for name, resource in named.items() if resource is not None]
-    answers = work.run_side_by_side({name: lambda name=name: ask(name) for name in asked})  # type: ignore[misc]
+    answers = runtimes.run_side_by_side({name: lambda name=name: ask(name) for name in asked})  # type: ignore[misc]
     return {
         name: str(answer) if isinstance(answer, errors.FlexcoreError) else answer for name, answer in answers.items()
     }

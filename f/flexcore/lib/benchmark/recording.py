@@ -8,7 +8,6 @@ from typing import Any
 
 from f.flexcore.lib.benchmark import database, legs, outputs, results
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.pipeline import attempts
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client
 
@@ -28,7 +27,7 @@ def record(
     """{success, leg, measurement, run, wm_labels}: the run is the row that the history reads."""
     step, error = results.read_step_result(result)
     expected = errors.validate(results.Marks, source.get("fingerprint"), "source.fingerprint")
-    seconds = attempts.read_step_duration_s(windmill, flow_job, STEP)
+    seconds = client.read_step_duration_s(windmill, flow_job, STEP)
     difference: str | None = None
     if step and step.success:
         try:

@@ -11,7 +11,6 @@ from typing import Any
 
 from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import errors, operation, resources, workloads
-from f.flexcore.lib.storage import object_store
 
 # Checks run side by side, so that one that does not answer delays none.
 MAX_PARALLEL_CHECKS = 8
@@ -97,6 +96,8 @@ def _check_cluster(
 
 
 def _check_store(settings: resources.Settings) -> operation.Health:
+    from f.flexcore.lib.storage import object_store
+
     store = object_store.Store(settings)
     store.check()
     return operation.Health("store", store.root, "ready", capabilities={"shared": not store.local})

@@ -93,25 +93,10 @@ def parse_attempts(items: Any, choice: Any) -> list[pipeline_result.Attempt]:
     return attempts
 
 
-def read_step_duration_s(windmill: client.Client, flow_job: str, step: str = STEP) -> float | None:
-    """How long one step of a flow took, by Windmill's clock. flow_job: the flow's; None when it does not say."""
-    try:
-        job = _find_module(windmill.job(flow_job), step).get("job")
-        duration_ms = windmill.job(str(job)).get("duration_ms") if job else None
-    except errors.FlexcoreError:
-        return None
-    return None if duration_ms is None else duration_ms / 1000
-
-
 def read_last_duration_s(windmill: client.Client, flow_job: str) -> float | None:
     """How long the work of the last turn took. flow_job: the data pipeline's; None when Windmill does not say."""
     try:
-        turns = _find_module(windmill.job(flow_job), LOOP).get("flow_jobs") or []
+        turns = client.find_module(windmill.job(flow_job), LOOP).get("flow_jobs") or []
     except errors.FlexcoreError:
         return None
-    return read_step_duration_s(windmill, turns[-1]) if turns else None
-
-
-def _find_module(job: client.Job, id: str) -> Mapping[str, Any]:
-    modules = (job.get("flow_status") or {}).get("modules") or []
-    return next((module for module in modules if module.get("id") == id), {})
+    return client.read_step_duration_s(windmill, turns[-1], STEP) if turns else None

@@ -225,7 +225,7 @@ def describe_candidates(works: Works, namespaces: Mapping[str, str], mode: workl
 
 def check_candidates(works: Works, settings: resources.Settings) -> dict[str, dict[str, Any]]:
     """What each candidate's service says of its work: {success, error, data}."""
-    answers = work.run_side_by_side({name: partial(each.plan, settings) for name, each in works.items()})
+    answers = runtimes.run_side_by_side({name: partial(each.plan, settings) for name, each in works.items()})
     return {name: _describe_answer(answer) for name, answer in answers.items()}
 
 

@@ -119,7 +119,7 @@ def ask_services(stages: Stages, finished: Mapping[Stage, Any], settings: resour
     later = [stage for stage in stages if stage not in finished][1:]
     questions: dict[str, Callable[[], Any]] = {"settings": partial(_check_store, settings)}
     questions |= {str(stage): partial(stages[stage].plan, settings) for stage in later}
-    answers = work.run_side_by_side(questions)
+    answers = runtimes.run_side_by_side(questions)
     if problems := [answer for answer in answers.values() if isinstance(answer, errors.FlexcoreError)]:
         raise errors.merge(problems)
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
 
@@ -20,7 +19,6 @@ from f.flexcore.lib.core import contracts, errors, operation, resources
 OPERATION, MORE = "operation", "more"
 # Inputs that an earlier stage hands on.
 SOURCE = "source"
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +95,6 @@ def collect(parts: Sequence[Callable[[], Any]]) -> list[Any]:
     if problems:
         raise errors.merge(problems)
     return results
-
-
-def run_side_by_side(parts: Mapping[str, Callable[[], Result]]) -> dict[str, Result | errors.FlexcoreError]:
-    """What each part returns, or the error that it raises, by name."""
-
-    def run(part: Callable[[], Result]) -> Result | errors.FlexcoreError:
-        try:
-            return part()
-        except errors.FlexcoreError as error:
-            return error
-
-    with ThreadPoolExecutor(max(1, len(parts))) as pool:
-        return dict(zip(parts, pool.map(run, parts.values()), strict=True))
 
 
 def _choose(
