@@ -407,7 +407,9 @@ def _list(runtime: str, executions: bool, limit: int, server: str, workspace: st
     if as_json:
         print_json([item.as_json() for item in workflows])
     else:
-        rows = [(item.path, ", ".join(item.runtimes) or "—", item.summary) for item in workflows]
+        # What nobody starts by hand stays out of the table.
+        shown = [item for item in workflows if not item.summary.startswith("Internal: ")]
+        rows = [(item.path, ", ".join(item.runtimes) or "—", item.summary) for item in shown]
         print_table(("WORKFLOW", "RUNTIMES", "SUMMARY"), rows)
     return exit_codes.DONE
 

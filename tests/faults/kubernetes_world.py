@@ -63,6 +63,9 @@ class Cluster:
             )
         if path.endswith("/events") or path == "/apis/apps/v1/deployments":
             return self._listed([])
+        if path.startswith("/apis/ray.io/"):
+            # A cluster without KubeRay.
+            return Answer(404, status(404, "the server could not find the requested resource"))
         raise AssertionError(f"{method} {path}")
 
     def _listed(self, items: list[Json]) -> Answer:

@@ -53,7 +53,9 @@ PATIENCE_S, MAX_STARTS = 400.0, 5
 # Appended to what is shipped: where it holds while a file of the point's name is there, and the rounds that it does.
 HOLDS = """
 
+import os
 import time as _time
+from pathlib import Path
 import ray.train.v2._internal.execution.storage as _storage
 
 _HOLDS = Path({folder!r})

@@ -47,8 +47,10 @@ def bucket_settings() -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
-    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir("flexcore")
-    yield {"storage_uri": "s3://flexcore/store", "storage_endpoint_url": url}
+    # All of moto's servers in one process have the same buckets.
+    bucket = f"flexcore-{uuid.uuid4().hex[:8]}"
+    s3fs.S3FileSystem(key="live", secret="live-live", endpoint_url=url).mkdir(bucket)
+    yield {"storage_uri": f"s3://{bucket}/store", "storage_endpoint_url": url}
     server.stop()
 
 

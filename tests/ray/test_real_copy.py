@@ -75,7 +75,8 @@ def test_a_killed_copy_goes_on_with_its_parts_at_the_same_snapshot(
         until = time.monotonic() + 120
         while len(list(tables.root.glob("*/copy/*/records/*.json"))) < 3 and time.monotonic() < until:
             time.sleep(0.05)
-        jobs = httpx.get(f"{cluster['address']}/api/jobs/").json()
+        headers = {"Authorization": f"Bearer {cluster['token']}"}
+        jobs = httpx.get(f"{cluster['address']}/api/jobs/", headers=headers).json()
         (name,) = [item["submission_id"] for item in jobs if item["status"] == "RUNNING"]
         pid = find_job_process(name)
         assert pid is not None

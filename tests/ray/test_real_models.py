@@ -49,22 +49,23 @@ def test_a_ranking_orders_the_rows_of_each_query_and_holds_out_whole_queries(
 
 
 def test_rare_classes_are_weighed_and_told(cluster: dict[str, Any], extracted: Extracted) -> None:
-    generator = np.random.default_rng(0)
-    rows = [
-        {"amount": float(generator.normal(1.2 if number < 30 else 0)), "kind": "fraud" if number < 30 else "fine"}
-        for number in range(600)
-    ]
+    def rows(frauds: int) -> list[dict[str, Any]]:
+        generator = np.random.default_rng(0)
+        kinds = ["fraud"] * frauds + ["fine"] * (19 * frauds)
+        return [{"amount": float(generator.normal(1.2 if kind == "fraud" else 0)), "kind": kind} for kind in kinds]
+
     asked: dict[str, Any] = {"algorithm": "LogisticRegression"}
-    plain = main(cluster, extracted(rows), "kind", **asked)
-    weighed = main(cluster, extracted(rows), "kind", class_weights=["balanced"], **asked)
-    assert any("The class 'fraud' has 30 rows, of which 6 are held out" in note for note in weighed["data"]["notes"])
+    few = main(cluster, extracted(rows(30)), "kind", class_weights=["balanced"], **asked)
+    assert any("The class 'fraud' has 30 rows, of which 6 are held out" in note for note in few["data"]["notes"])
+    plain = main(cluster, extracted(rows(300)), "kind", **asked)
+    weighed = main(cluster, extracted(rows(300)), "kind", class_weights=["balanced"], **asked)
     # Whoever always says "fine" has a bad F1 over both classes.
     assert weighed["output"]["metrics"]["f1"] > plain["output"]["metrics"]["f1"]
     with pytest.raises(InvalidInput, match="names 'frau', which is no class of 'kind'") as caught:
-        main(cluster, extracted(rows), "kind", class_weights=["frau=20"], **asked)
+        main(cluster, extracted(rows(30)), "kind", class_weights=["frau=20"], **asked)
     assert "Did you mean 'fraud'?" in str(caught.value)
     with pytest.raises(InvalidInput, match="KNeighborsClassifier cannot weigh its rows"):
-        main(cluster, extracted(rows), "kind", class_weights=["fraud=20"], algorithm="KNeighborsClassifier")
+        main(cluster, extracted(rows(30)), "kind", class_weights=["fraud=20"], algorithm="KNeighborsClassifier")
 
 
 def test_labels_that_are_nan_and_a_single_class_are_refused_with_counts(

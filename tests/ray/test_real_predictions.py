@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput
+from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.ray import predict_job
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import predict
@@ -72,14 +73,14 @@ def test_a_head_that_dies_in_the_middle_costs_some_rows_and_no_row_comes_twice(
     store = tmp_path / "home/store"
     first: list[Any] = []
 
-    def run(address: str) -> None:
+    def run(cluster: dict[str, Any]) -> None:
         try:
-            first.append(predict.main({"address": address}, model, source, id_column="id", timeout_s=120))
+            first.append(predict.main(cluster, model, source, id_column="id", timeout_s=120))
         except FlexcoreError as error:
             first.append(error)
 
     with RayHead(tmp_path / "one") as head:
-        thread = threading.Thread(target=run, args=(head.address,))
+        thread = threading.Thread(target=run, args=(head.resource,))
         thread.start()
         done = wait_for(lambda: len([*store.glob("fc-*/predictions/checkpoint/*.parquet")]) >= 5)
         head.stop()
@@ -89,7 +90,7 @@ def test_a_head_that_dies_in_the_middle_costs_some_rows_and_no_row_comes_twice(
     assert not [*store.glob("fc-*/predictions/manifest.json")], "half an output is none"
 
     with RayHead(tmp_path / "two") as head:
-        result = predict.main({"address": head.address}, model, source, id_column="id", timeout_s=300)
+        result = predict.main(head.resource, model, source, id_column="id", timeout_s=300)
         rows = read_output(result["output"])
         assert result["output"]["rows"] == ROWS
         assert 0 < result["data"]["resumed_rows"] < ROWS
@@ -99,7 +100,7 @@ def test_a_head_that_dies_in_the_middle_costs_some_rows_and_no_row_comes_twice(
         # A repeat of a run that has ended predicts nothing again: its record, and without it the manifest, says so.
         manifest = next(iter(store.glob("fc-*/predictions/manifest.json")))
         before = manifest.stat().st_mtime_ns
-        again = predict.main({"address": head.address}, model, source, id_column="id", timeout_s=300)
+        again = predict.main(head.resource, model, source, id_column="id", timeout_s=300)
         assert again["output"] == result["output"]
         assert manifest.stat().st_mtime_ns == before
 
@@ -115,12 +116,15 @@ def test_a_program_that_is_killed_is_followed_by_one_that_publishes_all(
     arguments: dict[str, Any] = {"id_column": id_column, "timeout_s": 300}
 
     def kill() -> None:
-        name = wait_for(lambda: next(iter(store.glob("fc-*/predictions/parts/*")), None))
-        key = Path(name).parts[-4]
-        os.kill(wait_for(lambda: find_driver(f"{key}-1")), signal.SIGKILL)
+        # Found before there is an output: writing it takes less time than looking for a process.
+        driver = wait_for(lambda: find_driver(f"{key}-1"))
+        while not [*store.glob("fc-*/predictions/parts/*")]:
+            time.sleep(0.001)
+        os.kill(driver, signal.SIGKILL)
 
     # A flow run of its own: the head knows the jobs of the other case.
     monkeypatch.setenv("WM_FLOW_JOB_ID", str(uuid.uuid4()))
+    key = execution_key(os.environ).value
     killer = threading.Thread(target=kill)
     killer.start()
     monkeypatch.setenv("WM_JOB_ID", "018f0000-0000-7000-8000-00000000000a")

@@ -118,7 +118,7 @@ def test_a_repository_without_git_is_told(flexcore: Command, team: Path) -> None
 def test_files_that_git_would_not_commit_are_told(flexcore: Command, team: Path) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=team, check=True)
     (team / ".gitignore").write_text("*.lock\n")
-    assert "git ignores 5 of these files, such as locks/flexcore_api" in flexcore("init").stderr
+    assert "git ignores 6 of these files, such as locks/flexcore_api" in flexcore("init").stderr
 
 
 @pytest.mark.parametrize("arguments", [["upgrade"], ["upgrade", "--check"], ["remove"]])

@@ -107,7 +107,9 @@ def remove_output(
         with database.open_session(place) as connection:
             database.drop_table(connection, leg.loaded, leg.table)
     elif result and result.output:
-        removal.remove_files(store, result.output.uri)
+        uri = result.output.uri
+        # Beside a model lie the checkpoints of its attempt.
+        removal.remove_files(store, uri.rpartition("/")[0] if leg.work == "train" else uri)
     if result:
         version = f"{result.execution_key}-{result.attempt}"
         for entry in catalog.list_entries(store, "data"):

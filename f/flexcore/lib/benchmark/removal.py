@@ -15,7 +15,9 @@ def remove(schema: str, place: database.Database, store: object_store.Store, mad
     """The schemas, the files of the tables that were made, and the model (a StepResult) that was trained."""
     with database.open_session(place) as connection:
         database.drop_schemas(connection, schema)
-    for uri in ((made or {}).get("folder"), ((model or {}).get("output") or {}).get("uri")):
+    output = ((model or {}).get("output") or {}).get("uri")
+    # Beside the model lie the checkpoints of its attempt.
+    for uri in ((made or {}).get("folder"), output and output.rpartition("/")[0]):
         remove_files(store, uri or "")
 
 
