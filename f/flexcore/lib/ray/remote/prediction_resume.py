@@ -79,6 +79,7 @@ def start(output: prediction_output.Output, id_column: str) -> int:
         output.clear()
         content = json.dumps({"fingerprint": output.fingerprint}).encode()
         output.store.write_file(f"{output.uri}/begun.json", content)
+    drop_uncommitted(output)
     config: Any = CheckpointConfig(
         id_column,
         output.store.path(output.checkpoint),
@@ -90,9 +91,23 @@ def start(output: prediction_output.Output, id_column: str) -> int:
     return count_done(output)
 
 
-def count_done(output: prediction_output.Output) -> int:
+def list_committed(output: prediction_output.Output) -> list[str]:
+    """The files of ids whose rows are written."""
     names = [item["path"] for item in prediction_output.list_files(output.store, output.checkpoint)]
-    done = [name for name in names if name.endswith(".parquet") and not name.endswith(".pending.parquet")]
+    return [name for name in names if name.endswith(".parquet") and not name.endswith(".pending.parquet")]
+
+
+def drop_uncommitted(output: prediction_output.Output) -> None:
+    """Deletes the parts whose ids were not committed, which Ray Data itself has been seen to leave when the program was
+    killed: a worker may write on for a moment. A part is named by its ids: `<ids>-<number>.<format>`."""
+    done = {name.removesuffix(".parquet") for name in list_committed(output)}
+    for item in prediction_output.list_files(output.store, output.parts):
+        if item["path"].rpartition("-")[0] not in done:
+            output.store.fs.delete_file(output.store.path(f"{output.parts}/{item['path']}"))
+
+
+def count_done(output: prediction_output.Output) -> int:
+    done = list_committed(output)
     return sum(prediction_output.count_rows(output.store, f"{output.checkpoint}/{name}", "parquet") for name in done)
 
 
