@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from f.flexcore.lib.ray.remote.boosting import FITS, Rounds, Rows, Start, count_rounds
-from f.flexcore.lib.ray.remote.checkpoints import read_state
+from f.flexcore.lib.ray.remote.checkpoints import STATE_FILE
 from f.flexcore.lib.ray.remote.dataset import Plan
 from f.flexcore.lib.ray.remote.estimators import make_estimator
 
@@ -49,7 +50,7 @@ class Run:
         self.stored[step] = Path(shutil.copytree(folder, self.folder / str(step)))
 
     def start(self, step: int) -> Start:
-        return Start(self.stored[step], read_state(self.stored[step]))
+        return Start(self.stored[step], json.loads((self.stored[step] / STATE_FILE).read_text()))
 
 
 @LIBRARIES

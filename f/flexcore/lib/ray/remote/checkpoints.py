@@ -222,11 +222,6 @@ def write_state(folder: Path, fingerprint: Json, step: int, fields: Json) -> Non
     (folder / STATE_FILE).write_text(json.dumps(state))
 
 
-def read_state(folder: Path) -> Json:
-    state: Json = json.loads((folder / STATE_FILE).read_text())
-    return state
-
-
 def digest(value: Any) -> str:
     """A hash of any JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:20]

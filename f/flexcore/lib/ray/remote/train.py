@@ -132,7 +132,7 @@ def train_worker(loop: Json) -> None:
         # What a library itself takes is no part of the limit.
         training_data.load_libraries(list(loop["parameters"]["requires"]))
         memory_limit.set_limit(loop["parameters"])
-        with trainer.open_start(generation.store, loop["start"]) as start:
+        with trainer.open_start(generation, loop["start"]) as start:
             learn(loop, start, generation)
     except Exception as error:
         # What lies in the request or the data is not tried again; a failure of the machinery is.

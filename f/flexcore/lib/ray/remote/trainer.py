@@ -95,22 +95,19 @@ def read_shard(loop: Json, name: str) -> Any:
 
 
 @contextmanager
-def open_start(store: shared_storage.RemoteStore, found: checkpoints.Checkpoint | None) -> Iterator[boosting.Start]:
-    """The last checkpoint of this generation, which Ray Train hands to workers that take the place of failed ones; else
-    the one that the generation began with."""
-    import ray.train
+def open_start(generation: checkpoints.Generation, found: checkpoints.Checkpoint | None) -> Iterator[boosting.Start]:
+    """The last whole checkpoint of this generation, for workers that take the place of failed ones; else `found`, the
+    one that the generation began with.
 
-    own = ray.train.get_checkpoint()
-    if own is not None:
-        with own.as_directory() as name:
-            yield boosting.Start(Path(name), checkpoints.read_state(Path(name)))
-        return
-    if found is None:
+    The store says which: Ray Train hands on the last that its controller has heard of, and it asks only every other
+    second, so that the last ones of killed workers would be lost."""
+    last = next(checkpoints.find_whole(generation.store, generation.folder, generation.number), found)
+    if last is None:
         yield boosting.Start()
         return
     with tempfile.TemporaryDirectory() as name:
-        store.download(found.uri, found.state["files"], Path(name))
-        yield boosting.Start(Path(name), found.state)
+        generation.store.download(last.uri, last.state["files"], Path(name))
+        yield boosting.Start(Path(name), last.state)
 
 
 def report_checkpoint(measures: Json, folder: Path | None, step: int) -> None:

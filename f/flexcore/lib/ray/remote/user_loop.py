@@ -168,7 +168,7 @@ def run_worker(loop: Json) -> None:
     program: Json = {"__name__": "train_loop"}
     exec(compile(loop["parameters"]["program"], "train_loop.py", "exec"), program)
     with ExitStack() as stack:
-        start = stack.enter_context(trainer.open_start(generation.store, loop["start"]))
+        start = stack.enter_context(trainer.open_start(generation, loop["start"]))
         helper = Loop(loop, start, generation)
         try:
             value = program["train_loop"](loop["parameters"]["config"], helper)
