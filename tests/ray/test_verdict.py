@@ -104,6 +104,23 @@ def test_every_status_of_ray_is_known_as_an_end_or_not() -> None:
             "The package no-such-xyz does not exist",
         ),
         (
+            "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
+            "package\n         registry and you require no-such-xyz==1, we can conclude that",
+            "package_not_found",
+            "The package no-such-xyz does not exist",
+        ),
+        (
+            "  \u00d7 No solution found when resolving dependencies:\n  ╰─▶ Because there are no versions of\n      "
+            "│ numpy==99.0 and you require numpy==99.0, we can conclude",
+            "package_not_found",
+            "There is no numpy==99.0",
+        ),
+        (
+            "error: Request failed after 3 retries in 7.0s\n  cause: Failed to fetch: http://127.0.0.1:9/numpy/",
+            "index_unreachable",
+            "does not reach",
+        ),
+        (
             "No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
             "require numpy==99.0, we can conclude that your requirements are unsatisfiable.",
             "package_not_found",

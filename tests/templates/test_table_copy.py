@@ -21,7 +21,7 @@ Json = dict[str, Any]
 def server(engine: Engine, head: RayHead) -> Iterator[PostgresServer]:
     with PostgresServer() as running:
         running.execute("CREATE TABLE flights AS SELECT g AS id, 'UA' AS carrier FROM generate_series(1, 100) g")
-        keep(engine, "ray", "c_ray_cluster", {"address": head.address})
+        keep(engine, "ray", "c_ray_cluster", head.resource)
         keep(engine, "postgres", "postgresql", running.resource)
         yield running
 

@@ -18,6 +18,8 @@ from f.flexcore.lib.core import contracts
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}"
 REQUIREMENT = rf"{NAME}(?:\[[^\]]{{0,100}}\])?(?: ?[=<>!~]=?[^ ,;)]{{1,40}})?"
 MAX_DETAIL_CHARACTERS = 500
+# uv wraps its sentences to a terminal's width and, by its version, draws a tree before them.
+WRAP = re.compile(r"[\s│╰├─▶\u00d7]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ SIGNS = (
     Sign(
         "index_unreachable",
         re.compile(
-            r"(?P<what>Failed to fetch: `[^`\n]{1,200}`|Could not connect to|Temporary failure in name resolution"
+            r"(?P<what>Failed to fetch: [^ ]{1,200}|Could not connect to|Temporary failure in name resolution"
             r"|Failed to establish a new connection|[Nn]ame or service not known)"
         ),
         "The cluster does not reach a package index",
@@ -97,7 +99,8 @@ SIGNS = (
 
 def find_problem(message: str) -> contracts.Diagnosis | None:
     """The first problem that the message of a job tells whose environment was not made; None for another one."""
-    found = (_read(sign, message) for sign in SIGNS)
+    sentences = WRAP.sub(" ", message)
+    found = (_read(sign, sentences) for sign in SIGNS)
     return next((diagnosis for diagnosis in found if diagnosis), None)
 
 
