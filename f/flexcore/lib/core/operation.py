@@ -106,6 +106,10 @@ class Operation(Generic[Request, Service]):
         return self.execute(self.invoke(arguments))
 
 
+def check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:
+    """The `check` of an operation whose request says all that can be wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """A place where work runs, by addresses (`module:NAME`) that are imported only when they are needed.

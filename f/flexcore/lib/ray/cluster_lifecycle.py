@@ -275,10 +275,6 @@ def _result(invocation: operation.Invocation[Any, Any], kind: cluster_kinds.Kind
     )
 
 
-def _check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:
-    """Nothing more than the request itself says."""
-
-
 ENSURE_CLUSTER = operation.Operation(
     runtime="ray",
     name="ensure_cluster",
@@ -293,7 +289,7 @@ SCALE_CLUSTER = operation.Operation(
     name="scale_cluster",
     request=cluster_requests.ScaleRequest,
     service=resources.RayCluster,
-    check=_check_nothing,
+    check=operation.check_nothing,
     plan=describe,
     execute=lambda invocation: scale(invocation).plain(),
 )
@@ -302,7 +298,7 @@ RELEASE_CLUSTER = operation.Operation(
     name="release_cluster",
     request=cluster_requests.ReleaseRequest,
     service=resources.RayCluster,
-    check=_check_nothing,
+    check=operation.check_nothing,
     plan=describe,
     execute=lambda invocation: release(invocation).plain(),
 )
@@ -311,7 +307,7 @@ DESCRIBE_CLUSTER = operation.Operation(
     name="describe_cluster",
     request=cluster_requests.DescribeRequest,
     service=resources.RayCluster,
-    check=_check_nothing,
+    check=operation.check_nothing,
     plan=describe,
     execute=lambda invocation: describe(invocation).plain(),
 )

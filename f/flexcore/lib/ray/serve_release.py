@@ -138,7 +138,7 @@ UNDEPLOY_MODEL = operation.Operation(
     name="undeploy_model",
     request=UndeployRequest,
     service=resources.RayCluster,
-    check=lambda request, service, settings: None,
+    check=operation.check_nothing,
     plan=job_adapter.plan,
     execute=execute_release,
 )
