@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,20 +28,20 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.ray import local_head
+
 # The dashboard answers a few seconds after the start; on a loaded two-core machine it has taken 40.
 START_TIMEOUT_S = 120.0
 # Ray's daemons end within seconds of SIGTERM, or wait for an application that they serve; then they are killed.
 STOP_TIMEOUT_S = 5.0
 # Data of a table of some million rows; Ray's default of 30 % of the machine's memory is too much for a laptop.
-OBJECT_STORE_BYTES = 400 * 1024 * 1024
+OBJECT_STORE_BYTES = local_head.OBJECT_STORE_BYTES
 # Ray Serve's replica, Ray Train's worker and Ray Data's tasks reserve whole CPUs side by side, and mostly wait.
 LEAST_CPUS = 4
 # What `ray start` writes once its node is there.
 STARTED = b"Ray runtime started"
 PR_SET_PDEATHSIG = 1
-# Above those of Ray's workers and below those that the system gives out by itself: a port of the latter may be another
-# process's, one of this very head's even, before the daemon that it was meant for has started.
-PORTS = range(20000, 30000)
 # Where the head reads its token, which then stands in no argument list.
 TOKEN_FILE = "auth_token"
 # Every process of a head inherits it; its value is the head's own folder.
@@ -183,30 +181,16 @@ def head_environment(token_file: Path) -> dict[str, str]:
     return env | {
         # A job starts as `python …`: it must be the interpreter that has Ray.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
-        # Ray takes 127.0.0.1 for a mistake and listens on all interfaces, unless this is off.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # Without it Ray starts an idle worker per CPU at once, each of which costs a second of CPU and 70 MB.
-        "RAY_enable_worker_prestart": "0",
-        # A head that is started below `uv run` would start each of its workers by another `uv run`, a second each.
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        # Named, a token that a plain ray.init() of this user has left in the home folder is not taken instead.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_file),
-        "RAY_DISABLE_IMPORT_WARNING": "1",
-        "PYTHONUNBUFFERED": "1",
+        **local_head.make_ray_settings(token_file),
     }
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of PORTS that nobody listens on."""
-    found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise RayHeadError(f"No {count} free ports between {PORTS[0]} and {PORTS[-1]}")
+    """Ports that nobody listens on."""
+    try:
+        return local_head.free_ports(count)
+    except errors.Unavailable as error:
+        raise RayHeadError(str(error)) from None
 
 
 def die_with_parent(parent: int) -> Callable[[], None]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from f.flexcore.lib.windmill.client import Client
+from tests.local_server import LocalServer
 
 Route = Callable[[str, dict[str, list[str]]], tuple[int, Any]]
 
 
-class FakeWindmill:
+class FakeWindmill(LocalServer):
     """queue: id → job that waits or runs; completed: ids. `broken`: answers every request with this status.
 
     route: answers (path, query) in place of all these.
@@ -30,21 +30,7 @@ class FakeWindmill:
         self.broken = 0
         self.requests: list[str] = []
         self.authorizations: list[str | None] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-
-    def __enter__(self) -> FakeWindmill:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(self._handler())
 
     def client(self) -> Client:
         return Client("token", workspace="test", url=self.address)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.local_server import LocalServer
 
 NODE = "abcdef"
 Answer = tuple[int, Any]
 
 
-class FakeDashboard:
+class FakeDashboard(LocalServer):
     """jobs: submission id → details. `script`: called with (method, path) before each answer; what it returns is
     answered instead, None lets the request through, and "cut" closes the connection without an answer."""
 
@@ -29,21 +30,7 @@ class FakeDashboard:
         self.script: Callable[[str, str], Answer | str | None] = lambda method, path: None
         # What a job does as soon as it was submitted.
         self.after_submit: Callable[[str], None] = lambda name: self.finish(name)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-
-    def __enter__(self) -> FakeDashboard:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(handler_of(self))
 
     def finish(self, name: str, result: Any = None, error: dict[str, Any] | None = None, pip_wheel: str = "") -> None:
         """Lets a job end: its outcome file is written, and its status is final."""

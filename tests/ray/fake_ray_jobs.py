@@ -13,10 +13,11 @@ import time
 import uuid
 from collections.abc import Callable
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.local_server import LocalServer
 from tests.ray.fake_dashboard import FakeDashboard
 
 Object = dict[str, Any]
@@ -34,7 +35,7 @@ def status(code: int, reason: str, message: str) -> Answer:
     return code, {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
 
 
-class FakeKubeRay:
+class FakeKubeRay(LocalServer):
     """objects: path → object. served: whether KubeRay's CRDs are there; unknown_fields: what its CRD does not know.
     script: called with (method, path) before each request; what it returns is answered instead, "cut" closes the
     connection without an answer, "cut after" once the request has taken effect."""
@@ -48,21 +49,7 @@ class FakeKubeRay:
         self.script: Callable[[str, str], Answer | str | None] = lambda method, path: None
         self.story: Callable[[FakeKubeRay, Object], None] = starts_at_once
         self._lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-
-    def __enter__(self) -> FakeKubeRay:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(self._handler())
 
     @property
     def ray_jobs(self) -> list[Object]:

@@ -29,7 +29,8 @@ from f.flexcore.lib.ray import dashboard, kuberay_diagnosis, lease, local_head_f
 from f.flexcore.lib.storage import object_store
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,30}[a-z0-9])?")
-# As flexcore's own heads for development: above Ray's workers' ports, below those that the system gives out itself.
+# Above those of Ray's workers and below those that the system gives out by itself: a port of the latter may be another
+# process's, one of this very head's even, before the daemon that it was meant for has started.
 PORTS = range(20000, 30000)
 OBJECT_STORE_BYTES = 400 * 1024 * 1024
 SPAWN_TIMEOUT_S = 10.0
@@ -242,13 +243,22 @@ def head_environment(token_file: Path, ray: str, env: Mapping[str, str]) -> dict
     return {
         # A job starts as `python3 …`: it must be the interpreter that has Ray.
         "PATH": f"{Path(ray).resolve().parent}{os.pathsep}{Path(ray).parent}{os.pathsep}{env.get('PATH', os.defpath)}",
+        **make_ray_settings(token_file),
+    }
+
+
+def make_ray_settings(token_file: Path) -> dict[str, str]:
+    """Environment variables of every head of ours on this machine, a laptop's too (flexcore/ray_head.py)."""
+    return {
         # Ray takes 127.0.0.1 for a mistake and listens on all interfaces, unless this is off.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Without it Ray starts an idle worker per CPU at once, each of which costs a second of CPU and 70 MB.
         "RAY_enable_worker_prestart": "0",
+        # A head that is started below `uv run` would start each of its workers by another `uv run`, a second each.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # On a busy machine Ray's own 30 s for a node's first word are too short.
         "RAY_raylet_start_wait_time_s": "120",
+        # Named, a token that a plain ray.init() of this user has left in the home folder is not taken instead.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_DISABLE_IMPORT_WARNING": "1",
