@@ -37,7 +37,7 @@ from flexcore.ray_head import RayHead
 from tests.ray.conftest import data_manifest
 from tests.ray.data import COLUMNS, houses
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 Json = dict[str, Any]
 TRAIN = "f.flexcore.lib.ray.remote.train"
 ALL_KILLS = bool(os.environ.get("FLEXCORE_ALL_KILLS"))
@@ -206,6 +206,7 @@ def check_result(result: Json, tmp_path: Path) -> None:
     assert result["metrics"]["rmse"] < result["metrics"]["baseline_rmse"] / 2
 
 
+@pytest.mark.xdist_group("ray")
 @pytest.mark.fault(18, "I1", real=True)
 def test_workers_killed_at_every_point_of_a_training_cost_at_most_one_interval_each(
     hold: Callable[..., Held], head: RayHead, tmp_path: Path
@@ -223,6 +224,7 @@ def test_workers_killed_at_every_point_of_a_training_cost_at_most_one_interval_e
     check_result(result, tmp_path)
 
 
+@pytest.mark.xdist_group("beside_ray")
 @pytest.mark.fault(23, "I1", "I2", real=True)
 def test_a_head_killed_at_points_of_a_training_costs_at_most_one_interval_each(
     hold: Callable[..., Held], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -246,6 +248,7 @@ def test_a_head_killed_at_points_of_a_training_costs_at_most_one_interval_each(
     check_result(result, tmp_path)
 
 
+@pytest.mark.xdist_group("beside_ray")
 @pytest.mark.skipif(not ALL_KILLS, reason="three nodes on one machine; FLEXCORE_ALL_KILLS=1 runs it")
 @pytest.mark.fault(18, "I1", real=True)
 def test_a_node_that_is_taken_away_as_told_costs_no_failure_and_little_of_the_training(

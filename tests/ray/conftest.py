@@ -22,10 +22,11 @@ Rows = list[dict[str, Any]]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # One worker process runs them all: two heads would fight for the same two cores.
+    # One worker process runs all that use the session's head; the other one what needs none, or a head of its own.
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            uses_head = "head" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("ray" if uses_head else "beside_ray"))
 
 
 @pytest.fixture
