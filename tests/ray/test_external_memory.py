@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +34,32 @@ def test_the_same_rows_in_memory_are_refused_by_the_operating_system(tmp_path: P
     done = run("in-memory", tmp_path, 4 * LIMIT)
     assert done.returncode != 0
     assert "MemoryError" in done.stderr or "ArrowMemoryError" in done.stderr or "malloc" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["xgboost", "lightgbm"])
+def test_four_times_the_limit_is_learned_from_on_disk_and_leaves_nothing(algorithm: str, tmp_path: Path) -> None:
+    done = run(algorithm, tmp_path, 4 * LIMIT)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["cached_rows"] * COLUMNS * 8 == 4 * LIMIT
+    assert (told["r2"] > 0.8, told["left"]) == (True, [])
+
+
+def test_columns_get_as_many_bins_as_fit_into_the_limit() -> None:
+    wide = plan_of(786_432, {f"x{number}": "number" for number in range(COLUMNS)})
+    assert memory_limit.choose_bins(wide, 786_432, LIMIT) == 60
+    assert memory_limit.choose_bins(wide, 786_432, 4 * LIMIT) == memory_limit.MAX_BINS
+    with pytest.raises(shared_storage.Problem, match=r"xgboost keeps about 0\.14 GiB of 786,432 rows in memory"):
+        memory_limit.is_large(wide, {"algorithm": "xgboost", "memory_gib_per_worker": 0.125}, 1)
+
+
+def test_small_files_are_read_together_and_none_is_left_out(tmp_path: Path) -> None:
+    cache = external_memory.Cache(tmp_path, limit=20 * 1000)
+    for rows in (100, 100, 100, 300, 10):
+        cache.add(np.zeros((rows, 1)), np.zeros(rows), None)
+    assert [list(files) for files in external_memory.group_files(cache)] == [[0, 1, 2], [3], [4]]
+    assert len(cache.read_all("x", range(2))) == 200
 
 
 def plan_of(rows: int, kinds: dict[str, str] | None = None, task: str = "regression") -> dataset.Plan:

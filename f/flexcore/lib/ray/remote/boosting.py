@@ -122,9 +122,12 @@ def fit_xgboost(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.Pl
     booster = xgboost.Booster(model_file=str(start.folder / MODEL_FILES["xgboost"])) if start.folder else None
     if not (booster and (start.is_stopped or start.step >= rounds.total)):
         evals = [(_to_matrix(valid), "valid")] if valid is not None else []
+        asked = {**estimator.get_xgb_params(), **xgboost_objective(plan)}
+        if isinstance(rows.matrix, external_memory.Cache):
+            asked["max_bin"] = estimator.max_bin or rows.matrix.bins
         booster = xgboost.train(
-            {**estimator.get_xgb_params(), **xgboost_objective(plan)},
-            _to_matrix(rows, int(estimator.n_jobs or 0), estimator.max_bin),
+            asked,
+            _to_matrix(rows, int(estimator.n_jobs or 0), asked.get("max_bin")),
             rounds.total - start.step,
             evals=evals,
             xgb_model=booster,
@@ -149,7 +152,7 @@ def _to_matrix(rows: Rows, threads: int = 0, max_bin: int | None = None) -> Any:
     import xgboost
 
     if isinstance(rows.matrix, external_memory.Cache):
-        return external_memory.make_xgboost_matrix(rows.matrix, threads, max_bin)
+        return external_memory.make_xgboost_matrix(rows.matrix, threads, max_bin or rows.matrix.bins)
     return xgboost.DMatrix(rows.matrix, label=rows.truth, weight=rows.weights, qid=rows.groups)
 
 

@@ -29,7 +29,8 @@ BATCH_BYTES = 8 << 20
 DISK_BYTES_PER_NUMBER = 4 + 2
 # Part of the rows to learn from that early stopping looks at.
 VALIDATION_FRACTION = 0.1
-MAX_BINS = 256
+# What xgboost reads at a time: with small pages it was seen to take twice the memory.
+PAGES_OF_LIMIT, MAX_PAGE_BYTES = 20, 64 << 20
 SEED = 0
 LIGHTGBM_SAMPLE = 200_000
 
@@ -44,6 +45,7 @@ class Cache:
     columns: int = 0
     weighed: bool = False
     limit: int = 0
+    bins: int = memory_limit.MAX_BINS
     parts: list[int] = field(default_factory=list)
 
     def add(self, matrix: Any, truth: Any, weights: Any) -> None:
@@ -62,10 +64,10 @@ class Cache:
 
         return np.load(self.folder / f"{kind}{number}.npy", mmap_mode="r" if mapped else None)
 
-    def read_all(self, kind: str) -> Any:
+    def read_all(self, kind: str, files: range | None = None) -> Any:
         import numpy as np
 
-        return np.concatenate([self.read(kind, number) for number in range(self.files)])
+        return np.concatenate([self.read(kind, number) for number in (files or range(self.files))])
 
 
 def split_rows(rows: Any, plan: dataset.Plan, fraction: float, sample: int, validates: bool) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def count_classes(rows: Any, plan: dataset.Plan) -> dict[str, int]:
 def open_cache(plan: dataset.Plan, rows: float, limit: int) -> Iterator[Cache]:
     """An empty cache in a folder that goes with it. Raises ExecutionFailed when the disk surely has no room for it."""
     with TemporaryDirectory(prefix="flexcore-cache-") as name:
-        numbers = sum(memory_limit.NUMBERS[kind] for kind in plan.features.values())
+        numbers = memory_limit.count_numbers(plan)
         needed, free = int(rows * numbers * DISK_BYTES_PER_NUMBER), shutil.disk_usage(name).free
         if needed > free:
             raise shared_storage.Problem(
@@ -114,7 +116,7 @@ def open_cache(plan: dataset.Plan, rows: float, limit: int) -> Iterator[Cache]:
                 "Free space there, set TMPDIR to a larger disk of the workers, or give more memory.",
             )
         try:
-            yield Cache(Path(name), limit=limit)
+            yield Cache(Path(name), limit=limit, bins=memory_limit.choose_bins(plan, rows, limit))
         except Exception as error:
             if shared_storage.is_disk_full(error):
                 raise shared_storage.full_problem("caching the rows", name) from error
@@ -141,8 +143,10 @@ def fill_cache(cache: Cache, shard: Any, columns: Any, plan: dataset.Plan, given
     return pd.concat(kept, ignore_index=True)
 
 
-def make_xgboost_matrix(cache: Cache, threads: int, max_bin: int | None) -> Any:
+def make_xgboost_matrix(cache: Cache, threads: int, bins: int) -> Any:
     import xgboost
+
+    pages = list(group_files(cache))
 
     class Batches(xgboost.DataIter):
         def __init__(self) -> None:
@@ -150,17 +154,29 @@ def make_xgboost_matrix(cache: Cache, threads: int, max_bin: int | None) -> Any:
             super().__init__(cache_prefix=str(cache.folder / "pages"), on_host=False)
 
         def next(self, input_data: Any) -> bool:
-            if self.number == cache.files:
+            if self.number == len(pages):
                 return False
-            weights = cache.read("w", self.number) if cache.weighed else None
-            input_data(data=cache.read("x", self.number), label=cache.read("y", self.number), weight=weights)
+            files = pages[self.number]
+            weights = cache.read_all("w", files) if cache.weighed else None
+            input_data(data=cache.read_all("x", files), label=cache.read_all("y", files), weight=weights)
             self.number += 1
             return True
 
         def reset(self) -> None:
             self.number = 0
 
-    return xgboost.ExtMemQuantileDMatrix(Batches(), max_bin=max_bin or MAX_BINS, nthread=threads)
+    return xgboost.ExtMemQuantileDMatrix(Batches(), max_bin=bins, nthread=threads)
+
+
+def group_files(cache: Cache) -> Iterator[range]:
+    """The files of each page."""
+    first, size = 0, 0
+    most = min(MAX_PAGE_BYTES, cache.limit // PAGES_OF_LIMIT)
+    for number, rows in enumerate(cache.parts):
+        size += rows * cache.columns * 4
+        if size >= most or number == cache.files - 1:
+            yield range(first, number + 1)
+            first, size = number + 1, 0
 
 
 def make_lightgbm_dataset(cache: Cache, parameters: Json) -> Any:

@@ -26,6 +26,10 @@ COPIES = 3.5
 # What a booster keeps of each row (gradients, scores, positions); LightGBM adds a byte for each number. Sketches,
 # histograms and threads take the rest: estimates, of which a limit of 128 MiB was seen to be too small for 128 columns.
 ROW_BYTES, FIXED_BYTES = 48, 160 << 20
+# xgboost's sketch takes about 8 KiB for each bin of a column while it looks for the bins' bounds, and its threads, a
+# batch and the sample of rows the rest (xgboost 3, 32 to 256 bins). With fewer bins a column is split more coarsely.
+BIN_BYTES, XGBOOST_BYTES = 8 << 10, 96 << 20
+MAX_BINS, MIN_BINS = 256, 16
 OUT_OF_MEMORY = re.compile(r"bad_alloc|bad allocation|Cannot allocate memory|Unable to allocate|out of memory", re.I)
 
 
@@ -64,11 +68,13 @@ def is_large(plan: dataset.Plan, parameters: Json, workers: int) -> bool:
 
 
 def check_disk_training(plan: dataset.Plan, parameters: Json, workers: int, limit: int) -> None:
-    """Raises InvalidInput when what a booster keeps of each row does not fit either."""
-    numbers = sum(NUMBERS[kind] for kind in plan.features.values())
+    """Raises InvalidInput when what a booster keeps of each row, or xgboost of each column, does not fit either."""
+    numbers, rows = count_numbers(plan), plan.rows / workers
     name = parameters["algorithm"].lower()
-    bins = numbers if estimators.ALIASES.get(name, name) == "lightgbm" else 0
-    needed = int(plan.rows / workers * (ROW_BYTES + bins)) + FIXED_BYTES
+    if estimators.ALIASES.get(name, name) == "lightgbm":
+        needed = int(rows * (ROW_BYTES + numbers)) + FIXED_BYTES
+    else:
+        needed = int(rows * ROW_BYTES) + XGBOOST_BYTES + numbers * MIN_BINS * BIN_BYTES
     if needed > limit:
         raise shared_storage.Problem(
             "InvalidInput",
@@ -77,6 +83,17 @@ def check_disk_training(plan: dataset.Plan, parameters: Json, workers: int, limi
             "memory_gib_per_worker",
             f"Give at least {needed / GIB * 1.1:.2f} GiB, more workers, or fewer rows.",
         )
+
+
+def choose_bins(plan: dataset.Plan, rows: float, limit: int) -> int:
+    """So many bins of each column xgboost finds within the limit: the same number on every worker."""
+    room = limit - XGBOOST_BYTES - int(rows * ROW_BYTES)
+    return max(MIN_BINS, min(MAX_BINS, room // (BIN_BYTES * max(1, count_numbers(plan)))))
+
+
+def count_numbers(plan: dataset.Plan) -> int:
+    """The columns of the matrix that the features become."""
+    return sum(NUMBERS[kind] for kind in plan.features.values())
 
 
 def count_sample_rows(plan: dataset.Plan, parameters: Json) -> int:
