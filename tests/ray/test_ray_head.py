@@ -28,9 +28,13 @@ WORK = "python -c 'import ray, time\nray.init()\n@ray.remote\ndef f(): time.slee
 
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process runs all tests")
-def test_all_tests_of_a_real_head_run_in_one_process(request: pytest.FixtureRequest) -> None:
+def test_all_tests_of_the_sessions_head_run_in_one_process(head: RayHead, request: pytest.FixtureRequest) -> None:
     """Two shared heads, and runs of one Meltano project side by side, have failed for one another."""
     assert request.node.nodeid.endswith("@ray")
+    items = [item for item in request.session.items if "head" in getattr(item, "fixturenames", ())]
+    groups = {mark.args[0] for item in items for mark in item.iter_markers("xdist_group")}
+    # Tests of real servers are started by hand, and not beside these.
+    assert groups - {"live"} == {"ray"}
 
 
 def test_a_head_asks_for_its_own_token_and_not_for_one_that_another_ray_has_left(

@@ -258,6 +258,9 @@ def make_ray_settings(token_file: Path) -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # On a busy machine Ray's own 30 s for a node's first word are too short.
         "RAY_raylet_start_wait_time_s": "120",
+        # uv and pip ask an index again by themselves; a package that does not exist took three environments, one after
+        # the other.
+        "RUNTIME_ENV_RETRY_TIMES": "1",
         # Named, a token that a plain ray.init() of this user has left in the home folder is not taken instead.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
