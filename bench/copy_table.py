@@ -70,9 +70,11 @@ def run_step(*given: Any, **fields: Any) -> tuple[dict[str, Any], float]:
     return result, time.perf_counter() - began
 
 
-def measure_table(server: PostgresServer, address: str, folder: Path, name: str, options: argparse.Namespace) -> Any:
+def measure_table(
+    server: PostgresServer, cluster: dict[str, Any], folder: Path, name: str, options: argparse.Namespace
+) -> Any:
     seconds: dict[str, list[float]] = {key: [] for key in ("bare", "copy", "step", "load", "load_step")}
-    cluster, settings = {"address": address}, {"storage_uri": f"file://{folder}/store"}
+    settings = {"storage_uri": f"file://{folder}/store"}
     for number in range(options.rounds):
         os.environ["WM_JOB_ID"] = f"bench-{name}-{number}-out-{time.time_ns()}"
         seconds["bare"].append(copy_bare(server.resource, name, folder / "bare.parquet"))
@@ -100,8 +102,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in options.tables:
             server.execute(f"CREATE TABLE {name} AS {TABLES[name].format(rows=options.rows)}", f"ANALYZE {name}")
         with nullcontext() if options.address else RayHead(Path(folder) / "head") as head:
-            address = head.address if head else options.address
-            tables = {name: measure_table(server, address, Path(folder), name, options) for name in options.tables}
+            token = Path(options.token_file).read_text().strip() if options.token_file else ""
+            cluster = head.resource if head else {"address": options.address, "token": token}
+            tables = {name: measure_table(server, cluster, Path(folder), name, options) for name in options.tables}
     machine = {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     return {"rows": options.rows, "rounds": options.rounds, "spread": options.spread, "machine": machine, **tables}
 
@@ -112,5 +115,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tables", nargs="+", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--address", default="", help="of a head that runs here; else one is started")
+    parser.add_argument("--token-file", default="", help="with the token of that head")
     parser.add_argument("--spread", choices=("auto", "always", "never"), default="auto")
     print(json.dumps(measure(parser.parse_args()), indent=2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,27 +24,29 @@ ROOT = Path(__file__).parent.parent
 SUBMIT = "from ray.scripts.scripts import main; main()"
 
 
-def step(engine: Engine, address: str) -> float:
+def step(engine: Engine, head: RayHead) -> float:
     started = time.perf_counter()
-    done = engine.run("f/flexcore/ray/run_job", {"cluster": {"address": address}, "program": "pass"})
+    done = engine.run("f/flexcore/ray/run_job", {"cluster": head.resource, "program": "pass"})
     assert done.success, done.result
     return time.perf_counter() - started
 
 
-def submit(address: str) -> float:
-    command = [sys.executable, "-c", SUBMIT, "job", "submit", "--address", address, "--", "python", "-c", "pass"]
+def submit(head: RayHead) -> float:
+    command = [sys.executable, "-c", SUBMIT, "job", "submit", "--address", head.address, "--", "python", "-c", "pass"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
     started = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    output = subprocess.DEVNULL
+    subprocess.run(command, check=True, stdout=output, stderr=output, env={**os.environ, **token})
     return time.perf_counter() - started
 
 
 def measure(rounds: int) -> dict[str, float]:
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder, RayHead(Path(folder)) as head, Engine(ROOT) as engine:
-        step(engine, head.address), submit(head.address)
+        step(engine, head), submit(head)
         for _ in range(rounds):
-            ours.append(step(engine, head.address))
-            theirs.append(submit(head.address))
+            ours.append(step(engine, head))
+            theirs.append(submit(head))
     a, b = statistics.median(ours), statistics.median(theirs)
     return {"run_job_s": round(a, 2), "ray_job_submit_s": round(b, 2), "ratio": round(a / b, 3)}
 

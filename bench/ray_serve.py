@@ -41,7 +41,7 @@ CALLERS = 4
 PUT_TRIES = 20
 # One process of `merges`: changes the head by our way or by the REST API's. It prints what it has added.
 WRITER = """
-import sys, httpx, ray
+import os, sys, httpx, ray
 from f.flexcore.lib.ray.remote import serve as serving, serve_changes, serve_lease
 from bench import ray_serve_app
 
@@ -59,10 +59,11 @@ for number in range(tries):
             assert not before - set(serve_changes.read_applications())
     else:
         url = f"{address}/api/serve/applications/"
-        known = httpx.get(url, timeout=300).json()["applications"].values()
+        headers = {"Authorization": "Bearer " + os.environ["HEAD_TOKEN"]}
+        known = httpx.get(url, timeout=300, headers=headers).json()["applications"].values()
         kept = [item["deployed_app_config"] for item in known if item.get("deployed_app_config")]
         one = {"name": app, "route_prefix": None, "import_path": "bench.ray_serve_app:app"}
-        httpx.put(url, json={"applications": [*kept, one]}, timeout=300).raise_for_status()
+        httpx.put(url, json={"applications": [*kept, one]}, timeout=300, headers=headers).raise_for_status()
     print("added", app, flush=True)
 """
 # The same model class without an ingress, as a user would deploy it.
@@ -85,27 +86,32 @@ class Script:
     """A program of this clone as a job of the head."""
 
     def __init__(self, head: RayHead, folder: Path, code: str, *arguments: str) -> None:
-        self.url = f"{head.address}/api/jobs/"
+        self.url, self.headers = f"{head.address}/api/jobs/", head.headers
         path = folder / f"{abs(hash((code, arguments)))}.py"
         path.write_text(code)
         body = {
             "entrypoint": shlex.join([sys.executable, str(path), *arguments]),
-            "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT)}},
+            "runtime_env": {"env_vars": {"PYTHONPATH": str(ROOT), "HEAD_TOKEN": head.token}},
         }
-        self.name = httpx.post(self.url, json=body, timeout=60).json()["submission_id"]
+        answer = httpx.post(self.url, json=body, timeout=60, headers=self.headers).raise_for_status()
+        self.name = answer.json()["submission_id"]
 
     def wait(self) -> list[str]:
         """The lines of its log once it has succeeded."""
-        while (details := httpx.get(self.url + self.name, timeout=300).json())["status"] in ("PENDING", "RUNNING"):
+        while (details := self.read(""))["status"] in ("PENDING", "RUNNING"):
             time.sleep(2)
-        log = str(httpx.get(f"{self.url}{self.name}/logs", timeout=300).json()["logs"])
+        log = str(self.read("/logs")["logs"])
         assert details["status"] == "SUCCEEDED", log[-3000:]
         return log.splitlines()
+
+    def read(self, what: str) -> dict[str, Any]:
+        answer = httpx.get(f"{self.url}{self.name}{what}", timeout=300, headers=self.headers).raise_for_status()
+        return dict(answer.json())
 
 
 def measure_hop(head: RayHead, folder: Path, count: int) -> dict[str, Any]:
     first, second = (stored_model(folder / f"hop{version}", "hop", version) for version in ("1", "2"))
-    cluster = {"address": head.address}
+    cluster = head.resource
     deploy_model.main(cluster, first.plain(), cpus=0.1)
     url = str(deploy_model.main(cluster, second.plain(), cpus=0.1, weight=50)["output"]["url"])
     direct = deploy_direct(head, folder, first)
@@ -131,13 +137,13 @@ def measure_hop(head: RayHead, folder: Path, count: int) -> dict[str, Any]:
 def deploy_direct(head: RayHead, folder: Path, model: Any) -> str:
     fields = model.model_dump(mode="json", include={"name", "version", "uri", "files", "signature", "format"})
     Script(head, folder, DIRECT, json.dumps(fields)).wait()
-    details = httpx.get(f"{head.address}/api/serve/applications/", timeout=60).json()
+    details = httpx.get(f"{head.address}/api/serve/applications/", timeout=60, headers=head.headers).json()
     return f"http://127.0.0.1:{details['http_options']['port']}/direct"
 
 
 def measure_switch(head: RayHead, folder: Path) -> dict[str, Any]:
     first, second = (stored_model(folder / f"switch{version}", "switch", version) for version in ("1", "2"))
-    cluster = {"address": head.address}
+    cluster = head.resource
     url = str(deploy_model.main(cluster, first.plain(), cpus=0.1)["output"]["url"])
     request = json.dumps(inference.build_smoke_request(first))
     ended, answers, lost = threading.Event(), Counter[str](), list[str]()
@@ -188,7 +194,8 @@ def measure_merges(head: RayHead, folder: Path, tries: int) -> dict[str, Any]:
         ]
         lines = [line for writer in writers for line in writer.wait()]
         made = {line.split()[1] for line in lines if line.startswith("added ")}
-        there = httpx.get(f"{head.address}/api/serve/applications/", timeout=300).json()["applications"]
+        url = f"{head.address}/api/serve/applications/"
+        there = httpx.get(url, timeout=300, headers=head.headers).json()["applications"]
         elapsed = time.perf_counter() - started
         report[way] = {"merges": len(made), "lost": len(made - set(there)), "seconds": round(elapsed, 1)}
     return report
