@@ -16,15 +16,14 @@ import platform
 import statistics
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from bench.ray_floor import open_head
 from f.flexcore.ray.copy_table import main as copy_table
-from flexcore.ray_head import RayHead
 from tests.pipeline.postgres_server import PostgresServer
 
 # 3 columns of fixed width; 16 of all common kinds, about 180 bytes a row.
@@ -101,9 +100,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, PostgresServer() as server:
         for name in options.tables:
             server.execute(f"CREATE TABLE {name} AS {TABLES[name].format(rows=options.rows)}", f"ANALYZE {name}")
-        with nullcontext() if options.address else RayHead(Path(folder) / "head") as head:
-            token = Path(options.token_file).read_text().strip() if options.token_file else ""
-            cluster = head.resource if head else {"address": options.address, "token": token}
+        with open_head(Path(folder), options.address, options.token_file) as cluster:
             tables = {name: measure_table(server, cluster, Path(folder), name, options) for name in options.tables}
     machine = {"cpus": os.cpu_count(), "load": round(os.getloadavg()[0], 1), "python": platform.python_version()}
     return {"rows": options.rows, "rounds": options.rounds, "spread": options.spread, "machine": machine, **tables}

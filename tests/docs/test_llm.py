@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.local_server import LocalServer
 
 KEY = "sk-not-a-real-one"
 
 
-class Endpoint:
+class Endpoint(LocalServer):
     """Answers with what is in `answers`, the last one for ever: (status, headers, body)."""
 
     def __init__(self) -> None:
@@ -40,17 +40,14 @@ class Endpoint:
             def log_message(self, *_: object) -> None:
                 return None
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__(Handler)
+        self.url = f"{self.address}/v1"
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    running = Endpoint()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+    with Endpoint() as running:
+        yield running
 
 
 @pytest.fixture

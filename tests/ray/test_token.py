@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from f.flexcore.lib.ray import token_source
 from f.flexcore.lib.ray.dashboard import RayApi
 from f.flexcore.ray import run_job
 from flexcore.ray_head import RayHead
+from tests.local_server import LocalServer
 from tests.ray.fake_dashboard import FakeDashboard
 
 OLD, NEW = "old-sesame-1234", "new-sesame-5678"
@@ -47,7 +48,7 @@ def test_a_refusal_says_what_is_wrong_with_the_token_and_what_to_do(
     assert re.search(words, error.remedy), error.remedy
 
 
-class Windmill:
+class Windmill(LocalServer):
     """The few answers of a Windmill that a step asks about its own cluster."""
 
     def __init__(self, cluster: Any) -> None:
@@ -73,22 +74,18 @@ class Windmill:
             def log_message(self, *_: object) -> None:
                 return None
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        super().__init__(Handler)
 
     def environment(self) -> dict[str, str]:
-        url = f"http://127.0.0.1:{self.server.server_port}"
-        return {"WM_JOB_ID": JOB, "WM_TOKEN": "t", "BASE_INTERNAL_URL": url, "WM_WORKSPACE": "dev"}
+        return {"WM_JOB_ID": JOB, "WM_TOKEN": "t", "BASE_INTERNAL_URL": self.address, "WM_WORKSPACE": "dev"}
 
 
 @pytest.fixture
 def windmill(monkeypatch: pytest.MonkeyPatch) -> Iterator[Windmill]:
-    running = Windmill("$res:u/ann/ray")
-    for name, value in running.environment().items():
-        monkeypatch.setenv(name, value)
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
+    with Windmill("$res:u/ann/ray") as running:
+        for name, value in running.environment().items():
+            monkeypatch.setenv(name, value)
+        yield running
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def fit_xgboost(estimator: Any, rows: Rows, valid: Rows | None, plan: dataset.Pl
             asked["max_bin"] = estimator.max_bin or rows.matrix.bins
         booster = xgboost.train(
             asked,
-            _to_matrix(rows, int(estimator.n_jobs or 0), asked.get("max_bin")),
+            _to_matrix(rows, int(estimator.n_jobs or 0), asked["max_bin"]),
             rounds.total - start.step,
             evals=evals,
             xgb_model=booster,
@@ -148,11 +148,11 @@ def xgboost_objective(plan: dataset.Plan) -> Json:
     return {"objective": "multi:softprob", "num_class": classes} if classes > 2 else {"objective": "binary:logistic"}
 
 
-def _to_matrix(rows: Rows, threads: int = 0, max_bin: int | None = None) -> Any:
+def _to_matrix(rows: Rows, threads: int = 0, max_bin: Any = None) -> Any:
     import xgboost
 
     if isinstance(rows.matrix, external_memory.Cache):
-        return external_memory.make_xgboost_matrix(rows.matrix, threads, max_bin or rows.matrix.bins)
+        return external_memory.make_xgboost_matrix(rows.matrix, threads, max_bin)
     return xgboost.DMatrix(rows.matrix, label=rows.truth, weight=rows.weights, qid=rows.groups)
 
 
