@@ -204,7 +204,7 @@ def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving
     timings = contracts.Timings(
         starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
     )
-    return step_result(serving, deployed, timings, deployer.log_tail)
+    return step_result(serving, deployed, timings, deployer)
 
 
 def find_url(
@@ -223,7 +223,10 @@ def find_url(
 
 
 def step_result(
-    serving: serving_manifests.Serving, deployed: DeployedModel, timings: contracts.Timings, log_tail: str
+    serving: serving_manifests.Serving,
+    deployed: DeployedModel,
+    timings: contracts.Timings,
+    deployer: model_deployer.Deployer,
 ) -> contracts.StepResult:
     model, metadata = serving.model, deployed.deployment["metadata"]
     return contracts.StepResult(
@@ -235,6 +238,8 @@ def step_result(
             "namespace": serving.namespace,
             "image": serving.image,
             "replicas": serving.replicas,
+            "max_replicas": serving.scaling.max_replicas,
+            "scaled_by": deployer.scaled_by,
             "model_source": serving.delivery.source,
             "service_type": serving.service_type,
             "smoke": asdict(deployed.smoke_test),
@@ -245,5 +250,5 @@ def step_result(
         metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
         timings=timings,
         remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=deployed.url),
-        log_tail=log_tail,
+        log_tail=deployer.log_tail,
     )
