@@ -123,7 +123,7 @@ class Deployer(cluster_objects.Namespace):
         self._check_rollouts(serving.name)
         self._check_autoscalers(plan)
         for kind, item in plan.before.items():
-            plan.before[kind] = self._adopt(kind, item)
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
 
     def _get_visible(self, kind: cluster_objects.Kind, name: str, is_needed: bool) -> Object | None:
@@ -134,16 +134,6 @@ class Deployer(cluster_objects.Namespace):
             if is_needed:
                 raise
             return None
-
-    def _adopt(self, kind: cluster_objects.Kind, item: Object) -> Object:
-        for _ in range(cluster_objects.MAX_CONFLICTS):
-            # As it is, the number of copies included: this only says that it is held by Apply.
-            moved = field_owners.migrate(item["metadata"].get("managedFields") or [])
-            if (adopted := self.move_holders(kind, item, moved)) is not None:
-                return adopted
-            item = self.get(kind, item["metadata"]["name"]) or item
-            self.check_ours(kind, item)
-        raise cluster_objects.busy_error(kind, item["metadata"]["name"])
 
     def _check_rollouts(self, name: str) -> None:
         """Raises Conflict when an Argo Rollout runs this Deployment's pods (workloadRef)."""
@@ -229,7 +219,7 @@ class Deployer(cluster_objects.Namespace):
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
         if serving.delivery.secret:
             self._store(plan, SECRETS, serving_manifests.make_secret(serving, owner))
-        self._store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
+        self.store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         if plan.scaler is None:
             # First: it would go on writing the number of copies, which is ours now.
             self._remove_scalers(plan)
@@ -240,19 +230,6 @@ class Deployer(cluster_objects.Namespace):
         before = plan.before.get(DEPLOYMENTS)
         notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
         return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.LAST_GOOD) if name in notes}
-
-    def _store_map(self, body: Object, owner: str) -> None:
-        """Named by its content: what exists is the same, unless it goes with a Deployment that was there before."""
-        name = body["metadata"]["name"]
-        for _ in range(cluster_objects.MAX_CONFLICTS):
-            if self.kubernetes.create(self.path(CONFIG_MAPS), body, self.call("create", CONFIG_MAPS, name)):
-                return
-            stored = self.get(CONFIG_MAPS, name)
-            if stored and any(item["uid"] == owner for item in stored["metadata"].get("ownerReferences") or ()):
-                return
-            if stored:
-                self.remove(CONFIG_MAPS, stored)
-        raise errors.Unavailable(f"ConfigMap {name} of an earlier deployment stays", subject=name, remedy="Delete it.")
 
     def _store_scaling(self, plan: Plan, owner: Object) -> None:
         if plan.scaler:
@@ -276,7 +253,7 @@ class Deployer(cluster_objects.Namespace):
             item = self._get_visible(kind, plan.serving.name, is_needed=False)
             if item is None or not cluster_objects.is_ours(item):
                 continue
-            plan.before[kind] = self._adopt(kind, item)
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
             plan.changed.append(kind)
             if not self.remove(kind, item):
                 raise errors.Unavailable(

@@ -57,6 +57,7 @@ class Serving:
     image: str = DEFAULT_MLSERVER_IMAGE
     service_type: str = "ClusterIP"
     timeout_s: int = 600
+    mode: str = "deployment"
     scaling: autoscaler.Scaling = field(default_factory=autoscaler.Scaling)
 
     @property
@@ -217,8 +218,8 @@ def make_service(serving: Serving, owner: Mapping[str, Any] | None) -> Object:
 def make_metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
     metadata: Object = {"name": name, "namespace": serving.namespace, "labels": serving.labels()}
     if owner:
-        uid = owner["metadata"]["uid"]
-        reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": serving.name, "uid": uid}
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+        reference["uid"] = owner["metadata"]["uid"]
         metadata["ownerReferences"] = [{**reference, "blockOwnerDeletion": True}]
     return metadata
 
