@@ -244,7 +244,7 @@ class Api(kmock.KubernetesEmulator):
         if address in self._objects and not self._objects[address].deleted:
             return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
         item["metadata"] |= {"namespace": request.namespace, "generation": 1}
-        if request.resource.plural == "deployments":
+        if request.resource.plural in ("deployments", "inferenceservices"):
             set_defaults(item)
         fake_apply.record_update(None, item, manager_of(request))
         # Chosen by the server after that: held by nobody.
@@ -302,7 +302,7 @@ class Api(kmock.KubernetesEmulator):
             after = fake_apply.apply(before, body, manager_of(request))
         except fake_apply.Conflicts as conflicts:
             return aiohttp.web.json_response(conflict_status(conflicts, before["apiVersion"]), status=409)
-        if request.resource.plural == "deployments":
+        if request.resource.plural in ("deployments", "inferenceservices"):
             set_defaults(after)
         if after.get("spec") != before.get("spec"):
             after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
@@ -391,10 +391,12 @@ def merge(before: Any, changes: Any) -> Any:
     return merged | {name: merge(merged.get(name), value) for name, value in given.items()}
 
 
-def set_defaults(deployment: Object) -> None:
-    """Those that matter here: what keys a list, and what a field falls to that nobody sets."""
-    deployment["spec"].setdefault("replicas", 1)
-    pod = deployment["spec"]["template"]["spec"]
+def set_defaults(item: Object) -> None:
+    """Those of a Deployment or InferenceService that matter here: what keys a list, and what a field falls to that
+    nobody sets."""
+    if item["kind"] == "Deployment":
+        item["spec"].setdefault("replicas", 1)
+    pod = item["spec"]["predictor"] if item["kind"] == "InferenceService" else item["spec"]["template"]["spec"]
     for container in (*(pod.get("initContainers") or ()), *pod["containers"]):
         for port in container.get("ports") or ():
             port.setdefault("protocol", "TCP")

@@ -271,6 +271,10 @@ class Deployer(cluster_objects.Namespace):
                 and rollout.read_digest(template) != rollout.read_digest(before["spec"]["template"])
             ):
                 body["spec"]["template"] = template
+            if plan.has_replicas and "replicas" not in body["spec"]:
+                # Given back to what scales it with as many copies as it had, not with those of the failed update.
+                copies = {"replicas": before["spec"]["replicas"]}
+                self.store(DEPLOYMENTS, {**body, "spec": {**body["spec"], **copies}})
             self.store(DEPLOYMENTS, body)
         return "as it was before" if is_same else "rolled back to the version before"
 

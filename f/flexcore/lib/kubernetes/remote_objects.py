@@ -1,7 +1,8 @@
 # requirements: flexcore_kubernetes
-"""Our objects in a cluster: the Jobs, Deployments and RayServices that carry our labels.
+"""Our objects in a cluster: the Jobs, Deployments, InferenceServices and RayServices that carry our labels.
 
-A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
+A Deployment or InferenceService is kept once it has answered; until then it is on trial, and goes when its owner has
+ended half-way.
 
 All namespaces are looked at where the credentials may, else the resource's own. A finished Job is deleted by the
 cluster itself (ttlSecondsAfterFinished).
@@ -12,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
-from f.flexcore.lib.kubernetes import connection
+from f.flexcore.lib.kubernetes import cluster_objects, connection
 from f.flexcore.lib.kubernetes_api import api_errors, job_status
 
 Object = dict[str, Any]
@@ -24,10 +25,15 @@ OURS = f"{identity.MANAGED_BY}=flexcore"
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
     "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+    "InferenceService": (
+        "/apis/serving.kserve.io/v1beta1",
+        "inferenceservices",
+        "inferenceservices.serving.kserve.io",
+    ),
     "RayService": ("/apis/ray.io/v1", "rayservices", "rayservices.ray.io"),
 }
-# Of an operator that need not be there.
-OPTIONAL = ("RayService",)
+# Of operators that need not be there.
+OPTIONAL = ("InferenceService", "RayService")
 
 
 class KubernetesObjects:
@@ -37,15 +43,22 @@ class KubernetesObjects:
         self.place = place
         session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
+        self.place_in_cluster = cluster_objects.Namespace(session.kubernetes, session.namespace)
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        return [to_remote_object(self.place, kind, item) for kind in KINDS for item in self._find_kind(kind)]
+        kinds = [kind for kind in KINDS if kind not in OPTIONAL or self._serves(kind)]
+        return [to_remote_object(self.place, kind, item) for kind in kinds for item in self._find_kind(kind)]
+
+    def _serves(self, kind: str) -> bool:
+        """Whether its operator is there: a server answers for an unknown API as if it were none of Kubernetes'."""
+        _, _, group, version = KINDS[kind][0].split("/")
+        return version in self.place_in_cluster.groups().get(group, ())
 
     def _find_kind(self, kind: str) -> list[Object]:
         try:
             return self._list(*KINDS[kind])
         except (errors.NotFound, errors.Forbidden):
-            # Without its operator there are none, and without the right to see them they are left alone: they are kept.
+            # Without the right to see them they are left alone: they are kept.
             if kind not in OPTIONAL:
                 raise
             return []
@@ -105,7 +118,7 @@ def find_state(kind: str, item: Object) -> remote_objects.State:
     metadata = item["metadata"]
     if metadata.get("deletionTimestamp"):
         return "leaving"
-    if kind == "Deployment":
+    if kind in ("Deployment", "InferenceService"):
         return "running" if identity.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
     if (metadata.get("labels") or {}).get(identity.OUTLIVES_RUN) == "true":
         return "kept"
