@@ -79,7 +79,7 @@ def test_the_cheapest_cluster_that_answers_is_given_as_a_reference(choose: Choos
     assert rows["f/x/silent"]["verdict"] == "will not" and "does not answer" in rows["f/x/silent"]["reason"]
 
 
-@pytest.mark.fault(9, "I8")
+@pytest.mark.fault(7, "I1")
 def test_a_cluster_that_never_answers_delays_nobody(choose: Choose) -> None:
     begin = time.monotonic()
     choose("f/x/east", "f/x/silent", contact_timeout_s=0.5)

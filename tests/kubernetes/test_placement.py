@@ -122,6 +122,12 @@ def test_a_cluster_that_cannot_take_it_says_why(shape: Shape, cluster: Cluster, 
     assert reason(shape, cluster) == expected
 
 
+def test_a_cluster_that_adds_nodes_by_itself_is_not_refused_for_those_it_has_now() -> None:
+    growing = replace(EAST, nodes=(), capabilities=frozenset({"autoscaling"}))
+    (only,) = choose(SHAPE, [growing], {}).candidates
+    assert only.verdict == "likely" and only.reason.startswith("room now for 0 of 1, the rest would wait")
+
+
 def test_no_candidate_is_ever_said_to_fit() -> None:
     found = choose(SHAPE, [EAST, WEST, OLD, replace(EAST, name="gone", problem="it does not answer")], {})
     assert {item.verdict for item in found.candidates} == {"likely", "will not"}
@@ -190,7 +196,7 @@ def test_a_pod_reserves_its_containers_and_sidecars_or_what_starts_before_them()
         "initContainers": [container("100m", "1Gi", restartPolicy="Always"), container("4", "1Gi")],
         "overhead": {"cpu": "100m"},
     }
-    assert sum_requests(spec) == (pytest.approx(4.2), 2 * GIB, 2.0)
+    assert sum_requests(spec) == pytest.approx((4.2, 2 * GIB, 2.0))
     assert shape_pods(PlacementRequest(), {"containers": [{}]}, 2).cpu is None
 
 

@@ -93,7 +93,9 @@ def _join_reasons(choice: placement.Choice) -> str:
 def check_capabilities(wanted: frozenset[str], clusters: Sequence[placement.Cluster]) -> None:
     """Raises InvalidInput for a word that no cluster declares and that cannot be detected."""
     declared = {word for cluster in clusters for word in cluster.capabilities}
-    known = sorted(declared | set(cluster_contact.DETECTED.values()) | set(cluster_contact.OF_NODES))
+    known = sorted(
+        declared | {placement.AUTOSCALING} | set(cluster_contact.DETECTED.values()) | set(cluster_contact.OF_NODES)
+    )
     for word in sorted(wanted - set(known)):
         near = difflib.get_close_matches(word, known, 1)
         hint = f", did you mean {near[0]}?" if near else ""

@@ -32,6 +32,8 @@ DETECTED = {
 }
 # What a cluster has by its nodes.
 OF_NODES = ("gpu", "amd64", "arm64")
+# What an error of the API's client is about when it says that nobody answers, or nobody can now.
+ABOUT_CONTACT = ("cluster", "cluster.server")
 ARCHITECTURE = "kubernetes.io/arch"
 
 
@@ -63,7 +65,11 @@ class Contact:
 
 
 def is_lost_contact(error: BaseException | None) -> bool:
-    return isinstance(error, errors.TransientError) and error.category != "tls"
+    """Whether a cluster could not be asked. What it has answered about a job or a quota is no loss, nor is a store or a
+    Windmill that is silent."""
+    if not isinstance(error, errors.Unreachable | errors.Unavailable) or error.subject not in ABOUT_CONTACT:
+        return False
+    return error.category in (errors.Unreachable.category, errors.Unavailable.category)
 
 
 @dataclass(slots=True)
@@ -135,16 +141,17 @@ class Inquiry:
         return replace(contact, cluster=cluster)
 
     def _late(self, name: str, opened: Contact | None, timeout_s: float) -> Contact:
+        """One that was not asked, because its resource could not be read in time, is not lost."""
         error = errors.Unreachable(
-            f"The cluster {name} does not answer within {timeout_s:g} s",
-            subject=name,
+            f"The {'cluster' if opened else 'resource'} {name} does not answer within {timeout_s:g} s",
+            subject="cluster.server" if opened else name,
             remedy="Check that this worker can reach it, or give more time (contact_timeout_s).",
         )
         return fail(opened or Contact(placement.Cluster(name), self.clock()), error)
 
 
 def fail(contact: Contact, error: errors.FlexcoreError) -> Contact:
-    cluster = replace(contact.cluster, problem=str(error), is_passing=is_lost_contact(error), is_complete=False)
+    cluster = replace(contact.cluster, problem=str(error), is_passing=error.retryable, is_complete=False)
     return replace(contact, cluster=cluster, error=error)
 
 

@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple
 Prefer = Literal["price", "headroom", "latency"]
 Strategy = Literal["one", "spread", "failover"]
 LATENCIES = ("low", "medium", "high")
+# A word of a cluster's capabilities: it adds nodes by itself, so that what is there now says little.
+AUTOSCALING = "autoscaling"
 UNKNOWN = float("inf")
 HAS_ROOM, NOT_MEASURED, MUST_WAIT = 0, 1, 2
 GIB = 2.0**30
@@ -201,7 +203,7 @@ def _is_near_enough(latency: str, most: str) -> bool:
 def _find_shortage(shape: Shape, cluster: Cluster) -> str:
     """What no node, and no quota, could ever give."""
     cpu, memory, gpus = shape.cpu or 0.0, shape.memory_bytes or 0.0, shape.gpus
-    if cluster.nodes is not None:
+    if cluster.nodes is not None and AUTOSCALING not in cluster.capabilities:
         for node in cluster.nodes:
             if node.cpu >= cpu and node.memory >= memory and node.gpus >= gpus:
                 break
