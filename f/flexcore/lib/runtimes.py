@@ -80,6 +80,7 @@ RUNTIMES = {
             hints="f.flexcore.lib.kubernetes.job_manifest:derive_work_hints",
             clusters_field="kubernetes_clusters",
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
+            objects_in={"": "f.flexcore.lib.kubernetes.placed_objects:PlacedObjects"},
             needs_service=False,
             has_namespaces=True,
             namespace="f.flexcore.lib.kubernetes.connection:choose_request_namespace",
