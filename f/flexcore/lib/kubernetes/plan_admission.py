@@ -49,7 +49,11 @@ def _iterate_containers(written: Object, spec: Object) -> Iterator[str]:
             said = container.get("resources") or {}
             requests = plan_pod.read_amounts({**(said.get("limits") or {}), **(said.get("requests") or {})})
             if container["name"] not in known:
-                what = "sidecar" if kind == "containers" or container.get("restartPolicy") == "Always" else "init container"
+                what = (
+                    "sidecar"
+                    if kind == "containers" or container.get("restartPolicy") == "Always"
+                    else "init container"
+                )
                 yield f"{what} {container['name']} is injected{_show(requests)}"
                 continue
             before = known[container["name"]].get("resources") or {}
@@ -113,7 +117,9 @@ def note_architectures(pod: Object, nodes: Sequence[plan_nodes.Node]) -> list[st
         if image not in told:
             ran = sorted({node.labels.get("kubernetes.io/arch", "") for node in nodes if image in node.images} - {""})
             where = f"it was pulled on nodes of {', '.join(ran)}" if ran else "no node has pulled it yet"
-            notes.append(f"image {image} must be there for {' and '.join(present)}, since a node of either may get it ({where})")
+            notes.append(
+                f"image {image} must be there for {' and '.join(present)}, since a node of either may get it ({where})"
+            )
     return notes
 
 

@@ -113,7 +113,9 @@ def make_check(requests: Sequence[Request], inventory: Inventory) -> plan_nodes.
     return check
 
 
-def _find_devices(wanted: Object, node: plan_nodes.Node, inventory: Inventory, taken: set[DeviceId]) -> list[DeviceId] | None:
+def _find_devices(
+    wanted: Object, node: plan_nodes.Node, inventory: Inventory, taken: set[DeviceId]
+) -> list[DeviceId] | None:
     """Enough free devices; None when there are none."""
     is_all = wanted.get("allocationMode") == "All"
     all_devices = list(_iterate_matching(wanted, node, inventory))
@@ -157,5 +159,7 @@ def _explain_lack(request: Request, node: plan_nodes.Node, inventory: Inventory)
     enough = len(there) >= int(wanted.get("count") or 1)
     kind = plan_nodes.Kind.FULL if there and enough else plan_nodes.Kind.DEVICE
     text = f"has {len(free)} of {len(there)} devices of class {name} free, request {request.name} asks for {count}"
-    remedy = "Wait until others have ended, or add nodes." if there and enough else "Ask for fewer, or use another class."
+    remedy = (
+        "Wait until others have ended, or add nodes." if there and enough else "Ask for fewer, or use another class."
+    )
     return plan_nodes.Obstacle(kind, text if there else f"has no device of class {name}", CLAIMS, remedy)

@@ -60,7 +60,9 @@ def _strip_server_fields(item: Object, kind: str) -> dict[str, Any]:
     """The object without what the server or a controller writes; of a Secret, values that are never shown."""
     kept = {name: value for name, value in item.items() if name not in ("status", "kind", "apiVersion")}
     metadata = {name: value for name, value in (item.get("metadata") or {}).items() if name not in SERVER_METADATA}
-    notes = {name: value for name, value in (metadata.get("annotations") or {}).items() if name not in SERVER_ANNOTATIONS}
+    notes = {
+        name: value for name, value in (metadata.get("annotations") or {}).items() if name not in SERVER_ANNOTATIONS
+    }
     metadata["annotations"] = notes
     if kind == "Secret":
         keys = {name: Hidden(value) for field in SECRET_FIELDS for name, value in (item.get(field) or {}).items()}

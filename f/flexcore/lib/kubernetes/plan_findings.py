@@ -19,6 +19,8 @@ from f.flexcore.lib.kubernetes import (
 )
 from f.flexcore.lib.kubernetes_api import categories
 
+QUOTA, UNSCHEDULABLE = categories.Category.QUOTA_EXCEEDED, categories.Category.UNSCHEDULABLE
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -40,9 +42,8 @@ class Findings:
 
     def add_first(self, reasons: Sequence[plan_reasons.Reason]) -> None:
         """What the API server says goes before what was worked out; of a quota, the other way round: it says more."""
-        counted = any(reason.category == categories.Category.QUOTA_EXCEEDED for reason in self.reasons)
-        quota = categories.Category.QUOTA_EXCEEDED
-        self.reasons[:0] = [reason for reason in reasons if not (counted and reason.category == quota)]
+        is_counted = any(reason.category == QUOTA for reason in self.reasons)
+        self.reasons[:0] = [reason for reason in reasons if not (is_counted and reason.category == QUOTA)]
 
     @property
     def verdict(self) -> str:
@@ -86,7 +87,7 @@ def _judge_quotas(
 ) -> None:
     made = [{**item.wanted.body, "plural": item.wanted.plural} for item in tried if item.stored is None]
     asked = plan_quota.Demand([(shape.pod, demand.added)], plan_quota.count_objects(made))
-    for item in plan_quota.list_shortfalls(snapshot.list("quotas"), asked):
+    for item in plan_quota.list_shortfalls(snapshot.items("quotas"), asked):
         if item.possible and not demand.needs_all:
             findings.notes.append(f"{item.text}: {item.possible} of {demand.added} pods can run at a time")
             continue
@@ -98,10 +99,9 @@ def _explain_shortfall(item: plan_quota.Shortfall, demand: Demand) -> plan_reaso
     subject = {"cpu": "cpu", "memory": "memory", "nvidia.com/gpu": "gpus"}.get(name, "namespace")
     some = f" ({item.possible} of {demand.added} pods fit)" if item.possible else ""
     remedy = "Ask for less, or have the quota raised." if item.is_final else categories.ACTIONS[QUOTA][1]
-    return plan_reasons.Reason(QUOTA, subject, f"{item.text[:1].upper()}{item.text[1:]}{some}", remedy, not item.is_final)
-
-
-QUOTA = categories.Category.QUOTA_EXCEEDED
+    return plan_reasons.Reason(
+        QUOTA, subject, f"{item.text[:1].upper()}{item.text[1:]}{some}", remedy, not item.is_final
+    )
 
 
 # --- nodes
@@ -118,8 +118,8 @@ def _judge_nodes(
     if not snapshot.is_seen("nodes"):
         findings.notes.append("Nodes may not be seen, so that nothing is known of their room")
         return
-    pods = snapshot.list("pods")
-    nodes = plan_nodes.read_nodes(snapshot.list("nodes"), pods)
+    pods = snapshot.items("pods")
+    nodes = plan_nodes.read_nodes(snapshot.items("nodes"), pods)
     placement = plan_placement.place(shape, nodes, demand.added, checks)
     findings.placement = placement
     if not placement.is_likely:
@@ -130,12 +130,16 @@ def _judge_nodes(
 
 
 def _explain_nodes(placement: plan_placement.Placement, autoscaler: str) -> plan_reasons.Reason:
+    if not placement.answers:
+        # Nodes of their own kind may be added when a pod asks for them.
+        text, remedy = "There are no nodes yet", "Add nodes that take pods, unless the cluster adds them by itself."
+        return plan_reasons.Reason(UNSCHEDULABLE, "cluster", text, remedy, waits=True, is_certain=False)
     closest = placement.closest()
     subject, remedy = (closest.subject, closest.remedy) if closest else ("cluster", "Add nodes that take pods.")
     waits = placement.may_pass or bool(autoscaler)
     added = f"; {autoscaler} may add one" if autoscaler else ""
     text = f"No node would take the pod now: {placement.summarize()}{added}"
-    return plan_reasons.Reason(categories.Category.UNSCHEDULABLE, subject, text, remedy, waits, is_certain=False)
+    return plan_reasons.Reason(UNSCHEDULABLE, subject, text, remedy, waits, is_certain=False)
 
 
 def _judge_copies(findings: Findings, placement: plan_placement.Placement, demand: Demand, autoscaler: str) -> None:
@@ -147,7 +151,9 @@ def _judge_copies(findings: Findings, placement: plan_placement.Placement, deman
         text = f"There is room for {count}"
         remedy = "Ask for fewer copies or less for each, wait until others have ended, or add nodes."
         waits = bool(autoscaler) or placement.placed > 0
-        reason = plan_reasons.Reason(categories.Category.UNSCHEDULABLE, "replicas", text, remedy, waits, is_certain=False)
+        reason = plan_reasons.Reason(
+            categories.Category.UNSCHEDULABLE, "replicas", text, remedy, waits, is_certain=False
+        )
         findings.reasons.append(reason)
     else:
         findings.notes.append(f"There is room for {count} at a time; the others wait")

@@ -18,7 +18,8 @@ Object = Mapping[str, Any]
 
 def apply_limit_ranges(pod: Object, ranges: Sequence[Object]) -> tuple[dict[str, Any], list[str]]:
     """A copy of the pod with what the LimitRanges add, and a note on each addition."""
-    result, notes = copy.deepcopy(dict(pod)), []
+    result = copy.deepcopy(dict(pod))
+    notes: list[str] = []
     for limit_range in ranges:
         name = limit_range["metadata"]["name"]
         for item in (limit_range.get("spec") or {}).get("limits") or ():
@@ -35,7 +36,9 @@ def _fill_container(container: Any, item: Object, limit_range: str) -> Iterator[
         for resource, amount in (defaults or {}).items():
             said = resources.get(field) or {}
             # A limit that is written without a request is the request.
-            is_said = resource in said or (field == "requests" and resource in (container.get("resources") or {}).get("limits", {}))
+            is_said = resource in said or (
+                field == "requests" and resource in (container.get("resources") or {}).get("limits", {})
+            )
             if not is_said:
                 resources.setdefault(field, {})[resource] = amount
                 added.append(f"{field}.{resource} {amount}")
@@ -83,7 +86,8 @@ def _compare(
     for resource, ratio in plan_pod.read_amounts(item.get("maxLimitRequestRatio")).items():
         request, limit = requests.get(resource), limits.get(resource)
         if not request or limit is None or limit / request > ratio:
-            yield f"LimitRange {limit_range} allows limits of at most {ratio:g} times the request of {resource} ({what})"
+            most = f"at most {ratio:g} times its request of {resource}"
+            yield f"LimitRange {limit_range} allows a limit of {most}, and {what} has another"
 
 
 def _list_impossible(pod: Object) -> list[str]:

@@ -1,8 +1,8 @@
 # requirements: flexcore_kubernetes
 """What keeps a pod from a node: the scheduler's filters over what the API server lists. Pure.
 
-Each Obstacle says whether it may pass by itself. None found is no promise: the scheduler decides later, and on a cluster
-that has changed.
+Each Obstacle says whether it may pass by itself. None found is no promise: the scheduler decides later, and on a
+cluster that has changed.
 
 state      cordoned, not ready            taint, selector, platform, volume    of the node's own
 free       requests, ports, devices       rules                                where other pods are (plan_pod_rules)
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from f.flexcore.lib.kubernetes import plan_pod, plan_selectors
@@ -147,7 +148,9 @@ def _iterate_own(shape: Shape, node: Node) -> Iterator[Obstacle]:
     wanted = spec.get("nodeName")
     if wanted and wanted != node.name:
         yield Obstacle(Kind.SELECTOR, f"is not {wanted}, as nodeName says", f"{POD}.nodeName", "Correct nodeName.")
-    missing = [f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items() if node.labels.get(key) != value]
+    missing = [
+        f"{key}={value}" for key, value in (spec.get("nodeSelector") or {}).items() if node.labels.get(key) != value
+    ]
     if missing:
         remedy = f"Correct nodeSelector, or label a node with {missing[0]}."
         yield Obstacle(Kind.SELECTOR, f"lacks the label {', '.join(missing)}", f"{POD}.nodeSelector", remedy)
@@ -159,7 +162,9 @@ def _iterate_own(shape: Shape, node: Node) -> Iterator[Obstacle]:
     yield from _iterate_platform(shape, node)
     for claim, where in shape.volumes:
         if not plan_selectors.matches_node_selector(where, node.name, node.labels):
-            text = f"cannot attach the volume of claim {claim}, which is at {plan_selectors.describe_node_selector(where)}"
+            text = (
+                f"cannot attach the volume of claim {claim}, which is at {plan_selectors.describe_node_selector(where)}"
+            )
             remedy = "Run where the volume is, or copy it."
             yield Obstacle(Kind.VOLUME, text, f"{POD}.volumes", remedy)
 
@@ -209,7 +214,7 @@ def _list_port_conflicts(shape: Shape, node: Node) -> list[int]:
 def _describe_shortage(resource: str, amount: float, node: Node) -> Obstacle:
     offered, resident = node.allocatable.get(resource, 0.0), node.resident.get(resource, 0.0)
     subject = KNOWN_FIELDS.get(resource, f"{POD}.containers")
-    show = lambda value: plan_pod.format_amount(resource, value)  # noqa: E731
+    show = partial(plan_pod.format_amount, resource)
     held = f" (DaemonSets hold {show(resident)})" if resident else ""
     if resource == PODS:
         text = f"has {show(node.used.get(PODS, 0))} of at most {show(offered)} pods"
@@ -221,7 +226,8 @@ def _describe_shortage(resource: str, amount: float, node: Node) -> Obstacle:
         text = f"has {show(offered)} {resource} at all{held}, the pod asks for {show(amount)}"
         remedy = f"Ask for at most {show(max(offered - resident, 0))} {resource}, or add a larger node."
         return Obstacle(Kind.TOO_SMALL, text, subject, remedy)
-    text = f"has {show(max(node.free(resource), 0))} of {show(offered)} {resource} free{held}, the pod asks for {show(amount)}"
+    free = show(max(node.free(resource), 0))
+    text = f"has {free} of {show(offered)} {resource} free{held}, the pod asks for {show(amount)}"
     remedy = f"Ask for less {resource}, wait until others have ended, or add nodes."
     return Obstacle(Kind.FULL, text, subject, remedy)
 

@@ -68,7 +68,9 @@ def _running_amounts(pod: Object) -> dict[str, Amounts]:
     status = pod.get("status") or {}
     items = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
     return {
-        str(item.get("name")): read_amounts(item["allocatedResources"]) for item in items if item.get("allocatedResources")
+        str(item.get("name")): read_amounts(item["allocatedResources"])
+        for item in items
+        if item.get("allocatedResources")
     }
 
 

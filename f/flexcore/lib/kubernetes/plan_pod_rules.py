@@ -30,7 +30,9 @@ def has_rules(pod: Object) -> bool:
     """Whether a second copy of the pod may be kept away by the first."""
     spec = pod.get("spec") or {}
     kinds = ("podAffinity", "podAntiAffinity")
-    return any(plan_selectors.required_terms(pod, kind) for kind in kinds) or bool(spec.get("topologySpreadConstraints"))
+    return any(plan_selectors.required_terms(pod, kind) for kind in kinds) or bool(
+        spec.get("topologySpreadConstraints")
+    )
 
 
 def _iterate_pods(nodes: Sequence[plan_nodes.Node]) -> Iterator[tuple[plan_nodes.Node, Object]]:

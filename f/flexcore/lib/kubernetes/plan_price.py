@@ -43,7 +43,9 @@ def compute_price(
     }
     asked = {name: amount for name, amount in amounts.items() if amount}
     unknown = sorted(name for name in asked if prices[name] is None)
-    hourly = None if unknown or not asked else copies * sum(amount * (prices[name] or 0.0) for name, amount in asked.items())
+    hourly = (
+        None if unknown or not asked else copies * sum(amount * (prices[name] or 0.0) for name, amount in asked.items())
+    )
     total = None if hourly is None or hours is None else hourly * hours
     return {"usd_per_hour": _round(hourly), "usd_at_most": _round(total), "unknown": unknown}
 

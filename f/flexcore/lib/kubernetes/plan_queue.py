@@ -84,7 +84,7 @@ def _check_cluster_queue(
 
 
 def check_capacity(name: str, spec: Object, demand: plan_pod.Amounts) -> list[plan_reasons.Reason]:
-    """What the queue could never give, even when it is empty. Within a cohort it may borrow as much as it is allowed."""
+    """What the queue could never give, even when it is empty. Within a cohort it may borrow what it is allowed to."""
     most = read_capacity(spec)
     reasons = []
     for resource, amount in sorted(demand.items()):

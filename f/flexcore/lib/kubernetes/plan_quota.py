@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from f.flexcore.lib.kubernetes import plan_pod, plan_selectors
@@ -71,7 +72,7 @@ def _iterate_shortfalls(quota: Object, demand: Demand) -> Iterator[Shortfall]:
 def _describe(
     quota: str, resource: str, asked: float, used: float, limit: float, possible: int | None, each: float | None = None
 ) -> Shortfall:
-    show = lambda value: plan_pod.format_amount(resource, value)  # noqa: E731
+    show = partial(plan_pod.format_amount, resource)
     text = f"quota {quota} allows {show(limit)} {resource}, {show(used)} are used, {show(asked)} more are needed"
     return Shortfall(quota, resource, text, (asked if each is None else each) > limit + EPSILON, possible)
 

@@ -59,7 +59,7 @@ class Snapshot:
     apis: dict[str, plan_tools.Api]
     missing: list[str]
 
-    def list(self, name: str) -> list[Object]:
+    def items(self, name: str) -> list[Object]:
         return self.lists.get(name) or []
 
     def is_seen(self, name: str) -> bool:
@@ -130,7 +130,7 @@ class Reader:
         except (errors.TransientError, errors.UserError):
             return {}
 
-    def get_visible(self, path: str, resource: str, name: str) -> Object | None | errors.FlexcoreError:
+    def get_visible(self, path: str, resource: str, name: str) -> Object | errors.FlexcoreError | None:
         """The object, None when there is none, or the error when it may not be seen."""
         try:
             return self.kubernetes.get(path, api_errors.Call("get", resource, self.namespace, name))

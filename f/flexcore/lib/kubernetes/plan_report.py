@@ -102,7 +102,8 @@ def make_summary(report: Report, price: Mapping[str, Any]) -> list[str]:
     lines = [f"{findings.verdict.capitalize()}: {_explain_verdict(report)}"]
     lines += [f"  {reason}" for reason in findings.reasons]
     lines += [line for item in report.tried for line in item.lines()]
-    lines.append(f"{report.copies} × {asked or 'no requests'}{_show_price(price)}")
+    count = "1 pod" if report.copies == 1 else f"{report.copies} pods"
+    lines.append(f"{count} with {asked or 'no requests'}{_show_price(price)}")
     lines += [f"Nodes: {placement.summarize()}"] if placement else []
     lines += [f"Note: {note}" for note in findings.notes]
     if names := plan_tools.list_tool_names(report.tools):

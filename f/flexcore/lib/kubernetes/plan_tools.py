@@ -69,7 +69,9 @@ def read_discovery(document: Object) -> dict[str, Api]:
             group["name"]: Api({}, tuple(item["version"] for item in group.get("versions") or ()))
             for group in document["groups"]
         }
-    return {str((item.get("metadata") or {}).get("name") or ""): _read_group(item) for item in document.get("items") or ()}
+    return {
+        str((item.get("metadata") or {}).get("name") or ""): _read_group(item) for item in document.get("items") or ()
+    }
 
 
 def _read_group(item: Object) -> Api:
@@ -176,15 +178,15 @@ def explain_unserved(apis: Mapping[str, Api], version: str, kind: str, installed
         return ""
     if served:
         return f"the cluster serves {kind} of {group} as {', '.join(dict.fromkeys(served))}, not as {number}"
-    return f"the cluster does not serve {kind} of {group}{f' ({installed_by} is not installed)' if installed_by else ''}"
+    return (
+        f"the cluster does not serve {kind} of {group}{f' ({installed_by} is not installed)' if installed_by else ''}"
+    )
 
 
 def list_tool_names(tools: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """`kueue (controller answers)`: those that are served, for people."""
-    return [
-        f"{name} ({'/'.join(tool['versions'])}{'' if tool['controller'] is None else f', controller: {tool['controller']}'})"
-        for name, tool in tools.items()
-        if tool["served"] and name not in BUILT_IN
-    ]
-
-
+    """`kueue (v1beta2, controller: answers)`: those that are served, for people."""
+    names = []
+    for name, tool in tools.items():
+        if tool["served"] and name not in BUILT_IN:
+            names.append(f"{name} ({'/'.join(tool['versions'])}, controller: {tool['controller']})")
+    return names

@@ -1,5 +1,5 @@
 # requirements: flexcore_kubernetes
-"""The volume claims and resource claims that a pod names: whether they are there, and on which nodes they can be used."""
+"""The volume claims and resource claims that a pod names: whether they are there, and where they can be used."""
 
 from __future__ import annotations
 

@@ -91,14 +91,17 @@ def plan(kubernetes: client.Kubernetes, namespace: str, work: Work, key: identit
     findings.add_first(known)
     unseen = [*snapshot.unseen, *trial.unseen]
     template = (tried[0].result or work.wanted[0].body)["spec"]["template"]
-    findings.notes[:0] = [*work.notes, *plan_admission.describe_changes(template, pod, snapshot.list("limits"))]
+    findings.notes[:0] = [*work.notes, *plan_admission.describe_changes(template, pod, snapshot.items("limits"))]
     report = plan_report.Report(snapshot, tried, shape, work.copies, findings, tools, queued[0], unseen)
     return plan_report.make_result(report, work.operation, work.prices, work.hours, key, kubernetes.redactor)
 
 
 def _make_draft(work: Work, namespace: str) -> Object:
     """The pod as it is written."""
-    return {"metadata": {"namespace": namespace, **(work.template.get("metadata") or {})}, "spec": work.template["spec"]}
+    return {
+        "metadata": {"namespace": namespace, **(work.template.get("metadata") or {})},
+        "spec": work.template["spec"],
+    }
 
 
 def _try_pod(
@@ -115,7 +118,7 @@ def _try_pod(
     tried = trial.try_object(wanted, None)
     if tried.result is not None:
         return tried.result, []
-    limits = snapshot.list("limits")
+    limits = snapshot.items("limits")
     worked_out = plan_admission.complete_pod(body, limits)
     if tried.reason and tried.reason.category == errors.Forbidden.category:
         trial.unseen.append("pods (dry run)")
