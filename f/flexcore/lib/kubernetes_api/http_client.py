@@ -88,7 +88,7 @@ class HttpKubernetes(client.Kubernetes):
         read_s: float,
         accept: str = client.JSON,
     ) -> Any:
-        headers = {"Accept": accept} | ({} if body is None else {"Content-Type": client.content_type(method)})
+        headers = {"Accept": accept} | ({} if body is None else {"Content-Type": client.content_type(method, query)})
         values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
         request = self.http.build_request(
             method,
