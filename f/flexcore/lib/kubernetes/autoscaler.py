@@ -155,8 +155,8 @@ def _make_metric(scaling: Scaling) -> Object:
     if scaling.on == "requests":
         target = {"type": "AverageValue", "averageValue": format_amount(scaling.target or 0)}
         return {"type": "Pods", "pods": {"metric": {"name": pod_metric_name(scaling)}, "target": target}}
-    target = {"type": "Utilization", "averageUtilization": choose_percent(scaling)}
-    return {"type": "Resource", "resource": {"name": scaling.on, "target": target}}
+    use: Object = {"type": "Utilization", "averageUtilization": choose_percent(scaling)}
+    return {"type": "Resource", "resource": {"name": scaling.on, "target": use}}
 
 
 def choose_percent(scaling: Scaling) -> int:

@@ -231,6 +231,7 @@ def step_result(
     deployer: Deployer,
 ) -> contracts.StepResult:
     model, metadata = serving.model, deployed.deployment["metadata"]
+    kind = "InferenceService" if serving.mode == "kserve" else "Deployment"
     return contracts.StepResult(
         success=True,
         runtime="kubernetes",
@@ -253,7 +254,7 @@ def step_result(
         metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
         timings=timings,
         remote=contracts.Remote(
-            kind=deployed.deployment.get("kind", "Deployment"),
+            kind=kind,
             name=metadata["name"],
             uid=metadata["uid"],
             url=deployed.url,

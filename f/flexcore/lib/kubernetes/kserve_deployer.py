@@ -48,7 +48,7 @@ class KServeDeployer(cluster_objects.Namespace):
             service = self._find_service(serving.name, until)
             verified = verify(stored, service)
             self.store(
-                SERVICES, self._make(serving, {serving_manifests.LAST_GOOD: inference_service.read_digest(stored)})
+                SERVICES, self._make(serving, {serving_manifests.GOOD_ROLLOUTS: inference_service.read_digest(stored)})
             )
         except errors.FlexcoreError as error:
             if not error.retryable or error.details.get("diagnosis"):
@@ -92,7 +92,7 @@ class KServeDeployer(cluster_objects.Namespace):
 
     def _trial_marks(self, before: Object | None) -> dict[str, str]:
         notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
-        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.LAST_GOOD) if name in notes}
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
 
     def _rehearse(self, serving: serving_manifests.Serving, before: Object | None) -> None:
         self.rehearse_one(SERVICES, self._make(serving, self._trial_marks(before)), before)

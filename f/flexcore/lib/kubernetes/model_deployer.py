@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, ownership, serving_manifests
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, field_owners
 
 Object = dict[str, Any]
@@ -24,8 +24,6 @@ DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA
 SERVICES, SECRETS, CONFIG_MAPS = cluster_objects.SERVICES, cluster_objects.SECRETS, cluster_objects.CONFIG_MAPS
 AUTOSCALERS, SCALED_OBJECTS = cluster_objects.AUTOSCALERS, cluster_objects.SCALED_OBJECTS
 BUDGETS = cluster_objects.BUDGETS
-# Where a Rollout may have taken a Deployment over, which leaves no mark on it.
-ROLLOUTS = cluster_objects.Kind("/apis/argoproj.io/v1alpha1", "rollouts", "rollouts.argoproj.io", "Rollout")
 
 
 @dataclass(slots=True)
@@ -114,14 +112,15 @@ class Deployer(cluster_objects.Namespace):
 
     def look(self, serving: serving_manifests.Serving) -> Plan:
         """Raises InvalidInput or Conflict when one of the names is somebody else's, or the cluster cannot scale so."""
+        competitors.check_kserve(self, serving.name)
         scaler = autoscaler.choose_kind(serving.scaling, self)
         plan = Plan(serving, scaler, False, {})
         for kind, name in plan.names().items():
             if item := self._get_visible(kind, name, plan.needs(kind)):
                 self.check_ours(kind, item)
                 plan.before[kind] = item
-        self._check_rollouts(serving.name)
-        self._check_autoscalers(plan)
+        competitors.check_rollouts(self, serving.name)
+        plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
         for kind, item in plan.before.items():
             plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
@@ -134,40 +133,6 @@ class Deployer(cluster_objects.Namespace):
             if is_needed:
                 raise
             return None
-
-    def _check_rollouts(self, name: str) -> None:
-        """Raises Conflict when an Argo Rollout runs this Deployment's pods (workloadRef)."""
-        if not self.serves(ROLLOUTS):
-            return
-        try:
-            rollouts = self.list_objects(ROLLOUTS, "")
-        except (errors.NotFound, errors.Forbidden):
-            return
-        for item in rollouts:
-            reference = (item.get("spec") or {}).get("workloadRef") or {}
-            if (reference.get("kind"), reference.get("name")) == ("Deployment", name):
-                owner = ownership.Owner(
-                    ownership.ROLLOUTS.tool, f"Rollout {item['metadata']['name']}", ownership.ROLLOUTS.remedy
-                )
-                raise owner.to_error("Deployment", name, self.namespace)
-
-    def _check_autoscalers(self, plan: Plan) -> None:
-        """Raises Conflict when something else scales the Deployment that we shall scale."""
-        name = plan.serving.name
-        try:
-            others = autoscaler.find_others(self.list_objects(AUTOSCALERS, ""), name)
-        except errors.Forbidden:
-            return
-        if others and plan.scaler:
-            raise errors.Conflict(
-                f"max_replicas: HorizontalPodAutoscaler {others[0]} scales Deployment {name} already",
-                subject="max_replicas",
-                category="owned_by_another",
-                remedy=f"Leave max_replicas empty, or delete it: kubectl delete hpa {others[0]}.",
-            )
-        if others:
-            plan.is_scaled_by_others = True
-            self.report(f"replicas is left to HorizontalPodAutoscaler {others[0]}, which scales Deployment {name}")
 
     def rehearse(self, plan: Plan) -> None:
         """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
@@ -229,7 +194,7 @@ class Deployer(cluster_objects.Namespace):
         """The annotations of a Deployment that has yet to answer: what it was before."""
         before = plan.before.get(DEPLOYMENTS)
         notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
-        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.LAST_GOOD) if name in notes}
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
 
     def _store_scaling(self, plan: Plan, owner: Object) -> None:
         if plan.scaler:
@@ -267,7 +232,7 @@ class Deployer(cluster_objects.Namespace):
         """Marks what has answered as good: it outlives its run, and a later failure goes back to it."""
         body = plan.make_deployment({})
         digest = body["spec"]["template"]["metadata"]["labels"][serving_manifests.ROLLOUT]
-        body["metadata"]["annotations"] = {serving_manifests.LAST_GOOD: digest}
+        body["metadata"]["annotations"] = serving_manifests.mark_good(plan.before.get(DEPLOYMENTS), digest)
         self._store(plan, DEPLOYMENTS, body)
 
     # --- undo
