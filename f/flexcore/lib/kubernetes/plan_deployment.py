@@ -1,22 +1,36 @@
 # requirements: flexcore_kubernetes
-"""The plan of a deployment: what kubernetes/deploy_model would make of a model server."""
+"""The plan of a deployment: what kubernetes/deploy_model would make of a model server, beside what is there.
+
+It looks as the deployer does and writes nothing: fields that an earlier version holds are not taken over.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
 from f.flexcore.lib.kubernetes import (
+    autoscaler,
+    cluster_objects,
+    competitors,
     connection,
+    inference_service,
     model_deployer,
     plan_objects,
     plan_price,
+    plan_reads,
+    plan_reasons,
     plan_work,
     serving_manifests,
 )
+from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
+Result = TypeVar("Result")
+
+INFERENCE_SERVICES, CONFIG_MAPS = cluster_objects.INFERENCE_SERVICES, cluster_objects.CONFIG_MAPS
 
 
 def plan(
@@ -26,44 +40,104 @@ def plan(
     notes: list[str],
 ) -> contracts.StepResult:
     """notes: of what the serving was made from. Raises Unreachable, Forbidden or NotFound."""
+    template = serving_manifests.make_pod_template(serving)
     work = plan_work.Work(
         operation="deploy",
-        wanted=list_wanted(serving),
+        name=serving.name,
+        template=template,
+        labels={},
         copies=serving.replicas,
         prices=plan_price.read_prices(invocation.service, invocation.settings),
-        notes=notes,
+        prepare=lambda reader: Deployment(reader, serving).prepare(),
+        notes=[*notes, *_note_scaling(serving.scaling)],
     )
     return plan_work.plan(session.kubernetes, session.namespace, work, invocation.key)
 
 
-def list_wanted(serving: serving_manifests.Serving) -> list[plan_objects.Wanted]:
-    """The objects of a deployed model, the Deployment first. Its uid is not known where it is not there yet."""
-    owner = {"metadata": {"uid": plan_objects.NO_UID}}
-    bodies = [
-        (model_deployer.DEPLOYMENTS, serving_manifests.make_deployment(serving)),
-        (model_deployer.CONFIG_MAPS, serving_manifests.make_config_map(serving, owner)),
-        (model_deployer.SERVICES, serving_manifests.make_service(serving, owner)),
-    ]
-    if serving.delivery.secret:
-        bodies.append((model_deployer.SECRETS, serving_manifests.make_secret(serving, owner)))
-    return [_make_wanted(kind, body, serving.namespace) for kind, body in bodies]
+def _note_scaling(scaling: autoscaler.Scaling) -> list[str]:
+    return [f"An autoscaler makes up to {scaling.max_replicas} copies of it"] if scaling.is_automatic else []
 
 
-def _make_wanted(kind: model_deployer.Kind, body: Object, namespace: str) -> plan_objects.Wanted:
-    path = f"{kind.prefix}/namespaces/{namespace}/{kind.plural}"
-    return plan_objects.Wanted(path, kind.resource, body, partial(_update, body, kind, namespace))
+class Deployment:
+    """One deployment that is looked at."""
 
+    def __init__(self, reader: plan_reads.Reader, serving: serving_manifests.Serving) -> None:
+        self.reader, self.serving = reader, serving
+        self.reasons: list[plan_reasons.Reason] = []
+        self.notes: list[str] = []
+        self.place = cluster_objects.Namespace(reader.kubernetes, reader.namespace, report=self.notes.append)
 
-def _update(body: Object, kind: model_deployer.Kind, namespace: str, stored: Object) -> Object:
-    """What would be sent where one of that name is there. Raises InvalidInput for one that is not ours."""
-    if not serving_manifests.is_ours(stored):
-        raise errors.InvalidInput(
-            f"{kind.resource} {body['metadata']['name']} exists in namespace {namespace} and was not made by flexcore",
-            subject="name",
-            remedy="Choose another name or namespace, or remove it.",
+    def prepare(self) -> plan_work.Prepared:
+        bodies = self._list_inference_bodies() if self.serving.mode == "kserve" else self._list_server_bodies()
+        return plan_work.Prepared([self._make_wanted(*item) for item in bodies], self.reasons, self.notes)
+
+    def _list_server_bodies(self) -> list[tuple[cluster_objects.Kind, Object, Object | None]]:
+        """(kind, what is to be stored, what is there)"""
+        place, name = self.place, self.serving.name
+        scaler = self._ask(lambda: autoscaler.choose_kind(self.serving.scaling, place))
+        plan = model_deployer.Plan(self.serving, scaler, False, {})
+        self._ask(lambda: competitors.check_kserve(place, name))
+        self._ask(lambda: competitors.check_rollouts(place, name))
+        plan.is_scaled_by_others = bool(
+            self._ask(lambda: competitors.check_autoscalers(place, name, is_ours=scaler is not None))
         )
-    merged = serving_manifests.merge_into_stored(body, stored)
-    # Who owns it is known only when the owner is there.
-    if stored["metadata"].get("ownerReferences"):
-        merged["metadata"]["ownerReferences"] = stored["metadata"]["ownerReferences"]
-    return merged
+        plan.before = self._read(plan.names())
+        owner = plan.before.get(cluster_objects.DEPLOYMENTS)
+        config_map = serving_manifests.make_config_map(self.serving, owner)
+        stored = self._read({CONFIG_MAPS: self.serving.config_map_name})
+        bodies = [(kind, body, plan.before.get(kind)) for kind, body in plan.make_bodies()]
+        return [*bodies, (CONFIG_MAPS, config_map, stored.get(CONFIG_MAPS))]
+
+    def _list_inference_bodies(self) -> list[tuple[cluster_objects.Kind, Object, Object | None]]:
+        serving, before = self.serving, len(self.reasons)
+        self._ask(lambda: inference_service.check_served(self.place, serving.scaling))
+        if len(self.reasons) > before:
+            return []
+        names = {INFERENCE_SERVICES: serving.name, CONFIG_MAPS: serving.config_map_name}
+        bodies = {
+            INFERENCE_SERVICES: inference_service.make_inference_service(serving),
+            CONFIG_MAPS: serving_manifests.make_config_map(serving, None),
+        }
+        if serving.delivery.secret:
+            names[cluster_objects.SECRETS] = serving.secret_name
+            bodies[cluster_objects.SECRETS] = serving_manifests.make_secret(serving, None)
+        if serving.scaling.has_budget:
+            names[cluster_objects.BUDGETS] = serving.name
+            bodies[cluster_objects.BUDGETS] = inference_service.make_budget(serving, None)
+        stored = self._read(names)
+        return [(kind, body, stored.get(kind)) for kind, body in bodies.items()]
+
+    def _ask(self, question: Callable[[], Result]) -> Result | None:
+        """The answer, or None with a reason when it is a refusal."""
+        try:
+            return question()
+        except errors.UserError as error:
+            self.reasons.append(plan_reasons.from_error(error))
+            return None
+
+    def _read(self, names: dict[cluster_objects.Kind, str]) -> dict[cluster_objects.Kind, Object]:
+        """What of these is there and may be seen."""
+        asked = {
+            kind: self.reader.submit(partial(self.reader.get_visible, self.place.path(kind, name), kind.resource, name))
+            for kind, name in names.items()
+        }
+        found = {kind: answer.result() for kind, answer in asked.items()}
+        return {kind: item for kind, item in found.items() if isinstance(item, dict)}
+
+    def _make_wanted(self, kind: cluster_objects.Kind, body: Object, stored: Object | None) -> plan_objects.Wanted:
+        # A ConfigMap is named by its content.
+        update = None if kind == CONFIG_MAPS else partial(self._update, kind, body)
+        return plan_objects.Wanted(self.place.path(kind), kind.resource, body, stored, update)
+
+    def _update(self, kind: cluster_objects.Kind, body: Object, stored: Object) -> Object | None:
+        """The dry run of what would be sent. Raises InvalidInput or Conflict for what is not ours."""
+        self.place.check_ours(kind, stored)
+        if owners := stored["metadata"].get("ownerReferences"):
+            body = {**body, "metadata": {**body["metadata"], "ownerReferences": owners}}
+        entries = stored["metadata"].get("managedFields") or []
+        if field_owners.migrate(entries) == entries:
+            return self.place.apply(kind, body, stored, dry_run=True)
+        # Held as an earlier version stored it, which an apply would take for somebody else's.
+        name = body["metadata"]["name"]
+        path, call = self.place.path(kind, name), self.place.call("patch", kind, name)
+        return self.reader.kubernetes.patch(path, body, call, dry_run=True)

@@ -85,7 +85,7 @@ def _judge_quotas(
     shape: plan_nodes.Shape,
     demand: Demand,
 ) -> None:
-    made = [{**item.wanted.body, "plural": item.wanted.plural} for item in tried if item.stored is None]
+    made = [{**item.wanted.body, "plural": item.wanted.plural} for item in tried if item.wanted.stored is None]
     asked = plan_quota.Demand([(shape.pod, demand.added)], plan_quota.count_objects(made))
     for item in plan_quota.list_shortfalls(snapshot.items("quotas"), asked):
         if item.possible and not demand.needs_all:

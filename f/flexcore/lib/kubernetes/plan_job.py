@@ -27,7 +27,10 @@ def plan(invocation: Invocation) -> contracts.StepResult:
     )
     work = plan_work.Work(
         operation="job",
-        wanted=_list_wanted(request, body, session.namespace),
+        name=body["metadata"]["name"],
+        template=body["spec"]["template"],
+        labels=body["metadata"].get("labels") or {},
+        prepare=lambda reader: plan_work.Prepared(_list_wanted(request, body, session.namespace)),
         copies=count_pods(body["spec"]),
         prices=plan_price.read_prices(invocation.service, invocation.settings),
         hours=request.time_limit_s / SECONDS_PER_HOUR,

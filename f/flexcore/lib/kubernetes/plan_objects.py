@@ -24,13 +24,14 @@ NO_UID = "00000000-0000-0000-0000-000000000000"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An object to be made. path: of its collection; resource: how rights name it; update(stored): what would be sent
-    where one of that name is there, or an error; None: it is only created."""
+    """An object to be made. path: of its collection; resource: how rights name it; stored: what of that name is there;
+    update(stored): a dry run of what would be sent then; without one what is there stays."""
 
     path: str
     resource: str
     body: Object
-    update: Callable[[Object], Object] | None = None
+    stored: Object | None = None
+    update: Callable[[Object], Object | None] | None = None
 
     @property
     def name(self) -> str:
@@ -51,7 +52,6 @@ class Tried:
 
     wanted: Wanted
     action: Action
-    stored: Object | None = None
     result: Object | None = None
     changes: Sequence[plan_diff.Change] = ()
     reason: plan_reasons.Reason | None = None
@@ -80,43 +80,25 @@ class Trial:
     namespace: str
     unseen: list[str] = field(default_factory=list)
 
-    def read(self, wanted: Wanted) -> Object | None:
-        """What is there; None also where it may not be read, which the dry run then shows."""
-        try:
-            return self.kubernetes.get(f"{wanted.path}/{wanted.name}", self._call("get", wanted))
-        except errors.Forbidden as error:
-            if error.category == "credentials":
-                raise
-            self.unseen.append(wanted.label)
-            return None
-        except errors.UserError:
-            return None
-
-    def try_object(self, wanted: Wanted, stored: Object | None) -> Tried:
+    def try_object(self, wanted: Wanted) -> Tried:
         """Raises Unreachable, and Forbidden when the credentials are refused."""
         try:
-            if stored is None:
-                return self._try_create(wanted)
-            return self._try_update(wanted, stored)
+            return self._try_create(wanted) if wanted.stored is None else self._try_update(wanted, wanted.stored)
         except errors.FlexcoreError as error:
-            return Tried(wanted, "refused", stored, reason=plan_reasons.from_error(error))
+            return Tried(wanted, "refused", reason=plan_reasons.from_error(error))
 
     def _try_create(self, wanted: Wanted) -> Tried:
         result = self.kubernetes.create(wanted.path, wanted.body, self._call("create", wanted), dry_run=True)
-        return Tried(wanted, "attach" if result is None else "create", result=result)
+        return Tried(wanted, "attach" if result is None else "create", result)
 
     def _try_update(self, wanted: Wanted, stored: Object) -> Tried:
-        if wanted.update is None:
-            return Tried(wanted, "unchanged", stored, stored)
-        body = wanted.update(stored)
-        path = f"{wanted.path}/{wanted.name}"
-        result = self.kubernetes.replace(path, body, self._call("update", wanted), dry_run=True)
+        result = wanted.update(stored) if wanted.update else stored
         if result is None:
             raise errors.Unavailable(
                 f"{wanted.label} is being changed by another client", subject=wanted.name, remedy="Plan again."
             )
         changes = plan_diff.list_changes(stored, {"kind": wanted.body["kind"], **result})
-        return Tried(wanted, "update" if changes else "unchanged", stored, result, changes)
+        return Tried(wanted, "update" if changes else "unchanged", result, changes)
 
     def _call(self, verb: str, wanted: Wanted) -> api_errors.Call:
         return api_errors.Call(verb, wanted.resource, self.namespace, wanted.name)

@@ -2,16 +2,15 @@
 """The plan of a Job or a deployment on one cluster: what would be made, and whether it would likely run. Changes
 nothing: every write is a dry run.
 
-snapshot (rights, quotas, nodes, pods, APIs) ┐
-what is there ─→ dry run of each object      ├─→ reasons ─→ "likely" or "will not"
-              ─→ dry run of its first pod    ┘
+snapshot (rights, quotas, nodes, pods, APIs)                ┐
+prepare (what is there) ─→ dry run of each object           ├─→ findings ─→ "likely" or "will not"
+template                ─→ dry run of its first pod         ┘
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -35,87 +34,99 @@ Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is to be tried, the object with the pods first, once it is known what is there."""
+
+    wanted: Sequence[plan_objects.Wanted]
+    reasons: Sequence[plan_reasons.Reason] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """What an operation would write. wanted: the object with the pods' template first; copies: pods at a time; hours:
-    the longest time, None for what stays; companions(main): objects that go with it, made from the main object."""
+    """What an operation would write. template: of its pods; labels: of the object that has them; copies: pods at a
+    time; hours: the longest time, None for what stays; prepare(reader): looks at what is there."""
 
     operation: Literal["job", "deploy"]
-    wanted: Sequence[plan_objects.Wanted]
+    name: str
+    template: Object
+    labels: Mapping[str, str]
     copies: int
     prices: dict[str, float | None]
+    prepare: Callable[[plan_reads.Reader], Prepared]
     hours: float | None = None
     notes: Sequence[str] = ()
-    refused: Sequence[plan_reasons.Reason] = field(default_factory=list)
 
-    @property
-    def template(self) -> Object:
-        template: Object = self.wanted[0].body["spec"]["template"]
-        return template
+    def draft_pod(self, namespace: str) -> Object:
+        """The pod as it is written."""
+        metadata = {**(self.template.get("metadata") or {}), "namespace": namespace}
+        return {"metadata": metadata, "spec": self.template["spec"]}
 
-    @property
-    def labels(self) -> Mapping[str, str]:
-        labels: Mapping[str, str] = self.wanted[0].body["metadata"].get("labels") or {}
-        return labels
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the cluster says to a work. pod: the first one, as it would be; gateways: None where they may not be
+    seen."""
+
+    snapshot: plan_reads.Snapshot
+    prepared: Prepared
+    tried: Sequence[plan_objects.Tried]
+    pod: Object
+    shape: plan_nodes.Shape
+    checks: Sequence[plan_nodes.Check]
+    reasons: Sequence[plan_reasons.Reason]
+    queue: dict[str, Any] | None
+    gateways: list[Object] | None
+    unseen: Sequence[str]
 
 
 def plan(kubernetes: client.Kubernetes, namespace: str, work: Work, key: identity.ExecutionKey) -> contracts.StepResult:
     """Raises Unreachable, Forbidden (naming the missing rights) or NotFound (namespace)."""
     with plan_reads.Reader(kubernetes, namespace) as reader:
-        finish = reader.begin_snapshot(work.operation)
-        trial = plan_objects.Trial(kubernetes, namespace)
-        stored = [reader.submit(partial(trial.read, item)) if item.update else None for item in work.wanted]
-        volumes = reader.submit(partial(plan_volumes.find_places, reader, _make_draft(work, namespace)))
-        devices = reader.submit(partial(plan_volumes.find_devices, reader, _make_draft(work, namespace)))
-        # What is wrong with the credentials or the namespace is told before what they hinder.
-        snapshot = finish()
-        tries = [
-            reader.submit(partial(trial.try_object, item, before.result() if before else None))
-            for item, before in zip(work.wanted, stored, strict=True)
-        ]
-        queue = reader.submit(partial(_check_queue, reader, snapshot, work, namespace))
-        pod, refusal = _try_pod(trial, work, tries[0], namespace, snapshot)
-        tried = plan_objects.explain_missing_kinds([item.result() for item in tries], snapshot.apis)
-        places, checks, queued = volumes.result(), devices.result(), queue.result()
-        gateways = _list_gateways(reader, snapshot)
-    tools = plan_tools.describe_tools(snapshot.apis, snapshot.lists.get("leases"), gateways, kubernetes.now())
-    shape = plan_nodes.make_shape(pod, places[0], plan_admission.read_architectures(pod))
-    findings = plan_findings.find(
-        snapshot,
-        tried,
-        shape,
-        plan_findings.Demand(work.copies, _count_added(work.copies, tried[0]), work.operation == "deploy"),
-        checks[0],
-        plan_tools.find_autoscaler(tools, snapshot.lists.get("leases"), kubernetes.now()),
+        answers = _ask(reader, work)
+    snapshot, now = answers.snapshot, kubernetes.now()
+    leases = snapshot.lists["leases"]
+    tools = plan_tools.describe_tools(snapshot.apis, leases, answers.gateways, now)
+    demand = plan_findings.Demand(work.copies, _count_added(work.copies, answers.tried), work.operation == "deploy")
+    autoscaler = plan_tools.find_autoscaler(tools, leases, now)
+    findings = plan_findings.find(snapshot, answers.tried, answers.shape, demand, answers.checks, autoscaler)
+    findings.add_first(answers.reasons)
+    changes = plan_admission.describe_changes(work.template, answers.pod, snapshot.items("limits"))
+    findings.notes[:0] = [*work.notes, *answers.prepared.notes, *changes]
+    report = plan_report.Report(
+        snapshot, answers.tried, answers.shape, work.copies, findings, tools, answers.queue, answers.unseen
     )
-    known = [*work.refused, *_list_refusals(tried), *refusal, *places[1], *checks[1], *queued[1]]
-    findings.add_first(known)
-    unseen = [*snapshot.unseen, *trial.unseen]
-    template = (tried[0].result or work.wanted[0].body)["spec"]["template"]
-    findings.notes[:0] = [*work.notes, *plan_admission.describe_changes(template, pod, snapshot.items("limits"))]
-    report = plan_report.Report(snapshot, tried, shape, work.copies, findings, tools, queued[0], unseen)
     return plan_report.make_result(report, work.operation, work.prices, work.hours, key, kubernetes.redactor)
 
 
-def _make_draft(work: Work, namespace: str) -> Object:
-    """The pod as it is written."""
-    return {
-        "metadata": {"namespace": namespace, **(work.template.get("metadata") or {})},
-        "spec": work.template["spec"],
-    }
+def _ask(reader: plan_reads.Reader, work: Work) -> Answers:
+    finish = reader.begin_snapshot(work.operation)
+    draft = work.draft_pod(reader.namespace)
+    preparing = reader.submit(partial(work.prepare, reader))
+    volumes = reader.submit(partial(plan_volumes.find_places, reader, draft))
+    devices = reader.submit(partial(plan_volumes.find_devices, reader, draft))
+    # What is wrong with the credentials or the namespace is told before what they hinder.
+    snapshot = finish()
+    prepared = preparing.result()
+    trial = plan_objects.Trial(reader.kubernetes, reader.namespace)
+    tries = [reader.submit(partial(trial.try_object, item)) for item in prepared.wanted]
+    queue = reader.submit(partial(_check_queue, reader, snapshot, work))
+    gateways = reader.submit(partial(_list_gateways, reader, snapshot))
+    pod, refusals = _try_pod(trial, work, snapshot)
+    tried = plan_objects.explain_missing_kinds([item.result() for item in tries], snapshot.apis)
+    places, checks, queued = volumes.result(), devices.result(), queue.result()
+    reasons = [*prepared.reasons, *_list_refusals(tried), *refusals, *places[1], *checks[1], *queued[1]]
+    shape = plan_nodes.make_shape(pod, places[0], plan_admission.read_architectures(pod))
+    unseen = [*snapshot.unseen, *trial.unseen]
+    return Answers(snapshot, prepared, tried, pod, shape, checks[0], reasons, queued[0], gateways.result(), unseen)
 
 
 def _try_pod(
-    trial: plan_objects.Trial,
-    work: Work,
-    main: Future[plan_objects.Tried],
-    namespace: str,
-    snapshot: plan_reads.Snapshot,
+    trial: plan_objects.Trial, work: Work, snapshot: plan_reads.Snapshot
 ) -> tuple[Object, list[plan_reasons.Reason]]:
     """The first pod as the cluster would make it, or as it is worked out here where the cluster refuses it."""
-    template = (main.result().result or work.wanted[0].body)["spec"]["template"]
-    body = plan_objects.make_pod(template, namespace, work.wanted[0].name)
-    wanted = plan_objects.Wanted(f"/api/v1/namespaces/{namespace}/pods", "pods", body)
-    tried = trial.try_object(wanted, None)
+    body = plan_objects.make_pod(work.template, trial.namespace, work.name)
+    tried = trial.try_object(plan_objects.Wanted(f"/api/v1/namespaces/{trial.namespace}/pods", "pods", body))
     if tried.result is not None:
         return tried.result, []
     limits = snapshot.items("limits")
@@ -130,20 +141,21 @@ def _list_refusals(tried: Sequence[plan_objects.Tried]) -> list[plan_reasons.Rea
     return [item.reason for item in tried if item.reason]
 
 
-def _count_added(copies: int, main: plan_objects.Tried) -> int:
+def _count_added(copies: int, tried: Sequence[plan_objects.Tried]) -> int:
     """Pods that come beside those that are there: all of a new object; of an update, one more at a time and what the
     number grows by."""
-    if main.stored is None:
+    main = tried[0] if tried else None
+    if main is None or main.wanted.stored is None:
         return copies
-    before = int((main.stored.get("spec") or {}).get("replicas") or 0)
+    before = int((main.wanted.stored.get("spec") or {}).get("replicas") or 0)
     return max(copies - before, 0) + (1 if main.changes else 0)
 
 
 def _check_queue(
-    reader: plan_reads.Reader, snapshot: plan_reads.Snapshot, work: Work, namespace: str
+    reader: plan_reads.Reader, snapshot: plan_reads.Snapshot, work: Work
 ) -> tuple[dict[str, Any] | None, list[plan_reasons.Reason]]:
     api = snapshot.apis.get(plan_queue.GROUP)
-    demand = plan_pod.add({}, plan_pod.sum_requests(_make_draft(work, namespace)), work.copies)
+    demand = plan_pod.add({}, plan_pod.sum_requests(work.draft_pod(reader.namespace)), work.copies)
     return plan_queue.check_queue(reader, api.versions[0] if api else "", work.labels, demand)
 
 

@@ -100,10 +100,13 @@ class Kubernetes:
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
-    def patch(self, path: str, changes: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
+    def patch(
+        self, path: str, changes: Mapping[str, Any], call: api_errors.Call, *, dry_run: bool = False
+    ) -> dict[str, Any] | None:
         """The stored object after a JSON merge patch; None when `changes` names a resourceVersion that is no longer
         the object's. Raises NotFound."""
         query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("PATCH", path, query, changes, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
