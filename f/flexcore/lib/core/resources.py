@@ -195,7 +195,8 @@ class Postgresql(Resource):
 class KubernetesCluster(Resource):
     """c_kubernetes_cluster: a kubeconfig with an optional context, or server with token and CA, or in-cluster.
 
-    mode auto: the kubeconfig when given, else the server when given, else in-cluster.
+    mode auto: the kubeconfig when given, else the server when given, else in-cluster. prometheus_url: as the worker
+    reaches it; a canary counts requests there.
     """
 
     mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
@@ -206,6 +207,8 @@ class KubernetesCluster(Resource):
     ca_certificate: str = ""
     verify_tls: bool = True
     namespace: str = ""
+    prometheus_url: str = Field(default="", pattern=r"^$|^https?://")
+    prometheus_token: Annotated[str, SECRET] = ""
 
 
 class Notifications(Resource):
