@@ -236,7 +236,7 @@ def start_driver(live: Live, **arguments: Any) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.fault("worker-dies", "mid-run")
+@pytest.mark.fault(1, "I4", real=True)
 def test_a_driver_that_was_killed_between_two_weights_is_cleaned_up_by_reconcile(live: Live) -> None:
     start_at_stable(live)
     with constant_load(GATEWAY_URL, live.host) as load:
@@ -257,7 +257,7 @@ def test_a_driver_that_was_killed_between_two_weights_is_cleaned_up_by_reconcile
     assert live.objects().stop(item) == "had ended"
 
 
-@pytest.mark.fault("worker-dies", "mid-run")
+@pytest.mark.fault(1, "I2", real=True)
 def test_a_repeat_of_a_killed_driver_goes_on_at_its_step_and_knows_what_was_before(
     live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,7 +43,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One version within one window; None is not measured. ready: its endpoints that take requests; latency_s: in the
-    statistic of whoever measured, the same for both versions; latency_low_s: what it is at least, at 95 % confidence."""
+    statistic of whoever measured, the same for both versions; latency_low_s: its lower bound at 95 % confidence."""
 
     requests: int | None = None
     errors: int | None = None
