@@ -65,6 +65,7 @@ class Versions:
 
     def create(self, prefix: str, plural: str, body: Object, namespace: str = "") -> Object:
         where = namespace or self.namespace
+        body = {"apiVersion": prefix.removeprefix("/apis/").removeprefix("/api/"), **body}
         path = f"{prefix}/namespaces/{where}/{plural}"
         created = self.kubernetes.create(path, body, Call("create", plural, where, body["metadata"]["name"]))
         assert created is not None, body["metadata"]["name"]
