@@ -30,7 +30,7 @@ from f.flexcore.lib.core.errors import Conflict, ExecutionFailed, InvalidInput
 from f.flexcore.lib.kubernetes import traffic_objects
 from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes_api.api_errors import Call
-from tests.live.versions import QUERIES, Versions, constant_load
+from tests.live.versions import Versions, constant_load
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -197,7 +197,7 @@ def test_a_slow_candidate_is_taken_back(live: Live) -> None:
 
 def test_without_traffic_nothing_is_promoted_and_the_weights_go_back(live: Live) -> None:
     with pytest.raises(ExecutionFailed, match="inconclusive") as caught:
-        live.shift(measure="prometheus", queries=QUERIES)
+        live.shift(measure="prometheus")
     assert caught.value.category == "canary_inconclusive"
     (step,) = caught.value.details["traffic"]["steps"]
     assert step["weight"] == 25 and step["candidate"]["requests"] == 0
@@ -208,9 +208,9 @@ def test_requests_that_prometheus_counts_promote(live: Live) -> None:
     start_at_stable(live)
     with constant_load(GATEWAY_URL, live.host):
         os.environ["WM_JOB_ID"] = str(uuid.uuid4())
-        result = live.shift(measure="auto", queries=QUERIES, pause_s=16, weights=[50, 100], max_latency_ratio=20.0)
+        result = live.shift(measure="auto", pause_s=16, weights=[50, 100], max_latency_ratio=20.0)
     first, second = result["data"]["steps"]
-    assert first["measured_by"] == "Prometheus" and first["candidate"]["requests"] >= 10
+    assert first["measured_by"] == "Prometheus (model server)" and first["candidate"]["requests"] >= 10
     assert first["baseline"]["requests"] >= 10 and first["candidate"]["latency_s"] > 0
     assert second["candidate"]["requests"] >= 10 and result["data"]["outcome"] == "promoted"
 
@@ -222,13 +222,13 @@ main(**json.load(sys.stdin))
 """
 
 
-def start_driver(live: Live, **arguments: Any) -> subprocess.Popen[str]:
-    """The step in a process of its own, whose job is `dead`."""
-    given = {"cluster": live.resource, "namespace": live.namespace, "settings": {"storage_uri": live.store}}
+def start_driver(live: Live, job: str, **arguments: Any) -> subprocess.Popen[str]:
+    """The step in a process of its own, as a job of that name."""
+    given: Object = {"cluster": live.resource, "namespace": live.namespace, "settings": {"storage_uri": live.store}}
     given |= {"route": "demo", "stable": "one", "candidate": "two", "gateway": "web", "host": live.host}
     given |= {"weights": [25, 50, 100], "min_requests": 10, "measure": "probes", "probe_path": "/predict"}
     given |= {"max_latency_ratio": 5.0, "pause_s": 5, **arguments}
-    env = {**os.environ, "WM_JOB_ID": "dead", "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "WM_JOB_ID": job, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", DRIVER], stdin=subprocess.PIPE, env=env, text=True, cwd=ROOT)
     assert process.stdin is not None
     process.stdin.write(json.dumps(given))
@@ -240,7 +240,7 @@ def start_driver(live: Live, **arguments: Any) -> subprocess.Popen[str]:
 def test_a_driver_that_was_killed_between_two_weights_is_cleaned_up_by_reconcile(live: Live) -> None:
     start_at_stable(live)
     with constant_load(GATEWAY_URL, live.host) as load:
-        driver = start_driver(live, pause_s=30)
+        driver = start_driver(live, "dead", pause_s=30)
         live.wait_for_weight("two", 25)
         time.sleep(2)
         driver.send_signal(signal.SIGKILL)
@@ -261,11 +261,11 @@ def test_a_driver_that_was_killed_between_two_weights_is_cleaned_up_by_reconcile
 def test_a_repeat_of_a_killed_driver_goes_on_at_its_step_and_knows_what_was_before(
     live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    driver = start_driver(live)
+    driver = start_driver(live, "repeated")
     live.wait_for_weight("two", 50)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    monkeypatch.setenv("WM_JOB_ID", "dead")
+    monkeypatch.setenv("WM_JOB_ID", "repeated")
     result = live.shift()
     assert result["data"]["outcome"] == "promoted" and "step 1" not in capsys.readouterr().out
     assert [step["weight"] for step in result["data"]["steps"]] == [25, 50, 100]
@@ -273,12 +273,12 @@ def test_a_repeat_of_a_killed_driver_goes_on_at_its_step_and_knows_what_was_befo
 
 
 def test_a_second_driver_is_refused_by_name(live: Live) -> None:
-    driver = start_driver(live, pause_s=30)
+    driver = start_driver(live, "first", pause_s=30)
     try:
         live.wait_for_weight("two", 25)
         with pytest.raises(Conflict, match="is being shifted by execution fc-") as caught:
             live.shift()
-        assert caught.value.category == "shift_in_progress" and caught.value.details["owner_job"] == "dead"
+        assert caught.value.category == "shift_in_progress" and caught.value.details["owner_job"] == "first"
         assert live.weights("demo") == {"one": 75, "two": 25}
     finally:
         driver.kill()

@@ -21,25 +21,27 @@ PORT = 8080
 PROGRAM = """
 import json, os, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-state, counts, seconds = {"fail": False, "slow": 0.0}, {}, [0.0, 0]
+state, counts = {"fail": False, "slow": 0.0}, {200: 0, 503: 0}
+buckets = dict.fromkeys(["0.005", "0.05", "0.5", "5", "+Inf"], 0)
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         code, body = 200, os.environ["VERSION"]
         if self.path == "/break": state["fail"] = True
-        elif self.path == "/slow": state["slow"] = 0.2
+        elif self.path == "/slow": state["slow"] = 1.0
         elif self.path == "/heal": state.update(fail=False, slow=0.0)
         elif self.path == "/metrics":
-            lines = ['demo_requests_total{code="%d"} %d' % item for item in counts.items()]
-            body = "\\n".join([*lines, "demo_seconds_sum %f" % seconds[0], "demo_seconds_count %d" % seconds[1], ""])
+            lines = ['flexcore_requests_total{code="%d"} %d' % item for item in counts.items()]
+            lines += ['flexcore_request_seconds_bucket{le="%s"} %d' % item for item in buckets.items()]
+            body = "\\n".join([*lines, ""])
         elif self.path != "/live":
             started = time.monotonic()
             time.sleep(state["slow"])
             code = 503 if state["fail"] else 200
             counts[code] = counts.get(code, 0) + 1
-            seconds[0] += time.monotonic() - started
-            seconds[1] += 1
+            for bound in buckets: buckets[bound] += time.monotonic() - started <= float(bound)
         self.send_response(code)
         self.send_header("X-Version", os.environ["VERSION"])
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body.encode())
@@ -47,12 +49,6 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 """
-QUERIES = {
-    "requests": 'sum(increase(demo_requests_total{namespace="$namespace",pod=~"$name-.*"}[$window]))',
-    "errors": 'sum(increase(demo_requests_total{namespace="$namespace",pod=~"$name-.*",code="503"}[$window]))',
-    "latency_s": 'sum(increase(demo_seconds_sum{namespace="$namespace",pod=~"$name-.*"}[$window])) / '
-    'sum(increase(demo_seconds_count{namespace="$namespace",pod=~"$name-.*"}[$window]))',
-}
 
 
 @dataclass

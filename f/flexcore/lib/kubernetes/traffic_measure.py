@@ -2,8 +2,8 @@
 """What two versions did within one window, at the same time: readiness, requests, errors, latency.
 
 PrometheusSource   of requests that users sent: p95 latency. Series are looked for under the names of PRESETS, first hit
-                   wins, or under the queries of the form.
-ProbeSource        of requests that we send, to one version and the other in turn, through the API server's service
+                   wins, or by the queries of the form.
+ProbeSource        of requests that we send, to both versions side by side, through the API server's service
                    proxy: median latency, the way through the API server included. They say that a version answers.
 
 What could not be measured is None, with a note that says why. Prometheus without a series is a window without requests.
@@ -15,6 +15,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -28,6 +30,9 @@ PROMETHEUS_TIMEOUT_S = 5.0
 BASELINE_WINDOW_S = 300
 # The API server's proxy is not for load.
 MAX_PROBES_PER_CHECK = 20
+# A version that needs longer does not answer; the API server itself would be waited for much longer.
+PROBE_TIMEOUT_S = 4.0
+PROBES_AT_ONCE = 2
 POD = 'namespace="$namespace",pod=~"$name-[a-z0-9]+-[a-z0-9]+"'
 DESTINATION = 'reporter="destination",destination_service_namespace="$namespace",destination_service_name="$name"'
 BALANCED = 'service=~".*-svc-$namespace-$name-[0-9]+@kubernetesgateway"'
@@ -208,6 +213,13 @@ class _Counts:
     errors: int = 0
     seconds: list[float] = field(default_factory=list)
 
+    def add(self, seconds: float | None) -> None:
+        self.requests += 1
+        if seconds is None:
+            self.errors += 1
+        else:
+            self.seconds.append(seconds)
+
     def to_sample(self) -> Sample:
         median_s = statistics.median(self.seconds) if self.seconds else None
         low_s = traffic_decision.median_lower_bound(sorted(self.seconds))
@@ -232,23 +244,30 @@ class ProbeSource:
         self._counts = {"candidate": _Counts(), "stable": _Counts()}
 
     def measure(self, window_s: float) -> Measurement:
-        versions = [("candidate", self.candidate), ("stable", self.stable)]
-        try:
-            for _ in range(min(self.per_check, MAX_PROBES_PER_CHECK)):
-                # Whichever is asked first finds the API server's caches cold.
-                versions.reverse()
-                for name, version in versions:
-                    self._probe(version, self._counts[name])
-        except (errors.TransientError, errors.Forbidden) as error:
-            return Measurement(Sample(), Sample(), f"Probes are not possible: {error}")
+        versions = {"candidate": self.candidate, "stable": self.stable}
+        count = min(self.per_check, MAX_PROBES_PER_CHECK)
+        with ExitStack() as stack:
+            # Threads of its own for each: a version that hangs must not keep the other one waiting.
+            pools = {name: ThreadPoolExecutor(PROBES_AT_ONCE) for name in versions}
+            for pool in pools.values():
+                stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+            asked = {name: [pools[name].submit(self._probe, versions[name]) for _ in range(count)] for name in versions}
+            wait([probe for probes in asked.values() for probe in probes], timeout=PROBE_TIMEOUT_S)
+            try:
+                for name, probes in asked.items():
+                    for probe in probes:
+                        self._counts[name].add(probe.result() if probe.done() else None)
+            except (errors.TransientError, errors.Forbidden) as error:
+                return Measurement(Sample(), Sample(), f"Probes are not possible: {error}")
         return Measurement(self._counts["candidate"].to_sample(), self._counts["stable"].to_sample())
 
     def baseline_latency_s(self) -> float | None:
         """Both versions are probed all the time."""
         return None
 
-    def _probe(self, version: traffic_route.Backend, counts: _Counts) -> None:
-        """Raises Forbidden without the right to take this way, Unreachable when the API server does not answer."""
+    def _probe(self, version: traffic_route.Backend) -> float | None:
+        """Seconds until it answered; None when it has failed. Raises Forbidden without the right to take this way,
+        Unreachable when the API server does not answer."""
         url = f"/api/v1/namespaces/{version.namespace}/services/{version.name}:{version.port}/proxy{self.path}"
         method = "POST" if self.body else "GET"
         call = api_errors.Call("create" if self.body else "get", "services/proxy", version.namespace, version.name)
@@ -256,11 +275,7 @@ class ProbeSource:
         code, payload = self.kubernetes.request_raw(method, url, dict(self.body) if self.body else None, call)
         if api_errors.trusted_status(payload) and code in (401, 403, 429):
             raise api_errors.to_error(code, payload, call)
-        counts.requests += 1
-        if code >= 400:
-            counts.errors += 1
-        else:
-            counts.seconds.append(self.clock() - started)
+        return None if code >= 400 else self.clock() - started
 
 
 # --- readiness beside either

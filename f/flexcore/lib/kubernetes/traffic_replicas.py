@@ -18,6 +18,8 @@ from f.flexcore.lib.kubernetes_api import api_errors, client
 
 Object = dict[str, Any]
 Shares = traffic_decision.Shares
+# Models take minutes to load.
+ROLLOUT_TIMEOUT_S = 600.0
 # Labels that tell one version, or one generation of it, from the next.
 VERSION_LABELS = ("pod-template-hash", "flexcore/rollout", "flexcore/model-version", "app.kubernetes.io/version")
 
@@ -31,6 +33,7 @@ class ReplicaTarget:
     namespace: str
     stable: traffic_route.Backend
     candidate: traffic_route.Backend
+    settle_timeout_s: float = ROLLOUT_TIMEOUT_S
     uid_kind: str = field(default="Service", init=False)
 
     @property

@@ -33,8 +33,6 @@ from f.flexcore.lib.storage import attempt_records, object_store
 Object = dict[str, Any]
 Invocation = operation.Invocation[traffic_request.TrafficRequest, resources.KubernetesCluster]
 
-# How long a controller may take to tell that it has taken up a route, or pods to become ready or leave.
-SETTLE_TIMEOUT_S = 120.0
 SETTLE_INTERVAL_S = 0.25
 # Status does not tell when the data plane has the weights: Traefik follows after 0.4 to 2.8 s.
 DATA_PLANE_LAG_S = 3.0
@@ -127,7 +125,10 @@ class ShiftAdapter:
     def _claim(self, number: int) -> traffic_session.ShiftSession:
         opened, now = self.opened, time.time()
         steps = len(self.request.weights)
-        needed = steps * (SETTLE_TIMEOUT_S + DATA_PLANE_LAG_S + MAX_WINDOWS * self.request.pause_s) + GO_BACK_TIMEOUT_S
+        needed = (
+            steps * (opened.target.settle_timeout_s + DATA_PLANE_LAG_S + MAX_WINDOWS * self.request.pause_s)
+            + GO_BACK_TIMEOUT_S
+        )
 
         def store(record: traffic_record.ShiftRecord) -> None:
             stored = self.records.store.read_json(self.records.uri(number, RECORD)) or {}
@@ -178,7 +179,7 @@ class ShiftAdapter:
 
     def _wait_until_settled(self, session: traffic_session.ShiftSession, shares: Mapping[str, int]) -> str:
         """What stands against the shares; "" once they are in effect."""
-        until, problem = self.clock() + SETTLE_TIMEOUT_S, ""
+        until, problem = self.clock() + self.opened.target.settle_timeout_s, ""
         while self.clock() < until:
             settled = self.opened.target.settle(session.check(), shares)
             if settled.is_settled:

@@ -20,6 +20,8 @@ from f.flexcore.lib.kubernetes_api import api_errors, client
 
 Object = dict[str, Any]
 Shares = traffic_decision.Shares
+# Controllers tell within a second that they have taken up a route; a busy one may take longer.
+ROUTE_TIMEOUT_S = 30.0
 
 
 class Target(Protocol):
@@ -32,6 +34,10 @@ class Target(Protocol):
     @property
     def uid_kind(self) -> str:
         """The kind of the object that carries the record."""
+
+    @property
+    def settle_timeout_s(self) -> float:
+        """How long what was written may take to be in effect."""
 
     def read(self) -> Object | None: ...
 
@@ -66,6 +72,7 @@ class RouteTarget:
     spec: traffic_route.RouteSpec
     stable: traffic_route.Backend
     candidate: traffic_route.Backend
+    settle_timeout_s: float = ROUTE_TIMEOUT_S
     uid_kind: str = field(init=False)
 
     def __post_init__(self) -> None:
