@@ -74,13 +74,17 @@ RUNTIMES = {
             operations={
                 "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
+                "shift_traffic": "f.flexcore.lib.kubernetes.traffic_operation:SHIFT_TRAFFIC",
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
             hints="f.flexcore.lib.kubernetes.job_manifest:derive_work_hints",
             clusters_field="kubernetes_clusters",
             objects="f.flexcore.lib.kubernetes.remote_objects:KubernetesObjects",
-            objects_in={"": "f.flexcore.lib.kubernetes.placed_objects:PlacedObjects"},
+            objects_in={
+                "": "f.flexcore.lib.kubernetes.placed_objects:PlacedObjects",
+                "kubernetes_clusters": "f.flexcore.lib.kubernetes.traffic_objects:ShiftObjects",
+            },
             needs_service=False,
             has_namespaces=True,
             namespace="f.flexcore.lib.kubernetes.connection:choose_request_namespace",
