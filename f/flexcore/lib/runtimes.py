@@ -74,6 +74,8 @@ RUNTIMES = {
             operations={
                 "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
+                "suggest_resources": "f.flexcore.lib.kubernetes.right_sizing_operations:SUGGEST_RESOURCES",
+                "resize_model": "f.flexcore.lib.kubernetes.right_sizing_operations:RESIZE_MODEL",
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
