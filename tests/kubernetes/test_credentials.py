@@ -23,7 +23,7 @@ from f.flexcore.kubernetes.check_cluster import main as check_cluster
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput
 from f.flexcore.lib.kubernetes import health
 from f.flexcore.lib.kubernetes.connection import connect
-from f.flexcore.lib.kubernetes_api import expiry, proxies
+from f.flexcore.lib.kubernetes_api import client, expiry, proxies
 from f.flexcore.lib.kubernetes_api.credentials import Access, from_kubeconfig
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.kubernetes.test_access import kubeconfig
@@ -271,7 +271,7 @@ def test_a_request_goes_by_the_proxy_with_its_password(cluster: FakeCluster) -> 
         thread.start()
         proxy = f"http://joe:p%40ss@127.0.0.1:{listener.getsockname()[1]}"
         text = kubeconfig(cluster={"server": cluster.url, "proxy-url": proxy})
-        health.client.read_version(connect({"kubeconfig": text}).kubernetes)
+        client.read_version(connect({"kubeconfig": text}).kubernetes)
         thread.join(10)
     head = seen[0].decode().lower()
     assert head.startswith(f"get {cluster.url}/version".lower())
