@@ -23,6 +23,8 @@ import attrs
 import kmock
 import kubernetes_validate
 
+from tests.kubernetes import fake_apply
+
 Object = dict[str, Any]
 SCHEMA_VERSION = "1.36"
 PLURALS = {
@@ -36,9 +38,24 @@ PLURALS = {
     "batch/v1/jobs",
     "apps/v1/deployments",
     "apps/v1/replicasets",
+    "autoscaling/v2/horizontalpodautoscalers",
+    "policy/v1/poddisruptionbudgets",
+    "keda.sh/v1alpha1/scaledobjects",
+    "serving.kserve.io/v1beta1/inferenceservices",
+    "argoproj.io/v1alpha1/rollouts",
     "networking.k8s.io/v1/networkpolicies",
     "ray.io/v1/rayclusters",
 }
+# API groups and their versions that are there without being asked for.
+GROUPS = {
+    "apps": ["v1"],
+    "autoscaling": ["v2", "v1"],
+    "batch": ["v1"],
+    "policy": ["v1"],
+    "networking.k8s.io": ["v1"],
+    "metrics.k8s.io": ["v1beta1"],
+}
+CUSTOM_GROUPS = ("ray.io", "keda.sh", "serving.kserve.io", "argoproj.io")
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
 
@@ -71,6 +88,9 @@ class Api(kmock.KubernetesEmulator):
     proxied: Callable[[str, str, Any], tuple[int, Any]] | None = None
     version: itertools.count[int] = attrs.field(factory=lambda: itertools.count(1))
     tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    groups: dict[str, list[str]] = attrs.field(factory=lambda: dict(GROUPS))
+    # Of the custom metrics API, as its list of resources names them: pods/NAME.
+    custom_metrics: list[str] = attrs.field(factory=list)
     # What is checked before a change still holds when the change is made, as in a real server.
     writing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     # A field that the server's CRD does not know, by plural: (field of the spec, how the server names it).
@@ -153,8 +173,9 @@ class Api(kmock.KubernetesEmulator):
             field, named = self.unknown_fields[plural]
             if field in request.data.get("spec", {}):
                 return status(400, "BadRequest", f'strict decoding error: unknown field "{named}"')
-        is_custom = str((request.data or {}).get("apiVersion", "")).startswith("ray.io/") if request.data else False
-        if request.method.value in ("POST", "PUT") and isinstance(request.data, dict) and not is_custom:
+        is_custom = str((request.data or {}).get("apiVersion", "")).startswith(CUSTOM_GROUPS) if request.data else False
+        is_whole = request.method.value in ("POST", "PUT") or "force" in request.params
+        if is_whole and isinstance(request.data, dict) and not is_custom:
             try:
                 kubernetes_validate.validate(request.data, SCHEMA_VERSION, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -170,6 +191,11 @@ class Api(kmock.KubernetesEmulator):
         )
         if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)", request.url.path):
             return self._namespace(found[1])
+        if request.url.path == "/apis":
+            return self._list_groups()
+        if str(request.url.path).startswith("/apis/custom.metrics.k8s.io/"):
+            items = [{"name": name, "namespaced": True} for name in self.custom_metrics]
+            return aiohttp.web.json_response({"kind": "APIResourceList", "resources": items})
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
@@ -183,6 +209,8 @@ class Api(kmock.KubernetesEmulator):
                 return await self._create(request)
             if request.method.value == "PUT":
                 return await self._replace(request)
+            if request.method.value == "PATCH" and "force" in request.params:
+                return await self._apply(request)
             if request.method.value == "PATCH":
                 return await self._patch(request)
             if verb == "delete":
@@ -199,6 +227,13 @@ class Api(kmock.KubernetesEmulator):
             return aiohttp.web.json_response({"metadata": {"name": name}})
         return aiohttp.web.json_response(body, status=body["code"])
 
+    def _list_groups(self) -> aiohttp.web.StreamResponse:
+        groups = [
+            {"name": name, "versions": [{"groupVersion": f"{name}/{each}", "version": each} for each in versions]}
+            for name, versions in self.groups.items()
+        ]
+        return aiohttp.web.json_response({"kind": "APIGroupList", "groups": groups})
+
     def _may(self, review: Object) -> bool:
         asked = review["spec"]["resourceAttributes"]
         return not {asked["resource"], f"{asked['verb']} {asked['resource']}"} & self.denied
@@ -209,6 +244,10 @@ class Api(kmock.KubernetesEmulator):
         if address in self._objects and not self._objects[address].deleted:
             return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
         item["metadata"] |= {"namespace": request.namespace, "generation": 1}
+        if request.resource.plural == "deployments":
+            set_defaults(item)
+        fake_apply.record_update(None, item, manager_of(request))
+        # Chosen by the server after that: held by nobody.
         if request.resource.plural == "services":
             item["spec"]["clusterIP"] = "10.96.0.7"
             if item["spec"]["type"] == "NodePort":
@@ -226,6 +265,7 @@ class Api(kmock.KubernetesEmulator):
         item["metadata"] |= {name: before["metadata"][name] for name in ("uid", "creationTimestamp")}
         item["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         item |= {"status": before["status"]} if "status" in before else {}
+        fake_apply.record_update(before, item, manager_of(request))
         return await self._stored(request, item, 200)
 
     async def _patch(self, request: Any) -> aiohttp.web.StreamResponse:
@@ -239,10 +279,39 @@ class Api(kmock.KubernetesEmulator):
             given.get(name, before["metadata"][name]) != before["metadata"][name] for name in ("resourceVersion", "uid")
         ):
             return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
-        return await self._stored(request, merge(before, request.data), 200)
+        after = merge(before, request.data)
+        if "managedFields" not in given:
+            after["metadata"]["managedFields"] = before["metadata"].get("managedFields") or []
+            fake_apply.record_update(before, after, manager_of(request))
+        return await self._stored(request, after, 200)
+
+    async def _apply(self, request: Any) -> aiohttp.web.StreamResponse:
+        """A server-side apply, never forced; a uid or resourceVersion that it names must be the object's."""
+        body = copy.deepcopy(request.data)
+        address = (request.resource, request.namespace, request.name)
+        is_there = address in self._objects and not self._objects[address].deleted
+        if not is_there and "uid" in body["metadata"]:
+            return aiohttp.web.json_response(status(409, "Conflict", "uid mismatch: no existing object"), status=409)
+        if not is_there:
+            return await self._create(request)
+        before = copy.deepcopy(self._objects[address].raw)
+        for name in ("uid", "resourceVersion"):
+            if body["metadata"].get(name, before["metadata"][name]) != before["metadata"][name]:
+                return aiohttp.web.json_response(status(409, "Conflict", f"{name} mismatch"), status=409)
+        try:
+            after = fake_apply.apply(before, body, manager_of(request))
+        except fake_apply.Conflicts as conflicts:
+            return aiohttp.web.json_response(conflict_status(conflicts, before["apiVersion"]), status=409)
+        if request.resource.plural == "deployments":
+            set_defaults(after)
+        if after.get("spec") != before.get("spec"):
+            after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
+        return await self._stored(request, after, 200)
 
     async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
         name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
+        if "dryRun" in request.params:
+            return aiohttp.web.json_response(item, status=code)
         if request.resource.plural == "secrets":
             texts = {key: base64.b64encode(text.encode()).decode() for key, text in item.get("stringData", {}).items()}
             item["data"] = {**item.get("data", {}), **texts}
@@ -320,6 +389,29 @@ def merge(before: Any, changes: Any) -> Any:
     merged = {name: value for name, value in before.items() if changes.get(name, value) is not None}
     given = {name: value for name, value in changes.items() if value is not None}
     return merged | {name: merge(merged.get(name), value) for name, value in given.items()}
+
+
+def set_defaults(deployment: Object) -> None:
+    """Those that matter here: what keys a list, and what a field falls to that nobody sets."""
+    deployment["spec"].setdefault("replicas", 1)
+    pod = deployment["spec"]["template"]["spec"]
+    for container in (*(pod.get("initContainers") or ()), *pod["containers"]):
+        for port in container.get("ports") or ():
+            port.setdefault("protocol", "TCP")
+
+
+def manager_of(request: Any) -> str:
+    return str(request.params.get("fieldManager") or "unknown")
+
+
+def conflict_status(conflicts: fake_apply.Conflicts, version: str) -> Object:
+    causes = []
+    for field, manager, subresource in conflicts.found:
+        by = f' with subresource "{subresource}"' if subresource else ""
+        message = f'conflict with "{manager}"{by} using {version}'
+        causes.append({"reason": "FieldManagerConflict", "message": message, "field": field})
+    text = f"Apply failed with {len(causes)} conflict{'s' if len(causes) > 1 else ''}: {causes[0]['message']}"
+    return status(409, "Conflict", text, causes=causes)
 
 
 def resource_name(request: Any) -> str:

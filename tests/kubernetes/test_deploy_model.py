@@ -67,6 +67,17 @@ def one(cluster: FakeCluster, resource: str) -> Object:
     return item
 
 
+def stores(cluster: FakeCluster) -> list[Any]:
+    """The requests that have stored an object: not those that only asked what the server would say."""
+    found = [item for item in cluster.api._requests if item.resource and not item.subresource]
+    is_store = ("POST", "PUT")
+    return [
+        item
+        for item in found
+        if (item.method.value in is_store or "force" in item.params) and "dryRun" not in item.params
+    ]
+
+
 @pytest.fixture
 def served(cluster: FakeCluster) -> FakeCluster:
     """A cluster that rolls out whatever is deployed, and whose models answer."""
@@ -115,10 +126,7 @@ def test_the_stores_keys_are_in_a_secret_that_only_the_first_container_sees(
 
 def test_nothing_starts_before_its_secret_and_config_map_exist(served: FakeCluster) -> None:
     deploy(served)
-    order = []
-    for item in served.api._requests:
-        if item.method.value in ("POST", "PUT") and not item.subresource and item.resource:
-            order.append((item.resource.plural, item.data.get("spec", {}).get("paused")))
+    order = [(item.resource.plural, item.data.get("spec", {}).get("paused")) for item in stores(served)]
     names = ["deployments", "secrets", "configmaps", "deployments", "services", "deployments"]
     assert order == list(zip(names, [True, None, None, None, None, None], strict=True))
 
@@ -278,7 +286,9 @@ def test_a_node_port_is_an_address_of_a_ready_node(served: FakeCluster) -> None:
 def test_a_deployed_model_is_taken_down_with_all_that_belongs_to_it(served: FakeCluster) -> None:
     deploy(served)
     result = undeploy(served.resource, "delay")
-    assert result["data"] == {"namespace": "work", "removed": "delay"}
+    assert (result["data"]["namespace"], result["data"]["removed"]) == ("work", "delay")
+    made = sorted(item["kind"] for item in result["data"]["objects"])
+    assert made == ["ConfigMap", "Deployment", "Secret", "Service"] and result["metrics"]["objects"] == 4
     for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
         assert served.api.all(resource) == []
 

@@ -12,7 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation, resources
-from f.flexcore.lib.kubernetes import connection, model_delivery, pod_spec, serving_manifests
+from f.flexcore.lib.kubernetes import (
+    autoscaler,
+    connection,
+    inference_service,
+    model_delivery,
+    pod_spec,
+    serving_manifests,
+)
 from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
@@ -39,6 +46,36 @@ class DeploymentRequest(resources.Form):
         default="ClusterIP", description="How the service is reached."
     )
     timeout_s: int = Field(default=600, ge=1, description="Longest time for the rollout, in seconds.")
+    max_replicas: int = Field(
+        default=0, ge=0, description="Most copies that load may bring, replicas being the fewest; 0 keeps them fixed."
+    )
+    scale_on: Literal["cpu", "memory", "requests"] = Field(
+        default="cpu",
+        description="What brings copies: the use of the reserved cpu or memory, or requests, which KEDA or an adapter "
+        "of Prometheus must measure.",
+    )
+    scale_target: float | None = Field(
+        default=None,
+        gt=0,
+        description="What each copy should have: percent of its cpu or memory, empty means 80; or requests per second.",
+    )
+    prometheus_url: str = Field(
+        default="", description="Address at which the cluster reaches Prometheus; KEDA asks it for the requests."
+    )
+    requests_metric: str = Field(
+        default="",
+        description="Counter of the requests; empty means MLServer's, rest_server_requests_total.",
+        pattern=r"^$|^[a-zA-Z_:][a-zA-Z0-9_:]*$",
+    )
+    max_unavailable: int | None = Field(
+        default=None,
+        ge=0,
+        description="Copies that a drain of nodes may take away at once; empty means 1 where there are two or more.",
+    )
+    mode: Literal["deployment", "kserve"] = Field(
+        default="deployment",
+        description="What is made: a Deployment with its Service, or KServe's InferenceService, which makes both.",
+    )
 
     def requested_namespace(self) -> str:
         return self.namespace
@@ -55,10 +92,14 @@ def check(
     connection.check_place(request.requested_namespace(), service, settings)
     if request.image:
         pod_spec.check_image(request.image)
+    autoscaler.check(make_scaling(request))
     source = model_delivery.parse_source(request.model_source)
     model = parse_model(request)
     if request.name or model:
         check_service_name(request.name or model.name if model else request.name)
+    if request.mode == "kserve":
+        name = request.name or (model.name if model else "")
+        inference_service.check(name, request.service_type, make_scaling(request))
     model_delivery.check_source(source, model.uri if model else settings.storage_uri, settings)
 
 
@@ -78,6 +119,18 @@ def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
             f"{model.format}.",
         )
     return model
+
+
+def make_scaling(request: DeploymentRequest) -> autoscaler.Scaling:
+    return autoscaler.Scaling(
+        min_replicas=request.replicas,
+        max_replicas=request.max_replicas,
+        on=request.scale_on,
+        target=request.scale_target,
+        prometheus_url=request.prometheus_url,
+        requests_metric=request.requests_metric,
+        max_unavailable=request.max_unavailable,
+    )
 
 
 def check_service_name(name: str) -> None:
@@ -101,11 +154,12 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 def execute(invocation: Invocation) -> dict[str, Any]:
     """Raises the typed error of whatever prevents it; error.details.undone then says what became of the Deployment."""
     # The pipelines check and plan it, too: they need none of what rolls a model out.
-    from f.flexcore.lib.kubernetes import endpoint, model_deployer
+    from f.flexcore.lib.kubernetes import endpoint, kserve_deployer
 
     session = open_session(invocation)
     serving = build_serving(invocation.request, invocation.settings, session.namespace, invocation.key)
-    return endpoint.deploy(model_deployer.Deployer(session.kubernetes, session.namespace), serving).plain()
+    deployer = kserve_deployer.open_deployer(serving.mode, session.kubernetes, session.namespace)
+    return endpoint.deploy(deployer, serving).plain()
 
 
 def open_session(invocation: Invocation) -> connection.Session:
@@ -134,6 +188,8 @@ def build_serving(
         image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
         service_type=request.service_type,
         timeout_s=request.timeout_s,
+        mode=request.mode,
+        scaling=make_scaling(request),
     )
 
 

@@ -159,7 +159,7 @@ def describe_progress(deployment: Object) -> str:
 
 def newest_pods(deployment: Object, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pods of the generation that is being rolled out."""
-    wanted = deployment["spec"]["template"]["metadata"]["labels"].get(serving_manifests.ROLLOUT)
+    wanted = read_digest(deployment["spec"]["template"])
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(serving_manifests.ROLLOUT) == wanted]
 
 
@@ -187,23 +187,62 @@ def diagnose_lateness(deployment: Object) -> categories.Problem:
 def find_rollback_template(
     deployment: Object, replica_sets: Sequence[Object], is_answering: bool
 ) -> dict[str, Any] | None:
-    """The pod template of the revision before, or None. is_answering: whether it must still answer, since the newest
-    revision does not.
+    """The pod template of the revision that has answered last, or None. is_answering: whether it must still answer,
+    since the newest revision does not.
 
     Read from the cluster and not remembered, so that a step which took over from a dead one knows it as well.
     """
-    wanted = deployment["spec"]["template"]["metadata"]["labels"].get(serving_manifests.ROLLOUT)
-    uid = deployment["metadata"]["uid"]
     candidates = [
         item
-        for item in replica_sets
-        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
-        and (not is_answering or (item.get("status") or {}).get("availableReplicas"))
-        and item["spec"]["template"]["metadata"].get("labels", {}).get(serving_manifests.ROLLOUT) != wanted
+        for item in list_former(deployment, replica_sets)
+        if not is_answering or (item.get("status") or {}).get("availableReplicas")
     ]
     if not candidates:
         return None
-    best = max(candidates, key=lambda item: int((item["metadata"].get("annotations") or {}).get(REVISION) or 0))
-    template: dict[str, Any] = copy.deepcopy(dict(best["spec"]["template"]))
+    good = serving_manifests.read_good(deployment)
+    return read_template(max(candidates, key=lambda item: rank_former(item, good)))
+
+
+def list_former(deployment: Object, replica_sets: Sequence[Object]) -> list[Object]:
+    """The ReplicaSets of other generations that the Deployment keeps."""
+    wanted, uid = read_digest(deployment["spec"]["template"]), deployment["metadata"]["uid"]
+    return [
+        item
+        for item in replica_sets
+        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
+        and read_digest(item["spec"]["template"]) != wanted
+    ]
+
+
+def rank_former(replica_set: Object, good: Sequence[str]) -> tuple[int, int]:
+    """Sorts what has answered latest last; what is not known to have answered goes before, by its revision."""
+    digest = read_digest(replica_set["spec"]["template"])
+    return -good.index(digest) if digest in good else -len(good), find_revision(replica_set)
+
+
+def read_template(replica_set: Object) -> dict[str, Any]:
+    """As the Deployment had it."""
+    template: dict[str, Any] = copy.deepcopy(dict(replica_set["spec"]["template"]))
     template["metadata"]["labels"].pop("pod-template-hash", None)
     return template
+
+
+def find_revision(item: Object) -> int:
+    """Of a Deployment or one of its ReplicaSets."""
+    return int((item["metadata"].get("annotations") or {}).get(REVISION) or 0)
+
+
+def read_digest(template: Object) -> str | None:
+    """What tells the pods of one generation from another's."""
+    digest: str | None = (template["metadata"].get("labels") or {}).get(serving_manifests.ROLLOUT)
+    return digest
+
+
+def is_same_rollout(first: Object, second: Object) -> bool:
+    """Whether two pod templates are of one generation."""
+    return read_digest(first) == read_digest(second)
+
+
+def is_last_good(deployment: Object) -> bool:
+    """Whether the generation that is rolled out is the one that has answered last."""
+    return serving_manifests.read_good(deployment)[:1] == [read_digest(deployment["spec"]["template"])]

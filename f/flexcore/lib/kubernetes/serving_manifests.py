@@ -7,17 +7,17 @@ content's digest in its name: while an update rolls out, pods of the generation 
 
 from __future__ import annotations
 
-import copy
+import base64
 import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, identity
-from f.flexcore.lib.kubernetes import model_delivery, pod_spec
+from f.flexcore.lib.kubernetes import autoscaler, model_delivery, pod_spec
 
 Object = dict[str, Any]
 
@@ -28,8 +28,11 @@ PORT = 8080
 # Unlike other names, a Service's begins with a letter. Source: RFC 1035 labels, as Kubernetes asks for.
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVER = "model-server"
+SECRET_SUFFIX = "-model-access"
 INSTANCE = "app.kubernetes.io/instance"
 ROLLOUT = "flexcore/rollout"
+# An annotation: the rollouts that have answered, the latest first.
+GOOD_ROLLOUTS = "flexcore/good-rollouts"
 # How often a pod is asked whether it is ready.
 PROBE_INTERVAL_S = 2
 # A pod that leaves keeps answering while proxies still send to it.
@@ -54,6 +57,8 @@ class Serving:
     image: str = DEFAULT_MLSERVER_IMAGE
     service_type: str = "ClusterIP"
     timeout_s: int = 600
+    mode: str = "deployment"
+    scaling: autoscaler.Scaling = field(default_factory=autoscaler.Scaling)
 
     @property
     def config_map_name(self) -> str:
@@ -63,7 +68,7 @@ class Serving:
     @property
     def secret_name(self) -> str:
         """Of the Secret."""
-        return f"{self.name}-model-access"
+        return f"{self.name}{SECRET_SUFFIX}"
 
     def selector(self) -> dict[str, str]:
         """What never changes over updates, as a Deployment's selector must not."""
@@ -79,6 +84,7 @@ class Serving:
 
 
 def make_deployment(serving: Serving) -> Object:
+    """With its replicas: whoever applies it leaves them out where something scales."""
     template = make_pod_template(serving)
     # Tells the pods of this generation from those before, without waiting for the controller's own hash.
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
@@ -86,7 +92,7 @@ def make_deployment(serving: Serving) -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": _make_metadata(serving, serving.name),
+        "metadata": make_metadata(serving, serving.name),
         "spec": {
             "replicas": serving.replicas,
             "selector": {"matchLabels": serving.selector()},
@@ -183,22 +189,24 @@ def make_volumes(serving: Serving) -> list[Object]:
     return items
 
 
-def make_config_map(serving: Serving, owner: Mapping[str, Any]) -> Object:
-    metadata = _make_metadata(serving, serving.config_map_name, owner)
+def make_config_map(serving: Serving, owner: Mapping[str, Any] | None) -> Object:
+    metadata = make_metadata(serving, serving.config_map_name, owner)
     data = serving.delivery.files
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "immutable": True}
 
 
-def make_secret(serving: Serving, owner: Mapping[str, Any]) -> Object:
-    metadata = _make_metadata(serving, serving.secret_name, owner)
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": serving.delivery.secret}
+def make_secret(serving: Serving, owner: Mapping[str, Any] | None) -> Object:
+    metadata = make_metadata(serving, serving.secret_name, owner)
+    # Not stringData, which only writes: what is left out of a later apply would stay.
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in serving.delivery.secret.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
 
 
-def make_service(serving: Serving, owner: Mapping[str, Any]) -> Object:
+def make_service(serving: Serving, owner: Mapping[str, Any] | None) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _make_metadata(serving, serving.name, owner),
+        "metadata": make_metadata(serving, serving.name, owner),
         "spec": {
             "type": serving.service_type,
             "selector": serving.selector(),
@@ -207,48 +215,23 @@ def make_service(serving: Serving, owner: Mapping[str, Any]) -> Object:
     }
 
 
-def merge_into_stored(body: Object, stored: Mapping[str, Any]) -> Object:
-    """`body` as the new version of `stored`: what the cluster chose is kept, and a change in between is noticed."""
-    result = copy.deepcopy(body)
-    metadata = stored["metadata"]
-    result["metadata"]["resourceVersion"] = metadata["resourceVersion"]
-    result["metadata"]["uid"] = metadata["uid"]
-    notes = {**(metadata.get("annotations") or {}), **(body["metadata"].get("annotations") or {})}
-    result["metadata"]["annotations"] = notes
-    if body["kind"] == "Service":
-        _keep_addresses(result["spec"], stored.get("spec") or {})
-    return result
+def read_good(item: Mapping[str, Any]) -> list[str]:
+    """The rollouts of it that have answered, the latest first; none of what an earlier version has made."""
+    notes = item["metadata"].get("annotations") or {}
+    return [digest for digest in str(notes.get(GOOD_ROLLOUTS) or "").split(",") if digest]
 
 
-def without_trial_mark(stored: Mapping[str, Any]) -> Object:
-    """The Deployment without its mark of a trial."""
-    result: Object = copy.deepcopy(dict(stored))
-    result["metadata"]["annotations"].pop(identity.ON_TRIAL, None)
-    return result
+def mark_good(item: Mapping[str, Any] | None, digest: str | None) -> dict[str, str]:
+    """The annotation once the rollout has answered, with those before that are kept."""
+    earlier = [each for each in (read_good(item) if item else []) if each != digest]
+    return {GOOD_ROLLOUTS: ",".join([str(digest), *earlier][: MAX_REVISIONS + 1])}
 
 
-def is_ours(item: Mapping[str, Any]) -> bool:
-    labels = item["metadata"].get("labels") or {}
-    return labels.get(identity.MANAGED_BY) == "flexcore" and labels.get(identity.OUTLIVES_RUN) == "true"
-
-
-def _keep_addresses(spec: Object, stored: Mapping[str, Any]) -> None:
-    """A Service's addresses are the cluster's choice and cannot be changed afterwards."""
-    for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-        if name in stored:
-            spec[name] = stored[name]
-    if spec["type"] != "ClusterIP":
-        chosen = {port.get("name"): port.get("nodePort") for port in stored.get("ports") or ()}
-        for port in spec["ports"]:
-            if chosen.get(port["name"]):
-                port["nodePort"] = chosen[port["name"]]
-
-
-def _make_metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
+def make_metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
     metadata: Object = {"name": name, "namespace": serving.namespace, "labels": serving.labels()}
     if owner:
-        uid = owner["metadata"]["uid"]
-        reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": serving.name, "uid": uid}
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+        reference["uid"] = owner["metadata"]["uid"]
         metadata["ownerReferences"] = [{**reference, "blockOwnerDeletion": True}]
     return metadata
 

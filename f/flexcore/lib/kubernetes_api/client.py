@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.kubernetes_api import api_errors, credentials, proxies
+from f.flexcore.lib.kubernetes_api import api_errors, credentials, field_owners, proxies
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
@@ -84,23 +84,40 @@ class Kubernetes:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
         given, so that a creation whose answer was lost shows as a taken name. dry_run: all is checked, and nothing
         stays."""
-        query = {"fieldValidation": "Strict", "fieldManager": "flexcore", **({"dryRun": "All"} if dry_run else {})}
+        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
         return None if taken else self._accept(code, payload, call)
 
     def replace(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object, or None when someone else changed it since its resourceVersion was read."""
-        query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
+        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
     def patch(self, path: str, changes: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object after a JSON merge patch; None when `changes` names a resourceVersion that is no longer
         the object's. Raises NotFound."""
-        query = {"fieldValidation": "Strict", "fieldManager": "flexcore"}
+        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
         code, payload = self._request("PATCH", path, query, changes, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
+
+    def apply(
+        self, path: str, body: Mapping[str, Any], call: api_errors.Call, *, dry_run: bool = False
+    ) -> dict[str, Any] | None:
+        """The stored object after a server-side apply: our fields of it are as in `body`, and those that we held and
+        that `body` lacks are gone. None when `body` names a uid or resourceVersion that is no longer the object's.
+        Raises Conflict that names what others hold; nothing is ever forced."""
+        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query |= {"force": False, **({"dryRun": "All"} if dry_run else {})}
+        code, payload = self._request("PATCH", path, query, body, call, RETRY_S)
+        if code != 409:
+            return self._accept(code, payload, call)
+        if conflicts := field_owners.parse_conflicts(api_errors.trusted_status(payload)):
+            where = f" in namespace {call.namespace}" if call.namespace else ""
+            raise field_owners.conflict_error(f"{call.resource} {call.name}{where}", conflicts)
+        return None
 
     def delete_version(self, path: str, uid: str, version: str, call: api_errors.Call) -> bool:
         """Marks the object for deletion as `delete` does; False when it is no longer at this resourceVersion, or is
@@ -204,7 +221,7 @@ class Kubernetes:
 
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = content_type(method)
+            headers["Content-Type"] = content_type(method, query)
         values = [(key, str(value).lower() if isinstance(value, bool) else value) for key, value in query.items()]
         request = self._api.param_serialize(method, path, query_params=values, header_params=headers, body=body)
         try:
@@ -246,8 +263,11 @@ class Kubernetes:
             self._server_time = (parsedate_to_datetime(response.getheader("Date") or ""), self._clock())
 
 
-def content_type(method: str) -> str:
-    return "application/merge-patch+json" if method == "PATCH" else "application/json"
+def content_type(method: str, query: Query) -> str:
+    """Of a request's body: an apply, and no other patch, says whether it forces."""
+    if method != "PATCH":
+        return "application/json"
+    return "application/apply-patch+yaml" if "force" in query else "application/merge-patch+json"
 
 
 def read_version(kubernetes: Kubernetes) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class HttpKubernetes(client.Kubernetes):
     def _send(
         self, method: str, path: str, query: client.Query, body: Any, call: api_errors.Call, read_s: float
     ) -> Any:
-        headers = {} if body is None else {"Content-Type": client.content_type(method)}
+        headers = {} if body is None else {"Content-Type": client.content_type(method, query)}
         values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
         request = self.http.build_request(
             method,
