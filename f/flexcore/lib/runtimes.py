@@ -75,6 +75,8 @@ RUNTIMES = {
                 "job": "f.flexcore.lib.kubernetes.job_operation:RUN_JOB",
                 "deploy_model": "f.flexcore.lib.kubernetes.model_deployment:DEPLOY_MODEL",
                 "shift_traffic": "f.flexcore.lib.kubernetes.traffic_operation:SHIFT_TRAFFIC",
+                "suggest_resources": "f.flexcore.lib.kubernetes.right_sizing_operations:SUGGEST_RESOURCES",
+                "resize_model": "f.flexcore.lib.kubernetes.right_sizing_operations:RESIZE_MODEL",
             },
             pipeline_operations=("job",),
             health="f.flexcore.lib.kubernetes.health:health",
