@@ -24,8 +24,8 @@ class ServiceRequest(serve_job.DeployRequest):
     )
     gateway_class: str = Field(
         default="",
-        description="GatewayClass of upgrades in steps (NewClusterWithIncrementalUpgrade); empty: a new cluster takes "
-        "over at once.",
+        description="GatewayClass of upgrades in steps, of a RayService that is made anew "
+        "(NewClusterWithIncrementalUpgrade); empty: a new cluster takes over at once.",
     )
     timeout_s: int = Field(default=900, ge=1, description="Longest time until the model is ready, in seconds.")
 
@@ -40,6 +40,12 @@ def check(request: ServiceRequest, service: resources.RayCluster | None, setting
     job_inputs.check_store(resources.RayCluster(name=request.name or "a RayService"), settings)
     if service is not None:
         check_place(service)
+    if request.gateway_class and request.spec and not request.spec.autoscales:
+        raise errors.InvalidInput(
+            "spec.groups: none may grow, and KubeRay upgrades only a cluster that scales in steps",
+            subject="spec.groups",
+            remedy="Give a group more max_workers than min_workers, or leave gateway_class empty.",
+        )
     model = job_inputs.parse_model(request.model, settings) if request.model else None
     uri = model.uri if model else settings.storage_uri
     if uri and not uri.startswith("s3://"):
