@@ -32,6 +32,7 @@ from f.flexcore.lib.ray import (
     ray_job_plan,
     ray_job_status,
 )
+from tests.live import rights
 from tests.operations.fake_windmill import FakeWindmill
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -94,6 +95,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             "/api/v1/namespaces",
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": live.namespace, "labels": labels}},
         )
+        # From here on the steps have the shipped role alone; the tests' own session is the administrator's.
+        limited = rights.make_limited(live.kubernetes, live.namespace, "flexcore-ray-job")
+        windmill.resources["f/live/kubernetes"] = limited
         yield live
         live.delete(f"/api/v1/namespaces/{live.namespace}")
         live.session.close()

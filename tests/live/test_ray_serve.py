@@ -21,11 +21,13 @@ import pytest
 
 from f.flexcore.lib.core import contracts, inference, resources
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
+from f.flexcore.lib.kubernetes_api import credentials, http_client
 from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout, service_spec
 from f.flexcore.lib.ray.remote import estimators, model_files
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.ray import deploy_service, set_traffic, undeploy_model
+from tests.live import rights
 from tests.ray.data import flowers
 
 KINDS = {"petals": "number", "kind": "category"}
@@ -46,12 +48,12 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
-    """A Ray resource that refers to the Kubernetes of KUBECONFIG, in a namespace of its own; a small server stands for
-    the Windmill from which steps read the Kubernetes resource."""
+    """A Ray resource that refers to the Kubernetes of KUBECONFIG, in a namespace of its own and with the shipped role
+    alone; a small server stands for the Windmill from which steps read the Kubernetes resource."""
     kubeconfig = os.environ.get("KUBECONFIG", "")
     if not kubeconfig or not os.environ.get("FLEXCORE_LIVE_HOST"):
         pytest.skip("KUBECONFIG and FLEXCORE_LIVE_HOST name no cluster")
-    value = {"kubeconfig": Path(kubeconfig).read_text()}
+    value: Json = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,6 +76,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
     kubectl("create", "namespace", namespace)
     if not kubectl("api-resources", "--api-group=ray.io", "-o", "name", check=False):
         pytest.skip("the cluster has no KubeRay")
+    admin = resources.KubernetesCluster(kubeconfig=Path(kubeconfig).read_text())
+    kubernetes = http_client.HttpKubernetes(credentials.resolve_access(admin))
+    value |= rights.make_limited(kubernetes, namespace, "flexcore-ray-service")
+    kubernetes.close()
     yield {"kubernetes_cluster": "f/live/kubernetes", "namespace": namespace}
     kubectl("delete", "rayservices", "--all", "-n", namespace, "--wait=true", "--timeout=120s", check=False)
     kubectl("delete", "namespace", namespace, "--wait=false")

@@ -73,7 +73,8 @@ class RayService:
         call = api_errors.Call("get", "gatewayclasses.gateway.networking.k8s.io", name=gateway_class)
         path = f"/apis/gateway.networking.k8s.io/v1/gatewayclasses/{gateway_class}"
         code, _ = self.kubernetes.request_raw("GET", path, None, call)
-        if code == 200 and self._knows_steps():
+        # Who may not read the class learns from the Gateway whether there is one (service_gateway.settle).
+        if code in (200, 403) and self._knows_steps():
             return gateway_class
         what = f"has no GatewayClass {gateway_class}" if code == 404 else "cannot upgrade a RayService in steps"
         self._report(f"The Kubernetes cluster {what}: a new Ray cluster takes over at once")
