@@ -35,6 +35,10 @@ PLURALS = {
     "v1/events",
     "v1/nodes",
     "v1/resourcequotas",
+    "v1/limitranges",
+    "v1/persistentvolumeclaims",
+    "v1/persistentvolumes",
+    "coordination.k8s.io/v1/leases",
     "batch/v1/jobs",
     "apps/v1/deployments",
     "apps/v1/replicasets",
@@ -240,9 +244,10 @@ class Api(kmock.KubernetesEmulator):
 
     async def _create(self, request: Any) -> aiohttp.web.StreamResponse:
         item = copy.deepcopy(request.data)
-        address = (request.resource, request.namespace, item["metadata"]["name"])
+        address = (request.resource, request.namespace, item["metadata"].get("name"))
         if address in self._objects and not self._objects[address].deleted:
             return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
+        item["metadata"].setdefault("name", f"{item['metadata'].get('generateName')}x7k2p")
         item["metadata"] |= {"namespace": request.namespace, "generation": 1}
         if request.resource.plural in ("deployments", "inferenceservices"):
             set_defaults(item)
@@ -309,6 +314,9 @@ class Api(kmock.KubernetesEmulator):
         return await self._stored(request, after, 200)
 
     async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
+        if request.params.get("dryRun") == "All":
+            item["metadata"].setdefault("uid", str(uuid.uuid4()))
+            return aiohttp.web.json_response(item, status=code)
         name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
         if "dryRun" in request.params:
             return aiohttp.web.json_response(item, status=code)

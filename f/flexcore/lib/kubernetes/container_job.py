@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
-from f.flexcore.lib.kubernetes import connection, job_diagnosis, job_manifest, job_notes, job_observer
+from f.flexcore.lib.kubernetes import connection, job_diagnosis, job_manifest, job_notes, job_observer, multikueue
 from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress
 
 Object = dict[str, Any]
@@ -109,6 +109,7 @@ class JobAdapter:
             body = job_manifest.make_job_body(
                 self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
             )
+            body = multikueue.hand_over(self.kubernetes, self.namespace, body)
             try:
                 return self.kubernetes.create(self._path(), body, self._request("create", name))
             except errors.Unavailable as error:

@@ -23,11 +23,10 @@ def check(
 
 
 def plan(invocation: Invocation) -> contracts.StepResult:
-    """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
-    from f.flexcore.lib.kubernetes import health
+    """What would be made, and whether it would likely run. Raises Unreachable, Forbidden or NotFound."""
+    from f.flexcore.lib.kubernetes import plan_job
 
-    session = connection.open_session(invocation, job_manifest.secret_values(invocation.request))
-    return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
+    return plan_job.plan(invocation)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:

@@ -58,6 +58,23 @@ class Plan:
         metadata = serving_manifests.make_metadata(self.serving, self.serving.name, owner)
         return autoscaler.make_budget(self.serving.scaling, metadata, self.serving.selector())
 
+    def trial_marks(self) -> dict[str, str]:
+        """The annotations of a Deployment that has yet to answer: what it was before."""
+        before = self.before.get(DEPLOYMENTS)
+        notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
+
+    def make_bodies(self) -> list[tuple[cluster_objects.Kind, Object]]:
+        """All that is to be stored but the ConfigMap, whose name nobody else has; owners are left out."""
+        serving = self.serving
+        return [
+            (DEPLOYMENTS, self.make_deployment(self.trial_marks())),
+            *([(SECRETS, serving_manifests.make_secret(serving, None))] if serving.delivery.secret else []),
+            (SERVICES, serving_manifests.make_service(serving, None)),
+            *([(self.scaler, self.make_scaler(None))] if self.scaler else []),
+            *([(BUDGETS, self.make_budget(None))] if serving.scaling.has_budget else []),
+        ]
+
     def needs(self, kind: cluster_objects.Kind) -> bool:
         """Whether it cannot do without the right to see and to store such an object."""
         if kind == BUDGETS:
@@ -137,15 +154,7 @@ class Deployer(cluster_objects.Namespace):
     def rehearse(self, plan: Plan) -> None:
         """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
         others hold. Raises what storing it would raise."""
-        serving = plan.serving
-        bodies = [
-            (DEPLOYMENTS, plan.make_deployment(self._trial_marks(plan))),
-            *([(SECRETS, serving_manifests.make_secret(serving, None))] if serving.delivery.secret else []),
-            (SERVICES, serving_manifests.make_service(serving, None)),
-            *([(plan.scaler, plan.make_scaler(None))] if plan.scaler else []),
-            *([(BUDGETS, plan.make_budget(None))] if serving.scaling.has_budget else []),
-        ]
-        for kind, body in bodies:
+        for kind, body in plan.make_bodies():
             before = plan.before.get(kind)
             if before is not None and (owners := before["metadata"].get("ownerReferences")):
                 body["metadata"]["ownerReferences"] = owners
@@ -173,7 +182,7 @@ class Deployer(cluster_objects.Namespace):
 
     def _store_server(self, plan: Plan) -> Object:
         serving, owner = plan.serving, plan.before.get(DEPLOYMENTS)
-        marks = self._trial_marks(plan)
+        marks = plan.trial_marks()
         if owner is None:
             paused = plan.make_deployment(marks)
             # Something may scale it once it answers; it begins with as many copies as there shall be at least.
@@ -189,12 +198,6 @@ class Deployer(cluster_objects.Namespace):
             # First: it would go on writing the number of copies, which is ours now.
             self._remove_scalers(plan)
         return self._store(plan, DEPLOYMENTS, plan.make_deployment(marks))
-
-    def _trial_marks(self, plan: Plan) -> dict[str, str]:
-        """The annotations of a Deployment that has yet to answer: what it was before."""
-        before = plan.before.get(DEPLOYMENTS)
-        notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
-        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
 
     def _store_scaling(self, plan: Plan, owner: Object) -> None:
         if plan.scaler:
