@@ -429,13 +429,13 @@ def resource_name(request: Any) -> str:
 
 
 def selected(request: Any, item: Object) -> bool:
-    """Whether the namespace and the label and field selectors (equality only) let the object through."""
+    """Whether the namespace and the label and field selectors (equality, and that a label is there) let it through."""
     if request.namespace and item["metadata"].get("namespace") != request.namespace:
         return False
     labels = item["metadata"].get("labels") or {}
     for term in filter(None, request.params.get("labelSelector", "").split(",")):
-        key, _, value = term.partition("=")
-        if labels.get(key) != value:
+        key, equals, value = term.partition("=")
+        if key not in labels if not equals else labels.get(key) != value:
             return False
     for term in filter(None, request.params.get("fieldSelector", "").split(",")):
         key, _, value = term.partition("=")

@@ -4,6 +4,7 @@ same cases run on a real API server in tests/live/test_deployments.py."""
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -180,6 +181,21 @@ def test_another_ones_autoscaler_keeps_its_replicas(served: FakeCluster) -> None
     with pytest.raises(Conflict, match="HorizontalPodAutoscaler theirs scales Deployment delay already") as caught:
         deploy(served, max_replicas=4)
     assert caught.value.subject == "max_replicas" and "kubectl delete hpa theirs" in caught.value.remedy
+
+
+def test_shares_that_a_canary_moves_by_replicas_are_left_until_it_has_ended(served: FakeCluster) -> None:
+    record = {"key": "fc-1", "attempt": 1, "token": "t", "owner_job": "j", "root_job": "j", "flow_step": "a"}
+    record |= {"workspace": "w", "stable": "delay", "candidate": "new", "before": {"delay": 4}, "current": {"delay": 3}}
+    marks = {"labels": {"flexcore/shift": "fc-1"}, "annotations": {"flexcore/shift": json.dumps(record)}}
+    shared = {"metadata": {"name": "shared", "namespace": "work", **marks}, "spec": {}}
+    deploy(served, replicas=4)
+    served.do(served.api.keep(SERVICES, shared))
+    change(served, DEPLOYMENTS, "flexcore", scale(3), "scale")
+    assert deploy(served, replicas=4, memory="2Gi")["data"]["scaled_by"] == "another"
+    assert one(served, DEPLOYMENTS)["spec"]["replicas"] == 3
+    served.do(served.api.drop(SERVICES, "work", "shared"))
+    deploy(served, replicas=4)
+    assert one(served, DEPLOYMENTS)["spec"]["replicas"] == 4
 
 
 def test_one_copy_has_no_budget_which_would_hold_every_drain_up_unless_it_is_asked_for(served: FakeCluster) -> None:

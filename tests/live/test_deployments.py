@@ -66,7 +66,7 @@ class Place:
 
     def deploy(self, version: str = "1", ready_after: float = 0, command: str = "", **fields: Any) -> Object:
         """The rolled out Deployment of a model that is a page of httpd. Raises what a deployment raises."""
-        serving = make_serving(self.namespace, self.image, version, **fields)
+        serving = make_serving(self.namespace, fields.pop("image", self.image), version, **fields)
         deployer = self.deployer()
         with shell_server(command or SERVE.format(ready_after=ready_after)):
             verified: tuple[Object, Object] = deployer.deploy(serving, lambda *objects: objects)
@@ -469,11 +469,13 @@ def test_all_that_was_made_is_counted_and_gone_and_nothing_else(place: Place) ->
     place.kubernetes.create(
         deployer.path(cluster_objects.CONFIG_MAPS), theirs, deployer.call("create", cluster_objects.CONFIG_MAPS)
     )
+    maps = deployer.list_objects(cluster_objects.CONFIG_MAPS, "")
+    before = {item["metadata"]["name"] for item in maps if not cluster_objects.is_ours(item)}
     result = undeployment.Undeployment(deployer, "delay").run(60)
     kinds = sorted(item["kind"] for item in result.data["objects"])
     assert kinds == ["ConfigMap", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service"]
     left = {item["metadata"]["name"] for item in deployer.list_objects(cluster_objects.CONFIG_MAPS, "")}
-    assert left == {"theirs", "kube-root-ca.crt"}
+    assert left == before
     path = f"/api/v1/namespaces/{place.namespace}/pods"
     assert place.kubernetes.list(path, {}, api_errors.Call("list", "pods"))["items"] == []
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, field_owners
+from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
 Verified = TypeVar("Verified")
@@ -91,8 +91,8 @@ class Plan:
 
 @dataclass(slots=True)
 class Deployer(cluster_objects.Namespace):
-    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are, "" for the
-    Deployment itself."""
+    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are,
+    "another" for what is not ours, "" for the Deployment itself."""
 
     log_tail: str = ""
     scaled_by: str = ""
@@ -108,7 +108,7 @@ class Deployer(cluster_objects.Namespace):
         except errors.FlexcoreError as error:
             error.details["undone"] = "nothing was changed"
             raise
-        self.scaled_by = plan.scaler.kind if plan.scaler else AUTOSCALERS.kind if plan.is_scaled_by_others else ""
+        self.scaled_by = plan.scaler.kind if plan.scaler else "another" if plan.is_scaled_by_others else ""
         until = self.clock() + serving.timeout_s
         is_rolled_out = False
         try:
@@ -138,6 +138,8 @@ class Deployer(cluster_objects.Namespace):
                 plan.before[kind] = item
         competitors.check_rollouts(self, serving.name)
         plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
+        if (deployment := plan.before.get(DEPLOYMENTS)) and competitors.is_shifted(self, deployment):
+            plan.is_scaled_by_others = True
         for kind, item in plan.before.items():
             plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
@@ -306,9 +308,4 @@ class Deployer(cluster_objects.Namespace):
         for item in self.list_objects(REPLICA_SETS, f"{serving_manifests.INSTANCE}={serving.name}"):
             volumes = item["spec"]["template"]["spec"].get("volumes") or ()
             kept |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
-        selector = f"{cluster_objects.OURS},{serving_manifests.INSTANCE}={serving.name}"
-        for item in self.list_objects(CONFIG_MAPS, selector):
-            name, uid = item["metadata"]["name"], item["metadata"]["uid"]
-            if name not in kept:
-                call = api_errors.Call("delete", CONFIG_MAPS.resource, self.namespace, name)
-                self.kubernetes.delete(self.path(CONFIG_MAPS, name), uid, call, retry_s=0)
+        self.remove_maps(f"{serving_manifests.INSTANCE}={serving.name}", kept)
