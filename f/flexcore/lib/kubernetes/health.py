@@ -16,7 +16,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
 from f.flexcore.lib.kubernetes import connection, plan_pod
-from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, finalizers, job_status
 
 Object = Mapping[str, Any]
 
@@ -199,7 +199,7 @@ def list_quotas(kubernetes: client.Kubernetes, namespace: str) -> list[dict[str,
 
 
 def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | None:
-    """True, or None when the credentials may not look. Raises NotFound."""
+    """True, or None when the credentials may not look. Raises NotFound, or Conflict for one that is being deleted."""
     try:
         stored = kubernetes.get(f"/api/v1/namespaces/{namespace}", api_errors.Call("get", "namespaces", "", namespace))
     except errors.Forbidden as error:
@@ -212,6 +212,8 @@ def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | Non
             subject="namespace",
             remedy=f"Create it (kubectl create namespace {namespace}) or choose another.",
         )
+    if detail := finalizers.describe_terminating(stored):
+        raise api_errors.to_terminating_error(namespace, detail)
     return True
 
 
