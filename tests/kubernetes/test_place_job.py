@@ -140,7 +140,8 @@ def test_a_job_starts_elsewhere_when_its_deadline_there_has_passed_and_not_befor
     clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters.put_running_job(started=time.time() - 60 - 3 - DEADLINE_MARGIN_S + 6)
-    begin, tried = time.time(), []
+    begin = time.time()
+    tried: list[float] = []
     monkeypatch.setattr(PlacedJob, "_move", noting(PlacedJob._move, tried))
     result = clusters.run()
     assert result["data"]["cluster"] == "$res:f/x/west" and "has passed" in result["data"]["moves"][0]["reason"]
@@ -159,7 +160,12 @@ def test_a_cluster_that_comes_back_in_time_keeps_its_job(clusters: Clusters, mon
     clusters.put_running_job(started=None)
     monkeypatch.setattr(PlacedJob, "_undecided", lambda self, *_: pytest.fail("it came back"))
     settle = PlacedJob._settle
-    monkeypatch.setattr(PlacedJob, "_settle", lambda self, *given: (clusters.mend(), settle(self, *given))[1])
+
+    def mend(*given: Any) -> float:
+        clusters.mend()
+        return settle(*given)
+
+    monkeypatch.setattr(PlacedJob, "_settle", mend)
     result = clusters.run()
     assert result["data"]["cluster"] == "$res:f/x/east" and result["data"]["moves"] == []
     assert clusters.jobs("west") == []

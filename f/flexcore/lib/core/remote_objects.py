@@ -9,11 +9,12 @@
     kept         leave             leave               leave
     waiting      leave             stop                leave
     due          leave, or submit  stop                leave
+    superseded   stop              stop                stop
 
 Later means past its time to live. `kept` outlives its run on purpose (a deployed model). `waiting` is work that its
 cluster has no room for yet, `due` when it has: a step that waits submits it itself, that of a suspended flow reconcile
-does. "Could not ask" is never "has ended": a Windmill that does not know a job may be another one that shares the
-cluster, or may not show it to this user.
+does. `superseded` was lost with its cluster, and another copy is used in its place. "Could not ask" is never "has
+ended": a Windmill that does not know a job may be another one that shares the cluster, or may not show it to this user.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Literal
 
 from f.flexcore.lib.core import identity
 
-State = Literal["running", "finished", "leaving", "kept", "waiting", "due"]
+State = Literal["running", "finished", "leaving", "kept", "waiting", "due", "superseded"]
 Owner = Literal["running", "suspended", "ended", "unknown"]
 Action = Literal["stop", "delete", "resume", "submit", "leave"]
 
@@ -70,6 +71,8 @@ def decide_cleanup(item: RemoteObject, owner: Owner, now: float) -> Decision:
         return Decision("leave", "outlives its run on purpose")
     if item.state == "leaving":
         return Decision("leave", "is being deleted")
+    if item.state == "superseded":
+        return Decision("stop", "another copy is used in its place")
     if item.state == "finished":
         return _decide_finished(item, owner, now)
     if item.deadline is not None and now > item.deadline + OVERDUE_S:

@@ -16,7 +16,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
 from f.flexcore.lib.kubernetes import connection, plan_pod
-from f.flexcore.lib.kubernetes_api import api_errors, client, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, job_status
 
 Object = Mapping[str, Any]
 
@@ -111,6 +111,7 @@ def health(place: str, resource: Any, namespace: str = "") -> operation.Health:
             continue
         allowed.append(name)
         problems += [f"Helpful for {name}: {right}" for right in missing]
+    problems += expiry.describe_credentials(kubernetes.access, kubernetes.now())["warnings"]
     measured = measure_nodes(kubernetes) or NOT_MEASURED
     return operation.Health(
         runtime="kubernetes",
@@ -156,6 +157,7 @@ def inspect_cluster(
             "namespace_exists": exists,
             "operation": operation,
             "missing_rights": missing,
+            "credentials": expiry.describe_credentials(kubernetes.access, kubernetes.now()),
             "quotas": list_quotas(kubernetes, namespace),
         },
         metrics=measure_nodes(kubernetes) or NOT_MEASURED,

@@ -49,12 +49,7 @@ def to_error(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
     message = read_message(status)
     tail = f": {message}" if message else ""
     if code == 401:
-        return errors.Forbidden(
-            f"The cluster does not accept the credentials{tail}",
-            subject="cluster",
-            category="credentials",
-            remedy="Renew the token or the client certificate of the c_kubernetes_cluster resource.",
-        )
+        return to_credentials_error(payload)
     if code == 403:
         return _forbidden(call, message)
     if code == 404:
@@ -75,6 +70,19 @@ def to_error(code: int, payload: Any, call: Call) -> errors.FlexcoreError:
         f"The server answered HTTP {code} to {call}, and not as a Kubernetes API does",
         subject="cluster.server",
         remedy="Check the server address of the c_kubernetes_cluster resource, and whether it is https.",
+    )
+
+
+def to_credentials_error(payload: Any, expired: str = "") -> errors.Forbidden:
+    """expired: which of them have ended, where that is known."""
+    message = read_message(trusted_status(payload))
+    tail = f": {message}" if message else ""
+    return errors.Forbidden(
+        f"The cluster does not accept the credentials{tail}" + (f". {expired}" if expired else ""),
+        subject="cluster",
+        category="credentials",
+        remedy="Renew the token or the client certificate of the c_kubernetes_cluster resource.",
+        expired=expired,
     )
 
 

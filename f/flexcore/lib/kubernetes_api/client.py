@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.kubernetes_api import api_errors, credentials, field_owners
+from f.flexcore.lib.kubernetes_api import api_errors, credentials, field_owners, proxies
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
@@ -266,6 +266,10 @@ class Kubernetes:
     def _to_error(self, code: int, payload: Any, call: api_errors.Call) -> errors.FlexcoreError:
         if isinstance(payload, dict) and isinstance(payload.get("message"), str):
             payload = {**payload, "message": self.redactor.text(payload["message"])}
+        if code == 401:
+            from f.flexcore.lib.kubernetes_api import expiry
+
+            return api_errors.to_credentials_error(payload, expiry.describe_expired(self.access, self.now()))
         return api_errors.to_error(code, payload, call)
 
     def _open(self) -> None:
@@ -337,7 +341,10 @@ def _make_api_client(access: credentials.Access) -> Any:
     configuration = Configuration(host=access.server)
     configuration.verify_ssl = access.verify
     configuration.tls_server_name = access.tls_server_name or None
-    configuration.proxy = access.proxy or None
+    configuration.proxy = proxies.choose_proxy(access.server, access.proxy, os.environ) or None
+    configuration.proxy_headers = proxies.make_headers(configuration.proxy or "") or None
+    # Chosen already, by kubectl's rules.
+    configuration.no_proxy = ""
     # Retries are decided here, by the request; and a redirect must not carry the token elsewhere.
     configuration.retries = False
     # A watch on the Job, one on its Pods, a log stream, and calls.
