@@ -314,9 +314,6 @@ class Api(kmock.KubernetesEmulator):
         return await self._stored(request, after, 200)
 
     async def _stored(self, request: Any, item: Object, code: int) -> aiohttp.web.StreamResponse:
-        if request.params.get("dryRun") == "All":
-            item["metadata"].setdefault("uid", str(uuid.uuid4()))
-            return aiohttp.web.json_response(item, status=code)
         name = f"{request.resource.group}/{request.resource.version}/{request.resource.plural}".lstrip("/")
         if "dryRun" in request.params:
             return aiohttp.web.json_response(item, status=code)
