@@ -27,7 +27,6 @@ from f.flexcore.lib.kubernetes import (
     model_delivery,
     model_deployer,
     serving_manifests,
-    undeployment,
 )
 from f.flexcore.lib.kubernetes_api import api_errors, field_owners
 
