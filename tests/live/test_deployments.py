@@ -28,7 +28,7 @@ from f.flexcore.lib.kubernetes import (
     model_deployer,
     serving_manifests,
 )
-from f.flexcore.lib.kubernetes_api import api_errors, field_owners
+from f.flexcore.lib.kubernetes_api import api_errors, client, field_owners
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -103,7 +103,7 @@ class shell_server:
             server["securityContext"] = {**server["securityContext"], "readOnlyRootFilesystem": False}
             return template
 
-        serving_manifests.make_pod_template = make_template  # type: ignore[assignment]
+        serving_manifests.make_pod_template = make_template
 
     def __exit__(self, *_: object) -> None:
         serving_manifests.make_pod_template = self.make
@@ -237,7 +237,7 @@ def replicas_seen(place: Place, work: Callable[[], Any]) -> list[int]:
     def look() -> None:
         kubernetes = connection.connect(place.resource, place.namespace).kubernetes
         deployer = model_deployer.Deployer(kubernetes, place.namespace)
-        query = {"fieldSelector": "metadata.name=delay", "watch": True, "timeoutSeconds": 100}
+        query: client.Query = {"fieldSelector": "metadata.name=delay", "watch": True, "timeoutSeconds": 100}
         call = deployer.call("watch", DEPLOYMENTS)
         with kubernetes.stream_lines(deployer.path(DEPLOYMENTS), query, call, 100) as lines:
             for line in lines:

@@ -155,11 +155,18 @@ def _make_metric(scaling: Scaling) -> Object:
     if scaling.on == "requests":
         target = {"type": "AverageValue", "averageValue": format_amount(scaling.target or 0)}
         return {"type": "Pods", "pods": {"metric": {"name": pod_metric_name(scaling)}, "target": target}}
-    percent = round(scaling.target or DEFAULT_PERCENT)
-    return {
-        "type": "Resource",
-        "resource": {"name": scaling.on, "target": {"type": "Utilization", "averageUtilization": percent}},
-    }
+    use: Object = {"type": "Utilization", "averageUtilization": choose_percent(scaling)}
+    return {"type": "Resource", "resource": {"name": scaling.on, "target": use}}
+
+
+def choose_percent(scaling: Scaling) -> int:
+    return max(1, round(scaling.target or DEFAULT_PERCENT))
+
+
+def make_query(scaling: Scaling, namespace: str, deployment: str) -> str:
+    """PromQL: requests per second of all copies."""
+    metric = scaling.requests_metric or REQUESTS_METRIC
+    return f'sum(rate({metric}{{namespace="{namespace}",pod=~"{deployment}-.*"}}[{RATE_WINDOW}]))'
 
 
 def format_amount(value: float) -> str:
@@ -169,11 +176,9 @@ def format_amount(value: float) -> str:
 
 def make_scaled_object(scaling: Scaling, metadata: Object) -> Object:
     """KEDA makes the HorizontalPodAutoscaler of it. Source: https://keda.sh/docs/latest/scalers/prometheus/"""
-    metric = scaling.requests_metric or REQUESTS_METRIC
-    series = f'{metric}{{namespace="{metadata["namespace"]}",pod=~"{metadata["name"]}-.*"}}'
     trigger = {
         "serverAddress": scaling.prometheus_url,
-        "query": f"sum(rate({series}[{RATE_WINDOW}]))",
+        "query": make_query(scaling, metadata["namespace"], metadata["name"]),
         "threshold": f"{scaling.target:g}",
     }
     return {

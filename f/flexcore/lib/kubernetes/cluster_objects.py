@@ -137,13 +137,39 @@ class Namespace:
         if kind != DEPLOYMENTS:
             moved = field_owners.migrate(entries)
         elif "replicas" in body["spec"]:
-            # No autoscaler is left; what a person has set by kubectl scale stays theirs.
-            autoscaler = (ownership.AUTOSCALER_MANAGER, field_owners.SCALE)
-            moved = field_owners.release(field_owners.migrate(entries), *autoscaler, field_owners.REPLICAS)
+            moved = take_replicas_back(field_owners.migrate(entries))
         else:
             # Left out, they would fall to 1 before an autoscaler sets them again.
             moved = field_owners.migrate(entries, [field_owners.REPLICAS])
         return self.move_holders(kind, stored, moved)
+
+    def adopt_all(self, kind: Kind, item: Object, has_replicas: bool = False) -> Object:
+        """The object once all that we hold of it is held by Apply, the number of copies included: an update that fails
+        puts it back. has_replicas: whether no autoscaler is there to hold that number."""
+        name = item["metadata"]["name"]
+        for _ in range(MAX_CONFLICTS):
+            moved = field_owners.migrate(item["metadata"].get("managedFields") or [])
+            if kind == DEPLOYMENTS and has_replicas:
+                moved = take_replicas_back(moved)
+            if (adopted := self.move_holders(kind, item, moved)) is not None:
+                return adopted
+            item = self.get(kind, name) or item
+            self.check_ours(kind, item)
+        raise busy_error(kind, name)
+
+    def store_map(self, body: Object, owner: str) -> None:
+        """A ConfigMap that is named by its content: what exists is the same, unless it goes with an owner that was
+        there before. owner: its owner's uid."""
+        name = body["metadata"]["name"]
+        for _ in range(MAX_CONFLICTS):
+            if self.kubernetes.create(self.path(CONFIG_MAPS), body, self.call("create", CONFIG_MAPS, name)):
+                return
+            stored = self.get(CONFIG_MAPS, name)
+            if stored and any(item["uid"] == owner for item in stored["metadata"].get("ownerReferences") or ()):
+                return
+            if stored:
+                self.remove(CONFIG_MAPS, stored)
+        raise errors.Unavailable(f"ConfigMap {name} of an earlier deployment stays", subject=name, remedy="Delete it.")
 
     def move_holders(self, kind: Kind, stored: Object, entries: list[Object]) -> Object | None:
         """The object with other `managedFields` and nothing else changed; None when it was changed meanwhile."""
@@ -216,6 +242,13 @@ class Namespace:
 def is_ours(item: Mapping[str, Any]) -> bool:
     labels = item["metadata"].get("labels") or {}
     return labels.get(identity.MANAGED_BY) == "flexcore" and labels.get(identity.OUTLIVES_RUN) == "true"
+
+
+def take_replicas_back(entries: list[Object]) -> list[Object]:
+    """The `managedFields` of a Deployment that no autoscaler scales any more. What a person has set by kubectl scale
+    stays theirs."""
+    autoscaler = (ownership.AUTOSCALER_MANAGER, field_owners.SCALE)
+    return field_owners.release(entries, *autoscaler, field_owners.REPLICAS)
 
 
 def busy_error(kind: Kind, name: str) -> errors.Unavailable:

@@ -58,18 +58,23 @@ EXPLAINING = [*_list_rights("get", "", "pods", "log"), *_list_rights("list", "",
 NEEDED: dict[str, list[Right]] = {
     "job": [*_list_rights("get list watch create delete", "batch", "jobs"), *WATCHING],
     "deploy": [
-        *_list_rights("get list watch create update delete", "apps", "deployments"),
+        *_list_rights("get list watch create patch delete", "apps", "deployments"),
         *_list_rights("list", "apps", "replicasets"),
-        *_list_rights("get create update", "", "services"),
+        *_list_rights("get create patch delete", "", "services"),
         *_list_rights("get list create delete", "", "configmaps"),
-        *_list_rights("get create update", "", "secrets"),
+        *_list_rights("get create patch delete", "", "secrets"),
         *WATCHING,
     ],
 }
 # A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
     "job": [*EXPLAINING, *_list_rights("create", "", "secrets"), *_list_rights("create", "", "configmaps")],
-    "deploy": [*EXPLAINING, *_list_rights("get create", "", "services", "proxy")],
+    "deploy": [
+        *EXPLAINING,
+        *_list_rights("get create", "", "services", "proxy"),
+        *_list_rights("get list create patch delete", "autoscaling", "horizontalpodautoscalers"),
+        *_list_rights("get create patch delete", "policy", "poddisruptionbudgets"),
+    ],
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, ownership, serving_manifests
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, field_owners
 
 Object = dict[str, Any]
@@ -24,8 +24,6 @@ DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA
 SERVICES, SECRETS, CONFIG_MAPS = cluster_objects.SERVICES, cluster_objects.SECRETS, cluster_objects.CONFIG_MAPS
 AUTOSCALERS, SCALED_OBJECTS = cluster_objects.AUTOSCALERS, cluster_objects.SCALED_OBJECTS
 BUDGETS = cluster_objects.BUDGETS
-# Where a Rollout may have taken a Deployment over, which leaves no mark on it.
-ROLLOUTS = cluster_objects.Kind("/apis/argoproj.io/v1alpha1", "rollouts", "rollouts.argoproj.io", "Rollout")
 
 
 @dataclass(slots=True)
@@ -114,16 +112,17 @@ class Deployer(cluster_objects.Namespace):
 
     def look(self, serving: serving_manifests.Serving) -> Plan:
         """Raises InvalidInput or Conflict when one of the names is somebody else's, or the cluster cannot scale so."""
+        competitors.check_kserve(self, serving.name)
         scaler = autoscaler.choose_kind(serving.scaling, self)
         plan = Plan(serving, scaler, False, {})
         for kind, name in plan.names().items():
             if item := self._get_visible(kind, name, plan.needs(kind)):
                 self.check_ours(kind, item)
                 plan.before[kind] = item
-        self._check_rollouts(serving.name)
-        self._check_autoscalers(plan)
+        competitors.check_rollouts(self, serving.name)
+        plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
         for kind, item in plan.before.items():
-            plan.before[kind] = self._adopt(kind, item)
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
 
     def _get_visible(self, kind: cluster_objects.Kind, name: str, is_needed: bool) -> Object | None:
@@ -134,50 +133,6 @@ class Deployer(cluster_objects.Namespace):
             if is_needed:
                 raise
             return None
-
-    def _adopt(self, kind: cluster_objects.Kind, item: Object) -> Object:
-        for _ in range(cluster_objects.MAX_CONFLICTS):
-            # As it is, the number of copies included: this only says that it is held by Apply.
-            moved = field_owners.migrate(item["metadata"].get("managedFields") or [])
-            if (adopted := self.move_holders(kind, item, moved)) is not None:
-                return adopted
-            item = self.get(kind, item["metadata"]["name"]) or item
-            self.check_ours(kind, item)
-        raise cluster_objects.busy_error(kind, item["metadata"]["name"])
-
-    def _check_rollouts(self, name: str) -> None:
-        """Raises Conflict when an Argo Rollout runs this Deployment's pods (workloadRef)."""
-        if not self.serves(ROLLOUTS):
-            return
-        try:
-            rollouts = self.list_objects(ROLLOUTS, "")
-        except (errors.NotFound, errors.Forbidden):
-            return
-        for item in rollouts:
-            reference = (item.get("spec") or {}).get("workloadRef") or {}
-            if (reference.get("kind"), reference.get("name")) == ("Deployment", name):
-                owner = ownership.Owner(
-                    ownership.ROLLOUTS.tool, f"Rollout {item['metadata']['name']}", ownership.ROLLOUTS.remedy
-                )
-                raise owner.to_error("Deployment", name, self.namespace)
-
-    def _check_autoscalers(self, plan: Plan) -> None:
-        """Raises Conflict when something else scales the Deployment that we shall scale."""
-        name = plan.serving.name
-        try:
-            others = autoscaler.find_others(self.list_objects(AUTOSCALERS, ""), name)
-        except errors.Forbidden:
-            return
-        if others and plan.scaler:
-            raise errors.Conflict(
-                f"max_replicas: HorizontalPodAutoscaler {others[0]} scales Deployment {name} already",
-                subject="max_replicas",
-                category="owned_by_another",
-                remedy=f"Leave max_replicas empty, or delete it: kubectl delete hpa {others[0]}.",
-            )
-        if others:
-            plan.is_scaled_by_others = True
-            self.report(f"replicas is left to HorizontalPodAutoscaler {others[0]}, which scales Deployment {name}")
 
     def rehearse(self, plan: Plan) -> None:
         """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
@@ -229,7 +184,7 @@ class Deployer(cluster_objects.Namespace):
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
         if serving.delivery.secret:
             self._store(plan, SECRETS, serving_manifests.make_secret(serving, owner))
-        self._store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
+        self.store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         if plan.scaler is None:
             # First: it would go on writing the number of copies, which is ours now.
             self._remove_scalers(plan)
@@ -239,20 +194,7 @@ class Deployer(cluster_objects.Namespace):
         """The annotations of a Deployment that has yet to answer: what it was before."""
         before = plan.before.get(DEPLOYMENTS)
         notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
-        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.LAST_GOOD) if name in notes}
-
-    def _store_map(self, body: Object, owner: str) -> None:
-        """Named by its content: what exists is the same, unless it goes with a Deployment that was there before."""
-        name = body["metadata"]["name"]
-        for _ in range(cluster_objects.MAX_CONFLICTS):
-            if self.kubernetes.create(self.path(CONFIG_MAPS), body, self.call("create", CONFIG_MAPS, name)):
-                return
-            stored = self.get(CONFIG_MAPS, name)
-            if stored and any(item["uid"] == owner for item in stored["metadata"].get("ownerReferences") or ()):
-                return
-            if stored:
-                self.remove(CONFIG_MAPS, stored)
-        raise errors.Unavailable(f"ConfigMap {name} of an earlier deployment stays", subject=name, remedy="Delete it.")
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
 
     def _store_scaling(self, plan: Plan, owner: Object) -> None:
         if plan.scaler:
@@ -276,7 +218,7 @@ class Deployer(cluster_objects.Namespace):
             item = self._get_visible(kind, plan.serving.name, is_needed=False)
             if item is None or not cluster_objects.is_ours(item):
                 continue
-            plan.before[kind] = self._adopt(kind, item)
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
             plan.changed.append(kind)
             if not self.remove(kind, item):
                 raise errors.Unavailable(
@@ -290,7 +232,7 @@ class Deployer(cluster_objects.Namespace):
         """Marks what has answered as good: it outlives its run, and a later failure goes back to it."""
         body = plan.make_deployment({})
         digest = body["spec"]["template"]["metadata"]["labels"][serving_manifests.ROLLOUT]
-        body["metadata"]["annotations"] = {serving_manifests.LAST_GOOD: digest}
+        body["metadata"]["annotations"] = serving_manifests.mark_good(plan.before.get(DEPLOYMENTS), digest)
         self._store(plan, DEPLOYMENTS, body)
 
     # --- undo

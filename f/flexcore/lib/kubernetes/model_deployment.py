@@ -12,7 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation, resources
-from f.flexcore.lib.kubernetes import autoscaler, connection, model_delivery, pod_spec, serving_manifests
+from f.flexcore.lib.kubernetes import (
+    autoscaler,
+    connection,
+    inference_service,
+    model_delivery,
+    pod_spec,
+    serving_manifests,
+)
 from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
@@ -67,7 +74,7 @@ class DeploymentRequest(resources.Form):
     )
     mode: Literal["deployment", "kserve"] = Field(
         default="deployment",
-        description="What is made: a Deployment with its Service, or KServe's InferenceService, which makes them itself.",
+        description="What is made: a Deployment with its Service, or KServe's InferenceService, which makes both.",
     )
 
     def requested_namespace(self) -> str:
@@ -90,6 +97,9 @@ def check(
     model = parse_model(request)
     if request.name or model:
         check_service_name(request.name or model.name if model else request.name)
+    if request.mode == "kserve":
+        name = request.name or (model.name if model else "")
+        inference_service.check(name, request.service_type, make_scaling(request))
     model_delivery.check_source(source, model.uri if model else settings.storage_uri, settings)
 
 
@@ -144,11 +154,12 @@ def plan(invocation: Invocation) -> contracts.StepResult:
 def execute(invocation: Invocation) -> dict[str, Any]:
     """Raises the typed error of whatever prevents it; error.details.undone then says what became of the Deployment."""
     # The pipelines check and plan it, too: they need none of what rolls a model out.
-    from f.flexcore.lib.kubernetes import endpoint, model_deployer
+    from f.flexcore.lib.kubernetes import endpoint, kserve_deployer
 
     session = open_session(invocation)
     serving = build_serving(invocation.request, invocation.settings, session.namespace, invocation.key)
-    return endpoint.deploy(model_deployer.Deployer(session.kubernetes, session.namespace), serving).plain()
+    deployer = kserve_deployer.open_deployer(serving.mode, session.kubernetes, session.namespace)
+    return endpoint.deploy(deployer, serving).plain()
 
 
 def open_session(invocation: Invocation) -> connection.Session:
@@ -177,6 +188,7 @@ def build_serving(
         image=request.image or serving_manifests.DEFAULT_MLSERVER_IMAGE,
         service_type=request.service_type,
         timeout_s=request.timeout_s,
+        mode=request.mode,
         scaling=make_scaling(request),
     )
 

@@ -192,30 +192,44 @@ def find_rollback_template(
 
     Read from the cluster and not remembered, so that a step which took over from a dead one knows it as well.
     """
-    wanted = read_digest(deployment["spec"]["template"])
-    uid = deployment["metadata"]["uid"]
     candidates = [
         item
-        for item in replica_sets
-        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
-        and (not is_answering or (item.get("status") or {}).get("availableReplicas"))
-        and read_digest(item["spec"]["template"]) != wanted
+        for item in list_former(deployment, replica_sets)
+        if not is_answering or (item.get("status") or {}).get("availableReplicas")
     ]
     if not candidates:
         return None
-    last_good = _read_last_good(deployment)
+    good = serving_manifests.read_good(deployment)
+    return read_template(max(candidates, key=lambda item: rank_former(item, good)))
 
-    def rank(item: Object) -> tuple[bool, int]:
-        return read_digest(item["spec"]["template"]) == last_good, find_revision(item)
 
-    best = max(candidates, key=rank)
-    template: dict[str, Any] = copy.deepcopy(dict(best["spec"]["template"]))
+def list_former(deployment: Object, replica_sets: Sequence[Object]) -> list[Object]:
+    """The ReplicaSets of other generations that the Deployment keeps."""
+    wanted, uid = read_digest(deployment["spec"]["template"]), deployment["metadata"]["uid"]
+    return [
+        item
+        for item in replica_sets
+        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
+        and read_digest(item["spec"]["template"]) != wanted
+    ]
+
+
+def rank_former(replica_set: Object, good: Sequence[str]) -> tuple[int, int]:
+    """Sorts what has answered latest last; what is not known to have answered goes before, by its revision."""
+    digest = read_digest(replica_set["spec"]["template"])
+    return -good.index(digest) if digest in good else -len(good), find_revision(replica_set)
+
+
+def read_template(replica_set: Object) -> dict[str, Any]:
+    """As the Deployment had it."""
+    template: dict[str, Any] = copy.deepcopy(dict(replica_set["spec"]["template"]))
     template["metadata"]["labels"].pop("pod-template-hash", None)
     return template
 
 
-def find_revision(replica_set: Object) -> int:
-    return int((replica_set["metadata"].get("annotations") or {}).get(REVISION) or 0)
+def find_revision(item: Object) -> int:
+    """Of a Deployment or one of its ReplicaSets."""
+    return int((item["metadata"].get("annotations") or {}).get(REVISION) or 0)
 
 
 def read_digest(template: Object) -> str | None:
@@ -230,11 +244,5 @@ def is_same_rollout(first: Object, second: Object) -> bool:
 
 
 def is_last_good(deployment: Object) -> bool:
-    """Whether the generation that is rolled out has answered before."""
-    digest = read_digest(deployment["spec"]["template"])
-    return digest is not None and digest == _read_last_good(deployment)
-
-
-def _read_last_good(deployment: Object) -> str | None:
-    digest: str | None = (deployment["metadata"].get("annotations") or {}).get(serving_manifests.LAST_GOOD)
-    return digest
+    """Whether the generation that is rolled out is the one that has answered last."""
+    return serving_manifests.read_good(deployment)[:1] == [read_digest(deployment["spec"]["template"])]

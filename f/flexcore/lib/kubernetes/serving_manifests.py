@@ -31,8 +31,8 @@ SERVER = "model-server"
 SECRET_SUFFIX = "-model-access"
 INSTANCE = "app.kubernetes.io/instance"
 ROLLOUT = "flexcore/rollout"
-# An annotation of the Deployment: the rollout that has answered last.
-LAST_GOOD = "flexcore/last-good"
+# An annotation: the rollouts that have answered, the latest first.
+GOOD_ROLLOUTS = "flexcore/good-rollouts"
 # How often a pod is asked whether it is ready.
 PROBE_INTERVAL_S = 2
 # A pod that leaves keeps answering while proxies still send to it.
@@ -57,6 +57,7 @@ class Serving:
     image: str = DEFAULT_MLSERVER_IMAGE
     service_type: str = "ClusterIP"
     timeout_s: int = 600
+    mode: str = "deployment"
     scaling: autoscaler.Scaling = field(default_factory=autoscaler.Scaling)
 
     @property
@@ -214,11 +215,23 @@ def make_service(serving: Serving, owner: Mapping[str, Any] | None) -> Object:
     }
 
 
+def read_good(item: Mapping[str, Any]) -> list[str]:
+    """The rollouts of it that have answered, the latest first; none of what an earlier version has made."""
+    notes = item["metadata"].get("annotations") or {}
+    return [digest for digest in str(notes.get(GOOD_ROLLOUTS) or "").split(",") if digest]
+
+
+def mark_good(item: Mapping[str, Any] | None, digest: str | None) -> dict[str, str]:
+    """The annotation once the rollout has answered, with those before that are kept."""
+    earlier = [each for each in (read_good(item) if item else []) if each != digest]
+    return {GOOD_ROLLOUTS: ",".join([str(digest), *earlier][: MAX_REVISIONS + 1])}
+
+
 def make_metadata(serving: Serving, name: str, owner: Mapping[str, Any] | None = None) -> Object:
     metadata: Object = {"name": name, "namespace": serving.namespace, "labels": serving.labels()}
     if owner:
-        uid = owner["metadata"]["uid"]
-        reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": serving.name, "uid": uid}
+        reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+        reference["uid"] = owner["metadata"]["uid"]
         metadata["ownerReferences"] = [{**reference, "blockOwnerDeletion": True}]
     return metadata
 

@@ -109,8 +109,8 @@ class Kubernetes:
         """The stored object after a server-side apply: our fields of it are as in `body`, and those that we held and
         that `body` lacks are gone. None when `body` names a uid or resourceVersion that is no longer the object's.
         Raises Conflict that names what others hold; nothing is ever forced."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER, "force": False}
-        query |= {"dryRun": "All"} if dry_run else {}
+        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query |= {"force": False, **({"dryRun": "All"} if dry_run else {})}
         code, payload = self._request("PATCH", path, query, body, call, RETRY_S)
         if code != 409:
             return self._accept(code, payload, call)

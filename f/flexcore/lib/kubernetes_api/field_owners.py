@@ -110,7 +110,7 @@ def extract_applied(item: Mapping[str, Any]) -> dict[str, Any]:
     """What we hold of an object, as it would be applied again. Source: client-go's managedfields.ExtractInto."""
     metadata = item["metadata"]
     ours = (entry for entry in metadata.get("managedFields") or () if entry.get("manager") == MANAGER)
-    fields = next((entry["fieldsV1"] for entry in ours if not entry.get("subresource")), {})
+    fields: Fields = next((entry["fieldsV1"] for entry in ours if not entry.get("subresource")), {})
     body: dict[str, Any] = _extract(fields, item) or {}
     body |= {name: item[name] for name in ("apiVersion", "kind") if name in item}
     identity = {name: metadata[name] for name in ("name", "namespace") if name in metadata}
