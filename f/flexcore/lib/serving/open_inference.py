@@ -21,23 +21,9 @@ Json = dict[str, Any]
 MODEL_PATH = re.compile(r"/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer)?")
 HEALTH = ("/v2/health/live", "/v2/health/ready")
 OUTPUTS = ("predict", "predict_proba")
-DATATYPES = frozenset(
-    [
-        "BOOL",
-        "UINT8",
-        "UINT16",
-        "UINT32",
-        "UINT64",
-        "INT8",
-        "INT16",
-        "INT32",
-        "INT64",
-        "FP16",
-        "FP32",
-        "FP64",
-        "BYTES",
-    ]  # of the protocol
-)
+# Source: the protocol, Tensor Data Types.
+NUMBERS = ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
+DATATYPES = frozenset(("BOOL", "BYTES", *NUMBERS))
 FLAGS = {"true": 1.0, "false": 0.0}
 # What a refusal repeats of a request.
 MAX_SHOWN_CHARS = 50
@@ -53,7 +39,7 @@ class RequestError(Exception):
 
 
 class InferenceModel:
-    """A model that answers requests. model: {name, version, format, signature}; server: the name that it gives itself."""
+    """A model that answers requests. model: {name, version, format, signature}; server: its own name."""
 
     def __init__(self, model: Json, pipeline: Any, server: str) -> None:
         self.model, self.pipeline, self.server = model, pipeline, server
