@@ -9,9 +9,9 @@ import pandas as pd
 
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
 from f.flexcore.lib.ray.remote.model_files import make_examples, make_signature, write_model
 from f.flexcore.lib.ray.train_job import parse_model_manifest
+from f.flexcore.lib.serving.estimators import make_estimator, make_pipeline
 from f.flexcore.lib.storage.object_store import Store
 from tests.ray.data import flowers
 

@@ -64,6 +64,8 @@ NEEDED: dict[str, list[Right]] = {
         *_list_rights("get create patch delete", "", "services"),
         *_list_rights("get list create delete", "", "configmaps"),
         *_list_rights("get create patch delete", "", "secrets"),
+        *_list_rights("get create patch delete", "", "serviceaccounts"),
+        *_list_rights("get create patch delete", "networking.k8s.io", "networkpolicies"),
         *WATCHING,
     ],
 }

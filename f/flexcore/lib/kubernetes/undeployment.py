@@ -22,6 +22,8 @@ OWNERS = (cluster_objects.DEPLOYMENTS, cluster_objects.INFERENCE_SERVICES)
 # Objects under the deployment's name, and those that are found by its label.
 NAMED = (
     cluster_objects.SERVICES,
+    cluster_objects.SERVICE_ACCOUNTS,
+    cluster_objects.NETWORK_POLICIES,
     cluster_objects.AUTOSCALERS,
     cluster_objects.BUDGETS,
     cluster_objects.SCALED_OBJECTS,
