@@ -15,14 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-from f.flexcore.lib.ray import (
-    job_cluster,
-    kuberay_diagnosis,
-    kuberay_reasons,
-    kueue_status,
-    ray_job_api,
-    ray_job_status,
-)
+from f.flexcore.lib.kubernetes_api import kueue_status
+from f.flexcore.lib.ray import job_cluster, kuberay_diagnosis, kuberay_reasons, ray_job_api, ray_job_status
 
 Object = dict[str, Any]
 POLL_INTERVAL_S = 1.0
@@ -237,7 +231,10 @@ def name_own_field(error: errors.FlexcoreError) -> None:
 
 
 def trouble_error(
-    state: ray_job_status.RayJobState, trouble: kuberay_reasons.Trouble, detail: str, subject: str
+    state: ray_job_status.RayJobState,
+    trouble: kuberay_reasons.Trouble | kueue_status.Trouble,
+    detail: str,
+    subject: str,
 ) -> errors.FlexcoreError:
     diagnosis = contracts.Diagnosis(category=trouble.category, detail=detail, remedy=trouble.remedy)
     return trouble.error(
