@@ -19,12 +19,12 @@ def find_version(kubernetes: client.Kubernetes) -> str:
     return str(((payload or {}).get("preferredVersion") or {}).get("version") or "") if code == 200 else ""
 
 
-def list_workloads(kubernetes: client.Kubernetes, namespace: str, uid: str, version: str) -> list[Object]:
-    """Those of the object with this uid; none when they may not be read: they only explain."""
+def list_workloads(kubernetes: client.Kubernetes, namespace: str, uid: str, version: str) -> list[Object] | None:
+    """Those of the object with this uid; None when they cannot be read, which says nothing of the object."""
     path = f"{GROUP}/{version}/namespaces/{namespace}/workloads"
     query: client.Query = {"labelSelector": f"kueue.x-k8s.io/job-uid={uid}", "limit": 500}
     try:
         call = api_errors.Call("list", "workloads.kueue.x-k8s.io", namespace)
         return list(kubernetes.list(path, query, call).get("items") or [])
     except errors.FlexcoreError:
-        return []
+        return None

@@ -50,7 +50,7 @@ class Kind:
 
 
 RAY_JOB = Kind("RayJobs", "own_cluster.queue", "ray.io/rayjob")
-JOB = Kind("Jobs", "options.queue", "batch/job")
+JOB = Kind("Jobs", "the queue (options.queue, label kueue.x-k8s.io/queue-name)", "batch/job")
 
 
 @dataclass(frozen=True, slots=True)

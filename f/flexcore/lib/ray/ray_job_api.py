@@ -85,8 +85,8 @@ class RayJobApi:
             # A name that is taken is the same attempt's: it is made of the execution's key.
             self.session.kubernetes.create(f"{prefix}/namespaces/{self.namespace}/{plural}", item, call)
 
-    def workloads(self, uid: str) -> list[Object]:
-        """Kueue's Workloads of a RayJob; none where Kueue is not there."""
+    def workloads(self, uid: str) -> list[Object] | None:
+        """Kueue's Workloads of a RayJob; none where Kueue is not there, None when they cannot be read."""
         version = kueue_api.find_version(self.session.kubernetes)
         return kueue_api.list_workloads(self.session.kubernetes, self.namespace, uid, version) if version else []
 
