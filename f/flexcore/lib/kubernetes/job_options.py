@@ -25,6 +25,7 @@ GPU = "nvidia.com/gpu"
 # Beyond it the API server asks for parallelism of 10,000 at most beside backoffLimitPerIndex.
 MAX_INDEXES = 100_000
 LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?")
+LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-\w.]{0,61}[A-Za-z0-9])?)?")
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 # KEY=VALUE:EFFECT, KEY:EFFECT, KEY
 TOLERATION = re.compile(r"(?P<key>[^=:\s]+)(?:=(?P<value>[^:\s]*))?(?::(?P<effect>\w+))?")
@@ -92,7 +93,7 @@ class JobOptions(resources.Form):
     queue_priority: str = Field(default="", description="WorkloadPriorityClass of Kueue; orders the queue alone.")
     priority_class: str = Field(default="", description="PriorityClass of the pods.")
     gpu_resource: str = Field(default=GPU, description="Name of the GPUs that `gpus` counts, e.g. amd.com/gpu.")
-    node_selector: dict[str, str] = Field(default={}, description="Labels that a node must have, as {NAME: VALUE}.")
+    node_selector: list[str] = Field(default=[], description="Labels that a node must have, as NAME=VALUE.")
     tolerations: list[str] = Field(
         default=[], description="Taints of nodes that are tolerated, as KEY=VALUE:EFFECT, KEY:EFFECT or KEY."
     )
@@ -140,10 +141,10 @@ def check(options: JobOptions, gpus: int = 0) -> None:
         _refuse("gpu_resource", "names GPUs, and gpus is 0", "Set gpus, or leave it empty.")
     if "/" not in options.gpu_resource or not LABEL_KEY.fullmatch(options.gpu_resource):
         _refuse("gpu_resource", f"{options.gpu_resource!r} is not a device", "Write it as VENDOR/NAME.")
-    for field in ("node_selector", "spread_over"):
-        for name in getattr(options, field):
-            if not LABEL_KEY.fullmatch(name):
-                _refuse(field, f"{name!r} is not a label", "Use e.g. topology.kubernetes.io/zone.")
+    for name in options.spread_over:
+        if not LABEL_KEY.fullmatch(name):
+            _refuse("spread_over", f"{name!r} is not a label", "Use e.g. topology.kubernetes.io/zone.")
+    make_node_selector(options)
     list_tolerations(options)
 
 
@@ -210,6 +211,17 @@ def _check_containers(options: JobOptions) -> None:
         seen.add(container.name)
         if container.image:
             pod_spec.check_image(container.image, f"{field}.image")
+
+
+def make_node_selector(options: JobOptions) -> dict[str, str]:
+    """As the pod has it. Raises InvalidInput."""
+    selector = {}
+    for index, text in enumerate(options.node_selector):
+        name, equals, value = text.strip().partition("=")
+        if not equals or not LABEL_KEY.fullmatch(name) or not LABEL_VALUE.fullmatch(value):
+            _refuse(f"node_selector.{index}", f"{text!r} is not of the form NAME=VALUE", "Write a label of a node so.")
+        selector[name] = value
+    return selector
 
 
 def list_tolerations(options: JobOptions) -> list[Object]:

@@ -125,7 +125,7 @@ def _place(options: job_options.JobOptions, pod: Object, name: str) -> None:
     unsatisfiable = "DoNotSchedule" if options.spread_strictly else "ScheduleAnyway"
     wanted: Object = {
         "priorityClassName": options.priority_class,
-        "nodeSelector": options.node_selector,
+        "nodeSelector": job_options.make_node_selector(options),
         "tolerations": job_options.list_tolerations(options),
         "topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": unsatisfiable, "labelSelector": selector}
