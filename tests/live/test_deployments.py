@@ -30,6 +30,7 @@ from f.flexcore.lib.kubernetes import (
     model_deployer,
     rollback,
     serving_manifests,
+    undeployment,
 )
 from f.flexcore.lib.kubernetes_api import api_errors, client, field_owners
 

@@ -71,7 +71,12 @@ NEEDED: dict[str, list[Right]] = {
 }
 # A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
-    "job": [*EXPLAINING, *_list_rights("create", "", "secrets"), *_list_rights("create", "", "configmaps")],
+    "job": [
+        *EXPLAINING,
+        *_list_rights("create", "", "secrets"),
+        *_list_rights("create", "", "configmaps"),
+        *_list_rights("list", "kueue.x-k8s.io", "workloads"),
+    ],
     "deploy": [
         *EXPLAINING,
         *_list_rights("get create", "", "services", "proxy"),
