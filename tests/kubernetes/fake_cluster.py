@@ -38,6 +38,7 @@ PLURALS = {
     "apps/v1/replicasets",
     "networking.k8s.io/v1/networkpolicies",
     "ray.io/v1/rayclusters",
+    "kueue.x-k8s.io/v1beta2/workloads",
 }
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
@@ -62,6 +63,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> Object:
 
 @attrs.define(kw_only=True)
 class Api(kmock.KubernetesEmulator):
+    kueue: bool = False
     namespaces: set[str] = attrs.field(factory=lambda: {"default", "work"})
     story: Callable[[Api, str, Object], Awaitable[None]] | None = None
     faults: list[Fault] = attrs.field(factory=list)
@@ -170,6 +172,9 @@ class Api(kmock.KubernetesEmulator):
         )
         if found := re.fullmatch(r"/api/v1/namespaces/([^/]+)", request.url.path):
             return self._namespace(found[1])
+        if request.url.path == "/apis/kueue.x-k8s.io":
+            body = {"preferredVersion": {"version": "v1beta2"}} if self.kueue else {}
+            return aiohttp.web.json_response(body, status=200 if self.kueue else 404)
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
