@@ -49,6 +49,7 @@ PLURALS = {
     "argoproj.io/v1alpha1/rollouts",
     "networking.k8s.io/v1/networkpolicies",
     "ray.io/v1/rayclusters",
+    "kueue.x-k8s.io/v1beta2/workloads",
 }
 # API groups and their versions that are there without being asked for.
 GROUPS = {
@@ -83,6 +84,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> Object:
 
 @attrs.define(kw_only=True)
 class Api(kmock.KubernetesEmulator):
+    kueue: bool = False
     namespaces: set[str] = attrs.field(factory=lambda: {"default", "work"})
     story: Callable[[Api, str, Object], Awaitable[None]] | None = None
     faults: list[Fault] = attrs.field(factory=list)
@@ -206,6 +208,9 @@ class Api(kmock.KubernetesEmulator):
         if str(request.url.path).startswith("/apis/custom.metrics.k8s.io/"):
             items = [{"name": name, "namespaced": True} for name in self.custom_metrics]
             return aiohttp.web.json_response({"kind": "APIResourceList", "resources": items})
+        if request.url.path == "/apis/kueue.x-k8s.io":
+            body = {"preferredVersion": {"version": "v1beta2"}} if self.kueue else {}
+            return aiohttp.web.json_response(body, status=200 if self.kueue else 404)
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201

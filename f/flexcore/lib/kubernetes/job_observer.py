@@ -138,8 +138,9 @@ class JobObserver:
             seen.queue = waiting.diagnose(seen.job)
             problem = seen.queue or job_diagnosis.diagnose_active_job(seen.job, seen.pods, seen.events)
             if seen.queue:
-                reporter.report_once(seen.queue.detail)
-            if problem and grace.is_noticeable(problem):
+                # Its place in the queue changes, and each is worth a line.
+                reporter.report_once(f"Waiting ({seen.queue.category}): {seen.queue.detail}")
+            elif problem and grace.is_noticeable(problem):
                 reporter.report_problem(problem, any_started(seen.pods))
             if problem and grace.is_over(problem, self.queue_timeout_s):
                 return self._give_up(seen.job, seen.pods, logs, problem, time_is_spent=problem.grace_s is None)

@@ -106,11 +106,7 @@ def _make_container(item: job_options.Container, field: str, image: str, user: i
             "terminationMessagePolicy": "FallbackToLogsOnError",
         }
     except errors.InvalidInput as error:
-        raise errors.InvalidInput(
-            f"{field}: {str(error).removesuffix(f' {error.remedy}')}",
-            subject=f"{field}.{error.subject}",
-            remedy=error.remedy,
-        ) from None
+        raise errors.qualify(error, field) from None
     return {name: value for name, value in container.items() if value not in ([], {})}
 
 
