@@ -175,10 +175,10 @@ def test_pods_that_have_ended_hold_nothing_and_those_that_preempt_do_already() -
 
 
 def test_host_ports_are_taken_once_a_node() -> None:
-    port = {"ports": [{"containerPort": 80, "hostPort": 8080}]}
+    port: Object = {"ports": [{"containerPort": 80, "hostPort": 8080}]}
     there = on("a", make_pod(container(**port)))
     assert kinds(make_pod(container(**port)), make_node(), there) == [Kind.FULL]
-    other = {"ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "UDP"}]}
+    other: Object = {"ports": [{"containerPort": 80, "hostPort": 8080, "protocol": "UDP"}]}
     assert kinds(make_pod(container(**other)), make_node(), there) == []
 
 
