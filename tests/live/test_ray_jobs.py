@@ -486,7 +486,7 @@ def test_what_a_queue_can_never_let_in_is_told_by_its_amounts(
 def test_a_queue_that_does_not_exist_is_told_by_name(
     live: Live, key: identity.ExecutionKey, queue: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.ray.kueue_status.INADMISSIBLE_GRACE_S", 3.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.kueue_status.INADMISSIBLE_GRACE_S", 3.0)
     error = failure(live, "result = 1", {"queue": "nowhere"})
     assert error.category == "queue_not_found"
     assert "nowhere" in str(error)
@@ -498,7 +498,7 @@ def test_a_queue_that_does_not_exist_is_told_by_name(
 def test_an_unknown_priority_class_of_which_kueue_says_nothing_is_told(
     live: Live, key: identity.ExecutionKey, queue: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.ray.kueue_status.WORKLOAD_TIMEOUT_S", 8.0)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.kueue_status.WORKLOAD_TIMEOUT_S", 8.0)
     error = failure(live, "result = 1", {"queue": queue("500m"), "priority_class": "nobody"})
     assert error.category == "queue_silent"
     assert "WorkloadPriorityClass nobody" in str(error)

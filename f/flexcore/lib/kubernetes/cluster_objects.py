@@ -48,6 +48,10 @@ REPLICA_SETS = Kind("/apis/apps/v1", "replicasets", "replicasets.apps", "Replica
 SERVICES = Kind("/api/v1", "services", "services", "Service")
 CONFIG_MAPS = Kind("/api/v1", "configmaps", "configmaps", "ConfigMap")
 SECRETS = Kind("/api/v1", "secrets", "secrets", "Secret")
+SERVICE_ACCOUNTS = Kind("/api/v1", "serviceaccounts", "serviceaccounts", "ServiceAccount")
+NETWORK_POLICIES = Kind(
+    "/apis/networking.k8s.io/v1", "networkpolicies", "networkpolicies.networking.k8s.io", "NetworkPolicy"
+)
 AUTOSCALERS = Kind(
     "/apis/autoscaling/v2",
     "horizontalpodautoscalers",
@@ -67,6 +71,8 @@ KINDS = {
         SERVICES,
         CONFIG_MAPS,
         SECRETS,
+        SERVICE_ACCOUNTS,
+        NETWORK_POLICIES,
         AUTOSCALERS,
         BUDGETS,
         SCALED_OBJECTS,

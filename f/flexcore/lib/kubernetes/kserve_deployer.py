@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import cluster_objects, inference_service, model_deployer, serving_manifests
+from f.flexcore.lib.kubernetes import cluster_objects, inference_service, isolation, model_deployer, serving_manifests
 from f.flexcore.lib.kubernetes_api import categories, field_owners
 
 Object = dict[str, Any]
@@ -101,8 +101,9 @@ class KServeDeployer(cluster_objects.Namespace):
     def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
         stored = self.store(SERVICES, self._make(serving, self._trial_marks(before)))
         self.report(f"Stored InferenceService {serving.name} in namespace {self.namespace}")
-        if serving.delivery.secret:
-            self.store(cluster_objects.SECRETS, serving_manifests.make_secret(serving, stored))
+        for kind, companion in isolation.make_companions(serving, stored):
+            self.store(kind, companion)
+        isolation.remove_policy(self, serving)
         self.store_map(serving_manifests.make_config_map(serving, stored), stored["metadata"]["uid"])
         budget = self.get(cluster_objects.BUDGETS, serving.name)
         if serving.scaling.has_budget:

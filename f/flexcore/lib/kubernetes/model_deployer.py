@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, serving_manifests
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, serving_manifests
 from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
@@ -47,6 +47,8 @@ class Plan:
         if not self.has_replicas:
             del body["spec"]["replicas"]
         body["metadata"]["annotations"] = annotations
+        if before := self.before.get(DEPLOYMENTS):
+            serving_manifests.keep_cost_labels(body["spec"]["template"], before["spec"]["template"])
         return body
 
     def make_scaler(self, owner: Object | None) -> Object:
@@ -69,7 +71,7 @@ class Plan:
         serving = self.serving
         return [
             (DEPLOYMENTS, self.make_deployment(self.trial_marks())),
-            *([(SECRETS, serving_manifests.make_secret(serving, None))] if serving.delivery.secret else []),
+            *isolation.make_companions(serving, None),
             (SERVICES, serving_manifests.make_service(serving, None)),
             *([(self.scaler, self.make_scaler(None))] if self.scaler else []),
             *([(BUDGETS, self.make_budget(None))] if serving.scaling.has_budget else []),
@@ -84,7 +86,11 @@ class Plan:
     def names(self) -> dict[cluster_objects.Kind, str]:
         """Of what is wanted or may be there, but for the ConfigMap, which is named by its content."""
         serving = self.serving
-        kinds = [DEPLOYMENTS, SERVICES, AUTOSCALERS, BUDGETS, *([self.scaler] if self.scaler else [])]
+        own = [
+            cluster_objects.SERVICE_ACCOUNTS,
+            *([cluster_objects.NETWORK_POLICIES] if serving.network_policy else []),
+        ]
+        kinds = [DEPLOYMENTS, *own, SERVICES, AUTOSCALERS, BUDGETS, *([self.scaler] if self.scaler else [])]
         names = dict.fromkeys(kinds, serving.name)
         return names | ({SECRETS: serving.secret_name} if serving.delivery.secret else {})
 
@@ -193,8 +199,8 @@ class Deployer(cluster_objects.Namespace):
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
-        if serving.delivery.secret:
-            self._store(plan, SECRETS, serving_manifests.make_secret(serving, owner))
+        for kind, companion in isolation.make_companions(serving, owner):
+            self._store(plan, kind, companion)
         self.store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         if plan.scaler is None:
             # First: it would go on writing the number of copies, which is ours now.
@@ -298,6 +304,7 @@ class Deployer(cluster_objects.Namespace):
             secret = None if SECRETS in plan.names() else self.get(SECRETS, plan.serving.secret_name)
             if secret and cluster_objects.is_ours(secret):
                 self.remove(SECRETS, secret)
+            isolation.remove_policy(self, plan.serving)
             self._prune_maps(plan.serving)
         except errors.FlexcoreError as error:
             self.report(f"Something of an earlier deployment stays: {error}")

@@ -1,5 +1,9 @@
 # requirements: flexcore_kubernetes
-"""Our objects in a cluster: the Jobs, Deployments, InferenceServices and RayServices that carry our labels.
+"""Our objects in a cluster: the Jobs, Deployments, InferenceServices and RayServices that carry our labels and that we
+wrote.
+
+Labels alone prove nothing: who copies a manifest copies them, and controllers hand them on to what they make. The
+server itself notes who wrote an object (managedFields); one that we never wrote is not ours.
 
 A Deployment or InferenceService is kept once it has answered; until then it is on trial, and goes when its owner has
 ended half-way.
@@ -10,11 +14,12 @@ cluster itself (ttlSecondsAfterFinished).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
 from f.flexcore.lib.kubernetes import cluster_objects, connection
-from f.flexcore.lib.kubernetes_api import api_errors, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, field_owners, finalizers, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500
@@ -47,7 +52,8 @@ class KubernetesObjects:
 
     def find(self) -> list[remote_objects.RemoteObject]:
         kinds = [kind for kind in KINDS if kind not in OPTIONAL or self._serves(kind)]
-        return [to_remote_object(self.place, kind, item) for kind in kinds for item in self._find_kind(kind)]
+        items = ((kind, item) for kind in kinds for item in self._find_kind(kind))
+        return [to_remote_object(self.place, kind, item) for kind, item in items if is_written_by_us(item)]
 
     def _serves(self, kind: str) -> bool:
         """Whether its operator is there: a server answers for an unknown API as if it were none of Kubernetes'."""
@@ -68,13 +74,14 @@ class KubernetesObjects:
         prefix, plural, resource = KINDS[item.kind]
         path = f"{prefix}/namespaces/{item.namespace}/{plural}/{item.name}"
         stored = self.kubernetes.get(path, api_errors.Call("get", resource, item.namespace, item.name))
-        now = to_remote_object(self.place, item.kind, stored) if stored else None
+        now = to_remote_object(self.place, item.kind, stored) if stored and is_written_by_us(stored) else None
         if now is None or (now.uid, now.owner) != (item.uid, item.owner):
             return "had gone"
         if now.state != "running":
             return f"was {now.state} already"
         self.kubernetes.delete(path, item.uid, api_errors.Call("delete", resource, item.namespace, item.name))
-        return "deleted"
+        claims = finalizers.list_claims(((stored or {}).get("spec") or {}).get("template", {}).get("spec") or {})
+        return "deleted" + (f"; its claims stay: {', '.join(claims)}" if claims else "")
 
     def delete(self, item: remote_objects.RemoteObject) -> str:
         return "is left to the cluster"
@@ -111,7 +118,14 @@ def to_remote_object(place: str, kind: str, item: Object) -> remote_objects.Remo
         state=find_state(kind, item),
         labels=metadata.get("labels") or {},
         namespace=metadata["namespace"],
+        held_by=finalizers.describe_holds(finalizers.list_holds(item), datetime.now(UTC)),
     )
+
+
+def is_written_by_us(item: Object) -> bool:
+    """Whether we are among those who wrote the object; taken for granted of a server that does not say who did."""
+    writers = {entry.get("manager") for entry in item["metadata"].get("managedFields") or ()}
+    return not writers or field_owners.MANAGER in writers
 
 
 def find_state(kind: str, item: Object) -> remote_objects.State:
