@@ -55,7 +55,14 @@ GROUPS = {
     "networking.k8s.io": ["v1"],
     "metrics.k8s.io": ["v1beta1"],
 }
-CUSTOM_GROUPS = ("ray.io", "keda.sh", "serving.kserve.io", "argoproj.io")
+CUSTOM_GROUPS = (
+    "ray.io",
+    "keda.sh",
+    "serving.kserve.io",
+    "argoproj.io",
+    "gateway.networking.k8s.io",
+    "networking.istio.io",
+)
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
 
@@ -280,6 +287,8 @@ class Api(kmock.KubernetesEmulator):
         ):
             return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
         after = merge(before, request.data)
+        if after.get("spec") != before.get("spec"):
+            after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         if "managedFields" not in given:
             after["metadata"]["managedFields"] = before["metadata"].get("managedFields") or []
             fake_apply.record_update(before, after, manager_of(request))
@@ -419,13 +428,14 @@ def resource_name(request: Any) -> str:
 
 
 def selected(request: Any, item: Object) -> bool:
-    """Whether the namespace and the label and field selectors (equality only) let the object through."""
+    """Whether the namespace and the label and field selectors (equality, or a label's existence) let the object
+    through."""
     if request.namespace and item["metadata"].get("namespace") != request.namespace:
         return False
     labels = item["metadata"].get("labels") or {}
     for term in filter(None, request.params.get("labelSelector", "").split(",")):
-        key, _, value = term.partition("=")
-        if labels.get(key) != value:
+        key, is_equality, value = term.partition("=")
+        if (labels.get(key) != value) if is_equality else (key not in labels):
             return False
     for term in filter(None, request.params.get("fieldSelector", "").split(",")):
         key, _, value = term.partition("=")

@@ -1,6 +1,6 @@
 # requirements: flexcore_kubernetes
-"""What a shift of traffic hands on: each step with what was measured, how it ended, and the error of one that went back.
-Pure."""
+"""What a shift of traffic hands on: each step with what was measured, how it ended, and the error of one that
+went back. Pure."""
 
 from __future__ import annotations
 
