@@ -60,7 +60,14 @@ GROUPS = {
     "networking.k8s.io": ["v1"],
     "metrics.k8s.io": ["v1beta1"],
 }
-CUSTOM_GROUPS = ("ray.io", "keda.sh", "serving.kserve.io", "argoproj.io")
+CUSTOM_GROUPS = (
+    "ray.io",
+    "keda.sh",
+    "serving.kserve.io",
+    "argoproj.io",
+    "gateway.networking.k8s.io",
+    "networking.istio.io",
+)
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
 
@@ -304,6 +311,8 @@ class Api(kmock.KubernetesEmulator):
         ):
             return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
         after = merge(before, request.data)
+        if after.get("spec") != before.get("spec"):
+            after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         if "managedFields" not in given:
             after["metadata"]["managedFields"] = before["metadata"].get("managedFields") or []
             fake_apply.record_update(before, after, manager_of(request))
