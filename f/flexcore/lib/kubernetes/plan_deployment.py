@@ -18,6 +18,7 @@ from f.flexcore.lib.kubernetes import (
     connection,
     inference_service,
     model_deployer,
+    ownership,
     plan_objects,
     plan_price,
     plan_reads,
@@ -134,10 +135,26 @@ class Deployment:
         self.place.check_ours(kind, stored)
         if owners := stored["metadata"].get("ownerReferences"):
             body = {**body, "metadata": {**body["metadata"], "ownerReferences": owners}}
-        entries = stored["metadata"].get("managedFields") or []
-        if field_owners.migrate(entries) == entries:
+        try:
             return self.place.apply(kind, body, stored, dry_run=True)
-        # Held as an earlier version stored it, which an apply would take for somebody else's.
-        name = body["metadata"]["name"]
-        path, call = self.place.path(kind, name), self.place.call("patch", kind, name)
-        return self.reader.kubernetes.patch(path, body, call, dry_run=True)
+        except errors.Conflict as error:
+            name = body["metadata"]["name"]
+            if others := _list_other_holders(error):
+                where = f"{kind.resource} {name} in namespace {self.place.namespace}"
+                raise field_owners.conflict_error(where, others) from None
+            # What we hold ourselves as an earlier version stored it, the deployer takes over first.
+            path, call = self.place.path(kind, name), self.place.call("patch", kind, name)
+            return self.reader.kubernetes.patch(path, body, call, dry_run=True)
+
+
+def _list_other_holders(error: errors.Conflict) -> list[field_owners.FieldConflict]:
+    """Of the fields in conflict, those that the deployer would leave to others. Raises another conflict as it is."""
+    if "conflicts" not in error.details:
+        raise error
+    conflicts = [field_owners.FieldConflict(**item) for item in error.details["conflicts"]]
+    released = (ownership.AUTOSCALER_MANAGER, f".{'.'.join(field_owners.REPLICAS)}")
+    return [
+        item
+        for item in conflicts
+        if item.manager != field_owners.MANAGER and (item.manager.partition(",")[0], item.field) != released
+    ]

@@ -7,7 +7,7 @@ Entries of lists are told by their name where they have one. Of Secrets only the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,14 @@ class Change:
         return f"{self.path}: - {self.before}" if self.after is None else f"{self.path}: {self.before} → {self.after}"
 
 
-def list_changes(before: Object, after: Object) -> list[Change]:
-    """At most MAX_CHANGES, in the order of their paths."""
+def list_changes(before: Object, after: Object, ignored_labels: Iterable[str] = ()) -> list[Change]:
+    """At most MAX_CHANGES, in the order of their paths. ignored_labels: of the object, which say whose run it is."""
     kind = str(after.get("kind") or before.get("kind") or "")
     changes: list[Change] = []
+    ignored = {f"metadata.labels.{name}" for name in ignored_labels}
     for change in _compare("", _strip_server_fields(before, kind), _strip_server_fields(after, kind)):
+        if change.path in ignored:
+            continue
         if len(changes) == MAX_CHANGES:
             return [*changes, Change("…", None, "further changes are not shown")]
         changes.append(change)

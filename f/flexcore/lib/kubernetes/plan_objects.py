@@ -74,10 +74,11 @@ class Tried:
 
 @dataclass(slots=True)
 class Trial:
-    """Tries objects on one cluster."""
+    """Tries objects on one cluster. run_labels: names of the labels that each run sets anew."""
 
     kubernetes: client.Kubernetes
     namespace: str
+    run_labels: Sequence[str] = ()
     unseen: list[str] = field(default_factory=list)
 
     def try_object(self, wanted: Wanted) -> Tried:
@@ -97,7 +98,7 @@ class Trial:
             raise errors.Unavailable(
                 f"{wanted.label} is being changed by another client", subject=wanted.name, remedy="Plan again."
             )
-        changes = plan_diff.list_changes(stored, {"kind": wanted.body["kind"], **result})
+        changes = plan_diff.list_changes(stored, {"kind": wanted.body["kind"], **result}, self.run_labels)
         return Tried(wanted, "update" if changes else "unchanged", result, changes)
 
     def _call(self, verb: str, wanted: Wanted) -> api_errors.Call:

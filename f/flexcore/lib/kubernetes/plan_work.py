@@ -83,7 +83,7 @@ class Answers:
 def plan(kubernetes: client.Kubernetes, namespace: str, work: Work, key: identity.ExecutionKey) -> contracts.StepResult:
     """Raises Unreachable, Forbidden (naming the missing rights) or NotFound (namespace)."""
     with plan_reads.Reader(kubernetes, namespace) as reader:
-        answers = _ask(reader, work)
+        answers = _ask(reader, work, list(key.labels(1)))
     snapshot, now = answers.snapshot, kubernetes.now()
     leases = snapshot.lists["leases"]
     tools = plan_tools.describe_tools(snapshot.apis, leases, answers.gateways, now)
@@ -99,7 +99,7 @@ def plan(kubernetes: client.Kubernetes, namespace: str, work: Work, key: identit
     return plan_report.make_result(report, work.operation, work.prices, work.hours, key, kubernetes.redactor)
 
 
-def _ask(reader: plan_reads.Reader, work: Work) -> Answers:
+def _ask(reader: plan_reads.Reader, work: Work, run_labels: Sequence[str]) -> Answers:
     finish = reader.begin_snapshot(work.operation)
     draft = work.draft_pod(reader.namespace)
     preparing = reader.submit(partial(work.prepare, reader))
@@ -108,7 +108,7 @@ def _ask(reader: plan_reads.Reader, work: Work) -> Answers:
     # What is wrong with the credentials or the namespace is told before what they hinder.
     snapshot = finish()
     prepared = preparing.result()
-    trial = plan_objects.Trial(reader.kubernetes, reader.namespace)
+    trial = plan_objects.Trial(reader.kubernetes, reader.namespace, run_labels)
     tries = [reader.submit(partial(trial.try_object, item)) for item in prepared.wanted]
     queue = reader.submit(partial(_check_queue, reader, snapshot, work))
     gateways = reader.submit(partial(_list_gateways, reader, snapshot))
