@@ -15,6 +15,8 @@ from f.flexcore.lib.core.errors import Conflict, Forbidden, InvalidInput, NotFou
 from f.flexcore.lib.kubernetes import right_sizing, right_sizing_autoscalers, right_sizing_pods, right_sizing_usage
 from f.flexcore.lib.kubernetes.right_sizing import Usage
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status, take_resources
+from tests.kubernetes.stories import deployment_story
+from tests.kubernetes.test_deploy_model import answers, deploy, one
 
 Object = dict[str, Any]
 NOW = 1_780_000_000.0
@@ -451,6 +453,20 @@ def test_the_template_is_rolled_out_with_the_new_requests(cluster: FakeCluster) 
     begun = time.monotonic()
     again = resize_model(cluster.resource, "churn", memory="1024Mi", apply="template")
     assert again["data"]["template"] == {"state": "was so already"} and time.monotonic() - begun < 5
+
+
+def test_a_deployment_after_a_resize_of_its_template_takes_the_forms_requests_again(cluster: FakeCluster) -> None:
+    cluster.api.story, cluster.api.proxied = deployment_story(), answers
+    deploy(cluster)
+    resize_model(cluster.resource, "delay", cpu="200m", apply="template")
+
+    def requested() -> Any:
+        return one(cluster, "apps/v1/deployments")["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+
+    assert requested() == {"cpu": "200m", "memory": "1Gi"}
+    # Nobody else holds them: no conflict.
+    deploy(cluster, cpu="300m")
+    assert requested() == {"cpu": "300m", "memory": "1Gi"}
 
 
 def test_a_rollout_of_new_requests_that_fails_goes_back(cluster: FakeCluster) -> None:
