@@ -67,6 +67,17 @@ def one(cluster: FakeCluster, resource: str) -> Object:
     return item
 
 
+def stores(cluster: FakeCluster) -> list[Any]:
+    """The requests that have stored an object: not those that only asked what the server would say."""
+    found = [item for item in cluster.api._requests if item.resource and not item.subresource]
+    is_store = ("POST", "PUT")
+    return [
+        item
+        for item in found
+        if (item.method.value in is_store or "force" in item.params) and "dryRun" not in item.params
+    ]
+
+
 @pytest.fixture
 def served(cluster: FakeCluster) -> FakeCluster:
     """A cluster that rolls out whatever is deployed, and whose models answer."""
@@ -93,7 +104,8 @@ def test_a_model_is_rolled_out_asked_and_handed_on_as_an_endpoint(served: FakeCl
 def test_all_objects_are_ours_outlive_the_run_and_belong_to_the_deployment(served: FakeCluster) -> None:
     deploy(served)
     uid = one(served, "apps/v1/deployments")["metadata"]["uid"]
-    for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
+    companions = ("v1/serviceaccounts", "networking.k8s.io/v1/networkpolicies", "v1/configmaps", "v1/secrets")
+    for resource in ("apps/v1/deployments", "v1/services", *companions):
         metadata = one(served, resource)["metadata"]
         assert metadata["labels"]["flexcore/outlives-run"] == "true"
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "flexcore"
@@ -115,12 +127,10 @@ def test_the_stores_keys_are_in_a_secret_that_only_the_first_container_sees(
 
 def test_nothing_starts_before_its_secret_and_config_map_exist(served: FakeCluster) -> None:
     deploy(served)
-    order = []
-    for item in served.api._requests:
-        if item.method.value in ("POST", "PUT") and not item.subresource and item.resource:
-            order.append((item.resource.plural, item.data.get("spec", {}).get("paused")))
-    names = ["deployments", "secrets", "configmaps", "deployments", "services", "deployments"]
-    assert order == list(zip(names, [True, None, None, None, None, None], strict=True))
+    order = [(item.resource.plural, item.data.get("spec", {}).get("paused")) for item in stores(served)]
+    companions = ["serviceaccounts", "networkpolicies", "secrets", "configmaps"]
+    names = ["deployments", *companions, "deployments", "services", "deployments"]
+    assert order == list(zip(names, [True, *[None] * 7], strict=True))
 
 
 def test_a_first_deployment_is_on_trial_until_it_has_answered(served: FakeCluster) -> None:
@@ -257,9 +267,8 @@ def test_a_model_that_is_brought_otherwise_is_checked_by_the_first_container_as_
 ) -> None:
     result = deploy(served, model=model(uri="file:///only/here"), model_source=source, settings=None)
     pod = one(served, "apps/v1/deployments")["spec"]["template"]["spec"]
-    assert [{k: v for k, v in item.items() if k != "name"} for item in pod["volumes"][1:]] == (
-        [volume] if volume else []
-    )
+    models = [item for item in pod["volumes"] if item["name"] not in ("program", "scratch")]
+    assert models == ([{"name": "model", **volume}] if volume else [])
     plan = json.loads(one(served, "v1/configmaps")["data"]["plan.json"])
     assert plan["source"] is None and plan["files"] == MODEL["files"]
     assert served.api.all("v1/secrets") == [] and result["data"]["model_source"] == source.split(":")[0]
@@ -278,7 +287,10 @@ def test_a_node_port_is_an_address_of_a_ready_node(served: FakeCluster) -> None:
 def test_a_deployed_model_is_taken_down_with_all_that_belongs_to_it(served: FakeCluster) -> None:
     deploy(served)
     result = undeploy(served.resource, "delay")
-    assert result["data"] == {"namespace": "work", "removed": "delay"}
+    assert (result["data"]["namespace"], result["data"]["removed"]) == ("work", "delay")
+    made = sorted(item["kind"] for item in result["data"]["objects"])
+    assert made == ["ConfigMap", "Deployment", "NetworkPolicy", "Secret", "Service", "ServiceAccount"]
+    assert result["metrics"]["objects"] == 6
     for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
         assert served.api.all(resource) == []
 

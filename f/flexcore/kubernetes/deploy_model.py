@@ -21,6 +21,18 @@ def main(
     model_source: str = "",
     service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP",
     timeout_s: int = 600,
+    max_replicas: int = 0,
+    scale_on: Literal["cpu", "memory", "requests"] = "cpu",
+    scale_target: float | None = None,
+    prometheus_url: str = "",
+    requests_metric: str = "",
+    max_unavailable: int | None = None,
+    mode: Literal["deployment", "kserve"] = "deployment",
+    server: Literal["mlserver", "flexcore"] = "mlserver",
+    image_packages: list[str] | None = None,
+    run_as_user: int | None = None,
+    writable_root: bool = False,
+    network_policy: bool = True,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return model_deployment.DEPLOY_MODEL.run(locals())

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from f.flexcore.lib.kubernetes import model_deployer
+from f.flexcore.lib.kubernetes import undeployment
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -16,4 +16,4 @@ def main(
     timeout_s: int = 120,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    return model_deployer.undeploy_model(cluster, name, namespace, timeout_s or 120, settings)
+    return undeployment.undeploy_model(cluster, name, namespace, timeout_s or 120, settings)

@@ -204,6 +204,8 @@ class KubernetesCluster(Resource):
     known, and is not 0. egress_gib_usd: of data that leaves the cluster for another location; data_location: where data
     beside it lies, a name as in the settings' `egress_usd_per_gib`; capabilities: what it has and others lack, in words
     of your own; latency: how near it is to those who call what is served there.
+    mode auto: the kubeconfig when given, else the server when given, else in-cluster. prometheus_url: as the worker
+    reaches it; a canary counts requests there.
     """
 
     mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
@@ -223,6 +225,8 @@ class KubernetesCluster(Resource):
     capabilities: list[Annotated[str, Field(pattern=CAPABILITY_PATTERN)]] = []
     data_location: str = ""
     latency: Literal["", "low", "medium", "high"] = ""
+    prometheus_url: str = Field(default="", pattern=r"^$|^https?://")
+    prometheus_token: Annotated[str, SECRET] = ""
 
 
 class Notifications(Resource):

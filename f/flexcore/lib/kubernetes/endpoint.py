@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
-from f.flexcore.lib.kubernetes import model_deployer, serving_manifests
+from f.flexcore.lib.kubernetes import cluster_objects, kserve_deployer, model_deployer, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, categories, client, job_status
 
 Object = Mapping[str, Any]
+Deployer = model_deployer.Deployer | kserve_deployer.KServeDeployer
 
 # Clouds take about a minute to give an address; a cluster without load balancers never does.
 BALANCER_TIMEOUT_S = 180.0
@@ -34,8 +35,10 @@ SMOKE_INTERVAL_S = 0.5
 
 
 def cluster_url(service: Object) -> str:
-    metadata = service["metadata"]
-    return f"http://{metadata['name']}.{metadata['namespace']}.svc:{serving_manifests.PORT}"
+    metadata, spec = service["metadata"], service["spec"]
+    # Without an address of its own its name means the pods themselves, with the port that they listen on.
+    port = serving_manifests.PORT if spec.get("clusterIP") == "None" else spec["ports"][0]["port"]
+    return f"http://{metadata['name']}.{metadata['namespace']}.svc:{port}"
 
 
 def node_url(service: Object, nodes: Sequence[Object]) -> str | None:
@@ -186,7 +189,7 @@ class DeployedModel:
     rolled_out_at: float
 
 
-def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving) -> contracts.StepResult:
+def deploy(deployer: Deployer, serving: serving_manifests.Serving) -> contracts.StepResult:
     """The result of a model that answers. Raises the typed error of whatever prevents it."""
     clock = deployer.clock
     started = clock()
@@ -194,7 +197,8 @@ def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving
     def verify(deployment: dict[str, Any], service: dict[str, Any]) -> DeployedModel:
         rolled_out_at = clock()
         url, note = find_url(deployer, serving, service)
-        proxy = ModelProxy(deployer.kubernetes, serving.namespace, serving.name, clock, deployer.sleep)
+        name = service["metadata"]["name"]
+        proxy = ModelProxy(deployer.kubernetes, serving.namespace, name, clock, deployer.sleep)
         return DeployedModel(deployment, url, note, proxy.smoke_test(serving.model), rolled_out_at)
 
     deployed = deployer.deploy(serving, verify)
@@ -204,28 +208,30 @@ def deploy(deployer: model_deployer.Deployer, serving: serving_manifests.Serving
     timings = contracts.Timings(
         starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
     )
-    return step_result(serving, deployed, timings, deployer.log_tail)
+    return step_result(serving, deployed, timings, deployer)
 
 
-def find_url(
-    deployer: model_deployer.Deployer, serving: serving_manifests.Serving, service: dict[str, Any]
-) -> tuple[str, str]:
+def find_url(deployer: Deployer, serving: serving_manifests.Serving, service: dict[str, Any]) -> tuple[str, str]:
     """(URL, note); the note says why it is not the address that was asked for."""
     if serving.service_type == "NodePort":
         return find_node_url(deployer.kubernetes, service)
     if serving.service_type == "LoadBalancer":
 
         def read_service() -> dict[str, Any] | None:
-            return deployer.get(model_deployer.SERVICES, serving.name)
+            return deployer.get(cluster_objects.SERVICES, serving.name)
 
         return wait_for_balancer_url(service, read_service, serving.timeout_s, deployer.clock, deployer.sleep), ""
     return cluster_url(service), ""
 
 
 def step_result(
-    serving: serving_manifests.Serving, deployed: DeployedModel, timings: contracts.Timings, log_tail: str
+    serving: serving_manifests.Serving,
+    deployed: DeployedModel,
+    timings: contracts.Timings,
+    deployer: Deployer,
 ) -> contracts.StepResult:
     model, metadata = serving.model, deployed.deployment["metadata"]
+    kind = "InferenceService" if serving.mode == "kserve" else "Deployment"
     return contracts.StepResult(
         success=True,
         runtime="kubernetes",
@@ -235,6 +241,9 @@ def step_result(
             "namespace": serving.namespace,
             "image": serving.image,
             "replicas": serving.replicas,
+            "max_replicas": serving.scaling.max_replicas,
+            "mode": serving.mode,
+            "scaled_by": deployer.scaled_by,
             "model_source": serving.delivery.source,
             "service_type": serving.service_type,
             "smoke": asdict(deployed.smoke_test),
@@ -244,6 +253,11 @@ def step_result(
         ),
         metrics={"replicas": serving.replicas, "smoke_latency_ms": deployed.smoke_test.latency_ms},
         timings=timings,
-        remote=contracts.Remote(kind="Deployment", name=metadata["name"], uid=metadata["uid"], url=deployed.url),
-        log_tail=log_tail,
+        remote=contracts.Remote(
+            kind=kind,
+            name=metadata["name"],
+            uid=metadata["uid"],
+            url=deployed.url,
+        ),
+        log_tail=deployer.log_tail,
     )

@@ -1,86 +1,176 @@
 # requirements: flexcore_kubernetes
-"""The objects of a deployed model on one cluster: stored, rolled out, and undone when that fails; taken down again.
+"""The objects of a deployed model on one cluster: stored, rolled out, and undone when that fails.
 
-Deployment (its owner-to-be comes first, paused when something must exist before its pods) → ConfigMap, Secret →
-Deployment as it shall be → Service → rollout → verification
-A first deployment that fails is removed; an update that fails is rolled back, and its pods before kept answering.
+look (refuse what is not ours) → rehearse (the server's own dry run of everything) → Deployment (its owner-to-be comes
+first, paused when something must exist before its pods) → Secret, ConfigMap → Deployment as it shall be → Service →
+rollout → verification → autoscaler, disruption budget → what is asked for no longer goes
+A first deployment that fails is removed; an update that fails is put back, and its pods before kept answering.
 """
 
 from __future__ import annotations
 
-import copy
-import os
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from f.flexcore.lib.core import contracts, errors, identity
-from f.flexcore.lib.kubernetes import connection, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, progress
+from f.flexcore.lib.core import errors, identity
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, serving_manifests
+from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
 Verified = TypeVar("Verified")
 
-# Somebody else may write between our reading and our writing; each time we look again.
-MAX_CONFLICTS = 5
-DELETION_TIMEOUT_S = 60
-OURS = f"{identity.MANAGED_BY}=flexcore,{identity.OUTLIVES_RUN}=true"
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A collection of the API and how rights name it."""
-
-    prefix: str
-    plural: str
-    resource: str
-
-
-DEPLOYMENTS = Kind("/apis/apps/v1", "deployments", "deployments.apps")
-REPLICA_SETS = Kind("/apis/apps/v1", "replicasets", "replicasets.apps")
-SERVICES = Kind("/api/v1", "services", "services")
-CONFIG_MAPS = Kind("/api/v1", "configmaps", "configmaps")
-SECRETS = Kind("/api/v1", "secrets", "secrets")
+DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA_SETS
+SERVICES, SECRETS, CONFIG_MAPS = cluster_objects.SERVICES, cluster_objects.SECRETS, cluster_objects.CONFIG_MAPS
+AUTOSCALERS, SCALED_OBJECTS = cluster_objects.AUTOSCALERS, cluster_objects.SCALED_OBJECTS
+BUDGETS = cluster_objects.BUDGETS
 
 
 @dataclass(slots=True)
-class Deployer:
-    """One deployed model on one cluster."""
+class Plan:
+    """What is to be stored and what is there. scaler: the kind that scales, if one does; before: our objects as they
+    are, with all that we hold of them held by Apply; changed: what was stored since, by the order of it."""
 
-    kubernetes: client.Kubernetes
-    namespace: str
-    report: Callable[[str], None] = progress.report_now
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    serving: serving_manifests.Serving
+    scaler: cluster_objects.Kind | None
+    is_scaled_by_others: bool
+    before: dict[cluster_objects.Kind, Object]
+    changed: list[cluster_objects.Kind] = field(default_factory=list)
+
+    @property
+    def has_replicas(self) -> bool:
+        """Whether the number of copies is ours to say."""
+        return self.scaler is None and not self.is_scaled_by_others
+
+    def make_deployment(self, annotations: dict[str, str]) -> Object:
+        body = serving_manifests.make_deployment(self.serving)
+        if not self.has_replicas:
+            del body["spec"]["replicas"]
+        body["metadata"]["annotations"] = annotations
+        if before := self.before.get(DEPLOYMENTS):
+            serving_manifests.keep_cost_labels(body["spec"]["template"], before["spec"]["template"])
+        return body
+
+    def make_scaler(self, owner: Object | None) -> Object:
+        metadata = serving_manifests.make_metadata(self.serving, self.serving.name, owner)
+        make = autoscaler.make_autoscaler if self.scaler == AUTOSCALERS else autoscaler.make_scaled_object
+        return make(self.serving.scaling, metadata)
+
+    def make_budget(self, owner: Object | None) -> Object:
+        metadata = serving_manifests.make_metadata(self.serving, self.serving.name, owner)
+        return autoscaler.make_budget(self.serving.scaling, metadata, self.serving.selector())
+
+    def trial_marks(self) -> dict[str, str]:
+        """The annotations of a Deployment that has yet to answer: what it was before."""
+        before = self.before.get(DEPLOYMENTS)
+        notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
+
+    def make_bodies(self) -> list[tuple[cluster_objects.Kind, Object]]:
+        """All that is to be stored but the ConfigMap, whose name nobody else has; owners are left out."""
+        serving = self.serving
+        return [
+            (DEPLOYMENTS, self.make_deployment(self.trial_marks())),
+            *isolation.make_companions(serving, None),
+            (SERVICES, serving_manifests.make_service(serving, None)),
+            *([(self.scaler, self.make_scaler(None))] if self.scaler else []),
+            *([(BUDGETS, self.make_budget(None))] if serving.scaling.has_budget else []),
+        ]
+
+    def needs(self, kind: cluster_objects.Kind) -> bool:
+        """Whether it cannot do without the right to see and to store such an object."""
+        if kind == BUDGETS:
+            return self.serving.scaling.max_unavailable is not None
+        return kind == self.scaler or kind not in (AUTOSCALERS, SCALED_OBJECTS)
+
+    def names(self) -> dict[cluster_objects.Kind, str]:
+        """Of what is wanted or may be there, but for the ConfigMap, which is named by its content."""
+        serving = self.serving
+        own = [
+            cluster_objects.SERVICE_ACCOUNTS,
+            *([cluster_objects.NETWORK_POLICIES] if serving.network_policy else []),
+        ]
+        kinds = [DEPLOYMENTS, *own, SERVICES, AUTOSCALERS, BUDGETS, *([self.scaler] if self.scaler else [])]
+        names = dict.fromkeys(kinds, serving.name)
+        return names | ({SECRETS: serving.secret_name} if serving.delivery.secret else {})
+
+
+@dataclass(slots=True)
+class Deployer(cluster_objects.Namespace):
+    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are,
+    "another" for what is not ours, "" for the Deployment itself."""
+
     log_tail: str = ""
+    scaled_by: str = ""
 
     # --- deploy
 
     def deploy(self, serving: serving_manifests.Serving, verify: Callable[[Object, Object], Verified]) -> Verified:
         """What `verify` returns for the rolled out Deployment and its Service. Raises the typed error of whatever
-        prevents it; error.details.undone then says what became of the Deployment."""
-        before = self.get(DEPLOYMENTS, serving.name)
-        for kind, item in ((DEPLOYMENTS, before), (SERVICES, self.get(SERVICES, serving.name))):
-            if item is not None:
-                self._check_ours(kind, item)
-        replicas = before["spec"].get("replicas") if before else None
+        prevents it; error.details.undone then says what became of what was there."""
+        try:
+            plan = self.look(serving)
+            self.rehearse(plan)
+        except errors.FlexcoreError as error:
+            error.details["undone"] = "nothing was changed"
+            raise
+        self.scaled_by = plan.scaler.kind if plan.scaler else "another" if plan.is_scaled_by_others else ""
         until = self.clock() + serving.timeout_s
-        stored = self._store_all(serving, before)
         is_rolled_out = False
         try:
-            service = self._store(SERVICES, serving_manifests.make_service(serving, stored))
+            stored = self._store_server(plan)
+            service = self._store(plan, SERVICES, serving_manifests.make_service(serving, stored))
             deployment = self._roll_out(stored, until)
             is_rolled_out = True
             verified = verify(deployment, service)
-            self._end_trial(deployment)
+            self._store_scaling(plan, deployment)
+            self._end_trial(plan)
         except errors.FlexcoreError as error:
             # A cluster that does not answer says nothing about the model: another try goes on from here.
             if not error.retryable or error.details.get("diagnosis"):
-                self._undo(serving.name, error, is_rolled_out, replicas)
+                self._undo(plan, error, is_rolled_out)
             raise
-        self._prune(serving)
+        self._prune(plan)
         return verified
+
+    def look(self, serving: serving_manifests.Serving) -> Plan:
+        """Raises InvalidInput or Conflict when one of the names is somebody else's, or the cluster cannot scale so."""
+        competitors.check_kserve(self, serving.name)
+        scaler = autoscaler.choose_kind(serving.scaling, self)
+        plan = Plan(serving, scaler, False, {})
+        for kind, name in plan.names().items():
+            if item := self._get_visible(kind, name, plan.needs(kind)):
+                self.check_ours(kind, item)
+                plan.before[kind] = item
+        competitors.check_rollouts(self, serving.name)
+        plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
+        if (deployment := plan.before.get(DEPLOYMENTS)) and competitors.is_shifted(self, deployment):
+            plan.is_scaled_by_others = True
+        for kind, item in plan.before.items():
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
+        return plan
+
+    def _get_visible(self, kind: cluster_objects.Kind, name: str, is_needed: bool) -> Object | None:
+        """None also for what may not be read where it is not needed."""
+        try:
+            return self.get(kind, name)
+        except errors.Forbidden:
+            if is_needed:
+                raise
+            return None
+
+    def rehearse(self, plan: Plan) -> None:
+        """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
+        others hold. Raises what storing it would raise."""
+        for kind, body in plan.make_bodies():
+            before = plan.before.get(kind)
+            if before is not None and (owners := before["metadata"].get("ownerReferences")):
+                body["metadata"]["ownerReferences"] = owners
+            try:
+                self.rehearse_one(kind, body, before)
+            except errors.Forbidden:
+                if plan.needs(kind):
+                    raise
 
     def _roll_out(self, stored: Object, until: float) -> Object:
         # Taking a model down rolls nothing out.
@@ -92,175 +182,137 @@ class Deployer:
         finally:
             self.log_tail = observer.log_tail
 
-    def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
-        body = serving_manifests.make_deployment(serving)
-        if before is None:
-            paused = copy.deepcopy(body)
-            paused["spec"]["paused"] = True
-            paused["metadata"]["annotations"] = {identity.ON_TRIAL: "true"}
-            before = self._store(DEPLOYMENTS, paused)
+    # --- store
+
+    def _store(self, plan: Plan, kind: cluster_objects.Kind, body: Object) -> Object:
+        plan.changed.append(kind)
+        return self.store(kind, body)
+
+    def _store_server(self, plan: Plan) -> Object:
+        serving, owner = plan.serving, plan.before.get(DEPLOYMENTS)
+        marks = plan.trial_marks()
+        if owner is None:
+            paused = plan.make_deployment(marks)
+            # Something may scale it once it answers; it begins with as many copies as there shall be at least.
+            paused["spec"] |= {"paused": True, "replicas": serving.replicas}
+            owner = self._store(plan, DEPLOYMENTS, paused)
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
-        owner = before
-        if serving.delivery.secret:
-            self._store(SECRETS, serving_manifests.make_secret(serving, owner))
-        self._store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
-        return self._store(DEPLOYMENTS, body)
+        for kind, companion in isolation.make_companions(serving, owner):
+            self._store(plan, kind, companion)
+        self.store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
+        if plan.scaler is None:
+            # First: it would go on writing the number of copies, which is ours now.
+            self._remove_scalers(plan)
+        return self._store(plan, DEPLOYMENTS, plan.make_deployment(marks))
 
-    def _store_map(self, body: Object, owner: str) -> None:
-        """Named by its content: what exists is the same, unless it goes with a Deployment that was there before."""
-        name = body["metadata"]["name"]
-        for _ in range(MAX_CONFLICTS):
-            if self.kubernetes.create(self.path(CONFIG_MAPS), body, self.request("create", CONFIG_MAPS, name)):
-                return
-            stored = self.get(CONFIG_MAPS, name)
-            if stored and any(item["uid"] == owner for item in stored["metadata"].get("ownerReferences") or ()):
-                return
-            if stored:
-                self.remove(CONFIG_MAPS, stored)
-        raise errors.Unavailable(f"ConfigMap {name} of an earlier deployment stays", subject=name, remedy="Delete it.")
+    def _store_scaling(self, plan: Plan, owner: Object) -> None:
+        if plan.scaler:
+            self._remove_scalers(plan)
+            self._store(plan, plan.scaler, plan.make_scaler(owner))
+        if not plan.serving.scaling.has_budget:
+            return
+        try:
+            self._store(plan, BUDGETS, plan.make_budget(owner))
+        except errors.Forbidden as error:
+            if plan.needs(BUDGETS):
+                raise
+            self.report(f"No disruption budget: {error}")
 
-    def _store(self, kind: Kind, body: Object) -> Object:
-        """Creates the object, or makes ours of that name like it."""
-        name = body["metadata"]["name"]
-        for _ in range(MAX_CONFLICTS):
-            stored = self.get(kind, name)
-            if stored is None:
-                done = self.kubernetes.create(self.path(kind), body, self.request("create", kind, name))
-            else:
-                self._check_ours(kind, stored)
-                next_one = serving_manifests.merge_into_stored(body, stored)
-                done = self.kubernetes.replace(self.path(kind, name), next_one, self.request("update", kind, name))
-            if done is not None:
-                return done
-        raise errors.Unavailable(
-            f"{kind.resource} {name} keeps being changed by another client",
-            subject=name,
-            remedy="See who writes it (kubectl get -o yaml --show-managed-fields), then run again.",
-        )
+    def _remove_scalers(self, plan: Plan) -> None:
+        """Takes away what scaled before and shall no longer."""
+        kinds = [AUTOSCALERS, *([SCALED_OBJECTS] if self.serves(SCALED_OBJECTS) else [])]
+        for kind in kinds:
+            if kind == plan.scaler or (kind == AUTOSCALERS and kind not in plan.before):
+                continue
+            item = self._get_visible(kind, plan.serving.name, is_needed=False)
+            if item is None or not cluster_objects.is_ours(item):
+                continue
+            plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
+            plan.changed.append(kind)
+            if not self.remove(kind, item):
+                raise errors.Unavailable(
+                    f"{kind.kind} {plan.serving.name} is being deleted and stays"
+                    f" (finalizers: {', '.join(item['metadata'].get('finalizers') or ['none'])})",
+                    subject="max_replicas",
+                    remedy="See why: kubectl describe. Then run again.",
+                )
 
-    def _end_trial(self, item: Object) -> None:
-        """Ends the trial of a first deployment that has answered: from now on it outlives its run."""
-        name = item["metadata"]["name"]
-        for _ in range(MAX_CONFLICTS):
-            if identity.ON_TRIAL not in (item["metadata"].get("annotations") or {}):
-                return
-            path, call = self.path(DEPLOYMENTS, name), self.request("update", DEPLOYMENTS, name)
-            if self.kubernetes.replace(path, serving_manifests.without_trial_mark(item), call) is not None:
-                return
-            item = self.get(DEPLOYMENTS, name) or item
-        raise errors.Unavailable(
-            f"deployments.apps {name} is being changed all the time", subject=name, remedy="Run again."
-        )
-
-    def _check_ours(self, kind: Kind, item: Mapping[str, Any]) -> None:
-        """Raises InvalidInput unless the object is one that we deployed and that stays."""
-        name = item["metadata"]["name"]
-        if not serving_manifests.is_ours(item):
-            raise errors.InvalidInput(
-                f"{kind.resource} {name} exists in namespace {self.namespace} and was not made by flexcore",
-                subject="name",
-                remedy="Choose another name or namespace, or remove it.",
-            )
-        if item["metadata"].get("deletionTimestamp"):
-            raise errors.Unavailable(
-                f"{kind.resource} {name} is being deleted", subject="name", remedy="Run again when it is gone."
-            )
+    def _end_trial(self, plan: Plan) -> None:
+        """Marks what has answered as good: it outlives its run, and a later failure goes back to it."""
+        body = plan.make_deployment({})
+        digest = body["spec"]["template"]["metadata"]["labels"][serving_manifests.ROLLOUT]
+        body["metadata"]["annotations"] = serving_manifests.mark_good(plan.before.get(DEPLOYMENTS), digest)
+        self._store(plan, DEPLOYMENTS, body)
 
     # --- undo
 
-    def _undo(self, name: str, error: errors.FlexcoreError, is_rolled_out: bool, replicas: int | None) -> None:
+    def _undo(self, plan: Plan, error: errors.FlexcoreError, is_rolled_out: bool) -> None:
         """Puts back what answered before, or takes the failed beginning away; says which in the error."""
+        name = plan.serving.name
         try:
-            error.details["undone"] = self._roll_back(name, is_rolled_out, replicas)
+            error.details["undone"] = self._roll_back(plan, is_rolled_out)
         except errors.FlexcoreError as second:
             error.details["undone"] = f"not undone: {second}"
         text = f"Deployment {name} is {error.details['undone']}"
         self.report(text)
         error.args = (f"{error} {text}.",)
 
-    def _roll_back(self, name: str, is_rolled_out: bool, replicas: int | None) -> str:
+    def _roll_back(self, plan: Plan, is_rolled_out: bool) -> str:
         # Nor does it roll anything back.
         from f.flexcore.lib.kubernetes import rollout
 
-        item = self.get(DEPLOYMENTS, name)
+        item, before = self.get(DEPLOYMENTS, plan.serving.name), plan.before.get(DEPLOYMENTS)
         if item is None:
             return "gone"
-        template = rollout.find_rollback_template(item, self.list(REPLICA_SETS), is_answering=not is_rolled_out)
-        if template is None:
+        is_same = before is not None and (DEPLOYMENTS not in plan.changed or rollout.is_last_good(item))
+        template = rollout.find_rollback_template(item, self.list_objects(REPLICA_SETS), not is_rolled_out)
+        if before is None or (template is None and not is_same):
             return "removed: nothing was served before" if self.remove(DEPLOYMENTS, item) else "marked for removal"
-        for _ in range(MAX_CONFLICTS):
-            back = copy.deepcopy(item)
-            back["spec"] |= {"template": template, "replicas": replicas or item["spec"].get("replicas", 1)}
-            back.pop("status", None)
-            path = self.path(DEPLOYMENTS, name)
-            if self.kubernetes.replace(path, back, self.request("update", DEPLOYMENTS, name)) is not None:
-                return "rolled back to the version before"
-            item = self.get(DEPLOYMENTS, name) or item
-        return "left: another client keeps changing it"
+        for kind in dict.fromkeys(reversed(plan.changed)):
+            if kind != DEPLOYMENTS:
+                self._put_back(plan, kind)
+        if DEPLOYMENTS in plan.changed:
+            body = field_owners.extract_applied(before)
+            # What a step that has died left half-way is not what answered.
+            if (
+                template
+                and not is_same
+                and rollout.read_digest(template) != rollout.read_digest(before["spec"]["template"])
+            ):
+                body["spec"]["template"] = template
+            if plan.has_replicas and "replicas" not in body["spec"]:
+                # Given back to what scales it with as many copies as it had, not with those of the failed update.
+                copies = {"replicas": before["spec"]["replicas"]}
+                self.store(DEPLOYMENTS, {**body, "spec": {**body["spec"], **copies}})
+            self.store(DEPLOYMENTS, body)
+        return "as it was before" if is_same else "rolled back to the version before"
 
-    def _prune(self, serving: serving_manifests.Serving) -> None:
-        """Removes the ConfigMaps of generations that no pod needs any more. A failure is only reported."""
+    def _put_back(self, plan: Plan, kind: cluster_objects.Kind) -> None:
+        if before := plan.before.get(kind):
+            self.store(kind, field_owners.extract_applied(before))
+        elif item := self.get(kind, plan.names()[kind]):
+            self.remove(kind, item)
+
+    def _prune(self, plan: Plan) -> None:
+        """Removes what is asked for no longer, and the ConfigMaps of generations that are not kept. A failure is only
+        reported."""
         try:
-            for item in self.list(CONFIG_MAPS, f"{OURS},{serving_manifests.INSTANCE}={serving.name}"):
-                if item["metadata"]["name"] != serving.config_map_name:
-                    uid = item["metadata"]["uid"]
-                    call = self.request("delete", CONFIG_MAPS, item["metadata"]["name"])
-                    self.kubernetes.delete(self.path(CONFIG_MAPS, call.name), uid, call, retry_s=0)
+            if BUDGETS in plan.before and not plan.serving.scaling.has_budget:
+                self.remove(BUDGETS, plan.before[BUDGETS])
+            secret = None if SECRETS in plan.names() else self.get(SECRETS, plan.serving.secret_name)
+            if secret and cluster_objects.is_ours(secret):
+                self.remove(SECRETS, secret)
+            isolation.remove_policy(self, plan.serving)
+            self._prune_maps(plan.serving)
         except errors.FlexcoreError as error:
-            self.report(f"An older ConfigMap stays: {error}")
+            self.report(f"Something of an earlier deployment stays: {error}")
 
-    def undeploy(self, name: str, timeout_s: float) -> str:
-        """Removes our Deployment and what belongs to it; its uid. Raises NotFound, with the names that there are."""
-        item = self.get(DEPLOYMENTS, name)
-        if item is None or not serving_manifests.is_ours(item):
-            names = [other["metadata"]["name"] for other in self.list(DEPLOYMENTS, OURS)]
-            what = "is not deployed" if item is None else "was not deployed by flexcore"
-            raise errors.NotFound(
-                f"{name} {what} in namespace {self.namespace}",
-                subject="name",
-                remedy=f"Deployed models there: {', '.join(names) or 'none'}.",
-            )
-        if not self.remove(DEPLOYMENTS, item, timeout_s):
-            late = categories.Problem(categories.Category.DEADLINE, f"It still ends its pods after {timeout_s:.0f} s")
-            raise late.to_error(name, "name")
-        self.report(f"Deployment {name} and what belonged to it are gone")
-        return str(item["metadata"]["uid"])
-
-    # --- addresses
-
-    def get(self, kind: Kind, name: str) -> Object | None:
-        return self.kubernetes.get(self.path(kind, name), self.request("get", kind, name))
-
-    def list(self, kind: Kind, selector: str = OURS.split(",")[1]) -> list[Object]:
-        page = self.kubernetes.list(self.path(kind), {"labelSelector": selector}, self.request("list", kind))
-        return list(page.get("items") or [])
-
-    def remove(self, kind: Kind, item: Object, timeout_s: float = DELETION_TIMEOUT_S) -> bool:
-        name = item["metadata"]["name"]
-        path, call = self.path(kind, name), self.request("get", kind, name)
-        uid = item["metadata"]["uid"]
-        return deletion.delete_object(
-            self.kubernetes, path, uid, call, timeout_s=timeout_s, clock=self.clock, sleep=self.sleep
-        )
-
-    def path(self, kind: Kind, name: str = "") -> str:
-        return f"{kind.prefix}/namespaces/{self.namespace}/{kind.plural}" + (f"/{name}" if name else "")
-
-    def request(self, verb: str, kind: Kind, name: str = "") -> api_errors.Call:
-        return api_errors.Call(verb, kind.resource, self.namespace, name)
-
-
-def undeploy_model(cluster: Any, name: str, namespace: str, timeout_s: float, settings: Any) -> dict[str, Any]:
-    """The plain result of a deployed model that was taken down. Raises NotFound, with the names that there are."""
-    session = connection.connect(cluster, namespace, settings)
-    uid = Deployer(session.kubernetes, session.namespace).undeploy(name, timeout_s)
-    return contracts.StepResult(
-        success=True,
-        runtime="kubernetes",
-        execution_key=identity.execution_key(os.environ).value,
-        attempt=1,
-        data={"namespace": session.namespace, "removed": name},
-        remote=contracts.Remote(kind="Deployment", name=name, uid=uid),
-    ).plain()
+    def _prune_maps(self, serving: serving_manifests.Serving) -> None:
+        """The older generations that the Deployment keeps can be gone back to, so theirs are kept, too."""
+        kept = {serving.config_map_name}
+        for item in self.list_objects(REPLICA_SETS, f"{serving_manifests.INSTANCE}={serving.name}"):
+            volumes = item["spec"]["template"]["spec"].get("volumes") or ()
+            kept |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+        self.remove_maps(f"{serving_manifests.INSTANCE}={serving.name}", kept)

@@ -111,7 +111,9 @@ class RolloutObserver:
             if problem and grace.is_over(problem, QUEUE_TIMEOUT_S):
                 raise self._error(problem, stored, logs)
             if now >= until:
-                raise self._error(problem or diagnose_lateness(deployment), stored, logs)
+                is_slow = problem is not None and problem.category == categories.Category.NOT_READY
+                late = diagnose_lateness(deployment, problem) if is_slow or problem is None else problem
+                raise self._error(late, stored, logs)
 
     def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
         """Keeps what the next reports say; returns after a tick when there is none."""
@@ -122,8 +124,8 @@ class RolloutObserver:
                 seen.deployment = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
 
     def _list_events(self, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of the first new pod that waits; none when they may not be read."""
-        waiting = next((pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"), None)
+        """Of the first new pod that is not ready; none when they may not be read."""
+        waiting = next((pod for pod in pods if not is_ready(pod)), None)
         if waiting is None:
             return []
         query: client.Query = {"fieldSelector": f"involvedObject.uid={waiting['metadata']['uid']}", "limit": 100}
@@ -159,7 +161,7 @@ def describe_progress(deployment: Object) -> str:
 
 def newest_pods(deployment: Object, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The pods of the generation that is being rolled out."""
-    wanted = deployment["spec"]["template"]["metadata"]["labels"].get(serving_manifests.ROLLOUT)
+    wanted = read_digest(deployment["spec"]["template"])
     return [pod for pod in pods if (pod["metadata"].get("labels") or {}).get(serving_manifests.ROLLOUT) == wanted]
 
 
@@ -176,34 +178,92 @@ def diagnose_rollout(
         return problem
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     is_late = any(entry.get("reason") == "ProgressDeadlineExceeded" for entry in conditions)
-    return diagnose_lateness(deployment) if is_late else None
+    slow = diagnose_readiness(newest_pods(deployment, pods), events)
+    return diagnose_lateness(deployment, slow) if is_late else slow
 
 
-def diagnose_lateness(deployment: Object) -> categories.Problem:
+def diagnose_readiness(pods: Sequence[Object], events: Sequence[Object]) -> categories.Problem | None:
+    """A pod that runs and does not get ready, in the words of its probe; it may, as long as there is time at all."""
+    running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running" and not is_ready(pod)]
+    failures = [event for event in events if event.get("reason") == "Unhealthy"]
+    if not running or not failures:
+        return None
+    count = failures[-1].get("count")
+    times = f" ({count} times so far)" if count else ""
+    name = str(running[0]["metadata"]["name"])
+    text = " ".join(str(failures[-1].get("message")).split())
+    detail = f"pod {name} runs and is not ready: {text}{times}"
+    return categories.Problem(categories.Category.NOT_READY, detail, categories.NO_LIMIT, pod=name)
+
+
+def is_ready(pod: Object) -> bool:
+    return job_status.find_condition(pod, "Ready") is not None
+
+
+def diagnose_lateness(deployment: Object, cause: categories.Problem | None = None) -> categories.Problem:
     text = f"The new pods did not get ready in time ({describe_progress(deployment)})"
-    return categories.Problem(categories.Category.NOT_READY, text)
+    return categories.Problem(categories.Category.NOT_READY, f"{text}: {cause.detail}" if cause else text)
 
 
 def find_rollback_template(
     deployment: Object, replica_sets: Sequence[Object], is_answering: bool
 ) -> dict[str, Any] | None:
-    """The pod template of the revision before, or None. is_answering: whether it must still answer, since the newest
-    revision does not.
+    """The pod template of the revision that has answered last, or None. is_answering: whether it must still answer,
+    since the newest revision does not.
 
     Read from the cluster and not remembered, so that a step which took over from a dead one knows it as well.
     """
-    wanted = deployment["spec"]["template"]["metadata"]["labels"].get(serving_manifests.ROLLOUT)
-    uid = deployment["metadata"]["uid"]
     candidates = [
         item
-        for item in replica_sets
-        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
-        and (not is_answering or (item.get("status") or {}).get("availableReplicas"))
-        and item["spec"]["template"]["metadata"].get("labels", {}).get(serving_manifests.ROLLOUT) != wanted
+        for item in list_former(deployment, replica_sets)
+        if not is_answering or (item.get("status") or {}).get("availableReplicas")
     ]
     if not candidates:
         return None
-    best = max(candidates, key=lambda item: int((item["metadata"].get("annotations") or {}).get(REVISION) or 0))
-    template: dict[str, Any] = copy.deepcopy(dict(best["spec"]["template"]))
+    good = serving_manifests.read_good(deployment)
+    return read_template(max(candidates, key=lambda item: rank_former(item, good)))
+
+
+def list_former(deployment: Object, replica_sets: Sequence[Object]) -> list[Object]:
+    """The ReplicaSets of other generations that the Deployment keeps."""
+    wanted, uid = read_digest(deployment["spec"]["template"]), deployment["metadata"]["uid"]
+    return [
+        item
+        for item in replica_sets
+        if any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
+        and read_digest(item["spec"]["template"]) != wanted
+    ]
+
+
+def rank_former(replica_set: Object, good: Sequence[str]) -> tuple[int, int]:
+    """Sorts what has answered latest last; what is not known to have answered goes before, by its revision."""
+    digest = read_digest(replica_set["spec"]["template"])
+    return -good.index(digest) if digest in good else -len(good), find_revision(replica_set)
+
+
+def read_template(replica_set: Object) -> dict[str, Any]:
+    """As the Deployment had it."""
+    template: dict[str, Any] = copy.deepcopy(dict(replica_set["spec"]["template"]))
     template["metadata"]["labels"].pop("pod-template-hash", None)
     return template
+
+
+def find_revision(item: Object) -> int:
+    """Of a Deployment or one of its ReplicaSets."""
+    return int((item["metadata"].get("annotations") or {}).get(REVISION) or 0)
+
+
+def read_digest(template: Object) -> str | None:
+    """What tells the pods of one generation from another's."""
+    digest: str | None = (template["metadata"].get("labels") or {}).get(serving_manifests.ROLLOUT)
+    return digest
+
+
+def is_same_rollout(first: Object, second: Object) -> bool:
+    """Whether two pod templates are of one generation."""
+    return read_digest(first) == read_digest(second)
+
+
+def is_last_good(deployment: Object) -> bool:
+    """Whether the generation that is rolled out is the one that has answered last."""
+    return serving_manifests.read_good(deployment)[:1] == [read_digest(deployment["spec"]["template"])]

@@ -1,0 +1,147 @@
+# requirements: flexcore_kubernetes
+"""The operation behind kubernetes/roll_back_model: a deployed model back at a version that has answered before.
+
+The versions are those that the Deployment keeps (its ReplicaSets), less those that never answered. Pods of the present
+version keep answering until those of the former one are ready; when they do not get ready, nothing has changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from f.flexcore.lib.core import contracts, errors, identity
+from f.flexcore.lib.kubernetes import cluster_objects, connection, rollout, serving_manifests
+from f.flexcore.lib.kubernetes_api import field_owners
+
+Object = dict[str, Any]
+DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA_SETS
+MODEL_VERSION = "flexcore/model-version"
+
+
+@dataclass(slots=True)
+class Rollback:
+    """One deployed model that goes back."""
+
+    place: cluster_objects.Namespace
+    name: str
+    log_tail: str = ""
+
+    def run(self, revision: int, timeout_s: float) -> contracts.StepResult:
+        """revision: of the Deployment; 0 means the one that answered before the present one. Raises NotFound with the
+        revisions that there are, Conflict when another tool or field manager holds it, or whatever keeps the former
+        version from getting ready."""
+        place, started = self.place, self.place.clock()
+        deployment = self._find_deployment()
+        former = choose_revision(deployment, place.list_objects(REPLICA_SETS), revision)
+        template = rollout.read_template(former)
+        self._check_maps(template, rollout.find_revision(former))
+        before = place.adopt_all(DEPLOYMENTS, deployment)
+        marks = serving_manifests.mark_good(before, rollout.read_digest(template))
+        body = field_owners.extract_applied(before)
+        body["spec"]["template"] = template
+        place.report(f"Deployment {self.name} goes back to {describe(former)}")
+        stored = place.store(DEPLOYMENTS, body)
+        try:
+            done = self._follow(stored, started + timeout_s)
+        except errors.FlexcoreError as error:
+            if not error.retryable or error.details.get("diagnosis"):
+                place.store(DEPLOYMENTS, field_owners.extract_applied(before))
+                error.details["undone"] = "as it was before"
+                error.args = (f"{error} Deployment {self.name} is as it was before.",)
+            raise
+        body["metadata"].setdefault("annotations", {}).update(marks)
+        place.store(DEPLOYMENTS, body)
+        return contracts.StepResult(
+            success=True,
+            runtime="kubernetes",
+            execution_key=identity.execution_key(os.environ).value,
+            attempt=1,
+            data={
+                "namespace": place.namespace,
+                "name": self.name,
+                "from": {"revision": rollout.find_revision(deployment), "model_version": read_version(deployment)},
+                "to": {"revision": rollout.find_revision(former), "model_version": read_version(former)},
+            },
+            timings=contracts.Timings(starting=round(place.clock() - started, 3)),
+            remote=contracts.Remote(kind="Deployment", name=self.name, uid=done["metadata"]["uid"]),
+            log_tail=self.log_tail,
+        )
+
+    def _find_deployment(self) -> Object:
+        item = self.place.get(DEPLOYMENTS, self.name)
+        if item is not None and cluster_objects.is_ours(item):
+            self.place.check_ours(DEPLOYMENTS, item)
+            return item
+        kserve = cluster_objects.INFERENCE_SERVICES
+        if self.place.serves(kserve) and self.place.get(kserve, self.name):
+            raise errors.InvalidInput(
+                f"name: {self.name} is served by KServe, which keeps no earlier version",
+                subject="name",
+                remedy="Deploy the earlier model again: its manifest is in that run's result.",
+            )
+        deployed = self.place.list_objects(DEPLOYMENTS, cluster_objects.OURS)
+        names = ", ".join(other["metadata"]["name"] for other in deployed)
+        what = "is not deployed" if item is None else "was not deployed by flexcore"
+        raise errors.NotFound(
+            f"{self.name} {what} in namespace {self.place.namespace}",
+            subject="name",
+            remedy=f"Deployed models there: {names or 'none'}.",
+        )
+
+    def _check_maps(self, template: Object, revision: int) -> None:
+        """Raises NotFound when what its pods read is there no longer: they would never start."""
+        for volume in template["spec"].get("volumes") or ():
+            name = (volume.get("configMap") or {}).get("name")
+            if name and self.place.get(cluster_objects.CONFIG_MAPS, name) is None:
+                raise errors.NotFound(
+                    f"revision {revision} cannot start again: its ConfigMap {name} is gone",
+                    subject="revision",
+                    remedy="Deploy that model again: its manifest is in that run's result.",
+                )
+
+    def _follow(self, stored: Object, until: float) -> Object:
+        place = self.place
+        observer = rollout.RolloutObserver(place.kubernetes, place.namespace, place.report, place.clock)
+        try:
+            return observer.run(stored, until)
+        finally:
+            self.log_tail = observer.log_tail
+
+
+def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision: int) -> Mapping[str, Any]:
+    """The ReplicaSet to go back to. Raises NotFound that lists those that have answered before."""
+    former, good = rollout.list_former(deployment, replica_sets), serving_manifests.read_good(deployment)
+    # Of a Deployment that an earlier version has made it is not known which ones have answered.
+    kept = [item for item in former if not good or rollout.read_digest(item["spec"]["template"]) in good]
+    chosen = [item for item in kept if not revision or rollout.find_revision(item) == revision]
+    if chosen:
+        return max(chosen, key=lambda item: rollout.rank_former(item, good))
+    name = deployment["metadata"]["name"]
+    wanted = f"revision {revision} that answered before" if revision else "version before the present one"
+    raise errors.NotFound(
+        f"Deployment {name} has no {wanted}",
+        subject="revision",
+        remedy=f"There are: {'; '.join(map(describe, kept)) or 'none'}. Or deploy the earlier model again.",
+    )
+
+
+def describe(replica_set: Mapping[str, Any]) -> str:
+    return f"revision {rollout.find_revision(replica_set)} (model version {read_version(replica_set) or 'unknown'})"
+
+
+def read_version(item: Mapping[str, Any]) -> str | None:
+    labels = item["spec"]["template"]["metadata"].get("labels") or {}
+    version: str | None = labels.get(MODEL_VERSION)
+    return version
+
+
+def roll_back_model(
+    cluster: Any, name: str, namespace: str, revision: int, timeout_s: float, settings: Any
+) -> dict[str, Any]:
+    """The plain result of a deployed model that answers in a former version."""
+    session = connection.connect(cluster, namespace, settings)
+    place = cluster_objects.Namespace(session.kubernetes, session.namespace)
+    return Rollback(place, name).run(revision, timeout_s).plain()
