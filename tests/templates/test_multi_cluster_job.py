@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from f.flexcore.lib.core.contracts import FlowFailure
+from flexcore.cli import app
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.kubernetes.stories import fails, succeeds
-from tests.templates.conftest import Run, keep, only_note, sample
+from tests.templates.conftest import ROOT, Run, keep, only_note, sample
 from wmlocal.engine import Engine
 
 TEMPLATE = "multi_cluster_job"
@@ -65,3 +68,32 @@ def test_the_form_offers_the_clusters_of_the_settings(offered: Callable[..., lis
     given = offered(TEMPLATE, "clusters", settings="$res:u/admin/flexcore_local_settings_many", filterText="west")
     assert given == [{"label": "f/a/west", "value": "f/a/west"}]
     assert "First choose settings" in only_note(offered(TEMPLATE, "clusters"))
+
+
+def test_the_command_line_shows_all_clusters_and_our_work_there(
+    clusters: dict[str, FakeCluster], engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(TEMPLATE, sample(TEMPLATE)).success
+    lost = {"mode": "token", "server": "http://127.0.0.1:1", "token": "t", "cloud": "aws"}
+    keep(engine, "kubernetes_lost", "c_kubernetes_cluster", lost)
+    names = [f"{PLACE}{name}" for name in ("kubernetes", "kubernetes_lost")]
+    stored = engine.variables.resolve({"it": "$res:u/admin/flexcore_local_settings"})["it"]
+    keep(engine, "settings_many", "c_flexcore_settings", stored | {"kubernetes_clusters": names})
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("FLEXCORE_TOKEN", engine.token)
+    where = (
+        "--settings",
+        "u/admin/flexcore_local_settings_many",
+        "--server",
+        engine.url,
+        "--workspace",
+        engine.workspace,
+    )
+    shown = CliRunner().invoke(app, ["runtime", "clusters", "--json", *where])
+    assert shown.stdout, shown.stderr
+    found = json.loads(shown.stdout)
+    assert shown.exit_code == 1, "one of them does not answer"
+    assert [row["state"] for row in found["clusters"]] == ["ready", "unreachable"]
+    assert [(row["kind"], row["state"]) for row in found["work"]] == [("Job", "succeeded")]
+    table = CliRunner().invoke(app, ["runtime", "clusters", *where]).stdout
+    assert "LAST CONTACT" in table and "unreachable" in table and "DEADLINE THERE" in table
