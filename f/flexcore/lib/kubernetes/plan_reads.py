@@ -86,12 +86,14 @@ class Reader:
     def submit(self, question: Callable[[], Result]) -> Future[Result]:
         return self._pool.submit(question)
 
-    def begin_snapshot(self, operation: str) -> Callable[[], Snapshot]:
+    def read_version(self) -> str | None:
+        """To be asked first, alone: a wrong address, certificate or token shows here, once."""
+        return client.read_version(self.kubernetes).get("gitVersion")
+
+    def begin_snapshot(self, version: str | None, operation: str) -> Callable[[], Snapshot]:
         """Starts asking; the function that is returned waits for the answers.
 
         It raises Forbidden that names every needed right that is missing, or NotFound for the namespace."""
-        # A wrong address, certificate or token shows here, once.
-        version = client.read_version(self.kubernetes).get("gitVersion")
         namespace = self.submit(partial(health.check_namespace, self.kubernetes, self.namespace))
         rights = {right: self.submit(partial(self._is_allowed, right)) for right in health.list_rights(operation)}
         lists = {

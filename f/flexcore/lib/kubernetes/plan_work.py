@@ -100,9 +100,11 @@ def plan(kubernetes: client.Kubernetes, namespace: str, work: Work, key: identit
 
 
 def _ask(reader: plan_reads.Reader, work: Work, run_labels: Sequence[str]) -> Answers:
-    finish = reader.begin_snapshot(work.operation)
+    version = reader.read_version()
     draft = work.draft_pod(reader.namespace)
+    # The longest chain of questions first.
     preparing = reader.submit(partial(work.prepare, reader))
+    finish = reader.begin_snapshot(version, work.operation)
     volumes = reader.submit(partial(plan_volumes.find_places, reader, draft))
     devices = reader.submit(partial(plan_volumes.find_devices, reader, draft))
     # What is wrong with the credentials or the namespace is told before what they hinder.
