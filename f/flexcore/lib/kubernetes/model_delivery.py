@@ -145,10 +145,10 @@ def make_delivery(
     """server: our own, None for MLServer. Raises InvalidInput when the model cannot get to a pod that way."""
     check_source(source, model.uri, settings)
     if source.kind == "image":
-        return Delivery("image", _files(model, None, server))
+        return Delivery("image", list_files(model, None, server))
     if source.kind == "pvc":
         volume = {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
-        return Delivery("pvc", _files(model, None, server), volume=volume, sub_path=source.folder)
+        return Delivery("pvc", list_files(model, None, server), volume=volume, sub_path=source.folder)
     bucket, _, prefix = model.uri.removeprefix("s3://").partition("/")
     store = {
         "endpoint": settings.storage_endpoint_url,
@@ -160,10 +160,10 @@ def make_delivery(
         "AWS_ACCESS_KEY_ID": settings.storage_access_key,
         "AWS_SECRET_ACCESS_KEY": settings.storage_secret_key,
     }
-    return Delivery("store", _files(model, store, server), keys if all(keys.values()) else {}, {"emptyDir": {}})
+    return Delivery("store", list_files(model, store, server), keys if all(keys.values()) else {}, {"emptyDir": {}})
 
 
-def _files(model: contracts.ModelManifest, source: dict[str, str] | None, server: Server | None) -> dict[str, str]:
+def list_files(model: contracts.ModelManifest, source: dict[str, str] | None, server: Server | None) -> dict[str, str]:
     form = model.format if server else PICKLE_FORMAT
     # MLServer's scikit-learn runtime reads the pickle, whatever else is there; ours never gets it but for a yes.
     entries = [file.plain() for file in model.files if form == PICKLE_FORMAT or file.path not in PICKLE_FILES]
