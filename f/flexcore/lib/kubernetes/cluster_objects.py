@@ -261,7 +261,7 @@ def is_ours(item: Mapping[str, Any]) -> bool:
 def take_replicas_back(entries: list[Object]) -> list[Object]:
     """The `managedFields` of a Deployment that no autoscaler and no shift of traffic scales any more. What a person has
     set by kubectl scale stays theirs."""
-    for manager in (ownership.AUTOSCALER_MANAGER, field_owners.MANAGER):
+    for manager in (ownership.AUTOSCALER_MANAGER, identity.FIELD_MANAGER):
         entries = field_owners.release(entries, manager, field_owners.SCALE, field_owners.REPLICAS)
     return entries
 

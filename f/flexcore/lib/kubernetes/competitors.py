@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, ownership
 from f.flexcore.lib.kubernetes_api import field_owners
 
@@ -54,7 +54,7 @@ def is_shifted(place: cluster_objects.Namespace, deployment: Mapping[str, Any]) 
     """Whether a shift of traffic by replicas moves its number of copies now; where that may not be seen, as soon as one
     has. Their number is the share of a version, and no part of what a deployment asks for."""
     holders = field_owners.find_holders(deployment, field_owners.REPLICAS)
-    if (field_owners.MANAGER, field_owners.SCALE) not in holders:
+    if (identity.FIELD_MANAGER, field_owners.SCALE) not in holders:
         return False
     # Few deployments come here.
     from f.flexcore.lib.kubernetes import traffic_record

@@ -19,7 +19,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
 from f.flexcore.lib.kubernetes import cluster_objects, connection
-from f.flexcore.lib.kubernetes_api import api_errors, field_owners, finalizers, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, finalizers, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500
@@ -125,7 +125,7 @@ def to_remote_object(place: str, kind: str, item: Object) -> remote_objects.Remo
 def is_written_by_us(item: Object) -> bool:
     """Whether we are among those who wrote the object; taken for granted of a server that does not say who did."""
     writers = {entry.get("manager") for entry in item["metadata"].get("managedFields") or ()}
-    return not writers or field_owners.MANAGER in writers
+    return not writers or identity.FIELD_MANAGER in writers
 
 
 def find_state(kind: str, item: Object) -> remote_objects.State:
