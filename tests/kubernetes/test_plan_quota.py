@@ -103,7 +103,11 @@ def test_a_quota_on_limits_makes_every_container_say_its_own() -> None:
 
 def test_objects_are_counted_beside_pods() -> None:
     service = {"apiVersion": "v1", "plural": "services", "spec": {"type": "LoadBalancer"}}
-    made: list[Object] = [service, {"apiVersion": "apps/v1", "plural": "deployments"}, {"apiVersion": "v1", "plural": "secrets"}]
+    made: list[Object] = [
+        service,
+        {"apiVersion": "apps/v1", "plural": "deployments"},
+        {"apiVersion": "v1", "plural": "secrets"},
+    ]
     counts = plan_quota.count_objects(made)
     assert counts == {
         "services": 1,
