@@ -23,19 +23,19 @@ from f.flexcore.lib.kubernetes import model_delivery
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 
 
 class Process:
     """A started server; its program lies where a pod has it, and nothing else of the bundle can be imported."""
 
-    def __init__(self, folder: Path, model: ModelManifest, files: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, manifest: ModelManifest, files: Path, **changes: Any) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         delivery = model_delivery.Server(1)
-        config = delivery.config(model) | {"folder": str(files), "host": "127.0.0.1", "port": self.port} | changes
-        sources = model_delivery.list_files(model, None, delivery)
+        config = delivery.config(manifest) | {"folder": str(files), "host": "127.0.0.1", "port": self.port} | changes
+        sources = model_delivery.list_files(manifest, None, delivery)
         for key, text in sources.items():
             path = folder / model_delivery.program_path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
