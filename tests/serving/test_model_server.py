@@ -105,7 +105,7 @@ def test_metadata_and_health_are_those_of_the_protocol(server: Process) -> None:
 
 
 def test_numbers_and_texts_are_predicted_row_by_row(server: Process, model: tuple[ModelManifest, Path]) -> None:
-    rows = [{"petals": 5, "kind": "lily"}, {"petals": 7, "kind": "nié ☂"}, {"petals": None, "kind": None}]
+    rows: list[Json] = [{"petals": 5, "kind": "lily"}, {"petals": 7, "kind": "nié ☂"}, {"petals": None, "kind": None}]
     answer = server.infer(make_request(model[0], rows) | {"id": "42"})
     assert answer.status_code == 200 and answer.json()["id"] == "42"
     assert len(inference.parse_predictions(answer.json(), 3)) == 3
