@@ -14,6 +14,7 @@ from flexcore.client.windmill import Windmill
 from flexcore.console import json_object
 
 CHECK = "f/flexcore/operations/check_runtimes"
+CHECK_CLUSTERS = "f/flexcore/kubernetes/check_clusters"
 
 
 def configured_runtimes(root: Path) -> list[dict[str, Any]]:
@@ -37,16 +38,34 @@ def configured_runtimes(root: Path) -> list[dict[str, Any]]:
 
 def measure_runtimes(client: Windmill, settings: str, usual: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The health of every runtime that the settings name, measured by a worker. Raises NotFound or ExecutionFailed."""
-    job = client.start("script", CHECK, {"settings": _settings(client, settings, usual, say)})
+    shown = _run_check(client, CHECK, settings, usual, say)
+    tables = [item["table-row-object"] for item in shown if "table-row-object" in item]
+    rows: list[dict[str, Any]] = tables[0]
+    return rows
+
+
+def measure_clusters(
+    client: Windmill, settings: str, usual: str, say: Callable[[str], None]
+) -> dict[str, list[dict[str, Any]]]:
+    """{clusters, work} of every Kubernetes cluster that the settings name. Raises NotFound or ExecutionFailed."""
+    shown = _run_check(client, CHECK_CLUSTERS, settings, usual, say)
+    found: dict[str, list[dict[str, Any]]] = next(item for item in shown if "clusters" in item)
+    return found
+
+
+def _run_check(
+    client: Windmill, path: str, settings: str, usual: str, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """What a step that checks something shows: its page, and the same as plain data."""
+    job = client.start("script", path, {"settings": _settings(client, settings, usual, say)})
     watch = Watch(client, job)
     ended = watch.follow(lambda event: None)
     if not ended.get("success"):
         raise ExecutionFailed(
-            f"{CHECK} failed: {error_text(ended)}", remedy=f"`flexcore workflow logs {job}` shows more."
+            f"{path} failed: {error_text(ended)}", remedy=f"`flexcore workflow logs {job}` shows more."
         )
-    tables = [item["table-row-object"] for item in ended["result"]["render_all"] if "table-row-object" in item]
-    rows: list[dict[str, Any]] = tables[0]
-    return rows
+    shown: list[dict[str, Any]] = ended["result"]["render_all"]
+    return shown
 
 
 def _settings(client: Windmill, given: str, usual: str, say: Callable[[str], None]) -> Any:

@@ -56,6 +56,8 @@ def _show(result: Any, as_json: bool) -> int:
         show_selection(found.selection)
         for runtime, told in found.checks.items():
             print(f"  {runtime}'s own check: {told['error'] or 'it would take the work'}")
+            for line in told["data"].get("summary") or ():
+                print(f"    {line}")
         if found.error:
             print(found.error)
     return exit_codes.DONE if found.success else exit_codes.FAILED

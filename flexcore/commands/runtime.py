@@ -16,7 +16,16 @@ SETTINGS = "f/flexcore/settings"
 Settings = Annotated[
     str, typer.Option("--settings", help=f"Path of a c_flexcore_settings, or @file; else {SETTINGS}, if it is there.")
 ]
-STYLES = {"ready": "green", "limited": "yellow", "down": "bold red"}
+STYLES = {
+    "ready": "green",
+    "limited": "yellow",
+    "refuses": "yellow",
+    "not known": "yellow",
+    "down": "bold red",
+    "unreachable": "bold red",
+}
+CLUSTER_HEAD = ("CLUSTER", "STATE", "PLACE", "CPUS FREE", "JOBS", "MODELS", "LAST CONTACT", "DETAIL")
+WORK_HEAD = ("CLUSTER", "WORK", "STATE", "VERSION", "PLACED", "LAST CONTACT", "DEADLINE THERE")
 
 
 @app.command("list", epilog=examples("flexcore runtime list --json"))
@@ -97,6 +106,53 @@ def _capabilities(settings: str, server: str, workspace: str, root: Path, as_jso
     ]
     print_table(("RUNTIME", "PLACE", "CAPABILITY", "VALUE"), rows)
     return exit_codes.DONE
+
+
+@app.command(
+    epilog=examples("flexcore runtime clusters", "flexcore runtime clusters --settings f/data/settings --json")
+)
+def clusters(
+    settings: Settings = "",
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Show every Kubernetes cluster that the settings name, and our work there. Exit code 1 when one is not ready."""
+    run_guarded(lambda: _clusters(settings, server, workspace, root, as_json))
+
+
+def _clusters(settings: str, server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.runtimes import measure_clusters
+    from flexcore.client.target import open_client
+
+    with open_client(server, workspace, root) as (client, _):
+        found = measure_clusters(client, settings, SETTINGS, say)
+    if as_json:
+        print_json(found)
+    else:
+        print_table(CLUSTER_HEAD, [_cluster_row(item) for item in found["clusters"]], STYLES)
+        if found["work"]:
+            print()
+            print_table(WORK_HEAD, [_work_row(item) for item in found["work"]], STYLES)
+    return exit_codes.FAILED if any(item["state"] != "ready" for item in found["clusters"]) else exit_codes.DONE
+
+
+def _cluster_row(item: dict[str, Any]) -> tuple[Any, ...]:
+    from f.flexcore.lib.views.cluster_pages import format_time
+
+    free = "" if item["free_cpus"] is None else f"{item['free_cpus']:g} of {item['cpus']:g}"
+    place = "/".join(filter(None, (item["cloud"], item["region"])))
+    names = (item[name] for name in ("running_jobs", "models"))
+    return item["cluster"], item["state"], place, free, *names, format_time(item["last_contact"]), item["detail"]
+
+
+def _work_row(item: dict[str, Any]) -> tuple[Any, ...]:
+    from f.flexcore.lib.views.cluster_pages import format_deadline, format_time
+
+    name = f"{item['kind']} {item['namespace']}/{item['name']}"
+    ends = (format_time(item["last_contact"]), format_deadline(item))
+    return item["cluster"], name, item["state"], item["version"], item["placed"], *ends
 
 
 def _measure(settings: str, server: str, workspace: str, root: Path) -> list[dict[str, Any]]:

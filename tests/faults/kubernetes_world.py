@@ -162,7 +162,7 @@ class WorldKubernetes(Kubernetes):
         super().__init__(Access("http://cluster", token=SECRET), sleep=world.sleep, clock=world.monotonic)
         self.world, self.cluster = world, Cluster(world)
 
-    def _send(self, method: str, path: str, query: Any, body: Any, call: Call, read_s: float) -> Any:
+    def _send(self, method: str, path: str, query: Any, body: Any, call: Call, read_s: float, accept: str = "") -> Any:
         try:
             answer = self.cluster.answer(method, unquote(path), dict(query), body)
         except Cut:

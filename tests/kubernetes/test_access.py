@@ -92,7 +92,6 @@ def test_credentials_do_not_show_in_a_representation() -> None:
         (kubeconfig(user=None).replace("user: u", "user: ghost"), "user 'ghost', which is not there. Its users are: u"),
         (kubeconfig().replace("cluster: c", "cluster: d"), "cluster 'd', which is not there. Its clusters are: c"),
         (kubeconfig().replace("users:", "others:"), "user 'u', which is not there. Its users are: none"),
-        (kubeconfig() + "---\n" + kubeconfig(), "it holds 2 YAML documents"),
         (kubeconfig() + "kind: Pod\n", "it is Pod of v1"),
         ("/home/me/.kube/config:/home/me/.kube/prod.yaml", "it is a path or a list of paths"),
         ("~/.kube/config", "it is a path or a list of paths"),

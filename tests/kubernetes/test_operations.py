@@ -13,7 +13,7 @@ from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import operation, resources
 from f.flexcore.lib.core.errors import Forbidden, InvalidInput, NotFound, UserError
 from f.flexcore.lib.core.resources import KubernetesCluster, Settings
-from tests.kubernetes.fake_cluster import FakeCluster
+from tests.kubernetes.fake_cluster import PLURALS, FakeCluster
 from tests.kubernetes.manifests import job
 
 STORE = {"storage_uri": "s3://store"}
@@ -115,7 +115,9 @@ def test_a_plan_says_where_the_work_would_run_and_changes_nothing(
     invocation = chosen.invoke({"cluster": cluster.resource, "settings": STORE, **fields})
     result = chosen.plan(invocation)
     assert result.success and result.data["namespace"] == "work" and result.data["version"]
-    assert {item.method.value for item in cluster.api._requests if "selfsubject" not in str(item.url)} == {"GET"}
+    others = [item for item in cluster.api._requests if "selfsubject" not in str(item.url)]
+    assert {item.method.value for item in others if item.params.get("dryRun") != "All"} == {"GET"}
+    assert not any(cluster.api.all(kind) for kind in PLURALS)
     cluster.api.denied = {"list pods"}
     with pytest.raises(Forbidden, match="list pods"):
         chosen.plan(invocation)
@@ -125,7 +127,7 @@ def test_a_plan_says_where_the_work_would_run_and_changes_nothing(
 
 def test_what_may_hold_secrets_in_the_form_of_a_job_is_marked() -> None:
     request = operation_of("job").request
-    assert set(resources.marked_fields(request)) == {"secrets", "env", "manifest"}
+    assert set(resources.marked_fields(request)) == {"secrets", "env", "manifest", "options", "inputs"}
     form = request(secrets={"A": "sesame-1"}, env=["B=x"], manifest=job())
     assert "sesame-1" in list(resources.secret_values(form))
     assert not {"secrets", "env", "manifest"} & set(resources.dump_public(form))

@@ -26,6 +26,7 @@ from f.flexcore.ray.ensure_cluster import main as ensure_cluster
 from f.flexcore.ray.release_cluster import main as release_cluster
 from f.flexcore.ray.run_job import main as run_job
 from f.flexcore.ray.scale_cluster import main as scale_cluster
+from tests.live import rights
 from tests.operations.fake_windmill import FakeWindmill
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -38,6 +39,8 @@ class Live:
         self.resource = {"kubeconfig": Path(kubeconfig).read_text()}
         found = errors.validate(resources.KubernetesCluster, self.resource, "cluster")
         self.kubernetes = http_client.HttpKubernetes(credentials.resolve_access(found))
+        # What the steps have: the shipped role alone.
+        self.limited: Object = {}
         self.namespace = f"flexcore-ray-{uuid.uuid4().hex[:6]}"
         self.image = os.environ.get("FLEXCORE_LIVE_RAY_IMAGE", "localhost/ray:2.60.0")
 
@@ -70,6 +73,7 @@ def live() -> Iterator[Live]:
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": found.namespace, "labels": labels}}
     made = found.kubernetes.create("/api/v1/namespaces", namespace, CALL)
     assert made
+    found.limited = rights.make_limited(found.kubernetes, found.namespace, "flexcore-ray")
     yield found
     found.kubernetes.delete(f"/api/v1/namespaces/{found.namespace}", made["metadata"]["uid"], CALL)
 
@@ -77,7 +81,7 @@ def live() -> Iterator[Live]:
 @pytest.fixture(autouse=True)
 def windmill(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWindmill]:
     with FakeWindmill() as running:
-        running.resources = {"f/x/k8s": live.resource}
+        running.resources = {"f/x/k8s": live.limited}
         env = {"BASE_INTERNAL_URL": running.address, "WM_TOKEN": "token", "FLEXCORE_HOME": str(tmp_path)}
         for name, value in env.items():
             monkeypatch.setenv(name, value)

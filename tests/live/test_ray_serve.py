@@ -21,29 +21,40 @@ import pytest
 
 from f.flexcore.lib.core import contracts, inference, resources
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
-from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout
+from f.flexcore.lib.kubernetes_api import credentials, http_client
+from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout, service_spec
 from f.flexcore.lib.ray.remote import model_files
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.serving import estimators
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.ray import deploy_service, set_traffic, undeploy_model
+from tests.live import rights
 from tests.ray.data import flowers
 
 KINDS = {"petals": "number", "kind": "category"}
 # Ray on the head alone: the machine of the tests is small.
-SPEC = {"head_cpu": "1", "head_memory": "3Gi", "head_takes_work": True, "groups": [], "network_policy": False}
+SPEC = {"head_cpu": "1", "head_memory": "3Gi", "head_takes_work": True, "groups": []}
+# Two of these stand side by side while requests move; KubeRay upgrades only clusters that scale in steps.
+STEPWISE = {
+    **SPEC,
+    "head_cpu": "500m",
+    "head_memory": "2Gi",
+    "autoscaler_cpu": "100m",
+    "groups": [{"max_workers": 1, "cpu": "200m", "memory": "1Gi"}],
+}
+GATEWAY_CLASS = os.environ.get("FLEXCORE_LIVE_GATEWAY_CLASS", "traefik")
 IMAGE = "localhost/ray:2.60.0"
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
-    """A Ray resource that refers to the Kubernetes of KUBECONFIG, in a namespace of its own; a small server stands for
-    the Windmill from which steps read the Kubernetes resource."""
+    """A Ray resource that refers to the Kubernetes of KUBECONFIG, in a namespace of its own and with the shipped role
+    alone; a small server stands for the Windmill from which steps read the Kubernetes resource."""
     kubeconfig = os.environ.get("KUBECONFIG", "")
     if not kubeconfig or not os.environ.get("FLEXCORE_LIVE_HOST"):
         pytest.skip("KUBECONFIG and FLEXCORE_LIVE_HOST name no cluster")
-    value = {"kubeconfig": Path(kubeconfig).read_text()}
+    value: Json = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -66,6 +77,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
     kubectl("create", "namespace", namespace)
     if not kubectl("api-resources", "--api-group=ray.io", "-o", "name", check=False):
         pytest.skip("the cluster has no KubeRay")
+    admin = resources.KubernetesCluster(kubeconfig=Path(kubeconfig).read_text())
+    kubernetes = http_client.HttpKubernetes(credentials.resolve_access(admin))
+    value |= rights.make_limited(kubernetes, namespace, "flexcore-ray-service")
+    kubernetes.close()
     yield {"kubernetes_cluster": "f/live/kubernetes", "namespace": namespace}
     kubectl("delete", "rayservices", "--all", "-n", namespace, "--wait=true", "--timeout=120s", check=False)
     kubectl("delete", "namespace", namespace, "--wait=false")
@@ -141,10 +156,10 @@ def store_model(folder: Path, version: str, settings: Json, *, is_broken: bool =
 class Caller:
     """Asks without a pause; answers by version, and what was lost."""
 
-    def __init__(self, cluster: Json, model: contracts.ModelManifest) -> None:
+    def __init__(self, cluster: Json, model: contracts.ModelManifest, url: str = "") -> None:
         self.answers, self.lost, self._ended = Counter[str](), list[str](), threading.Event()
         self._session = kubernetes_session.open_session(resources.RayCluster.model_validate(cluster))
-        self.url = service_rollout.caller_url(ray_service.RayService(self._session, "daisy"))
+        self.url = url or service_rollout.caller_url(ray_service.RayService(self._session, "daisy"))
         self._request = inference.build_smoke_request(model)
         self._thread = threading.Thread(target=self._run)
 
@@ -184,6 +199,10 @@ def test_versions_on_a_ray_service_come_and_go_without_a_lost_request(
     assert deployed["output"]["url"] == f"http://daisy-serve-svc.{namespace}.svc:8000/daisy"
     clusters = kubectl("get", "rayclusters", "-n", namespace, "-o", "name")
     assert settings["storage_secret_key"] not in kubectl("get", "rayservice", "daisy", "-n", namespace, "-o", "yaml")
+    (policy,) = json.loads(kubectl("get", "networkpolicies", "-n", namespace, "-o", "json"))["items"]
+    chosen = ",".join(f"{name}={value}" for name, value in policy["spec"]["podSelector"]["matchLabels"].items())
+    everything = kubectl("get", "pods", "-n", namespace, "-o", "name")
+    assert kubectl("get", "pods", "-n", namespace, "-l", chosen, "-o", "name") == everything
 
     with Caller(cluster, first) as caller:
         beside = deploy_service.main(cluster, second.plain(), weight=50, **options)
@@ -215,9 +234,59 @@ def test_versions_on_a_ray_service_come_and_go_without_a_lost_request(
     kubectl("create", "configmap", "other", "-n", namespace)
     gone = undeploy_model.main(cluster, "daisy", settings=settings, timeout_s=120)
     assert gone["data"]["deleted"] is True
-    left = kubectl("get", "rayservices,rayclusters,secrets,configmaps", "-n", namespace, "-o", "name").split()
+    kinds = "rayservices,rayclusters,secrets,configmaps,networkpolicies"
+    left = kubectl("get", kinds, "-n", namespace, "-o", "name").split()
     assert [name for name in left if not name.endswith(".crt")] == ["configmap/other"]
     assert undeploy_model.main(cluster, "daisy", settings=settings)["data"]["deleted"] is False
+
+
+def test_another_cluster_takes_over_in_steps_through_a_gateway_without_a_lost_request(
+    cluster: Json, settings: Json, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not kubectl("get", "gatewayclass", GATEWAY_CLASS, "-o", "name", check=False):
+        pytest.skip(f"the cluster has no GatewayClass {GATEWAY_CLASS}")
+    model = store_model(tmp_path / "1", "1", settings)
+    options: Json = {"cpus": 0.1, "settings": settings, "timeout_s": 600, "gateway_class": GATEWAY_CLASS}
+    namespace = cluster["namespace"]
+
+    def read() -> Json:
+        return dict(json.loads(kubectl("get", "rayservice", "daisy", "-n", namespace, "-o", "json")))
+
+    deployed = deploy_service.main(cluster, model.plain(), spec={**STEPWISE, "image": IMAGE}, **options)
+    if read()["spec"]["upgradeStrategy"]["type"] == service_spec.AT_ONCE:
+        undeploy_model.main(cluster, "daisy", settings=settings, timeout_s=120)
+        pytest.skip(f"no upgrades in steps here: {capsys.readouterr().out[-500:]}")
+    assert deployed["output"]["url"].endswith("/daisy")
+    assert ".svc" not in deployed["output"]["url"], "callers come through the Gateway"
+    first = read()["status"]["activeServiceStatus"]["rayClusterName"]
+
+    with Caller(cluster, model, deployed["output"]["url"]) as caller:
+        time.sleep(3)
+        larger = {**STEPWISE, "image": IMAGE, "head_memory": "2100Mi"}
+        began = time.monotonic()
+        again = deploy_service.main(cluster, model.plain(), spec=larger, **options)
+        print(f"another cluster took over after {time.monotonic() - began:.0f} s")
+        assert read()["status"]["activeServiceStatus"]["rayClusterName"] != first
+        assert again["output"]["url"] == deployed["output"]["url"]
+        assert again["data"]["smoke"]["model_version"] == "1"
+        before = caller.answers["1"]
+        time.sleep(3)
+        assert caller.answers["1"] > before
+    said = capsys.readouterr().out
+    percents = [int(line.split(" %")[0]) for line in said.splitlines() if "of the requests go to the new" in line]
+    print(f"{sum(caller.answers.values())} requests, lost {len(caller.lost)}, steps {percents}\n{said}")
+    assert caller.lost == []
+    assert percents == sorted(percents)
+    assert any(0 < percent < 100 for percent in percents)
+
+    assert undeploy_model.main(cluster, "daisy", settings=settings, timeout_s=180)["data"]["deleted"] is True
+    left = ""
+    for _ in range(30):
+        left = kubectl("get", "rayservices,gateways,httproutes,networkpolicies", "-n", namespace, "-o", "name")
+        if not left:
+            break
+        time.sleep(1)
+    assert left == ""
 
 
 def test_a_ray_service_of_anothers_is_left_alone(cluster: Json, settings: Json, tmp_path: Path) -> None:

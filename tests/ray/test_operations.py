@@ -22,6 +22,7 @@ from f.flexcore.lib.ray.serve_job import DEPLOY_MODEL
 from f.flexcore.lib.ray.service_deployment import DEPLOY_SERVICE
 from f.flexcore.lib.ray.train_job import TRAIN
 from f.flexcore.lib.runtimes import RUNTIMES
+from tests.operations.fake_windmill import FakeWindmill
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
@@ -148,10 +149,47 @@ def test_a_store_at_this_machines_own_address_is_refused_with_a_cluster_elsewher
     assert caught.value.subject == "settings.storage_endpoint_url"
 
 
+@pytest.mark.parametrize("name", ["train", "search", "training_loop", "predict", "deploy_model", "copy_table"])
+def test_pods_do_not_reach_a_store_at_this_machines_own_address_whatever_their_nodes_is(name: str) -> None:
+    pods = RayCluster(kubernetes_cluster="f/x/k8s", namespace="work", name="ml")
+    with pytest.raises(InvalidInput, match=r"http://localhost:9000 .* the pods of ml cannot reach") as caught:
+        check(name, {}, pods, LOCAL_S3)
+    assert caught.value.subject == "settings.storage_endpoint_url"
+
+
+def test_pods_do_not_reach_a_database_at_this_machines_own_address() -> None:
+    pods = RayCluster(kubernetes_cluster="f/x/k8s", namespace="work", name="ml")
+    with pytest.raises(InvalidInput, match=r"database.host: localhost .* the pods of ml cannot reach") as caught:
+        check("copy_table", {"database": {"host": "localhost", "dbname": "sales"}}, pods)
+    assert caught.value.subject == "database.host"
+
+
+@pytest.mark.parametrize("ask", ["plan", "execute"])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("train", {}), ("search", {}), ("training_loop", {}), ("predict", {}), ("deploy_model", {}), ("copy_table", {})],
+)
+def test_a_cluster_that_a_resource_names_is_looked_at_as_soon_as_the_resource_was_read(
+    name: str, fields: Json, ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeWindmill() as windmill:
+        windmill.resources = {"f/x/ray": {"address": REMOTE.address}}
+        for variable, value in {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "t", "WM_WORKSPACE": "test"}.items():
+            monkeypatch.setenv(variable, value)
+        operation: Operation[Any, Any] = OPERATIONS[name]
+        arguments = {**REQUIRED.get(name, {}), **fields, "cluster": {"resource": "f/x/ray"}}
+        invocation = operation.invoke({**arguments, "settings": LOCAL_S3.model_dump()})
+        with pytest.raises(InvalidInput, match=r"https://ray\.example\.com cannot reach") as caught:
+            getattr(operation, ask)(invocation)
+    assert caught.value.subject == "settings.storage_endpoint_url"
+
+
 @pytest.mark.parametrize(
     ("service", "settings"),
     [
         (None, LOCAL_S3),
+        (RayCluster(resource="f/x/ray"), LOCAL_S3),
+        (RayCluster(local_head="one"), LOCAL_S3),
         (RayCluster(), LOCAL_S3),
         (RayCluster(address=f"http://{socket.gethostname()}:8265"), LOCAL_S3),
         (REMOTE, Settings(storage_uri="s3://bucket", storage_endpoint_url="https://s3.example.com")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,17 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import resources
-from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
-from f.flexcore.lib.ray import cluster_spec, kubernetes_session, ray_service, service_rollout, service_spec
+from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput, NotFound
+from f.flexcore.lib.ray import (
+    cluster_spec,
+    kubernetes_session,
+    ray_service,
+    service_gateway,
+    service_rollout,
+    service_spec,
+)
 from f.flexcore.ray import set_traffic, undeploy_model
-from tests.kubernetes.fake_cluster import FakeCluster
+from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.operations.fake_windmill import FakeWindmill
 from tests.ray.test_service_spec import ENTRY, LABELS
 
@@ -121,3 +129,103 @@ def test_a_version_that_cannot_be_deployed_is_told_with_its_exception_and_taken_
     service_rollout.take_back(service, "2", LABELS)
     (stored,) = cluster.api.all(SERVICES)
     assert list(service_spec.read_state(stored)["versions"]) == ["1"]
+
+
+# --- upgrades in steps
+
+
+def gateway(address: str = "203.0.113.7", port: int = 80, programmed: str = "True") -> Object:
+    conditions = [
+        {"type": "Accepted", "status": "True", "reason": "Accepted"},
+        {"type": "Programmed", "status": programmed, "reason": "PortUnavailable", "message": "no entry point for 80"},
+    ]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "metadata": {"name": "daisy-gateway", "namespace": "work", "uid": "g-1"},
+        "spec": {"gatewayClassName": "traefik", "listeners": [{"name": "http", "port": port}]},
+        "status": {"addresses": [{"value": address}] if address else [], "conditions": conditions},
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "url", "problem"),
+    [
+        (gateway(), "http://203.0.113.7", ""),
+        (gateway("gateway.example.com", 8088), "http://gateway.example.com:8088", ""),
+        (gateway("2001:db8::7"), "http://[2001:db8::7]", ""),
+        (gateway(""), "", "it has no address"),
+        (gateway(programmed="False"), "", "PortUnavailable: no entry point for 80"),
+        ({**gateway(), "status": {}}, "", "no controller has taken it"),
+    ],
+)
+def test_a_gateway_has_an_address_once_it_is_programmed(found: Object, url: str, problem: str) -> None:
+    assert service_gateway.find_address(found) == (url, problem)
+
+
+@pytest.mark.parametrize(
+    ("found", "url", "said"),
+    [
+        (gateway(), "http://203.0.113.7", ""),
+        (None, "", "KubeRay's RayServiceIncrementalUpgrade is off"),
+        (gateway(programmed="False"), "", r"its Gateway is not ready \(PortUnavailable: no entry point for 80\)"),
+    ],
+)
+def test_a_ray_service_that_nobody_upgrades_in_steps_is_set_back(
+    found: Object | None, url: str, said: str, session: Any, cluster: FakeCluster
+) -> None:
+    service = ray_service.RayService(session, "daisy")
+    service.apply(add("1"), LABELS, cluster_spec.ClusterSpec(token_auth=False), "traefik")
+    if found:
+        cluster.do(cluster.api.keep("gateway.networking.k8s.io/v1/gateways", found))
+    clock, notes = iter(range(1000)), list[str]()
+    assert service_gateway.settle(service, lambda: float(next(clock)), lambda _: None, notes.append) == url
+    (stored,) = cluster.api.all(SERVICES)
+    assert service_spec.is_stepwise(stored) is bool(url)
+    assert re.search(said, "".join(notes))
+    assert bool(notes) is not bool(url)
+
+
+def test_requests_are_waited_for_until_all_go_to_one_cluster(session: Any) -> None:
+    service = ray_service.RayService(session, "daisy")
+    service.apply(add("1"), LABELS, cluster_spec.ClusterSpec(token_auth=False), "traefik")
+    active = {"rayClusterName": "daisy-aaaaa"}
+    steps = [{"rayClusterName": "daisy-bbbbb", "trafficRoutedPercent": percent} for percent in (0, 50, 100)]
+    waiting, notes = [*steps, None], list[str]()
+
+    def play(_: float = 0) -> None:
+        status = {"activeServiceStatus": active, "pendingServiceStatus": waiting.pop(0)}
+        service.kubernetes.patch(service.path, {"status": status}, service.call("patch"))
+
+    play()
+    assert service.serving_service() == "daisy-aaaaa-serve-svc"
+    clock = iter(range(100))
+    service_gateway.wait_until_moved(service, 90.0, lambda: float(next(clock)), play, notes.append)
+    assert notes == [f"{percent} % of the requests go to the new Ray cluster" for percent in (0, 50, 100)]
+    waiting.append(steps[1])
+    play()
+    with pytest.raises(DeadlineExceeded, match=r"has not moved to its new Ray cluster in time \(50 %"):
+        service_gateway.wait_until_moved(service, 99.0, lambda: float(next(clock)), lambda _: None, notes.append)
+
+
+def test_its_pods_get_a_network_policy_that_follows_the_form(session: Any, cluster: FakeCluster) -> None:
+    service = make(session, "1")
+    (stored,) = cluster.api.all(SERVICES)
+    for networks in (["10.0.0.0/8"], ["192.0.2.0/24"]):
+        spec = cluster_spec.ClusterSpec(token_auth=False, allow_from=networks)
+        service.complete(stored, LABELS, {}, spec)
+    (policy,) = cluster.api.all("networking.k8s.io/v1/networkpolicies")
+    assert policy["metadata"]["ownerReferences"][0]["uid"] == stored["metadata"]["uid"]
+    assert policy["spec"]["ingress"][1]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
+    head = stored["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= head.items()
+
+
+def test_a_dashboard_without_a_token_is_told_with_those_who_reach_it(
+    session: Any, cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = status(400, "BadRequest", 'strict decoding error: unknown field "spec.rayClusterConfig.authOptions"')
+    cluster.api.faults.append(Fault(method="POST", path="/rayservices", status=400, body=refusal))
+    service = ray_service.RayService(session, "daisy")
+    service.apply(add("1"), LABELS, cluster_spec.ClusterSpec(allow_from=["10.0.0.0/8"]))
+    assert "its Ray has none, and the networks of allow_from (10.0.0.0/8) alone reach" in capsys.readouterr().out

@@ -12,6 +12,7 @@ OURS = {
     "route_prefix": "/delay",
     "deployments": {"model": {"deployment_config": {"user_config": {"flexcore/key": "fc-1"}}}},
 }
+RAY_CLUSTER = {"kubernetes_cluster": "f/x/k8s", "namespace": "work", "name": "ml"}
 THEIRS = {"route_prefix": "/shop", "deployments": {"web": {"deployment_config": {"user_config": None}}}}
 
 
@@ -22,6 +23,9 @@ THEIRS = {"route_prefix": "/shop", "deployments": {"web": {"deployment_config": 
         ({"address": "https://ray.example.com"}, "http://ray.example.com:8001/delay"),
         ({"address": "http://[::1]:8265"}, "http://[::1]:8001/delay"),
         ({"serve_url": "https://models.example.com/"}, "https://models.example.com/delay"),
+        # Of a RayCluster the API server's address, by which the worker may reach it, says nothing.
+        (RAY_CLUSTER, "http://ml-head-svc.work.svc:8001/delay"),
+        ({**RAY_CLUSTER, "serve_url": "https://models.example.com"}, "https://models.example.com/delay"),
     ],
 )
 def test_callers_reach_the_model_at_serve_url_or_at_the_dashboards_host(cluster: dict[str, Any], url: str) -> None:
@@ -35,6 +39,7 @@ def test_callers_reach_the_model_at_serve_url_or_at_the_dashboards_host(cluster:
         ({"address": "http://ray-head:8265"}, 8000, False),
         ({"address": "http://127.0.0.1:8265", "serve_url": "http://127.0.0.1:8123"}, 8123, False),
         ({"address": "http://127.0.0.1:8265", "serve_url": "https://models.example.com"}, 8000, False),
+        (RAY_CLUSTER, 8000, False),
     ],
 )
 def test_another_port_is_taken_on_ones_own_machine_alone(cluster: dict[str, Any], first: int, many: bool) -> None:

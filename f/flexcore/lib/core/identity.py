@@ -25,6 +25,8 @@ ITERATION = re.compile(r"/(?:for)?loop-\d+")
 # kept when its run has ended; ON_TRIAL, an annotation: it never answered yet, and is kept no longer than its owner
 # lives.
 MANAGED_BY = "app.kubernetes.io/managed-by"
+# As which we write to Kubernetes; a server notes it beside each field.
+FIELD_MANAGER = "flexcore"
 DEFERRED = "flexcore/deferred"
 OUTLIVES_RUN = "flexcore/outlives-run"
 ON_TRIAL = "flexcore/on-trial"

@@ -84,7 +84,7 @@ def is_compatible(item: Mapping[str, Any], here: str | None) -> bool:
     """Whether a version, None for an absent one, is in one of the ranges of `list_ranges`."""
     number = parse_version(here or "")
     if here is None or item["low"] is None or number is None:
-        return here == item["trained"]
+        return bool(here == item["trained"])
     return bool(item["low"] <= list(number) and (item["high"] is None or list(number) < item["high"]))
 
 

@@ -9,11 +9,12 @@
     kept         leave             leave               leave
     waiting      leave             stop                leave
     due          leave, or submit  stop                leave
+    superseded   stop              stop                stop
 
 Later means past its time to live. `kept` outlives its run on purpose (a deployed model). `waiting` is work that its
 cluster has no room for yet, `due` when it has: a step that waits submits it itself, that of a suspended flow reconcile
-does. "Could not ask" is never "has ended": a Windmill that does not know a job may be another one that shares the
-cluster, or may not show it to this user.
+does. `superseded` was lost with its cluster, and another copy is used in its place. "Could not ask" is never "has
+ended": a Windmill that does not know a job may be another one that shares the cluster, or may not show it to this user.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Literal
 
 from f.flexcore.lib.core import identity
 
-State = Literal["running", "finished", "leaving", "kept", "waiting", "due"]
+State = Literal["running", "finished", "leaving", "kept", "waiting", "due", "superseded"]
 Owner = Literal["running", "suspended", "ended", "unknown"]
 Action = Literal["stop", "delete", "resume", "submit", "leave"]
 
@@ -36,7 +37,7 @@ OVERDUE_S = 120.0
 class RemoteObject:
     """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
     epoch after which it may be deleted, None where the cluster itself takes it away; deadline: likewise, after which
-    it must not run, None where the cluster itself ends it."""
+    it must not run, None where the cluster itself ends it; held_by: what keeps one that is being deleted."""
 
     runtime: str
     place: str
@@ -48,6 +49,7 @@ class RemoteObject:
     namespace: str = ""
     delete_after: float | None = None
     deadline: float | None = None
+    held_by: str = ""
 
     @property
     def owner(self) -> str:
@@ -69,7 +71,9 @@ def decide_cleanup(item: RemoteObject, owner: Owner, now: float) -> Decision:
     if item.state == "kept":
         return Decision("leave", "outlives its run on purpose")
     if item.state == "leaving":
-        return Decision("leave", "is being deleted")
+        return Decision("leave", "is being deleted" + (f"; held by {item.held_by}" if item.held_by else ""))
+    if item.state == "superseded":
+        return Decision("stop", "another copy is used in its place")
     if item.state == "finished":
         return _decide_finished(item, owner, now)
     if item.deadline is not None and now > item.deadline + OVERDUE_S:

@@ -192,10 +192,20 @@ class Postgresql(Resource):
         return value
 
 
+# As labels are written: gpu-a100, spot, kueue, eu-only.
+CAPABILITY_PATTERN = r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$"
+
+
 class KubernetesCluster(Resource):
     """c_kubernetes_cluster: a kubeconfig with an optional context, or server with token and CA, or in-cluster.
 
     mode auto: the kubeconfig when given, else the server when given, else in-cluster.
+    cloud to latency: what a placement among several clusters goes by; all may be left out. A price of null is not
+    known, and is not 0. egress_gib_usd: of data that leaves the cluster for another location; data_location: where data
+    beside it lies, a name as in the settings' `egress_usd_per_gib`; capabilities: what it has and others lack, in words
+    of your own; latency: how near it is to those who call what is served there.
+    mode auto: the kubeconfig when given, else the server when given, else in-cluster. prometheus_url: as the worker
+    reaches it; a canary counts requests there.
     """
 
     mode: Literal["auto", "kubeconfig", "token", "in_cluster"] = "auto"
@@ -206,6 +216,17 @@ class KubernetesCluster(Resource):
     ca_certificate: str = ""
     verify_tls: bool = True
     namespace: str = ""
+    cloud: str = ""
+    region: str = ""
+    cpu_hour_usd: float | None = Field(default=None, ge=0, le=workloads.MAX_COST_USD)
+    memory_gib_hour_usd: float | None = Field(default=None, ge=0, le=workloads.MAX_COST_USD)
+    gpu_hour_usd: float | None = Field(default=None, ge=0, le=workloads.MAX_COST_USD)
+    egress_gib_usd: float | None = Field(default=None, ge=0, le=workloads.MAX_COST_USD)
+    capabilities: list[Annotated[str, Field(pattern=CAPABILITY_PATTERN)]] = []
+    data_location: str = ""
+    latency: Literal["", "low", "medium", "high"] = ""
+    prometheus_url: str = Field(default="", pattern=r"^$|^https?://")
+    prometheus_token: Annotated[str, SECRET] = ""
 
 
 class Notifications(Resource):

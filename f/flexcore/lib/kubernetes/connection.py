@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from f.flexcore.lib.core import errors, operation, redaction, resources
 from f.flexcore.lib.kubernetes import pod_spec
-from f.flexcore.lib.kubernetes_api import client, credentials
+from f.flexcore.lib.kubernetes_api import client, credentials, proxies
 
 # Kubernetes' own.
 DEFAULT_NAMESPACE = "default"
@@ -44,12 +45,20 @@ def open_session(invocation: operation.Invocation[Any, Any], secrets: Iterable[s
 
 def _check_proxy(access: credentials.Access) -> None:
     """SOCKS needs a package that workers do not have."""
-    if access.proxy.startswith("socks") and importlib.util.find_spec("socks") is None:
+    proxy = proxies.choose_proxy(access.server, access.proxy, os.environ)
+    if not proxy.startswith("socks") or importlib.util.find_spec("socks") is not None:
+        return
+    if access.proxy:
         raise errors.InvalidInput(
             "cluster.kubeconfig has a SOCKS proxy (proxy-url), which this worker cannot use",
             subject="cluster.kubeconfig",
             remedy="Give an HTTP proxy in proxy-url, or a server address that the worker reaches itself.",
         )
+    raise errors.InvalidInput(
+        "The worker's HTTPS_PROXY is a SOCKS proxy, which it cannot use for the cluster",
+        subject="cluster",
+        remedy="Name the cluster in the worker's NO_PROXY, or give an HTTP proxy in HTTPS_PROXY.",
+    )
 
 
 # --- namespace

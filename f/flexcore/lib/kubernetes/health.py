@@ -1,5 +1,6 @@
 # requirements: flexcore_kubernetes
-"""Health of a cluster, and what may be done there: rights, quotas, free capacity. Changes nothing.
+"""Health of a cluster, and what may be done there: rights, quotas, free capacity. Changes nothing; what a certain Job
+or deployment would meet there is in plan_*.
 
 Without a needed right an operation fails; without a helpful one it can say less, or not do what few ask for.
 resources/kubernetes/rbac.yaml grants exactly these.
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
-from f.flexcore.lib.kubernetes import connection
-from f.flexcore.lib.kubernetes_api import api_errors, client, job_status
+from f.flexcore.lib.kubernetes import connection, plan_pod
+from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, finalizers, job_status
 
 Object = Mapping[str, Any]
 
@@ -70,7 +71,12 @@ NEEDED: dict[str, list[Right]] = {
 }
 # A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
-    "job": [*EXPLAINING, *_list_rights("create", "", "secrets"), *_list_rights("create", "", "configmaps")],
+    "job": [
+        *EXPLAINING,
+        *_list_rights("create", "", "secrets"),
+        *_list_rights("create", "", "configmaps"),
+        *_list_rights("list", "kueue.x-k8s.io", "workloads"),
+    ],
     "deploy": [
         *EXPLAINING,
         *_list_rights("get create", "", "services", "proxy"),
@@ -112,6 +118,7 @@ def health(place: str, resource: Any, namespace: str = "") -> operation.Health:
             continue
         allowed.append(name)
         problems += [f"Helpful for {name}: {right}" for right in missing]
+    problems += expiry.describe_credentials(kubernetes.access, kubernetes.now())["warnings"]
     measured = measure_nodes(kubernetes) or NOT_MEASURED
     return operation.Health(
         runtime="kubernetes",
@@ -157,6 +164,7 @@ def inspect_cluster(
             "namespace_exists": exists,
             "operation": operation,
             "missing_rights": missing,
+            "credentials": expiry.describe_credentials(kubernetes.access, kubernetes.now()),
             "quotas": list_quotas(kubernetes, namespace),
         },
         metrics=measure_nodes(kubernetes) or NOT_MEASURED,
@@ -166,10 +174,19 @@ def inspect_cluster(
 def find_missing_rights(kubernetes: client.Kubernetes, namespace: str, operation: str) -> list[str]:
     """The helpful ones that are missing. Raises Forbidden when a needed one is."""
     with ThreadPoolExecutor(MAX_CONCURRENT_REVIEWS) as pool:
-        rights = [*NEEDED[operation], *HELPFUL[operation]]
+        rights = list_rights(operation)
         answers = dict(
             zip(rights, pool.map(lambda right: is_allowed(kubernetes, right, namespace), rights), strict=True)
         )
+    return judge_rights(answers, namespace, operation)
+
+
+def list_rights(operation: str) -> list[Right]:
+    return [*NEEDED[operation], *HELPFUL[operation]]
+
+
+def judge_rights(answers: Mapping[Right, bool], namespace: str, operation: str) -> list[str]:
+    """The helpful rights that are missing. Raises Forbidden when a needed one is."""
     missing = [right for right in NEEDED[operation] if not answers[right]]
     if missing:
         raise errors.Forbidden(
@@ -189,7 +206,7 @@ def list_quotas(kubernetes: client.Kubernetes, namespace: str) -> list[dict[str,
 
 
 def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | None:
-    """True, or None when the credentials may not look. Raises NotFound."""
+    """True, or None when the credentials may not look. Raises NotFound, or Conflict for one that is being deleted."""
     try:
         stored = kubernetes.get(f"/api/v1/namespaces/{namespace}", api_errors.Call("get", "namespaces", "", namespace))
     except errors.Forbidden as error:
@@ -202,6 +219,8 @@ def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | Non
             subject="namespace",
             remedy=f"Create it (kubectl create namespace {namespace}) or choose another.",
         )
+    if detail := finalizers.describe_terminating(stored):
+        raise api_errors.to_terminating_error(namespace, detail)
     return True
 
 
@@ -268,25 +287,9 @@ def measure_capacity(nodes: Sequence[Object], pods: Sequence[Object] | None) -> 
     if pods is None:
         return {**measured, "free_cpu": None, "free_memory_bytes": None}
     mine = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName") in names]
-    requested = [_requested_by_pod(pod) for pod in mine]
-    free = (cpu - sum(item[0] for item in requested), memory - sum(item[1] for item in requested))
+    held = plan_pod.sum_all(mine)
+    free = cpu - held.get("cpu", 0.0), memory - held.get("memory", 0.0)
     return {**measured, "free_cpu": round(free[0], 3), "free_memory_bytes": free[1]}
-
-
-def _requested_by_pod(pod: Object) -> tuple[float, float]:
-    """What a pod reserves: its containers together, or its largest init container."""
-    spec = pod["spec"]
-    main = [
-        _cpu_and_memory((item.get("resources") or {}).get("requests") or {}) for item in spec.get("containers") or ()
-    ]
-    first = [
-        _cpu_and_memory((item.get("resources") or {}).get("requests") or {})
-        for item in spec.get("initContainers") or ()
-    ]
-    return (
-        max([sum(item[0] for item in main), *(item[0] for item in first)]),
-        max([sum(item[1] for item in main), *(item[1] for item in first)]),
-    )
 
 
 def _cpu_and_memory(resources: Object) -> tuple[float, float]:

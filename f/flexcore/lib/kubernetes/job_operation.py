@@ -19,15 +19,18 @@ def check(
 ) -> None:
     """Raises InvalidInput or MissingSetting for everything that can be known without a cluster."""
     job_manifest.check(request)
+    if job_manifest.hands_over(request):
+        from f.flexcore.lib.kubernetes import job_handover
+
+        job_handover.check(request, settings)
     connection.check_place(request.requested_namespace(), service, settings)
 
 
 def plan(invocation: Invocation) -> contracts.StepResult:
-    """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
-    from f.flexcore.lib.kubernetes import health
+    """What would be made, and whether it would likely run. Raises Unreachable, Forbidden or NotFound."""
+    from f.flexcore.lib.kubernetes import plan_job
 
-    session = connection.open_session(invocation, job_manifest.secret_values(invocation.request))
-    return health.inspect_cluster(session.kubernetes, session.namespace, "job", invocation.key)
+    return plan_job.plan(invocation)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class KServeDeployer(cluster_objects.Namespace):
             if not error.retryable or error.details.get("diagnosis"):
                 self._undo(serving.name, before, error)
             raise
+        self._prune(stored)
         return verified
 
     def look(self, serving: serving_manifests.Serving) -> Object | None:
@@ -189,8 +190,18 @@ class KServeDeployer(cluster_objects.Namespace):
         notes = (before["metadata"].get("annotations") or {}) if before else {}
         if before is None or identity.ON_TRIAL in notes:
             return "removed: nothing was served before" if self.remove(SERVICES, item) else "marked for removal"
-        self.store(SERVICES, field_owners.extract_applied(before))
+        self._prune(self.store(SERVICES, field_owners.extract_applied(before)))
         return "rolled back to the version before"
+
+    def _prune(self, stored: Object) -> None:
+        """Removes the ConfigMaps that the InferenceService names no longer. A failure is only reported."""
+        name = stored["metadata"]["name"]
+        volumes = stored["spec"]["predictor"].get("volumes") or ()
+        kept = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+        try:
+            self.remove_maps(f"{serving_manifests.INSTANCE}={name}", kept)
+        except errors.FlexcoreError as error:
+            self.report(f"Something of an earlier deployment stays: {error}")
 
 
 def _is_true(condition: Object | None) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, field_owners
+from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
 Verified = TypeVar("Verified")
@@ -60,6 +60,23 @@ class Plan:
         metadata = serving_manifests.make_metadata(self.serving, self.serving.name, owner)
         return autoscaler.make_budget(self.serving.scaling, metadata, self.serving.selector())
 
+    def trial_marks(self) -> dict[str, str]:
+        """The annotations of a Deployment that has yet to answer: what it was before."""
+        before = self.before.get(DEPLOYMENTS)
+        notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
+        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
+
+    def make_bodies(self) -> list[tuple[cluster_objects.Kind, Object]]:
+        """All that is to be stored but the ConfigMap, whose name nobody else has; owners are left out."""
+        serving = self.serving
+        return [
+            (DEPLOYMENTS, self.make_deployment(self.trial_marks())),
+            *isolation.make_companions(serving, None),
+            (SERVICES, serving_manifests.make_service(serving, None)),
+            *([(self.scaler, self.make_scaler(None))] if self.scaler else []),
+            *([(BUDGETS, self.make_budget(None))] if serving.scaling.has_budget else []),
+        ]
+
     def needs(self, kind: cluster_objects.Kind) -> bool:
         """Whether it cannot do without the right to see and to store such an object."""
         if kind == BUDGETS:
@@ -80,8 +97,8 @@ class Plan:
 
 @dataclass(slots=True)
 class Deployer(cluster_objects.Namespace):
-    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are, "" for the
-    Deployment itself."""
+    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are,
+    "another" for what is not ours, "" for the Deployment itself."""
 
     log_tail: str = ""
     scaled_by: str = ""
@@ -97,7 +114,7 @@ class Deployer(cluster_objects.Namespace):
         except errors.FlexcoreError as error:
             error.details["undone"] = "nothing was changed"
             raise
-        self.scaled_by = plan.scaler.kind if plan.scaler else AUTOSCALERS.kind if plan.is_scaled_by_others else ""
+        self.scaled_by = plan.scaler.kind if plan.scaler else "another" if plan.is_scaled_by_others else ""
         until = self.clock() + serving.timeout_s
         is_rolled_out = False
         try:
@@ -127,6 +144,8 @@ class Deployer(cluster_objects.Namespace):
                 plan.before[kind] = item
         competitors.check_rollouts(self, serving.name)
         plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
+        if (deployment := plan.before.get(DEPLOYMENTS)) and competitors.is_shifted(self, deployment):
+            plan.is_scaled_by_others = True
         for kind, item in plan.before.items():
             plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
@@ -143,15 +162,7 @@ class Deployer(cluster_objects.Namespace):
     def rehearse(self, plan: Plan) -> None:
         """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
         others hold. Raises what storing it would raise."""
-        serving = plan.serving
-        bodies = [
-            (DEPLOYMENTS, plan.make_deployment(self._trial_marks(plan))),
-            *isolation.make_companions(serving, None),
-            (SERVICES, serving_manifests.make_service(serving, None)),
-            *([(plan.scaler, plan.make_scaler(None))] if plan.scaler else []),
-            *([(BUDGETS, plan.make_budget(None))] if serving.scaling.has_budget else []),
-        ]
-        for kind, body in bodies:
+        for kind, body in plan.make_bodies():
             before = plan.before.get(kind)
             if before is not None and (owners := before["metadata"].get("ownerReferences")):
                 body["metadata"]["ownerReferences"] = owners
@@ -179,7 +190,7 @@ class Deployer(cluster_objects.Namespace):
 
     def _store_server(self, plan: Plan) -> Object:
         serving, owner = plan.serving, plan.before.get(DEPLOYMENTS)
-        marks = self._trial_marks(plan)
+        marks = plan.trial_marks()
         if owner is None:
             paused = plan.make_deployment(marks)
             # Something may scale it once it answers; it begins with as many copies as there shall be at least.
@@ -195,12 +206,6 @@ class Deployer(cluster_objects.Namespace):
             # First: it would go on writing the number of copies, which is ours now.
             self._remove_scalers(plan)
         return self._store(plan, DEPLOYMENTS, plan.make_deployment(marks))
-
-    def _trial_marks(self, plan: Plan) -> dict[str, str]:
-        """The annotations of a Deployment that has yet to answer: what it was before."""
-        before = plan.before.get(DEPLOYMENTS)
-        notes = (before["metadata"].get("annotations") or {}) if before else {identity.ON_TRIAL: "true"}
-        return {name: notes[name] for name in (identity.ON_TRIAL, serving_manifests.GOOD_ROLLOUTS) if name in notes}
 
     def _store_scaling(self, plan: Plan, owner: Object) -> None:
         if plan.scaler:
@@ -277,6 +282,10 @@ class Deployer(cluster_objects.Namespace):
                 and rollout.read_digest(template) != rollout.read_digest(before["spec"]["template"])
             ):
                 body["spec"]["template"] = template
+            if plan.has_replicas and "replicas" not in body["spec"]:
+                # Given back to what scales it with as many copies as it had, not with those of the failed update.
+                copies = {"replicas": before["spec"]["replicas"]}
+                self.store(DEPLOYMENTS, {**body, "spec": {**body["spec"], **copies}})
             self.store(DEPLOYMENTS, body)
         return "as it was before" if is_same else "rolled back to the version before"
 
@@ -306,9 +315,4 @@ class Deployer(cluster_objects.Namespace):
         for item in self.list_objects(REPLICA_SETS, f"{serving_manifests.INSTANCE}={serving.name}"):
             volumes = item["spec"]["template"]["spec"].get("volumes") or ()
             kept |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
-        selector = f"{cluster_objects.OURS},{serving_manifests.INSTANCE}={serving.name}"
-        for item in self.list_objects(CONFIG_MAPS, selector):
-            name, uid = item["metadata"]["name"], item["metadata"]["uid"]
-            if name not in kept:
-                call = api_errors.Call("delete", CONFIG_MAPS.resource, self.namespace, name)
-                self.kubernetes.delete(self.path(CONFIG_MAPS, name), uid, call, retry_s=0)
+        self.remove_maps(f"{serving_manifests.INSTANCE}={serving.name}", kept)

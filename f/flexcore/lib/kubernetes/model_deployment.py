@@ -164,12 +164,16 @@ def check_service_name(name: str) -> None:
 
 
 def plan(invocation: Invocation) -> contracts.StepResult:
-    """Version, namespace, rights, quotas and free capacity. Raises Unreachable, Forbidden or NotFound."""
+    """What would be made, and whether it would likely run. Raises Unreachable, Forbidden or NotFound.
+
+    A model that is not trained yet is planned as one of its name, in the settings' store."""
     # Imported for a plan alone: a deployment needs none of it.
-    from f.flexcore.lib.kubernetes import health
+    from f.flexcore.lib.kubernetes import plan_deployment, stand_in_model
 
     session = open_session(invocation)
-    return health.inspect_cluster(session.kubernetes, session.namespace, "deploy", invocation.key)
+    request, notes = stand_in_model.complete(invocation.request, invocation.settings)
+    serving = build_serving(request, invocation.settings, session.namespace, invocation.key)
+    return plan_deployment.plan(invocation, session, serving, notes)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:

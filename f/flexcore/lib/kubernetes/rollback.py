@@ -120,9 +120,7 @@ def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision
     if chosen:
         return max(chosen, key=lambda item: rollout.rank_former(item, good))
     name = deployment["metadata"]["name"]
-    problem = (
-        f"has no revision {revision} that answered before" if revision else "has no version before the present one"
-    )
+    wanted = f"revision {revision} that answered before" if revision else "version before the present one"
     raise errors.NotFound(
         f"Deployment {name} has no {wanted}",
         subject="revision",

@@ -27,8 +27,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.kubernetes_api import api_errors, credentials, field_owners
+from f.flexcore.lib.core import errors, identity, redaction
+from f.flexcore.lib.kubernetes_api import api_errors, credentials, proxies
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
@@ -38,6 +38,7 @@ MIN_PAUSE_S = 0.2
 MAX_PAUSE_S = 5.0
 TRANSIENT_STATUSES = (429, 500, 502, 503, 504)
 
+JSON = "application/json"
 Query = Mapping[str, str | int | bool]
 # Whole lines of a stream, without their ends.
 Batch = list[bytes]
@@ -73,9 +74,12 @@ class Kubernetes:
         code, payload = self._request("GET", path, {}, None, call, retry_s)
         return None if _is_absent(code, payload, call) else self._accept(code, payload, call)
 
-    def list(self, path: str, query: Query, call: api_errors.Call, retry_s: float = RETRY_S) -> dict[str, Any]:
-        """{metadata: {resourceVersion}, items: […]}; the items lack kind and apiVersion, as the API sends them."""
-        code, payload = self._request("GET", path, query, None, call, retry_s)
+    def list(
+        self, path: str, query: Query, call: api_errors.Call, retry_s: float = RETRY_S, accept: str = JSON
+    ) -> dict[str, Any]:
+        """{metadata: {resourceVersion}, items: […]}; the items lack kind and apiVersion, as the API sends them.
+        accept: another form of the answer, which a server that does not have it ignores."""
+        code, payload = self._request("GET", path, query, None, call, retry_s, accept)
         return self._accept(code, payload, call)
 
     def create(
@@ -84,7 +88,7 @@ class Kubernetes:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
         given, so that a creation whose answer was lost shows as a taken name. dry_run: all is checked, and nothing
         stays."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
@@ -92,14 +96,17 @@ class Kubernetes:
 
     def replace(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object, or None when someone else changed it since its resourceVersion was read."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
-    def patch(self, path: str, changes: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
+    def patch(
+        self, path: str, changes: Mapping[str, Any], call: api_errors.Call, *, dry_run: bool = False
+    ) -> dict[str, Any] | None:
         """The stored object after a JSON merge patch; None when `changes` names a resourceVersion that is no longer
         the object's. Raises NotFound."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
+        query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("PATCH", path, query, changes, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
@@ -109,11 +116,14 @@ class Kubernetes:
         """The stored object after a server-side apply: our fields of it are as in `body`, and those that we held and
         that `body` lacks are gone. None when `body` names a uid or resourceVersion that is no longer the object's.
         Raises Conflict that names what others hold; nothing is ever forced."""
-        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         query |= {"force": False, **({"dryRun": "All"} if dry_run else {})}
         code, payload = self._request("PATCH", path, query, body, call, RETRY_S)
         if code != 409:
             return self._accept(code, payload, call)
+        # Others' fields are read only where they are in the way.
+        from f.flexcore.lib.kubernetes_api import field_owners
+
         if conflicts := field_owners.parse_conflicts(api_errors.trusted_status(payload)):
             where = f" in namespace {call.namespace}" if call.namespace else ""
             raise field_owners.conflict_error(f"{call.resource} {call.name}{where}", conflicts)
@@ -193,14 +203,21 @@ class Kubernetes:
             yield [rest]
 
     def _request(
-        self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, retry_s: float
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any,
+        call: api_errors.Call,
+        retry_s: float,
+        accept: str = JSON,
     ) -> tuple[int, Any]:
         """Status and parsed body, after repeating while the failure may pass."""
         until, pause, renewed = self._clock() + retry_s, MIN_PAUSE_S, False
         while True:
             wait = pause
             try:
-                response = self._send(method, path, query, body, call, READ_TIMEOUT_S)
+                response = self._send(method, path, query, body, call, READ_TIMEOUT_S, accept)
                 response.read()
                 self._record_server_time(response)
                 if response.status == 401 and self.access.token_file and not renewed:
@@ -216,10 +233,19 @@ class Kubernetes:
             self._sleep(min(wait, max(until - self._clock(), 0)))
             pause = min(pause * 2, MAX_PAUSE_S)
 
-    def _send(self, method: str, path: str, query: Query, body: Any, call: api_errors.Call, read_s: float) -> Any:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: Any,
+        call: api_errors.Call,
+        read_s: float,
+        accept: str = JSON,
+    ) -> Any:
         import urllib3
 
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type(method, query)
         values = [(key, str(value).lower() if isinstance(value, bool) else value) for key, value in query.items()]
@@ -243,6 +269,10 @@ class Kubernetes:
     def _to_error(self, code: int, payload: Any, call: api_errors.Call) -> errors.FlexcoreError:
         if isinstance(payload, dict) and isinstance(payload.get("message"), str):
             payload = {**payload, "message": self.redactor.text(payload["message"])}
+        if code == 401:
+            from f.flexcore.lib.kubernetes_api import expiry
+
+            return api_errors.to_credentials_error(payload, expiry.describe_expired(self.access, self.now()))
         return api_errors.to_error(code, payload, call)
 
     def _open(self) -> None:
@@ -314,7 +344,10 @@ def _make_api_client(access: credentials.Access) -> Any:
     configuration = Configuration(host=access.server)
     configuration.verify_ssl = access.verify
     configuration.tls_server_name = access.tls_server_name or None
-    configuration.proxy = access.proxy or None
+    configuration.proxy = proxies.choose_proxy(access.server, access.proxy, os.environ) or None
+    configuration.proxy_headers = proxies.make_headers(configuration.proxy or "") or None
+    # Chosen already, by kubectl's rules.
+    configuration.no_proxy = ""
     # Retries are decided here, by the request; and a redirect must not carry the token elsewhere.
     configuration.retries = False
     # A watch on the Job, one on its Pods, a log stream, and calls.

@@ -17,13 +17,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.kubernetes_api import kubeconfig
+from f.flexcore.lib.kubernetes_api import kubeconfig, proxies
 
 # Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 POD_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # A worker hides its container's KUBERNETES_SERVICE_HOST from steps; the certificate is valid for this name too.
 POD_SERVER = "https://kubernetes.default.svc"
-PROXIES = ("http", "https", "socks5")
 # Other rights than the credentials': kubectl acts with them, and so would everybody expect of a step.
 IMPERSONATION = ("as", "as-uid", "as-groups", "as-user-extra")
 
@@ -116,7 +115,8 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
     has_token = bool(token or token_file)
     ca = _read_pem(cluster, "certificate-authority")
     certificate, key = _read_pem(user, "client-certificate"), _read_pem(user, "client-key")
-    _check_user(user, has_credentials=has_token or bool(certificate and key))
+    namespace = kubeconfig.to_text(entry.get("namespace"))
+    _check_user(user, chosen, namespace, has_credentials=has_token or bool(certificate and key))
     if certificate and not key:
         raise kubeconfig.wrong("has a client-certificate without a client-key", kubeconfig.FLATTEN)
     if key and not certificate and not has_token:
@@ -128,7 +128,7 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
         tls_server_name=kubeconfig.to_text(cluster.get("tls-server-name")),
         proxy=_read_proxy(kubeconfig.to_text(cluster.get("proxy-url"))),
         context=chosen,
-        namespace=kubeconfig.to_text(entry.get("namespace")),
+        namespace=namespace,
         token=token,
         token_file=token_file,
         client_certificate=certificate if key else "",
@@ -172,7 +172,7 @@ def _join_names(entries: Mapping[str, Any]) -> str:
     return ", ".join(sorted(entries)) or "none"
 
 
-def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
+def _check_user(user: dict[str, Any], context: str, namespace: str, *, has_credentials: bool) -> None:
     """Refuses by name what a worker cannot do. A token or certificate goes before a program, as with kubectl."""
     remedy = "Use a service account's token instead (kubectl create token NAME), with mode token."
     impersonated = [name for name in IMPERSONATION if user.get(name) and kubeconfig.to_text(user[name])]
@@ -183,12 +183,18 @@ def _check_user(user: dict[str, Any], has_credentials: bool) -> None:
         )
     if kubeconfig.to_text(user.get("username")) or kubeconfig.to_text(user.get("password")):
         raise kubeconfig.wrong("authenticates by user name and password", remedy)
-    for name, field_name in (("exec", "command"), ("auth-provider", "name")):
-        given = user.get(name)
-        if kubeconfig.to_text(given) and not has_credentials:
-            program = kubeconfig.to_text(given.get(field_name)) if isinstance(given, dict) else ""
-            raise kubeconfig.wrong(
-                f"authenticates by the program {program or name!r}, which a worker does not run", remedy
+    for name in ("exec", "auth-provider"):
+        if kubeconfig.to_text(user.get(name)) and not has_credentials:
+            # For a kubeconfig that no worker can use.
+            from f.flexcore.lib.kubernetes_api import exec_plugins
+
+            login = exec_plugins.parse_login(name, user[name])
+            raise errors.InvalidInput(
+                f"cluster.kubeconfig authenticates by {login}, which a worker does not run",
+                subject="cluster.kubeconfig",
+                remedy=exec_plugins.describe_way(context, namespace),
+                commands=exec_plugins.list_token_commands(context, namespace),
+                lasting_token_commands=exec_plugins.list_lasting_token_commands(context, namespace),
             )
 
 
@@ -212,9 +218,15 @@ def _read_token(user: dict[str, Any]) -> str:
 
 
 def _read_proxy(url: str) -> str:
-    if url and urlsplit(url).scheme not in PROXIES:
+    try:
+        parts = urlsplit(url)
+        usable = not url or (parts.scheme in proxies.SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0)
+    except ValueError:
+        usable = False
+    if not usable:
         raise kubeconfig.wrong(
-            f"has a proxy-url that does not begin with {'://, '.join(PROXIES)}://", "Correct proxy-url."
+            f"has a proxy-url that does not begin with {'://, '.join(proxies.SCHEMES)}:// and go on with a host",
+            "Correct proxy-url.",
         )
     return url
 

@@ -79,9 +79,16 @@ class HttpKubernetes(client.Kubernetes):
             self.http.headers["Authorization"] = f"Bearer {token}"
 
     def _send(
-        self, method: str, path: str, query: client.Query, body: Any, call: api_errors.Call, read_s: float
+        self,
+        method: str,
+        path: str,
+        query: client.Query,
+        body: Any,
+        call: api_errors.Call,
+        read_s: float,
+        accept: str = client.JSON,
     ) -> Any:
-        headers = {} if body is None else {"Content-Type": client.content_type(method, query)}
+        headers = {"Accept": accept} | ({} if body is None else {"Content-Type": client.content_type(method, query)})
         values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
         request = self.http.build_request(
             method,

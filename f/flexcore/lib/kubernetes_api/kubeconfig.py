@@ -3,6 +3,10 @@
 
 Every scalar is the text that stands there: YAML would make a number of the name 2024 and true of the name on. What
 kubectl takes is taken, wrapped base64 and !!binary too; what it refuses is refused with the line or the name.
+
+Several documents count as the files of a KUBECONFIG list: for each name, and for the current context, the first that
+says it. Of one file kubectl reads the first document alone, which is the same but for what the others add.
+Source: https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/#merging-kubeconfig-files
 """
 
 from __future__ import annotations
@@ -36,7 +40,21 @@ class Plain(str):
 
 def parse_kubeconfig(text: str) -> dict[str, Any]:
     """{current-context, clusters, contexts, users}, the last three {name: fields}. Raises InvalidInput."""
-    config = _parse_document(text.removeprefix("\ufeff"))
+    documents = _parse_documents(text.removeprefix("\ufeff"))
+    configs = [_parse_config(document) for document in documents or [None]]
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for config in configs:
+        for section, entries in sections.items():
+            # The whole entry of the first that has it: two of one name are never mixed.
+            sections[section] = {**config[section], **entries}
+    chosen = [config["current-context"] for config in configs]
+    # What looks like a null may be the name of a context, written without quotes.
+    named = (name for name in chosen if to_text(name) or (name is not None and str(name) in sections["contexts"]))
+    return {"current-context": next(named, ""), **sections}
+
+
+def _parse_config(config: Any) -> dict[str, Any]:
+    """One document in the same form."""
     if isinstance(config, list):
         raise not_kubeconfig("it is a list", MERGE)
     if isinstance(config, str) and PATHS.fullmatch(config.strip()):
@@ -109,11 +127,11 @@ def _parse_entries(items: Any, section: str, kind: str) -> dict[str, dict[str, A
     return entries
 
 
-def _parse_document(text: str) -> Any:
+def _parse_documents(text: str) -> list[Any]:
     if text.lstrip().startswith("{"):
         try:
             # As JSON it may be indented by tabs.
-            return _to_text_tree(json.loads(text))
+            return [_to_text_tree(json.loads(text))]
         except (ValueError, RecursionError):
             pass
     try:
@@ -122,11 +140,7 @@ def _parse_document(text: str) -> Any:
         documents = _load_without_tabs(text)
     except RecursionError:
         raise not_kubeconfig("it is nested too deeply") from None
-    kept = [item for item in documents if not (isinstance(item, str) and to_text(item) == "")]
-    if len(kept) > 1:
-        remedy = f"Give the one document with the context that is meant. {MERGE}"
-        raise not_kubeconfig(f"it holds {len(kept)} YAML documents", remedy)
-    return kept[0] if kept else None
+    return [item for item in documents if not (isinstance(item, str) and to_text(item) == "")]
 
 
 def _load_without_tabs(text: str) -> list[Any]:

@@ -232,4 +232,6 @@ def check_candidates(works: Works, settings: resources.Settings) -> dict[str, di
 def _describe_answer(answer: contracts.StepResult | errors.FlexcoreError) -> dict[str, Any]:
     if isinstance(answer, errors.FlexcoreError):
         return {"success": False, "error": str(answer), "data": {}}
-    return {"success": answer.success, "error": None, "data": answer.plain()["data"]}
+    diagnosis = answer.diagnosis
+    error = f"{diagnosis.detail}. {diagnosis.remedy}" if diagnosis and not answer.success else None
+    return {"success": answer.success, "error": error, "data": answer.plain()["data"]}

@@ -118,10 +118,22 @@ def ask_services(stages: Stages, finished: Mapping[Stage, Any], settings: resour
     Raises one error that tells of all refusals; one that no retry helps with decides its kind."""
     later = [stage for stage in stages if stage not in finished][1:]
     questions: dict[str, Callable[[], Any]] = {"settings": partial(_check_store, settings)}
-    questions |= {str(stage): partial(stages[stage].plan, settings) for stage in later}
+    questions |= {str(stage): partial(_plan_stage, stages[stage], settings) for stage in later}
     answers = runtimes.run_side_by_side(questions)
     if problems := [answer for answer in answers.values() if isinstance(answer, errors.FlexcoreError)]:
         raise errors.merge(problems)
+
+
+def _plan_stage(stage: work.Work, settings: resources.Settings) -> None:
+    """Raises InvalidInput for what the service refuses for good; room may be there by the time that the stage runs."""
+    answer = stage.plan(settings)
+    if not answer.success and answer.diagnosis and answer.data.get("is_refused"):
+        raise errors.InvalidInput(
+            f"{stage.section}: {answer.diagnosis.detail}",
+            subject=stage.section,
+            category=answer.diagnosis.category,
+            remedy=answer.diagnosis.remedy,
+        )
 
 
 def _check_store(settings: resources.Settings) -> None:

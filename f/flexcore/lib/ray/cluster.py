@@ -55,7 +55,7 @@ def check_cluster(cluster: Any, key: identity.ExecutionKey) -> contracts.StepRes
     ray = errors.validate(resources.RayCluster, cluster or {}, "cluster")
     with dashboard.RayApi(ray) as api:
         data = measure(api)
-    print(f"Ray {data['ray_version']} at {ray.address}: {_describe_cpus(data)}")
+    print(f"Ray {data['ray_version']} at {api.address}: {_describe_cpus(data)}")
     return plan_result(key, data)
 
 

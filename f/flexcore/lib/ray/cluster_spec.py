@@ -221,10 +221,13 @@ def token_secret(name: str, namespace: str, labels: Mapping[str, str], token: st
     }
 
 
-def network_policy(spec: ClusterSpec, name: str, namespace: str, labels: Mapping[str, str]) -> Object:
+def network_policy(
+    spec: ClusterSpec, name: str, namespace: str, labels: Mapping[str, str], pods: Mapping[str, str] | None = None
+) -> Object:
     """Who reaches the cluster's pods (each other; dashboard and Serve from outside; metrics from any pod), and whom
-    they reach (each other, DNS, the API server, and the networks of the form)."""
-    itself: Object = {"podSelector": {"matchLabels": {"ray.io/cluster": name}}}
+    they reach (each other, DNS, the API server, and the networks of the form). pods: their labels, where they are not
+    those of the RayCluster `name`."""
+    itself: Object = {"podSelector": {"matchLabels": dict(pods or {"ray.io/cluster": name})}}
     callers = {"from": [_network(item) for item in spec.allow_from]} if spec.allow_from else {}
     return {
         "apiVersion": "networking.k8s.io/v1",

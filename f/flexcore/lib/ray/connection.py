@@ -36,12 +36,14 @@ Object = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Connection:
     """cluster: the resource with its address and token; headers: all that authenticate a request; verify: how the
-    server is trusted, None where the resource says it."""
+    server is trusted, None where the resource says it; on_kubernetes: the reference to the RayCluster, with its
+    namespace, that the address leads to: an address of the API server says nothing of where the cluster is."""
 
     cluster: resources.RayCluster
     headers: dict[str, str] = field(repr=False)
     verify: ssl.SSLContext | bool | None = None
     proxy: str = ""
+    on_kubernetes: resources.RayCluster | None = None
 
     def secrets(self) -> Iterator[str]:
         yield from self.cluster.secrets()
@@ -114,6 +116,11 @@ def _renew(cluster: resources.RayCluster) -> Connection:
     return connect(cluster.model_copy(update={"token": token}) if token else cluster)
 
 
+def follow(cluster: resources.RayCluster) -> resources.RayCluster:
+    """The resource that a reference names, or what was given."""
+    return read_resource(cluster) if cluster.resource else cluster
+
+
 def read_resource(cluster: resources.RayCluster) -> resources.RayCluster:
     """The resource that a reference names."""
     from f.flexcore.lib.windmill import client
@@ -169,16 +176,17 @@ def make_connection(cluster: resources.RayCluster, session: kubernetes_session.S
     from f.flexcore.lib.ray import cluster_spec
 
     service, access = cluster_spec.head_service_name(cluster.name), session.kubernetes.access
+    place = cluster.model_copy(update={"namespace": session.namespace})
     if session.is_inside:
         address = f"http://{service}.{session.namespace}.svc:{cluster_spec.DASHBOARD_PORT}"
         resolved = _with_address(cluster, address, token)
-        return Connection(resolved, token_headers(resolved))
+        return Connection(resolved, token_headers(resolved), on_kubernetes=place)
     address = f"{access.server}/api/v1/namespaces/{session.namespace}/services/{service}:dashboard/proxy"
     headers = {PROXIED_TOKEN_HEADER: f"Bearer {token}"} if token else {}
     if bearer := access.bearer():
         headers["Authorization"] = f"Bearer {bearer}"
     verify = client.make_tls_context(access) if access.server.startswith("https://") else False
-    return Connection(_with_address(cluster, address, token), headers, verify, access.proxy)
+    return Connection(_with_address(cluster, address, token), headers, verify, access.proxy, place)
 
 
 def read_ray_cluster(session: kubernetes_session.Session, name: str) -> Object | None:

@@ -136,17 +136,8 @@ Invocation = operation.Invocation[CopyTableRequest, resources.RayCluster]
 def check(request: CopyTableRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
     job_inputs.check_store(service, settings)
-    if (
-        service is not None
-        and dashboard.is_loopback(f"http://{request.database.host}")
-        and not job_inputs.is_this_machine(service.address)
-    ):
-        raise errors.InvalidInput(
-            f"database.host: {request.database.host} is an address of this machine alone, which the Ray cluster at "
-            f"{service.address} cannot reach",
-            subject="database.host",
-            remedy="Give the address under which the Ray nodes reach the database.",
-        )
+    host = request.database.host
+    job_inputs.check_reach("database.host", f"http://{host}", service, "the database", host)
     if request.direction == "to_database" and request.source is not None:
         select_source(request)
 
@@ -295,7 +286,7 @@ def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapte
     return job_adapter.Work(work, out_result, publish)
 
 
-_execute = job_adapter.execute_with(_prepare)
+_execute = job_adapter.execute_with(_prepare, check)
 
 
 def execute(invocation: Invocation) -> dict[str, Any]:
@@ -313,6 +304,6 @@ COPY_TABLE = operation.Operation(
     request=CopyTableRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
+    plan=job_adapter.plan_with(check),
     execute=execute,
 )

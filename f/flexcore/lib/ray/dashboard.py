@@ -38,7 +38,8 @@ Json = dict[str, Any]
 class RayApi:
     """The dashboard's REST API. Raises Unreachable, Unavailable, Forbidden, NotFound or InvalidInput, all of which
     name the address. ahead: seconds that the head's clock is ahead of ours, as its last answer says; cluster: the
-    resource that was given, or what the reference that was given stands for."""
+    resource that was given, or what the reference that was given stands for; place: where it is, which for a RayCluster
+    is its reference."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class RayApi:
         self._auth = connection.open_auth(cluster)
         opened = self._auth.connection
         self.cluster, self.address = opened.cluster, opened.cluster.address.rstrip("/")
+        self.place = opened.on_kubernetes or opened.cluster
         self.redact = redaction.Redactor(opened.secrets())
         self._client = httpx.Client(
             base_url=self.address,
@@ -69,6 +71,11 @@ class RayApi:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    @property
+    def opened(self) -> connection.Connection:
+        """How it is reached at present."""
+        return self._auth.connection
 
     def secrets(self) -> list[str]:
         """What must not be seen in any output of a step that uses this connection."""

@@ -261,15 +261,26 @@ def measure_timings(job: dashboard.Json, outcome: dashboard.Json) -> contracts.T
 
 
 Prepare = Callable[[operation.Invocation[Any, Any], Context], Work]
+Check = Callable[[Any, Any, resources.Settings], None]
 
 
-def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]], dict[str, Any]]:
-    """The `execute` of an operation whose work is a job."""
+def check_again(invocation: operation.Invocation[Any, Any], api: dashboard.RayApi, check: Check) -> None:
+    """The operation's own check, of the cluster that its resource names: before it was read there was no telling where
+    that is. Raises InvalidInput."""
+    if invocation.service.resource:
+        check(invocation.request, api.place, invocation.settings)
+
+
+def execute_with(
+    prepare: Prepare, check: Check = operation.check_nothing
+) -> Callable[[operation.Invocation[Any, Any]], dict[str, Any]]:
+    """The `execute` of an operation whose work is a job. check: the operation's."""
 
     @contextmanager
     def open_adapter(invocation: operation.Invocation[Any, Any]) -> Iterator[JobAdapter]:
         secrets = [*invocation.service.secrets(), *invocation.settings.secrets()]
         with dashboard.RayApi(invocation.service) as api:
+            check_again(invocation, api, check)
             redactor = redaction.Redactor([*secrets, *api.secrets(), *resources.secret_values(invocation.request)])
             # Whoever prepares the work sees the cluster that a reference stands for.
             invocation = replace(invocation, service=api.cluster)
@@ -288,14 +299,19 @@ def execute_with(prepare: Prepare) -> Callable[[operation.Invocation[Any, Any]],
     return execute
 
 
-def plan(invocation: operation.Invocation[Any, Any]) -> contracts.StepResult:
-    """The `plan` of such an operation: the measures of its cluster. Raises InvalidInput when the cluster can never give
-    what the request needs."""
+def plan_with(check: Check) -> Callable[[operation.Invocation[Any, Any]], contracts.StepResult]:
+    """The `plan` of such an operation, whose check this is."""
+    return lambda invocation: plan(invocation, check)
+
+
+def plan(invocation: operation.Invocation[Any, Any], check: Check = operation.check_nothing) -> contracts.StepResult:
+    """The measures of the cluster. Raises InvalidInput when it can never give what the request needs."""
     if getattr(invocation.request, "own_cluster", None):
         from f.flexcore.lib.ray import ray_job_plan
 
         return ray_job_plan.plan(invocation)
     with dashboard.RayApi(invocation.service) as api:
+        check_again(invocation, api, check)
         data = cluster.measure(api)
         cluster.check_capacity(api, invocation.request.needs)
     return cluster.plan_result(invocation.key, data)

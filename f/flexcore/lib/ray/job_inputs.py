@@ -123,15 +123,30 @@ def storage_access(
 def check_store(service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput for a store at this machine's own address and a cluster elsewhere. A folder may be a mount
     that both share: the job itself looks for a file there."""
-    endpoint = settings.storage_endpoint_url
-    if service is None or not dashboard.is_loopback(endpoint) or is_this_machine(service.address):
+    check_reach("settings.storage_endpoint_url", settings.storage_endpoint_url, service, "the store")
+
+
+def check_reach(
+    field: str, address: str, service: resources.RayCluster | None, what: str, shown: str | None = None
+) -> None:
+    """Raises InvalidInput for a URL of this machine alone and a cluster elsewhere. shown: the address in its field."""
+    if service is None or not dashboard.is_loopback(address) or not is_elsewhere(service):
         return
+    pods = f"the pods of {service.name or 'a Ray cluster'}"
+    where = pods if service.is_on_kubernetes else f"the Ray cluster at {service.address}"
     raise errors.InvalidInput(
-        f"settings.storage_endpoint_url: {endpoint} is an address of this machine alone, which the Ray cluster at "
-        f"{service.address} cannot reach",
-        subject="settings.storage_endpoint_url",
-        remedy="Give the address under which the Ray nodes reach the store.",
+        f"{field}: {shown or address} is an address of this machine alone, which {where} cannot reach",
+        subject=field,
+        remedy=f"Give the address under which the Ray nodes reach {what}.",
     )
+
+
+def is_elsewhere(service: resources.RayCluster) -> bool:
+    """Whether the cluster is surely not on this machine. Of one that a resource names, nothing is known before it was
+    read (job_adapter.check_again); pods have an address of their own, also where their node is this machine."""
+    if service.is_on_kubernetes:
+        return True
+    return not (service.resource or service.local_head or is_this_machine(service.address))
 
 
 def is_this_machine(address: str) -> bool:

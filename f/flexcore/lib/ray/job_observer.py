@@ -14,8 +14,9 @@ from typing import Any
 from f.flexcore.lib.core import contracts, errors, redaction
 from f.flexcore.lib.ray import dashboard, job_diagnosis, logs
 
-# (seconds since the start, pause): a job usually starts within the first, a short one ends within the second.
-POLL_INTERVALS_S = ((3.0, 0.05), (6.0, 0.1), (30.0, 0.4), (float("inf"), 1.5))
+# (seconds since the start, pause): Ray takes most of the first second to start a job's process, longer when it is asked
+# all the time meanwhile; a short job ends soon after.
+POLL_INTERVALS_S = ((0.8, 0.1), (3.0, 0.02), (6.0, 0.1), (30.0, 0.4), (float("inf"), 1.5))
 RETRY_INTERVAL_S = 1.0
 # A head that cannot be reached for longer is taken for gone; its job may go on and is attached to by a repeat.
 LOST_CONTACT_TIMEOUT_S = 120.0

@@ -161,6 +161,6 @@ TRAINING_LOOP = operation.Operation(
     request=LoopRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare),
+    plan=job_adapter.plan_with(check),
+    execute=job_adapter.execute_with(_prepare, check),
 )

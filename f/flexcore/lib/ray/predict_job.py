@@ -139,6 +139,6 @@ PREDICT = operation.Operation(
     request=PredictRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare),
+    plan=job_adapter.plan_with(check),
+    execute=job_adapter.execute_with(_prepare, check),
 )

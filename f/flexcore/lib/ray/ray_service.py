@@ -73,7 +73,8 @@ class RayService:
         call = api_errors.Call("get", "gatewayclasses.gateway.networking.k8s.io", name=gateway_class)
         path = f"/apis/gateway.networking.k8s.io/v1/gatewayclasses/{gateway_class}"
         code, _ = self.kubernetes.request_raw("GET", path, None, call)
-        if code == 200 and self._knows_steps():
+        # Who may not read the class learns from the Gateway whether there is one (service_gateway.settle).
+        if code in (200, 403) and self._knows_steps():
             return gateway_class
         what = f"has no GatewayClass {gateway_class}" if code == 404 else "cannot upgrade a RayService in steps"
         self._report(f"The Kubernetes cluster {what}: a new Ray cluster takes over at once")
@@ -132,7 +133,10 @@ class RayService:
             except errors.InvalidInput as error:
                 if not has_auth_options or "authOptions" not in str(error):
                     raise
-                self._report("This KubeRay cannot give a RayService a token (1.5.1 and later can): its Ray has none")
+                self._report(
+                    "This KubeRay cannot give a RayService a token (1.5.1 and later can): its Ray has none, and "
+                    f"{_describe_callers(spec)} reach its dashboard"
+                )
                 continue
             if made:
                 self._report(f"Created the RayService {self.name} in namespace {self.namespace}")
@@ -158,25 +162,41 @@ class RayService:
         body = {"metadata": {**fenced, "annotations": annotations, "labels": dict(labels)}, "spec": changes}
         return self.kubernetes.patch(self.path, body, self.call("patch"))
 
-    def complete(self, service: Object, labels: Mapping[str, str], storage: Object) -> None:
-        """Makes what its pods mount and read, owned by it, where it is not there yet."""
+    def complete(
+        self,
+        service: Object,
+        labels: Mapping[str, str],
+        storage: Object,
+        spec: cluster_spec.ClusterSpec | None = None,
+    ) -> None:
+        """Makes what its pods mount and read, and with a spec their NetworkPolicy, owned by it, where it is not there
+        yet."""
         owner = {
             "apiVersion": cluster_spec.API_VERSION,
             "kind": "RayService",
             "name": self.name,
             "uid": service["metadata"]["uid"],
         }
-        parts = [("configmaps", service_spec.code_map(self.name, self.namespace, labels))]
-        parts.append(("secrets", service_spec.store_secret(self.name, self.namespace, labels, storage)))
-        for plural, body in parts:
+        place = (self.name, self.namespace, labels)
+        parts = [("configmaps", service_spec.code_map(*place), "")]
+        parts.append(("secrets", service_spec.store_secret(*place, storage), "stringData"))
+        if spec and spec.network_policy:
+            parts.append(("networkpolicies", service_spec.network_policy(spec, *place), "spec"))
+        for plural, body, field in parts:
             name = body["metadata"]["name"]
             body["metadata"]["ownerReferences"] = [owner]
-            path = f"/api/v1/namespaces/{self.namespace}/{plural}"
+            api = "/api/v1" if body["apiVersion"] == "v1" else f"/apis/{body['apiVersion']}"
+            path = f"{api}/namespaces/{self.namespace}/{plural}"
             made = self.kubernetes.create(path, body, api_errors.Call("create", plural, self.namespace, name))
-            if made is None and plural == "secrets":
-                # Keys may have changed since; pods that start from now on read them.
+            if made is None and field:
+                # Keys may have changed since, which pods that start from now on read; so may the networks of the form.
                 call = api_errors.Call("patch", plural, self.namespace, name)
-                self.kubernetes.patch(f"{path}/{name}", {"stringData": body["stringData"]}, call)
+                self.kubernetes.patch(f"{path}/{name}", {field: body[field]}, call)
+
+    def serving_service(self) -> str:
+        """The name of the Service by which its versions answer now."""
+        stored = self.read()
+        return service_spec.serving_service(stored) if stored else service_spec.serve_service_name(self.name)
 
     # --- waiting
 
@@ -233,3 +253,10 @@ class RayService:
         if service is not None and not service["metadata"].get("deletionTimestamp"):
             service_spec.check_ours(service)
         return service
+
+
+def _describe_callers(spec: cluster_spec.ClusterSpec) -> str:
+    """Who reaches the dashboard of a RayService that asks for no token."""
+    if spec.network_policy and spec.allow_from:
+        return f"the networks of allow_from ({', '.join(spec.allow_from)}) alone"
+    return "all pods and networks (name those that may in spec.allow_from)"

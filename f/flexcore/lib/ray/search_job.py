@@ -130,6 +130,6 @@ SEARCH = operation.Operation(
     request=SearchRequest,
     service=resources.RayCluster,
     check=check,
-    plan=job_adapter.plan,
-    execute=job_adapter.execute_with(_prepare),
+    plan=job_adapter.plan_with(check),
+    execute=job_adapter.execute_with(_prepare, check),
 )

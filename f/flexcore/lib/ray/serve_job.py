@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, operation, resources, units
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.ray import cluster, cluster_spec, dashboard, job, job_adapter, job_inputs
 from f.flexcore.lib.ray.remote import serve_apps, shared_storage
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
@@ -98,6 +98,7 @@ def plan(invocation: Deployment) -> contracts.StepResult:
     can never give what the replicas ask for, or has the name for another application."""
     request = invocation.request
     with dashboard.RayApi(invocation.service) as api:
+        job_adapter.check_again(invocation, api, check)
         data = cluster.measure(api)
         details = api.serve_details()
         if details is None:
@@ -116,13 +117,13 @@ def plan(invocation: Deployment) -> contracts.StepResult:
 
 def deployment_job(invocation: Deployment, model: contracts.ModelManifest, context: job_adapter.Context) -> job.Job:
     """The job that deploys the model. Raises ManifestMismatch when its list of packages is not in the store."""
-    request, ray = invocation.request, invocation.service
+    request, ray = invocation.request, context.api.place
     parameters = {
         "app": request.name or model.name,
         "model": {**job_inputs.model_parameters(model, invocation.settings), "example": model.example},
         "requirements": job_inputs.read_requirements(model, context.store),
         "http": {
-            "host": "127.0.0.1" if dashboard.is_loopback(ray.address) else "0.0.0.0",
+            "host": "127.0.0.1" if is_local(ray) else "0.0.0.0",
             "ports": candidate_ports(ray),
         },
         "timeout_s": request.timeout_s,
@@ -147,12 +148,17 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
     )
 
 
+def is_local(ray: resources.RayCluster) -> bool:
+    """Whether the head is one of this machine alone. A reference's own address says nothing."""
+    return dashboard.is_loopback(ray.address) and not ray.is_on_kubernetes
+
+
 def candidate_ports(ray: resources.RayCluster) -> list[int]:
     """Where a Serve that has to be started may listen, the best first."""
     own = urlsplit(ray.serve_url)
     if own.port:
         return [own.port]
-    if not dashboard.is_loopback(ray.address) or ray.serve_url:
+    if not is_local(ray) or ray.serve_url:
         return [DEFAULT_PORT]
     # Serve's proxies share a port without complaint: two heads that start together must not look at the same one.
     first = (urlsplit(ray.address).port or 0) % len(LOCAL_PORTS)
@@ -163,6 +169,8 @@ def endpoint_url(ray: resources.RayCluster, port: int, app: str) -> str:
     """The base address of an application as callers see it."""
     if ray.serve_url:
         return f"{ray.serve_url.rstrip('/')}/{app}"
+    if ray.is_on_kubernetes:
+        return f"http://{cluster_spec.head_service_name(ray.name)}.{ray.namespace}.svc:{port}/{app}"
     host = urlsplit(ray.address).hostname or ""
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{app}"
 
@@ -193,7 +201,7 @@ def check_name(app: str, details: dashboard.Json | None) -> bool:
 
 
 def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) -> job_adapter.Work:
-    model, ray = job_inputs.parse_model(invocation.request.model, invocation.settings), invocation.service
+    model, ray = job_inputs.parse_model(invocation.request.model, invocation.settings), context.api.place
     app = invocation.request.name or model.name
     is_update = check_name(app, context.api.serve_details())
 
@@ -206,12 +214,14 @@ def _prepare_deployment(invocation: Deployment, context: job_adapter.Context) ->
         from f.flexcore.lib.ray import smoke_test
 
         data = dict(result.data)
-        url = endpoint_url(ray, data.pop("port"), app)
-        with smoke_test.open_client(ray) as client:
+        port = data.pop("port")
+        url = endpoint_url(ray, port, app)
+        with smoke_test.open_client(context.api) as client:
             is_alone = invocation.request.weight == 100 or len(data["traffic"]) == 1
-            smoke = smoke_test.run_smoke_test(url, model, client, is_alone=is_alone)
+            asked = smoke_test.caller_url(context.api, port, app) or url
+            smoke = smoke_test.run_smoke_test(asked, model, client, is_alone=is_alone)
         endpoint = contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version)
-        page = f"{ray.address}/#/serve/applications/{app}"
+        page = f"{context.api.address}/#/serve/applications/{app}"
         remote = contracts.Remote(kind="ray_serve_application", name=app, url=page)
         return result.model_copy(update={"output": endpoint, "remote": remote, "data": {"smoke": smoke, **data}})
 
@@ -225,5 +235,5 @@ DEPLOY_MODEL = operation.Operation(
     service=resources.RayCluster,
     check=check,
     plan=plan,
-    execute=job_adapter.execute_with(_prepare_deployment),
+    execute=job_adapter.execute_with(_prepare_deployment, check),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, serve_job
+from f.flexcore.lib.ray import cluster, connection, job, job_adapter, job_inputs, serve_job
 
 SET_TRAFFIC_PROGRAM = (
     "from f.flexcore.lib.ray.remote.serve_traffic import set_traffic\n\nresult = set_traffic(parameters, storage)\n"
@@ -100,26 +100,26 @@ def _prepare_release(
 
 
 def execute_traffic(invocation: operation.Invocation[TrafficRequest, resources.RayCluster]) -> dict[str, Any]:
-    request = invocation.request
-    if invocation.service.is_on_kubernetes:
+    request, place = invocation.request, connection.follow(invocation.service)
+    if place.is_on_kubernetes:
         # Imported for a cluster on Kubernetes alone.
         from f.flexcore.lib.ray import service_release
 
-        where = (invocation.service, invocation.settings)
+        where = (place, invocation.settings)
         if service_release.is_service(*where, request.name):
             shares = (request.weights, request.rollback)
             return service_release.set_traffic(*where, invocation.key, request.name, *shares, request.timeout_s)
-    return job_adapter.execute_with(_prepare_traffic)(invocation)
+    return job_adapter.execute_with(_prepare_traffic, check_traffic)(invocation)
 
 
 def execute_release(invocation: operation.Invocation[UndeployRequest, resources.RayCluster]) -> dict[str, Any]:
-    request = invocation.request
-    if invocation.service.is_on_kubernetes:
+    request, place = invocation.request, connection.follow(invocation.service)
+    if place.is_on_kubernetes:
         from f.flexcore.lib.ray import service_release
 
-        where = (invocation.service, invocation.settings)
+        where = (place, invocation.settings)
         # Without a RayCluster to ask there is only the RayService, which may be gone already.
-        if not invocation.service.name or service_release.is_service(*where, request.name):
+        if not place.name or service_release.is_service(*where, request.name):
             return service_release.undeploy(*where, invocation.key, request.name, request.version, request.timeout_s)
     return job_adapter.execute_with(_prepare_release)(invocation)
 
@@ -130,7 +130,7 @@ SET_TRAFFIC = operation.Operation(
     request=TrafficRequest,
     service=resources.RayCluster,
     check=check_traffic,
-    plan=job_adapter.plan,
+    plan=job_adapter.plan_with(check_traffic),
     execute=execute_traffic,
 )
 UNDEPLOY_MODEL = operation.Operation(

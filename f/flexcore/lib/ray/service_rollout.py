@@ -21,6 +21,7 @@ from f.flexcore.lib.ray import (
     kubernetes_session,
     ray_service,
     serve_job,
+    service_gateway,
     service_spec,
     smoke_test,
 )
@@ -63,20 +64,25 @@ def execute(invocation: Invocation) -> Object:
         entry = version_entry(request, parameters, storage)
         before = service.read_ours()
         spec = request.spec or (None if before else cluster_spec.ClusterSpec())
-        gateway = service.find_gateway(request.gateway_class)
+        gateway = "" if before else service.find_gateway(request.gateway_class)
+        if before and request.gateway_class and not service_spec.is_stepwise(before):
+            print(f"The RayService {service.name} keeps its way of upgrades: gateway_class counts when it is made")
         stored = service.apply(lambda state: with_version(state, service.name, model, entry), labels, spec, gateway)
-        service.complete(stored, labels, storage)
+        service.complete(stored, labels, storage, spec)
         app = service_spec.read_state(stored)["applications"][model.version]
         try:
             service.wait_until_running(app, until)
             service.wait_until_running(service.name, until)
+            gateway_url = service_gateway.settle(service)
+            if gateway_url:
+                service_gateway.wait_until_moved(service, until)
         except errors.FlexcoreError:
             if before and model.version not in service_spec.read_state(before).get("versions", {}):
                 take_back(service, model.version, labels)
             raise
         state, replaced = shift(service, model, entry, request, labels, until)
         smoke = ask(session, service, model, is_alone=len(state["weights"]) == 1)
-        url = endpoint_url(invocation.service, session.namespace, service.name)
+        url = endpoint_url(invocation.service, session.namespace, service.name, gateway_url)
     data = {"smoke": smoke, "traffic": state["weights"], "replaced": replaced, "update": before is not None}
     remote = contracts.Remote(kind="RayService", name=service.name, uid=stored["metadata"]["uid"])
     return contracts.StepResult(
@@ -198,7 +204,7 @@ def open_client(session: kubernetes_session.Session) -> httpx.Client:
 
 
 def caller_url(service: ray_service.RayService) -> str:
-    target = service_spec.serve_service_name(service.name)
+    target = service.serving_service()
     if service.session.is_inside:
         return f"http://{target}.{service.namespace}.svc:{service_spec.SERVE_PORT}/{service.name}"
     server = service.kubernetes.access.server
@@ -206,7 +212,7 @@ def caller_url(service: ray_service.RayService) -> str:
     return f"{server}/api/v1/namespaces/{service.namespace}/services/{target}:{port}/proxy/{service.name}"
 
 
-def endpoint_url(cluster: resources.RayCluster, namespace: str, name: str) -> str:
-    if cluster.serve_url:
-        return f"{cluster.serve_url.rstrip('/')}/{name}"
+def endpoint_url(cluster: resources.RayCluster, namespace: str, name: str, gateway_url: str = "") -> str:
+    if cluster.serve_url or gateway_url:
+        return f"{(cluster.serve_url or gateway_url).rstrip('/')}/{name}"
     return f"http://{service_spec.serve_service_name(name)}.{namespace}.svc:{service_spec.SERVE_PORT}/{name}"

@@ -24,6 +24,10 @@ from f.flexcore.lib.ray.remote import serve_apps, serve_config, shared_storage
 
 Object = dict[str, Any]
 STATE, SPEC_HASH = "flexcore/traffic", "flexcore/spec-hash"
+# A label of its pods: the names of its clusters change.
+SERVICE_LABEL = "flexcore/ray-service"
+# Its upgrade strategies.
+AT_ONCE, STEPWISE = "NewCluster", "NewClusterWithIncrementalUpgrade"
 MODULES = (
     *job.SHARED,
     "shared_storage",
@@ -148,14 +152,14 @@ def service_body(
     has_auth_options: bool,
 ) -> Object:
     """The RayService. gateway_class: of upgrades in steps; "" for a new cluster that takes over at once."""
-    upgrade: Object = {"type": "NewCluster"}
+    upgrade: Object = {"type": AT_ONCE}
     if gateway_class:
         options = {
             "gatewayClassName": gateway_class,
             "stepSizePercent": STEP_PERCENT,
             "intervalSeconds": STEP_INTERVAL_S,
         }
-        upgrade = {"type": "NewClusterWithIncrementalUpgrade", "clusterUpgradeOptions": options}
+        upgrade = {"type": STEPWISE, "clusterUpgradeOptions": options}
     return {
         "apiVersion": cluster_spec.API_VERSION,
         "kind": "RayService",
@@ -177,7 +181,7 @@ def cluster_config(
     name: str, spec: cluster_spec.ClusterSpec, labels: Mapping[str, str], *, has_auth_options: bool
 ) -> Object:
     # Labels of the run that made it would make a new cluster of every deployment.
-    ours = {key: value for key, value in labels.items() if key == identity.MANAGED_BY}
+    ours = {**{key: value for key, value in labels.items() if key == identity.MANAGED_BY}, SERVICE_LABEL: name}
     without_token = spec if has_auth_options else spec.model_copy(update={"token_auth": False})
     body = cluster_spec.cluster_body(without_token, name, ours, has_auth_options=has_auth_options)
     for group in (body["headGroupSpec"], *body["workerGroupSpecs"]):
@@ -217,6 +221,34 @@ def store_secret(name: str, namespace: str, labels: Mapping[str, str], storage: 
     metadata = {"name": store_secret_name(name), "namespace": namespace, "labels": dict(labels)}
     data = {key: str(storage.get(key) or "") for key in serve_config.KEYS.values()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "stringData": data}
+
+
+def network_policy(spec: cluster_spec.ClusterSpec, name: str, namespace: str, labels: Mapping[str, str]) -> Object:
+    """Who reaches the pods of its clusters, and whom they reach; as for a RayCluster."""
+    return cluster_spec.network_policy(spec, name, namespace, labels, {SERVICE_LABEL: name})
+
+
+def is_stepwise(service: Object) -> bool:
+    return (service["spec"].get("upgradeStrategy") or {}).get("type") == STEPWISE
+
+
+def serving_service(service: Object) -> str:
+    """The Service of the cluster that answers: one that moves with it, or with upgrades in steps the cluster's own."""
+    name = service["metadata"]["name"]
+    if is_stepwise(service):
+        name = _cluster_name(service, "activeServiceStatus") or _cluster_name(service, "pendingServiceStatus") or name
+    return serve_service_name(name)
+
+
+def find_moved_percent(service: Object) -> int | None:
+    """Percent of the requests that go to a cluster which is to take over; None when there is none."""
+    if not _cluster_name(service, "pendingServiceStatus"):
+        return None
+    return int(service["status"]["pendingServiceStatus"].get("trafficRoutedPercent") or 0)
+
+
+def _cluster_name(service: Object, part: str) -> str:
+    return str(((service.get("status") or {}).get(part) or {}).get("rayClusterName") or "")
 
 
 def find_status(service: Object, app: str) -> tuple[str, str]:

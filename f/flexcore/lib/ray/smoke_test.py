@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from f.flexcore.lib.core import contracts, errors, inference, resources
+from f.flexcore.lib.core import contracts, errors, inference
 from f.flexcore.lib.ray import dashboard
 
 # Serve's proxies learn of a new route, and of a replaced replica, within a few seconds.
@@ -19,14 +19,31 @@ RETRY_INTERVAL_S = 0.3
 REQUEST_TIMEOUT_S = 10.0
 
 
-def open_client(cluster: resources.RayCluster) -> httpx.Client:
+DASHBOARD_BY_PROXY = ":dashboard/proxy"
+
+
+def open_client(api: dashboard.RayApi) -> httpx.Client:
     """A client for the endpoint. The dashboard's credentials go along only to the dashboard's own host."""
+    cluster, opened = api.cluster, api.opened
+    if opened.on_kubernetes and not cluster.serve_url:
+        verify = False if opened.verify is None else opened.verify
+        return httpx.Client(headers=opened.headers, verify=verify, proxy=opened.proxy or None, trust_env=False)
     url = cluster.serve_url or cluster.address
     headers = {}
     if urlsplit(url).hostname == urlsplit(cluster.address).hostname:
         headers = dict(cluster.headers) | ({"Authorization": f"Bearer {cluster.token}"} if cluster.token else {})
-    verify = dashboard.tls_verification(cluster.model_copy(update={"address": url}))
-    return httpx.Client(headers=headers, verify=verify, trust_env=not dashboard.is_loopback(url))
+    trust = dashboard.tls_verification(cluster.model_copy(update={"address": url}))
+    return httpx.Client(headers=headers, verify=trust, trust_env=not dashboard.is_loopback(url))
+
+
+def caller_url(api: dashboard.RayApi, port: int, app: str) -> str:
+    """Where this worker asks an application of a RayCluster: its Service within the cluster, else the API server's
+    proxy; "" where the endpoint's own address is the one to ask."""
+    if api.place.serve_url or not api.place.is_on_kubernetes:
+        return ""
+    if api.address.endswith(DASHBOARD_BY_PROXY):
+        return f"{api.address.removesuffix(DASHBOARD_BY_PROXY)}:{port}/proxy/{app}"
+    return f"http://{urlsplit(api.address).hostname}:{port}/{app}"
 
 
 def run_smoke_test(

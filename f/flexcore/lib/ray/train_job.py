@@ -315,7 +315,7 @@ def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapte
 
 
 def _plan(invocation: Invocation) -> contracts.StepResult:
-    result = job_adapter.plan(invocation)
+    result = job_adapter.plan(invocation, check)
     return result.model_copy(update={"data": result.data | {"checkpoints": describe_checkpoints(invocation.request)}})
 
 
@@ -326,5 +326,5 @@ TRAIN = operation.Operation(
     service=resources.RayCluster,
     check=check,
     plan=_plan,
-    execute=job_adapter.execute_with(_prepare),
+    execute=job_adapter.execute_with(_prepare, check),
 )

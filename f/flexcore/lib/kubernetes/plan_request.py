@@ -1,0 +1,29 @@
+# requirements: flexcore_kubernetes
+"""The plan of a request by itself: what the step kubernetes/plan_work returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from f.flexcore.lib.core import errors, operation
+from f.flexcore.lib.kubernetes import job_operation, model_deployment
+from f.flexcore.lib.kubernetes_api import progress
+
+OPERATIONS: dict[str, operation.Operation[Any, Any]] = {
+    "job": job_operation.RUN_JOB,
+    "deploy_model": model_deployment.DEPLOY_MODEL,
+}
+
+
+def plan_request(cluster: Any, name: str, request: Any, settings: Any) -> dict[str, Any]:
+    """The plain result; its summary is printed as well. Raises InvalidInput, Unreachable, Forbidden or NotFound."""
+    chosen = OPERATIONS.get(errors.check_value(str, name, "operation"))
+    if chosen is None:
+        raise errors.InvalidInput(
+            f"operation: {name!r} is not known", subject="operation", remedy=f"Use one of {', '.join(OPERATIONS)}."
+        )
+    fields = errors.check_value(dict[str, Any], request or {}, "request")
+    result = chosen.plan(chosen.invoke({**fields, "cluster": cluster, "settings": settings}))
+    for line in result.data["summary"]:
+        progress.report_now(line)
+    return result.plain()
