@@ -165,6 +165,7 @@ def connect_in_session(cluster: resources.RayCluster, session: kubernetes_sessio
 
 
 def make_connection(cluster: resources.RayCluster, session: kubernetes_session.Session, token: str) -> Connection:
+    from f.flexcore.lib.kubernetes_api import transport
     from f.flexcore.lib.ray import cluster_spec
 
     service, access = cluster_spec.head_service_name(cluster.name), session.kubernetes.access
