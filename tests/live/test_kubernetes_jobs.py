@@ -73,9 +73,11 @@ def queue(live: Live) -> Iterator[str]:
 
 
 def script(live: Live, text: str, **options: Any) -> Object:
-    arguments = {"timeout_s": 120, **SMALL}
-    given = {name: options.pop(name) for name in ("output", "inputs", "memory", "cpu", "timeout_s") if name in options}
-    return live.run("sh", "-c", text, **{**arguments, **given}, options=options)
+    arguments: Object = {"timeout_s": 120, **SMALL}
+    for name in ("output", "inputs", "memory", "cpu", "timeout_s"):
+        if name in options:
+            arguments[name] = options.pop(name)
+    return live.run("sh", "-c", text, options=options, **arguments)
 
 
 def pods(live: Live, job: str) -> list[Object]:
@@ -194,7 +196,7 @@ def test_a_deleted_pod_is_replaced_only_after_it_has_ended(jobs: Live) -> None:
     path = f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}"
     jobs.kubernetes.delete(path, pod["metadata"]["uid"], Call("delete", "pods"))
     job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-    at_once, seen = 0, set()
+    at_once, seen = 0, set[str]()
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and len(seen) < 2:
         found = pods(jobs, job)

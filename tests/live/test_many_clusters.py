@@ -38,7 +38,8 @@ from f.flexcore.lib.kubernetes.placement_moves import DEADLINE_MARGIN_S
 from f.flexcore.lib.kubernetes.placement_records import PlacementBook
 from f.flexcore.lib.kubernetes_api import credentials, watcher
 from f.flexcore.lib.kubernetes_api.api_errors import Call
-from f.flexcore.lib.kubernetes_api.client import Kubernetes, make_tls_context
+from f.flexcore.lib.kubernetes_api.client import Kubernetes
+from f.flexcore.lib.kubernetes_api.transport import make_tls_context
 from f.flexcore.lib.storage.object_store import Store
 from tests.live.proxy import Proxy
 from tests.live.test_kubernetes import model, needed  # noqa: F401

@@ -45,9 +45,9 @@ class JobAdapter:
     namespace: str
     call: str
     request: job_manifest.JobRequest
-    settings: resources.Settings = field(default_factory=resources.Settings)
     is_deferred: bool = False
     notes: Sequence[str] = ()
+    settings: resources.Settings = field(default_factory=resources.Settings)
     report: Callable[[str], None] = progress.report_now
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -296,9 +296,9 @@ def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
         session.namespace,
         invocation.call,
         request,
-        invocation.settings,
         invocation.is_deferred,
         notes,
+        invocation.settings,
     )
     for note in notes:
         adapter.report(f"Note: {note}")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes_api import api_errors, client
+from f.flexcore.lib.kubernetes_api import api_errors, client, transport
 
 
 class Answer:
@@ -65,7 +65,7 @@ class HttpKubernetes(client.Kubernetes):
         is_tls = self.access.server.startswith("https://")
         self.http = httpx.Client(
             base_url=self.access.server,
-            verify=client.make_tls_context(self.access) if is_tls else False,
+            verify=transport.make_tls_context(self.access) if is_tls else False,
             headers={"Accept": "application/json", "User-Agent": "flexcore"},
             proxy=self.access.proxy or None,
             trust_env=False,

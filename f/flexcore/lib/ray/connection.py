@@ -172,7 +172,7 @@ def connect_in_session(cluster: resources.RayCluster, session: kubernetes_sessio
 
 
 def make_connection(cluster: resources.RayCluster, session: kubernetes_session.Session, token: str) -> Connection:
-    from f.flexcore.lib.kubernetes_api import client
+    from f.flexcore.lib.kubernetes_api import transport
     from f.flexcore.lib.ray import cluster_spec
 
     service, access = cluster_spec.head_service_name(cluster.name), session.kubernetes.access
@@ -185,7 +185,7 @@ def make_connection(cluster: resources.RayCluster, session: kubernetes_session.S
     headers = {PROXIED_TOKEN_HEADER: f"Bearer {token}"} if token else {}
     if bearer := access.bearer():
         headers["Authorization"] = f"Bearer {bearer}"
-    verify = client.make_tls_context(access) if access.server.startswith("https://") else False
+    verify = transport.make_tls_context(access) if access.server.startswith("https://") else False
     return Connection(_with_address(cluster, address, token), headers, verify, access.proxy, place)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core import contracts, errors, operation, resources, units
-from f.flexcore.lib.kubernetes_api import client
+from f.flexcore.lib.kubernetes_api import transport
 from f.flexcore.lib.ray import (
     cluster_spec,
     job_inputs,
@@ -197,7 +197,7 @@ def open_client(session: kubernetes_session.Session) -> httpx.Client:
     access = session.kubernetes.access
     if session.is_inside:
         return httpx.Client(trust_env=False)
-    verify = client.make_tls_context(access) if access.server.startswith("https://") else False
+    verify = transport.make_tls_context(access) if access.server.startswith("https://") else False
     bearer = access.bearer()
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     return httpx.Client(verify=verify, headers=headers, proxy=access.proxy or None, trust_env=False)
