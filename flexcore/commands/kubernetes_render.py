@@ -16,6 +16,7 @@ from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, validate
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.redaction import MASK, SECRET_NAME, SHORTEST_SECRET, Redactor
 from f.flexcore.lib.core.resources import KubernetesCluster, Resource, Settings
+from f.flexcore.lib.kubernetes import job_handover
 from f.flexcore.lib.kubernetes.connection import choose_request_namespace
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
@@ -23,6 +24,7 @@ from f.flexcore.lib.kubernetes.job_manifest import (
     check,
     companion_objects,
     make_job_body,
+    own_companion,
     secret_values,
 )
 from f.flexcore.lib.kubernetes.job_operation import RUN_JOB
@@ -46,9 +48,12 @@ def rendered_objects(parameters: Mapping[str, Any]) -> tuple[list[dict[str, Any]
     check_name(namespace, "namespace")
     key = execution_key(RUN)
     deadline = (datetime.now(UTC) + timedelta(seconds=request.time_limit_s)).isoformat(timespec="seconds")
+    settings = _validated_or_none(Settings, parameters.get("settings")) or Settings()
     job = make_job_body(request, key, 1, namespace, RUN["WM_JOB_ID"], deadline, parameters.get("wait") == "defer")
     stored = {**job, "metadata": {**job["metadata"], "uid": UID}}
-    objects = [job, *(_mask(item) for item in companion_objects(request, stored))]
+    job_handover.add_to_job(job, request, settings, job_handover.find_folder(settings, key, 1))
+    inputs = [own_companion(job_handover.make_inputs(request, key.name(1)), stored)] if request.inputs else []
+    objects = [job, *(_mask(item) for item in companion_objects(request, stored)), *inputs]
     notes = build(request, key.name(1), namespace).notes
     _mask_variables(job)
     secrets = [value for value in secret_values(request) if len(value) >= SHORTEST_SECRET]

@@ -29,7 +29,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors, module_source
-from f.flexcore.lib.ray.remote.model_format import load_pipeline
+from f.flexcore.lib.serving.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray.train import main
 from flexcore import ray_head

@@ -172,7 +172,8 @@ def apply(live: Object, body: Object, manager: str) -> Object:
     ours = next((decode(entry["fieldsV1"]) for entry in entries if _is(entry, manager, "Apply")), set())
     result: Object = copy.deepcopy(live)
     held_by_others = set().union(*others.values()) if others else set()
-    for path in sorted(ours - wanted, key=len, reverse=True):
+    # Whole items first: without its key an item is not found any more.
+    for path in sorted(ours - wanted, key=lambda each: (each[-1] != ".", -len(each))):
         if path not in held_by_others:
             _remove(result, path, held_by_others)
     result = _merge(result, body, ())

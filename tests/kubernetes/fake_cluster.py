@@ -49,6 +49,7 @@ PLURALS = {
     "argoproj.io/v1alpha1/rollouts",
     "networking.k8s.io/v1/networkpolicies",
     "ray.io/v1/rayclusters",
+    "kueue.x-k8s.io/v1beta2/workloads",
 }
 # API groups and their versions that are there without being asked for.
 GROUPS = {
@@ -59,7 +60,14 @@ GROUPS = {
     "networking.k8s.io": ["v1"],
     "metrics.k8s.io": ["v1beta1"],
 }
-CUSTOM_GROUPS = ("ray.io", "keda.sh", "serving.kserve.io", "argoproj.io")
+CUSTOM_GROUPS = (
+    "ray.io",
+    "keda.sh",
+    "serving.kserve.io",
+    "argoproj.io",
+    "gateway.networking.k8s.io",
+    "networking.istio.io",
+)
 # Lists lack these, as on a real server; watches and single objects have them.
 TYPES = {"pods": ("v1", "Pod"), "replicasets": ("apps/v1", "ReplicaSet")}
 
@@ -83,6 +91,7 @@ def status(code: int, reason: str, message: str, **details: Any) -> Object:
 
 @attrs.define(kw_only=True)
 class Api(kmock.KubernetesEmulator):
+    kueue: bool = False
     namespaces: set[str] = attrs.field(factory=lambda: {"default", "work"})
     story: Callable[[Api, str, Object], Awaitable[None]] | None = None
     faults: list[Fault] = attrs.field(factory=list)
@@ -95,6 +104,12 @@ class Api(kmock.KubernetesEmulator):
     groups: dict[str, list[str]] = attrs.field(factory=lambda: dict(GROUPS))
     # Of the custom metrics API, as its list of resources names them: pods/NAME.
     custom_metrics: list[str] = attrs.field(factory=list)
+    # Of the metrics API: PodMetrics, those of each request the next list (the last stays).
+    usage: list[list[Object]] = attrs.field(factory=lambda: [[]])
+    # What the node makes of a resize: it changes the pod's status.
+    kubelet: Callable[[Object], None] | None = None
+    # Conditions of namespaces that are being deleted.
+    terminating: dict[str, list[Object]] = attrs.field(factory=dict)
     # What is checked before a change still holds when the change is made, as in a real server.
     writing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     # A field that the server's CRD does not know, by plural: (field of the spec, how the server names it).
@@ -200,10 +215,20 @@ class Api(kmock.KubernetesEmulator):
         if str(request.url.path).startswith("/apis/custom.metrics.k8s.io/"):
             items = [{"name": name, "namespaced": True} for name in self.custom_metrics]
             return aiohttp.web.json_response({"kind": "APIResourceList", "resources": items})
+        if request.url.path == "/apis/kueue.x-k8s.io":
+            body = {"preferredVersion": {"version": "v1beta2"}} if self.kueue else {}
+            return aiohttp.web.json_response(body, status=200 if self.kueue else 404)
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response(
                 {**request.data, "status": {"allowed": self._may(request.data)}}, status=201
             )
+        if str(request.url.path).startswith("/apis/metrics.k8s.io/"):
+            if "metrics.k8s.io" not in self.groups:
+                return aiohttp.web.Response(status=404, text="404 page not found\n")
+            items = self.usage.pop(0) if len(self.usage) > 1 else self.usage[0]
+            return aiohttp.web.json_response({"kind": "PodMetricsList", "metadata": {}, "items": items})
+        if str(request.subresource) == "resize":
+            return await self._resize(request)
         if str(request.subresource).startswith("proxy"):
             return self._proxy(request)
         if request.subresource or not plural:
@@ -228,7 +253,8 @@ class Api(kmock.KubernetesEmulator):
         elif name not in self.namespaces:
             body = status(404, "NotFound", "not found", kind="namespaces", name=name)
         else:
-            return aiohttp.web.json_response({"metadata": {"name": name}})
+            phase = {"phase": "Terminating", "conditions": self.terminating[name]} if name in self.terminating else {}
+            return aiohttp.web.json_response({"metadata": {"name": name}, "status": phase})
         return aiohttp.web.json_response(body, status=body["code"])
 
     def _list_groups(self) -> aiohttp.web.StreamResponse:
@@ -249,7 +275,7 @@ class Api(kmock.KubernetesEmulator):
             return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
         item["metadata"].setdefault("name", f"{item['metadata'].get('generateName')}x7k2p")
         item["metadata"] |= {"namespace": request.namespace, "generation": 1}
-        if request.resource.plural == "deployments":
+        if request.resource.plural in ("deployments", "inferenceservices"):
             set_defaults(item)
         fake_apply.record_update(None, item, manager_of(request))
         # Chosen by the server after that: held by nobody.
@@ -285,10 +311,25 @@ class Api(kmock.KubernetesEmulator):
         ):
             return aiohttp.web.json_response(status(409, "Conflict", "the object has been modified"), status=409)
         after = merge(before, request.data)
+        if after.get("spec") != before.get("spec"):
+            after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         if "managedFields" not in given:
             after["metadata"]["managedFields"] = before["metadata"].get("managedFields") or []
             fake_apply.record_update(before, after, manager_of(request))
         return await self._stored(request, after, 200)
+
+    async def _resize(self, request: Any) -> aiohttp.web.StreamResponse:
+        """New resources of a running pod; what becomes of them is the kubelet's to say."""
+        address = (request.resource, request.namespace, request.name)
+        if address not in self._objects or self._objects[address].deleted:
+            return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
+        before = copy.deepcopy(self._objects[address].raw)
+        if request.data["metadata"].get("uid") != before["metadata"]["uid"]:
+            return aiohttp.web.json_response(status(409, "Conflict", "the UID in the precondition differs"), status=409)
+        after = merge(before, request.data)
+        after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
+        (self.kubelet or take_resources)(after)
+        return aiohttp.web.json_response(await self.keep("v1/pods", after))
 
     async def _apply(self, request: Any) -> aiohttp.web.StreamResponse:
         """A server-side apply, never forced; a uid or resourceVersion that it names must be the object's."""
@@ -307,7 +348,7 @@ class Api(kmock.KubernetesEmulator):
             after = fake_apply.apply(before, body, manager_of(request))
         except fake_apply.Conflicts as conflicts:
             return aiohttp.web.json_response(conflict_status(conflicts, before["apiVersion"]), status=409)
-        if request.resource.plural == "deployments":
+        if request.resource.plural in ("deployments", "inferenceservices"):
             set_defaults(after)
         if after.get("spec") != before.get("spec"):
             after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
@@ -387,6 +428,13 @@ class Api(kmock.KubernetesEmulator):
         return aiohttp.web.json_response(payload, status=code)
 
 
+def take_resources(pod: Object) -> None:
+    """The node gives every container what its spec says, at once."""
+    pod["status"]["observedGeneration"] = pod["metadata"]["generation"]
+    for shown, container in zip(pod["status"]["containerStatuses"], pod["spec"]["containers"], strict=True):
+        shown["resources"] = copy.deepcopy(container["resources"])
+
+
 def merge(before: Any, changes: Any) -> Any:
     """RFC 7386."""
     if not isinstance(changes, dict) or not isinstance(before, dict):
@@ -396,10 +444,12 @@ def merge(before: Any, changes: Any) -> Any:
     return merged | {name: merge(merged.get(name), value) for name, value in given.items()}
 
 
-def set_defaults(deployment: Object) -> None:
-    """Those that matter here: what keys a list, and what a field falls to that nobody sets."""
-    deployment["spec"].setdefault("replicas", 1)
-    pod = deployment["spec"]["template"]["spec"]
+def set_defaults(item: Object) -> None:
+    """Those of a Deployment or InferenceService that matter here: what keys a list, and what a field falls to that
+    nobody sets."""
+    if item["kind"] == "Deployment":
+        item["spec"].setdefault("replicas", 1)
+    pod = item["spec"]["predictor"] if item["kind"] == "InferenceService" else item["spec"]["template"]["spec"]
     for container in (*(pod.get("initContainers") or ()), *pod["containers"]):
         for port in container.get("ports") or ():
             port.setdefault("protocol", "TCP")
@@ -424,13 +474,13 @@ def resource_name(request: Any) -> str:
 
 
 def selected(request: Any, item: Object) -> bool:
-    """Whether the namespace and the label and field selectors (equality only) let the object through."""
+    """Whether the namespace and the label and field selectors (equality, and that a label is there) let it through."""
     if request.namespace and item["metadata"].get("namespace") != request.namespace:
         return False
     labels = item["metadata"].get("labels") or {}
     for term in filter(None, request.params.get("labelSelector", "").split(",")):
-        key, _, value = term.partition("=")
-        if labels.get(key) != value:
+        key, equals, value = term.partition("=")
+        if key not in labels if not equals else labels.get(key) != value:
             return False
     for term in filter(None, request.params.get("fieldSelector", "").split(",")):
         key, _, value = term.partition("=")

@@ -123,3 +123,33 @@ def deployment_story(container: Object | None = None, available: bool = True, in
         await api.keep("apps/v1/deployments", item)
 
     return play
+
+
+def kserve_story(container: Object | None = None, available: bool = True) -> Story:
+    """KServe in its Standard mode: a Deployment, a Service and the conditions of each new InferenceService."""
+    roll_out = deployment_story(container, available)
+
+    async def play(api: Api, resource: str, item: Object) -> None:
+        if resource != "serving.kserve.io/v1beta1/inferenceservices":
+            return
+        predictor = dict(item["spec"]["predictor"])
+        labels, notes = predictor.pop("labels"), predictor.pop("annotations")
+        name = f"{item['metadata']['name']}-predictor"
+        owner = [{"kind": "InferenceService", "uid": item["metadata"]["uid"], "controller": True}]
+        known = {each["metadata"]["name"]: each for each in api.all("apps/v1/deployments")}
+        uid = {"uid": known[name]["metadata"]["uid"]} if name in known else {}
+        metadata = {"name": name, "namespace": "work", "ownerReferences": owner, "generation": 1, **uid}
+        pod = {key: value for key, value in predictor.items() if key in ("containers", "initContainers", "volumes")}
+        template = {"metadata": {"labels": {**labels, "app": f"isvc.{name}"}, "annotations": notes}, "spec": pod}
+        selector = {"matchLabels": {"app": f"isvc.{name}"}}
+        spec = {"replicas": predictor["minReplicas"], "selector": selector, "template": template}
+        port = {"name": "http", "port": 80, "targetPort": 8080}
+        service = {"metadata": {"name": name, "namespace": "work", "ownerReferences": owner}, "spec": {"ports": [port]}}
+        await api.keep("v1/services", service)
+        deployment = await api.keep("apps/v1/deployments", {"metadata": metadata, "spec": spec})
+        await roll_out(api, "apps/v1/deployments", deployment)
+        if available:
+            item["status"] = {"conditions": [true("PredictorReady"), true("Ready")]}
+            await api.keep(resource, item)
+
+    return play

@@ -104,7 +104,8 @@ def test_a_model_is_rolled_out_asked_and_handed_on_as_an_endpoint(served: FakeCl
 def test_all_objects_are_ours_outlive_the_run_and_belong_to_the_deployment(served: FakeCluster) -> None:
     deploy(served)
     uid = one(served, "apps/v1/deployments")["metadata"]["uid"]
-    for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
+    companions = ("v1/serviceaccounts", "networking.k8s.io/v1/networkpolicies", "v1/configmaps", "v1/secrets")
+    for resource in ("apps/v1/deployments", "v1/services", *companions):
         metadata = one(served, resource)["metadata"]
         assert metadata["labels"]["flexcore/outlives-run"] == "true"
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "flexcore"
@@ -127,8 +128,9 @@ def test_the_stores_keys_are_in_a_secret_that_only_the_first_container_sees(
 def test_nothing_starts_before_its_secret_and_config_map_exist(served: FakeCluster) -> None:
     deploy(served)
     order = [(item.resource.plural, item.data.get("spec", {}).get("paused")) for item in stores(served)]
-    names = ["deployments", "secrets", "configmaps", "deployments", "services", "deployments"]
-    assert order == list(zip(names, [True, None, None, None, None, None], strict=True))
+    companions = ["serviceaccounts", "networkpolicies", "secrets", "configmaps"]
+    names = ["deployments", *companions, "deployments", "services", "deployments"]
+    assert order == list(zip(names, [True, *[None] * 7], strict=True))
 
 
 def test_a_first_deployment_is_on_trial_until_it_has_answered(served: FakeCluster) -> None:
@@ -265,9 +267,8 @@ def test_a_model_that_is_brought_otherwise_is_checked_by_the_first_container_as_
 ) -> None:
     result = deploy(served, model=model(uri="file:///only/here"), model_source=source, settings=None)
     pod = one(served, "apps/v1/deployments")["spec"]["template"]["spec"]
-    assert [{k: v for k, v in item.items() if k != "name"} for item in pod["volumes"][1:]] == (
-        [volume] if volume else []
-    )
+    models = [item for item in pod["volumes"] if item["name"] not in ("program", "scratch")]
+    assert models == ([{"name": "model", **volume}] if volume else [])
     plan = json.loads(one(served, "v1/configmaps")["data"]["plan.json"])
     assert plan["source"] is None and plan["files"] == MODEL["files"]
     assert served.api.all("v1/secrets") == [] and result["data"]["model_source"] == source.split(":")[0]
@@ -288,7 +289,8 @@ def test_a_deployed_model_is_taken_down_with_all_that_belongs_to_it(served: Fake
     result = undeploy(served.resource, "delay")
     assert (result["data"]["namespace"], result["data"]["removed"]) == ("work", "delay")
     made = sorted(item["kind"] for item in result["data"]["objects"])
-    assert made == ["ConfigMap", "Deployment", "Secret", "Service"] and result["metrics"]["objects"] == 4
+    assert made == ["ConfigMap", "Deployment", "NetworkPolicy", "Secret", "Service", "ServiceAccount"]
+    assert result["metrics"]["objects"] == 6
     for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
         assert served.api.all(resource) == []
 

@@ -127,7 +127,7 @@ def test_a_plan_says_where_the_work_would_run_and_changes_nothing(
 
 def test_what_may_hold_secrets_in_the_form_of_a_job_is_marked() -> None:
     request = operation_of("job").request
-    assert set(resources.marked_fields(request)) == {"secrets", "env", "manifest"}
+    assert set(resources.marked_fields(request)) == {"secrets", "env", "manifest", "options", "inputs"}
     form = request(secrets={"A": "sesame-1"}, env=["B=x"], manifest=job())
     assert "sesame-1" in list(resources.secret_values(form))
     assert not {"secrets", "env", "manifest"} & set(resources.dump_public(form))

@@ -677,10 +677,10 @@ def calls(cluster: FakeCluster) -> list[str]:
     return asked[: lists[0]] if lists else asked
 
 
-def test_a_job_with_its_secret_is_created_in_three_calls(cluster: FakeCluster) -> None:
+def test_a_job_with_its_secret_is_created_in_four_calls(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
     run(cluster, secrets={"A": "sesame"})
-    assert calls(cluster) == ["GET jobs", "POST jobs", "POST secrets"]
+    assert calls(cluster) == ["GET jobs", "GET pods", "POST jobs", "POST secrets"]
 
 
 def test_a_job_of_this_very_call_that_failed_is_not_diagnosed_to_find_out_whether_a_retry_helps(
@@ -698,7 +698,8 @@ def test_a_job_of_this_very_call_that_failed_is_not_diagnosed_to_find_out_whethe
     cluster.api.denied = {"create jobs"}
     with pytest.raises(Forbidden):
         run(cluster)
-    assert len(cluster.asked("GET", "/pods")) - before == 1 and again >= 1
+    assert len(cluster.asked("GET", "/pods")) - before == 2, "one to diagnose, one to see that no pod is left"
+    assert again >= 1
 
 
 def test_an_attempt_whose_job_is_gone_counts_and_its_number_is_not_given_again(

@@ -23,8 +23,9 @@ from f.flexcore.lib.core import contracts, inference, resources
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
 from f.flexcore.lib.kubernetes_api import credentials, http_client
 from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout, service_spec
-from f.flexcore.lib.ray.remote import estimators, model_files
+from f.flexcore.lib.ray.remote import model_files
 from f.flexcore.lib.ray.train_job import parse_model_manifest
+from f.flexcore.lib.serving import estimators
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.ray import deploy_service, set_traffic, undeploy_model
 from tests.live import rights

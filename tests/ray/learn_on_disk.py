@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from f.flexcore.lib.ray.remote import boosting, dataset, estimators, external_memory, memory_limit, model_format
+from f.flexcore.lib.ray.remote import boosting, dataset, external_memory, memory_limit
+from f.flexcore.lib.serving import estimators, model_format
 
 BATCH_ROWS = 8192
 

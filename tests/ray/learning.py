@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from f.flexcore.lib.ray.remote.dataset import HASH, ROW, Plan, make_plan, prepare, select_features
-from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline, needs_label_wrapper, wrap_labels
 from f.flexcore.lib.ray.remote.holdout import hold_out, select_part
 from f.flexcore.lib.ray.remote.model_files import make_examples, measure_model
 from f.flexcore.lib.ray.remote.read import Parts, open_part
 from f.flexcore.lib.ray.remote.stream_profile import Stream, collect
 from f.flexcore.lib.ray.remote.training_data import read_target
+from f.flexcore.lib.serving.estimators import make_estimator, make_pipeline, needs_label_wrapper, wrap_labels
 
 Json = dict[str, Any]
 

@@ -12,10 +12,11 @@ import pytest
 
 from f.flexcore.lib.core.contracts import Signature
 from f.flexcore.lib.core.inference import build_infer_request, parse_predictions
-from f.flexcore.lib.ray.remote.estimators import make_estimator, make_pipeline
-from f.flexcore.lib.ray.remote.inference_app import ModelApp, RequestError
+from f.flexcore.lib.ray.remote.inference_app import ModelApp
 from f.flexcore.lib.ray.remote.model_files import make_signature, write_model
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.serving.estimators import make_estimator, make_pipeline
+from f.flexcore.lib.serving.open_inference import RequestError
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "colour": "category"}
@@ -45,7 +46,7 @@ def app(model: dict[str, Any]) -> ModelApp:
 
 
 def post(app: ModelApp, body: Any, path: str = "/v2/models/flowers/infer") -> dict[str, Any]:
-    return app.answer("POST", path, json.dumps(body).encode())
+    return app.served.answer("POST", path, json.dumps(body).encode())
 
 
 def column(name: str, data: list[Any], datatype: str = "FP64") -> dict[str, Any]:
@@ -53,11 +54,11 @@ def column(name: str, data: list[Any], datatype: str = "FP64") -> dict[str, Any]
 
 
 def test_health_and_metadata_are_those_of_the_protocol(app: ModelApp) -> None:
-    assert app.answer("GET", "/v2/health/ready", b"") == {"ready": True}
-    assert app.answer("GET", "/v2/health/live", b"") == {"live": True}
-    assert app.answer("GET", "/v2", b"")["name"]
-    assert app.answer("GET", "/v2/models/flowers/ready", b"")["ready"] is True
-    told = app.answer("GET", "/v2/models/flowers/versions/7", b"")
+    assert app.served.answer("GET", "/v2/health/ready", b"") == {"ready": True}
+    assert app.served.answer("GET", "/v2/health/live", b"") == {"live": True}
+    assert app.served.answer("GET", "/v2", b"")["name"]
+    assert app.served.answer("GET", "/v2/models/flowers/ready", b"")["ready"] is True
+    told = app.served.answer("GET", "/v2/models/flowers/versions/7", b"")
     assert told["versions"] == ["7"]
     assert told["inputs"][1] == {"name": "colour", "datatype": "BYTES", "shape": [-1, 1]}
 
@@ -125,7 +126,7 @@ def test_a_request_that_does_not_fit_is_refused_with_its_reason(app: ModelApp, b
 )
 def test_what_does_not_exist_is_told(app: ModelApp, method: str, path: str, status: int) -> None:
     with pytest.raises(RequestError) as caught:
-        app.answer(method, path, b"")
+        app.served.answer(method, path, b"")
     assert caught.value.status == status
 
 

@@ -13,7 +13,7 @@ import pytest
 from f.flexcore.lib.ray.remote.boosting import FITS, Rounds, Rows, Start, count_rounds
 from f.flexcore.lib.ray.remote.checkpoints import STATE_FILE
 from f.flexcore.lib.ray.remote.dataset import Plan
-from f.flexcore.lib.ray.remote.estimators import make_estimator
+from f.flexcore.lib.serving.estimators import make_estimator
 
 Json = dict[str, Any]
 TOTAL, EVERY = 60, 20

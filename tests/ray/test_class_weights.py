@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from f.flexcore.lib.ray.remote import class_weights, dataset, estimators
+from f.flexcore.lib.ray.remote import class_weights, dataset
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.serving import estimators
 from tests.ray.test_table import arrow, profiled
 
 

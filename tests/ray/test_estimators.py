@@ -6,13 +6,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from f.flexcore.lib.ray.remote.estimators import (
-    find_named_parameter,
-    make_estimator,
-    make_pipeline,
-    needs_label_wrapper,
-    wrap_labels,
-)
 from f.flexcore.lib.ray.remote.model_files import (
     drop_undefined,
     make_examples,
@@ -22,6 +15,13 @@ from f.flexcore.lib.ray.remote.model_files import (
     write_model,
 )
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.serving.estimators import (
+    find_named_parameter,
+    make_estimator,
+    make_pipeline,
+    needs_label_wrapper,
+    wrap_labels,
+)
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "petals": "number", "colour": "category"}

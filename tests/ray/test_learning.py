@@ -16,9 +16,9 @@ import pyarrow.parquet
 import pytest
 
 from f.flexcore.lib.ray.remote.dataset import make_frame
-from f.flexcore.lib.ray.remote.inference_app import infer
 from f.flexcore.lib.ray.remote.model_files import make_signature
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.serving.open_inference import infer
 from tests.ray.learning import Learned, learn
 from tests.ray.test_split import passengers
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from f.flexcore.lib.ray.remote import estimators, importance, model_card
+from f.flexcore.lib.ray.remote import importance, model_card
+from f.flexcore.lib.serving import estimators
 from f.flexcore.lib.views import model_pages
 
 Json = dict[str, Any]

@@ -15,7 +15,8 @@ import skops.io
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import FunctionTransformer
 
-from f.flexcore.lib.ray.remote import estimators, model_files, model_format, shared_storage
+from f.flexcore.lib.ray.remote import model_files, shared_storage
+from f.flexcore.lib.serving import estimators, model_format
 from tests.ray.data import flowers
 
 KINDS = {"size": "number", "petals": "number", "tall": "flag", "colour": "category", "seen": "time"}

@@ -10,6 +10,8 @@ import pytest
 from f.flexcore.lib.ray import loop_job, predict_job, search_job, serve_job, serve_release, train_job
 from f.flexcore.lib.ray.job import program_files, zip_files
 
+SHIPPED = {"f.flexcore.lib.ray.remote": "ray.remote", "f.flexcore.lib.serving": "serving"}
+
 
 def test_the_name_is_made_of_the_content() -> None:
     first, again, other = (
@@ -42,11 +44,11 @@ def test_the_files_come_out_as_they_went_in() -> None:
 )
 def test_a_program_brings_all_that_it_imports_of_ours_and_nothing_else(files: dict[str, str]) -> None:
     program = files.pop("flexcore_program.py")
-    imported = set(re.findall(r"f\.flexcore\.lib\.ray\.remote\.(\w+)", program))
+    imported = set(re.findall(r"f\.flexcore\.lib\.(ray\.remote\.\w+)", program))
     for source in files.values():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom) and node.module == "f.flexcore.lib.ray.remote":
-                imported |= {name.name for name in node.names}
+            if isinstance(node, ast.ImportFrom) and node.module in SHIPPED:
+                imported |= {f"{SHIPPED[node.module]}.{name.name}" for name in node.names}
             elif isinstance(node, ast.ImportFrom):
                 assert not str(node.module).startswith("f."), "it would need more of the bundle than what is shipped"
-    assert files.keys() == {f"f/flexcore/lib/ray/remote/{name}.py" for name in imported}
+    assert files.keys() == {f"f/flexcore/lib/{name.replace('.', '/')}.py" for name in imported}

@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from f.flexcore.lib.ray.remote import boosting, dataset, estimators, holdout, model_format, ranking, training_data
+from f.flexcore.lib.ray.remote import boosting, dataset, holdout, ranking, training_data
 from f.flexcore.lib.ray.remote.shared_storage import Problem
+from f.flexcore.lib.serving import estimators, model_format
 from tests.ray.test_table import arrow, profiled
 
 Rows = list[dict[str, Any]]

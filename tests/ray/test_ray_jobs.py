@@ -477,8 +477,8 @@ def test_a_job_whose_cluster_a_queue_takes_back_is_submitted_again_in_the_same_a
 def test_what_a_queue_will_never_let_in_is_told_by_name(
     kuberay: FakeKubeRay, monkeypatch: pytest.MonkeyPatch, conditions: Any, category: str, kind: Any
 ) -> None:
-    monkeypatch.setattr("f.flexcore.lib.ray.kueue_status.WORKLOAD_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("f.flexcore.lib.ray.kueue_status.INADMISSIBLE_GRACE_S", 0.2)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.kueue_status.WORKLOAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("f.flexcore.lib.kubernetes_api.kueue_status.INADMISSIBLE_GRACE_S", 0.2)
 
     def story(fake: FakeKubeRay, ray_job: Object) -> None:
         set_status(ray_job, "Suspended")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from f.flexcore.lib.core.errors import DataError, InvalidInput
-from f.flexcore.lib.ray.remote.model_format import load_pipeline
+from f.flexcore.lib.serving.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
 

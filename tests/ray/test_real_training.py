@@ -11,7 +11,7 @@ import pytest
 
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import Conflict, EmptyData, InvalidInput, ManifestMismatch
-from f.flexcore.lib.ray.remote.model_format import load_pipeline
+from f.flexcore.lib.serving.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
 from tests.ray.data import COLUMNS, flowers, houses

@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from f.flexcore.lib.ray.remote.column_kinds import profile_column, to_class_texts, to_numbers, to_texts, to_time_texts
 from f.flexcore.lib.ray.remote.dataset import (
     HASH,
     ROW,
@@ -22,6 +21,7 @@ from f.flexcore.lib.ray.remote.file_blocks import get_mark
 from f.flexcore.lib.ray.remote.json_files import make_table
 from f.flexcore.lib.ray.remote.shared_storage import Problem
 from f.flexcore.lib.ray.remote.stream_profile import Stream, classify_column, merge
+from f.flexcore.lib.serving.column_kinds import profile_column, to_class_texts, to_numbers, to_texts, to_time_texts
 from tests.ray.data import houses
 
 Rows = list[dict[str, Any]]

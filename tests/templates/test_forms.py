@@ -20,7 +20,10 @@ PLAIN = ("string", "number", "integer", "boolean")
 
 def needs_json(field: dict[str, Any]) -> bool:
     if field["type"] == "array":
-        return field["items"]["type"] not in PLAIN
+        items = field["items"]
+        # Each item is a form of its own where its fields are known (ArgInput.svelte of the same source).
+        known = items["type"] == "object" and items.get("properties")
+        return any(map(needs_json, known.values())) if known else items["type"] not in PLAIN
     if field["type"] == "object":
         form = field.get("format", "")
         shown = form == "resource" or form.startswith(("resource-", "dynselect-", "dynmultiselect-"))

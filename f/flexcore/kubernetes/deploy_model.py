@@ -28,6 +28,11 @@ def main(
     requests_metric: str = "",
     max_unavailable: int | None = None,
     mode: Literal["deployment", "kserve"] = "deployment",
+    server: Literal["mlserver", "flexcore"] = "mlserver",
+    image_packages: list[str] | None = None,
+    run_as_user: int | None = None,
+    writable_root: bool = False,
+    network_policy: bool = True,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     return model_deployment.DEPLOY_MODEL.run(locals())

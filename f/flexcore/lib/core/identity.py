@@ -25,9 +25,16 @@ ITERATION = re.compile(r"/(?:for)?loop-\d+")
 # kept when its run has ended; ON_TRIAL, an annotation: it never answered yet, and is kept no longer than its owner
 # lives.
 MANAGED_BY = "app.kubernetes.io/managed-by"
+# As which we write to Kubernetes; a server notes it beside each field.
+FIELD_MANAGER = "flexcore"
 DEFERRED = "flexcore/deferred"
 OUTLIVES_RUN = "flexcore/outlives-run"
 ON_TRIAL = "flexcore/on-trial"
+# By which costs are told apart (OpenCost aggregates by any label of a pod). A workspace or worker that sets
+# TEAM_VARIABLE names the team; otherwise it is the folder or user that the workflow lies in.
+WORKFLOW, RUN, TEAM = "flexcore/workflow", "flexcore/run", "flexcore/team"
+COST_LABELS = (WORKFLOW, RUN, TEAM)
+TEAM_VARIABLE = "FLEXCORE_TEAM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class ExecutionKey:
     root_job: str
     step: str
     workspace: str
+    workflow: str = ""
+    team: str = ""
 
     def name(self, attempt: int) -> str:
         """The remote object's name for one attempt."""
@@ -58,6 +67,15 @@ class ExecutionKey:
             "flexcore/root-job": label_value(self.root_job),
             "flexcore/step": label_value(self.step),
             "flexcore/workspace": label_value(self.workspace),
+            **self.cost_labels(),
+        }
+
+    def cost_labels(self) -> dict[str, str]:
+        """Whose costs a pod is: workflow (its path, `.` for `/`), run (its root job) and team."""
+        return {
+            WORKFLOW: label_value(self.workflow.replace("/", ".")),
+            RUN: label_value(self.root_job),
+            TEAM: label_value(self.team),
         }
 
 
@@ -71,13 +89,22 @@ def execution_key(env: Mapping[str, str]) -> ExecutionKey:
     step = env.get("WM_FLOW_STEP_ID") or ""
     iterations = "".join(ITERATION.findall(env.get("WM_JOB_PATH") or ""))
     digest = hashlib.sha256(f"{owner}\n{step}\n{iterations}".encode()).hexdigest()
+    workflow = env.get("WM_FLOW_PATH") or ITERATION.sub("", env.get("WM_JOB_PATH") or "")
     return ExecutionKey(
         value=f"fc-{digest[:KEY_LENGTH]}",
         owner_job=owner,
         root_job=env.get("WM_ROOT_JOB_ID") or owner,
         step=step,
         workspace=env.get("WM_WORKSPACE") or "",
+        workflow=workflow,
+        team=env.get(TEAM_VARIABLE) or find_team(workflow),
     )
+
+
+def find_team(path: str) -> str:
+    """The folder of `f/FOLDER/…`, or the user of `u/USER/…`; "" for other paths."""
+    kind, _, rest = path.partition("/")
+    return rest.partition("/")[0] if kind in ("f", "u") else ""
 
 
 def label_value(text: str) -> str:

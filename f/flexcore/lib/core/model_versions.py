@@ -80,6 +80,14 @@ def find_bounds(compatible: str, version: tuple[int, int] | None) -> dict[str, A
     return {"low": low, "high": high}
 
 
+def is_compatible(item: Mapping[str, Any], here: str | None) -> bool:
+    """Whether a version, None for an absent one, is in one of the ranges of `list_ranges`."""
+    number = parse_version(here or "")
+    if here is None or item["low"] is None or number is None:
+        return bool(here == item["trained"])
+    return bool(item["low"] <= list(number) and (item["high"] is None or list(number) < item["high"]))
+
+
 def parse_version(text: str) -> tuple[int, int] | None:
     """(major, minor) of a version."""
     match = NUMBER.match(text)

@@ -37,7 +37,7 @@ OVERDUE_S = 120.0
 class RemoteObject:
     """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
     epoch after which it may be deleted, None where the cluster itself takes it away; deadline: likewise, after which
-    it must not run, None where the cluster itself ends it."""
+    it must not run, None where the cluster itself ends it; held_by: what keeps one that is being deleted."""
 
     runtime: str
     place: str
@@ -49,6 +49,7 @@ class RemoteObject:
     namespace: str = ""
     delete_after: float | None = None
     deadline: float | None = None
+    held_by: str = ""
 
     @property
     def owner(self) -> str:
@@ -70,7 +71,7 @@ def decide_cleanup(item: RemoteObject, owner: Owner, now: float) -> Decision:
     if item.state == "kept":
         return Decision("leave", "outlives its run on purpose")
     if item.state == "leaving":
-        return Decision("leave", "is being deleted")
+        return Decision("leave", "is being deleted" + (f"; held by {item.held_by}" if item.held_by else ""))
     if item.state == "superseded":
         return Decision("stop", "another copy is used in its place")
     if item.state == "finished":

@@ -8,7 +8,7 @@ server-side apply under our own field manager, on the condition of the uid that 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,10 @@ REPLICA_SETS = Kind("/apis/apps/v1", "replicasets", "replicasets.apps", "Replica
 SERVICES = Kind("/api/v1", "services", "services", "Service")
 CONFIG_MAPS = Kind("/api/v1", "configmaps", "configmaps", "ConfigMap")
 SECRETS = Kind("/api/v1", "secrets", "secrets", "Secret")
+SERVICE_ACCOUNTS = Kind("/api/v1", "serviceaccounts", "serviceaccounts", "ServiceAccount")
+NETWORK_POLICIES = Kind(
+    "/apis/networking.k8s.io/v1", "networkpolicies", "networkpolicies.networking.k8s.io", "NetworkPolicy"
+)
 AUTOSCALERS = Kind(
     "/apis/autoscaling/v2",
     "horizontalpodautoscalers",
@@ -67,6 +71,8 @@ KINDS = {
         SERVICES,
         CONFIG_MAPS,
         SECRETS,
+        SERVICE_ACCOUNTS,
+        NETWORK_POLICIES,
         AUTOSCALERS,
         BUDGETS,
         SCALED_OBJECTS,
@@ -145,7 +151,7 @@ class Namespace:
 
     def adopt_all(self, kind: Kind, item: Object, has_replicas: bool = False) -> Object:
         """The object once all that we hold of it is held by Apply, the number of copies included: an update that fails
-        puts it back. has_replicas: whether no autoscaler is there to hold that number."""
+        puts it back. has_replicas: whether nothing else is there to set that number."""
         name = item["metadata"]["name"]
         for _ in range(MAX_CONFLICTS):
             moved = field_owners.migrate(item["metadata"].get("managedFields") or [])
@@ -170,6 +176,14 @@ class Namespace:
             if stored:
                 self.remove(CONFIG_MAPS, stored)
         raise errors.Unavailable(f"ConfigMap {name} of an earlier deployment stays", subject=name, remedy="Delete it.")
+
+    def remove_maps(self, selector: str, kept: Container[str]) -> None:
+        """Marks our ConfigMaps that have these labels for deletion, but for those that are kept."""
+        for item in self.list_objects(CONFIG_MAPS, f"{OURS},{selector}"):
+            name, uid = item["metadata"]["name"], item["metadata"]["uid"]
+            if name not in kept:
+                call = self.call("delete", CONFIG_MAPS, name)
+                self.kubernetes.delete(self.path(CONFIG_MAPS, name), uid, call, retry_s=0)
 
     def move_holders(self, kind: Kind, stored: Object, entries: list[Object]) -> Object | None:
         """The object with other `managedFields` and nothing else changed; None when it was changed meanwhile."""
@@ -245,10 +259,11 @@ def is_ours(item: Mapping[str, Any]) -> bool:
 
 
 def take_replicas_back(entries: list[Object]) -> list[Object]:
-    """The `managedFields` of a Deployment that no autoscaler scales any more. What a person has set by kubectl scale
-    stays theirs."""
-    autoscaler = (ownership.AUTOSCALER_MANAGER, field_owners.SCALE)
-    return field_owners.release(entries, *autoscaler, field_owners.REPLICAS)
+    """The `managedFields` of a Deployment that no autoscaler and no shift of traffic scales any more. What a person has
+    set by kubectl scale stays theirs."""
+    for manager in (ownership.AUTOSCALER_MANAGER, identity.FIELD_MANAGER):
+        entries = field_owners.release(entries, manager, field_owners.SCALE, field_owners.REPLICAS)
+    return entries
 
 
 def busy_error(kind: Kind, name: str) -> errors.Unavailable:

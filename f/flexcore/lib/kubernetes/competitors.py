@@ -1,12 +1,16 @@
 # requirements: flexcore_kubernetes
 """What else may work on a Deployment of that name and leaves no mark on it: an Argo Rollout that runs its pods, another
-one's autoscaler, KServe.
+one's autoscaler, a shift of traffic by replicas, KServe.
 """
 
 from __future__ import annotations
 
-from f.flexcore.lib.core import errors
+from collections.abc import Mapping
+from typing import Any
+
+from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, ownership
+from f.flexcore.lib.kubernetes_api import field_owners
 
 ROLLOUTS = cluster_objects.Kind("/apis/argoproj.io/v1alpha1", "rollouts", "rollouts.argoproj.io", "Rollout")
 
@@ -44,6 +48,28 @@ def check_autoscalers(place: cluster_objects.Namespace, name: str, is_ours: bool
     if others:
         place.report(f"replicas is left to HorizontalPodAutoscaler {others[0]}, which scales Deployment {name}")
     return bool(others)
+
+
+def is_shifted(place: cluster_objects.Namespace, deployment: Mapping[str, Any]) -> bool:
+    """Whether a shift of traffic by replicas moves its number of copies now; where that may not be seen, as soon as one
+    has. Their number is the share of a version, and no part of what a deployment asks for."""
+    holders = field_owners.find_holders(deployment, field_owners.REPLICAS)
+    if (identity.FIELD_MANAGER, field_owners.SCALE) not in holders:
+        return False
+    # Few deployments come here.
+    from f.flexcore.lib.kubernetes import traffic_record
+
+    name, shared = deployment["metadata"]["name"], None
+    try:
+        for service in place.list_objects(cluster_objects.SERVICES, traffic_record.SHIFT):
+            record = traffic_record.read_record(service)
+            if record and name in (record.stable, record.candidate):
+                shared = service["metadata"]["name"]
+    except (errors.Forbidden, errors.DataError):
+        shared = "that may not be read"
+    if shared:
+        place.report(f"replicas is left to the shift of traffic of Service {shared}")
+    return bool(shared)
 
 
 def check_kserve(place: cluster_objects.Namespace, name: str) -> None:

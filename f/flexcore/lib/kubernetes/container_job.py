@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from pydantic import SecretStr
+
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
-from f.flexcore.lib.kubernetes import connection, job_diagnosis, job_manifest, job_notes, job_observer, multikueue
+from f.flexcore.lib.kubernetes import (
+    connection,
+    job_diagnosis,
+    job_manifest,
+    job_notes,
+    job_observer,
+    leftover_pods,
+    multikueue,
+)
 from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress
 
 Object = dict[str, Any]
@@ -27,14 +37,15 @@ QUOTA_RETRY_INTERVAL_S = 5.0
 
 @dataclass(slots=True)
 class JobAdapter:
-    """One execution on one cluster. call: the Windmill job that asks for it; is_deferred: a flow waits for the Job's
-    end without a worker; notes: what was changed of the manifest."""
+    """One execution on one cluster. call: the Windmill job that asks for it; settings: with the store that its program
+    may use; is_deferred: a flow waits for the Job's end without a worker; notes: what was changed of the manifest."""
 
     kubernetes: client.Kubernetes
     key: identity.ExecutionKey
     namespace: str
     call: str
     request: job_manifest.JobRequest
+    settings: resources.Settings = field(default_factory=resources.Settings)
     is_deferred: bool = False
     notes: Sequence[str] = ()
     report: Callable[[str], None] = progress.report_now
@@ -89,6 +100,9 @@ class JobAdapter:
         before = self._jobs.get(number - 1)
         if before and before["metadata"].get("deletionTimestamp"):
             self._wait_until_gone(before)
+        leftover_pods.wait_until_ended(
+            self.kubernetes, self.namespace, self.key, self.report, clock=self.clock, sleep=self.sleep
+        )
         name = self.key.name(number)
         job = self._create_within_quota(name, number)
         if job is not None:
@@ -106,10 +120,7 @@ class JobAdapter:
         until, is_announced = self.clock() + self.request.queue_timeout_s, False
         while True:
             deadline = (self.kubernetes.now() + timedelta(seconds=self.request.time_limit_s)).isoformat()
-            body = job_manifest.make_job_body(
-                self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
-            )
-            body = multikueue.hand_over(self.kubernetes, self.namespace, body)
+            body = multikueue.hand_over(self.kubernetes, self.namespace, self._make_body(number, deadline))
             try:
                 return self.kubernetes.create(self._path(), body, self._request("create", name))
             except errors.Unavailable as error:
@@ -126,6 +137,21 @@ class JobAdapter:
                     self.report(f"Waiting ({error.category}), {limit}: {error}")
                 self.sleep(min(QUOTA_RETRY_INTERVAL_S, left))
 
+    def _make_body(self, number: int, deadline: str) -> Object:
+        body = job_manifest.make_job_body(
+            self.request, self.key, number, self.namespace, self.call, deadline, self.is_deferred
+        )
+        if self._hands_over:
+            from f.flexcore.lib.kubernetes import job_handover
+
+            folder = job_handover.find_folder(self.settings, self.key, number)
+            job_handover.add_to_job(body, self.request, self.settings, folder)
+        return body
+
+    @property
+    def _hands_over(self) -> bool:
+        return job_manifest.hands_over(self.request)
+
     def _get_own(self, name: str) -> Object:
         """The Job that has taken the name; raises InvalidInput unless it is this execution's."""
         job = self.kubernetes.get(self._path(name), self._request("get", name))
@@ -140,7 +166,7 @@ class JobAdapter:
     def _create_companions(self, job: Object) -> None:
         """What the Job's pods read; what exists was made by an earlier run of this step. Without it no container
         starts: a Job that cannot have it is deleted."""
-        for body in job_manifest.companion_objects(self.request, job):
+        for body in self._list_companions(job):
             kinds = f"{body['kind'].lower()}s"
             request = api_errors.Call("create", kinds, self.namespace, body["metadata"]["name"])
             try:
@@ -151,6 +177,13 @@ class JobAdapter:
                 name, uid = job["metadata"]["name"], job["metadata"]["uid"]
                 deletion.delete_object(self.kubernetes, self._path(name), uid, self._request("get", name))
                 raise
+
+    def _list_companions(self, job: Object) -> Iterator[Object]:
+        yield from job_manifest.companion_objects(self.request, job)
+        if self.request.inputs:
+            from f.flexcore.lib.kubernetes import job_handover
+
+            yield job_manifest.own_companion(job_handover.make_inputs(self.request, job["metadata"]["name"]), job)
 
     def _wait_until_gone(self, job: Object) -> None:
         """Its pods still end; two attempts must not work at the same time."""
@@ -168,7 +201,12 @@ class JobAdapter:
         outcome = self._observer().run(self._jobs[number])
         if outcome.error:
             return driver.Verdict(error=outcome.error)
-        return driver.Verdict(result=self._result(number, outcome))
+        try:
+            return driver.Verdict(result=self._result(number, outcome))
+        except errors.DataError as error:
+            # The program ended well, and what it hands on is not what was asked for.
+            error.details |= {"remote": job_remote(outcome.job).plain(), "log_tail": outcome.log_tail}
+            return driver.Verdict(error=error)
 
     def _observer(self) -> job_observer.JobObserver:
         return job_observer.JobObserver(
@@ -184,6 +222,11 @@ class JobAdapter:
     def _result(self, number: int, outcome: job_observer.Outcome) -> contracts.StepResult:
         nodes = sorted({str(pod["spec"]["nodeName"]) for pod in outcome.pods if pod["spec"].get("nodeName")})
         notes = [*self.notes, *outcome.notes]
+        output, value = None, None
+        if self._hands_over:
+            from f.flexcore.lib.kubernetes import job_handover
+
+            output, value = job_handover.read_output(self.request, outcome.job, outcome.pods, self.settings)
         return contracts.StepResult(
             success=True,
             runtime="kubernetes",
@@ -195,8 +238,10 @@ class JobAdapter:
                 "pods": [pod["metadata"]["name"] for pod in outcome.pods],
                 "nodes": nodes,
                 "message": self.redactor.text(job_notes.find_termination_message(outcome.pods, outcome.job)),
+                **({"output": value} if value is not None else {}),
                 **({"notes": notes} if notes else {}),
             },
+            output=output,
             metrics={"pods": len(outcome.pods), "succeeded": (outcome.job.get("status") or {}).get("succeeded")},
             timings=outcome.timings,
             remote=job_remote(outcome.job),
@@ -241,15 +286,17 @@ def creating_call(job: Object) -> str:
 @contextmanager
 def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
     """Reports what is changed of the manifest; an error that passes through has it in details.notes."""
-    session = connection.open_session(invocation, job_manifest.secret_values(invocation.request))
-    build = job_manifest.build(invocation.request, invocation.key.name(1), session.namespace)
+    request = _add_store_keys(invocation.request, invocation.settings)
+    session = connection.open_session(invocation, job_manifest.secret_values(request))
+    build = job_manifest.build(request, invocation.key.name(1), session.namespace)
     notes = [session.kubernetes.redactor.text(note) for note in build.notes]
     adapter = JobAdapter(
         session.kubernetes,
         invocation.key,
         session.namespace,
         invocation.call,
-        invocation.request,
+        request,
+        invocation.settings,
         invocation.is_deferred,
         notes,
     )
@@ -261,3 +308,13 @@ def open_job(invocation: Invocation) -> Iterator[JobAdapter]:
         if notes:
             error.details["notes"] = [*notes, *error.details.get("notes", [])]
         raise
+
+
+def _add_store_keys(request: job_manifest.JobRequest, settings: resources.Settings) -> job_manifest.JobRequest:
+    """The request with the keys of the store among its secrets, where it asks for them."""
+    if not request.options or not request.options.store_keys:
+        return request
+    from f.flexcore.lib.kubernetes import job_handover
+
+    keys = {name: SecretStr(value) for name, value in job_handover.list_store_keys(request, settings).items()}
+    return request.model_copy(update={"secrets": {**keys, **request.secrets}})

@@ -16,7 +16,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, dimensions, errors, identity, operation
 from f.flexcore.lib.kubernetes import connection, plan_pod
-from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, client, expiry, finalizers, job_status
 
 Object = Mapping[str, Any]
 
@@ -64,12 +64,19 @@ NEEDED: dict[str, list[Right]] = {
         *_list_rights("get create patch delete", "", "services"),
         *_list_rights("get list create delete", "", "configmaps"),
         *_list_rights("get create patch delete", "", "secrets"),
+        *_list_rights("get create patch delete", "", "serviceaccounts"),
+        *_list_rights("get create patch delete", "networking.k8s.io", "networkpolicies"),
         *WATCHING,
     ],
 }
 # A Job that is given `secrets` gets a Secret of its own, and a manifest's ConfigMaps and Secrets are created with it.
 HELPFUL: dict[str, list[Right]] = {
-    "job": [*EXPLAINING, *_list_rights("create", "", "secrets"), *_list_rights("create", "", "configmaps")],
+    "job": [
+        *EXPLAINING,
+        *_list_rights("create", "", "secrets"),
+        *_list_rights("create", "", "configmaps"),
+        *_list_rights("list", "kueue.x-k8s.io", "workloads"),
+    ],
     "deploy": [
         *EXPLAINING,
         *_list_rights("get create", "", "services", "proxy"),
@@ -199,7 +206,7 @@ def list_quotas(kubernetes: client.Kubernetes, namespace: str) -> list[dict[str,
 
 
 def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | None:
-    """True, or None when the credentials may not look. Raises NotFound."""
+    """True, or None when the credentials may not look. Raises NotFound, or Conflict for one that is being deleted."""
     try:
         stored = kubernetes.get(f"/api/v1/namespaces/{namespace}", api_errors.Call("get", "namespaces", "", namespace))
     except errors.Forbidden as error:
@@ -212,6 +219,8 @@ def check_namespace(kubernetes: client.Kubernetes, namespace: str) -> bool | Non
             subject="namespace",
             remedy=f"Create it (kubectl create namespace {namespace}) or choose another.",
         )
+    if detail := finalizers.describe_terminating(stored):
+        raise api_errors.to_terminating_error(namespace, detail)
     return True
 
 

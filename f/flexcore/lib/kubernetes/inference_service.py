@@ -78,7 +78,11 @@ def make_inference_service(serving: serving_manifests.Serving) -> Object:
     metadata["annotations"] = dict([MODE, (AUTOSCALER_CLASS, _choose_class(serving.scaling))])
     predictor = {
         **_make_scaling(serving),
-        "labels": {**template["metadata"]["labels"], serving_manifests.ROLLOUT: digest},
+        "labels": {
+            **template["metadata"]["labels"],
+            serving_manifests.ROLLOUT: digest,
+            **serving.key.cost_labels(),
+        },
         "annotations": template["metadata"]["annotations"],
         "deploymentStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         **pod,

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import dimensions, errors, identity, operation, resources, workloads
-from f.flexcore.lib.kubernetes import pod_spec
+from f.flexcore.lib.kubernetes import job_options_field, pod_spec
 
 Object = dict[str, Any]
 
@@ -37,6 +37,7 @@ SHORT_FORM = (
     "gpus",
     "service_account",
     "run_as_user",
+    "options",
 )
 
 
@@ -65,6 +66,17 @@ class JobRequest(resources.Form):
         default=None,
         description="A whole batch/v1 Job instead of image and command, with ConfigMaps and Secrets beside it "
         "(a List). Its words are kept; what is changed is said in the log and in data.notes.",
+    )
+    options: job_options_field.OptionalJobOptions = Field(default=None, description=job_options_field.DESCRIPTION)
+    inputs: Annotated[dict[str, Any], resources.OPAQUE] = Field(
+        default={},
+        description="What earlier stages have handed on, as {NAME: manifest}: the program finds each in the file that "
+        "FLEXCORE_INPUT_NAME names, and its address in FLEXCORE_INPUT_NAME_URI.",
+    )
+    output: Literal["none", "manifest", "json"] = Field(
+        default="none",
+        description="What the program hands on, written as JSON to the file that FLEXCORE_OUTPUT names, 4 KiB at most: "
+        'a manifest (or {"manifest": its URI in the store}), or any object.',
     )
     namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
     service_account: str = Field(
@@ -182,9 +194,9 @@ def build(request: JobRequest, name: str, namespace: str) -> BuiltJob:
 
         built = BuiltJob(*manifest_job.build(request.manifest, name, namespace, request.time_limit_s, request.ttl_s))
     else:
-        built = BuiltJob(build_short_form(request))
+        built = BuiltJob(build_short_form(request, name))
         limits = {"ttlSecondsAfterFinished": request.ttl_s, "activeDeadlineSeconds": request.time_limit_s}
-        built.job["spec"] |= {"backoffLimit": 0, **limits}
+        built.job["spec"] |= {"podReplacementPolicy": "Failed", **limits}
     built.job["metadata"] |= {"name": name, "namespace": namespace}
     spec = built.job["spec"]
     if request.secrets:
@@ -199,14 +211,15 @@ def companion_objects(request: JobRequest, job: Object) -> Iterator[Object]:
     manifest. job: as the cluster stores it."""
     if request.secrets:
         values = {name: value.get_secret_value() for name, value in request.secrets.items()}
-        yield _own({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
+        yield own_companion({"kind": "Secret", "type": "Opaque", "immutable": True, "stringData": values}, job)
     if request.manifest:
         metadata = job["metadata"]
         for item in build(request, metadata["name"], metadata["namespace"]).companions:
-            yield _own(item, job)
+            yield own_companion(item, job)
 
 
-def _own(item: Object, job: Object) -> Object:
+def own_companion(item: Object, job: Object) -> Object:
+    """The object with the Job as its owner, in whose namespace it goes with it."""
     metadata, own = job["metadata"], item.get("metadata") or {}
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     ours = {
@@ -218,7 +231,8 @@ def _own(item: Object, job: Object) -> Object:
     return {"apiVersion": "v1", **item, "metadata": {**own, **ours}}
 
 
-def build_short_form(request: JobRequest) -> Object:
+def build_short_form(request: JobRequest, name: str = CONTAINER) -> Object:
+    """name: the Job's, by which its pods find each other. Raises InvalidInput."""
     pod_spec.check_image(request.image)
     container: Object = {
         "name": CONTAINER,
@@ -241,7 +255,20 @@ def build_short_form(request: JobRequest) -> Object:
     }
     if request.service_account:
         pod["serviceAccountName"] = request.service_account
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": {"spec": pod}}}
+    job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": {"spec": pod}}}
+    if request.options is None:
+        job["spec"]["backoffLimit"] = 0
+        return job
+    from f.flexcore.lib.kubernetes import job_options, job_options_spec
+
+    job_options.check(request.options, request.gpus)
+    job_options_spec.apply(request.options, job, request.run_as_user, name)
+    return job
+
+
+def hands_over(request: JobRequest) -> bool:
+    """Whether the program is handed anything of earlier stages or of the store, or hands anything on."""
+    return bool(request.inputs or request.output != "none" or (request.options and request.options.store_keys))
 
 
 def secret_values(request: JobRequest) -> Iterator[str]:

@@ -18,7 +18,16 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.kubernetes import job_diagnosis, job_notes, pod_logs
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress, watcher
+from f.flexcore.lib.kubernetes_api import (
+    api_errors,
+    categories,
+    client,
+    deletion,
+    job_status,
+    progress,
+    queue_watch,
+    watcher,
+)
 
 Object = dict[str, Any]
 
@@ -53,12 +62,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What is known of a running Job. job is None while it was not reported, or is gone. known: every pod as it was
-    seen last, since a Job that fails takes its pods away."""
+    """What is known of a running Job. job is None while it was not reported, or is gone. queue: what its queue says
+    while it is suspended; known: every pod as it was seen last, since a Job that fails takes its pods away."""
 
     job: Object | None = None
     pods: list[Object] = field(default_factory=list)
     events: list[Object] = field(default_factory=list)
+    queue: categories.Problem | None = None
     reported: set[str] = field(default_factory=set)
     known: dict[str, Object] = field(default_factory=dict)
 
@@ -111,6 +121,7 @@ class JobObserver:
         seen, uid = Snapshot(job=job), job["metadata"]["uid"]
         started = self.clock() - job_status.measure_age_s(job, self.kubernetes.now())
         grace, events_read = progress.GracePeriod(self.clock), self.clock()
+        waiting = queue_watch.QueueWatch(self.kubernetes, self.namespace, self.clock)
         reporter = progress.ProgressReporter(lambda text: self.report(self.kubernetes.redactor.text(text)))
         while True:
             self._receive(reports, seen, uid)
@@ -124,8 +135,12 @@ class JobObserver:
             if not any_started(seen.pods) and now - events_read >= EVENTS_INTERVAL_S:
                 events_read = now
                 seen.events = self._list_events(seen.job, seen.pods[:1])
-            problem = job_diagnosis.diagnose_active_job(seen.job, seen.pods, seen.events)
-            if problem and grace.is_noticeable(problem):
+            seen.queue = waiting.diagnose(seen.job)
+            problem = seen.queue or job_diagnosis.diagnose_active_job(seen.job, seen.pods, seen.events)
+            if seen.queue:
+                # Its place in the queue changes, and each is worth a line.
+                reporter.report_once(f"Waiting ({seen.queue.category}): {seen.queue.detail}")
+            elif problem and grace.is_noticeable(problem):
                 reporter.report_problem(problem, any_started(seen.pods))
             if problem and grace.is_over(problem, self.queue_timeout_s):
                 return self._give_up(seen.job, seen.pods, logs, problem, time_is_spent=problem.grace_s is None)
@@ -137,6 +152,8 @@ class JobObserver:
         events = self._list_events(seen.job, seen.pods)
         spent = job_status.describe_time(seen.job, seen.pods, events, self.kubernetes.now())
         text = f"It did not end within {self.time_limit_s} s{f' ({spent})' if spent else ''}"
+        if seen.queue:
+            return seen.queue.with_detail(f"{seen.queue.detail} ({text[:1].lower()}{text[1:]})")
         return job_diagnosis.diagnose_lateness(seen.job, seen.pods, events, text)
 
     def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:

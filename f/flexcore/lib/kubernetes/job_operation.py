@@ -19,6 +19,10 @@ def check(
 ) -> None:
     """Raises InvalidInput or MissingSetting for everything that can be known without a cluster."""
     job_manifest.check(request)
+    if job_manifest.hands_over(request):
+        from f.flexcore.lib.kubernetes import job_handover
+
+        job_handover.check(request, settings)
     connection.check_place(request.requested_namespace(), service, settings)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import cluster_objects, inference_service, model_deployer, serving_manifests
+from f.flexcore.lib.kubernetes import cluster_objects, inference_service, isolation, model_deployer, serving_manifests
 from f.flexcore.lib.kubernetes_api import categories, field_owners
 
 Object = dict[str, Any]
@@ -54,6 +54,7 @@ class KServeDeployer(cluster_objects.Namespace):
             if not error.retryable or error.details.get("diagnosis"):
                 self._undo(serving.name, before, error)
             raise
+        self._prune(stored)
         return verified
 
     def look(self, serving: serving_manifests.Serving) -> Object | None:
@@ -100,8 +101,9 @@ class KServeDeployer(cluster_objects.Namespace):
     def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
         stored = self.store(SERVICES, self._make(serving, self._trial_marks(before)))
         self.report(f"Stored InferenceService {serving.name} in namespace {self.namespace}")
-        if serving.delivery.secret:
-            self.store(cluster_objects.SECRETS, serving_manifests.make_secret(serving, stored))
+        for kind, companion in isolation.make_companions(serving, stored):
+            self.store(kind, companion)
+        isolation.remove_policy(self, serving)
         self.store_map(serving_manifests.make_config_map(serving, stored), stored["metadata"]["uid"])
         budget = self.get(cluster_objects.BUDGETS, serving.name)
         if serving.scaling.has_budget:
@@ -188,8 +190,18 @@ class KServeDeployer(cluster_objects.Namespace):
         notes = (before["metadata"].get("annotations") or {}) if before else {}
         if before is None or identity.ON_TRIAL in notes:
             return "removed: nothing was served before" if self.remove(SERVICES, item) else "marked for removal"
-        self.store(SERVICES, field_owners.extract_applied(before))
+        self._prune(self.store(SERVICES, field_owners.extract_applied(before)))
         return "rolled back to the version before"
+
+    def _prune(self, stored: Object) -> None:
+        """Removes the ConfigMaps that the InferenceService names no longer. A failure is only reported."""
+        name = stored["metadata"]["name"]
+        volumes = stored["spec"]["predictor"].get("volumes") or ()
+        kept = {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
+        try:
+            self.remove_maps(f"{serving_manifests.INSTANCE}={name}", kept)
+        except errors.FlexcoreError as error:
+            self.report(f"Something of an earlier deployment stays: {error}")
 
 
 def _is_true(condition: Object | None) -> bool:

@@ -93,8 +93,9 @@ def _drop(item: Any, names: Iterable[str], place: str) -> list[str]:
     return [f"{place}.{name}".lstrip(".") for name, value in gone if value not in (None, {}, [])]
 
 
-def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
-    """Deadline, time-to-live and one pod at a time, which hold even when no step watches the Job any more."""
+def keep_bounds(spec: Object, timeout_s: int, ttl_s: int, queue: str = "") -> Notes:
+    """Deadline, time-to-live and one pod at a time, which hold even when no step watches the Job any more. queue: that
+    which starts the Job, or ""."""
     notes: Notes = []
     added: list[str] = []
     written = spec.get("activeDeadlineSeconds")
@@ -118,8 +119,14 @@ def keep_bounds(spec: Object, timeout_s: int, ttl_s: int) -> Notes:
     if _runs_one_program(spec) and spec.get("backoffLimit") is None:
         added.append("backoffLimit 0 (repeats are the flow's: its retry; write a backoffLimit to have the Job's own)")
         spec["backoffLimit"] = 0
-    if may_retry(spec) and spec.get("podReplacementPolicy") is None:
-        added.append("podReplacementPolicy Failed (no new pod before the old one has ended)")
+    if may_replace(spec, queue):
+        before = spec.get("podReplacementPolicy")
+        if before is None:
+            added.append("podReplacementPolicy Failed (no new pod before the old one has ended)")
+        elif before != "Failed":
+            notes.append(
+                f"spec.podReplacementPolicy: {before} becomes Failed, so that two pods never work at the same time"
+            )
         spec["podReplacementPolicy"] = "Failed"
     pod = spec["template"]["spec"]
     if pod.get("restartPolicy") is None:
@@ -143,9 +150,9 @@ def _runs_one_program(spec: Mapping[str, Any]) -> bool:
     return single and never and not any(spec.get(rule) is not None for rule in rules)
 
 
-def may_retry(spec: Mapping[str, Any]) -> bool:
-    """Whether the Job itself makes a second pod for one that failed."""
-    return spec.get("backoffLimit") != 0 or bool(spec.get("backoffLimitPerIndex"))
+def may_replace(spec: Mapping[str, Any], queue: str = "") -> bool:
+    """Whether the Job itself makes a second pod: for one that failed, or once its queue lets it go on."""
+    return spec.get("backoffLimit") != 0 or bool(spec.get("backoffLimitPerIndex")) or bool(queue or spec.get("suspend"))
 
 
 # --- names

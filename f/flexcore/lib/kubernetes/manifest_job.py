@@ -15,6 +15,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes import manifest_changes, manifest_reader, manifest_rules, manifest_schema
+from f.flexcore.lib.kubernetes_api import job_status
 
 Object = dict[str, Any]
 # The Job, the objects beside it, and what was changed of them.
@@ -78,7 +79,7 @@ def build(manifest: Any, name: str, namespace: str, time_limit_s: int, ttl_s: in
         notes.append(_adopt(item, name, namespace))
         names[item["kind"], item["metadata"].pop("written")] = item["metadata"]["name"]
     manifest_changes.rename_references(spec["template"]["spec"], names)
-    notes += manifest_changes.keep_bounds(spec, time_limit_s, ttl_s)
+    notes += manifest_changes.keep_bounds(spec, time_limit_s, ttl_s, job_status.find_queue_name(job))
     notes += _note_overridden_labels(job)
     return job, companions, notes
 

@@ -18,13 +18,39 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, model_versions, resources
+from f.flexcore.lib.core import contracts, errors, model_versions, module_source, resources
 from f.flexcore.lib.kubernetes import pod_spec
 from f.flexcore.lib.kubernetes.remote import fetch_model
 
 FOLDER = "/mnt/models"
 PICKLE_FORMAT = "sklearn-joblib"
+PICKLE_FILES = ("model.joblib", "model-settings.json")
 PROGRAM_FOLDER = "/flexcore"
+# The program of our own model server, by modules of lib/serving. In a ConfigMap, as the first container's: an image
+# then holds versions of packages and nothing of ours, and whoever deploys brings the program of the bundle in use.
+SERVING = "f.flexcore.lib.serving"
+SERVER_MODULES = (
+    "problems",
+    "column_kinds",
+    "estimators",
+    "model_format",
+    "open_inference",
+    "server_metrics",
+    "model_server",
+)
+SERVER_CONFIG = "server.json"
+# By its folder Python finds the modules: the image may say by PYTHONPATH where its packages are.
+STARTER = "serve_model.py"
+START = f"""import sys
+
+from {SERVING} import model_server
+
+if __name__ == "__main__":
+    sys.exit(model_server.main(sys.argv[1]))
+"""
+PORT = 8080
+# A pod that leaves keeps answering while proxies still send to it.
+DRAIN_S = 3
 FETCHER = "fetch-model"
 LOCAL = ("localhost", "127.", "0.0.0.0", "::1")
 
@@ -53,6 +79,25 @@ class Source:
     kind: str
     claim: str = ""
     folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """How our own model server runs. threads: that compute answers; allow_pickle: whether it may load one."""
+
+    threads: int
+    allow_pickle: bool = False
+
+    def config(self, model: contracts.ModelManifest) -> dict[str, Any]:
+        described = model.plain()
+        fields = ("name", "version", "format", "signature", "example")
+        return {
+            "folder": FOLDER,
+            "port": PORT,
+            "threads": self.threads,
+            "drain_s": DRAIN_S,
+            "model": {**{name: described[name] for name in fields}, "allow_pickle": self.allow_pickle},
+        }
 
 
 def parse_source(model_source: str) -> Source:
@@ -94,14 +139,16 @@ def check_source(source: Source, uri: str, settings: resources.Settings) -> None
         )
 
 
-def make_delivery(model: contracts.ModelManifest, source: Source, settings: resources.Settings) -> Delivery:
-    """Raises InvalidInput when the model cannot get to a pod that way."""
+def make_delivery(
+    model: contracts.ModelManifest, source: Source, settings: resources.Settings, server: Server | None = None
+) -> Delivery:
+    """server: our own, None for MLServer. Raises InvalidInput when the model cannot get to a pod that way."""
     check_source(source, model.uri, settings)
     if source.kind == "image":
-        return Delivery("image", _files(model, None))
+        return Delivery("image", list_files(model, None, server))
     if source.kind == "pvc":
         volume = {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
-        return Delivery("pvc", _files(model, None), volume=volume, sub_path=source.folder)
+        return Delivery("pvc", list_files(model, None, server), volume=volume, sub_path=source.folder)
     bucket, _, prefix = model.uri.removeprefix("s3://").partition("/")
     store = {
         "endpoint": settings.storage_endpoint_url,
@@ -113,15 +160,26 @@ def make_delivery(model: contracts.ModelManifest, source: Source, settings: reso
         "AWS_ACCESS_KEY_ID": settings.storage_access_key,
         "AWS_SECRET_ACCESS_KEY": settings.storage_secret_key,
     }
-    return Delivery("store", _files(model, store), keys if all(keys.values()) else {}, {"emptyDir": {}})
+    return Delivery("store", list_files(model, store, server), keys if all(keys.values()) else {}, {"emptyDir": {}})
 
 
-def _files(model: contracts.ModelManifest, source: dict[str, str] | None) -> dict[str, str]:
-    entries = [file.plain() for file in model.files]
-    # MLServer's scikit-learn runtime reads the pickle, whatever else is there.
-    ranges = model_versions.list_ranges(PICKLE_FORMAT, model_versions.trained_versions(model))
+def list_files(model: contracts.ModelManifest, source: dict[str, str] | None, server: Server | None) -> dict[str, str]:
+    form = model.format if server else PICKLE_FORMAT
+    # MLServer's scikit-learn runtime reads the pickle, whatever else is there; ours never gets it but for a yes.
+    entries = [file.plain() for file in model.files if form == PICKLE_FORMAT or file.path not in PICKLE_FILES]
+    ranges = model_versions.list_ranges(form, model_versions.trained_versions(model))
     plan = {"folder": FOLDER, "files": entries, "source": source, "ranges": ranges}
-    return {"fetch_model.py": Path(inspect.getfile(fetch_model.run)).read_text(), "plan.json": json.dumps(plan)}
+    files = {"fetch_model.py": Path(inspect.getfile(fetch_model.run)).read_text(), "plan.json": json.dumps(plan)}
+    if server is None:
+        return files
+    programs = {f"{SERVING}.{name}.py": module_source.find_source(f"{SERVING}.{name}") for name in SERVER_MODULES}
+    return {**files, **programs, STARTER: START, SERVER_CONFIG: json.dumps(server.config(model))}
+
+
+def program_path(key: str) -> str:
+    """Where a key of the ConfigMap is in the pod, below PROGRAM_FOLDER: our modules where they import each other."""
+    is_module = key.startswith(f"{SERVING}.")
+    return f"{key.removesuffix('.py').replace('.', '/')}.py" if is_module else key
 
 
 def _wrong(problem: str, remedy: str) -> errors.InvalidInput:

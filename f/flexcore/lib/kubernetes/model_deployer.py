@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, field_owners
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, serving_manifests
+from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
 Verified = TypeVar("Verified")
@@ -47,6 +47,8 @@ class Plan:
         if not self.has_replicas:
             del body["spec"]["replicas"]
         body["metadata"]["annotations"] = annotations
+        if before := self.before.get(DEPLOYMENTS):
+            serving_manifests.keep_cost_labels(body["spec"]["template"], before["spec"]["template"])
         return body
 
     def make_scaler(self, owner: Object | None) -> Object:
@@ -69,7 +71,7 @@ class Plan:
         serving = self.serving
         return [
             (DEPLOYMENTS, self.make_deployment(self.trial_marks())),
-            *([(SECRETS, serving_manifests.make_secret(serving, None))] if serving.delivery.secret else []),
+            *isolation.make_companions(serving, None),
             (SERVICES, serving_manifests.make_service(serving, None)),
             *([(self.scaler, self.make_scaler(None))] if self.scaler else []),
             *([(BUDGETS, self.make_budget(None))] if serving.scaling.has_budget else []),
@@ -84,15 +86,19 @@ class Plan:
     def names(self) -> dict[cluster_objects.Kind, str]:
         """Of what is wanted or may be there, but for the ConfigMap, which is named by its content."""
         serving = self.serving
-        kinds = [DEPLOYMENTS, SERVICES, AUTOSCALERS, BUDGETS, *([self.scaler] if self.scaler else [])]
+        own = [
+            cluster_objects.SERVICE_ACCOUNTS,
+            *([cluster_objects.NETWORK_POLICIES] if serving.network_policy else []),
+        ]
+        kinds = [DEPLOYMENTS, *own, SERVICES, AUTOSCALERS, BUDGETS, *([self.scaler] if self.scaler else [])]
         names = dict.fromkeys(kinds, serving.name)
         return names | ({SECRETS: serving.secret_name} if serving.delivery.secret else {})
 
 
 @dataclass(slots=True)
 class Deployer(cluster_objects.Namespace):
-    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are, "" for the
-    Deployment itself."""
+    """One deployed model on one cluster. scaled_by: the kind of object that says how many copies there are,
+    "another" for what is not ours, "" for the Deployment itself."""
 
     log_tail: str = ""
     scaled_by: str = ""
@@ -108,7 +114,7 @@ class Deployer(cluster_objects.Namespace):
         except errors.FlexcoreError as error:
             error.details["undone"] = "nothing was changed"
             raise
-        self.scaled_by = plan.scaler.kind if plan.scaler else AUTOSCALERS.kind if plan.is_scaled_by_others else ""
+        self.scaled_by = plan.scaler.kind if plan.scaler else "another" if plan.is_scaled_by_others else ""
         until = self.clock() + serving.timeout_s
         is_rolled_out = False
         try:
@@ -138,6 +144,8 @@ class Deployer(cluster_objects.Namespace):
                 plan.before[kind] = item
         competitors.check_rollouts(self, serving.name)
         plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
+        if (deployment := plan.before.get(DEPLOYMENTS)) and competitors.is_shifted(self, deployment):
+            plan.is_scaled_by_others = True
         for kind, item in plan.before.items():
             plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
@@ -191,8 +199,8 @@ class Deployer(cluster_objects.Namespace):
             self.report(f"Created Deployment {serving.name} in namespace {self.namespace}")
         else:
             self.report(f"Updating Deployment {serving.name} in namespace {self.namespace}")
-        if serving.delivery.secret:
-            self._store(plan, SECRETS, serving_manifests.make_secret(serving, owner))
+        for kind, companion in isolation.make_companions(serving, owner):
+            self._store(plan, kind, companion)
         self.store_map(serving_manifests.make_config_map(serving, owner), owner["metadata"]["uid"])
         if plan.scaler is None:
             # First: it would go on writing the number of copies, which is ours now.
@@ -274,6 +282,10 @@ class Deployer(cluster_objects.Namespace):
                 and rollout.read_digest(template) != rollout.read_digest(before["spec"]["template"])
             ):
                 body["spec"]["template"] = template
+            if plan.has_replicas and "replicas" not in body["spec"]:
+                # Given back to what scales it with as many copies as it had, not with those of the failed update.
+                copies = {"replicas": before["spec"]["replicas"]}
+                self.store(DEPLOYMENTS, {**body, "spec": {**body["spec"], **copies}})
             self.store(DEPLOYMENTS, body)
         return "as it was before" if is_same else "rolled back to the version before"
 
@@ -292,6 +304,7 @@ class Deployer(cluster_objects.Namespace):
             secret = None if SECRETS in plan.names() else self.get(SECRETS, plan.serving.secret_name)
             if secret and cluster_objects.is_ours(secret):
                 self.remove(SECRETS, secret)
+            isolation.remove_policy(self, plan.serving)
             self._prune_maps(plan.serving)
         except errors.FlexcoreError as error:
             self.report(f"Something of an earlier deployment stays: {error}")
@@ -302,9 +315,4 @@ class Deployer(cluster_objects.Namespace):
         for item in self.list_objects(REPLICA_SETS, f"{serving_manifests.INSTANCE}={serving.name}"):
             volumes = item["spec"]["template"]["spec"].get("volumes") or ()
             kept |= {volume["configMap"]["name"] for volume in volumes if "configMap" in volume}
-        selector = f"{cluster_objects.OURS},{serving_manifests.INSTANCE}={serving.name}"
-        for item in self.list_objects(CONFIG_MAPS, selector):
-            name, uid = item["metadata"]["name"], item["metadata"]["uid"]
-            if name not in kept:
-                call = api_errors.Call("delete", CONFIG_MAPS.resource, self.namespace, name)
-                self.kubernetes.delete(self.path(CONFIG_MAPS, name), uid, call, retry_s=0)
+        self.remove_maps(f"{serving_manifests.INSTANCE}={serving.name}", kept)

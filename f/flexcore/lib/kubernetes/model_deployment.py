@@ -18,13 +18,14 @@ from f.flexcore.lib.kubernetes import (
     inference_service,
     model_delivery,
     pod_spec,
+    server_choice,
     serving_manifests,
 )
 from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
-# Files of a model: what ray/train always writes, and what it writes for MLServer.
-DESCRIPTION, PICKLE = "pipeline.json", "model.joblib"
+# The counter of requests that our own server has.
+REQUESTS_METRIC = "flexcore_requests_total"
 
 
 class DeploymentRequest(resources.Form):
@@ -36,7 +37,19 @@ class DeploymentRequest(resources.Form):
     cpu: dimensions.CpuQuantity = Field(default="500m", description="CPU of each copy, e.g. 500m or 2.")
     memory: dimensions.MemoryQuantity = Field(default="1Gi", description="Memory of each copy, e.g. 512Mi or 4Gi.")
     namespace: str = Field(default="", description="Namespace; empty means the one of the cluster resource.")
-    image: str = Field(default="", description="Model server image; empty means MLServer.")
+    server: Literal["mlserver", "flexcore"] = Field(
+        default="mlserver",
+        description="mlserver reads model.joblib, or is what the image starts by itself; flexcore is our own server, "
+        "which reads models without pickle, in an image made from resources/model_server.",
+    )
+    image: str = Field(
+        default="", description="Model server image; empty means MLServer's own, and has to be given for flexcore."
+    )
+    image_packages: list[str] = Field(
+        default=[],
+        description="What the image for flexcore has, as NAME==VERSION; empty means that of resources/model_server. "
+        "Compared with what the model was trained with before anything starts.",
+    )
     model_source: str = Field(
         default="",
         description="How the model reaches the cluster: empty for its s3:// address, pvc://CLAIM/FOLDER, or image when "
@@ -77,6 +90,20 @@ class DeploymentRequest(resources.Form):
         description="What is made: a Deployment with its Service, or KServe's InferenceService, which makes both.",
     )
 
+    run_as_user: int | None = Field(
+        default=None,
+        ge=0,
+        description="User id of the containers; empty means 1000. 0 is root, which a namespace that enforces Pod "
+        'Security "restricted" refuses.',
+    )
+    writable_root: bool = Field(
+        default=False, description="Lets the server write outside of /tmp, which some images need."
+    )
+    network_policy: bool = Field(
+        default=True,
+        description="Lets the pods be reached at the serving port alone, and reach names and the store alone.",
+    )
+
     def requested_namespace(self) -> str:
         return self.namespace
 
@@ -92,11 +119,14 @@ def check(
     connection.check_place(request.requested_namespace(), service, settings)
     if request.image:
         pod_spec.check_image(request.image)
+    server_choice.check_image(request.server, request.image, request.image_packages)
     autoscaler.check(make_scaling(request))
     source = model_delivery.parse_source(request.model_source)
     model = parse_model(request)
     if request.name or model:
         check_service_name(request.name or model.name if model else request.name)
+    if model:
+        server_choice.check_model(model, request.server, request.image, request.image_packages, settings)
     if request.mode == "kserve":
         name = request.name or (model.name if model else "")
         inference_service.check(name, request.service_type, make_scaling(request))
@@ -109,15 +139,6 @@ def parse_model(request: DeploymentRequest) -> contracts.ModelManifest | None:
         return None
     model = object_store.model_manifest(request.model)
     contracts.check_consistent(model)
-    paths = {file.path for file in model.files}
-    if not request.image and DESCRIPTION in paths and PICKLE not in paths:
-        raise errors.InvalidInput(
-            f"model: MLServer's scikit-learn runtime reads {PICKLE}, which {model.name} {model.version} was stored "
-            "without",
-            subject="model",
-            remedy="Train it with settings.pickle at export, serve it with Ray Serve, or name an image that reads "
-            f"{model.format}.",
-        )
     return model
 
 
@@ -128,7 +149,7 @@ def make_scaling(request: DeploymentRequest) -> autoscaler.Scaling:
         on=request.scale_on,
         target=request.scale_target,
         prometheus_url=request.prometheus_url,
-        requests_metric=request.requests_metric,
+        requests_metric=request.requests_metric or (REQUESTS_METRIC if request.server == "flexcore" else ""),
         max_unavailable=request.max_unavailable,
     )
 
@@ -180,9 +201,16 @@ def build_serving(
             subject="model",
             remedy="Pass the output of a training.",
         )
+    server_choice.check_model(model, request.server, request.image, request.image_packages, settings)
+    source = model_delivery.parse_source(request.model_source)
+    own = (
+        model_delivery.Server(serving_manifests.count_threads(request.cpu), settings.pickle == "allow")
+        if request.server == server_choice.FLEXCORE
+        else None
+    )
     return serving_manifests.Serving(
         model=model,
-        delivery=model_delivery.make_delivery(model, model_delivery.parse_source(request.model_source), settings),
+        delivery=model_delivery.make_delivery(model, source, settings, own),
         name=request.name or model.name,
         namespace=namespace,
         key=key,
@@ -194,6 +222,11 @@ def build_serving(
         timeout_s=request.timeout_s,
         mode=request.mode,
         scaling=make_scaling(request),
+        server=request.server,
+        run_as_user=request.run_as_user,
+        writable_root=request.writable_root,
+        network_policy=request.network_policy,
+        store_endpoint=settings.storage_endpoint_url,
     )
 
 

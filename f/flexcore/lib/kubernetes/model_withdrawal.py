@@ -15,10 +15,11 @@ from typing import Any
 from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.kubernetes import (
     cluster_contact,
+    cluster_objects,
     connection,
-    model_deployer,
     placement_moves,
     placement_records,
+    undeployment,
 )
 from f.flexcore.lib.storage import object_store
 
@@ -87,7 +88,8 @@ def _remove(
     row = {"cluster": copy.cluster, "name": copy.name, "namespace": copy.namespace, "uid": copy.uid}
     try:
         session = connection.connect(read_resource(copy.cluster), copy.namespace, settings)
-        model_deployer.Deployer(session.kubernetes, session.namespace).undeploy(copy.name, timeout_s)
+        place = cluster_objects.Namespace(session.kubernetes, session.namespace)
+        undeployment.Undeployment(place, copy.name).run(timeout_s)
     except errors.NotFound:
         return {**row, "state": "had gone", "error": ""}
     except errors.FlexcoreError as error:

@@ -67,6 +67,7 @@ class PlacedJob:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     report: Callable[[str], None] = field(default=partial(print, flush=True))
+    _candidates: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def id(self) -> str:
@@ -121,6 +122,7 @@ class PlacedJob:
             return dispatcher
         choice = cluster_choice.choose(shape, request, contacts, settings)
         cluster_choice.report(choice)
+        self._candidates = choice.rows()
         return choice.clusters[0]
 
     def _find_dispatcher(self, contacts: Sequence[cluster_contact.Contact], shape: placement.Shape) -> str:
@@ -199,7 +201,9 @@ class PlacedJob:
             "jobs", self.id, lambda stored: stored and stored.model_copy(update={"ended_at": stored.ended_at or now})
         )
         moves = [item.model_dump(mode="json") for item in record.moves]
-        return {**result, "data": {**(result.get("data") or {}), "cluster": f"$res:{cluster}", "moves": moves}}
+        # Of the last choice in this call; a repeat that attaches has made none.
+        data = {"cluster": f"$res:{cluster}", "moves": moves, "candidates": self._candidates}
+        return {**result, "data": {**(result.get("data") or {}), **data}}
 
 
 def place_job(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from f.flexcore.lib.core import contracts, errors, operation, resources
+from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.kubernetes import (
     autoscaler,
     cluster_objects,
@@ -156,5 +156,5 @@ def _list_other_holders(error: errors.Conflict) -> list[field_owners.FieldConfli
     return [
         item
         for item in conflicts
-        if item.manager != field_owners.MANAGER and (item.manager.partition(",")[0], item.field) != released
+        if item.manager != identity.FIELD_MANAGER and (item.manager.partition(",")[0], item.field) != released
     ]

@@ -64,9 +64,11 @@ def make_resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     return {"requests": amounts, "limits": amounts} if amounts else {}
 
 
-def make_security_context(user: int | None = None) -> dict[str, Any]:
-    """The security context of the short form: "restricted" for every user but root, who gets what the container
-    runtime gives root (apt-get, chown and setuid programs need it)."""
+def make_security_context(user: int | None = None, read_only: bool = False) -> dict[str, Any]:
+    """The security context of a container: "restricted" for every user but root, who gets what the container runtime
+    gives root (apt-get, chown and setuid programs need it). read_only: of its root file system."""
+    if read_only:
+        return {**make_security_context(user), "readOnlyRootFilesystem": True}
     if user == ROOT:
         return {"runAsUser": ROOT, "seccompProfile": {"type": "RuntimeDefault"}}
     return {**CONTAINER_SECURITY, "runAsNonRoot": True, "runAsUser": DEFAULT_USER if user is None else user}

@@ -1,7 +1,12 @@
 # requirements: flexcore_kubernetes
-"""Our objects in a cluster: the Jobs, Deployments and RayServices that carry our labels.
+"""Our objects in a cluster: the Jobs, Deployments, InferenceServices and RayServices that carry our labels and that we
+wrote.
 
-A Deployment is kept once it has answered; until then it is on trial, and goes when its owner has ended half-way.
+Labels alone prove nothing: who copies a manifest copies them, and controllers hand them on to what they make. The
+server itself notes who wrote an object (managedFields); one that we never wrote is not ours.
+
+A Deployment or InferenceService is kept once it has answered; until then it is on trial, and goes when its owner has
+ended half-way.
 
 All namespaces are looked at where the credentials may, else the resource's own. A finished Job is deleted by the
 cluster itself (ttlSecondsAfterFinished).
@@ -9,11 +14,12 @@ cluster itself (ttlSecondsAfterFinished).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity, remote_objects
-from f.flexcore.lib.kubernetes import connection
-from f.flexcore.lib.kubernetes_api import api_errors, job_status
+from f.flexcore.lib.kubernetes import cluster_objects, connection
+from f.flexcore.lib.kubernetes_api import api_errors, finalizers, job_status
 
 Object = dict[str, Any]
 PAGE_SIZE = 500
@@ -24,10 +30,15 @@ OURS = f"{identity.MANAGED_BY}=flexcore"
 KINDS = {
     "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
     "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
+    "InferenceService": (
+        "/apis/serving.kserve.io/v1beta1",
+        "inferenceservices",
+        "inferenceservices.serving.kserve.io",
+    ),
     "RayService": ("/apis/ray.io/v1", "rayservices", "rayservices.ray.io"),
 }
-# Of an operator that need not be there.
-OPTIONAL = ("RayService",)
+# Of operators that need not be there.
+OPTIONAL = ("InferenceService", "RayService")
 
 
 class KubernetesObjects:
@@ -37,15 +48,23 @@ class KubernetesObjects:
         self.place = place
         session = connection.connect(resource, "", {"namespace": namespace} if namespace else None)
         self.kubernetes, self.namespace = session.kubernetes, session.namespace
+        self.place_in_cluster = cluster_objects.Namespace(session.kubernetes, session.namespace)
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        return [to_remote_object(self.place, kind, item) for kind in KINDS for item in self._find_kind(kind)]
+        kinds = [kind for kind in KINDS if kind not in OPTIONAL or self._serves(kind)]
+        items = ((kind, item) for kind in kinds for item in self._find_kind(kind))
+        return [to_remote_object(self.place, kind, item) for kind, item in items if is_written_by_us(item)]
+
+    def _serves(self, kind: str) -> bool:
+        """Whether its operator is there: a server answers for an unknown API as if it were none of Kubernetes'."""
+        _, _, group, version = KINDS[kind][0].split("/")
+        return version in self.place_in_cluster.groups().get(group, ())
 
     def _find_kind(self, kind: str) -> list[Object]:
         try:
             return self._list(*KINDS[kind])
         except (errors.NotFound, errors.Forbidden):
-            # Without its operator there are none, and without the right to see them they are left alone: they are kept.
+            # Without the right to see them they are left alone: they are kept.
             if kind not in OPTIONAL:
                 raise
             return []
@@ -55,13 +74,14 @@ class KubernetesObjects:
         prefix, plural, resource = KINDS[item.kind]
         path = f"{prefix}/namespaces/{item.namespace}/{plural}/{item.name}"
         stored = self.kubernetes.get(path, api_errors.Call("get", resource, item.namespace, item.name))
-        now = to_remote_object(self.place, item.kind, stored) if stored else None
+        now = to_remote_object(self.place, item.kind, stored) if stored and is_written_by_us(stored) else None
         if now is None or (now.uid, now.owner) != (item.uid, item.owner):
             return "had gone"
         if now.state != "running":
             return f"was {now.state} already"
         self.kubernetes.delete(path, item.uid, api_errors.Call("delete", resource, item.namespace, item.name))
-        return "deleted"
+        claims = finalizers.list_claims(((stored or {}).get("spec") or {}).get("template", {}).get("spec") or {})
+        return "deleted" + (f"; its claims stay: {', '.join(claims)}" if claims else "")
 
     def delete(self, item: remote_objects.RemoteObject) -> str:
         return "is left to the cluster"
@@ -98,14 +118,21 @@ def to_remote_object(place: str, kind: str, item: Object) -> remote_objects.Remo
         state=find_state(kind, item),
         labels=metadata.get("labels") or {},
         namespace=metadata["namespace"],
+        held_by=finalizers.describe_holds(finalizers.list_holds(item), datetime.now(UTC)),
     )
+
+
+def is_written_by_us(item: Object) -> bool:
+    """Whether we are among those who wrote the object; taken for granted of a server that does not say who did."""
+    writers = {entry.get("manager") for entry in item["metadata"].get("managedFields") or ()}
+    return not writers or identity.FIELD_MANAGER in writers
 
 
 def find_state(kind: str, item: Object) -> remote_objects.State:
     metadata = item["metadata"]
     if metadata.get("deletionTimestamp"):
         return "leaving"
-    if kind == "Deployment":
+    if kind in ("Deployment", "InferenceService"):
         return "running" if identity.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
     if (metadata.get("labels") or {}).get(identity.OUTLIVES_RUN) == "true":
         return "kept"

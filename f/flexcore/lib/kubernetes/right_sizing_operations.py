@@ -195,7 +195,9 @@ def execute_resize(invocation: Resize) -> dict[str, Any]:
     session = connection.open_session(invocation)
     kubernetes, namespace = session.kubernetes, session.namespace
     deployment = find_deployment(kubernetes, namespace, request.name)
-    check_ours(deployment, namespace)
+    from f.flexcore.lib.kubernetes import cluster_objects
+
+    cluster_objects.Namespace(kubernetes, namespace).check_ours(cluster_objects.DEPLOYMENTS, deployment)
     container = choose_container(deployment, request.container)
     notes = right_sizing_autoscalers.check_owners(
         kubernetes,
@@ -297,31 +299,14 @@ def find_deployment(kubernetes: client.Kubernetes, namespace: str, name: str) ->
     found = kubernetes.get(f"{path}/{name}", api_errors.Call("get", "deployments.apps", namespace, name))
     if found is not None:
         return found
-    page = kubernetes.list(path, {}, api_errors.Call("list", "deployments.apps", namespace))
-    names = sorted(str(item["metadata"]["name"]) for item in page.get("items") or () if is_ours(item))
+    query = {"labelSelector": f"{identity.MANAGED_BY}=flexcore,{identity.OUTLIVES_RUN}=true"}
+    page = kubernetes.list(path, query, api_errors.Call("list", "deployments.apps", namespace))
+    names = sorted(str(item["metadata"]["name"]) for item in page.get("items") or ())
     raise errors.NotFound(
         f"{name} does not exist in namespace {namespace}",
         subject="name",
         remedy=f"Deployed models there: {', '.join(names) or 'none'}.",
     )
-
-
-def is_ours(deployment: Object) -> bool:
-    labels = deployment["metadata"].get("labels") or {}
-    return labels.get(identity.MANAGED_BY) == "flexcore" and labels.get(identity.OUTLIVES_RUN) == "true"
-
-
-def check_ours(deployment: Object, namespace: str) -> None:
-    name = deployment["metadata"]["name"]
-    if not is_ours(deployment):
-        raise errors.Conflict(
-            f"Deployment {name} in namespace {namespace} was not made by flexcore",
-            subject="name",
-            category="not_ours",
-            remedy="Change its requests where it comes from; kubernetes/suggest_resources says which.",
-        )
-    if deployment["metadata"].get("deletionTimestamp"):
-        raise errors.Conflict(f"Deployment {name} is being deleted", subject="name", remedy="Choose another.")
 
 
 def choose_container(deployment: Object, requested: str) -> Object:

@@ -111,7 +111,9 @@ class RolloutObserver:
             if problem and grace.is_over(problem, QUEUE_TIMEOUT_S):
                 raise self._error(problem, stored, logs)
             if now >= until:
-                raise self._error(problem or diagnose_lateness(deployment), stored, logs)
+                is_slow = problem is not None and problem.category == categories.Category.NOT_READY
+                late = diagnose_lateness(deployment, problem) if is_slow or problem is None else problem
+                raise self._error(late, stored, logs)
 
     def _receive(self, reports: queue.SimpleQueue[watcher.Report], seen: Snapshot, uid: str) -> None:
         """Keeps what the next reports say; returns after a tick when there is none."""
@@ -122,8 +124,8 @@ class RolloutObserver:
                 seen.deployment = next((item for item in report.items if item["metadata"]["uid"] == uid), None)
 
     def _list_events(self, pods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Of the first new pod that waits; none when they may not be read."""
-        waiting = next((pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending"), None)
+        """Of the first new pod that is not ready; none when they may not be read."""
+        waiting = next((pod for pod in pods if not is_ready(pod)), None)
         if waiting is None:
             return []
         query: client.Query = {"fieldSelector": f"involvedObject.uid={waiting['metadata']['uid']}", "limit": 100}
@@ -176,12 +178,31 @@ def diagnose_rollout(
         return problem
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     is_late = any(entry.get("reason") == "ProgressDeadlineExceeded" for entry in conditions)
-    return diagnose_lateness(deployment) if is_late else None
+    slow = diagnose_readiness(newest_pods(deployment, pods), events)
+    return diagnose_lateness(deployment, slow) if is_late else slow
 
 
-def diagnose_lateness(deployment: Object) -> categories.Problem:
+def diagnose_readiness(pods: Sequence[Object], events: Sequence[Object]) -> categories.Problem | None:
+    """A pod that runs and does not get ready, in the words of its probe; it may, as long as there is time at all."""
+    running = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Running" and not is_ready(pod)]
+    failures = [event for event in events if event.get("reason") == "Unhealthy"]
+    if not running or not failures:
+        return None
+    count = failures[-1].get("count")
+    times = f" ({count} times so far)" if count else ""
+    name = str(running[0]["metadata"]["name"])
+    text = " ".join(str(failures[-1].get("message")).split())
+    detail = f"pod {name} runs and is not ready: {text}{times}"
+    return categories.Problem(categories.Category.NOT_READY, detail, categories.NO_LIMIT, pod=name)
+
+
+def is_ready(pod: Object) -> bool:
+    return job_status.find_condition(pod, "Ready") is not None
+
+
+def diagnose_lateness(deployment: Object, cause: categories.Problem | None = None) -> categories.Problem:
     text = f"The new pods did not get ready in time ({describe_progress(deployment)})"
-    return categories.Problem(categories.Category.NOT_READY, text)
+    return categories.Problem(categories.Category.NOT_READY, f"{text}: {cause.detail}" if cause else text)
 
 
 def find_rollback_template(

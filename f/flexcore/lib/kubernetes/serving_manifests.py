@@ -24,19 +24,23 @@ Object = dict[str, Any]
 # The last release, whose runtimes read the models that ray/train writes.
 # Source: the Dockerfile and documentation of SeldonIO/MLServer
 DEFAULT_MLSERVER_IMAGE = "docker.io/seldonio/mlserver:1.7.1"
-PORT = 8080
+PORT = model_delivery.PORT
+# Of MLServer, which has its metrics on a port of their own.
+MLSERVER_METRICS_PORT = 8082
 # Unlike other names, a Service's begins with a letter. Source: RFC 1035 labels, as Kubernetes asks for.
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 SERVER = "model-server"
 SECRET_SUFFIX = "-model-access"
+# Where a container may write: its root file system is read-only.
+SCRATCH_MOUNT: Object = {"name": "scratch", "mountPath": "/tmp"}
+SCRATCH_LIMIT = "256Mi"
 INSTANCE = "app.kubernetes.io/instance"
 ROLLOUT = "flexcore/rollout"
 # An annotation: the rollouts that have answered, the latest first.
 GOOD_ROLLOUTS = "flexcore/good-rollouts"
 # How often a pod is asked whether it is ready.
 PROBE_INTERVAL_S = 2
-# A pod that leaves keeps answering while proxies still send to it.
-DRAIN_S = 3
+DRAIN_S = model_delivery.DRAIN_S
 STOP_GRACE_S = 30
 # The pods before the update, to which a failed one is rolled back.
 MAX_REVISIONS = 2
@@ -59,6 +63,24 @@ class Serving:
     timeout_s: int = 600
     mode: str = "deployment"
     scaling: autoscaler.Scaling = field(default_factory=autoscaler.Scaling)
+    server: str = "mlserver"
+    run_as_user: int | None = None
+    writable_root: bool = False
+    network_policy: bool = True
+    store_endpoint: str = ""
+
+    @property
+    def is_own_server(self) -> bool:
+        """Whether our own program serves, and not MLServer or another image's."""
+        return self.server == "flexcore"
+
+    @property
+    def threads(self) -> int:
+        return count_threads(self.cpu)
+
+    @property
+    def metrics_port(self) -> int:
+        return PORT if self.is_own_server else MLSERVER_METRICS_PORT
 
     @property
     def config_map_name(self) -> str:
@@ -83,12 +105,18 @@ class Serving:
         }
 
 
+def count_threads(cpu: str) -> int:
+    """As many as a container's share of the node's cores keeps busy."""
+    return max(1, math.ceil(dimensions.parse_quantity(cpu)))
+
+
 def make_deployment(serving: Serving) -> Object:
     """With its replicas: whoever applies it leaves them out where something scales."""
     template = make_pod_template(serving)
-    # Tells the pods of this generation from those before, without waiting for the controller's own hash.
+    # Tells the pods of this generation from those before, without waiting for the controller's own hash. Whose costs
+    # they are is no other generation: a repeat by another run restarts nothing.
     digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-    template["metadata"]["labels"][ROLLOUT] = digest
+    template["metadata"]["labels"] |= {ROLLOUT: digest, **serving.key.cost_labels()}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -104,6 +132,15 @@ def make_deployment(serving: Serving) -> Object:
     }
 
 
+def keep_cost_labels(template: Object, before: Object) -> None:
+    """Leaves to pods of the same generation whose costs they are."""
+    labels, stored = template["metadata"]["labels"], before["metadata"].get("labels") or {}
+    if labels[ROLLOUT] == stored.get(ROLLOUT):
+        for name in identity.COST_LABELS:
+            labels.pop(name)
+        labels |= {name: stored[name] for name in identity.COST_LABELS if name in stored}
+
+
 def make_pod_template(serving: Serving) -> Object:
     model = serving.model
     return {
@@ -115,12 +152,20 @@ def make_pod_template(serving: Serving) -> Object:
                 "flexcore/model": model.name,
                 "flexcore/model-version": identity.label_value(model.version),
             },
-            "annotations": {"flexcore/model-checksum": model.checksum or "", "flexcore/model-uri": model.uri},
+            "annotations": {
+                "flexcore/model-checksum": model.checksum or "",
+                "flexcore/model-uri": model.uri,
+                "prometheus.io/scrape": "true",
+                "prometheus.io/port": str(serving.metrics_port),
+                "prometheus.io/path": "/metrics",
+            },
         },
         "spec": {
             "initContainers": [make_fetcher(serving)],
             "containers": [make_server(serving)],
             "volumes": make_volumes(serving),
+            # Of its own, so that no right that somebody gives the namespace's default is the model's, too.
+            "serviceAccountName": serving.name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": STOP_GRACE_S,
@@ -143,7 +188,7 @@ def make_fetcher(serving: Serving) -> Object:
             *_make_model_mounts(serving),
         ],
         "resources": pod_spec.make_resources(serving.cpu, serving.memory),
-        "securityContext": pod_spec.CONTAINER_SECURITY,
+        "securityContext": pod_spec.make_security_context(serving.run_as_user, read_only=True),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if serving.delivery.secret:
@@ -155,38 +200,66 @@ def make_fetcher(serving: Serving) -> Object:
 
 
 def make_server(serving: Serving) -> Object:
-    ready = f"/v2/models/{serving.model.name}/ready"
-    threads = str(max(1, math.ceil(dimensions.parse_quantity(serving.cpu))))
-    env = {
-        "MLSERVER_MODELS_DIR": model_delivery.FOLDER,
-        "MLSERVER_HTTP_PORT": str(PORT),
-        # Replicas are what scales; a process pool within each would double its memory.
-        "MLSERVER_PARALLEL_WORKERS": "0",
-        # Libraries count the node's cores, not the container's share of them.
-        "OMP_NUM_THREADS": threads,
-    }
+    live, ready = "/v2/health/live", f"/v2/models/{serving.model.name}/ready"
     return {
         "name": SERVER,
         "image": serving.image,
-        "env": [{"name": name, "value": value} for name, value in env.items()],
+        **(_make_own_start(serving) if serving.is_own_server else _make_mlserver_start(serving)),
         "ports": [{"name": "http", "containerPort": PORT}],
-        "volumeMounts": _make_model_mounts(serving),
         "resources": pod_spec.make_resources(serving.cpu, serving.memory),
-        "securityContext": pod_spec.CONTAINER_SECURITY,
+        "securityContext": pod_spec.make_security_context(serving.run_as_user, read_only=not serving.writable_root),
         # Loading may take as long as the rollout may; only after that does liveness restart it.
-        "startupProbe": _make_probe("/v2/health/live", failures=math.ceil(serving.timeout_s / PROBE_INTERVAL_S)),
+        "startupProbe": _make_probe(live, failures=math.ceil(serving.timeout_s / PROBE_INTERVAL_S)),
         "readinessProbe": _make_probe(ready, failures=2),
-        "livenessProbe": _make_probe("/v2/health/live", failures=5, period=10),
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
+        "livenessProbe": _make_probe(live, failures=5, period=10),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
 
 
+def _make_own_start(serving: Serving) -> Object:
+    """Its program is mounted; it drains by itself when it is told to stop."""
+    program = {"name": "program", "mountPath": model_delivery.PROGRAM_FOLDER, "readOnly": True}
+    starter, config = (
+        f"{model_delivery.PROGRAM_FOLDER}/{name}" for name in (model_delivery.STARTER, model_delivery.SERVER_CONFIG)
+    )
+    return {
+        "command": ["python3", starter, config],
+        "env": _make_variables(serving, {"PYTHONUNBUFFERED": "1"}),
+        "volumeMounts": [program, *_make_model_mounts(serving), SCRATCH_MOUNT],
+    }
+
+
+def _make_mlserver_start(serving: Serving) -> Object:
+    settings = {
+        "MLSERVER_MODELS_DIR": model_delivery.FOLDER,
+        "MLSERVER_HTTP_PORT": str(PORT),
+        "MLSERVER_METRICS_PORT": str(MLSERVER_METRICS_PORT),
+        "MLSERVER_METRICS_DIR": "/tmp/metrics",
+        # Replicas are what scales; a process pool within each would double its memory.
+        "MLSERVER_PARALLEL_WORKERS": "0",
+    }
+    return {
+        "env": _make_variables(serving, settings),
+        "volumeMounts": [*_make_model_mounts(serving), SCRATCH_MOUNT],
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
+    }
+
+
+def _make_variables(serving: Serving, settings: dict[str, str]) -> list[Object]:
+    # Libraries count the node's cores, not the container's share of them; and its user may have no home.
+    variables = {**settings, "OMP_NUM_THREADS": str(serving.threads), "HOME": SCRATCH_MOUNT["mountPath"]}
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
 def make_volumes(serving: Serving) -> list[Object]:
-    items: list[Object] = [{"name": "program", "configMap": {"name": serving.config_map_name}}]
+    keys = sorted(serving.delivery.files)
+    items = [{"key": key, "path": model_delivery.program_path(key)} for key in keys]
+    program = {"name": serving.config_map_name, "items": items}
+    scratch = {"name": "scratch", "emptyDir": {"sizeLimit": SCRATCH_LIMIT}}
+    volumes: list[Object] = [{"name": "program", "configMap": program}, scratch]
     if serving.delivery.volume:
-        items.append({"name": "model", **serving.delivery.volume})
-    return items
+        volumes.append({"name": "model", **serving.delivery.volume})
+    return volumes
 
 
 def make_config_map(serving: Serving, owner: Mapping[str, Any] | None) -> Object:

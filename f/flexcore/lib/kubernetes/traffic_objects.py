@@ -51,10 +51,15 @@ class ShiftObjects:
         if f"{stored['metadata']['uid']}/{record.token}" != item.uid:
             return "goes on with another driver"
         session = traffic_session.ShiftSession(target, record)
-        text = "The step that moved them has ended half-way"
-        last = traffic_record.LastShift(record.key, record.attempt, "back", record.before, text, "abandoned")
+        text = record.reason or "The step that moved them has ended half-way"
+        category = record.category or "abandoned"
+        last = traffic_record.LastShift(record.key, record.attempt, "back", record.before, text, category)
         try:
-            session.end(record.before, last)
+            stored = session.change(record.before, state="back", reason=text, category=category)
+            settled = target.settle(stored, record.before, is_urgent=True)
+            if kind == SERVICE and not settled.is_settled:
+                return f"moves back to {traffic_session.describe(record.before)}; the next pass sees to the rest"
+            session.end(last)
         except errors.Conflict as error:
             session.release()
             return f"left: {error}"

@@ -24,7 +24,8 @@ from f.flexcore.lib.core import errors, identity
 
 SHIFT = "flexcore/shift"
 LAST_SHIFT = "flexcore/last-shift"
-State = Literal["shifting", "held"]
+# back: the weights go back and must not be moved forward again, whatever happens to the driver.
+State = Literal["shifting", "held", "back"]
 Outcome = Literal["promoted", "held", "back"]
 
 
@@ -32,7 +33,8 @@ Outcome = Literal["promoted", "held", "back"]
 class ShiftRecord:
     """before: the shares to which it goes back; current: those that were last written; earlier: those before them, of
     which a write in several parts may have left some; step: how many of the weights have been written; started and
-    deadline in seconds since the epoch. Shares are percents, or replicas where there is no route."""
+    deadline in seconds since the epoch; reason and category: why it goes back. Shares are percents, or replicas where
+    there is no route."""
 
     key: str
     attempt: int
@@ -50,6 +52,8 @@ class ShiftRecord:
     started: float = 0.0
     deadline: float = 0.0
     state: State = "shifting"
+    reason: str = ""
+    category: str = ""
 
     def labels(self) -> dict[str, str]:
         """Of the execution that moves them, as our other remote objects have them."""

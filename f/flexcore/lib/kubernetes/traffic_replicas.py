@@ -100,20 +100,23 @@ class ReplicaTarget:
                     self._scale(name, count)
         return stored
 
-    def settle(self, item: Object, shares: Mapping[str, int]) -> traffic_route.Settlement:
-        """Enough pods of both are ready; only then the surplus of the other version goes."""
+    def settle(self, item: Object, shares: Mapping[str, int], *, is_urgent: bool = False) -> traffic_route.Settlement:
+        """Enough pods of both are ready; only then the surplus of the other version goes. With urgency one ready pod
+        is enough: few right answers are better than many wrong ones."""
         deployments = {backend.name: self._deployment(backend) for backend in (self.stable, self.candidate)}
+        waiting = ""
         for name, count in shares.items():
-            status = deployments[name].get("status") or {}
-            if int(status.get("readyReplicas") or 0) < count:
-                return traffic_route.Settlement(
-                    False, f"{name} has {status.get('readyReplicas') or 0} of {count} ready"
-                )
-        surplus = [name for name, count in shares.items() if _count(deployments[name]["spec"], 1) > count]
-        for name in surplus:
-            self._scale(name, shares[name])
+            ready = int((deployments[name].get("status") or {}).get("readyReplicas") or 0)
+            if ready < count:
+                waiting = f"{name} has {ready} of {count} pods ready"
+                if not (is_urgent and ready):
+                    return traffic_route.Settlement(False, waiting)
+        for name, count in shares.items():
+            if _count(deployments[name]["spec"], 1) > count:
+                self._scale(name, count)
         left = [name for name, count in shares.items() if _count(deployments[name].get("status") or {}, 0) > count]
-        return traffic_route.Settlement(not left, f"{', '.join(left)} still ends its pods" if left else "")
+        problem = f"{', '.join(left)} still ends its pods" if left else waiting
+        return traffic_route.Settlement(not problem, problem)
 
     def name_writer(self, item: Object) -> str:
         for backend in (self.stable, self.candidate):

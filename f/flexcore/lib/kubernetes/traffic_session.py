@@ -4,7 +4,7 @@
 claim     the record of before is on the object, and nothing else has changed yet
 check     still ours, and nobody has moved the weights
 change    other shares and the next record in one write, on top of what was read
-end       the shares to stay with, and how it ended; the mark is gone
+end       how it ended; the mark is gone
 """
 
 from __future__ import annotations
@@ -56,14 +56,15 @@ class ShiftSession:
     def change(self, shares: Mapping[str, int] | None, **changes: Any) -> Object:
         """The object with these shares (None: those it has), and the record with these changes. Raises Conflict."""
         current = dict(shares) if shares is not None else self.record.current
-        earlier = self.record.current if shares is not None else self.record.earlier
+        # Of a target that is written in parts, some may still be as they are found now.
+        earlier = self.target.read_shares(self.check()) if shares is not None else self.record.earlier
         record = replace(self.record, current=current, earlier=earlier, **changes)
         item = self._write(traffic_record.mark(record), shares)
         self.record = record
         return item
 
-    def end(self, shares: Mapping[str, int] | None, last: traffic_record.LastShift) -> Object:
-        return self._write(traffic_record.unmark(last), shares)
+    def end(self, last: traffic_record.LastShift) -> Object:
+        return self._write(traffic_record.unmark(last), None)
 
     def release(self) -> None:
         """Takes the mark off weights that somebody else has moved; those stay."""
@@ -139,8 +140,9 @@ def _next_record(
                 remedy="Go on with these two, or let operations/reconcile move the weights back first.",
             )
         goes_on = known.key == key.value
+        state: traffic_record.State = "back" if known.state == "back" else "shifting"
         step = known.step if goes_on else 0
-        return replace(known, **owner, step=step, deadline=deadline, state="shifting")
+        return replace(known, **owner, step=step, deadline=deadline, state=state)
     before, shares = target.find_before(item), target.read_shares(item)
     if others := traffic_decision.find_other_shares(before, *names):
         raise errors.Conflict(

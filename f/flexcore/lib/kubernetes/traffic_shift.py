@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, operation, redaction, resources
@@ -24,6 +24,7 @@ from f.flexcore.lib.kubernetes import (
     traffic_opening,
     traffic_record,
     traffic_request,
+    traffic_result,
     traffic_session,
     traffic_target,
 )
@@ -112,8 +113,12 @@ class ShiftAdapter:
     # --- beginning
 
     def _check_ready(self) -> None:
-        """Raises Conflict before anything is moved: a canary without a ready endpoint would only lose requests."""
-        for subject, version in (("stable", self.opened.stable), ("candidate", self.opened.candidate)):
+        """Raises Conflict before anything is moved: a version without a ready endpoint would only lose requests."""
+        versions = [("stable", self.opened.stable), ("candidate", self.opened.candidate)]
+        if self.request.weights == [0]:
+            # Replicas are made ready before others go.
+            versions = [] if self.opened.mode == "replicas" else versions[:1]
+        for subject, version in versions:
             if not traffic_target.count_ready(self.opened.kubernetes, version):
                 raise errors.Conflict(
                     f"{subject}: Service {version.name} in namespace {version.namespace} has no ready endpoint",
@@ -124,7 +129,7 @@ class ShiftAdapter:
 
     def _claim(self, number: int) -> traffic_session.ShiftSession:
         opened, now = self.opened, time.time()
-        steps = len(self.request.weights)
+        steps = len(self.request.weights) + 1
         needed = (
             steps * (opened.target.settle_timeout_s + DATA_PLANE_LAG_S + MAX_WINDOWS * self.request.pause_s)
             + GO_BACK_TIMEOUT_S
@@ -148,6 +153,8 @@ class ShiftAdapter:
     def _shift(self, number: int, session: traffic_session.ShiftSession) -> traffic_record.LastShift:
         """How it ended. Raises Conflict, or what keeps it from the cluster."""
         weights, record = self.request.weights, session.record
+        if record.state == "back":
+            return self._go_back(number, session, record.reason, record.category)
         if weights == [0]:
             return self._go_back(number, session, "as asked", "", self.opened.target.plan_shares(0, record.before))
         source = self.opened.source
@@ -156,6 +163,8 @@ class ShiftAdapter:
         for index, weight in enumerate(weights[record.step - 1 if record.step else 0 :], max(record.step, 1)):
             shares = self.opened.target.plan_shares(weight, record.before)
             if index > session.record.step:
+                written = replace(session.record, step=index, current=shares, earlier=session.record.current)
+                self._store(number, written, self.steps)
                 session.change(shares, step=index)
                 self.report(f"{self.opened.target.what}: {traffic_session.describe(shares)} (step {index})")
             if problem := self._wait_until_settled(session, shares):
@@ -170,7 +179,7 @@ class ShiftAdapter:
         shares, key = session.record.current, session.record.key
         if weight == traffic_decision.WHOLE:
             last = traffic_record.LastShift(key, number, "promoted", shares)
-            session.end(None, last)
+            session.end(last)
             self.report(f"{self.opened.target.what}: {session.record.candidate} is promoted")
             return last
         session.change(None, state="held", deadline=time.time() + self.request.hold_s)
@@ -211,7 +220,7 @@ class ShiftAdapter:
             self._check_hold(session)
         if found.note and judgement.answer == "inconclusive":
             judgement = traffic_decision.Judgement("inconclusive", f"{judgement.reason} ({found.note})")
-        self.steps.append(make_step(weight, judgement, found, window_s, opened.source.name))
+        self.steps.append(traffic_result.make_step(weight, judgement, found, window_s, opened.source.name))
         self.report(f"{weight} %: {judgement.answer}: {judgement.reason}")
         return judgement, earlier_s
 
@@ -233,26 +242,29 @@ class ShiftAdapter:
     ) -> traffic_record.LastShift:
         """shares: those before the shift, where no others are given."""
         before = shares or session.record.before
-        last = traffic_record.LastShift(session.record.key, number, "back", before, reason, category)
-        self._end_with_patience(session, before, last)
-        self.report(f"{self.opened.target.what} is back at {traffic_session.describe(before)}: {reason}")
+        target, key = self.opened.target, session.record.key
+        last = traffic_record.LastShift(key, number, "back", before, reason, category)
+        self._repeat(lambda: session.change(before, state="back", reason=reason, category=category))
+        self.report(f"{target.what} goes back to {traffic_session.describe(before)}: {reason}")
+        until = self.clock() + target.settle_timeout_s
+        while not target.settle(self._repeat(session.check), before, is_urgent=bool(category)).is_settled:
+            if self.clock() > until:
+                self.report(f"{target.what} has not settled after {target.settle_timeout_s:.0f} s")
+                break
+            self.sleep(SETTLE_INTERVAL_S)
+        self._repeat(lambda: session.end(last))
         return last
 
-    def _end_with_patience(
-        self, session: traffic_session.ShiftSession, shares: Mapping[str, int], last: traffic_record.LastShift
-    ) -> None:
+    def _repeat(self, call: Callable[[], Object]) -> Object:
+        """What the call returns, once the cluster answers."""
         until = self.clock() + GO_BACK_TIMEOUT_S
         while True:
             try:
-                item = session.end(shares, last)
-                break
+                return call()
             except errors.TransientError:
                 if self.clock() > until:
                     raise
                 self.sleep(CHECK_INTERVAL_S)
-        while not self.opened.target.settle(item, shares).is_settled and self.clock() < until:
-            self.sleep(SETTLE_INTERVAL_S)
-            item = self.opened.target.read() or item
 
     def _report_lost_mark(self, number: int, item: Object) -> driver.Verdict:
         """Without the record on the route somebody has taken over; the weights are moved back when they still are
@@ -261,7 +273,9 @@ class ShiftAdapter:
         record = traffic_record.parse_record(stored.get("record") or {})
         shares = self.opened.target.read_shares(item)
         text = f"The record of this shift was removed from {self.opened.target.what}"
-        if self.opened.target.is_as_written(shares, record):
+        # The store has them before the route does.
+        known = (record, replace(record, current=record.earlier))
+        if any(self.opened.target.is_as_written(shares, version) for version in known):
             last = traffic_record.LastShift(record.key, number, "back", record.before, text, "shift_lost")
             if self.opened.target.write(item, traffic_record.unmark(last), record.before) is not None:
                 text = f"{text}; its weights are back at {traffic_session.describe(record.before)}"
@@ -270,70 +284,16 @@ class ShiftAdapter:
         )
         return driver.Verdict(error=error)
 
-    # --- results
-
     def _conclude(self, number: int, remote: contracts.Remote, last: traffic_record.LastShift) -> driver.Verdict:
-        data = {
-            "route": self.opened.target.what,
-            "mode": self.opened.mode,
-            "namespace": self.opened.namespace,
-            "outcome": last.outcome,
-            "shares": last.shares,
-            "measured_by": self.opened.source.name,
-            "steps": self.steps,
-        }
         if last.category:
-            return driver.Verdict(error=self._to_error(last, data), is_deterministic=last.category == "canary_bad")
-        result = contracts.StepResult(
-            success=True,
-            runtime="kubernetes",
-            execution_key=self.invocation.key.value,
-            attempt=number,
-            data=data,
-            metrics={"candidate_requests": sum(step["candidate"]["requests"] or 0 for step in self.steps)},
-            remote=remote,
-        )
-        return driver.Verdict(result=result)
-
-    def _to_error(self, last: traffic_record.LastShift, data: Object) -> errors.FlexcoreError:
-        stable, candidate = self.opened.names
-        what = {
-            "canary_bad": f"{candidate} is worse than {stable}",
-            "canary_inconclusive": f"{candidate} is not promoted: the checks are inconclusive",
-        }.get(last.category, f"{candidate} gets no requests")
-        remedies = {
-            "canary_bad": "Correct the candidate, deploy it again, then start a new canary.",
-            "canary_inconclusive": "Send requests, raise pause_s, or lower min_requests; then start a new canary.",
-        }
-        return errors.ExecutionFailed(
-            f"{what}: {last.reason}. {self.opened.target.what} is back at {traffic_session.describe(last.shares)}",
-            subject="candidate",
-            category=last.category,
-            remedy=remedies.get(last.category, "Correct what is named, then start a new canary."),
-            traffic=data,
-        )
+            error = traffic_result.make_error(self.opened, last, self.steps)
+            return driver.Verdict(error=error, is_deterministic=last.category == "canary_bad")
+        key = self.invocation.key.value
+        return driver.Verdict(traffic_result.make_result(self.opened, last, self.steps, key, number, remote))
 
     def _remote(self, item: Object) -> contracts.Remote:
         metadata = item["metadata"]
         return contracts.Remote(kind=self.opened.target.uid_kind, name=metadata["name"], uid=metadata["uid"])
-
-
-def make_step(
-    weight: int,
-    judgement: traffic_decision.Judgement,
-    found: traffic_measure.Measurement,
-    window_s: float,
-    source: str,
-) -> Object:
-    return {
-        "weight": weight,
-        "answer": judgement.answer,
-        "reason": judgement.reason,
-        "candidate": asdict(found.candidate),
-        "baseline": asdict(found.baseline),
-        "seconds": round(window_s, 1),
-        "measured_by": source,
-    }
 
 
 @contextmanager

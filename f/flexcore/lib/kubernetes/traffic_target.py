@@ -57,8 +57,9 @@ class Target(Protocol):
     def write(self, item: Object, metadata: Mapping[str, Any], shares: Mapping[str, int] | None) -> Object | None:
         """The stored object; None when somebody has changed it since it was read."""
 
-    def settle(self, item: Object, shares: Mapping[str, int]) -> traffic_route.Settlement:
-        """Whether what was written is in effect; does what could not be done before."""
+    def settle(self, item: Object, shares: Mapping[str, int], *, is_urgent: bool = False) -> traffic_route.Settlement:
+        """Whether what was written is in effect; does what could not be done before. is_urgent: the candidate must
+        go, even where the stable version has not all its pods yet."""
 
     def name_writer(self, item: Object) -> str: ...
 
@@ -114,7 +115,7 @@ class RouteTarget:
             changes["spec"] = self.kind.change_shares(item, (self.stable, self.candidate), shares)
         return self.kubernetes.patch(self._path(self.spec.name), changes, self._call("patch"))
 
-    def settle(self, item: Object, shares: Mapping[str, int]) -> traffic_route.Settlement:
+    def settle(self, item: Object, shares: Mapping[str, int], *, is_urgent: bool = False) -> traffic_route.Settlement:
         return self.kind.check_settled(item)
 
     def name_writer(self, item: Object) -> str:

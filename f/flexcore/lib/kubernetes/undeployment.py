@@ -14,16 +14,16 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.kubernetes import cluster_objects, connection, serving_manifests
-from f.flexcore.lib.kubernetes_api import api_errors, categories, deletion
+from f.flexcore.lib.kubernetes_api import api_errors, categories, deletion, finalizers
 
 Object = dict[str, Any]
 
-# Kubernetes' own: they go once what depends on the object has gone.
-GARBAGE_COLLECTION = {"foregroundDeletion", "orphan"}
 OWNERS = (cluster_objects.DEPLOYMENTS, cluster_objects.INFERENCE_SERVICES)
 # Objects under the deployment's name, and those that are found by its label.
 NAMED = (
     cluster_objects.SERVICES,
+    cluster_objects.SERVICE_ACCOUNTS,
+    cluster_objects.NETWORK_POLICIES,
     cluster_objects.AUTOSCALERS,
     cluster_objects.BUDGETS,
     cluster_objects.SCALED_OBJECTS,
@@ -53,12 +53,18 @@ class Undeployment:
         objects = [{"kind": each.kind, "name": item["metadata"]["name"]} for each, item in [(kind, owner), *parts]]
         names = ", ".join(f"{item['kind']} {item['name']}" for item in objects)
         place.report(f"{len(objects)} objects are gone: {names}")
+        claims = finalizers.list_claims(_pod_spec(owner))
+        if claims:
+            place.report(
+                f"What its claims hold stays: {', '.join(claims)}. To delete that, too: "
+                f"kubectl -n {place.namespace} delete pvc {' '.join(claims)}"
+            )
         return contracts.StepResult(
             success=True,
             runtime="kubernetes",
             execution_key=identity.execution_key(os.environ).value,
             attempt=1,
-            data={"namespace": place.namespace, "removed": self.name, "objects": objects},
+            data={"namespace": place.namespace, "removed": self.name, "objects": objects, "claims": claims},
             metrics={"objects": len(objects)},
             remote=contracts.Remote(kind=kind.kind, name=self.name, uid=uid),
         )
@@ -117,21 +123,26 @@ class Undeployment:
         """The error that names what stays, and what holds it."""
         stored = [(kind.kind, self.place.get(kind, item["metadata"]["name"]) or item) for kind, item in left]
         stored += [("Pod", pod) for pod in self._list_pods()]
-        held = [(kind, item, finalizers) for kind, item in stored if (finalizers := list_finalizers(item))]
+        held = [(kind, item, holds) for kind, item in stored if (holds := finalizers.list_holds(item))]
         names = [
-            {"kind": kind, "name": item["metadata"]["name"], "finalizers": list_finalizers(item)}
+            {
+                "kind": kind,
+                "name": item["metadata"]["name"],
+                "finalizers": [hold.finalizer for hold in finalizers.list_holds(item)],
+            }
             for kind, item in stored
         ]
         if not held:
             late = categories.Problem(categories.Category.DEADLINE, f"It still ends its pods after {timeout_s:.0f} s")
             return late.to_error(self.name, "name", left=names)
-        kind, item, finalizers = held[0]
+        kind, item, holds = held[0]
         name = item["metadata"]["name"]
         detail = "; ".join(
-            f"{each} {one['metadata']['name']} waits for its finalizer {', '.join(some)}" for each, one, some in held
+            f"{each} {one['metadata']['name']} waits for its finalizer {finalizers.describe_holds(some)}"
+            for each, one, some in held
         )
         remedy = (
-            f"See why the controller of {finalizers[0]} does not finish; if it is gone for good, take the finalizer "
+            f"See why {holds[0].remover} does not finish; if that is gone for good, take the finalizer "
             f"away: kubectl -n {self.place.namespace} patch {kind.lower()} {name} --type=merge "
             '-p \'{"metadata":{"finalizers":null}}\'.'
         )
@@ -148,9 +159,11 @@ class Undeployment:
             return []
 
 
-def list_finalizers(item: Mapping[str, Any]) -> list[str]:
-    """Those that hold the object and are not the garbage collection's."""
-    return [name for name in item["metadata"].get("finalizers") or () if name not in GARBAGE_COLLECTION]
+def _pod_spec(owner: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a Deployment, or of KServe's predictor."""
+    spec = owner.get("spec") or {}
+    found: Mapping[str, Any] = (spec.get("template") or {}).get("spec") or spec.get("predictor") or {}
+    return found
 
 
 def _belongs_to(item: Mapping[str, Any], uid: str) -> bool:

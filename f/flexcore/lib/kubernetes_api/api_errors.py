@@ -89,6 +89,8 @@ def to_credentials_error(payload: Any, expired: str = "") -> errors.Forbidden:
 def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
     if quota := admission.diagnose_quota(message):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
+    if "because it is being terminated" in message:
+        return to_terminating_error(call.namespace)
     if message and not re.search(r"cannot \w+ resource", message):
         # Rights are granted but an admission rule (pod security, policy, webhook) refuses.
         return errors.InvalidInput(
@@ -101,6 +103,17 @@ def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
         f"Not allowed to {call}{': ' + message if message else ''}",
         subject=f"{call.verb} {call.resource}",
         remedy=RIGHTS,
+    )
+
+
+def to_terminating_error(namespace: str, detail: str = "") -> errors.Conflict:
+    """Of a namespace that is being deleted. detail: what holds it, where that is known."""
+    return errors.Conflict(
+        f"Namespace {namespace} is being deleted" + (f" ({detail})" if detail else ""),
+        subject="namespace",
+        category="namespace_terminating",
+        remedy=f"Choose another, or wait until it is gone; `kubectl get namespace {namespace} -o yaml` says what holds "
+        "it.",
     )
 
 

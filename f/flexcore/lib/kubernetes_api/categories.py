@@ -31,6 +31,11 @@ class Category(StrEnum):
     VOLUME_FAILED = "volume_failed"
     UNSCHEDULABLE = "unschedulable"
     SUSPENDED = "suspended"
+    QUEUE_NOT_FOUND = "queue_not_found"
+    QUEUE_SILENT = "queue_silent"
+    QUEUE_STOPPED = "queue_stopped"
+    QUEUE_DEACTIVATED = "queue_deactivated"
+    KUEUE_ABSENT = "kueue_absent"
     QUOTA_EXCEEDED = "quota_exceeded"
     ADMISSION_DENIED = "admission_denied"
     ADMISSION_UNREACHABLE = "admission_unreachable"
@@ -70,6 +75,11 @@ ACTIONS: dict[Category, tuple[type[errors.FlexcoreError], str]] = {
     Category.VOLUME_FAILED: (errors.NotFound, "Check that the claim or volume exists and can be mounted."),
     Category.UNSCHEDULABLE: (errors.Unavailable, "Ask for less cpu, memory or GPUs, or add nodes that fit."),
     Category.SUSPENDED: (errors.Unavailable, "It waits for its queue; see why in the queue's Workload."),
+    Category.QUEUE_NOT_FOUND: (errors.NotFound, "Correct the queue's name, or create the LocalQueue."),
+    Category.QUEUE_SILENT: (errors.Unavailable, "Check that Kueue runs and manages Jobs in this namespace."),
+    Category.QUEUE_STOPPED: (errors.Unavailable, "Ask who keeps the queue to start it again, or name another."),
+    Category.QUEUE_DEACTIVATED: (errors.Unavailable, "Have its Workload activated again, or run the step again."),
+    Category.KUEUE_ABSENT: (errors.NotFound, "Install Kueue, or leave the queue empty."),
     Category.QUOTA_EXCEEDED: (
         errors.Unavailable,
         "Ask for less, wait until others have finished, or have the quota raised.",
@@ -127,6 +137,7 @@ SUBJECTS: dict[Category, str] = {
     Category.SERVICE_ACCOUNT_MISSING: "service_account",
     Category.OUT_OF_MEMORY: "memory",
     Category.DEADLINE: "timeout_s",
+    Category.KUEUE_ABSENT: "options.queue",
     Category.NO_ADDRESS: "service_type",
 }
 # A repeat of the very same request ends the same way.

@@ -27,8 +27,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.kubernetes_api import api_errors, credentials, field_owners, proxies
+from f.flexcore.lib.core import errors, identity, redaction
+from f.flexcore.lib.kubernetes_api import api_errors, credentials, proxies
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
@@ -88,7 +88,7 @@ class Kubernetes:
         """The created object. A misspelt field is refused rather than dropped. Repeating it is safe: the name is
         given, so that a creation whose answer was lost shows as a taken name. dry_run: all is checked, and nothing
         stays."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("POST", path, query, body, call, RETRY_S)
         taken = code == 409 and "being terminated" not in str((payload or {}).get("message"))
@@ -96,7 +96,7 @@ class Kubernetes:
 
     def replace(self, path: str, body: Mapping[str, Any], call: api_errors.Call) -> dict[str, Any] | None:
         """The stored object, or None when someone else changed it since its resourceVersion was read."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         code, payload = self._request("PUT", path, query, body, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
 
@@ -105,7 +105,7 @@ class Kubernetes:
     ) -> dict[str, Any] | None:
         """The stored object after a JSON merge patch; None when `changes` names a resourceVersion that is no longer
         the object's. Raises NotFound."""
-        query = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         query |= {"dryRun": "All"} if dry_run else {}
         code, payload = self._request("PATCH", path, query, changes, call, RETRY_S)
         return None if code == 409 else self._accept(code, payload, call)
@@ -116,11 +116,14 @@ class Kubernetes:
         """The stored object after a server-side apply: our fields of it are as in `body`, and those that we held and
         that `body` lacks are gone. None when `body` names a uid or resourceVersion that is no longer the object's.
         Raises Conflict that names what others hold; nothing is ever forced."""
-        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": field_owners.MANAGER}
+        query: dict[str, str | int | bool] = {"fieldValidation": "Strict", "fieldManager": identity.FIELD_MANAGER}
         query |= {"force": False, **({"dryRun": "All"} if dry_run else {})}
         code, payload = self._request("PATCH", path, query, body, call, RETRY_S)
         if code != 409:
             return self._accept(code, payload, call)
+        # Others' fields are read only where they are in the way.
+        from f.flexcore.lib.kubernetes_api import field_owners
+
         if conflicts := field_owners.parse_conflicts(api_errors.trusted_status(payload)):
             where = f" in namespace {call.namespace}" if call.namespace else ""
             raise field_owners.conflict_error(f"{call.resource} {call.name}{where}", conflicts)

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from f.flexcore.lib.core import errors, resources
-from f.flexcore.lib.kubernetes_api import exec_plugins, kubeconfig, proxies
+from f.flexcore.lib.kubernetes_api import kubeconfig, proxies
 
 # Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 POD_FILES = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -185,6 +185,9 @@ def _check_user(user: dict[str, Any], context: str, namespace: str, *, has_crede
         raise kubeconfig.wrong("authenticates by user name and password", remedy)
     for name in ("exec", "auth-provider"):
         if kubeconfig.to_text(user.get(name)) and not has_credentials:
+            # For a kubeconfig that no worker can use.
+            from f.flexcore.lib.kubernetes_api import exec_plugins
+
             login = exec_plugins.parse_login(name, user[name])
             raise errors.InvalidInput(
                 f"cluster.kubeconfig authenticates by {login}, which a worker does not run",

@@ -16,13 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, identity
 
 Fields = dict[str, Any]
 Entry = dict[str, Any]
 Path = Sequence[str]
 
-MANAGER = "flexcore"
 APPLY, UPDATE = "Apply", "Update"
 SELF = "."
 REPLICAS: Path = ("spec", "replicas")
@@ -40,7 +39,7 @@ def migrate(entries: Iterable[Entry], released: Iterable[Path] = ()) -> list[Ent
     kept: list[Entry] = []
     ours: Entry | None = None
     for entry in copy.deepcopy(list(entries)):
-        if entry.get("manager") != MANAGER or entry.get("subresource"):
+        if entry.get("manager") != identity.FIELD_MANAGER or entry.get("subresource"):
             kept.append(entry)
         elif ours is None:
             ours = {**entry, "operation": APPLY}
@@ -109,7 +108,7 @@ def _holds(fields: Fields, path: Path) -> bool:
 def extract_applied(item: Mapping[str, Any]) -> dict[str, Any]:
     """What we hold of an object, as it would be applied again. Source: client-go's managedfields.ExtractInto."""
     metadata = item["metadata"]
-    ours = (entry for entry in metadata.get("managedFields") or () if entry.get("manager") == MANAGER)
+    ours = (entry for entry in metadata.get("managedFields") or () if entry.get("manager") == identity.FIELD_MANAGER)
     fields: Fields = next((entry["fieldsV1"] for entry in ours if not entry.get("subresource")), {})
     body: dict[str, Any] = _extract(fields, item) or {}
     body |= {name: item[name] for name in ("apiVersion", "kind") if name in item}

@@ -24,8 +24,9 @@ CRASH_GRACE_S = 15.0
 # A sidecar that ends after its program has seconds to do so; the Job's own verdict says more than ours.
 HELD_GRACE_S = 20.0
 MISSING_OBJECT = re.compile(r"not found|does not exist", re.IGNORECASE)
-# Exit codes of the model pod's first container: fetch_model.EXITS, which a Job's step need not load.
-FETCH_CONTAINER = "fetch-model"
+# Exit codes of the containers of model pods: fetch_model.EXITS, of which serving/model_server has one, too; a Job's
+# step need not load them.
+MODEL_CONTAINERS = ("fetch-model", "model-server")
 FETCH_EXITS = {
     40: categories.Category.MODEL_MISMATCH,
     41: categories.Category.MODEL_DENIED,
@@ -144,8 +145,8 @@ def _diagnose_config(message: str) -> categories.Problem:
 
 
 def diagnose_model_fetch(entry: Object) -> categories.Problem | None:
-    """What the model pod's first container says when it ends badly; it is started again and again."""
-    if entry.get("name") != FETCH_CONTAINER:
+    """What a container of a model pod says when it ends badly; it is started again and again."""
+    if entry.get("name") not in MODEL_CONTAINERS:
         # Other programs have such exit codes, too.
         return None
     for state in (entry.get("state") or {}, entry.get("lastState") or {}):

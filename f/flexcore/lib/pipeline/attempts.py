@@ -25,6 +25,9 @@ CHECK = "check"
 NEVER_BEGAN = {
     "unschedulable",
     "suspended",
+    "queue_silent",
+    "queue_stopped",
+    "queue_deactivated",
     "quota_exceeded",
     "admission_unreachable",
     "image_unreachable",

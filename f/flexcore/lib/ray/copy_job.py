@@ -18,6 +18,7 @@ OUT_PROGRAM = "from f.flexcore.lib.ray.remote.copy_out import run\n\nresult = ru
 IN_PROGRAM = "from f.flexcore.lib.ray.remote.copy_in import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.copy_packages import check\n\ncheck(parameters["requires"])\n'
 SHARED = (
+    "problems",
     "shared_storage",
     "copy_packages",
     "postgres",

@@ -23,7 +23,9 @@ from f.flexcore.lib.ray import cluster, dashboard
 from f.flexcore.lib.ray.remote import job_entry
 
 # The folder of what is shipped.
-REMOTE = "f/flexcore/lib/ray/remote"
+REMOTE, SERVING = "f/flexcore/lib/ray/remote", "f/flexcore/lib/serving"
+# What serves a model, on Ray or elsewhere.
+SHARED = ("problems", "column_kinds", "estimators", "model_format", "open_inference")
 # How long finished jobs are worth keeping: `operations/reconcile` deletes them after this.
 KEEP_S = 7 * 24 * 3600
 # Ray 2.43 and later install a job's packages with uv.
@@ -120,9 +122,10 @@ class FinishedJob:
 
 
 def program_files(modules: Iterable[str], program: str) -> dict[str, str]:
-    """The sources of modules of `remote`, under the paths by which they import each other on Ray, and the lines that
-    start them. None of them is imported for it."""
-    files = {f"{REMOTE}/{name}.py": module_source.find_source(f"{REMOTE}/{name}".replace("/", ".")) for name in modules}
+    """The sources of modules of `remote` and of `serving`, under the paths by which they import each other on Ray, and
+    the lines that start them. None of them is imported for it."""
+    paths = [f"{SERVING if name in SHARED else REMOTE}/{name}" for name in modules]
+    files = {f"{path}.py": module_source.find_source(path.replace("/", ".")) for path in paths}
     return files | {job_entry.PROGRAM: program}
 
 

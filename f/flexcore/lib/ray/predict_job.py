@@ -13,7 +13,7 @@ from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
 PREDICTING = ("prediction_output", "prediction_rows", "prediction_resume", "predict")
-MODULES = (*train_job.LEARNING, "model_format", "inference_app", "served_versions", *PREDICTING)
+MODULES = (*train_job.LEARNING, "model_format", "open_inference", "inference_app", "served_versions", *PREDICTING)
 STREAM = "predictions"
 # A repeat loses at most so many rows of each worker: large enough for files that are worth reading.
 CHECKPOINT_ROWS = 50_000

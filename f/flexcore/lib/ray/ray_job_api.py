@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes_api import api_errors, deletion
+from f.flexcore.lib.kubernetes_api import api_errors, deletion, kueue_api
 from f.flexcore.lib.ray import connection, job_cluster, kubernetes_session, ray_job_manifest
 
 Object = dict[str, Any]
 RESOURCE = "rayjobs.ray.io"
 GROUP = "/apis/ray.io/v1"
-KUEUE = "/apis/kueue.x-k8s.io"
 # Collections of companions, by their kind.
 PATHS = {
     "Secret": ("/api/v1", "secrets", "secrets"),
@@ -86,13 +85,10 @@ class RayJobApi:
             # A name that is taken is the same attempt's: it is made of the execution's key.
             self.session.kubernetes.create(f"{prefix}/namespaces/{self.namespace}/{plural}", item, call)
 
-    def workloads(self, uid: str) -> list[Object]:
-        """Kueue's Workloads of a RayJob; none where Kueue is not there."""
-        version = self._kueue_version()
-        if not version:
-            return []
-        path = f"{KUEUE}/{version}/namespaces/{self.namespace}/workloads"
-        return self._list(path, f"kueue.x-k8s.io/job-uid={uid}", "workloads.kueue.x-k8s.io")
+    def workloads(self, uid: str) -> list[Object] | None:
+        """Kueue's Workloads of a RayJob; none where Kueue is not there, None when they cannot be read."""
+        version = kueue_api.find_version(self.session.kubernetes)
+        return kueue_api.list_workloads(self.session.kubernetes, self.namespace, uid, version) if version else []
 
     def pods(self, labels: dict[str, str]) -> list[Object]:
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
@@ -142,7 +138,7 @@ class RayJobApi:
 
     def local_queue(self, name: str) -> Object | None:
         """Kueue's LocalQueue. Raises NotFound when Kueue is not there."""
-        version = self._kueue_version()
+        version = kueue_api.find_version(self.session.kubernetes)
         if not version:
             raise errors.NotFound(
                 "Kueue is not there, and own_cluster.queue names one of its queues",
@@ -151,14 +147,8 @@ class RayJobApi:
                 remedy="Install Kueue, or leave own_cluster.queue empty.",
             )
         call = api_errors.Call("get", "localqueues.kueue.x-k8s.io", self.namespace, name)
-        path = f"{KUEUE}/{version}/namespaces/{self.namespace}/localqueues/{name}"
+        path = f"{kueue_api.GROUP}/{version}/namespaces/{self.namespace}/localqueues/{name}"
         return self.session.kubernetes.get(path, call)
-
-    def _kueue_version(self) -> str:
-        """The version in which the API server prefers Kueue's objects, "" where there are none."""
-        call = api_errors.Call("list", "workloads.kueue.x-k8s.io")
-        code, payload = self.session.kubernetes.request_raw("GET", KUEUE, None, call)
-        return str(((payload or {}).get("preferredVersion") or {}).get("version") or "") if code == 200 else ""
 
     def _path(self, name: str = "") -> str:
         path = f"{GROUP}/namespaces/{self.namespace}/rayjobs"

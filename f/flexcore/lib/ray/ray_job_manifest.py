@@ -15,7 +15,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from f.flexcore.lib.core import identity, operation
-from f.flexcore.lib.ray import cluster_spec, job_cluster, kueue_status, ray_manifest
+from f.flexcore.lib.kubernetes_api import kueue_status
+from f.flexcore.lib.ray import cluster_spec, job_cluster, ray_manifest
 
 Object = dict[str, Any]
 DEADLINE, DELETE_AFTER = "flexcore/deadline", "flexcore/delete-after"

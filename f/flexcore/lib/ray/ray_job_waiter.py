@@ -15,14 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors
-from f.flexcore.lib.ray import (
-    job_cluster,
-    kuberay_diagnosis,
-    kuberay_reasons,
-    kueue_status,
-    ray_job_api,
-    ray_job_status,
-)
+from f.flexcore.lib.kubernetes_api import kueue_status
+from f.flexcore.lib.ray import job_cluster, kuberay_diagnosis, kuberay_reasons, ray_job_api, ray_job_status
 
 Object = dict[str, Any]
 POLL_INTERVAL_S = 1.0
@@ -106,14 +100,7 @@ class RayJobWaiter:
                 f"RayJob {state.name} is suspended, and by no queue of ours: it waits until somebody lets it go on"
             )
         else:
-            workload = kueue_status.find_workload(self.api.workloads(state.uid), state.uid)
-            queue = kueue_status.read_queue_state(workload, self.own.queue, self.own.priority_class)
-            self.note(queue.note)
-            finding = None
-            if queue.trouble:
-                error = trouble_error(state, queue.trouble, queue.note, "own_cluster.queue")
-                finding = kuberay_diagnosis.Finding(error, queue.trouble.grace_s)
-            self._settle(state, finding, now)
+            self._settle(state, self._ask_queue(state), now)
         if self.queued_s >= self.own.queue_timeout_s:
             error = errors.DeadlineExceeded(
                 f"RayJob {state.name} was not let in within {self.own.queue_timeout_s} s: {self._last_note}",
@@ -122,6 +109,20 @@ class RayJobWaiter:
                 remedy="Raise own_cluster.queue_timeout_s, ask for less, or use a queue with more quota.",
             )
             raise StoppedWaiting(error, state)
+
+    def _ask_queue(self, state: ray_job_status.RayJobState) -> kuberay_diagnosis.Finding | None:
+        workloads = self.api.workloads(state.uid)
+        if workloads is None:
+            right = "list workloads.kueue.x-k8s.io"
+            self.note(f"RayJob {state.name} is queued in {self.own.queue}; where it stands cannot be read ({right})")
+            return None
+        workload = kueue_status.find_workload(workloads, state.uid)
+        queue = kueue_status.read_queue_state(workload, self.own.queue, self.own.priority_class)
+        self.note(queue.note)
+        if not queue.trouble:
+            return None
+        error = trouble_error(state, queue.trouble, queue.note, "own_cluster.queue")
+        return kuberay_diagnosis.Finding(error, queue.trouble.grace_s)
 
     def _settle(self, state: ray_job_status.RayJobState, finding: kuberay_diagnosis.Finding | None, now: float) -> None:
         """Ends the wait when the finding has outlasted its grace period; another one starts anew."""
@@ -237,7 +238,10 @@ def name_own_field(error: errors.FlexcoreError) -> None:
 
 
 def trouble_error(
-    state: ray_job_status.RayJobState, trouble: kuberay_reasons.Trouble, detail: str, subject: str
+    state: ray_job_status.RayJobState,
+    trouble: kuberay_reasons.Trouble | kueue_status.Trouble,
+    detail: str,
+    subject: str,
 ) -> errors.FlexcoreError:
     diagnosis = contracts.Diagnosis(category=trouble.category, detail=detail, remedy=trouble.remedy)
     return trouble.error(

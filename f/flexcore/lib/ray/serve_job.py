@@ -16,7 +16,7 @@ from f.flexcore.lib.ray import cluster, cluster_spec, dashboard, job, job_adapte
 from f.flexcore.lib.ray.remote import serve_apps, shared_storage
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
-SERVING = ("shared_storage", "column_kinds", "estimators", "model_format", "inference_app")
+SERVING = (*job.SHARED, "shared_storage", "inference_app")
 CHANGING = (*SERVING, "serve_apps", "serve_lease", "traffic", "serve_changes", "serve_traffic")
 MODULES = (*CHANGING, "served_versions", "serve")
 DEFAULT_PORT = 8000

@@ -29,10 +29,8 @@ SERVICE_LABEL = "flexcore/ray-service"
 # Its upgrade strategies.
 AT_ONCE, STEPWISE = "NewCluster", "NewClusterWithIncrementalUpgrade"
 MODULES = (
+    *job.SHARED,
     "shared_storage",
-    "column_kinds",
-    "estimators",
-    "model_format",
     "inference_app",
     "serve_apps",
     "serve_lease",
@@ -124,9 +122,14 @@ def serve_config_text(state: Object, owner: Mapping[str, str]) -> str:
 
 
 def code_files() -> dict[str, str]:
-    """Module's file name → its source."""
+    """Module's path → its source."""
     files = job.program_files(MODULES, "")
-    return {path.rsplit("/", 1)[1]: text for path, text in files.items() if path.startswith(job.REMOTE)}
+    return {path: text for path, text in files.items() if path.endswith(".py") and "/" in path}
+
+
+def code_key(path: str) -> str:
+    """Its key in the ConfigMap, which has no folders."""
+    return path.rsplit("/", 1)[1]
 
 
 def code_map_name(name: str) -> str:
@@ -187,7 +190,7 @@ def cluster_config(
 
 
 def _mount_code(pod: Object, name: str) -> None:
-    items = [{"key": file, "path": f"{job.REMOTE}/{file}"} for file in sorted(code_files())]
+    items = [{"key": code_key(path), "path": path} for path in sorted(code_files())]
     pod["volumes"] = [
         *pod.get("volumes", []),
         {"name": "flexcore-code", "configMap": {"name": code_map_name(name), "items": items}},
@@ -210,7 +213,8 @@ def hash_spec(name: str, spec: cluster_spec.ClusterSpec) -> str:
 
 def code_map(name: str, namespace: str, labels: Mapping[str, str]) -> Object:
     metadata = {"name": code_map_name(name), "namespace": namespace, "labels": dict(labels)}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": code_files(), "immutable": True}
+    data = {code_key(path): text for path, text in code_files().items()}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data, "immutable": True}
 
 
 def store_secret(name: str, namespace: str, labels: Mapping[str, str], storage: Object) -> Object:

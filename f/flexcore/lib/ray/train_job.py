@@ -16,7 +16,16 @@ from f.flexcore.lib.ray.remote import shared_storage, stream_profile
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
-READING = ("shared_storage", "column_kinds", "file_blocks", "json_files", "csv_files", "read", "stream_profile")
+READING = (
+    "problems",
+    "shared_storage",
+    "column_kinds",
+    "file_blocks",
+    "json_files",
+    "csv_files",
+    "read",
+    "stream_profile",
+)
 LEARNING = (*READING, "dataset", "holdout", "ranking", "ranking_request", "training_data", "estimators")
 RECOVERY = ("checkpoints", "recovery", "trainer")
 STORING = ("leakage", "model_format", "model_files", "model_card", "importance", "publication")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import checkpoints, dataset, estimators, external_memory, shared_storage
+from f.flexcore.lib.ray.remote import checkpoints, dataset, external_memory, shared_storage
+from f.flexcore.lib.serving import estimators
 
 Json = dict[str, Any]
 # Asking for a preemption is a barrier of all workers: so often within a checkpoint's interval.

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, read, shared_storage, stream_profile
+from f.flexcore.lib.ray.remote import read, shared_storage, stream_profile
+from f.flexcore.lib.serving import column_kinds
 
 Json = dict[str, Any]
 OWN = "_sdc_"

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, file_blocks, shared_storage
+from f.flexcore.lib.ray.remote import file_blocks, shared_storage
+from f.flexcore.lib.serving import column_kinds
 
 Json = dict[str, Any]
 # Deeper values are read as null: whoever reads them calls itself for each level.

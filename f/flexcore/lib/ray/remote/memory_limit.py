@@ -14,7 +14,8 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import dataset, estimators, shared_storage
+from f.flexcore.lib.ray.remote import dataset, shared_storage
+from f.flexcore.lib.serving import estimators
 
 Json = dict[str, Any]
 GIB = 1 << 30

@@ -20,7 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import model_format, shared_storage
+from f.flexcore.lib.ray.remote import shared_storage
+from f.flexcore.lib.serving import model_format
 
 VERIFY_TIMEOUT_S = 180
 Json = dict[str, Any]
@@ -43,7 +44,7 @@ LOAD = """
 import json, sys
 from pathlib import Path
 import pandas
-from f.flexcore.lib.ray.remote import model_format
+from f.flexcore.lib.serving import model_format
 model = model_format.load_pipeline(Path("."), sys.argv[1])
 rows = json.load(sys.stdin)
 answer = model.predict(pandas.DataFrame(rows, columns=list(rows[0]), dtype=object)).tolist() if rows else []

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, dataset, read, stream_profile
+from f.flexcore.lib.ray.remote import dataset, read, stream_profile
+from f.flexcore.lib.serving import column_kinds
 
 Json = dict[str, Any]
 NUMERIC = ("FP64", "INT64", "BOOL")

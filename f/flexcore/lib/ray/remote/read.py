@@ -17,7 +17,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, csv_files, file_blocks, json_files, shared_storage
+from f.flexcore.lib.ray.remote import csv_files, file_blocks, json_files, shared_storage
+from f.flexcore.lib.serving import column_kinds
 
 Json = dict[str, Any]
 # Rows of a Parquet part, of which the bytes are not known before.

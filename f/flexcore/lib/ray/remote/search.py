@@ -17,7 +17,6 @@ from typing import Any
 from f.flexcore.lib.ray.remote import (
     checkpoints,
     dataset,
-    estimators,
     recovery,
     search_space,
     shared_storage,
@@ -27,6 +26,7 @@ from f.flexcore.lib.ray.remote import (
     trials,
     validation,
 )
+from f.flexcore.lib.serving import estimators
 
 Json = dict[str, Any]
 # Of the request, what only says how long and with how much to search.

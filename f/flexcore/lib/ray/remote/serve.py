@@ -19,7 +19,6 @@ from typing import Any
 
 from f.flexcore.lib.ray.remote import (
     inference_app,
-    model_format,
     serve_apps,
     serve_changes,
     serve_lease,
@@ -27,6 +26,7 @@ from f.flexcore.lib.ray.remote import (
     served_versions,
     shared_storage,
 )
+from f.flexcore.lib.serving import model_format, open_inference
 
 Json = dict[str, Any]
 SERVE_MODULES = ("starlette", "uvicorn", "fastapi", "watchfiles")
@@ -114,7 +114,7 @@ def check_model(model: Json, storage: Json) -> None:
         pipeline = inference_app.load_model(model, storage)
         if model["example"]:
             columns = [column["name"] for column in model["signature"]["inputs"]]
-            table = inference_app.make_table(
+            table = open_inference.make_table(
                 [{"name": name, "data": [row.get(name) for row in model["example"]]} for name in columns],
                 model["signature"]["inputs"],
             )

@@ -18,21 +18,13 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import (
-    column_kinds,
-    estimators,
-    inference_app,
-    model_format,
-    serve_apps,
-    serve_lease,
-    shared_storage,
-    traffic,
-)
+from f.flexcore.lib.ray.remote import inference_app, serve_apps, serve_lease, shared_storage, traffic
+from f.flexcore.lib.serving import column_kinds, estimators, model_format, open_inference, problems
 
 Json = dict[str, Any]
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # What a model's replica runs.
-MODEL_CODE = [column_kinds, estimators, inference_app, model_format, shared_storage]
+MODEL_CODE = [problems, column_kinds, estimators, model_format, open_inference, inference_app, shared_storage]
 POLL_INTERVAL_S = 0.3
 # One replica of the ingress handles what some models answer; each of those computes, the ingress hands on.
 MODELS_PER_INGRESS = 4

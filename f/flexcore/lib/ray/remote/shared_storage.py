@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from f.flexcore.lib.serving import problems
+
 CHUNK_BYTES = 1 << 20
 # Any S3-compatible service accepts it, and without one the client asks the cloud's metadata service, which may hang.
 REGION = "us-east-1"
@@ -24,27 +26,8 @@ FULL = ("No space left on device", "Disk quota exceeded", "errno 28", "StorageFu
 REQUEST_TIMEOUT_S = 60
 
 
-class Problem(Exception):
-    """A failure that the step reports as core.errors.<kind>."""
-
-    def __init__(self, kind: str, message: str, subject: str = "", remedy: str = "", **details: Any) -> None:
-        super().__init__(message)
-        self.flexcore: dict[str, Any] = {
-            "type": kind,
-            "message": message,
-            "subject": subject,
-            "remedy": remedy,
-            "details": details,
-        }
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Ray carries it from a worker to the program by pickle, which would call __init__ with the message alone.
-        fields = self.flexcore
-        return _problem, (fields["type"], fields["message"], fields["subject"], fields["remedy"], fields["details"])
-
-
-def _problem(kind: str, message: str, subject: str, remedy: str, details: dict[str, Any]) -> Problem:
-    return Problem(kind, message, subject, remedy, **details)
+# What the programs raise; its own module, since what serves a model needs no store.
+Problem = problems.Problem
 
 
 class RemoteStore:

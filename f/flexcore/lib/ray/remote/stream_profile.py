@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, shared_storage
+from f.flexcore.lib.ray.remote import shared_storage
+from f.flexcore.lib.serving import column_kinds
 
 Json = dict[str, Any]
 FEW_ROWS = 50

@@ -23,10 +23,8 @@ from f.flexcore.lib.ray.remote import (
     checkpoints,
     class_weights,
     dataset,
-    estimators,
     external_memory,
     memory_limit,
-    model_format,
     publication,
     ranking,
     recovery,
@@ -35,6 +33,7 @@ from f.flexcore.lib.ray.remote import (
     training_data,
     validation,
 )
+from f.flexcore.lib.serving import estimators, model_format
 
 Json = dict[str, Any]
 

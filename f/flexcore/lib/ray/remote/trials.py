@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import boosting, dataset, estimators, training_data
+from f.flexcore.lib.ray.remote import boosting, dataset, training_data
+from f.flexcore.lib.serving import estimators
 
 Json = dict[str, Any]
 FOLDS = 3

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from f.flexcore.lib.ray.remote import estimators, shared_storage
+from f.flexcore.lib.serving import estimators, problems
 
 Json = dict[str, Any]
 LAYOUT = 1
@@ -182,7 +182,7 @@ def write_skops(path: Path, content: Json) -> None:
     skops.io.dump(content, path, compression=zipfile.ZIP_DEFLATED)
     refused = find_untrusted_types(path)
     if refused:
-        raise shared_storage.Problem(
+        raise problems.Problem(
             "InvalidInput",
             f"The estimator holds types that flexcore does not store without pickle: {', '.join(refused)}",
             "algorithm",
@@ -203,7 +203,7 @@ def load_pipeline(folder: Path, form: str, allow_pickle: bool = False) -> Any:
     if form == JOBLIB:
         return load_joblib(folder / FILES[form], allow_pickle)
     if form not in FILES:
-        raise shared_storage.Problem(
+        raise problems.Problem(
             "InvalidInput", f"No model of format {form!r} can be loaded", "model.format", RETRAIN, formats=list(FILES)
         )
     description = read_description(folder, form)
@@ -257,7 +257,7 @@ def load_skops(path: Path, columns: Any, name: str) -> Any:
     except Exception as error:
         raise damaged(f"{path.name} cannot be read: {type(error).__name__}: {str(error)[:200]}") from None
     if refused:
-        raise shared_storage.Problem(
+        raise problems.Problem(
             "ManifestMismatch",
             f"{path.name} holds types that are not trusted: {', '.join(refused)}; nothing of it was loaded",
             "model",
@@ -289,8 +289,8 @@ def load_joblib(path: Path, allow_pickle: bool) -> Any:
     return joblib.load(path)
 
 
-def pickle_problem() -> shared_storage.Problem:
-    return shared_storage.Problem(
+def pickle_problem() -> problems.Problem:
+    return problems.Problem(
         "InvalidInput",
         "The model is a pickle (model.joblib), which runs whatever it holds when it is loaded",
         "settings.pickle",
@@ -299,5 +299,5 @@ def pickle_problem() -> shared_storage.Problem:
     )
 
 
-def damaged(what: str) -> shared_storage.Problem:
-    return shared_storage.Problem("ManifestMismatch", f"The model's files are damaged: {what}", "model", RETRAIN)
+def damaged(what: str) -> problems.Problem:
+    return problems.Problem("ManifestMismatch", f"The model's files are damaged: {what}", "model", RETRAIN)

@@ -1,5 +1,5 @@
-# requirements: flexcore_base
-"""Where a RayJob stands in a Kueue queue, by its Workload's conditions. Pure.
+# requirements: flexcore_kubernetes
+"""Where a Job or a RayJob stands in a Kueue queue, by its Workload's conditions. Pure.
 
 Suspended means queued. Conditions are set back and not removed, so that only those whose status is True (or, for
 QuotaReserved, False) count. Source: apis/kueue/v1beta2/workload_types.go of Kueue 0.17.
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.ray import kuberay_reasons
 
 Object = Mapping[str, Any]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -42,11 +41,34 @@ EVICTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """Of what is queued. field: of the form, that names the queue; framework: its name in Kueue's configuration."""
+
+    name: str
+    field: str
+    framework: str
+
+
+RAY_JOB = Kind("RayJobs", "own_cluster.queue", "ray.io/rayjob")
+JOB = Kind("Jobs", "the queue (options.queue, label kueue.x-k8s.io/queue-name)", "batch/job")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """category: a public word; grace_s: how long it is given to pass (0: it never does)."""
+
+    category: str
+    error: type[errors.FlexcoreError]
+    remedy: str
+    grace_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class QueueState:
     """note: what to report; trouble: what ends the wait (after its grace period), None while waiting is right."""
 
     note: str
-    trouble: kuberay_reasons.Trouble | None = None
+    trouble: Trouble | None = None
     is_admitted: bool = False
 
 
@@ -60,14 +82,15 @@ def find_workload(workloads: Iterable[Object], uid: str) -> Object | None:
     return max(owned, key=lambda item: str(item["metadata"].get("creationTimestamp")), default=None)
 
 
-def read_queue_state(workload: Object | None, queue: str, priority: str = "") -> QueueState:
+def read_queue_state(workload: Object | None, queue: str, priority: str = "", kind: Kind = RAY_JOB) -> QueueState:
     """queue, priority: as the request has them."""
     if workload is None:
-        return QueueState(f"Waits for the queue {queue} to take notice of it", _explain_absence(queue, priority))
+        note = f"Waits for the queue {queue} to take notice of it"
+        return QueueState(note, _explain_absence(priority, kind))
     conditions = {str(item.get("type")): item for item in (workload.get("status") or {}).get("conditions") or ()}
     if (workload.get("spec") or {}).get("active") is False:
         remedy = "Have its Workload activated again, or run the step again."
-        trouble = kuberay_reasons.Trouble("queue_deactivated", errors.Unavailable, remedy)
+        trouble = Trouble("queue_deactivated", errors.Unavailable, remedy)
         return QueueState(f"The queue {queue} has deactivated it{_message(conditions.get('Evicted'))}", trouble)
     if _is_true(conditions, "Admitted"):
         return QueueState(f"Admitted by the queue {queue}", is_admitted=True)
@@ -79,10 +102,10 @@ def read_queue_state(workload: Object | None, queue: str, priority: str = "") ->
     text = f"{prefix}queued in {queue}{_message(reserved)}"
     note = text[:1].upper() + text[1:]
     if reserved.get("reason") == "Inadmissible":
-        return QueueState(note, _explain_inadmissible(queue, str(reserved.get("message") or "")))
+        return QueueState(note, _explain_inadmissible(queue, kind, str(reserved.get("message") or "")))
     if NEVER_FITS.search(str(reserved.get("message") or "")):
         remedy = f"Ask for less, or have the quota of the queue {queue} raised: it can never fit."
-        return QueueState(note, kuberay_reasons.Trouble("quota_exceeded", errors.InvalidInput, remedy))
+        return QueueState(note, Trouble("quota_exceeded", errors.InvalidInput, remedy))
     return QueueState(note)
 
 
@@ -94,28 +117,28 @@ def find_eviction(workload: Object | None) -> tuple[str, str]:
     return "", ""
 
 
-def _explain_absence(queue: str, priority: str) -> kuberay_reasons.Trouble:
+def _explain_absence(priority: str, kind: Kind) -> Trouble:
     if priority:
         remedy = (
             f"Check that the WorkloadPriorityClass {priority} exists (kubectl get workloadpriorityclass): without it "
-            "Kueue says nothing and lets nothing run. Also that Kueue runs, and manages RayJobs in this namespace."
+            f"Kueue says nothing and lets nothing run. Also that Kueue runs, and manages {kind.name} in this namespace."
         )
     else:
         remedy = (
-            "Check that Kueue runs, and that it manages RayJobs (integrations.frameworks has ray.io/rayjob) in this "
-            "namespace; or leave own_cluster.queue empty."
+            f"Check that Kueue runs, and that it manages {kind.name} (integrations.frameworks has {kind.framework}) in "
+            f"this namespace; or leave {kind.field} empty."
         )
     subject_error = errors.NotFound if priority else errors.Unavailable
-    return kuberay_reasons.Trouble("queue_silent", subject_error, remedy, WORKLOAD_TIMEOUT_S)
+    return Trouble("queue_silent", subject_error, remedy, WORKLOAD_TIMEOUT_S)
 
 
-def _explain_inadmissible(queue: str, message: str) -> kuberay_reasons.Trouble:
+def _explain_inadmissible(queue: str, kind: Kind, message: str) -> Trouble:
     if "exist" in message:
-        remedy = f"Correct own_cluster.queue, or create the LocalQueue {queue} (kubectl get localqueue)."
-        return kuberay_reasons.Trouble("queue_not_found", errors.NotFound, remedy, INADMISSIBLE_GRACE_S)
+        remedy = f"Correct {kind.field}, or create the LocalQueue {queue} (kubectl get localqueue)."
+        return Trouble("queue_not_found", errors.NotFound, remedy, INADMISSIBLE_GRACE_S)
     remedy = f"Ask who keeps the queue {queue} to start it again, or name another queue."
     # A stopped queue is one that somebody will start again: it is waited for.
-    return kuberay_reasons.Trouble("queue_stopped", errors.Unavailable, remedy, float("inf"))
+    return Trouble("queue_stopped", errors.Unavailable, remedy, float("inf"))
 
 
 def _is_true(conditions: Mapping[str, Object], name: str) -> bool:

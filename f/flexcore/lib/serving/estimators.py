@@ -13,7 +13,7 @@ from importlib import import_module
 from operator import attrgetter, methodcaller
 from typing import Any
 
-from f.flexcore.lib.ray.remote import column_kinds, shared_storage
+from f.flexcore.lib.serving import column_kinds, problems
 
 BOOSTERS = {"xgboost": ("xgboost", "XGB"), "lightgbm": ("lightgbm", "LGBM")}
 BOOSTER_CLASSES = {"regression": "Regressor", "classification": "Classifier", "ranking": "Ranker"}
@@ -56,7 +56,7 @@ def make_estimator(algorithm: str, task: str, parameters: Json, threads: int) ->
     try:
         estimator = kind()
     except TypeError:
-        raise shared_storage.Problem(
+        raise problems.Problem(
             "InvalidInput", f"{algorithm} needs other estimators, so it cannot be chosen by name", "algorithm"
         ) from None
     known = set(estimator.get_params())
@@ -65,7 +65,7 @@ def make_estimator(algorithm: str, task: str, parameters: Json, threads: int) ->
         if name not in known | NATIVE.get(booster, set()):
             near = get_close_matches(name, known, 3)
             hint = f"Did you mean {', '.join(near)}? " if near else ""
-            raise shared_storage.Problem(
+            raise problems.Problem(
                 "InvalidInput",
                 f"{algorithm} has no parameter {name!r}",
                 f"parameters.{name}",
@@ -93,7 +93,7 @@ def find_estimator_class(algorithm: str, task: str) -> Any:
         raise unknown_algorithm(algorithm)
     if can != task:
         other = algorithm.replace("Regressor", "Classifier") if can == "regression" else algorithm
-        raise shared_storage.Problem(
+        raise problems.Problem(
             "InvalidInput",
             f"{algorithm} does {can}, but the target asks for {task}",
             "algorithm",
@@ -112,7 +112,7 @@ def find_task(kind: Any) -> str | None:
     return "classification" if issubclass(kind, ClassifierMixin) else None
 
 
-def unknown_algorithm(algorithm: str) -> shared_storage.Problem:
+def unknown_algorithm(algorithm: str) -> problems.Problem:
     names = sorted(
         name for item in map(_load_module, MODULES) for name, kind in item.items() if find_task(kind) is not None
     )
@@ -120,7 +120,7 @@ def unknown_algorithm(algorithm: str) -> shared_storage.Problem:
     lower = {name.lower(): name for name in names}
     near = [lower[match] for match in get_close_matches(algorithm.lower(), lower, 4, 0.5)]
     remedy = f"Did you mean {', '.join(near)}? " if near else ""
-    return shared_storage.Problem(
+    return problems.Problem(
         "InvalidInput",
         f"No algorithm is called {algorithm!r}",
         "algorithm",
@@ -242,13 +242,13 @@ def is_label_wrapper(model: Any) -> bool:
     return type(model).__name__ == "VotingClassifier"
 
 
-def find_named_parameter(error: BaseException, parameters: Json) -> shared_storage.Problem | None:
+def find_named_parameter(error: BaseException, parameters: Json) -> problems.Problem | None:
     """The given parameter that an estimator's error is about, as a problem of the request; None when it is of none."""
     text = str(error)
     for name, value in parameters.items():
         if value is not None and re.search(rf"\b{re.escape(name)}\b", text):
             lines = [line.strip() for line in text.splitlines() if name in line]
-            return shared_storage.Problem(
+            return problems.Problem(
                 "InvalidInput",
                 f"The parameter {name} was refused: {lines[0][:300]}",
                 f"parameters.{name}",
