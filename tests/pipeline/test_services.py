@@ -130,12 +130,9 @@ def test_a_store_that_cannot_be_written_is_told_before_the_extraction(ray: FakeD
 def test_a_deployment_of_that_name_that_is_not_ours_is_told_before_the_extraction(
     ray: FakeDashboard, cluster: FakeCluster, store: Json
 ) -> None:
-    theirs = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": "iris", "namespace": "work"},
-        "spec": {},
-    }
+    template = {"metadata": {"labels": {"app": "theirs"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}
+    theirs: Json = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "iris", "namespace": "work"}}
+    theirs |= {"spec": {"template": template}}
     cluster.do(cluster.api.keep("apps/v1/deployments", theirs))
     with pytest.raises(InvalidInput, match="iris exists in namespace work and was not made by flexcore") as caught:
         prepare(ray.address, store, on_kubernetes(cluster, name="iris"))
