@@ -136,8 +136,8 @@ def test_limits_keep_their_ratio_to_the_requests(before: Object, cpu: str, memor
 # --- suggest
 
 
-def keep_deployment(cluster: FakeCluster, replicas: int = 2, **labels: str) -> Object:
-    owned = {"app.kubernetes.io/managed-by": "flexcore", "flexcore/outlives-run": "true", **labels}
+def keep_deployment(cluster: FakeCluster, replicas: int = 2, labels: Object | None = None) -> Object:
+    owned = {"app.kubernetes.io/managed-by": "flexcore", "flexcore/outlives-run": "true", **(labels or {})}
     selector = {"app.kubernetes.io/instance": "churn"}
     template = {"metadata": {"labels": selector}, "spec": {"containers": [container()]}}
     spec = {"replicas": replicas, "selector": {"matchLabels": selector}, "template": template}
@@ -418,7 +418,7 @@ def test_a_vertical_autoscaler_that_writes_requests_owns_them(mode: str | None, 
 
 
 def test_a_deployment_that_is_not_ours_is_measured_and_never_resized(cluster: FakeCluster) -> None:
-    keep_deployment(cluster, **{"app.kubernetes.io/managed-by": "Helm"})
+    keep_deployment(cluster, labels={"app.kubernetes.io/managed-by": "Helm"})
     cluster.api.usage = [[sample("churn-0", "100m", "300Mi")]]
     assert suggest_resources(cluster.resource, "churn", observe_s=0)["data"]["cpu"] == "115m"
     with pytest.raises((InvalidInput, Conflict), match="churn"):

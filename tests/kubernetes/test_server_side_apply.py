@@ -438,7 +438,8 @@ def test_all_that_was_made_is_counted_when_it_is_taken_down(served: FakeCluster)
     served.do(served.api.keep("v1/configmaps", theirs))
     result = undeploy(served.resource, "delay")
     kinds = sorted(item["kind"] for item in result["data"]["objects"])
-    assert kinds == ["ConfigMap", "Deployment", "PodDisruptionBudget", "ScaledObject", "Secret", "Service"]
+    own = ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "ScaledObject", "Secret", "Service"]
+    assert kinds == [*own, "ServiceAccount"]
     assert [item["metadata"]["name"] for item in served.api.all("v1/configmaps")] == ["other"]
 
 
@@ -498,7 +499,8 @@ def test_kserve_is_given_one_object_and_owns_the_rest(kserve: FakeCluster) -> No
     assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "RawDeployment"
     assert "canaryTrafficPercent" not in predictor and kserve.api.all(AUTOSCALERS) == []
     stored = {item.resource.plural for item in stores(kserve)}
-    assert stored == {"inferenceservices", "secrets", "configmaps", "poddisruptionbudgets"}
+    companions = {"secrets", "configmaps", "serviceaccounts", "networkpolicies"}
+    assert stored == {"inferenceservices", "poddisruptionbudgets", *companions}
     assert one(kserve, "v1/configmaps")["metadata"]["ownerReferences"][0]["kind"] == "InferenceService"
     assert (
         result["output"]["url"] == "http://delay-predictor.work.svc:80"
@@ -552,7 +554,8 @@ def test_one_name_is_served_in_one_mode_and_a_namesake_of_kserves_objects_is_ref
     with pytest.raises(InvalidInput, match="KServe, which keeps no earlier version"):
         roll_back(kserve.resource, "delay")
     made = undeploy(kserve.resource, "delay")["data"]["objects"]
-    assert sorted(item["kind"] for item in made) == ["ConfigMap", "InferenceService", "Secret"]
+    kinds = sorted(item["kind"] for item in made)
+    assert kinds == ["ConfigMap", "InferenceService", "NetworkPolicy", "Secret", "ServiceAccount"]
     kserve.api.story = deployment_story()
     deploy(kserve)
     with pytest.raises(Conflict, match="is served by a Deployment"):

@@ -471,7 +471,6 @@ def test_an_api_that_is_absent_or_too_old_is_told(world: World) -> None:
         ({"candidate": "a/b/c"}, "candidate"),
         ({"stable": ""}, "stable"),
         ({"route": "No_Name"}, "route"),
-        ({"weights": []}, "weights"),
         ({"weights": [50, 25]}, "weights"),
         ({"weights": [50, 50]}, "weights"),
         ({"weights": [0, 100]}, "weights"),

@@ -473,7 +473,8 @@ def test_all_that_was_made_is_counted_and_gone_and_nothing_else(place: Place) ->
     before = {item["metadata"]["name"] for item in maps if not cluster_objects.is_ours(item)}
     result = undeployment.Undeployment(deployer, "delay").run(60)
     kinds = sorted(item["kind"] for item in result.data["objects"])
-    assert kinds == ["ConfigMap", "Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Service"]
+    scaling = ["HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget"]
+    assert kinds == ["ConfigMap", "Deployment", *scaling, "Service", "ServiceAccount"]
     left = {item["metadata"]["name"] for item in deployer.list_objects(cluster_objects.CONFIG_MAPS, "")}
     assert left == before
     path = f"/api/v1/namespaces/{place.namespace}/pods"
@@ -558,7 +559,7 @@ def make_predictor(here: cluster_objects.Namespace, item: Object) -> None:
     name = f"{metadata['name']}-predictor"
     app = {"app": f"isvc.{name}"}
     owner = {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": metadata["name"], "uid": metadata["uid"]}
-    owned = {"name": name, "ownerReferences": [{**owner, "controller": True}]}
+    owned = {"name": name, "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}]}
     template = {"metadata": {"labels": {**labels, **app}, "annotations": notes}, "spec": predictor}
     spec = {"replicas": replicas, "selector": {"matchLabels": app}, "strategy": strategy, "template": template}
     bodies = [
@@ -598,5 +599,6 @@ def test_kserve_is_given_one_object_an_update_that_fails_is_put_back_and_all_is_
     after = place.need(cluster_objects.INFERENCE_SERVICES)
     assert after["spec"] == good["spec"], "the weight, which is the canary's, among it"
     made = undeployment.Undeployment(place.deployer(), "delay").run(60).data["objects"]
-    assert sorted(item["kind"] for item in made) == ["ConfigMap", "InferenceService"]
+    kinds = sorted(item["kind"] for item in made)
+    assert kinds == ["ConfigMap", "InferenceService", "NetworkPolicy", "ServiceAccount"]
     assert place.get(DEPLOYMENTS, "delay-predictor") is None

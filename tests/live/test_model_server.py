@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,25 @@ def test_mlserver_runs_restricted_as_well(place: Place) -> None:
     result = place.deploy(model, name="by-mlserver", server="mlserver", image=image)
     assert result["data"]["smoke"]["predicted"]
     undeploy_model(place.resource, "by-mlserver", place.namespace)
+
+
+def test_our_server_is_ready_in_half_the_time_of_mlserver(place: Place) -> None:
+    """From the start of the server's container until its pod is ready; the API tells both by the second."""
+    model, took = place.model("1"), dict[str, float]()
+    mlserver = {"server": "mlserver", "image": needed("FLEXCORE_LIVE_MLSERVER_IMAGE")}
+    for name, choice in (("cold-flexcore", dict[str, str]()), ("cold-mlserver", mlserver)):
+        place.deploy(model, name=name, **choice)
+        (pod,) = [pod for pod in running(place) if pod["metadata"]["name"].startswith(name)]
+        started = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
+        (ready,) = [item for item in pod["status"]["conditions"] if item["type"] == "Ready"]
+        took[name] = read_time(ready["lastTransitionTime"]) - read_time(started)
+        undeploy_model(place.resource, name, place.namespace)
+    print(f"seconds from the container's start to a ready pod: {took}")
+    assert took["cold-flexcore"] <= 0.5 * took["cold-mlserver"] + 1
+
+
+def read_time(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def test_a_job_runs_restricted_as_well(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

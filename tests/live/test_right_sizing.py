@@ -149,7 +149,7 @@ def give(cpu: str, memory: str = "32Mi") -> Object:
 
 
 def test_measured_use_is_suggested_and_pods_take_it_without_a_restart(web: Live) -> None:
-    asked = {"namespace": web.namespace}
+    asked: Object = {"namespace": web.namespace}
     web.wait(
         lambda: len(suggest_resources(web.resource, "web", observe_s=0, **asked)["data"]["pods"]) == 2, timeout_s=120
     )
@@ -272,9 +272,9 @@ def test_an_object_that_a_finalizer_holds_is_told_and_gone_when_it_is_released(l
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}, "storageClassName": ""}
     body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "web-data"}, "spec": claim}
     live.create(live.path("persistentvolumeclaims"), body)
-    template = {"metadata": {"labels": SELECTOR}, "spec": {"containers": [{"name": "c", "image": live.image}]}}
+    template: Object = {"metadata": {"labels": SELECTOR}, "spec": {"containers": [{"name": "c", "image": live.image}]}}
     template["spec"]["volumes"] = volumes
-    metadata = {"name": "web", "labels": {**LABELS, **SELECTOR}, "finalizers": ["example.com/hold"]}
+    metadata: Object = {"name": "web", "labels": {**LABELS, **SELECTOR}, "finalizers": ["example.com/hold"]}
     spec = {"replicas": 0, "selector": {"matchLabels": SELECTOR}, "template": template}
     live.create(
         live.path("deployments"), {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}

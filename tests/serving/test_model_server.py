@@ -23,19 +23,19 @@ from f.flexcore.lib.kubernetes import model_delivery
 from tests.ray.models import stored_model
 
 Json = dict[str, Any]
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 
 
 class Process:
     """A started server; its program lies where a pod has it, and nothing else of the bundle can be imported."""
 
-    def __init__(self, folder: Path, model: ModelManifest, files: Path, **changes: Any) -> None:
+    def __init__(self, folder: Path, manifest: ModelManifest, files: Path, **changes: Any) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         delivery = model_delivery.Server(1)
-        config = delivery.config(model) | {"folder": str(files), "host": "127.0.0.1", "port": self.port} | changes
-        sources = model_delivery.list_files(model, None, delivery)
+        config = delivery.config(manifest) | {"folder": str(files), "host": "127.0.0.1", "port": self.port} | changes
+        sources = model_delivery.list_files(manifest, None, delivery)
         for key, text in sources.items():
             path = folder / model_delivery.program_path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def test_metadata_and_health_are_those_of_the_protocol(server: Process) -> None:
 
 
 def test_numbers_and_texts_are_predicted_row_by_row(server: Process, model: tuple[ModelManifest, Path]) -> None:
-    rows = [{"petals": 5, "kind": "lily"}, {"petals": 7, "kind": "nié ☂"}, {"petals": None, "kind": None}]
+    rows: list[Json] = [{"petals": 5, "kind": "lily"}, {"petals": 7, "kind": "nié ☂"}, {"petals": None, "kind": None}]
     answer = server.infer(make_request(model[0], rows) | {"id": "42"})
     assert answer.status_code == 200 and answer.json()["id"] == "42"
     assert len(inference.parse_predictions(answer.json(), 3)) == 3

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import cluster_objects
 from f.flexcore.lib.kubernetes_api import api_errors
+
+# A form is checked without a cluster, and needs none of what reads one.
+if TYPE_CHECKING:
+    from f.flexcore.lib.kubernetes import cluster_objects
 
 Object = dict[str, Any]
 ScaleOn = Literal["cpu", "memory", "requests"]
@@ -77,6 +80,8 @@ def check(scaling: Scaling) -> None:
 def choose_kind(scaling: Scaling, place: cluster_objects.Namespace) -> cluster_objects.Kind | None:
     """The kind of object that scales; None when the number is fixed. Raises InvalidInput that names what the cluster
     lacks for it."""
+    from f.flexcore.lib.kubernetes import cluster_objects
+
     if not scaling.is_automatic:
         return None
     if scaling.on != "requests":
@@ -106,6 +111,8 @@ def _has_pod_metric(scaling: Scaling, place: cluster_objects.Namespace) -> bool:
 
 
 def _explain_missing(scaling: Scaling, place: cluster_objects.Namespace, has_keda: bool) -> errors.InvalidInput:
+    from f.flexcore.lib.kubernetes import cluster_objects
+
     if has_keda:
         return _wrong(
             "prometheus_url",
@@ -216,6 +223,8 @@ def make_budget(scaling: Scaling, metadata: Object, selector: Mapping[str, str])
 def find_others(autoscalers: Sequence[Object], name: str) -> list[str]:
     """Names of the HorizontalPodAutoscalers that scale the Deployment `name` and that neither we nor a ScaledObject of
     ours have made."""
+    from f.flexcore.lib.kubernetes import cluster_objects
+
     found = []
     for item in autoscalers:
         target = (item.get("spec") or {}).get("scaleTargetRef") or {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, serving_manifests
+from f.flexcore.lib.kubernetes import autoscaler, cluster_objects, competitors, isolation, revisions, serving_manifests
 from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
@@ -173,7 +173,7 @@ class Deployer(cluster_objects.Namespace):
                     raise
 
     def _roll_out(self, stored: Object, until: float) -> Object:
-        # Taking a model down rolls nothing out.
+        # A deployment that is refused rolls nothing out.
         from f.flexcore.lib.kubernetes import rollout
 
         observer = rollout.RolloutObserver(self.kubernetes, self.namespace, self.report, self.clock)
@@ -260,14 +260,11 @@ class Deployer(cluster_objects.Namespace):
         error.args = (f"{error} {text}.",)
 
     def _roll_back(self, plan: Plan, is_rolled_out: bool) -> str:
-        # Nor does it roll anything back.
-        from f.flexcore.lib.kubernetes import rollout
-
         item, before = self.get(DEPLOYMENTS, plan.serving.name), plan.before.get(DEPLOYMENTS)
         if item is None:
             return "gone"
-        is_same = before is not None and (DEPLOYMENTS not in plan.changed or rollout.is_last_good(item))
-        template = rollout.find_rollback_template(item, self.list_objects(REPLICA_SETS), not is_rolled_out)
+        is_same = before is not None and (DEPLOYMENTS not in plan.changed or revisions.is_last_good(item))
+        template = revisions.find_rollback_template(item, self.list_objects(REPLICA_SETS), not is_rolled_out)
         if before is None or (template is None and not is_same):
             return "removed: nothing was served before" if self.remove(DEPLOYMENTS, item) else "marked for removal"
         for kind in dict.fromkeys(reversed(plan.changed)):
@@ -279,7 +276,7 @@ class Deployer(cluster_objects.Namespace):
             if (
                 template
                 and not is_same
-                and rollout.read_digest(template) != rollout.read_digest(before["spec"]["template"])
+                and revisions.read_digest(template) != revisions.read_digest(before["spec"]["template"])
             ):
                 body["spec"]["template"] = template
             if plan.has_replicas and "replicas" not in body["spec"]:

@@ -15,7 +15,6 @@ from f.flexcore.lib.core import contracts, dimensions, errors, identity, operati
 from f.flexcore.lib.kubernetes import (
     autoscaler,
     connection,
-    inference_service,
     model_delivery,
     pod_spec,
     server_choice,
@@ -128,6 +127,9 @@ def check(
     if model:
         server_choice.check_model(model, request.server, request.image, request.image_packages, settings)
     if request.mode == "kserve":
+        # Few are served so.
+        from f.flexcore.lib.kubernetes import inference_service
+
         name = request.name or (model.name if model else "")
         inference_service.check(name, request.service_type, make_scaling(request))
     model_delivery.check_source(source, model.uri if model else settings.storage_uri, settings)

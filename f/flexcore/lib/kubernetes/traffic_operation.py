@@ -34,7 +34,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
         "route": target.what,
         "creates_route": item is None,
         "shares_now": now,
-        "steps": [target.plan_shares(weight, before) for weight in request.weights],
+        "steps": [target.plan_shares(weight, before) for weight in request.steps],
         "ready_endpoints": {
             name: traffic_target.count_ready(opened.kubernetes, version)
             for name, version in zip(opened.names, versions, strict=True)

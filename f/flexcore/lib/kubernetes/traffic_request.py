@@ -13,6 +13,8 @@ from f.flexcore.lib.core import errors, resources
 from f.flexcore.lib.kubernetes import connection, pod_spec, serving_manifests, traffic_decision
 
 HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Few requests find a version that fails at all, many one that fails now and then.
+DEFAULT_WEIGHTS = [5, 25, 50, 100]
 QUERIES = ("requests", "errors", "latency_s")
 Weight = Annotated[int, Field(ge=0, le=100)]
 
@@ -33,9 +35,9 @@ class TrafficRequest(resources.Form):
     host: str = Field(default="", description="Host name of a route that is to be made; empty means any.")
     path: str = Field(default="/", description="Path below which a route that is to be made takes requests.")
     weights: list[Weight] = Field(
-        default=[5, 25, 50, 100],
-        description="The candidate's percents, step by step; 100 alone is blue/green, a last one below 100 is held for "
-        "an approval, 0 alone goes back at once.",
+        default=[],
+        description="The candidate's percents, step by step; empty means 5, 25, 50, 100. 100 alone is blue/green, a "
+        "last one below 100 is held for the next step, 0 alone goes back at once.",
     )
     pause_s: int = Field(
         default=60,
@@ -67,6 +69,11 @@ class TrafficRequest(resources.Form):
 
     def requested_namespace(self) -> str:
         return self.namespace
+
+    @property
+    def steps(self) -> list[int]:
+        """The candidate's percents."""
+        return self.weights or DEFAULT_WEIGHTS
 
     @property
     def limits(self) -> traffic_decision.Limits:
@@ -119,8 +126,6 @@ def _check_address(request: TrafficRequest) -> None:
 
 
 def _check_weights(weights: list[int]) -> None:
-    if not weights:
-        raise _wrong("weights", "is empty: give at least one", "Use e.g. [5, 25, 50, 100].")
     if 0 in weights and weights != [0]:
         raise _wrong("weights", "0 goes back and must be the only one", "Leave it out, or give [0].")
     if any(later <= earlier for earlier, later in itertools.pairwise(weights)):

@@ -115,7 +115,7 @@ class ShiftAdapter:
     def _check_ready(self) -> None:
         """Raises Conflict before anything is moved: a version without a ready endpoint would only lose requests."""
         versions = [("stable", self.opened.stable), ("candidate", self.opened.candidate)]
-        if self.request.weights == [0]:
+        if self.request.steps == [0]:
             # Replicas are made ready before others go.
             versions = [] if self.opened.mode == "replicas" else versions[:1]
         for subject, version in versions:
@@ -129,7 +129,7 @@ class ShiftAdapter:
 
     def _claim(self, number: int) -> traffic_session.ShiftSession:
         opened, now = self.opened, time.time()
-        steps = len(self.request.weights) + 1
+        steps = len(self.request.steps) + 1
         needed = (
             steps * (opened.target.settle_timeout_s + DATA_PLANE_LAG_S + MAX_WINDOWS * self.request.pause_s)
             + GO_BACK_TIMEOUT_S
@@ -152,7 +152,7 @@ class ShiftAdapter:
 
     def _shift(self, number: int, session: traffic_session.ShiftSession) -> traffic_record.LastShift:
         """How it ended. Raises Conflict, or what keeps it from the cluster."""
-        weights, record = self.request.weights, session.record
+        weights, record = self.request.steps, session.record
         if record.state == "back":
             return self._go_back(number, session, record.reason, record.category)
         if weights == [0]:

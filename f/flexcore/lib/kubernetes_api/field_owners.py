@@ -46,7 +46,8 @@ def migrate(entries: Iterable[Entry], released: Iterable[Path] = ()) -> list[Ent
             kept.append(ours)
         else:
             ours["fieldsV1"] = merge_fields(ours.get("fieldsV1") or {}, entry.get("fieldsV1") or {})
-            ours["time"] = max(filter(None, (ours.get("time"), entry.get("time"))), default=None)
+            if times := [each["time"] for each in (ours, entry) if each.get("time")]:
+                ours["time"] = max(times)
     if ours is not None:
         for path in released:
             drop_field(ours.get("fieldsV1") or {}, path)
