@@ -120,7 +120,9 @@ def test_an_object_of_that_name_that_is_not_ours_is_refused_by_its_owner(
     roomy: FakeCluster, resource: str, kind: str, version: str, marks: Object, text: str
 ) -> None:
     metadata = {"name": "iris", "namespace": "work", "labels": marks}
-    keep(roomy, resource, {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": {}})
+    template = {"metadata": {"labels": {"app": "theirs"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}
+    spec = {"template": template} if kind == "Deployment" else {"ports": [{"port": 80}]}
+    keep(roomy, resource, {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
     result = plan(roomy, "deploy_model", name="iris")
     assert not result["success"] and result["data"]["verdict"] == "will not" and result["data"]["is_refused"]
     assert any(text in reason for reason in texts(result))

@@ -10,7 +10,8 @@ import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unreachable
 from f.flexcore.pipeline.prepare import main
-from tests.kubernetes.fake_cluster import FakeCluster
+from tests.kubernetes.fake_cluster import PLURALS, FakeCluster
+from tests.kubernetes.test_plan_nodes import TAINT, make_node
 from tests.ray.fake_dashboard import FakeDashboard
 
 NOBODY = "http://127.0.0.1:9"
@@ -45,7 +46,9 @@ def test_what_answers_is_asked_and_nothing_is_changed(ray: FakeDashboard, cluste
     assert prepare(ray.address, store, on_kubernetes(cluster))["deployment"]["target"] == "kubernetes"
     assert "GET /api/version" in ray.requests and not [item for item in ray.requests if not item.startswith("GET")]
     changed = [item for item in cluster.api._requests if item.method.value != "GET"]
-    assert changed and all("selfsubjectaccessreviews" in str(item.url) for item in changed)
+    tried = [item for item in changed if item.params.get("dryRun") == "All"]
+    assert tried and all("selfsubjectaccessreviews" in str(item.url) or item in tried for item in changed)
+    assert not any(cluster.api.all(kind) for kind in PLURALS)
     assert not [path for path in Path(store["storage_uri"].removeprefix("file://")).rglob("*") if path.is_file()]
 
 
@@ -122,3 +125,22 @@ def test_a_store_that_cannot_be_written_is_told_before_the_extraction(ray: FakeD
     with pytest.raises(FlexcoreError) as caught:
         prepare(ray.address, {"storage_uri": (tmp_path / "file/store").as_uri()})
     assert caught.value.subject == "settings.storage_uri"
+
+
+def test_a_deployment_of_that_name_that_is_not_ours_is_told_before_the_extraction(
+    ray: FakeDashboard, cluster: FakeCluster, store: Json
+) -> None:
+    template = {"metadata": {"labels": {"app": "theirs"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}}
+    theirs: Json = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "iris", "namespace": "work"}}
+    theirs |= {"spec": {"template": template}}
+    cluster.do(cluster.api.keep("apps/v1/deployments", theirs))
+    with pytest.raises(InvalidInput, match="iris exists in namespace work and was not made by flexcore") as caught:
+        prepare(ray.address, store, on_kubernetes(cluster, name="iris"))
+    assert caught.value.subject == "deployment.name" and "Choose another name" in caught.value.remedy
+
+
+def test_nodes_that_would_not_take_the_model_now_stop_no_pipeline(
+    ray: FakeDashboard, cluster: FakeCluster, store: Json
+) -> None:
+    cluster.do(cluster.api.keep("v1/nodes", make_node(taints=[TAINT])))
+    assert prepare(ray.address, store, on_kubernetes(cluster))["deployment"]["target"] == "kubernetes"

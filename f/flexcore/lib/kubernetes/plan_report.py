@@ -56,6 +56,7 @@ def make_result(
         "quotas": None if quotas is None else health.describe_quotas(quotas),
         "verdict": findings.verdict,
         "is_refused": findings.is_certain,
+        "subject": next((reason.subject for reason in findings.reasons if not reason.waits), ""),
         "reasons": [reason.plain() for reason in findings.reasons],
         "objects": [item.plain() for item in report.tried],
         "pod": {

@@ -128,9 +128,10 @@ def _plan_stage(stage: work.Work, settings: resources.Settings) -> None:
     """Raises InvalidInput for what the service refuses for good; room may be there by the time that the stage runs."""
     answer = stage.plan(settings)
     if not answer.success and answer.diagnosis and answer.data.get("is_refused"):
+        subject = answer.data.get("subject") or stage.operation.name
         raise errors.InvalidInput(
             f"{stage.section}: {answer.diagnosis.detail}",
-            subject=stage.section,
+            subject=f"{stage.section}.{subject}",
             category=answer.diagnosis.category,
             remedy=answer.diagnosis.remedy,
         )
