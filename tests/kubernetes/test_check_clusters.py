@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 
 def check(clusters: Clusters) -> tuple[dict[str, Json], list[Json]]:  # noqa: F811
-    found = check_clusters(["f/x/east", "f/x/west"], 1, clusters.settings, clusters.resources.__getitem__)
+    found = check_clusters(["f/x/east", "f/x/west"], 20, clusters.settings, clusters.resources.__getitem__)
     return {row["cluster"]: row for row in found["clusters"]}, found["work"]
 
 

@@ -50,7 +50,7 @@ class Clusters:
 
     def run(self, **more: Any) -> Json:
         job = {"image": "busybox:1", "cpu": "1", "timeout_s": 60, **more.pop("job", {})}
-        placement = {"clusters": ["f/x/east", "f/x/west"], "expected_s": 60, "contact_timeout_s": 1}
+        placement = {"clusters": ["f/x/east", "f/x/west"], "expected_s": 60, "contact_timeout_s": 20}
         given = {"job": job, "placement": placement | more.pop("placement", {}), **more}
         return place_job({"settings": self.settings, **given}, self.resources.__getitem__)
 

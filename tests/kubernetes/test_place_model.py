@@ -50,7 +50,7 @@ class Clusters:
 
     def place(self, *names: str, version: str = "1", **placement: Any) -> Json:
         deployment = {"model": model(version=version), "model_source": "image", "image": "m:1", "timeout_s": 20}
-        chosen = {"clusters": [f"f/x/{name}" for name in names or NAMES], "expected_s": 3600, "contact_timeout_s": 1}
+        chosen = {"clusters": [f"f/x/{name}" for name in names or NAMES], "expected_s": 3600, "contact_timeout_s": 20}
         given = {"deployment": deployment, "placement": {**chosen, **placement}, "settings": self.settings}
         return place_model(given, self.read)
 

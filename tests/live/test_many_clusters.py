@@ -3,6 +3,7 @@
 KUBECONFIG                     a cluster in which the tests may create namespaces
 FLEXCORE_LIVE_IMAGE            an image with a shell (busybox), which the cluster can pull
 FLEXCORE_LIVE_MLSERVER_IMAGE, FLEXCORE_LIVE_HOST   as in test_kubernetes.py, for models
+FLEXCORE_LIVE_MODEL_SERVER_IMAGE                   our own model server instead, which starts faster
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from f.flexcore.lib.kubernetes_api.transport import make_tls_context
 from f.flexcore.lib.storage.object_store import Store
 from tests.live.proxy import Proxy
 from tests.live.test_kubernetes import model, needed  # noqa: F401
+from tests.ray.models import stored_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Json = dict[str, Any]
@@ -113,15 +115,15 @@ class Clusters:
             "region": name,
         }
 
-    def list(self, name: str, prefix: str, plural: str) -> list[Json]:
+    def listed(self, name: str, prefix: str, plural: str) -> list[Json]:
         path = f"{prefix}/namespaces/{self.namespaces[name]}/{plural}"
         return list(self.direct.list(path, {}, Call("list", plural))["items"])
 
     def jobs(self, name: str) -> list[Json]:
-        return self.list(name, JOBS, "jobs")
+        return self.listed(name, JOBS, "jobs")
 
     def deployments(self, name: str) -> list[Json]:
-        return self.list(name, DEPLOYMENTS, "deployments")
+        return self.listed(name, DEPLOYMENTS, "deployments")
 
     def placement(self, **more: Any) -> Json:
         return {"clusters": ["f/x/east", "f/x/west"], "expected_s": 60, **more}
@@ -200,7 +202,7 @@ def seconds(text: str) -> float:
 
 
 def is_started(clusters: Clusters, name: str) -> bool:
-    pods = clusters.list(name, "/api/v1", "pods")
+    pods = clusters.listed(name, "/api/v1", "pods")
     return any(pod["status"].get("phase") == "Running" for pod in pods)
 
 
@@ -301,7 +303,7 @@ def test_a_queue_that_dispatches_is_handed_the_job_and_nothing_starts_here(clust
         (stored,) = clusters.jobs("west")
         assert stored["spec"]["managedBy"] == multikueue.CONTROLLER and stored["spec"]["suspend"] is True
         running.thread.join(60)
-        assert clusters.list("west", "/api/v1", "pods") == [] and clusters.jobs("east") == []
+        assert clusters.listed("west", "/api/v1", "pods") == [] and clusters.jobs("east") == []
     finally:
         for plural, _, _ in reversed(made):
             found = clusters.direct.get(f"{kueue}/{plural}/{name}", Call("get", plural, "", name))
@@ -316,6 +318,7 @@ def test_a_queue_that_dispatches_is_handed_the_job_and_nothing_starts_here(clust
 class Served:
     def __init__(self, clusters: Clusters, manifest: Json) -> None:
         self.clusters, self.manifest = clusters, manifest
+        self.server: Json = {}
 
     def place(self, version: str = "1", **placement: Any) -> Json:
         deployment = {
@@ -323,6 +326,7 @@ class Served:
             "image": os.environ["FLEXCORE_LIVE_MLSERVER_IMAGE"],
             "cpu": "300m",
             "timeout_s": 120,
+            **self.server,
         }
         given = {"deployment": deployment, "placement": self.clusters.placement(**placement)}
         return place_model({**given, "settings": self.clusters.settings}, self.clusters.read)
@@ -339,7 +343,11 @@ def served(clusters: Clusters, model: tuple[Json, Json], tmp_path: Path) -> Serv
     settings, manifest = model
     # A folder of its own: the store is that of all tests, and so would the records be.
     clusters.settings = {**settings, "storage_uri": f"s3://models/{uuid.uuid4().hex[:6]}"}
-    return Served(clusters, manifest)
+    found = Served(clusters, manifest)
+    if image := os.environ.get("FLEXCORE_LIVE_MODEL_SERVER_IMAGE"):
+        found.manifest = stored_model(tmp_path / "model", "delay", "1", settings, joblib=True).plain()
+        found.server = {"server": "flexcore", "image": image, "memory": "512Mi"}
+    return found
 
 
 def test_a_model_is_served_elsewhere_when_its_cluster_is_lost_and_the_copy_there_goes_when_it_comes_back(
@@ -387,7 +395,7 @@ def test_a_staged_rollout_stops_at_the_first_bad_cluster(served: Served) -> None
     quota |= {"spec": {"hard": {"services": "0"}}}
     path = f"/api/v1/namespaces/{namespace}/resourcequotas"
     assert clusters.direct.create(path, quota, Call("create", "resourcequotas"))
-    until(lambda: clusters.list("west", "/api/v1", "resourcequotas")[0].get("status", {}).get("hard"))
+    until(lambda: clusters.listed("west", "/api/v1", "resourcequotas")[0].get("status", {}).get("hard"))
     with pytest.raises(FlexcoreError, match="has stopped") as caught:
         served.place(strategy="spread", count=2)
     rows = caught.value.details["clusters"]

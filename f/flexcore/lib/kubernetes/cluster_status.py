@@ -19,7 +19,6 @@ from f.flexcore.lib.core import errors, identity, resources
 from f.flexcore.lib.kubernetes import (
     cluster_contact,
     contact_records,
-    far_job,
     placement,
     placement_moves,
     placement_records,
@@ -129,6 +128,8 @@ def sum_nodes(nodes: tuple[placement.Node, ...] | None) -> Row:
 
 
 def _describe_job(name: str, item: Mapping[str, Any], last: contact_records.LastContact, now: float) -> Row:
+    from f.flexcore.lib.kubernetes import far_job
+
     copy = placement_moves.PlacedCopy(cluster=name, kind="Job", was_sent=True, **far_job.describe_job(item))
     verdict = job_status.find_verdict(item)
     state = {"complete": "succeeded", "failed": "failed"}.get(str(verdict), "running")

@@ -85,6 +85,7 @@ def _remove(
     timeout_s: float,
     read_resource: cluster_contact.ReadResource,
 ) -> dict[str, str]:
+
     row = {"cluster": copy.cluster, "name": copy.name, "namespace": copy.namespace, "uid": copy.uid}
     try:
         session = connection.connect(read_resource(copy.cluster), copy.namespace, settings)

@@ -24,7 +24,6 @@ from f.flexcore.lib.kubernetes import (
     cluster_choice,
     cluster_contact,
     contact_records,
-    far_job,
     job_manifest,
     job_operation,
     multikueue,
@@ -88,6 +87,9 @@ class PlacedJob:
                 until = self._settle(error, until)
 
     def _run_on(self, cluster: str) -> dict[str, Any]:
+        # Who only chooses needs none of it.
+        from f.flexcore.lib.kubernetes import far_job
+
         self.report(f"Running on {cluster}")
         service = errors.validate(resources.KubernetesCluster, self.read_resource(cluster) or {}, cluster)
         keeper = far_job.JobKeeper(self.book, self.id, cluster, self.clock)

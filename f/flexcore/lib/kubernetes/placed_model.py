@@ -264,6 +264,12 @@ def place_model(
         model_deployment.check(placed.deployment, None, settings)
     except errors.FlexcoreError as error:
         raise errors.qualify(error, "deployment") from None
+    if placed.deployment.mode == "kserve":
+        raise errors.InvalidInput(
+            "deployment.mode: 'kserve' cannot be used with a placement",
+            subject="deployment.mode",
+            remedy="Use deployment, or deploy_model for each cluster.",
+        )
     placed.request.paths(settings)
     return placed.place()
 
