@@ -27,7 +27,14 @@ from f.flexcore.lib.ray.remote import model_files
 from f.flexcore.lib.ray.train_job import parse_model_manifest
 from f.flexcore.lib.serving import estimators
 from f.flexcore.lib.storage.object_store import Store
-from f.flexcore.ray import deploy_service, set_traffic, undeploy_model
+from f.flexcore.ray import (
+    deploy_model,
+    deploy_service,
+    ensure_cluster,
+    release_cluster,
+    set_traffic,
+    undeploy_model,
+)
 from tests.live import rights
 from tests.ray.data import flowers
 
@@ -79,7 +86,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Json]:
         pytest.skip("the cluster has no KubeRay")
     admin = resources.KubernetesCluster(kubeconfig=Path(kubeconfig).read_text())
     kubernetes = http_client.HttpKubernetes(credentials.resolve_access(admin))
-    value |= rights.make_limited(kubernetes, namespace, "flexcore-ray-service")
+    value |= rights.make_limited(kubernetes, namespace, "flexcore-ray", "flexcore-ray-service")
     kubernetes.close()
     yield {"kubernetes_cluster": "f/live/kubernetes", "namespace": namespace}
     kubectl("delete", "rayservices", "--all", "-n", namespace, "--wait=true", "--timeout=120s", check=False)
@@ -238,6 +245,23 @@ def test_versions_on_a_ray_service_come_and_go_without_a_lost_request(
     left = kubectl("get", kinds, "-n", namespace, "-o", "name").split()
     assert [name for name in left if not name.endswith(".crt")] == ["configmap/other"]
     assert undeploy_model.main(cluster, "daisy", settings=settings)["data"]["deleted"] is False
+
+
+def test_a_model_on_a_ray_cluster_answers_at_its_heads_service(
+    cluster: Json, settings: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "home"))
+    model = store_model(tmp_path / "1", "1", settings)
+    where = {**cluster, "name": "shared"}
+    ensured = ensure_cluster.main(cluster=where, spec={**SPEC, "image": IMAGE, "head_cpu": "500m"}, timeout_s=300)
+    reference = ensured["data"]["cluster"]
+    try:
+        deployed = deploy_model.main(reference, model.plain(), cpus=0.1, settings=settings, timeout_s=300)
+        assert deployed["data"]["smoke"]["model_version"] == "1"
+        assert deployed["output"]["url"] == f"http://shared-head-svc.{cluster['namespace']}.svc:8000/daisy"
+        assert undeploy_model.main(reference, "daisy", settings=settings)["data"]["deleted"] is True
+    finally:
+        release_cluster.main(cluster=reference)
 
 
 def test_another_cluster_takes_over_in_steps_through_a_gateway_without_a_lost_request(

@@ -229,3 +229,19 @@ def test_a_dashboard_without_a_token_is_told_with_those_who_reach_it(
     service = ray_service.RayService(session, "daisy")
     service.apply(add("1"), LABELS, cluster_spec.ClusterSpec(allow_from=["10.0.0.0/8"]))
     assert "its Ray has none, and the networks of allow_from (10.0.0.0/8) alone reach" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            'failed to start:\nTraceback (most recent call last):\n  File "a.py", line 97, in load\n    raise x\n'
+            "f.lib.Problem: The files are damaged:\nmodel.ubj cannot be read",
+            "f.lib.Problem: The files are damaged: model.ubj cannot be read",
+        ),
+        ("failed to start: bad magic", "failed to start: bad magic"),
+        ("", ""),
+    ],
+)
+def test_of_a_traceback_the_exception_is_told(message: str, told: str) -> None:
+    assert ray_service.find_exception(message) == told

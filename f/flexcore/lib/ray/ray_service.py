@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +28,7 @@ FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
 FAILED_TO_START = "failed to start"
 # The end of a message names the exception.
 MAX_MESSAGE_CHARACTERS = 500
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Problem|Exit|Interrupt)\w*:")
 # A status of before a change may still stand there; the operator looks every two seconds.
 SETTLE_S = 5.0
 Object = dict[str, Any]
@@ -208,7 +210,7 @@ class RayService:
             if service is None:
                 raise errors.NotFound(f"The RayService {self.name} was deleted meanwhile", subject="name")
             status, message = service_spec.find_status(service, app)
-            trouble = " ".join(message.split())[-MAX_MESSAGE_CHARACTERS:] if FAILED_TO_START in message else ""
+            trouble = find_exception(message) if FAILED_TO_START in message else ""
             shown = f"{app}: {status or 'waits for the Ray cluster'}{trouble and f': {trouble}'}"
             if shown != said:
                 said = shown
@@ -217,7 +219,7 @@ class RayService:
             if status == "RUNNING" and is_settled:
                 return
             if status in FAILED and is_settled:
-                text = " ".join(message.split())[-MAX_MESSAGE_CHARACTERS:]
+                text = find_exception(message)
                 raise errors.ExecutionFailed(
                     f"Ray Serve could not deploy {app}: {text or status}",
                     subject="model",
@@ -253,6 +255,13 @@ class RayService:
         if service is not None and not service["metadata"].get("deletionTimestamp"):
             service_spec.check_ours(service)
         return service
+
+
+def find_exception(message: str) -> str:
+    """The exception that a message of Ray Serve ends with, without the traceback before it; else its end."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    named = [number for number, line in enumerate(lines) if EXCEPTION.match(line)]
+    return " ".join(" ".join(lines[named[-1] if named else 0 :]).split())[-MAX_MESSAGE_CHARACTERS:]
 
 
 def _describe_callers(spec: cluster_spec.ClusterSpec) -> str:

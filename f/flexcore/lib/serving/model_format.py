@@ -219,7 +219,9 @@ def load_pipeline(folder: Path, form: str, allow_pickle: bool = False) -> Any:
     try:
         scorer = SCORERS[form](path)
     except Exception as error:
-        raise damaged(f"{path.name} cannot be read: {str(error).splitlines()[-1][:200]}") from None
+        # xgboost's own words come first, a stack of addresses after them.
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise damaged(f"{path.name} cannot be read: {reason[:200]}") from None
     labels = description["labels"]
     return (ServedClassifier if labels else ServedModel)(columns, scorer, labels)
 

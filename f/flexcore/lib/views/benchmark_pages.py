@@ -145,7 +145,8 @@ def _draw_bar(item: Plain, y: float, first: int, last: int) -> str:
     name = _write(LEFT - 8, y + 12, f"{item['work']} {item['table']} · {item['runtime']}", "end")
     rate = item["rows_per_s"]
     if rate["median"] is None:
-        return name + _write(LEFT + 6, y + 12, "disqualified" if item["runs"] else "not measured", "start")
+        ended = "disqualified" if str(item.get("note")).startswith("disqualified") else "failed"
+        return name + _write(LEFT + 6, y + 12, ended if item["runs"] else "not measured", "start")
     end = _place(rate["median"], first, last)
     low, high = (_place(rate[name], first, last) for name in ("low", "high"))
     color = COLORS.get(item["runtime"], OTHER_COLOR)
