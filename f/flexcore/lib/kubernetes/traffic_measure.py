@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -260,15 +260,16 @@ class ProbeSource:
                 for counts, begun, probe in asked:
                     # One that has not begun says nothing.
                     if not probe.cancel():
-                        counts.add(self._await(probe, begun[0]))
+                        counts.add(self._await(probe, begun))
             except (errors.TransientError, errors.Forbidden) as error:
                 return Measurement(Sample(), Sample(), f"Probes are not possible: {error}")
         return Measurement(self._counts["candidate"].to_sample(), self._counts["stable"].to_sample())
 
-    def _await(self, probe: Future[float | None], started: float) -> float | None:
+    def _await(self, probe: Future[float | None], begun: Sequence[float]) -> float | None:
         """What the probe found; None for one that has had its time."""
         try:
-            return probe.result(timeout=max(0.0, PROBE_TIMEOUT_S - (time.monotonic() - started)))
+            spent_s = time.monotonic() - begun[0] if begun else 0.0
+            return probe.result(timeout=max(0.0, PROBE_TIMEOUT_S - spent_s))
         except TimeoutError:
             return None
 
