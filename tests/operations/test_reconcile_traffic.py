@@ -23,7 +23,7 @@ def half_done(cluster: FakeCluster, name: str, owner: str, workspace: str = "tes
     key = execution_key({"WM_FLOW_JOB_ID": owner, "WM_FLOW_STEP_ID": name, "WM_WORKSPACE": workspace})
     fields: dict[str, Any] = {"key": key.value, "attempt": 1, "token": name, "owner_job": owner, "root_job": owner}
     fields |= {"flow_step": name, "workspace": workspace, "stable": "one", "candidate": "two", "step": 1}
-    shares = {"before": {"one": 100, "two": 0}, "current": {"one": 75, "two": 25}}
+    shares: dict[str, Any] = {"before": {"one": 100, "two": 0}, "current": {"one": 75, "two": 25}}
     record = traffic_record.ShiftRecord(**fields, **shares, deadline=time.time() + 600)
     refs = [{"name": "one", "port": 8080, "weight": 75}, {"name": "two", "port": 8080, "weight": 25}]
     metadata = {"name": name, "namespace": "work", **traffic_record.mark(record)}
