@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from f.flexcore.lib.kubernetes import (
     autoscaler,
     cluster_objects,
     connection,
+    kserve_deployer,
     model_delivery,
     model_deployer,
+    rollback,
     serving_manifests,
     undeployment,
 )
@@ -63,7 +66,7 @@ class Place:
 
     def deploy(self, version: str = "1", ready_after: float = 0, command: str = "", **fields: Any) -> Object:
         """The rolled out Deployment of a model that is a page of httpd. Raises what a deployment raises."""
-        serving = make_serving(self.namespace, self.image, version, **fields)
+        serving = make_serving(self.namespace, fields.pop("image", self.image), version, **fields)
         deployer = self.deployer()
         with shell_server(command or SERVE.format(ready_after=ready_after)):
             verified: tuple[Object, Object] = deployer.deploy(serving, lambda *objects: objects)
@@ -339,3 +342,263 @@ def test_what_another_tool_owns_is_refused_by_its_name_and_not_touched(
     with pytest.raises(errors.Conflict, match=f"Service delay in namespace {place.namespace} is managed by {tool}"):
         place.deploy("1")
     assert place.get(DEPLOYMENTS) is None
+
+
+# --- a rollout that fails
+
+
+def first_report(place: Place, text: str) -> float:
+    """When the log first said it."""
+    return next(at for at, line in place.log if text in line)
+
+
+def event_time(place: Place, reason: str) -> float:
+    """When the cluster first wrote such an event of a pod, by this machine's monotonic clock; to the second."""
+    path = f"/api/v1/namespaces/{place.namespace}/events"
+    page = place.kubernetes.list(path, {}, api_errors.Call("list", "events", place.namespace))
+    times = [item.get("firstTimestamp") or item.get("eventTime") for item in page["items"] if item["reason"] == reason]
+    begun = min(datetime.fromisoformat(at.replace("Z", "+00:00")) for at in times)
+    return time.monotonic() - (datetime.now(UTC) - begun).total_seconds()
+
+
+MAX_DIAGNOSIS_S = 5.0
+
+
+def test_an_image_that_cannot_be_pulled_is_told_within_seconds_and_the_former_version_is_put_back(
+    place: Place,
+) -> None:
+    good = place.deploy("1")
+    place.log.clear()
+    with pytest.raises(errors.FlexcoreError, match="rolled back to the version before") as caught:
+        place.deploy("2", image="registry.invalid/nosuch:1")
+    assert caught.value.category.startswith("image_")
+    assert first_report(place, "Waiting (image_") - event_time(place, "Failed") <= MAX_DIAGNOSIS_S
+    after = place.need(DEPLOYMENTS)
+    assert after["spec"]["template"] == good["spec"]["template"]
+    wait_for(lambda: is_settled(place.need(DEPLOYMENTS)), 60)
+    version = {"flexcore/rollout": good["spec"]["template"]["metadata"]["labels"]["flexcore/rollout"]}
+    assert version.items() <= after["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_a_pod_that_fits_nowhere_is_told_within_seconds(place: Place) -> None:
+    place.deploy("1")
+    place.log.clear()
+    with pytest.raises(errors.FlexcoreError) as caught:
+        place.deploy("2", cpu="500", timeout_s=12)
+    assert caught.value.category == "unschedulable" and caught.value.subject == "cpu"
+    assert first_report(place, "Waiting (unschedulable)") - event_time(place, "FailedScheduling") <= MAX_DIAGNOSIS_S
+    assert "rolled back" in caught.value.details["undone"]
+
+
+def test_a_server_that_keeps_crashing_is_told_with_its_last_lines(place: Place) -> None:
+    with pytest.raises(errors.ExecutionFailed, match="nothing was served before") as caught:
+        place.deploy("1", command="echo no such model >&2; exit 3")
+    assert caught.value.category == "crash_loop" and "no such model" in caught.value.details["log_tail"]
+    assert place.get(DEPLOYMENTS) is None and place.get(SERVICES) is None
+
+
+def test_a_server_that_is_slow_to_get_ready_is_told_in_the_words_of_its_probe_and_waited_for(place: Place) -> None:
+    place.deploy("1", ready_after=12)
+    assert any("Waiting (not_ready)" in line and "probe failed" in line for _, line in place.log)
+    with pytest.raises(errors.FlexcoreError, match="did not get ready in time") as caught:
+        place.deploy("2", command="sleep 1000", timeout_s=15)
+    assert "probe failed" in str(caught.value) and "rolled back" in caught.value.details["undone"]
+
+
+def test_a_quota_is_told_before_anything_is_changed_or_within_seconds(place: Place) -> None:
+    place.deploy("1")
+    path = f"/api/v1/namespaces/{place.namespace}/resourcequotas"
+    metadata = {"name": "small", "namespace": place.namespace}
+    spec = {"hard": {"services.nodeports": "0", "requests.cpu": "60m"}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec}
+    place.kubernetes.create(path, quota, api_errors.Call("create", "resourcequotas"))
+    wait_for(lambda: place.kubernetes.list(path, {}, api_errors.Call("list", "q"))["items"][0].get("status"), 20)
+    before = place.need(DEPLOYMENTS)
+    with pytest.raises(errors.FlexcoreError, match="exceeded quota: small") as caught:
+        place.deploy("2", service_type="NodePort")
+    assert caught.value.details["undone"] == "nothing was changed"
+    assert place.need(DEPLOYMENTS)["metadata"]["generation"] == before["metadata"]["generation"]
+    with pytest.raises(errors.FlexcoreError, match="exceeded quota: small") as caught:
+        place.deploy("2", timeout_s=20)
+    assert caught.value.category == "quota_exceeded" and "rolled back" in caught.value.details["undone"]
+
+
+def test_a_step_that_was_killed_half_way_is_gone_on_with_and_leaves_one_of_each(place: Place) -> None:
+    """A copy of the step ends with its Deployment paused, as by SIGKILL between two requests."""
+    serving = make_serving(place.namespace, place.image, "1")
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> Object:
+        raise Killed
+
+    deployer = place.deployer()
+    with shell_server(SERVE.format(ready_after=0)), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(model_deployer.Deployer, "store_map", die)
+        with pytest.raises(Killed):
+            deployer.deploy(serving, lambda *objects: objects)
+    assert place.need(DEPLOYMENTS)["spec"]["paused"] is True
+    assert identity.ON_TRIAL in place.need(DEPLOYMENTS)["metadata"]["annotations"]
+    after = place.deploy("1")
+    assert "paused" not in after["spec"]
+    assert identity.ON_TRIAL not in place.need(DEPLOYMENTS)["metadata"]["annotations"]
+    for kind in (DEPLOYMENTS, SERVICES, cluster_objects.CONFIG_MAPS):
+        assert len(place.deployer().list_objects(kind, cluster_objects.OURS)) == 1
+
+
+# --- back and down
+
+
+def test_a_model_goes_back_to_the_version_that_answered_before(place: Place) -> None:
+    first = place.deploy("1")
+    place.deploy("2", replicas=2)
+    with shell_server(SERVE.format(ready_after=0)):
+        result = rollback.Rollback(place.deployer(), "delay").run(0, 60)
+    now = place.need(DEPLOYMENTS)
+    assert now["spec"]["template"] == first["spec"]["template"] and now["spec"]["replicas"] == 2
+    assert (result.data["from"]["model_version"], result.data["to"]["model_version"]) == ("2", "1")
+    ours = [entry for entry in now["metadata"]["managedFields"] if entry["manager"] == "flexcore"]
+    assert [entry["operation"] for entry in ours] == ["Apply"]
+
+
+def test_all_that_was_made_is_counted_and_gone_and_nothing_else(place: Place) -> None:
+    place.deploy("1", replicas=2, scaling=autoscaler.Scaling(2, max_replicas=3))
+    deployer = place.deployer()
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {}}
+    place.kubernetes.create(
+        deployer.path(cluster_objects.CONFIG_MAPS), theirs, deployer.call("create", cluster_objects.CONFIG_MAPS)
+    )
+    maps = deployer.list_objects(cluster_objects.CONFIG_MAPS, "")
+    before = {item["metadata"]["name"] for item in maps if not cluster_objects.is_ours(item)}
+    result = undeployment.Undeployment(deployer, "delay").run(60)
+    kinds = sorted(item["kind"] for item in result.data["objects"])
+    scaling = ["HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget"]
+    assert kinds == ["ConfigMap", "Deployment", *scaling, "Service", "ServiceAccount"]
+    left = {item["metadata"]["name"] for item in deployer.list_objects(cluster_objects.CONFIG_MAPS, "")}
+    assert left == before
+    path = f"/api/v1/namespaces/{place.namespace}/pods"
+    assert place.kubernetes.list(path, {}, api_errors.Call("list", "pods"))["items"] == []
+
+
+def test_a_finalizer_that_hangs_is_named_with_what_to_do(place: Place) -> None:
+    place.deploy("1")
+    place.patch(SERVICES, {"metadata": {"finalizers": ["example.com/never"]}}, "test")
+    down = undeployment.Undeployment(place.deployer(), "delay")
+    with pytest.raises(errors.DeadlineExceeded, match="Service delay waits for its finalizer example") as caught:
+        down.run(8)
+    assert f"kubectl -n {place.namespace} patch service delay" in caught.value.remedy
+    place.patch(SERVICES, {"metadata": {"finalizers": None}}, "test")
+    assert undeployment.Undeployment(place.deployer(), "delay").run(60).success, "a repeat waits for the rest"
+
+
+# --- KServe
+
+
+@pytest.fixture
+def kserve(place: Place) -> Iterator[Place]:
+    """A cluster that serves KServe's API and has a controller that does the part of it which is asked for here. The
+    controller is the test's own: what KServe itself does with the object is not seen."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    name = "inferenceservices.serving.kserve.io"
+    call = api_errors.Call("create", "customresourcedefinitions", "", name)
+    if place.kubernetes.get(f"{path}/{name}", call):
+        pytest.skip("KServe is there")
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1beta1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    version["subresources"] = {"status": {}}
+    names = {"kind": "InferenceService", "plural": "inferenceservices", "singular": "inferenceservice"}
+    spec = {"group": "serving.kserve.io", "scope": "Namespaced", "names": names, "versions": [version]}
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name}}
+    created = place.kubernetes.create(path, {**crd, "spec": spec}, call)
+    assert created is not None
+    stop = threading.Event()
+    controller = threading.Thread(target=control, args=(place, stop), daemon=True)
+    try:
+        wait_for(lambda: place.deployer().serves(cluster_objects.INFERENCE_SERVICES), 30)
+        time.sleep(1)
+        controller.start()
+        yield place
+    finally:
+        stop.set()
+        if controller.ident:
+            controller.join(10)
+        place.kubernetes.delete(f"{path}/{name}", created["metadata"]["uid"], call)
+
+
+def control(place: Place, stop: threading.Event) -> None:
+    """Makes the Deployment and Service of each InferenceService, and writes its conditions."""
+    kubernetes = connection.connect(place.resource, place.namespace).kubernetes
+    here = cluster_objects.Namespace(kubernetes, place.namespace)
+    done: dict[str, int] = {}
+    while not stop.wait(0.5):
+        try:
+            items = here.list_objects(cluster_objects.INFERENCE_SERVICES, "")
+        except errors.FlexcoreError:
+            continue
+        for item in items:
+            if item["metadata"].get("deletionTimestamp"):
+                continue
+            if done.get(item["metadata"]["uid"]) != item["metadata"]["generation"]:
+                done[item["metadata"]["uid"]] = item["metadata"]["generation"]
+                make_predictor(here, item)
+            deployment = here.get(DEPLOYMENTS, f"{item['metadata']['name']}-predictor")
+            ready = "True" if deployment and is_settled(deployment) else "False"
+            conditions = [{"type": kind, "status": ready} for kind in ("PredictorReady", "Ready")]
+            path = f"{here.path(cluster_objects.INFERENCE_SERVICES, item['metadata']['name'])}/status"
+            call = here.call("patch", cluster_objects.INFERENCE_SERVICES)
+            kubernetes._request("PATCH", path, {}, {"status": {"conditions": conditions}}, call, 0)
+
+
+def make_predictor(here: cluster_objects.Namespace, item: Object) -> None:
+    metadata, predictor = item["metadata"], dict(item["spec"]["predictor"])
+    labels, notes = predictor.pop("labels"), predictor.pop("annotations")
+    strategy, replicas = predictor.pop("deploymentStrategy"), predictor.pop("minReplicas")
+    for name in ("maxReplicas", "scaleMetric", "scaleTarget", "canaryTrafficPercent"):
+        predictor.pop(name, None)
+    name = f"{metadata['name']}-predictor"
+    app = {"app": f"isvc.{name}"}
+    owner = {"apiVersion": item["apiVersion"], "kind": item["kind"], "name": metadata["name"], "uid": metadata["uid"]}
+    owned = {"name": name, "ownerReferences": [{**owner, "controller": True, "blockOwnerDeletion": True}]}
+    template = {"metadata": {"labels": {**labels, **app}, "annotations": notes}, "spec": predictor}
+    spec = {"replicas": replicas, "selector": {"matchLabels": app}, "strategy": strategy, "template": template}
+    bodies = [
+        (DEPLOYMENTS, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": owned, "spec": spec}),
+        (
+            SERVICES,
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": owned,
+                "spec": {"selector": app, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+            },
+        ),
+    ]
+    for kind, body in bodies:
+        query: client.Query = {"fieldManager": "kserve-controller-manager", "force": True}
+        code, payload = here.kubernetes._request(
+            "PATCH", here.path(kind, name), query, body, here.call("patch", kind), 0
+        )
+        assert code in (200, 201), payload
+
+
+def test_kserve_is_given_one_object_an_update_that_fails_is_put_back_and_all_is_taken_down(kserve: Place) -> None:
+    place = kserve
+    deployer = kserve_deployer.KServeDeployer(place.kubernetes, place.namespace)
+    serving = make_serving(place.namespace, place.image, "1", mode="kserve")
+    with shell_server(SERVE.format(ready_after=0)):
+        item, service = deployer.deploy(serving, lambda *objects: objects)
+    assert service["metadata"]["name"] == "delay-predictor" and item["kind"] == "InferenceService"
+    weight = {"spec": {"predictor": {"canaryTrafficPercent": 20}}}
+    place.patch(cluster_objects.INFERENCE_SERVICES, weight, "canary")
+    good = place.need(cluster_objects.INFERENCE_SERVICES)
+    broken = make_serving(place.namespace, "registry.invalid/nosuch:1", "2", mode="kserve")
+    with shell_server(SERVE.format(ready_after=0)), pytest.raises(errors.FlexcoreError, match="rolled back") as caught:
+        deployer.deploy(broken, lambda *objects: objects)
+    assert caught.value.category.startswith("image_")
+    after = place.need(cluster_objects.INFERENCE_SERVICES)
+    assert after["spec"] == good["spec"], "the weight, which is the canary's, among it"
+    made = undeployment.Undeployment(place.deployer(), "delay").run(60).data["objects"]
+    kinds = sorted(item["kind"] for item in made)
+    assert kinds == ["ConfigMap", "InferenceService", "NetworkPolicy", "ServiceAccount"]
+    assert place.get(DEPLOYMENTS, "delay-predictor") is None
