@@ -31,7 +31,10 @@ def cluster(engine: Engine) -> Iterator[FakeCluster]:
 
 
 def arguments(**more: Any) -> dict[str, Any]:
-    given = {"cluster": "$res:u/admin/flexcore_local_kubernetes", "settings": "$res:u/admin/flexcore_local_settings"}
+    given: dict[str, Any] = {
+        "cluster": "$res:u/admin/flexcore_local_kubernetes",
+        "settings": "$res:u/admin/flexcore_local_settings",
+    }
     given |= {"stable": "one", "candidate": "two", "route": "demo", "gateway": "web", "canary_weights": [50]}
     return {**given, "pause_s": 1, "min_requests": 2, "max_latency_ratio": 0, "approve": False, **more}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, identity
-from f.flexcore.lib.kubernetes import cluster_objects, connection, revisions, serving_manifests
+from f.flexcore.lib.kubernetes import cluster_objects, connection, rollout, serving_manifests
 from f.flexcore.lib.kubernetes_api import field_owners
 
 Object = dict[str, Any]
@@ -36,10 +36,10 @@ class Rollback:
         place, started = self.place, self.place.clock()
         deployment = self._find_deployment()
         former = choose_revision(deployment, place.list_objects(REPLICA_SETS), revision)
-        template = revisions.read_template(former)
-        self._check_maps(template, revisions.find_revision(former))
+        template = rollout.read_template(former)
+        self._check_maps(template, rollout.find_revision(former))
         before = place.adopt_all(DEPLOYMENTS, deployment)
-        marks = serving_manifests.mark_good(before, revisions.read_digest(template))
+        marks = serving_manifests.mark_good(before, rollout.read_digest(template))
         body = field_owners.extract_applied(before)
         body["spec"]["template"] = template
         place.report(f"Deployment {self.name} goes back to {describe(former)}")
@@ -62,8 +62,8 @@ class Rollback:
             data={
                 "namespace": place.namespace,
                 "name": self.name,
-                "from": {"revision": revisions.find_revision(deployment), "model_version": read_version(deployment)},
-                "to": {"revision": revisions.find_revision(former), "model_version": read_version(former)},
+                "from": {"revision": rollout.find_revision(deployment), "model_version": read_version(deployment)},
+                "to": {"revision": rollout.find_revision(former), "model_version": read_version(former)},
             },
             timings=contracts.Timings(starting=round(place.clock() - started, 3)),
             remote=contracts.Remote(kind="Deployment", name=self.name, uid=done["metadata"]["uid"]),
@@ -103,9 +103,6 @@ class Rollback:
                 )
 
     def _follow(self, stored: Object, until: float) -> Object:
-        # Most calls that are refused never come here.
-        from f.flexcore.lib.kubernetes import rollout
-
         place = self.place
         observer = rollout.RolloutObserver(place.kubernetes, place.namespace, place.report, place.clock)
         try:
@@ -116,14 +113,16 @@ class Rollback:
 
 def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision: int) -> Mapping[str, Any]:
     """The ReplicaSet to go back to. Raises NotFound that lists those that have answered before."""
-    former, good = revisions.list_former(deployment, replica_sets), serving_manifests.read_good(deployment)
+    former, good = rollout.list_former(deployment, replica_sets), serving_manifests.read_good(deployment)
     # Of a Deployment that an earlier version has made it is not known which ones have answered.
-    kept = [item for item in former if not good or revisions.read_digest(item["spec"]["template"]) in good]
-    chosen = [item for item in kept if not revision or revisions.find_revision(item) == revision]
+    kept = [item for item in former if not good or rollout.read_digest(item["spec"]["template"]) in good]
+    chosen = [item for item in kept if not revision or rollout.find_revision(item) == revision]
     if chosen:
-        return max(chosen, key=lambda item: revisions.rank_former(item, good))
+        return max(chosen, key=lambda item: rollout.rank_former(item, good))
     name = deployment["metadata"]["name"]
-    wanted = f"revision {revision} that answered before" if revision else "version before the present one"
+    problem = (
+        f"has no revision {revision} that answered before" if revision else "has no version before the present one"
+    )
     raise errors.NotFound(
         f"Deployment {name} has no {wanted}",
         subject="revision",
@@ -132,7 +131,7 @@ def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision
 
 
 def describe(replica_set: Mapping[str, Any]) -> str:
-    return f"revision {revisions.find_revision(replica_set)} (model version {read_version(replica_set) or 'unknown'})"
+    return f"revision {rollout.find_revision(replica_set)} (model version {read_version(replica_set) or 'unknown'})"
 
 
 def read_version(item: Mapping[str, Any]) -> str | None:
