@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -510,3 +511,24 @@ def test_a_plan_says_what_would_move_and_changes_nothing(world: World) -> None:
     assert plan["steps"] == [{"one": 75, "two": 25}, {"one": 0, "two": 100}]
     assert plan["ready_endpoints"] == {"one": 1, "two": 1} and plan["mode"] == "gateway"
     assert {item.method.value for item in world.cluster.api._requests} == {"GET"}
+
+
+def test_a_candidate_that_hangs_is_one_that_fails_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic_measure, "PROBE_TIMEOUT_S", 0.3)
+    adapter = world.open(measure="probes", probe_path="/ask")
+    source = adapter.opened.source
+    assert isinstance(source, traffic_measure.ProbeSource)
+    request_raw = source.kubernetes.request_raw
+
+    def hang(method: str, path: str, body: Any, call: Call) -> tuple[int, Any]:
+        if "/services/two:" in path:
+            time.sleep(1.0)
+        return request_raw(method, path, body, call)
+
+    world.cluster.api.proxied = lambda method, path, body: (200, {})
+    monkeypatch.setattr(source.kubernetes, "request_raw", hang)
+    with pytest.raises(ExecutionFailed, match=r"two is worse than one: [0-9]+ of [0-9]+ requests to it failed"):
+        driver.Driver(adapter, "call", world.report.append).run()
+    assert world.weights() == {"one": 100, "two": 0}

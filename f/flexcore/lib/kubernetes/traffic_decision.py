@@ -103,7 +103,9 @@ def _judge_errors(candidate: Sample, baseline: Sample, limits: Limits) -> Judgem
     if requests < limits.min_requests:
         return Judgement("inconclusive", f"The candidate got {requests} of the {limits.min_requests} requests it needs")
     if rate > allowed:
-        return Judgement("inconclusive", f"{_share(candidate)} failed: too few to be sure, too many to go on")
+        return Judgement(
+            "inconclusive", f"{_share(candidate)} failed{_beside(baseline)}: too few to be sure, too many to go on"
+        )
     if rate > limits.max_error_rate:
         return Judgement("inconclusive", f"Both versions fail: {_share(candidate)} failed{_beside(baseline)}")
     return None

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -236,7 +236,6 @@ class ProbeSource:
     path: str
     body: Mapping[str, Any] | None
     per_check: int
-    clock: Callable[[], float] = time.monotonic
     name: str = "probes through the API server"
     _counts: dict[str, _Counts] = field(default_factory=dict)
 
@@ -251,31 +250,45 @@ class ProbeSource:
             pools = {name: ThreadPoolExecutor(PROBES_AT_ONCE) for name in versions}
             for pool in pools.values():
                 stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            asked = {name: [pools[name].submit(self._probe, versions[name]) for _ in range(count)] for name in versions}
-            wait([probe for probes in asked.values() for probe in probes], timeout=PROBE_TIMEOUT_S)
+            asked: list[tuple[_Counts, list[float], Future[float | None]]] = []
+            for name, version in versions.items():
+                for _ in range(count):
+                    begun: list[float] = []
+                    asked.append((self._counts[name], begun, pools[name].submit(self._probe, version, begun)))
+            wait([probe for _, _, probe in asked], timeout=PROBE_TIMEOUT_S)
             try:
-                for name, probes in asked.items():
-                    for probe in probes:
-                        self._counts[name].add(probe.result() if probe.done() else None)
+                for counts, begun, probe in asked:
+                    # One that has not begun says nothing.
+                    if not probe.cancel():
+                        counts.add(self._await(probe, begun))
             except (errors.TransientError, errors.Forbidden) as error:
                 return Measurement(Sample(), Sample(), f"Probes are not possible: {error}")
         return Measurement(self._counts["candidate"].to_sample(), self._counts["stable"].to_sample())
+
+    def _await(self, probe: Future[float | None], begun: Sequence[float]) -> float | None:
+        """What the probe found; None for one that has had its time."""
+        try:
+            spent_s = time.monotonic() - begun[0] if begun else 0.0
+            return probe.result(timeout=max(0.0, PROBE_TIMEOUT_S - spent_s))
+        except TimeoutError:
+            return None
 
     def baseline_latency_s(self) -> float | None:
         """Both versions are probed all the time."""
         return None
 
-    def _probe(self, version: traffic_route.Backend) -> float | None:
+    def _probe(self, version: traffic_route.Backend, begun: list[float]) -> float | None:
         """Seconds until it answered; None when it has failed. Raises Forbidden without the right to take this way,
         Unreachable when the API server does not answer."""
         url = f"/api/v1/namespaces/{version.namespace}/services/{version.name}:{version.port}/proxy{self.path}"
         method = "POST" if self.body else "GET"
         call = api_errors.Call("create" if self.body else "get", "services/proxy", version.namespace, version.name)
-        started = self.clock()
+        started = time.monotonic()
+        begun.append(started)
         code, payload = self.kubernetes.request_raw(method, url, dict(self.body) if self.body else None, call)
         if api_errors.trusted_status(payload) and code in (401, 403, 429):
             raise api_errors.to_error(code, payload, call)
-        return None if code >= 400 else self.clock() - started
+        return None if code >= 400 else time.monotonic() - started
 
 
 # --- readiness beside either
