@@ -19,7 +19,7 @@ def main(
     gateway: str = "",
     host: str = "",
     path: str = "/",
-    weights: list[int] = [5, 25, 50, 100],  # noqa: B006 - the form shows it; validation copies it
+    weights: list[int] | None = None,
     pause_s: int = 60,
     min_requests: int = 50,
     max_error_rate: float = 0.01,

@@ -46,7 +46,7 @@ START = f"""import sys
 from {SERVING} import model_server
 
 if __name__ == "__main__":
-    sys.exit(model_server.main(sys.argv[1]))
+    sys.exit(model_server.run(sys.argv[1]))
 """
 PORT = 8080
 # A pod that leaves keeps answering while proxies still send to it.

@@ -168,7 +168,7 @@ async def serve(app: ServerApp, config: Json) -> None:
     await server.serve()
 
 
-def main(path: str, termination_log: str = "/dev/termination-log") -> int:
+def run(path: str, termination_log: str = "/dev/termination-log") -> int:
     config: Json = json.loads(pathlib.Path(path).read_text())
     try:
         app = load_app(config)
@@ -190,4 +190,4 @@ def main(path: str, termination_log: str = "/dev/termination-log") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(run(sys.argv[1]))
