@@ -113,8 +113,8 @@ def extract_applied(item: Mapping[str, Any]) -> dict[str, Any]:
     fields: Fields = next((entry["fieldsV1"] for entry in ours if not entry.get("subresource")), {})
     body: dict[str, Any] = _extract(fields, item) or {}
     body |= {name: item[name] for name in ("apiVersion", "kind") if name in item}
-    identity = {name: metadata[name] for name in ("name", "namespace") if name in metadata}
-    body["metadata"] = {**(body.get("metadata") or {}), **identity}
+    address = {name: metadata[name] for name in ("name", "namespace") if name in metadata}
+    body["metadata"] = {**(body.get("metadata") or {}), **address}
     body.pop("status", None)
     return body
 
