@@ -11,7 +11,6 @@ import wmill
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.operations import history
-from f.flexcore.lib.selection import forecast, forecast_fit
 from f.flexcore.lib.views import html, selection_pages
 from f.flexcore.lib.windmill import client
 
@@ -22,6 +21,9 @@ def main(path: str = "f/flexcore/forecast", most: int = 1000, dry_run: bool = Fa
     if not runs:
         print("No data pipeline has ended with a row of history yet; nothing is learned")
         return html.wrap_page(selection_pages.render_forecast_page([]), {"model": None, "runtimes": []})
+    # Loaded for what there is to learn from.
+    from f.flexcore.lib.selection import forecast, forecast_fit
+
     stored = windmill.find_resource(path)
     previous = forecast.parse_forecasts(stored)[0] if stored else None
     model = forecast_fit.fit_forecasts(runs).model_copy(update={"number": previous.number + 1 if previous else 1})

@@ -12,11 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import dimensions, errors, resources
-from f.flexcore.lib.kubernetes import connection, health, placement, placement_request
-from f.flexcore.lib.kubernetes_api import api_errors, client
+from f.flexcore.lib.kubernetes import connection, placement, placement_request
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.kubernetes_api import client
 
 Object = Mapping[str, Any]
 # The resource at a path, its references resolved; raises FlexcoreError.
@@ -114,6 +116,9 @@ class Inquiry:
             return fail(contact, error)
 
     def _measure(self, contact: Contact, session: connection.Session) -> Contact:
+        from f.flexcore.lib.kubernetes import health
+        from f.flexcore.lib.kubernetes_api import api_errors
+
         kubernetes, begin = session.kubernetes, time.monotonic()
         version = kubernetes.list("/version", {}, api_errors.Call("get", "version"), retry_s=0).get("gitVersion")
         contact = replace(
@@ -124,7 +129,7 @@ class Inquiry:
             round_trip_s=round(time.monotonic() - begin, 4),
             uid=_read_uid(kubernetes),
         )
-        groups = _read(kubernetes, "/apis", api_errors.Call("list", "apis"))
+        groups = _read(kubernetes, "/apis", "list", "apis")
         nodes = _list(kubernetes, "/api/v1/nodes", "nodes")
         query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": health.MAX_PODS}
         pods = None if nodes is None else _list(kubernetes, "/api/v1/pods", "pods", query)
@@ -239,20 +244,22 @@ def read_quota(quotas: Iterable[Object]) -> dict[str, tuple[float, float]]:
 
 
 def _read_uid(kubernetes: client.Kubernetes) -> str:
-    stored = _read(
-        kubernetes, "/api/v1/namespaces/kube-system", api_errors.Call("get", "namespaces", "", "kube-system")
-    )
+    stored = _read(kubernetes, "/api/v1/namespaces/kube-system", "get", "namespaces", "kube-system")
     return str(((stored or {}).get("metadata") or {}).get("uid") or "")
 
 
 def _list(kubernetes: client.Kubernetes, path: str, resource: str, query: Any = None) -> list[dict[str, Any]] | None:
-    page = _read(kubernetes, path, api_errors.Call("list", resource), query)
+    page = _read(kubernetes, path, "list", resource, query=query)
     return None if page is None or (page.get("metadata") or {}).get("continue") else list(page.get("items") or [])
 
 
-def _read(kubernetes: client.Kubernetes, path: str, call: api_errors.Call, query: Any = None) -> dict[str, Any] | None:
+def _read(
+    kubernetes: client.Kubernetes, path: str, verb: str, resource: str, name: str = "", query: Any = None
+) -> dict[str, Any] | None:
     """None where it may not be seen. Raises what says that contact is lost."""
+    from f.flexcore.lib.kubernetes_api import api_errors
+
     try:
-        return kubernetes.list(path, query or {}, call, retry_s=0)
+        return kubernetes.list(path, query or {}, api_errors.Call(verb, resource, "", name), retry_s=0)
     except errors.UserError:
         return None

@@ -7,11 +7,14 @@ import importlib.util
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from f.flexcore.lib.core import errors, operation, redaction, resources
 from f.flexcore.lib.kubernetes import pod_spec
-from f.flexcore.lib.kubernetes_api import client, credentials, proxies
+
+if TYPE_CHECKING:
+    # Who checks a request alone needs no client, and no credentials where no cluster is named yet.
+    from f.flexcore.lib.kubernetes_api import client, credentials
 
 # Kubernetes' own.
 DEFAULT_NAMESPACE = "default"
@@ -27,6 +30,8 @@ def connect(cluster: Any, namespace: str | None = "", settings: Any = None, secr
     """A Session; nothing is sent yet. namespace: the requested one, if any; secrets: further values to mask.
 
     Raises InvalidInput or MissingSetting for everything that can be known without asking the cluster."""
+    from f.flexcore.lib.kubernetes_api import client, credentials
+
     resource = errors.validate(resources.KubernetesCluster, cluster or {}, "cluster")
     stored = errors.validate(resources.Settings, settings or {}, "settings")
     access = credentials.resolve_access(resource)
@@ -45,6 +50,8 @@ def open_session(invocation: operation.Invocation[Any, Any], secrets: Iterable[s
 
 def _check_proxy(access: credentials.Access) -> None:
     """SOCKS needs a package that workers do not have."""
+    from f.flexcore.lib.kubernetes_api import proxies
+
     proxy = proxies.choose_proxy(access.server, access.proxy, os.environ)
     if not proxy.startswith("socks") or importlib.util.find_spec("socks") is not None:
         return
@@ -87,8 +94,10 @@ def choose_namespace(
     state = settings.runtimes.get("kubernetes")
     if chosen := requested or (state.namespace if state else ""):
         return chosen
-    if cluster and (chosen := cluster.namespace or (access or _find_access(cluster)).namespace):
-        return chosen
+    if cluster:
+        access = access or _find_access(cluster)
+        if chosen := cluster.namespace or (access.namespace if access else ""):
+            return chosen
     return settings.namespace if "namespace" in settings.model_fields_set else default
 
 
@@ -106,7 +115,7 @@ def check_place(requested: str, cluster: resources.KubernetesCluster | None, set
     """Raises InvalidInput or MissingSetting when the cluster resource or the namespace cannot be right.
 
     Without an address the worker's own cluster is meant, which another worker may have."""
-    access = credentials.resolve_access(cluster) if cluster and has_address(cluster) else None
+    access = _resolve_access(cluster) if cluster and has_address(cluster) else None
     pod_spec.check_name(choose_namespace(requested, cluster, settings, access=access), "namespace")
 
 
@@ -116,9 +125,15 @@ def has_address(cluster: resources.KubernetesCluster) -> bool:
     return cluster.mode != "in_cluster"
 
 
-def _find_access(cluster: resources.KubernetesCluster) -> credentials.Access:
-    """An Access without a namespace where the resource is incomplete; connecting raises that."""
+def _find_access(cluster: resources.KubernetesCluster) -> credentials.Access | None:
+    """None where the resource is incomplete; connecting raises that."""
     try:
-        return credentials.resolve_access(cluster)
+        return _resolve_access(cluster)
     except errors.FlexcoreError:
-        return credentials.Access(server="")
+        return None
+
+
+def _resolve_access(cluster: resources.KubernetesCluster) -> credentials.Access:
+    from f.flexcore.lib.kubernetes_api import credentials
+
+    return credentials.resolve_access(cluster)

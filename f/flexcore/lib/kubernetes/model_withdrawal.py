@@ -15,11 +15,8 @@ from typing import Any
 from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.kubernetes import (
     cluster_contact,
-    cluster_objects,
-    connection,
     placement_moves,
     placement_records,
-    undeployment,
 )
 from f.flexcore.lib.storage import object_store
 
@@ -85,6 +82,7 @@ def _remove(
     timeout_s: float,
     read_resource: cluster_contact.ReadResource,
 ) -> dict[str, str]:
+    from f.flexcore.lib.kubernetes import cluster_objects, connection, undeployment
 
     row = {"cluster": copy.cluster, "name": copy.name, "namespace": copy.namespace, "uid": copy.uid}
     try:

@@ -26,7 +26,6 @@ from f.flexcore.lib.kubernetes import (
     contact_records,
     job_manifest,
     job_operation,
-    multikueue,
     placement,
     placement_moves,
     placement_records,
@@ -129,6 +128,8 @@ class PlacedJob:
 
     def _find_dispatcher(self, contacts: Sequence[cluster_contact.Contact], shape: placement.Shape) -> str:
         """The cluster whose queue, as the job names it, chooses among clusters; "" when there is none."""
+        from f.flexcore.lib.kubernetes import multikueue
+
         body = job_manifest.build(self.invocation.request, self.id, "default").job
         queue = multikueue.find_queue(body)
         for contact in contacts if queue else ():

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from f.flexcore.lib.core import contracts, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, labels, own_cluster_field, train_job
-from f.flexcore.lib.storage import catalog
 
 PROGRAM = "from f.flexcore.lib.ray.remote.predict import run\n\nresult = run(parameters, storage)\n"
 PREDICTING = ("prediction_output", "prediction_rows", "prediction_resume", "predict")
@@ -125,6 +124,8 @@ def _prepare(invocation: Invocation, context: job_adapter.Context) -> job_adapte
     def add_to_catalog(result: contracts.StepResult) -> contracts.StepResult:
         assert isinstance(result.output, contracts.DataManifest)
         version = f"{result.execution_key}-{result.attempt}"
+        from f.flexcore.lib.storage import catalog
+
         catalog.add(context.store, "data", f"{model.name}-predictions", version, result.output)
         return result
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes_api import api_errors, deletion, kueue_api
+from f.flexcore.lib.kubernetes_api import api_errors, deletion
 from f.flexcore.lib.ray import connection, job_cluster, kubernetes_session, ray_job_manifest
 
 Object = dict[str, Any]
@@ -87,6 +87,8 @@ class RayJobApi:
 
     def workloads(self, uid: str) -> list[Object] | None:
         """Kueue's Workloads of a RayJob; none where Kueue is not there, None when they cannot be read."""
+        from f.flexcore.lib.kubernetes_api import kueue_api
+
         version = kueue_api.find_version(self.session.kubernetes)
         return kueue_api.list_workloads(self.session.kubernetes, self.namespace, uid, version) if version else []
 
@@ -138,6 +140,8 @@ class RayJobApi:
 
     def local_queue(self, name: str) -> Object | None:
         """Kueue's LocalQueue. Raises NotFound when Kueue is not there."""
+        from f.flexcore.lib.kubernetes_api import kueue_api
+
         version = kueue_api.find_version(self.session.kubernetes)
         if not version:
             raise errors.NotFound(

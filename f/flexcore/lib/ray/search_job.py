@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
 from f.flexcore.lib.ray import cluster, job, job_adapter, labels, own_cluster_field, train_job
-from f.flexcore.lib.ray.remote import search_space
 
 PROGRAM = "from f.flexcore.lib.ray.remote.search import run\n\nresult = run(parameters, storage)\n"
 MODULES = (*train_job.MODULES, "search_space", "trials", "trial_log", "search")
@@ -61,6 +60,8 @@ class SearchRequest(train_job.LearningRequest):
     @field_validator("space")
     @classmethod
     def _can_be_drawn_from(cls, value: dict[str, Any]) -> dict[str, Any]:
+        from f.flexcore.lib.ray.remote import search_space
+
         return search_space.check_space(value)
 
     @property
