@@ -63,7 +63,7 @@ ITEM: Fields = {
 
 
 def test_what_we_hold_can_be_applied_again_and_nothing_of_others_with_it() -> None:
-    container = {
+    container: dict[str, Any] = {
         ".": {},
         "f:name": {},
         "f:image": {},
@@ -83,7 +83,7 @@ def test_what_we_hold_can_be_applied_again_and_nothing_of_others_with_it() -> No
 
 
 def test_an_item_that_is_only_held_as_such_keeps_its_key_alone() -> None:
-    fields = {"f:spec": {"f:containers": {'k:{"name":"x"}': {".": {}}}}}
+    fields: dict[str, Any] = {"f:spec": {"f:containers": {'k:{"name":"x"}': {".": {}}}}}
     item = {**ITEM, "metadata": {**ITEM["metadata"], "managedFields": [entry("Apply", fields)]}}
     assert field_owners.extract_applied(item)["spec"] == {"containers": [{"name": "x"}]}
 

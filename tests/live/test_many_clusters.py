@@ -84,7 +84,7 @@ class Clusters:
     """East is cheaper. `direct`: past the proxies, for what the test itself wants to know."""
 
     def __init__(self, kubeconfig: str, store: Path) -> None:
-        access = credentials.resolve_access(connect({"kubeconfig": kubeconfig}) and resource_of(kubeconfig))
+        access = credentials.resolve_access(resource_of(kubeconfig))
         self.direct: Kubernetes = connect({"kubeconfig": kubeconfig}).kubernetes
         self.lines = {name: Line(access.server, make_tls_context(access)) for name in ("east", "west")}
         suffix = uuid.uuid4().hex[:6]
@@ -168,7 +168,9 @@ def clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluste
     monkeypatch.setenv("WM_JOB_ID", str(uuid.uuid4()))
     monkeypatch.setenv("WM_WORKSPACE", "live")
     # A step follows its Job for two minutes after the last contact; here for five seconds.
-    monkeypatch.setitem(watcher.Watcher.__init__.__kwdefaults__, "outage_s", 5.0)
+    defaults = watcher.Watcher.__init__.__kwdefaults__
+    assert defaults
+    monkeypatch.setitem(defaults, "outage_s", 5.0)
     monkeypatch.setattr(placed_job, "RETRY_INTERVAL_S", 1.0)
     two = Clusters(kubeconfig, tmp_path)
     yield two
