@@ -26,7 +26,7 @@ from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.inference import build_infer_request
 from f.flexcore.lib.core.remote_objects import decide_cleanup
-from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.core.resources import KubernetesCluster, Settings
 from f.flexcore.lib.kubernetes import multikueue, placed_job
 from f.flexcore.lib.kubernetes.cluster_status import check_clusters
 from f.flexcore.lib.kubernetes.connection import connect
@@ -148,9 +148,7 @@ class Clusters:
         return {row["cluster"]: row for row in found["clusters"]}, found["work"]
 
 
-def resource_of(kubeconfig: str) -> Any:
-    from f.flexcore.lib.core.resources import KubernetesCluster
-
+def resource_of(kubeconfig: str) -> KubernetesCluster:
     return KubernetesCluster(kubeconfig=kubeconfig)
 
 
