@@ -15,10 +15,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    TypeAdapter,
+    model_validator,
+)
+from pydantic_core import core_schema
 
 from f.flexcore.lib.core import redaction, workloads
 
@@ -82,6 +93,32 @@ class Form(BaseModel):
         if isinstance(value, dict):
             return {key: item for key, item in value.items() if item is not None and item != ""}
         return value
+
+
+class LateForm:
+    """Marks a field that holds another form, `module:NAME`, which is imported when it is given: most requests leave it
+    out. Validates as that form does. Empty is None, since Windmill sends an object for a nested form that nobody has
+    touched; where its defaults ask for nothing, so is a form of defaults alone (`is_optional`)."""
+
+    def __init__(self, address: str, *, is_optional: bool = False) -> None:
+        self.address, self.is_optional = address, is_optional
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(self._validate)
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return handler(TypeAdapter(self._import() | None).core_schema)
+
+    def _import(self) -> Any:
+        module, _, name = self.address.partition(":")
+        return getattr(import_module(module), name)
+
+    def _validate(self, value: Any) -> Any:
+        if not value:
+            return None
+        form = self._import()
+        given = form.model_validate(value)
+        return None if self.is_optional and given == form() else given
 
 
 class Resource(Form):

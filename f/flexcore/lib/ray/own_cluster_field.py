@@ -6,9 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import GetJsonSchemaHandler, TypeAdapter
-from pydantic_core import core_schema
-
 from f.flexcore.lib.core import resources
 
 if TYPE_CHECKING:
@@ -20,31 +17,11 @@ DESCRIPTION = (
 )
 
 
-class Lazy:
-    """Validates as job_cluster.OwnCluster does; empty is None, since Windmill's form sends an object for a field that
-    nobody has touched."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(validate)
-
-    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
-        from f.flexcore.lib.ray import job_cluster
-
-        return handler(TypeAdapter(job_cluster.OwnCluster | None).core_schema)
-
-
-def validate(value: Any) -> job_cluster.OwnCluster | None:
-    if not value:
-        return None
-    from f.flexcore.lib.ray import job_cluster
-
-    return job_cluster.OwnCluster.model_validate(value)
-
-
 if TYPE_CHECKING:
     OptionalOwnCluster = job_cluster.OwnCluster | None
 else:
-    OptionalOwnCluster = Annotated[Any, Lazy(), resources.OPAQUE]
+    LATE = resources.LateForm("f.flexcore.lib.ray.job_cluster:OwnCluster")
+    OptionalOwnCluster = Annotated[Any, LATE, resources.OPAQUE]
 
 
 def check(request: Any, service: resources.RayCluster | None) -> None:
