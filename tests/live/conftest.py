@@ -55,6 +55,14 @@ class Windmill:
             time.sleep(0.2)
 
 
+def needed(name: str) -> str:
+    """What the environment says of a real cluster; the test is skipped where it says nothing."""
+    value = os.environ.get(name)
+    if not value:
+        pytest.skip(f"no real cluster: {name} not set")
+    return value
+
+
 def push(windmill: Windmill, config: Path) -> str:
     command = [
         str(CLI),

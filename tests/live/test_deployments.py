@@ -8,7 +8,6 @@ FLEXCORE_LIVE_IMAGE   an image with a shell and httpd (busybox), which answers i
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 import uuid
@@ -33,6 +32,7 @@ from f.flexcore.lib.kubernetes import (
     undeployment,
 )
 from f.flexcore.lib.kubernetes_api import api_errors, client, field_owners
+from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -42,13 +42,6 @@ SERVE = (
     "mkdir -p /tmp/www/v2/health /tmp/www/v2/models/delay; sleep {ready_after}; echo ok > /tmp/www/v2/health/live; "
     "echo ok > /tmp/www/v2/models/delay/ready; exec httpd -f -p 8080 -h /tmp/www"
 )
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Place:

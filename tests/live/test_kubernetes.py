@@ -40,17 +40,11 @@ from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from f.flexcore.lib.storage.object_store import file_entry
+from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 RBAC = Path(__file__).parent.parent.parent / "resources/kubernetes/rbac.yaml"
 Object = dict[str, Any]
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Live:

@@ -19,7 +19,8 @@ import pytest
 
 from f.flexcore.lib.core.errors import DataError, ExecutionFailed, FlexcoreError, InvalidInput, NotFound
 from f.flexcore.lib.kubernetes_api.api_errors import Call
-from tests.live.test_kubernetes import Live, needed
+from tests.live.conftest import needed
+from tests.live.test_kubernetes import Live
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]

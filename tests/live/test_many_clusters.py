@@ -42,8 +42,9 @@ from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from f.flexcore.lib.kubernetes_api.transport import make_tls_context
 from f.flexcore.lib.storage.object_store import Store
+from tests.live.conftest import needed
 from tests.live.proxy import Proxy
-from tests.live.test_kubernetes import model, needed  # noqa: F401
+from tests.live.test_kubernetes import model  # noqa: F401
 from tests.ray.models import stored_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]

@@ -27,6 +27,7 @@ from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
 from f.flexcore.lib.core import contracts, errors, identity, inference
 from f.flexcore.lib.kubernetes import connection
 from f.flexcore.lib.kubernetes_api import api_errors
+from tests.live.conftest import needed
 from tests.ray.models import stored_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -39,13 +40,6 @@ FOLDERS = (
     "/api/v1/namespaces/{}/secrets",
     "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
 )
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Place:

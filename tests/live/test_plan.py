@@ -7,7 +7,6 @@ FLEXCORE_LIVE_IMAGE   an image with a shell (busybox)
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.kubernetes import cluster_objects, connection, model_delivery, plan_tools, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, client
+from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -35,13 +35,6 @@ LISTS = {
     "/apis/policy/v1": ["poddisruptionbudgets"],
     "/apis/networking.k8s.io/v1": ["networkpolicies"],
 }
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Place:

@@ -8,7 +8,6 @@ The metrics API (metrics-server) is needed by the first test alone.
 from __future__ import annotations
 
 import base64
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
+from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -35,13 +35,6 @@ LABELS = {"app.kubernetes.io/managed-by": "flexcore", "flexcore/outlives-run": "
 SELECTOR = {"app.kubernetes.io/instance": "web"}
 BURN = "trap exit TERM; while true; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 0.05; done"
 RBAC = Path(__file__).parent.parent.parent / "resources/kubernetes"
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Live:

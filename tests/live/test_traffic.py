@@ -30,6 +30,7 @@ from f.flexcore.lib.core.errors import Conflict, ExecutionFailed, InvalidInput
 from f.flexcore.lib.kubernetes import traffic_objects
 from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes_api.api_errors import Call
+from tests.live.conftest import needed
 from tests.live.versions import Versions, constant_load
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -38,13 +39,6 @@ ROOT = Path(__file__).parent.parent.parent
 GATEWAY_URL = os.environ.get("FLEXCORE_LIVE_GATEWAY_URL", "http://127.0.0.1:8088")
 PROMETHEUS_URL = os.environ.get("FLEXCORE_LIVE_PROMETHEUS_URL", "http://127.0.0.1:9090")
 GATEWAY_API = "/apis/gateway.networking.k8s.io/v1"
-
-
-def needed(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"no real cluster: {name} not set")
-    return value
 
 
 class Live(Versions):
