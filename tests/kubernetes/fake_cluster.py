@@ -273,6 +273,10 @@ class Api(kmock.KubernetesEmulator):
         address = (request.resource, request.namespace, item["metadata"].get("name"))
         if address in self._objects and not self._objects[address].deleted:
             return aiohttp.web.json_response(status(409, "AlreadyExists", "already exists"), status=409)
+        account = item["spec"].get("serviceAccountName", "default") if request.resource.plural == "pods" else "default"
+        if account != "default" and not self._has_account(request.namespace, account):
+            text = f"pods is forbidden: error looking up service account {request.namespace}/{account}: not found"
+            return aiohttp.web.json_response(status(403, "Forbidden", text), status=403)
         item["metadata"].setdefault("name", f"{item['metadata'].get('generateName')}x7k2p")
         item["metadata"] |= {"namespace": request.namespace, "generation": 1}
         if request.resource.plural in ("deployments", "inferenceservices"):
@@ -284,6 +288,12 @@ class Api(kmock.KubernetesEmulator):
             if item["spec"]["type"] == "NodePort":
                 item["spec"]["ports"][0]["nodePort"] = 30080
         return await self._stored(request, item, 201)
+
+    def _has_account(self, namespace: str, name: str) -> bool:
+        return any(
+            resource.plural == "serviceaccounts" and (place, account) == (namespace, name) and not stored.deleted
+            for (resource, place, account), stored in self._objects.items()
+        )
 
     async def _replace(self, request: Any) -> aiohttp.web.StreamResponse:
         item = copy.deepcopy(request.data)

@@ -120,14 +120,19 @@ def _explain_missing_kind(item: Tried, apis: dict[str, plan_tools.Api]) -> Tried
     return replace(item, reason=reason)
 
 
-def make_pod(template: Object, namespace: str, name: str) -> Object:
+def make_pod(template: Object, namespace: str, name: str, wanted: Sequence[Wanted] = ()) -> Object:
     """The first pod of a template, to be tried itself: only of a pod the server tells what LimitRanges, Pod Security
-    and webhooks make of it."""
+    and webhooks make of it. An account that is yet to be made (`wanted`) is left out: the server refuses pods without
+    theirs, also in a dry run."""
+    accounts = {item.name for item in wanted if item.plural == "serviceaccounts" and item.stored is None}
+    spec = dict(template["spec"])
+    if spec.get("serviceAccountName") in accounts:
+        del spec["serviceAccountName"]
     metadata = template.get("metadata") or {}
     kept = {field: metadata[field] for field in ("labels", "annotations") if metadata.get(field)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {**kept, "generateName": f"{name[:50]}-", "namespace": namespace},
-        "spec": template["spec"],
+        "spec": spec,
     }

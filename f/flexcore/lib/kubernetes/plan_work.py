@@ -114,7 +114,7 @@ def _ask(reader: plan_reads.Reader, work: Work, run_labels: Sequence[str]) -> An
     tries = [reader.submit(partial(trial.try_object, item)) for item in prepared.wanted]
     queue = reader.submit(partial(_check_queue, reader, snapshot, work))
     gateways = reader.submit(partial(_list_gateways, reader, snapshot))
-    pod, refusals = _try_pod(trial, work, snapshot)
+    pod, refusals = _try_pod(trial, work, snapshot, prepared.wanted)
     tried = plan_objects.explain_missing_kinds([item.result() for item in tries], snapshot.apis)
     places, checks, queued = volumes.result(), devices.result(), queue.result()
     reasons = [*prepared.reasons, *_list_refusals(tried), *refusals, *places[1], *checks[1], *queued[1]]
@@ -124,10 +124,10 @@ def _ask(reader: plan_reads.Reader, work: Work, run_labels: Sequence[str]) -> An
 
 
 def _try_pod(
-    trial: plan_objects.Trial, work: Work, snapshot: plan_reads.Snapshot
+    trial: plan_objects.Trial, work: Work, snapshot: plan_reads.Snapshot, wanted: Sequence[plan_objects.Wanted]
 ) -> tuple[Object, list[plan_reasons.Reason]]:
     """The first pod as the cluster would make it, or as it is worked out here where the cluster refuses it."""
-    body = plan_objects.make_pod(work.template, trial.namespace, work.name)
+    body = plan_objects.make_pod(work.template, trial.namespace, work.name, wanted)
     tried = trial.try_object(plan_objects.Wanted(f"/api/v1/namespaces/{trial.namespace}/pods", "pods", body))
     if tried.result is not None:
         return tried.result, []
