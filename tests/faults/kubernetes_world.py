@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from f.flexcore.lib.core.driver import Driver
 from f.flexcore.lib.core.errors import FlexcoreError, Unreachable
 from f.flexcore.lib.core.identity import ExecutionKey
+from f.flexcore.lib.kubernetes import cluster_objects
 from f.flexcore.lib.kubernetes.container_job import JobAdapter
 from f.flexcore.lib.kubernetes.job_manifest import JobRequest
 from f.flexcore.lib.kubernetes.job_observer import JobObserver, Outcome, Snapshot
@@ -63,9 +64,9 @@ class Cluster:
             )
         if path.endswith("/events") or path == "/apis/apps/v1/deployments":
             return self._listed([])
-        if path.startswith("/apis/ray.io/"):
-            # A cluster without KubeRay.
-            return Answer(404, status(404, "the server could not find the requested resource"))
+        if path == "/apis":
+            # A cluster without KubeRay and KServe.
+            return Answer(200, {"kind": "APIGroupList", "groups": []})
         raise AssertionError(f"{method} {path}")
 
     def _listed(self, items: list[Json]) -> Answer:
@@ -262,6 +263,7 @@ class KubernetesWorld:
     def reconcile(self, most: int = 50) -> list[ReconcileRow]:
         objects = KubernetesObjects.__new__(KubernetesObjects)
         objects.place, objects.kubernetes, objects.namespace = "c", WorldKubernetes(self.world), NAMESPACE
+        objects.place_in_cluster = cluster_objects.Namespace(objects.kubernetes, NAMESPACE)
         return reconcile(
             self.world, lambda: ReconcilePass(Jobs(self.world), self.world.clock(), most).run([("c", objects)])
         )
