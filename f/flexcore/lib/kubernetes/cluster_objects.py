@@ -107,17 +107,26 @@ class Namespace:
     def groups(self) -> dict[str, list[str]]:
         """Versions of each API group that the cluster serves."""
         if self._groups is None:
-            page = self.kubernetes.list("/apis", {}, api_errors.Call("get", "apis"))
-            self._groups = {
-                group["name"]: [version["version"] for version in group.get("versions") or ()]
-                for group in page.get("groups") or ()
-            }
+            # Asked for what an operator or an add-on brings, alone.
+            from f.flexcore.lib.kubernetes_api import api_groups
+
+            self._groups = api_groups.read_api_groups(self.kubernetes)
         return self._groups
 
     def serves(self, kind: Kind) -> bool:
         return not kind.group or kind.version in self.groups().get(kind.group, ())
 
     # --- writing
+
+    def undo(self, what: str, error: errors.FlexcoreError, take_back: Callable[[], str]) -> None:
+        """Takes back what failed half-way, and says in the error and the log what it is now."""
+        try:
+            error.details["undone"] = take_back()
+        except errors.FlexcoreError as second:
+            error.details["undone"] = f"not undone: {second}"
+        text = f"{what} is {error.details['undone']}"
+        self.report(text)
+        error.args = (f"{error} {text}.",)
 
     def store(self, kind: Kind, body: Object) -> Object:
         """Creates the object, or applies it to ours of that name. Raises Conflict when others hold what would be

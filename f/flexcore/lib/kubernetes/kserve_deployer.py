@@ -175,13 +175,7 @@ class KServeDeployer(cluster_objects.Namespace):
     # --- undo
 
     def _undo(self, name: str, before: Object | None, error: errors.FlexcoreError) -> None:
-        try:
-            error.details["undone"] = self._roll_back(name, before)
-        except errors.FlexcoreError as second:
-            error.details["undone"] = f"not undone: {second}"
-        text = f"InferenceService {name} is {error.details['undone']}"
-        self.report(text)
-        error.args = (f"{error} {text}.",)
+        self.undo(f"InferenceService {name}", error, lambda: self._roll_back(name, before))
 
     def _roll_back(self, name: str, before: Object | None) -> str:
         item = self.get(SERVICES, name)

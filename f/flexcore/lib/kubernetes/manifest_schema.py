@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +19,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes_api import client
 
 MODELS = {
     "Job": ("v1_job", "V1Job"),
@@ -80,8 +81,15 @@ def check_shape(item: Mapping[str, Any], within: str = "manifest") -> None:
 
 def _load_model(kind: str) -> type[BaseModel]:
     module, name = MODELS[kind]
-    client.skip_package_init("kubernetes")
+    skip_package_init("kubernetes")
     return typing.cast(type[BaseModel], getattr(importlib.import_module(f"kubernetes.client.models.{module}"), name))
+
+
+def skip_package_init(name: str) -> None:
+    """Lets submodules of a package be imported without running its `__init__`, which imports all of it."""
+    spec = None if name in sys.modules else importlib.util.find_spec(name)
+    if spec is not None:
+        sys.modules[name] = importlib.util.module_from_spec(spec)
 
 
 def _list_type_problems(model: type[BaseModel], item: Mapping[str, Any]) -> Iterator[tuple[Place, str, str]]:

@@ -250,14 +250,7 @@ class Deployer(cluster_objects.Namespace):
 
     def _undo(self, plan: Plan, error: errors.FlexcoreError, is_rolled_out: bool) -> None:
         """Puts back what answered before, or takes the failed beginning away; says which in the error."""
-        name = plan.serving.name
-        try:
-            error.details["undone"] = self._roll_back(plan, is_rolled_out)
-        except errors.FlexcoreError as second:
-            error.details["undone"] = f"not undone: {second}"
-        text = f"Deployment {name} is {error.details['undone']}"
-        self.report(text)
-        error.args = (f"{error} {text}.",)
+        self.undo(f"Deployment {plan.serving.name}", error, lambda: self._roll_back(plan, is_rolled_out))
 
     def _roll_back(self, plan: Plan, is_rolled_out: bool) -> str:
         item, before = self.get(DEPLOYMENTS, plan.serving.name), plan.before.get(DEPLOYMENTS)

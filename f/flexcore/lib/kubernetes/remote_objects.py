@@ -26,16 +26,14 @@ PAGE_SIZE = 500
 # More of ours than that in one cluster is a fault of its own; the next pass sees the rest.
 MAX_PAGES = 10
 OURS = f"{identity.MANAGED_BY}=flexcore"
-# Kind → (API, collection, how rights name it).
 KINDS = {
-    "Job": ("/apis/batch/v1", "jobs", "jobs.batch"),
-    "Deployment": ("/apis/apps/v1", "deployments", "deployments.apps"),
-    "InferenceService": (
-        "/apis/serving.kserve.io/v1beta1",
-        "inferenceservices",
-        "inferenceservices.serving.kserve.io",
-    ),
-    "RayService": ("/apis/ray.io/v1", "rayservices", "rayservices.ray.io"),
+    kind.kind: kind
+    for kind in (
+        cluster_objects.Kind("/apis/batch/v1", "jobs", "jobs.batch", "Job"),
+        cluster_objects.DEPLOYMENTS,
+        cluster_objects.INFERENCE_SERVICES,
+        cluster_objects.Kind("/apis/ray.io/v1", "rayservices", "rayservices.ray.io", "RayService"),
+    )
 }
 # Of operators that need not be there.
 OPTIONAL = ("InferenceService", "RayService")
@@ -51,18 +49,14 @@ class KubernetesObjects:
         self.place_in_cluster = cluster_objects.Namespace(session.kubernetes, session.namespace)
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        kinds = [kind for kind in KINDS if kind not in OPTIONAL or self._serves(kind)]
+        # A server answers for an unknown API as if it were none of Kubernetes'.
+        kinds = [name for name, kind in KINDS.items() if name not in OPTIONAL or self.place_in_cluster.serves(kind)]
         items = ((kind, item) for kind in kinds for item in self._find_kind(kind))
         return [to_remote_object(self.place, kind, item) for kind, item in items if is_written_by_us(item)]
 
-    def _serves(self, kind: str) -> bool:
-        """Whether its operator is there: a server answers for an unknown API as if it were none of Kubernetes'."""
-        _, _, group, version = KINDS[kind][0].split("/")
-        return version in self.place_in_cluster.groups().get(group, ())
-
     def _find_kind(self, kind: str) -> list[Object]:
         try:
-            return self._list(*KINDS[kind])
+            return self._list(KINDS[kind])
         except (errors.NotFound, errors.Forbidden):
             # Without the right to see them they are left alone: they are kept.
             if kind not in OPTIONAL:
@@ -71,29 +65,29 @@ class KubernetesObjects:
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it. Its pods go first."""
-        prefix, plural, resource = KINDS[item.kind]
-        path = f"{prefix}/namespaces/{item.namespace}/{plural}/{item.name}"
-        stored = self.kubernetes.get(path, api_errors.Call("get", resource, item.namespace, item.name))
+        kind = KINDS[item.kind]
+        path = f"{kind.prefix}/namespaces/{item.namespace}/{kind.plural}/{item.name}"
+        stored = self.kubernetes.get(path, api_errors.Call("get", kind.resource, item.namespace, item.name))
         now = to_remote_object(self.place, item.kind, stored) if stored and is_written_by_us(stored) else None
         if now is None or (now.uid, now.owner) != (item.uid, item.owner):
             return "had gone"
         if now.state != "running":
             return f"was {now.state} already"
-        self.kubernetes.delete(path, item.uid, api_errors.Call("delete", resource, item.namespace, item.name))
+        self.kubernetes.delete(path, item.uid, api_errors.Call("delete", kind.resource, item.namespace, item.name))
         claims = finalizers.list_claims(((stored or {}).get("spec") or {}).get("template", {}).get("spec") or {})
         return "deleted" + (f"; its claims stay: {', '.join(claims)}" if claims else "")
 
     def delete(self, item: remote_objects.RemoteObject) -> str:
         return "is left to the cluster"
 
-    def _list(self, prefix: str, plural: str, resource: str) -> list[Object]:
+    def _list(self, kind: cluster_objects.Kind) -> list[Object]:
         try:
-            return self._pages(f"{prefix}/{plural}", api_errors.Call("list", resource))
+            return self._pages(f"{kind.prefix}/{kind.plural}", api_errors.Call("list", kind.resource))
         except errors.Forbidden as error:
             if error.category == "credentials":
                 raise
-        path = f"{prefix}/namespaces/{self.namespace}/{plural}"
-        return self._pages(path, api_errors.Call("list", resource, self.namespace))
+        path = f"{kind.prefix}/namespaces/{self.namespace}/{kind.plural}"
+        return self._pages(path, api_errors.Call("list", kind.resource, self.namespace))
 
     def _pages(self, path: str, call: api_errors.Call) -> list[Object]:
         query: dict[str, str | int] = {"labelSelector": OURS, "limit": PAGE_SIZE}

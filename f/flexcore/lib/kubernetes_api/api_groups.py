@@ -9,11 +9,15 @@ from __future__ import annotations
 from f.flexcore.lib.kubernetes_api import api_errors, client
 
 
-def list_api_groups(kubernetes: client.Kubernetes) -> set[str]:
-    """The names of the groups, such as `metrics.k8s.io`. Raises Unreachable, Unavailable or Forbidden."""
+def read_api_groups(kubernetes: client.Kubernetes) -> dict[str, list[str]]:
+    """The versions of each group by its name, such as `metrics.k8s.io`. Raises Unreachable, Unavailable or
+    Forbidden."""
     answer = kubernetes.list("/apis", {}, api_errors.Call("list", "apis"))
-    return {str(group.get("name")) for group in answer.get("groups") or ()}
+    return {
+        str(group.get("name")): [version["version"] for version in group.get("versions") or ()]
+        for group in answer.get("groups") or ()
+    }
 
 
 def has_api_group(kubernetes: client.Kubernetes, name: str) -> bool:
-    return name in list_api_groups(kubernetes)
+    return name in read_api_groups(kubernetes)

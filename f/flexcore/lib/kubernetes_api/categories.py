@@ -150,6 +150,17 @@ DETERMINISTIC = {
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What an operator reports of an object. category: a public word; grace_s: how long it is given to pass (0: it
+    never does)."""
+
+    category: str
+    error: type[errors.FlexcoreError]
+    remedy: str
+    grace_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What keeps work from running, or how it failed.
 

@@ -11,9 +11,7 @@ cores, Python 3.11, version 37.0.1), paid by every step.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -335,10 +333,3 @@ def _read_retry_after(response: Any) -> float:
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later. A certificate that does not fit never will."""
     return isinstance(error, errors.TransientError) and error.category != "tls"
-
-
-def skip_package_init(name: str) -> None:
-    """Lets submodules of a package be imported without running its `__init__`, which imports all of it."""
-    spec = None if name in sys.modules else importlib.util.find_spec(name)
-    if spec is not None:
-        sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes_api import categories
 
 Object = Mapping[str, Any]
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -53,14 +54,7 @@ RAY_JOB = Kind("RayJobs", "own_cluster.queue", "ray.io/rayjob")
 JOB = Kind("Jobs", "the queue (options.queue, label kueue.x-k8s.io/queue-name)", "batch/job")
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """category: a public word; grace_s: how long it is given to pass (0: it never does)."""
-
-    category: str
-    error: type[errors.FlexcoreError]
-    remedy: str
-    grace_s: float = 0.0
+Trouble = categories.Trouble
 
 
 @dataclass(frozen=True, slots=True)

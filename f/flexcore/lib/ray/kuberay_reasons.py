@@ -14,10 +14,10 @@ is not here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes_api import categories
 
 # queued    suspended, or on its way there: a queue or a person holds it back; it is no failure
 # starting  its cluster is being made
@@ -48,14 +48,7 @@ JOB_STATUSES: dict[str, bool] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """category: a public word; grace_s: how long it is given to pass (0: it never does)."""
-
-    category: str
-    error: type[errors.FlexcoreError]
-    remedy: str
-    grace_s: float = 0.0
+Trouble = categories.Trouble
 
 
 # What a controller tries again within seconds.

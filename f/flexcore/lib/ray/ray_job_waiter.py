@@ -239,7 +239,7 @@ def name_own_field(error: errors.FlexcoreError) -> None:
 
 def trouble_error(
     state: ray_job_status.RayJobState,
-    trouble: kuberay_reasons.Trouble | kueue_status.Trouble,
+    trouble: kuberay_reasons.Trouble,
     detail: str,
     subject: str,
 ) -> errors.FlexcoreError:
