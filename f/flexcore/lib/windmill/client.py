@@ -42,7 +42,8 @@ class Client:
 
     def __init__(self, token: str | None = None, *, workspace: str = "", url: str = "") -> None:
         self.workspace = workspace or _setting("WM_WORKSPACE")
-        self._base = f"{url or _setting('BASE_INTERNAL_URL')}/api/w/{quote(self.workspace)}"
+        self._server = f"{url or _setting('BASE_INTERNAL_URL')}/api"
+        self._base = f"{self._server}/w/{quote(self.workspace)}"
         self._headers = {
             # An empty token of a caller is none; it must not turn into the token of this job.
             "Authorization": f"Bearer {_setting('WM_TOKEN') if token is None else token}",
@@ -53,7 +54,14 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at `path` below the workspace."""
-        text = self._call("GET", path, query)
+        return self._read_json(path, self._call("GET", path, query))
+
+    def served_tags(self, tags: Iterable[str]) -> dict[str, bool]:
+        """Whether a worker of the server, of any workspace, listens to each tag."""
+        path = "workers/exists_workers_with_tags"
+        return dict(self._read_json(path, self._send("GET", f"{self._server}/{path}", path, {"tags": ",".join(tags)})))
+
+    def _read_json(self, path: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
@@ -171,11 +179,12 @@ class Client:
             return None
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
-        url = f"{self._base}/{quote(path)}?{urlencode(query)}"
+        return self._send(method, f"{self._base}/{quote(path)}", path, query, body)
+
+    def _send(self, method: str, url: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
+        request = Request(f"{url}?{urlencode(query)}", body, self._headers, method=method)
         try:
-            with self._opener.open(
-                Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S
-            ) as answer:
+            with self._opener.open(request, timeout=REQUEST_TIMEOUT_S) as answer:
                 return str(answer.read().decode())
         except HTTPError as error:
             error.close()
