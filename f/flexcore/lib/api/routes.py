@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from f.flexcore.lib.api import executions, http
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.windmill import client, execution_models
+from f.flexcore.lib.windmill import client, execution_models, worker_tags
 from f.flexcore.lib.windmill import executions as windmill_executions
 
 # (settings, function that reads the resource at a path, name of the worker) → the health of each runtime.
@@ -92,7 +92,9 @@ def start_execution(request: http.Request) -> http.Response:
     job, repeated = executions.start_execution(windmill, request)
     headers = {"Location": f"/api/r/{quote(windmill.workspace)}/flexcore/executions/{job['id']}"}
     replayed = {"Idempotency-Replayed": "true"} if repeated else {}
-    body = execution_models.execution_from_job(job).plain()
+    # Asked after the start: it never stands in its way.
+    warnings = worker_tags.warn_of_unserved_tags(windmill, str(job["script_path"]))
+    body = execution_models.started_from_job(job, warnings).plain()
     return http.Response(body, 200 if repeated else 201, headers | replayed)
 
 

@@ -55,7 +55,14 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at `path` below the workspace."""
-        text = self._call("GET", path, query)
+        return self._read_json(path, self._call("GET", path, query))
+
+    def served_tags(self, tags: Iterable[str]) -> dict[str, bool]:
+        """Whether a worker of the server, of any workspace, listens to each tag."""
+        path = "workers/exists_workers_with_tags"
+        return dict(self._read_json(path, self._send("GET", f"{self._server}/{path}", path, {"tags": ",".join(tags)})))
+
+    def _read_json(self, path: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
@@ -185,9 +192,11 @@ class Client:
             return None
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
-        url = f"{self._base}/{quote(path)}?{urlencode(query)}"
+        return self._send(method, f"{self._base}/{quote(path)}", path, query, body)
+
+    def _send(self, method: str, url: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
         with self._reaching(path):
-            request = Request(url, body, self._headers, method=method)
+            request = Request(f"{url}?{urlencode(query)}", body, self._headers, method=method)
             with self._opener.open(request, timeout=REQUEST_TIMEOUT_S) as answer:
                 return str(answer.read().decode())
 

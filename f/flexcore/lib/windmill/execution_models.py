@@ -59,6 +59,12 @@ class Execution(contracts.Contract):
     labels: list[str]
 
 
+class StartedExecution(Execution):
+    """warnings: what will keep it waiting, one sentence each, such as a worker tag that no worker listens to."""
+
+    warnings: list[str]
+
+
 class Step(contracts.Contract):
     """job: Windmill's job of it, once it has begun."""
 
@@ -140,6 +146,10 @@ def _fields(job: Job) -> dict[str, Any]:
 
 def execution_from_job(job: Job) -> Execution:
     return Execution.model_validate(_fields(job))
+
+
+def started_from_job(job: Job, warnings: list[str]) -> StartedExecution:
+    return StartedExecution.model_validate({**_fields(job), "warnings": warnings})
 
 
 def detail_from_job(job: Job, failed: Job | None = None) -> ExecutionDetail:
