@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.wmlocal.engine.conftest import call as step
 from tests.wmlocal.engine.conftest import raw
 from wmlocal.engine import Engine
 from wmlocal.engine.engine import JobResult
 
 ROOT = Path(__file__).parent.parent.parent
-STOPPABLE = """
-import sys
+STOPPABLE = """# requirements: flexcore_base
 from f.flexcore.lib.windmill import stops
 def main():
     stops.refuse_stopped()
@@ -36,7 +36,8 @@ def main(note):
 ENDS = """
 def main(note):
     step = {"success": True, "runtime": "ray", "execution_key": "fc-1", "attempt": 2, "data": {},
-            "output": {"kind": "data", "uri": "file:///x", "format": "jsonl", "rows": 7, "streams": []},
+            "output": {"kind": "data", "uri": "file:///x", "format": "jsonl", "rows": 7,
+                       "streams": [{"name": "a", "rows": 7, "bytes": 9}]},
             "timings": {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5},
             "resource_usage": {}, "remote": {"kind": "ray_job", "name": "fc-1-2", "uid": "u1", "url": None}}
     return step | {"wm_labels": ["flexcore", "workflow:toy", "runtime:ray"]}
@@ -46,9 +47,11 @@ TOYS: dict[str, list[dict[str, Any]]] = {
     "toy": [raw("work", ENDS, {"note": "flow_input.note"}, summary="Do the work")],
     "toy_fails": [raw("first", "def main():\n    return 1\n"), raw("second", FAILS, {"note": "flow_input.note"})],
     "toy_sleeps": [raw("nap", NAP)],
-    "toy_stops": [raw("first", STOPPABLE), raw("nap", NAP)],
+    "toy_stops": [step("first", "script", "f/flexcore/toys/first"), raw("nap", NAP)],
     "toy_strange": [
-        raw("odd", "def main():\n    return {'execution_key': 'fc-1', 'runtime': 7, 'timings': 'soon', 'tomorrow': 1}\n")
+        raw(
+            "odd", "def main():\n    return {'execution_key': 'fc-1', 'runtime': 7, 'timings': 'soon', 'tomorrow': 1}\n"
+        )
     ],
 }
 SCHEMA = {
@@ -66,6 +69,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "f", root / "f", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     for folder in ("locks", "dependencies"):
         shutil.copytree(ROOT / folder, root / folder)
+    script = root / "f/flexcore/toys/first.py"
+    script.parent.mkdir()
+    script.write_text(STOPPABLE)
+    meta = {"summary": "", "kind": "script", "lock": "!inline locks/flexcore_base.requirements.in.lock"}
+    script.with_suffix(".script.yaml").write_text(yaml.safe_dump(meta))
     for name, modules in TOYS.items():
         file = root / f"f/flexcore/templates/{name}__flow/flow.yaml"
         file.parent.mkdir(parents=True)

@@ -179,5 +179,6 @@ def test_canceling_and_starting_again_from_the_dashboard(engine: Engine, read: R
     new = again.result["execution"]
     assert new != job.id and engine.store.job_status(new)["path"] == "f/flexcore/templates/toy_sleeps"  # type: ignore[index]
     engine.cancel(new, "end of the test")
-    refused = call(engine, "cancel_execution", execution=job.id)
+    assert call(engine, "cancel_execution", execution=job.id).success, "twice is the same as once"
+    refused = call(engine, "cancel_execution", execution=run_flow(engine, "toy", note="n").id)
     assert refused.result["error"]["name"] == "Conflict"

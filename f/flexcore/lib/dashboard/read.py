@@ -17,13 +17,16 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, monitoring, operation, resources, version
 from f.flexcore.lib.dashboard import detail, listing, notices, shapes
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, execution_models
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
 REFUSAL = "f.flexcore.lib.pipeline.restart:refusal"
 # HTTP's header Date has whole seconds, and the answer took its time.
 CLOCK_RESOLUTION = timedelta(seconds=2)
+# A worker that is free takes a job within a second.
+LONG_WAIT = timedelta(seconds=20)
+MAX_WORKFLOWS_ASKED = 2
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ def read_dashboard(
         parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
         page = _result(reading, "The list of executions", listed)
         _lead_to_index(reading, page)
+        _warn_of_tags(reading, page)
         read = {name: _result(reading, TITLES[name], part) for name, part in parts.items()}
     return shapes.Dashboard(
         now=reading.now,
@@ -88,6 +92,21 @@ def _lead_to_index(reading: Reading, page: listing.Page | None) -> None:
     below = run_index.position_of(page.executions.rows[-1])
     if older_rows.has_older(reading.settings, below):
         page.executions.older, page.executions.counts = below, None
+
+
+def _warn_of_tags(reading: Reading, page: listing.Page | None) -> None:
+    """A notice for a worker's tag that nobody serves, when executions wait for a worker for some time."""
+    since = reading.now - LONG_WAIT
+    rows = page.executions.rows if page else []
+    waiting = {row.workflow for row in rows if row.status == "queued" and row.created_at < since}
+    if not waiting:
+        return
+    from f.flexcore.lib.windmill import worker_tags
+
+    for workflow in sorted(waiting)[:MAX_WORKFLOWS_ASKED]:
+        path = execution_models.BUNDLE_FOLDER + workflow
+        texts = worker_tags.warn_of_unserved_tags(reading.windmill, path)
+        reading.notes += [notices.unserved_tag(text) for text in texts]
 
 
 def read_settings(windmill: client.Client) -> resources.Settings | None:
