@@ -12,7 +12,7 @@ WORKERS := 2
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: python node_modules  ## install everything: .venv, and Windmill's CLI in node_modules
+setup: python node_modules tests/dashboard/browser/node_modules  ## install everything: .venv, Windmill's CLI, the browser of the tests
 
 demo: python  ## run the whole pipeline on real data, on this machine (ARGS="--rows 20000")
 	@uv run --quiet flexcore demo $(ARGS)
@@ -37,7 +37,7 @@ pages: python  ## write what the code says into docs/: pictures, troubleshooting
 	uv run python -m bench.pages
 
 clean:  ## remove what setup, demo and tests have made here
-	rm -rf .venv .flexcore node_modules
+	rm -rf .venv .flexcore node_modules tests/dashboard/browser/node_modules
 
 python:
 	@command -v uv >/dev/null || python3 -m pip install --quiet --target "$(UV_HOME)" uv==$(UV_VERSION)
@@ -46,3 +46,9 @@ python:
 node_modules: package.json package-lock.json | python
 	uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch node_modules
+
+BROWSER := tests/dashboard/browser
+$(BROWSER)/node_modules: $(addprefix $(BROWSER)/,package.json package-lock.json unpack.mjs) | python
+	cd $(BROWSER) && uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(BROWSER) && uv run node unpack.mjs node_modules/.chromium
+	@touch $@
