@@ -46,19 +46,24 @@ python:
 	@uv sync --quiet
 
 node_modules: package.json package-lock.json | python
+	@test ! -L $@ || { echo "$@ is a link, and npm ci would empty the folder that it leads to: remove the link first" >&2; exit 1; }
 	uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch node_modules
 
-# The app's packages lie outside of f/, which is pushed and packed as it is.
+# Packages lie outside of f/, which is pushed and packed as it is. The root's node_modules has no part in this.
 APP := f/flexcore/dashboard__raw_app
-PACKAGES := .flexcore/dashboard
-flexcore/panel/static/index.html: $(shell find $(APP) flexcore/panel/app -name node_modules -prune -o -type f -print) \
-		$(PACKAGES)/node_modules | node_modules
-	uv run node flexcore/panel/app/build.mjs $(APP) flexcore/panel/static $(PACKAGES)/node_modules
+PANEL := flexcore/panel/app
+BUILD := .flexcore/dashboard
+flexcore/panel/static/index.html: $(shell find $(APP) $(PANEL) -name node_modules -prune -o -type f -print) \
+		$(BUILD)/app/node_modules $(BUILD)/panel/node_modules
+	cp $(wildcard $(PANEL)/*.*) $(BUILD)/panel
+	uv run node $(BUILD)/panel/build.mjs $(APP) flexcore/panel/static $(BUILD)/app/node_modules
 
-$(PACKAGES)/node_modules: $(APP)/package.json $(APP)/package-lock.json | python
-	mkdir -p $(PACKAGES) && cp $^ $(PACKAGES)
-	cd $(PACKAGES) && uv run --project $(CURDIR) npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+$(BUILD)/app/node_modules: $(APP)/package.json $(APP)/package-lock.json | python
+$(BUILD)/panel/node_modules: $(PANEL)/package.json $(PANEL)/package-lock.json | python
+$(BUILD)/%/node_modules:
+	mkdir -p $(@D) && cp $(filter %.json,$^) $(@D)
+	cd $(@D) && uv run --project $(CURDIR) npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 BROWSER := tests/dashboard/browser

@@ -13,7 +13,8 @@ from tests.docs.pages import ROOT
 from tests.wmlocal.engine.conftest import Writer, environments, home, write  # noqa: F401
 
 APP = "f/flexcore/dashboard__raw_app"
-BUILD = ROOT / "flexcore/panel/app/build.mjs"
+# Beside its packages, where `make dashboard` puts it.
+BUILD = ROOT / ".flexcore/dashboard/panel/build.mjs"
 # What the page of an app does with `./wmill`; tests call the rest by hand.
 INDEX = """
 import './style.css'
@@ -42,6 +43,8 @@ def main(execution: str):
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the small app."""
+    if not BUILD.is_file():
+        pytest.fail("what builds the page is not installed: run `make dashboard`")
     folder = tmp_path_factory.mktemp("app")
     (folder / "index.tsx").write_text(INDEX)
     (folder / "style.css").write_text("body { margin: 0 }")
