@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count, islice
 from typing import Any
@@ -77,6 +78,18 @@ class Client:
     def post(self, path: str, body: Any, **query: Any) -> str:
         """The text of the answer."""
         return self._call("POST", path, query, json.dumps(body).encode())
+
+    def server_version(self) -> tuple[str, str]:
+        """(version, time) as the server says them: `CE v1.743.0` or `flexcore engine, API of v1.743.0`; its clock as in
+        HTTP's header Date, "" without one."""
+        with self._reaching("version"):
+            url = f"{self._server}/version"
+            with self._opener.open(Request(url, headers=self._headers), timeout=REQUEST_TIMEOUT_S) as answer:
+                return str(answer.read().decode()), str(answer.headers.get("Date") or "")
+
+    def user(self) -> dict[str, Any]:
+        """Who the token is of: username, is_admin, operator, folders that may be written to."""
+        return dict(self.get("users/whoami"))
 
     def pages(self, path: str, per_page: int, max_pages: int | None = None, **query: Any) -> Iterator[Any]:
         """The items of a list, read page by page as they are asked for."""
@@ -182,10 +195,16 @@ class Client:
         return self._send(method, f"{self._base}/{quote(path)}", path, query, body)
 
     def _send(self, method: str, url: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
-        request = Request(f"{url}?{urlencode(query)}", body, self._headers, method=method)
-        try:
+        with self._reaching(path):
+            request = Request(f"{url}?{urlencode(query)}", body, self._headers, method=method)
             with self._opener.open(request, timeout=REQUEST_TIMEOUT_S) as answer:
                 return str(answer.read().decode())
+
+    @staticmethod
+    @contextmanager
+    def _reaching(path: str) -> Iterator[None]:
+        try:
+            yield
         except HTTPError as error:
             error.close()
             raise _refusal(path, error.code) from None

@@ -1,4 +1,4 @@
-# requirements: flexcore_api
+# requirements: flexcore_base
 """Executions as the API returns them, made of Windmill's jobs. Pure.
 
 An execution is an outermost run of a flow of this bundle; its workflow is the flow's path below the bundle's folder.
