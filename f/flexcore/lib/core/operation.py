@@ -25,6 +25,8 @@ Request = TypeVar("Request", bound=resources.Form)
 Service = TypeVar("Service", bound=resources.Resource)
 # Arguments of a step that are no part of its request.
 CONTEXT = ("settings", "deferred")
+# Makes the page of a plain result. By address, as pages stand above this level, and only work that has ended has one.
+PAGE = "f.flexcore.lib.views.result_pages:show_step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ class Operation(Generic[Request, Service]):
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The plain result of a step with these arguments."""
-        return self.execute(self.invoke(arguments))
+        """The result of a step with these arguments: plain data, and the page that people see of it."""
+        shown: dict[str, Any] = resolve(PAGE)(self.execute(self.invoke(arguments)), os.environ)
+        return shown
 
 
 def check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:
