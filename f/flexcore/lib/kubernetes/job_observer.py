@@ -208,6 +208,7 @@ class JobObserver:
             return self._give_up(job, pods, logs, problem, time_is_spent=True)
         if problem:
             outcome.error = self._error(job, problem, outcome.log_tail, is_deleted=False, notes=notes)
+            outcome.error.details["timings"] = outcome.timings.model_dump(mode="json")
         return outcome
 
     def _find_last_pods(self, seen: Snapshot) -> list[Object]:

@@ -195,6 +195,7 @@ def measure_timings(owner: Object, pods: Sequence[Object], now: datetime) -> con
         starting=_seconds_between(scheduled, started),
         running=_seconds_between(started, finished),
         finishing=_seconds_between(finished, now),
+        began_at=created if scheduled else started,
     )
 
 
