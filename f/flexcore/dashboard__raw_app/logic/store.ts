@@ -5,8 +5,11 @@ import { mergeRows, takeRead } from './rows'
 import type { Route } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
 
+/** The last of each part; null: it was asked for and could not be read. */
+export type Known = { [Part in keyof Dashboard]: Dashboard[Part] | (undefined extends Dashboard[Part] ? null : never) }
+
 export type State = {
-  data: Partial<Dashboard>
+  data: Partial<Known>
   rows: Row[] | null
   older: string | null
   counts: Record<Status, number> | null
@@ -179,8 +182,11 @@ export class Store {
   private take(route: Route, read: Dashboard) {
     if (!read || typeof read !== 'object' || typeof read.now !== 'string' || !read.server) throw new CallError(UNREADABLE)
     this.received = performance.now()
-    const { executions, execution, ...rest } = read
-    const data = { ...this.state.data, ...rest, notices: read.notices ?? [] }
+    const { executions, execution } = read
+    const { now, version, server, cursor, full } = read
+    const data: Partial<Known> = { ...this.state.data, now, version, server, cursor, full, notices: read.notices ?? [] }
+    // A part that was not asked for comes as null; one that was and is null could not be read.
+    if (route.view !== 'executions') Object.assign(data, { [route.view]: read[route.view] ?? null })
     const change: Partial<State> = { problem: null, readAt: seconds() }
     if (route.view === 'executions' && route.id) {
       if (route.id === this.state.executionId || this.state.executionId === null) {
