@@ -1,4 +1,4 @@
-"""The bundle goes into the wheel below flexcore/_bundle; an editable install has it beside flexcore/ already."""
+"""The bundle goes into the wheel below flexcore/_bundle, the built page as it is; an editable install has both already."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ PARTS = (
     "wmill-lock.yaml",
     "c_*.resource-type.yaml",
 )
+# Built by `make dashboard`, and ignored by git, so that no package would have it.
+PAGE = "flexcore/panel/static"
 
 
 class BundleHook(BuildHookInterface[Any]):
@@ -27,3 +29,7 @@ class BundleHook(BuildHookInterface[Any]):
             build_data["force_include"] |= {
                 str(path): f"flexcore/_bundle/{path.relative_to(root).as_posix()}" for path in found
             }
+            if (root / PAGE / "index.html").is_file():
+                build_data["force_include"][str(root / PAGE)] = PAGE
+            else:
+                self.app.display_warning("The wheel has no dashboard: build it first with `make dashboard`.")

@@ -63,17 +63,17 @@ def open_page(browser: Browser, **options: Any) -> Iterator[Page]:
 
 def find_browser() -> tuple[str, dict[str, str | float | bool]]:
     """The program and its environment. Raises NoBrowser."""
+    environment: dict[str, str | float | bool] = dict(os.environ)
     if named := os.environ.get("FLEXCORE_CHROMIUM"):
-        return named, dict(os.environ)
+        return named, environment
     program = UNPACKED / "chromium"
     if not program.is_file() or not AXE.is_file():
         raise NoBrowser(f"{FOLDER} has no browser: run `make setup`, or name one with FLEXCORE_CHROMIUM")
     libraries = [str(UNPACKED / "al2023/lib"), os.environ.get("LD_LIBRARY_PATH", "")]
-    return str(program), os.environ | {
-        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
-        # Its own font alone: pictures look the same everywhere.
-        "FONTCONFIG_PATH": str(UNPACKED / "fonts"),
-    }
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+    # Its own font alone: pictures look the same everywhere.
+    environment["FONTCONFIG_PATH"] = str(UNPACKED / "fonts")
+    return str(program), environment
 
 
 def serious_findings(page: Page) -> list[str]:

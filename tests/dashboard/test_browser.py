@@ -21,6 +21,12 @@ def test_a_good_page_has_no_findings(page: Page) -> None:
     assert chromium.serious_findings(page) == []
 
 
+def test_text_has_a_font(page: Page) -> None:
+    page.set_content(GOOD)
+    box = page.get_by_role("heading").bounding_box()
+    assert box is not None and box["height"] > 10
+
+
 def test_a_button_without_a_name_is_a_serious_finding(page: Page) -> None:
     page.set_content(GOOD.replace(">Cancel<", "><"))
     assert [finding.partition(":")[0] for finding in chromium.serious_findings(page)] == ["button-name"]

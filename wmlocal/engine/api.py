@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from wmlocal.engine.bundle import Flow, Script
 from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPath
@@ -40,8 +41,8 @@ T = TypeVar("T")
 class Server:
     """The API in a thread of the engine's process."""
 
-    def __init__(self, engine: Runs, listener: socket.socket) -> None:
-        config = uvicorn.Config(application(engine), log_level="error", lifespan="off", access_log=False)
+    def __init__(self, application: ASGIApp, listener: socket.socket) -> None:
+        config = uvicorn.Config(application, log_level="error", lifespan="off", access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
 

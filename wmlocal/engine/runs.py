@@ -259,7 +259,7 @@ class Runs:
         return f"{job.id}.{self.sign(job.id)}"
 
     def sign(self, text: str) -> str:
-        return hmac.new(self.token.encode(), text.encode(), hashlib.sha256).hexdigest()
+        return sign(self.token, text)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -305,6 +305,11 @@ class Runs:
                     self.store.fail_live(job["id"], json.dumps(death_result(message)))
         self.store.forget_due()
         self.store.prune(time.time() - RETENTION_S)
+
+
+def sign(token: str, text: str) -> str:
+    """A signature that only the engines of this token's folder can make."""
+    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _has_died(row: Row) -> bool:
