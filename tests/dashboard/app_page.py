@@ -57,6 +57,8 @@ def open_app(
 
     with open_page(browser, **options) as page:
         page.route(f"{ADDRESS}**", serve)
+        # The viewer's clock is the workspace's; it runs on.
+        page.clock.install(time=workspace.now)
         page.expose_function("answer", workspace.answer)
         page.goto(f"{ADDRESS}{query}{hash}")
         yield page

@@ -7,6 +7,9 @@ import { Status } from './basics'
 import { useMedia } from './context'
 import { Grid, type Column } from './grid'
 
+const ROW_HEIGHT = 34
+const MAX_HEIGHT = 620
+
 const NAMES: Record<Bar['part'], string> = {
   queued: 'queue',
   starting: 'start',
@@ -23,12 +26,28 @@ function describe(lane: Lane): string {
   return lane.bars.map((bar) => `${NAMES[bar.part]} ${formatDuration((bar.to - bar.from) / 1000)}`).join(', ')
 }
 
-function Bars({ lane, start, span }: { lane: Lane; start: number; span: number }) {
+/** Marks of the axis over the bars, in seconds after the start. */
+function Axis({ marks, spanS }: { marks: number[]; spanS: number }) {
+  return (
+    <div className="axis-marks">
+      {marks.map((mark) => (
+        <span key={mark} style={{ left: `${(mark / spanS) * 100}%` }}>
+          {mark === 0 ? '0' : formatDuration(mark).replace(/ 00 (s|min)$/, '')}
+        </span>
+      ))}
+    </div>
+  )
+}
+
+function Bars({ lane, start, span, marks }: { lane: Lane; start: number; span: number; marks: number[] }) {
   const text = describe(lane)
   if (!lane.bars.length) return <span className="unmeasured">{lane.step.reused ? 'result of an earlier run' : lane.step.status === 'waiting' ? '' : 'not measured'}</span>
   return (
     <div className="bars" title={text}>
       <span className="hidden">{text}</span>
+      {marks.map((mark) => (
+        <span key={`mark-${mark}`} aria-hidden="true" className="bar-mark" style={{ left: `${((mark * 1000) / span) * 100}%` }} />
+      ))}
       {lane.bars.map((bar, index) => (
         <span
           key={index}
@@ -76,7 +95,7 @@ export function StepTimeline({ steps, now, selected, onSelect }: Props) {
       ),
     },
     { key: 'status', name: 'Status', width: narrow ? '6.5rem' : '7rem', cell: (lane) => <Status status={lane.step.status} /> },
-    { key: 'bars', name: 'Time', width: 'minmax(4rem, 1fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} /> },
+    { key: 'bars', name: <Axis marks={marks} spanS={span / 1000} />, width: 'minmax(4rem, 1fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} marks={marks} /> },
   ]
   if (!narrow) {
     columns.push({
@@ -91,13 +110,13 @@ export function StepTimeline({ steps, now, selected, onSelect }: Props) {
     <div className="timeline">
       <div className="timeline-head">
         <Legend />
-        <p className="muted">from {marks.map((mark) => formatDuration(mark)).join(' · ')} after the start</p>
       </div>
       <Grid
         label="Steps"
         rows={lanes}
         columns={columns}
-        rowHeight={34}
+        rowHeight={ROW_HEIGHT}
+        height={Math.min(lanes.length * ROW_HEIGHT + 36, MAX_HEIGHT)}
         idOf={(lane) => lane.step.id}
         onOpen={(lane) => onSelect(lane.step)}
         selected={selected}

@@ -1,19 +1,17 @@
 // Each runtime: whether it answers, what it can do, what room it has, what waits, and who holds a lease.
 import React from 'react'
-import { LongText } from '../parts/basics'
+import { LongText, Value } from '../parts/basics'
 import { useNow, usePage } from '../parts/context'
+import { Icon } from '../parts/icon'
 import { formatAge, formatNumber, formatTime } from '../logic/format'
 import type { Runtime } from '../logic/types'
-import { Value } from '../parts/basics'
 import { View } from './view'
 
 function Health({ healthy }: { healthy: boolean | null }) {
-  const [mark, text, kind] = healthy === null ? ['?', 'not checked', 'waiting'] : healthy ? ['✓', 'healthy', 'success'] : ['✕', 'unhealthy', 'failure']
+  const [mark, text, kind] = healthy === null ? (['question', 'not checked', 'waiting'] as const) : healthy ? (['check', 'healthy', 'success'] as const) : (['cross', 'unhealthy', 'failure'] as const)
   return (
     <span className={`status status-${kind}`}>
-      <span aria-hidden="true" className="mark">
-        {mark}
-      </span>
+      <Icon name={mark} className="mark" />
       {text}
     </span>
   )

@@ -2,6 +2,7 @@
 import React from 'react'
 import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
 import { usePage } from '../parts/context'
+import { Icon } from '../parts/icon'
 import { Fields } from '../parts/json'
 import { formatDuration, formatTime } from '../logic/format'
 import { formatRoute } from '../logic/route'
@@ -35,7 +36,7 @@ export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }
         <h3>{step.id}</h3>
         <Status status={step.status} />
         <button type="button" className="quiet" onClick={onClose} aria-label="Close the step">
-          ✕
+          <Icon name="cross" />
         </button>
       </div>
       {step.summary && <p>{step.summary}</p>}
