@@ -13,6 +13,15 @@ export function axisMarks(max: number, most = 4): number[] {
   return marks
 }
 
+const DURATIONS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400]
+
+/** Marks of an axis of seconds: whole minutes and hours rather than hundreds of seconds. */
+export function durationMarks(max: number, most = 4): number[] {
+  const step = DURATIONS_S.find((candidate) => max / candidate <= most)
+  if (!(max > 0) || step === undefined) return axisMarks(max, most)
+  return Array.from({ length: Math.max(1, Math.ceil(max / step - 1e-9)) + 1 }, (_, index) => Number((index * step).toPrecision(12)))
+}
+
 export type Point = { x: number; y: number | null }
 
 /** An SVG path through the points; a value that was not measured leaves a gap. */

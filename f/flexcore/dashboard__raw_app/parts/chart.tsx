@@ -1,5 +1,5 @@
 // A line chart as plain SVG: one color and one mark for each series, the same values as a table below it.
-import React, { useId, useState } from 'react'
+import React, { useEffect, useId, useRef, useState } from 'react'
 import { axisMarks, linePath } from '../logic/chart'
 
 export type Series = { name: string; values: (number | null)[]; faint?: boolean; of?: string }
@@ -11,30 +11,38 @@ type Props = {
   format: (value: number) => string
   formatCell: (value: number | null) => string
   shortLabel?: (label: string) => string
+  marksOf?: (max: number) => number[]
 }
 
-const WIDTH = 640
 const HEIGHT = 200
-const LEFT = 56
+const LEFT = 66
 const BOTTOM = 24
 const TOP = 10
 const RIGHT = 10
 const COLORS = 6
+const LABEL_WIDTH = 90
 
-export function LineChart({ title, labels, series, format, formatCell, shortLabel = (label) => label }: Props) {
+export function LineChart({ title, labels, series, format, formatCell, shortLabel = (label) => label, marksOf = axisMarks }: Props) {
   const id = useId()
+  const picture = useRef<SVGSVGElement>(null)
+  const [width, setWidth] = useState(640)
+  useEffect(() => {
+    const watcher = new ResizeObserver(([entry]) => setWidth(Math.max(240, Math.round(entry!.contentRect.width))))
+    watcher.observe(picture.current!)
+    return () => watcher.disconnect()
+  }, [])
   const [at, setAt] = useState<number | null>(null)
   const names = [...new Set(series.map((one) => one.of ?? one.name))]
   const color = (one: Series) => names.indexOf(one.of ?? one.name) % COLORS
   const max = Math.max(0, ...series.flatMap((one) => one.values.filter((value): value is number => value !== null)))
-  const marks = axisMarks(max)
+  const marks = marksOf(max)
   const top = marks[marks.length - 1]!
-  const x = (index: number) => LEFT + (labels.length < 2 ? 0.5 : index / (labels.length - 1)) * (WIDTH - LEFT - RIGHT)
+  const x = (index: number) => LEFT + (labels.length < 2 ? 0.5 : index / (labels.length - 1)) * (width - LEFT - RIGHT)
   const y = (value: number) => HEIGHT - BOTTOM - (value / top) * (HEIGHT - BOTTOM - TOP)
-  const every = Math.max(1, Math.ceil(labels.length / 7))
+  const every = Math.max(1, Math.ceil((labels.length * LABEL_WIDTH) / (width - LEFT)))
   const nearest = (event: React.PointerEvent<SVGSVGElement>) => {
     const box = event.currentTarget.getBoundingClientRect()
-    const share = (((event.clientX - box.left) / box.width) * WIDTH - LEFT) / (WIDTH - LEFT - RIGHT)
+    const share = (((event.clientX - box.left) / box.width) * width - LEFT) / (width - LEFT - RIGHT)
     setAt(Math.max(0, Math.min(labels.length - 1, Math.round(share * (labels.length - 1)))))
   }
   return (
@@ -54,10 +62,12 @@ export function LineChart({ title, labels, series, format, formatCell, shortLabe
           {at !== null && <li>{labels[at]}</li>}
         </ul>
       </figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${title}; the values are in the table below`} onPointerMove={nearest} onPointerLeave={() => setAt(null)}>
+      <svg
+        ref={picture}
+        viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={`${title}; the values are in the table below`} onPointerMove={nearest} onPointerLeave={() => setAt(null)}>
         {marks.map((mark) => (
           <g key={mark}>
-            <line className="axis" x1={LEFT} x2={WIDTH - RIGHT} y1={y(mark)} y2={y(mark)} />
+            <line className="axis" x1={LEFT} x2={width - RIGHT} y1={y(mark)} y2={y(mark)} />
             <text x={LEFT - 6} y={y(mark) + 4} textAnchor="end">
               {format(mark)}
             </text>

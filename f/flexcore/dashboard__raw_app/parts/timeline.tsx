@@ -1,6 +1,6 @@
 // Steps on one axis, only those in sight; a click or Enter shows one in full.
 import React, { useMemo } from 'react'
-import { formatDuration } from '../logic/format'
+import { formatDuration, shortDuration } from '../logic/format'
 import { layOut, PARTS, ticks, type Bar, type Lane } from '../logic/timeline'
 import type { Step } from '../logic/types'
 import { Status } from './basics'
@@ -32,7 +32,7 @@ function Axis({ marks, spanS }: { marks: number[]; spanS: number }) {
     <div className="axis-marks">
       {marks.map((mark) => (
         <span key={mark} style={{ left: `${(mark / spanS) * 100}%` }}>
-          {mark === 0 ? '0' : formatDuration(mark).replace(/ 00 (s|min)$/, '')}
+          {shortDuration(mark)}
         </span>
       ))}
     </div>

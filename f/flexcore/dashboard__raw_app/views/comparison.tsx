@@ -3,8 +3,8 @@ import React from 'react'
 import { Empty, Value } from '../parts/basics'
 import { LineChart, type Series } from '../parts/chart'
 import { setParams, usePage } from '../parts/context'
-import { daysBetween } from '../logic/chart'
-import { formatCount, formatDuration, formatMoney, formatNumber, formatPercent } from '../logic/format'
+import { daysBetween, durationMarks } from '../logic/chart'
+import { formatCount, formatDuration, formatMoney, formatNumber, formatPercent, shortDuration } from '../logic/format'
 import type { Comparison, RuntimeSummary } from '../logic/types'
 import { View } from './view'
 
@@ -69,7 +69,8 @@ function Days({ comparison }: { comparison: Comparison }) {
       title={`Duration by day, ${labels[0]} to ${labels[labels.length - 1]} (UTC)`}
       labels={labels}
       series={series}
-      format={formatDuration}
+      marksOf={durationMarks}
+      format={shortDuration}
       formatCell={formatDuration}
       shortLabel={(day) => day.slice(5)}
     />
@@ -95,7 +96,7 @@ export function ComparisonView() {
   return (
     <View
       title="Comparison"
-      intro="The same workflow on different runtimes. Quantiles are of successful runs; what was not measured is said and counts as nothing."
+      intro="The same workflow on different runtimes. Quantiles are of successful runs; a figure that was not measured is left out of them."
       what="the comparison"
       items={all}
       tools={tools}

@@ -4,6 +4,7 @@ import { LongText, Value } from '../parts/basics'
 import { useNow, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { formatAge, formatNumber, formatTime } from '../logic/format'
+import { formatRoute } from '../logic/route'
 import type { Runtime } from '../logic/types'
 import { View } from './view'
 
@@ -75,7 +76,7 @@ function RuntimeCard({ runtime, now }: { runtime: Runtime; now: number }) {
               <ul>
                 {leases.map((lease) => (
                   <li key={lease.name}>
-                    <span className="mono">{lease.name}</span> held by {lease.owner}, ends <span title={formatTime(lease.until, true)}>{formatAge(lease.until, now)}</span>
+                    <span className="mono">{lease.name}</span> held by {/^[0-9a-f-]{36}$/.test(lease.owner) ? <a href={formatRoute('executions', lease.owner)}>{lease.owner}</a> : lease.owner}, ends <span title={formatTime(lease.until, true)}>{formatAge(lease.until, now)}</span>
                   </li>
                 ))}
               </ul>

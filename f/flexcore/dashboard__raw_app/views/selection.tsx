@@ -3,7 +3,8 @@ import React, { useState } from 'react'
 import { Value } from '../parts/basics'
 import { LineChart } from '../parts/chart'
 import { usePage } from '../parts/context'
-import { formatDuration, formatMoney, formatNumber, formatTime } from '../logic/format'
+import { durationMarks } from '../logic/chart'
+import { formatDuration, formatMoney, formatNumber, formatTime, shortDuration } from '../logic/format'
 import { formatRoute } from '../logic/route'
 import type { Selection } from '../logic/types'
 import { View } from './view'
@@ -95,7 +96,7 @@ export function SelectionView() {
   return (
     <View
       title="Selection"
-      intro="Why each execution ran where it did, and how long and how dear it was against the forecast."
+      intro="Why each execution ran where it did, and its duration and cost against the forecast."
       what="the selections"
       items={state.data.selection}
       empty={['No runtime has been selected yet', 'A flow whose runtime is “auto” writes down its candidates; they appear here.']}
@@ -111,7 +112,8 @@ export function SelectionView() {
                   { name: 'forecast', values: measured.map((one) => one.forecast_s) },
                   { name: 'real', values: measured.map((one) => one.real_s) },
                 ]}
-                format={formatDuration}
+                marksOf={durationMarks}
+                format={shortDuration}
                 formatCell={formatDuration}
               />
             </div>

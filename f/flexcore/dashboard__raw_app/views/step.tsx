@@ -1,5 +1,5 @@
 // One step in full: parts, remote object, diagnosis, manifest and events.
-import React from 'react'
+import React, { useEffect, useRef } from 'react'
 import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
 import { usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
@@ -30,8 +30,10 @@ function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
 
 export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
   const { route } = usePage()
+  const box = useRef<HTMLElement>(null)
+  useEffect(() => box.current?.scrollIntoView({ block: 'nearest' }), [step.id])
   return (
-    <aside className="step" aria-label={`Step ${step.id}`}>
+    <aside ref={box} className="step" aria-label={`Step ${step.id}`}>
       <div className="step-head">
         <h3>{step.id}</h3>
         <Status status={step.status} />
