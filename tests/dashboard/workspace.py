@@ -411,7 +411,8 @@ class Workspace:
         return {"rows": found[start:end], "older": self._after(found, end)}
 
     def _read_logs(self, args: dict[str, Any]) -> dict[str, Any]:
-        start = args.get("offset") or 0
+        offset = args.get("offset") or 0
+        start = max(0, len(self.log) + offset) if offset < 0 else offset
         lines = self.log[start : start + 2000]
         end = start + len(lines)
         more = end if end < len(self.log) else None

@@ -1,7 +1,7 @@
 // What the page knows and when it asks again. One read at a time; nothing is asked while the page is hidden.
-import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from './budget'
+import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from './budget'
 import { call, CallError, type CallProblem } from './calls'
-import { mergeRows, takeRead } from './rows'
+import { mergeRows, moveCounts, takeRead } from './rows'
 import type { Route } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
 
@@ -20,7 +20,7 @@ export type State = {
   readAt: number | null
   nextAt: number | null
   hidden: boolean
-  spent: number
+  left: number
 }
 
 const EMPTY: State = {
@@ -35,7 +35,7 @@ const EMPTY: State = {
   readAt: null,
   nextAt: null,
   hidden: false,
-  spent: 0,
+  left: 0,
 }
 
 const seconds = () => Date.now() / 1000
@@ -87,7 +87,7 @@ export class Store {
   snapshot = () => this.state
 
   private set(change: Partial<State>) {
-    this.state = { ...this.state, ...change, spent: this.budget.spent() }
+    this.state = { ...this.state, ...change, left: Math.max(0, Math.floor(this.budget.tokens())) }
     this.listeners.forEach((listener) => listener())
   }
 
@@ -156,11 +156,11 @@ export class Store {
       this.again = true
       return
     }
-    const wait = this.budget.wait(MAX_JOBS_PER_HOUR)
+    const wait = this.budget.wait()
     if (wait > 0) return this.schedule(wait)
     const route = this.route
     this.again = false
-    this.budget.count()
+    this.budget.take()
     this.set({ reading: true, nextAt: null })
     try {
       this.take(route, await call<Dashboard>('read_dashboard', this.wanted(route)))
@@ -210,17 +210,17 @@ export class Store {
     return {
       rows,
       older: !full && same ? this.state.older : keepsOlder ? this.state.older : (read.older ?? null),
-      counts: read.counts ?? (same ? this.state.counts : null),
+      counts: read.counts ?? (same && !full ? moveCounts(this.state.counts, held, rows) : null),
     }
   }
 
   /** Read the rows below those that are held. */
   async loadOlder(): Promise<void> {
     const { older, loadingOlder } = this.state
-    if (!older || loadingOlder || this.budget.wait(MAX_JOBS_PER_HOUR) > 0) return
+    if (!older || loadingOlder || this.budget.wait() > 0) return
     const route = this.route
     this.clicked()
-    this.budget.count()
+    this.budget.take()
     this.set({ loadingOlder: true })
     try {
       const read = await call<Executions>('read_executions', { older, filter: filterOf(route, this.now()) })
@@ -233,13 +233,28 @@ export class Store {
     this.set({ loadingOlder: false })
   }
 
-  /** Run an action or another read of the viewer's; actions are counted and never refused for the budget. */
+  /** Run what the viewer does. It is counted, and never refused for the budget: a cancel does not wait. */
   async act<T>(id: string, args: Record<string, unknown>): Promise<T> {
     this.clicked()
-    this.budget.count()
+    this.budget.take()
     const result = await call<T>(id, args)
     this.set({})
     return result
+  }
+
+  /** Another read that the viewer asked for. Raises CallError when the budget is used up. */
+  async read<T>(id: string, args: Record<string, unknown>): Promise<T> {
+    const wait = this.budget.wait()
+    if (wait > 0) {
+      const remedy = `Try again in ${Math.ceil(wait)} s.`
+      throw new CallError({ name: 'Budget', message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
+    }
+    return this.act<T>(id, args)
+  }
+
+  /** Seconds until a read by itself may follow, at least `interval`. */
+  follow(interval: number): number {
+    return Math.max(interval, this.budget.wait(RESERVE))
   }
 }
 

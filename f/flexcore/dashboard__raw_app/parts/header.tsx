@@ -61,7 +61,7 @@ function Freshness() {
     return () => clearInterval(timer)
   }, [])
   const now = Date.now() / 1000
-  const spent = `${state.spent} of ${MAX_JOBS_PER_HOUR} jobs in the last hour`
+  const budget = `at most ${MAX_JOBS_PER_HOUR} jobs an hour, ${state.left} of them at once`
   const next = state.nextAt === null ? '' : `, again in ${formatDuration(Math.max(0, Math.round(state.nextAt - now)))}`
   const text = state.reading
     ? 'Reading…'
@@ -72,7 +72,7 @@ function Freshness() {
         : `Read ${formatAge(new Date(state.readAt * 1000).toISOString(), now * 1000)}`
   return (
     <>
-      <span className="freshness" title={spent + next}>
+      <span className="freshness" title={budget + next}>
         {text}
       </span>
       <button
@@ -80,7 +80,7 @@ function Freshness() {
         className="quiet"
         onClick={() => (store.clicked(), void store.refresh())}
         aria-label={state.reading ? 'Reading' : 'Read again'}
-        title={`Read again (${spent}${next})`}
+        title={`Read again (${budget}${next})`}
         aria-busy={state.reading}
       >
         <Icon name="again" className={state.reading ? 'spinner' : undefined} />

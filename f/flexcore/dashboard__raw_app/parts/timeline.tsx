@@ -1,7 +1,7 @@
 // Steps on one axis, only those in sight; a click or Enter shows one in full.
 import React, { useMemo } from 'react'
 import { formatDuration, shortDuration } from '../logic/format'
-import { layOut, PARTS, ticks, type Bar, type Lane } from '../logic/timeline'
+import { layOut, nameInParent, PARTS, ticks, type Bar, type Lane } from '../logic/timeline'
 import type { Step } from '../logic/types'
 import { Status } from './basics'
 import { useMedia } from './context'
@@ -79,25 +79,27 @@ type Props = { steps: Step[]; now: number; selected: string | null; onSelect: (s
 
 export function StepTimeline({ steps, now, selected, onSelect }: Props) {
   const narrow = useMedia('(max-width: 720px)')
+  // With a step in full beside it there is room for names and bars only.
+  const compact = narrow || selected !== null
   const { lanes, start, end } = useMemo(() => layOut(steps, now), [steps, now])
   const span = end - start
-  const marks = ticks(span / 1000, narrow ? 3 : 6)
+  const marks = ticks(span / 1000, compact ? 3 : 6)
   const columns: Column<Lane>[] = [
     {
       key: 'step',
       name: 'Step',
-      width: narrow ? '8.5rem' : 'minmax(12rem, 20rem)',
+      width: narrow ? '7.5rem' : 'minmax(9rem, 2fr)',
       cell: (lane) => (
         <span className="step-name" style={{ paddingInlineStart: lane.depth * 14 }} title={stepName(lane.step)}>
-          {lane.step.id}
-          {lane.step.summary && !narrow && <span className="muted"> {lane.step.summary}</span>}
+          {nameInParent(lane.step)}
+          {lane.step.summary && !compact && <span className="muted"> {lane.step.summary}</span>}
         </span>
       ),
     },
-    { key: 'status', name: 'Status', width: narrow ? '6.5rem' : '7rem', cell: (lane) => <Status status={lane.step.status} /> },
-    { key: 'bars', name: <Axis marks={marks} spanS={span / 1000} />, width: 'minmax(4rem, 1fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} marks={marks} /> },
+    { key: 'status', name: 'Status', width: narrow ? '5.75rem' : '6.75rem', cell: (lane) => <Status status={lane.step.status} /> },
+    { key: 'bars', name: <Axis marks={marks} spanS={span / 1000} />, width: 'minmax(4rem, 5fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} marks={marks} /> },
   ]
-  if (!narrow) {
+  if (!compact) {
     columns.push({
       key: 'length',
       name: 'Took',
@@ -120,7 +122,7 @@ export function StepTimeline({ steps, now, selected, onSelect }: Props) {
         idOf={(lane) => lane.step.id}
         onOpen={(lane) => onSelect(lane.step)}
         selected={selected}
-        className={`grid-steps${narrow ? ' grid-compact' : ''}`}
+        className="grid-steps"
       />
     </div>
   )

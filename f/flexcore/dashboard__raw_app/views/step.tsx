@@ -1,7 +1,7 @@
 // One step in full: parts, remote object, diagnosis, manifest and events.
 import React, { useEffect, useRef } from 'react'
 import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
-import { usePage } from '../parts/context'
+import { useMedia, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { Fields } from '../parts/json'
 import { formatDuration, formatTime } from '../logic/format'
@@ -31,7 +31,10 @@ function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
 export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
   const { route } = usePage()
   const box = useRef<HTMLElement>(null)
-  useEffect(() => box.current?.scrollIntoView({ block: 'nearest' }), [step.id])
+  const narrow = useMedia('(max-width: 720px)')
+  useEffect(() => {
+    if (narrow) box.current?.scrollIntoView({ block: 'nearest' })
+  }, [step.id, narrow])
   return (
     <aside ref={box} className="step" aria-label={`Step ${step.id}`}>
       <div className="step-head">
