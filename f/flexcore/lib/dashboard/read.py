@@ -1,0 +1,228 @@
+# requirements: flexcore_base
+"""The one read of the dashboard: the parts that are asked for, side by side, each with its own failure.
+
+What the caller may not see, or what does not answer, becomes a notice and an empty part; never an error of the page.
+A part that only some views need is imported when it is asked for: each call is a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from f.flexcore.lib.core import errors, monitoring, operation, resources, version
+from f.flexcore.lib.dashboard import detail, listing, notices, shapes
+from f.flexcore.lib.windmill import client, execution_models
+
+MAX_PARALLEL_PARTS = 8
+# By address: what only some views need is imported for them.
+REFUSAL = "f.flexcore.lib.pipeline.restart:refusal"
+# HTTP's header Date has whole seconds, and the answer took its time.
+CLOCK_RESOLUTION = timedelta(seconds=2)
+# A worker that is free takes a job within a second.
+LONG_WAIT = timedelta(seconds=20)
+MAX_WORKFLOWS_ASKED = 2
+
+
+@dataclass(slots=True)
+class Reading:
+    """What all parts share. user, settings: empty when they could not be read."""
+
+    windmill: client.Client
+    now: datetime
+    user: Mapping[str, Any] = field(default_factory=dict)
+    settings: resources.Settings | None = None
+    base_url: str = ""
+    worker: str = "this worker"
+    notes: list[shapes.Notice] = field(default_factory=list)
+
+
+def read_dashboard(
+    want: Sequence[str],
+    cursor: str = "",
+    filter: Mapping[str, Any] | None = None,
+    execution: str = "",
+    windmill: client.Client | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> shapes.Dashboard:
+    """Raises InvalidInput for a filter that is none; what else goes wrong is a notice."""
+    chosen = errors.validate(shapes.Filter, filter or {}, "filter")
+    reading = Reading(windmill or client.Client(), datetime.now(UTC), base_url=env.get("WM_BASE_URL", "").rstrip("/"))
+    reading.worker = env.get("WM_WORKER_GROUP") or reading.worker
+    wanted = dict.fromkeys(map(str, want))
+    reading.notes += [notices.unknown_part(name) for name in wanted if name not in shapes.PARTS]
+    with ThreadPoolExecutor(MAX_PARALLEL_PARTS) as pool:
+        server = pool.submit(reading.windmill.server_version)
+        user = pool.submit(reading.windmill.user)
+        settings = pool.submit(read_settings, reading.windmill)
+        listed = pool.submit(_read_page, reading, chosen, cursor) if "executions" in wanted else None
+        found = _read_server(reading, server, user, settings)
+        parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
+        page = _result(reading, "The list of executions", listed)
+        _lead_to_index(reading, page)
+        _warn_of_tags(reading, page)
+        read = {name: _result(reading, TITLES[name], part) for name, part in parts.items()}
+    return shapes.Dashboard(
+        now=reading.now,
+        version=version.VERSION,
+        server=found,
+        notices=list({note.message: note for note in reading.notes}.values()),
+        cursor=page.cursor if page else "",
+        full=page.full if page else True,
+        executions=page.executions if page else None,
+        **read,
+    )
+
+
+def _read_page(reading: Reading, chosen: shapes.Filter, cursor: str) -> listing.Page:
+    return listing.read_page(reading.windmill, chosen, cursor, reading.now)
+
+
+def _lead_to_index(reading: Reading, page: listing.Page | None) -> None:
+    """Below Windmill's last execution the index may go on."""
+    from f.flexcore.lib.dashboard import older_rows, run_index
+
+    if page is None or not page.full or page.executions.older or not page.executions.rows:
+        return
+    below = run_index.position_of(page.executions.rows[-1])
+    if older_rows.has_older(reading.settings, below):
+        page.executions.older, page.executions.counts = below, None
+
+
+def _warn_of_tags(reading: Reading, page: listing.Page | None) -> None:
+    """A notice for a worker's tag that nobody serves, when executions wait for a worker for some time."""
+    since = reading.now - LONG_WAIT
+    rows = page.executions.rows if page else []
+    waiting = {row.workflow for row in rows if row.status == "queued" and row.created_at < since}
+    if not waiting:
+        return
+    from f.flexcore.lib.windmill import worker_tags
+
+    for workflow in sorted(waiting)[:MAX_WORKFLOWS_ASKED]:
+        path = execution_models.BUNDLE_FOLDER + workflow
+        texts = worker_tags.warn_of_unserved_tags(reading.windmill, path)
+        reading.notes += [notices.unserved_tag(text) for text in texts]
+
+
+def read_settings(windmill: client.Client) -> resources.Settings | None:
+    """None when there are none that the caller may read. Raises InvalidInput, and as the client does."""
+    stored = windmill.find_resource(client.SETTINGS)
+    return None if stored is None else errors.validate(resources.Settings, stored, client.SETTINGS)
+
+
+def _read_server(
+    reading: Reading, server: Future[tuple[str, str]], user: Future[dict[str, Any]], settings: Future[Any]
+) -> shapes.Server:
+    """Also what the parts need to know first: who asks, the settings, what time it is."""
+    said = _result(reading, "The server's version", server)
+    reading.user = _result(reading, "Your user", user) or {}
+    reading.settings = _result(reading, "The settings", settings)
+    if reading.settings is None and settings.exception() is None:
+        reading.notes.append(notices.no_settings())
+    name, date = said or ("", "")
+    if said:
+        reading.notes += notices.check_server(name)
+    if (at := _parse_date(date)) and abs(at - reading.now) > CLOCK_RESOLUTION:
+        reading.notes += notices.check_clock(at, reading.now)
+        reading.now = at
+    return shapes.Server(
+        version=name or None,
+        url=reading.base_url or None,
+        workspace=reading.windmill.workspace,
+        user=str(reading.user.get("username") or ""),
+        engine="embedded" if name.startswith(notices.EMBEDDED) else "windmill",
+    )
+
+
+def _parse_date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC) if text else None
+    except ValueError:
+        return None
+
+
+def _result(reading: Reading, title: str, part: Future[Any] | None) -> Any:
+    """None, and a notice, when the part could not be read."""
+    if part is None:
+        return None
+    try:
+        return part.result()
+    except errors.FlexcoreError as error:
+        reading.notes.append(notices.unread(title, error))
+        return None
+
+
+def _read_detail(reading: Reading, execution: str) -> shapes.Detail | None:
+    from f.flexcore.lib import runtimes
+
+    if not execution:
+        return None
+    view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
+    secrets = list(reading.settings.secrets()) if reading.settings else []
+    refusal = operation.resolve(REFUSAL)
+    reader = detail.DetailReader(
+        reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes
+    )
+    return reader.read(execution)
+
+
+def _read_runtimes(reading: Reading, _: str) -> list[shapes.Runtime]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_runtimes(reading.windmill, reading.settings, reading.worker, reading.now)
+
+
+def _read_deployments(reading: Reading, _: str) -> list[shapes.Deployment]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_deployments(reading.windmill, reading.settings, reading.notes)
+
+
+def _read_orphans(reading: Reading, _: str) -> list[shapes.Orphan]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_orphans(reading.windmill, reading.settings, reading.worker, reading.now, reading.notes)
+
+
+def _read_comparison(reading: Reading, _: str) -> list[shapes.Comparison]:
+    from f.flexcore.lib.dashboard import figures
+
+    return figures.read_comparison(reading.windmill, reading.settings, reading.now)
+
+
+def _read_selection(reading: Reading, execution: str) -> list[shapes.Selection]:
+    from f.flexcore.lib.dashboard import figures
+
+    return figures.read_selections(reading.windmill, execution)
+
+
+def _read_stops(reading: Reading, _: str) -> list[shapes.Stop]:
+    from f.flexcore.lib.dashboard import stopping
+
+    return stopping.list_stops(reading.windmill)
+
+
+# By the name of the part: what reads it, and what it is called in a notice.
+PARTS: dict[str, Callable[[Reading, str], Any]] = {
+    "execution": _read_detail,
+    "runtimes": _read_runtimes,
+    "comparison": _read_comparison,
+    "selection": _read_selection,
+    "deployments": _read_deployments,
+    "orphans": _read_orphans,
+    "stops": _read_stops,
+}
+TITLES = {
+    "execution": "The execution",
+    "runtimes": "Runtimes",
+    "comparison": "The comparison of runtimes",
+    "selection": "Selections",
+    "deployments": "Deployments",
+    "orphans": "Orphans",
+    "stops": "Stopped workflows",
+}
