@@ -131,10 +131,10 @@ def test_a_model_is_rolled_back_to_the_version_that_is_named(show: Show) -> None
     page = show(workspace, "#/deployments")
     page.get_by_role("article", name="churn").get_by_role("button", name="Roll back…").click()
     question = page.get_by_role("dialog", name="Roll back churn")
-    assert "All traffic of churn moves to version v6" in question.inner_text()
+    assert "goes back from version v7 to the version that answered before, v6" in question.inner_text()
     question.get_by_role("button", name="Roll back").click()
-    question.get_by_text("The roll back was started").wait_for()
-    called = {"deployment": "churn", "runtime": "kubernetes", "resource": "u/admin/cluster", "version": "v6"}
+    question.get_by_text("Traffic of churn went back").wait_for()
+    called = {"resource": "u/admin/cluster", "name": "churn", "namespace": "models"}
     assert workspace.called("roll_back_model") == [called]
 
 

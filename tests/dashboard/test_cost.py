@@ -25,7 +25,7 @@ SCROLL = """async () => {
   let rows = 0
   let steps = 0
   while (box.scrollTop + box.clientHeight < box.scrollHeight - 2 && steps < 400) {
-    box.scrollTop += box.scrollHeight / 300
+    box.scrollTop += box.scrollHeight / 120
     steps += 1
     await new Promise((resolve) => requestAnimationFrame(resolve))
     rows = Math.max(rows, box.querySelectorAll('[role=row]').length)
@@ -71,10 +71,10 @@ def test_ten_thousand_rows_scroll_and_few_of_them_exist(show: Show, browser: Bro
     browser.start_tracing(page=page, categories=["toplevel", "disabled-by-default-devtools.timeline"])
     seen = page.evaluate(SCROLL)
     tasks = longest_tasks_ms(browser.stop_tracing())
-    assert seen["last"] and seen["steps"] > 250, seen
+    assert seen["last"] and seen["steps"] > 100, seen
     assert seen["rows"] < 80, seen
     assert len(workspace.called("read_executions")) == 5
-    assert len(tasks) > 250 and tasks[0] <= MAX_FRAME_MS, tasks[:5]
+    assert len(tasks) > 100 and tasks[0] <= MAX_FRAME_MS, tasks[:5]
 
 
 def test_an_hour_of_an_open_page_is_at_most_120_jobs_and_a_hidden_one_none(show: Show) -> None:
