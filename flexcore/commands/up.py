@@ -74,7 +74,7 @@ def _up(root: Path, port: int, with_ray: bool, as_json: bool) -> int:
 
 def _spawn(file: StateFile, bundle: Path, port: int, with_ray: bool) -> None:
     """Starts the process that keeps everything, and returns when it or another one is there. Raises CannotStart."""
-    from flexcore.panel.stack import TAKEN
+    from flexcore.panel.stack_state import TAKEN
     from wmlocal.engine.errors import CannotStart
 
     command = [sys.executable, "-m", "flexcore.panel.stack", str(bundle), str(port)]
@@ -164,7 +164,6 @@ def _show(state: StackState, home: Path, as_json: bool) -> None:
 
 def _down(as_json: bool) -> int:
     from flexcore.panel.stack_state import StateFile
-    from flexcore.ray_head import end_leftovers
     from wmlocal.engine.runs import default_home
 
     home = default_home()
@@ -175,6 +174,8 @@ def _down(as_json: bool) -> int:
         if not state.process.end(STOP_TIMEOUT_S):
             say(f"Process {state.process.pid} did not end within {STOP_TIMEOUT_S:.0f} s and was killed.")
         if state.ray_temp:
+            from flexcore.ray_head import end_leftovers
+
             end_leftovers(Path((file.read() or state).ray_temp))
     canceled = ((file.read() or state).canceled if state else []) if was_up else []
     if as_json:

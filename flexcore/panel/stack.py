@@ -16,32 +16,32 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from f.flexcore.lib.core.errors import FlexcoreError
 from flexcore.panel.engine import PanelEngine
 from flexcore.panel.local_resources import write_resources
 from flexcore.panel.processes import Process
-from flexcore.panel.stack_state import FAILED, READY, STOPPED, StackState, StateFile
-from flexcore.ray_head import RayHead, RayHeadError, end_leftovers
+from flexcore.panel.stack_state import FAILED, NOT_STARTED, READY, STOPPED, TAKEN, StackState, StateFile
 from wmlocal.engine.engine import SIGNALS, default_home
 from wmlocal.engine.errors import EngineError
 from wmlocal.engine.runs import check_port
+
+if TYPE_CHECKING:
+    from flexcore.ray_head import RayHead
 
 WATCH_INTERVAL_S = 0.5
 # Between two starts of a head that does not stay.
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
 # A head that lived so long did start; the next pause is short again.
 STEADY_S = 120.0
-# Exit codes for `flexcore up`: another one is there, or the reason is in the state.
-TAKEN, NOT_STARTED = 3, 2
 
 
 class Stack:
     def __init__(self, root: Path, port: int, with_ray: bool, home: Path) -> None:
         self.root, self.port, self.home = root, port, home
         self.file = StateFile(home)
-        self.head = RayHead(home / "up/ray") if with_ray else None
+        self.head = open_head(home) if with_ray else None
         self.problem = ""
         self._started, self._pause = 0.0, FIRST_PAUSE_S
         self._engine: PanelEngine | None = None
@@ -52,6 +52,8 @@ class Stack:
         before = self.file.read()
         self.state = self.file.write(self.state)
         if before and before.ray_temp:
+            from flexcore.ray_head import end_leftovers
+
             end_leftovers(Path(before.ray_temp))
         # Ray takes many seconds to say no.
         check_port(self.port)
@@ -87,7 +89,7 @@ class Stack:
         self._pause = min(2 * self._pause, MAX_PAUSE_S)
         try:
             self.start_head(head)
-        except RayHeadError as error:
+        except RuntimeError as error:
             self.problem = str(error).partition("\n")[0]
             print(error, flush=True)
         else:
@@ -111,6 +113,13 @@ class Stack:
         assert self._engine is not None
         live = [job.id for job in list(self._engine.runtime.live.values()) if job.parent is None]
         self.state = self.file.write(self.state, canceled=live)
+
+
+def open_head(home: Path) -> RayHead:
+    """Ray's part of the library is read only where it is wanted."""
+    from flexcore.ray_head import RayHead
+
+    return RayHead(home / "up/ray")
 
 
 def hold(lock: Path) -> IO[str] | None:
@@ -146,7 +155,7 @@ def main() -> int:
     stack = Stack(given.root, given.port, not given.without_ray, home)
     try:
         stack.run()
-    except (EngineError, FlexcoreError, RayHeadError, OSError) as error:
+    except (EngineError, FlexcoreError, RuntimeError, OSError) as error:
         stack.file.write(stack.state, phase=FAILED, error=str(error))
         return NOT_STARTED
     except SystemExit:

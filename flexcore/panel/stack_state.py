@@ -15,6 +15,8 @@ from typing import Any
 
 from flexcore.panel.processes import Process
 
+# Exit codes of the process: another one is there, or the reason is in the state.
+TAKEN, NOT_STARTED = 3, 2
 STARTING, READY, STOPPED, FAILED = "starting", "ready", "stopped", "failed"
 
 
