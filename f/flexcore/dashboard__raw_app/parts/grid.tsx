@@ -2,7 +2,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual'
 import React, { useEffect, useRef, useState } from 'react'
 
-export type Column<T> = { key: string; name: string; width: string; align?: 'end'; cell: (row: T) => React.ReactNode }
+export type Column<T> = { key: string; name: React.ReactNode; width: string; align?: 'end'; cell: (row: T) => React.ReactNode }
 
 type Props<T> = {
   label: string
@@ -13,6 +13,7 @@ type Props<T> = {
   onOpen: (row: T) => void
   selected?: string | null
   className?: string
+  height?: number
   nearEnd?: () => void
   foot?: React.ReactNode
 }
@@ -66,7 +67,7 @@ export function Grid<T>(props: Props<T>) {
   }
   const template = columns.map((column) => column.width).join(' ')
   return (
-    <div className={`grid ${props.className ?? ''}`} role="grid" aria-label={props.label} aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
+    <div className={`grid ${props.className ?? ''}`} role="grid" aria-label={props.label} aria-rowcount={rows.length + 1} aria-colcount={columns.length} style={props.height ? { height: props.height } : undefined}>
       <div role="rowgroup" className="grid-head">
         <div role="row" aria-rowindex={1} className="grid-row" style={{ gridTemplateColumns: template }}>
           {columns.map((column) => (
