@@ -106,7 +106,9 @@ def steps() -> list[dict[str, Any]]:
     waits = event(880, "Pending", "the pod waits for room", "node1 has 0.4 CPU free, 2 are asked for")
     return [
         step("validate", "success", 0, (0.2, None, 0.6, 0.1), summary="Check the request"),
-        step("extract", "success", 1, (0.4, 6.1, 95.3, 2.0), summary="tap-postgres", runtime="meltano", output=manifest),
+        step(
+            "extract", "success", 1, (0.4, 6.1, 95.3, 2.0), summary="tap-postgres", runtime="meltano", output=manifest
+        ),
         step(
             "select",
             "success",
@@ -139,7 +141,15 @@ def steps() -> list[dict[str, Any]]:
             parent="train",
             ended_at=at(700),
         ),
-        step("deploy", "waiting", 0, (None, None, None, None), created_at=None, started_at=None, summary="Deploy the model"),
+        step(
+            "deploy",
+            "waiting",
+            0,
+            (None, None, None, None),
+            created_at=None,
+            started_at=None,
+            summary="Deploy the model",
+        ),
     ]
 
 
