@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from flexcore.panel.engine import PanelEngine
 from tests.dashboard.chromium import open_browser, open_page
@@ -38,7 +39,7 @@ def fill(store: Store, executions: int) -> None:
         job, created = str(uuid.UUID(int=number)), now - SECONDS_APART * (number + 1)
         success = status == "success"
         error = None if success else {"message": "The Ray dashboard cannot be reached", "name": "Unreachable"}
-        result = {"success": success, "error": error, "stages": [], "runtime": "ray"}
+        result: dict[str, Any] = {"success": success, "error": error, "stages": [], "runtime": "ray"}
         store.add_job(id=job, kind="flow", path=path, root=job, status=status, args={"n": number}, created=created)
         store.update_job(job, started=created + 0.2, finished=created + 30, result=result, labels=["flexcore"])
 

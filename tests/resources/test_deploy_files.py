@@ -134,8 +134,8 @@ def test_both_deployments_publish_the_panel_without_a_token_of_its_own() -> None
 def test_the_panels_image_installs_what_the_panel_imports_and_no_more() -> None:
     text = (DEPLOY / "panel.Dockerfile").read_text()
     (names,) = re.findall(r"\"\((.*)\)==", text)
-    code = "import sys, uvicorn, flexcore.panel.windmill, flexcore.commands.dashboard, flexcore.cli, wmlocal.engine.bundle\n"
-    code += "import f.flexcore.lib.core.errors\nprint(*sys.modules)"
+    code = "import sys, uvicorn, flexcore.commands.dashboard, flexcore.cli, wmlocal.engine.bundle\n"
+    code += "import f.flexcore.lib.core.errors, flexcore.panel.windmill\nprint(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
