@@ -105,8 +105,13 @@ class Operation(Generic[Request, Service]):
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a step with these arguments: plain data, and the page that people see of it."""
-        shown: dict[str, Any] = resolve(PAGE)(self.execute(self.invoke(arguments)), os.environ)
-        return shown
+        return show(self.execute(self.invoke(arguments)))
+
+
+def show(plain: dict[str, Any]) -> dict[str, Any]:
+    """The plain result of a step with its page."""
+    shown: dict[str, Any] = resolve(PAGE)(plain, os.environ)
+    return shown
 
 
 def check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:
