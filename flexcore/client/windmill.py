@@ -7,6 +7,7 @@ and Unavailable for what may work later.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -141,6 +142,10 @@ class Windmill:
 
     def version(self) -> str:
         return str(self.ask("GET", "version"))
+
+    def served_tags(self, tags: Iterable[str]) -> dict[str, bool]:
+        """Whether a worker of the server, of any workspace, listens to each tag."""
+        return dict(self.ask("GET", "workers/exists_workers_with_tags", query={"tags": ",".join(tags)}) or {})
 
     def check(self) -> None:
         """Raises Forbidden when the token is refused, NotFound when there is no such workspace, InvalidInput when this

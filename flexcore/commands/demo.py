@@ -180,7 +180,7 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
     for item in result["stages"]:
         step = item["result"]
         output = step["output"] or {}
-        took = sum(value for value in step["timings"].values() if value is not None)
+        took = sum(value for value in step["timings"].values() if isinstance(value, int | float))
         stages.add_row(item["stage"], step["runtime"], _count(output.get("rows")), f"{took:.1f}", output.get("uri", ""))
     console.print(stages)
     flights = Table(

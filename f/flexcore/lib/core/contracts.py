@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -159,12 +160,14 @@ class ResourceUsage(Contract):
 
 
 class Timings(Contract):
-    """Seconds that the work waited, started up, ran, and was brought home."""
+    """Seconds that the work waited, started up, ran, and was brought home, one after the other. began_at: when the
+    first of them that is known began, by the runtime's own clock."""
 
     queued: float | None = None
     starting: float | None = None
     running: float | None = None
     finishing: float | None = None
+    began_at: datetime | None = None
 
 
 class Remote(Contract):
@@ -184,8 +187,20 @@ class Diagnosis(Contract):
     remedy: str
 
 
+class Trace(Contract):
+    """Where a step stands in its run's trace. caller: the span of a foreign trace that the run was called from;
+    is_exported: whether the collector has taken the step's spans; reconcile delivers those that it has not."""
+
+    trace_id: str
+    span_id: str
+    caller: str = ""
+    is_sampled: bool = True
+    is_exported: bool = False
+
+
 class StepResult(ShownContract):
-    """wm_labels: by which Windmill finds the job again; set when the result leaves the step."""
+    """wm_labels: by which Windmill finds the job again; trace: with an OpenTelemetry endpoint in the settings; both are
+    set when the result leaves the step."""
 
     success: bool
     runtime: str
@@ -199,6 +214,7 @@ class StepResult(ShownContract):
     remote: Remote | None = None
     diagnosis: Diagnosis | None = None
     log_tail: str = ""
+    trace: Trace | None = None
     wm_labels: list[str] = []
 
     def plain(self) -> dict[str, Any]:
