@@ -68,8 +68,8 @@ def test_a_week_is_that_of_iso_8601_and_the_last_one_that_has_ended(
     assert weekly_report.find_week(text, now) == (name, begin, begin + timedelta(days=7))
 
 
-@pytest.mark.parametrize("text", ["2026-W54", "2026-48", "last week", "2026-W00", "<b>", "2026-W49", "2027-W01"])
-def test_what_is_no_week_or_has_not_ended_is_refused_with_the_form_to_write(text: str) -> None:
+@pytest.mark.parametrize("text", ["2026-W54", "2026-48", "last week", "2026-W00", "<b>", "2026-W50", "2027-W01"])
+def test_what_is_no_week_or_has_not_begun_is_refused_with_the_form_to_write(text: str) -> None:
     with pytest.raises(InvalidInput, match="week: ") as refused:
         weekly_report.find_week(text, NOW)
     assert refused.value.remedy and refused.value.subject == "week"
@@ -456,6 +456,16 @@ def test_a_letter_that_was_taken_is_sent_whatever_the_server_says_at_the_end(env
     with serving(_RudeServer(answers=True)) as server:
         assert send_report.main(report([]), mailbox(server.server_address[1]))["delivery"] == "sent"
         assert server.taken == 1
+
+
+def test_a_week_that_goes_on_is_shown_so_far_and_not_sent(webhook: Webhook, env: dict[str, str]) -> None:
+    name, begin, end = weekly_report.find_week("2026-W49", NOW)
+    assert (name, end) == ("2026-W49", NOW)
+    week = weekly_report.Week([outcome()])
+    plain = weekly_report.build_report(name, begin, end, "dev", week, weekly_report.Week([])).plain()
+    result = send_report.main(plain, hook(webhook))
+    assert result["delivery"] == "not over" and webhook.calls == []
+    assert "this is 2026-W49 so far" in result["html"]
 
 
 def test_without_a_channel_it_is_only_shown(env: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from f.flexcore.lib.storage import object_store, versioned_record
 from f.flexcore.lib.views import result_pages, weekly_pages
 
 FOLDER = "weekly_reports"
-State = Literal["sent", "sent before", "unknown", "no channel"]
+State = Literal["sent", "sent before", "unknown", "no channel", "not over"]
 
 
 NOTES: dict[State, str] = {
@@ -28,6 +28,7 @@ NOTES: dict[State, str] = {
     "sent before": "This week's report was sent to this channel before; it is not sent again.",
     "unknown": "Another run is sending this week's report, or was ended while it did. It may have arrived, so it is "
     "not sent again; send_again sends it.",
+    "not over": "The report was not sent: its week goes on.",
     "no channel": "The report was not sent: notify names no channel.",
 }
 
@@ -41,6 +42,8 @@ def send_report(report: Any, channel: Any, settings: Any, env: Mapping[str, str]
     except (AttributeError, KeyError, TypeError, ValueError):
         remedy = "Give the whole result of operations/summarize_week."
         raise errors.InvalidInput("report is not the report of a week", subject="report", remedy=remedy) from None
+    if not report["is_over"]:
+        return "not over"
     page = failure_message.run_url(env)
     message = failure_message.Message(title, lines, {"Report": page} if page else {}, mail)
     return send_once(channel, message, str(report["week"]), settings, env, send_again)

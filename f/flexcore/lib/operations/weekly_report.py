@@ -20,6 +20,7 @@ from f.flexcore.lib.core import errors
 from f.flexcore.lib.operations import outcomes, week_statistics
 
 CURRENCY = "USD"
+WHOLE_WEEK = timedelta(days=7)
 WEEK = re.compile(r"(\d{4})-W(\d{2})")
 # Sums of costs have no error that could be computed; smaller moves are not worth a line.
 MIN_COST_CHANGE = 0.2
@@ -76,6 +77,7 @@ class WeeklyReport:
     since: str
     until: str
     workspace: str
+    is_over: bool
     currency: str
     runs: int
     runs_before: int
@@ -105,23 +107,23 @@ class Week:
 
 
 def find_week(text: str, now: datetime) -> tuple[str, datetime, datetime]:
-    """(name, begin, end) of a week; of an empty text the last whole one. Raises InvalidInput."""
+    """(name, begin, end) of a week; of an empty text the last whole one. A week that goes on ends now. Raises
+    InvalidInput, also for one that has not begun."""
     if not text:
         monday = datetime.combine(now.astimezone(UTC).date(), datetime.min.time(), UTC)
         begin = monday - timedelta(days=monday.weekday() + 7)
     else:
         begin = _parse_week(text)
-        if begin + timedelta(days=7) > now:
-            remedy = "Name a week that has ended; leave it empty for the last one."
-            raise errors.InvalidInput(f"week: {text} has not ended yet", subject="week", remedy=remedy)
+        if begin > now:
+            remedy = "Name a week that has begun; leave it empty for the last one that has ended."
+            raise errors.InvalidInput(f"week: {text} has not begun yet", subject="week", remedy=remedy)
     year, number, _ = begin.isocalendar()
-    return f"{year}-W{number:02d}", begin, begin + timedelta(days=7)
+    return f"{year}-W{number:02d}", begin, min(begin + WHOLE_WEEK, now)
 
 
 def list_bounds(begin: datetime) -> list[tuple[datetime, datetime]]:
     """(begin, end) of the week and of the one before."""
-    week = timedelta(days=7)
-    return [(begin, begin + week), (begin - week, begin)]
+    return [(begin, begin + WHOLE_WEEK), (begin - WHOLE_WEEK, begin)]
 
 
 def _parse_week(text: str) -> datetime:
@@ -144,6 +146,7 @@ def build_report(name: str, begin: datetime, end: datetime, workspace: str, now:
         since=begin.isoformat(),
         until=end.isoformat(),
         workspace=workspace,
+        is_over=end - begin >= WHOLE_WEEK,
         currency=CURRENCY,
         runs=len(now.rows),
         runs_before=len(before.rows),
@@ -164,7 +167,10 @@ def build_report(name: str, begin: datetime, end: datetime, workspace: str, now:
         forecast=measure_forecast(now.rows),
         orphans=now.orphans,
         changes=list_changes(groups, cost, now.rows, before.rows)[:MAX_CHANGES],
-        not_measured=_list_gaps(now, before, cost, len(groups)),
+        not_measured=[
+            *([] if end - begin >= WHOLE_WEEK else [f"the rest of the week: it goes on, and this is {name} so far"]),
+            *_list_gaps(now, before, cost, len(groups)),
+        ],
     )
 
 
