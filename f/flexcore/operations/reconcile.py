@@ -32,4 +32,4 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         if row.action != "leave":
             print(f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})")
     print(f"{len(rows)} objects seen, {sum(row.action != 'leave' for row in rows)} acted upon")
-    return {"table-row-object": [asdict(row) for row in rows]}
+    return reconciler.build_result([asdict(row) for row in rows])
