@@ -7,14 +7,16 @@ export UV_PYTHON := 3.11
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python demo test lint locks pages clean
+.PHONY: help setup dashboard python demo test lint locks pages clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: python node_modules  ## install everything: .venv, and Windmill's CLI in node_modules
+setup: python node_modules dashboard tests/dashboard/browser/node_modules  ## install everything: .venv, Windmill's CLI, the browser of the tests
 
-demo: python  ## run the whole pipeline on real data, on this machine (ARGS="--rows 20000")
+dashboard: flexcore/panel/static/index.html  ## build the page that `flexcore serve` and `flexcore dashboard` show
+
+demo: python dashboard  ## run the whole pipeline on real data, on this machine (ARGS="--rows 20000")
 	@uv run --quiet flexcore demo $(ARGS)
 
 test: lint  ## run every check that a change must pass (ARGS="-k name")
@@ -37,12 +39,35 @@ pages: python  ## write what the code says into docs/: pictures, troubleshooting
 	uv run python -m bench.pages
 
 clean:  ## remove what setup, demo and tests have made here
-	rm -rf .venv .flexcore node_modules
+	rm -rf .venv .flexcore node_modules flexcore/panel/static tests/dashboard/browser/node_modules
 
 python:
 	@command -v uv >/dev/null || python3 -m pip install --quiet --target "$(UV_HOME)" uv==$(UV_VERSION)
 	@uv sync --quiet
 
 node_modules: package.json package-lock.json | python
+	@test ! -L $@ || { echo "$@ is a link, and npm ci would empty the folder that it leads to: remove the link first" >&2; exit 1; }
 	uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch node_modules
+
+# Packages lie outside of f/, which is pushed and packed as it is. The root's node_modules has no part in this.
+APP := f/flexcore/dashboard__raw_app
+PANEL := flexcore/panel/app
+BUILD := .flexcore/dashboard
+flexcore/panel/static/index.html: $(shell find $(APP) $(PANEL) -name node_modules -prune -o -type f -print) \
+		$(BUILD)/app/node_modules $(BUILD)/panel/node_modules
+	cp $(wildcard $(PANEL)/*.*) $(BUILD)/panel
+	uv run node $(BUILD)/panel/build.mjs $(APP) flexcore/panel/static $(BUILD)/app/node_modules
+
+$(BUILD)/app/node_modules: $(APP)/package.json $(APP)/package-lock.json | python
+$(BUILD)/panel/node_modules: $(PANEL)/package.json $(PANEL)/package-lock.json | python
+$(BUILD)/%/node_modules:
+	mkdir -p $(@D) && cp $(filter %.json,$^) $(@D)
+	cd $(@D) && uv run --project $(CURDIR) npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+BROWSER := tests/dashboard/browser
+$(BROWSER)/node_modules: $(addprefix $(BROWSER)/,package.json package-lock.json unpack.mjs) | python
+	cd $(BROWSER) && uv run npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(BROWSER) && uv run node unpack.mjs node_modules/.chromium
+	@touch $@

@@ -17,6 +17,8 @@ PARTS = (
     "wmill-lock.yaml",
     "c_*.resource-type.yaml",
 )
+# Ignored by git; pyproject.toml names it as what is packed all the same.
+PAGE = "flexcore/panel/static/index.html"
 
 
 class BundleHook(BuildHookInterface[Any]):
@@ -27,3 +29,5 @@ class BundleHook(BuildHookInterface[Any]):
             build_data["force_include"] |= {
                 str(path): f"flexcore/_bundle/{path.relative_to(root).as_posix()}" for path in found
             }
+            if not (root / PAGE).is_file():
+                self.app.display_warning("The wheel has no dashboard: build it first with `make dashboard`.")

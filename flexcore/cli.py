@@ -5,14 +5,13 @@ The groups are in `commands/`; here is what belongs to none of them. Exit codes:
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flexcore.commands import bundle, config, kubernetes, runtime, workflow
+from flexcore.commands import bundle, config, dashboard, kubernetes, runtime, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -23,9 +22,7 @@ from flexcore.console import (
     Workspace,
     examples,
     json_object,
-    print_json,
     run_guarded,
-    say,
 )
 from flexcore.help_page import SectionedGroup
 
@@ -46,6 +43,7 @@ app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
 LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+dashboard.register(app, LOCAL)
 bundle.register(app, BUNDLE)
 
 
@@ -77,41 +75,6 @@ def _recover(given: str, root: Path, as_json: bool) -> int:
     with open_embedded(root) as (client, engine):
         job = engine.recover(complete_id(client, given)).id
         return workflow.follow_run(client, job, workflow.LogsShown(), as_json=as_json, keeps_running=False)
-
-
-@app.command(rich_help_panel=LOCAL, epilog=examples("flexcore serve", "flexcore serve --root bundle --port 0"))
-def serve(
-    root: Root = Path(),
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback; 0 for any.")] = 8765,
-    as_json: AsJson = False,
-) -> None:
-    """Serve the engine with Windmill's REST API on loopback, until Ctrl-C."""
-    run_guarded(lambda: _serve(root, port, as_json))
-
-
-def _serve(root: Path, port: int, as_json: bool) -> int:
-    import signal
-    import threading
-
-    from wmlocal.engine.engine import SIGNALS, Engine
-
-    stopped = threading.Event()
-    with Engine(root, port=port, take_up=True, on_problem=lambda text: say(f"warning: {text}")) as engine:
-        for number in SIGNALS:
-            signal.signal(number, lambda *_: stopped.set())
-        engine.serve()
-        print(
-            f"serving {engine.bundle.root} at {engine.url}, workspace {engine.workspace};"
-            f" the token is in {engine.home / 'token'}",
-            file=sys.stderr,
-            flush=True,
-        )
-        if as_json:
-            print_json({"url": engine.url, "workspace": engine.workspace, "token_file": str(engine.home / "token")})
-            sys.stdout.flush()
-        while not stopped.wait(1):
-            pass
-    return 0
 
 
 @app.command(

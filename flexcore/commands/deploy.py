@@ -64,12 +64,7 @@ class Options:
 
 def deploy_bundle(client: Windmill, target: Target | None, root: Path, options: Options) -> int:
     """Checks, compares, pushes, waits for the server's locks, and lists what is stale."""
-    if target is None:
-        raise InvalidInput(
-            "The embedded engine runs the files as they are; there is nothing to deploy",
-            subject="--server",
-            remedy="Name a server, or a wmill profile.",
-        )
+    target = require_server(target)
     if options.prune and not (options.dry_run or options.yes):
         _require_terminal()
     version = _check_version(client)
@@ -99,6 +94,17 @@ def deploy_bundle(client: Windmill, target: Target | None, root: Path, options: 
         result |= {"success": result["success"] and not failed, "stale": [asdict(item) for item in left_over]}
         print_json(result | {"removed": [asdict(item) for item in removed]})
     return exit_codes.FAILED if failed else code
+
+
+def require_server(target: Target | None) -> Target:
+    """Raises InvalidInput for the embedded engine."""
+    if target is None:
+        raise InvalidInput(
+            "The embedded engine runs the files as they are; there is nothing to deploy",
+            subject="--server",
+            remedy="Name a server, or a wmill profile.",
+        )
+    return target
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -191,7 +191,7 @@ def _set(file: Path) -> str:
 
 def _check_tags(client: Windmill, root: Path) -> Finding:
     wanted = [*WINDMILL_TAGS, *sorted(read_tags(root) - set(WINDMILL_TAGS))]
-    served = client.ask("GET", "workers/exists_workers_with_tags", query={"tags": ",".join(wanted)})
+    served = client.served_tags(wanted)
     unserved = [tag for tag in wanted if not served.get(tag)]
     if not unserved:
         return Finding("tags", OK, f"a worker listens to each of {', '.join(wanted)}")

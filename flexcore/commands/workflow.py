@@ -126,6 +126,7 @@ def _execute(
     as_json: bool,
 ) -> int:
     from f.flexcore.lib.core.errors import InvalidInput
+    from f.flexcore.lib.windmill.worker_tags import warn_of_unserved_tags
     from flexcore.bundle.templates import refuse_disabled
     from flexcore.client.arguments import complete_arguments
     from flexcore.client.target import open_client
@@ -144,6 +145,9 @@ def _execute(
         # What a preprocessor is given is not a form's: it makes the arguments of it, as for any request by path.
         args = given if workflow.has_preprocessor else complete_arguments(workflow.schema, given)
         refuse_disabled(root, workflow.path, [runtime] if runtime else workflow.runtimes)
+        if workflow.kind == "flow":
+            for warning in warn_of_unserved_tags(client, workflow.path):
+                say(f"warning: {warning}")
         job = client.start(workflow.kind, workflow.path, args)
         if detach:
             print_json({"id": job}) if as_json else print(job)
@@ -336,11 +340,18 @@ def _show_schedules(found: list[Scheduled], as_json: bool) -> int:
 @app.command(
     epilog=examples(
         "flexcore workflow deploy --dry-run",
+        "flexcore workflow deploy --check --server production",
         "flexcore workflow deploy --server production --yes",
         "flexcore workflow deploy --prune",
     )
 )
 def deploy(
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only tell how files and workspace differ, and who changed it; exit code 1 when they do."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, however many.")] = False,
@@ -356,7 +367,18 @@ def deploy(
     from flexcore.commands.deploy import Options
 
     options = Options(dry_run=dry_run, yes=yes, as_json=as_json, verbose=verbose, prune=prune)
+    if check:
+        run_guarded(lambda: _check_drift(server, workspace, root, as_json))
     run_guarded(lambda: _deploy(options, server, workspace, root))
+
+
+def _check_drift(server: str, workspace: str, root: Path, as_json: bool) -> int:
+    from flexcore.client.target import open_client
+    from flexcore.commands.deploy import require_server
+    from flexcore.commands.drift import check_drift
+
+    with open_client(server, workspace, root) as (client, target):
+        return check_drift(client, require_server(target), root, as_json)
 
 
 def _deploy(options: Options, server: str, workspace: str, root: Path) -> int:

@@ -232,8 +232,7 @@ def _group(client: Windmill, group: str, wanted: list[str], ours: list[str]) -> 
     config = client.ask("GET", f"configs/get/worker__{group}") or {}
     listens = config.get("worker_tags") or USUAL_TAGS
     # A deployment whose workers are divided by tag, as resources/deploy has them, stays divided.
-    asked = {"tags": ",".join(wanted)}
-    served = client.ask("GET", "workers/exists_workers_with_tags", query=asked) or {} if wanted else {}
+    served = client.served_tags(wanted) if wanted else {}
     wanted = [tag for tag in wanted if tag in listens or not served.get(tag)]
     after, said = _tags(listens, wanted, ours, verbs=("listen to", "no longer listen to"))
     if after != listens:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from f.flexcore.lib.api.execution_models import Execution, execution_from_job
-from f.flexcore.lib.api.metrics import ResultFigures, Snapshot, count_orphans, exposition_text, figures_from_result
+from f.flexcore.lib.api.metrics import Snapshot, count_orphans, exposition_text
+from f.flexcore.lib.windmill.execution_models import Execution, execution_from_job
+from f.flexcore.lib.windmill.result_figures import ResultFigures, read_figures
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -119,4 +120,4 @@ STEP = {"output": {"rows": 3}, "metrics": {"rows": 4}}
     ],
 )
 def test_figures_come_from_any_form_of_result(result: Any, figures: ResultFigures) -> None:
-    assert figures_from_result(result) == figures
+    assert read_figures(result) == figures

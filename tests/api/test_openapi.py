@@ -13,9 +13,10 @@ import yaml
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from f.flexcore.lib.api import execution_models, routes
+from f.flexcore.lib.api import routes
 from f.flexcore.lib.core.operation import Health
 from f.flexcore.lib.runtimes import RUNTIMES
+from f.flexcore.lib.windmill import execution_models
 from tests.api.conftest import MEDIA_TYPE
 
 ROOT = Path(__file__).parent.parent.parent

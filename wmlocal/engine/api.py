@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from wmlocal.engine.bundle import Flow, Script
 from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPath
@@ -40,8 +41,8 @@ T = TypeVar("T")
 class Server:
     """The API in a thread of the engine's process."""
 
-    def __init__(self, engine: Runs, listener: socket.socket) -> None:
-        config = uvicorn.Config(application(engine), log_level="error", lifespan="off", access_log=False)
+    def __init__(self, application: ASGIApp, listener: socket.socket) -> None:
+        config = uvicorn.Config(application, log_level="error", lifespan="off", access_log=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
 
@@ -77,6 +78,7 @@ class Api:
             (get, f"{w}/users/whoami", self.whoami, False),
             (post, "/api/workspaces/exists", lambda r: _mapping(r).get("id") == self.engine.workspace, False),
             (get, w + "/users/username_to_email/{user}", lambda r: PlainTextResponse(self.whoami(r)["email"]), False),
+            (get, "/api/workers/exists_workers_with_tags", self.served_tags, False),
             (post, w + "/jobs/run/p/{path:path}", self.run_script, False),
             (post, w + "/jobs/run/f/{path:path}", self.run_flow, False),
             (post, f"{w}/jobs/run/preview", self.run_preview, False),
@@ -558,7 +560,7 @@ class Api:
             "language": script.language,
             "lock": script.lock,
             "has_preprocessor": bool(script.meta.get("has_preprocessor")),
-            **{key: script.meta.get(key) for key in ("summary", "description", "schema", "kind")},
+            **{key: script.meta.get(key) for key in ("summary", "description", "schema", "kind", "tag")},
         }
 
     def _flow_json(self, path: str) -> Row:
@@ -577,6 +579,10 @@ class Api:
 
     def list_flows(self, request: Request) -> list[Row]:
         return [self._shown_flow(flow) for flow in _page(request, list(self.engine.bundle.flows()))]
+
+    def served_tags(self, request: Request) -> dict[str, bool]:
+        """The one worker of the engine runs every job, whatever its tag."""
+        return {tag: True for tag in request.query_params.get("tags", "").split(",") if tag}
 
     def list_scripts(self, request: Request) -> list[Row]:
         return [self._shown_script(script) for script in _page(request, list(self.engine.bundle.scripts()))]

@@ -16,9 +16,12 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from wmlocal.engine.runs import JobResult, Runs, default_home
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 __all__ = ["SIGNALS", "Engine", "JobResult", "default_home"]
 
@@ -33,7 +36,7 @@ class Engine(Runs):
     def start_listening(self) -> None:
         threading.Thread(target=self._serve_when_asked, daemon=True).start()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,8 +61,14 @@ class Engine(Runs):
         if self._api is None:
             from wmlocal.engine.api import Server
 
-            self._api = Server(self, self._socket)
+            self._api = Server(self.application(), self._socket)
             self._api.start()
+
+    def application(self) -> ASGIApp:
+        """What answers on the engine's port; a subclass may put more around it."""
+        from wmlocal.engine.api import application
+
+        return application(self)
 
     def _serve_when_asked(self) -> None:
         """Importing a web server takes longer than most steps, and most steps never ask."""

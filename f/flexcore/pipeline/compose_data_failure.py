@@ -7,6 +7,7 @@ from typing import Any
 from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import attempts as attempts_of_loop
 from f.flexcore.lib.pipeline import data_results
+from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -25,5 +26,5 @@ def main(
     result = data_results.build_failure(choice, attempts_of_loop.parse_attempts(attempts, choice), error)
     print(result.error)
     failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)
-    notifications.notify_of_failure(notify, failure, settings)
-    return result.plain()
+    failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    return failure_pages.show_data_failure(result.plain(), failure.plain(), os.environ)

@@ -6,6 +6,7 @@ from typing import Any
 
 from f.flexcore.lib.pipeline import attempts as attempts_of_loop
 from f.flexcore.lib.pipeline import data_results
+from f.flexcore.lib.views import result_pages
 from f.flexcore.lib.windmill import client
 
 
@@ -14,8 +15,9 @@ def main(
 ) -> dict[str, Any]:
     choice = data_results.read_choice(choice, analysis)
     if explain_only:
-        return data_results.build_plan(choice).plain()
+        plan = data_results.build_plan(choice).plain()
+        return result_pages.show(result_pages.render_data_pipeline, plan, os.environ)
     windmill, flow_job = client.Client(), os.environ.get("WM_FLOW_JOB_ID", "")
     result = data_results.build_result(choice, attempts_of_loop.collect(choice, attempts, windmill, flow_job))
     data_results.raise_failure(result)
-    return result.plain()
+    return result_pages.show(result_pages.render_data_pipeline, result.plain(), os.environ)

@@ -6,6 +6,7 @@ from typing import Any
 
 from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import stage_results
+from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -31,5 +32,5 @@ def main(
     whole = result.detail or result.error
     print(whole)
     failure = failure_message.parse_failure({**error, "message": whole}, os.environ)
-    notifications.notify_of_failure(notify, failure, settings)
-    return result.plain()
+    failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    return failure_pages.show_pipeline_failure(result.plain(), failure.plain(), os.environ)

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from f.flexcore.lib.operations import failure_message, notifications
+from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -16,4 +17,4 @@ def main(
     failure = failure_message.parse_failure(error, os.environ)
     print(failure.error)
     failure.notified = notifications.notify_of_failure(notify, failure, settings)
-    return failure.plain()
+    return failure_pages.show_failure(failure.plain(), os.environ)

@@ -6,15 +6,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from f.flexcore.lib.core.errors import Forbidden
 from flexcore.bundle.deployment import Change
 from flexcore.bundle.stale import Stale
 from flexcore.client import relocks
+from flexcore.client.windmill import Windmill
 from flexcore.commands.deploy import describe_relocks
+from flexcore.commands.drift import find_differences
 from tests.wmlocal.engine.conftest import Command, Writer
 
 ROOT = Path(__file__).parents[3]
@@ -128,6 +131,62 @@ def test_what_a_second_push_would_send_again_is_told_although_it_landed(
     assert done.returncode == 0 and "a second push would still change:\n  added f/x/a.py" in done.stderr
     shown = json.loads(flexcore("workflow", "deploy", "--server", server, "--yes", "--json").stdout)
     assert shown["success"] and shown["missing"] == [] and shown["again"] == shown["landed"]
+
+
+def test_a_check_tells_the_drift_and_changes_nothing(flexcore: Command, server: str, cli: Callable[..., Path]) -> None:
+    folder = cli()
+    name = next(path for path in GOOD if path.endswith(".py"))
+    edited = {"type": "edited", "path": name}
+    (folder / "wanted.json").write_text(json.dumps([*CHANGES[:1], edited]))
+    (folder / "lint_fails").touch()
+    done = flexcore("workflow", "deploy", "--check", "--server", server, "--json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert not found["success"]
+    assert [(item["path"], item["difference"]) for item in found["differences"]] == sorted(
+        [("f/x/a.py", "only in the files"), (name, "differs")]
+    )
+    assert [call["arguments"][0] for call in calls(folder)] == ["sync"] and "--dry-run" in calls(folder)[0]["arguments"]
+
+
+def test_a_check_of_a_workspace_that_has_what_the_files_say_ends_well(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    cli(landed=tuple(item["path"] for item in CHANGES))
+    done = flexcore("workflow", "deploy", "--check", "--server", server)
+    assert done.returncode == 0 and "No drift" in done.stderr and not done.stdout.strip()
+
+
+class Answering:
+    """Who wrote each item last, by the path that is asked."""
+
+    def get(self, path: str, **query: Any) -> Any:
+        known = {
+            "scripts/get/p/f/x/b": {"created_by": "ann", "created_at": "2026-11-28T23:12:09Z"},
+            "flows/get/f/x/y": {"edited_by": "bob", "edited_at": "2026-11-27T08:00:00Z"},
+        }
+        if path not in known:
+            raise Forbidden("no", subject=path, remedy="-")
+        return known[path]
+
+
+def test_a_difference_names_who_wrote_on_the_server_last_as_far_as_it_says() -> None:
+    changes = [
+        Change("f/x/a.py", "added"),
+        Change("f/x/b.script.yaml", "edited"),
+        Change("f/x/y__flow/flow.yaml", "edited"),
+        Change("f/x/z.py", "edited"),
+        Change("c_x.resource-type.yaml", "edited"),
+    ]
+    found = find_differences(cast("Windmill", Answering()), changes, [Stale("script", "f/flexcore/old")])
+    assert [(item.path, item.difference, item.changed_by) for item in found] == [
+        ("c_x.resource-type.yaml", "differs", None),
+        ("f/flexcore/old", "only on the server", None),
+        ("f/x/a.py", "only in the files", None),
+        ("f/x/b.script.yaml", "differs", "ann"),
+        ("f/x/y__flow/flow.yaml", "differs", "bob"),
+        ("f/x/z.py", "differs", None),
+    ]
 
 
 def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(

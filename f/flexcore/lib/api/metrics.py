@@ -29,9 +29,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from f.flexcore.lib.api import execution_models
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, execution_models, result_figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # From a quick step to a training of a day.
@@ -50,22 +49,12 @@ Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ResultFigures:
-    """The figures in an execution's result; None is not known."""
-
-    rows: float | None = None
-    cost_usd: float | None = None
-    forecast_s: float | None = None
-    actual_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """figures: by execution, of those whose result was read; orphans: of the last pass, by place and runtime."""
 
     ended: Sequence[execution_models.Execution]
     live: Sequence[execution_models.Execution] = ()
-    figures: Mapping[str, ResultFigures] = field(default_factory=dict)
+    figures: Mapping[str, result_figures.ResultFigures] = field(default_factory=dict)
     unread: int = 0
     orphans: Mapping[Labels, int] | None = None
     reconciled_at: float | None = None
@@ -89,13 +78,13 @@ def _executions_from(jobs: Iterable[execution_models.Job]) -> list[execution_mod
     return [execution_models.execution_from_job(job) for job in jobs if execution_models.is_execution(job)]
 
 
-def _read_figures(windmill: client.Client, item: execution_models.Execution) -> ResultFigures:
+def _read_figures(windmill: client.Client, item: execution_models.Execution) -> result_figures.ResultFigures:
     if item.status not in ("success", "failure"):
-        return ResultFigures()
+        return result_figures.ResultFigures()
     try:
-        return figures_from_result(windmill.get(f"jobs_u/completed/get_result/{item.id}"))
+        return result_figures.read_figures(windmill.get(f"jobs_u/completed/get_result/{item.id}"))
     except errors.FlexcoreError:
-        return ResultFigures()
+        return result_figures.ResultFigures()
 
 
 def _read_last_pass(windmill: client.Client) -> tuple[Counter[Labels] | None, float | None]:
@@ -113,23 +102,6 @@ def exposition_text(snapshot: Snapshot) -> str:
     registry = CollectorRegistry()
     registry.register(_Collector(snapshot))
     return generate_latest(registry).decode()
-
-
-def figures_from_result(result: Any) -> ResultFigures:
-    """Of a data pipeline's result, a step's, or the hybrid pipeline's extraction."""
-    if not isinstance(result, dict):
-        return ResultFigures()
-    if isinstance(actual := result.get("actual"), dict):
-        p50 = _number_at(result, "forecast", "duration_s", "p50")
-        return ResultFigures(
-            _number(actual.get("rows")), _number(actual.get("cost_usd")), p50, _number(actual.get("duration_s"))
-        )
-    stages = result.get("stages") or result.get("partial_results")
-    for stage in stages if isinstance(stages, list) else ():
-        if isinstance(stage, dict) and stage.get("stage") == "extraction":
-            return ResultFigures() if stage.get("reused") else figures_from_result(stage.get("result"))
-    rows = _number_at(result, "output", "rows")
-    return ResultFigures(rows if rows is not None else _number_at(result, "metrics", "rows"))
 
 
 def count_orphans(result: Any) -> Counter[Labels]:
@@ -214,17 +186,7 @@ def _histogram(name: str, about: str, bounds: Sequence[float], values: Iterable[
     return family
 
 
-def _forecast_error(figures: ResultFigures) -> float | None:
+def _forecast_error(figures: result_figures.ResultFigures) -> float | None:
     if not figures.forecast_s or figures.actual_s is None:
         return None
     return abs(figures.actual_s - figures.forecast_s) / figures.forecast_s
-
-
-def _number_at(value: Any, *names: str) -> float | None:
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return _number(value)
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from f.flexcore.lib.api import execution_models, executions, http
+from f.flexcore.lib.api import executions, http
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, execution_models, worker_tags
+from f.flexcore.lib.windmill import executions as windmill_executions
 
 # (settings, function that reads the resource at a path, name of the worker) → the health of each runtime.
 CheckAll = Callable[[Any, Callable[[str], Any], str], list[Any]]
@@ -36,7 +37,7 @@ def list_executions(request: http.Request) -> http.Response:
         from f.flexcore.lib import runtimes
 
         runtimes.get_runtime(query.runtime)
-    jobs, cursor = executions.list_executions(client.Client(request.token), query)
+    jobs, cursor = windmill_executions.list_executions(client.Client(request.token), query)
     page = [execution_models.execution_from_job(job).plain() for job in jobs]
     return http.Response({"executions": page, "next_cursor": cursor})
 
@@ -44,8 +45,8 @@ def list_executions(request: http.Request) -> http.Response:
 def get_execution(request: http.Request) -> http.Response:
     http.check_names(request.query, (), "Query parameter")
     windmill = client.Client(request.token)
-    job = executions.read_execution(windmill, request.params.get("id", ""))
-    failed = executions.read_failed_step_job(windmill, job)
+    job = windmill_executions.read_execution(windmill, request.params.get("id", ""))
+    failed = windmill_executions.read_failed_step_job(windmill, job)
     return http.Response(execution_models.detail_from_job(job, failed).plain())
 
 
@@ -53,7 +54,7 @@ def read_logs(request: http.Request) -> http.Response:
     http.check_names(request.query, execution_models.LogQuery.model_fields, "Query parameter")
     lines = errors.validate(execution_models.LogQuery, request.query, "").tail
     windmill = client.Client(request.token)
-    job = executions.read_execution(windmill, request.params.get("id", ""))
+    job = windmill_executions.read_execution(windmill, request.params.get("id", ""))
     log = windmill.text(f"jobs_u/get_flow_all_logs/{job['id']}").splitlines()[-lines:]
     return http.Response(redaction.Redactor().text("\n".join(log)), content_type=http.TEXT)
 
@@ -91,7 +92,9 @@ def start_execution(request: http.Request) -> http.Response:
     job, repeated = executions.start_execution(windmill, request)
     headers = {"Location": f"/api/r/{quote(windmill.workspace)}/flexcore/executions/{job['id']}"}
     replayed = {"Idempotency-Replayed": "true"} if repeated else {}
-    body = execution_models.execution_from_job(job).plain()
+    # Asked after the start: it never stands in its way.
+    warnings = worker_tags.warn_of_unserved_tags(windmill, str(job["script_path"]))
+    body = execution_models.started_from_job(job, warnings).plain()
     return http.Response(body, 200 if repeated else 201, headers | replayed)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from f.flexcore.lib.core import errors
 
@@ -46,6 +46,20 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class ShownContract(Contract):
+    """A result of a step or a flow: what it is read from may have its page beside it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_page(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "wm_renderer" not in value:
+            return value
+        # Only who reads a result with a page pays for this import.
+        from f.flexcore.lib.core import result_page
+
+        return result_page.drop_page(value)
 
 
 class File(Contract):
@@ -184,7 +198,7 @@ class Trace(Contract):
     is_exported: bool = False
 
 
-class StepResult(Contract):
+class StepResult(ShownContract):
     """wm_labels: by which Windmill finds the job again; trace: with an OpenTelemetry endpoint in the settings; both are
     set when the result leaves the step."""
 
@@ -219,7 +233,7 @@ class StageResult(Contract):
     request: str | None = None
 
 
-class FlowFailure(Contract):
+class FlowFailure(ShownContract):
     """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
     remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted."""
 
@@ -236,7 +250,7 @@ class FlowFailure(Contract):
     notified: bool | None = None
 
 
-class PipelineResult(Contract):
+class PipelineResult(ShownContract):
     """A hybrid pipeline. A success has its stages, a failure the finished ones as partial_results for the next run.
 
     error: what failed, short enough to be seen at once; detail: the whole message, where it says more. wm_labels: as

@@ -29,6 +29,8 @@ OnAttempt = Callable[
 ]
 # Arguments of a step that are no part of its request.
 CONTEXT = ("settings", "deferred")
+# Makes the page of a plain result. By address, as pages stand above this level, and only work that has ended has one.
+PAGE = "f.flexcore.lib.views.result_pages:show_step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,11 @@ class Operation(Generic[Request, Service]):
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The plain result of a step with these arguments."""
-        invocation = self.invoke(arguments)
+        """The result of a step with these arguments: plain data, and the page that people see of it."""
+        shown: dict[str, Any] = resolve(PAGE)(self._execute_traced(self.invoke(arguments)), os.environ)
+        return shown
+
+    def _execute_traced(self, invocation: Invocation[Request, Service]) -> dict[str, Any]:
         if not invocation.settings.otlp_endpoint:
             return self.execute(invocation)
         # Only who traces pays for it.

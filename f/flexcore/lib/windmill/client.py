@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count, islice
 from typing import Any
@@ -42,7 +43,8 @@ class Client:
 
     def __init__(self, token: str | None = None, *, workspace: str = "", url: str = "") -> None:
         self.workspace = workspace or _setting("WM_WORKSPACE")
-        self._base = f"{url or _setting('BASE_INTERNAL_URL')}/api/w/{quote(self.workspace)}"
+        self._server = f"{url or _setting('BASE_INTERNAL_URL')}/api"
+        self._base = f"{self._server}/w/{quote(self.workspace)}"
         self._headers = {
             # An empty token of a caller is none; it must not turn into the token of this job.
             "Authorization": f"Bearer {_setting('WM_TOKEN') if token is None else token}",
@@ -53,7 +55,14 @@ class Client:
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON at `path` below the workspace."""
-        text = self._call("GET", path, query)
+        return self._read_json(path, self._call("GET", path, query))
+
+    def served_tags(self, tags: Iterable[str]) -> dict[str, bool]:
+        """Whether a worker of the server, of any workspace, listens to each tag."""
+        path = "workers/exists_workers_with_tags"
+        return dict(self._read_json(path, self._send("GET", f"{self._server}/{path}", path, {"tags": ",".join(tags)})))
+
+    def _read_json(self, path: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError:
@@ -70,6 +79,18 @@ class Client:
         """The text of the answer."""
         return self._call("POST", path, query, json.dumps(body).encode())
 
+    def server_version(self) -> tuple[str, str]:
+        """(version, time) as the server says them: `CE v1.743.0` or `flexcore engine, API of v1.743.0`; its clock as in
+        HTTP's header Date, "" without one."""
+        with self._reaching("version"):
+            url = f"{self._server}/version"
+            with self._opener.open(Request(url, headers=self._headers), timeout=REQUEST_TIMEOUT_S) as answer:
+                return str(answer.read().decode()), str(answer.headers.get("Date") or "")
+
+    def user(self) -> dict[str, Any]:
+        """Who the token is of: username, is_admin, operator, folders that may be written to."""
+        return dict(self.get("users/whoami"))
+
     def pages(self, path: str, per_page: int, max_pages: int | None = None, **query: Any) -> Iterator[Any]:
         """The items of a list, read page by page as they are asked for."""
         for page in count(1) if max_pages is None else range(1, max_pages + 1):
@@ -79,12 +100,13 @@ class Client:
                 return
 
     def job(self, id: str) -> Job:
-        """A job with its flow_status and, once it has ended, its result."""
+        """A job with its flow_status and, once it has ended, its result, without the page that people see."""
         try:
-            return dict(self.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
+            job = dict(self.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
         except errors.NotFound:
             remedy = "Check the id; only a job of this workspace that you may see is shown."
             raise errors.NotFound(f"There is no job {id}", subject="id", remedy=remedy) from None
+        return {**job, "result": _drop_page(job["result"])} if "result" in job else job
 
     def jobs(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that can be read, by id."""
@@ -105,8 +127,8 @@ class Client:
         return {str(job["id"]): job for job in jobs}
 
     def step_result(self, flow_job: str, step: str) -> Any:
-        """The result of one step of a run of a flow."""
-        return self.get(f"jobs/result_by_id/{flow_job}/{step}")
+        """The result of one step of a run of a flow, without its page."""
+        return _drop_page(self.get(f"jobs/result_by_id/{flow_job}/{step}"))
 
     def run_flow(self, path: str, arguments: dict[str, Any], job_id: str = "") -> str:
         """The id of a new run, which the end of this job does not touch. job_id: the id that it is to have."""
@@ -171,17 +193,33 @@ class Client:
             return None
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
-        url = f"{self._base}/{quote(path)}?{urlencode(query)}"
-        try:
-            with self._opener.open(
-                Request(url, body, self._headers, method=method), timeout=REQUEST_TIMEOUT_S
-            ) as answer:
+        return self._send(method, f"{self._base}/{quote(path)}", path, query, body)
+
+    def _send(self, method: str, url: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
+        with self._reaching(path):
+            request = Request(f"{url}?{urlencode(query)}", body, self._headers, method=method)
+            with self._opener.open(request, timeout=REQUEST_TIMEOUT_S) as answer:
                 return str(answer.read().decode())
+
+    @staticmethod
+    @contextmanager
+    def _reaching(path: str) -> Iterator[None]:
+        try:
+            yield
         except HTTPError as error:
             error.close()
             raise _refusal(path, error.code) from None
         except (OSError, HTTPException) as error:
             raise _unreachable(error) from None
+
+
+def _drop_page(result: Any) -> Any:
+    # Most results that a step reads have no page, and each import costs every run.
+    if not isinstance(result, dict) or "wm_renderer" not in result:
+        return result
+    from f.flexcore.lib.core import result_page
+
+    return result_page.drop_page(result)
 
 
 def parse_job_id(text: str, field: str) -> str:

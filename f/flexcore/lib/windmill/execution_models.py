@@ -1,4 +1,4 @@
-# requirements: flexcore_api
+# requirements: flexcore_base
 """Executions as the API returns them, made of Windmill's jobs. Pure.
 
 An execution is an outermost run of a flow of this bundle; its workflow is the flow's path below the bundle's folder.
@@ -57,6 +57,12 @@ class Execution(contracts.Contract):
     duration_s: float | None
     created_by: str
     labels: list[str]
+
+
+class StartedExecution(Execution):
+    """warnings: what will keep it waiting, one sentence each, such as a worker tag that no worker listens to."""
+
+    warnings: list[str]
 
 
 class Step(contracts.Contract):
@@ -140,6 +146,10 @@ def _fields(job: Job) -> dict[str, Any]:
 
 def execution_from_job(job: Job) -> Execution:
     return Execution.model_validate(_fields(job))
+
+
+def started_from_job(job: Job, warnings: list[str]) -> StartedExecution:
+    return StartedExecution.model_validate({**_fields(job), "warnings": warnings})
 
 
 def detail_from_job(job: Job, failed: Job | None = None) -> ExecutionDetail:

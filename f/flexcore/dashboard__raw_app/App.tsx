@@ -1,0 +1,42 @@
+import React from 'react'
+import { Boundary } from './parts/basics'
+import { PageProvider, usePage } from './parts/context'
+import { Header } from './parts/header'
+import { Navigation } from './parts/navigation'
+import { Notices } from './parts/notices'
+import { VIEWS, type View } from './logic/route'
+import { ExecutionsView } from './views/executions'
+import { ExecutionView } from './views/execution'
+
+const SHOWN: Partial<Record<View, () => React.ReactNode>> = {
+  executions: ExecutionsView,
+}
+
+function Page() {
+  const { route } = usePage()
+  const Shown = route.view === 'executions' && route.id ? ExecutionView : (SHOWN[route.view] ?? ExecutionsView)
+  const name = VIEWS.find(([view]) => view === route.view)![1]
+  return (
+    <div className="page">
+      <a className="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById('main')?.focus())}>
+        Skip to content
+      </a>
+      <Header />
+      <Navigation />
+      <main id="main" tabIndex={-1}>
+        <Notices />
+        <Boundary key={`${route.view}/${route.id}`} name={name}>
+          <Shown />
+        </Boundary>
+      </main>
+    </div>
+  )
+}
+
+export default function App() {
+  return (
+    <PageProvider>
+      <Page />
+    </PageProvider>
+  )
+}

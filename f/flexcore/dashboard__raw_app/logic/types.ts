@@ -1,0 +1,198 @@
+// The shapes that the server's read answers with. Times are RFC 3339 UTC, durations seconds; null is "not measured".
+
+export const STATUSES = ['queued', 'running', 'suspended', 'success', 'failure', 'canceled', 'skipped'] as const
+export type Status = (typeof STATUSES)[number]
+export type StepStatus = Status | 'waiting'
+
+export type Filter = { workflow?: string; runtime?: string; status?: Status; since?: string; until?: string }
+
+export type Notice = { code: string; severity: 'info' | 'warning' | 'error'; message: string; remedy: string | null }
+
+export type Row = {
+  id: string
+  workflow: string
+  runtime: string | null
+  status: Status
+  created_at: string
+  started_at: string | null
+  ended_at: string | null
+  duration_s: number | null
+  created_by: string
+  failed_step: string | null
+  error: string | null
+  rows: number | null
+  cost: number | null
+  currency: string | null
+  source: 'windmill' | 'index'
+}
+
+export type Can = { allowed: boolean; reason: string | null }
+
+export type Problem = {
+  name: string
+  message: string
+  step: string | null
+  category: string | null
+  subject: string | null
+  remedy: string | null
+  retryable: boolean | null
+}
+
+export type Parts = { queued: number | null; starting: number | null; running: number | null; finishing: number | null }
+
+export type StepEvent = { at: string | null; kind: string; message: string; cause: string | null }
+
+export type Step = {
+  id: string
+  summary: string
+  status: StepStatus
+  runtime: string | null
+  job: string | null
+  attempt: number | null
+  created_at: string | null
+  started_at: string | null
+  ended_at: string | null
+  parts: Parts
+  remote: { kind: string; name: string; uid: string | null; url: string | null } | null
+  diagnosis: { category: string; detail: string; remedy: string } | null
+  output: Record<string, unknown> | null
+  events: StepEvent[]
+  reused: boolean
+  parent: string | null
+}
+
+export type Detail = {
+  row: Row
+  url: string | null
+  request: Record<string, unknown> | null
+  last_good: { id: string; request: Record<string, unknown> } | null
+  steps: Step[]
+  error: Problem | null
+  result: unknown
+  cut: boolean
+  version: string | null
+  can: { cancel: Can; restart: Can; debug_bundle: Can }
+}
+
+export type Runtime = {
+  name: string
+  resource: string | null
+  healthy: boolean | null
+  problem: string | null
+  remedy: string | null
+  capabilities: Record<string, unknown>
+  free: Record<string, number | null>
+  queue: number | null
+  leases: { name: string; owner: string; until: string }[]
+  checked_at: string | null
+}
+
+export type RuntimeSummary = {
+  runtime: string
+  runs: number
+  success_rate: number | null
+  p50_s: number | null
+  p95_s: number | null
+  rows_per_s: number | null
+  cost: number | null
+  currency: string | null
+}
+export type Day = { day: string; runtime: string; runs: number; p50_s: number | null; p95_s: number | null }
+export type Comparison = {
+  workflow: string
+  recommendation: { runtime: string; reason: string } | null
+  runtimes: RuntimeSummary[]
+  days: Day[]
+}
+
+export type Candidate = {
+  runtime: string
+  allowed: boolean
+  reason: string | null
+  forecast_s: number | null
+  forecast_cost: number | null
+  score: number | null
+}
+export type Selection = {
+  execution: string
+  at: string
+  workflow: string
+  chosen: string
+  reasons: string[]
+  candidates: Candidate[]
+  forecast_s: number | null
+  real_s: number | null
+  forecast_cost: number | null
+  real_cost: number | null
+  currency: string | null
+}
+
+export type Deployment = {
+  name: string
+  runtime: string
+  resource: string | null
+  url: string | null
+  versions: {
+    version: string
+    weight: number | null
+    ready: boolean | null
+    created_at: string | null
+    run: string | null
+  }[]
+  can_roll_back: Can
+}
+
+export type Orphan = {
+  runtime: string
+  kind: string
+  name: string
+  uid: string | null
+  owner: string | null
+  since: string | null
+  overdue_s: number | null
+}
+
+export type Stop = {
+  id: string
+  workflow: string
+  at: string
+  by: string
+  reason: string
+  canceled: string[]
+  undone: { at: string; by: string } | null
+}
+
+export type Executions = {
+  rows: Row[]
+  removed: string[]
+  older: string | null
+  counts: Record<Status, number> | null
+}
+
+export type Server = {
+  version: string | null
+  url: string | null
+  workspace: string
+  user: string
+  engine: 'windmill' | 'embedded'
+}
+
+export type Dashboard = {
+  now: string
+  version: string
+  server: Server
+  notices: Notice[]
+  cursor: string
+  full: boolean
+  executions?: Executions
+  execution?: Detail | null
+  runtimes?: Runtime[]
+  comparison?: Comparison[]
+  selection?: Selection[]
+  deployments?: Deployment[]
+  orphans?: Orphan[]
+  stops?: Stop[]
+}
+
+export type Logs = { lines: string[]; offset: number; next: number | null; total: number | null; live: boolean }
+export type Bundle = { uri: string | null; file_name: string; base64: string | null }

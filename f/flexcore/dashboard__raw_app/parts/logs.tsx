@@ -1,0 +1,114 @@
+// The log of an execution or one of its steps, read in pages; only the lines in sight exist.
+import { useVirtualizer } from '@tanstack/react-virtual'
+import React, { useCallback, useEffect, useRef, useState } from 'react'
+import type { CallProblem } from '../logic/calls'
+import { asProblem } from '../logic/store'
+import type { Logs, Step } from '../logic/types'
+import { formatCount } from '../logic/format'
+import { Empty, ProblemBox } from './basics'
+import { usePage } from './context'
+import { stepName } from './timeline'
+
+const LINE_HEIGHT = 20
+const FOLLOW_INTERVAL_S = 15
+
+type Read = { lines: string[]; next: number | null; total: number | null; live: boolean }
+
+export function LogView({ execution, steps, step, onStep }: { execution: string; steps: Step[]; step: string | null; onStep: (step: string) => void }) {
+  const { store, state } = usePage()
+  const [read, setRead] = useState<Read | null>(null)
+  const [problem, setProblem] = useState<CallProblem | null>(null)
+  const [reading, setReading] = useState(false)
+  const [find, setFind] = useState('')
+  const box = useRef<HTMLDivElement>(null)
+  const asked = useRef('')
+  const subject = `${execution}/${step ?? ''}`
+
+  const load = useCallback(
+    async (held: Read | null) => {
+      asked.current = subject
+      setReading(true)
+      setProblem(null)
+      try {
+        const offset = held?.next ?? held?.lines.length ?? 0
+        const answer = await store.act<Logs>('read_logs', { execution, offset, ...(step ? { step } : {}) })
+        if (asked.current === subject) {
+          setRead({ ...answer, lines: [...(held?.lines ?? []), ...(answer.lines ?? [])] })
+        }
+      } catch (error) {
+        if (asked.current === subject) setProblem(asProblem(error))
+      }
+      setReading(false)
+    },
+    [store, subject, execution, step],
+  )
+  useEffect(() => {
+    setRead(null)
+    void load(null)
+  }, [load])
+  useEffect(() => {
+    if (!read || !read.live || read.next !== null || reading || state.hidden) return
+    const timer = setTimeout(() => void load(read), FOLLOW_INTERVAL_S * 1000)
+    return () => clearTimeout(timer)
+  }, [read, reading, load, state.hidden])
+
+  const wanted = find.trim().toLowerCase()
+  const lines = (read?.lines ?? []).map((text, index) => ({ text, index }))
+  const shown = wanted ? lines.filter((line) => line.text.toLowerCase().includes(wanted)) : lines
+  const virtual = useVirtualizer({ count: shown.length, getScrollElement: () => box.current, estimateSize: () => LINE_HEIGHT, overscan: 20, useFlushSync: false })
+  return (
+    <div className="logs">
+      <div className="filters">
+        <label>
+          <span>Step</span>
+          <select value={step ?? ''} onChange={(event) => onStep(event.target.value)}>
+            <option value="">whole execution</option>
+            {steps.map((each) => (
+              <option key={each.id} value={each.id}>
+                {stepName(each)}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          <span>Find</span>
+          <input type="search" value={find} onChange={(event) => setFind(event.target.value)} />
+        </label>
+        {read && (
+          <p className="summary" role="status">
+            {wanted ? `${shown.length.toLocaleString('en-US')} of ` : ''}
+            {formatCount(lines.length, 'line')}
+            {read.total !== null && read.total !== undefined && read.total > lines.length ? ` of ${read.total.toLocaleString('en-US')}` : ''}
+            {read.live ? ', still written' : ''}
+          </p>
+        )}
+      </div>
+      {problem && <ProblemBox title="The log cannot be read" problem={problem} />}
+      {!read && !problem && (
+        <div className="empty" role="status">
+          <p>Reading the log…</p>
+        </div>
+      )}
+      {read && !lines.length && !problem && <Empty title={read.live ? 'Nothing has been logged yet' : 'No log was kept'} />}
+      {shown.length > 0 && (
+        <div ref={box} className="log" tabIndex={0} role="region" aria-label="Log">
+          <div style={{ height: virtual.getTotalSize(), position: 'relative' }}>
+            {virtual.getVirtualItems().map((item) => (
+              <div key={item.key} className="log-line" style={{ transform: `translateY(${item.start}px)`, height: LINE_HEIGHT }}>
+                <span className="log-number" aria-hidden="true">
+                  {shown[item.index]!.index + 1}
+                </span>
+                <code>{shown[item.index]!.text}</code>
+              </div>
+            ))}
+          </div>
+        </div>
+      )}
+      {read && read.next !== null && (
+        <button type="button" onClick={() => void load(read)} disabled={reading}>
+          {reading ? 'Reading…' : 'Read further'}
+        </button>
+      )}
+    </div>
+  )
+}

@@ -1,0 +1,210 @@
+// The list of executions: live, filtered, as long as it is.
+import React, { useCallback, useMemo } from 'react'
+import { Empty, Loading, Status, Value } from '../parts/basics'
+import { navigate, setParams, useMedia, useNow, usePage } from '../parts/context'
+import { Grid, type Column } from '../parts/grid'
+import { formatAge, formatCount, formatDuration, formatMoney, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
+import { matches } from '../logic/rows'
+import { formatRoute } from '../logic/route'
+import { filterOf } from '../logic/store'
+import { STATUSES, type Row } from '../logic/types'
+
+const SPANS = [
+  ['', 'any time'],
+  ['1h', 'last hour'],
+  ['24h', 'last 24 hours'],
+  ['7d', 'last 7 days'],
+  ['30d', 'last 30 days'],
+  ['90d', 'last 90 days'],
+] as const
+
+function elapsed(row: Row, now: number): number | null {
+  if (row.duration_s !== null && row.duration_s !== undefined) return row.duration_s
+  if (row.status === 'running' && row.started_at) return Math.max(0, (now - Date.parse(row.started_at)) / 1000)
+  return null
+}
+
+const shortName = (path: string) => path.replace(/^f\/flexcore\//, '')
+
+function columnsOf(now: number, narrow: boolean): Column<Row>[] {
+  const name: Column<Row> = {
+    key: 'workflow',
+    name: 'Workflow',
+    width: 'minmax(11rem, 1.4fr)',
+    cell: (row) => (
+      <a href={formatRoute('executions', row.id)} tabIndex={-1} title={row.workflow}>
+        {shortName(row.workflow)}
+      </a>
+    ),
+  }
+  const status: Column<Row> = { key: 'status', name: 'Status', width: '7rem', cell: (row) => <Status status={row.status} /> }
+  const when: Column<Row> = {
+    key: 'created',
+    name: 'Created',
+    width: '8.5rem',
+    cell: (row) => <span title={formatTime(row.created_at, true)}>{narrow ? formatAge(row.created_at, now) : formatTime(row.created_at)}</span>,
+  }
+  const duration: Column<Row> = {
+    key: 'duration',
+    name: 'Duration',
+    width: '6.5rem',
+    align: 'end',
+    cell: (row) => <Value>{formatDuration(elapsed(row, now))}</Value>,
+  }
+  const trouble: Column<Row> = {
+    key: 'trouble',
+    name: 'What failed',
+    width: 'minmax(8rem, 2fr)',
+    cell: (row) =>
+      row.error || row.failed_step ? (
+        <span className="trouble" title={row.error ?? undefined}>
+          {row.failed_step && <b>{row.failed_step}</b>} {row.error}
+        </span>
+      ) : row.source === 'index' ? (
+        <span className="unmeasured" title="Windmill has forgotten the job; the row is of flexcore's own run index">
+          from the run index
+        </span>
+      ) : null,
+  }
+  if (narrow) return [status, name, duration, when]
+  return [
+    status,
+    name,
+    { key: 'runtime', name: 'Runtime', width: '6.5rem', cell: (row) => <Value>{row.runtime ?? '–'}</Value> },
+    when,
+    duration,
+    { key: 'rows', name: 'Rows', width: '7rem', align: 'end', cell: (row) => <Dash text={formatNumber(row.rows)} /> },
+    { key: 'cost', name: 'Cost', width: '6.5rem', align: 'end', cell: (row) => <Dash text={formatMoney(row.cost, row.currency)} /> },
+    trouble,
+  ]
+}
+
+/** In a dense table "not measured" is a dash with its words behind it. */
+function Dash({ text }: { text: string }) {
+  if (text !== NOT_MEASURED) return <>{text}</>
+  return (
+    <span className="unmeasured" title={NOT_MEASURED}>
+      <span aria-hidden="true">–</span>
+      <span className="hidden">{NOT_MEASURED}</span>
+    </span>
+  )
+}
+
+function Choice({ name, label, value, options }: { name: string; label: string; value: string; options: readonly (readonly [string, string])[] }) {
+  const { route } = usePage()
+  const listed = options.some(([option]) => option === value) ? options : [...options, [value, value] as const]
+  return (
+    <label>
+      <span>{label}</span>
+      <select value={value} onChange={(event) => setParams(route, { [name]: event.target.value || undefined })}>
+        {listed.map(([option, text]) => (
+          <option key={option} value={option}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+function Filters() {
+  const { state, route } = usePage()
+  const { params } = route
+  const rows = state.rows ?? []
+  const named = (values: (string | null)[], all: string): [string, string][] => [
+    ['', all],
+    ...[...new Set(values.filter((value): value is string => !!value))].sort().map((value): [string, string] => [value, shortName(value)]),
+  ]
+  const workflows = useMemo(() => named(rows.map((row) => row.workflow), 'all workflows'), [rows])
+  const runtimes = useMemo(() => named([...rows.map((row) => row.runtime), 'meltano', 'ray', 'kubernetes', 'worker'], 'all runtimes'), [rows])
+  const filtered = Object.keys(params).length > 0
+  return (
+    <form className="filters" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
+      <Choice name="workflow" label="Workflow" value={params.workflow ?? ''} options={workflows} />
+      <Choice name="runtime" label="Runtime" value={params.runtime ?? ''} options={runtimes} />
+      <Choice name="since" label="Created" value={params.since ?? ''} options={SPANS} />
+      <div className="chips" role="group" aria-label="Status">
+        {STATUSES.map((status) => (
+          <button
+            key={status}
+            type="button"
+            aria-pressed={params.status === status}
+            onClick={() => setParams(route, { status: params.status === status ? undefined : status })}
+          >
+            <Status status={status} />
+            {state.counts?.[status] != null && <span className="chip-count">{state.counts[status].toLocaleString('en-US')}</span>}
+          </button>
+        ))}
+      </div>
+      {filtered && (
+        <button type="button" className="link" onClick={() => navigate('executions')}>
+          Clear filter
+        </button>
+      )}
+    </form>
+  )
+}
+
+export function ExecutionsView() {
+  const { state, store, route } = usePage()
+  const now = useNow(1)
+  const narrow = useMedia('(max-width: 720px)')
+  const minute = Math.floor(now / 60_000)
+  const rows = useMemo(() => {
+    const filter = filterOf(route, minute * 60_000)
+    return (state.rows ?? []).filter((row) => matches(row, filter))
+  }, [state.rows, route, minute])
+  const nearEnd = useCallback(() => void store.loadOlder(), [store])
+  const open = useCallback((row: Row) => navigate('executions', row.id), [])
+  const filtered = Object.keys(route.params).length > 0
+  const foot = state.loadingOlder ? (
+    <p className="foot">Reading older executions…</p>
+  ) : state.older ? (
+    <p className="foot">
+      <button type="button" className="link" onClick={nearEnd}>
+        Load older executions
+      </button>
+    </p>
+  ) : rows.length ? (
+    <p className="foot">That is all that Windmill and the run index know.</p>
+  ) : null
+  return (
+    <div className="view view-list">
+      <div className="view-head">
+        <h2>Executions</h2>
+        {state.rows && (
+          <p className="summary" role="status">
+            {formatCount(rows.length, 'execution')}
+            {state.older ? ' so far' : ''}
+          </p>
+        )}
+      </div>
+      <Filters />
+      {state.rows === null ? (
+        state.problem ? null : <Loading what="executions" />
+      ) : rows.length ? (
+        <Grid
+          label="Executions"
+          rows={rows}
+          columns={columnsOf(now, narrow)}
+          rowHeight={narrow ? 64 : 38}
+          className={narrow ? 'grid-narrow' : undefined}
+          idOf={(row) => row.id}
+          onOpen={open}
+          nearEnd={nearEnd}
+          foot={foot}
+        />
+      ) : filtered ? (
+        <Empty title={state.reading ? 'Reading…' : 'No execution matches the filter'}>
+          {state.older && (
+            <button type="button" className="link" onClick={nearEnd}>
+              Look further back
+            </button>
+          )}
+        </Empty>
+      ) : (
+        <Empty title="Nothing has run yet">Start a flow of the bundle, for example f/flexcore/data_pipeline; it appears here within a minute.</Empty>
+      )}
+    </div>
+  )
+}

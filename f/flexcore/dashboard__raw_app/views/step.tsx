@@ -1,0 +1,80 @@
+// One step in full: parts, remote object, diagnosis, manifest and events.
+import React from 'react'
+import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
+import { usePage } from '../parts/context'
+import { Fields } from '../parts/json'
+import { formatDuration, formatTime } from '../logic/format'
+import { formatRoute } from '../logic/route'
+import { PARTS } from '../logic/timeline'
+import type { Step } from '../logic/types'
+import { EventFeed } from './events'
+
+function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
+  return (
+    <>
+      <Field label={remote.kind}>
+        <SafeLink url={remote.url}>
+          <span className="mono">{remote.name}</span>
+        </SafeLink>{' '}
+        <Copy text={remote.name} label="name of the remote object" />
+      </Field>
+      {remote.uid && (
+        <Field label="UID">
+          <span className="mono">{remote.uid}</span> <Copy text={remote.uid} label="UID of the remote object" />
+        </Field>
+      )}
+    </>
+  )
+}
+
+export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
+  const { route } = usePage()
+  return (
+    <aside className="step" aria-label={`Step ${step.id}`}>
+      <div className="step-head">
+        <h3>{step.id}</h3>
+        <Status status={step.status} />
+        <button type="button" className="quiet" onClick={onClose} aria-label="Close the step">
+          ✕
+        </button>
+      </div>
+      {step.summary && <p>{step.summary}</p>}
+      {step.reused && <p className="muted">The result is of an earlier run and was taken over.</p>}
+      {step.diagnosis && <ProblemBox title="Diagnosis" problem={{ message: step.diagnosis.detail, remedy: step.diagnosis.remedy, category: step.diagnosis.category }} />}
+      <dl className="fields">
+        {PARTS.map((part) => (
+          <Field key={part} label={part}>
+            <Value>{formatDuration(step.parts?.[part])}</Value>
+          </Field>
+        ))}
+        <Field label="runtime">{step.runtime ?? 'Windmill worker'}</Field>
+        <Field label="attempt">
+          <Value>{step.attempt === null ? 'not measured' : String(step.attempt)}</Value>
+        </Field>
+        {step.remote && <Remote remote={step.remote} />}
+        <Field label="created">{formatTime(step.created_at, true)}</Field>
+        {step.ended_at && <Field label="ended">{formatTime(step.ended_at, true)}</Field>}
+        {step.job && (
+          <Field label="job">
+            <span className="mono">{step.job}</span> <Copy text={step.job} label="job id" />
+          </Field>
+        )}
+      </dl>
+      <p>
+        <a href={formatRoute('executions', route.id, { tab: 'logs', step: step.id })}>Log of this step</a>
+      </p>
+      {step.output && (
+        <>
+          <h4>Manifest</h4>
+          <Fields value={step.output} />
+        </>
+      )}
+      {(step.events ?? []).length > 0 && (
+        <>
+          <h4>Events</h4>
+          <EventFeed steps={[step]} />
+        </>
+      )}
+    </aside>
+  )
+}

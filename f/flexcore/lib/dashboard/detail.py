@@ -1,0 +1,174 @@
+# requirements: flexcore_base
+"""One execution whole: its steps, its request beside that of the last good run, what failed, what can be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from f.flexcore.lib.core import errors, monitoring, redaction
+from f.flexcore.lib.dashboard import listing, notices, rights, shapes, steps
+from f.flexcore.lib.windmill import client, execution_models, job_tree
+
+MAX_RESULT_CHARS = 64 * 1024
+# Of an error: a page shows it whole, and some repeat a log of thousands of lines.
+MAX_MESSAGE_CHARS = 20_000
+# Flows whose definition is read for the summaries of their steps.
+MAX_FLOWS_READ = 8
+VERSION_LABEL = "flexcore:"
+
+
+@dataclass(slots=True)
+class DetailReader:
+    """refusal: why an ended run cannot be started again, None when it can. notes: what could not be read."""
+
+    windmill: client.Client
+    user: rights.User
+    base_url: str
+    view: monitoring.View
+    refusal: Callable[[execution_models.Job], str | None]
+    secrets: list[str] = field(default_factory=list)
+    notes: list[shapes.Notice] = field(default_factory=list)
+
+    def read(self, id: str) -> shapes.Detail | None:
+        """None, with a notice, for one that Windmill has forgotten or does not show. Raises InvalidInput for what is no
+        id."""
+        try:
+            root, complete = job_tree.read_job_tree(self.windmill, client.parse_job_id(id, "execution"))
+        except (errors.NotFound, errors.Forbidden):
+            self.notes.append(notices.forgotten(id))
+            return None
+        job = root.job or {}
+        if not complete:
+            self.notes.append(notices.many_jobs(job_tree.MAX_JOBS))
+        request = job.get("args") if isinstance(job.get("args"), Mapping) else None
+        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(request or {})])
+        definitions = self._definitions(root)
+        schema = definitions.get(str(job.get("script_path")), {}).get("schema") or {}
+        reader = steps.StepReader(self.view.runtime_of, redactor, _summaries(definitions))
+        shown = reader.read(root, monitoring.job_status(job) in monitoring.LIVE)
+        if reader.strange:
+            self.notes.append(notices.other_version(reader.strange))
+        result, cut = cut_result(redactor.data(job.get("result")))
+        return shapes.Detail(
+            row=listing.row_from_job(job),
+            url=f"{self.base_url}/run/{job['id']}?workspace={self.windmill.workspace}" if self.base_url else None,
+            request=mask_request(request, schema, redactor),
+            last_good=self._last_good(job, schema),
+            steps=shown,
+            error=self._problem(root, redactor),
+            result=result,
+            cut=cut,
+            version=_version(job),
+            can=self._abilities(job),
+        )
+
+    def _definitions(self, root: monitoring.Node) -> dict[str, Mapping[str, Any]]:
+        """The flows of the tree as they are deployed now, by path; without those that cannot be read."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for path in list(_flow_paths(root))[:MAX_FLOWS_READ]:
+            try:
+                found[path] = self.windmill.get(f"flows/get/{path}")
+            except errors.FlexcoreError:
+                continue
+        return found
+
+    def _last_good(self, job: execution_models.Job, schema: Mapping[str, Any]) -> shapes.LastGood | None:
+        """The last run of the same workflow that succeeded before this one was made."""
+        query = {"job_kinds": "flow", "has_null_parent": "true", "success": "true", "order_desc": "true"}
+        try:
+            found = self.windmill.get(
+                "jobs/completed/list",
+                script_path_exact=str(job.get("script_path")),
+                created_before=str(job["created_at"]),
+                per_page=5,
+                **query,
+            )
+            ids = [str(item["id"]) for item in found if item["id"] != job["id"] and not item.get("is_skipped")]
+            whole = self.windmill.job(ids[0]) if ids else None
+        except errors.FlexcoreError:
+            return None
+        if not whole or not isinstance(whole.get("args"), Mapping):
+            return None
+        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(whole["args"])])
+        masked = mask_request(whole["args"], schema, redactor)
+        return shapes.LastGood(id=str(whole["id"]), request=masked or {})
+
+    def _problem(self, root: monitoring.Node, redactor: redaction.Redactor) -> shapes.Problem | None:
+        """What failed, in the words of the step that failed, which is typed."""
+        job = root.job or {}
+        if not execution_models.is_failure(execution_models.job_status(job)):
+            return None
+        record = monitoring.build_execution(root, self.view)
+        failed = next((step for step in record.steps if record.error and step.step == record.error.step), None)
+        inner = find_job(root, failed.job) if failed and failed.job else None
+        step = failed.step if failed else execution_models.failed_step_id(job)
+        found = execution_models.error_from_results(job.get("result"), (inner or {}).get("result"), step)
+        if found.message == "It failed without a message" and record.error:
+            found = found.model_copy(update={"name": record.error.name, "message": record.error.message})
+        message = redactor.text(found.message)
+        cut = f"{message[:MAX_MESSAGE_CHARS]}\n… cut" if len(message) > MAX_MESSAGE_CHARS else message
+        return shapes.Problem.model_validate(found.model_dump() | {"message": cut})
+
+    def _abilities(self, job: execution_models.Job) -> shapes.Abilities:
+        reason = self.refusal(job)
+        return shapes.Abilities(
+            cancel=rights.can_cancel(self.user, job),
+            restart=shapes.Can(allowed=reason is None, reason=reason),
+            debug_bundle=rights.YES,
+        )
+
+
+def cut_result(result: Any) -> tuple[Any, bool]:
+    """The result, or its beginning as text, and whether it was cut."""
+    text = json.dumps(result, default=str)
+    return (text[:MAX_RESULT_CHARS], True) if len(text) > MAX_RESULT_CHARS else (result, False)
+
+
+def mask_request(request: Any, schema: Mapping[str, Any], redactor: redaction.Redactor) -> dict[str, Any] | None:
+    """The arguments of a run without secrets: by the mark in the flow's form, by the name of a field, by pattern."""
+    if not isinstance(request, Mapping):
+        return None
+    return dict(redactor.data(_mask_marked(request, schema)))
+
+
+def _mask_marked(value: Any, schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return value
+    if schema.get("password") and value:
+        return redaction.MASK
+    fields, items = schema.get("properties"), schema.get("items")
+    if isinstance(value, Mapping) and isinstance(fields, Mapping):
+        return {name: _mask_marked(item, fields.get(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_mask_marked(item, items) for item in value]
+    return value
+
+
+def find_job(node: monitoring.Node, id: str) -> monitoring.Job | None:
+    if node.job and str(node.job.get("id")) == id:
+        return node.job
+    return next((found for child in node.children if (found := find_job(child, id))), None)
+
+
+def _flow_paths(node: monitoring.Node) -> dict[str, None]:
+    job = node.job or {}
+    path = str(job.get("script_path") or "")
+    own = {path: None} if job.get("job_kind") == "flow" and path else {}
+    for child in node.children:
+        own |= _flow_paths(child)
+    return own
+
+
+def _summaries(definitions: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    for path, flow in definitions.items():
+        found |= steps.read_summaries(path, flow.get("value"))
+    return found
+
+
+def _version(job: execution_models.Job) -> str | None:
+    labels = map(str, job.get("labels") or ())
+    return next((label.removeprefix(VERSION_LABEL) for label in labels if label.startswith(VERSION_LABEL)), None)
