@@ -1,10 +1,10 @@
-# requirements: flexcore_kubernetes
+# requirements: flexcore_base
 """The spans of a whole execution, made of its jobs when it has ended: of its flows, loops and branches, of steps that
 have no operation, and of those that could not write their own (killed, or the collector did not answer). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,6 @@ from f.flexcore.lib.core import (
 
 INBOUND = "_wm_traceparent"
 OUTCOMES = {"success": "succeeded", "failed": "failed", "cancelled": "canceled", "skipped": "skipped"}
-NO_TRACE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,8 @@ def read_error_attempt(job: monitoring.Job, redactor: redaction.Redactor) -> tra
 
 def restore_error(job: monitoring.Job) -> errors.FlexcoreError | None:
     """The typed error that a step has failed with; None for another."""
-    stored = dig(job.get("result"), "error")
-    extra = dig(stored, "extra")
+    stored = trace_context.dig(job.get("result"), "error")
+    extra = trace_context.dig(stored, "extra")
     if not isinstance(extra, dict) or not isinstance(extra.get("details"), dict):
         return None
     words = {name: str(extra.get(name) or "") for name in ("subject", "category", "remedy")}
@@ -144,40 +143,24 @@ def restore_error(job: monitoring.Job) -> errors.FlexcoreError | None:
         return None
 
 
-def dig(value: Any, *names: str) -> Any:
-    """What stands there in nested objects; None when nothing does."""
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
 def find_runtime(job: monitoring.Job) -> str:
     """The folder of the step's script."""
     return str(job.get("script_path") or "").rpartition("/")[0].rpartition("/")[2]
 
 
-def read_told(job: monitoring.Job) -> Mapping[str, Any]:
-    """The Trace that the step has left in its result or its error; empty without one."""
-    result = job.get("result")
-    told = dig(result, "trace") or dig(result, "error", "extra", "details", "trace")
-    return told if isinstance(told, dict) and "trace_id" in told else NO_TRACE
-
-
 def is_exported(job: monitoring.Job) -> bool:
     """Whether the collector has its span already. A flow ends with the result of one of its steps, whose Trace is not
     its own."""
-    told = read_told(job)
-    own = trace_context.span_of_job(str(job["id"]))
-    return told.get("is_exported") is True and told.get("span_id") == own
+    told = trace_context.read_told(job.get("result"))
+    return told is not None and told["is_exported"] and told["span_id"] == trace_context.span_of_job(str(job["id"]))
 
 
 def read_context(root: monitoring.Node, sample_ratio: float) -> trace_context.TraceContext:
     """The trace that the execution's steps have joined, else that of its root."""
     for node in walk(root):
-        told = read_told(node.job or {})
+        told = trace_context.read_told((node.job or {}).get("result"))
         if told:
-            sampled = told.get("is_sampled") is not False
-            return trace_context.TraceContext(str(told["trace_id"]), sampled, str(told.get("caller") or ""))
+            return trace_context.TraceContext(told["trace_id"], told["is_sampled"], told["caller"])
     trace = trace_context.trace_of_job(str((root.job or {}).get("id")))
     return trace_context.TraceContext(trace, trace_context.is_kept(trace, sample_ratio))
 
