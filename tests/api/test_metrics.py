@@ -127,7 +127,8 @@ def test_figures_come_from_any_form_of_result(result: Any, figures: ResultFigure
 def test_openmetrics_tell_the_trace_of_the_latest_execution_of_a_bucket() -> None:
     traces = {"fast": "a" * 32, "late": "b" * 32}
     snapshot = Snapshot([ran("fast", 3), ran("late", 4), ran("other", 70)], traces=traces)
-    families = {item.name: item for item in openmetrics_families(openmetrics_text(snapshot))}
+    parsed = openmetrics_families(openmetrics_text(snapshot))  # type: ignore[no-untyped-call]
+    families = {item.name: item for item in parsed}
     buckets = families["flexcore_execution_duration_seconds"].samples
     shown = {item.labels["le"]: item.exemplar for item in buckets if item.exemplar}
     assert {bound: (item.labels, item.value) for bound, item in shown.items()} == {"5.0": ({"trace_id": "b" * 32}, 4)}

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from f.flexcore.lib.api import executions, http
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.windmill import client, execution_models, trace_links, worker_tags
+from f.flexcore.lib.windmill import client, execution_models, worker_tags
 from f.flexcore.lib.windmill import executions as windmill_executions
 
 # (settings, function that reads the resource at a path, name of the worker) → the health of each runtime.
@@ -43,6 +43,8 @@ def list_executions(request: http.Request) -> http.Response:
 
 
 def get_execution(request: http.Request) -> http.Response:
+    from f.flexcore.lib.windmill import trace_links
+
     http.check_names(request.query, (), "Query parameter")
     windmill = client.Client(request.token)
     job = windmill_executions.read_execution(windmill, request.params.get("id", ""))
