@@ -102,8 +102,8 @@ class Database:
 
 
 def import_driver() -> Any:
-    """ADBC's DB-API without Arrow's datasets, of which it knows the types alone: they import pandas, which takes as long
-    as all the rest that a copy imports."""
+    """ADBC's DB-API without Arrow's datasets, of which it knows the types alone: they import pandas, which takes as
+    long as all the rest that a copy imports."""
     with _import_lock:
         if DATASETS not in _modules and DRIVER not in _modules:
             _modules[DATASETS] = types.ModuleType(DATASETS)
