@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flexcore.commands import bundle, config, dashboard, kubernetes, runtime, workflow
+from flexcore.commands import bundle, config, dashboard, kubernetes, runtime, up, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -43,6 +43,7 @@ app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
 LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+up.register(app, LOCAL)
 dashboard.register(app, LOCAL)
 bundle.register(app, BUNDLE)
 
