@@ -333,7 +333,10 @@ def test_the_log_begins_at_its_end_and_goes_back(show: Show) -> None:
 
 
 def test_a_notice_that_only_informs_can_be_hidden_a_warning_cannot(show: Show) -> None:
-    told = [ws.notice("no_settings", "info", "There is no settings resource"), ws.notice("older_server", "warning", "Old")]
+    told = [
+        ws.notice("no_settings", "info", "There is no settings resource"),
+        ws.notice("older_server", "warning", "Old"),
+    ]
     page = show(ws.Workspace(notices=told), "#/executions")
     page.get_by_role("button", name="Hide notice no_settings").click()
     page.get_by_text("There is no settings resource").wait_for(state="detached")
