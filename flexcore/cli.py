@@ -100,6 +100,25 @@ def doctor(
 
 
 @app.command(
+    "debug-bundle",
+    rich_help_panel=LOCAL,
+    epilog=examples("flexcore debug-bundle 01a20e75", "flexcore debug-bundle 01a20e75 --server production -o /tmp"),
+)
+def debug_bundle(
+    job: Job,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder or file to write.")] = Path(),
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Save what explains one run as a ZIP file without secrets: jobs, logs, requests, results, versions, runtimes."""
+    from flexcore.commands.debug_bundle import debug_bundle_command
+
+    run_guarded(lambda: debug_bundle_command(job, output, server, workspace, root, as_json))
+
+
+@app.command(
     rich_help_panel=BUNDLE,
     epilog=examples("flexcore check", "flexcore check --root bundle --json --fail-on-warn", codes=""),
 )

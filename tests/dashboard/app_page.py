@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +44,19 @@ def bundle(entry: Path, target: Path, *options: str) -> Path:
 
 @contextlib.contextmanager
 def open_app(
-    browser: Browser, built: Path, workspace: Workspace, hash: str = "", query: str = "", **options: Any
+    browser: Browser,
+    built: Path,
+    workspace: Workspace,
+    hash: str = "",
+    script: str = "",
+    clock: datetime | None = None,
+    **options: Any,
 ) -> Iterator[Page]:
-    """The page of the app at `hash`; its jobs are answered by the workspace."""
+    """The page of the app at `hash`; its jobs are answered by the workspace. script: runs before the
+    app; clock: the viewer's, if it is not the workspace's."""
 
     def serve(route: Route) -> None:
-        name = route.request.url.removeprefix(ADDRESS).partition("?")[0]
+        name = route.request.url.removeprefix(ADDRESS)
         if name in ("app.js", "app.css"):
             kind = "text/javascript" if name.endswith("js") else "text/css"
             route.fulfill(path=built.with_suffix(Path(name).suffix), content_type=f"{kind}; charset=utf-8")
@@ -57,8 +65,8 @@ def open_app(
 
     with open_page(browser, **options) as page:
         page.route(f"{ADDRESS}**", serve)
-        # The viewer's clock is the workspace's; it runs on.
-        page.clock.install(time=workspace.now)
+        page.clock.install(time=clock or workspace.now)
+        page.add_init_script(script)
         page.expose_function("answer", workspace.answer)
-        page.goto(f"{ADDRESS}{query}{hash}")
+        page.goto(f"{ADDRESS}{hash}")
         yield page

@@ -298,6 +298,7 @@ def deployments() -> list[dict[str, Any]]:
     return [
         {
             "name": "churn",
+            "namespace": "models",
             "runtime": "kubernetes",
             "resource": "u/admin/cluster",
             "url": "http://churn.models.svc:8080/v2/models/churn",
@@ -306,6 +307,7 @@ def deployments() -> list[dict[str, Any]]:
         },
         {
             "name": "demand",
+            "namespace": None,
             "runtime": "ray",
             "resource": "u/admin/ray",
             "url": None,

@@ -6,7 +6,7 @@ from typing import Any
 
 from f.flexcore.lib.kubernetes import placed_job
 from f.flexcore.lib.views import result_pages
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, stops
 
 c_flexcore_settings = dict
 
@@ -17,5 +17,6 @@ def main(
     safe_to_repeat: bool = False,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     result = placed_job.place_job(locals(), client.Client().resource)
     return result_pages.show_step(result, os.environ)

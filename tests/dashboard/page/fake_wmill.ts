@@ -1,10 +1,11 @@
 // What the app imports as `./wmill` in tests: the exports and the errors of the file that Windmill generates. Jobs are
 // answered by the test (window.answer). As on Windmill, a failed job rejects with its stack alone, and one that could
 // not be started is never answered.
-type Answer = { result?: unknown; error?: { name: string; message: string; extra?: object }; unanswered?: boolean }
+type Answer = { result?: unknown; error?: { name: string; message: string; extra?: object } }
 declare global {
   interface Window {
     answer(id: string, args: object): Promise<string>
+    unanswered?: string[]
   }
 }
 
@@ -18,15 +19,11 @@ export const backendAsync: any = new Proxy(
       const answer = window.answer(id, args ?? {}).then((text): Answer => JSON.parse(text))
       const job = `job-${++count}`
       jobs.set(job, answer)
-      if (id in UNANSWERED) await new Promise(() => {})
+      if (window.unanswered?.includes(id)) await new Promise(() => {})
       return job
     },
   },
 )
-const UNANSWERED: Record<string, true> = Object.fromEntries(
-  (new URLSearchParams(location.search).get('unanswered') ?? '').split(',').filter(Boolean).map((id) => [id, true]),
-)
-
 export async function waitJob(id: string): Promise<unknown> {
   const answer = await jobs.get(id)!
   if (answer.error) throw new Error(`Traceback (most recent call last):\n  main()\n${answer.error.name}`)

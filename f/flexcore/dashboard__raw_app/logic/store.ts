@@ -1,6 +1,6 @@
 // What the page knows and when it asks again. One read at a time; nothing is asked while the page is hidden.
 import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from './budget'
-import { call, CallError, type CallProblem } from './calls'
+import { ACTION_TIMEOUT_S, call, CallError, type CallProblem } from './calls'
 import { mergeRows, moveCounts, takeRead } from './rows'
 import type { Route } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
@@ -235,9 +235,13 @@ export class Store {
 
   /** Run what the viewer does. It is counted, and never refused for the budget: a cancel does not wait. */
   async act<T>(id: string, args: Record<string, unknown>): Promise<T> {
+    return this.run<T>(id, args, ACTION_TIMEOUT_S)
+  }
+
+  private async run<T>(id: string, args: Record<string, unknown>, timeoutS?: number): Promise<T> {
     this.clicked()
     this.budget.take()
-    const result = await call<T>(id, args)
+    const result = await call<T>(id, args, timeoutS)
     this.set({})
     return result
   }
@@ -249,7 +253,7 @@ export class Store {
       const remedy = `Try again in ${Math.ceil(wait)} s.`
       throw new CallError({ name: 'Budget', message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
     }
-    return this.act<T>(id, args)
+    return this.run<T>(id, args)
   }
 
   /** Seconds until a read by itself may follow, at least `interval`. */

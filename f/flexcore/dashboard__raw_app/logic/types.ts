@@ -112,7 +112,7 @@ export type Candidate = {
   reason: string | null
   forecast_s: number | null
   forecast_cost: number | null
-  score: number | null
+  score: number | null // probability of success
 }
 export type Selection = {
   execution: string
@@ -130,6 +130,7 @@ export type Selection = {
 
 export type Deployment = {
   name: string
+  namespace: string | null
   runtime: string
   resource: string | null
   url: string | null

@@ -25,7 +25,6 @@ export function Grid<T>(props: Props<T>) {
   const { rows, columns, rowHeight, idOf, onOpen, nearEnd } = props
   const box = useRef<HTMLDivElement>(null)
   const [active, setActive] = useState<string | null>(null)
-  // eslint-disable-next-line react-hooks/incompatible-library
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
@@ -34,7 +33,9 @@ export function Grid<T>(props: Props<T>) {
     getItemKey: (index) => idOf(rows[index]!),
     useFlushSync: false,
   })
-  useEffect(() => virtual.measure(), [virtual, rowHeight])
+  useEffect(() => {
+    virtual.measure()
+  }, [virtual, rowHeight])
   const items = virtual.getVirtualItems()
   const last = items[items.length - 1]?.index ?? 0
   useEffect(() => {

@@ -9,7 +9,9 @@ export function Navigation() {
     runtimes: state.data.runtimes?.filter((runtime) => runtime.healthy === false).length,
   }
   const here = useRef<HTMLAnchorElement>(null)
-  useEffect(() => here.current?.scrollIntoView?.({ block: 'nearest', inline: 'center' }), [route.view])
+  useEffect(() => {
+    void here.current?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [route.view])
   return (
     <nav aria-label="Views">
       <ul>

@@ -11,12 +11,11 @@ import { View } from './view'
 
 type Version = Deployment['versions'][number]
 
-/** The version that a roll back moves traffic to: the newest ready one that does not have most of it. */
-export function previousVersion(versions: Version[]): Version | null {
+/** The version that most of the traffic goes to, and the one before it where that is beyond doubt. */
+export function currentAndPrevious(versions: Version[]): { current: Version | null; previous: Version | null } {
   const byWeight = [...versions].sort((a, b) => (b.weight ?? 0) - (a.weight ?? 0))
-  const current = byWeight[0]
-  const others = versions.filter((version) => version !== current && version.ready !== false)
-  return others.sort((a, b) => (b.created_at ?? '').localeCompare(a.created_at ?? ''))[0] ?? null
+  const current = byWeight[0] ?? null
+  return { current, previous: versions.length === 2 ? (byWeight[1] ?? null) : null }
 }
 
 const share = (percent: number | null) => (percent === null ? null : percent / 100)
@@ -64,7 +63,7 @@ function DeploymentCard({ deployment, onRollBack }: { deployment: Deployment; on
     <article className="card" aria-label={deployment.name}>
       <div className="card-head">
         <h3>{deployment.name}</h3>
-        <span className="tag">{deployment.runtime}</span>
+        <span className="tag">{deployment.namespace ? `${deployment.runtime} · ${deployment.namespace}` : deployment.runtime}</span>
         <ActionButton can={deployment.can_roll_back} onClick={onRollBack} className="danger">
           Roll back…
         </ActionButton>
@@ -86,7 +85,7 @@ function DeploymentCard({ deployment, onRollBack }: { deployment: Deployment; on
 export function DeploymentsView() {
   const { state, store } = usePage()
   const [rolling, setRolling] = useState<Deployment | null>(null)
-  const target = rolling && previousVersion(rolling.versions)
+  const { current, previous } = currentAndPrevious(rolling?.versions ?? [])
   return (
     <View
       title="Deployments"
@@ -109,14 +108,19 @@ export function DeploymentsView() {
               danger
               onClose={() => setRolling(null)}
               act={async () => {
-                await store.act('roll_back_model', { deployment: rolling.name, runtime: rolling.runtime, resource: rolling.resource, version: target?.version ?? null })
+                await store.act('roll_back_model', { resource: rolling.resource, name: rolling.name, ...(rolling.namespace ? { namespace: rolling.namespace } : {}) })
                 void store.refresh()
-                return <p>The roll back was started; the shares of traffic change with the next read.</p>
+                return <p>Traffic of {rolling.name} went back. The shares of the versions change with the next read.</p>
               }}
             >
               <p>
-                All traffic of <b>{rolling.name}</b> moves {target ? <>to version <b className="mono">{target.version}</b></> : 'to the version before'}. Requests that are being answered
-                end where they began.
+                Traffic of <b>{rolling.name}</b> goes back from version <b className="mono">{current?.version ?? 'unknown'}</b> to the version that answered before
+                {previous && (
+                  <>
+                    , <b className="mono">{previous.version}</b>
+                  </>
+                )}
+                . Requests that are being answered end where they began.
               </p>
             </Dialog>
           )}

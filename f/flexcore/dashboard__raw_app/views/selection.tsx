@@ -4,7 +4,7 @@ import { Value } from '../parts/basics'
 import { LineChart } from '../parts/chart'
 import { usePage } from '../parts/context'
 import { durationMarks } from '../logic/chart'
-import { formatDuration, formatMoney, formatNumber, formatTime, shortDuration } from '../logic/format'
+import { formatDuration, formatMoney, formatPercent, formatTime, shortDuration } from '../logic/format'
 import { formatRoute } from '../logic/route'
 import type { Selection } from '../logic/types'
 import { View } from './view'
@@ -37,7 +37,7 @@ function Candidates({ selection }: { selection: Selection }) {
               Forecast cost
             </th>
             <th scope="col" className="end">
-              Score
+              Success
             </th>
             <th scope="col">Why not</th>
           </tr>
@@ -51,7 +51,7 @@ function Candidates({ selection }: { selection: Selection }) {
               </th>
               {cell(formatDuration(candidate.forecast_s))}
               {cell(formatMoney(candidate.forecast_cost, selection.currency))}
-              {cell(formatNumber(candidate.score, 3))}
+              {cell(formatPercent(candidate.score))}
               <td>{candidate.allowed ? (candidate.reason ?? '') : (candidate.reason ?? 'not eligible')}</td>
             </tr>
           ))}
