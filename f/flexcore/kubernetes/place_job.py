@@ -1,11 +1,10 @@
 # requirements: flexcore_kubernetes
 """Runs a job on the cluster that suits it, and elsewhere only when it cannot run there any more, or may run twice."""
 
-import os
 from typing import Any
 
+from f.flexcore.lib.core import operation
 from f.flexcore.lib.kubernetes import placed_job
-from f.flexcore.lib.views import result_pages
 from f.flexcore.lib.windmill import client, stops
 
 c_flexcore_settings = dict
@@ -18,5 +17,4 @@ def main(
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     stops.refuse_stopped()
-    result = placed_job.place_job(locals(), client.Client().resource)
-    return result_pages.show_step(result, os.environ)
+    return operation.show(placed_job.place_job(locals(), client.Client().resource))

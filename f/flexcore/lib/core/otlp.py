@@ -196,7 +196,11 @@ def export(
     thread = threading.Thread(target=lambda: outcome.append(_post(endpoint, headers, body, timeout_s)), daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return outcome[0] if outcome else f"it did not answer within {timeout_s:g} s"
+    return outcome[0] if outcome else describe_timeout(timeout_s)
+
+
+def describe_timeout(timeout_s: float) -> str:
+    return f"it did not answer within {timeout_s:g} s"
 
 
 def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> str:
@@ -215,6 +219,8 @@ def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: flo
             return _judge(answer.status, answer.read(MAX_ANSWER_BYTES))
         finally:
             connection.close()
+    except TimeoutError:
+        return describe_timeout(timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         # Its text may quote the address, in which some put a key.
         return type(error).__name__

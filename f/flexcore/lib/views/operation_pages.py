@@ -14,6 +14,7 @@ Plain = Mapping[str, Any]
 
 HEALTH_HEAD = ("Runtime", "Place", "State", "Version", "CPUs free", "GPUs free", "Memory free", "Queue", "Detail")
 EXECUTION_HEAD = ("Step", "Status", "Runtime", "Duration", "Time line", "CPU", "Memory", "Log")
+RECONCILE_FIELDS = ("place", "runtime", "object", "state", "owner", "action", "outcome", "reason")
 TIME_LINE_WIDTH_PX = 240
 INDENT_PX = 16
 BYTES_PER_GIB = 2**30
@@ -45,7 +46,14 @@ def render_execution_page(record: Plain) -> str:
     rows = [_step_row(step, record) for step in record["steps"]]
     more = "" if record["complete"] else html.build_line("There are more steps than are shown.")
     table = html.build_html_table(EXECUTION_HEAD, rows)
-    return html.build_page(_execution_title(record), _describe_failure(record["error"]), more, table)
+    trace = _build_trace_line(record)
+    return html.build_page(_execution_title(record), _describe_failure(record["error"]), more, trace, table)
+
+
+def _build_trace_line(record: Plain) -> str:
+    """ "" where the workspace does not trace."""
+    trace, page = record.get("trace_id"), record["links"].get("trace")
+    return html.build_line(f"Trace {html.build_link(page, trace)}") if trace else ""
 
 
 def _describe_failure(error: Plain | None) -> str:
@@ -54,6 +62,17 @@ def _describe_failure(error: Plain | None) -> str:
     step = f"<b>{escape(error['step'])}</b>: " if error["step"] else ""
     remedy = html.build_next_steps([escape(error["remedy"])] if error["remedy"] else [])
     return html.build_line(f"{step}{escape(error['message'])}") + remedy
+
+
+def render_reconcile_page(rows: Sequence[Plain]) -> str:
+    """rows: as `reconciler.ReconcileRow` has them."""
+    acted = [item for item in rows if item["action"] != "leave"]
+    stopped = sum(item["action"] == "stop" for item in acted)
+    text = f"{stopped} objects without a living owner, {len(acted)} acted upon, {len(rows)} seen"
+    table = html.build_table(
+        [name.title() for name in RECONCILE_FIELDS], [[str(item[name]) for name in RECONCILE_FIELDS] for item in acted]
+    )
+    return html.build_page(html.build_summary("success", text), table)
 
 
 def _execution_title(record: Plain) -> str:
