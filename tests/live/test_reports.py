@@ -16,11 +16,17 @@ from tests.operations.notification_servers import MailServer, Webhook, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 WEEKLY, EXTRACTION = "f/flexcore/operations/weekly_report", "f/flexcore/templates/singer_extraction"
-FLIGHTS = "year,month,day,dep_delay,arr_delay,carrier,flight\n" + "2013,1,1,5,7,UA,1\n" * 20
+COLUMNS = (
+    "year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,"
+    "dest,air_time,distance,hour,minute,time_hour"
+)
+ROW = "2013,1,1,517,515,2,830,819,11,UA,{number},N1,EWR,IAH,227,1400,5,15,2013-01-01 05:00:00"
+ROWS = 20
 
 
 def extraction(folder: Path, **more: Any) -> dict[str, Any]:
-    (folder / "flights.csv").write_text(FLIGHTS)
+    rows = "\n".join([COLUMNS, *(ROW.format(number=number) for number in range(ROWS))])
+    (folder / "flights.csv").write_text(f"{rows}\n")
     env = {"FLEXCORE_SAMPLE_FLIGHTS": str(folder / "flights.csv")}
     project = {"path": str(ROOT / "resources/meltano_sample"), "env": env}
     settings = {"storage_uri": f"file://{folder}/store"}
@@ -37,7 +43,7 @@ def test_a_flow_ends_with_a_page_beside_its_plain_result(pushed: Windmill, folde
     assert success, result
     assert result["wm_renderer"] == "html" and "extraction on meltano" in result["html"] and "<svg" in result["html"]
     plain = result_page.drop_page(result)
-    assert plain["success"] is True and plain["output"]["rows"] == 20 and "html" not in plain
+    assert plain["success"] is True and plain["output"]["rows"] == ROWS and "html" not in plain
 
 
 def test_a_failed_flow_ends_with_a_page_that_begins_with_the_remedy(pushed: Windmill, folder: Path) -> None:
