@@ -117,7 +117,7 @@ def test_flow_loops_branches_subflows_and_steps_are_one_tree(
     done = engine.run("f/data/nightly", {"settings": settings})
     assert done.success, done.result
     own = names(of_run(collected, done.id))
-    assert own == sorted(["one", "each", "each", "inner", *["command command"] * 4])
+    assert own == sorted(["one", "each", "each", "inner", *["command"] * 4])
     delivery(engine, settings).run()
     spans = of_run(collected, done.id)
     ids = {span.span_id for span in spans}
@@ -146,7 +146,7 @@ def test_a_step_that_was_killed_has_its_span_from_reconcile(
 ) -> None:
     done = engine.run("f/data/broken", {"settings": settings})
     assert not done.success
-    assert names(of_run(collected, done.id)) == ["command command", "one"]
+    assert names(of_run(collected, done.id)) == ["command", "one"]
     delivery(engine, settings).run()
     spans = {span.name: span for span in of_run(collected, done.id)}
     assert spans["dies"].status.code == spans["f/data/broken"].status.code == Status.STATUS_CODE_ERROR
@@ -177,7 +177,7 @@ def test_what_a_collector_does_not_take_is_delivered_by_a_later_pass_whole(
     spans = of_run(collected, done.id)
     assert len({span.span_id for span in spans}) == len(spans)
     # The step's own and its attempt's, made of its result.
-    assert names(spans) == ["command command", "f/data/part", "inner"]
+    assert names(spans) == ["command", "f/data/part", "inner"]
     assert {span.parent_span_id for span in spans} - {b""} <= {span.span_id for span in spans}
 
 
