@@ -1,12 +1,11 @@
 # requirements: flexcore_kubernetes
 """Runs a job on the cluster that suits it, and elsewhere only when it cannot run there any more, or may run twice."""
 
-import os
 from typing import Any
 
+from f.flexcore.lib.core import operation
 from f.flexcore.lib.kubernetes import placed_job
-from f.flexcore.lib.views import result_pages
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, stops
 
 c_flexcore_settings = dict
 
@@ -17,5 +16,5 @@ def main(
     safe_to_repeat: bool = False,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
-    result = placed_job.place_job(locals(), client.Client().resource)
-    return result_pages.show_step(result, os.environ)
+    stops.refuse_stopped()
+    return operation.show(placed_job.place_job(locals(), client.Client().resource))

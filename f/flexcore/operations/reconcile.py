@@ -37,4 +37,4 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         from f.flexcore.lib.operations import trace_delivery
 
         trace_delivery.deliver_traces(windmill, chosen)
-    return {"table-row-object": [asdict(row) for row in rows]}
+    return reconciler.build_result([asdict(row) for row in rows])

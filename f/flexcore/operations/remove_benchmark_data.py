@@ -8,7 +8,6 @@ from f.flexcore.lib.benchmark import removal
 from f.flexcore.lib.core import errors, resources
 from f.flexcore.lib.operations import failure_message
 from f.flexcore.lib.storage import object_store
-from f.flexcore.lib.views import failure_pages
 
 postgresql = dict
 c_flexcore_settings = dict
@@ -32,4 +31,8 @@ def main(
         if failure is None:
             raise
         print(f"The tables of the race could not be removed: {problem}; the next race removes them")
-    return failure_pages.show_failure(failure.plain(), os.environ) if failure else {"success": True}
+    if failure is None:
+        return {"success": True}
+    from f.flexcore.lib.views import failure_pages
+
+    return failure_pages.show_failure(failure.plain(), os.environ)

@@ -7,7 +7,6 @@ from typing import Any
 from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import attempts as attempts_of_loop
 from f.flexcore.lib.pipeline import data_results
-from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -27,4 +26,6 @@ def main(
     print(result.error)
     failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)
     failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    from f.flexcore.lib.views import failure_pages
+
     return failure_pages.show_data_failure(result.plain(), failure.plain(), os.environ)

@@ -6,7 +6,6 @@ from typing import Any
 
 from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.pipeline import stage_results
-from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -33,4 +32,6 @@ def main(
     print(whole)
     failure = failure_message.parse_failure({**error, "message": whole}, os.environ)
     failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    from f.flexcore.lib.views import failure_pages
+
     return failure_pages.show_pipeline_failure(result.plain(), failure.plain(), os.environ)

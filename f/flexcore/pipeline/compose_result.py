@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from f.flexcore.lib.pipeline import stage_results
-from f.flexcore.lib.views import result_pages
 
 
 def main(
@@ -15,4 +14,6 @@ def main(
         {"extraction": extraction, "ml": ml, "deployment": deployment}, reused, requests
     )
     result = stage_results.build_success(stages).plain()
+    from f.flexcore.lib.views import result_pages
+
     return result_pages.show(result_pages.render_pipeline, result, os.environ)

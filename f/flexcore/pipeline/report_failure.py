@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from f.flexcore.lib.operations import failure_message, notifications
-from f.flexcore.lib.views import failure_pages
 
 c_flexcore_notifications = dict
 c_flexcore_settings = dict
@@ -17,4 +16,6 @@ def main(
     failure = failure_message.parse_failure(error, os.environ)
     print(failure.error)
     failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    from f.flexcore.lib.views import failure_pages
+
     return failure_pages.show_failure(failure.plain(), os.environ)

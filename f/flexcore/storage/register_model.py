@@ -1,12 +1,10 @@
 # requirements: flexcore_base
 """Registers a trained model under its name, once its measures are good enough; its result is the training's."""
 
-import os
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, resources
+from f.flexcore.lib.core import contracts, errors, operation, resources
 from f.flexcore.lib.storage import catalog, object_store
-from f.flexcore.lib.views import result_pages
 
 c_flexcore_settings = dict
 # (measure, that of the naive guess, whether more is better)
@@ -37,4 +35,4 @@ def main(trained: dict, must_beat_guess: bool = True, settings: c_flexcore_setti
     entry = catalog.add(store, "model", model.name, model.version, model)
     print(f"Registered {entry.name}:{entry.version}")
     result.data["registered"] = {"name": entry.name, "version": entry.version, "uri": entry.uri}
-    return result_pages.show_step(result.plain(), os.environ)
+    return operation.show(result.plain())

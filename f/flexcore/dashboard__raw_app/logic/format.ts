@@ -13,6 +13,11 @@ export function formatDuration(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`
 }
 
+/** A round duration as a mark of an axis has it: "2 min", not "2 min 00 s". */
+export function shortDuration(seconds: number): string {
+  return seconds === 0 ? '0' : formatDuration(seconds).replace(/ 00? (s|min)$/, '').replace(/ 0 h$/, '')
+}
+
 const trim = (text: string) => text.replace(/\.?0+$/, '') || '0'
 const pad = (n: number) => String(n).padStart(2, '0')
 

@@ -3,6 +3,7 @@ import React from 'react'
 import type { Step, StepEvent } from '../logic/types'
 import { formatTime } from '../logic/format'
 import { Empty } from '../parts/basics'
+import { Icon } from '../parts/icon'
 
 const MAX_EVENTS = 500
 
@@ -31,7 +32,7 @@ export function EventFeed({ steps }: { steps: Step[] }) {
               </p>
               {event.cause && (
                 <p className="muted">
-                  <span aria-hidden="true">↳ </span>because {event.cause}
+                  <Icon name="cause" /> because {event.cause}
                 </p>
               )}
             </div>

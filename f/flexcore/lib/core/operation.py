@@ -110,8 +110,7 @@ class Operation(Generic[Request, Service]):
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The result of a step with these arguments: plain data, and the page that people see of it."""
-        shown: dict[str, Any] = resolve(PAGE)(self._execute_traced(self.invoke(arguments)), os.environ)
-        return shown
+        return show(self._execute_traced(self.invoke(arguments)))
 
     def _execute_traced(self, invocation: Invocation[Request, Service]) -> dict[str, Any]:
         if not invocation.settings.otlp_endpoint:
@@ -120,6 +119,12 @@ class Operation(Generic[Request, Service]):
         from f.flexcore.lib.core import step_trace
 
         return step_trace.run_traced(self.execute, invocation)
+
+
+def show(plain: dict[str, Any]) -> dict[str, Any]:
+    """The plain result of a step with its page."""
+    shown: dict[str, Any] = resolve(PAGE)(plain, os.environ)
+    return shown
 
 
 def check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:

@@ -242,6 +242,7 @@ class DeployedVersion(contracts.Contract):
 
 class Deployment(contracts.Contract):
     name: str
+    namespace: str | None = None
     runtime: str
     resource: str | None = None
     url: str | None = None

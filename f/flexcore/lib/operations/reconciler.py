@@ -26,6 +26,8 @@ MAX_PARALLEL_REQUESTS = 8
 MAX_OWNER_LOOKUPS = 100
 # Of waiting work: the step that has left it there.
 CALL = "flexcore/call"
+# Of passes that have stopped something.
+ORPHANS_LABEL = "orphans"
 
 
 class Owners(Protocol):
@@ -217,3 +219,17 @@ class ReconcilePass:
         self.rows.append(
             ReconcileRow(item.place, item.runtime, name, item.state, owner, decision.action, outcome, decision.reason)
         )
+
+
+def build_result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The result of a pass. One that has stopped something carries a label, by which reports find it among thousands,
+    and a page, as Windmill shows a result with labels as no table."""
+    plain: dict[str, Any] = {"table-row-object": rows}
+    if not any(row["action"] == "stop" for row in rows):
+        return plain
+    # Most passes stop nothing.
+    from f.flexcore.lib.core import result_page
+    from f.flexcore.lib.views import operation_pages
+
+    page = operation_pages.render_reconcile_page(rows)
+    return result_page.add_page({**plain, "wm_labels": [ORPHANS_LABEL]}, page)

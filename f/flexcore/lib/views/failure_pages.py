@@ -47,9 +47,9 @@ def _render_pipeline_failure(failure: Plain, result: Plain, links: result_pages.
     for name in result_pages.STAGE_NAMES:
         if name not in done:
             found.append(stages.Stage(name, html.UNKNOWN, "failed" if name == failed else "not run"))
-    kept = f"Kept: {', '.join(done)}" if done else "Nothing was finished"
+    kept = f"Kept: {', '.join(done)}. To go on from there" if done else "Nothing was finished. To start it again"
     start = f"start {links.flow(RESUME)} with execution {html.build_code(links.job or 'ID')}"
-    return _build(failure, found, [f"{escape(kept)}. To go on from there, {start}."])
+    return _build(failure, found, [f"{escape(kept)}, {start}."])
 
 
 def _render_data_failure(failure: Plain, result: Plain, links: result_pages.Links) -> str:

@@ -14,6 +14,7 @@ Plain = Mapping[str, Any]
 
 HEALTH_HEAD = ("Runtime", "Place", "State", "Version", "CPUs free", "GPUs free", "Memory free", "Queue", "Detail")
 EXECUTION_HEAD = ("Step", "Status", "Runtime", "Duration", "Time line", "CPU", "Memory", "Log")
+RECONCILE_FIELDS = ("place", "runtime", "object", "state", "owner", "action", "outcome", "reason")
 TIME_LINE_WIDTH_PX = 240
 INDENT_PX = 16
 BYTES_PER_GIB = 2**30
@@ -61,6 +62,17 @@ def _describe_failure(error: Plain | None) -> str:
     step = f"<b>{escape(error['step'])}</b>: " if error["step"] else ""
     remedy = html.build_next_steps([escape(error["remedy"])] if error["remedy"] else [])
     return html.build_line(f"{step}{escape(error['message'])}") + remedy
+
+
+def render_reconcile_page(rows: Sequence[Plain]) -> str:
+    """rows: as `reconciler.ReconcileRow` has them."""
+    acted = [item for item in rows if item["action"] != "leave"]
+    stopped = sum(item["action"] == "stop" for item in acted)
+    text = f"{stopped} objects without a living owner, {len(acted)} acted upon, {len(rows)} seen"
+    table = html.build_table(
+        [name.title() for name in RECONCILE_FIELDS], [[str(item[name]) for name in RECONCILE_FIELDS] for item in acted]
+    )
+    return html.build_page(html.build_summary("success", text), table)
 
 
 def _execution_title(record: Plain) -> str:

@@ -79,6 +79,9 @@ class Client:
         """The text of the answer."""
         return self._call("POST", path, query, json.dumps(body).encode())
 
+    def delete(self, path: str) -> str:
+        return self._call("DELETE", path, {})
+
     def server_version(self) -> tuple[str, str]:
         """(version, time) as the server says them: `CE v1.743.0` or `flexcore engine, API of v1.743.0`; its clock as in
         HTTP's header Date, "" without one."""
