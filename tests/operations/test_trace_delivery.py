@@ -14,6 +14,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from f.flexcore.lib.core import resources, trace_context
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.remote_objects import RemoteObject
 from f.flexcore.lib.operations import trace_delivery
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill.client import Client
@@ -224,3 +226,21 @@ def test_where_windmill_traces_by_itself_its_root_span_is_left_to_it(
     chosen.env = {"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     chosen.run()
     assert "f/data/part" not in names(of_run(collected, done.id))
+
+
+def test_what_a_killed_step_has_left_and_reconcile_stopped_is_a_span_once(
+    engine: Engine, collected: Collected, settings: dict[str, Any]
+) -> None:
+    flow = "01998f1c-7a00-7000-9223-456789abcde0"
+    key = execution_key({"WM_JOB_ID": "j", "WM_FLOW_JOB_ID": flow, "WM_FLOW_STEP_ID": "run"})
+    left = RemoteObject("kubernetes", "p", "Job", key.name(1), "u-1", "running", key.labels(1), created_at=1000.0)
+    collected.answer = Answer(503)
+    delivery(engine, settings, orphans=[left]).run()
+    collected.requests.clear()
+    collected.answer = Answer()
+    for _ in range(2):
+        delivery(engine, settings).run()
+    (span,) = of_run(collected, flow)
+    assert (span.name, span.span_id.hex()) == ("kubernetes Job", trace_context.span_of(key.name(1)))
+    assert (span.parent_span_id.hex(), span.start_time_unix_nano) == (trace_context.span_of_job(flow), 1000 * 10**9)
+    assert attributes(span)["flexcore.outcome"] == "stopped" and span.status.code == Status.STATUS_CODE_ERROR
