@@ -122,7 +122,9 @@ def check_tree(collected: Collected | None, root: str, attempts: int) -> None:
             (item["spanID"], next((to["spanID"] for to in item["references"]), ""), item["operationName"])
             for item in answer
         ]
-        assert not [item for item in answer if item["warnings"]]
+        # Kubernetes tells whole seconds: a Job seems to be older than the step that made it, and Jaeger says so.
+        warnings = [text for item in answer for text in item["warnings"] or ()]
+        assert not [text for text in warnings if "clock skew" not in text]
     ids = [id for id, _, _ in own]
     assert len(ids) == len(set(ids))
     assert [id for id, parent, _ in own if not parent] == [trace_context.span_of_job(root)]

@@ -14,6 +14,8 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from f.flexcore.lib.core import resources, trace_context
+from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.remote_objects import RemoteObject
 from f.flexcore.lib.operations import trace_delivery
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill.client import Client
@@ -117,7 +119,7 @@ def test_flow_loops_branches_subflows_and_steps_are_one_tree(
     done = engine.run("f/data/nightly", {"settings": settings})
     assert done.success, done.result
     own = names(of_run(collected, done.id))
-    assert own == sorted(["one", "each", "each", "inner", *["command command"] * 4])
+    assert own == sorted(["one", "each", "each", "inner", *["command"] * 4])
     delivery(engine, settings).run()
     spans = of_run(collected, done.id)
     ids = {span.span_id for span in spans}
@@ -146,7 +148,7 @@ def test_a_step_that_was_killed_has_its_span_from_reconcile(
 ) -> None:
     done = engine.run("f/data/broken", {"settings": settings})
     assert not done.success
-    assert names(of_run(collected, done.id)) == ["command command", "one"]
+    assert names(of_run(collected, done.id)) == ["command", "one"]
     delivery(engine, settings).run()
     spans = {span.name: span for span in of_run(collected, done.id)}
     assert spans["dies"].status.code == spans["f/data/broken"].status.code == Status.STATUS_CODE_ERROR
@@ -177,7 +179,7 @@ def test_what_a_collector_does_not_take_is_delivered_by_a_later_pass_whole(
     spans = of_run(collected, done.id)
     assert len({span.span_id for span in spans}) == len(spans)
     # The step's own and its attempt's, made of its result.
-    assert names(spans) == ["command command", "f/data/part", "inner"]
+    assert names(spans) == ["command", "f/data/part", "inner"]
     assert {span.parent_span_id for span in spans} - {b""} <= {span.span_id for span in spans}
 
 
@@ -224,3 +226,21 @@ def test_where_windmill_traces_by_itself_its_root_span_is_left_to_it(
     chosen.env = {"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
     chosen.run()
     assert "f/data/part" not in names(of_run(collected, done.id))
+
+
+def test_what_a_killed_step_has_left_and_reconcile_stopped_is_a_span_once(
+    engine: Engine, collected: Collected, settings: dict[str, Any]
+) -> None:
+    flow = "01998f1c-7a00-7000-9223-456789abcde0"
+    key = execution_key({"WM_JOB_ID": "j", "WM_FLOW_JOB_ID": flow, "WM_FLOW_STEP_ID": "run"})
+    left = RemoteObject("kubernetes", "p", "Job", key.name(1), "u-1", "running", key.labels(1), created_at=1000.0)
+    collected.answer = Answer(503)
+    delivery(engine, settings, orphans=[left]).run()
+    collected.requests.clear()
+    collected.answer = Answer()
+    for _ in range(2):
+        delivery(engine, settings).run()
+    (span,) = of_run(collected, flow)
+    assert (span.name, span.span_id.hex()) == ("kubernetes Job", trace_context.span_of(key.name(1)))
+    assert (span.parent_span_id.hex(), span.start_time_unix_nano) == (trace_context.span_of_job(flow), 1000 * 10**9)
+    assert attributes(span)["flexcore.outcome"] == "stopped" and span.status.code == Status.STATUS_CODE_ERROR

@@ -36,5 +36,5 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         # Only who traces pays for it.
         from f.flexcore.lib.operations import trace_delivery
 
-        trace_delivery.deliver_traces(windmill, chosen)
+        trace_delivery.deliver_traces(windmill, chosen, this_pass.orphans)
     return reconciler.build_result([asdict(row) for row in rows])

@@ -25,6 +25,7 @@ EXPORT_TIMEOUT_S = 1.0
 MAX_TEXT_CHARACTERS = 1024
 MAX_ATTRIBUTES = 64
 MAX_ANSWER_BYTES = 65536
+SHORTEST_S = 1e-6
 PATH = "/v1/traces"
 SCOPE = "flexcore"
 Value = str | bool | int | float | Sequence[str]
@@ -73,8 +74,9 @@ def encode_request(spans: Sequence[Span], resource: Mapping[str, Value]) -> byte
 
 def _span(span: Span) -> bytes:
     parent = _bytes(4, bytes.fromhex(span.parent)) if span.parent else b""
-    # A clock that was set back between the two must not make a span that ends before it begins.
-    ended = max(span.began, span.ended)
+    # A clock that was set back between the two must not make a span that ends before it begins, or when it begins:
+    # Kubernetes tells whole seconds, and backends take a span without a length for a broken one.
+    ended = max(span.began + SHORTEST_S, span.ended)
     return b"".join(
         (
             _bytes(1, bytes.fromhex(span.trace_id)),

@@ -56,7 +56,7 @@ class ExecutionTrace:
             self.context.trace_id,
             trace_context.span_of_job(id),
             self.context.caller if is_root else trace_context.span_of_job(parent),
-            step_trace.name_step(job.get("flow_step_id"), job.get("script_path")),
+            step_trace.name_step(job.get("flow_step_id"), job.get("script_path") or job.get("job_kind")),
             began,
             ended,
             attributes={

@@ -117,13 +117,15 @@ class _Case:
 
 @dataclass(slots=True)
 class ReconcilePass:
-    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done."""
+    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done;
+    orphans: those that were stopped, their owner having ended."""
 
     owners: Owners
     now: float
     max_actions: int
     dry_run: bool = False
     rows: list[ReconcileRow] = field(default_factory=list)
+    orphans: list[remote_objects.RemoteObject] = field(default_factory=list)
 
     def run(self, clusters: Sequence[tuple[str, runtimes.RemoteObjects]]) -> list[ReconcileRow]:
         """The table of the pass. A cluster that cannot be listed is a row of its own.
@@ -200,9 +202,12 @@ class ReconcilePass:
             "submit": lambda: self._submit(cluster, item),
         }
         try:
-            return actions[case.decision.action]()
+            outcome = actions[case.decision.action]()
         except errors.FlexcoreError as error:
             return f"failed: {error}"
+        if case.decision.action == "stop" and case.owner == "ended":
+            self.orphans.append(item)
+        return outcome
 
     def _submit(self, cluster: runtimes.RemoteObjects, item: remote_objects.RemoteObject) -> str:
         """Submits work in place of its flow, which is suspended. One that cannot be submitted from here is left to its

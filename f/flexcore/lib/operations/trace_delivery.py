@@ -11,11 +11,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from f.flexcore.lib.core import errors, otlp, redaction, resources, step_trace
+from f.flexcore.lib.core import (
+    contracts,
+    errors,
+    otlp,
+    redaction,
+    remote_objects,
+    resources,
+    step_trace,
+    trace_context,
+    trace_spans,
+)
 from f.flexcore.lib.operations import execution_spans
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client, job_tree
@@ -35,15 +46,19 @@ OVERLAP_S = 120.0
 # A run that is not over, or a collector that does not take its trace, by then: its trace stays as it is.
 MAX_AGE_S = 7 * 24 * 3600.0
 MAX_DUE = 1000
+# Stopped objects whose spans a collector that is away has not taken.
+MAX_ORPHANS = 200
 # Reconcile is in no hurry.
 EXPORT_TIMEOUT_S = 10.0
 
 
 @dataclass(slots=True)
 class State:
-    """until: seconds since the epoch; due, delivered: root jobs, with when each was first seen or was delivered."""
+    """until: seconds since the epoch; due, delivered: root jobs, with when each was first seen or was delivered;
+    orphans: stopped objects as plain data, with when they were stopped."""
 
     until: float
+    orphans: list[dict[str, Any]] = field(default_factory=list)
     due: dict[str, float] = field(default_factory=dict)
     delivered: dict[str, float] = field(default_factory=dict)
 
@@ -58,15 +73,19 @@ class Delivery:
     report: Callable[[str], None] = print
     now: float = field(default_factory=time.time)
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    orphans: Sequence[remote_objects.RemoteObject] = ()
 
     def run(self) -> int:
         """The number of traces that were delivered."""
         state = self._read_state()
         self._find_due(state)
+        stopped = [asdict(item) | {"stopped_at": self.now} for item in self.orphans]
+        state.orphans = [*state.orphans, *stopped][-MAX_ORPHANS:]
+        self._deliver_orphans(state)
         count = self._deliver(state)
         state.due = {id: seen for id, seen in state.due.items() if self.now - seen < MAX_AGE_S}
         state.delivered = {id: at for id, at in state.delivered.items() if self.now - at < FIRST_LOOK_S + OVERLAP_S}
-        content = {"until": state.until, "due": state.due, "delivered": state.delivered}
+        content = asdict(state)
         self.store.write_json(self._uri, content)
         return count
 
@@ -77,7 +96,9 @@ class Delivery:
     def _read_state(self) -> State:
         try:
             stored = self.store.read_json(self._uri)
-            state = State(float(stored["until"]), dict(stored["due"]), dict(stored["delivered"])) if stored else None
+            state = State(**stored) if stored else None
+            if state:
+                state.until, state.due, state.delivered = float(state.until), dict(state.due), dict(state.delivered)
         except (errors.DataError, KeyError, TypeError, ValueError):
             state = None
         return state or State(self.now - FIRST_LOOK_S)
@@ -131,6 +152,37 @@ class Delivery:
             del state.due[id]
         return count
 
+    def _deliver_orphans(self, state: State) -> None:
+        """Objects whose step was killed: nobody else tells how they ended."""
+        spans = [span for item in state.orphans for span in self._make_orphan_spans(item)]
+        if not spans or not self._send(spans):
+            state.orphans = []
+
+    def _make_orphan_spans(self, item: dict[str, Any]) -> Iterator[otlp.Span]:
+        labels, began = item["labels"], item["created_at"]
+        key, number, root = (str(labels.get(f"flexcore/{name}") or "") for name in ("key", "attempt", "root-job"))
+        trace = trace_context.trace_of_job(root)
+        if began is None or not key or not number.isdigit():
+            return
+        if not trace_context.is_kept(trace, self.settings.trace_sample_ratio):
+            return
+        attempt = trace_spans.Attempt(
+            f"{key}-{number}",
+            int(number),
+            item["runtime"],
+            contracts.Remote(kind=item["kind"], name=item["name"], uid=item["uid"]),
+            (began, item["stopped_at"]),
+            attributes={"flexcore.execution_key": key, "flexcore.outcome": "stopped", "error.type": "orphan"},
+            error="Its step was killed, and operations/reconcile has stopped it",
+        )
+        owner = str(labels.get("flexcore/owner-job") or root)
+        yield from trace_spans.make_attempt_spans(attempt, trace, trace_context.span_of_job(owner))
+
+    def _send(self, spans: Sequence[otlp.Span]) -> str:
+        """Why the collector did not take them; "" when it did."""
+        resource, headers = step_trace.describe_resource(self.env), self.settings.trace_headers()
+        return otlp.export(self.settings.otlp_endpoint, headers, spans, resource, EXPORT_TIMEOUT_S)
+
     def _find_ended(self, state: State) -> dict[str, client.Job]:
         jobs = self.windmill.jobs(state.due)
         for id in set(state.due) - jobs.keys():
@@ -152,17 +204,16 @@ class Delivery:
         # Windmill's Enterprise edition gives its jobs a TRACEPARENT where it traces by itself.
         has_root = not self.env.get("TRACEPARENT")
         spans = list(execution_spans.ExecutionTrace(root, context, redactor, has_root).spans())
-        if not spans:
-            return ""
-        resource = step_trace.describe_resource(self.env)
-        headers = self.settings.trace_headers()
-        return otlp.export(self.settings.otlp_endpoint, headers, spans, resource, EXPORT_TIMEOUT_S)
+        return self._send(spans) if spans else ""
 
 
-def deliver_traces(windmill: client.Client, settings: resources.Settings) -> None:
-    """Delivers what is due and says so; what cannot be done now is said too, and is no failure."""
+def deliver_traces(
+    windmill: client.Client, settings: resources.Settings, orphans: Sequence[remote_objects.RemoteObject] = ()
+) -> None:
+    """Delivers what is due and says so; what cannot be done now is said too, and is no failure. orphans: objects that
+    this pass of reconcile has stopped."""
     try:
-        count = Delivery(windmill, settings, object_store.Store(settings)).run()
+        count = Delivery(windmill, settings, object_store.Store(settings), orphans=orphans).run()
     except errors.FlexcoreError as error:
         print(f"Traces were not delivered: {redaction.Redactor(settings.secrets()).text(str(error))}", flush=True)
         return
