@@ -33,9 +33,8 @@ def plan_race(
         if not absence:
             takes_part.append(runtime)
         for work in request.works:
-            if (reason := "" if (runtime, work) in BUILDERS else NO_OPERATION.get(runtime, NO_OPERATION[""])) or (
-                reason := absence or lacks.get((runtime, work), "")
-            ):
+            no_operation = "" if (runtime, work) in BUILDERS else NO_OPERATION.get(runtime, NO_OPERATION[""])
+            if reason := no_operation or absence or lacks.get((runtime, work), ""):
                 gaps.append(legs.Gap(runtime=runtime, work=work, reason=reason))
     runs = [
         build_leg(request, schema, turn, work, table, runtime)
