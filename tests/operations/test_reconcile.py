@@ -12,6 +12,7 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import DEFERRED, ON_TRIAL, execution_key
 from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
+from f.flexcore.lib.ray import cluster_spec, service_spec
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.operations.fake_windmill import FakeWindmill
@@ -288,6 +289,24 @@ def test_a_first_deployment_whose_flow_ended_half_way_goes_and_one_that_has_answ
         cluster.do(cluster.api.keep("apps/v1/deployments", body))
     assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}
     left = [item["metadata"]["name"] for item in cluster.api.all("apps/v1/deployments")]
+    assert sorted(left) == ["busy", "done"]
+
+
+@pytest.mark.fault(1, "I4", "I8")
+def test_a_ray_service_that_has_never_answered_goes_with_its_flow_and_one_that_has_stays(
+    run: Run, windmill: FakeWindmill, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    windmill.runs("alive")
+    cluster.api.groups["ray.io"] = ["v1"]
+    for name, owner, is_on_trial in (("half", "ended", True), ("busy", "alive", True), ("done", "ended", False)):
+        spec, state = cluster_spec.ClusterSpec(), {"app": name, "versions": {}}
+        body = service_spec.service_body(name, "work", spec, state, labels(owner), "", has_auth_options=False)
+        if not is_on_trial:
+            del body["metadata"]["annotations"][ON_TRIAL]
+        cluster.do(cluster.api.keep("ray.io/v1/rayservices", body))
+    assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}
+    left = [item["metadata"]["name"] for item in cluster.api.all("ray.io/v1/rayservices")]
     assert sorted(left) == ["busy", "done"]
 
 
