@@ -299,6 +299,26 @@ def test_a_week_is_read_from_windmills_jobs_each_run_once_and_upkeep_not_at_all(
     assert week.orphans is None and week.notes == []
 
 
+def test_the_remedy_of_a_pipelines_failure_is_that_of_the_step_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {
+        "error": {"name": "E", "message": "no rows", "extra": {"remedy": "Use full_refresh.", "category": "empty"}}
+    }
+    step = job(2, "f/flexcore/meltano/run", job_kind="script", success=False, parent_job="x", result=error)
+    status = {"modules": [{"id": "extract", "type": "Failure", "job": step["id"]}]}
+    result = {"success": False, "error": "Extraction failed: no rows"}
+    jobs = [job(1, "f/flexcore/hybrid_pipeline", success=False, result=result, flow_status=status), step]
+    monkeypatch.setenv("WM_WORKSPACE", "test")
+    monkeypatch.setenv("WM_TOKEN", "token")
+    for item in jobs:
+        item["started_at"] = (MONDAY - timedelta(days=3)).isoformat()
+    with FakeWindmill() as windmill:
+        windmill.route = Jobs(jobs)
+        monkeypatch.setenv("BASE_INTERNAL_URL", windmill.address)
+        (cause,) = summarize_week.main("2026-W47")["failures"]
+    assert (cause["reason"], cause["remedy"]) == ("Extraction failed: no rows", "Use full_refresh.")
+    assert cause["category"] == "empty"
+
+
 def test_results_beyond_what_is_read_are_said_and_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MAX_RESULTS", 3)
     week = read([job(number) for number in range(10)])
