@@ -517,9 +517,11 @@ class Api:
     def create_resource(self, request: Request) -> Response:
         body = _mapping(request)
         update = request.query_params.get("update_if_exists", "").lower() == "true"
-        if not update and self.variables.resource_item(body["path"]):
+        columns = body["path"], body.get("value"), body.get("resource_type"), body.get("description")
+        if update:
+            self.store.set_resource(*columns)
+        elif self.variables.resource_item(body["path"]) or not self.store.add_resource(*columns):
             raise Rejected(f"Bad request: Resource {body['path']} already exists", 400)
-        self.store.set_resource(body["path"], body.get("value"), body.get("resource_type"), body.get("description"))
         return PlainTextResponse(f"resource {body['path']} created", 201)
 
     def update_resource(self, request: Request) -> Response:

@@ -373,6 +373,11 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
+def check_port(port: int) -> None:
+    """Raises BadArguments when the port cannot be used now."""
+    _listen(port).close()
+
+
 def _engine_lock(home: Path, engine: str) -> IO[str]:
     """Held for as long as the process lives, however it ends."""
     folder = home / "engines"

@@ -269,6 +269,16 @@ class Store:
         rows = self._read("SELECT * FROM resources ORDER BY path")
         return [{**row, "value": json.loads(row["value"])} for row in rows]
 
+    def add_resource(self, path: str, value: Any, resource_type: str | None, description: str | None) -> bool:
+        """False if there is one: of two that add it at once, one has."""
+        return (
+            self._write(
+                "INSERT OR IGNORE INTO resources VALUES (?, ?, ?, ?)",
+                [path, json.dumps(value), resource_type, description],
+            )
+            == 1
+        )
+
     def set_resource(self, path: str, value: Any, resource_type: str | None, description: str | None) -> None:
         self._write(
             "INSERT OR REPLACE INTO resources VALUES (?, ?, ?, ?)",

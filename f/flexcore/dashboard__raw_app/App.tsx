@@ -5,16 +5,28 @@ import { Header } from './parts/header'
 import { Navigation } from './parts/navigation'
 import { Notices } from './parts/notices'
 import { VIEWS, type View } from './logic/route'
-import { ExecutionsView } from './views/executions'
+import { ComparisonView } from './views/comparison'
+import { DeploymentsView } from './views/deployments'
 import { ExecutionView } from './views/execution'
+import { ExecutionsView } from './views/executions'
+import { OrphansView } from './views/orphans'
+import { RuntimesView } from './views/runtimes'
+import { SelectionView } from './views/selection'
+import { StopsView } from './views/stops'
 
-const SHOWN: Partial<Record<View, () => React.ReactNode>> = {
+const SHOWN: Record<View, () => React.ReactNode> = {
   executions: ExecutionsView,
+  runtimes: RuntimesView,
+  comparison: ComparisonView,
+  selection: SelectionView,
+  deployments: DeploymentsView,
+  orphans: OrphansView,
+  stops: StopsView,
 }
 
 function Page() {
   const { route } = usePage()
-  const Shown = route.view === 'executions' && route.id ? ExecutionView : (SHOWN[route.view] ?? ExecutionsView)
+  const Shown = route.view === 'executions' && route.id ? ExecutionView : SHOWN[route.view]
   const name = VIEWS.find(([view]) => view === route.view)![1]
   return (
     <div className="page">

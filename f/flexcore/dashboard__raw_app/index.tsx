@@ -4,4 +4,6 @@ import App from './App'
 import './index.css'
 
 document.documentElement.lang = 'en'
-createRoot(document.getElementById('root')!).render(<App />)
+// What a view could not show is said in its place (Boundary); the console keeps where it happened.
+const onCaughtError = (error: unknown, info: { componentStack?: string }) => console.warn(error, info.componentStack)
+createRoot(document.getElementById('root')!, { onCaughtError }).render(<App />)

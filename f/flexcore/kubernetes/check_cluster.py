@@ -4,6 +4,7 @@
 from typing import Any, Literal
 
 from f.flexcore.lib.kubernetes import health
+from f.flexcore.lib.windmill import stops
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -15,4 +16,5 @@ def main(
     operation: Literal["job", "deploy"] = "job",
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return health.check_cluster(cluster, namespace, operation, settings)

@@ -5,7 +5,7 @@ from typing import Any
 
 from f.flexcore.lib.core import operation
 from f.flexcore.lib.kubernetes import placed_job
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, stops
 
 c_flexcore_settings = dict
 
@@ -16,4 +16,5 @@ def main(
     safe_to_repeat: bool = False,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return operation.show(placed_job.place_job(locals(), client.Client().resource))

@@ -4,6 +4,7 @@
 from typing import Any
 
 from f.flexcore.lib.kubernetes import workflow_resume
+from f.flexcore.lib.windmill import stops
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -21,4 +22,5 @@ def main(
     resume_from: str = "",
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return workflow_resume.plan(locals())

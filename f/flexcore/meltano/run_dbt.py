@@ -6,6 +6,7 @@ from typing import Any, Literal
 from f.flexcore.lib.meltano import (
     dbt,
 )
+from f.flexcore.lib.windmill import stops
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -27,4 +28,5 @@ def main(
     timeout_s: int = 3600,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return dbt.RUN_DBT.run(locals())

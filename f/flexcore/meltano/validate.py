@@ -6,6 +6,7 @@ from typing import Any
 from f.flexcore.lib.meltano import (
     extraction,
 )
+from f.flexcore.lib.windmill import stops
 
 c_meltano_project = dict
 c_flexcore_settings = dict
@@ -22,4 +23,5 @@ def main(
     target_settings: dict | None = None,
     mappings: list[str] | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return extraction.RUN.plan(extraction.RUN.invoke(locals())).plain()

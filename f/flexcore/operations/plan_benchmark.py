@@ -5,6 +5,7 @@ import os
 from typing import Any, Literal
 
 from f.flexcore.lib.benchmark import legs, race
+from f.flexcore.lib.windmill import stops
 
 postgresql = dict
 c_meltano_project = dict
@@ -30,6 +31,7 @@ def main(
     plan_only: bool = False,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     plan = race.plan(locals(), legs.name_schema(os.environ.get("WM_FLOW_JOB_ID", "")))
     for gap in plan.gaps:
         print(f"Not measured: {gap.work} on {gap.runtime}: {gap.reason}")

@@ -24,7 +24,8 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
     if older := reconciler.find_older_run(windmill, PATH, os.environ.get("WM_JOB_ID", "")):
         print(f"The pass {older} is still running; nothing is done")
         return {"table-row-object": []}
-    this_pass = reconciler.ReconcilePass(reconciler.WindmillOwners(windmill), time.time(), max_actions, dry_run)
+    owners = reconciler.WindmillOwners(windmill)
+    this_pass = reconciler.ReconcilePass(owners, time.time(), max_actions, dry_run, deferrals=owners)
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
     rows = this_pass.run(clusters)
@@ -32,4 +33,9 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         if row.action != "leave":
             print(f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})")
     print(f"{len(rows)} objects seen, {sum(row.action != 'leave' for row in rows)} acted upon")
+    if chosen.otlp_endpoint and not dry_run:
+        # Only who traces pays for it.
+        from f.flexcore.lib.operations import trace_delivery
+
+        trace_delivery.deliver_traces(windmill, chosen, this_pass.orphans)
     return reconciler.build_result([asdict(row) for row in rows])

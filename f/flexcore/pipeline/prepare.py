@@ -4,6 +4,7 @@
 from typing import Any
 
 from f.flexcore.lib.pipeline import hybrid_request
+from f.flexcore.lib.windmill import stops
 
 c_flexcore_settings = dict
 
@@ -15,5 +16,6 @@ def main(
     partial_results: list[dict] | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     given: hybrid_request.Given = {"extraction": extraction, "ml": ml, "deployment": deployment}
     return hybrid_request.prepare(given, partial_results or [], settings)

@@ -8,8 +8,9 @@ candidate's service is asked whether it would take the work.
 from typing import Any
 
 from f.flexcore.lib.pipeline import choice
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, stops
 
 
 def main(request: dict) -> dict[str, Any]:
+    stops.refuse_stopped()
     return choice.choose_runtime(request, client.Client().resource)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from f.flexcore.lib.core import errors, resources
 from f.flexcore.lib.storage import catalog, file_data, object_store
+from f.flexcore.lib.windmill import stops
 
 c_flexcore_settings = dict
 
@@ -15,6 +16,7 @@ def main(
     files: list[str] | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
     found = file_data.manifest_of_files(store, files or []) if source == "files" else catalog.find_data(store, data)
     print(f"{len(found.streams)} streams at {found.uri}")

@@ -4,7 +4,9 @@
 import { backendAsync, getJob, waitJob } from '../wmill'
 
 const START_TIMEOUT_S = 30
-const WAIT_TIMEOUT_S = 180
+const READ_TIMEOUT_S = 120
+/** Actions wait for what they start: a roll back until the version before answers. */
+export const ACTION_TIMEOUT_S = 660
 
 export type CallProblem = { name: string; message: string; category: string | null; remedy: string | null }
 
@@ -54,7 +56,7 @@ async function failureOf(job: string, rejected: unknown): Promise<CallError> {
 }
 
 /** Run the script `id` with the rights of whoever looks, and return its result. */
-export async function call<T>(id: string, args: Record<string, unknown>): Promise<T> {
+export async function call<T>(id: string, args: Record<string, unknown>, timeoutS = READ_TIMEOUT_S): Promise<T> {
   const start = backendAsync[id]
   if (!start) throw new CallError(notDeployed(id))
   let job: string
@@ -66,7 +68,7 @@ export async function call<T>(id: string, args: Record<string, unknown>): Promis
     throw new CallError({ ...notStarted(id), message: `${id} was not started: ${message.split('\n')[0]}` })
   }
   try {
-    return (await withTimeout(waitJob(job), WAIT_TIMEOUT_S, notFinished(id, job))) as T
+    return (await withTimeout(waitJob(job), timeoutS, notFinished(id, job, timeoutS))) as T
   } catch (error) {
     throw error instanceof CallError ? error : await failureOf(job, error)
   }
@@ -86,9 +88,9 @@ const notStarted = (id: string): CallProblem => ({
   remedy: `Check that the server answers and that you may run f/flexcore/dashboard/${id}.`,
 })
 
-const notFinished = (id: string, job: string): CallProblem => ({
+const notFinished = (id: string, job: string, timeoutS: number): CallProblem => ({
   name: 'NotFinished',
-  message: `${id} did not end within ${WAIT_TIMEOUT_S} s (job ${job})`,
+  message: `${id} did not end within ${timeoutS} s (job ${job})`,
   category: null,
   remedy: 'Check that a worker serves its tag and is not busy with other work.',
 })

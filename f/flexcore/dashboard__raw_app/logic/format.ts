@@ -13,6 +13,11 @@ export function formatDuration(seconds: number | null | undefined): string {
   return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`
 }
 
+/** A round duration as a mark of an axis has it: "2 min", not "2 min 00 s". */
+export function shortDuration(seconds: number): string {
+  return seconds === 0 ? '0' : formatDuration(seconds).replace(/ 00? (s|min)$/, '').replace(/ 0 h$/, '')
+}
+
 const trim = (text: string) => text.replace(/\.?0+$/, '') || '0'
 const pad = (n: number) => String(n).padStart(2, '0')
 
@@ -44,6 +49,14 @@ export function formatTime(at: string | null | undefined, full = false): string 
   const date = new Date(at)
   if (Number.isNaN(date.getTime())) return at
   return (full ? fullFormat : whenFormat).format(date)
+}
+
+const clockFormat = new Intl.DateTimeFormat('en-US', { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
+
+/** The time of day of a moment, to the second. */
+export function formatClock(at: string | null | undefined): string {
+  const date = new Date(at ?? NaN)
+  return Number.isNaN(date.getTime()) ? (at ?? NOT_MEASURED) : clockFormat.format(date)
 }
 
 export function formatNumber(value: number | null | undefined, digits = 0): string {

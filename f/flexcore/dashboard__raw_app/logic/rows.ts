@@ -1,5 +1,5 @@
 // The rows that the page holds: what a read brings is put into what is there, newest first.
-import type { Executions, Filter, Row } from './types'
+import type { Executions, Filter, Row, Status } from './types'
 
 export const MAX_ROWS = 50_000
 
@@ -23,6 +23,22 @@ export function takeRead(held: Row[], read: Executions, full: boolean): Row[] {
   const last = brought[brought.length - 1]
   const below = last && read.older ? held.filter((row) => newestFirst(row, last) > 0) : []
   return mergeRows(below, brought)
+}
+
+/** Counts after a read of changes, which brings none of its own: rows that moved from one status to another. */
+export function moveCounts(counts: Record<Status, number> | null, before: Row[], after: Row[]): Record<Status, number> | null {
+  if (!counts || before === after) return counts
+  const moved = { ...counts }
+  const was = new Map(before.map((row) => [row.id, row.status]))
+  for (const row of after) {
+    const old = was.get(row.id)
+    was.delete(row.id)
+    if (old === row.status) continue
+    if (old) moved[old] = Math.max(0, (moved[old] ?? 0) - 1)
+    moved[row.status] = (moved[row.status] ?? 0) + 1
+  }
+  for (const gone of was.values()) moved[gone] = Math.max(0, (moved[gone] ?? 0) - 1)
+  return moved
 }
 
 /** Whether a row is one of a filter: also asked of rows that are held already, so a filter shows at once. */

@@ -1,12 +1,15 @@
 // What the page knows and when it asks again. One read at a time; nothing is asked while the page is hidden.
-import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from './budget'
-import { call, CallError, type CallProblem } from './calls'
-import { mergeRows, takeRead } from './rows'
+import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from './budget'
+import { ACTION_TIMEOUT_S, call, CallError, type CallProblem } from './calls'
+import { mergeRows, moveCounts, takeRead } from './rows'
 import type { Route } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
 
+/** The last of each part; null: it was asked for and could not be read. */
+export type Known = { [Part in keyof Dashboard]: Dashboard[Part] | (undefined extends Dashboard[Part] ? null : never) }
+
 export type State = {
-  data: Partial<Dashboard>
+  data: Partial<Known>
   rows: Row[] | null
   older: string | null
   counts: Record<Status, number> | null
@@ -17,7 +20,7 @@ export type State = {
   readAt: number | null
   nextAt: number | null
   hidden: boolean
-  spent: number
+  left: number
 }
 
 const EMPTY: State = {
@@ -32,7 +35,7 @@ const EMPTY: State = {
   readAt: null,
   nextAt: null,
   hidden: false,
-  spent: 0,
+  left: 0,
 }
 
 const seconds = () => Date.now() / 1000
@@ -84,7 +87,7 @@ export class Store {
   snapshot = () => this.state
 
   private set(change: Partial<State>) {
-    this.state = { ...this.state, ...change, spent: this.budget.spent() }
+    this.state = { ...this.state, ...change, left: Math.max(0, Math.floor(this.budget.tokens())) }
     this.listeners.forEach((listener) => listener())
   }
 
@@ -153,11 +156,11 @@ export class Store {
       this.again = true
       return
     }
-    const wait = this.budget.wait(MAX_JOBS_PER_HOUR)
+    const wait = this.budget.wait()
     if (wait > 0) return this.schedule(wait)
     const route = this.route
     this.again = false
-    this.budget.count()
+    this.budget.take()
     this.set({ reading: true, nextAt: null })
     try {
       this.take(route, await call<Dashboard>('read_dashboard', this.wanted(route)))
@@ -179,8 +182,11 @@ export class Store {
   private take(route: Route, read: Dashboard) {
     if (!read || typeof read !== 'object' || typeof read.now !== 'string' || !read.server) throw new CallError(UNREADABLE)
     this.received = performance.now()
-    const { executions, execution, ...rest } = read
-    const data = { ...this.state.data, ...rest, notices: read.notices ?? [] }
+    const { executions, execution } = read
+    const { now, version, server, cursor, full } = read
+    const data: Partial<Known> = { ...this.state.data, now, version, server, cursor, full, notices: read.notices ?? [] }
+    // A part that was not asked for comes as null; one that was and is null could not be read.
+    if (route.view !== 'executions') Object.assign(data, { [route.view]: read[route.view] ?? null })
     const change: Partial<State> = { problem: null, readAt: seconds() }
     if (route.view === 'executions' && route.id) {
       if (route.id === this.state.executionId || this.state.executionId === null) {
@@ -204,17 +210,17 @@ export class Store {
     return {
       rows,
       older: !full && same ? this.state.older : keepsOlder ? this.state.older : (read.older ?? null),
-      counts: read.counts ?? (same ? this.state.counts : null),
+      counts: read.counts ?? (same && !full ? moveCounts(this.state.counts, held, rows) : null),
     }
   }
 
   /** Read the rows below those that are held. */
   async loadOlder(): Promise<void> {
     const { older, loadingOlder } = this.state
-    if (!older || loadingOlder || this.budget.wait(MAX_JOBS_PER_HOUR) > 0) return
+    if (!older || loadingOlder || this.budget.wait() > 0) return
     const route = this.route
     this.clicked()
-    this.budget.count()
+    this.budget.take()
     this.set({ loadingOlder: true })
     try {
       const read = await call<Executions>('read_executions', { older, filter: filterOf(route, this.now()) })
@@ -227,13 +233,32 @@ export class Store {
     this.set({ loadingOlder: false })
   }
 
-  /** Run an action or another read of the viewer's; actions are counted and never refused for the budget. */
+  /** Run what the viewer does. It is counted, and never refused for the budget: a cancel does not wait. */
   async act<T>(id: string, args: Record<string, unknown>): Promise<T> {
+    return this.run<T>(id, args, ACTION_TIMEOUT_S)
+  }
+
+  private async run<T>(id: string, args: Record<string, unknown>, timeoutS?: number): Promise<T> {
     this.clicked()
-    this.budget.count()
-    const result = await call<T>(id, args)
+    this.budget.take()
+    const result = await call<T>(id, args, timeoutS)
     this.set({})
     return result
+  }
+
+  /** Another read that the viewer asked for. Raises CallError when the budget is used up. */
+  async read<T>(id: string, args: Record<string, unknown>): Promise<T> {
+    const wait = this.budget.wait()
+    if (wait > 0) {
+      const remedy = `Try again in ${Math.ceil(wait)} s.`
+      throw new CallError({ name: 'Budget', message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
+    }
+    return this.run<T>(id, args)
+  }
+
+  /** Seconds until a read by itself may follow, at least `interval`. */
+  follow(interval: number): number {
+    return Math.max(interval, this.budget.wait(RESERVE))
   }
 }
 

@@ -7,6 +7,12 @@ export type Bar = { part: PartName | 'whole'; from: number; to: number }
 export type Lane = { step: Step; depth: number; bars: Bar[]; from: number | null; to: number | null }
 export type Timeline = { start: number; end: number; lanes: Lane[] }
 
+/** The name of a step within what it is in: `ray.run` of `attempts[0].attempt` for `attempts[0].attempt.ray.run`. */
+export function nameInParent(step: Pick<Step, 'id' | 'parent'>): string {
+  if (!step.parent || !step.id.startsWith(step.parent)) return step.id
+  return step.id.slice(step.parent.length).replace(/^\./, '') || step.id
+}
+
 const time = (at: string | null): number | null => {
   const parsed = at ? Date.parse(at) : NaN
   return Number.isFinite(parsed) ? parsed : null

@@ -1,4 +1,5 @@
-// The shapes that the server's read answers with. Times are RFC 3339 UTC, durations seconds; null is "not measured".
+// The shapes that the server's read answers with (lib/dashboard/shapes.py). Times are RFC 3339 UTC, durations seconds;
+// null is "not measured". A part that was not asked for is null.
 
 export const STATUSES = ['queued', 'running', 'suspended', 'success', 'failure', 'canceled', 'skipped'] as const
 export type Status = (typeof STATUSES)[number]
@@ -111,7 +112,7 @@ export type Candidate = {
   reason: string | null
   forecast_s: number | null
   forecast_cost: number | null
-  score: number | null
+  score: number | null // probability of success
 }
 export type Selection = {
   execution: string
@@ -129,12 +130,13 @@ export type Selection = {
 
 export type Deployment = {
   name: string
+  namespace: string | null
   runtime: string
   resource: string | null
   url: string | null
   versions: {
     version: string
-    weight: number | null
+    weight: number | null // percent
     ready: boolean | null
     created_at: string | null
     run: string | null
@@ -184,14 +186,14 @@ export type Dashboard = {
   notices: Notice[]
   cursor: string
   full: boolean
-  executions?: Executions
+  executions?: Executions | null
   execution?: Detail | null
-  runtimes?: Runtime[]
-  comparison?: Comparison[]
-  selection?: Selection[]
-  deployments?: Deployment[]
-  orphans?: Orphan[]
-  stops?: Stop[]
+  runtimes?: Runtime[] | null
+  comparison?: Comparison[] | null
+  selection?: Selection[] | null
+  deployments?: Deployment[] | null
+  orphans?: Orphan[] | null
+  stops?: Stop[] | null
 }
 
 export type Logs = { lines: string[]; offset: number; next: number | null; total: number | null; live: boolean }

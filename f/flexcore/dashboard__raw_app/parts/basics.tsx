@@ -3,25 +3,24 @@ import React, { Component, useState } from 'react'
 import type { CallProblem } from '../logic/calls'
 import type { StepStatus } from '../logic/types'
 import { NOT_MEASURED } from '../logic/format'
+import { Icon, type IconName } from './icon'
 
-const MARKS: Record<StepStatus, string> = {
-  waiting: '○',
-  queued: '◔',
-  running: '◑',
-  suspended: '◇',
-  success: '✓',
-  failure: '✕',
-  canceled: '⊘',
-  skipped: '–',
+const MARKS: Record<StepStatus, IconName> = {
+  waiting: 'dot',
+  queued: 'clock',
+  running: 'play',
+  suspended: 'pause',
+  success: 'check',
+  failure: 'cross',
+  canceled: 'ban',
+  skipped: 'dash',
 }
 
 /** A status as a mark and a word: color is never the only sign. */
 export function Status({ status }: { status: StepStatus }) {
   return (
     <span className={`status status-${status in MARKS ? status : 'waiting'}`}>
-      <span aria-hidden="true" className="mark">
-        {MARKS[status] ?? '?'}
-      </span>
+      <Icon name={MARKS[status] ?? 'question'} className="mark" />
       {status}
     </span>
   )
@@ -81,7 +80,7 @@ export function ProblemBox({
   return (
     <section className="problem" role="alert" aria-label={title}>
       <h2>
-        <span aria-hidden="true">✕</span> {title}
+        <Icon name="cross" /> {title}
         {problem.category && <span className="tag">{problem.category}</span>}
       </h2>
       <LongText text={problem.message} label="Error message" />
@@ -120,7 +119,7 @@ export function Copy({ text, label }: { text: string; label: string }) {
   }
   return (
     <button type="button" className="quiet copy" onClick={copy} aria-label={`Copy ${label}`} title={`Copy ${label}`}>
-      <span aria-hidden="true">{copied === null ? '⧉' : copied ? '✓' : '✕'}</span>
+      <Icon name={copied === null ? 'copy' : copied ? 'check' : 'cross'} />
       <span role="status" className="hidden">
         {copied === null ? '' : copied ? 'Copied' : 'The browser does not allow copying'}
       </span>
@@ -148,7 +147,7 @@ export function SafeLink({ url, children }: { url: string | null | undefined; ch
   if (!url || !/^https?:\/\//i.test(url)) return <>{children}</>
   return (
     <a href={url} target="_blank" rel="noreferrer noopener">
-      {children} <span aria-hidden="true">↗</span>
+      {children} <Icon name="out" />
     </a>
   )
 }

@@ -2,7 +2,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual'
 import React, { useEffect, useRef, useState } from 'react'
 
-export type Column<T> = { key: string; name: string; width: string; align?: 'end'; cell: (row: T) => React.ReactNode }
+export type Column<T> = { key: string; name: React.ReactNode; width: string; align?: 'end'; cell: (row: T) => React.ReactNode }
 
 type Props<T> = {
   label: string
@@ -13,6 +13,7 @@ type Props<T> = {
   onOpen: (row: T) => void
   selected?: string | null
   className?: string
+  height?: number
   nearEnd?: () => void
   foot?: React.ReactNode
 }
@@ -24,7 +25,6 @@ export function Grid<T>(props: Props<T>) {
   const { rows, columns, rowHeight, idOf, onOpen, nearEnd } = props
   const box = useRef<HTMLDivElement>(null)
   const [active, setActive] = useState<string | null>(null)
-  // eslint-disable-next-line react-hooks/incompatible-library
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => box.current,
@@ -33,7 +33,9 @@ export function Grid<T>(props: Props<T>) {
     getItemKey: (index) => idOf(rows[index]!),
     useFlushSync: false,
   })
-  useEffect(() => virtual.measure(), [virtual, rowHeight])
+  useEffect(() => {
+    virtual.measure()
+  }, [virtual, rowHeight])
   const items = virtual.getVirtualItems()
   const last = items[items.length - 1]?.index ?? 0
   useEffect(() => {
@@ -66,7 +68,7 @@ export function Grid<T>(props: Props<T>) {
   }
   const template = columns.map((column) => column.width).join(' ')
   return (
-    <div className={`grid ${props.className ?? ''}`} role="grid" aria-label={props.label} aria-rowcount={rows.length + 1} aria-colcount={columns.length}>
+    <div className={`grid ${props.className ?? ''}`} role="grid" aria-label={props.label} aria-rowcount={rows.length + 1} aria-colcount={columns.length} style={props.height ? { height: props.height } : undefined}>
       <div role="rowgroup" className="grid-head">
         <div role="row" aria-rowindex={1} className="grid-row" style={{ gridTemplateColumns: template }}>
           {columns.map((column) => (

@@ -4,6 +4,7 @@ import { MAX_JOBS_PER_HOUR } from '../logic/budget'
 import { formatAge, formatDuration } from '../logic/format'
 import { copyText } from './basics'
 import { usePage } from './context'
+import { Icon } from './icon'
 
 type Theme = 'system' | 'light' | 'dark'
 const NEXT: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' }
@@ -30,10 +31,10 @@ function ThemeSwitch() {
       // The choice then lasts as long as the page.
     }
   }, [theme])
-  const mark = { system: '◐', light: '☀', dark: '☾' }[theme]
+  const mark = ({ system: 'half', light: 'sun', dark: 'moon' } as const)[theme]
   return (
     <button type="button" className="quiet" onClick={() => setTheme(NEXT[theme])} aria-label={`Theme: ${theme}. Switch to ${NEXT[theme]}`} title={`Theme: ${theme}`}>
-      <span aria-hidden="true">{mark}</span>
+      <Icon name={mark} />
     </button>
   )
 }
@@ -60,7 +61,7 @@ function Freshness() {
     return () => clearInterval(timer)
   }, [])
   const now = Date.now() / 1000
-  const spent = `${state.spent} of ${MAX_JOBS_PER_HOUR} jobs in the last hour`
+  const budget = `at most ${MAX_JOBS_PER_HOUR} jobs an hour, ${state.left} of them at once`
   const next = state.nextAt === null ? '' : `, again in ${formatDuration(Math.max(0, Math.round(state.nextAt - now)))}`
   const text = state.reading
     ? 'Reading…'
@@ -71,7 +72,7 @@ function Freshness() {
         : `Read ${formatAge(new Date(state.readAt * 1000).toISOString(), now * 1000)}`
   return (
     <>
-      <span className="freshness" title={spent + next}>
+      <span className="freshness" title={budget + next}>
         {text}
       </span>
       <button
@@ -79,12 +80,10 @@ function Freshness() {
         className="quiet"
         onClick={() => (store.clicked(), void store.refresh())}
         aria-label={state.reading ? 'Reading' : 'Read again'}
-        title={`Read again (${spent}${next})`}
+        title={`Read again (${budget}${next})`}
         aria-busy={state.reading}
       >
-        <span aria-hidden="true" className={state.reading ? 'spinner' : undefined}>
-          ↻
-        </span>
+        <Icon name="again" className={state.reading ? 'spinner' : undefined} />
       </button>
     </>
   )
@@ -110,7 +109,7 @@ export function Header() {
       <div className="tools">
         <Freshness />
         <button type="button" className="quiet" onClick={link} title="Copy a link to this view" aria-label="Copy a link to this view">
-          <span aria-hidden="true">{linked === null ? '🔗︎' : linked ? '✓' : '✕'}</span>
+          <Icon name={linked === null ? 'link' : linked ? 'check' : 'cross'} />
           <span role="status" className="hidden">
             {linked === null ? '' : linked ? 'Link copied' : 'The browser does not allow copying'}
           </span>

@@ -12,7 +12,26 @@ import { stepName } from './timeline'
 const LINE_HEIGHT = 20
 const FOLLOW_INTERVAL_S = 15
 
-type Read = { lines: string[]; next: number | null; total: number | null; live: boolean }
+// Lines of one read; the server answers with at most as many.
+const PAGE_LINES = 2000
+
+type Read = { lines: string[]; offset: number; next: number | null; total: number | null; live: boolean }
+type Where = 'end' | 'earlier' | 'further'
+
+/** The offset to read from: the end first (what failed is told there), then above or below what is held. */
+function offsetOf(where: Where, held: Read | null): number {
+  if (!held || where === 'end') return -PAGE_LINES
+  return where === 'earlier' ? Math.max(0, held.offset - PAGE_LINES) : (held.next ?? held.offset + held.lines.length)
+}
+
+/** What is held with an answer put above or below it. */
+function join(where: Where, held: Read | null, answer: Logs): Read {
+  const lines = answer.lines ?? []
+  if (!held || where === 'end') return { ...answer, lines }
+  if (where === 'further') return { ...answer, offset: held.offset, lines: [...held.lines, ...lines] }
+  const above = lines.slice(0, Math.max(0, held.offset - answer.offset))
+  return { ...held, total: answer.total, offset: answer.offset, lines: [...above, ...held.lines] }
+}
 
 export function LogView({ execution, steps, step, onStep }: { execution: string; steps: Step[]; step: string | null; onStep: (step: string) => void }) {
   const { store, state } = usePage()
@@ -25,16 +44,14 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
   const subject = `${execution}/${step ?? ''}`
 
   const load = useCallback(
-    async (held: Read | null) => {
+    async (where: Where, held: Read | null) => {
       asked.current = subject
       setReading(true)
       setProblem(null)
       try {
-        const offset = held?.next ?? held?.lines.length ?? 0
-        const answer = await store.act<Logs>('read_logs', { execution, offset, ...(step ? { step } : {}) })
-        if (asked.current === subject) {
-          setRead({ ...answer, lines: [...(held?.lines ?? []), ...(answer.lines ?? [])] })
-        }
+        const offset = offsetOf(where, held)
+        const answer = await store.read<Logs>('read_logs', { execution, offset, ...(step ? { step } : {}) })
+        if (asked.current === subject) setRead(join(where, held, answer))
       } catch (error) {
         if (asked.current === subject) setProblem(asProblem(error))
       }
@@ -44,18 +61,23 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
   )
   useEffect(() => {
     setRead(null)
-    void load(null)
+    void load('end', null)
   }, [load])
   useEffect(() => {
-    if (!read || !read.live || read.next !== null || reading || state.hidden) return
-    const timer = setTimeout(() => void load(read), FOLLOW_INTERVAL_S * 1000)
+    if (!read || !read.live || reading || state.hidden) return
+    const timer = setTimeout(() => void load('further', read), store.follow(FOLLOW_INTERVAL_S) * 1000)
     return () => clearTimeout(timer)
-  }, [read, reading, load, state.hidden])
+  }, [read, reading, load, state.hidden, store])
 
   const wanted = find.trim().toLowerCase()
-  const lines = (read?.lines ?? []).map((text, index) => ({ text, index }))
+  const lines = (read?.lines ?? []).map((text, index) => ({ text, index: index + (read?.offset ?? 0) }))
   const shown = wanted ? lines.filter((line) => line.text.toLowerCase().includes(wanted)) : lines
   const virtual = useVirtualizer({ count: shown.length, getScrollElement: () => box.current, estimateSize: () => LINE_HEIGHT, overscan: 20, useFlushSync: false })
+  // The end is in sight once it is read; what is read above or below leaves the place as it is.
+  const first = read !== null
+  useEffect(() => {
+    if (first && shown.length) virtual.scrollToIndex(shown.length - 1, { align: 'end' })
+  }, [first, subject])
   return (
     <div className="logs">
       <div className="filters">
@@ -74,11 +96,22 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
           <span>Find</span>
           <input type="search" value={find} onChange={(event) => setFind(event.target.value)} />
         </label>
+        {read && read.offset > 0 && (
+          <button type="button" onClick={() => void load('earlier', read)} disabled={reading}>
+            {reading ? 'Reading…' : 'Read earlier lines'}
+          </button>
+        )}
+        {read && read.next !== null && (
+          <button type="button" onClick={() => void load('further', read)} disabled={reading}>
+            {reading ? 'Reading…' : 'Read further'}
+          </button>
+        )}
         {read && (
           <p className="summary" role="status">
-            {wanted ? `${shown.length.toLocaleString('en-US')} of ` : ''}
+            {wanted ? `${shown.length.toLocaleString('en-US')} found in ` : ''}
+            {read.total !== null && read.total > lines.length ? 'the last ' : ''}
             {formatCount(lines.length, 'line')}
-            {read.total !== null && read.total !== undefined && read.total > lines.length ? ` of ${read.total.toLocaleString('en-US')}` : ''}
+            {read.total !== null && read.total > lines.length ? ` of ${read.total.toLocaleString('en-US')}` : ''}
             {read.live ? ', still written' : ''}
           </p>
         )}
@@ -103,11 +136,6 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
             ))}
           </div>
         </div>
-      )}
-      {read && read.next !== null && (
-        <button type="button" onClick={() => void load(read)} disabled={reading}>
-          {reading ? 'Reading…' : 'Read further'}
-        </button>
       )}
     </div>
   )

@@ -1,4 +1,4 @@
-import React from 'react'
+import React, { useEffect, useRef } from 'react'
 import { formatRoute, VIEWS } from '../logic/route'
 import { usePage } from './context'
 
@@ -8,12 +8,16 @@ export function Navigation() {
     orphans: state.data.orphans?.length,
     runtimes: state.data.runtimes?.filter((runtime) => runtime.healthy === false).length,
   }
+  const here = useRef<HTMLAnchorElement>(null)
+  useEffect(() => {
+    void here.current?.scrollIntoView({ block: 'nearest', inline: 'center' })
+  }, [route.view])
   return (
     <nav aria-label="Views">
       <ul>
         {VIEWS.map(([view, name]) => (
           <li key={view}>
-            <a href={formatRoute(view)} aria-current={route.view === view ? 'page' : undefined}>
+            <a href={formatRoute(view)} ref={route.view === view ? here : undefined} aria-current={route.view === view ? 'page' : undefined}>
               {name}
               {counts[view] ? <span className="count">{counts[view]}</span> : null}
             </a>

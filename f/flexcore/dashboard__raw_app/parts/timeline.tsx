@@ -1,11 +1,14 @@
 // Steps on one axis, only those in sight; a click or Enter shows one in full.
 import React, { useMemo } from 'react'
-import { formatDuration } from '../logic/format'
-import { layOut, PARTS, ticks, type Bar, type Lane } from '../logic/timeline'
+import { formatDuration, shortDuration } from '../logic/format'
+import { layOut, nameInParent, PARTS, ticks, type Bar, type Lane } from '../logic/timeline'
 import type { Step } from '../logic/types'
 import { Status } from './basics'
 import { useMedia } from './context'
 import { Grid, type Column } from './grid'
+
+const ROW_HEIGHT = 34
+const MAX_HEIGHT = 620
 
 const NAMES: Record<Bar['part'], string> = {
   queued: 'queue',
@@ -19,16 +22,34 @@ export function stepName(step: Step): string {
   return step.summary ? `${step.id} · ${step.summary}` : step.id
 }
 
+const NO_BAR: Record<string, string> = { reused: 'result of an earlier run', waiting: '', skipped: 'not run', canceled: 'not run' }
+
 function describe(lane: Lane): string {
   return lane.bars.map((bar) => `${NAMES[bar.part]} ${formatDuration((bar.to - bar.from) / 1000)}`).join(', ')
 }
 
-function Bars({ lane, start, span }: { lane: Lane; start: number; span: number }) {
+/** Marks of the axis over the bars, in seconds after the start. */
+function Axis({ marks, spanS }: { marks: number[]; spanS: number }) {
+  return (
+    <div className="axis-marks">
+      {marks.map((mark) => (
+        <span key={mark} style={{ left: `${(mark / spanS) * 100}%` }}>
+          {shortDuration(mark)}
+        </span>
+      ))}
+    </div>
+  )
+}
+
+function Bars({ lane, start, span, marks }: { lane: Lane; start: number; span: number; marks: number[] }) {
   const text = describe(lane)
-  if (!lane.bars.length) return <span className="unmeasured">{lane.step.reused ? 'result of an earlier run' : lane.step.status === 'waiting' ? '' : 'not measured'}</span>
+  if (!lane.bars.length) return <span className="unmeasured">{NO_BAR[lane.step.reused ? 'reused' : lane.step.status] ?? 'not measured'}</span>
   return (
     <div className="bars" title={text}>
       <span className="hidden">{text}</span>
+      {marks.map((mark) => (
+        <span key={`mark-${mark}`} aria-hidden="true" className="bar-mark" style={{ left: `${((mark * 1000) / span) * 100}%` }} />
+      ))}
       {lane.bars.map((bar, index) => (
         <span
           key={index}
@@ -60,25 +81,27 @@ type Props = { steps: Step[]; now: number; selected: string | null; onSelect: (s
 
 export function StepTimeline({ steps, now, selected, onSelect }: Props) {
   const narrow = useMedia('(max-width: 720px)')
+  // With a step in full beside it there is room for names and bars only.
+  const compact = narrow || selected !== null
   const { lanes, start, end } = useMemo(() => layOut(steps, now), [steps, now])
   const span = end - start
-  const marks = ticks(span / 1000, narrow ? 3 : 6)
+  const marks = ticks(span / 1000, compact ? 3 : 6)
   const columns: Column<Lane>[] = [
     {
       key: 'step',
       name: 'Step',
-      width: narrow ? '8.5rem' : 'minmax(12rem, 20rem)',
+      width: narrow ? '7.5rem' : 'minmax(9rem, 2fr)',
       cell: (lane) => (
         <span className="step-name" style={{ paddingInlineStart: lane.depth * 14 }} title={stepName(lane.step)}>
-          {lane.step.id}
-          {lane.step.summary && !narrow && <span className="muted"> {lane.step.summary}</span>}
+          {nameInParent(lane.step)}
+          {lane.step.summary && !compact && <span className="muted"> {lane.step.summary}</span>}
         </span>
       ),
     },
-    { key: 'status', name: 'Status', width: narrow ? '6.5rem' : '7rem', cell: (lane) => <Status status={lane.step.status} /> },
-    { key: 'bars', name: 'Time', width: 'minmax(4rem, 1fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} /> },
+    { key: 'status', name: 'Status', width: narrow ? '5.75rem' : '6.75rem', cell: (lane) => <Status status={lane.step.status} /> },
+    { key: 'bars', name: <Axis marks={marks} spanS={span / 1000} />, width: 'minmax(4rem, 5fr)', cell: (lane) => <Bars lane={lane} start={start} span={span} marks={marks} /> },
   ]
-  if (!narrow) {
+  if (!compact) {
     columns.push({
       key: 'length',
       name: 'Took',
@@ -91,17 +114,17 @@ export function StepTimeline({ steps, now, selected, onSelect }: Props) {
     <div className="timeline">
       <div className="timeline-head">
         <Legend />
-        <p className="muted">from {marks.map((mark) => formatDuration(mark)).join(' · ')} after the start</p>
       </div>
       <Grid
         label="Steps"
         rows={lanes}
         columns={columns}
-        rowHeight={34}
+        rowHeight={ROW_HEIGHT}
+        height={Math.min(lanes.length * ROW_HEIGHT + 36, MAX_HEIGHT)}
         idOf={(lane) => lane.step.id}
         onOpen={(lane) => onSelect(lane.step)}
         selected={selected}
-        className={`grid-steps${narrow ? ' grid-compact' : ''}`}
+        className="grid-steps"
       />
     </div>
   )

@@ -10,12 +10,20 @@ type Open = 'cancel' | 'restart' | 'bundle' | 'stop' | null
 
 export function ActionButton({ can, onClick, children, className }: { can: Can | undefined; onClick: () => void; children: React.ReactNode; className?: string }) {
   const allowed = can?.allowed === true
+  const [told, setTold] = useState(false)
   const reason = can?.reason ?? 'The server did not say whether this is allowed'
   return (
-    <button type="button" className={className} aria-disabled={!allowed} title={allowed ? undefined : reason} onClick={() => allowed && onClick()}>
-      {children}
-      {!allowed && <span className="hidden">: not possible. {reason}</span>}
-    </button>
+    <>
+      <button type="button" className={className} aria-disabled={!allowed} title={allowed ? undefined : reason} onClick={() => (allowed ? onClick() : setTold(!told))}>
+        {children}
+        {!allowed && <span className="hidden">: not possible. {reason}</span>}
+      </button>
+      {told && !allowed && (
+        <p role="status" className="why-not">
+          {reason}
+        </p>
+      )}
+    </>
   )
 }
 

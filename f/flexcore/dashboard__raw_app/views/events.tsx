@@ -1,8 +1,9 @@
 // What was reported along the way, newest last, each with its cause.
 import React from 'react'
 import type { Step, StepEvent } from '../logic/types'
-import { formatTime } from '../logic/format'
+import { formatClock, formatTime } from '../logic/format'
 import { Empty } from '../parts/basics'
+import { Icon } from '../parts/icon'
 
 const MAX_EVENTS = 500
 
@@ -23,7 +24,7 @@ export function EventFeed({ steps }: { steps: Step[] }) {
         {events.slice(-MAX_EVENTS).map((event, index) => (
           <li key={index} className={/fail|error|warn/i.test(event.kind) ? 'feed-bad' : undefined}>
             <time dateTime={event.at ?? undefined} title={formatTime(event.at, true)}>
-              {formatTime(event.at)}
+              {formatClock(event.at)}
             </time>
             <div>
               <p>
@@ -31,7 +32,7 @@ export function EventFeed({ steps }: { steps: Step[] }) {
               </p>
               {event.cause && (
                 <p className="muted">
-                  <span aria-hidden="true">↳ </span>because {event.cause}
+                  <Icon name="cause" /> because {event.cause}
                 </p>
               )}
             </div>

@@ -2,6 +2,7 @@
 import React from 'react'
 import { Copy, Empty, Field, Loading, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
 import { navigate, setParams, useNow, usePage } from '../parts/context'
+import { Icon } from '../parts/icon'
 import { LogView } from '../parts/logs'
 import { StepTimeline } from '../parts/timeline'
 import { formatDuration, formatMoney, formatNumber, formatTime } from '../logic/format'
@@ -96,7 +97,8 @@ export function ExecutionView() {
   const detail = state.executionId === route.id ? state.data.execution : undefined
   const back = (
     <a className="back" href={formatRoute('executions')} onClick={(event) => history.length > 1 && sawList() && (event.preventDefault(), history.back())}>
-      ← Executions
+      <Icon name="back" />
+      Executions
     </a>
   )
   if (detail === undefined) {

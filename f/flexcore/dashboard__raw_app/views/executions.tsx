@@ -1,6 +1,6 @@
 // The list of executions: live, filtered, as long as it is.
 import React, { useCallback, useMemo } from 'react'
-import { Empty, Loading, Status, Value } from '../parts/basics'
+import { Empty, Loading, Status } from '../parts/basics'
 import { navigate, setParams, useMedia, useNow, usePage } from '../parts/context'
 import { Grid, type Column } from '../parts/grid'
 import { formatAge, formatCount, formatDuration, formatMoney, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
@@ -20,41 +20,41 @@ const SPANS = [
 
 function elapsed(row: Row, now: number): number | null {
   if (row.duration_s !== null && row.duration_s !== undefined) return row.duration_s
-  if (row.status === 'running' && row.started_at) return Math.max(0, (now - Date.parse(row.started_at)) / 1000)
+  if ((row.status === 'running' || row.status === 'suspended') && row.started_at) return Math.max(0, (now - Date.parse(row.started_at)) / 1000)
   return null
 }
 
 const shortName = (path: string) => path.replace(/^f\/flexcore\//, '')
 
-function columnsOf(now: number, narrow: boolean): Column<Row>[] {
+function columnsOf(now: number, narrow: boolean, medium: boolean): Column<Row>[] {
   const name: Column<Row> = {
     key: 'workflow',
     name: 'Workflow',
-    width: 'minmax(11rem, 1.4fr)',
+    width: 'minmax(8rem, 1.2fr)',
     cell: (row) => (
       <a href={formatRoute('executions', row.id)} tabIndex={-1} title={row.workflow}>
         {shortName(row.workflow)}
       </a>
     ),
   }
-  const status: Column<Row> = { key: 'status', name: 'Status', width: '7rem', cell: (row) => <Status status={row.status} /> }
+  const status: Column<Row> = { key: 'status', name: 'Status', width: '6.75rem', cell: (row) => <Status status={row.status} /> }
   const when: Column<Row> = {
     key: 'created',
     name: 'Created',
-    width: '8.5rem',
+    width: '7rem',
     cell: (row) => <span title={formatTime(row.created_at, true)}>{narrow ? formatAge(row.created_at, now) : formatTime(row.created_at)}</span>,
   }
   const duration: Column<Row> = {
     key: 'duration',
     name: 'Duration',
-    width: '6.5rem',
+    width: '6.25rem',
     align: 'end',
-    cell: (row) => <Value>{formatDuration(elapsed(row, now))}</Value>,
+    cell: (row) => (row.status === 'queued' ? <Dash words="not started" /> : <Dash text={formatDuration(elapsed(row, now))} />),
   }
   const trouble: Column<Row> = {
     key: 'trouble',
     name: 'What failed',
-    width: 'minmax(8rem, 2fr)',
+    width: 'minmax(0, 2fr)',
     cell: (row) =>
       row.error || row.failed_step ? (
         <span className="trouble" title={row.error ?? undefined}>
@@ -66,26 +66,29 @@ function columnsOf(now: number, narrow: boolean): Column<Row>[] {
         </span>
       ) : null,
   }
+  const figures: Column<Row>[] = [
+    { key: 'rows', name: 'Rows', width: '5.5rem', align: 'end', cell: (row) => <Dash text={formatNumber(row.rows)} /> },
+    { key: 'cost', name: 'Cost', width: '5.5rem', align: 'end', cell: (row) => <Dash text={formatMoney(row.cost, row.currency)} /> },
+  ]
   if (narrow) return [status, name, duration, when]
   return [
     status,
     name,
-    { key: 'runtime', name: 'Runtime', width: '6.5rem', cell: (row) => <Value>{row.runtime ?? '–'}</Value> },
+    { key: 'runtime', name: 'Runtime', width: '5.75rem', cell: (row) => row.runtime ?? <Dash words="none" /> },
     when,
     duration,
-    { key: 'rows', name: 'Rows', width: '7rem', align: 'end', cell: (row) => <Dash text={formatNumber(row.rows)} /> },
-    { key: 'cost', name: 'Cost', width: '6.5rem', align: 'end', cell: (row) => <Dash text={formatMoney(row.cost, row.currency)} /> },
+    ...(medium ? [] : figures),
     trouble,
   ]
 }
 
 /** In a dense table "not measured" is a dash with its words behind it. */
-function Dash({ text }: { text: string }) {
+function Dash({ text = NOT_MEASURED, words = NOT_MEASURED }: { text?: string; words?: string }) {
   if (text !== NOT_MEASURED) return <>{text}</>
   return (
-    <span className="unmeasured" title={NOT_MEASURED}>
+    <span className="unmeasured" title={words}>
       <span aria-hidden="true">–</span>
-      <span className="hidden">{NOT_MEASURED}</span>
+      <span className="hidden">{words}</span>
     </span>
   )
 }
@@ -149,6 +152,7 @@ export function ExecutionsView() {
   const { state, store, route } = usePage()
   const now = useNow(1)
   const narrow = useMedia('(max-width: 720px)')
+  const medium = useMedia('(max-width: 1050px)')
   const minute = Math.floor(now / 60_000)
   const rows = useMemo(() => {
     const filter = filterOf(route, minute * 60_000)
@@ -186,7 +190,7 @@ export function ExecutionsView() {
         <Grid
           label="Executions"
           rows={rows}
-          columns={columnsOf(now, narrow)}
+          columns={columnsOf(now, narrow, medium)}
           rowHeight={narrow ? 64 : 38}
           className={narrow ? 'grid-narrow' : undefined}
           idOf={(row) => row.id}

@@ -1,7 +1,8 @@
 // One step in full: parts, remote object, diagnosis, manifest and events.
-import React from 'react'
+import React, { useEffect, useRef } from 'react'
 import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
-import { usePage } from '../parts/context'
+import { useMedia, usePage } from '../parts/context'
+import { Icon } from '../parts/icon'
 import { Fields } from '../parts/json'
 import { formatDuration, formatTime } from '../logic/format'
 import { formatRoute } from '../logic/route'
@@ -29,13 +30,18 @@ function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
 
 export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
   const { route } = usePage()
+  const box = useRef<HTMLElement>(null)
+  const narrow = useMedia('(max-width: 720px)')
+  useEffect(() => {
+    if (narrow) box.current?.scrollIntoView({ block: 'nearest' })
+  }, [step.id, narrow])
   return (
-    <aside className="step" aria-label={`Step ${step.id}`}>
+    <aside ref={box} className="step" aria-label={`Step ${step.id}`}>
       <div className="step-head">
         <h3>{step.id}</h3>
         <Status status={step.status} />
         <button type="button" className="quiet" onClick={onClose} aria-label="Close the step">
-          ✕
+          <Icon name="cross" />
         </button>
       </div>
       {step.summary && <p>{step.summary}</p>}

@@ -13,7 +13,7 @@ from typing import Any
 
 from f.flexcore.lib.api import http, request_arguments
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.windmill import client, execution_models, executions
+from f.flexcore.lib.windmill import client, execution_models, executions, stops
 
 MAX_FLOWS = 1000
 MAX_KEY_LENGTH = 255
@@ -47,6 +47,8 @@ def start_execution(windmill: client.Client, request: http.Request) -> tuple[exe
     id = _job_id(windmill, request.key) if request.key else ""
     if id and (job := _find_job(windmill, id)):
         return _check_repeat(windmill, job, path, arguments), True
+    if stop := stops.find_stop(windmill, workflow):
+        raise stops.refusal(stop)
     try:
         id = windmill.run_flow(path, arguments, id)
     except errors.InvalidInput:

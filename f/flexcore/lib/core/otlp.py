@@ -25,6 +25,7 @@ EXPORT_TIMEOUT_S = 1.0
 MAX_TEXT_CHARACTERS = 1024
 MAX_ATTRIBUTES = 64
 MAX_ANSWER_BYTES = 65536
+SHORTEST_S = 1e-6
 PATH = "/v1/traces"
 SCOPE = "flexcore"
 Value = str | bool | int | float | Sequence[str]
@@ -73,8 +74,9 @@ def encode_request(spans: Sequence[Span], resource: Mapping[str, Value]) -> byte
 
 def _span(span: Span) -> bytes:
     parent = _bytes(4, bytes.fromhex(span.parent)) if span.parent else b""
-    # A clock that was set back between the two must not make a span that ends before it begins.
-    ended = max(span.began, span.ended)
+    # A clock that was set back between the two must not make a span that ends before it begins, or when it begins:
+    # Kubernetes tells whole seconds, and backends take a span without a length for a broken one.
+    ended = max(span.began + SHORTEST_S, span.ended)
     return b"".join(
         (
             _bytes(1, bytes.fromhex(span.trace_id)),
@@ -196,7 +198,11 @@ def export(
     thread = threading.Thread(target=lambda: outcome.append(_post(endpoint, headers, body, timeout_s)), daemon=True)
     thread.start()
     thread.join(timeout_s)
-    return outcome[0] if outcome else f"it did not answer within {timeout_s:g} s"
+    return outcome[0] if outcome else describe_timeout(timeout_s)
+
+
+def describe_timeout(timeout_s: float) -> str:
+    return f"it did not answer within {timeout_s:g} s"
 
 
 def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> str:
@@ -215,6 +221,8 @@ def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: flo
             return _judge(answer.status, answer.read(MAX_ANSWER_BYTES))
         finally:
             connection.close()
+    except TimeoutError:
+        return describe_timeout(timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         # Its text may quote the address, in which some put a key.
         return type(error).__name__

@@ -98,7 +98,8 @@ class Form(BaseModel):
 class LateForm:
     """Marks a field that holds another form, `module:NAME`, which is imported when it is given: most requests leave it
     out. Validates as that form does. Empty is None, since Windmill sends an object for a nested form that nobody has
-    touched; where its defaults ask for nothing, so is a form of defaults alone (`is_optional`)."""
+    touched, with its fields empty; where its defaults ask for nothing, so is a form of defaults alone
+    (`is_optional`)."""
 
     def __init__(self, address: str, *, is_optional: bool = False) -> None:
         self.address, self.is_optional = address, is_optional
@@ -114,7 +115,7 @@ class LateForm:
         return getattr(import_module(module), name)
 
     def _validate(self, value: Any) -> Any:
-        if not value:
+        if not value or (isinstance(value, dict) and all(item in (None, "") for item in value.values())):
             return None
         form = self._import()
         given = form.model_validate(value)

@@ -17,6 +17,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
 HEX = re.compile("[0-9a-f]+")
 SAMPLED = 1
@@ -87,6 +88,41 @@ def span_of_job(job: str) -> str:
 def span_of(name: str) -> str:
     """Of what is no job: the same name has the same span."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+class Told(TypedDict):
+    """The plain Trace in a result (contracts.Trace)."""
+
+    trace_id: str
+    span_id: str
+    caller: str
+    is_sampled: bool
+    is_exported: bool
+
+
+def read_told(result: Any) -> Told | None:
+    """What a step has left of its trace in its result or in its error; None without it. A result may be a user's."""
+    told = dig(result, "trace") or dig(result, "error", "extra", "details", "trace")
+    if not isinstance(told, dict):
+        return None
+    trace_id, span_id, caller = (str(told.get(name) or "") for name in ("trace_id", "span_id", "caller"))
+    if not parse_traceparent(f"00-{trace_id}-{span_id}-01"):
+        return None
+    is_sampled, is_exported = told.get("is_sampled") is not False, told.get("is_exported") is True
+    return Told(
+        trace_id=trace_id,
+        span_id=span_id,
+        caller=caller if parse_traceparent(f"00-{trace_id}-{caller}-01") else "",
+        is_sampled=is_sampled,
+        is_exported=is_exported,
+    )
+
+
+def dig(value: Any, *names: str) -> Any:
+    """What stands there in nested objects; None when nothing does."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _job_uuid(job: str) -> uuid.UUID:

@@ -50,7 +50,7 @@ def make_attempt_spans(attempt: Attempt, trace_id: str, parent: str) -> Iterator
         trace_id,
         span,
         parent,
-        f"{attempt.runtime} {attempt.remote.kind.replace('_', ' ')}",
+        name_attempt(attempt),
         began,
         ended,
         "client",
@@ -68,6 +68,12 @@ def make_attempt_spans(attempt: Attempt, trace_id: str, parent: str) -> Iterator
     )
     for name, since, until in parts:
         yield otlp.Span(trace_id, trace_context.span_of(f"{attempt.name} {name}"), span, name, since, until)
+
+
+def name_attempt(attempt: Attempt) -> str:
+    """The same for all of its kind: `kubernetes Job`, `ray job`, `meltano run`."""
+    kind = attempt.remote.kind.replace("_", " ")
+    return kind if attempt.runtime in kind.lower() else f"{attempt.runtime} {kind}"
 
 
 def _place_parts(timings: contracts.Timings) -> Iterator[tuple[str, float, float]]:

@@ -94,6 +94,12 @@ def check_clock(server: datetime, worker: datetime) -> list[shapes.Notice]:
     return [shapes.Notice(code="clock", severity="warning", message=message, remedy=remedy)]
 
 
+def unserved_tag(text: str) -> shapes.Notice:
+    """text: a sentence for the problem, and one for what to do."""
+    problem, _, remedy = text.partition(". ")
+    return shapes.Notice(code="unserved_tag", severity="warning", message=problem, remedy=remedy or None)
+
+
 def unknown_part(name: str) -> shapes.Notice:
     return shapes.Notice(
         code="unknown_part",

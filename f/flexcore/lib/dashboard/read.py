@@ -17,13 +17,16 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, monitoring, operation, resources, version
 from f.flexcore.lib.dashboard import detail, listing, notices, shapes
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, execution_models
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
 REFUSAL = "f.flexcore.lib.pipeline.restart:refusal"
 # HTTP's header Date has whole seconds, and the answer took its time.
 CLOCK_RESOLUTION = timedelta(seconds=2)
+# A worker that is free takes a job within a second.
+LONG_WAIT = timedelta(seconds=20)
+MAX_WORKFLOWS_ASKED = 2
 
 
 @dataclass(slots=True)
@@ -56,11 +59,13 @@ def read_dashboard(
     with ThreadPoolExecutor(MAX_PARALLEL_PARTS) as pool:
         server = pool.submit(reading.windmill.server_version)
         user = pool.submit(reading.windmill.user)
-        settings = pool.submit(_read_settings, reading.windmill)
+        settings = pool.submit(read_settings, reading.windmill)
         listed = pool.submit(_read_page, reading, chosen, cursor) if "executions" in wanted else None
         found = _read_server(reading, server, user, settings)
         parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
         page = _result(reading, "The list of executions", listed)
+        _lead_to_index(reading, page)
+        _warn_of_tags(reading, page)
         read = {name: _result(reading, TITLES[name], part) for name, part in parts.items()}
     return shapes.Dashboard(
         now=reading.now,
@@ -78,7 +83,34 @@ def _read_page(reading: Reading, chosen: shapes.Filter, cursor: str) -> listing.
     return listing.read_page(reading.windmill, chosen, cursor, reading.now)
 
 
-def _read_settings(windmill: client.Client) -> resources.Settings | None:
+def _lead_to_index(reading: Reading, page: listing.Page | None) -> None:
+    """Below Windmill's last execution the index may go on."""
+    from f.flexcore.lib.dashboard import older_rows, run_index
+
+    if page is None or not page.full or page.executions.older or not page.executions.rows:
+        return
+    below = run_index.position_of(page.executions.rows[-1])
+    if older_rows.has_older(reading.settings, below):
+        page.executions.older, page.executions.counts = below, None
+
+
+def _warn_of_tags(reading: Reading, page: listing.Page | None) -> None:
+    """A notice for a worker's tag that nobody serves, when executions wait for a worker for some time."""
+    since = reading.now - LONG_WAIT
+    rows = page.executions.rows if page else []
+    waiting = {row.workflow for row in rows if row.status == "queued" and row.created_at < since}
+    if not waiting:
+        return
+    from f.flexcore.lib.windmill import worker_tags
+
+    for workflow in sorted(waiting)[:MAX_WORKFLOWS_ASKED]:
+        path = execution_models.BUNDLE_FOLDER + workflow
+        texts = worker_tags.warn_of_unserved_tags(reading.windmill, path)
+        reading.notes += [notices.unserved_tag(text) for text in texts]
+
+
+def read_settings(windmill: client.Client) -> resources.Settings | None:
+    """None when there are none that the caller may read. Raises InvalidInput, and as the client does."""
     stored = windmill.find_resource(client.SETTINGS)
     return None if stored is None else errors.validate(resources.Settings, stored, client.SETTINGS)
 
@@ -126,23 +158,70 @@ def _result(reading: Reading, title: str, part: Future[Any] | None) -> Any:
 
 
 def _read_detail(reading: Reading, execution: str) -> shapes.Detail | None:
+    return open_reader(reading).read(execution) if execution else None
+
+
+def open_reader(reading: Reading) -> detail.DetailReader:
     from f.flexcore.lib import runtimes
 
-    if not execution:
-        return None
     view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
     secrets = list(reading.settings.secrets()) if reading.settings else []
     refusal = operation.resolve(REFUSAL)
-    reader = detail.DetailReader(
-        reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes
-    )
-    return reader.read(execution)
+    return detail.DetailReader(reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes)
+
+
+def _read_runtimes(reading: Reading, _: str) -> list[shapes.Runtime]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_runtimes(reading.windmill, reading.settings, reading.worker, reading.now)
+
+
+def _read_deployments(reading: Reading, _: str) -> list[shapes.Deployment]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_deployments(reading.windmill, reading.settings, reading.notes)
+
+
+def _read_orphans(reading: Reading, _: str) -> list[shapes.Orphan]:
+    from f.flexcore.lib.dashboard import parts
+
+    return parts.read_orphans(reading.windmill, reading.settings, reading.worker, reading.now, reading.notes)
+
+
+def _read_comparison(reading: Reading, _: str) -> list[shapes.Comparison]:
+    from f.flexcore.lib.dashboard import figures
+
+    return figures.read_comparison(reading.windmill, reading.settings, reading.now)
+
+
+def _read_selection(reading: Reading, execution: str) -> list[shapes.Selection]:
+    from f.flexcore.lib.dashboard import figures
+
+    return figures.read_selections(reading.windmill, execution)
+
+
+def _read_stops(reading: Reading, _: str) -> list[shapes.Stop]:
+    from f.flexcore.lib.dashboard import stopping
+
+    return stopping.list_stops(reading.windmill)
 
 
 # By the name of the part: what reads it, and what it is called in a notice.
 PARTS: dict[str, Callable[[Reading, str], Any]] = {
     "execution": _read_detail,
+    "runtimes": _read_runtimes,
+    "comparison": _read_comparison,
+    "selection": _read_selection,
+    "deployments": _read_deployments,
+    "orphans": _read_orphans,
+    "stops": _read_stops,
 }
 TITLES = {
     "execution": "The execution",
+    "runtimes": "Runtimes",
+    "comparison": "The comparison of runtimes",
+    "selection": "Selections",
+    "deployments": "Deployments",
+    "orphans": "Orphans",
+    "stops": "Stopped workflows",
 }

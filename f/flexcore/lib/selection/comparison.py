@@ -121,8 +121,8 @@ def _summarize_runs(runtime: str, runs: list[workloads.Run]) -> Performance:
         runs=len(runs),
         samples=len(good),
         success_rate=len(good) / len(runs),
-        duration_p50_s=_quantile(durations, 0.5),
-        duration_p95_s=_quantile(durations, 0.95),
+        duration_p50_s=quantile(durations, 0.5),
+        duration_p95_s=quantile(durations, 0.95),
         rows_per_s=statistics.median(rates) if rates else None,
         rows_samples=len(rates),
         cost_usd_p50=statistics.median(costs) if costs else None,
@@ -132,7 +132,7 @@ def _summarize_runs(runtime: str, runs: list[workloads.Run]) -> Performance:
     )
 
 
-def _quantile(ordered: list[float], probability: float) -> float | None:
+def quantile(ordered: list[float], probability: float) -> float | None:
     """Linear between order statistics (Hyndman and Fan's type 7, as numpy's default)."""
     if not ordered:
         return None

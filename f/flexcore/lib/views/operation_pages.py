@@ -46,7 +46,14 @@ def render_execution_page(record: Plain) -> str:
     rows = [_step_row(step, record) for step in record["steps"]]
     more = "" if record["complete"] else html.build_line("There are more steps than are shown.")
     table = html.build_html_table(EXECUTION_HEAD, rows)
-    return html.build_page(_execution_title(record), _describe_failure(record["error"]), more, table)
+    trace = _build_trace_line(record)
+    return html.build_page(_execution_title(record), _describe_failure(record["error"]), more, trace, table)
+
+
+def _build_trace_line(record: Plain) -> str:
+    """ "" where the workspace does not trace."""
+    trace, page = record.get("trace_id"), record["links"].get("trace")
+    return html.build_line(f"Trace {html.build_link(page, trace)}") if trace else ""
 
 
 def _describe_failure(error: Plain | None) -> str:

@@ -33,6 +33,8 @@ QUEUE_PAGE_SIZE = 1000
 MAX_QUEUE_PAGES = 10
 # Where a workspace keeps the settings of this bundle.
 SETTINGS = "f/flexcore/settings"
+# Jobs of the dashboard itself carry it, so that nothing of ours counts them.
+DASHBOARD_LABEL = "dashboard"
 
 
 class Client:
@@ -78,6 +80,9 @@ class Client:
     def post(self, path: str, body: Any, **query: Any) -> str:
         """The text of the answer."""
         return self._call("POST", path, query, json.dumps(body).encode())
+
+    def delete(self, path: str) -> str:
+        return self._call("DELETE", path, {})
 
     def server_version(self) -> tuple[str, str]:
         """(version, time) as the server says them: `CE v1.743.0` or `flexcore engine, API of v1.743.0`; its clock as in

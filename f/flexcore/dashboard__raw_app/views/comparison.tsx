@@ -1,0 +1,127 @@
+// Which runtime does a workflow best: measured, with how many runs each figure stands on.
+import React from 'react'
+import { Empty, Value } from '../parts/basics'
+import { LineChart, type Series } from '../parts/chart'
+import { setParams, usePage } from '../parts/context'
+import { daysBetween, durationMarks } from '../logic/chart'
+import { formatCount, formatDuration, formatMoney, formatNumber, formatPercent, shortDuration } from '../logic/format'
+import type { Comparison, RuntimeSummary } from '../logic/types'
+import { View } from './view'
+
+/** Below this many runs a quantile says little; the page says so. */
+const FEW_RUNS = 5
+
+function Summaries({ comparison }: { comparison: Comparison }) {
+  const best = comparison.recommendation?.runtime
+  const cell = (text: string) => (
+    <td className="end">
+      <Value>{text}</Value>
+    </td>
+  )
+  const line = (one: RuntimeSummary) => (
+    <tr key={one.runtime} className={one.runtime === best ? 'best' : undefined}>
+      <th scope="row">
+        {one.runtime}
+        {one.runtime === best && <span className="tag tag-good">recommended</span>}
+      </th>
+      <td className="end">
+        {one.runs.toLocaleString('en-US')}
+        {one.runs < FEW_RUNS && <span className="tag tag-warn">few</span>}
+      </td>
+      {cell(formatPercent(one.success_rate))}
+      {cell(formatDuration(one.p50_s))}
+      {cell(formatDuration(one.p95_s))}
+      {cell(formatNumber(one.rows_per_s))}
+      {cell(formatMoney(one.cost, one.currency))}
+    </tr>
+  )
+  return (
+    <div className="scroll-x" tabIndex={0} role="region" aria-label={`Runtimes for ${comparison.workflow}`}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Runtime</th>
+            {['Runs', 'Success', 'p50', 'p95', 'Rows/s', 'Cost per run'].map((name) => (
+              <th scope="col" key={name} className="end">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{comparison.runtimes.map(line)}</tbody>
+      </table>
+    </div>
+  )
+}
+
+function Days({ comparison }: { comparison: Comparison }) {
+  const days = comparison.days ?? []
+  if (days.length < 2) return null
+  const labels = daysBetween(days.map((day) => day.day))
+  const at = new Map(days.map((day) => [`${day.runtime} ${day.day}`, day]))
+  const runtimes = [...new Set(days.map((day) => day.runtime))].sort()
+  const series: Series[] = runtimes.flatMap((runtime) => [
+    { name: `${runtime} p50`, of: runtime, values: labels.map((day) => at.get(`${runtime} ${day}`)?.p50_s ?? null) },
+    { name: `${runtime} p95`, of: runtime, faint: true, values: labels.map((day) => at.get(`${runtime} ${day}`)?.p95_s ?? null) },
+  ])
+  return (
+    <LineChart
+      title={`Duration by day, ${labels[0]} to ${labels[labels.length - 1]} (UTC)`}
+      labels={labels}
+      series={series}
+      marksOf={durationMarks}
+      format={shortDuration}
+      formatCell={formatDuration}
+      shortLabel={(day) => day.slice(5)}
+    />
+  )
+}
+
+export function ComparisonView() {
+  const { state, route } = usePage()
+  const all = state.data.comparison
+  const workflows = (all ?? []).map((one) => one.workflow)
+  const chosen = route.params.workflow && workflows.includes(route.params.workflow) ? route.params.workflow : undefined
+  const tools = workflows.length > 1 && (
+    <label className="inline">
+      Workflow{' '}
+      <select value={chosen ?? ''} onChange={(event) => setParams(route, { workflow: event.target.value || undefined })}>
+        <option value="">all workflows</option>
+        {workflows.map((workflow) => (
+          <option key={workflow}>{workflow}</option>
+        ))}
+      </select>
+    </label>
+  )
+  return (
+    <View
+      title="Comparison"
+      intro="The same workflow on different runtimes. Quantiles are of successful runs; a figure that was not measured is left out of them."
+      what="the comparison"
+      items={all}
+      tools={tools}
+      empty={['There is nothing to compare yet', 'Run a workflow on two runtimes, or start f/flexcore/benchmark_runtimes.']}
+    >
+      {(comparisons) => (
+        <>
+          {comparisons
+            .filter((one) => !chosen || one.workflow === chosen)
+            .map((one) => (
+              <article className="card" key={one.workflow} aria-label={one.workflow}>
+                <h3>{one.workflow}</h3>
+                {one.recommendation ? (
+                  <p>
+                    Use <b>{one.recommendation.runtime}</b>: {one.recommendation.reason}
+                  </p>
+                ) : (
+                  <p className="muted">No recommendation: {formatCount((one.runtimes ?? []).reduce((sum, each) => sum + each.runs, 0), 'run')} do not tell the runtimes apart.</p>
+                )}
+                {(one.runtimes ?? []).length ? <Summaries comparison={one} /> : <Empty title="No runs were measured" />}
+                <Days comparison={one} />
+              </article>
+            ))}
+        </>
+      )}
+    </View>
+  )
+}

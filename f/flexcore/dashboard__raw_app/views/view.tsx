@@ -1,0 +1,38 @@
+// The frame of a view that is one list: its title, what it is for, and its loading and empty states.
+import React from 'react'
+import { Empty, Loading } from '../parts/basics'
+import { usePage } from '../parts/context'
+
+type Props<T> = {
+  title: string
+  intro: string
+  what: string
+  items: T[] | null | undefined
+  empty: [title: string, hint: string]
+  tools?: React.ReactNode
+  children: (items: T[]) => React.ReactNode
+}
+
+export function View<T>({ title, intro, what, items, empty, tools, children }: Props<T>) {
+  const { state } = usePage()
+  return (
+    <div className="view">
+      <div className="view-head">
+        <h2>{title}</h2>
+        {tools}
+      </div>
+      <p className="view-intro">{intro}</p>
+      {items === undefined ? (
+        state.problem ? null : (
+          <Loading what={what} />
+        )
+      ) : items === null ? (
+        <Empty title={`The workspace could not read ${what}`}>The notices above say why.</Empty>
+      ) : items.length ? (
+        children(items)
+      ) : (
+        <Empty title={empty[0]}>{empty[1]}</Empty>
+      )}
+    </div>
+  )
+}

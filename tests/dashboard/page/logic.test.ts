@@ -1,0 +1,280 @@
+// The logic of the page that needs no page; tests/dashboard/test_logic.py bundles and runs it with Node's own runner.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from '../../../f/flexcore/dashboard__raw_app/logic/budget'
+import { problemOfResult, withTimeout } from '../../../f/flexcore/dashboard__raw_app/logic/calls'
+import { axisMarks, daysBetween, durationMarks, linePath } from '../../../f/flexcore/dashboard__raw_app/logic/chart'
+import { compareRequests } from '../../../f/flexcore/dashboard__raw_app/logic/diff'
+import * as format from '../../../f/flexcore/dashboard__raw_app/logic/format'
+import { formatRoute, parseRoute } from '../../../f/flexcore/dashboard__raw_app/logic/route'
+import { matches, mergeRows, moveCounts, takeRead } from '../../../f/flexcore/dashboard__raw_app/logic/rows'
+import { sinceTime } from '../../../f/flexcore/dashboard__raw_app/logic/store'
+import { layOut, nameInParent, ticks } from '../../../f/flexcore/dashboard__raw_app/logic/timeline'
+import type { Row, Step } from '../../../f/flexcore/dashboard__raw_app/logic/types'
+
+const row = (id: string, created_at: string, more: Partial<Row> = {}): Row => ({
+  id,
+  workflow: 'f/a',
+  runtime: 'ray',
+  status: 'success',
+  created_at,
+  started_at: null,
+  ended_at: null,
+  duration_s: null,
+  created_by: 'ann',
+  failed_step: null,
+  error: null,
+  rows: null,
+  cost: null,
+  currency: null,
+  source: 'windmill',
+  ...more,
+})
+const ids = (rows: Row[]) => rows.map((each) => each.id)
+
+/** Starts of jobs of a page that asks by itself, and clicks whenever it may, over some hours. */
+function starts(running: boolean, clicksEveryS: number | null, hours: number): number[] {
+  let now = 1000
+  const budget = new Budget(() => now)
+  const at: number[] = []
+  let click = now + (clicksEveryS ?? Infinity)
+  let refresh = now
+  while (now < 1000 + hours * 3600) {
+    if (now >= click) {
+      if (budget.wait() === 0) {
+        budget.take()
+        at.push(now)
+      }
+      click = now + clicksEveryS!
+    }
+    if (now >= refresh) {
+      if (budget.wait() === 0) {
+        budget.take()
+        at.push(now)
+      }
+      refresh = now + nextRefresh(budget, clicksEveryS === null ? Infinity : now - (click - clicksEveryS), running)
+    }
+    now = Math.min(click, refresh)
+  }
+  return at
+}
+
+for (const [name, running, clicks] of [
+  ['at rest', false, null],
+  ['while an execution runs', true, null],
+  ['under clicks every three seconds', true, 3],
+] as const) {
+  test(`${name} a page starts at most 120 jobs in any hour`, () => {
+    const at = starts(running, clicks, 5)
+    for (let index = 0; index < at.length; index++) {
+      const within = at.filter((each) => each >= at[index]! && each < at[index]! + 3600).length
+      assert.ok(within <= MAX_JOBS_PER_HOUR, `${within} jobs from ${at[index]}`)
+    }
+    assert.ok(at.length > 5 * 60, `only ${at.length}: a page that stands still is of no use`)
+  })
+}
+
+test('a page at rest reads every 40 seconds, one with a running execution every 10', () => {
+  assert.equal(nextRefresh(new Budget(() => 0), 1000, false), 40)
+  assert.equal(nextRefresh(new Budget(() => 0), 1000, true), 10)
+  assert.equal(nextRefresh(new Budget(() => 0), 30, false), 10)
+})
+
+test('refreshes leave room for a click', () => {
+  let now = 0
+  const budget = new Budget(() => now)
+  while (budget.wait(8) === 0) budget.take()
+  assert.equal(budget.wait(), 0)
+  assert.ok(nextRefresh(budget, 0, true) > 10)
+  now += 3600
+  assert.equal(budget.wait(8), 0)
+})
+
+test('a reload does not fill the bucket, a clock that is set back does not stop it', () => {
+  const kept = new Map<string, string>()
+  const storage = { getItem: (key: string) => kept.get(key) ?? null, setItem: (key: string, value: string) => void kept.set(key, value) }
+  let now = 10_000
+  const first = new Budget(() => now, storage)
+  for (let index = 0; index < 40; index++) first.take()
+  assert.ok(new Budget(() => now, storage).wait() > 0)
+  now = 5_000
+  const after = new Budget(() => now, storage)
+  now += 60
+  assert.equal(after.wait(), 0)
+  kept.set('flexcore.budget', '{"tokens": "many"')
+  assert.equal(new Budget(() => now, storage).wait(), 0)
+})
+
+test('changes are put among the rows that are held, newest first', () => {
+  const held = [row('b', '2026-01-02T00:00:00Z', { status: 'running' }), row('a', '2026-01-01T00:00:00Z')]
+  const read = { rows: [row('c', '2026-01-03T00:00:00Z'), row('b', '2026-01-02T00:00:00Z')], removed: ['a'], older: null, counts: null }
+  const merged = takeRead(held, read, false)
+  assert.deepEqual(ids(merged), ['c', 'b'])
+  assert.equal(merged[1]!.status, 'success')
+  assert.equal(takeRead(held, { rows: [], removed: [], older: null, counts: null }, false), held)
+})
+
+test('a first page replaces its span and keeps the older rows that were loaded', () => {
+  const held = [row('c', '2026-01-03T00:00:00Z'), row('b', '2026-01-02T00:00:00Z'), row('a', '2026-01-01T00:00:00Z')]
+  const page = [row('d', '2026-01-04T00:00:00Z'), row('b', '2026-01-02T00:00:00Z')]
+  assert.deepEqual(ids(takeRead(held, { rows: page, removed: [], older: 'x', counts: null }, true)), ['d', 'b', 'a'])
+  assert.deepEqual(ids(takeRead(held, { rows: page, removed: [], older: null, counts: null }, true)), ['d', 'b'])
+})
+
+test('rows of the same moment keep one order', () => {
+  const at = '2026-01-01T00:00:00Z'
+  assert.deepEqual(ids(mergeRows([row('a', at)], [row('c', at), row('b', at)])), ['c', 'b', 'a'])
+})
+
+test('counts follow the rows that moved from one status to another', () => {
+  const counts = { queued: 1, running: 1, suspended: 0, success: 5, failure: 0, canceled: 0, skipped: 0 }
+  const before = [row('q', '2026-01-02T00:00:00Z', { status: 'queued' }), row('r', '2026-01-01T00:00:00Z', { status: 'running' })]
+  const after = [row('n', '2026-01-03T00:00:00Z', { status: 'queued' }), row('q', '2026-01-02T00:00:00Z', { status: 'running' })]
+  assert.deepEqual(moveCounts(counts, before, after), { ...counts, queued: 1, running: 1 })
+  assert.equal(moveCounts(null, before, after), null)
+})
+
+test('a filter is asked of workflow, runtime, status and time', () => {
+  const one = row('a', '2026-01-02T00:00:00Z')
+  for (const filter of [{}, { workflow: 'f/a' }, { runtime: 'ray' }, { status: 'success' }, { since: '2026-01-01T00:00:00Z' }] as const) assert.ok(matches(one, filter))
+  for (const filter of [{ workflow: 'f' }, { runtime: 'k' }, { status: 'failure' }, { since: '2026-01-03T00:00:00Z' }, { until: '2026-01-01T00:00:00Z' }] as const) assert.ok(!matches(one, filter))
+})
+
+test('a span of time ends at the clock that is given', () => {
+  assert.equal(sinceTime('24h', Date.parse('2026-01-02T12:00:30Z') / 1000), '2026-01-01T12:00:00.000Z')
+  assert.equal(sinceTime('2026-01-01T00:00:00Z', 0), '2026-01-01T00:00:00Z')
+  assert.equal(sinceTime(undefined, 0), undefined)
+})
+
+for (const [hash, expected] of [
+  ['', { view: 'executions', id: null, params: {} }],
+  ['#/executions?status=failure&workflow=f%2Fa', { view: 'executions', id: null, params: { status: 'failure', workflow: 'f/a' } }],
+  ['#/executions/0193?tab=logs&step=a%5B0%5D.b', { view: 'executions', id: '0193', params: { tab: 'logs', step: 'a[0].b' } }],
+  ['#/nowhere/12', { view: 'executions', id: null, params: {} }],
+  ['#/executions/%E0%A4%A', { view: 'executions', id: '%E0%A4%A', params: {} }],
+] as const) {
+  test(`the link ${hash || '(none)'} is understood`, () => assert.deepEqual(parseRoute(hash), expected))
+}
+
+test('a route is the same after it was sent as a link', () => {
+  const id = 'a/b?c#d%e'
+  assert.deepEqual(parseRoute(formatRoute('executions', id, { step: 'x[0].y & z', tab: undefined })), { view: 'executions', id, params: { step: 'x[0].y & z' } })
+})
+
+test('requests are compared field by field', () => {
+  const found = compareRequests({ a: 1, b: { c: [1, 2] }, gone: true }, { a: 1, b: { c: [1, 3] }, added: null })
+  const changes = Object.fromEntries(found.map((each) => [each.path, each.change]))
+  assert.deepEqual(changes, { a: 'same', 'b.c[0]': 'same', 'b.c[1]': 'changed', added: 'added', gone: 'removed' })
+  assert.ok(compareRequests(null, { a: 1 }).every((each) => each.change === 'same'))
+})
+
+const step = (id: string, more: Partial<Step> = {}): Step => ({
+  id,
+  summary: '',
+  status: 'success',
+  runtime: null,
+  job: null,
+  attempt: null,
+  created_at: '2026-01-01T00:00:00Z',
+  started_at: null,
+  ended_at: '2026-01-01T00:00:10Z',
+  parts: { queued: 1, starting: 2, running: 6, finishing: 1 },
+  remote: null,
+  diagnosis: null,
+  output: null,
+  events: [],
+  reused: false,
+  parent: null,
+  ...more,
+})
+const start = Date.parse('2026-01-01T00:00:00Z')
+
+test('the parts of a step lie one after another', () => {
+  const { lanes, start: from, end } = layOut([step('a')], 0)
+  assert.deepEqual(lanes[0]!.bars.map((bar) => [bar.part, bar.from - start, bar.to - start]), [
+    ['queued', 0, 1000],
+    ['starting', 1000, 3000],
+    ['running', 3000, 9000],
+    ['finishing', 9000, 10000],
+  ])
+  assert.deepEqual([from, end], [start, start + 10_000])
+})
+
+test('a step whose parts were not measured is one bar, one that has not begun none', () => {
+  const none = { queued: null, starting: null, running: null, finishing: null }
+  const { lanes } = layOut([step('a', { parts: none }), step('b', { parts: none, created_at: null, ended_at: null, status: 'waiting' })], 0)
+  assert.deepEqual(lanes.map((lane) => lane.bars.map((bar) => bar.part)), [['whole'], []])
+})
+
+test('a running step ends at the clock of the server, never before its beginning', () => {
+  const running = step('a', { status: 'running', ended_at: null, parts: { queued: 1, starting: null, running: null, finishing: null } })
+  assert.equal(layOut([running], start + 60_000).lanes[0]!.to, start + 60_000)
+  assert.equal(layOut([running], start - 60_000).lanes[0]!.to, start)
+})
+
+test('steps that are their own parents do not hang the page', () => {
+  const { lanes } = layOut([step('a', { parent: 'b' }), step('b', { parent: 'a' })], 0)
+  assert.equal(lanes.length, 2)
+})
+
+test('a step is named within what it is in', () => {
+  assert.equal(nameInParent({ id: 'attempts[0].attempt.ray.run', parent: 'attempts[0].attempt' }), 'ray.run')
+  assert.equal(nameInParent({ id: 'attempts[0]', parent: 'attempts' }), '[0]')
+  assert.equal(nameInParent({ id: 'a', parent: null }), 'a')
+  assert.equal(nameInParent({ id: 'a', parent: 'a' }), 'a')
+})
+
+test('axes have few, round marks', () => {
+  assert.deepEqual(ticks(500), [0, 120, 240, 360, 480])
+  assert.deepEqual(axisMarks(87), [0, 25, 50, 75, 100])
+  assert.deepEqual(durationMarks(200), [0, 60, 120, 180, 240])
+  assert.deepEqual(axisMarks(0), [0, 1])
+  for (const max of [0.003, 1, 59, 61, 3601, 86401, 9e9]) {
+    for (const marks of [axisMarks(max), durationMarks(max)]) {
+      assert.ok(marks[marks.length - 1]! >= max && marks.length <= 6, `${max}: ${marks}`)
+    }
+    assert.ok(ticks(max).length <= 8)
+  }
+})
+
+test('a line has a gap where nothing was measured', () => {
+  assert.equal(linePath([{ x: 0, y: 1 }, { x: 1, y: null }, { x: 2, y: 3 }, { x: 3, y: 4 }]), 'M0.0 1.0M2.0 3.0L3.0 4.0')
+  assert.deepEqual(daysBetween(['2026-02-28', '2026-03-02']), ['2026-02-28', '2026-03-01', '2026-03-02'])
+})
+
+for (const [seconds, text] of [
+  [null, 'not measured'],
+  [NaN, 'not measured'],
+  [0, '0 s'],
+  [0.256, '0.26 s'],
+  [9.5, '9.5 s'],
+  [59.6, '1 min 00 s'],
+  [184.2, '3 min 04 s'],
+  [3600, '1 h 00 min'],
+  [90_000, '1 d 1 h'],
+  [-4, '0 s'],
+] as const) {
+  test(`${seconds} seconds read "${text}"`, () => assert.equal(format.formatDuration(seconds), text))
+}
+
+test('what was not measured is said and never 0', () => {
+  for (const text of [format.formatNumber(null), format.formatMoney(null, 'EUR'), format.formatPercent(null), format.formatTime(null), format.formatAge(null, 0)]) assert.equal(text, 'not measured')
+  assert.equal(format.formatMoney(0, 'EUR'), '0.00 EUR')
+  assert.equal(format.formatMoney(0.0012, 'EUR'), '0.0012 EUR')
+  assert.equal(format.formatPercent(0.996), '99.6 %')
+  assert.equal(format.formatAge('2026-01-01T00:00:00Z', start + 61_000), '1 min ago')
+  assert.equal(format.formatAge('2026-01-01T00:10:00Z', start), 'in 10 min')
+  assert.equal(format.formatTime('garbage'), 'garbage')
+})
+
+test('a failed job becomes its typed error; one without a type its first line', () => {
+  const stored = { error: { name: 'Forbidden', message: 'no right', extra: { remedy: 'ask ann', category: 'rights' } } }
+  assert.deepEqual(problemOfResult(stored, 'x'), { name: 'Forbidden', message: 'no right', category: 'rights', remedy: 'ask ann' })
+  assert.deepEqual(problemOfResult('garbage', 'x'), { name: 'Error', message: 'x', category: null, remedy: null })
+})
+
+test('a call that is never answered ends with its problem', async () => {
+  const problem = { name: 'NotStarted', message: 'it was not started', category: null, remedy: 'look' }
+  await assert.rejects(withTimeout(new Promise(() => {}), 0.01, problem), problem)
+  assert.equal(await withTimeout(Promise.resolve(3), 1, problem), 3)
+})

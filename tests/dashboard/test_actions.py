@@ -1,0 +1,158 @@
+"""What can be done on the dashboard: each question names what will happen, each refusal says why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dashboard import workspace as ws
+from tests.dashboard.chromium import serious_findings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    Show = Callable[..., Page]
+
+FAILED = f"#/executions/{ws.FAILED}"
+RUNNING = f"#/executions/{ws.RUNNING}"
+
+
+def test_a_failed_run_is_started_again_in_three_clicks_from_the_list(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, "#/executions")
+    page.get_by_role("row").filter(has_text="worker 3 of 4").first.click()
+    page.get_by_role("button", name="Restart").click()
+    question = page.get_by_role("dialog", name="Restart from partial results")
+    assert "Steps that succeeded are not run again; it goes on at train" in question.inner_text()
+    assert serious_findings(page) == []
+    question.get_by_role("button", name="Restart").click()
+    question.get_by_role("link", name=ws.RUNNING).click()
+    assert workspace.called("restart_execution") == [{"execution": ws.FAILED}]
+    page.get_by_role("heading", name=ws.COPY).wait_for()
+    page.get_by_role("dialog").wait_for(state="detached")
+
+
+def test_a_cancel_asks_for_a_reason_and_names_what_ends(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, RUNNING)
+    page.get_by_role("button", name="Cancel").click()
+    question = page.get_by_role("dialog", name="Cancel this execution")
+    assert f"{ws.COPY} ({ws.RUNNING}) ends as canceled" in question.inner_text()
+    button = question.get_by_role("button", name="Cancel execution")
+    assert button.is_disabled(), "no reason was given yet"
+    page.keyboard.type("it reads the wrong table")
+    button.click()
+    question.get_by_text("The execution was told to stop").wait_for()
+    assert workspace.called("cancel_execution") == [{"execution": ws.RUNNING, "reason": "it reads the wrong table"}]
+    question.get_by_role("button", name="Close").click()
+    assert page.evaluate("document.activeElement.textContent") == "Cancel", "the focus is back where it was"
+
+
+def test_a_question_that_is_left_does_nothing(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, RUNNING)
+    for leave in ("Escape", "Leave it"):
+        page.get_by_role("button", name="Cancel").click()
+        if leave == "Escape":
+            page.keyboard.press("Escape")
+        else:
+            page.get_by_role("button", name=leave).click()
+        page.get_by_role("dialog").wait_for(state="detached")
+    assert workspace.called("cancel_execution") == []
+
+
+def test_what_is_refused_says_why_and_what_to_do(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    workspace.refuse(
+        "cancel_execution", "Forbidden", "ann may look at f/flexcore but not write", "Ask the folder's owner."
+    )
+    page = show(workspace, RUNNING)
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_label("Reason").fill("x")
+    page.get_by_role("button", name="Cancel execution").click()
+    told = page.get_by_role("dialog").get_by_role("alert")
+    told.wait_for()
+    assert told.inner_text().split("\n\n") == ["ann may look at f/flexcore but not write", "Ask the folder's owner."]
+    assert page.get_by_label("Reason").input_value() == "x", "what was typed is kept"
+
+
+def test_what_is_not_allowed_cannot_be_clicked_and_says_why(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    reason = "You may see this execution and not cancel it: you are no writer of f/flexcore"
+    workspace.details[ws.RUNNING]["can"]["cancel"] = {"allowed": False, "reason": reason}  # type: ignore[index]
+    page = show(workspace, RUNNING)
+    button = page.get_by_role("button", name="Cancel")
+    assert button.get_attribute("aria-disabled") == "true"
+    # By force: it looks disabled, and a click on it is answered all the same.
+    button.click(force=True)
+    page.get_by_role("status").filter(has_text=reason).wait_for()
+    page.get_by_role("dialog").wait_for(state="detached")
+
+
+def test_a_workflow_is_stopped_with_a_reason_and_the_stop_undone(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    workspace.parts["stops"] = []
+    page = show(workspace, RUNNING)
+    page.get_by_role("button", name="Stop workflow…").click()
+    question = page.get_by_role("dialog", name=f"Stop all executions of {ws.COPY}")
+    assert "no new one starts until the stop is undone" in question.inner_text()
+    question.get_by_label("Reason").fill("runaway")
+    question.get_by_role("button", name="Stop workflow").click()
+    question.get_by_text("1 execution canceled").wait_for()
+    question.get_by_role("link", name="Undo it under Stops").click()
+    assert workspace.called("stop_workflow") == [{"workflow": ws.COPY, "reason": "runaway"}]
+    stop = page.get_by_role("article", name=ws.COPY)
+    assert "Stopped by ann" in stop.inner_text() and "runaway" in stop.inner_text()
+    stop.get_by_role("button", name="Undo…").click()
+    assert "the 1 execution that the stop canceled" in page.get_by_role("dialog").inner_text().lower()
+    page.get_by_role("button", name="Undo stop").click()
+    page.get_by_text(f"{ws.COPY} may start again").wait_for()
+    page.get_by_role("button", name="Close").click()
+    stop.get_by_text("undone by ann").wait_for()
+    assert workspace.called("resume_workflow") == [{"stop": "stop-3"}]
+
+
+def test_any_workflow_can_be_stopped_by_its_path(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, "#/stops")
+    page.get_by_role("combobox", name="Workflow").fill("f/team/nightly")
+    page.get_by_role("button", name="Stop workflow…").click()
+    page.get_by_label("Reason").fill("maintenance")
+    page.get_by_role("dialog").get_by_role("button", name="Stop workflow").click()
+    page.get_by_role("dialog").get_by_role("link").click()
+    page.get_by_role("article", name="f/team/nightly").wait_for()
+    assert workspace.called("stop_workflow") == [{"workflow": "f/team/nightly", "reason": "maintenance"}]
+
+
+def test_a_model_is_rolled_back_to_the_version_that_is_named(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, "#/deployments")
+    page.get_by_role("article", name="churn").get_by_role("button", name="Roll back…").click()
+    question = page.get_by_role("dialog", name="Roll back churn")
+    assert "goes back from version v7 to the version that answered before, v6" in question.inner_text()
+    question.get_by_role("button", name="Roll back").click()
+    question.get_by_text("Traffic of churn went back").wait_for()
+    called = {"resource": "u/admin/cluster", "name": "churn", "namespace": "models"}
+    assert workspace.called("roll_back_model") == [called]
+
+
+@pytest.mark.parametrize("in_store", [False, True])
+def test_a_debug_bundle_is_one_click_and_a_question(show: Show, in_store: bool) -> None:
+    workspace = ws.busy_workspace()
+    if in_store:
+        stored = {"uri": "s3://lake/bundles/b.tar.gz", "file_name": "b.tar.gz", "base64": None}
+        workspace.answers["make_debug_bundle"] = lambda args: stored
+    page = show(workspace, FAILED)
+    page.get_by_role("button", name="Debug bundle").click()
+    assert "Secrets are masked in it" in page.get_by_role("dialog").inner_text()
+    if in_store:
+        page.get_by_role("button", name="Make bundle").click()
+        page.get_by_text("It is kept at s3://lake/bundles/b.tar.gz").wait_for()
+    else:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Make bundle").click()
+        assert download.value.suggested_filename == "debug-bundle.tar.gz"
+        assert download.value.path().read_bytes() == b"hello"
+    assert workspace.called("make_debug_bundle") == [{"execution": ws.FAILED}]

@@ -1,0 +1,496 @@
+"""A workspace as the page of the dashboard sees it: what its scripts answer, kept in the shapes of lib/dashboard.
+
+Every job that the page starts is in `calls`; `refuse` makes one fail as a typed error of the bundle does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+FAILED = "019375a0-0000-7000-8000-00000000fa11"
+RUNNING = "019375a0-0000-7000-8000-000000000123"
+GOOD = "019375a0-0000-7000-8000-000000000900"
+HYBRID = "f/flexcore/hybrid_pipeline"
+COPY = "f/flexcore/data_pipeline"
+ALLOWED = {"allowed": True, "reason": None}
+MARKUP = "<img src=x onerror=\"document.title='owned'\"><b>orders</b>"
+
+
+def at(seconds_ago: float) -> str:
+    return (NOW - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
+
+
+def row(id: str, status: str, age_s: float, **fields: Any) -> dict[str, Any]:
+    ended = status in ("success", "failure", "canceled", "skipped")
+    duration = fields.get("duration_s", 184.2 if ended else None)
+    return {
+        "id": id,
+        "workflow": COPY,
+        "runtime": "ray",
+        "status": status,
+        "created_at": at(age_s),
+        "started_at": None if status == "queued" else at(age_s - 1),
+        "ended_at": at(age_s - 1 - (duration or 0)) if ended else None,
+        "duration_s": duration,
+        "created_by": "ann",
+        "failed_step": None,
+        "error": None,
+        "rows": 1_204_332 if status == "success" else None,
+        "cost": 0.0312 if status == "success" else None,
+        "currency": "EUR" if status == "success" else None,
+        "source": "windmill",
+    } | fields
+
+
+def notice(code: str, severity: str, message: str, remedy: str | None = None) -> dict[str, Any]:
+    return {"code": code, "severity": severity, "message": message, "remedy": remedy}
+
+
+def many_rows(count: int) -> list[dict[str, Any]]:
+    """Executions of every status, a minute apart, newest first."""
+    statuses = ["success"] * 7 + ["failure", "canceled", "skipped"]
+    runtimes = ["ray", "kubernetes", "meltano"]
+    workflows = [COPY, HYBRID, "f/flexcore/templates/nightly_copy"]
+    return [
+        row(
+            f"019375a0-1111-7000-8000-{index:012d}",
+            statuses[index % 10],
+            3600 + 60 * index,
+            workflow=workflows[index % 3],
+            runtime=runtimes[index % 3],
+            duration_s=20 + index % 700,
+            **({"failed_step": "train", "error": "OutOfMemory: worker 3 was killed"} if index % 10 == 7 else {}),
+        )
+        for index in range(count)
+    ]
+
+
+def step(id: str, status: str, start_s: float, parts: tuple[float | None, ...], **fields: Any) -> dict[str, Any]:
+    """A step that was created `start_s` after the execution; parts: queued, starting, running, finishing."""
+    created = 1200 - start_s
+    total = sum(part or 0 for part in parts)
+    ended = status in ("success", "failure")
+    return {
+        "id": id,
+        "summary": "",
+        "status": status,
+        "runtime": None,
+        "job": f"019375a0-2222-7000-8000-{abs(hash(id)) % 10**12:012d}",
+        "attempt": 1,
+        "created_at": at(created),
+        "started_at": at(created - (parts[0] or 0)),
+        "ended_at": at(created - total) if ended else None,
+        "parts": dict(zip(("queued", "starting", "running", "finishing"), parts, strict=True)),
+        "remote": None,
+        "diagnosis": None,
+        "output": None,
+        "events": [],
+        "reused": False,
+        "parent": None,
+    } | fields
+
+
+def event(seconds_ago: float, kind: str, message: str, cause: str | None = None) -> dict[str, Any]:
+    return {"at": at(seconds_ago), "kind": kind, "message": message, "cause": cause}
+
+
+def steps() -> list[dict[str, Any]]:
+    manifest = {"uri": "s3://lake/orders/2026-11-28", "format": "parquet", "bytes": 91_224_110, "rows": 1_204_332}
+    remote = {"kind": "RayJob", "name": "flexcore-train-7f3a90", "uid": "5a1d7c1e-98b2-4a0e", "url": "http://ray:8265/"}
+    diagnosis = {
+        "category": "OutOfMemory",
+        "detail": "Worker 3 of 4 used 7.9 GiB of 8 GiB and was killed by the kernel (exit code 137)",
+        "remedy": "Raise workers.memory to 12Gi, or lower train.batch_size below 4096.",
+    }
+    waits = event(880, "Pending", "the pod waits for room", "node1 has 0.4 CPU free, 2 are asked for")
+    return [
+        step("validate", "success", 0, (0.2, None, 0.6, 0.1), summary="Check the request"),
+        step(
+            "extract", "success", 1, (0.4, 6.1, 95.3, 2.0), summary="tap-postgres", runtime="meltano", output=manifest
+        ),
+        step(
+            "select",
+            "success",
+            105,
+            (0.1, None, 1.8, 0.1),
+            summary="Choose the runtime",
+        ),
+        step(
+            "train",
+            "failure",
+            108,
+            (12.4, 41.0, 322.0, 8.5),
+            summary="XGBoost on Ray",
+            runtime="ray",
+            attempt=2,
+            remote=remote,
+            diagnosis=diagnosis,
+            events=[
+                waits,
+                event(860, "Started", "4 workers joined"),
+                event(520, "Failed", "worker 3 was killed", "it used 7.9 GiB of 8 GiB"),
+            ],
+        ),
+        step(
+            "train[0].fold",
+            "failure",
+            160,
+            (None, None, None, None),
+            summary="Fold 1",
+            parent="train",
+            ended_at=at(700),
+        ),
+        step(
+            "deploy",
+            "waiting",
+            0,
+            (None, None, None, None),
+            created_at=None,
+            started_at=None,
+            summary="Deploy the model",
+        ),
+    ]
+
+
+def request(**fields: Any) -> dict[str, Any]:
+    return {
+        "source": {"tap": "tap-postgres", "tables": ["orders", "customers"], "password": "***"},
+        "train": {"algorithm": "xgboost", "batch_size": 4096},
+        "runtime": "auto",
+        "workers": {"count": 4, "memory": "8Gi"},
+    } | fields
+
+
+def problem() -> dict[str, Any]:
+    return {
+        "name": "RemoteFailure",
+        "message": "train failed on ray: worker 3 of 4 was killed\nexit code 137\nlast line: xgboost.core.Booster",
+        "step": "train",
+        "category": "OutOfMemory",
+        "subject": "flexcore-train-7f3a90",
+        "remedy": "Raise workers.memory to 12Gi, or lower train.batch_size below 4096.",
+        "retryable": False,
+    }
+
+
+def detail(of: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    failed = of["status"] == "failure"
+    return {
+        "row": of,
+        "url": f"http://localhost:8000/run/{of['id']}?workspace=dev",
+        "request": request(train={"algorithm": "xgboost", "batch_size": 8192}, deadline_s=3600),
+        "last_good": {"id": GOOD, "request": request()},
+        "steps": steps(),
+        "error": problem() if failed else None,
+        "result": {"success": not failed, "failed_stage": "train" if failed else None},
+        "cut": False,
+        "version": "0.17.0",
+        "can": {
+            "cancel": ALLOWED if of["ended_at"] is None else {"allowed": False, "reason": "The execution has ended"},
+            "restart": ALLOWED,
+            "debug_bundle": ALLOWED,
+        },
+    } | fields
+
+
+def runtimes() -> list[dict[str, Any]]:
+    checked = {"checked_at": at(30)}
+    return [
+        {
+            "name": "ray",
+            "resource": "u/admin/ray",
+            "healthy": True,
+            "problem": None,
+            "remedy": None,
+            "capabilities": {"gpu": False, "autoscaling": True, "ray_version": "2.60.0", "python": ["3.11"]},
+            "free": {"cpu": 6.5, "memory_bytes": 27.4 * 2**30, "gpu": None},
+            "queue": 2,
+            "leases": [{"name": "lease-orders", "owner": RUNNING, "until": at(-600)}],
+        }
+        | checked,
+        {
+            "name": "kubernetes",
+            "resource": "u/admin/cluster",
+            "healthy": False,
+            "problem": "https://10.0.0.4:6443 does not answer (connection refused)",
+            "remedy": "Check the API server, or the address in the resource u/admin/cluster.",
+            "capabilities": {},
+            "free": {"cpu": None, "memory_bytes": None},
+            "queue": None,
+            "leases": [],
+        }
+        | checked,
+        {
+            "name": "meltano",
+            "resource": "u/admin/project",
+            "healthy": True,
+            "problem": None,
+            "remedy": None,
+            "capabilities": {"taps": ["tap-postgres", "tap-csv"], "targets": ["target-parquet"]},
+            "free": {"workers": 2},
+            "queue": 0,
+            "leases": [],
+        }
+        | checked,
+    ]
+
+
+def comparison() -> list[dict[str, Any]]:
+    def figures(runtime: str, runs: int, p50_s: float, p95_s: float, **fields: Any) -> dict[str, Any]:
+        measured = {"success_rate": 0.98, "rows_per_s": 12_400.0, "cost": 0.031, "currency": "EUR"}
+        return {"runtime": runtime, "runs": runs, "p50_s": p50_s, "p95_s": p95_s} | measured | fields
+
+    def day(index: int, runtime: str, p50_s: float) -> dict[str, Any]:
+        date = (NOW - timedelta(days=30 - index)).date().isoformat()
+        return {"day": date, "runtime": runtime, "runs": 6, "p50_s": p50_s, "p95_s": p50_s * 1.6}
+
+    days = [day(index, "ray", 60 + index % 7) for index in range(30) if index % 9]
+    days += [day(index, "kubernetes", 92 + index % 5 + index) for index in range(30)]
+    return [
+        {
+            "workflow": COPY,
+            "recommendation": {"runtime": "ray", "reason": "28 % shorter at the same success, over 214 runs"},
+            "runtimes": [
+                figures("ray", 171, 63.2, 101.4),
+                figures("kubernetes", 43, 88.0, 150.2, success_rate=1.0, cost=0.044),
+                figures("meltano", 2, 240.0, 251.0, rows_per_s=None, cost=None, currency=None),
+            ],
+            "days": days,
+        },
+        {"workflow": HYBRID, "recommendation": None, "runtimes": [figures("ray", 3, 700.0, 720.0)], "days": []},
+    ]
+
+
+def selections() -> list[dict[str, Any]]:
+    def candidate(runtime: str, forecast_s: float | None, **fields: Any) -> dict[str, Any]:
+        measured = {"allowed": True, "reason": None, "forecast_cost": 0.03, "score": 0.71}
+        return {"runtime": runtime, "forecast_s": forecast_s} | measured | fields
+
+    return [
+        {
+            "execution": f"019375a0-3333-7000-8000-{index:012d}",
+            "at": at(3600 * (index + 1)),
+            "workflow": COPY,
+            "chosen": "ray",
+            "reasons": ["shortest forecast of the runtimes that are allowed", "171 runs are known"],
+            "candidates": [
+                candidate("ray", 64.0),
+                candidate("kubernetes", 91.0, score=0.52),
+                candidate(
+                    "meltano", None, allowed=False, reason="has no workers for 4 tables", forecast_cost=None, score=None
+                ),
+            ],
+            "forecast_s": 64.0 + index % 5,
+            "real_s": 61.0 + (index * 7) % 19,
+            "forecast_cost": 0.031,
+            "real_cost": 0.029,
+            "currency": "EUR",
+        }
+        for index in range(24)
+    ]
+
+
+def deployments() -> list[dict[str, Any]]:
+    def version(name: str, weight: int, age_s: float, ready: bool = True) -> dict[str, Any]:
+        return {"version": name, "weight": weight, "ready": ready, "created_at": at(age_s), "run": GOOD}
+
+    return [
+        {
+            "name": "churn",
+            "namespace": "models",
+            "runtime": "kubernetes",
+            "resource": "u/admin/cluster",
+            "url": "http://churn.models.svc:8080/v2/models/churn",
+            "versions": [version("v7", 90, 3600), version("v6", 10, 86_400)],
+            "can_roll_back": ALLOWED,
+        },
+        {
+            "name": "demand",
+            "namespace": None,
+            "runtime": "ray",
+            "resource": "u/admin/ray",
+            "url": None,
+            "versions": [version("v1", 100, 7200, ready=False)],
+            "can_roll_back": {"allowed": False, "reason": "There is no earlier version"},
+        },
+    ]
+
+
+def orphans() -> list[dict[str, Any]]:
+    common = {"uid": "77b0", "owner": GOOD, "since": at(7200), "overdue_s": 5400.0}
+    return [
+        {"runtime": "kubernetes", "kind": "Job", "name": "flexcore-extract-1"} | common,
+        {"runtime": "ray", "kind": "job", "name": "flexcore-train-2"} | common | {"owner": None, "overdue_s": None},
+    ]
+
+
+def stops() -> list[dict[str, Any]]:
+    undone = {"at": at(600), "by": "bob"}
+    return [
+        {
+            "id": "stop-2",
+            "workflow": HYBRID,
+            "at": at(300),
+            "by": "ann",
+            "reason": "it fills the lake with copies of 2019",
+            "canceled": [FAILED, RUNNING],
+            "undone": None,
+        },
+        {
+            "id": "stop-1",
+            "workflow": COPY,
+            "at": at(7200),
+            "by": "ann",
+            "reason": "source is down",
+            "canceled": [],
+            "undone": undone,
+        },
+    ]
+
+
+@dataclass
+class Workspace:
+    """rows: all executions, newest first. page_size: rows of a first page and of a page of older ones."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    page_size: int = 500
+    notices: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    now: datetime = NOW
+    version: str = "0.17.0"
+    answers: dict[str, Callable[[dict[str, Any]], Any]] = field(default_factory=dict)
+
+    def refuse(self, script: str, name: str, message: str, remedy: str | None = None) -> None:
+        self.refused[script] = {"name": name, "message": message, "extra": {"remedy": remedy, "category": name}}
+
+    def answer(self, script: str, args: dict[str, Any]) -> str:
+        """The end of a job of the script, as Windmill keeps it."""
+        self.calls.append((script, args))
+        if script in self.refused:
+            return json.dumps({"error": self.refused[script]})
+        if script in self.answers:
+            return json.dumps({"result": self.answers[script](args)})
+        return json.dumps({"result": getattr(self, f"_{script}")(args)})
+
+    def called(self, script: str) -> list[dict[str, Any]]:
+        return [args for name, args in self.calls if name == script]
+
+    def _read_dashboard(self, args: dict[str, Any]) -> dict[str, Any]:
+        read: dict[str, Any] = {
+            "now": self.now.isoformat().replace("+00:00", "Z"),
+            "version": self.version,
+            "server": {
+                "version": "1.743.0",
+                "url": "http://localhost:8000",
+                "workspace": "dev",
+                "user": "ann",
+                "engine": "windmill",
+            },
+            "notices": self.notices,
+            "cursor": f"cursor-{len(self.calls)}",
+            "full": "cursor" not in args,
+        }
+        for part in args["want"]:
+            if part == "executions":
+                found = self._filtered(args.get("filter") or {})
+                page = {"rows": found[: self.page_size], "removed": [], "older": self._after(found, self.page_size)}
+                counts = {status: sum(each["status"] == status for each in self.rows) for status in _statuses()}
+                read["executions"] = page | {"counts": counts}
+            elif part == "execution":
+                read["execution"] = self.details.get(args["execution"])
+            else:
+                read[part] = self.parts.get(part)
+        return read
+
+    def _filtered(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
+        def fits(each: dict[str, Any]) -> bool:
+            named = all(each[key] == filter[key] for key in ("workflow", "runtime", "status") if filter.get(key))
+            return named and each["created_at"] >= (filter.get("since") or "")
+
+        return [each for each in self.rows if fits(each)]
+
+    def _after(self, found: list[dict[str, Any]], count: int) -> str | None:
+        return str(count) if len(found) > count else None
+
+    def _read_executions(self, args: dict[str, Any]) -> dict[str, Any]:
+        found, start = self._filtered(args.get("filter") or {}), int(args["older"])
+        end = start + 4 * self.page_size
+        return {"rows": found[start:end], "older": self._after(found, end)}
+
+    def _read_logs(self, args: dict[str, Any]) -> dict[str, Any]:
+        offset = args.get("offset") or 0
+        start = max(0, len(self.log) + offset) if offset < 0 else offset
+        lines = self.log[start : start + 2000]
+        end = start + len(lines)
+        more = end if end < len(self.log) else None
+        return {"lines": lines, "offset": start, "next": more, "total": len(self.log), "live": False}
+
+    def _cancel_execution(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {"execution": args["execution"]}
+
+    def _restart_execution(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {"execution": RUNNING}
+
+    def _stop_workflow(self, args: dict[str, Any]) -> dict[str, Any]:
+        stop = {"id": "stop-3", "at": at(0), "by": "ann", "canceled": [RUNNING], "undone": None} | args
+        self.parts["stops"] = [stop, *(self.parts.get("stops") or [])]
+        return stop
+
+    def _resume_workflow(self, args: dict[str, Any]) -> dict[str, Any]:
+        stop: dict[str, Any] = next(each for each in self.parts["stops"] if each["id"] == args["stop"])
+        stop["undone"] = {"at": at(0), "by": "ann"}
+        return stop
+
+    def _roll_back_model(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {"execution": RUNNING}
+
+    def _make_debug_bundle(self, args: dict[str, Any]) -> dict[str, Any]:
+        return {"uri": None, "file_name": "debug-bundle.tar.gz", "base64": "aGVsbG8="}
+
+
+def _statuses() -> tuple[str, ...]:
+    return ("queued", "running", "suspended", "success", "failure", "canceled", "skipped")
+
+
+def busy_workspace() -> Workspace:
+    """A workspace in which something of everything is there."""
+    failed = row(
+        FAILED,
+        "failure",
+        1200,
+        workflow=HYBRID,
+        duration_s=492.0,
+        failed_step="train",
+        error="OutOfMemory: worker 3 of 4 was killed",
+    )
+    running = row(RUNNING, "running", 95, workflow=COPY)
+    rows = [
+        row("019375a0-0000-7000-8000-000000000001", "queued", 20, runtime=None, started_at=None),
+        running,
+        row("019375a0-0000-7000-8000-000000000002", "suspended", 600, workflow=HYBRID, runtime="kubernetes"),
+        failed,
+        row(GOOD, "success", 90_000, workflow=HYBRID),
+        row("019375a0-0000-7000-8000-0000000000aa", "success", 40 * 86_400, source="index"),
+    ]
+    return Workspace(
+        rows=[*rows[:4], *many_rows(40), *rows[4:]],
+        parts={
+            "runtimes": runtimes(),
+            "comparison": comparison(),
+            "selection": selections(),
+            "deployments": deployments(),
+            "orphans": orphans(),
+            "stops": stops(),
+        },
+        details={FAILED: detail(failed), RUNNING: detail(running, error=None, result=None)},
+        log=[f"2026-11-28T23:{index // 60 % 60:02d}:{index % 60:02d}Z train: epoch {index}" for index in range(300)],
+    )
