@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-from f.flexcore.lib.operations import history, weekly_report
+from f.flexcore.lib.operations import cause_remedies, history, weekly_report
 from f.flexcore.lib.windmill import client
 
 
@@ -15,4 +15,4 @@ def main(week: str = "") -> dict[str, Any]:
     now, before = (history.read_week(windmill, *bounds) for bounds in weekly_report.list_bounds(begin))
     report = weekly_report.build_report(name, begin, end, os.environ.get("WM_WORKSPACE", ""), now, before)
     print(f"{name}: {report.runs} runs, {report.rate.successes} of {report.rate.runs} successful")
-    return report.plain()
+    return cause_remedies.add_remedies(windmill, report).plain()
