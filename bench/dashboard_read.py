@@ -4,8 +4,8 @@
 
 The executions are written into the engine's store as real runs leave them: flow, status of its modules, arguments,
 result, labels. Then the runnable is run as the page runs it, a job each: the first page, what changed, one execution.
-Bar: first page at most 1 s (median) with 10,000 executions. CPU seconds are those of the job and of the engine together:
-on a machine that is busy with something else they still say what the read costs.
+Bar: first page at most 1 s (median) with 10,000 executions. CPU seconds are those of the job and of the engine
+together: on a machine that is busy with something else they still say what the read costs.
 """
 
 from __future__ import annotations
