@@ -53,15 +53,15 @@ node_modules: package.json package-lock.json | python
 # Packages lie outside of f/, which is pushed and packed as it is. The root's node_modules has no part in this.
 APP := f/flexcore/dashboard__raw_app
 PANEL := flexcore/panel/app
-BUILD := .flexcore/dashboard
+BUILT := .flexcore
 flexcore/panel/static/index.html: $(shell find $(APP) $(PANEL) -name node_modules -prune -o -type f -print) \
-		$(BUILD)/app/node_modules $(BUILD)/panel/node_modules
-	cp $(wildcard $(PANEL)/*.*) $(BUILD)/panel
-	uv run node $(BUILD)/panel/build.mjs $(APP) flexcore/panel/static $(BUILD)/app/node_modules
+		$(BUILT)/dashboard/node_modules $(BUILT)/panel/node_modules
+	cp $(wildcard $(PANEL)/*.*) $(BUILT)/panel
+	uv run node $(BUILT)/panel/build.mjs $(APP) flexcore/panel/static $(BUILT)/dashboard/node_modules
 
-$(BUILD)/app/node_modules: $(APP)/package.json $(APP)/package-lock.json | python
-$(BUILD)/panel/node_modules: $(PANEL)/package.json $(PANEL)/package-lock.json | python
-$(BUILD)/%/node_modules:
+$(BUILT)/dashboard/node_modules: $(APP)/package.json $(APP)/package-lock.json | python
+$(BUILT)/panel/node_modules: $(PANEL)/package.json $(PANEL)/package-lock.json | python
+$(BUILT)/dashboard/node_modules $(BUILT)/panel/node_modules:
 	mkdir -p $(@D) && cp $(filter %.json,$^) $(@D)
 	cd $(@D) && uv run --project $(CURDIR) npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

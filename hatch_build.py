@@ -1,4 +1,4 @@
-"""The bundle goes into the wheel below flexcore/_bundle, the built page as it is; an editable install has both already."""
+"""The bundle goes into the wheel below flexcore/_bundle; an editable install has it beside flexcore/ already."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PARTS = (
     "wmill-lock.yaml",
     "c_*.resource-type.yaml",
 )
-# Built by `make dashboard`, and ignored by git, so that no package would have it.
-PAGE = "flexcore/panel/static"
+# Ignored by git; pyproject.toml names it as what is packed all the same.
+PAGE = "flexcore/panel/static/index.html"
 
 
 class BundleHook(BuildHookInterface[Any]):
@@ -29,7 +29,5 @@ class BundleHook(BuildHookInterface[Any]):
             build_data["force_include"] |= {
                 str(path): f"flexcore/_bundle/{path.relative_to(root).as_posix()}" for path in found
             }
-            if (root / PAGE / "index.html").is_file():
-                build_data["force_include"][str(root / PAGE)] = PAGE
-            else:
+            if not (root / PAGE).is_file():
                 self.app.display_warning("The wheel has no dashboard: build it first with `make dashboard`.")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flexcore.commands import bundle, config, dashboard, kubernetes, runtime, workflow
+from flexcore.commands import bundle, config, dashboard, kubernetes, runtime, up, workflow
 from flexcore.console import (
     EXIT_CODES,
     AsJson,
@@ -43,6 +43,7 @@ app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
 LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+up.register(app, LOCAL)
 dashboard.register(app, LOCAL)
 bundle.register(app, BUNDLE)
 
@@ -96,6 +97,25 @@ def doctor(
     from flexcore.commands.doctor import doctor_command
 
     run_guarded(lambda: doctor_command(settings, server, workspace, root, as_json))
+
+
+@app.command(
+    "debug-bundle",
+    rich_help_panel=LOCAL,
+    epilog=examples("flexcore debug-bundle 01a20e75", "flexcore debug-bundle 01a20e75 --server production -o /tmp"),
+)
+def debug_bundle(
+    job: Job,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder or file to write.")] = Path(),
+    server: Server = "",
+    workspace: Workspace = "",
+    root: Root = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Save what explains one run as a ZIP file without secrets: jobs, logs, requests, results, versions, runtimes."""
+    from flexcore.commands.debug_bundle import debug_bundle_command
+
+    run_guarded(lambda: debug_bundle_command(job, output, server, workspace, root, as_json))
 
 
 @app.command(

@@ -42,6 +42,7 @@ LEAST_CPUS = 4
 # What `ray start` writes once its node is there.
 STARTED = b"Ray runtime started"
 PR_SET_PDEATHSIG = 1
+TEMP_PREFIX = "fc-ray-"
 # Where the head reads its token, which then stands in no argument list.
 TOKEN_FILE = "auth_token"
 # Every process of a head inherits it; its value is the head's own folder.
@@ -75,6 +76,15 @@ class RayHead:
         return {"address": self.address, "token": self.token}
 
     @property
+    def temp(self) -> Path | None:
+        """The folder of this start, by which `end_leftovers` knows what it has started; None when there is none."""
+        return self._temp
+
+    def is_running(self) -> bool:
+        """Whether the head's own process lives: it ends by itself when one of its daemons has died."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def headers(self) -> dict[str, str]:
         """Headers of a request that the head answers."""
         return {"Authorization": f"Bearer {self.token}"}
@@ -92,7 +102,7 @@ class RayHead:
         self.folder.mkdir(parents=True, exist_ok=True)
         dashboard, client, agent, agent_grpc, runtime_env, metrics = free_ports(6)
         # A socket's path may have 107 characters, and Ray needs about 60 of them.
-        self._temp = Path(tempfile.mkdtemp(prefix="fc-ray-", dir="/tmp"))
+        self._temp = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir="/tmp"))
         self.address = f"http://127.0.0.1:{dashboard}"
         token_file = self._write_token()
         ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
@@ -170,6 +180,13 @@ class RayHead:
 
 class RayHeadError(RuntimeError):
     """The local Ray head did not come up."""
+
+
+def end_leftovers(temp: Path) -> None:
+    """Ends what a head has left whose keeper died, by the folder of its start; harmless when nothing is left."""
+    if temp.name.startswith(TEMP_PREFIX):
+        _kill_processes(temp)
+        shutil.rmtree(temp, ignore_errors=True)
 
 
 def head_environment(token_file: Path) -> dict[str, str]:

@@ -169,7 +169,7 @@ def test_a_resource_type_has_the_fields_and_defaults_of_its_model(kind: str) -> 
         assert form[field]["default"] == info.default
     secret = {field for field in form if form[field].get("password")}
     plain = {"token", "git_token", "kubeconfig", "headers", "env", "storage_access_key", "storage_secret_key"}
-    plain |= {"webhook_url", "smtp_password", "prometheus_token"}
+    plain |= {"webhook_url", "smtp_password", "prometheus_token", "otlp_headers"}
     assert secret == plain & set(form)
 
 

@@ -22,14 +22,17 @@ from typing import Any
 
 import yaml
 
-from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, NotFound
+from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, NotFound
+from flexcore.bundle import cli_version
 from flexcore.bundle.journal import is_half_done
 from flexcore.client.target import Target
+from flexcore.client.windmill import Windmill
 from flexcore.rules import find_problems
 from wmlocal.lint import CannotCheck, Finding, Severity
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
+RAW_APP_FOLDER, RAW_APP_FILE = "__raw_app", "raw_app.yaml"
 MAX_OUTPUT_CHARS = 4000
 
 
@@ -66,11 +69,12 @@ class Outcome:
 
 
 class Deployment:
-    """One bundle and one server. Raises NotFound when the CLI is not there."""
+    """One bundle and one server. Raises NotFound when the CLI is not there, InvalidInput when it is too old for it."""
 
-    def __init__(self, root: Path, target: Target) -> None:
-        self.root, self.target = root.resolve(), target
+    def __init__(self, root: Path, target: Target, client: Windmill) -> None:
+        self.root, self.target, self._client = root.resolve(), target, client
         self._cli = wmill(self.root)
+        cli_version.check_raw_apps(self._cli, self.root)
 
     def findings(self) -> list[Finding]:
         """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""
@@ -105,7 +109,22 @@ class Deployment:
                 subject="wmill",
                 remedy="Nothing was changed.",
             )
-        return sorted(Change(item["path"], item["type"]) for item in report.get("changes") or ())
+        found = sorted(Change(item["path"], item["type"]) for item in report.get("changes") or ())
+        return [item for item in found if not self._is_as_stated(item)]
+
+    def _is_as_stated(self, change: Change) -> bool:
+        """Whether the server has a raw app's file as it is: the CLI compares without the policy that a file states, so
+        it takes each such file for edited, for ever."""
+        folder, _, name = change.path.rpartition("/")
+        if change.type != "edited" or name != RAW_APP_FILE:
+            return False
+        stated = yaml.safe_load((self.root / change.path).read_text(encoding="utf-8"))
+        try:
+            held = self._client.get(f"apps/get/p/{folder.removesuffix(RAW_APP_FOLDER)}")
+        except FlexcoreError:
+            return False
+        policy, held_policy = stated.pop("policy", None) or {}, held.get("policy") or {}
+        return _is_part(policy, held_policy) and _is_part(stated, held)
 
     def push(self, wanted: list[Change]) -> Outcome:
         done = self._push("--yes")
@@ -138,6 +157,10 @@ class Deployment:
             ]
             self._last = run(self._cli, [*command, *flags], self.root)
         return self._last
+
+
+def _is_part(stated: dict[str, Any], held: dict[str, Any]) -> bool:
+    return all(held.get(name) == value for name, value in stated.items())
 
 
 def wmill(root: Path) -> str:

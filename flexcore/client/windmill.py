@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.lib.core.result_page import drop_page
 from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
 
 # A server under load answers within seconds; a run is never waited for in one request.
@@ -117,7 +118,7 @@ class Windmill:
         return str(self.post(f"jobs/run/{'f' if kind == 'flow' else 'p'}/{path}", args))
 
     def job(self, job: str) -> dict[str, Any]:
-        """Raises NotFound when the workspace has no such job."""
+        """The job, its result without the page that people see. Raises NotFound when the workspace has no such job."""
         try:
             found: dict[str, Any] = self.get(f"jobs_u/get/{job}", no_logs="true", no_code="true")
         except NotFound:
@@ -126,7 +127,7 @@ class Windmill:
                 subject="ID",
                 remedy="`flexcore workflow list --executions` shows the latest.",
             ) from None
-        return found
+        return {**found, "result": drop_page(found["result"])} if "result" in found else found
 
     def update(self, job: str, offset: int, running: bool) -> dict[str, Any]:
         """What is new since `offset`: new_logs, log_offset, flow_status, completed."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # How people type it: installed, or in a checkout.
 COMMAND = "flexcore" if IS_INSTALLED else "bin/flexcore"
+# The demo's engine has ended; the page is served by one that stays.
+DASHBOARD = f"Dashboard: `{COMMAND} up` prints its address, by default http://127.0.0.1:8080; this run is there at"
 PROJECT = INSTALLED_ROOT / "resources/meltano_sample"
 FLOW = "f/flexcore/hybrid_pipeline"
 MODEL = "arrival-delay"
@@ -180,7 +182,7 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
     for item in result["stages"]:
         step = item["result"]
         output = step["output"] or {}
-        took = sum(value for value in step["timings"].values() if value is not None)
+        took = sum(value for value in step["timings"].values() if isinstance(value, int | float))
         stages.add_row(item["stage"], step["runtime"], _count(output.get("rows")), f"{took:.1f}", output.get("uri", ""))
     console.print(stages)
     flights = Table(
@@ -194,6 +196,7 @@ def _report(job: str, result: dict[str, Any], pairs: list[Pair], seconds: float)
         console.print(f"{name}: {model:.1f} min; always saying the average: {naive:.1f} min")
     console.print(f"Endpoint: {result['final_endpoint']} (Open Inference Protocol v2)")
     console.print(f"Logs: {COMMAND} workflow logs {job}    Whole run: {seconds:.0f} s")
+    console.print(f"{DASHBOARD} #/executions/{job}", soft_wrap=True)
 
 
 def _was_interrupted(result: Any) -> bool:
@@ -203,7 +206,7 @@ def _was_interrupted(result: Any) -> bool:
 
 def _report_failure(job: str, result: Any) -> int:
     error = result.get("error") if isinstance(result, dict) else result
-    print(f"\n{error}\nLogs: {COMMAND} workflow logs {job}", file=sys.stderr)
+    print(f"\n{error}\nLogs: {COMMAND} workflow logs {job}\n{DASHBOARD} #/executions/{job}", file=sys.stderr)
     return FAILED
 
 

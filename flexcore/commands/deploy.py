@@ -68,7 +68,7 @@ def deploy_bundle(client: Windmill, target: Target | None, root: Path, options: 
     if options.prune and not (options.dry_run or options.yes):
         _require_terminal()
     version = _check_version(client)
-    deployment = Deployment(root, target)
+    deployment = Deployment(root, target, client)
     say(f"checking {deployment.root} …")
     if findings := deployment.findings():
         return _print_findings(findings, options)

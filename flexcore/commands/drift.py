@@ -47,7 +47,7 @@ class Difference:
 
 def check_drift(client: Windmill, target: Target, root: Path, as_json: bool) -> int:
     """Changes nothing. FAILED when files and workspace differ. Raises as a comparison does."""
-    deployment = Deployment(root, target)
+    deployment = Deployment(root, target, client)
     say("comparing with the server …")
     found = find_differences(client, deployment.changes(), stale.find_stale(client, deployment.root))
     if as_json:

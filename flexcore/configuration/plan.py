@@ -38,6 +38,8 @@ TAG = re.compile(r"^tag: .*\n", re.MULTILINE)
 ENABLED, TIMES = re.compile(r"^enabled: .*$", re.MULTILINE), re.compile(r"^schedule: .*$", re.MULTILINE)
 KEY = re.compile(r"^(\w+):", re.MULTILINE)
 DEPLOY = "resources/deploy/windmill.env"
+# Where the dashboard is published before a server; on one machine alone it is 8080.
+PANEL_PORT = 8081
 RECONCILE, CHECK = f"{FOLDER}/operations/reconcile", f"{FOLDER}/operations/check_runtimes"
 # How the description ends of what is made here; what has another one is somebody else's.
 FROM = ("from windmill.yaml.", "From flexcore.yaml.")
@@ -223,6 +225,8 @@ def _deployment(root: Path, configuration: Configuration) -> dict[str, str]:
         "WINDMILL_HOST": server.host,
         "WINDMILL_PORT": server.port,
         "WINDMILL_BASE_URL": server.base_url or f"http://localhost:{server.port}",
+        "PANEL_PORT": PANEL_PORT,
+        "PANEL_WORKSPACE": configuration.flexcore.workspace or "main",
         "WINDMILL_WORKERS": workers.count,
         "WINDMILL_MORE_TAGS": ",".join(tag for tag in workers.tags if tag not in meant.values()),
     }

@@ -115,5 +115,6 @@ class Site:
         return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     def _find_reasons(self) -> list[str]:
-        problem = self._page.problem()
-        return [*([problem] if problem else ()), *self._reasons()]
+        # A bundle without a dashboard is served all the same: its API is what was asked for.
+        is_unbuilt = self._page.problem() == NO_PAGE and bool(self._page.runnables)
+        return [*([NO_PAGE] if is_unbuilt else ()), *self._reasons()]

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from f.flexcore.lib.api.metrics import Snapshot, count_orphans, exposition_text
+from f.flexcore.lib.api.metrics import Snapshot, count_orphans, exposition_text, openmetrics_text
 from f.flexcore.lib.windmill.execution_models import Execution, execution_from_job
 from f.flexcore.lib.windmill.result_figures import ResultFigures, read_figures
 
@@ -121,3 +122,14 @@ STEP = {"output": {"rows": 3}, "metrics": {"rows": 4}}
 )
 def test_figures_come_from_any_form_of_result(result: Any, figures: ResultFigures) -> None:
     assert read_figures(result) == figures
+
+
+def test_openmetrics_tell_the_trace_of_the_latest_execution_of_a_bucket() -> None:
+    traces = {"fast": "a" * 32, "late": "b" * 32}
+    snapshot = Snapshot([ran("fast", 3), ran("late", 4), ran("other", 70)], traces=traces)
+    parsed = openmetrics_families(openmetrics_text(snapshot))  # type: ignore[no-untyped-call]
+    families = {item.name: item for item in parsed}
+    buckets = families["flexcore_execution_duration_seconds"].samples
+    shown = {item.labels["le"]: item.exemplar for item in buckets if item.exemplar}
+    assert {bound: (item.labels, item.value) for bound, item in shown.items()} == {"5.0": ({"trace_id": "b" * 32}, 4)}
+    assert "trace_id" not in exposition_text(snapshot), "the older format has no place for it"

@@ -230,7 +230,7 @@ def test_the_chart_draws_a_bar_for_each_measured_runtime_and_none_for_the_others
     chart = benchmark_pages.draw_chart(standings)
     assert chart.count("<rect") == 1
     assert "disqualified" in chart and "not measured" in chart
-    assert "prefers-color-scheme:dark" in chart and "white" not in chart
+    assert "currentColor" in chart and "prefers-color-scheme" not in chart and "white" not in chart
 
 
 def test_there_is_no_chart_of_nothing() -> None:

@@ -133,7 +133,8 @@ def test_the_index_follows_windmill_and_is_rebuilt_from_it(
     first = index_update.update_index(windmill, index, history.run_from_job, now)
     assert first.added >= 2 and first.left == 0
     rows = index.read(index.days())
-    assert rows[good.id].run and rows[good.id].run.workflow_type == "toy" and rows[good.id].rows == 7
+    kept = rows[good.id].run
+    assert kept and kept.workflow_type == "toy" and rows[good.id].rows == 7
     assert rows[bad.id].error == "the table <b>t</b> is missing" and rows[bad.id].run is None
     again = index_update.update_index(windmill, index, history.run_from_job, now)
     assert again.added == 0, "nothing ended since"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -9,6 +10,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.identity import execution_key
+from f.flexcore.lib.core.trace_context import span_of
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
@@ -282,3 +284,30 @@ def test_the_short_form_runs_as_the_user_that_is_asked_for_and_as_root_with_what
 def test_a_user_beside_a_manifest_is_refused() -> None:
     with pytest.raises(InvalidInput, match="run_as_user cannot be combined with a manifest"):
         check(JobRequest(manifest=job(), run_as_user=0))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"image": "busybox", "env": ["A=1"]},
+        {"manifest": job(pod={"initContainers": [{"name": "first", "image": "busybox"}]})},
+    ],
+)
+def test_with_a_trace_every_container_gets_the_span_of_its_attempt(asked: dict[str, Any]) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    request, key = JobRequest(**asked), replace(KEY, trace=trace)
+    body = make_job_body(request, key, 2, "work", "call", "2030-01-01T00:00:00Z")
+    pod = body["spec"]["template"]["spec"]
+    given = [item for each in (*pod["containers"], *pod.get("initContainers", ())) for item in each["env"]]
+    told = {"name": "TRACEPARENT", "value": f"00-{trace[3:35]}-{span_of(KEY.name(2))}-01"}
+    assert [item for item in given if item["name"] == "TRACEPARENT"] == [told] * len(
+        [*pod["containers"], *pod.get("initContainers", ())]
+    )
+    assert "TRACEPARENT" not in str(make_job_body(request, KEY, 2, "work", "call", "2030-01-01T00:00:00Z"))
+
+
+def test_a_traceparent_that_a_program_was_given_is_kept() -> None:
+    request = JobRequest(image="busybox", env=["TRACEPARENT=own"])
+    key = replace(KEY, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    body = make_job_body(request, key, 1, "work", "call", "2030-01-01T00:00:00Z")
+    assert main_of(body)["env"] == [{"name": "TRACEPARENT", "value": "own"}]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.kubernetes.roll_back_model import main as roll_back
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
 from f.flexcore.lib.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
@@ -16,7 +17,7 @@ from f.flexcore.lib.kubernetes_api import field_owners
 from tests.kubernetes import fake_apply
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.kubernetes.stories import Object, deployment_story, kserve_story
-from tests.kubernetes.test_deploy_model import answers, deploy, model, one, stores
+from tests.kubernetes.test_deploy_model import SETTINGS, answers, deploy, model, one, stores
 
 SECOND = model(version="2", uri="s3://store/fc-2/1/model")
 DEPLOYMENTS, SERVICES = "apps/v1/deployments", "v1/services"
@@ -191,6 +192,11 @@ def test_shares_that_a_canary_moves_by_replicas_are_left_until_it_has_ended(serv
     deploy(served, replicas=4)
     served.do(served.api.keep(SERVICES, shared))
     change(served, DEPLOYMENTS, "flexcore", scale(3), "scale")
+    request = {"name": "delay", "replicas": 4, "memory": "2Gi", "model": model()}
+    told = plan_work(served.resource, "deploy_model", request, SETTINGS)["data"]
+    assert "replicas is left to the shift of traffic of Service shared" in told["notes"]
+    (planned,) = [item for item in told["objects"] if item["kind"] == "Deployment"]
+    assert planned["action"] == "update" and not [item for item in planned["changes"] if "replicas" in item["path"]]
     assert deploy(served, replicas=4, memory="2Gi")["data"]["scaled_by"] == "another"
     assert one(served, DEPLOYMENTS)["spec"]["replicas"] == 3
     served.do(served.api.drop(SERVICES, "work", "shared"))

@@ -31,6 +31,7 @@ from f.flexcore.lib.meltano.state_store import open_database
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main
+from tests.core.otlp_receiver import Collector, attributes
 from tests.meltano.conftest import PATIENCE_S, PROJECT, Step, alive, contents, wait_for
 
 pytestmark = pytest.mark.slow
@@ -358,6 +359,26 @@ def test_another_execution_of_the_same_state_is_refused_with_its_owner(
     with pytest.raises(Unavailable, match=r"Another run of dev:tap-toy-to-target-jsonl .* \(job flow-1\)") as caught:
         run(project)
     assert caught.value.retryable and caught.value.details["held_by"]["job"] == "flow-1"
+
+
+def test_plugins_join_the_trace_of_their_run(project: dict[str, Any], tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    place = {**project, "env": {"TAP_TOY_SECRET": "hunter2-very-secret", "TAP_TOY_MARKER": str(marker)}}
+    with Collector() as server:
+        result = run(place, settings={"otlp_endpoint": server.address})
+        collected = server.collected
+    attempt = collected.named("meltano run")
+    assert result.trace and result.trace.is_exported
+    told = f"00-{result.trace.trace_id}-{attempt.span_id.hex()}-01"
+    assert json.loads(marker.read_text())["env"]["TRACEPARENT"] == told
+    assert [span.name for span in collected.spans if span.parent_span_id == attempt.span_id] == [
+        "queued",
+        "starting",
+        "running",
+        "finishing",
+    ]
+    assert attributes(attempt)["flexcore.rows"] == 3
+    assert "hunter2" not in str(collected.requests[0].content)
 
 
 @pytest.mark.fault(33, "I6", real=True)

@@ -12,7 +12,14 @@ import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
 from f.flexcore.lib.core.errors import InvalidInput, NotFound, Unavailable
-from f.flexcore.lib.pipeline.resume import arguments, check_resumable, reported_stages, stages_left_by_steps
+from f.flexcore.lib.pipeline.resume import (
+    arguments,
+    check_resumable,
+    completed_stages,
+    list_names,
+    reported_stages,
+    stages_left_by_steps,
+)
 from tests.operations.fake_windmill import FakeWindmill
 from wmlocal.engine import Engine
 from wmlocal.engine.engine import JobResult
@@ -121,6 +128,26 @@ def test_arguments_that_windmill_no_longer_has_are_not_made_up(args: Any) -> Non
 
 def test_a_data_pipeline_takes_no_partial_results() -> None:
     assert arguments(job(script_path="f/flexcore/data_pipeline"), []) == {"ml": {}}
+
+
+WORKFLOW = "f/flexcore/templates/container_workflow"
+
+
+def test_a_workflow_of_containers_reads_what_was_finished_from_the_run_itself() -> None:
+    failed = job(script_path=WORKFLOW, args={"nodes": [], "resume_from": "an earlier one"})
+    assert check_resumable(failed) == WORKFLOW
+    assert arguments(failed, [{"node": "top"}]) == {"nodes": [], "resume_from": "j"}
+
+
+def test_what_a_canceled_workflow_has_finished_is_read_from_its_last_level() -> None:
+    def answer(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        return 200, {"finished": [{"node": "top"}, {"node": "left"}]}
+
+    canceled = job(script_path=WORKFLOW, result={"error": {"name": "Canceled"}})
+    with FakeWindmill() as windmill:
+        windmill.route = answer
+        finished = completed_stages(windmill.client(), canceled)
+    assert list_names(finished) == ["top", "left"]
 
 
 @pytest.mark.parametrize("result", [None, {}, {"error": {"name": "Canceled"}}, {"partial_results": None}, []])

@@ -84,6 +84,8 @@ class FakeDashboard(LocalServer):
 def handler_of(dashboard: FakeDashboard) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body are two packets: the second would wait 40 ms for the first to be acknowledged.
+        disable_nagle_algorithm = True
 
         def respond(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

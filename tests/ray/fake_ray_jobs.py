@@ -136,6 +136,8 @@ class FakeKubeRay(LocalServer):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body are two packets: the second would wait 40 ms for the first to be acknowledged.
+            disable_nagle_algorithm = True
 
             def respond(self) -> None:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -72,8 +72,10 @@ def test_a_log_that_became_shorter_is_another_one() -> None:
 
 
 def test_of_a_long_log_the_tail_is_the_real_end_and_without_it_what_was_seen() -> None:
-    content = b"line\n" * (MAX_FOLLOWED_BYTES // 5 + 1) + b"\r1%\r2%\nValueError: the end\n"
-    for log, end in ((Growing(content), "2%\nValueError: the end"), (Gone(content), "line")):
+    # Long lines: what counts is how much it is, and every line costs. What is followed ends with a whole one.
+    line, first = b"x" * 1000 + b" line\n", b"x" * ((MAX_FOLLOWED_BYTES + 2) % 1006)
+    content = first + line * (MAX_FOLLOWED_BYTES // len(line) + 1) + b"\r1%\r2%\nValueError: the end\n"
+    for log, end in ((Growing(content), "2%\nValueError: the end"), (Gone(content), " line")):
         shown = list[str]()
         follower = LogFollower(log, shown.append, Redactor())
         follower.look(1)

@@ -12,16 +12,18 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors, identity, remote_objects, resources
-from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.ray import (
+    copy_job,
     job_archive,
     leased_clusters,
+    loop_job,
     program_job,
     ray_job_adapter,
     ray_job_head,
     ray_job_objects,
     ray_job_waiter,
 )
+from f.flexcore.lib.ray import job as ray_job
 from f.flexcore.lib.ray.remote import job_entry
 from f.flexcore.lib.storage import attempt_records, object_store
 from tests.operations.fake_windmill import FakeWindmill
@@ -105,6 +107,38 @@ def test_a_rayjob_is_made_submitted_to_and_gone_with_its_record(kuberay: FakeKub
     assert result["remote"]["name"] == name()
     assert "hello from the job" in Path(result["data"]["log_uri"].removeprefix("file://")).read_text()
     assert kuberay.objects == {}
+
+
+DATABASE = {"host": "db.example", "dbname": "shop", "user": "ann"}
+COPIED: Object = {
+    **{"uri": "s3://b/data", "format": "parquet", "rows": 2, "columns": {"id": "integer"}, "types": {"id": "bigint"}},
+    "files": [{"path": "part-0.parquet", "bytes": 9, "checksum": f"sha256:{'0' * 64}"}],
+    **{"table": "public.orders", "row_hash": "00", "parts": 1, "resumed_parts": 0, "spread": False, "cursor": {}},
+    **{"notes": [], "copy_s": 0.5},
+}
+LOOPED: Object = {"manifest": {"files": [], "uri": ""}, "metrics": {"loss": 0.5}, "result": 1, "recovery": {}}
+OTHER_JOBS = [
+    (copy_job.COPY_TABLE, {"database": DATABASE, "table": "orders"}, COPIED, {"rows": 2, "copy_s": 0.5}),
+    (loop_job.TRAINING_LOOP, {"program": "def train_loop(config, loop): pass"}, LOOPED, {"loss": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("work", "fields", "outcome", "measures"), OTHER_JOBS, ids=["copy_table", "training_loop"])
+def test_copies_and_loops_of_the_caller_have_a_cluster_of_their_own(
+    kuberay: FakeKubeRay, work: Any, fields: Object, outcome: Object, measures: Object
+) -> None:
+    kuberay.dashboard.after_submit = lambda job: kuberay.dashboard.finish(job, outcome)
+    result = work.run({"cluster": SERVICE, "own_cluster": {"groups": [{"min_workers": 1}]}, **fields})
+    assert (result["remote"]["kind"], result["remote"]["name"]) == ("kuberay_job", name())
+    assert measures.items() <= result["metrics"].items()
+    assert kuberay.objects == {}, "the cluster is gone with its record"
+
+
+@pytest.mark.parametrize(("work", "fields"), [item[:2] for item in OTHER_JOBS], ids=["copy_table", "training_loop"])
+def test_a_cluster_of_its_own_without_kubernetes_is_refused_for_copies_and_loops(work: Any, fields: Object) -> None:
+    with pytest.raises(errors.InvalidInput, match="own_cluster needs a Kubernetes cluster") as caught:
+        work.run({"cluster": {"address": "http://ray:8265"}, "own_cluster": {"groups": [{}]}, **fields})
+    assert caught.value.subject == "cluster.kubernetes_cluster"
 
 
 def test_the_page_on_a_history_server_is_in_the_result(kuberay: FakeKubeRay) -> None:

@@ -201,7 +201,7 @@ def test_a_form_that_cannot_be_right_is_refused_by_its_field(form: Object, messa
     assert str(caught.value).startswith("own_cluster")
 
 
-@pytest.mark.parametrize("value", [None, "", {}])
+@pytest.mark.parametrize("value", [None, "", {}, {"image": "", "groups": None, "head_cpu": None}])
 def test_an_untouched_field_means_no_cluster_of_its_own(value: Any) -> None:
     assert program_job.RUN_PROGRAM.parse({"program": "result = 1", "own_cluster": value}).own_cluster is None
 

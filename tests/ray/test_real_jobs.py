@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput
 from f.flexcore.ray import check_cluster
 from f.flexcore.ray.run_job import main
+from tests.core.otlp_receiver import Collector
 from tests.ray.conftest import bearer
 
 pytestmark = pytest.mark.slow
@@ -199,3 +201,24 @@ def test_the_head_tells_what_it_has(cluster: dict[str, Any]) -> None:
     assert data["ray_version"] == "2.60.0"
     assert data["cpus_total"] >= 4
     assert data["nodes"] == 1
+
+
+def test_a_program_and_its_tasks_join_the_trace_of_the_step(cluster: dict[str, Any], tmp_path: Path) -> None:
+    program = """
+import os, ray
+@ray.remote
+def read():
+    return os.environ["TRACEPARENT"]
+result = [os.environ["TRACEPARENT"], ray.get(read.remote())]
+"""
+    with Collector() as server:
+        settings = {"otlp_endpoint": server.address, "storage_uri": f"file://{tmp_path}"}
+        done = main(cluster, program, settings=settings)
+        collected = server.collected
+    attempt = collected.named("ray job")
+    told = f"00-{done['trace']['trace_id']}-{attempt.span_id.hex()}-01"
+    assert done["data"]["result"] == [told, told]
+    parts = [span.name for span in collected.spans if span.parent_span_id == attempt.span_id]
+    assert parts == ["starting", "running", "finishing"]
+    job = jobs(cluster)[done["remote"]["name"]]
+    assert attempt.start_time_unix_nano // 10**6 == job["start_time"], "Ray's own time"

@@ -138,6 +138,20 @@ def test_two_versions_share_requests_by_weight_and_none_is_lost_while_the_weight
     assert {"1": 75.0, "2": 25.0} in [json.loads(path.read_text())["before"] for path in records]
 
 
+def test_requests_and_answers_of_any_size_pass_the_ingress(cluster: dict[str, Any], tmp_path: Path) -> None:
+    """gRPC between replicas takes 4 MiB."""
+    model = stored_model(tmp_path / "m", "large", "1")
+    url = infer_url(main(cluster, model.plain(), **SMALL)["output"]["url"], "large")
+    for rows, outputs in ((600_000, 1), (60_000, 5)):
+        inputs = [{"name": "petals", "data": [5] * rows}, {"name": "kind", "data": ["lily"] * rows}]
+        body = json.dumps({"inputs": inputs, "outputs": [{"name": "predict"}] * outputs})
+        answer = httpx.post(url, content=body, timeout=120)
+        assert answer.status_code == 200, answer.text[:500]
+        assert max(len(body), len(answer.content)) > 4 * 1024 * 1024
+        assert [len(item["data"]) for item in answer.json()["outputs"]] == [rows] * outputs
+    undeploy_model.main(cluster, "large")
+
+
 def wait_until(check: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not check():

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,35 @@ def test_the_image_warms_what_windmill_looks_for_by_the_python_of_the_locks() ->
         assert f"!{source}\n" in (DEPLOY / "worker.Dockerfile.dockerignore").read_text()
 
 
+# The panel
+
+
+def test_both_deployments_publish_the_panel_without_a_token_of_its_own() -> None:
+    deployment, service = VALUES["extraDeploy"]
+    for item in (deployment, service):
+        kubernetes_validate.validate(item, KUBERNETES, strict=True)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    composed = COMPOSE["services"]["panel"]
+    assert composed["ports"] == ["127.0.0.1:${PANEL_PORT:-8081}:8081"]
+    assert service["spec"]["ports"][0]["port"] == container["ports"][0]["containerPort"] == 8081
+    assert container["image"].rpartition("/")[2] == composed["image"]
+    assert "env" not in container and "environment" not in composed and "secrets" not in composed
+    assert [argument for argument in container["args"] if argument.startswith("--")] == ["--server", "--workspace"]
+    assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+def test_the_panels_image_installs_what_the_panel_imports_and_no_more() -> None:
+    text = (DEPLOY / "panel.Dockerfile").read_text()
+    (names,) = re.findall(r"\"\((.*)\)==", text)
+    code = "import sys, uvicorn, flexcore.commands.dashboard, flexcore.cli, wmlocal.engine.bundle\n"
+    code += "import f.flexcore.lib.core.errors, flexcore.panel.windmill\nprint(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert {name.replace("pyyaml", "yaml") for name in names.split("|")} <= loaded
+    assert not loaded & {"ray", "numpy", "pandas", "kubernetes", "wmill", "tree_sitter", "quickjs"}
+
+
 # The chart
 
 
@@ -168,6 +198,7 @@ def test_helm_makes_valid_objects_that_take_every_value(charted: list[dict[str, 
     for item in charted:
         kubernetes_validate.validate(item, KUBERNETES, strict=True)
     deployments = {item["metadata"]["name"]: item["spec"] for item in charted if item["kind"] == "Deployment"}
+    assert deployments.pop("flexcore-panel")
     assert deployments.keys() == {"windmill-app", *(f"windmill-workers-{name}" for name in GROUPS)}
     for name, spec in deployments.items():
         pod = spec["template"]["spec"]

@@ -54,7 +54,8 @@ def keep(engine: Engine, name: str, kind: str, value: Json) -> None:
 
 @pytest.fixture(scope="session")
 def run(engine: Engine) -> Run:
-    return lambda template, args: engine.run(f"{FOLDER}/{template}", args)
+    """A template by its name, or what else there is by its path."""
+    return lambda name, args: engine.run(name if name.startswith("f/") else f"{FOLDER}/{name}", args)
 
 
 @pytest.fixture

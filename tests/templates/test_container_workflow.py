@@ -119,6 +119,10 @@ def test_a_failed_container_stops_what_needs_it_and_nothing_else_and_the_next_ru
     assert again.result["reused"] == ["top", "good", "end"] and len(again.result["nodes"]) == 5
     assert inputs_of(cluster, "after") == {"bad.json": {"by": "bad"}}
 
+    told = run("f/flexcore/operations/resume_pipeline", {"execution": done.id, "dry_run": True})
+    assert told.success and told.result["path"] == f"f/flexcore/templates/{TEMPLATE}"
+    assert told.result["finished"] == ["top", "good", "end"] and told.result["started"] is None
+
 
 def test_what_was_changed_since_runs_again_with_all_that_needs_it(cluster: FakeCluster, run: Run) -> None:
     nodes = [node("top"), node("side"), node("next", "top"), node("bad", "next", "side")]

@@ -17,7 +17,7 @@ from f.flexcore.lib.selection.comparison import compare_runs
 from f.flexcore.lib.selection.forecast_fit import fit_forecasts
 from f.flexcore.lib.selection.selector import select
 from f.flexcore.lib.views import html
-from f.flexcore.lib.views.operation_pages import HEALTH_COLORS, render_execution_page, render_health_page
+from f.flexcore.lib.views.operation_pages import render_execution_page, render_health_page
 from f.flexcore.lib.views.selection_pages import (
     format_selection_lines,
     render_analysis_page,
@@ -40,7 +40,7 @@ def runs(runtime: str, seconds: float) -> list[Run]:
 def test_health_that_was_not_measured_is_said_and_is_no_zero() -> None:
     page = render_health_page([asdict(Health("ray", "a<b", "ready", version="2.60.0", gpus_free=0))])
     assert page.count("not measured") == 3
-    assert "a&lt;b" in page and HEALTH_COLORS["ready"] in page and ">0<" in page
+    assert "a&lt;b" in page and html.STATE_COLORS["ready"] in page and ">0<" in page
 
 
 def test_an_analysis_shows_each_number_with_its_source() -> None:

@@ -37,8 +37,10 @@ from wmlocal.engine.worker import Surroundings, Task
 
 # Steps that may run at the same time: enough for steps that only wait, bounded for those that compute.
 DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
-# Finished runs are kept this long.
-RETENTION_S = 30 * 24 * 3600
+# Finished runs are kept this many days, unless FLEXCORE_RETENTION_DAYS says otherwise.
+DEFAULT_RETENTION_DAYS = 30.0
+# An engine that runs for long drops old runs as well, at most this often.
+MAX_PRUNE_INTERVAL_S = 3600.0
 USER, EMAIL = "local", "local@flexcore.local"
 RECOVERY_HINT = "`flexcore recover` takes the run up again where it was"
 
@@ -87,6 +89,8 @@ class Runs:
         self._watchdog = Watchdog()
         self._threads: set[threading.Thread] = set()
         self._closing = False
+        self._retention_s = _read_retention() * 24 * 3600
+        self._next_prune = 0.0
         self.variables = Variables(self.bundle, self.store, self.workspace)
         self.variables.secrets.add(self.token)
         count = processes or int(os.environ.get("FLEXCORE_WORKERS") or DEFAULT_PROCESSES)
@@ -198,8 +202,17 @@ class Runs:
             job.ended = self.runtime.fail_unstarted(job, reason.as_result())
         finally:
             job.done.set()
-            self._threads.discard(threading.current_thread())
             shutil.rmtree(self.home / "shared" / job.id, ignore_errors=True)
+            self._prune_when_due()
+            # The last thing: until then `close` waits for it.
+            self._threads.discard(threading.current_thread())
+
+    def _prune_when_due(self) -> None:
+        """Drops runs that are kept no longer. At the end of a run: an engine without runs has nothing more to drop."""
+        if time.time() < self._next_prune:
+            return
+        self._next_prune = time.time() + min(MAX_PRUNE_INTERVAL_S, self._retention_s / 10)
+        self.store.prune(time.time() - self._retention_s)
 
     def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> Ended:
         if value is not None:
@@ -304,7 +317,7 @@ class Runs:
                     message = f"the engine (process {engine['pid']}) ended before this job; {next_actions[job['root']]}"
                     self.store.fail_live(job["id"], json.dumps(death_result(message)))
         self.store.forget_due()
-        self.store.prune(time.time() - RETENTION_S)
+        self._prune_when_due()
 
 
 def sign(token: str, text: str) -> str:
@@ -315,6 +328,18 @@ def sign(token: str, text: str) -> str:
 def _has_died(row: Row) -> bool:
     error = row["result"].get("error") if isinstance(row["result"], dict) else None
     return isinstance(error, dict) and error.get("name") == DIED
+
+
+def _read_retention() -> float:
+    """In days. Raises BadArguments for what is no number above zero."""
+    given = os.environ.get("FLEXCORE_RETENTION_DAYS") or str(DEFAULT_RETENTION_DAYS)
+    try:
+        days = float(given)
+    except ValueError:
+        days = 0.0
+    if not 0 < days < float("inf"):
+        raise BadArguments(f"FLEXCORE_RETENTION_DAYS is {given!r}; give days as a number above 0, such as 30")
+    return days
 
 
 def _arguments(args: Any) -> dict[str, Any]:
@@ -346,6 +371,11 @@ def _listen(port: int) -> socket.socket:
         raise BadArguments(f"port {port} cannot be used ({error.strerror}); choose another with --port") from error
     listener.listen(128)
     return listener
+
+
+def check_port(port: int) -> None:
+    """Raises BadArguments when the port cannot be used now."""
+    _listen(port).close()
 
 
 def _engine_lock(home: Path, engine: str) -> IO[str]:

@@ -210,10 +210,11 @@ class Store:
             self._write("DELETE FROM deletions WHERE job = ?", [job])
 
     def prune(self, before: float) -> None:
-        """Drops finished runs that are older; whole trees, so that no run loses a step."""
+        """Drops finished runs that are older, and all that is kept of them; whole trees: no run loses a step."""
         old = "SELECT id FROM jobs WHERE root IN (SELECT id FROM jobs WHERE parent IS NULL AND finished < ?)"
         with self._lock:
-            self._write(f"DELETE FROM logs WHERE job IN ({old})", [before])  # noqa: S608 (own text)
+            for table in ("logs", "resumes", "states", "deletions"):
+                self._write(f"DELETE FROM {table} WHERE job IN ({old})", [before])  # noqa: S608 (own text)
             self._write(f"DELETE FROM jobs WHERE id IN ({old})", [before])  # noqa: S608 (own text)
 
     # Logs

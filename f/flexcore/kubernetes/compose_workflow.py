@@ -8,4 +8,7 @@ from f.flexcore.lib.kubernetes import workflow_state
 
 
 def main(plan: dict, levels: list[dict] | None = None) -> dict[str, Any]:
-    return workflow_state.compose(plan, levels, os.environ.get("WM_FLOW_JOB_ID", ""))
+    result = workflow_state.compose(plan, levels, os.environ.get("WM_FLOW_JOB_ID", ""))
+    from f.flexcore.lib.views import result_pages
+
+    return result_pages.show(result_pages.render_workflow, result, os.environ)

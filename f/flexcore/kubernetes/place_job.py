@@ -3,6 +3,7 @@
 
 from typing import Any
 
+from f.flexcore.lib.core import operation
 from f.flexcore.lib.kubernetes import placed_job
 from f.flexcore.lib.windmill import client, stops
 
@@ -16,4 +17,4 @@ def main(
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
     stops.refuse_stopped()
-    return placed_job.place_job(locals(), client.Client().resource)
+    return operation.show(placed_job.place_job(locals(), client.Client().resource))

@@ -32,4 +32,9 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
         if row.action != "leave":
             print(f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})")
     print(f"{len(rows)} objects seen, {sum(row.action != 'leave' for row in rows)} acted upon")
-    return {"table-row-object": [asdict(row) for row in rows]}
+    if chosen.otlp_endpoint and not dry_run:
+        # Only who traces pays for it.
+        from f.flexcore.lib.operations import trace_delivery
+
+        trace_delivery.deliver_traces(windmill, chosen, this_pass.orphans)
+    return reconciler.build_result([asdict(row) for row in rows])

@@ -31,4 +31,8 @@ def main(
         if failure is None:
             raise
         print(f"The tables of the race could not be removed: {problem}; the next race removes them")
-    return failure.plain() if failure else {"success": True}
+    if failure is None:
+        return {"success": True}
+    from f.flexcore.lib.views import failure_pages
+
+    return failure_pages.show_failure(failure.plain(), os.environ)

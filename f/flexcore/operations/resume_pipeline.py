@@ -14,10 +14,10 @@ def main(execution: str, dry_run: bool = False) -> dict[str, Any]:
     path = resume.check_resumable(job)
     finished = resume.completed_stages(windmill, job)
     arguments = resume.arguments(job, finished)
-    stages = [str(item.get("stage")) for item in finished]
-    print(f"{path} goes on after {', '.join(stages)}" if stages else f"{path} begins again: nothing was finished")
+    names = resume.list_names(finished)
+    print(f"{path} goes on after {', '.join(names)}" if names else f"{path} begins again: nothing was finished")
     started = url = None
     if not dry_run:
         started = resume.start(windmill, path, arguments)
         url = f"{os.environ.get('WM_BASE_URL', '').rstrip('/')}/run/{started}?workspace={windmill.workspace}"
-    return {"path": path, "resumed": job["id"], "finished": stages, "started": started, "url": url}
+    return {"path": path, "resumed": job["id"], "finished": names, "started": started, "url": url}

@@ -25,5 +25,7 @@ def main(
     result = data_results.build_failure(choice, attempts_of_loop.parse_attempts(attempts, choice), error)
     print(result.error)
     failure = failure_message.parse_failure({**error, "message": result.error}, os.environ)
-    notifications.notify_of_failure(notify, failure, settings)
-    return result.plain()
+    failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    from f.flexcore.lib.views import failure_pages
+
+    return failure_pages.show_data_failure(result.plain(), failure.plain(), os.environ)

@@ -14,8 +14,14 @@ def main(
 ) -> dict[str, Any]:
     choice = data_results.read_choice(choice, analysis)
     if explain_only:
-        return data_results.build_plan(choice).plain()
+        return _show(data_results.build_plan(choice).plain())
     windmill, flow_job = client.Client(), os.environ.get("WM_FLOW_JOB_ID", "")
     result = data_results.build_result(choice, attempts_of_loop.collect(choice, attempts, windmill, flow_job))
     data_results.raise_failure(result)
-    return result.plain()
+    return _show(result.plain())
+
+
+def _show(plain: dict[str, Any]) -> dict[str, Any]:
+    from f.flexcore.lib.views import result_pages
+
+    return result_pages.show(result_pages.render_data_pipeline, plain, os.environ)

@@ -31,5 +31,7 @@ def main(
     whole = result.detail or result.error
     print(whole)
     failure = failure_message.parse_failure({**error, "message": whole}, os.environ)
-    notifications.notify_of_failure(notify, failure, settings)
-    return result.plain()
+    failure.notified = notifications.notify_of_failure(notify, failure, settings)
+    from f.flexcore.lib.views import failure_pages
+
+    return failure_pages.show_pipeline_failure(result.plain(), failure.plain(), os.environ)

@@ -16,4 +16,4 @@ def main(choice: dict) -> dict[str, Any]:
 
         remedy = "Give the whole result of select_runtime."
         raise errors.InvalidInput("choice is not the result of a choice", subject="choice", remedy=remedy) from None
-    return {"html": f"{selection}<br>{analysis}"}
+    return {"html": f"{selection}{analysis}"}

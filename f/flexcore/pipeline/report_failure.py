@@ -16,4 +16,6 @@ def main(
     failure = failure_message.parse_failure(error, os.environ)
     print(failure.error)
     failure.notified = notifications.notify_of_failure(notify, failure, settings)
-    return failure.plain()
+    from f.flexcore.lib.views import failure_pages
+
+    return failure_pages.show_failure(failure.plain(), os.environ)

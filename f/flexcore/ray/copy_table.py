@@ -33,6 +33,7 @@ def main(
     snapshot_max_age_s: int = 14400,
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     wait: Literal["block", "defer"] = "block",
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,

@@ -27,6 +27,7 @@ def main(
     resume_from: str = "",
     packages: list[str] | None = None,
     timeout_s: int = 3600,
+    own_cluster: dict | None = None,
     wait: Literal["block", "defer"] = "block",
     deferred: dict | None = None,
     settings: c_flexcore_settings | None = None,

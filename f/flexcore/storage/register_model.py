@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, resources
+from f.flexcore.lib.core import contracts, errors, operation, resources
 from f.flexcore.lib.storage import catalog, object_store
 
 c_flexcore_settings = dict
@@ -20,8 +20,7 @@ def main(trained: dict, must_beat_guess: bool = True, settings: c_flexcore_setti
     model = object_store.model_manifest(trained.get("output"))
     store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
     store.verify(model)
-    # A form that does not show the field sends null, which means the default.
-    strict = must_beat_guess is not False
+    strict = must_beat_guess is not False  # A form that does not show the field sends null: the default.
     for name, naive, more in MEASURES:
         own, guess = model.metrics.get(name), model.metrics.get(naive)
         if strict and own is not None and guess is not None and (own <= guess if more else own >= guess):
@@ -35,5 +34,5 @@ def main(trained: dict, must_beat_guess: bool = True, settings: c_flexcore_setti
             )
     entry = catalog.add(store, "model", model.name, model.version, model)
     print(f"Registered {entry.name}:{entry.version}")
-    registered = {"name": entry.name, "version": entry.version, "uri": entry.uri}
-    return result.model_copy(update={"data": {**result.data, "registered": registered}}).plain()
+    result.data["registered"] = {"name": entry.name, "version": entry.version, "uri": entry.uri}
+    return operation.show(result.plain())

@@ -52,6 +52,14 @@ def flexcore(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"{folder}/venv/bin/flexcore"
 
 
+def test_the_wheel_carries_the_built_page_and_no_package_of_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {name for name in archive.namelist() if name.startswith("flexcore/panel/static/")}
+        assert not [name for name in archive.namelist() if "node_modules" in name]
+    built = {f"flexcore/panel/static/{file.name}" for file in (ROOT / "flexcore/panel/static").iterdir()}
+    assert carried == built and "flexcore/panel/static/index.html" in carried
+
+
 def test_the_wheel_carries_every_file_of_the_bundle_and_nothing_of_this_machine(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         carried = {name.removeprefix(BUNDLE): archive.read(name) for name in archive.namelist() if BUNDLE in name}

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from f.flexcore.lib.core.errors import Forbidden
-from flexcore.bundle.deployment import Change
+from flexcore.bundle.deployment import Change, Deployment
 from flexcore.bundle.stale import Stale
 from flexcore.client import relocks
+from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
 from flexcore.commands.deploy import describe_relocks
 from flexcore.commands.drift import find_differences
@@ -187,6 +188,38 @@ def test_a_difference_names_who_wrote_on_the_server_last_as_far_as_it_says() -> 
         ("f/x/y__flow/flow.yaml", "differs", "bob"),
         ("f/x/z.py", "differs", None),
     ]
+
+
+APP = "f/x/page__raw_app/raw_app.yaml"
+VIEWER = {"summary": "A page", "policy": {"execution_mode": "viewer", "on_behalf_of": "u/ann"}, "versions": [1]}
+
+
+@pytest.mark.parametrize(
+    ("held", "is_change"),
+    [
+        (VIEWER, False),
+        (VIEWER | {"policy": {"execution_mode": "publisher"}}, True),
+        (VIEWER | {"summary": "Another"}, True),
+        (None, True),
+    ],
+    ids=["as stated", "acts for its publisher", "another summary", "unreadable"],
+)
+def test_a_raw_app_that_states_its_policy_is_no_change_once_the_server_has_it_so(
+    write: Writer, cli: Callable[..., Path], held: dict[str, Any] | None, is_change: bool
+) -> None:
+    class Holding:
+        def get(self, path: str, **query: Any) -> Any:
+            assert path == "apps/get/p/f/x/page"
+            if held is None:
+                raise Forbidden("no", subject=path, remedy="-")
+            return held
+
+    write.file(APP, "summary: A page\npolicy:\n  execution_mode: viewer\n")
+    change = {"type": "edited", "path": APP}
+    (cli() / "wanted.json").write_text(json.dumps([change]))
+    target = Target("http://127.0.0.1:1", "w", "t")
+    found = Deployment(write.root, target, cast("Windmill", Holding())).changes()
+    assert found == ([Change(APP, "edited")] if is_change else [])
 
 
 def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(

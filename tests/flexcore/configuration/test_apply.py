@@ -147,6 +147,8 @@ def test_the_compose_file_is_told_where_the_server_listens_and_no_secret(configu
         "WINDMILL_HOST=0.0.0.0",
         "WINDMILL_PORT=8000",
         "WINDMILL_BASE_URL=http://localhost:8000",
+        "PANEL_PORT=8081",
+        "PANEL_WORKSPACE=main",
         "WINDMILL_WORKERS=3",
         "WINDMILL_MORE_TAGS=",
         "WINDMILL_TAG_MELTANO=data-processing",

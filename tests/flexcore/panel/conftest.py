@@ -14,7 +14,7 @@ from tests.wmlocal.engine.conftest import Writer, environments, home, write  # n
 
 APP = "f/flexcore/dashboard__raw_app"
 # Beside its packages, where `make dashboard` puts it.
-BUILD = ROOT / ".flexcore/dashboard/panel/build.mjs"
+BUILD = ROOT / ".flexcore/panel/build.mjs"
 # What the page of an app does with `./wmill`; tests call the rest by hand.
 INDEX = """
 import './style.css'

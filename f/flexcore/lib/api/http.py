@@ -39,12 +39,13 @@ RETRY_AFTER_S = 5
 @dataclass(frozen=True, slots=True)
 class Request:
     """route: as the trigger has it, such as `flexcore/executions/:id`; params: of the route; query: by name;
-    key: the Idempotency-Key; body: its text; token: of whoever calls."""
+    key: the Idempotency-Key; accept: the header of that name; body: its text; token: of whoever calls."""
 
     route: str
     params: Mapping[str, str]
     query: Mapping[str, str]
     key: str = ""
+    accept: str = ""
     body: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
 
@@ -101,6 +102,7 @@ def receive(event: Mapping[str, Any]) -> dict[str, Any]:
         params=dict(event.get("params") or {}),
         query=dict(event.get("query") or {}),
         key=str(headers.get("idempotency-key") or ""),
+        accept=str(headers.get("accept") or "").lower(),
         body=event.get("raw_string") or "",
         token=token,
     )
@@ -135,7 +137,7 @@ def _current(request: Any) -> Request:
 
 
 def _by_hand(given: Mapping[str, Any]) -> Request:
-    texts = {name: str(given.get(name) or "") for name in ("route", "key", "body")}
+    texts = {name: str(given.get(name) or "") for name in ("route", "key", "accept", "body")}
     params, query = given.get("params") or {}, given.get("query") or {}
     return Request(params=params, query=query, token=os.environ.get("WM_TOKEN", ""), **texts)
 

@@ -12,7 +12,8 @@ flexcore_reconcile_timestamp_seconds   gauge      when that pass ended; both are
 flexcore_executions_unread             gauge      ended, but beyond what one scrape reads of rows, cost and forecasts
 
 Counters and histograms count from midnight UTC, so that they only rise, and fall to zero once a day, which Prometheus
-takes for a restart. A runtime that is not known, or of which there are several, is an absent label.
+takes for a restart. A runtime that is not known, or of which there are several, is an absent label. To who accepts
+OpenMetrics, each bucket of the durations tells the trace of its latest execution, where the workspace traces.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
-from f.flexcore.lib.core import errors
-from f.flexcore.lib.windmill import client, execution_models, result_figures
+from f.flexcore.lib.core import errors, trace_context
+from f.flexcore.lib.windmill import client, execution_models, result_figures, trace_links
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_CONTENT_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 # From a quick step to a training of a day.
 DURATION_BUCKETS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 ERROR_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+INFINITY = float("inf")
 LABEL_NAMES = ["workflow", "runtime"]
 PAGE_SIZE = 1000
 # Of one day; a bundle that runs more of them is beyond one scrape.
@@ -50,7 +55,8 @@ Labels = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """figures: by execution, of those whose result was read; orphans: of the last pass, by place and runtime."""
+    """figures: by execution, of those whose result was read; orphans: of the last pass, by place and runtime; traces:
+    the trace's id by execution."""
 
     ended: Sequence[execution_models.Execution]
     live: Sequence[execution_models.Execution] = ()
@@ -58,6 +64,7 @@ class Snapshot:
     unread: int = 0
     orphans: Mapping[Labels, int] | None = None
     reconciled_at: float | None = None
+    traces: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_snapshot(windmill: client.Client, now: datetime) -> Snapshot:
@@ -69,22 +76,30 @@ def read_snapshot(windmill: client.Client, now: datetime) -> Snapshot:
     ended = _executions_from(windmill.pages("jobs/completed/list", PAGE_SIZE, MAX_PAGES, **query))
     read = ended[:MAX_RESULTS]
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
-        figures = dict(pool.map(lambda item: (item.id, _read_figures(windmill, item)), read))
+        results = dict(pool.map(lambda item: (item.id, _read_result(windmill, item)), read))
+    figures = {id: item for id, (item, _) in results.items()}
     orphans, reconciled_at = _read_last_pass(windmill)
-    return Snapshot(ended, live, figures, len(ended) - len(read), orphans, reconciled_at)
+    links = trace_links.read_trace_links(windmill)
+    found = {id: links.link(id, told) for id, (_, told) in results.items()} if links else {}
+    traces = {id: link.trace_id for id, link in found.items() if link}
+    return Snapshot(ended, live, figures, len(ended) - len(read), orphans, reconciled_at, traces)
 
 
 def _executions_from(jobs: Iterable[execution_models.Job]) -> list[execution_models.Execution]:
     return [execution_models.execution_from_job(job) for job in jobs if execution_models.is_execution(job)]
 
 
-def _read_figures(windmill: client.Client, item: execution_models.Execution) -> result_figures.ResultFigures:
+def _read_result(
+    windmill: client.Client, item: execution_models.Execution
+) -> tuple[result_figures.ResultFigures, trace_context.Told | None]:
+    """What a result tells of its figures and of its trace; nothing when it cannot be read."""
     if item.status not in ("success", "failure"):
-        return result_figures.ResultFigures()
+        return result_figures.ResultFigures(), None
     try:
-        return result_figures.read_figures(windmill.get(f"jobs_u/completed/get_result/{item.id}"))
+        result = windmill.get(f"jobs_u/completed/get_result/{item.id}")
     except errors.FlexcoreError:
-        return result_figures.ResultFigures()
+        return result_figures.ResultFigures(), None
+    return result_figures.read_figures(result), trace_context.read_told(result)
 
 
 def _read_last_pass(windmill: client.Client) -> tuple[Counter[Labels] | None, float | None]:
@@ -104,6 +119,16 @@ def exposition_text(snapshot: Snapshot) -> str:
     return generate_latest(registry).decode()
 
 
+def openmetrics_text(snapshot: Snapshot) -> str:
+    """OpenMetrics 1.0, with exemplars."""
+    from prometheus_client.openmetrics import exposition
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(snapshot))
+    text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]
+    return text.decode()
+
+
 def count_orphans(result: Any) -> Counter[Labels]:
     """Of a pass of operations/reconcile: what it stopped or would have stopped, by place and runtime."""
     lines = result.get("table-row-object") if isinstance(result, dict) else None
@@ -120,12 +145,13 @@ class _Collector(Collector):
         names = [*LABEL_NAMES, "status"]
         yield _count(CounterMetricFamily("flexcore_executions", "Ended since midnight UTC.", labels=names), ended)
         yield _count(GaugeMetricFamily("flexcore_executions_live", "Not ended yet.", labels=names), live)
-        durations = [(_labels(item), item.duration_s) for item in ended if item.status in ("success", "failure")]
+        timed = [item for item in ended if item.status in ("success", "failure")]
         yield _histogram(
             "flexcore_execution_duration_seconds",
             "From start to end, those waiting included.",
             DURATION_BUCKETS_S,
-            durations,
+            [(_labels(item), item.duration_s) for item in timed],
+            [self._exemplar(item) for item in timed],
         )
         read = [(_labels(item), figures[item.id]) for item in ended if item.id in figures]
         yield _sums("flexcore_rows", "Rows moved, as far as measured.", [(by, item.rows) for by, item in read])
@@ -138,6 +164,12 @@ class _Collector(Collector):
         )
         yield GaugeMetricFamily("flexcore_executions_unread", "Beyond what one scrape reads.", self._snapshot.unread)
         yield from self._reconcile_metrics()
+
+    def _exemplar(self, item: execution_models.Execution) -> Exemplar | None:
+        trace = self._snapshot.traces.get(item.id)
+        if not trace or item.duration_s is None:
+            return None
+        return Exemplar({"trace_id": trace}, item.duration_s, item.ended_at.timestamp() if item.ended_at else None)
 
     def _reconcile_metrics(self) -> Iterator[Metric]:
         orphans, reconciled_at = self._snapshot.orphans, self._snapshot.reconciled_at
@@ -174,15 +206,29 @@ def _sums(name: str, about: str, values: Iterable[tuple[Labels, float | None]]) 
     return family
 
 
-def _histogram(name: str, about: str, bounds: Sequence[float], values: Iterable[tuple[Labels, float | None]]) -> Metric:
+def _histogram(
+    name: str,
+    about: str,
+    bounds: Sequence[float],
+    values: Sequence[tuple[Labels, float | None]],
+    exemplars: Sequence[Exemplar | None] = (),
+) -> Metric:
+    """exemplars: one for each value; a bucket shows the last of those that fall into it and into no smaller one."""
     groups: dict[Labels, list[float]] = {}
-    for labels, value in values:
-        if value is not None:
-            groups.setdefault(labels, []).append(value)
+    shown: dict[tuple[Labels, float], Exemplar] = {}
+    for (labels, value), exemplar in zip(values, exemplars or [None] * len(values), strict=True):
+        if value is None:
+            continue
+        groups.setdefault(labels, []).append(value)
+        if exemplar:
+            shown[labels, next((bound for bound in bounds if value <= bound), INFINITY)] = exemplar
     family = HistogramMetricFamily(name, about, labels=LABEL_NAMES)
     for labels, group in sorted(groups.items()):
-        buckets = [(str(float(bound)), sum(value <= bound for value in group)) for bound in bounds]
-        family.add_metric(labels, [*buckets, ("+Inf", len(group))], sum(group))
+        buckets: list[Any] = [
+            (str(float(bound)), sum(value <= bound for value in group), shown.get((labels, bound))) for bound in bounds
+        ]
+        buckets.append(("+Inf", len(group), shown.get((labels, INFINITY))))
+        family.add_metric(labels, buckets, sum(group))
     return family
 
 

@@ -43,11 +43,17 @@ def list_executions(request: http.Request) -> http.Response:
 
 
 def get_execution(request: http.Request) -> http.Response:
+    from f.flexcore.lib.windmill import trace_links
+
     http.check_names(request.query, (), "Query parameter")
     windmill = client.Client(request.token)
     job = windmill_executions.read_execution(windmill, request.params.get("id", ""))
     failed = windmill_executions.read_failed_step_job(windmill, job)
-    return http.Response(execution_models.detail_from_job(job, failed).plain())
+    detail = execution_models.detail_from_job(job, failed)
+    links = trace_links.read_trace_links(windmill)
+    if links and (trace := links.find(detail.id, (job.get("result"), (failed or {}).get("result")))):
+        detail = detail.model_copy(update={"trace_id": trace.trace_id, "trace_url": trace.page or None})
+    return http.Response(detail.plain())
 
 
 def read_logs(request: http.Request) -> http.Response:
@@ -69,6 +75,8 @@ def read_metrics(request: http.Request) -> http.Response:
 
     http.check_names(request.query, (), "Query parameter")
     snapshot = metrics.read_snapshot(client.Client(request.token), datetime.now(UTC))
+    if metrics.OPENMETRICS in request.accept:
+        return http.Response(metrics.openmetrics_text(snapshot), content_type=metrics.OPENMETRICS_CONTENT_TYPE)
     return http.Response(metrics.exposition_text(snapshot), content_type=metrics.CONTENT_TYPE)
 
 

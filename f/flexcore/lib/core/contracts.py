@@ -16,9 +16,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from f.flexcore.lib.core import errors
 
@@ -45,6 +46,20 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class ShownContract(Contract):
+    """A result of a step or a flow: what it is read from may have its page beside it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_page(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "wm_renderer" not in value:
+            return value
+        # Only who reads a result with a page pays for this import.
+        from f.flexcore.lib.core import result_page
+
+        return result_page.drop_page(value)
 
 
 class File(Contract):
@@ -145,12 +160,14 @@ class ResourceUsage(Contract):
 
 
 class Timings(Contract):
-    """Seconds that the work waited, started up, ran, and was brought home."""
+    """Seconds that the work waited, started up, ran, and was brought home, one after the other. began_at: when the
+    first of them that is known began, by the runtime's own clock."""
 
     queued: float | None = None
     starting: float | None = None
     running: float | None = None
     finishing: float | None = None
+    began_at: datetime | None = None
 
 
 class Remote(Contract):
@@ -170,8 +187,20 @@ class Diagnosis(Contract):
     remedy: str
 
 
-class StepResult(Contract):
-    """wm_labels: by which Windmill finds the job again; set when the result leaves the step."""
+class Trace(Contract):
+    """Where a step stands in its run's trace. caller: the span of a foreign trace that the run was called from;
+    is_exported: whether the collector has taken the step's spans; reconcile delivers those that it has not."""
+
+    trace_id: str
+    span_id: str
+    caller: str = ""
+    is_sampled: bool = True
+    is_exported: bool = False
+
+
+class StepResult(ShownContract):
+    """wm_labels: by which Windmill finds the job again; trace: with an OpenTelemetry endpoint in the settings; both are
+    set when the result leaves the step."""
 
     success: bool
     runtime: str
@@ -185,6 +214,7 @@ class StepResult(Contract):
     remote: Remote | None = None
     diagnosis: Diagnosis | None = None
     log_tail: str = ""
+    trace: Trace | None = None
     wm_labels: list[str] = []
 
     def plain(self) -> dict[str, Any]:
@@ -203,7 +233,7 @@ class StageResult(Contract):
     request: str | None = None
 
 
-class FlowFailure(Contract):
+class FlowFailure(ShownContract):
     """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
     remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted."""
 
@@ -220,7 +250,7 @@ class FlowFailure(Contract):
     notified: bool | None = None
 
 
-class PipelineResult(Contract):
+class PipelineResult(ShownContract):
     """A hybrid pipeline. A success has its stages, a failure the finished ones as partial_results for the next run.
 
     error: what failed, short enough to be seen at once; detail: the whole message, where it says more. wm_labels: as

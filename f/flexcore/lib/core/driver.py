@@ -10,6 +10,7 @@ The same for every runtime; an adapter gives it the verbs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -71,12 +72,13 @@ class Adapter(Protocol):
 
 @dataclass(slots=True)
 class Driver:
-    """call: the Windmill job on whose behalf it works."""
+    """call: the Windmill job on whose behalf it works; on_attempt: told of each attempt that it has seen end."""
 
     adapter: Adapter
     call: str
     # Flushed: a step's output is a pipe, which would keep lines back until it is full.
     report: Callable[[str], None] = field(default=partial(print, flush=True))
+    on_attempt: operation.OnAttempt | None = None
 
     def run(self) -> contracts.StepResult:
         """The result of the first attempt that does the work. Raises its typed error, or that of a service."""
@@ -122,9 +124,12 @@ class Driver:
         return action.attempt.number, action.attempt.remote
 
     def _observe(self, number: int, remote: contracts.Remote) -> Verdict:
+        began = time.time()
         verdict = self.adapter.observe(number, remote)
         if self.adapter.records:
             self.adapter.records.write(number, redact_verdict(verdict, self.adapter.redactor), self.call)
+        if self.on_attempt:
+            self.on_attempt(number, remote, (began, time.time()), verdict.result, verdict.error)
         return verdict
 
     def _settle(self, attempt: attempts.Attempt) -> contracts.StepResult:
@@ -148,7 +153,7 @@ Open = Callable[[Any], AbstractContextManager[Adapter]]
 def drive(open_adapter: Open, invocation: operation.Invocation[Any, Any]) -> dict[str, Any]:
     """The plain result of a step: of its work, or, for wait: defer, of its submission. Raises FlexcoreError."""
     with open_adapter(invocation) as adapter:
-        driver = Driver(adapter, invocation.call)
+        driver = Driver(adapter, invocation.call, on_attempt=invocation.on_attempt)
         try:
             if invocation.is_deferred:
                 return operation.report_submission(

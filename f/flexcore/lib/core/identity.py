@@ -39,7 +39,9 @@ TEAM_VARIABLE = "FLEXCORE_TEAM"
 
 @dataclass(frozen=True, slots=True)
 class ExecutionKey:
-    """Who owns a piece of work. `value` is `fc-` and 20 hexadecimal digits: a DNS label, safe in paths and labels."""
+    """Who owns a piece of work. `value` is `fc-` and 20 hexadecimal digits: a DNS label, safe in paths and labels.
+
+    trace: the W3C traceparent of the step that works on it; "" when the settings name no collector."""
 
     value: str
     owner_job: str
@@ -48,6 +50,7 @@ class ExecutionKey:
     workspace: str
     workflow: str = ""
     team: str = ""
+    trace: str = ""
 
     def name(self, attempt: int) -> str:
         """The remote object's name for one attempt."""
@@ -69,6 +72,16 @@ class ExecutionKey:
             "flexcore/workspace": label_value(self.workspace),
             **self.cost_labels(),
         }
+
+    def trace_environment(self, attempt: int) -> dict[str, str]:
+        """By which the program of an attempt joins the trace, below the attempt's own span; {} without one."""
+        if not self.trace:
+            return {}
+        # Only who traces pays for it.
+        from f.flexcore.lib.core import trace_context
+
+        version, trace_id, _, flags = self.trace.split("-")
+        return {"TRACEPARENT": "-".join((version, trace_id, trace_context.span_of(self.name(attempt)), flags))}
 
     def cost_labels(self) -> dict[str, str]:
         """Whose costs a pod is: workflow (its path, `.` for `/`), run (its root job) and team."""

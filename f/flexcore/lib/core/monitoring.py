@@ -32,11 +32,13 @@ class Node:
 
 
 class Links(contracts.Contract):
-    """run: Windmill's page; logs: the log as text; remote: the object at the runtime, where it has an address."""
+    """run: Windmill's page; logs: the log as text; remote: the object at the runtime, where it has an address; trace:
+    the page of its trace, of an execution alone."""
 
     run: str
     logs: str
     remote: str | None = None
+    trace: str | None = None
 
 
 class Failure(contracts.Contract):
@@ -67,7 +69,7 @@ class Step(contracts.Contract):
 
 class Execution(contracts.Contract):
     """runtimes: in the order of their steps; runtime: the one that did the work, when a label or a single one says so.
-    complete: false when there were more jobs than were read."""
+    trace_id: where the workspace traces; complete: false when there were more jobs than were read."""
 
     id: str
     path: str | None
@@ -83,7 +85,13 @@ class Execution(contracts.Contract):
     resource_usage: contracts.ResourceUsage = contracts.ResourceUsage()
     error: Failure | None = None
     links: Links
+    trace_id: str | None = None
     complete: bool = True
+
+    def with_trace(self, trace_id: str, page: str) -> Execution:
+        """page: "" where it has none."""
+        links = self.links.model_copy(update={"trace": page or None})
+        return self.model_copy(update={"trace_id": trace_id, "links": links})
 
 
 @dataclass(frozen=True, slots=True)

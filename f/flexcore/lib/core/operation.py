@@ -23,14 +23,20 @@ from f.flexcore.lib.core import contracts, errors, identity, resources, workload
 
 Request = TypeVar("Request", bound=resources.Form)
 Service = TypeVar("Service", bound=resources.Resource)
+# (number, remote object, seconds since the epoch at which it was watched from and to, its result, its error)
+OnAttempt = Callable[
+    [int, contracts.Remote, tuple[float, float], contracts.StepResult | None, errors.FlexcoreError | None], None
+]
 # Arguments of a step that are no part of its request.
 CONTEXT = ("settings", "deferred")
+# Makes the page of a plain result. By address, as pages stand above this level, and only work that has ended has one.
+PAGE = "f.flexcore.lib.views.result_pages:show_step"
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation(Generic[Request, Service]):
     """One call of an operation. service: the resource that says where; call: the Windmill job that asks; is_deferred:
-    whether to return once the work is submitted."""
+    whether to return once the work is submitted; on_attempt: told of each attempt that has ended."""
 
     runtime: str
     request: Request
@@ -39,6 +45,7 @@ class Invocation(Generic[Request, Service]):
     key: identity.ExecutionKey
     call: str = ""
     is_deferred: bool = False
+    on_attempt: OnAttempt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,22 @@ class Operation(Generic[Request, Service]):
         return Invocation(self.runtime, request, service, settings, key, call, waits)
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The plain result of a step with these arguments."""
-        return self.execute(self.invoke(arguments))
+        """The result of a step with these arguments: plain data, and the page that people see of it."""
+        return show(self._execute_traced(self.invoke(arguments)))
+
+    def _execute_traced(self, invocation: Invocation[Request, Service]) -> dict[str, Any]:
+        if not invocation.settings.otlp_endpoint:
+            return self.execute(invocation)
+        # Only who traces pays for it.
+        from f.flexcore.lib.core import step_trace
+
+        return step_trace.run_traced(self.execute, invocation)
+
+
+def show(plain: dict[str, Any]) -> dict[str, Any]:
+    """The plain result of a step with its page."""
+    shown: dict[str, Any] = resolve(PAGE)(plain, os.environ)
+    return shown
 
 
 def check_nothing(request: resources.Form, service: Any, settings: resources.Settings) -> None:

@@ -40,7 +40,7 @@ class Forecast(contracts.Contract):
     cost_usd: workloads.Interval | None = None
 
 
-class DataPipelineResult(contracts.Contract):
+class DataPipelineResult(contracts.ShownContract):
     """runtime: the one that did the work. run: this execution as a row of history. checks: of a plan, per runtime."""
 
     success: bool

@@ -37,7 +37,8 @@ OVERDUE_S = 120.0
 class RemoteObject:
     """An object that carries our labels, as last seen. place: the cluster it is in; delete_after: seconds since the
     epoch after which it may be deleted, None where the cluster itself takes it away; deadline: likewise, after which
-    it must not run, None where the cluster itself ends it; held_by: what keeps one that is being deleted."""
+    it must not run, None where the cluster itself ends it; held_by: what keeps one that is being deleted; created_at:
+    likewise, by the cluster's clock, None where it does not say."""
 
     runtime: str
     place: str
@@ -50,6 +51,7 @@ class RemoteObject:
     delete_after: float | None = None
     deadline: float | None = None
     held_by: str = ""
+    created_at: float | None = None
 
     @property
     def owner(self) -> str:

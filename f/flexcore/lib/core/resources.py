@@ -98,7 +98,8 @@ class Form(BaseModel):
 class LateForm:
     """Marks a field that holds another form, `module:NAME`, which is imported when it is given: most requests leave it
     out. Validates as that form does. Empty is None, since Windmill sends an object for a nested form that nobody has
-    touched; where its defaults ask for nothing, so is a form of defaults alone (`is_optional`)."""
+    touched, with its fields empty; where its defaults ask for nothing, so is a form of defaults alone
+    (`is_optional`)."""
 
     def __init__(self, address: str, *, is_optional: bool = False) -> None:
         self.address, self.is_optional = address, is_optional
@@ -114,7 +115,7 @@ class LateForm:
         return getattr(import_module(module), name)
 
     def _validate(self, value: Any) -> Any:
-        if not value:
+        if not value or (isinstance(value, dict) and all(item in (None, "") for item in value.values())):
             return None
         form = self._import()
         given = form.model_validate(value)
@@ -305,6 +306,9 @@ class Settings(Resource):
     storage_uri: an fsspec URI, `file:///folder` or `s3://bucket/prefix`; empty means a folder of the worker's home.
     pickle: export writes model.joblib beside a model for MLServer's scikit-learn runtime on Kubernetes, which reads
     nothing else; allow also loads the models that earlier versions stored as a pickle; refuse does neither.
+    otlp_endpoint: of an OpenTelemetry collector, by http/protobuf; empty means no traces. otlp_headers: as in
+    OTEL_EXPORTER_OTLP_HEADERS. trace_sample_ratio: the share of the runs whose traces are kept. trace_url: the page of
+    a trace, with {trace_id} in it.
     """
 
     storage_uri: str = Field(default="", pattern=r"^$|^(file|s3)://")
@@ -320,6 +324,31 @@ class Settings(Resource):
     min_samples: int = Field(default=5, ge=1)
     failure_cost_factor: float = Field(default=1, ge=0)
     egress_usd_per_gib: dict[str, float] = {}
+    # A key in the address would be seen wherever the address is.
+    otlp_endpoint: str = Field(default="", pattern=r"^$|^https?://[^/@\s]+(/\S*)?$")
+    otlp_headers: Annotated[str, SECRET] = ""
+    trace_sample_ratio: float = Field(default=1, ge=0, le=1)
+    trace_url: str = Field(default="", pattern=r"^$|^https?://\S*\{trace_id\}\S*$")
+
+    @model_validator(mode="after")
+    def _headers_are_headers(self) -> Settings:
+        self.trace_headers()
+        return self
+
+    def trace_headers(self) -> dict[str, str]:
+        """Those of a request to the collector, by name. Raises ValueError that names no value."""
+        if not self.otlp_headers:
+            return {}
+        from f.flexcore.lib.core import otlp
+
+        return otlp.parse_headers(self.otlp_headers)
+
+    def trace_page(self, trace_id: str) -> str:
+        """The address of a trace's page; "" when the settings do not say where traces are shown."""
+        return self.trace_url.replace("{trace_id}", trace_id)
+
+    def secrets(self) -> Iterator[str]:
+        yield from (*super().secrets(), *self.trace_headers().values())
 
     def clusters(self, field: str) -> list[str]:
         """The paths in one of the lists of clusters."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,10 @@ class DetailReader:
         if not complete:
             self.notes.append(notices.many_jobs(job_tree.MAX_JOBS))
         request = job.get("args") if isinstance(job.get("args"), Mapping) else None
-        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(request or {})])
         definitions = self._definitions(root)
         schema = definitions.get(str(job.get("script_path")), {}).get("schema") or {}
+        marked = find_marked(request, schema)
+        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(request or {}), *marked])
         reader = steps.StepReader(self.view.runtime_of, redactor, _summaries(definitions))
         shown = reader.read(root, monitoring.job_status(job) in monitoring.LIVE)
         if reader.strange:
@@ -145,6 +146,21 @@ def _mask_marked(value: Any, schema: Any) -> Any:
     if isinstance(value, list):
         return [_mask_marked(item, items) for item in value]
     return value
+
+
+def find_marked(value: Any, schema: Any) -> Iterator[str]:
+    """The values of fields that the form marks as secret."""
+    if not isinstance(schema, Mapping):
+        return
+    if schema.get("password"):
+        yield from [value] if isinstance(value, str) else ()
+    fields, items = schema.get("properties"), schema.get("items")
+    if isinstance(value, Mapping) and isinstance(fields, Mapping):
+        for name, item in value.items():
+            yield from find_marked(item, fields.get(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from find_marked(item, items)
 
 
 def find_job(node: monitoring.Node, id: str) -> monitoring.Job | None:

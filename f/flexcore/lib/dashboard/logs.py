@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from f.flexcore.lib.core import errors, monitoring, redaction
+from f.flexcore.lib.dashboard import steps
 from f.flexcore.lib.windmill import client, executions, job_tree
 
 MAX_LINES = 2000
@@ -48,8 +49,7 @@ def _find_step(windmill: client.Client, execution: str, step: str) -> monitoring
 
 def _find_node(node: monitoring.Node, prefix: str, wanted: str) -> monitoring.Node | None:
     for child in node.children:
-        joint = "" if child.name.startswith("[") or not prefix else "."
-        id = f"{prefix}{joint}{child.name}"
+        id = steps.join_id(prefix, child.name)
         if id == wanted:
             return child
         if wanted.startswith(id) and (found := _find_node(child, id, wanted)):

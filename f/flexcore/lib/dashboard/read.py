@@ -158,17 +158,16 @@ def _result(reading: Reading, title: str, part: Future[Any] | None) -> Any:
 
 
 def _read_detail(reading: Reading, execution: str) -> shapes.Detail | None:
+    return open_reader(reading).read(execution) if execution else None
+
+
+def open_reader(reading: Reading) -> detail.DetailReader:
     from f.flexcore.lib import runtimes
 
-    if not execution:
-        return None
     view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
     secrets = list(reading.settings.secrets()) if reading.settings else []
     refusal = operation.resolve(REFUSAL)
-    reader = detail.DetailReader(
-        reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes
-    )
-    return reader.read(execution)
+    return detail.DetailReader(reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes)
 
 
 def _read_runtimes(reading: Reading, _: str) -> list[shapes.Runtime]:

@@ -41,8 +41,7 @@ class StepReader:
 
     def _children(self, node: monitoring.Node, prefix: str, flow: str, live: bool) -> Iterator[shapes.Step]:
         for child in node.children:
-            joint = "" if child.name.startswith("[") or not prefix else "."
-            id = f"{prefix}{joint}{child.name}"
+            id = join_id(prefix, child.name)
             yield self._step(child, id, prefix, flow, live)
             inner = str((child.job or {}).get("script_path") or "")
             # A loop's iterations and a branch are flows of their own without a path that is deployed.
@@ -117,6 +116,11 @@ class StepReader:
 
     def _short(self, text: str) -> str:
         return self.redactor.text(text)[:MAX_TEXT_CHARS]
+
+
+def join_id(prefix: str, name: str) -> str:
+    """`attempts`, `attempts[0]`, `attempts[0].attempt`."""
+    return f"{prefix}{'' if name.startswith('[') or not prefix else '.'}{name}"
 
 
 def _status(node: monitoring.Node, live: bool) -> shapes.StepStatus:

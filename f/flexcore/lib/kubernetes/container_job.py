@@ -3,6 +3,7 @@
 
 driver ─find──→ the execution's Jobs, by label, in one list      ─create─→ the Job, then its Secret and ConfigMaps
        ─observe→ job_observer: verdict, logs, notes               (records: none; the Job is the record, for ttl_s)
+What only following a Job needs is loaded once it is created: its pod starts meanwhile.
 """
 
 from __future__ import annotations
@@ -12,21 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
-from f.flexcore.lib.kubernetes import (
-    connection,
-    job_diagnosis,
-    job_manifest,
-    job_notes,
-    job_observer,
-    leftover_pods,
-    multikueue,
-)
-from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status, progress
+from f.flexcore.lib.kubernetes import connection, job_manifest, leftover_pods, multikueue
+from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.kubernetes import job_observer
 
 Object = dict[str, Any]
 Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]
@@ -48,7 +45,8 @@ class JobAdapter:
     is_deferred: bool = False
     notes: Sequence[str] = ()
     settings: resources.Settings = field(default_factory=resources.Settings)
-    report: Callable[[str], None] = progress.report_now
+    # Flushed: a step's output is a pipe, which would keep lines back until it is full.
+    report: Callable[[str], None] = field(default=partial(print, flush=True))
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     records: driver.Records | None = None
@@ -85,12 +83,14 @@ class JobAdapter:
     def _list_jobs(self) -> dict[int, Object]:
         query = {"labelSelector": f"flexcore/key={self.key.value}"}
         page = self.kubernetes.list(self._path(), query, self._request("list"))
-        return {job_observer.attempt_number(job): job for job in page.get("items") or []}
+        return {job_status.attempt_number(job): job for job in page.get("items") or []}
 
     def _would_repeat(self, job: Object) -> bool:
         """Whether a retry would fail in the same way. It costs a list of pods, so it is asked for retries alone."""
         if attempt_state(job) != "failed" or creating_call(job) == self.call:
             return False
+        from f.flexcore.lib.kubernetes import job_diagnosis
+
         pods = self._observer().list_pods(job)
         return job_diagnosis.diagnose_failed_job(job, pods).is_deterministic
 
@@ -209,6 +209,8 @@ class JobAdapter:
             return driver.Verdict(error=error)
 
     def _observer(self) -> job_observer.JobObserver:
+        from f.flexcore.lib.kubernetes import job_observer
+
         return job_observer.JobObserver(
             self.kubernetes,
             self.namespace,
@@ -220,6 +222,8 @@ class JobAdapter:
         )
 
     def _result(self, number: int, outcome: job_observer.Outcome) -> contracts.StepResult:
+        from f.flexcore.lib.kubernetes import job_notes
+
         nodes = sorted({str(pod["spec"]["nodeName"]) for pod in outcome.pods if pod["spec"].get("nodeName")})
         notes = [*self.notes, *outcome.notes]
         output, value = None, None
@@ -254,7 +258,7 @@ class JobAdapter:
     # --- addresses
 
     def _path(self, name: str = "") -> str:
-        return job_observer.jobs_path(self.namespace, name)
+        return job_status.jobs_path(self.namespace, name)
 
     def _request(self, verb: str, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, "jobs.batch", self.namespace, name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, inference
@@ -206,7 +207,9 @@ def deploy(deployer: Deployer, serving: serving_manifests.Serving) -> contracts.
         deployer.report(note)
     deployer.report(f"Model {serving.model.name} answers at {deployed.url}/v2/models/{serving.model.name}/infer")
     timings = contracts.Timings(
-        starting=round(deployed.rolled_out_at - started, 3), finishing=round(clock() - deployed.rolled_out_at, 3)
+        starting=round(deployed.rolled_out_at - started, 3),
+        finishing=round(clock() - deployed.rolled_out_at, 3),
+        began_at=deployer.kubernetes.now() - timedelta(seconds=clock() - started),
     )
     return step_result(serving, deployed, timings, deployer)
 

@@ -59,7 +59,7 @@ class JobKeeper:
 
     def follow(self, adapter: container_job.JobAdapter, name: str) -> None:
         """Asks for the Job until it has ended, or is stopped. It never raises: a step goes by its own watch."""
-        path = job_observer.jobs_path(adapter.namespace, name)
+        path = job_status.jobs_path(adapter.namespace, name)
         call = api_errors.Call("get", "jobs.batch", adapter.namespace, name)
         while not self._stopped.is_set():
             try:

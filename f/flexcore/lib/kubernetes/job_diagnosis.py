@@ -29,7 +29,7 @@ def diagnose_active_job(
     """What keeps a Job without a verdict from getting on; None when nothing is known to be wrong."""
     if (job.get("spec") or {}).get("suspend"):
         return diagnose_suspension(job, events)
-    active = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in pod_problems.TERMINAL]
+    active = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in job_status.TERMINAL_PHASES]
     if not active:
         return _drop_outdated(admission.diagnose_creation(job_status.filter_events(job, events)), job, pods, events)
     problem = pod_problems.diagnose_pods(active, events, job)

@@ -181,10 +181,20 @@ def make_job_body(
     job = build(request, key.name(attempt), namespace).job
     labels = key.labels(attempt) | operation.deferral_labels(deferred)
     annotations = {CALL_ANNOTATION: call, "flexcore/deadline": deadline}
+    if key.trace:
+        set_environment(job["spec"], key.trace_environment(attempt))
     for metadata in (job["metadata"], job["spec"]["template"].setdefault("metadata", {})):
         metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
     job["metadata"]["annotations"] = {**(job["metadata"].get("annotations") or {}), **annotations}
     return job
+
+
+def set_environment(spec: Object, variables: Mapping[str, str]) -> None:
+    """Sets variables in every container that has none of that name."""
+    for _, container in pod_spec.iterate_containers(spec):
+        own = {item.get("name") for item in container.get("env") or ()}
+        added = [{"name": name, "value": value} for name, value in variables.items() if name not in own]
+        container["env"] = [*(container.get("env") or []), *added]
 
 
 def build(request: JobRequest, name: str, namespace: str) -> BuiltJob:

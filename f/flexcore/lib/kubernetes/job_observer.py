@@ -208,6 +208,7 @@ class JobObserver:
             return self._give_up(job, pods, logs, problem, time_is_spent=True)
         if problem:
             outcome.error = self._error(job, problem, outcome.log_tail, is_deleted=False, notes=notes)
+            outcome.error.details["timings"] = outcome.timings.model_dump(mode="json")
         return outcome
 
     def _find_last_pods(self, seen: Snapshot) -> list[Object]:
@@ -245,7 +246,7 @@ class JobObserver:
         program = (problem.pod, problem.container) if problem.container else None
         logs.drain(1.0, program)
         notes = self._list_notes(job, pods, problem)
-        path, request = jobs_path(self.namespace, name), self._request("get", name)
+        path, request = job_status.jobs_path(self.namespace, name), self._request("get", name)
         is_deleted = deletion.delete_object(self.kubernetes, path, uid, request, clock=self.clock, sleep=self.sleep)
         self.report(f"Job {name} {'is deleted' if is_deleted else self._describe_rest(job)}")
         error = self._error(job, problem, logs.tail(program), is_deleted, notes)
@@ -257,7 +258,9 @@ class JobObserver:
         name = job["metadata"]["name"]
         stored: Object | None = job
         with suppress(errors.FlexcoreError):
-            stored = self.kubernetes.get(jobs_path(self.namespace, name), self._request("get", name), retry_s=0)
+            stored = self.kubernetes.get(
+                job_status.jobs_path(self.namespace, name), self._request("get", name), retry_s=0
+            )
         if stored is None:
             return "is deleted"
         if not stored["metadata"].get("deletionTimestamp"):
@@ -283,7 +286,7 @@ class JobObserver:
             f"Job {name} failed",
             name,
             remote={"kind": "Job", "name": name, "namespace": self.namespace, "uid": job["metadata"]["uid"]},
-            attempt=attempt_number(job),
+            attempt=job_status.attempt_number(job),
             log_tail=log_tail,
             deleted=is_deleted,
             **details,
@@ -293,7 +296,7 @@ class JobObserver:
 
     def job_subject(self, name: str) -> watcher.Subject:
         query: client.Query = {"fieldSelector": f"metadata.name={name}"}
-        return watcher.Subject("job", jobs_path(self.namespace), query, self._request("watch", name))
+        return watcher.Subject("job", job_status.jobs_path(self.namespace), query, self._request("watch", name))
 
     def pods_subject(self, job: Object) -> watcher.Subject:
         selector = f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"
@@ -303,15 +306,6 @@ class JobObserver:
 
     def _request(self, verb: str, name: str = "") -> api_errors.Call:
         return api_errors.Call(verb, "jobs.batch", self.namespace, name)
-
-
-def jobs_path(namespace: str, name: str = "") -> str:
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
-
-
-def attempt_number(job: Object) -> int:
-    label = str((job["metadata"].get("labels") or {}).get("flexcore/attempt") or "")
-    return int(label) if label.isdigit() else 1
 
 
 def any_started(pods: Sequence[Object]) -> bool:

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from f.flexcore.lib.core import errors, identity
-from f.flexcore.lib.kubernetes import job_observer
-from f.flexcore.lib.kubernetes_api import api_errors, client, job_status, pod_problems
+from f.flexcore.lib.kubernetes_api import api_errors, client, job_status
 
 Object = dict[str, Any]
 POLL_INTERVAL_S = 0.5
@@ -50,7 +49,9 @@ def _list_left(kubernetes: client.Kubernetes, namespace: str, key: identity.Exec
     call = api_errors.Call("list", "pods", namespace)
     page = kubernetes.list(f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"flexcore/key={key.value}"}, call)
     pods = [
-        pod for pod in page.get("items") or [] if (pod.get("status") or {}).get("phase") not in pod_problems.TERMINAL
+        pod
+        for pod in page.get("items") or []
+        if (pod.get("status") or {}).get("phase") not in job_status.TERMINAL_PHASES
     ]
     return [pod for pod in pods if pod["metadata"].get("deletionTimestamp") or not _has_job(kubernetes, namespace, pod)]
 
@@ -61,5 +62,5 @@ def _has_job(kubernetes: client.Kubernetes, namespace: str, pod: Object) -> bool
     if owner is None:
         return False
     call = api_errors.Call("get", "jobs.batch", namespace, owner["name"])
-    job = kubernetes.get(job_observer.jobs_path(namespace, owner["name"]), call)
+    job = kubernetes.get(job_status.jobs_path(namespace, owner["name"]), call)
     return bool(job and job["metadata"]["uid"] == owner["uid"] and not job["metadata"].get("deletionTimestamp"))

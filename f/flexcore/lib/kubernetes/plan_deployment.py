@@ -84,6 +84,8 @@ class Deployment:
         )
         plan.before = self._read(plan.names())
         owner = plan.before.get(cluster_objects.DEPLOYMENTS)
+        if owner and self._ask(lambda: competitors.is_shifted(place, owner)):
+            plan.is_scaled_by_others = True
         config_map = serving_manifests.make_config_map(self.serving, owner)
         stored = self._read({CONFIG_MAPS: self.serving.config_map_name})
         bodies = [(kind, body, plan.before.get(kind)) for kind, body in plan.make_bodies()]

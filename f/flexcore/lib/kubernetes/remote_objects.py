@@ -103,6 +103,7 @@ class KubernetesObjects:
 
 def to_remote_object(place: str, kind: str, item: Object) -> remote_objects.RemoteObject:
     metadata = item["metadata"]
+    created = job_status.parse_time(metadata.get("creationTimestamp"))
     return remote_objects.RemoteObject(
         runtime="kubernetes",
         place=place,
@@ -113,6 +114,7 @@ def to_remote_object(place: str, kind: str, item: Object) -> remote_objects.Remo
         labels=metadata.get("labels") or {},
         namespace=metadata["namespace"],
         held_by=finalizers.describe_holds(finalizers.list_holds(item), datetime.now(UTC)),
+        created_at=created.timestamp() if created else None,
     )
 
 

@@ -60,7 +60,7 @@ class WorkflowState(contracts.Contract):
     skipped: dict[str, str] = {}
 
 
-class WorkflowResult(contracts.Contract):
+class WorkflowResult(contracts.ShownContract):
     """nodes: every container's result, by name, in the order in which they ran."""
 
     success: bool

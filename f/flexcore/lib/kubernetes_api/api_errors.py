@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors, tls_errors
-from f.flexcore.lib.kubernetes_api import admission, categories
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.kubernetes_api import categories
 
 # Longer messages quote bodies and policies; the head says what is wrong and cannot carry much of a secret.
 MAX_MESSAGE_CHARACTERS = 256
@@ -87,6 +87,8 @@ def to_credentials_error(payload: Any, expired: str = "") -> errors.Forbidden:
 
 
 def _forbidden(call: Call, message: str) -> errors.FlexcoreError:
+    from f.flexcore.lib.kubernetes_api import admission
+
     if quota := admission.diagnose_quota(message):
         return quota.to_error(f"The cluster refuses to {call}", "namespace")
     if "because it is being terminated" in message:
@@ -151,6 +153,8 @@ def _invalid(call: Call, status: dict[str, Any], message: str) -> errors.Flexcor
 
 def to_unreachable(error: Exception, server: str, call: Call) -> errors.Unreachable:
     """The error for a failure below HTTP. Only its reason is kept: the libraries' texts hold object addresses."""
+    from f.flexcore.lib.core import tls_errors
+
     text = tls_errors.error_chain(error)
     kind = tls_errors.tls_kind(text) or ("handshake" if "SSL" in type(error).__name__ else "")
     if kind:

@@ -136,7 +136,7 @@ def from_kubeconfig(text: str, context: str = "") -> Access:
     )
 
 
-def _find_context(config: dict[str, Any], requested: str) -> tuple[str, dict[str, Any]]:
+def _find_context(config: Mapping[str, Any], requested: str) -> tuple[str, dict[str, Any]]:
     """(name, fields) of the requested context, else of the current one."""
     contexts = config["contexts"]
     name = requested or _resolve_reference(config["current-context"], contexts)
@@ -149,7 +149,7 @@ def _find_context(config: dict[str, Any], requested: str) -> tuple[str, dict[str
     raise errors.InvalidInput(f"cluster.kubeconfig {problem}", subject="cluster.context", remedy=remedy)
 
 
-def _find_entry(config: dict[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
+def _find_entry(config: Mapping[str, Any], kind: str, context: dict[str, Any], chosen: str) -> dict[str, Any]:
     """The cluster or user of the context. Without a user the request is anonymous."""
     entries: dict[str, dict[str, Any]] = config[f"{kind}s"]
     name = _resolve_reference(context.get(kind), entries)

@@ -23,12 +23,23 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 # Container shard for pod work/shards-0-a failed with exit code 42 matching FailJob rule at index 0
 POLICY_CONTAINER = re.compile(r"Container (\S+) for pod (?:\S+/)?(\S+) failed with exit code (\d+)")
 POLICY_POD = re.compile(r"[Pp]od (?:\S+/)?(\S+) has condition (\S+)")
+# Of a pod: nothing of it runs any more, and nothing will.
+TERMINAL_PHASES = ("Succeeded", "Failed")
 MAX_INDEXES_SHOWN = 200
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def object_name(item: Object) -> str:
     return str((item.get("metadata") or {}).get("name") or "")
+
+
+def jobs_path(namespace: str, name: str = "") -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
+
+
+def attempt_number(job: Object) -> int:
+    label = str((job["metadata"].get("labels") or {}).get("flexcore/attempt") or "")
+    return int(label) if label.isdigit() else 1
 
 
 # --- conditions
@@ -195,6 +206,7 @@ def measure_timings(owner: Object, pods: Sequence[Object], now: datetime) -> con
         starting=_seconds_between(scheduled, started),
         running=_seconds_between(started, finished),
         finishing=_seconds_between(finished, now),
+        began_at=created if scheduled else started,
     )
 
 

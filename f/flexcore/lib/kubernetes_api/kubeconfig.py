@@ -16,6 +16,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -38,7 +39,9 @@ class Plain(str):
     __slots__ = ()
 
 
-def parse_kubeconfig(text: str) -> dict[str, Any]:
+# A step reads the same text when it checks its request and when it connects.
+@lru_cache(maxsize=4)
+def parse_kubeconfig(text: str) -> Mapping[str, Any]:
     """{current-context, clusters, contexts, users}, the last three {name: fields}. Raises InvalidInput."""
     documents = _parse_documents(text.removeprefix("\ufeff"))
     configs = [_parse_config(document) for document in documents or [None]]

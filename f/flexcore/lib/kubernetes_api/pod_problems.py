@@ -33,7 +33,6 @@ FETCH_EXITS = {
     42: categories.Category.MODEL_NOT_FOUND,
     43: categories.Category.MODEL_UNREACHABLE,
 }
-TERMINAL = ("Succeeded", "Failed")
 
 
 def diagnose_pods(
@@ -54,7 +53,7 @@ def diagnose_waiting_pod(
 ) -> categories.Problem | None:
     """What is wrong with a pod that has not ended; None when nothing is known to be."""
     metadata, status = pod.get("metadata") or {}, pod.get("status") or {}
-    if status.get("phase") in TERMINAL or metadata.get("deletionTimestamp"):
+    if status.get("phase") in job_status.TERMINAL_PHASES or metadata.get("deletionTimestamp"):
         return None
     problem = _diagnose(pod, status, events, job)
     return replace(problem, pod=str(metadata.get("name") or "")) if problem else None

@@ -79,7 +79,9 @@ class DbtRun:
                 cpu_seconds=outcome.cpu_seconds, peak_memory_bytes=outcome.peak_memory_bytes
             ),
             timings=contracts.Timings(
-                starting=round(began_at - self.asked_at, 3), running=round(time.monotonic() - began_at, 3)
+                starting=round(began_at - self.asked_at, 3),
+                running=round(time.monotonic() - began_at, 3),
+                began_at=process.find_instant(self.asked_at),
             ),
             remote=describe_run(self.key, self.attempt),
             log_tail=log,
@@ -117,7 +119,7 @@ class DbtRun:
         print(f"dbt {' '.join(arguments)}", flush=True)
         left = max(work.request.timeout_s - (time.monotonic() - self.asked_at), 0.0)
         cwd = work.source.root if work.request.run_by == "meltano" else work.models
-        env = build_environment(work, self.folder)
+        env = self.key.trace_environment(self.attempt) | build_environment(work, self.folder)
         return process.run_supervised([*program, *arguments], env, cwd, left, on_line, [self.lock], self.folder)
 
     def _find_problem(

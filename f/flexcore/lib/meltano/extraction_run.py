@@ -118,7 +118,9 @@ class ExtractionRun:
         prepared, printer = self.prepared, process.LogPrinter(self.prepared.redactor)
         arguments = run_command.build_arguments(prepared, place, self.key.uuid(self.attempt), self.request.full_refresh)
         command = run_command.build_command(prepared, arguments)
-        env = run_command.build_environment(prepared, place, self.work, self.data_folder)
+        env = self.key.trace_environment(self.attempt) | run_command.build_environment(
+            prepared, place, self.work, self.data_folder
+        )
         print(f"meltano {' '.join(arguments)}", flush=True)
 
         def on_line(line: str) -> None:
@@ -236,6 +238,7 @@ class ExtractionRun:
                 starting=round(started - self.began_at, 3),
                 running=round(seconds, 3),
                 finishing=round(time.monotonic() - ran_at, 3),
+                began_at=process.find_instant(self.asked_at),
             ),
             remote=describe_run(self.key, self.attempt),
             log_tail=self.log_tail,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -72,6 +73,11 @@ def run_supervised(
             raise
         text = report.read()
     return Outcome(**json.loads(text)) if text else Outcome(exit_code=code or 1)
+
+
+def find_instant(monotonic_s: float) -> datetime:
+    """When time.monotonic() was that, by the worker's own clock, which is the run's as well."""
+    return datetime.fromtimestamp(time.time() - (time.monotonic() - monotonic_s), UTC)
 
 
 def read_lines(output: IO[bytes]) -> Iterator[str]:

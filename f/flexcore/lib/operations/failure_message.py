@@ -21,11 +21,12 @@ NO_RESOURCE = re.compile(r"Resource (\S+) not found for `(\w+)`")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """title: one line; lines: plain text; links: name → address."""
+    """title: one line; lines: plain text; links: name → address; html: the same for a mail, "" for text alone."""
 
     title: str
     lines: list[str]
     links: dict[str, str] = field(default_factory=dict)
+    html: str = ""
 
     def plain(self) -> str:
         return "\n".join([*self.lines, "", *(f"{name}: {url}" for name, url in self.links.items())])

@@ -8,18 +8,34 @@ ours (TYPE is then its path) the row is made of the job and the StepResult that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from f.flexcore.lib.core import contracts, errors, pipeline_result, workloads
+from f.flexcore.lib.operations import outcomes, weekly_report
 from f.flexcore.lib.windmill import client
 
 # A forecast gains nothing from more of them, and each costs a request to Windmill.
 MAX_RUNS = 1000
 FLOWS, FLOWS_AND_SCRIPTS = "flow", "flow,script"
 PATH_PREFIXES = ("f/", "u/", "g/")
+LIST_PAGE_SIZE = 1000
+# Of one report: a list costs some ten milliseconds for a hundred jobs, each result some milliseconds.
+MAX_OUTCOMES, MAX_RESULTS = 20_000, 2_000
+RECONCILE, ORPHANS_LABEL = "f/flexcore/operations/reconcile", "orphans"
+MAX_PASSES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """rows: the newest first. complete: whether there were no more than were read; read: of how many the result was."""
+
+    rows: list[outcomes.Outcome]
+    complete: bool
+    read: int
 
 
 def parse_time(text: str | None, field: str) -> datetime | None:
@@ -57,6 +73,52 @@ def read_pipeline_runs(windmill: client.Client, limit: int = MAX_RUNS) -> list[w
     """The newest `limit` finished data pipelines of every type, newest first. Raises as the client does."""
     jobs = _read_whole_jobs(windmill, limit, {"label": "flexcore", "job_kinds": FLOWS})
     return _runs((job for job in jobs if _has_run(job)), "")
+
+
+def read_outcomes(windmill: client.Client, since: datetime, until: datetime) -> Outcomes:
+    """How every execution ended that began in the time: the bundle's flows, and flows of others with our label. Raises
+    as the client does. Costs, forecasts and reasons are of the newest MAX_RESULTS."""
+    bounds = {"started_after": since.isoformat(), "started_before": until.isoformat()}
+    query: dict[str, Any] = {"job_kinds": FLOWS, "has_null_parent": "true", **bounds}
+    found: dict[str, client.Job] = {}
+    complete = True
+    for scope in ({"script_path_start": outcomes.BUNDLE_FOLDER}, {"label": "flexcore"}):
+        pages = windmill.pages("jobs/completed/list", LIST_PAGE_SIZE, MAX_OUTCOMES // LIST_PAGE_SIZE, **query, **scope)
+        jobs = list(pages)
+        complete = complete and len(jobs) < MAX_OUTCOMES
+        found |= {str(job["id"]): job for job in jobs if outcomes.is_work(job)}
+    jobs = sorted(found.values(), key=lambda job: str(job.get("started_at") or ""), reverse=True)
+    whole = windmill.jobs(str(job["id"]) for job in jobs[:MAX_RESULTS])
+    rows = [
+        outcomes.outcome_from_job(job, whole[job["id"]].get("result"), True)
+        if job["id"] in whole
+        else outcomes.outcome_from_job(job)
+        for job in jobs
+    ]
+    return Outcomes(rows, complete, len(whole))
+
+
+def read_week(windmill: client.Client, since: datetime, until: datetime) -> weekly_report.Week:
+    """A week of executions for the report, with what could not be read of it. Raises as the client does."""
+    found = read_outcomes(windmill, since, until)
+    notes = []
+    if not found.complete:
+        notes.append(f"runs beyond the newest {MAX_OUTCOMES:,}")
+    if found.read < len(found.rows):
+        notes.append(f"cost, forecast and reason of {len(found.rows) - found.read:,} runs, whose results were not read")
+    return weekly_report.Week(found.rows, notes, count_orphans(windmill, since, until))
+
+
+def count_orphans(windmill: client.Client, since: datetime, until: datetime) -> int | None:
+    """How many remote objects without a living owner the passes of reconcile stopped; None when none ran."""
+    bounds = {"started_after": since.isoformat(), "started_before": until.isoformat()}
+    query: dict[str, Any] = {"script_path_exact": RECONCILE, **bounds}
+    if not list(windmill.finished_jobs(1, success="true", **query)):
+        return None
+    passes = _read_whole_jobs(windmill, MAX_PASSES, {**query, "label": ORPHANS_LABEL})
+    lines = [line for job in passes for line in (job.get("result") or {}).get("table-row-object") or ()]
+    stopped = {str(line.get("object")) for line in lines if isinstance(line, dict) and line.get("action") == "stop"}
+    return len(stopped)
 
 
 def _read_whole_jobs(windmill: client.Client, limit: int, query: Mapping[str, Any]) -> list[client.Job]:

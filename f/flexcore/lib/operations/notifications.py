@@ -1,5 +1,9 @@
 # requirements: flexcore_base
-"""Sends the message about a failed flow to its channel. Never raises: what fails here must not hide that failure."""
+"""Sends a message to its channel: a webhook or a mail.
+
+notify    of a failed flow; raises nothing, as what fails here must not hide that failure
+deliver   raises NotDelivered, which says whether the message may have arrived all the same
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,12 @@ BUSY_STATUSES = (429, 500, 502, 503, 504)
 
 
 class NotDelivered(Exception):
-    """Its text may be shown: it holds neither address nor password."""
+    """Its text may be shown: it holds neither address nor password. uncertain: it may have arrived all the same."""
 
-    def __init__(self, reason: str, retryable: bool = False) -> None:
+    def __init__(self, reason: str, retryable: bool = False, uncertain: bool = False) -> None:
         super().__init__(reason)
         self.retryable = retryable
+        self.uncertain = uncertain
 
 
 def notify_of_failure(resource: Any, failure: contracts.FlowFailure, settings: Any = None) -> bool | None:
@@ -93,13 +98,19 @@ class Marker:
                 print(f"Warning: {error}", flush=True)
 
 
-def deliver(chosen: resources.Notifications, message: failure_message.Message, sleep: Callable[[float], None]) -> None:
+def deliver(
+    chosen: resources.Notifications,
+    message: failure_message.Message,
+    sleep: Callable[[float], None],
+    at_most_once: bool = False,
+) -> None:
+    """at_most_once: what may have arrived is not sent again."""
     send = post_to_webhook if chosen.channel == "webhook" else send_mail
     for interval in (*RETRY_INTERVALS_S, None):
         try:
             send(chosen, message)
         except NotDelivered as problem:
-            if interval is None or not problem.retryable:
+            if interval is None or not problem.retryable or (at_most_once and problem.uncertain):
                 raise
             sleep(interval)
         else:
@@ -116,10 +127,13 @@ def post_to_webhook(chosen: resources.Notifications, message: failure_message.Me
     try:
         answer = httpx.post(chosen.webhook_url, json={"text": text}, timeout=REQUEST_TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _no_answer("the webhook does not answer", error) from None
+        sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.InvalidURL)
+        raise _no_answer("the webhook does not answer", error, sent) from None
     if not answer.is_success:
         code = answer.status_code
-        raise NotDelivered(f"the webhook answered HTTP {code}; check webhook_url", retryable=code in BUSY_STATUSES)
+        # A gateway that gave up says nothing of what stands behind it.
+        reason, gave_up = f"the webhook answered HTTP {code}; check webhook_url", code in (502, 504)
+        raise NotDelivered(reason, retryable=code in BUSY_STATUSES, uncertain=gave_up)
 
 
 def escape(text: str) -> str:
@@ -132,29 +146,40 @@ def send_mail(chosen: resources.Notifications, message: failure_message.Message)
     letter["From"], letter["To"] = chosen.sender, ", ".join(chosen.recipients)
     letter["Subject"] = f"[flexcore] {message.title}"
     letter.set_content(message.plain())
-    context = ssl.create_default_context()
+    if message.html:
+        letter.add_alternative(message.html, subtype="html")
+    context, phase = ssl.create_default_context(), "connect"
     try:
         with open_smtp(chosen, context) as server:
             if chosen.smtp_security == "starttls":
                 server.starttls(context=context)
             if chosen.smtp_user:
                 server.login(chosen.smtp_user, chosen.smtp_password)
-            server.send_message(letter)
-    except smtplib.SMTPAuthenticationError:
-        raise NotDelivered("the mail server refuses smtp_user and smtp_password") from None
-    except smtplib.SMTPResponseException as error:
-        busy = 400 <= error.smtp_code < 500
-        raise NotDelivered(f"the mail server answered {error.smtp_code}", retryable=busy) from None
-    except smtplib.SMTPRecipientsRefused:
-        raise NotDelivered("the mail server refuses the recipients") from None
+            phase = "send"
+            refused = server.send_message(letter)
+            phase = "taken"
+            if refused:
+                print(f"Warning: the mail server refuses {len(refused)} of the recipients", flush=True)
     except (OSError, smtplib.SMTPException) as error:
-        raise _no_answer("the mail server cannot be used", error) from None
+        # What it has taken stays taken, however it says goodbye.
+        if phase != "taken":
+            raise _explain_mail_problem(error, phase == "send") from None
 
 
-def _no_answer(what: str, error: Exception) -> NotDelivered:
+def _explain_mail_problem(error: Exception, is_sending: bool) -> NotDelivered:
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return NotDelivered("the mail server refuses smtp_user and smtp_password")
+    if isinstance(error, smtplib.SMTPResponseException):
+        return NotDelivered(f"the mail server answered {error.smtp_code}", retryable=400 <= error.smtp_code < 500)
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return NotDelivered("the mail server refuses the recipients")
+    return _no_answer("the mail server cannot be used", error, is_sending)
+
+
+def _no_answer(what: str, error: Exception, uncertain: bool = False) -> NotDelivered:
     certificates = tls_errors.tls_remedy(tls_errors.error_chain(error))
     more = f"; {certificates}".rstrip(".") if certificates else ""
-    return NotDelivered(f"{what} ({type(error).__name__}){more}", retryable=not certificates)
+    return NotDelivered(f"{what} ({type(error).__name__}){more}", retryable=not certificates, uncertain=uncertain)
 
 
 def open_smtp(chosen: resources.Notifications, context: ssl.SSLContext) -> smtplib.SMTP:

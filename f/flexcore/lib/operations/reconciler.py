@@ -26,6 +26,8 @@ MAX_PARALLEL_REQUESTS = 8
 MAX_OWNER_LOOKUPS = 100
 # Of waiting work: the step that has left it there.
 CALL = "flexcore/call"
+# Of passes that have stopped something.
+ORPHANS_LABEL = "orphans"
 
 
 class Owners(Protocol):
@@ -115,13 +117,15 @@ class _Case:
 
 @dataclass(slots=True)
 class ReconcilePass:
-    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done."""
+    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done;
+    orphans: those that were stopped, their owner having ended."""
 
     owners: Owners
     now: float
     max_actions: int
     dry_run: bool = False
     rows: list[ReconcileRow] = field(default_factory=list)
+    orphans: list[remote_objects.RemoteObject] = field(default_factory=list)
 
     def run(self, clusters: Sequence[tuple[str, runtimes.RemoteObjects]]) -> list[ReconcileRow]:
         """The table of the pass. A cluster that cannot be listed is a row of its own.
@@ -198,9 +202,12 @@ class ReconcilePass:
             "submit": lambda: self._submit(cluster, item),
         }
         try:
-            return actions[case.decision.action]()
+            outcome = actions[case.decision.action]()
         except errors.FlexcoreError as error:
             return f"failed: {error}"
+        if case.decision.action == "stop" and case.owner == "ended":
+            self.orphans.append(item)
+        return outcome
 
     def _submit(self, cluster: runtimes.RemoteObjects, item: remote_objects.RemoteObject) -> str:
         """Submits work in place of its flow, which is suspended. One that cannot be submitted from here is left to its
@@ -217,3 +224,17 @@ class ReconcilePass:
         self.rows.append(
             ReconcileRow(item.place, item.runtime, name, item.state, owner, decision.action, outcome, decision.reason)
         )
+
+
+def build_result(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The result of a pass. One that has stopped something carries a label, by which reports find it among thousands,
+    and a page, as Windmill shows a result with labels as no table."""
+    plain: dict[str, Any] = {"table-row-object": rows}
+    if not any(row["action"] == "stop" for row in rows):
+        return plain
+    # Most passes stop nothing.
+    from f.flexcore.lib.core import result_page
+    from f.flexcore.lib.views import operation_pages
+
+    page = operation_pages.render_reconcile_page(rows)
+    return result_page.add_page({**plain, "wm_labels": [ORPHANS_LABEL]}, page)

@@ -14,9 +14,15 @@ from f.flexcore.lib.core import errors
 from f.flexcore.lib.pipeline import stage_results
 from f.flexcore.lib.windmill import client
 
-HYBRID = "f/flexcore/hybrid_pipeline"
+HYBRID, WORKFLOW = "f/flexcore/hybrid_pipeline", "f/flexcore/templates/container_workflow"
 # Flow → the argument that takes what an earlier run has finished; None where each run does one piece of work.
-PIPELINES: dict[str, str | None] = {HYBRID: "partial_results", "f/flexcore/data_pipeline": None}
+PIPELINES: dict[str, str | None] = {
+    HYBRID: "partial_results",
+    "f/flexcore/data_pipeline": None,
+    WORKFLOW: "resume_from",
+}
+# Id in WORKFLOW's flow: what its last level has left.
+WORKFLOW_STATE = "level_state"
 # What Windmill gives instead of arguments that are too large to be listed.
 TOO_BIG = "WINDMILL_TOO_BIG"
 
@@ -47,7 +53,8 @@ def check_resumable(job: Mapping[str, Any]) -> str:
 
 
 def arguments(job: Mapping[str, Any], finished: list[dict[str, Any]]) -> dict[str, Any]:
-    """The same arguments, with what was finished. References to resources stay references. Raises NotFound."""
+    """The same arguments, with what was finished, or, for WORKFLOW, with the run that it reads that from. References to
+    resources stay references. Raises NotFound."""
     given = job.get("args")
     if not isinstance(given, Mapping) or TOO_BIG in map(str, given.values()) or given.get("reason") == TOO_BIG:
         raise errors.NotFound(
@@ -55,15 +62,22 @@ def arguments(job: Mapping[str, Any], finished: list[dict[str, Any]]) -> dict[st
             subject="execution",
             remedy="Start the pipeline from its form, with the partial_results of the run's result.",
         )
-    field = PIPELINES[str(job["script_path"])]
-    return {**given, **({field: finished} if field else {})}
+    path = str(job["script_path"])
+    field = PIPELINES[path]
+    return {**given, **({field: str(job["id"]) if path == WORKFLOW else finished} if field else {})}
 
 
 def completed_stages(windmill: client.Client, job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a run has finished, as its `partial_results`: from its own result, else from what its steps have left."""
-    if job.get("script_path") != HYBRID:
-        return []
-    return reported_stages(job) or stages_left_by_steps(windmill, str(job["id"]))
+    path = job.get("script_path")
+    if path == WORKFLOW:
+        return reported_containers(job) or containers_left_by_levels(windmill, str(job["id"]))
+    return (reported_stages(job) or stages_left_by_steps(windmill, str(job["id"]))) if path == HYBRID else []
+
+
+def list_names(finished: list[dict[str, Any]]) -> list[str]:
+    """Of stages, or of a workflow's containers."""
+    return [str(item.get("stage") or item.get("node")) for item in finished]
 
 
 def reported_stages(job: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -71,6 +85,22 @@ def reported_stages(job: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     result = job.get("result")
     stages = result.get("partial_results") if isinstance(result, Mapping) else None
     return [dict(item) for item in stages] if isinstance(stages, list) else None
+
+
+def reported_containers(job: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The containers of a workflow that its failure says have finished; None when it says nothing."""
+    result = job.get("result")
+    return reported_stages({"result": result.get("details")}) if isinstance(result, Mapping) else None
+
+
+def containers_left_by_levels(windmill: client.Client, flow_job: str) -> list[dict[str, Any]]:
+    """Of a workflow that was canceled: what its last level has left."""
+    try:
+        state = windmill.step_result(flow_job, WORKFLOW_STATE)
+    except errors.FlexcoreError:
+        return []
+    finished = state.get("finished") if isinstance(state, Mapping) else None
+    return [dict(item) for item in finished] if isinstance(finished, list) else []
 
 
 def stages_left_by_steps(windmill: client.Client, flow_job: str) -> list[dict[str, Any]]:

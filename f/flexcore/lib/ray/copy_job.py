@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, errors, operation, resources
-from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs
+from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, own_cluster_field
 from f.flexcore.lib.ray.remote import postgres
 from f.flexcore.lib.storage import catalog, object_store
 
@@ -38,7 +38,18 @@ TABLE_NAME = re.compile(r"[^.\s][^.]*(\.[^.]+)?")
 # Ends that say nothing of the request: a repeat goes on where the job was killed.
 RESUMABLE = ("killed", "supervisor_died", "outcome_lost", "ray_failed")
 # Of the request, what is the step's own and no parameter of the program.
-STEP_FIELDS = {"database", "direction", "source", "stream", "packages", "timeout_s", "wait", "state_id", "full_refresh"}
+STEP_FIELDS = {
+    "database",
+    "direction",
+    "source",
+    "stream",
+    "packages",
+    "timeout_s",
+    "own_cluster",
+    "wait",
+    "state_id",
+    "full_refresh",
+}
 
 
 class CopyTableRequest(resources.Form):
@@ -102,6 +113,7 @@ class CopyTableRequest(resources.Form):
         default=[], description="Packages to install for this job, e.g. adbc-driver-postgresql==1.13.0."
     )
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the copy, in seconds.")
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
     wait: Literal["block", "defer"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -135,6 +147,7 @@ Invocation = operation.Invocation[CopyTableRequest, resources.RayCluster]
 
 def check(request: CopyTableRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    own_cluster_field.check(request, service)
     job_inputs.check_store(service, settings)
     host = request.database.host
     job_inputs.check_reach("database.host", f"http://{host}", service, "the database", host)

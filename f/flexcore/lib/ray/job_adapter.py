@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, log_text, operation, redaction, resources
@@ -189,6 +190,8 @@ class JobAdapter:
         # A submission that is cut off may have arrived: asking again is safe, since the name is taken by then.
         uri = self.observer.contact(lambda: self.api.upload(*package))
         environment = ray_job.runtime_env(job, version) | {"working_dir": uri}
+        if trace := self.key.trace_environment(number):
+            environment["env_vars"] = {**trace, **(environment.get("env_vars") or {})}
         labels = self.key.labels(number) | ({admission.OWNER: self.queue.owner} if self.queue else {})
         body = ray_job.submission(job, name, labels, environment, now)
         return bool(self.observer.contact(lambda: self.api.submit(body)))
@@ -230,8 +233,9 @@ class JobAdapter:
         diagnosis = job_diagnosis.diagnose(details, end.outcome)
         if diagnosis is not None:
             diagnosis = diagnosis.model_copy(update={"detail": self.redactor.text(diagnosis.detail)})
+            timings = measure_timings(details, end.outcome or {}).model_dump(mode="json")
             error = job_diagnosis.typed_error(
-                name, diagnosis, end.outcome, remote=remote.model_dump(), log_tail=end.log_tail
+                name, diagnosis, end.outcome, remote=remote.model_dump(), log_tail=end.log_tail, timings=timings
             )
             return driver.Verdict(error=error)
         assert end.outcome is not None, "a success without an outcome has a diagnosis"
@@ -251,12 +255,14 @@ def measure_timings(job: dashboard.Json, outcome: dashboard.Json) -> contracts.T
     """Ray's and the job's clocks are the head's: start_time and end_time in milliseconds since the epoch."""
     submitted, ended = job.get("start_time"), job.get("end_time")
     began, finished = outcome.get("started_at"), outcome.get("finished_at")
+    began_at = datetime.fromtimestamp(submitted / 1000, UTC) if submitted else None
     if not (submitted and began and finished):
-        return contracts.Timings()
+        return contracts.Timings(began_at=began_at)
     return contracts.Timings(
         starting=max(0.0, began - submitted / 1000),
         running=max(0.0, finished - began),
         finishing=max(0.0, ended / 1000 - finished) if ended else None,
+        began_at=began_at,
     )
 
 

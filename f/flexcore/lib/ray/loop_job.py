@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, train_job
+from f.flexcore.lib.ray import cluster, job, job_adapter, job_inputs, own_cluster_field, train_job
 
 PROGRAM = "from f.flexcore.lib.ray.remote.user_loop import run\n\nresult = run(parameters, storage)\n"
 MODULES = (*train_job.GROWING, "user_loop")
 FUNCTION = "train_loop"
 REQUIRED = ("pandas", "pyarrow", "fsspec", "sklearn", "joblib", "tensorboardX")
-STEP_FIELDS = {"source", "packages", "stream", "timeout_s", "wait", "secrets"}
+STEP_FIELDS = {"source", "packages", "stream", "timeout_s", "own_cluster", "wait", "secrets"}
 
 
 class LoopRequest(resources.Form):
@@ -67,6 +67,7 @@ class LoopRequest(resources.Form):
     )
     packages: job.Packages = Field(default=[], description="Packages to install for this job, e.g. torch==2.9.0.")
     timeout_s: int = Field(default=3600, ge=1, description="Longest time for the training, in seconds.")
+    own_cluster: own_cluster_field.OptionalOwnCluster = Field(default=None, description=own_cluster_field.DESCRIPTION)
     wait: Literal["block", "defer"] = Field(
         default="block",
         description="block keeps the worker until the work has ended; defer waits without one and needs "
@@ -104,6 +105,7 @@ Invocation = operation.Invocation[LoopRequest, resources.RayCluster]
 
 def check(request: LoopRequest, service: resources.RayCluster | None, settings: resources.Settings) -> None:
     """Raises InvalidInput, EmptyData or ManifestMismatch for what can be seen without the cluster and the data."""
+    own_cluster_field.check(request, service)
     job_inputs.check_store(service, settings)
     if request.source is not None:
         job_inputs.select_stream(job_inputs.parse_source(request.source), request.stream)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
@@ -291,7 +292,9 @@ class RayJobAdapter:
             return verdict
         timings = verdict.result.timings
         starting = (timings.starting or 0.0) + waiter.starting_s
-        timings = timings.model_copy(update={"queued": waiter.queued_s, "starting": starting})
+        before = timedelta(seconds=waiter.queued_s + waiter.starting_s)
+        began_at = timings.began_at and timings.began_at - before
+        timings = timings.model_copy(update={"queued": waiter.queued_s, "starting": starting, "began_at": began_at})
         return replace(verdict, result=verdict.result.model_copy(update={"timings": timings, "remote": remote}))
 
     def _release(self, number: int) -> None:

@@ -87,4 +87,5 @@ def parse_remote_object(place: str, job: dashboard.Json, ahead: float = 0.0) -> 
         labels=labels,
         delete_after=float(after) - ahead if after.isdigit() else None,
         deadline=float(deadline) - ahead if deadline.isdigit() else None,
+        created_at=job["start_time"] / 1000 if job.get("start_time") else None,
     )

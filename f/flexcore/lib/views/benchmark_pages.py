@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from f.flexcore.lib.views import html
+from f.flexcore.lib.views import html, plots
 
 Plain = Mapping[str, Any]
 HEAD = (
@@ -27,24 +27,35 @@ HEAD = (
     "",
 )
 PLAN_HEAD = ("Work", "Table", "Runtime", "Runs", "")
-# Of middle lightness: they stand out from white and from black.
-COLORS = {"reference": "#8b93a1", "meltano": "#c2410c", "ray": "#2563eb", "kubernetes": "#0f9d76"}
-OTHER_COLOR = "#9333ea"
+COLORS = {"reference": html.GRAY, "meltano": html.AMBER, "ray": html.BLUE, "kubernetes": html.GREEN}
+OTHER_COLOR = html.VIOLET
 WIDTH, LEFT, RIGHT, TOP, BAR, GAP = 760, 230, 120, 40, 16, 14
-STYLE = (
-    ".fc-race text{fill:#1f2937;font:12px Helvetica,Arial,sans-serif}.fc-race .fc-axis{stroke:#9ca3af;stroke-width:1}"
-    "@media (prefers-color-scheme:dark){.fc-race text{fill:#e5e7eb}}.dark .fc-race text{fill:#e5e7eb}"
-)
+AXIS = 'stroke="currentColor" opacity="0.5"'
 
 
 def render_race_page(race: Plain) -> str:
     """race: {machine, versions, rows, repeats, standings}, as `operations/render_benchmark` has them."""
     standings = race["standings"]
     rows = [format_standing(item) for item in standings]
-    return (
-        f'<div style="font-size:14px"><p>{escape(describe_race(race))}</p>{draw_chart(standings)}'
-        f"{html.build_table(HEAD, rows)}</div>"
-    )
+    about = html.build_line(escape(describe_race(race)))
+    return html.build_page(summarize_race(standings), about, draw_chart(standings), html.build_table(HEAD, rows))
+
+
+def summarize_race(standings: Sequence[Plain]) -> str:
+    """The one line: who was the fastest at how many of the works, the reference aside."""
+    best: dict[tuple[str, str], Plain] = {}
+    for item in standings:
+        rate, work = item["rows_per_s"]["median"], (item["work"], item["table"])
+        if rate is None or item["runtime"] == "reference":
+            continue
+        if work not in best or rate > best[work]["rows_per_s"]["median"]:
+            best[work] = item
+    if not best:
+        return html.build_summary(html.NOT_MEASURED, "no run of a runtime counts")
+    wins = [item["runtime"] for item in best.values()]
+    counts = {runtime: wins.count(runtime) for runtime in dict.fromkeys(wins)}
+    text = ", ".join(f"{runtime} the fastest at {count}" for runtime, count in counts.items())
+    return html.build_summary("success", f"{len(best)} works were raced: {text}")
 
 
 def render_plan_page(plan: Plain) -> str:
@@ -56,7 +67,7 @@ def render_plan_page(plan: Plain) -> str:
     rows = [[*key, str(count), ""] for key, count in runs.items()]
     rows += [[gap["work"], "", gap["runtime"], html.UNKNOWN, f"not measured: {gap['reason']}"] for gap in plan["gaps"]]
     title = f"{len(plan['legs'])} runs, about {plan['rows']:,} rows a table; nothing was run"
-    return f"<p>{escape(title)}</p>{html.build_table(PLAN_HEAD, rows)}"
+    return html.build_page(html.build_summary("plan", title), html.build_table(PLAN_HEAD, rows))
 
 
 def describe_race(race: Plain) -> str:
@@ -131,10 +142,8 @@ def draw_chart(standings: Sequence[Plain]) -> str:
         y += BAR + 4
     axis = [_draw_tick(power, first, last, y) for power in range(first, last + 1)]
     title = _write(LEFT, 18, "rows/s, median; the line runs from the lowest to the highest", "start")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="fc-race" role="img" viewBox="0 0 {WIDTH} {y + 30}" '
-        f'width="{WIDTH}" height="{y + 30}"><style>{STYLE}</style>{title}{"".join(axis)}{"".join(parts)}</svg>'
-    )
+    drawn = f"{title}{''.join(axis)}{''.join(parts)}"
+    return plots.build_svg("Rows per second of each runtime", WIDTH, y + 30, drawn)
 
 
 def _place(value: float, first: int, last: int) -> float:
@@ -153,16 +162,16 @@ def _draw_bar(item: Plain, y: float, first: int, last: int) -> str:
     value = _write(max(end, high) + 6, y + 12, f"{rate['median']:,.0f}", "start")
     return (
         f'{name}<rect x="{LEFT}" y="{y}" width="{max(end - LEFT, 1):.1f}" height="{BAR}" fill="{color}"/>'
-        f'<line class="fc-axis" x1="{low:.1f}" x2="{high:.1f}" y1="{y + BAR / 2}" y2="{y + BAR / 2}"/>'
+        f'<line {AXIS} x1="{low:.1f}" x2="{high:.1f}" y1="{y + BAR / 2}" y2="{y + BAR / 2}"/>'
         f"{value}"
     )
 
 
 def _draw_tick(power: int, first: int, last: int, bottom: float) -> str:
     x = _place(10.0**power, first, last)
-    line = f'<line class="fc-axis" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}" stroke-dasharray="2 4"/>'
+    line = f'<line {AXIS} x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}" stroke-dasharray="2 4"/>'
     return line + _write(x, bottom + 16, f"{10**power:,}", "middle")
 
 
 def _write(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return plots.draw_text(round(x, 1), round(y, 1), anchor, text)

@@ -11,10 +11,6 @@ from typing import Any
 from f.flexcore.lib.views import html
 
 Plain = Mapping[str, Any]
-GREEN, AMBER, RED, GRAY = "#16a34a", "#d97706", "#dc2626", "#9ca3af"
-CLUSTER_COLORS = {"ready": GREEN, "refuses": AMBER, "unreachable": RED}
-WORK_COLORS = {"running": GREEN, "serving": GREEN, "succeeded": GREEN, "failed": RED, "not known": AMBER}
-NOT_MEASURED = "not measured"
 CLUSTER_HEAD = (
     "Cluster",
     "State",
@@ -34,9 +30,14 @@ WORK_HEAD = ("Cluster", "Work", "State", "Version", "Placed", "Last contact", "D
 
 def render_clusters_page(clusters: Sequence[Plain], work: Sequence[Plain]) -> str:
     """Two tables; times of contacts by our clock, deadlines by that of the cluster."""
-    rows = [_cluster_row(item) for item in clusters]
-    page = html.build_html_table(CLUSTER_HEAD, rows)
-    return page + html.build_html_table(WORK_HEAD, [_work_row(item) for item in work]) if work else page
+    ready = sum(item["state"] == "ready" for item in clusters)
+    state = "ready" if ready == len(clusters) else "limited" if ready else "unreachable"
+    state = state if clusters else html.NOT_MEASURED
+    text = f"{ready} of {len(clusters)} clusters are ready, with {len(work)} works of ours"
+    tables = [html.build_html_table(CLUSTER_HEAD, [_cluster_row(item) for item in clusters])]
+    if work:
+        tables.append(html.build_html_table(WORK_HEAD, [_work_row(item) for item in work]))
+    return html.build_page(html.build_summary(state, text), *tables)
 
 
 def _cluster_row(item: Plain) -> list[str]:
@@ -49,9 +50,9 @@ def _cluster_row(item: Plain) -> list[str]:
         contact = f"{contact}, lost for {html.format_seconds(item['lost_s'])}"
     return [
         escape(item["cluster"]),
-        html.build_state(item["state"], CLUSTER_COLORS.get(item["state"], GRAY)),
+        html.build_state(item["state"]),
         *(escape(item[name] or html.UNKNOWN) for name in ("cloud", "region", "version")),
-        *(escape(NOT_MEASURED if value is None else str(value)) for value in measured),
+        *(escape(html.NOT_MEASURED if value is None else str(value)) for value in measured),
         escape(contact),
         escape(item["detail"] or html.UNKNOWN),
     ]
@@ -61,7 +62,7 @@ def _work_row(item: Plain) -> list[str]:
     return [
         escape(item["cluster"]),
         escape(f"{item['kind']} {item['namespace']}/{item['name']}"),
-        html.build_state(item["state"], WORK_COLORS.get(item["state"], GRAY)),
+        html.build_state(item["state"]),
         *(escape(item[name] or html.UNKNOWN) for name in ("version", "placed")),
         escape(format_time(item["last_contact"])),
         escape(format_deadline(item)),

@@ -11,6 +11,7 @@ from f.flexcore.lib.views import html
 
 Plain = Mapping[str, Any]
 MAX_FEATURES = 20
+MAX_CARD_CHARACTERS = 50_000
 BASELINE = "baseline_"
 
 
@@ -22,16 +23,16 @@ def render_model_page(result: Plain) -> str:
     notes = "".join(f"<li>{escape(str(note))}</li>" for note in data.get("notes") or [])
     importance = [(str(name), float(loss)) for name, loss in (data.get("importance") or [])[:MAX_FEATURES]]
     parts = [
-        f"<h3>{escape(title)}</h3>",
         html.build_table(("Measure", "Model", "Naive guess"), _list_metrics(model["metrics"])),
         html.build_bars(
             "Loss of the score without a feature", [(name, max(0.0, loss)) for name, loss in importance], ""
         ),
         html.build_table(("Trained with", "Version"), list((model.get("versions") or {}).items())),
         f"<ul>{notes}</ul>" if notes else "",
-        _build_card(data.get("card")),
+        # As it is stored, for whoever wants to copy it.
+        html.build_fold("Model card", str(data.get("card") or ""), MAX_CARD_CHARACTERS),
     ]
-    return f'<div style="font-size:14px">{"".join(parts)}</div>'
+    return html.build_page(html.build_summary("success" if result.get("success", True) else "failed", title), *parts)
 
 
 def _list_metrics(metrics: Plain) -> list[tuple[str, str, str]]:
@@ -45,11 +46,3 @@ def _list_metrics(metrics: Plain) -> list[tuple[str, str, str]]:
 
 def _format_number(value: Any) -> str:
     return html.UNKNOWN if value is None else f"{value:.6g}"
-
-
-def _build_card(card: str | None) -> str:
-    """The card as it is stored, for whoever wants to copy it."""
-    if not card:
-        return ""
-    style = "white-space:pre-wrap;background:#f3f4f6;padding:12px;color:#111827"
-    return f'<details><summary>Model card</summary><pre style="{style}">{escape(card)}</pre></details>'

@@ -12,18 +12,9 @@ from f.flexcore.lib.views import html
 
 Plain = Mapping[str, Any]
 
-GREEN, AMBER, RED, BLUE, VIOLET, GRAY = "#16a34a", "#d97706", "#dc2626", "#2563eb", "#7c3aed", "#9ca3af"
-HEALTH_COLORS = {"ready": GREEN, "limited": AMBER, "down": RED}
-STATUS_COLORS = {
-    "running": BLUE,
-    "suspended": VIOLET,
-    "success": GREEN,
-    "failed": RED,
-    "cancelled": AMBER,
-}
-NOT_MEASURED = "not measured"
 HEALTH_HEAD = ("Runtime", "Place", "State", "Version", "CPUs free", "GPUs free", "Memory free", "Queue", "Detail")
 EXECUTION_HEAD = ("Step", "Status", "Runtime", "Duration", "Time line", "CPU", "Memory", "Log")
+RECONCILE_FIELDS = ("place", "runtime", "object", "state", "owner", "action", "outcome", "reason")
 TIME_LINE_WIDTH_PX = 240
 INDENT_PX = 16
 BYTES_PER_GIB = 2**30
@@ -31,7 +22,13 @@ BYTES_PER_GIB = 2**30
 
 def render_health_page(rows: Sequence[Plain]) -> str:
     """rows: as `operation.Health` has them."""
-    return html.build_html_table(HEALTH_HEAD, [_health_row(item) for item in rows])
+    down = [item for item in rows if item["state"] != "ready"]
+    state = "ready" if not down else "limited" if any(item["state"] != "down" for item in rows) else "down"
+    state = state if rows else html.NOT_MEASURED
+    text = f"{len(rows) - len(down)} of {len(rows)} places are ready" if rows else "The settings name no runtime"
+    table = html.build_html_table(HEALTH_HEAD, [_health_row(item) for item in rows])
+    remedies = [f"<b>{escape(item['place'])}</b>: {escape(item['detail'])}" for item in down if item["detail"]]
+    return html.build_page(html.build_summary(state, text), table, html.build_next_steps(remedies))
 
 
 def _health_row(item: Plain) -> list[str]:
@@ -39,24 +36,43 @@ def _health_row(item: Plain) -> list[str]:
     gpus = None if item["gpus_free"] is None else f"{item['gpus_free']:g}"
     memory = None if item["memory_free"] is None else f"{item['memory_free'] / BYTES_PER_GIB:.1f} GiB"
     measured = [item["version"], cpus, gpus, memory, item["queue"]]
-    cells = [escape(NOT_MEASURED if value is None else str(value)) for value in measured]
-    state = html.build_state(item["state"], HEALTH_COLORS[item["state"]])
+    cells = [escape(html.NOT_MEASURED if value is None else str(value)) for value in measured]
+    state = html.build_state(item["state"])
     return [escape(item["runtime"]), escape(item["place"]), state, *cells, escape(item["detail"] or html.UNKNOWN)]
 
 
 def render_execution_page(record: Plain) -> str:
     """record: as `monitoring.Execution` has it: its state, its steps on a time line, and what failed."""
     rows = [_step_row(step, record) for step in record["steps"]]
-    error = record["error"]
-    failure = ""
-    if error:
-        parts = [error["step"] or "", error["message"], error["remedy"] or ""]
-        failure = f'<p style="color:{RED}">{escape(" ".join(parts).strip())}</p>'
-    more = "" if record["complete"] else "<p>There are more steps than are shown.</p>"
-    return (
-        f'<div style="font-size:14px"><p>{_execution_title(record)}</p>{failure}{more}'
-        f"{html.build_html_table(EXECUTION_HEAD, rows)}</div>"
+    more = "" if record["complete"] else html.build_line("There are more steps than are shown.")
+    table = html.build_html_table(EXECUTION_HEAD, rows)
+    trace = _build_trace_line(record)
+    return html.build_page(_execution_title(record), _describe_failure(record["error"]), more, trace, table)
+
+
+def _build_trace_line(record: Plain) -> str:
+    """ "" where the workspace does not trace."""
+    trace, page = record.get("trace_id"), record["links"].get("trace")
+    return html.build_line(f"Trace {html.build_link(page, trace)}") if trace else ""
+
+
+def _describe_failure(error: Plain | None) -> str:
+    if not error:
+        return ""
+    step = f"<b>{escape(error['step'])}</b>: " if error["step"] else ""
+    remedy = html.build_next_steps([escape(error["remedy"])] if error["remedy"] else [])
+    return html.build_line(f"{step}{escape(error['message'])}") + remedy
+
+
+def render_reconcile_page(rows: Sequence[Plain]) -> str:
+    """rows: as `reconciler.ReconcileRow` has them."""
+    acted = [item for item in rows if item["action"] != "leave"]
+    stopped = sum(item["action"] == "stop" for item in acted)
+    text = f"{stopped} objects without a living owner, {len(acted)} acted upon, {len(rows)} seen"
+    table = html.build_table(
+        [name.title() for name in RECONCILE_FIELDS], [[str(item[name]) for name in RECONCILE_FIELDS] for item in acted]
     )
+    return html.build_page(html.build_summary("success", text), table)
 
 
 def _execution_title(record: Plain) -> str:
@@ -65,7 +81,7 @@ def _execution_title(record: Plain) -> str:
     where = f" on {escape(runtimes)}" if runtimes else ""
     cpu, memory = _format_cpu(used["cpu_seconds"]), html.format_size(used["peak_memory_bytes"])
     return (
-        f"{escape(record['path'] or record['id'])}: {_format_status(record['status'])} after "
+        f"{escape(record['path'] or record['id'])}: {html.build_state(record['status'])} after "
         f"{html.format_seconds(record['duration_s'])}{where}; {cpu} CPU, {memory} memory at most"
     )
 
@@ -74,7 +90,7 @@ def _step_row(step: Plain, record: Plain) -> list[str]:
     name = escape(step["step"].rsplit(".", 1)[-1])
     return [
         f'<span style="padding-left:{INDENT_PX * step["depth"]}px">{name}</span>',
-        _format_status(step["status"]),
+        html.build_state(step["status"]),
         escape(step["runtime"] or ""),
         html.format_seconds(step["duration_s"]),
         _build_time_line(step, record),
@@ -87,7 +103,7 @@ def _step_row(step: Plain, record: Plain) -> list[str]:
 def _build_run_link(step: Plain) -> str:
     if not step["links"]:
         return html.UNKNOWN
-    return f'<a href="{escape(step["links"]["run"])}" target="_blank">{(step["job"] or "")[-8:]}</a>'
+    return html.build_link(step["links"]["run"], (step["job"] or "")[-8:])
 
 
 def _build_time_line(step: Plain, record: Plain) -> str:
@@ -98,13 +114,9 @@ def _build_time_line(step: Plain, record: Plain) -> str:
     offset = (datetime.fromisoformat(step["started_at"]) - datetime.fromisoformat(begin)).total_seconds() / whole
     left = round(TIME_LINE_WIDTH_PX * min(max(0.0, offset), 1))
     width = max(2, round(TIME_LINE_WIDTH_PX * min(step["duration_s"] / whole, 1)))
-    color = STATUS_COLORS.get(step["status"], GRAY)
+    color = html.STATE_COLORS.get(step["status"], html.GRAY)
     style = f"display:inline-block;height:10px;margin-left:{left}px;width:{width}px;background:{color}"
     return f'<span style="{style}"></span>'
-
-
-def _format_status(status: str) -> str:
-    return html.build_state(status, STATUS_COLORS.get(status, GRAY))
 
 
 def _format_cpu(seconds: float | None) -> str:

@@ -23,7 +23,7 @@ def render_search_page(data: Plain) -> str:
     more = f"<p>{len(trials) - MAX_ROWS} more are not shown.</p>" if len(trials) > MAX_ROWS else ""
     table = html.build_table(HEAD, rows, 0)
     drawn = "".join([_draw_curves(trials, metric), *_draw_parameters(trials, metric)])
-    return f'<div style="font-size:14px">{_title(data, metric)}{table}{more}{drawn}</div>'
+    return html.build_page(_title(data, metric), f"{table}{more}", drawn)
 
 
 def _title(data: Plain, metric: str) -> str:
@@ -33,7 +33,7 @@ def _title(data: Plain, metric: str) -> str:
     cost = "" if data.get("cost_usd") is None else f"; {html.format_money(data['cost_usd'])}"
     early = sum(bool(item["ended_early"]) for item in data["trials"])
     count = f"{len(data['trials'])} trials, {early} of them ended early"
-    return f"<p><b>{escape(metric)} {data['score']:.6g}</b>{before}: {count}{ended}{cost}</p>"
+    return f"<b>{escape(metric)} {data['score']:.6g}</b>{before}: {count}{ended}{cost}"
 
 
 def _trial_row(place: int, item: Plain) -> list[str]:

@@ -45,7 +45,7 @@ COMPARISON_HEAD = (
 def render_analysis_page(measures: Sequence[Plain]) -> str:
     """measures: as `analysis.Measure` has them."""
     rows = [(item["what"], format_measure(item), item["source"], item["detail"]) for item in measures]
-    return html.build_table(ANALYSIS_HEAD, rows)
+    return html.build_page(html.build_heading("What the work is"), html.build_table(ANALYSIS_HEAD, rows))
 
 
 def format_measure(measure: Plain) -> str:
@@ -73,7 +73,7 @@ def render_selection_page(selection: Plain) -> str:
     title = f"<b>{escape(head)}</b> ({selection['mode']}): {escape(selection['reason'])}"
     rows = [_candidate_row(item, runtime) for item in candidates]
     table = html.build_table(SELECTION_HEAD, rows, _place(candidates, runtime))
-    return f'<div style="font-size:14px">{title}</div>{table}'
+    return html.build_page(title, table)
 
 
 def format_selection_lines(selection: Plain) -> list[str]:
@@ -117,7 +117,10 @@ def render_forecast_page(rows: Sequence[Plain]) -> str:
         ]
         for row in rows
     ]
-    return html.build_table(FORECAST_HEAD, lines)
+    runs = sum(row["samples"] + row["failures"] for row in rows)
+    text = f"learned from {runs:,} runs of data pipelines" if rows else "no data pipeline has ended yet"
+    summary = html.build_summary("success" if rows else html.NOT_MEASURED, text)
+    return html.build_page(summary, html.build_table(FORECAST_HEAD, lines))
 
 
 def _format_interval(interval: Interval | None, text: Callable[[float], str]) -> str:
@@ -135,7 +138,7 @@ def render_comparison_page(comparison: Plain) -> str:
         "Duration, median", [(item["runtime"], item["duration_p50_s"]) for item in runtimes], "s"
     )
     costs = html.build_bars("Cost, median", [(item["runtime"], item["cost_usd_p50"]) for item in runtimes], "USD")
-    return f'<div style="font-size:14px">{title}</div>{table}{durations}{costs}'
+    return html.build_page(title, table, f"{durations}{costs}")
 
 
 def _performance_row(item: Plain) -> list[str]:

@@ -33,6 +33,8 @@ QUEUE_PAGE_SIZE = 1000
 MAX_QUEUE_PAGES = 10
 # Where a workspace keeps the settings of this bundle.
 SETTINGS = "f/flexcore/settings"
+# Jobs of the dashboard itself carry it, so that nothing of ours counts them.
+DASHBOARD_LABEL = "dashboard"
 
 
 class Client:
@@ -103,12 +105,13 @@ class Client:
                 return
 
     def job(self, id: str) -> Job:
-        """A job with its flow_status and, once it has ended, its result."""
+        """A job with its flow_status and, once it has ended, its result, without the page that people see."""
         try:
-            return dict(self.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
+            job = dict(self.get(f"jobs_u/get/{id}", no_logs="true", no_code="true"))
         except errors.NotFound:
             remedy = "Check the id; only a job of this workspace that you may see is shown."
             raise errors.NotFound(f"There is no job {id}", subject="id", remedy=remedy) from None
+        return {**job, "result": _drop_page(job["result"])} if "result" in job else job
 
     def jobs(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that can be read, by id."""
@@ -129,8 +132,8 @@ class Client:
         return {str(job["id"]): job for job in jobs}
 
     def step_result(self, flow_job: str, step: str) -> Any:
-        """The result of one step of a run of a flow."""
-        return self.get(f"jobs/result_by_id/{flow_job}/{step}")
+        """The result of one step of a run of a flow, without its page."""
+        return _drop_page(self.get(f"jobs/result_by_id/{flow_job}/{step}"))
 
     def run_flow(self, path: str, arguments: dict[str, Any], job_id: str = "") -> str:
         """The id of a new run, which the end of this job does not touch. job_id: the id that it is to have."""
@@ -213,6 +216,15 @@ class Client:
             raise _refusal(path, error.code) from None
         except (OSError, HTTPException) as error:
             raise _unreachable(error) from None
+
+
+def _drop_page(result: Any) -> Any:
+    # Most results that a step reads have no page, and each import costs every run.
+    if not isinstance(result, dict) or "wm_renderer" not in result:
+        return result
+    from f.flexcore.lib.core import result_page
+
+    return result_page.drop_page(result)
 
 
 def parse_job_id(text: str, field: str) -> str:

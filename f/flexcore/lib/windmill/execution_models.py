@@ -86,11 +86,14 @@ class ExecutionError(contracts.Contract):
 
 
 class ExecutionDetail(Execution):
-    """result: what the flow returned, a failed one included; secrets in it are masked."""
+    """result: what the flow returned, a failed one included; secrets in it are masked. trace_id, trace_url: where the
+    workspace traces, and says where traces are shown."""
 
     steps: list[Step]
     result: Any
     error: ExecutionError | None
+    trace_id: str | None = None
+    trace_url: str | None = None
 
 
 def is_execution(job: Job) -> bool:

@@ -34,6 +34,12 @@ def read_job_tree(windmill: client.Client, root: str, max_jobs: int = MAX_JOBS) 
     return top, False
 
 
+def list_results(node: monitoring.Node) -> list[Any]:
+    """The results of all jobs of a tree that have one."""
+    own = [node.job["result"]] if node.job and node.job.get("result") is not None else []
+    return own + [result for child in node.children for result in list_results(child)]
+
+
 def _modules(node: monitoring.Node) -> Modules:
     """The modules of a flow's job, the failure module only when it ran."""
     state = (node.job or {}).get("flow_status") or {}

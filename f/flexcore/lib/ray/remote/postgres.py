@@ -8,8 +8,12 @@ only a connection that does not come about has none.
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import tempfile
+import threading
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -38,6 +42,9 @@ SESSION = {
     "idle_in_transaction_session_timeout": "0",
 }
 DISK_FULL, LOCKED, DENIED, UNKNOWN_TABLE, FAILED_TRANSACTION = "53100", "55P03", "42501", "42P01", "25P02"
+DRIVER, DATASETS = "adbc_driver_postgresql.dbapi", "pyarrow.dataset"
+_modules: dict[str, Any] = sys.modules
+_import_lock = threading.Lock()
 SNAPSHOT_GONE = ("snapshot_gone", "The snapshot that all parts are read at is gone")
 
 
@@ -69,13 +76,11 @@ class Database:
 
     def connect(self) -> Session:
         import adbc_driver_manager
-        import adbc_driver_postgresql.dbapi
 
+        dbapi = import_driver()
         with root_certificate(self.root_certificate_pem) as certificate:
             try:
-                return Session(
-                    self, adbc_driver_postgresql.dbapi.connect(self.connection_string(certificate), autocommit=True)
-                )
+                return Session(self, dbapi.connect(self.connection_string(certificate), autocommit=True))
             except adbc_driver_manager.Error as error:
                 raise connection_problem(error, self) from None
 
@@ -94,6 +99,19 @@ class Database:
             "options": options,
         }
         return " ".join(f"{name}={quote_setting(value)}" for name, value in given.items() if value) + f" {KEEPALIVE}"
+
+
+def import_driver() -> Any:
+    """ADBC's DB-API without Arrow's datasets, of which it knows the types alone: they import pandas, which takes as
+    long as all the rest that a copy imports."""
+    with _import_lock:
+        if DATASETS not in _modules and DRIVER not in _modules:
+            _modules[DATASETS] = types.ModuleType(DATASETS)
+            try:
+                return importlib.import_module(DRIVER)
+            finally:
+                del _modules[DATASETS]
+        return importlib.import_module(DRIVER)
 
 
 def read_database(parameters: Json, application: str) -> Database:

@@ -1,0 +1,119 @@
+"""What is measured every few seconds: memory and descriptors by kind of process, the database, what lies about.
+
+Memory is what a process holds for itself (RssAnon): files that it maps are shared, and the kernel takes them back. Of a
+Ray head its daemons count, not the processes of its jobs, which come and go.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+MB = 2**20
+# Names of a head's own processes, as their command lines have them.
+DAEMONS = (
+    "gcs_server",
+    "raylet/raylet",
+    "dashboard/dashboard.py",
+    "dashboard/agent.py",
+    "runtime_env/agent",
+    "log_monitor",
+)
+TABLES = ("jobs", "logs", "resumes", "states", "deletions")
+Values = dict[str, float | None]
+
+
+def measure_process(kind: str, pids: list[int]) -> Values:
+    """Memory, descriptors and threads of the processes together; None where there are none."""
+    if not pids:
+        return {f"{kind}_memory_mb": None, f"{kind}_descriptors": None}
+    memory = sum(read_status(pid, "RssAnon") for pid in pids) / 1024
+    return {f"{kind}_memory_mb": memory, f"{kind}_descriptors": sum(count_descriptors(pid) for pid in pids)}
+
+
+def read_status(pid: int, field: str) -> int:
+    """A number of /proc/PID/status, kB where it is a size; 0 when the process has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+    return 0
+
+
+def count_descriptors(pid: int) -> int:
+    with suppress(OSError):
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return 0
+
+
+def children(pid: int) -> list[int]:
+    """Processes that any thread of this one has started and that have not been reaped."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def find_processes(mark: bytes) -> Iterator[int]:
+    """Processes whose environment has this entry."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+
+
+def read_command(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
+
+
+def find_daemons(mark: bytes) -> list[int]:
+    """A Ray head's own processes. A worker's command line names daemons' files as well, in its options."""
+    found = []
+    for pid in find_processes(mark):
+        words = read_command(pid).split()[:3]
+        if any(name in word for word in words for name in DAEMONS):
+            found.append(pid)
+    return found
+
+
+def measure_database(file: Path) -> Values:
+    """Rows that the engine keeps, by table, and the size of its files."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+        rows = sum(database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in TABLES)  # noqa: S608
+        pages, size, free = (
+            database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
+        )
+    log = file.with_name(f"{file.name}-wal")
+    return {
+        "rows_kept": rows,
+        "database_mb": (pages * size + (log.stat().st_size if log.exists() else 0)) / MB,
+        "database_used_mb": (pages - free) * size / MB,
+    }
+
+
+def count_entries(*folders: Path) -> int:
+    """What lies in the folders, directly."""
+    count = 0
+    for folder in folders:
+        with suppress(OSError):
+            count += sum(1 for _ in folder.iterdir())
+    return count
+
+
+def measure_tree(folder: Path) -> tuple[int, float]:
+    """(files, MB) below a folder."""
+    files, size = 0, 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += (Path(place) / name).lstat().st_size
+                files += 1
+    return files, size / MB

@@ -1,0 +1,141 @@
+# requirements: flexcore_base
+"""How an execution ended, as a report counts it: made of Windmill's job and, where it was read, of its result. Pure.
+
+What the result does not say is None, also where the result was not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from f.flexcore.lib.core import identity
+
+BUNDLE_FOLDER = "f/flexcore/"
+# What looks after the bundle, and what shows it, is no work of anybody.
+UPKEEP_FOLDERS = ("operations/", "dashboard/", "api/")
+UPKEEP_LABEL = "dashboard"
+MAX_REASON_CHARACTERS = 160
+# Numbers and ids tell runs apart, not reasons.
+VARYING = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\bfc-[0-9a-f]{20}(-\d+)?\b|\b0x[0-9a-f]+\b|\d[\d.,:]*")
+Job = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """status: success, failure, canceled or skipped. team: the folder or user that the flow lies in; of the bundle's
+    own flows who ran them. is_read: whether its result was looked at. forecast_s, low and high: what was forecast, and
+    its p10 and p90. category, reason, remedy: of a failure."""
+
+    id: str
+    workflow: str
+    team: str
+    status: str
+    runtime: str | None = None
+    started_at: datetime | None = None
+    duration_s: float | None = None
+    is_read: bool = False
+    rows: float | None = None
+    cost_usd: float | None = None
+    forecast_s: float | None = None
+    forecast_low_s: float | None = None
+    forecast_high_s: float | None = None
+    category: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+def is_work(job: Job) -> bool:
+    """Whether the job is an outermost flow of people's work, and not of our own upkeep."""
+    path = str(job.get("script_path") or "")
+    name = path.removeprefix(BUNDLE_FOLDER)
+    upkeep = name != path and name.startswith(UPKEEP_FOLDERS)
+    labels = job.get("labels") or ()
+    return job.get("job_kind") == "flow" and not job.get("parent_job") and not upkeep and UPKEEP_LABEL not in labels
+
+
+def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Outcome:
+    """result: as the job left it; is_read: whether it was asked for."""
+    path, labels = str(job.get("script_path") or ""), [str(label) for label in job.get("labels") or ()]
+    plain = result if isinstance(result, Mapping) else {}
+    duration_ms = job.get("duration_ms")
+    status = _status(job)
+    actual, forecast = _mapping(plain, "actual"), _mapping(_mapping(plain, "forecast"), "duration_s")
+    category, reason, remedy = _failure(plain) if status == "failure" and is_read else ("", "", "")
+    return Outcome(
+        id=str(job.get("id")),
+        workflow=path.removeprefix(BUNDLE_FOLDER),
+        team=_team(path, job),
+        status=status,
+        runtime=_runtime(labels, path),
+        started_at=_time(job.get("started_at") or job.get("created_at")),
+        duration_s=None if duration_ms is None else duration_ms / 1000,
+        is_read=is_read,
+        rows=_number(actual.get("rows")),
+        cost_usd=_number(actual.get("cost_usd")),
+        forecast_s=_number(forecast.get("p50")),
+        forecast_low_s=_number(forecast.get("p10")),
+        forecast_high_s=_number(forecast.get("p90")),
+        category=category,
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def _status(job: Job) -> str:
+    if job.get("canceled"):
+        return "canceled"
+    if job.get("is_skipped"):
+        return "skipped"
+    return "success" if job.get("success") else "failure"
+
+
+def _runtime(labels: list[str], path: str) -> str | None:
+    """By its label `runtime:NAME`, else by the flow: NAME/execute is one runtime's own. None when several are."""
+    named = {label.partition(":")[2] for label in labels if label.startswith("runtime:")}
+    if named:
+        return named.pop() if len(named) == 1 else None
+    folder, _, flow = path.removeprefix(BUNDLE_FOLDER).partition("/")
+    return folder if flow == "execute" else None
+
+
+def _team(path: str, job: Job) -> str:
+    owner = "" if path.startswith(BUNDLE_FOLDER) else identity.find_team(path)
+    return owner or str(job.get("permissioned_as") or job.get("created_by") or "unknown").removeprefix("u/")
+
+
+def _failure(result: Mapping[str, Any]) -> tuple[str, str, str]:
+    """(category, reason, remedy) of Windmill's own error, or of what a failure module made of it."""
+    error = result.get("error")
+    given = error if isinstance(error, Mapping) else {"message": error, "extra": result}
+    extra = _mapping(given, "extra")
+    category, remedy = str(extra.get("category") or ""), str(extra.get("remedy") or "")
+    text = str(given.get("message") or given.get("name") or "no reason was left")
+    return category or str(given.get("name") or ""), shorten_reason(text), remedy
+
+
+def shorten_reason(text: str) -> str:
+    """The first line without what differs from run to run, so that the same reason is counted as one."""
+    line = next((part.strip() for part in text.splitlines() if part.strip()), "no reason was left")
+    same = VARYING.sub("#", line)
+    return same if len(same) <= MAX_REASON_CHARACTERS else f"{same[: MAX_REASON_CHARACTERS - 1]}…"
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(str(text)) if text else None
+    except ValueError:
+        return None
+    return time and (time if time.tzinfo else time.replace(tzinfo=UTC))
