@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.dashboard import workspace as ws
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def test_the_bundle_is_small(built_app: Path) -> None:
     assert 20_000 < size <= MAX_BUNDLE_BYTES, size
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_scroll_and_few_of_them_exist(show: Show, browser: Browser) -> None:
     workspace = ws.Workspace(rows=ws.many_rows(10_000), page_size=500)
     page = show(workspace, "#/executions")
@@ -77,6 +80,7 @@ def test_ten_thousand_rows_scroll_and_few_of_them_exist(show: Show, browser: Bro
     assert len(tasks) > 100 and tasks[0] <= MAX_FRAME_MS, tasks[:5]
 
 
+@pytest.mark.slow
 def test_an_hour_of_an_open_page_is_at_most_120_jobs_and_a_hidden_one_none(show: Show) -> None:
     workspace = ws.busy_workspace()
     page = show(workspace, f"#/executions/{ws.RUNNING}")

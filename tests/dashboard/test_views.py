@@ -99,6 +99,19 @@ def test_a_filter_is_in_the_link_and_asked_of_the_workspace(show: Show) -> None:
     page.get_by_text("46 executions", exact=True).wait_for()
 
 
+def test_the_way_back_from_an_execution_leads_to_the_list_as_it_was(show: Show) -> None:
+    page = show(ws.Workspace(rows=ws.many_rows(300)), "#/executions?status=success")
+    page.get_by_text("210 executions", exact=True).wait_for()
+    body = page.locator(".grid-body")
+    body.evaluate("box => { box.scrollTop = 4000 }")
+    page.get_by_role("row").nth(12).click()
+    page.get_by_text("This execution is not to be found").wait_for()
+    page.locator("main").get_by_role("link", name="Executions").click()
+    page.get_by_text("210 executions", exact=True).wait_for()
+    assert page.url.endswith("#/executions?status=success")
+    page.wait_for_function("() => document.querySelector('.grid-body').scrollTop === 4000")
+
+
 def test_a_sent_link_opens_where_it_was_copied(show: Show) -> None:
     page = show(
         ws.busy_workspace(), "#/executions?status=failure&since=7d", permissions=["clipboard-read", "clipboard-write"]

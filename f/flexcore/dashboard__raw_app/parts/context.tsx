@@ -4,6 +4,9 @@ import { formatRoute, parseRoute, type Route, type View } from '../logic/route'
 import { Store, type State } from '../logic/store'
 
 type Page = { store: Store; state: State; route: Route }
+/** The filter and the place of the list when it was last seen: the way back leads there. */
+export const lastList = { params: {} as Record<string, string>, offset: 0 }
+
 const PageContext = createContext<Page | null>(null)
 
 export function usePage(): Page {
@@ -22,6 +25,7 @@ export function PageProvider({ children }: { children: React.ReactNode }) {
     window.addEventListener('hashchange', follow)
     return () => window.removeEventListener('hashchange', follow)
   }, [])
+  if (route.view === 'executions' && !route.id) lastList.params = route.params
   useEffect(() => store.go(route), [store, route])
   return <PageContext.Provider value={{ store, state, route }}>{children}</PageContext.Provider>
 }

@@ -1,6 +1,6 @@
 // A table of any number of rows of which only those in sight exist, to be walked with the keyboard.
 import { useVirtualizer } from '@tanstack/react-virtual'
-import React, { useEffect, useRef, useState } from 'react'
+import React, { useEffect, useLayoutEffect, useRef, useState } from 'react'
 
 export type Column<T> = { key: string; name: React.ReactNode; width: string; align?: 'end'; cell: (row: T) => React.ReactNode }
 
@@ -15,6 +15,7 @@ type Props<T> = {
   className?: string
   height?: number
   nearEnd?: () => void
+  place?: { offset: number }
   foot?: React.ReactNode
 }
 
@@ -36,6 +37,15 @@ export function Grid<T>(props: Props<T>) {
   useEffect(() => {
     virtual.measure()
   }, [virtual, rowHeight])
+  const place = props.place
+  useLayoutEffect(() => {
+    const shown = box.current
+    if (!place || !shown) return
+    shown.scrollTop = place.offset
+    return () => {
+      place.offset = shown.scrollTop
+    }
+  }, [place])
   const items = virtual.getVirtualItems()
   const last = items[items.length - 1]?.index ?? 0
   useEffect(() => {

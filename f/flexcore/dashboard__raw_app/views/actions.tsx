@@ -60,7 +60,8 @@ export function StopDialog({ workflow, onClose }: { workflow: string; onClose: (
       }}
     >
       <p>
-        Every execution of <b>{workflow}</b> that is queued, running or suspended is canceled, its remote objects are deleted, and no new one starts until the stop is undone. What is
+        Every execution of <b>{workflow}</b> that is queued, running or suspended is canceled, its remote objects are deleted, and no new one starts until the stop is undone: it
+        is refused at its first step. What is
         canceled is not started again by the undo.
       </p>
     </Dialog>

@@ -1,7 +1,7 @@
 // One execution: what failed and what to do first, then its steps, log, request, result and events.
 import React from 'react'
 import { Copy, Empty, Field, Loading, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
-import { navigate, setParams, useNow, usePage } from '../parts/context'
+import { lastList, navigate, setParams, useNow, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { LogView } from '../parts/logs'
 import { StepTimeline } from '../parts/timeline'
@@ -96,7 +96,7 @@ export function ExecutionView() {
   const now = useNow(1)
   const detail = state.executionId === route.id ? state.data.execution : undefined
   const back = (
-    <a className="back" href={formatRoute('executions')} onClick={(event) => history.length > 1 && sawList() && (event.preventDefault(), history.back())}>
+    <a className="back" href={formatRoute('executions', null, lastList.params)}>
       <Icon name="back" />
       Executions
     </a>
@@ -168,13 +168,4 @@ export function ExecutionView() {
       </div>
     </div>
   )
-}
-
-/** Whether the list was seen on this page before, so that going back keeps its filter and place. */
-function sawList(): boolean {
-  try {
-    return sessionStorage.getItem('flexcore.list') === '1'
-  } catch {
-    return false
-  }
 }

@@ -1,7 +1,7 @@
 // The list of executions: live, filtered, as long as it is.
 import React, { useCallback, useMemo } from 'react'
 import { Empty, Loading, Status } from '../parts/basics'
-import { navigate, setParams, useMedia, useNow, usePage } from '../parts/context'
+import { lastList, navigate, setParams, useMedia, useNow, usePage } from '../parts/context'
 import { Grid, type Column } from '../parts/grid'
 import { formatAge, formatCount, formatDuration, formatMoney, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
 import { matches } from '../logic/rows'
@@ -196,6 +196,7 @@ export function ExecutionsView() {
           idOf={(row) => row.id}
           onOpen={open}
           nearEnd={nearEnd}
+          place={lastList}
           foot={foot}
         />
       ) : filtered ? (

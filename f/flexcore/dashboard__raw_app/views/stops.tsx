@@ -110,7 +110,7 @@ export function StopsView() {
           }}
         >
           <p>
-            New executions of <b>{undoing.workflow}</b> may start again, and its schedules go on. The {formatCount((undoing.canceled ?? []).length, 'execution')} that the stop canceled stay
+            New executions of <b>{undoing.workflow}</b> may start again, those of its schedules too. The {formatCount((undoing.canceled ?? []).length, 'execution')} that the stop canceled stay
             canceled; restart the ones you need.
           </p>
         </Dialog>
