@@ -76,8 +76,8 @@ class Faults:
             service.mend()
 
     def kill_step(self) -> int:
-        """SIGKILL of one process that runs a step, with what it has started."""
-        live = list(self.ledger.live)
+        """SIGKILL of one process that runs a step, once at most for each execution: it is not tried for ever."""
+        live = [flow for flow, item in self.ledger.live.items() if "step killed" not in item.touched]
         self.chance.shuffle(live)
         for flow in live:
             pids = self._processes(flow)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ RETRY: Json = {
 }
 CANCEL_AFTER_S = (2.0, 8.0)
 LONG_S = 60
+TAPS = tuple(f"tap-soak-{number}" for number in range(16))
 TOY_FILES = ("toy_tap.py", "toy_mapper.py", "toy_target.py")
 
 
@@ -69,12 +71,16 @@ class Flows:
     chance: random.Random
     folder: Path = field(init=False)
     project: Path = field(init=False)
+    taps: Iterator[str] = field(default_factory=lambda: cycle(TAPS))
 
     def __post_init__(self) -> None:
         self.folder = self.places.folder / "work"
         self.project = self.folder / "project"
         self.project.mkdir(parents=True)
-        (self.project / "meltano.yml").write_text(toys.PROJECT)
+        # One pipeline runs once at a time: each execution has a tap of its own, out of more than are under way.
+        taps = "".join(f"  - name: {tap}\n    inherit_from: tap-toy\n" for tap in TAPS)
+        text = toys.PROJECT.replace("  loaders:\n", f"{taps}  loaders:\n")
+        (self.project / "meltano.yml").write_text(text)
         for name in TOY_FILES:
             shutil.copy(toys.HERE / name, self.project)
 
@@ -120,11 +126,11 @@ class Flows:
         return self.pipeline(ended.result["partial_results"], ended.id)
 
     def extraction(self, mode: str = "ok") -> Execution:
-        rows = self.chance.randint(10, 2000)
+        rows, tap = self.chance.randint(10, 2000), next(self.taps)
         form = {
             "project": {"path": str(self.project)},
-            "taps": ["tap-toy"],
-            "config": [f"tap-toy.rows={rows}", f"tap-toy.mode={mode}"],
+            "taps": [tap],
+            "config": [f"{tap}.rows={rows}", f"{tap}.mode={mode}"],
             "full_refresh": True,
             "settings": self.places.bucket.settings,
         }

@@ -91,12 +91,14 @@ def _is_due(execution: Execution) -> bool:
 def judge(execution: Execution) -> str:
     """What is wrong about the end of an execution; "" when nothing is.
 
-    A killed head takes its jobs with it: what it hit may also fail, if it says how. Everything else must end as if no
-    fault had been."""
+    A killed head takes its jobs with it: what it hit may also fail, if it says how. So may the bundle's own flows when
+    a step of theirs is killed: they try again what says that it may succeed later, and a killed process says nothing.
+    Everything else must end as if no fault had been."""
     if execution.ended_at is None:
         return "has no outcome"
     found = outcome(execution)
-    if "head killed" in execution.touched and found == "failure" and has_reason(execution.result):
+    may_fail = "head killed" in execution.touched or ("step killed" in execution.touched and execution.flow)
+    if may_fail and found == "failure" and has_reason(execution.result):
         return ""
     if found == execution.ends:
         return _check_answer(execution)

@@ -84,6 +84,17 @@ def find_daemons(mark: bytes) -> list[int]:
     return found
 
 
+def measure_daemons(pids: list[int]) -> Values:
+    """Memory of a head's processes by what they are."""
+    found: Values = {}
+    for pid in pids:
+        command = read_command(pid)
+        name = next((name for name in DAEMONS if name in command), "other")
+        key = f"head_{Path(name).stem}_memory_mb"
+        found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024
+    return found
+
+
 def measure_database(file: Path) -> Values:
     """Rows that the engine keeps, by table, and the size of its files."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:

@@ -155,6 +155,8 @@ class Soak:
         daemons = measures.find_daemons(f"{MARK}={head.head._temp}".encode())
         for name, value in measures.measure_process("head", daemons).items():
             self._keep(name, value, head.lives)
+        for name, value in measures.measure_daemons(daemons).items():
+            self._keep(name, value, head.lives)
         if engine is None:
             return
         for name, value in measures.measure_process("engine", [engine.pid]).items():

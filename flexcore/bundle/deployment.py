@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, NotFound
+from flexcore.bundle import cli_version
 from flexcore.bundle.journal import is_half_done
 from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
@@ -68,11 +69,12 @@ class Outcome:
 
 
 class Deployment:
-    """One bundle and one server. Raises NotFound when the CLI is not there."""
+    """One bundle and one server. Raises NotFound when the CLI is not there, InvalidInput when it is too old for it."""
 
     def __init__(self, root: Path, target: Target, client: Windmill) -> None:
         self.root, self.target, self._client = root.resolve(), target, client
         self._cli = wmill(self.root)
+        cli_version.check_raw_apps(self._cli, self.root)
 
     def findings(self) -> list[Finding]:
         """What `flexcore check` finds; warnings do not stand in the way of a push. Raises InvalidInput."""

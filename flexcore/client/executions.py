@@ -12,6 +12,8 @@ from flexcore.client.windmill import Windmill
 WHOLE_ID = 36
 BEGINNING = re.compile(r"^[0-9a-fA-F][0-9a-fA-F-]{0,35}$")
 WHERE = "`flexcore workflow list --executions` shows the latest."
+# Its reads are jobs, a hundred in an hour for each open page, and nobody's runs.
+DASHBOARD = "f/flexcore/dashboard/"
 # Runs among which a shortened id is looked for.
 RECENT = 200
 # Pages of the list of jobs; a server lists other people's runs too.
@@ -29,7 +31,8 @@ def latest(client: Windmill, limit: int, workflows: set[str] | None) -> list[dic
             "job_kinds": "flow,script,flowpreview,preview",
         }
         listed = client.get("jobs/list", **query)
-        found += [as_run(job) for job in listed if workflows is None or job.get("script_path") in workflows]
+        shown = (job for job in listed if not str(job.get("script_path") or "").startswith(DASHBOARD))
+        found += [as_run(job) for job in shown if workflows is None or job.get("script_path") in workflows]
         if len(found) >= limit or len(listed) < RECENT:
             break
     return found[:limit]

@@ -56,7 +56,7 @@ def check_machine(root: Path) -> Iterator[Finding]:
     yield _check_python(sys.version_info[:2])
     yield _check_uv()
     yield _check_program("node", "`flexcore check` compares forms with code by it")
-    yield _check_program("wmill", "`flexcore workflow deploy` pushes by it", root.resolve() / "node_modules/.bin")
+    yield _check_wmill(root.resolve() / "node_modules/.bin")
     yield from _check_meltano()
 
 
@@ -81,6 +81,20 @@ def _check_program(name: str, use: str, folder: Path | None = None) -> Finding:
     found = shutil.which(name, path=str(folder)) if folder else None
     found = found or shutil.which(name)
     return Finding(name, OK, found) if found else Finding(name, NOTE, f"not found; {use}", "Run `make setup`.")
+
+
+def _check_wmill(folder: Path) -> Finding:
+    from flexcore.bundle import cli_version
+
+    found = _check_program("wmill", "`flexcore workflow deploy` pushes by it", folder)
+    version = cli_version.read_version(found.detail) if found.state == OK else None
+    if version is None:
+        return found
+    shown = f"{found.detail}, {cli_version.describe(version)}"
+    if cli_version.is_too_old(version):
+        remedy = f"Install {cli_version.PACKAGE} {cli_version.describe(cli_version.LOWEST)} or later."
+        return Finding("wmill", MISSING, f"{shown}; it pushes raw apps with the rights of their publisher", remedy)
+    return Finding("wmill", OK, shown)
 
 
 def _check_meltano() -> Iterator[Finding]:

@@ -3,8 +3,9 @@
     python -m flexcore.panel.stack ROOT PORT [--without-ray]
 
 One for each home, by a lock that ends with the process. What a killed one has left is ended before anything starts;
-runs of its engine go on where they were. The head starts again when it dies, and its resource then has its new address.
-When this process is killed the kernel ends the head, and the engine's watchdog its steps.
+runs of its engine go on where they were. Schedules of the bundle are followed meanwhile. The head starts again when it
+dies, and its resource then has its new address. When this process is killed the kernel ends the head, and the engine's
+watchdog its steps.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from f.flexcore.lib.core.errors import FlexcoreError
 from flexcore.panel.engine import PanelEngine
 from flexcore.panel.local_resources import write_resources
 from flexcore.panel.processes import Process
+from flexcore.panel.scheduler import Scheduler
 from flexcore.panel.stack_state import FAILED, NOT_STARTED, READY, STOPPED, TAKEN, StackState, StateFile
 from wmlocal.engine.engine import SIGNALS, default_home
 from wmlocal.engine.errors import EngineError
@@ -66,6 +68,9 @@ class Stack:
             self._engine = stack.enter_context(engine)
             stack.callback(self._note_end)
             engine.serve()
+            scheduler = Scheduler(engine, lambda text: print(text, flush=True))
+            scheduler.start()
+            stack.callback(scheduler.stop)
             self.state = self.file.write(self.state, phase=READY, url=engine.url)
             while True:
                 time.sleep(WATCH_INTERVAL_S)

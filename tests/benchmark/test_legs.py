@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,40 @@ def test_a_runtime_that_cannot_take_part_is_named_with_the_reason_and_has_no_run
     planned = plan(health)
     assert {leg.runtime for leg in planned.legs} == {"reference"}
     assert [gap.reason for gap in planned.gaps if gap.runtime == "meltano"] == [reason] * 2
+
+
+PROJECT = """
+plugins:
+  extractors: [{name: tap-postgres}]
+  loaders: [{name: target-jsonl}, {name: target-duckdb}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "lacking"),
+    [
+        ({"table_target": "target-duckdb"}, {}),
+        ({}, {"load": "declares no target named 'target-postgres'. Declared: target-jsonl, target-duckdb."}),
+        (
+            {"tap": "tap-postgre"},
+            dict.fromkeys(("extract", "load"), "declares no tap named 'tap-postgre'. Did you mean tap-postgres?"),
+        ),
+        ({"project": {"path": "/nowhere"}}, dict.fromkeys(("extract", "load"), "/nowhere")),
+    ],
+    ids=["all there", "a target", "the tap", "no project"],
+)
+def test_what_the_project_lacks_is_told_by_the_plan_and_is_not_tried(
+    form: dict[str, Any], lacking: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "meltano.yml").write_text(PROJECT)
+    given = {"database": DATABASE, "project": {"path": str(tmp_path)}, "repeats": 1, "tables": ["narrow"], **form}
+    request = BenchmarkRequest.model_validate(given)
+    planned = planning.plan_race(request, {"meltano": READY}, "schema", race.find_missing_plugins(request))
+    reasons = {gap.work: gap.reason for gap in planned.gaps if gap.runtime == "meltano"}
+    assert reasons.keys() == lacking.keys()
+    assert all(text in reasons[work] for work, text in lacking.items()), reasons
+    assert {leg.work for leg in planned.legs if leg.runtime == "meltano"} == {"extract", "load"} - lacking.keys()
+    assert {leg.work for leg in planned.legs if leg.runtime == "reference"} == {"extract", "load"}
 
 
 def test_a_busy_runtime_takes_part() -> None:

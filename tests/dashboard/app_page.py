@@ -50,23 +50,29 @@ def open_app(
     hash: str = "",
     script: str = "",
     clock: datetime | None = None,
+    path: str = "",
+    pages: dict[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Page]:
-    """The page of the app at `hash`; its jobs are answered by the workspace. script: runs before the
-    app; clock: the viewer's, if it is not the workspace's."""
+    """The page of the app at `hash`; its jobs are answered by the workspace. script: runs before the app; clock: the
+    viewer's, if it is not the workspace's; pages: what else the address
+    answers, by path; the first one to be opened is at `path`."""
 
     def serve(route: Route) -> None:
         name = route.request.url.removeprefix(ADDRESS)
         if name in ("app.js", "app.css"):
             kind = "text/javascript" if name.endswith("js") else "text/css"
-            route.fulfill(path=built.with_suffix(Path(name).suffix), content_type=f"{kind}; charset=utf-8")
+            file = built.with_suffix(Path(name).suffix)
+            # For a frame without an origin of its own everything is of elsewhere.
+            headers = {"Content-Type": f"{kind}; charset=utf-8", "Access-Control-Allow-Origin": "*"}
+            route.fulfill(path=file, headers=headers)
         else:
-            route.fulfill(body=HTML, content_type="text/html; charset=utf-8")
+            route.fulfill(body=(pages or {}).get(name, HTML), content_type="text/html; charset=utf-8")
 
     with open_page(browser, **options) as page:
         page.route(f"{ADDRESS}**", serve)
         page.clock.install(time=clock or workspace.now)
         page.add_init_script(script)
         page.expose_function("answer", workspace.answer)
-        page.goto(f"{ADDRESS}{hash}")
+        page.goto(f"{ADDRESS}{path}{hash}")
         yield page

@@ -31,7 +31,7 @@ def test_a_failed_run_is_started_again_in_three_clicks_from_the_list(show: Show)
     question.get_by_role("link", name=ws.RUNNING).click()
     assert workspace.called("restart_execution") == [{"execution": ws.FAILED}]
     page.get_by_role("heading", name=ws.COPY).wait_for()
-    assert page.get_by_role("dialog").count() == 0
+    page.get_by_role("dialog").wait_for(state="detached")
 
 
 def test_a_cancel_asks_for_a_reason_and_names_what_ends(show: Show) -> None:
@@ -88,7 +88,7 @@ def test_what_is_not_allowed_cannot_be_clicked_and_says_why(show: Show) -> None:
     # By force: it looks disabled, and a click on it is answered all the same.
     button.click(force=True)
     page.get_by_role("status").filter(has_text=reason).wait_for()
-    assert page.get_by_role("dialog").count() == 0
+    page.get_by_role("dialog").wait_for(state="detached")
 
 
 def test_a_workflow_is_stopped_with_a_reason_and_the_stop_undone(show: Show) -> None:

@@ -81,7 +81,7 @@ def test_a_step_shows_its_parts_and_the_id_of_its_remote_object(show: Show) -> N
         assert expected in text, text
     assert page.url.endswith("?step=train"), "a link to the step can be sent"
     step.get_by_role("button", name="Close the step").click()
-    assert page.get_by_role("complementary").count() == 0
+    step.wait_for(state="detached")
 
 
 def test_a_filter_is_in_the_link_and_asked_of_the_workspace(show: Show) -> None:
@@ -160,13 +160,8 @@ def test_an_empty_view_says_so_and_what_would_fill_it(show: Show, hash: str) -> 
 
 @pytest.mark.parametrize("view", PARTS)
 def test_a_part_that_could_not_be_read_is_told_and_not_taken_for_empty(show: Show, view: str) -> None:
-    notice = {
-        "code": "no_right",
-        "severity": "warning",
-        "message": "deployments cannot be read: 403",
-        "remedy": "Ask an admin.",
-    }
-    page = show(ws.Workspace(notices=[notice]), f"#/{view}")
+    told = ws.notice("no_right", "warning", "deployments cannot be read: 403", "Ask an admin.")
+    page = show(ws.Workspace(notices=[told]), f"#/{view}")
     page.get_by_text("The workspace could not read").wait_for()
     assert page.get_by_role("region", name="Notices").inner_text().count("Ask an admin.") == 1
 
@@ -335,6 +330,20 @@ def test_the_log_begins_at_its_end_and_goes_back(show: Show) -> None:
     page.get_by_label("Find").fill("line 17")
     page.get_by_text("111 found in 5,000 lines").wait_for()
     assert [args["offset"] for args in workspace.called("read_logs")] == [-2000, 1000, 0]
+
+
+def test_a_notice_that_only_informs_can_be_hidden_a_warning_cannot(show: Show) -> None:
+    told = [
+        ws.notice("no_settings", "info", "There is no settings resource"),
+        ws.notice("older_server", "warning", "Old"),
+    ]
+    page = show(ws.Workspace(notices=told), "#/executions")
+    page.get_by_role("button", name="Hide notice no_settings").click()
+    page.get_by_text("There is no settings resource").wait_for(state="detached")
+    assert page.get_by_role("button", name="Hide").count() == 0
+    page.get_by_role("button", name="Read again").click()
+    page.get_by_text("Nothing has run yet").wait_for()
+    assert page.get_by_text("There is no settings resource").count() == 0
 
 
 def test_there_is_one_spinner(show: Show) -> None:

@@ -47,6 +47,10 @@ def row(id: str, status: str, age_s: float, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def notice(code: str, severity: str, message: str, remedy: str | None = None) -> dict[str, Any]:
+    return {"code": code, "severity": severity, "message": message, "remedy": remedy}
+
+
 def many_rows(count: int) -> list[dict[str, Any]]:
     """Executions of every status, a minute apart, newest first."""
     statuses = ["success"] * 7 + ["failure", "canceled", "skipped"]

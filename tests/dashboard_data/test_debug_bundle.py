@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core import errors
+from flexcore.commands import debug_bundle
 from tests.dashboard_data.conftest import call, run_flow
 from wmlocal.engine import Engine
 
@@ -95,3 +97,16 @@ def test_of_a_huge_log_the_end_stays_and_all_together_is_bounded() -> None:
 def test_a_run_that_is_forgotten_has_none(engine: Engine) -> None:
     done = call(engine, "make_debug_bundle", execution="00000000-0000-4000-8000-000000000000")
     assert done.result["error"]["name"] == "NotFound"
+
+
+def test_the_command_line_saves_it_as_a_file(
+    engine: Engine, run: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXCORE_HOME", str(engine.home))
+    code = debug_bundle.debug_bundle_command(run, tmp_path, engine.url, "", bundle, as_json=False)
+    assert code == 0
+    (file,) = tmp_path.glob("flexcore-debug-*.zip")
+    with zipfile.ZipFile(file) as archive:
+        assert run in archive.read("execution.json").decode()
+    with pytest.raises(errors.NotFound):
+        debug_bundle.debug_bundle_command("ffffffff", tmp_path, engine.url, "", bundle, as_json=False)

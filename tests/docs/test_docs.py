@@ -287,7 +287,7 @@ PLACES = {
 }
 # Made in a workspace, or by the reader.
 NOT_IN_THE_BUNDLE = re.compile(
-    r"f/(?!flexcore/)|f/flexcore/(settings|forecast|(lib/)?command)\b|resources/deploy/secrets"
+    r"f/(?!flexcore/)|f/flexcore/(settings|forecast|notifications|(lib/)?command)\b|resources/deploy/secrets"
 )
 
 

@@ -48,8 +48,10 @@ def test_inputs_lie_in_a_config_map_of_the_jobs_own_and_the_program_knows_where(
     assert known["FLEXCORE_INPUT_RAW_ROWS"] == "/flexcore/inputs/raw-rows.json"
     assert known["FLEXCORE_INPUT_RAW_ROWS_URI"] == "s3://b/x" and "FLEXCORE_INPUT_N_URI" not in known
     pod = job["spec"]["template"]["spec"]
-    assert pod["volumes"][0]["configMap"]["name"] == stored["metadata"]["name"]
-    assert pod["containers"][0]["volumeMounts"][0]["readOnly"] is True
+    (volume,) = [item for item in pod["volumes"] if "configMap" in item]
+    assert volume["configMap"]["name"] == stored["metadata"]["name"]
+    (mount,) = [item for item in pod["containers"][0]["volumeMounts"] if item["name"] == volume["name"]]
+    assert mount["readOnly"] is True
 
 
 def test_a_manifest_gets_its_inputs_in_each_container(cluster: FakeCluster) -> None:

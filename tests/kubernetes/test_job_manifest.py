@@ -10,7 +10,11 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.identity import execution_key
+<<<<<<< HEAD
 from f.flexcore.lib.core.trace_context import span_of
+=======
+from f.flexcore.lib.kubernetes.default_resources import yield_to
+>>>>>>> rest16
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
@@ -271,8 +275,45 @@ def test_the_short_form_passes_the_restricted_standard() -> None:
         "runAsNonRoot": True,
         "runAsUser": 1000,
         "seccompProfile": {"type": "RuntimeDefault"},
+        "readOnlyRootFilesystem": True,
     }
     assert notes(None, image="busybox") == ""
+
+
+def test_the_short_form_writes_to_tmp_alone_unless_it_asks_for_more() -> None:
+    pod = made(image="busybox")["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "tmp-main", "emptyDir": {}}]
+    assert pod["containers"][0]["volumeMounts"] == [{"name": "tmp-main", "mountPath": "/tmp"}]
+    for more in ({"options": {"writable_root": True}}, {"run_as_user": 0}):
+        pod = made(image="busybox", **more)["spec"]["template"]["spec"]
+        assert "volumes" not in pod and "readOnlyRootFilesystem" not in pod["containers"][0]["securityContext"]
+
+
+def test_the_short_form_always_has_requests_and_limits() -> None:
+    assert main_of(made(image="busybox"))["resources"] == {
+        "requests": {"cpu": "100m", "memory": "128Mi"},
+        "limits": {"cpu": "2", "memory": "4Gi"},
+    }
+    said = {"cpu": "3", "memory": "128Mi"}
+    assert main_of(made(image="busybox", **said))["resources"] == {"requests": said, "limits": said}
+
+
+@pytest.mark.parametrize(
+    ("item", "left"),
+    [
+        ({"type": "Container", "default": {"memory": "1Gi"}}, ["cpu"]),
+        ({"type": "Container", "max": {"cpu": "1", "memory": "1Gi"}}, []),
+        ({"type": "Pod", "max": {"cpu": "1"}}, ["cpu", "memory"]),
+        ({"type": "Container", "defaultRequest": {"ephemeral-storage": "1Gi"}}, ["cpu", "memory"]),
+    ],
+)
+def test_a_limit_range_of_containers_decides_where_it_speaks_of_what_the_form_leaves_open(
+    item: Object, left: list[str]
+) -> None:
+    settled = yield_to(made(image="busybox"), [{"spec": {"limits": [item]}}])
+    assert [sorted(amounts) for amounts in main_of(settled)["resources"].values()] == [left, left]
+    said = yield_to(made(image="busybox", cpu="100m", memory="128Mi"), [{"spec": {"limits": [item]}}])
+    assert main_of(said)["resources"]["limits"] == {"cpu": "100m", "memory": "128Mi"}
 
 
 def test_the_short_form_runs_as_the_user_that_is_asked_for_and_as_root_with_what_root_needs() -> None:

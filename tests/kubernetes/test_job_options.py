@@ -78,11 +78,12 @@ def test_sidecars_are_native_stand_before_init_containers_and_are_as_restricted_
     ship, fetch = pod["initContainers"]
     assert (ship["name"], ship["image"], ship["restartPolicy"]) == ("ship", "s", "Always")
     assert (fetch["name"], fetch["image"]) == ("fetch", "i") and "restartPolicy" not in fetch
-    assert fetch["resources"]["limits"] == {"memory": "1Gi"}
+    assert fetch["resources"]["limits"] == {"cpu": "2", "memory": "1Gi"}
     for container in (ship, fetch, *pod["containers"]):
         assert container["securityContext"]["runAsUser"] == 77
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/flexcore/shared"]
+        assert [mount["mountPath"] for mount in container["volumeMounts"]] == ["/flexcore/shared", "/tmp"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["flexcore-shared", "tmp-ship", "tmp-fetch", "tmp-main"]
 
 
 def test_a_job_of_a_queue_is_suspended_from_its_creation() -> None:
@@ -111,7 +112,7 @@ def test_where_the_pods_run_and_what_goes_first() -> None:
     (spread,) = pod["topologySpreadConstraints"]
     assert spread["whenUnsatisfiable"] == "DoNotSchedule"
     assert spread["labelSelector"] == {"matchLabels": {"batch.kubernetes.io/job-name": "fc-1"}}
-    assert pod["containers"][0]["resources"]["limits"] == {"amd.com/gpu": 2}
+    assert pod["containers"][0]["resources"]["limits"]["amd.com/gpu"] == 2
 
 
 @pytest.mark.parametrize(

@@ -679,8 +679,26 @@ def calls(cluster: FakeCluster) -> list[str]:
 
 def test_a_job_with_its_secret_is_created_in_four_calls(cluster: FakeCluster) -> None:
     cluster.api.story = succeeds()
-    run(cluster, secrets={"A": "sesame"})
+    run(cluster, secrets={"A": "sesame"}, cpu="100m", memory="64Mi")
     assert calls(cluster) == ["GET jobs", "GET pods", "POST jobs", "POST secrets"]
+
+
+def test_what_a_job_leaves_open_is_asked_of_the_namespace_once(cluster: FakeCluster) -> None:
+    item = {"type": "Container", "default": {"memory": "1Gi"}}
+    limits = {"metadata": {"name": "lr", "namespace": "work"}, "spec": {"limits": [item]}}
+    cluster.do(cluster.api.keep("v1/limitranges", limits))
+    cluster.api.story = succeeds()
+    run(cluster)
+    assert calls(cluster) == ["GET jobs", "GET pods", "GET limitranges", "POST jobs"]
+    (job,) = cluster.api.all("batch/v1/jobs")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "2"}}
+
+
+def test_limits_of_the_namespace_that_may_not_be_seen_keep_no_job_back(cluster: FakeCluster) -> None:
+    cluster.api.denied = {"limitranges"}
+    cluster.api.story = succeeds()
+    assert run(cluster)["success"]
 
 
 def test_a_job_of_this_very_call_that_failed_is_not_diagnosed_to_find_out_whether_a_retry_helps(

@@ -27,7 +27,9 @@ from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
+from tests.live import rights
 from tests.live.conftest import needed
+from tests.live.places import make_namespace, read_resource
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
@@ -39,10 +41,12 @@ RBAC = Path(__file__).parent.parent.parent / "resources/kubernetes"
 
 class Live:
     def __init__(self, kubeconfig: str) -> None:
+        """limited: the resource with an account that has the roles of these steps, and no other right."""
         self.config: Object = yaml.safe_load(Path(kubeconfig).read_text())
-        self.resource: Object = {"kubeconfig": yaml.safe_dump(self.config)}
+        self.resource: Object = read_resource()
+        self.limited: Object = {}
         self.kubernetes: Kubernetes = connect(self.resource).kubernetes
-        self.namespace = f"flexcore-size-{uuid.uuid4().hex[:6]}"
+        self.namespace = ""
         self.image = needed("FLEXCORE_LIVE_IMAGE")
 
     def create(self, path: str, body: Object) -> Object:
@@ -87,11 +91,10 @@ class Live:
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
     cluster = Live(needed("KUBECONFIG"))
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}}
-    created = cluster.create("/api/v1/namespaces", body)
-    yield cluster
-    path = f"/api/v1/namespaces/{cluster.namespace}"
-    cluster.kubernetes.delete(path, created["metadata"]["uid"], Call("delete", "namespaces", "", cluster.namespace))
+    with make_namespace(cluster.kubernetes, "flexcore-size-") as cluster.namespace:
+        roles = ("flexcore-right-sizing", "flexcore-deploy", "flexcore-job")
+        cluster.limited = rights.make_limited(cluster.kubernetes, cluster.namespace, *roles)
+        yield cluster
 
 
 def deploy(live: Live, memory_policy: str = "NotRequired", **more: Any) -> Object:
@@ -183,10 +186,10 @@ def test_memory_that_is_in_use_is_not_taken_away(web: Live) -> None:
 def test_a_policy_that_restarts_for_memory_does_so_one_pod_after_the_other(live: Live) -> None:
     deploy(live, "RestartContainer")
     try:
-        done = resize_model(live.resource, "web", memory="64Mi", namespace=live.namespace)
+        done = resize_model(live.limited, "web", memory="64Mi", namespace=live.namespace)
         assert [row["restarts"] for row in done["data"]["pods"]] == [1, 1]
         assert live.resources() == [give("50m", "64Mi")] * 2
-        again = resize_model(live.resource, "web", cpu="60m", namespace=live.namespace)
+        again = resize_model(live.limited, "web", cpu="60m", namespace=live.namespace)
         assert [row["restarts"] for row in again["data"]["pods"]] == [0, 0]
     finally:
         remove(live)
@@ -222,17 +225,9 @@ def test_an_autoscaler_on_cpu_is_told_before_its_requests_are_changed(web: Live)
 
 
 def test_the_shipped_role_is_enough_and_its_tokens_show_when_they_end(web: Live) -> None:
-    for text in (RBAC / "rbac.yaml").read_text(), (RBAC / "token.yaml").read_text():
-        for body in yaml.safe_load_all(text):
-            name = body["metadata"]["name"]
-            if (
-                body["kind"] in ("ServiceAccount", "Secret")
-                or name == "flexcore-right-sizing"
-                or name == "flexcore-job"
-            ):
-                if body["kind"] == "RoleBinding":
-                    body["subjects"][0]["namespace"] = web.namespace
-                web.create(web.path(f"{body['kind'].lower()}s"), body)
+    for body in yaml.safe_load_all((RBAC / "token.yaml").read_text()):
+        if body["kind"] == "Secret":
+            web.create(web.path("secrets"), body)
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"{web.path('serviceaccounts', 'flexcore')}/token"
     short = web.create(path, request)["status"]["token"]
@@ -276,7 +271,7 @@ def test_an_object_that_a_finalizer_holds_is_told_and_gone_when_it_is_released(l
         with pytest.raises(
             FlexcoreError, match=r"finalizer example\.com/hold \(the controller of example\.com takes it"
         ):
-            undeploy_model(live.resource, "web", live.namespace, timeout_s=3)
+            undeploy_model(live.limited, "web", live.namespace, timeout_s=3)
     finally:
         live.release("deployments", "web")
     live.wait(lambda: live.get("deployments", "web") is None)
@@ -284,27 +279,27 @@ def test_an_object_that_a_finalizer_holds_is_told_and_gone_when_it_is_released(l
     live.create(
         live.path("deployments"), {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
     )
-    done = undeploy_model(live.resource, "web", live.namespace, timeout_s=30)
+    done = undeploy_model(live.limited, "web", live.namespace, timeout_s=30)
     assert done["data"]["claims"] == ["web-data"] and live.get("persistentvolumeclaims", "web-data")
 
 
 def test_reconcile_takes_what_we_made_and_never_a_copy_of_it(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WM_JOB_ID", str(uuid.uuid4()))
     result = run_job(
-        cluster=live.resource, namespace=live.namespace, image=live.image, command=["sleep", "120"], wait="defer"
+        cluster=live.limited, namespace=live.namespace, image=live.image, command=["sleep", "120"], wait="defer"
     )
     name = result["remote"]["name"]
     stored = live.get("jobs", name)
     assert stored is not None
     labels = {key: value for key, value in stored["metadata"]["labels"].items() if not key.startswith("batch.")}
-    pod = {key: stored["spec"]["template"]["spec"][key] for key in ("containers", "restartPolicy")}
+    pod = {key: stored["spec"]["template"]["spec"][key] for key in ("containers", "volumes", "restartPolicy")}
     copy = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "copy", "labels": labels}}
     body = {**copy, "spec": {"suspend": True, "template": {"spec": pod}}}
     # As kubectl would write it.
     call = Call("create", "jobs.batch")
     code, made = live.kubernetes.request_raw("POST", f"{live.path('jobs')}?fieldManager=kubectl-create", body, call)
     assert code == 201, made
-    objects = KubernetesObjects("f/x", live.resource, live.namespace)
+    objects = KubernetesObjects("f/x", live.limited, live.namespace)
     ours = [item for item in objects.find() if item.namespace == live.namespace and item.kind == "Job"]
     assert [item.name for item in ours] == [name]
     assert objects.stop(ours[0]) == "deleted"

@@ -22,7 +22,6 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from f.flexcore.kubernetes.shift_traffic import main as shift_traffic
 from f.flexcore.lib.core import remote_objects
@@ -30,7 +29,8 @@ from f.flexcore.lib.core.errors import Conflict, ExecutionFailed, InvalidInput
 from f.flexcore.lib.kubernetes import traffic_objects
 from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes_api.api_errors import Call
-from tests.live.conftest import needed
+from tests.live import rights
+from tests.live.places import make_namespace, read_resource
 from tests.live.versions import Versions, constant_load
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -89,28 +89,23 @@ class Live(Versions):
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    config = Path(needed("KUBECONFIG")).read_text()
-    resource = {"kubeconfig": yaml.safe_dump(yaml.safe_load(config)), "prometheus_url": PROMETHEUS_URL}
-    kubernetes = connect(resource).kubernetes
+    kubernetes = connect(read_resource()).kubernetes
     code, _ = kubernetes.request_raw("GET", GATEWAY_API, None, Call("get", "gateways"))
     if code != 200:
         pytest.skip("the cluster has no Gateway API")
     image = os.environ.get("FLEXCORE_LIVE_PYTHON_IMAGE", "localhost/python:3.11")
-    cluster = Live(kubernetes, f"flexcore-traffic-{uuid.uuid4().hex[:6]}", image)
-    cluster.resource, cluster.store = resource, f"file://{tmp_path_factory.mktemp('store')}"
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}}
-    created = kubernetes.create("/api/v1/namespaces", namespace, Call("create", "namespaces"))
-    assert created is not None
-    try:
+    with make_namespace(kubernetes, "flexcore-traffic-") as namespace:
+        cluster = Live(kubernetes, namespace, image)
+        # Every step here runs with this role and no other right.
+        cluster.resource = rights.make_limited(kubernetes, namespace, "flexcore-traffic")
+        cluster.resource |= {"prometheus_url": PROMETHEUS_URL, "namespace": namespace}
+        cluster.store = f"file://{tmp_path_factory.mktemp('store')}"
         cluster.deploy("one")
         cluster.deploy("two")
         listener = {"name": "http", "protocol": "HTTP", "port": httpx.URL(GATEWAY_URL).port}
         spec = {"gatewayClassName": "traefik", "listeners": [listener]}
         cluster.create(GATEWAY_API, "gateways", {"kind": "Gateway", "metadata": {"name": "web"}, "spec": spec})
         yield cluster
-    finally:
-        call = Call("delete", "namespaces", "", cluster.namespace)
-        kubernetes.delete(f"/api/v1/namespaces/{cluster.namespace}", created["metadata"]["uid"], call)
 
 
 @pytest.fixture(autouse=True)
@@ -315,20 +310,14 @@ def test_a_route_that_is_not_ours_is_refused_and_left(live: Live) -> None:
 
 
 def test_a_candidate_in_another_namespace_gets_a_reference_grant(live: Live) -> None:
-    other = f"{live.namespace}-b"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}}
-    created = live.kubernetes.create("/api/v1/namespaces", body, Call("create", "namespaces"))
-    assert created is not None
-    try:
+    with make_namespace(live.kubernetes, f"{live.namespace}-b") as other:
+        rights.grant(live.kubernetes, other, "flexcore-traffic", account_of=live.namespace)
         live.deploy("far", namespace=other)
         start_at_stable(live)
         os.environ["WM_JOB_ID"] = str(uuid.uuid4())
         result = live.shift(candidate=f"{other}/far", weights=[50, 100])
         assert result["data"]["shares"] == {"one": 0, f"{other}/far": 100}
         assert httpx.get(GATEWAY_URL, headers={"Host": live.host}).text == "far"
-    finally:
-        path = f"/api/v1/namespaces/{other}"
-        live.kubernetes.delete(path, created["metadata"]["uid"], Call("delete", "namespaces", "", other))
 
 
 def test_a_gateway_that_refuses_the_route_is_told_and_nothing_moves(live: Live) -> None:

@@ -15,7 +15,9 @@ Route = Callable[[str, dict[str, list[str]]], tuple[int, Any]]
 
 
 class FakeWindmill(LocalServer):
-    """queue: id → job that waits or runs; completed: ids. `broken`: answers every request with this status.
+    """queue: id → job that waits or runs; completed: ids; ended: id → job that has ended, whole.
+
+    broken: answers every request with this status.
 
     route: answers (path, query) in place of all these.
     """
@@ -23,6 +25,7 @@ class FakeWindmill(LocalServer):
     def __init__(self) -> None:
         self.queue: dict[str, dict[str, Any]] = {}
         self.completed: set[str] = set()
+        self.ended: dict[str, dict[str, Any]] = {}
         self.resumed: dict[str, Any] = {}
         self.resume_status = 200
         self.resources: dict[str, Any] = {}
@@ -52,6 +55,8 @@ class FakeWindmill(LocalServer):
         if "/jobs_u/get/" in path:
             if name in self.queue:
                 return 200, self.queue[name]
+            if name in self.ended:
+                return 200, self.ended[name]
             return (200, {"id": name, "type": "CompletedJob"}) if name in self.completed else (404, "not found")
         if "/jobs/flow/resume/" in path and method == "POST":
             self.resumed[name] = body

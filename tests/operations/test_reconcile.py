@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import DEFERRED, ON_TRIAL, execution_key
 from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
+from f.flexcore.lib.ray import cluster_spec, service_spec
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster
 from tests.operations.fake_windmill import FakeWindmill
@@ -201,6 +203,56 @@ def test_a_flow_that_waits_for_a_verdict_is_resumed(run: Run, windmill: FakeWind
     assert "the next pass tries again" in run()[0]["outcome"]
 
 
+def defers(windmill: FakeWindmill, flow: str, seconds_ago: float, result: dict[str, Any] | None = None) -> None:
+    """A flow that is suspended after a step that has submitted a Ray job, or has said something else."""
+    started = datetime.fromtimestamp(time.time() - seconds_ago - 2, UTC).isoformat()
+    modules = [
+        {"id": "submit", "type": "Success", "job": f"{flow}-submit"},
+        {"id": "collect", "type": "WaitingForEvents"},
+    ]
+    windmill.runs(flow, suspended=True, flow_status={"step": 1, "modules": modules})
+    said = {
+        "runtime": "ray",
+        "data": {"deferred": {"execution_key": "fc-0123456789abcdef0123", "call": f"{flow}-submit"}},
+        "remote": {"kind": "ray_job", "name": f"fc-{flow}-1"},
+    }
+    step = {"id": f"{flow}-submit", "type": "CompletedJob", "started_at": started, "duration_ms": 2000}
+    windmill.ended[f"{flow}-submit"] = step | {"result": result or said}
+
+
+@pytest.mark.fault(19, "I1", "I2")
+def test_a_flow_that_waits_for_work_that_no_cluster_has_any_more_is_resumed(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
+) -> None:
+    """Its head has died, and the next one knows of nothing: nobody else would ever wake it."""
+    defers(windmill, "lost", 120)
+    defers(windmill, "submitted-just-now", 5)
+    defers(windmill, "approval", 120, {"data": {"please": "approve"}})
+    defers(windmill, "works", 120)
+    ray_job(dashboard, "r", "works", **{DEFERRED: "true"})
+    rows = [row for row in run(dry_run=True) if row["action"] == "resume"]
+    assert [(row["object"], row["outcome"]) for row in rows] == [("ray_job fc-lost-1", "dry run")]
+    assert windmill.resumed == {}
+    (row,) = [row for row in run() if row["action"] == "resume"]
+    assert (row["state"], row["outcome"]) == ("lost", "resumed")
+    assert "no cluster has it any more" in row["reason"]
+    assert windmill.resumed == {"lost": {"name": "fc-lost-1"}}
+
+
+@pytest.mark.fault(5, "I2")
+def test_work_of_a_cluster_that_cannot_be_listed_is_not_lost(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
+) -> None:
+    defers(windmill, "waits", 120)
+    dashboard.script = lambda method, path: (503, "starting")
+    assert {row["outcome"] for row in run()} == {"could not be listed"}
+    dashboard.script = lambda method, path: None
+    run(most=0)
+    assert windmill.resumed == {}
+    run()
+    assert list(windmill.resumed) == ["waits"]
+
+
 def test_finished_ray_jobs_are_deleted_after_their_time_to_live(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard
 ) -> None:
@@ -237,6 +289,24 @@ def test_a_first_deployment_whose_flow_ended_half_way_goes_and_one_that_has_answ
         cluster.do(cluster.api.keep("apps/v1/deployments", body))
     assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}
     left = [item["metadata"]["name"] for item in cluster.api.all("apps/v1/deployments")]
+    assert sorted(left) == ["busy", "done"]
+
+
+@pytest.mark.fault(1, "I4", "I8")
+def test_a_ray_service_that_has_never_answered_goes_with_its_flow_and_one_that_has_stays(
+    run: Run, windmill: FakeWindmill, cluster: FakeCluster
+) -> None:
+    windmill.completed |= {"ended"}
+    windmill.runs("alive")
+    cluster.api.groups["ray.io"] = ["v1"]
+    for name, owner, is_on_trial in (("half", "ended", True), ("busy", "alive", True), ("done", "ended", False)):
+        spec, state = cluster_spec.ClusterSpec(), {"app": name, "versions": {}}
+        body = service_spec.service_body(name, "work", spec, state, labels(owner), "", has_auth_options=False)
+        if not is_on_trial:
+            del body["metadata"]["annotations"][ON_TRIAL]
+        cluster.do(cluster.api.keep("ray.io/v1/rayservices", body))
+    assert actions(run()) == {"half": "stop", "busy": "leave", "done": "leave"}
+    left = [item["metadata"]["name"] for item in cluster.api.all("ray.io/v1/rayservices")]
     assert sorted(left) == ["busy", "done"]
 
 

@@ -7,12 +7,20 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from f.flexcore.lib.core import resources
-from f.flexcore.lib.core.errors import DeadlineExceeded, ExecutionFailed, InvalidInput, NotFound
+from f.flexcore.lib.core.errors import (
+    DeadlineExceeded,
+    ExecutionFailed,
+    FlexcoreError,
+    InvalidInput,
+    NotFound,
+    Unreachable,
+)
 from f.flexcore.lib.ray import (
     cluster_spec,
     kubernetes_session,
@@ -129,6 +137,90 @@ def test_a_version_that_cannot_be_deployed_is_told_with_its_exception_and_taken_
     service_rollout.take_back(service, "2", LABELS)
     (stored,) = cluster.api.all(SERVICES)
     assert list(service_spec.read_state(stored)["versions"]) == ["1"]
+
+
+# --- the trial of one that has never answered
+
+
+@pytest.fixture
+def deployed(session: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A deployment as the step does it, whose model comes from nowhere and whose operator says `told`."""
+    monkeypatch.setattr(ray_service, "SETTLE_S", -1.0)
+    monkeypatch.setattr(ray_service, "POLL_INTERVAL_S", 0.01)
+
+    def prove(told: Object, *versions: str, timeout_s: float = 0.1) -> ray_service.RayService:
+        service = ray_service.RayService(session, "daisy")
+        before = service.read_ours()
+        stored = make(session, *versions).read_ours()
+        assert stored is not None
+        until = service._clock() + timeout_s
+        statuses = {name: told for name in ("daisy", *(f"daisy--{version}" for version in versions))}
+        status = {"activeServiceStatus": {"applicationStatuses": statuses}}
+        service.kubernetes.patch(service.path, {"status": status}, service.call("patch"))
+        try:
+            service_rollout.prove(service, MODEL, ENTRY, REQUEST, LABELS, until)
+        except FlexcoreError as error:
+            service_rollout.undo(service, MODEL.version, before, LABELS, error)
+            raise
+        return service
+
+    return prove
+
+
+MODEL = SimpleNamespace(name="daisy", version="1")
+REQUEST = SimpleNamespace(weight=100, keep_previous=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ({"status": "DEPLOY_FAILED", "serveDeploymentStatuses": {"model": {"message": "bad magic"}}}, ExecutionFailed),
+        ({"status": "DEPLOYING"}, DeadlineExceeded),
+    ],
+)
+def test_a_first_deployment_that_fails_leaves_no_ray_service(
+    deployed: Any, cluster: FakeCluster, told: Object, error: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(error):
+        deployed(told, "1")
+    assert cluster.api.all(SERVICES) == []
+    assert "The RayService daisy has never answered and is removed" in capsys.readouterr().out
+
+
+def test_lost_contact_is_no_verdict_on_a_first_deployment(
+    deployed: Any, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(*_: Any) -> None:
+        raise Unreachable("the API server is away")
+
+    monkeypatch.setattr(ray_service.RayService, "wait_until_running", lose)
+    with pytest.raises(Unreachable):
+        deployed({}, "1")
+    (stored,) = cluster.api.all(SERVICES)
+    assert service_spec.is_on_trial(stored), "reconcile ends it with its run"
+
+
+def test_one_that_answers_stays_for_good_and_a_later_failure_takes_its_version_alone(
+    deployed: Any, session: Any, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_rollout, "wait_for_weights", lambda *_: None)
+    monkeypatch.setattr(service_rollout, "ask", lambda *_, **__: {"rows": 1})
+    deployed({"status": "RUNNING"}, "1", timeout_s=60)
+    (stored,) = cluster.api.all(SERVICES)
+    assert not service_spec.is_on_trial(stored)
+    monkeypatch.setattr(MODEL, "version", "2")
+    with pytest.raises(ExecutionFailed):
+        deployed({"status": "DEPLOY_FAILED"}, "2", timeout_s=60)
+    (stored,) = cluster.api.all(SERVICES)
+    assert list(service_spec.read_state(stored)["versions"]) == ["1"]
+
+
+def test_a_version_that_has_requests_is_not_taken_back(session: Any, cluster: FakeCluster) -> None:
+    service = make(session, "1", "2")
+    service.apply(lambda state: service_spec.add_version(state, "2", ENTRY, 30), LABELS, None)
+    service_rollout.take_back(service, "2", LABELS)
+    (stored,) = cluster.api.all(SERVICES)
+    assert service_spec.read_state(stored)["weights"] == {"1": 70.0, "2": 30.0}
 
 
 # --- upgrades in steps

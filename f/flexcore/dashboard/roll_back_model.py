@@ -3,7 +3,6 @@
 
 from typing import Any
 
-from f.flexcore.lib.dashboard import shapes
 from f.flexcore.lib.kubernetes import rollback
 from f.flexcore.lib.windmill import client
 
@@ -12,4 +11,4 @@ def main(resource: str, name: str, namespace: str = "", revision: int = 0) -> di
     windmill = client.Client()
     cluster, settings = windmill.resource(resource), windmill.find_resource(client.SETTINGS)
     done = rollback.roll_back_model(cluster, name, namespace, revision or 0, 600, settings)
-    return done | {"wm_labels": [shapes.LABEL]}
+    return done | {"wm_labels": [client.DASHBOARD_LABEL]}

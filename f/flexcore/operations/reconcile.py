@@ -24,7 +24,8 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
     if older := reconciler.find_older_run(windmill, PATH, os.environ.get("WM_JOB_ID", "")):
         print(f"The pass {older} is still running; nothing is done")
         return {"table-row-object": []}
-    this_pass = reconciler.ReconcilePass(reconciler.WindmillOwners(windmill), time.time(), max_actions, dry_run)
+    owners = reconciler.WindmillOwners(windmill)
+    this_pass = reconciler.ReconcilePass(owners, time.time(), max_actions, dry_run, deferrals=owners)
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
     rows = this_pass.run(clusters)

@@ -51,6 +51,14 @@ export function formatTime(at: string | null | undefined, full = false): string 
   return (full ? fullFormat : whenFormat).format(date)
 }
 
+const clockFormat = new Intl.DateTimeFormat('en-US', { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
+
+/** The time of day of a moment, to the second. */
+export function formatClock(at: string | null | undefined): string {
+  const date = new Date(at ?? NaN)
+  return Number.isNaN(date.getTime()) ? (at ?? NOT_MEASURED) : clockFormat.format(date)
+}
+
 export function formatNumber(value: number | null | undefined, digits = 0): string {
   if (value == null || !Number.isFinite(value)) return NOT_MEASURED
   return value.toLocaleString('en-US', { maximumFractionDigits: digits })

@@ -1,9 +1,10 @@
 // What the page has to say of itself: the server's notices, a read that failed, a clock that is off.
-import React from 'react'
+import React, { useState } from 'react'
 import type { Notice } from '../logic/types'
 import { formatDuration } from '../logic/format'
 import { usePage } from './context'
 import { LongText } from './basics'
+import { Icon } from './icon'
 
 const MAX_CLOCK_SKEW_S = 90
 
@@ -20,6 +21,7 @@ export function clockNotice(skewS: number | null): Notice | null {
 export function Notices() {
   const { state, store } = usePage()
   const clock = clockNotice(store.skew())
+  const [hidden, setHidden] = useState<string[]>([])
   const { problem } = state
   const failed: Notice | null = problem && {
     code: problem.name,
@@ -27,7 +29,7 @@ export function Notices() {
     message: state.readAt && state.data.now ? `${problem.message} (what is shown is of the last read)` : problem.message,
     remedy: problem.remedy,
   }
-  const shown = [failed, ...(state.data.notices ?? []), clock].filter((notice) => notice !== null)
+  const shown = [failed, ...(state.data.notices ?? []), clock].filter((notice): notice is Notice => notice !== null && !hidden.includes(notice.message))
   if (!shown.length) return null
   return (
     <section aria-label="Notices" className="notices">
@@ -38,6 +40,11 @@ export function Notices() {
             <LongText text={notice.message} label={notice.code} />
             {notice.remedy && <p className="remedy">{notice.remedy}</p>}
           </div>
+          {notice.severity === 'info' && (
+            <button type="button" className="quiet" aria-label={`Hide notice ${notice.code}`} title="Hide" onClick={() => setHidden([...hidden, notice.message])}>
+              <Icon name="cross" />
+            </button>
+          )}
           {notice === failed && (
             <button type="button" onClick={() => (store.clicked(), void store.refresh())} disabled={state.reading}>
               Try again

@@ -22,6 +22,8 @@ export function stepName(step: Step): string {
   return step.summary ? `${step.id} · ${step.summary}` : step.id
 }
 
+const NO_BAR: Record<string, string> = { reused: 'result of an earlier run', waiting: '', skipped: 'not run', canceled: 'not run' }
+
 function describe(lane: Lane): string {
   return lane.bars.map((bar) => `${NAMES[bar.part]} ${formatDuration((bar.to - bar.from) / 1000)}`).join(', ')
 }
@@ -41,7 +43,7 @@ function Axis({ marks, spanS }: { marks: number[]; spanS: number }) {
 
 function Bars({ lane, start, span, marks }: { lane: Lane; start: number; span: number; marks: number[] }) {
   const text = describe(lane)
-  if (!lane.bars.length) return <span className="unmeasured">{lane.step.reused ? 'result of an earlier run' : lane.step.status === 'waiting' ? '' : 'not measured'}</span>
+  if (!lane.bars.length) return <span className="unmeasured">{NO_BAR[lane.step.reused ? 'reused' : lane.step.status] ?? 'not measured'}</span>
   return (
     <div className="bars" title={text}>
       <span className="hidden">{text}</span>

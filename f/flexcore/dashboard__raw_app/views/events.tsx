@@ -1,7 +1,7 @@
 // What was reported along the way, newest last, each with its cause.
 import React from 'react'
 import type { Step, StepEvent } from '../logic/types'
-import { formatTime } from '../logic/format'
+import { formatClock, formatTime } from '../logic/format'
 import { Empty } from '../parts/basics'
 import { Icon } from '../parts/icon'
 
@@ -24,7 +24,7 @@ export function EventFeed({ steps }: { steps: Step[] }) {
         {events.slice(-MAX_EVENTS).map((event, index) => (
           <li key={index} className={/fail|error|warn/i.test(event.kind) ? 'feed-bad' : undefined}>
             <time dateTime={event.at ?? undefined} title={formatTime(event.at, true)}>
-              {formatTime(event.at)}
+              {formatClock(event.at)}
             </time>
             <div>
               <p>

@@ -74,7 +74,7 @@ function columnsOf(now: number, narrow: boolean, medium: boolean): Column<Row>[]
   return [
     status,
     name,
-    { key: 'runtime', name: 'Runtime', width: '5.75rem', cell: (row) => row.runtime ?? <Dash words="none yet" /> },
+    { key: 'runtime', name: 'Runtime', width: '5.75rem', cell: (row) => row.runtime ?? <Dash words="none" /> },
     when,
     duration,
     ...(medium ? [] : figures),

@@ -45,7 +45,7 @@ function RuntimeCard({ runtime, now }: { runtime: Runtime; now: number }) {
       </div>
       {runtime.resource && <p className="mono muted">{runtime.resource}</p>}
       {runtime.problem && (
-        <div className="card-problem">
+        <div className={runtime.healthy ? 'card-problem card-hint' : 'card-problem'}>
           <LongText text={runtime.problem} label={`Problem of ${runtime.name}`} />
           {runtime.remedy && (
             <p className="remedy">

@@ -18,25 +18,31 @@ WORKFLOW_PREFIX = "benchmark"
 RUNTIMES = ("meltano", "ray", "kubernetes")
 
 
-def plan_race(request: benchmark_request.BenchmarkRequest, health: Mapping[str, Any], schema: str) -> legs.Plan:
-    """health: `operation.Health` of each runtime that the form names a resource for, or why there is none."""
+def plan_race(
+    request: benchmark_request.BenchmarkRequest,
+    health: Mapping[str, Any],
+    schema: str,
+    lacks: Mapping[tuple[str, str], str] | None = None,
+) -> legs.Plan:
+    """health: `operation.Health` of each runtime that the form names a resource for, or why there is none; lacks:
+    (runtime, work) → what its resource does not have for it."""
+    lacks = lacks or {}
     gaps, takes_part = [], [legs.REFERENCE]
     for runtime in RUNTIMES:
         absence = explain_absence(runtime, health.get(runtime))
         if not absence:
             takes_part.append(runtime)
         for work in request.works:
-            if reason := "" if (runtime, work) in BUILDERS else NO_OPERATION.get(runtime, NO_OPERATION[""]):
+            no_operation = "" if (runtime, work) in BUILDERS else NO_OPERATION.get(runtime, NO_OPERATION[""])
+            if reason := no_operation or absence or lacks.get((runtime, work), ""):
                 gaps.append(legs.Gap(runtime=runtime, work=work, reason=reason))
-            elif absence:
-                gaps.append(legs.Gap(runtime=runtime, work=work, reason=absence))
     runs = [
         build_leg(request, schema, turn, work, table, runtime)
         for turn in range(1, request.repeats + 1)
         for work in request.works
         for table in list_tables_of(work, request)
         for runtime in (takes_part if turn % 2 else list(reversed(takes_part)))
-        if runtime == legs.REFERENCE or (runtime, work) in BUILDERS
+        if runtime == legs.REFERENCE or ((runtime, work) in BUILDERS and (runtime, work) not in lacks)
     ]
     numbered = [leg.model_copy(update={"number": number}) for number, leg in enumerate(runs, 1)]
     known = {name: item.version for name, item in health.items() if isinstance(item, operation.Health) and item.version}

@@ -57,7 +57,10 @@ def check(can: shapes.Can, what: str, subject: str) -> None:
 
 def _may_act(user: User, job: execution_models.Job, what: str) -> shapes.Can:
     path = str(job.get("script_path") or "")
-    if job.get("created_by") == user.get("username") or may_write(user, path):
+    name = user.get("username")
+    # Windmill names a job that was started with a token after the token's label.
+    is_own = bool(name) and (job.get("created_by") == name or job.get("permissioned_as") == f"u/{name}")
+    if is_own or may_write(user, path):
         return YES
     who = f"{job.get('created_by') or 'another user'}, who started it, an administrator"
     return shapes.Can(allowed=False, reason=f"Only {who}, or who may write in the folder {_folder(path)} may {what}")

@@ -13,12 +13,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from f.flexcore.lib.core import contracts
-from f.flexcore.lib.windmill import execution_models
+from f.flexcore.lib.windmill import client, execution_models
 
 PARTS = ("executions", "execution", "runtimes", "comparison", "selection", "deployments", "orphans", "stops")
 StepStatus = Literal["waiting", "queued", "running", "suspended", "success", "failure", "skipped", "canceled"]
-# Jobs of the dashboard itself carry it, so that nothing of ours counts them.
-LABEL = "dashboard"
+LABEL = client.DASHBOARD_LABEL
 
 
 class Filter(contracts.Contract):

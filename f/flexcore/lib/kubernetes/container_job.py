@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, identity, operation, redaction, resources
-from f.flexcore.lib.kubernetes import connection, job_manifest, leftover_pods, multikueue
+from f.flexcore.lib.kubernetes import connection, default_resources, job_manifest, leftover_pods, multikueue
 from f.flexcore.lib.kubernetes_api import api_errors, categories, client, deletion, job_status
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class JobAdapter:
 
             folder = job_handover.find_folder(self.settings, self.key, number)
             job_handover.add_to_job(body, self.request, self.settings, folder)
-        return body
+        return default_resources.settle(self.kubernetes, self.namespace, body)
 
     @property
     def _hands_over(self) -> bool:

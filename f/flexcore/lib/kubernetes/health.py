@@ -75,7 +75,9 @@ HELPFUL: dict[str, list[Right]] = {
         *EXPLAINING,
         *_list_rights("create", "", "secrets"),
         *_list_rights("create", "", "configmaps"),
+        *_list_rights("list", "", "limitranges"),
         *_list_rights("list", "kueue.x-k8s.io", "workloads"),
+        *_list_rights("get", "kueue.x-k8s.io", "localqueues"),
     ],
     "deploy": [
         *EXPLAINING,

@@ -59,8 +59,14 @@ class JobRequest(resources.Form):
         description="Secret environment variables as {NAME: $var:path}: they reach every container, init containers "
         "and sidecars too, through a Secret of the Job's own, which goes with it.",
     )
-    cpu: str = Field(default="", description="CPU, e.g. 500m or 2; empty means the default of the namespace.")
-    memory: str = Field(default="", description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace.")
+    cpu: str = Field(
+        default="",
+        description="CPU, e.g. 500m or 2; empty means the default of the namespace, else 100m, and 2 at most.",
+    )
+    memory: str = Field(
+        default="",
+        description="Memory, e.g. 512Mi or 4Gi; empty means the default of the namespace, else 128Mi, and 4Gi at most.",
+    )
     gpus: int = Field(default=0, ge=0, description="GPUs that the container reserves.")
     manifest: Annotated[Any, resources.OPAQUE] = Field(
         default=None,
@@ -250,7 +256,7 @@ def build_short_form(request: JobRequest, name: str = CONTAINER) -> Object:
         "command": request.command,
         "args": request.args,
         "env": pod_spec.make_environment(request.env, request.secret_env),
-        "resources": pod_spec.make_resources(request.cpu, request.memory, request.gpus),
+        "resources": pod_spec.make_bounded_resources(request.cpu, request.memory, request.gpus),
         "securityContext": pod_spec.make_security_context(request.run_as_user),
         # The last lines then stand in the pod's status too, where they outlive a log that cannot be read.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -268,11 +274,14 @@ def build_short_form(request: JobRequest, name: str = CONTAINER) -> Object:
     job: Object = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "spec": {"template": {"spec": pod}}}
     if request.options is None:
         job["spec"]["backoffLimit"] = 0
-        return job
-    from f.flexcore.lib.kubernetes import job_options, job_options_spec
+    else:
+        from f.flexcore.lib.kubernetes import job_options, job_options_spec
 
-    job_options.check(request.options, request.gpus)
-    job_options_spec.apply(request.options, job, request.run_as_user, name)
+        job_options.check(request.options, request.gpus)
+        job_options_spec.apply(request.options, job, request.run_as_user, name)
+    # Who asks for root installs packages, which no read-only root would take.
+    if request.run_as_user != pod_spec.ROOT and not (request.options and request.options.writable_root):
+        pod_spec.close_root(pod)
     return job
 
 

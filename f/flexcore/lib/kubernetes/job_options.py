@@ -104,6 +104,10 @@ class JobOptions(resources.Form):
     spread_strictly: bool = Field(
         default=False, description="Whether a pod waits rather than making the spread uneven."
     )
+    writable_root: bool = Field(
+        default=False,
+        description="Whether the containers may write to their images' files; else to /tmp and to what they share.",
+    )
     store_keys: bool = Field(
         default=False,
         description="Whether the program gets the keys of the settings' s3:// store (AWS_ACCESS_KEY_ID …), to read its "

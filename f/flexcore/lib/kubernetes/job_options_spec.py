@@ -101,7 +101,7 @@ def _make_container(item: job_options.Container, field: str, image: str, user: i
             "command": item.command,
             "args": item.args,
             "env": pod_spec.make_environment(item.env),
-            "resources": pod_spec.make_resources(item.cpu, item.memory),
+            "resources": pod_spec.make_bounded_resources(item.cpu, item.memory),
             "securityContext": pod_spec.make_security_context(user),
             "terminationMessagePolicy": "FallbackToLogsOnError",
         }

@@ -8,7 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from f.flexcore.lib.core import contracts, operation, resources
-from f.flexcore.lib.kubernetes import connection, job_manifest, plan_objects, plan_price, plan_work
+from f.flexcore.lib.kubernetes import (
+    connection,
+    default_resources,
+    job_manifest,
+    plan_objects,
+    plan_price,
+    plan_work,
+)
 
 Object = dict[str, Any]
 Invocation = operation.Invocation[job_manifest.JobRequest, resources.KubernetesCluster]
@@ -25,6 +32,7 @@ def plan(invocation: Invocation) -> contracts.StepResult:
     body = job_manifest.make_job_body(
         request, invocation.key, 1, session.namespace, invocation.call, deadline, invocation.is_deferred
     )
+    body = default_resources.settle(session.kubernetes, session.namespace, body)
     work = plan_work.Work(
         operation="job",
         name=body["metadata"]["name"],

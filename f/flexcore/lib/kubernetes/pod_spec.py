@@ -26,6 +26,11 @@ CONTAINER_SECURITY: dict[str, Any] = {
 # Many images name no user, so would run as root, which "restricted" refuses; the first user of most distributions.
 DEFAULT_USER = 1000
 ROOT = 0
+# Of a container that says nothing: little is reserved, and the limits only keep one that runs away from the others.
+DEFAULT_REQUESTS = {"cpu": "100m", "memory": "128Mi"}
+DEFAULT_LIMITS = {"cpu": "2", "memory": "4Gi"}
+MAX_VOLUME_NAME_CHARACTERS = 63
+SCRATCH_FOLDER = "/tmp"
 # Marks of a template that was not filled in: <image>, ${IMAGE}, {{ image }}, IMAGE_PLACEHOLDER, YOUR_REGISTRY.
 PLACEHOLDER = re.compile(
     r"\{\{|\{%|\$[({]|^\$\w|<[^>]*>|__\w+__|\[\w+\]|\b[A-Z]+_[A-Z_]+|(?i:placeholder|replace|change_?me|your[_-])"
@@ -62,6 +67,26 @@ def make_resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
     if gpus:
         amounts["nvidia.com/gpu"] = gpus
     return {"requests": amounts, "limits": amounts} if amounts else {}
+
+
+def make_bounded_resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
+    """The same, with defaults for what is not given: a container always has requests and limits."""
+    given = make_resources(cpu, memory, gpus)
+    return {
+        "requests": {**DEFAULT_REQUESTS, **given.get("requests", {})},
+        "limits": {**DEFAULT_LIMITS, **given.get("limits", {})},
+    }
+
+
+def close_root(pod: dict[str, Any]) -> None:
+    """Makes the root file system of every container read-only; each gets a /tmp of its own."""
+    for kind in ("initContainers", "containers"):
+        for container in pod.get(kind) or ():
+            volume = f"tmp-{container['name']}"[:MAX_VOLUME_NAME_CHARACTERS].rstrip("-")
+            mount = {"name": volume, "mountPath": SCRATCH_FOLDER}
+            container["securityContext"] = {**container["securityContext"], "readOnlyRootFilesystem": True}
+            container["volumeMounts"] = [*(container.get("volumeMounts") or ()), mount]
+            pod["volumes"] = [*(pod.get("volumes") or ()), {"name": volume, "emptyDir": {}}]
 
 
 def make_security_context(user: int | None = None, read_only: bool = False) -> dict[str, Any]:

@@ -5,8 +5,8 @@ wrote.
 Labels alone prove nothing: who copies a manifest copies them, and controllers hand them on to what they make. The
 server itself notes who wrote an object (managedFields); one that we never wrote is not ours.
 
-A Deployment or InferenceService is kept once it has answered; until then it is on trial, and goes when its owner has
-ended half-way.
+A Deployment, InferenceService or RayService is kept once it has answered; until then it is on trial, and goes when its
+owner has ended half-way.
 
 All namespaces are looked at where the credentials may, else the resource's own. A finished Job is deleted by the
 cluster itself (ttlSecondsAfterFinished).
@@ -128,7 +128,7 @@ def find_state(kind: str, item: Object) -> remote_objects.State:
     metadata = item["metadata"]
     if metadata.get("deletionTimestamp"):
         return "leaving"
-    if kind in ("Deployment", "InferenceService"):
+    if kind in ("Deployment", "InferenceService", "RayService"):
         return "running" if identity.ON_TRIAL in (metadata.get("annotations") or {}) else "kept"
     if (metadata.get("labels") or {}).get(identity.OUTLIVES_RUN) == "true":
         return "kept"

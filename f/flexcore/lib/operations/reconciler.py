@@ -6,14 +6,19 @@ clusters ─found─────→ objects ─┐
 Windmill ─queued_jobs→ owners ─┘
 The objects are listed before the owners: an object whose owner is then in no queue was made by a job that has ended
 since, or that is looked up by its id.
+
+A flow can wait for an object that is not there any more: its Ray head has died, its time to live was over, somebody has
+deleted it. When every cluster could be listed, such a flow is resumed: the step that collects finds out by itself, and
+does the work again.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 from f.flexcore.lib import runtimes
@@ -28,6 +33,26 @@ MAX_OWNER_LOOKUPS = 100
 CALL = "flexcore/call"
 # Of passes that have stopped something.
 ORPHANS_LABEL = "orphans"
+# What was submitted just now may not be in the list yet.
+LOST_WORK_GRACE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """What a suspended flow waits for, by its submitting step; submitted_at: seconds since the epoch."""
+
+    flow: str
+    runtime: str
+    kind: str
+    name: str
+    submitted_at: float
+
+
+class Deferrals(Protocol):
+    """What Windmill's suspended flows wait for."""
+
+    def find_deferrals(self, flows: list[str]) -> list[Deferral]:
+        """Those of the flows that wait for work of ours; one that waits for anything else is left out."""
 
 
 class Owners(Protocol):
@@ -70,6 +95,33 @@ class WindmillOwners:
 
     def arguments(self, job: str) -> dict[str, Any]:
         return self._windmill.arguments(job)
+
+    def find_deferrals(self, flows: list[str]) -> list[Deferral]:
+        suspended = self._windmill.jobs(flows)
+        steps = {flow: _last_step(job) for flow, job in suspended.items()}
+        ended = self._windmill.jobs(filter(None, steps.values()))
+        found = (_read_deferral(flow, ended.get(step, {})) for flow, step in steps.items())
+        return [deferral for deferral in found if deferral]
+
+
+def _last_step(flow: client.Job) -> str:
+    """The job of the step that a suspended flow has run last; "" when there is none."""
+    status = flow.get("flow_status") or {}
+    modules, number = status.get("modules") or [], int(status.get("step") or 0)
+    return str(modules[number - 1].get("job") or "") if 0 < number <= len(modules) else ""
+
+
+def _read_deferral(flow: str, step: client.Job) -> Deferral | None:
+    """What a step says that it has submitted; None for any other step, such as one that asks for an approval."""
+    result = step.get("result")
+    try:
+        if not result["data"]["deferred"]["execution_key"]:
+            return None
+        remote, begun = result["remote"], datetime.fromisoformat(step["started_at"]).timestamp()
+        submitted_at = begun + float(step["duration_ms"]) / 1000
+        return Deferral(flow, result["runtime"], remote["kind"], remote["name"], submitted_at)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _owner_state(job: client.Job | None) -> remote_objects.Owner:
@@ -117,15 +169,19 @@ class _Case:
 
 @dataclass(slots=True)
 class ReconcilePass:
-    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done;
-    orphans: those that were stopped, their owner having ended."""
+    """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done.
+    deferrals: resumes flows whose work is lost; without it they are left. orphans: objects that were stopped, their
+    owner having ended."""
 
     owners: Owners
     now: float
     max_actions: int
     dry_run: bool = False
+    deferrals: Deferrals | None = None
     rows: list[ReconcileRow] = field(default_factory=list)
     orphans: list[remote_objects.RemoteObject] = field(default_factory=list)
+    _suspended: list[str] = field(default_factory=list)
+    _is_complete: bool = True
 
     def run(self, clusters: Sequence[tuple[str, runtimes.RemoteObjects]]) -> list[ReconcileRow]:
         """The table of the pass. A cluster that cannot be listed is a row of its own.
@@ -136,10 +192,13 @@ class ReconcilePass:
             states = self._owner_states([item for items in listed for item in items])
             for (_, cluster), items in zip(clusters, listed, strict=True):
                 self._reconcile(cluster, items, states, pool)
+            if self.deferrals and self._is_complete and clusters:
+                self._resume_lost({item.owner for items in listed for item in items}, self.deferrals)
         return sorted(self.rows, key=lambda row: (row.action == "leave", row.place, row.object))
 
     def report_failure(self, place: str, runtime: str, error: errors.FlexcoreError) -> None:
         """A cluster that cannot be listed is a row of its own; nothing in it counts as gone."""
+        self._is_complete = False
         self.rows.append(ReconcileRow(place, runtime, "", "", "", "leave", "could not be listed", str(error)))
 
     def _list_objects(self, place: str, cluster: runtimes.RemoteObjects) -> list[remote_objects.RemoteObject]:
@@ -153,6 +212,7 @@ class ReconcilePass:
         """By owner job. Those that decide nothing are not looked up; of very many, some at each pass: those that
         Windmill does not know would otherwise stand in the way of the others for ever."""
         queue = self.owners.queued_jobs()
+        self._suspended = [job for job, queued in queue.items() if queued.get("suspend")]
         ours = {item.owner for item in items if item.owner and self._is_ours(item)}
         states: dict[str, remote_objects.Owner] = {
             job: "suspended" if queue[job].get("suspend") else "running" for job in ours if job in queue
@@ -190,6 +250,22 @@ class ReconcilePass:
         outcomes = pool.map(lambda case: self._act(cluster, case), to_do[:limit])
         for case, outcome in zip(to_do[:limit], outcomes, strict=True):
             self._add_row(case, outcome)
+
+    def _resume_lost(self, owners: set[str], deferrals: Deferrals) -> None:
+        """Resumes flows that wait for work of which no cluster has an object."""
+        without = [flow for flow in self._suspended if flow not in owners]
+        for lost in self._find_lost(random.sample(without, min(len(without), MAX_OWNER_LOOKUPS)), deferrals):
+            if sum(row.action != "leave" for row in self.rows) >= self.max_actions:
+                return
+            outcome = "dry run" if self.dry_run else self.owners.resume(lost.flow, {"name": lost.name})
+            reason = "no cluster has it any more; its flow waits for it"
+            what, owner = f"{lost.kind} {lost.name}", f"{lost.flow} suspended"
+            self.rows.append(ReconcileRow("", lost.runtime, what, "lost", owner, "resume", outcome, reason))
+
+    def _find_lost(self, flows: list[str], deferrals: Deferrals) -> Iterator[Deferral]:
+        for deferral in deferrals.find_deferrals(flows):
+            if self.now - deferral.submitted_at > LOST_WORK_GRACE_S:
+                yield deferral
 
     def _act(self, cluster: runtimes.RemoteObjects, case: _Case) -> str:
         if self.dry_run:

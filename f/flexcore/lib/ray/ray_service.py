@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.kubernetes_api import api_errors, deletion
 from f.flexcore.lib.ray import cluster_spec, kuberay_diagnosis, kubernetes_session, service_spec
 
@@ -233,6 +233,22 @@ class RayService:
             subject="timeout_s",
             remedy="See its pods (kubectl get pods -l ray.io/is-ray-node=yes), ask for less, or allow more time.",
         )
+
+    def keep(self) -> None:
+        """Ends its trial: it has answered, and outlives its run from now on."""
+        stored = self.read()
+        if stored and service_spec.is_on_trial(stored):
+            done: Object = {"metadata": {"annotations": {identity.ON_TRIAL: None}, "uid": stored["metadata"]["uid"]}}
+            self.kubernetes.patch(self.path, done, self.call("patch"))
+
+    def delete_on_trial(self, version: str) -> bool | None:
+        """Whether it is gone, when it has never answered and holds no other version; None when it stays for good."""
+        stored = self.read_ours_or_leaving()
+        if stored is None or not service_spec.is_on_trial(stored):
+            return None
+        if list(service_spec.read_state(stored)["versions"]) != [version]:
+            return None
+        return deletion.delete_object(self.kubernetes, self.path, stored["metadata"]["uid"], self.call("get"))
 
     def delete(self, timeout_s: float) -> bool:
         """Whether there was one; returns when it is gone, its clusters with it."""

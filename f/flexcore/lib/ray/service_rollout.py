@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -69,21 +70,13 @@ def execute(invocation: Invocation) -> Object:
             print(f"The RayService {service.name} keeps its way of upgrades: gateway_class counts when it is made")
         stored = service.apply(lambda state: with_version(state, service.name, model, entry), labels, spec, gateway)
         service.complete(stored, labels, storage, spec)
-        app = service_spec.read_state(stored)["applications"][model.version]
         try:
-            service.wait_until_running(app, until)
-            service.wait_until_running(service.name, until)
-            gateway_url = service_gateway.settle(service)
-            if gateway_url:
-                service_gateway.wait_until_moved(service, until)
-        except errors.FlexcoreError:
-            if before and model.version not in service_spec.read_state(before).get("versions", {}):
-                take_back(service, model.version, labels)
+            proof = prove(service, model, entry, request, labels, until)
+        except errors.FlexcoreError as error:
+            undo(service, model.version, before, labels, error)
             raise
-        state, replaced = shift(service, model, entry, request, labels, until)
-        smoke = ask(session, service, model, is_alone=len(state["weights"]) == 1)
-        url = endpoint_url(invocation.service, session.namespace, service.name, gateway_url)
-    data = {"smoke": smoke, "traffic": state["weights"], "replaced": replaced, "update": before is not None}
+        url = endpoint_url(invocation.service, session.namespace, service.name, proof.gateway_url)
+    data = {"smoke": proof.smoke, "traffic": proof.weights, "replaced": proof.replaced, "update": before is not None}
     remote = contracts.Remote(kind="RayService", name=service.name, uid=stored["metadata"]["uid"])
     return contracts.StepResult(
         success=True,
@@ -94,6 +87,51 @@ def execute(invocation: Invocation) -> Object:
         output=contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version),
         remote=remote,
     ).plain()
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That a version answers, by what it took."""
+
+    smoke: Object
+    weights: Object
+    replaced: list[str]
+    gateway_url: str
+
+
+def prove(
+    service: ray_service.RayService,
+    model: contracts.ModelManifest,
+    entry: Object,
+    request: Any,
+    labels: dict[str, str],
+    until: float,
+) -> Proof:
+    """Waits for the version, gives it its share, and asks it. What has answered stays for good."""
+    app = serve_apps.name_version_app(service.name, model.version)
+    service.wait_until_running(app, until)
+    service.wait_until_running(service.name, until)
+    gateway_url = service_gateway.settle(service)
+    if gateway_url:
+        service_gateway.wait_until_moved(service, until)
+    state, replaced = shift(service, model, entry, request, labels, until)
+    smoke = ask(service.session, service, model, is_alone=len(state["weights"]) == 1)
+    service.keep()
+    return Proof(smoke, state["weights"], replaced, gateway_url)
+
+
+def undo(
+    service: ray_service.RayService, version: str, before: Object | None, labels: dict[str, str], error: Exception
+) -> None:
+    """Takes back what has never answered: the version, or a RayService that has no other. Lost contact is no verdict on
+    a RayService: it stays on trial, and a repeat goes on."""
+    if before and version not in service_spec.read_state(before).get("versions", {}):
+        take_back(service, version, labels)
+    elif not isinstance(error, errors.TransientError):
+        with suppress(errors.FlexcoreError):
+            if (is_gone := service.delete_on_trial(version)) is not None:
+                how = "removed" if is_gone else "being removed"
+                print(f"The RayService {service.name} has never answered and is {how}")
 
 
 def version_entry(request: Any, model: Object, storage: Object) -> Object:
@@ -125,12 +163,15 @@ def with_version(state: Object, name: str, model: contracts.ModelManifest, entry
 
 
 def take_back(service: ray_service.RayService, version: str, labels: dict[str, str]) -> None:
-    """Removes a version that never answered; a failure is only reported, since why it failed matters more."""
+    """Removes a version that never answered and has no requests yet; a failure to do so says nothing, since why the
+    version failed matters more."""
 
     def without(state: Object) -> Object:
         return service_spec.keep_versions(state, [name for name in state["versions"] if name != version])
 
     with suppress(errors.FlexcoreError):
+        if service_spec.read_state(service.read_ours()).get("weights", {}).get(version):
+            return
         service.apply(without, labels, None)
         print(f"Version {version} is taken back; the versions before it answer on")
 

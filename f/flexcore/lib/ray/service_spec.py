@@ -56,6 +56,11 @@ def read_state(service: Object | None) -> Object:
     return dict(json.loads(text)) if text else {}
 
 
+def is_on_trial(service: Object) -> bool:
+    """Whether it has never answered yet."""
+    return identity.ON_TRIAL in (service["metadata"].get("annotations") or {})
+
+
 def is_ours(service: Object) -> bool:
     labels = service["metadata"].get("labels") or {}
     return labels.get(identity.MANAGED_BY) == "flexcore" and bool(read_state(service))
@@ -167,7 +172,12 @@ def service_body(
             "name": name,
             "namespace": namespace,
             "labels": {**labels, identity.OUTLIVES_RUN: "true"},
-            "annotations": {STATE: json.dumps(state), SPEC_HASH: hash_spec(name, spec)},
+            "annotations": {
+                STATE: json.dumps(state),
+                SPEC_HASH: hash_spec(name, spec),
+                # Until it has answered, it goes when the run that made it ends.
+                identity.ON_TRIAL: "true",
+            },
         },
         "spec": {
             "upgradeStrategy": upgrade,

@@ -17,6 +17,7 @@ GROUP_HEAD = ("Workflow", "Runtime", "Runs", "Success (95 % interval)", "Before"
 COST_HEAD = ("Cost by", "Name", "Cost", "Week before", "Runs with a price")
 FAILURE_HEAD = ("Times", "Category", "Reason", "What to do", "Workflows", "Example")
 NOTHING_CHANGED = "Nothing that chance would not explain."
+NOTHING_BEFORE = "Nothing ran in the week before, so there is nothing to compare with."
 MAX_CHART_BARS = 20
 # A chat shows the first lines; the page has them all.
 MAX_TEXT_GROUPS, MAX_TEXT_FAILURES = 8, 5
@@ -39,6 +40,12 @@ def describe(report: Plain) -> str:
     return f"{runs}, {format_rate(report['rate'])}, {format_cost(report['cost']['total'], report['currency'])}"
 
 
+def list_changes(report: Plain) -> list[str]:
+    if not report["runs_before"]:
+        return [NOTHING_BEFORE, *report["changes"]]
+    return list(report["changes"]) or [NOTHING_CHANGED]
+
+
 def format_rate(rate: Plain) -> str:
     if rate["rate"] is None:
         return "success not measured"
@@ -46,7 +53,9 @@ def format_rate(rate: Plain) -> str:
 
 
 def format_cost(amount: float | None, currency: str) -> str:
-    return f"cost {html.NOT_MEASURED}" if amount is None else f"{amount:,.2f} {currency}"
+    if amount is None:
+        return f"cost {html.NOT_MEASURED}"
+    return f"{amount:,.2f} {currency}" if amount >= 0.1 else f"{amount:.3g} {currency}"
 
 
 def _amount(amount: float | None, currency: str) -> str:
@@ -55,13 +64,11 @@ def _amount(amount: float | None, currency: str) -> str:
 
 def render_report(report: Plain, links: result_pages.Links, note: str = "", has_chart: bool = True) -> str:
     """note: what became of sending it. has_chart: not for a mail, whose readers show no SVG."""
-    rate = report["rate"]["rate"]
-    state = html.NOT_MEASURED if rate is None else "success" if rate >= 0.95 else "limited" if rate >= 0.8 else "failed"
     return html.build_page(
-        html.build_summary(state, make_title(report)),
+        html.build_summary("report", make_title(report)),
         html.build_line(escape(note)) if note else "",
-        _build_list("What changed", report["changes"] or [NOTHING_CHANGED]),
-        html.build_heading("Reliability and time") + _build_groups(report["groups"]),
+        _build_list("What changed", list_changes(report)),
+        html.build_heading("Reliability and time") + _build_groups(report["groups"], bool(report["runs_before"])),
         draw_medians(report["groups"]) if has_chart else "",
         html.build_heading("Cost") + _build_costs(report),
         html.build_heading("Most frequent failures") + _build_failures(report, links),
@@ -85,7 +92,7 @@ def format_lines(report: Plain) -> list[str]:
     lines = [
         f"{describe(report)}; the week before: {report['runs_before']:,} runs, {format_rate(report['rate_before'])}"
     ]
-    lines += ["What changed:", *(f"- {text}" for text in report["changes"] or [NOTHING_CHANGED])]
+    lines += ["What changed:", *(f"- {text}" for text in list_changes(report))]
     for group in report["groups"][:MAX_TEXT_GROUPS]:
         p50, p95 = (html.format_seconds(group["durations"][name]) for name in ("p50", "p95"))
         lines.append(f"{_name_group(group)}: {format_rate(group['rate'])}, p50 {p50}, p95 {p95}")
@@ -130,7 +137,8 @@ def _build_list(title: str, lines: Sequence[str]) -> str:
     return f'{html.build_heading(title)}<ul style="list-style:disc;padding-left:20px;margin:0">{items}</ul>'
 
 
-def _build_groups(groups: Sequence[Plain]) -> str:
+def _build_groups(groups: Sequence[Plain], has_before: bool) -> str:
+    """has_before: whether anything ran in the week before; otherwise its columns would be empty."""
     rows = []
     for group in groups:
         now, before = group["durations"], group["durations_before"]
@@ -148,7 +156,12 @@ def _build_groups(groups: Sequence[Plain]) -> str:
                 _seconds(before["p95"], before["runs"]),
             ]
         )
-    return html.build_table(GROUP_HEAD, rows) if rows else html.build_line("No workflow ran.")
+    if not rows:
+        return html.build_line("No workflow ran.")
+    shown = [number for number, name in enumerate(GROUP_HEAD) if has_before or name != "Before"]
+    return html.build_table(
+        [GROUP_HEAD[number] for number in shown], [[row[number] for number in shown] for row in rows]
+    )
 
 
 def _seconds(amount: float | None, runs: int) -> str:
@@ -163,8 +176,9 @@ def draw_medians(groups: Sequence[Plain]) -> str:
     for group in groups[: MAX_CHART_BARS // 2]:
         for name, parts, field in (("", (1, 0), "durations"), (" before", (0, 1), "durations_before")):
             p50 = group[field]["p50"]
-            note = html.NOT_MEASURED if p50 is None else html.format_seconds(p50)
-            bars.append(plots.Bar(f"{_name_group(group)}{name}", [part * (p50 or 0.0) for part in parts], note))
+            if p50 is not None:
+                bar = [part * p50 for part in parts]
+                bars.append(plots.Bar(f"{_name_group(group)}{name}", bar, html.format_seconds(p50)))
     return plots.build_stacked_bars("Median duration", [("this week", html.BLUE), ("week before", html.GRAY)], bars)
 
 

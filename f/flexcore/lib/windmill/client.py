@@ -33,6 +33,8 @@ QUEUE_PAGE_SIZE = 1000
 MAX_QUEUE_PAGES = 10
 # Where a workspace keeps the settings of this bundle.
 SETTINGS = "f/flexcore/settings"
+# Jobs of the dashboard itself carry it, so that nothing of ours counts them.
+DASHBOARD_LABEL = "dashboard"
 
 
 class Client:

@@ -1,0 +1,124 @@
+"""The schedules of the bundle's files, run by the engine of `flexcore up` while it is there.
+
+A schedule that is switched on starts its script or flow at each second that its cron expression names, in its time
+zone, with its arguments; with `no_flow_overlap` not while a former run lives. Files are read again when they change.
+What was missed while nothing ran is not caught up: a schedule that must not miss belongs on a Windmill.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from f.flexcore.lib.core.errors import InvalidInput
+from flexcore.panel.cron_times import CronTimes, parse_cron
+from wmlocal.engine.errors import EngineError
+from wmlocal.engine.runs import Runs
+
+TICK_S = 0.5
+READ_INTERVAL_S = 2.0
+# A machine that slept does not do at once all that it has missed.
+MAX_LATE_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    file: str
+    path: str
+    times: CronTimes
+    zone: ZoneInfo
+    args: dict[str, Any]
+    no_overlap: bool
+
+    def is_due(self, second: int) -> bool:
+        return self.times.names(datetime.fromtimestamp(second, self.zone))
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """report: gets a sentence for each start, and for each schedule that cannot be followed."""
+
+    engine: Runs
+    report: Callable[[str], None] = print
+    clock: Callable[[], float] = time.time
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _schedules: list[Schedule] = field(default_factory=list)
+    _read_at: float = float("-inf")
+    _last: int = 0
+    _problems: set[str] = field(default_factory=set)
+
+    def start(self) -> None:
+        self._last = int(self.clock())
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(TICK_S):
+            self.tick()
+
+    def tick(self) -> None:
+        """Starts what is due since the last call."""
+        now = int(self.clock())
+        if now - self._read_at >= READ_INTERVAL_S:
+            self._schedules = list(self._read())
+            self._read_at = now
+        first = max(self._last + 1, now - MAX_LATE_S)
+        self._last = max(self._last, now)
+        for second in range(first, now + 1):
+            for schedule in self._schedules:
+                if schedule.is_due(second):
+                    self._begin(schedule)
+
+    def _begin(self, schedule: Schedule) -> None:
+        live = [job.path for job in list(self.engine.runtime.live.values()) if job.parent is None]
+        if schedule.no_overlap and schedule.path in live:
+            self.report(f"{schedule.file}: the former run of {schedule.path} lives; this one is left out")
+            return
+        try:
+            job = self.engine.start(schedule.path, schedule.args)
+        except EngineError as error:
+            self._complain(f"{schedule.file}: {error}")
+        else:
+            self.report(f"{schedule.file}: started {schedule.path} as {job.id}")
+
+    def _read(self) -> Iterator[Schedule]:
+        for file in sorted(self.engine.bundle.root.glob("[fu]/**/*.schedule.yaml")):
+            name = file.relative_to(self.engine.bundle.root).as_posix()
+            try:
+                document = read_schedule(name, file)
+            except (OSError, ValueError, KeyError, yaml.YAMLError, InvalidInput) as error:
+                self._complain(f"{name}: {error}")
+                continue
+            if document:
+                yield document
+
+    def _complain(self, problem: str) -> None:
+        """Once for each problem: the files are read every other second."""
+        if problem not in self._problems:
+            self._problems.add(problem)
+            self.report(problem)
+
+
+def read_schedule(name: str, file: Path) -> Schedule | None:
+    """None for one that is switched off. Raises InvalidInput, ValueError, OSError or YAMLError."""
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or not document.get("enabled"):
+        return None
+    times = parse_cron(str(document.get("schedule")), str(document.get("cron_version") or "v2"))
+    zone = ZoneInfo(str(document.get("timezone") or "UTC"))
+    path, args = str(document["script_path"]), document.get("args") or {}
+    return Schedule(name, path, times, zone, args, bool(document.get("no_flow_overlap")))

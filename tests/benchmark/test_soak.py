@@ -1,0 +1,137 @@
+"""What a soak makes of what it has measured and seen, on series and executions that are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from bench.soak import measures
+from bench.soak.flows import Execution
+from bench.soak.ledger import judge
+from bench.soak.report import JUDGED, build_report, describe, draw
+from bench.soak.slopes import HOUR_S, Sample, fit_slope
+
+INTERVAL_S = 5.0
+CANCELED = {"error": {"name": "Canceled", "message": "Job canceled"}}
+FAILED = {"error": {"name": "ExecutionFailed", "message": "it broke"}}
+
+
+def series(count: int, value: Callable[[int], float], life: int = 0, begin: int = 0) -> list[Sample]:
+    return [Sample((begin + number) * INTERVAL_S, value(number), life) for number in range(count)]
+
+
+def wander(count: int, rho: float, seed: int) -> list[float]:
+    """Values whose neighbors are alike, as those of memory are, and that go nowhere."""
+    chance, values = np.random.default_rng(seed), [0.0]
+    for _ in range(count - 1):
+        values.append(rho * values[-1] + chance.normal())
+    return values
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_values_that_go_nowhere_have_a_slope_that_does_not_differ_from_zero(rho: float) -> None:
+    drifts = [wander(100, rho, seed) for seed in range(6)]
+    slopes = [fit_slope(series(100, lambda number, drift=drift: drift[number]), 0) for drift in drifts]
+    assert sum(slope.differs_from_zero for slope in slopes) <= 1
+
+
+def test_a_slope_is_found_with_its_size_through_noise_and_a_few_wild_values() -> None:
+    noise = wander(200, 0.5, 3)
+    grown = fit_slope(series(200, lambda n: 100 + 0.05 * n + noise[n] / 4 + (1000 if n % 40 == 7 else 0)), 0)
+    assert grown.is_growing and grown.per_hour == pytest.approx(0.05 * HOUR_S / INTERVAL_S, rel=0.2)
+    shrunk = fit_slope(series(200, lambda n: 100 - 0.05 * n + noise[n] / 4), 0)
+    assert shrunk.differs_from_zero and not shrunk.is_growing
+
+
+def test_a_restart_is_no_growth_and_what_comes_before_a_warm_up_does_not_count() -> None:
+    lives = series(60, lambda n: 50 + min(n, 10) * 5.0) + series(60, lambda n: 90 + min(n, 10) * 5.0, 1, 60)
+    assert fit_slope(lives, 60).per_hour == 0
+    assert fit_slope(lives, 60).lives == 2
+    assert fit_slope(series(40, lambda n: min(n, 10)), 0, seed=1).samples == 40
+
+
+@pytest.mark.parametrize("samples", [[], series(5, float), [Sample(number * 5.0, None) for number in range(100)]])
+def test_too_few_samples_have_no_slope(samples: list[Sample]) -> None:
+    slope = fit_slope(samples, 0)
+    assert (slope.per_hour, slope.low, slope.high) == (None, None, None)
+    assert not slope.is_growing and not slope.differs_from_zero
+
+
+def execution(ends: str, result: Any, success: bool | None = False, **more: Any) -> Execution:
+    ended_at = None if success is None else 2.0
+    return Execution("some", ends, {}, success=success, result=result, started_at=1.0, ended_at=ended_at, **more)
+
+
+@pytest.mark.parametrize(
+    ("found", "wrong"),
+    [
+        (execution("success", {"n": 1}, True), ""),
+        (execution("success", {"n": 1}, True, check=lambda result: result["n"] == 2), "answered what its work did not"),
+        (execution("success", {}, True, check=lambda result: result["n"] == 1), "answered without KeyError"),
+        (execution("success", None, None), "has no outcome"),
+        (execution("success", FAILED), "ended in failure and not in success: ExecutionFailed: it broke"),
+        (execution("success", FAILED, touched={"step killed"}), "ended in failure"),
+        (execution("success", FAILED, touched={"step killed"}, flow="f/x"), ""),
+        (execution("success", FAILED, touched={"head killed"}), ""),
+        (execution("success", {"error": {}}, touched={"head killed"}), "ended in failure"),
+        (execution("failure", FAILED), ""),
+        (execution("failure", {"n": 1}, True), "ended in success and not in failure"),
+        (execution("canceled", CANCELED, canceled=True), ""),
+        (execution("canceled", {"n": 1}, True, canceled=True), "ended in success and not in canceled"),
+        (execution("canceled", {"n": 1}, True), ""),
+        (execution("success", CANCELED), "ended in canceled and not in success"),
+    ],
+)
+def test_an_execution_must_end_as_it_has_to_and_a_fault_excuses_only_what_it_takes_away(
+    found: Execution, wrong: str
+) -> None:
+    assert judge(found).startswith(wrong) and bool(judge(found)) == bool(wrong)
+
+
+def test_work_that_was_begun_twice_is_told_unless_its_head_was_killed(tmp_path: Path) -> None:
+    marker = tmp_path / "starts"
+    marker.write_text("one\ntwo\n")
+    assert judge(execution("success", {}, True, marker=marker)) == "began its work 2 times"
+    assert judge(execution("success", {}, True, marker=marker, touched={"head killed"})) == ""
+    marker.write_text("one\n")
+    assert judge(execution("success", {}, True, marker=marker)) == ""
+
+
+def test_a_report_holds_only_when_nothing_is_lost_left_over_or_growing() -> None:
+    flat = {"engine_memory_mb": series(60, lambda n: 50.0), "store_files": series(60, float)}
+    good = build_report([execution("success", {}, True)], [], flat, {})
+    assert good["holds"] and good["problems"] == []
+    assert good["slopes"]["store_files"]["judged"] is False
+    assert describe(good).endswith("\nholds")
+    bad = build_report(
+        [execution("success", None, None)], ["process 7: sleep"], {"rows_kept": series(60, float)}, {"rows_kept": 10}
+    )
+    assert not bad["holds"]
+    lost, left, grows = bad["problems"]
+    assert lost.endswith("has no outcome") and left == "left over: process 7: sleep"
+    assert grows.startswith("rows_kept grows by 720 an hour")
+    assert bad["executions"]["total"] == {"started": 1, "ended": 0, "touched_by_faults": 0, "wrong": 1}
+    assert describe(bad).endswith("\ndoes not hold")
+
+
+def test_the_chart_has_a_plot_for_each_judged_series_that_was_measured() -> None:
+    measured = {name: series(60, lambda n: 5.0 + n % 3) for name in JUDGED[:3]}
+    root = ElementTree.fromstring(draw(measured, build_report([], [], measured, {})))
+    titles = [item.text or "" for item in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(JUDGED[:3])
+
+
+def test_descriptors_and_memory_of_a_process_are_counted_and_one_that_has_ended_has_none(tmp_path: Path) -> None:
+    before = measures.measure_process("own", [os.getpid()])
+    with (tmp_path / "one").open("w"), (tmp_path / "two").open("w"):
+        after = measures.measure_process("own", [os.getpid()])
+    assert (after["own_descriptors"] or 0) - (before["own_descriptors"] or 0) == 2
+    assert (before["own_memory_mb"] or 0) > 1
+    assert measures.measure_process("own", []) == {"own_memory_mb": None, "own_descriptors": None}
+    assert measures.count_entries(tmp_path, tmp_path / "absent") == 2

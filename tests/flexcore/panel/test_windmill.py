@@ -1,0 +1,158 @@
+"""The panel before a server: everyone's own token is handed on, and nothing else of a browser's session."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from flexcore.commands.dashboard import find_serving_engine, listen_at
+from flexcore.panel.engine import PanelEngine
+from flexcore.panel.windmill import Handover, make_site
+from tests.flexcore.commands.conftest import flexcore  # noqa: F401
+from tests.local_server import LocalServer
+from tests.wmlocal.engine.conftest import Command
+from wmlocal.engine.errors import BadArguments
+
+RUNNABLES = {"read_dashboard": "f/flexcore/dashboard/read_dashboard"}
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A server that says what it was asked, sets a cookie, and packs its answer."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("content-length") or 0)
+        said = {
+            "path": self.path,
+            "method": self.command,
+            "body": self.rfile.read(length).decode(),
+            "headers": {name.lower(): value for name, value in self.headers.items()},
+        }
+        body = json.dumps(said).encode()
+        self.send_response(422 if "refused" in self.path else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Set-Cookie", "token=of-the-server")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def panel() -> Iterator[str]:
+    """The URL of a panel before the echo."""
+    with LocalServer(Echo) as windmill, serving(windmill.address) as url:
+        yield url
+
+
+class serving:
+    def __init__(self, windmill: str, host_names: tuple[str, ...] = ()) -> None:
+        site = make_site(windmill, "production", RUNNABLES, host_names)
+        self._listener = listen_at("127.0.0.1", 0)
+        self._server = uvicorn.Server(uvicorn.Config(site, log_level="error", lifespan="off", access_log=False))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener]}, daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(5)
+        self._listener.close()
+
+
+def test_a_request_goes_on_as_it_is_with_its_token_and_without_cookies(panel: str) -> None:
+    headers = {"Authorization": "Bearer of-ann", "Cookie": "token=of-her-browser", "Content-Type": "application/json"}
+    path = "/api/w/production/jobs/run/p/f/a%2Fb?x=1&y=%20"
+    answer = httpx.post(panel + path, headers=headers, content=b'{"n": 1}')
+    said = answer.json()
+    assert (said["path"], said["method"], said["body"]) == (path, "POST", '{"n": 1}')
+    assert said["headers"]["authorization"] == "Bearer of-ann"
+    assert "cookie" not in said["headers"] and "set-cookie" not in answer.headers
+    assert "content-security-policy" in answer.headers
+
+
+def test_the_servers_refusals_come_through(panel: str) -> None:
+    assert httpx.get(f"{panel}/api/refused").status_code == 422
+
+
+def test_the_panel_adds_no_token_of_its_own(panel: str) -> None:
+    assert "authorization" not in httpx.get(f"{panel}/api/version").json()["headers"]
+
+
+def test_another_pages_script_and_another_name_get_nothing(panel: str) -> None:
+    assert httpx.post(f"{panel}/api/x", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert httpx.get(f"{panel}/api/x", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_a_name_that_was_given_is_the_panels(panel: str) -> None:
+    with LocalServer(Echo) as windmill, serving(windmill.address, ("panel.example.com",)) as url:
+        assert httpx.get(f"{url}/api/x", headers={"Host": "panel.example.com"}).status_code == 200
+
+
+def test_it_is_ready_only_while_the_server_answers(panel: str) -> None:
+    assert httpx.get(f"{panel}/readyz").json() == {"ready": True, "reasons": []}
+    with serving("http://127.0.0.1:9") as url:
+        answer = httpx.get(f"{url}/readyz")
+        assert answer.status_code == 503 and "does not answer" in answer.json()["reasons"][0]
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        assert httpx.get(f"{url}/api/version").status_code == 502
+
+
+def test_a_request_cannot_lead_the_panel_to_another_server() -> None:
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, text="x")
+
+    async def ask() -> None:
+        handover = Handover("http://windmill:8000", httpx.MockTransport(answer))
+        transport = httpx.ASGITransport(handover)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            await client.get("/api/@evil.example/x")
+            await client.get("/api//evil.example/x")
+
+    asyncio.run(ask())
+    assert [request.url.host for request in asked] == ["windmill", "windmill"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--server", "production"], "is not a URL"),
+        (["--server", "http://127.0.0.1:9"], "--workspace"),
+    ],
+)
+def test_what_is_missing_is_named(flexcore: Command, arguments: list[str], words: str) -> None:  # noqa: F811
+    done = flexcore("dashboard", *arguments)
+    assert done.returncode == 2 and words in done.stderr
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with listen_at("127.0.0.1", 0) as taken, pytest.raises(BadArguments, match="choose another with --port"):
+        listen_at("127.0.0.1", taken.getsockname()[1])
+
+
+def test_the_dashboard_of_an_engine_that_serves_the_bundle_is_joined(
+    engine: PanelEngine,
+    flexcore: Command,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert flexcore("dashboard").stdout.strip() == engine.page_url
+    shown: dict[str, Any] = json.loads(flexcore("dashboard", "--json").stdout)
+    assert shown == {"url": engine.url, "dashboard": engine.page_url}
+    assert find_serving_engine(engine.home, tmp_path) is None
