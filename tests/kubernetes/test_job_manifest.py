@@ -10,11 +10,8 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.identity import execution_key
-<<<<<<< HEAD
 from f.flexcore.lib.core.trace_context import span_of
-=======
 from f.flexcore.lib.kubernetes.default_resources import yield_to
->>>>>>> rest16
 from f.flexcore.lib.kubernetes.job_manifest import (
     JobRequest,
     build,
