@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ import pytest
 
 from f.flexcore.lib.core import resources, trace_context
 from f.flexcore.lib.core.errors import ExecutionFailed
+from f.flexcore.lib.core.remote_objects import RemoteObject
+from f.flexcore.lib.kubernetes.remote_objects import KubernetesObjects
 from f.flexcore.lib.operations import trace_delivery
+from f.flexcore.lib.operations.reconciler import ReconcilePass, WindmillOwners
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill.client import Client
 from tests.core.otlp_receiver import Collected, Collector, attributes
 from tests.live.conftest import Windmill
 from tests.live.test_kubernetes import Live, jobs, live
+from tests.live.works import until
 
 __all__ = ["jobs", "live"]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -103,10 +107,44 @@ def test_a_flow_on_a_real_windmill_is_one_tree(
     check_tree(collector.collected if not os.environ.get("FLEXCORE_LIVE_OTLP") else None, root, 3)
 
 
-def deliver(windmill: Windmill, given: dict[str, Any]) -> None:
+class OwnNamespace(KubernetesObjects):
+    """Objects of the test's namespace alone: others use the cluster, too."""
+
+    def find(self) -> list[RemoteObject]:
+        return [item for item in super().find() if item.namespace == self.namespace]
+
+
+def test_a_canceled_run_has_its_spans_and_that_of_the_job_that_it_left(
+    windmill: Windmill, jobs: Live, tmp_path: Path, collector: Collector
+) -> None:
+    given = {"otlp_endpoint": collector.address, "storage_uri": f"file://{tmp_path}"}
+    step = {"image": jobs.image, "command": ["sleep", "80"], "namespace": jobs.namespace, "cluster": jobs.resource}
+    transforms = {name: {"type": "static", "value": value} for name, value in {**step, "settings": given}.items()}
+    call = {"type": "script", "path": "f/flexcore/kubernetes/run_job", "input_transforms": transforms}
+    root, known = str(uuid.uuid4()), len(jobs.jobs())
+    body = {"value": {"modules": [{"id": "one", "value": call}]}, "args": {}}
+    windmill.call("POST", f"jobs/run/preview_flow?job_id={root}", body)
+    until(lambda: len(jobs.jobs()) > known)
+    windmill.call("POST", f"jobs_u/queue/cancel/{root}", {"reason": "enough"})
+    assert windmill.finished(root)[0] is False
+    client = Client(windmill.token, workspace=windmill.workspace, url=windmill.url)
+    one_pass = ReconcilePass(WindmillOwners(client), time.time(), 50)
+    until(lambda: one_pass.run([("live", OwnNamespace("live", jobs.resource, jobs.namespace))]) and one_pass.orphans)
+    deliver(windmill, given, one_pass.orphans)
+    # Others run in this workspace, too, and theirs are delivered as well.
+    trace = trace_context.trace_of_job(root)
+    own = [span for span in collector.collected.spans if span.trace_id.hex() == trace]
+    spans = {span.name: span for span in own}
+    assert set(spans) == {"flowpreview", "one", "kubernetes Job"} and len(own) == 3
+    told = {name: attributes(span)["flexcore.outcome"] for name, span in spans.items()}
+    assert told == {"flowpreview": "canceled", "one": "canceled", "kubernetes Job": "stopped"}
+    assert spans["one"].parent_span_id == spans["kubernetes Job"].parent_span_id == spans["flowpreview"].span_id
+
+
+def deliver(windmill: Windmill, given: dict[str, Any], orphans: Sequence[RemoteObject] = ()) -> None:
     chosen = resources.Settings.model_validate(given)
     client = Client(windmill.token, workspace=windmill.workspace, url=windmill.url)
-    trace_delivery.Delivery(client, chosen, object_store.Store(chosen), env={}).run()
+    trace_delivery.Delivery(client, chosen, object_store.Store(chosen), env={}, orphans=orphans).run()
 
 
 def check_tree(collected: Collected | None, root: str, attempts: int) -> None:

@@ -36,16 +36,16 @@ class ExecutionTrace:
 
     def spans(self) -> Iterator[otlp.Span]:
         """Those that no step has delivered."""
-        for node in walk(self.root):
+        for node, step in walk(self.root):
             job = node.job or {}
             if job.get("type") != "CompletedJob" or is_exported(job):
                 continue
             if node is not self.root or self.has_root:
-                yield self._make_job_span(job, is_root=node is self.root)
+                yield self._make_job_span(job, step, is_root=node is self.root)
             if not node.children:
                 yield from self._make_attempt_spans(job)
 
-    def _make_job_span(self, job: monitoring.Job, is_root: bool) -> otlp.Span:
+    def _make_job_span(self, job: monitoring.Job, step: str, is_root: bool) -> otlp.Span:
         id, parent = str(job["id"]), str(job.get("parent_job") or "")
         began, ended = measure_span(job)
         failure = monitoring.failure_from_job(job)
@@ -56,15 +56,14 @@ class ExecutionTrace:
             self.context.trace_id,
             trace_context.span_of_job(id),
             self.context.caller if is_root else trace_context.span_of_job(parent),
-            step_trace.name_step(job.get("flow_step_id"), job.get("script_path") or job.get("job_kind")),
+            step_trace.name_step(step, job.get("script_path") or job.get("job_kind")),
             began,
             ended,
             attributes={
-                **step_trace.describe_job(id, str(job.get("workspace_id") or ""), job.get("script_path"), None),
+                **step_trace.describe_job(id, str(job.get("workspace_id") or ""), job.get("script_path"), step),
                 "windmill.job.kind": job.get("job_kind"),
                 "windmill.tag": job.get("tag"),
                 "windmill.queued_s": max(0.0, started - created) if started and created else None,
-                "flexcore.step": job.get("flow_step_id"),
                 "flexcore.outcome": OUTCOMES.get(monitoring.job_status(job)),
                 "error.type": (failure.category or failure.name) if failure else None,
                 "flexcore.error.remedy": self._cut(failure.remedy) if failure and failure.remedy else None,
@@ -157,7 +156,7 @@ def is_exported(job: monitoring.Job) -> bool:
 
 def read_context(root: monitoring.Node, sample_ratio: float) -> trace_context.TraceContext:
     """The trace that the execution's steps have joined, else that of its root."""
-    for node in walk(root):
+    for node, _ in walk(root):
         told = trace_context.read_told((node.job or {}).get("result"))
         if told:
             return trace_context.TraceContext(told["trace_id"], told["is_sampled"], told["caller"])
@@ -165,10 +164,13 @@ def read_context(root: monitoring.Node, sample_ratio: float) -> trace_context.Tr
     return trace_context.TraceContext(trace, trace_context.is_kept(trace, sample_ratio))
 
 
-def walk(node: monitoring.Node) -> Iterator[monitoring.Node]:
-    yield node
+def walk(node: monitoring.Node, step: str = "") -> Iterator[tuple[monitoring.Node, str]]:
+    """Each node with the id of its step: that of the loop, or of the retried step, for one of several; "" for the
+    root. Windmill itself does not say it of a job."""
+    own = step if node.name.startswith("[") else node.name
+    yield node, own
     for child in node.children:
-        yield from walk(child)
+        yield from walk(child, own)
 
 
 def measure_span(job: monitoring.Job) -> tuple[float, float]:
