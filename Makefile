@@ -7,7 +7,7 @@ export UV_PYTHON := 3.11
 WORKERS := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dashboard python demo test lint locks pages clean
+.PHONY: help setup dashboard python demo test lint soak mutants locks pages clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,12 @@ lint: setup  ## run the checks that need no test: ruff, mypy, import rules, flex
 	uv run lint-imports
 	uv run flexcore check
 	uv run env PATH="$(CURDIR)/node_modules/.bin:$(CURDIR)/.venv/bin:$$PATH" wmill lint --locks-required
+
+soak: python  ## keep executions of all kinds going under faults for an hour (ARGS="--minutes 20")
+	uv run python -m bench.soak $(ARGS)
+
+mutants: python  ## change the code that decides and see whether a test notices; takes hours (ARGS="core/driver")
+	uv run python -m bench.mutants $(ARGS)
 
 locks: setup  ## pin exact versions anew, after a change of requirements
 	uv run python -m flexcore.bundle.locks

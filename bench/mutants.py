@@ -28,7 +28,7 @@ COPIED = ("flexcore", "wmlocal", "bench", "tests", "dependencies", "locks", "res
 TESTS: dict[str, tuple[str, ...]] = {
     "core/attempts": ("core/test_attempts.py", "core/test_driver.py"),
     "core/driver": ("core/test_driver.py", "core/test_deferral.py"),
-    "core/operation": ("core/test_driver.py", "core/test_deferral.py", "core/test_errors.py"),
+    "core/operation": ("core/test_driver.py", "core/test_deferral.py"),
     "core/errors": ("core/test_errors.py",),
     "core/identity": ("core/test_identity.py",),
     "core/remote_objects": ("core/test_orphans.py",),

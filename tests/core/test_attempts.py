@@ -60,6 +60,9 @@ def test_attempts_are_bounded(make: Callable[..., Attempt]) -> None:
     with pytest.raises(ExecutionFailed) as raised:
         next_action([make(MAX_ATTEMPTS)], NOW)
     assert raised.value.category == "attempts_spent"
+    assert str(raised.value) == (
+        f"{MAX_ATTEMPTS} attempts have failed. Read why in the earlier attempts, then start a new run."
+    )
 
 
 def test_an_attempt_that_runs_or_has_succeeded_is_taken_however_many_there_were() -> None:

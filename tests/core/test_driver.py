@@ -179,3 +179,65 @@ def test_no_secret_is_in_an_error_or_in_its_record(records: StoreRecords) -> Non
     seen = repr((raised.value.args, vars(raised.value))) + records.store.uri()
     assert SECRET not in seen
     assert SECRET not in Path(records.uri(1, "outcome.json").removeprefix("file://")).read_text()
+
+
+def test_a_step_says_what_it_attaches_to_and_that_an_attempt_has_ended_already(records: StoreRecords) -> None:
+    said: list[str] = []
+    memory = Memory({1: ends(Verdict(result(1)))}, {1: Remote(kind="ray_job", name="fc-1")})
+    Driver(MemoryAdapter(memory, records), "call-1", report=said.append).run()
+    Driver(MemoryAdapter(memory, records), "call-2", report=said.append).run()
+    assert said == ["Attaching to ray job fc-1", "Attempt 1 has ended already"]
+
+
+def test_an_end_that_only_the_runtime_knows_is_read_there_and_then_recorded(records: StoreRecords) -> None:
+    remote = Remote(kind="thing", name=KEY.name(1))
+
+    class Ended(MemoryAdapter):
+        def find(self, number: int) -> Attempt | None:
+            return Attempt(1, "succeeded", remote) if number == 1 else None
+
+        def observe(self, number: int, seen: Remote) -> Verdict:
+            assert (number, seen) == (1, remote)
+            return super().observe(number, seen)
+
+    memory = Memory({1: ends(Verdict(result(1)))})
+    assert Driver(Ended(memory, records), "call-1", report=lambda text: None).run().attempt == 1
+    known = records.read(1)
+    assert known and known.result and (known.call, known.state) == ("call-1", "succeeded")
+    assert (memory.created, memory.finished) == ([], ["42"])
+
+
+def test_what_is_submitted_twice_is_one_object_and_its_step_says_where_it_is(
+    records: StoreRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = Memory()
+
+    @contextmanager
+    def opening(given: Invocation[Form, Resource]) -> Iterator[MemoryAdapter]:
+        yield MemoryAdapter(memory, records)
+
+    invocation = Invocation("memory", Form(), Resource(), Settings(), KEY, "call-1", True)
+    first, second = (drive(opening, invocation) for _ in range(2))
+    assert first["remote"]["name"] == second["remote"]["name"] == KEY.name(1)
+    assert (first["runtime"], first["execution_key"], first["attempt"]) == ("memory", KEY.value, 1)
+    assert first["data"]["deferred"] == {"execution_key": KEY.value, "call": "call-1"}
+    assert memory.created == [(1, {})]
+    assert "Attaching to thing" in capsys.readouterr().out
+
+
+def test_a_submission_that_is_refused_says_so_without_secrets(records: StoreRecords) -> None:
+    class Refusing(MemoryAdapter):
+        def create(self, number: int, earlier: Sequence[Attempt]) -> Remote:
+            error = Unreachable(f"No route with {SECRET}", remedy=f"Send {SECRET} again.", seen={"token": SECRET})
+            raise error
+
+    @contextmanager
+    def opening(given: Invocation[Form, Resource]) -> Iterator[MemoryAdapter]:
+        yield Refusing(Memory(), records)
+
+    invocation = Invocation("memory", Form(), Resource(), Settings(), KEY, "call-1", True)
+    with pytest.raises(Unreachable) as caught:
+        drive(opening, invocation)
+    assert str(caught.value) == "No route with ***. Send *** again."
+    assert caught.value.remedy == "Send *** again."
+    assert SECRET not in str(caught.value.details) and caught.value.__cause__ is None

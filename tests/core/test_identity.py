@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from f.flexcore.lib.core.identity import execution_key, label_value
+from f.flexcore.lib.core.identity import ExecutionKey, execution_key, label_value
 
 IN_FLOW = {
     "WM_JOB_ID": "j1",
@@ -55,6 +55,46 @@ def test_labels_name_the_owner_and_fit_kubernetes_syntax() -> None:
     assert all(re.fullmatch(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", value) for value in labels.values())
 
 
-@pytest.mark.parametrize(("text", "expected"), [("", ""), ("--a--", "a"), ("x" * 80, "x" * 63), ("a@b", "a_b")])
+def test_a_key_is_the_same_in_every_version_and_says_all_about_its_owner() -> None:
+    """What runs already was named by the version before."""
+    key = execution_key(IN_FLOW | {"WM_FLOW_PATH": "f/sales/daily", "WM_JOB_PATH": "f/sales/daily/loop-3"})
+    assert key == ExecutionKey("fc-1c7352430827c667808b", "f1", "r1", "run", "dev", "f/sales/daily", "sales")
+    assert key.labels(1) == {
+        "app.kubernetes.io/managed-by": "flexcore",
+        "flexcore/key": key.value,
+        "flexcore/attempt": "1",
+        "flexcore/owner-job": "f1",
+        "flexcore/root-job": "r1",
+        "flexcore/step": "run",
+        "flexcore/workspace": "dev",
+        "flexcore/workflow": "f.sales.daily",
+        "flexcore/run": "r1",
+        "flexcore/team": "sales",
+    }
+
+
+@pytest.mark.parametrize(
+    ("env", "workflow", "team"),
+    [
+        ({"WM_JOB_PATH": "u/ann/copy"}, "u/ann/copy", "ann"),
+        ({"WM_JOB_PATH": "f/ops/nightly/loop-2"}, "f/ops/nightly", "ops"),
+        ({"WM_JOB_PATH": "f/ops/nightly", "WM_FLOW_PATH": "f/a/b"}, "f/a/b", "a"),
+        ({"WM_JOB_PATH": "f/ops/nightly", "FLEXCORE_TEAM": "data"}, "f/ops/nightly", "data"),
+        ({"WM_JOB_PATH": "hub/ops/nightly"}, "hub/ops/nightly", ""),
+        ({}, "", ""),
+    ],
+)
+def test_the_workflow_and_its_team_are_by_its_path_unless_the_worker_names_a_team(
+    env: dict[str, str], workflow: str, team: str
+) -> None:
+    key = execution_key({"WM_JOB_ID": "j1"} | env)
+    assert (key.workflow, key.team) == (workflow, team)
+    assert (key.root_job, key.step, key.workspace) == ("j1", "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", ""), ("--a--", "a"), ("x" * 80, "x" * 63), ("a@b", "a_b"), ("X.Y_z-", "X.Y_z"), ("_._A", "A")],
+)
 def test_label_values_are_cut_to_what_kubernetes_takes(text: str, expected: str) -> None:
     assert label_value(text) == expected

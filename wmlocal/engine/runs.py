@@ -78,6 +78,7 @@ class Runs:
         take_up: bool = False,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
+        self._retention_s = _read_retention() * 24 * 3600
         self.bundle = Bundle(Path(root), on_problem)
         self.home = Path(home) if home else default_home()
         self.workspace = workspace or os.environ.get("FLEXCORE_WORKSPACE") or "local"
@@ -89,7 +90,6 @@ class Runs:
         self._watchdog = Watchdog()
         self._threads: set[threading.Thread] = set()
         self._closing = False
-        self._retention_s = _read_retention() * 24 * 3600
         self._next_prune = 0.0
         self.variables = Variables(self.bundle, self.store, self.workspace)
         self.variables.secrets.add(self.token)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.wmlocal.engine.conftest import Writer, call, raw
-from wmlocal.engine import Engine, Event
+from wmlocal.engine import CannotStart, Engine, Event
 
 
 def test_a_flow_of_files_runs_scripts_inline_files_and_subflows(engine: Engine, write: Writer) -> None:
@@ -163,6 +163,38 @@ def test_what_is_to_be_deleted_is_emptied_when_the_run_has_ended(engine: Engine,
     assert done.result == "v"
     kept = {row["step_id"]: (row["args"], row["result"]) for row in engine.store.jobs("parent = ?", [done.id])}
     assert kept == {"a": ({}, {}), "b": ({"k": "v"}, "v")}
+
+
+def test_a_running_engine_drops_old_runs_with_all_that_is_kept_of_them(
+    write: Writer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEXCORE_RETENTION_DAYS", str(1 / 86400))
+    write.flow("f/x/y", [raw("a", "def main():\n    print('seen')\n")])
+    with Engine(write.root, home) as engine:
+        old = engine.run("f/x/y").id
+        engine.store.set_state(old, "k", 1)
+        engine.store.add_resume(old, 1, old, {}, None, True)
+        engine.store.forget_later([old], time.time() + 3600)
+        time.sleep(1.1)
+        new = engine.run("f/x/y").id
+        # A run is over for who waits before the engine has tidied up.
+        deadline = time.monotonic() + 10
+        while engine.store.job(old) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert {row["root"] for row in engine.store.jobs()} == {new}
+    with sqlite3.connect(home / "engine.db") as database:
+        for table in ("logs", "states", "resumes", "deletions"):
+            kept = database.execute(f"SELECT job FROM {table}").fetchall()  # noqa: S608 (own names)
+            assert all(job != old for (job,) in kept), table
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "a week", "inf", "nan"])
+def test_days_that_runs_are_kept_are_a_number_above_zero(
+    write: Writer, home: Path, monkeypatch: pytest.MonkeyPatch, days: str
+) -> None:
+    monkeypatch.setenv("FLEXCORE_RETENTION_DAYS", days)
+    with pytest.raises(CannotStart, match=r"FLEXCORE_RETENTION_DAYS is .*; give days as a number above 0"):
+        Engine(write.root, home)
 
 
 def test_events_tell_each_start_and_end(write: Writer, home: Path) -> None:
