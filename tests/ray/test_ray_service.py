@@ -167,8 +167,8 @@ def deployed(session: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return prove
 
 
-MODEL = SimpleNamespace(name="daisy", version="1")
-REQUEST = SimpleNamespace(weight=100, keep_previous=True)
+MODEL: Any = SimpleNamespace(name="daisy", version="1")
+REQUEST: Any = SimpleNamespace(weight=100, keep_previous=True)
 
 
 @pytest.mark.parametrize(

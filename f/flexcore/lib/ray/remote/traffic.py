@@ -99,7 +99,7 @@ class Traffic:
 
     async def ask(self, method: str, path: str, body: bytes, key: str | None) -> tuple[str, int, bytes]:
         """(version, status, body) of the version whose turn it is."""
-        from grpc import RpcError
+        from grpc import RpcError  # type: ignore[import-untyped]
         from ray import exceptions
 
         named, is_direct = VERSION_PATH.search(path), len(body) <= MAX_DIRECT_BYTES
