@@ -87,16 +87,16 @@ class Release(Versions):
         arguments = {"cluster": f"$res:{self.resource}", **form}
         return str(self.windmill.call("POST", f"jobs/run/f/{CANARY}", arguments))
 
-    def wait_for_approval(self, flow: str) -> None:
-        """Until the flow is suspended with half of the requests moved."""
-        until(lambda: self.windmill.call("GET", f"jobs_u/get/{flow}").get("flow_status") is not None)
-        until(lambda: is_suspended(self.windmill, flow))
+    def wait_for_approval(self, flow: str) -> str:
+        """The job that waits for it, which is a branch of the flow, with half of the requests moved."""
+        until(lambda: find_suspended(self.windmill, flow))
         assert self.weights("demo") == {"one": 50, "two": 50}
+        return find_suspended(self.windmill, flow)
 
 
-def is_suspended(windmill: Windmill, flow: str) -> bool:
+def find_suspended(windmill: Windmill, flow: str) -> str:
     waiting = [job["id"] for job in windmill.call("GET", "jobs/queue/list?per_page=1000") if job.get("suspend")]
-    return any(windmill.call("GET", f"jobs_u/get_root_job_id/{job}") == flow for job in waiting)
+    return next((job for job in waiting if windmill.call("GET", f"jobs_u/get_root_job_id/{job}") == flow), "")
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +129,8 @@ def release(place: Release, pushed: Windmill, resources: Resources, tmp_path: Pa
 
 def test_an_approved_canary_gets_all_requests(release: Release) -> None:
     flow = release.start()
-    release.wait_for_approval(flow)
-    release.windmill.call("POST", f"jobs/flow/resume/{flow}", {})
+    waiting = release.wait_for_approval(flow)
+    release.windmill.call("POST", f"jobs/flow/resume/{waiting}", {})
     success, result = release.windmill.finished(flow)
     assert success and result["data"]["outcome"] == "promoted", result
     assert release.weights("demo") == {"one": 0, "two": 100}
@@ -194,8 +194,9 @@ def test_a_model_is_placed_resized_moved_and_withdrawn_and_what_others_hold_is_t
     manifest = stored_model(tmp_path / "model", "delay", "1", store, joblib=True).plain()
     deployment: Json = {"model": manifest, "server": "flexcore", "image": needed("FLEXCORE_LIVE_MODEL_SERVER_IMAGE")}
     deployment |= {"cpu": "200m", "memory": "400Mi", "timeout_s": 180}
-    placed = run(pushed, f"{KUBERNETES}/place_model", deployment=deployment, placement={}, settings=settings)
-    assert [row["state"] for row in placed["data"]["clusters"]] == ["deployed"]
+    placement = {"clusters": [*paths.values()], "expected_s": 60}
+    placed = run(pushed, f"{KUBERNETES}/place_model", deployment=deployment, placement=placement, settings=settings)
+    assert [(row["cluster"], row["state"]) for row in placed["data"]["clusters"]] == [(paths["east"], "deployed")]
     (stored,) = clusters.deployments("east")
     name, east = stored["metadata"]["name"], f"$res:{paths['east']}"
 

@@ -129,13 +129,13 @@ class Inquiry:
             round_trip_s=round(time.monotonic() - begin, 4),
             uid=_read_uid(kubernetes),
         )
-        groups = _read(kubernetes, "/apis", "list", "apis")
+        groups = _read_groups(kubernetes)
         nodes = _list(kubernetes, "/api/v1/nodes", "nodes")
         query = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed", "limit": health.MAX_PODS}
         pods = None if nodes is None else _list(kubernetes, "/api/v1/pods", "pods", query)
         quotas = _list(kubernetes, f"/api/v1/namespaces/{session.namespace}/resourcequotas", "resourcequotas")
         usable = None if nodes is None else health.schedulable_nodes(nodes)
-        found = {DETECTED[item["name"]] for item in (groups or {}).get("groups") or () if item["name"] in DETECTED}
+        found = {DETECTED[name] for name in groups or () if name in DETECTED}
         cluster = replace(
             contact.cluster,
             nodes=None if usable is None else group_nodes(usable, pods),
@@ -246,6 +246,16 @@ def read_quota(quotas: Iterable[Object]) -> dict[str, tuple[float, float]]:
 def _read_uid(kubernetes: client.Kubernetes) -> str:
     stored = _read(kubernetes, "/api/v1/namespaces/kube-system", "get", "namespaces", "kube-system")
     return str(((stored or {}).get("metadata") or {}).get("uid") or "")
+
+
+def _read_groups(kubernetes: client.Kubernetes) -> dict[str, list[str]] | None:
+    """None where they may not be seen."""
+    from f.flexcore.lib.kubernetes_api import api_groups
+
+    try:
+        return api_groups.read_api_groups(kubernetes, retry_s=0)
+    except errors.UserError:
+        return None
 
 
 def _list(kubernetes: client.Kubernetes, path: str, resource: str, query: Any = None) -> list[dict[str, Any]] | None:

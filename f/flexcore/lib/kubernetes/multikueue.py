@@ -10,14 +10,13 @@ Source: kueue 0.17, pkg/controller/jobframework/defaults.go
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from f.flexcore.lib.kubernetes_api import api_errors, client, job_status
+from f.flexcore.lib.kubernetes_api import api_errors, client, job_status, kueue_api
 
 Object = dict[str, Any]
 CONTROLLER = "kueue.x-k8s.io/multikueue"
-# The newer first; a cluster serves one of them at least.
-VERSIONS = ("v1beta2", "v1beta1")
 
 
 def find_queue(job: Mapping[str, Any]) -> str:
@@ -29,11 +28,15 @@ def find_queue(job: Mapping[str, Any]) -> str:
 def is_dispatcher(kubernetes: client.Kubernetes, namespace: str, queue: str) -> bool:
     """Whether the queue sends its jobs to other clusters. False, too, where it cannot be told: without Kueue, or
     without the right to see queues. Raises what says that contact is lost."""
-    local = _read(kubernetes, "localqueues", queue, namespace)
+    version = kueue_api.find_version(kubernetes)
+    if not version:
+        return False
+    read = partial(_read, kubernetes, version)
+    local = read("localqueues", queue, namespace)
     name = ((local or {}).get("spec") or {}).get("clusterQueue")
-    cluster_queue = _read(kubernetes, "clusterqueues", name) if name else None
+    cluster_queue = read("clusterqueues", name) if name else None
     return any(
-        ((_read(kubernetes, "admissionchecks", check) or {}).get("spec") or {}).get("controllerName") == CONTROLLER
+        ((read("admissionchecks", check) or {}).get("spec") or {}).get("controllerName") == CONTROLLER
         for check in list_checks(cluster_queue or {})
     )
 
@@ -54,15 +57,10 @@ def hand_over(kubernetes: client.Kubernetes, namespace: str, job: Object) -> Obj
     return {**job, "spec": {**job["spec"], "managedBy": CONTROLLER, "suspend": True}}
 
 
-def _read(kubernetes: client.Kubernetes, plural: str, name: str, namespace: str = "") -> Object | None:
+def _read(kubernetes: client.Kubernetes, version: str, plural: str, name: str, namespace: str = "") -> Object | None:
     where = f"/namespaces/{namespace}" if namespace else ""
     call = api_errors.Call("get", f"{plural}.kueue.x-k8s.io", namespace, name)
-    for version in VERSIONS:
-        # Not `get`: what answers for a version that is not served is no Status.
-        path = f"/apis/kueue.x-k8s.io/{version}{where}/{plural}/{name}"
-        code, payload = kubernetes.request_raw("GET", path, None, call)
-        if code == 200 and isinstance(payload, dict):
-            return payload
-        if code == 429 or code >= 500:
-            raise api_errors.to_error(code, payload, call)
-    return None
+    code, payload = kubernetes.request_raw("GET", f"{kueue_api.GROUP}/{version}{where}/{plural}/{name}", None, call)
+    if code == 429 or code >= 500:
+        raise api_errors.to_error(code, payload, call)
+    return payload if code == 200 and isinstance(payload, dict) else None

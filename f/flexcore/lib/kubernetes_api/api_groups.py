@@ -9,10 +9,10 @@ from __future__ import annotations
 from f.flexcore.lib.kubernetes_api import api_errors, client
 
 
-def read_api_groups(kubernetes: client.Kubernetes) -> dict[str, list[str]]:
+def read_api_groups(kubernetes: client.Kubernetes, retry_s: float = client.RETRY_S) -> dict[str, list[str]]:
     """The versions of each group by its name, such as `metrics.k8s.io`. Raises Unreachable, Unavailable or
     Forbidden."""
-    answer = kubernetes.list("/apis", {}, api_errors.Call("list", "apis"))
+    answer = kubernetes.list("/apis", {}, api_errors.Call("list", "apis"), retry_s)
     return {
         str(group.get("name")): [version["version"] for version in group.get("versions") or ()]
         for group in answer.get("groups") or ()

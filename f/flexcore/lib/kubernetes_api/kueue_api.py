@@ -13,9 +13,12 @@ GROUP = "/apis/kueue.x-k8s.io"
 
 
 def find_version(kubernetes: client.Kubernetes) -> str:
-    """The version in which the API server prefers Kueue's objects, "" where there are none."""
+    """The version in which the API server prefers Kueue's objects, "" where there are none. Raises Unreachable or
+    Unavailable: a server that cannot answer now has not said so."""
     call = api_errors.Call("list", "workloads.kueue.x-k8s.io")
     code, payload = kubernetes.request_raw("GET", GROUP, None, call)
+    if code == 429 or code >= 500:
+        raise api_errors.to_error(code, payload, call)
     return str(((payload or {}).get("preferredVersion") or {}).get("version") or "") if code == 200 else ""
 
 

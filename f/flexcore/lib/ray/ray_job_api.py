@@ -89,7 +89,10 @@ class RayJobApi:
         """Kueue's Workloads of a RayJob; none where Kueue is not there, None when they cannot be read."""
         from f.flexcore.lib.kubernetes_api import kueue_api
 
-        version = kueue_api.find_version(self.session.kubernetes)
+        try:
+            version = kueue_api.find_version(self.session.kubernetes)
+        except errors.TransientError:
+            return None
         return kueue_api.list_workloads(self.session.kubernetes, self.namespace, uid, version) if version else []
 
     def pods(self, labels: dict[str, str]) -> list[Object]:
