@@ -105,7 +105,10 @@ def cpu_seconds() -> float:
 def measure(rounds: int, endpoint: str, folder: str) -> dict[str, Any]:
     for args in ((STEP, ""), (STEP, endpoint), (SDK, endpoint), ("pass", endpoint)):
         run(args[0], folder, args[1])
-    off, on, sdk, bare = [], [], [], []
+    off: list[Any] = []
+    on: list[Any] = []
+    sdk: list[Any] = []
+    bare: list[Any] = []
     for _ in range(rounds):
         off.append(run(STEP, folder, ""))
         on.append(run(STEP, folder, endpoint))

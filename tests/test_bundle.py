@@ -33,7 +33,8 @@ RESOURCE_TYPES: dict[str, type[resources.Resource]] = {
 SET = re.compile(r"\A# requirements: (\w+)\n(?!# py:)")
 REQUIREMENTS = sorted((ROOT / "dependencies").glob("*.requirements.in"))
 LIBRARY = ROOT / "f/flexcore/lib"
-MAX_STEP_LINES = 40
+# Beside the arguments of `main`, of which a form has as many as it has fields.
+MAX_STEP_LINES = 38
 # Modules of ours that a step loads before it begins: every run pays for them, as every run is a new interpreter, and a
 # server's worker fetches each over HTTP. What only one branch needs is imported there.
 MAX_STEP_IMPORTS, MAX_MEDIAN_IMPORTS = 36, 17
@@ -109,8 +110,13 @@ def test_what_is_no_library_is_a_step_and_the_library_has_none(script: Path) -> 
     assert (main_of(script) is None) == in_library, "a step has a main, a module of the library has none"
 
 
+def count_lines(script: Path) -> int:
+    main = main_of(script)
+    return len(script.read_text().splitlines()) - (main.body[0].lineno - main.lineno if main else 0)
+
+
 def test_a_step_is_short() -> None:
-    lengths = {name(script): len(script.read_text().splitlines()) for script in SCRIPTS}
+    lengths = {name(script): count_lines(script) for script in SCRIPTS}
     long = {path: length for path, length in lengths.items() if length > MAX_STEP_LINES and "/lib/" not in path}
     assert not long, "move what decides to f/flexcore/lib"
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from f.flexcore.lib.core.errors import NotFound, TransientError
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.kubernetes import job_diagnosis, job_notes
-from f.flexcore.lib.kubernetes_api import categories, job_status, pod_ends, pod_problems
+from f.flexcore.lib.kubernetes_api import categories, job_status, pod_ends
 from flexcore.commands.kubernetes_dump import Dump, object_name, read_dump
 
 Object = Mapping[str, Any]
@@ -201,7 +201,7 @@ def _list_failures(job: Object, pods: Sequence[Object], events: Sequence[Object]
 
 def _waiting_text(job: Object, pods: Sequence[Object]) -> str:
     name, status = object_name(job), job.get("status") or {}
-    waiting = [pod for pod in pods if _phase(pod) not in pod_problems.TERMINAL]
+    waiting = [pod for pod in pods if _phase(pod) not in job_status.TERMINAL_PHASES]
     if waiting:
         reasons = [
             str(entry["state"]["waiting"].get("reason"))

@@ -29,10 +29,7 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
     rows = this_pass.run(clusters)
-    for row in rows:
-        if row.action != "leave":
-            print(f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})")
-    print(f"{len(rows)} objects seen, {sum(row.action != 'leave' for row in rows)} acted upon")
+    print(reconciler.describe_rows(rows))
     if chosen.otlp_endpoint and not dry_run:
         # Only who traces pays for it.
         from f.flexcore.lib.operations import trace_delivery

@@ -302,6 +302,13 @@ class ReconcilePass:
         )
 
 
+def describe_rows(rows: Sequence[ReconcileRow]) -> str:
+    """The lines of a pass's log: what was acted upon, and how many objects were seen."""
+    acted = [row for row in rows if row.action != "leave"]
+    lines = [f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})" for row in acted]
+    return "\n".join([*lines, f"{len(rows)} objects seen, {len(acted)} acted upon"])
+
+
 def build_result(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The result of a pass. One that has stopped something carries a label, by which reports find it among thousands,
     and a page, as Windmill shows a result with labels as no table."""
