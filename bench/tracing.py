@@ -114,23 +114,21 @@ def measure(rounds: int, endpoint: str, folder: str) -> dict[str, Any]:
         on.append(run(STEP, folder, endpoint))
         sdk.append(run(SDK, folder, endpoint))
         bare.append(run("pass", folder, endpoint))
-    added = {name: [one[at] - other[at] for one, other in zip(on, off, strict=True)] for name, at in PARTS.items()}
+    clock = [one[0] - other[0] for one, other in zip(on, off, strict=True)]
+    cpu = [one[1] - other[1] for one, other in zip(on, off, strict=True)]
     by_sdk = [one[1] - other[1] for one, other in zip(sdk, bare, strict=True)]
     return {
         "rounds": rounds,
         "step_s": round(statistics.median(item[0] for item in off), 4),
-        "added_s": round(statistics.median(added["clock"]), 4),
-        "added_cpu_s": round(statistics.median(added["cpu"]), 4),
+        "added_s": round(statistics.median(clock), 4),
+        "added_cpu_s": round(statistics.median(cpu), 4),
         # On a busy machine this says more: the fastest of each.
         "added_s_of_fastest": round(min(item[0] for item in on) - min(item[0] for item in off), 4),
-        "added_s_quartiles": [round(value, 4) for value in statistics.quantiles(added["clock"], n=4)],
+        "added_s_quartiles": [round(value, 4) for value in statistics.quantiles(clock, n=4)],
         "off_modules": int(off[0][2]),
         "sdk_added_cpu_s": round(statistics.median(by_sdk), 4),
         "load": os.getloadavg()[0],
     }
-
-
-PARTS = {"clock": 0, "cpu": 1}
 
 
 def main() -> None:

@@ -233,12 +233,10 @@ class JobAdapter:
         diagnosis = job_diagnosis.diagnose(details, end.outcome)
         if diagnosis is not None:
             diagnosis = diagnosis.model_copy(update={"detail": self.redactor.text(diagnosis.detail)})
-            told = {
-                "remote": remote.model_dump(),
-                "log_tail": end.log_tail,
-                "timings": measure_timings(details, end.outcome or {}).model_dump(mode="json"),
-            }
-            error = job_diagnosis.typed_error(name, diagnosis, end.outcome, **told)
+            measured = measure_timings(details, end.outcome or {}).model_dump(mode="json")
+            error = job_diagnosis.typed_error(
+                name, diagnosis, end.outcome, remote=remote.model_dump(), log_tail=end.log_tail, timings=measured
+            )
             return driver.Verdict(error=error)
         assert end.outcome is not None, "a success without an outcome has a diagnosis"
         timings = measure_timings(details, end.outcome)
