@@ -111,7 +111,7 @@ def _last_step(flow: client.Job) -> str:
 
 def _read_deferral(flow: str, step: client.Job) -> Deferral | None:
     """What a step says that it has submitted; None for any other step, such as one that asks for an approval."""
-    result = step.get("result")
+    result: Any = step.get("result")
     try:
         if not result["data"]["deferred"]["execution_key"]:
             return None
