@@ -30,7 +30,8 @@ from bench.soak.places import open_places
 from bench.soak.soak import Soak
 from tests.live.conftest import Windmill
 
-LEAST_RETENTION_S = 60.0
+# A head that is started anew on a busy machine holds the soak up for minutes: what ended meanwhile must still be there.
+LEAST_RETENTION_S = 300.0
 
 
 def main() -> int:
