@@ -12,7 +12,6 @@ from f.flexcore.lib.benchmark import legs, planning
 from f.flexcore.lib.benchmark import request as benchmark_request
 from f.flexcore.lib.core import errors, operation
 
-
 # Imported only when a project takes part.
 READ_PROJECT = "f.flexcore.lib.meltano.form_choices:read_document"
 
