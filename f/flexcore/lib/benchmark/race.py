@@ -12,6 +12,9 @@ from f.flexcore.lib.benchmark import legs, planning
 from f.flexcore.lib.benchmark import request as benchmark_request
 from f.flexcore.lib.core import errors, operation
 
+# Imported only when a project takes part.
+READ_PROJECT = "f.flexcore.lib.meltano.form_choices:read_document"
+
 
 def plan(given: Mapping[str, Any], schema: str) -> legs.Plan:
     """Asks each runtime that takes part how it is; changes nothing. Raises InvalidInput."""
@@ -22,14 +25,12 @@ def plan(given: Mapping[str, Any], schema: str) -> legs.Plan:
 def find_missing_plugins(request: benchmark_request.BenchmarkRequest) -> dict[tuple[str, str], str]:
     """("meltano", work) → what the project does not declare for it, or why it cannot be read. Names alone are looked
     at: nothing is installed."""
-    from f.flexcore.lib.meltano import project_file, sources
-
     if request.project is None:
         return {}
     targets, missing = {"extract": request.file_target, "load": request.table_target}, {}
     for work in (item for item in request.works if item in targets):
         try:
-            project = project_file.read_project(sources.open_project(request.project).root)
+            project = operation.resolve(READ_PROJECT)(request.project)
             project.find_name("extractors", request.tap)
             project.find_name("loaders", targets[work])
         except errors.FlexcoreError as error:
