@@ -201,7 +201,7 @@ def _list_failures(job: Object, pods: Sequence[Object], events: Sequence[Object]
 
 def _waiting_text(job: Object, pods: Sequence[Object]) -> str:
     name, status = object_name(job), job.get("status") or {}
-    waiting = [pod for pod in pods if _phase(pod) not in pod_problems.TERMINAL]
+    waiting = [pod for pod in pods if _phase(pod) not in job_status.TERMINAL_PHASES]
     if waiting:
         reasons = [
             str(entry["state"]["waiting"].get("reason"))
