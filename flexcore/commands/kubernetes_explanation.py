@@ -17,7 +17,7 @@ from typing import Any, Literal
 from f.flexcore.lib.core.errors import NotFound, TransientError
 from f.flexcore.lib.core.redaction import Redactor
 from f.flexcore.lib.kubernetes import job_diagnosis, job_notes
-from f.flexcore.lib.kubernetes_api import categories, job_status, pod_ends, pod_problems
+from f.flexcore.lib.kubernetes_api import categories, job_status, pod_ends
 from flexcore.commands.kubernetes_dump import Dump, object_name, read_dump
 
 Object = Mapping[str, Any]
