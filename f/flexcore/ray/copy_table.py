@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from f.flexcore.lib.ray import copy_job
 
-c_ray_cluster = c_flexcore_settings = dict
+c_ray_cluster = dict
+c_flexcore_settings = dict
 postgresql = dict
 
 

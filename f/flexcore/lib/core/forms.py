@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from f.flexcore.lib.core import resources, units
+from f.flexcore.lib.core import resources, workloads
 
 
 class DataSource(resources.Form):
@@ -33,7 +33,7 @@ class DataSource(resources.Form):
     @field_validator("size", mode="before")
     @classmethod
     def _size_in_bytes(cls, value: Any) -> int | None:
-        return units.parse_size(value)
+        return workloads.parse_size(value)
 
 
 class DeclaredWork(resources.Form):
@@ -61,7 +61,7 @@ class DeclaredWork(resources.Form):
     @field_validator("memory", mode="before")
     @classmethod
     def _memory_in_bytes(cls, value: Any) -> int | None:
-        return units.parse_size(value)
+        return workloads.parse_size(value)
 
 
 # The name of a type of workflow is a label of its runs; a comma would be two labels to Windmill.

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from f.flexcore.lib.core import contracts, errors, units
+from f.flexcore.lib.core import contracts, errors
 
 # 30,000 years; the annual product of the world.
 MAX_DURATION_S, MAX_COST_USD = 1e12, 1e14
@@ -59,6 +59,14 @@ class WorkHints:
     containerized: bool = False
 
 
+def parse_size(value: Any) -> int | None:
+    """Bytes of a size as people write it, for a validator. Raises ValueError, as `units.parse_size` does."""
+    # Only who gives a size pays for the import.
+    from f.flexcore.lib.core import units
+
+    return units.parse_size(value)
+
+
 class WorkloadResources(NullableContract):
     """What one run asks for: cores, bytes of memory, GPUs, and how far it can be spread."""
 
@@ -72,7 +80,7 @@ class WorkloadResources(NullableContract):
     @field_validator("memory", mode="before")
     @classmethod
     def _parse_memory(cls, value: Any) -> int | None:
-        return units.parse_size(value)
+        return parse_size(value)
 
 
 class Workload(NullableContract):
@@ -94,7 +102,7 @@ class Workload(NullableContract):
     @field_validator("data_size", mode="before")
     @classmethod
     def _parse_size(cls, value: Any) -> int | None:
-        return units.parse_size(value)
+        return parse_size(value)
 
     @field_validator("deadline_s")
     @classmethod
@@ -122,7 +130,7 @@ class Run(contracts.Contract):
     @field_validator("data_size_bytes", mode="before")
     @classmethod
     def _parse_size(cls, value: Any) -> int | None:
-        return units.parse_size(value)
+        return parse_size(value)
 
     @field_validator("started_at")
     @classmethod
