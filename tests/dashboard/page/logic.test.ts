@@ -267,6 +267,13 @@ test('what was not measured is said and never 0', () => {
   assert.equal(format.formatTime('garbage'), 'garbage')
 })
 
+test('a message is shown without the remedy that it ends with, which has a line of its own', () => {
+  assert.equal(format.withoutRemedy('No cluster. Name one.', 'Name one.'), 'No cluster.')
+  assert.equal(format.withoutRemedy('No cluster.', 'Name one.'), 'No cluster.')
+  assert.equal(format.withoutRemedy('Name one.', 'Name one.'), 'Name one.')
+  assert.equal(format.withoutRemedy('No cluster.', null), 'No cluster.')
+})
+
 test('a failed job becomes its typed error; one without a type its first line', () => {
   const stored = { error: { name: 'Forbidden', message: 'no right', extra: { remedy: 'ask ann', category: 'rights' } } }
   assert.deepEqual(problemOfResult(stored, 'x'), { name: 'Forbidden', message: 'no right', category: 'rights', remedy: 'ask ann' })

@@ -18,6 +18,11 @@ export function shortDuration(seconds: number): string {
   return seconds === 0 ? '0' : formatDuration(seconds).replace(/ 00? (s|min)$/, '').replace(/ 0 h$/, '')
 }
 
+/** A message without the remedy that flexcore's own errors end with: the page shows it by itself. */
+export function withoutRemedy(message: string, remedy: string | null | undefined): string {
+  return remedy && message.endsWith(remedy) ? message.slice(0, -remedy.length).trimEnd() || message : message
+}
+
 const trim = (text: string) => text.replace(/\.?0+$/, '') || '0'
 const pad = (n: number) => String(n).padStart(2, '0')
 

@@ -2,7 +2,7 @@
 import React, { Component, useState } from 'react'
 import type { CallProblem } from '../logic/calls'
 import type { StepStatus } from '../logic/types'
-import { NOT_MEASURED } from '../logic/format'
+import { NOT_MEASURED, withoutRemedy } from '../logic/format'
 import { Icon, type IconName } from './icon'
 
 const MARKS: Record<StepStatus, IconName> = {
@@ -83,7 +83,7 @@ export function ProblemBox({
         <Icon name="cross" /> {title}
         {problem.category && <span className="tag">{problem.category}</span>}
       </h2>
-      <LongText text={problem.message} label="Error message" />
+      <LongText text={withoutRemedy(problem.message, problem.remedy)} label="Error message" />
       {problem.remedy && (
         <p className="remedy">
           <strong>What to do:</strong> {problem.remedy}
