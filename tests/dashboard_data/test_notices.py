@@ -44,7 +44,7 @@ class Server:
             f"get/{JOB['id']}": JOB | {"result": {"success": True}},
             "resources/list": [],
         }
-        self.date = NOW
+        self.date = datetime.now(UTC)
 
 
 @pytest.fixture

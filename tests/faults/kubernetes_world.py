@@ -62,7 +62,7 @@ class Cluster:
             return self._listed(
                 [pod_of(item) for item in self.world.things.values() if item.uid == uid and not item.suspended]
             )
-        if path.endswith("/events") or path == "/apis/apps/v1/deployments":
+        if path.endswith(("/events", "/limitranges")) or path == "/apis/apps/v1/deployments":
             return self._listed([])
         if path == "/apis":
             # A cluster without KubeRay and KServe.

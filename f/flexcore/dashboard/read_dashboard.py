@@ -3,11 +3,15 @@
 
 from typing import Any
 
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.dashboard import read, shapes
 
 
 def main(
     want: list[str], cursor: str | None = None, filter: dict | None = None, execution: str | None = None
 ) -> dict[str, Any]:
-    found = read.read_dashboard(want, cursor or "", filter, execution or "")
+    parts = errors.check_value(list[str], want, "want")
+    since = errors.check_value(str, cursor or "", "cursor")
+    shown = errors.check_value(str, execution or "", "execution")
+    found = read.read_dashboard(parts, since, filter, shown)
     return found.plain() | {"wm_labels": [shapes.LABEL]}

@@ -10,4 +10,5 @@ from f.flexcore.lib.windmill import client
 
 def main(execution: str, step: str | None = None, offset: int = 0) -> dict[str, Any]:
     first = errors.check_value(int, offset or 0, "offset")
-    return logs.read_logs(client.Client(), execution, step or "", first) | {"wm_labels": [shapes.LABEL]}
+    of = errors.check_value(str, step or "", "step")
+    return logs.read_logs(client.Client(), execution, of, first) | {"wm_labels": [shapes.LABEL]}

@@ -3,12 +3,13 @@
 
 from typing import Any
 
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.kubernetes import rollback
 from f.flexcore.lib.windmill import client
 
 
 def main(resource: str, name: str, namespace: str = "", revision: int = 0) -> dict[str, Any]:
-    windmill = client.Client()
-    cluster, settings = windmill.resource(resource), windmill.find_resource(client.SETTINGS)
+    windmill, path = client.Client(), errors.check_value(str, resource, "resource")
+    cluster, settings = windmill.resource(path), windmill.find_resource(client.SETTINGS)
     done = rollback.roll_back_model(cluster, name, namespace, revision or 0, 600, settings)
     return done | {"wm_labels": [client.DASHBOARD_LABEL]}

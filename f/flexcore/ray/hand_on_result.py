@@ -3,8 +3,10 @@
 
 from typing import Any
 
+from f.flexcore.lib.core import errors
 from f.flexcore.lib.ray import released_result
 
 
 def main(job: dict, release: dict | None = None) -> dict[str, Any]:
-    return released_result.hand_on(job, release)
+    result = errors.check_value(dict[str, Any], job, "job")
+    return released_result.hand_on(result, errors.check_value(dict[str, Any] | None, release, "release"))

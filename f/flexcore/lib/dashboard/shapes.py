@@ -107,6 +107,15 @@ class Event(contracts.Contract):
     cause: str | None = None
 
 
+class Parts(contracts.Contract):
+    """Seconds of a step: waited for its runtime, got ready there, worked, handed on."""
+
+    queued: float | None = None
+    starting: float | None = None
+    running: float | None = None
+    finishing: float | None = None
+
+
 class Step(contracts.Contract):
     """id: module ids from the outermost on, such as `attempts[0].attempt.ray.run`; parent: the id it is in."""
 
@@ -119,7 +128,7 @@ class Step(contracts.Contract):
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    parts: contracts.Timings = contracts.Timings()
+    parts: Parts = Parts()
     remote: dict[str, Any] | None = None
     diagnosis: dict[str, Any] | None = None
     output: dict[str, Any] | None = None

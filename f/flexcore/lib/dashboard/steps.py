@@ -138,12 +138,12 @@ def _status(node: monitoring.Node, live: bool) -> shapes.StepStatus:
 
 def _parts(
     result: Mapping[str, Any], created: datetime | None, started: datetime | None, ended: datetime | None
-) -> contracts.Timings:
+) -> shapes.Parts:
     """As the step measured them at its runtime, else by Windmill's clock: what it waited for a worker, and ran."""
     timings = result.get("timings")
-    if isinstance(timings, Mapping) and any(timings.get(name) is not None for name in contracts.Timings.model_fields):
-        return contracts.Timings(**{name: _number(timings.get(name)) for name in contracts.Timings.model_fields})
-    return contracts.Timings(queued=_between(created, started), running=_between(started, ended))
+    if isinstance(timings, Mapping) and any(timings.get(name) is not None for name in shapes.Parts.model_fields):
+        return shapes.Parts(**{name: _number(timings.get(name)) for name in shapes.Parts.model_fields})
+    return shapes.Parts(queued=_between(created, started), running=_between(started, ended))
 
 
 def _between(begin: datetime | None, end: datetime | None) -> float | None:

@@ -29,7 +29,7 @@ def read_execution(windmill: client.Client, id: str) -> execution_models.Job:
         "There is no such execution", subject="id", remedy="Check the id, and that you may see it."
     )
     try:
-        job = windmill.job(str(uuid.UUID(id)))
+        job = windmill.job(str(uuid.UUID(str(id))))
     except (ValueError, errors.NotFound):
         raise missing from None
     if not execution_models.is_execution(job):
