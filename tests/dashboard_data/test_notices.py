@@ -162,3 +162,16 @@ def test_a_tag_without_a_worker_is_told_in_two_sentences() -> None:
 def test_what_may_be_a_secret_in_an_error_of_a_part_is_masked() -> None:
     error = errors.Unreachable("broken, password=hunter2222", remedy="Try again.")
     assert "hunter2222" not in notices.unread("Runtimes", error).message
+
+
+def test_a_defect_in_one_part_is_told_and_the_others_are_shown(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_off(*_: Any) -> None:
+        raise TypeError("'str' object is not a mapping")
+
+    monkeypatch.setitem(read.PARTS, "stops", break_off)
+    answer = ask("executions", "stops")
+    assert answer.stops is None and answer.executions and len(answer.executions.rows) == 1
+    (note,) = [note for note in answer.notices if note.code == "defect"]
+    assert "TypeError" in note.message and note.severity == "error" and "break_off" in capsys.readouterr().err

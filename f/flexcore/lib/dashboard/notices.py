@@ -57,6 +57,16 @@ def unread(part: str, error: errors.FlexcoreError) -> shapes.Notice:
     )
 
 
+def defect(part: str, error: Exception) -> shapes.Notice:
+    """A part whose reading broke: a fault of ours, not of who looks."""
+    return shapes.Notice(
+        code="defect",
+        severity="error",
+        message=f"{part} cannot be read: {type(error).__name__}, a defect of flexcore",
+        remedy="Report it with the log of this page's last job (label dashboard), which says where it is.",
+    )
+
+
 def no_settings() -> shapes.Notice:
     return shapes.Notice(
         code="no_settings",

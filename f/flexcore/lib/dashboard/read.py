@@ -8,6 +8,7 @@ A part that only some views need is imported when it is asked for: each call is 
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -154,6 +155,11 @@ def _result(reading: Reading, title: str, part: Future[Any] | None) -> Any:
         return part.result()
     except errors.FlexcoreError as error:
         reading.notes.append(notices.unread(title, error))
+        return None
+    except Exception as error:
+        # A defect in one part must not take the others away; the job's log says where it is.
+        traceback.print_exc()
+        reading.notes.append(notices.defect(title, error))
         return None
 
 

@@ -129,7 +129,13 @@ def _read_whole_jobs(windmill: client.Client, limit: int, query: Mapping[str, An
 
 
 def _has_run(job: client.Job) -> bool:
-    return isinstance(job.get("result"), dict) and bool(job["result"].get("run"))
+    return bool(_row(job.get("result")))
+
+
+def _row(result: Any) -> Mapping[str, Any]:
+    """The row of history in a result; empty where there is none. A failure's `run` is the run's id."""
+    row = result.get("run") if isinstance(result, Mapping) else None
+    return row if isinstance(row, Mapping) else {}
 
 
 def _runs(jobs: Iterable[client.Job], workflow_type: str) -> list[workloads.Run]:
@@ -142,7 +148,7 @@ def run_from_job(job: client.Job, workflow_type: str) -> workloads.Run | None:
     if not isinstance(result, dict) or job.get("canceled"):
         return None
     try:
-        if row := result.get("run"):
+        if row := _row(result):
             return workloads.Run.model_validate({**row, "started_at": job.get("started_at")})
         step = contracts.StepResult.model_validate(result)
         return workloads.Run(
