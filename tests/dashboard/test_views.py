@@ -99,6 +99,22 @@ def test_a_filter_is_in_the_link_and_asked_of_the_workspace(show: Show) -> None:
     page.get_by_text("46 executions", exact=True).wait_for()
 
 
+def test_two_changes_of_the_filter_at_once_both_count(show: Show) -> None:
+    page = show(ws.busy_workspace(), "#/executions")
+    page.get_by_role("button", name="failure").wait_for()
+    page.evaluate(
+        """() => {
+            [...document.querySelectorAll('button')].find(button => button.textContent.includes('failure')).click()
+            const boxes = [...document.querySelectorAll("select")]
+            const runtime = boxes.find(box => [...box.options].some(option => option.value === "ray"))
+            runtime.value = 'ray'
+            runtime.dispatchEvent(new Event('change', { bubbles: true }))
+        }"""
+    )
+    page.get_by_text("2 executions", exact=True).wait_for()
+    assert page.url.endswith("#/executions?status=failure&runtime=ray")
+
+
 def test_the_way_back_from_an_execution_leads_to_the_list_as_it_was(show: Show) -> None:
     page = show(ws.Workspace(rows=ws.many_rows(300)), "#/executions?status=success")
     page.get_by_text("210 executions", exact=True).wait_for()

@@ -36,7 +36,10 @@ export function navigate(view: View, id: string | null = null, params: Record<st
 
 /** Change parameters of the route in place; `undefined` takes one out. A change of a filter is a step of its own to go back to. */
 export function setParams(route: Route, change: Record<string, string | undefined>) {
-  navigate(route.view, route.id, { ...route.params, ...change })
+  // Two changes may come before the page is drawn again: the address has the first, `route` not yet.
+  const now = parseRoute(window.location.hash)
+  const params = now.view === route.view && now.id === route.id ? now.params : route.params
+  navigate(route.view, route.id, { ...params, ...change })
 }
 
 /** The server's clock, again every `everyS` seconds. */
