@@ -97,7 +97,7 @@ class DetailReader:
         masked = mask_request(whole["args"], schema, redactor)
         return shapes.LastGood(id=str(whole["id"]), request=masked or {})
 
-    def _problem(self, root: monitoring.Node, redactor: redaction.Redactor) -> shapes.Problem | None:
+    def _problem(self, root: monitoring.Node, redactor: redaction.Redactor) -> execution_models.ExecutionError | None:
         """What failed, in the words of the step that failed, which is typed."""
         job = root.job or {}
         if not execution_models.is_failure(execution_models.job_status(job)):
@@ -111,7 +111,7 @@ class DetailReader:
             found = found.model_copy(update={"name": record.error.name, "message": record.error.message})
         message = redactor.text(found.message)
         cut = f"{message[:MAX_MESSAGE_CHARS]}\n… cut" if len(message) > MAX_MESSAGE_CHARS else message
-        return shapes.Problem.model_validate(found.model_dump() | {"message": cut})
+        return found.model_copy(update={"message": cut})
 
     def _abilities(self, job: execution_models.Job) -> shapes.Abilities:
         reason = self.refusal(job)

@@ -90,16 +90,6 @@ class Can(contracts.Contract):
     reason: str | None = None
 
 
-class Problem(contracts.Contract):
-    name: str
-    message: str
-    step: str | None = None
-    category: str | None = None
-    subject: str | None = None
-    remedy: str | None = None
-    retryable: bool | None = None
-
-
 class Event(contracts.Contract):
     at: datetime | None = None
     kind: str
@@ -156,7 +146,7 @@ class Detail(contracts.Contract):
     request: dict[str, Any] | None = None
     last_good: LastGood | None = None
     steps: list[Step] = []
-    error: Problem | None = None
+    error: execution_models.ExecutionError | None = None
     result: Any = None
     cut: bool = False
     version: str | None = None
