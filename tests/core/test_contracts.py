@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +105,9 @@ def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: float) -
 def test_what_is_no_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
         dimensions.parse_quantity(text)
+
+
+def test_a_step_that_ends_does_not_search_what_it_imported_for_cycles() -> None:
+    code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); import f.flexcore.ray.run_job"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ended.stdout) > 10_000
