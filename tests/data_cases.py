@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from f.flexcore.lib.core import contracts
 from f.flexcore.lib.core.pipeline_result import DataPipelineResult
 from flexcore.commands.demo import PROJECT
 from flexcore.commands.demo_data import write_demo_data
@@ -72,7 +73,7 @@ def check_small_work_goes_to_meltano(run: RunFlow, args: Json) -> None:
     assert done.actual.duration_s and done.actual.duration_s > 1
     assert done.run and (done.run.runtime, done.run.success) == ("meltano", True)
     assert done.run.data_size_bytes == done.workload.data_size
-    assert done.wm_labels == ["flexcore", f"workflow:{done.run.workflow_type}", "runtime:meltano"]
+    assert done.wm_labels == [*contracts.LABELS, f"workflow:{done.run.workflow_type}", "runtime:meltano"]
     assert [(item.runtime, item.started) for item in done.attempts] == [("meltano", True)]
 
 

@@ -160,7 +160,7 @@ def test_a_run_is_a_row_that_the_history_reads(is_equal: bool) -> None:
     assert read is not None
     assert (read.workflow_type, read.runtime, read.duration_s) == ("benchmark/extract-wide", "meltano", 3)
     assert (read.success, read.rows, read.data_size_bytes) == (is_equal, 1000, 4096)
-    assert results.build_labels(leg()) == ["flexcore", "workflow:benchmark/extract-wide", "runtime:meltano"]
+    assert results.build_labels(leg()) == [*contracts.LABELS, "workflow:benchmark/extract-wide", "runtime:meltano"]
 
 
 def test_the_reference_and_what_has_no_time_leave_no_row() -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,9 @@ def test_a_step_that_ends_does_not_search_what_it_imported_for_cycles() -> None:
     code = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); import f.flexcore.ray.run_job"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(ended.stdout) > 10_000
+
+
+def test_what_is_said_of_the_bundles_version_is_the_packages() -> None:
+    package = tomllib.loads((SNAPSHOTS.parent.parent / "pyproject.toml").read_text())["project"]
+    assert package["version"] == contracts.VERSION
+    assert f"flexcore:{contracts.VERSION}" in contracts.LABELS

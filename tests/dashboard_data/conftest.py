@@ -40,7 +40,7 @@ def main(note):
                        "streams": [{"name": "a", "rows": 7, "bytes": 9}]},
             "timings": {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5},
             "resource_usage": {}, "remote": {"kind": "ray_job", "name": "fc-1-2", "uid": "u1", "url": None}}
-    return step | {"wm_labels": ["flexcore", "workflow:toy", "runtime:ray"]}
+    return step | {"wm_labels": ["flexcore", "flexcore:0.0.9", "workflow:toy", "runtime:ray"]}
 """
 NAP = "import time\ndef main():\n    print('zzz', flush=True)\n    time.sleep(60)\n"
 TOYS: dict[str, list[dict[str, Any]]] = {

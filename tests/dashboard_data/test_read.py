@@ -116,6 +116,7 @@ def test_a_step_says_its_parts_remote_and_manifest_and_the_last_good_request_is_
     assert step["parts"] == {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5}
     assert step["remote"]["name"] == "fc-1-2" and step["output"]["rows"] == 7
     assert shown["last_good"] == {"id": earlier.id, "request": {"note": "before"}}
+    assert shown["version"] == "0.0.9", "of the flexcore that made it"
     assert not shown["can"]["restart"]["allowed"] and "succeeded" in shown["can"]["restart"]["reason"]
 
 

@@ -152,7 +152,7 @@ def build_run(leg: legs.Leg, measurement: Measurement, source: Mapping[str, Any]
 
 def build_labels(leg: legs.Leg) -> list[str]:
     """By which the history finds the run, as it finds a data pipeline's."""
-    return ["flexcore", f"workflow:{leg.workflow_type}", f"runtime:{leg.runtime}"]
+    return [*contracts.LABELS, f"workflow:{leg.workflow_type}", f"runtime:{leg.runtime}"]
 
 
 # Standings

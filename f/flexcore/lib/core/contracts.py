@@ -25,6 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from f.flexcore.lib.core import errors
 
+# Of this bundle, for what another one reads: pages, reports, debug bundles.
+VERSION = "0.1.0"
+# By which Windmill finds the runs of flexcore, and who reads one knows which version made it.
+LABELS = ("flexcore", f"flexcore:{VERSION}")
 CHECKSUM = r"^sha256:[0-9a-f]{64}$"
 Stage = Literal["extraction", "ml", "deployment"]
 
@@ -224,7 +228,7 @@ class StepResult(ShownContract):
     wm_labels: list[str] = []
 
     def plain(self) -> dict[str, Any]:
-        return super().plain() | {"wm_labels": ["flexcore", f"runtime:{self.runtime}"]}
+        return super().plain() | {"wm_labels": [*LABELS, f"runtime:{self.runtime}"]}
 
 
 class StageResult(Contract):
@@ -275,7 +279,7 @@ class PipelineResult(ShownContract):
     def plain(self) -> dict[str, Any]:
         finished = self.stages or self.partial_results
         runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in finished)
-        return super().plain() | {"wm_labels": ["flexcore", "workflow:hybrid_pipeline", *runtimes]}
+        return super().plain() | {"wm_labels": [*LABELS, "workflow:hybrid_pipeline", *runtimes]}
 
 
 def schema_hash(columns: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from f.flexcore.lib.core import errors, monitoring, redaction, resources, version
+from f.flexcore.lib.core import contracts, errors, monitoring, redaction, resources
 from f.flexcore.lib.dashboard import detail, notices, shapes, steps
 from f.flexcore.lib.windmill import client, job_tree
 
@@ -81,7 +81,7 @@ class DebugBundle:
         shown: shapes.Detail | None,
         redactor: redaction.Redactor,
     ) -> Iterator[tuple[str, str]]:
-        made = f"Made at {self.now.isoformat()} by flexcore {version.VERSION}. Secrets are `***`.\n"
+        made = f"Made at {self.now.isoformat()} by flexcore {contracts.VERSION}. Secrets are `***`.\n"
         yield "README.md", f"{__doc__}\n{made}"
         yield "versions.json", _json(self._versions())
         yield "settings.json", _json(redactor.data(self.settings.model_dump(mode="json")) if self.settings else None)
@@ -131,7 +131,7 @@ class DebugBundle:
             server, date = None, None
         return {
             "format": FORMAT,
-            "flexcore": version.VERSION,
+            "flexcore": contracts.VERSION,
             "windmill": server,
             "server_time": date,
             "worker_time": self.now.isoformat(),

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from f.flexcore.lib.core import errors, monitoring, operation, resources, version
+from f.flexcore.lib.core import contracts, errors, monitoring, operation, resources
 from f.flexcore.lib.dashboard import detail, listing, notices, shapes
 from f.flexcore.lib.windmill import client, execution_models
 
@@ -70,7 +70,7 @@ def read_dashboard(
         read = {name: _result(reading, TITLES[name], part) for name, part in parts.items()}
     return shapes.Dashboard(
         now=reading.now,
-        version=version.VERSION,
+        version=contracts.VERSION,
         server=found,
         notices=list({note.message: note for note in reading.notes}.values()),
         cursor=page.cursor if page else "",

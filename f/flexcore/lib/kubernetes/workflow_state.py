@@ -66,7 +66,7 @@ class WorkflowResult(contracts.ShownContract):
     success: bool
     nodes: dict[str, contracts.StepResult]
     reused: list[str] = []
-    wm_labels: list[str] = ["flexcore", "workflow:container_workflow", "runtime:kubernetes"]
+    wm_labels: list[str] = [*contracts.LABELS, "workflow:container_workflow", "runtime:kubernetes"]
 
 
 def compute_digest(request: Mapping[str, Any], needs: Sequence[str]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from f.flexcore.lib.core import contracts, errors, pipeline_result, units, workloads
 
 Attempts = Sequence[pipeline_result.Attempt]
-LABEL = "flexcore"
 SECONDS_PER_HOUR = 3600
 
 
@@ -82,7 +81,7 @@ def build_plan(choice: Any) -> pipeline_result.DataPipelineResult:
         selection=selection,
         forecast=_forecast(selection, runtime),
         checks=checks,
-        wm_labels=[LABEL, "plan", f"workflow:{workload.workflow_type}"],
+        wm_labels=[*contracts.LABELS, "plan", f"workflow:{workload.workflow_type}"],
     )
 
 
@@ -97,7 +96,7 @@ def build_failure(choice: Any, attempts: Attempts, error: Mapping[str, Any]) -> 
     # A choice that found no runtime has its reasons in its error.
     found = plain or (error.get("extra") or {}).get("details") or {}
     workload = workloads.Workload.model_validate(found["workload"]) if found.get("workload") else None
-    labels = build_labels(workload.workflow_type, None) if workload else [LABEL]
+    labels = build_labels(workload.workflow_type, None) if workload else [*contracts.LABELS]
     return pipeline_result.DataPipelineResult(
         success=False, error=message, workload=workload, selection=found.get("selection"), wm_labels=labels
     )
@@ -116,7 +115,7 @@ def raise_failure(result: pipeline_result.DataPipelineResult) -> None:
 
 def build_labels(workflow_type: str, runtime: str | None) -> list[str]:
     """By which Windmill finds the run again."""
-    return [LABEL, f"workflow:{workflow_type}", *([f"runtime:{runtime}"] if runtime else [])]
+    return [*contracts.LABELS, f"workflow:{workflow_type}", *([f"runtime:{runtime}"] if runtime else [])]
 
 
 def compute_cost_usd(
