@@ -134,7 +134,7 @@ def test_a_model_is_rolled_back_to_the_version_that_is_named(show: Show) -> None
     assert "goes back from version v7 to the version that answered before, v6" in question.inner_text()
     question.get_by_role("button", name="Roll back").click()
     question.get_by_text("Traffic of churn went back").wait_for()
-    called = {"resource": "u/admin/cluster", "name": "churn", "namespace": "models"}
+    called = {"resource": "u/admin/cluster", "runtime": "kubernetes", "name": "churn", "namespace": "models"}
     assert workspace.called("roll_back_model") == [called]
 
 

@@ -307,6 +307,7 @@ def deployments() -> list[dict[str, Any]]:
             "resource": "u/admin/cluster",
             "url": "http://churn.models.svc:8080/v2/models/churn",
             "versions": [version("v7", 90, 3600), version("v6", 10, 86_400)],
+            "former": "v6",
             "can_roll_back": ALLOWED,
         },
         {
@@ -316,6 +317,7 @@ def deployments() -> list[dict[str, Any]]:
             "resource": "u/admin/ray",
             "url": None,
             "versions": [version("v1", 100, 7200, ready=False)],
+            "former": None,
             "can_roll_back": {"allowed": False, "reason": "There is no earlier version"},
         },
     ]

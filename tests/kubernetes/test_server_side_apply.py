@@ -13,6 +13,7 @@ from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.kubernetes.roll_back_model import main as roll_back
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
 from f.flexcore.lib.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
+from f.flexcore.lib.kubernetes import deployed_versions, traffic_route
 from f.flexcore.lib.kubernetes_api import field_owners
 from tests.kubernetes import fake_apply
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
@@ -399,6 +400,55 @@ def test_a_version_that_never_answered_is_not_gone_back_to(served: FakeCluster) 
     served.api.proxied = answers
     deploy(served, model=model(version="3"))
     assert roll_back(served.resource, "delay")["data"]["to"]["model_version"] == "1"
+
+
+def test_the_deployed_models_name_their_versions_and_where_a_roll_back_leads(served: FakeCluster) -> None:
+    """Also when the version in between never answered, which a roll back passes over."""
+    deploy(served)
+    (alone,) = deployed_versions.list_deployed(served.resource, "")
+    assert ([item.version for item in alone.versions], alone.former) == (["1"], None)
+    assert alone.no_way_back == "No earlier version that has answered is kept"
+    served.api.proxied = lambda method, path, body: (400, {"error": "wrong"}) if body else (200, {})
+    with pytest.raises(Exception, match="rolled back"):
+        deploy(served, model=SECOND)
+    served.api.proxied = answers
+    deploy(served, model=model(version="3"))
+    (model_now,) = deployed_versions.list_deployed(served.resource, "work")
+    assert (model_now.name, model_now.namespace, model_now.url) == ("delay", "work", None)
+    assert model_now.versions[0].version == "3" and {item.weight for item in model_now.versions[1:]} == {0}
+    assert (model_now.former, model_now.no_way_back) == ("1", "")
+    assert roll_back(served.resource, "delay")["data"]["to"]["model_version"] == model_now.former
+
+
+def http_route(*weights: dict[str, int]) -> Object:
+    rules = [{"backendRefs": [{"name": name, "weight": one} for name, one in item.items()]} for item in weights]
+    return {"metadata": {"name": "r", "namespace": "work"}, "spec": {"hostnames": ["m.example.com"], "rules": rules}}
+
+
+def virtual_service(**weights: int) -> Object:
+    routes = [
+        {"destination": {"host": f"{name}.work.svc.cluster.local"}, "weight": one} for name, one in weights.items()
+    ]
+    return {"metadata": {"name": "r", "namespace": "work"}, "spec": {"hosts": ["m.work"], "http": [{"route": routes}]}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "route", "weight", "url"),
+    [
+        ("gateway", http_route({"delay": 3, "other": 1}), 75, "http://m.example.com"),
+        ("gateway", http_route({"delay": 3, "other": 1}, {"delay": 1}), None, None),
+        ("gateway", http_route({"other": 1}), None, None),
+        ("gateway", http_route({"delay": 0}), None, None),
+        ("istio", virtual_service(delay=20, other=80), 20, "http://m.work"),
+    ],
+)
+def test_the_share_of_a_deployed_model_is_what_its_route_says(
+    served: FakeCluster, kind: str, route: Object, weight: int | None, url: str | None
+) -> None:
+    deploy(served)
+    stored, sets = one(served, DEPLOYMENTS), served.api.all("apps/v1/replicasets")
+    found = deployed_versions.describe_model(stored, sets, [(traffic_route.KINDS[kind], route)])
+    assert (found.versions[0].weight, found.url) == (weight, url)
 
 
 def test_an_unknown_revision_is_answered_with_those_there_are(served: FakeCluster) -> None:

@@ -17,6 +17,7 @@ import pytest
 from f.flexcore.lib.core.contracts import ModelManifest
 from f.flexcore.lib.core.errors import DataError, InvalidInput, ManifestMismatch
 from f.flexcore.lib.core.inference import build_smoke_request, infer_url, parse_predictions
+from f.flexcore.lib.ray import deployed_models
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import set_traffic, undeploy_model
 from f.flexcore.ray.deploy_model import main
@@ -119,6 +120,10 @@ def test_two_versions_share_requests_by_weight_and_none_is_lost_while_the_weight
         wait_until(lambda: answers["2"] > 20)
         assert answers["1"] <= 1, "one may have been in progress"
 
+        (listed,) = [item for item in deployed_models.list_deployed(cluster) if item.name == "lily"]
+        shown = [(item.version, item.weight, item.ready, item.run) for item in listed.versions]
+        assert [item[:3] for item in shown] == [("2", 100, True), ("1", 0, True)] and all(item[3] for item in shown)
+        assert (listed.url, listed.former, listed.no_way_back) == (url, "1", "")
         assert set_traffic.main(cluster, "lily", rollback=True)["data"]["traffic"] == {"1": 75.0, "2": 25.0}
         assert httpx.get(f"{url}/v2/traffic").json()["weights"] == {"1": 75.0, "2": 25.0}
         with pytest.raises(InvalidInput, match="gives 25 % of its requests to version '2'"):

@@ -9,7 +9,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput, Unavailable
 from f.flexcore.lib.core.resources import RayCluster, Settings
-from f.flexcore.lib.ray import cluster_spec, service_deployment, service_rollout, service_spec
+from f.flexcore.lib.ray import cluster_spec, deployed_models, service_deployment, service_rollout, service_spec
 
 LABELS = {
     "app.kubernetes.io/managed-by": "flexcore",
@@ -186,3 +186,45 @@ def test_what_a_ray_service_cannot_be_is_refused_beforehand(
         service_deployment.check(request, service, Settings.model_validate(settings))
     assert caught.value.subject == subject
     assert caught.value.remedy
+
+
+def test_a_rayservice_is_told_with_its_versions_and_where_a_roll_back_leads() -> None:
+    weighed = service_spec.add_version(state("1", "2"), "2", ENTRY, 30)
+    service = service_spec.service_body(
+        "daisy", "ml", cluster_spec.ClusterSpec(), weighed, LABELS, "", has_auth_options=True
+    )
+    applications = {"daisy--1": {"status": "RUNNING"}, "daisy--2": {"status": "UNHEALTHY"}}
+    service["status"] = {"activeServiceStatus": {"applicationStatuses": applications}}
+    told = deployed_models.describe_service(service, RayCluster(kubernetes_cluster="f/k", namespace="ml"))
+    assert [(item.version, item.weight, item.ready) for item in told.versions] == [("1", 70, True), ("2", 30, False)]
+    assert (told.name, told.namespace, told.url) == ("daisy", "ml", "http://daisy-serve-svc.ml.svc:8000/daisy")
+    assert (told.former, told.no_way_back) == ("1", "")
+
+
+@pytest.mark.parametrize(
+    ("traffic", "former", "problem"),
+    [
+        ({"before": {"1": 75.0, "2": 25.0}}, "1", ""),
+        ({"before": {}}, None, "It has nothing to go back to: its weights were never changed"),
+        ({"before": {"0": 100.0}}, None, "It has nothing to go back to: version '0' is not deployed any more"),
+        ({"before": {"0": 0.0, "2": 100.0}}, "2", ""),
+    ],
+)
+def test_a_served_model_says_where_a_roll_back_leads_or_why_it_cannot_go(
+    traffic: dict[str, Any], former: str | None, problem: str
+) -> None:
+    told = {"applications": {"1": "m--1", "2": "m--2"}, "weights": {"1": 0.0, "2": 100.0}, **traffic}
+    config = {"flexcore/key": "fc-1", "flexcore/root-job": "018f", "flexcore/traffic": told}
+    version = {"status": "RUNNING", "last_deployed_time_s": 1764000000.0}
+    applications = {
+        "m": {"deployments": {"traffic": {"deployment_config": {"user_config": config}}}},
+        "m--1": version,
+        "theirs": {"status": "RUNNING", "deployments": {"x": {"deployment_config": {"user_config": {"a": 1}}}}},
+    }
+    (model,) = deployed_models.describe_applications(
+        {"applications": applications, "http_options": {"port": 8123}}, RayCluster(address="http://ray:8265")
+    )
+    assert (model.name, model.url, model.former, model.no_way_back) == ("m", "http://ray:8123/m", former, problem)
+    first, second = model.versions
+    assert (first.version, first.weight, first.ready, first.created_at) == ("2", 100, False, None)
+    assert (second.version, second.ready, second.created_at) == ("1", True, "2025-11-24T16:00:00+00:00")

@@ -1,15 +1,24 @@
 # requirements: flexcore_kubernetes
 """Takes a deployed model back to the version that answered before, with the rights of whoever asks."""
 
-from typing import Any
+from typing import Any, Literal
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes import rollback
 from f.flexcore.lib.windmill import client
 
 
-def main(resource: str, name: str, namespace: str = "", revision: int = 0) -> dict[str, Any]:
+def main(
+    resource: str, name: str, namespace: str = "", revision: int = 0, runtime: str = "kubernetes"
+) -> dict[str, Any]:
     windmill, path = client.Client(), errors.check_value(str, resource, "resource")
     cluster, settings = windmill.resource(path), windmill.find_resource(client.SETTINGS)
-    done = rollback.roll_back_model(cluster, name, namespace, revision or 0, 600, settings)
+    # Each runtime is imported where it is asked.
+    if errors.check_value(Literal["kubernetes", "ray"], runtime, "runtime") == "ray":
+        from f.flexcore.lib.ray import serve_release
+
+        done = serve_release.SET_TRAFFIC.run({"cluster": cluster, "name": name, "rollback": True, "settings": settings})
+    else:
+        from f.flexcore.lib.kubernetes import rollback
+
+        done = rollback.roll_back_model(cluster, name, namespace, revision or 0, 600, settings)
     return done | {"wm_labels": [client.DASHBOARD_LABEL]}

@@ -141,6 +141,7 @@ export type Deployment = {
     created_at: string | null
     run: string | null
   }[]
+  former: string | null // the version that a roll back leads to
   can_roll_back: Can
 }
 

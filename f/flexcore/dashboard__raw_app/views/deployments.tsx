@@ -11,12 +11,8 @@ import { View } from './view'
 
 type Version = Deployment['versions'][number]
 
-/** The version that most of the traffic goes to, and the one before it where that is beyond doubt. */
-export function currentAndPrevious(versions: Version[]): { current: Version | null; previous: Version | null } {
-  const byWeight = [...versions].sort((a, b) => (b.weight ?? 0) - (a.weight ?? 0))
-  const current = byWeight[0] ?? null
-  return { current, previous: versions.length === 2 ? (byWeight[1] ?? null) : null }
-}
+/** The version that most of the traffic goes to. */
+export const findCurrent = (versions: Version[]): Version | null => [...versions].sort((a, b) => (b.weight ?? 0) - (a.weight ?? 0))[0] ?? null
 
 const share = (percent: number | null) => (percent === null ? null : percent / 100)
 
@@ -85,7 +81,7 @@ function DeploymentCard({ deployment, onRollBack }: { deployment: Deployment; on
 export function DeploymentsView() {
   const { state, store } = usePage()
   const [rolling, setRolling] = useState<Deployment | null>(null)
-  const { current, previous } = currentAndPrevious(rolling?.versions ?? [])
+  const current = findCurrent(rolling?.versions ?? [])
   return (
     <View
       title="Deployments"
@@ -108,16 +104,16 @@ export function DeploymentsView() {
               danger
               onClose={() => setRolling(null)}
               act={async () => {
-                await store.act('roll_back_model', { resource: rolling.resource, name: rolling.name, ...(rolling.namespace ? { namespace: rolling.namespace } : {}) })
+                await store.act('roll_back_model', { resource: rolling.resource, runtime: rolling.runtime, name: rolling.name, ...(rolling.namespace ? { namespace: rolling.namespace } : {}) })
                 void store.refresh()
                 return <p>Traffic of {rolling.name} went back. The shares of the versions change with the next read.</p>
               }}
             >
               <p>
                 Traffic of <b>{rolling.name}</b> goes back from version <b className="mono">{current?.version ?? 'unknown'}</b> to the version that answered before
-                {previous && (
+                {rolling.former && (
                   <>
-                    , <b className="mono">{previous.version}</b>
+                    , <b className="mono">{rolling.former}</b>
                   </>
                 )}
                 . Requests that are being answered end where they began.

@@ -4,13 +4,13 @@ the rights of whoever looks, and are read only when their view is open."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from f.flexcore.lib.core import errors, operation, redaction, resources
+from f.flexcore.lib.core import deployed_models, errors, operation, redaction, resources
 from f.flexcore.lib.dashboard import notices, shapes
 from f.flexcore.lib.windmill import client
 
@@ -22,7 +22,8 @@ RECONCILE_PASS = "f.flexcore.lib.operations.reconciler:ReconcilePass"
 OWNERS = "f.flexcore.lib.operations.reconciler:WindmillOwners"
 LIST_STORED_LEASES = "f.flexcore.lib.ray.stored_leases:list_stored"
 STORE = "f.flexcore.lib.storage.object_store:Store"
-LIST_DEPLOYED = "f.flexcore.lib.kubernetes.deployed_versions:list_deployed"
+LIST_ON_KUBERNETES = "f.flexcore.lib.kubernetes.deployed_versions:list_deployed"
+LIST_ON_RAY = "f.flexcore.lib.ray.deployed_models:list_deployed"
 MAX_ORPHANS = 500
 Notes = list[shapes.Notice]
 
@@ -160,31 +161,42 @@ def _orphan(row: Any, item: Any | None, now: datetime) -> shapes.Orphan:
 def read_deployments(
     windmill: client.Client, settings: resources.Settings | None, notes: Notes
 ) -> list[shapes.Deployment]:
-    """Models on the Kubernetes clusters of the settings, as the clusters have them now."""
+    """Models on the clusters of the settings, as those have them now."""
+    if settings is None:
+        return []
+    places = [
+        *(("kubernetes", path, LIST_ON_KUBERNETES, (settings.namespace,)) for path in settings.kubernetes_clusters),
+        *(("ray", path, LIST_ON_RAY, ()) for path in settings.ray_clusters),
+    ]
     reader = Reader(windmill)
-    found: list[shapes.Deployment] = []
-    for path in settings.kubernetes_clusters if settings else ():
+
+    def read(place: tuple[str, str, str, tuple[str, ...]]) -> list[shapes.Deployment] | shapes.Notice:
+        runtime, path, list_deployed, given = place
+        name = path.removeprefix("$res:")
         try:
-            models = operation.resolve(LIST_DEPLOYED)(reader(path), settings.namespace if settings else "")
+            models = operation.resolve(list_deployed)(reader(path), *given)
         except errors.FlexcoreError as error:
-            notes.append(notices.unread(f"Deployments at {path.removeprefix('$res:')}", error))
-            continue
-        found += [_deployment(asdict(model), path.removeprefix("$res:")) for model in models]
+            return notices.unread(f"Deployments at {name}", error)
+        return [_deployment(model, runtime, name) for model in models]
+
+    found: list[shapes.Deployment] = []
+    with ThreadPoolExecutor(MAX_PARALLEL_CHECKS) as pool:
+        for answer in pool.map(read, places):
+            if isinstance(answer, shapes.Notice):
+                notes.append(answer)
+            else:
+                found += answer
     return found
 
 
-def _deployment(model: Mapping[str, Any], path: str) -> shapes.Deployment:
-    versions = [
-        shapes.DeployedVersion.model_validate({name: item[name] for name in shapes.DeployedVersion.model_fields})
-        for item in model["versions"]
-    ]
-    can = shapes.Can(allowed=len(versions) > 1, reason=None if len(versions) > 1 else "No earlier version is kept")
+def _deployment(model: deployed_models.DeployedModel, runtime: str, path: str) -> shapes.Deployment:
     return shapes.Deployment(
-        name=model["name"],
-        namespace=model["namespace"] or None,
-        runtime="kubernetes",
+        name=model.name,
+        namespace=model.namespace or None,
+        runtime=runtime,
         resource=path,
-        url=model["url"],
-        versions=versions,
-        can_roll_back=can,
+        url=model.url,
+        versions=[shapes.DeployedVersion.model_validate(asdict(item)) for item in model.versions],
+        former=model.former,
+        can_roll_back=shapes.Can(allowed=not model.no_way_back, reason=model.no_way_back or None),
     )

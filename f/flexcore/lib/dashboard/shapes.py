@@ -245,6 +245,7 @@ class Deployment(contracts.Contract):
     resource: str | None = None
     url: str | None = None
     versions: list[DeployedVersion] = []
+    former: str | None = None
     can_roll_back: Can
 
 

@@ -94,6 +94,10 @@ class HttpRoute:
                 ]
         return {"rules": rules}
 
+    def list_hosts(self, item: Mapping[str, Any]) -> list[str]:
+        """By which callers reach it; none where it takes any."""
+        return [str(host) for host in item["spec"].get("hostnames") or ()]
+
     def check_settled(self, item: Mapping[str, Any]) -> Settlement:
         """Every Gateway of the route has taken up this generation, and found all backends."""
         generation = item["metadata"].get("generation", 0)
@@ -150,6 +154,9 @@ class VirtualService:
                     {**made.get(name, {}), **stored.get(name, {}), "weight": shares[name]} for name in names
                 ]
         return {"http": rules}
+
+    def list_hosts(self, item: Mapping[str, Any]) -> list[str]:
+        return [str(host) for host in item["spec"].get("hosts") or () if host != "*"]
 
     def check_settled(self, item: Mapping[str, Any]) -> Settlement:
         """Istio's configuration analysis has passed this generation; settled at once where it writes no status."""

@@ -90,6 +90,15 @@ def merge_version(traffic: Json, version: str, app_name: str, weight: float) -> 
     }
 
 
+def find_no_way_back(traffic: Json) -> str:
+    """Why the shares cannot be again what they were before their last change; "" when they can."""
+    before = traffic.get("before") or {}
+    gone = [name for name, share in before.items() if share and name not in traffic["applications"]]
+    if gone:
+        return f"version {gone[0]!r} is not deployed any more"
+    return "" if before else "its weights were never changed"
+
+
 def check_weights(weights: Any, versions: list[str], app: str) -> dict[str, float]:
     """Percent by version, summing up to 100. Raises InvalidInput for a version that is not there."""
     unknown = [name for name in weights if name not in versions]

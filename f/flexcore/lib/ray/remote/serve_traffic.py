@@ -91,17 +91,14 @@ def choose_weights(parameters: Json, known: Json) -> dict[str, float]:
     versions = sorted(known["applications"])
     if not parameters["rollback"]:
         return serve_apps.check_weights(parameters["weights"], versions, parameters["app"])
-    before = known.get("before") or {}
-    gone = [name for name, share in before.items() if share and name not in versions]
-    if gone or not before:
-        what = f"version {gone[0]!r} is not deployed any more" if gone else "its weights were never changed"
+    if what := serve_apps.find_no_way_back(known):
         raise shared_storage.Problem(
             "InvalidInput",
             f"rollback: {parameters['app']} has nothing to go back to: {what}",
             "rollback",
             "Deploy the version that is to answer.",
         )
-    return serve_apps.check_weights(before, versions, parameters["app"])
+    return serve_apps.check_weights(known["before"], versions, parameters["app"])
 
 
 def undeploy(parameters: Json, storage: Json) -> Json:
