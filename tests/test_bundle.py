@@ -33,6 +33,8 @@ RESOURCE_TYPES: dict[str, type[resources.Resource]] = {
 SET = re.compile(r"\A# requirements: (\w+)\n(?!# py:)")
 REQUIREMENTS = sorted((ROOT / "dependencies").glob("*.requirements.in"))
 LIBRARY = ROOT / "f/flexcore/lib"
+# The steps before it in the flow that it is a part of have looked.
+PARTS_OF_FLOWS = {"f/flexcore/operations/run_benchmark"}
 # Beside the arguments of `main`, of which a form has as many as it has fields.
 MAX_STEP_LINES = 38
 # Modules of ours that a step loads before it begins: every run pays for them, as every run is a new interpreter, and a
@@ -152,6 +154,28 @@ def test_every_step_of_a_flow_gets_arguments_that_it_has_and_all_that_it_needs(f
         given = set(step["input_transforms"])
         assert given <= set(schema["properties"]), step["path"]
         assert set(schema["required"]) <= given, step["path"]
+
+
+def first_steps(modules: list[dict[str, Any]]) -> Iterator[str]:
+    """The scripts that a flow may begin with, those of its inner flows among them."""
+    value = modules[0]["value"]
+    if value["type"] == "flow":
+        inner = yaml.safe_load((ROOT / f"{value['path']}__flow/flow.yaml").read_text())
+        yield from first_steps(inner["value"]["modules"])
+    elif value["type"] == "script":
+        yield value["path"]
+    else:
+        branches = [*(item["modules"] for item in value.get("branches") or ()), value.get("default")]
+        for branch in filter(None, [*branches, value.get("modules")]):
+            yield from first_steps(branch)
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=name)
+def test_the_first_step_of_a_flow_refuses_to_begin_while_the_workflow_is_stopped(flow: Path) -> None:
+    if name(flow.parent).removesuffix("__flow") in PARTS_OF_FLOWS:
+        return
+    first = [*first_steps(yaml.safe_load(flow.read_text())["value"]["modules"])]
+    assert first and [path for path in first if "stops.refuse_stopped()" not in (ROOT / f"{path}.py").read_text()] == []
 
 
 @pytest.mark.parametrize("flow", FLOWS, ids=name)

@@ -4,6 +4,7 @@
 from typing import Any, Literal
 
 from f.flexcore.lib.kubernetes import traffic_operation
+from f.flexcore.lib.windmill import stops
 
 c_kubernetes_cluster = dict
 c_flexcore_settings = dict
@@ -31,4 +32,5 @@ def main(
     hold_s: int = 86400,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return traffic_operation.SHIFT_TRAFFIC.run(locals())

@@ -7,10 +7,11 @@ from typing import Any
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.operations import cause_remedies, history, weekly_report
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, stops
 
 
 def main(week: str = "") -> dict[str, Any]:
+    stops.refuse_stopped()
     name, begin, end = weekly_report.find_week(errors.check_value(str, week or "", "week"), datetime.now(UTC))
     windmill = client.Client()
     now, before = (history.read_week(windmill, *bounds) for bounds in weekly_report.list_bounds(begin))

@@ -7,6 +7,7 @@
 from typing import Any
 
 from f.flexcore.lib.ray import cluster_lifecycle
+from f.flexcore.lib.windmill import stops
 
 c_ray_cluster = dict
 c_flexcore_settings = dict
@@ -23,4 +24,5 @@ def main(
     pending_timeout_s: float = 120,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
+    stops.refuse_stopped()
     return cluster_lifecycle.ENSURE_CLUSTER.run(locals())
