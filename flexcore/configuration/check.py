@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from f.flexcore.lib.core.resources import marked_fields
 from f.flexcore.lib.runtimes import RUNTIMES
 from flexcore.configuration.document import Document, Path_
-from flexcore.configuration.models import ClusterRuntimes, FlexcoreFile, WindmillFile
+from flexcore.configuration.models import MEANINGS, ClusterRuntimes, FlexcoreFile, WindmillFile
 from wmlocal.suggest import did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -31,6 +31,7 @@ SECRETS: list[Path_] = [
     ),
     ("storage", "access_key"),
     ("storage", "secret_key"),
+    ("observability", "otlp_headers"),
     ("token",),
 ]
 NUMBER, BOOLEAN, MAPPING = "must be a whole number", "must be true or false", "must be a mapping of names to values"
@@ -70,7 +71,9 @@ def _describe(model: type[BaseModel], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"unknown key {where}{did_you_mean(str(path[-1]), known_keys(model, path[:-1]))}"
     if item["type"] == "string_pattern_mismatch":
-        return f"{where} must match {item['ctx']['pattern']}"
+        # The resources' own fields say their pattern.
+        pattern = item["ctx"]["pattern"]
+        return f"{where} must be {MEANINGS[pattern]}" if pattern in MEANINGS else f"{where} must match {pattern}"
     said = TYPES.get(item["type"]) or item["msg"].removeprefix("Value error, ").replace("Input should", "must")
     return f"{where} {said}" if where else said
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from f.flexcore.lib.core import resources
 from f.flexcore.lib.runtimes import RUNTIMES
 
 DURATION = re.compile(r"^(\d+) ?(s|m|h)?$")
@@ -37,7 +38,21 @@ def interval(value: Any) -> int:
 
 
 Interval = Annotated[int, BeforeValidator(interval)]
-Tag = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$")]
+TAG = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,49}$"
+Tag = Annotated[str, Field(pattern=TAG)]
+
+
+HTTP, POSTGRES, STORE, NAME = r"^$|^https?://", r"^$|^postgres(ql)?://", r"^(file|s3)://", r"^[A-Za-z0-9_-]+$"
+# What a value must be that does not match.
+MEANINGS = {
+    HTTP: "an address such as https://example.com",
+    POSTGRES: "an address such as postgres://user:password@host/database",
+    STORE: "the address of a folder, file:///path or s3://bucket/prefix",
+    NAME: "a name of letters, digits, - and _",
+    TAG: "a tag of at most 50 letters, digits, ., - and _ that begins with a letter or a digit",
+    resources.OTLP_ENDPOINT: "an address such as http://collector:4318, without a user or a key in it",
+    resources.TRACE_PAGE: "an address such as https://jaeger.example.com/trace/{trace_id}",
+}
 
 
 class Section(BaseModel):
@@ -52,8 +67,8 @@ class Server(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    base_url: str = Field(default="", pattern=r"^$|^https?://")
-    database_url: str = Field(default="", pattern=r"^$|^postgres(ql)?://", repr=False)
+    base_url: str = Field(default="", pattern=HTTP)
+    database_url: str = Field(default="", pattern=POSTGRES, repr=False)
 
 
 class Workers(Section):
@@ -79,8 +94,8 @@ ClusterRuntimes = _cluster_runtimes()
 class Storage(Section):
     """The store that stages hand their data on through."""
 
-    uri: str = Field(pattern=r"^(file|s3)://")
-    endpoint_url: str = Field(default="", pattern=r"^$|^https?://")
+    uri: str = Field(pattern=STORE)
+    endpoint_url: str = Field(default="", pattern=HTTP)
     access_key: str = ""
     secret_key: str = ""
     region: str = ""
@@ -94,10 +109,14 @@ class Security(Section):
 
 class Observability(Section):
     """reconcile_interval: how often what has no owner is looked for; without it the schedule stays off.
-    retention_days: how long the server keeps finished jobs."""
+    retention_days: how long the server keeps finished jobs. The others are the settings of traces (docs/tracing.md)."""
 
     reconcile_interval: Interval | None = None
     retention_days: int | None = Field(default=None, ge=1)
+    otlp_endpoint: str = Field(default="", pattern=resources.OTLP_ENDPOINT)
+    otlp_headers: str = ""
+    trace_sample_ratio: float = Field(default=1, ge=0, le=1)
+    trace_url: str = Field(default="", pattern=resources.TRACE_PAGE)
 
 
 class WindmillFile(Section):
@@ -143,10 +162,10 @@ class Template(Section):
 
 class FlexcoreFile(Section):
     engine: Literal["windmill", "embedded"] = "embedded"
-    server_url: str = Field(default="", pattern=r"^$|^https?://")
+    server_url: str = Field(default="", pattern=HTTP)
     workspace: str = ""
     token: str = Field(default="", repr=False)
-    worker_group: str = Field(default="default", pattern=r"^[A-Za-z0-9_-]+$")
+    worker_group: str = Field(default="default", pattern=NAME)
     runtimes: Runtimes = Runtimes()  # type: ignore[valid-type]
     templates: dict[str, Template] = {}
 

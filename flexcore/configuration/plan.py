@@ -40,6 +40,8 @@ KEY = re.compile(r"^(\w+):", re.MULTILINE)
 DEPLOY = "resources/deploy/windmill.env"
 # Where the dashboard is published before a server; on one machine alone it is 8080.
 PANEL_PORT = 8081
+# What the settings call by the same name.
+TRACES = {"otlp_endpoint", "otlp_headers", "trace_sample_ratio", "trace_url"}
 RECONCILE, CHECK = f"{FOLDER}/operations/reconcile", f"{FOLDER}/operations/check_runtimes"
 # How the description ends of what is made here; what has another one is somebody else's.
 FROM = ("from windmill.yaml.", "From flexcore.yaml.")
@@ -175,10 +177,14 @@ def _uses(configuration: Configuration) -> dict[str, Any]:
 
 
 def _settings(configuration: Configuration, secrets: dict[str, str]) -> dict[str, Any]:
-    storage = configuration.windmill.storage
+    storage, observability = configuration.windmill.storage, configuration.windmill.observability
     value = storage.model_dump(mode="json", exclude_unset=True) if storage else {}
     hidden = _without_secrets(value, ("storage",), "settings_storage", configuration, secrets)
-    return {f"storage_{key}": item for key, item in hidden.items()}
+    traces = observability.model_dump(mode="json", exclude_unset=True, include=TRACES)
+    return {
+        **{f"storage_{key}": item for key, item in hidden.items()},
+        **_without_secrets(traces, ("observability",), "settings", configuration, secrets),
+    }
 
 
 def _resource(kind: str, description: str, value: dict[str, Any]) -> str:

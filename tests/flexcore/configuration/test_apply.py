@@ -240,6 +240,24 @@ def test_a_server_is_told_tags_secrets_and_retention_once_and_keeps_what_others_
     assert {"flow", "dependency", "ml"} <= set(server.state["configs/update/worker__default"]["worker_tags"])
 
 
+def test_traces_are_switched_on_and_off_with_their_keys_and_their_headers_are_a_secret(
+    configure: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, server = configure(), FakeServer()
+    monkeypatch.setenv("OTLP_HEADERS", "Authorization=Bearer%20planted")
+    file, path = root / "windmill.yaml", "f/flexcore/settings"
+    before = file.read_text()
+    file.write_text(before + "  otlp_endpoint: http://collector:4318\n  otlp_headers: ${OTLP_HEADERS}\n")
+    assert "create secret variable f/flexcore/settings_otlp_headers" in server.apply(root)
+    value = server.items["resources"][path]["value"]
+    assert (value["otlp_endpoint"], value["otlp_headers"]) == ("http://collector:4318", f"$var:{path}_otlp_headers")
+    assert server.items["variables"][f"{path}_otlp_headers"]["value"] == "Authorization=Bearer%20planted"
+    file.write_text(before)
+    server.apply(root)
+    assert not {"otlp_endpoint", "otlp_headers"} & server.items["resources"][path]["value"].keys()
+    assert f"{path}_otlp_headers" not in server.items["variables"]
+
+
 def test_what_an_earlier_apply_made_goes_with_its_section_and_what_is_of_others_stays(
     configure: Callable[..., Path],
 ) -> None:

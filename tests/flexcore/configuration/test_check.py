@@ -74,6 +74,22 @@ def test_good_files_have_no_problem(configure: Callable[..., Path]) -> None:
             "windmill.yaml:24: observability.reconcile_interval must divide a minute, an hour or a day "
             "evenly, such as 15s, 1m, 5m or 1h",
         ),
+        (
+            "reconcile_interval: 15s",
+            "otlp_headers: Authorization=Bearer%20literal",
+            "windmill.yaml:24: observability.otlp_headers is a secret: write ${NAME}, and set NAME in the environment",
+        ),
+        (
+            "reconcile_interval: 15s",
+            "otlp_endpoint: https://key@collector:4318",
+            "windmill.yaml:24: observability.otlp_endpoint must be an address such as http://collector:4318, "
+            "without a user or a key in it",
+        ),
+        (
+            "uri: s3://lake/flexcore",
+            "uri: lake/flexcore",
+            "windmill.yaml:20: storage.uri must be the address of a folder, file:///path or s3://bucket/prefix",
+        ),
         ("storage:\n", "storag:\n", "windmill.yaml:19: unknown key storag (did you mean storage?)"),
         ("  host: 0.0.0.0\n", "  host: 0.0.0.0\n  host: b\n", "windmill.yaml:3: host is there twice"),
         ("server:\n", "server: [\n", "windmill.yaml:3: not valid YAML: expected ',' or ']', but got ':'"),

@@ -122,6 +122,11 @@ class LateForm:
         return None if self.is_optional and given == form() else given
 
 
+# A key in the address would be seen wherever the address is.
+OTLP_ENDPOINT = r"^$|^https?://[^/@\s]+(/\S*)?$"
+TRACE_PAGE = r"^$|^https?://\S*\{trace_id\}\S*$"
+
+
 class Resource(Form):
     """A form that Windmill stores as a resource."""
 
@@ -324,11 +329,10 @@ class Settings(Resource):
     min_samples: int = Field(default=5, ge=1)
     failure_cost_factor: float = Field(default=1, ge=0)
     egress_usd_per_gib: dict[str, float] = {}
-    # A key in the address would be seen wherever the address is.
-    otlp_endpoint: str = Field(default="", pattern=r"^$|^https?://[^/@\s]+(/\S*)?$")
+    otlp_endpoint: str = Field(default="", pattern=OTLP_ENDPOINT)
     otlp_headers: Annotated[str, SECRET] = ""
     trace_sample_ratio: float = Field(default=1, ge=0, le=1)
-    trace_url: str = Field(default="", pattern=r"^$|^https?://\S*\{trace_id\}\S*$")
+    trace_url: str = Field(default="", pattern=TRACE_PAGE)
 
     @model_validator(mode="after")
     def _headers_are_headers(self) -> Settings:
