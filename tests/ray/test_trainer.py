@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,8 @@ def test_a_loop_that_asks_ray_train_for_rows_is_told_where_they_are() -> None:
 
     made = spare_processes(DataParallelTrainer, has_datasets=False)(print)._create_default_callbacks()
     (callback,) = (item for item in made if isinstance(item, DatasetsCallback))
-    given = callback.before_init_train_context([object(), object()])["dataset_shard_provider"]
+    workers: list[Any] = [object(), object()]
+    given: list[Any] = callback.before_init_train_context(workers)["dataset_shard_provider"]
     assert len(given) == 2
     with pytest.raises(KeyError, match=r"train was not given to Ray Train; a loop has its rows from loop\.shard"):
         given[0].get_dataset_shard(SimpleNamespace(dataset_name="train"))
