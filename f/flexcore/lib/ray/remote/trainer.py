@@ -70,7 +70,7 @@ class NoDatasets:
 def spare_processes(kind: Any, has_datasets: bool) -> Any:
     """The trainer without two processes that Ray Train starts for every run, each of which costs about two seconds of a
     core. One removes the workers' placement group when the controller dies alone: a job of ours ends then, and the
-    group with it. It also fails where two Rays run on a machine, and stays behind when its job is killed. The other
+    group with it. It also fails where two Rays run on a machine. The other
     hands out datasets, also when there are none."""
 
     class LeanTrainer(kind):  # type: ignore[misc]
