@@ -3,6 +3,8 @@ UV_VERSION := 0.13.9
 UV_HOME := $(CURDIR)/.flexcore/uv
 export PATH := $(PATH):$(UV_HOME)/bin
 export UV_PYTHON := 3.11
+# Python compiles a module once and not in each of the tests' many processes, whatever this shell says.
+unexport PYTHONDONTWRITEBYTECODE
 # `make test` runs the tests in two processes: Ray and Meltano keep two cores busy.
 WORKERS := 2
 

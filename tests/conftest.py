@@ -1,7 +1,9 @@
-"""Shared by all tests: the slow ones run last, so that a plain mistake shows within seconds."""
+"""Shared by all tests: their order, and which of them stay in one process. Where one process runs all, the slow ones
+are last, so that a plain mistake shows within seconds."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,10 +17,30 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.faults.matrix"]
 # Its assertions are those of two tests: when one fails, it shall say with what.
 pytest.register_assert_rewrite("tests.hybrid_cases")
+# What pytest-xdist hands out first, the longest of all, so that its processes end together.
+LONGEST = ("ray", "beside_ray", "pipelines")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        # What the tests of a module share is made once, by the one process that runs them.
+        if item.get_closest_marker("xdist_group") is None and has_module_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0].replace("/", ".")))
+    items.sort(key=lambda item: (find_place(item), item.get_closest_marker("slow") is not None))
+
+
+def has_module_fixture(item: pytest.Item) -> bool:
+    found = getattr(item, "_fixtureinfo", None)
+    return found is not None and any(known[-1].scope == "module" for known in found.name2fixturedefs.values())
+
+
+def find_place(item: pytest.Item) -> int:
+    """The place of the item's group among the longest; after all of them for another, and where one process runs all.
+
+    `--no-loadscope-reorder` in pyproject.toml keeps the order: pytest-xdist's own is by the number of tests."""
+    groups = {mark.args[0] for mark in item.iter_markers("xdist_group")} if "PYTEST_XDIST_WORKER" in os.environ else {}
+    return next((place for place, group in enumerate(LONGEST) if group in groups), len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from tests.hybrid_cases import RunFlow
 from tests.ray.fake_dashboard import FakeDashboard
 from wmlocal.engine import Engine
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipelines")]
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -43,17 +43,11 @@ def run(engine: Engine) -> RunFlow:
 
 
 @pytest.fixture(scope="module")
-def head(folder: Path) -> Iterator[RayHead]:
-    with RayHead(folder / "ray") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def args(folder: Path, head: RayHead) -> dict[str, Any]:
+def args(folder: Path, pipelines_head: RayHead) -> dict[str, Any]:
     return {
         "workflow_type": "flights",
         "meltano": cases.meltano_form(folder),
-        "ray": cases.ray_form(head.resource),
+        "ray": cases.ray_form(pipelines_head.resource),
         "settings": cases.settings(folder),
     }
 
@@ -67,9 +61,9 @@ def test_a_pinned_runtime_gets_the_work(run: RunFlow, args: dict[str, Any]) -> N
 
 
 def test_work_that_failed_on_its_runtime_is_not_done_again_on_another(
-    run: RunFlow, args: dict[str, Any], head: RayHead
+    run: RunFlow, args: dict[str, Any], pipelines_head: RayHead
 ) -> None:
-    cases.check_failed_work_is_nobody_elses(run, args, head.resource)
+    cases.check_failed_work_is_nobody_elses(run, args, pipelines_head.resource)
 
 
 def test_a_plan_prices_and_checks_and_runs_nothing(run: RunFlow, args: dict[str, Any]) -> None:

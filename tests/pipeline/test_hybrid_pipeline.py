@@ -13,7 +13,7 @@ from flexcore.ray_head import RayHead
 from tests import hybrid_cases as cases
 from wmlocal.engine import Engine
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipelines")]
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -33,9 +33,8 @@ def run() -> Iterator[cases.RunFlow]:
 
 
 @pytest.fixture(scope="module")
-def request_for(folder: Path) -> Iterator[dict[str, Any]]:
-    with RayHead(folder / "ray") as head:
-        yield cases.small_request(folder, head.resource)
+def request_for(folder: Path, pipelines_head: RayHead) -> dict[str, Any]:
+    return cases.small_request(folder, pipelines_head.resource)
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,8 @@ def test_a_head_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     owner.stdout.close()
-    assert wait_until(lambda: not alive(processes), 40), told(processes)
+    # Less than the 30 s for which Ray waits by default for another node to take over.
+    assert wait_until(lambda: not alive(processes), 25), told(processes)
 
 
 def test_a_head_that_does_not_answer_in_time_is_ended_and_says_where_its_log_is(tmp_path: Path) -> None:

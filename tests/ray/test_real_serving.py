@@ -26,6 +26,8 @@ from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
 SMALL: dict[str, Any] = {"cpus": 0.1}
+# Between requests of a caller: one that never pauses takes the cores that the new version needs to start.
+PAUSE_S = 0.02
 
 
 def ask(url: str, model: ModelManifest) -> list[float]:
@@ -70,6 +72,7 @@ def test_models_live_side_by_side_are_updated_without_a_failed_request_and_relea
                 seen.add(int(ask(url, daisy)[0] // 100))
             except Exception as error:
                 failed.append(repr(error))
+            time.sleep(PAUSE_S)
 
     caller = threading.Thread(target=keep_asking)
     caller.start()
@@ -107,6 +110,7 @@ def test_two_versions_share_requests_by_weight_and_none_is_lost_while_the_weight
                     answers[version] += 1
                 except Exception as error:
                     lost.append(repr(error))
+                time.sleep(PAUSE_S)
 
     caller = threading.Thread(target=keep_asking)
     caller.start()

@@ -31,6 +31,9 @@ DIFFERENT = {
     for name in CASES
     if name.startswith("subflow_loopstep")
 }
+# So many follow one another in one of pytest-xdist's processes, which runs them side by side.
+BATCH = 50
+BATCHES = {name: number // BATCH for number, name in enumerate(CASES)}
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 WORDING = [
     (re.compile(r"\n    at [^\n]*"), ""),
@@ -66,13 +69,12 @@ def comparable(value: Any) -> Any:
 
 
 class Answers:
-    """Runs all cases side by side, unless pytest-xdist already does: most of their time is waiting."""
+    """Runs cases side by side, since most of their time is waiting: all of them, or under pytest-xdist a batch."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.pool = ThreadPoolExecutor(4)
-        ahead = CASES if "PYTEST_XDIST_WORKER" not in os.environ else {}
-        self.futures: dict[str, Future[dict[str, Any]]] = {name: self.pool.submit(self.run, name) for name in ahead}
+        self.futures: dict[str, Future[dict[str, Any]]] = {}
 
     def run(self, name: str) -> dict[str, Any]:
         case = CASES[name]
@@ -80,7 +82,11 @@ class Answers:
         return {"success": done.success, "result": done.result}
 
     def of(self, name: str) -> dict[str, Any]:
-        return self.futures[name].result(120) if name in self.futures else self.run(name)
+        if name not in self.futures:
+            is_shared = "PYTEST_XDIST_WORKER" in os.environ
+            ahead = [item for item in CASES if not is_shared or BATCHES[item] == BATCHES[name]]
+            self.futures |= {item: self.pool.submit(self.run, item) for item in ahead}
+        return self.futures[name].result(120)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +102,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answers]:
         made.pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(f"fidelity_{BATCHES[name]}")) for name in CASES]
+)
 def test_the_engine_answers_as_a_server_does(name: str, answers: Answers) -> None:
     got = answers.of(name)
     if name in DIFFERENT:

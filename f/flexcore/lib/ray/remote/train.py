@@ -36,6 +36,8 @@ from f.flexcore.lib.ray.remote import (
 from f.flexcore.lib.serving import estimators, model_format
 
 Json = dict[str, Any]
+# So few rows are split at once, by a process that has read them; a worker's own readers would have to be started first.
+MAX_READY_BYTES = 64 * 1024 * 1024
 
 
 def run(parameters: Json, storage: Json) -> Json:
@@ -70,7 +72,9 @@ def run(parameters: Json, storage: Json) -> Json:
 def split_rows(rows: Any, plan: dataset.Plan, parameters: Json, cpus: float) -> dict[str, Any]:
     held = training_data.choose_held_out_rows(rows, plan, float(parameters["test_fraction"]), cpus)
     valid = validation.choose_validation_rows(rows, held, plan) if stops_early(parameters) else None
-    return validation.split(rows, held, valid)
+    parts = validation.split(rows, held, valid)
+    is_small = rows.size_bytes() <= MAX_READY_BYTES
+    return {name: part.materialize() for name, part in parts.items()} if is_small else parts
 
 
 def split_large(rows: Any, plan: dataset.Plan, parameters: Json) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def run_trainer(
     store = shared_storage.RemoteStore(storage)
     generation = checkpoints.Generation(store, storage["folder"])
     is_shared = workers > 1 and bool(split)
-    made = kind(
+    made = spare_processes(kind, has_datasets=is_shared)(
         worker,
         # A single worker reads the datasets itself: Ray Train would start two more processes to hand them out.
         train_loop_config=loop if is_shared else loop | {"datasets": split},
@@ -58,6 +58,41 @@ def run_trainer(
     problem = generation.read_problem()
     if problem:
         raise problem
+
+
+class NoDatasets:
+    """Stands for the datasets of Ray Train's where it was given none."""
+
+    def get_dataset_shard(self, info: Any) -> Any:
+        raise KeyError(f"{info.dataset_name} was not given to Ray Train; a loop has its rows from loop.shard")
+
+
+def spare_processes(kind: Any, has_datasets: bool) -> Any:
+    """The trainer without two processes that Ray Train starts for every run, each of which costs about two seconds of a
+    core. One removes the workers' placement group when the controller dies alone: a job of ours ends then, and the
+    group with it. It also fails where two Rays run on a machine. The other
+    hands out datasets, also when there are none."""
+
+    class LeanTrainer(kind):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            made = super()._create_default_callbacks()
+            kept = [item for item in made if type(item).__name__ != "PlacementGroupCleanerCallback"]
+            for item in kept:
+                if type(item).__name__ == "DatasetsCallback" and not has_datasets:
+                    item.__class__ = leave_datasets_out(type(item))
+            return kept
+
+    return LeanTrainer
+
+
+def leave_datasets_out(callback: Any) -> Any:
+    """The callback that gives the workers Ray Data's settings, and no datasets."""
+
+    class SettingsCallback(callback):  # type: ignore[misc]
+        def before_init_train_context(self, workers: list[Any]) -> Json:
+            return {"dataset_shard_provider": [NoDatasets()] * len(workers)}
+
+    return SettingsCallback
 
 
 def choose_trainer(algorithm: str) -> Any:
