@@ -26,7 +26,7 @@ def run_trainer(
     store = shared_storage.RemoteStore(storage)
     generation = checkpoints.Generation(store, storage["folder"])
     is_shared = workers > 1 and bool(split)
-    made = spare_processes(kind, has_datasets=is_shared)(
+    made = spare_cleaner(kind)(
         worker,
         # A single worker reads the datasets itself: Ray Train would start two more processes to hand them out.
         train_loop_config=loop if is_shared else loop | {"datasets": split},
@@ -60,39 +60,17 @@ def run_trainer(
         raise problem
 
 
-class NoDatasets:
-    """Stands for the datasets of Ray Train's where it was given none."""
-
-    def get_dataset_shard(self, info: Any) -> Any:
-        raise KeyError(f"{info.dataset_name} was not given to Ray Train; a loop has its rows from loop.shard")
-
-
-def spare_processes(kind: Any, has_datasets: bool) -> Any:
-    """The trainer without two processes that Ray Train starts for every run, each of which costs about two seconds of a
-    core. One removes the workers' placement group when the controller dies alone: a job of ours ends then, and the
-    group with it. It also fails where two Rays run on a machine. The other
-    hands out datasets, also when there are none."""
+def spare_cleaner(kind: Any) -> Any:
+    """The trainer without the process that removes the workers' placement group when Ray Train's controller dies alone:
+    a job of ours ends then, and the group with it. It takes two seconds of a core, and fails, with a traceback in the
+    training's log, where two Rays run on a machine. A Ray without this hook starts what it starts."""
 
     class LeanTrainer(kind):  # type: ignore[misc]
         def _create_default_callbacks(self) -> list[Any]:
             made = super()._create_default_callbacks()
-            kept = [item for item in made if type(item).__name__ != "PlacementGroupCleanerCallback"]
-            for item in kept:
-                if type(item).__name__ == "DatasetsCallback" and not has_datasets:
-                    item.__class__ = leave_datasets_out(type(item))
-            return kept
+            return [item for item in made if type(item).__name__ != "PlacementGroupCleanerCallback"]
 
     return LeanTrainer
-
-
-def leave_datasets_out(callback: Any) -> Any:
-    """The callback that gives the workers Ray Data's settings, and no datasets."""
-
-    class SettingsCallback(callback):  # type: ignore[misc]
-        def before_init_train_context(self, workers: list[Any]) -> Json:
-            return {"dataset_shard_provider": [NoDatasets()] * len(workers)}
-
-    return SettingsCallback
 
 
 def choose_trainer(algorithm: str) -> Any:
