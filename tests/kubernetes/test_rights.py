@@ -23,8 +23,8 @@ BY_REQUESTS: dict[str, Any] = {
     "scale_target": 5,
     "prometheus_url": "http://p:9090",
 }
-# Of rollouts that take longer (log, events), generations that have gone, steps that died half-way, shifted replicas, and
-# of a name that is not deployed.
+# Of rollouts that take longer (log, events), generations that have gone, steps that died half-way, shifted replicas,
+# and a name that is not deployed.
 NOT_PLAYED_HERE = {
     "delete configmaps",
     "delete serviceaccounts",
