@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -245,10 +245,11 @@ def test_a_missing_namespace_is_named(jobs: Live) -> None:
 
 
 def test_each_shipped_role_is_enough_for_its_steps_and_for_no_other(jobs: Live) -> None:
-    for operation, own, other, missing in (
+    cases: list[tuple[Literal["job", "deploy"], Object, Object, str]] = [
         ("job", jobs.by_job, jobs.by_deploy, r"create jobs\.batch"),
         ("deploy", jobs.by_deploy, jobs.by_job, r"create deployments\.apps"),
-    ):
+    ]
+    for operation, own, other, missing in cases:
         assert check_cluster(own, jobs.namespace, operation)["data"]["missing_rights"] == []
         with pytest.raises(Forbidden, match=missing):
             check_cluster(other, jobs.namespace, operation)
