@@ -437,7 +437,7 @@ def test_a_second_cluster_that_is_lost_while_the_model_moves_there_leaves_one_co
         row["action"] for row in move_models(clusters.settings, clusters.read)["table-row-object"][:1]
     }
     clusters.lines["west"].mend()
-    until(lambda: (clusters.reconcile(), not clusters.deployments("west"))[1])
+    until(lambda: not clusters.reconcile() and not clusters.deployments("west"))
     assert served.ask("east") == 200
     (record,) = PlacementBook(Store(Settings(**clusters.settings))).list()
     assert [copy.cluster for copy in record.copies] == ["f/x/east"] and record.left == []
