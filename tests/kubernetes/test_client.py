@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from f.flexcore.lib.core.errors import Forbidden, InvalidInput, Unavailable, Unr
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes, read_version
 from f.flexcore.lib.kubernetes_api.credentials import Access
+from f.flexcore.lib.kubernetes_api.http_client import HttpKubernetes
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 
 VERSION = Call("get", "version")
@@ -166,6 +168,42 @@ def test_a_passing_failure_is_repeated_as_long_as_there_is_patience_and_no_longe
     with pytest.raises(Unavailable, match="boom"):
         read_version(kubernetes)
     assert time[0] < 10
+
+
+@contextmanager
+def breaking_server(breaks: int) -> Iterator[str]:
+    """Its first answers break off in their body; those after are whole."""
+    body = b'{"gitVersion": "v1.36.2"}'
+    left = [breaks]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[:10] if left[0] > 0 else body)
+            left[0] -= 1
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.fault(7, "I1")
+@pytest.mark.parametrize("kind", [Kubernetes, HttpKubernetes])
+def test_an_answer_that_breaks_off_in_its_body_is_asked_for_again_and_no_answer_in_the_end(kind: Any) -> None:
+    with breaking_server(1) as address:
+        assert read_version(kind(Access(server=address, token="t"), sleep=lambda _: None)) == {"gitVersion": "v1.36.2"}
+    with breaking_server(99) as address:
+        kubernetes = kind(Access(server=address, token="t"), sleep=lambda _: None)
+        with pytest.raises(Unreachable, match="does not answer") as caught:
+            kubernetes.list("/version", {}, VERSION, retry_s=0.3)
+    assert caught.value.subject == "cluster.server" and caught.value.retryable
 
 
 @pytest.mark.fault(9, "I6")

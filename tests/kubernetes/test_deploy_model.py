@@ -44,6 +44,15 @@ MODEL: dict[str, Any] = {
 }
 
 
+PYTHON_MISSING = (
+    "failed to create containerd task: unable to start container process: exec: "
+    '"python3": executable file not found in $PATH'
+)
+AS_ROOT = (
+    'pods "delay-1" is forbidden: violates PodSecurity "restricted:latest": runAsUser=0 (containers must not set it)'
+)
+
+
 def model(**changes: Any) -> dict[str, Any]:
     value = {**MODEL, **changes}
     value["checksum"] = compute_checksum(ModelManifest.model_validate(value).files)
@@ -187,6 +196,36 @@ def test_a_first_deployment_that_fails_is_reported_and_removed(
     assert caught.value.category == category
     for resource in ("apps/v1/deployments", "v1/services", "v1/configmaps", "v1/secrets"):
         assert cluster.api.all(resource) == [], resource
+
+
+@pytest.mark.parametrize(
+    ("failure", "subject", "remedy"),
+    [
+        (
+            {"init": {"waiting": {"reason": "RunContainerError", "message": PYTHON_MISSING}}},
+            "image",
+            "made from resources/model_server",
+        ),
+        ({"refused": AS_ROOT}, "run_as_user", "Leave run_as_user empty, which means 1000"),
+        ({"refused": 'error looking up service account work/delay: serviceaccount "delay" not found'}, "name", "anew"),
+    ],
+)
+def test_a_failure_names_the_field_of_the_deployments_own_form(
+    cluster: FakeCluster, failure: Object, subject: str, remedy: str
+) -> None:
+    story = deployment_story(available=False, init=failure.get("init"))
+
+    async def play(api: Any, resource: str, item: Object) -> None:
+        await story(api, resource, item)
+        if text := failure.get("refused"):
+            condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": text}
+            if resource == "apps/v1/deployments" and not item["spec"].get("paused"):
+                await api.keep(resource, {**item, "status": {**item["status"], "conditions": [condition]}})
+
+    cluster.api.story = play
+    with pytest.raises(FlexcoreError) as caught:
+        deploy(cluster)
+    assert caught.value.subject == subject and remedy in str(caught.value.remedy)
 
 
 def test_an_update_that_fails_is_rolled_back_to_what_still_answers(served: FakeCluster) -> None:

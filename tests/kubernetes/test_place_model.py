@@ -3,8 +3,10 @@ loopback."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,31 @@ def test_a_model_whose_cluster_is_lost_is_served_from_another_one(clusters: Clus
     assert [copy.cluster for copy in clusters.record().left] == ["f/x/east"]
     # The next pass has nothing to do.
     assert [row["action"] for row in clusters.move()] == ["stands"]
+
+
+@pytest.mark.fault(7, "I8")
+def test_a_cluster_that_takes_connections_and_never_answers_is_waited_for_twice_and_no_more(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice has a limit of its own (contact_timeout_s: 20 s here), and is made while the loss is confirmed."""
+    clusters.place()
+    monkeypatch.setattr(model_moves, "CONTACT_TIMEOUT_S", 1.0)
+    contacts = []
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        read, silent = clusters.read, f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(
+            clusters, "read", lambda path: read(path) | ({"server": silent} if path == "f/x/east" else {})
+        )
+        begin = time.monotonic()
+        (row,) = clusters.move()
+        server.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                contacts.append(server.accept())
+    assert (row["action"], row["now_on"]) == ("move", "f/x/west") and clusters.stands("west")
+    assert time.monotonic() - begin < 18 and len(contacts) == 2
 
 
 @pytest.mark.fault(7, "I8")

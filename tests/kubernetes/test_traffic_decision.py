@@ -15,6 +15,7 @@ from f.flexcore.lib.kubernetes.traffic_decision import (
     Limits,
     Sample,
     find_other_shares,
+    find_remedy,
     judge,
     lower_bound,
     median_lower_bound,
@@ -28,6 +29,24 @@ STABLE = Sample(requests=500, errors=0, latency_s=0.1, ready=2)
 
 def sample(requests: int | None = 100, errors: int | None = 0, latency_s: float | None = 0.1, **more: Any) -> Sample:
     return Sample(requests, errors, latency_s, **{"ready": 1, **more})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "baseline", "remedy"),
+    [
+        (sample(requests=None), STABLE, "Check that what measures them answers (prometheus_url)"),
+        (sample(errors=50), sample(errors=60), "See why the stable version fails, too"),
+        (sample(ready=0), sample(ready=0), "See why the pods of neither version are ready"),
+        (sample(ready=None), STABLE, "Let the endpoints be read"),
+        (sample(requests=4), STABLE, "Send requests, raise pause_s"),
+        (sample(errors=2), STABLE, "Send requests, raise pause_s"),
+    ],
+)
+def test_checks_that_were_inconclusive_say_what_to_do_about_their_cause(
+    candidate: Sample, baseline: Sample, remedy: str
+) -> None:
+    assert judge(candidate, baseline, LIMITS).answer == "inconclusive"
+    assert find_remedy(candidate, baseline).startswith(remedy)
 
 
 @pytest.mark.parametrize(

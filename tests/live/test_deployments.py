@@ -32,6 +32,7 @@ from f.flexcore.lib.kubernetes import (
     undeployment,
 )
 from f.flexcore.lib.kubernetes_api import api_errors, client, field_owners
+from tests.live import rights
 from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
@@ -45,16 +46,19 @@ SERVE = (
 
 
 class Place:
-    """A namespace of the test's own, in which busybox serves in place of a model."""
+    """A namespace of the test's own, in which busybox serves in place of a model. kubernetes: with all rights, for what
+    the test itself makes; limited: with the role flexcore-deploy and no other right, for whatever is deployed."""
 
     def __init__(self, namespace: str, resource: Object, image: str) -> None:
         self.resource, self.image, self.namespace = resource, image, namespace
         self.kubernetes = connection.connect(resource, namespace).kubernetes
+        self.limited: Object = rights.make_limited(self.kubernetes, namespace, "flexcore-deploy")
+        self.by_deploy = connection.connect(self.limited, namespace).kubernetes
         self.log: list[tuple[float, str]] = []
 
     def deployer(self) -> model_deployer.Deployer:
         return model_deployer.Deployer(
-            self.kubernetes, self.namespace, lambda text: self.log.append((time.monotonic(), text))
+            self.by_deploy, self.namespace, lambda text: self.log.append((time.monotonic(), text))
         )
 
     def deploy(self, version: str = "1", ready_after: float = 0, command: str = "", **fields: Any) -> Object:
@@ -577,7 +581,7 @@ def make_predictor(here: cluster_objects.Namespace, item: Object) -> None:
 
 def test_kserve_is_given_one_object_an_update_that_fails_is_put_back_and_all_is_taken_down(kserve: Place) -> None:
     place = kserve
-    deployer = kserve_deployer.KServeDeployer(place.kubernetes, place.namespace)
+    deployer = kserve_deployer.KServeDeployer(place.by_deploy, place.namespace)
     serving = make_serving(place.namespace, place.image, "1", mode="kserve")
     with shell_server(SERVE.format(ready_after=0)):
         item, service = deployer.deploy(serving, lambda *objects: objects)

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -40,15 +40,16 @@ from f.flexcore.lib.kubernetes.connection import connect
 from f.flexcore.lib.kubernetes_api.api_errors import Call
 from f.flexcore.lib.kubernetes_api.client import Kubernetes
 from f.flexcore.lib.storage.object_store import file_entry
+from tests.live import rights
 from tests.live.conftest import needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
-RBAC = Path(__file__).parent.parent.parent / "resources/kubernetes/rbac.yaml"
 Object = dict[str, Any]
 
 
 class Live:
-    """The cluster of KUBECONFIG and the test's own namespace on it."""
+    """The cluster of KUBECONFIG and the test's own namespace on it. resource, kubernetes: with all rights, for what the
+    test itself makes and looks at; by_job, by_deploy: with the role of that name and no other right, for the steps."""
 
     def __init__(self, kubeconfig: str) -> None:
         config = yaml.safe_load(Path(kubeconfig).read_text())
@@ -56,6 +57,13 @@ class Live:
         self.kubernetes: Kubernetes = connect(self.resource).kubernetes
         self.namespace = f"flexcore-test-{uuid.uuid4().hex[:6]}"
         self.image = ""
+        self.by_job: Object = {}
+        self.by_deploy: Object = {}
+
+    def limit(self) -> None:
+        """Once the namespace is there."""
+        self.by_job = rights.make_limited(self.kubernetes, self.namespace, "flexcore-job")
+        self.by_deploy = rights.make_limited(self.kubernetes, self.namespace, "flexcore-deploy", account="deployer")
 
     def create(self, path: str, body: Object) -> Object:
         created = self.kubernetes.create(path, body, Call("create", path))
@@ -70,7 +78,7 @@ class Live:
 
     def run(self, *command: str, **arguments: Any) -> Object:
         given: Object = {"image": self.image, "command": list(command), "timeout_s": 90, **arguments}
-        return run_job(cluster=self.resource, **{"namespace": self.namespace, **given})
+        return run_job(**{"cluster": self.by_job, "namespace": self.namespace, **given})
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +86,7 @@ def live() -> Iterator[Live]:
     cluster = Live(needed("KUBECONFIG"))
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}}
     created = cluster.create("/api/v1/namespaces", body)
+    cluster.limit()
     yield cluster
     path = f"/api/v1/namespaces/{cluster.namespace}"
     cluster.kubernetes.delete(path, created["metadata"]["uid"], Call("delete", "namespaces", "", cluster.namespace))
@@ -230,31 +239,23 @@ def test_two_copies_of_a_step_run_one_job(jobs: Live) -> None:
 
 def test_a_missing_namespace_is_named(jobs: Live) -> None:
     with pytest.raises(NotFound, match="Namespace flexcore-nowhere does not exist"):
+        jobs.run("true", cluster=jobs.resource, namespace="flexcore-nowhere")
+    with pytest.raises(Forbidden, match="in namespace flexcore-nowhere"):
         jobs.run("true", namespace="flexcore-nowhere")
 
 
-def test_the_shipped_role_is_enough_for_jobs_and_nothing_else_is_allowed(jobs: Live) -> None:
-    for document in yaml.safe_load_all(RBAC.read_text()):
-        if document["kind"] == "ServiceAccount":
-            path = f"/api/v1/namespaces/{jobs.namespace}/serviceaccounts"
-        elif "deploy" in document["metadata"]["name"]:
-            continue
-        else:
-            plural = f"{document['kind'].lower()}s"
-            path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{jobs.namespace}/{plural}"
-        jobs.create(path, document)
-    path = f"/api/v1/namespaces/{jobs.namespace}/serviceaccounts/flexcore/token"
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    token = jobs.kubernetes.review(path, request, Call("create", "serviceaccounts/token"))["status"]["token"]
-    access = jobs.kubernetes.access
-    limited = {"mode": "token", "server": access.server, "token": token, "ca_certificate": access.ca}
-    assert check_cluster(limited, jobs.namespace, "job")["data"]["missing_rights"] == []
-    result = run_job(limited, jobs.image, ["echo", "hi"], namespace=jobs.namespace)
-    assert result["log_tail"] == "hi"
-    with pytest.raises(Forbidden, match=r"create deployments\.apps"):
-        check_cluster(limited, jobs.namespace, "deploy")
+def test_each_shipped_role_is_enough_for_its_steps_and_for_no_other(jobs: Live) -> None:
+    cases: list[tuple[Literal["job", "deploy"], Object, Object, str]] = [
+        ("job", jobs.by_job, jobs.by_deploy, r"create jobs\.batch"),
+        ("deploy", jobs.by_deploy, jobs.by_job, r"create deployments\.apps"),
+    ]
+    for operation, own, other, missing in cases:
+        assert check_cluster(own, jobs.namespace, operation)["data"]["missing_rights"] == []
+        with pytest.raises(Forbidden, match=missing):
+            check_cluster(other, jobs.namespace, operation)
+    assert jobs.run("echo", "hi")["log_tail"] == "hi"
     with pytest.raises(Forbidden, match="in namespace default"):
-        run_job(limited, jobs.image, ["true"], namespace="default")
+        jobs.run("true", namespace="default")
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ def deployed(live: Live, model: tuple[Object, Object], **arguments: Any) -> Obje
     settings, manifest = model
     image = os.environ["FLEXCORE_LIVE_MLSERVER_IMAGE"]
     given = {"image": image, "timeout_s": 120, "settings": settings, **arguments}
-    return deploy_model(live.resource, {**manifest, **given.pop("changes", {})}, namespace=live.namespace, **given)
+    return deploy_model(live.by_deploy, {**manifest, **given.pop("changes", {})}, namespace=live.namespace, **given)
 
 
 def test_a_model_is_deployed_updated_without_a_gap_rolled_back_and_taken_down(
@@ -362,7 +363,7 @@ def test_a_model_is_deployed_updated_without_a_gap_rolled_back_and_taken_down(
         asking.join(30)
     assert len(answers) > 20 and set(answers) == {200}, "an update or its failure must not be felt"
 
-    undeploy_model(live.resource, "delay", live.namespace)
+    undeploy_model(live.by_deploy, "delay", live.namespace)
     for path in (
         "/apis/apps/v1/namespaces/{}/deployments",
         "/api/v1/namespaces/{}/services",

@@ -36,6 +36,8 @@ def live() -> Iterator[Live]:
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "kueue": "yes"}
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace, "labels": labels}}
     created = cluster.create("/api/v1/namespaces", body)
+    # Every step here runs with the role flexcore-job and no other right.
+    cluster.limit()
     yield cluster
     path = f"/api/v1/namespaces/{cluster.namespace}"
     cluster.kubernetes.delete(path, created["metadata"]["uid"], Call("delete", "namespaces", "", cluster.namespace))

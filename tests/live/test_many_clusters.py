@@ -351,6 +351,24 @@ def served(clusters: Clusters, model: tuple[Json, Json], tmp_path: Path) -> Serv
     return found
 
 
+def describe_start(clusters: Clusters, name: str, since: float) -> str:
+    """When what came about on a cluster, in seconds since a moment; the API says them whole."""
+    (deployment,) = clusters.deployments(name)
+    (pod,) = clusters.listed(name, "/api/v1", "pods")
+    status = pod["status"]
+    fetched = status["initContainerStatuses"][0]["state"]["terminated"]
+    ready = next(item for item in status["conditions"] if item["type"] == "Ready")
+    times = {
+        "Deployment made": deployment["metadata"]["creationTimestamp"],
+        "pod made": pod["metadata"]["creationTimestamp"],
+        "fetching began": fetched["startedAt"],
+        "fetching ended": fetched["finishedAt"],
+        "server started": status["containerStatuses"][0]["state"]["running"]["startedAt"],
+        "pod ready": ready["lastTransitionTime"],
+    }
+    return ", ".join(f"{what} {seconds(at) - since:.0f} s" for what, at in times.items())
+
+
 def test_a_model_is_served_elsewhere_when_its_cluster_is_lost_and_the_copy_there_goes_when_it_comes_back(
     served: Served,
 ) -> None:
@@ -362,6 +380,7 @@ def test_a_model_is_served_elsewhere_when_its_cluster_is_lost_and_the_copy_there
     clusters.lines["east"].cut()
     (row,) = move_models(clusters.settings, clusters.read)["table-row-object"]
     print(f"moved {row['lost_s']} s after the first failed contact; the same rollout took {cold_start_s:.1f} s before")
+    print(describe_start(clusters, "west", time.time() - row["lost_s"]))
     assert (row["action"], row["cluster"], row["now_on"]) == ("move", "f/x/east", "f/x/west")
     assert served.ask("west") == 200
     # What is beyond the model server's own start; on a quiet machine the whole is below 30 s.
@@ -374,6 +393,53 @@ def test_a_model_is_served_elsewhere_when_its_cluster_is_lost_and_the_copy_there
     assert served.ask("west") == 200 and clusters.reconcile() == {}
     withdraw_model("delay", "", 60, clusters.settings, clusters.read)
     assert clusters.deployments("west") == []
+
+
+def test_a_cluster_that_takes_connections_and_never_answers_is_left_as_well(served: Served) -> None:
+    """Each of two contacts is waited for; the choice of another cluster waits for it no more."""
+    clusters = served.clusters
+    began = time.monotonic()
+    served.place()
+    cold_start_s = time.monotonic() - began
+    clusters.lines["east"].pause()
+    (row,) = move_models(clusters.settings, clusters.read)["table-row-object"]
+    print(f"moved {row['lost_s']} s after the first contact that failed")
+    assert (row["action"], row["now_on"]) == ("move", "f/x/west") and served.ask("west") == 200
+    assert row["lost_s"] <= max(30, cold_start_s + 20)
+    clusters.lines["east"].resume()
+    assert clusters.reconcile() == {"f/x/east": "deleted"}
+
+
+def test_a_cluster_that_comes_back_before_the_second_contact_keeps_its_model(served: Served) -> None:
+    clusters = served.clusters
+    served.place()
+    clusters.lines["east"].cut()
+    mending = threading.Timer(2, clusters.lines["east"].mend)
+    mending.start()
+    (row,) = move_models(clusters.settings, clusters.read)["table-row-object"]
+    mending.join()
+    assert (row["action"], row["now_on"], row["lost_s"]) == ("stands", "f/x/east", None)
+    assert clusters.deployments("west") == [] and served.ask("east") == 200
+
+
+def test_a_second_cluster_that_is_lost_while_the_model_moves_there_leaves_one_copy_in_the_end(served: Served) -> None:
+    clusters = served.clusters
+    served.place()
+    clusters.lines["east"].cut()
+    moving = threading.Thread(target=move_models, args=(clusters.settings, clusters.read), daemon=True)
+    moving.start()
+    until(lambda: clusters.deployments("west"))
+    clusters.lines["west"].cut()
+    moving.join(PATIENCE_S)
+    assert not moving.is_alive() and served.ask("east") == 200, "unreachable is not dead"
+    clusters.lines["east"].mend()
+    rows = move_models(clusters.settings, clusters.read)["table-row-object"]
+    assert {row["cluster"]: row["action"] for row in rows}["f/x/east"] == "stands"
+    clusters.lines["west"].mend()
+    until(lambda: not clusters.reconcile() and not clusters.deployments("west"))
+    assert served.ask("east") == 200
+    (record,) = PlacementBook(Store(Settings(**clusters.settings))).list()
+    assert [copy.cluster for copy in record.copies] == ["f/x/east"] and record.left == []
 
 
 def test_a_model_with_a_copy_that_stands_by_is_moved_within_30_s(served: Served) -> None:

@@ -27,6 +27,7 @@ from f.flexcore.kubernetes.undeploy_model import main as undeploy_model
 from f.flexcore.lib.core import contracts, errors, identity, inference
 from f.flexcore.lib.kubernetes import connection
 from f.flexcore.lib.kubernetes_api import api_errors
+from tests.live import rights
 from tests.live.conftest import needed
 from tests.ray.models import stored_model
 
@@ -43,11 +44,14 @@ FOLDERS = (
 
 
 class Place:
-    """The restricted namespace and the store."""
+    """The restricted namespace and the store. kubernetes: with all rights, for what the test itself looks at;
+    by_deploy, by_job: with the role of that name and no other right, for the steps."""
 
     def __init__(self, resource: Object, namespace: str, settings: Object, folder: Path) -> None:
-        self.resource, self.namespace, self.settings, self.folder = resource, namespace, settings, folder
+        self.namespace, self.settings, self.folder = namespace, settings, folder
         self.kubernetes = connection.connect(resource, namespace).kubernetes
+        self.by_deploy = rights.make_limited(self.kubernetes, namespace, "flexcore-deploy")
+        self.by_job = rights.make_limited(self.kubernetes, namespace, "flexcore-job", account="worker")
 
     def model(self, version: str) -> Object:
         target = self.folder / uuid.uuid4().hex
@@ -55,7 +59,7 @@ class Place:
 
     def deploy(self, model: Object, **arguments: Any) -> Object:
         given = {"server": "flexcore", "image": needed("FLEXCORE_LIVE_MODEL_SERVER_IMAGE"), **SMALL, **arguments}
-        return deploy_model(self.resource, model, namespace=self.namespace, settings=self.settings, **given)
+        return deploy_model(self.by_deploy, model, namespace=self.namespace, settings=self.settings, **given)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         url = f"/api/v1/namespaces/{self.namespace}/services/flowers:http/proxy{path}"
@@ -70,7 +74,7 @@ class Place:
         return list(page.get("items") or [])
 
     def undeploy(self) -> Object:
-        return undeploy_model(self.resource, "flowers", self.namespace)
+        return undeploy_model(self.by_deploy, "flowers", self.namespace)
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +226,7 @@ def test_mlserver_runs_restricted_as_well(place: Place) -> None:
     model = place.model("1")
     result = place.deploy(model, name="by-mlserver", server="mlserver", image=image)
     assert result["data"]["smoke"]["predicted"]
-    undeploy_model(place.resource, "by-mlserver", place.namespace)
+    undeploy_model(place.by_deploy, "by-mlserver", place.namespace)
 
 
 def test_our_server_is_ready_in_half_the_time_of_mlserver(place: Place) -> None:
@@ -235,7 +239,7 @@ def test_our_server_is_ready_in_half_the_time_of_mlserver(place: Place) -> None:
         started = pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
         (ready,) = [item for item in pod["status"]["conditions"] if item["type"] == "Ready"]
         took[name] = read_time(ready["lastTransitionTime"]) - read_time(started)
-        undeploy_model(place.resource, name, place.namespace)
+        undeploy_model(place.by_deploy, name, place.namespace)
     print(f"seconds from the container's start to a ready pod: {took}")
     assert took["cold-flexcore"] <= 0.5 * took["cold-mlserver"] + 1
 
@@ -247,5 +251,5 @@ def read_time(text: str) -> float:
 def test_a_job_runs_restricted_as_well(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WM_JOB_ID", str(uuid.uuid4()))
     image = needed("FLEXCORE_LIVE_IMAGE")
-    result = run_job(place.resource, image, ["true"], namespace=place.namespace, timeout_s=90, secrets={"KEY": "x"})
+    result = run_job(place.by_job, image, ["true"], namespace=place.namespace, timeout_s=90, secrets={"KEY": "x"})
     assert result["data"]["exit_code"] == 0

@@ -177,6 +177,42 @@ def test_a_candidate_that_turns_bad_at_50_percent_loses_its_requests_within_10_s
     assert load.answers["one", 503] == 0 and load.answers["two", 503] > 0
 
 
+def test_a_candidate_that_loses_its_last_pod_at_50_percent_is_taken_back_within_10_seconds(live: Live) -> None:
+    start_at_stable(live)
+    scaled_at: list[float] = []
+
+    def scale_away() -> None:
+        live.wait_for_weight("two", 50)
+        time.sleep(3)
+        scaled_at.append(time.monotonic())
+        live.scale("two", 0)
+
+    other = threading.Thread(target=scale_away)
+    other.start()
+    try:
+        os.environ["WM_JOB_ID"] = str(uuid.uuid4())
+        with pytest.raises(ExecutionFailed, match="The candidate has no ready endpoint") as caught:
+            live.shift(pause_s=8)
+        took_s = time.monotonic() - scaled_at[0]
+        other.join()
+        assert caught.value.category == "canary_bad" and took_s <= 10
+        assert live.weights("demo") == {"one": 100, "two": 0} and live.mine() == []
+    finally:
+        live.scale("two", 1)
+        live.wait_ready("two")
+
+
+def test_two_versions_that_fail_alike_are_no_reason_to_go_on(live: Live) -> None:
+    start_at_stable(live)
+    for name in ("one", "two"):
+        live.tell(name, "break")
+    os.environ["WM_JOB_ID"] = str(uuid.uuid4())
+    with pytest.raises(ExecutionFailed, match="Both versions fail") as caught:
+        live.shift()
+    assert caught.value.category == "canary_inconclusive" and "stable version fails, too" in str(caught.value.remedy)
+    assert live.weights("demo") == {"one": 100, "two": 0} and live.mine() == []
+
+
 def test_a_slow_candidate_is_taken_back(live: Live) -> None:
     live.tell("two", "slow")
     with pytest.raises(ExecutionFailed, match="times as long") as caught:
@@ -244,6 +280,22 @@ def test_a_driver_that_was_killed_between_two_weights_is_cleaned_up_by_reconcile
     assert load.lost == [] and load.answers["two", 200] > 0
     assert live.weights("demo") == {"one": 100, "two": 0} and live.mine() == []
     assert live.objects().stop(item) == "had ended"
+
+
+@pytest.mark.fault(1, "I4", real=True)
+def test_a_driver_that_was_given_up_and_goes_on_after_all_moves_nothing_any_more(live: Live) -> None:
+    start_at_stable(live)
+    driver = start_driver(live, "frozen", pause_s=10)
+    try:
+        live.wait_for_weight("two", 25)
+        driver.send_signal(signal.SIGSTOP)
+        (item,) = live.mine()
+        assert live.objects().stop(item) == "moved back to one 100, two 0"
+        driver.send_signal(signal.SIGCONT)
+        assert driver.wait(120) != 0
+        assert live.weights("demo") == {"one": 100, "two": 0} and live.mine() == []
+    finally:
+        driver.kill()
 
 
 @pytest.mark.fault(1, "I2", real=True)

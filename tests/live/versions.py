@@ -114,6 +114,11 @@ class Versions:
             assert time.monotonic() < until, item.get("status")
             time.sleep(0.5)
 
+    def scale(self, name: str, replicas: int) -> None:
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{name}"
+        call = Call("patch", "deployments", self.namespace, name)
+        assert self.kubernetes.patch(path, {"spec": {"replicas": replicas}}, call)
+
     def tell(self, name: str, what: str) -> None:
         """break, slow or heal."""
         path = f"/api/v1/namespaces/{self.namespace}/services/{name}:{PORT}/proxy/{what}"

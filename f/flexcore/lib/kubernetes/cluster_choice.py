@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, identity, resources
@@ -43,11 +43,13 @@ def ask(
     names: Sequence[str],
     request: placement_request.PlacementRequest,
     settings: resources.Settings,
+    lost: Container[str] = (),
 ) -> list[cluster_contact.Contact]:
-    """The candidates' answers, recorded. Raises InvalidInput when two name the same cluster."""
-    contacts = inquiry.ask(names, request.contact_timeout_s)
+    """The candidates' answers, recorded. lost: of candidates that are not asked again. Raises InvalidInput when two
+    name the same cluster."""
+    contacts = inquiry.ask(names, request.contact_timeout_s, lost)
     cluster_contact.check_distinct(contacts)
-    contact_records.record(object_store.Store(settings), contacts)
+    contact_records.record(object_store.Store(settings), [item for item in contacts if item.name not in lost])
     return contacts
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +83,14 @@ class Inquiry:
     namespace: str = ""
     clock: Callable[[], float] = time.time
 
-    def ask(self, names: Sequence[str], timeout_s: float) -> list[Contact]:
-        """One Contact for each, in order, within `timeout_s` whatever happens there."""
+    def ask(self, names: Sequence[str], timeout_s: float, lost: Container[str] = ()) -> list[Contact]:
+        """One Contact for each, in order, within `timeout_s` whatever happens there. lost: those that did not answer
+        just now; they are not asked, and nobody waits for them."""
         found: dict[str, Contact] = {}
         opened: dict[str, Contact] = {}
 
         def ask_one(name: str) -> None:
-            found[name] = self._ask_one(name, opened)
+            found[name] = self._describe_lost(name) if name in lost else self._ask_one(name, opened)
 
         # Not a pool: its threads would be waited for at the end of the process.
         threads = [threading.Thread(target=ask_one, args=(name,), daemon=True) for name in names]
@@ -99,6 +100,18 @@ class Inquiry:
         for thread in threads:
             thread.join(max(until - time.monotonic(), 0))
         return [found.get(name) or self._late(name, opened.get(name), timeout_s) for name in names]
+
+    def _describe_lost(self, name: str) -> Contact:
+        """What its resource says of it, alone."""
+        contact = Contact(placement.Cluster(name), self.clock())
+        try:
+            resource = errors.validate(resources.KubernetesCluster, self.read_resource(name) or {}, name)
+        except errors.FlexcoreError as error:
+            return fail(contact, error)
+        return fail(
+            replace(contact, cluster=describe(name, resource)),
+            errors.Unreachable(f"The cluster {name} did not answer just now", subject="cluster.server"),
+        )
 
     def _ask_one(self, name: str, opened: dict[str, Contact]) -> Contact:
         contact = Contact(placement.Cluster(name), self.clock())

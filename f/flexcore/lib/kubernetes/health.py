@@ -9,7 +9,7 @@ resources/kubernetes/rbac.yaml grants exactly these.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +82,12 @@ HELPFUL: dict[str, list[Right]] = {
     "deploy": [
         *EXPLAINING,
         *_list_rights("get create", "", "services", "proxy"),
+        *_list_rights("list", "", "services"),
         *_list_rights("get list create patch delete", "autoscaling", "horizontalpodautoscalers"),
         *_list_rights("get create patch delete", "policy", "poddisruptionbudgets"),
+        *_list_rights("get list create patch delete", "serving.kserve.io", "inferenceservices"),
+        *_list_rights("get create patch delete", "keda.sh", "scaledobjects"),
+        *_list_rights("list", "argoproj.io", "rollouts"),
     ],
 }
 
@@ -180,14 +184,15 @@ def find_missing_rights(kubernetes: client.Kubernetes, namespace: str, operation
         answers = dict(
             zip(rights, pool.map(lambda right: is_allowed(kubernetes, right, namespace), rights), strict=True)
         )
-    return judge_rights(answers, namespace, operation)
+    missing = judge_rights(answers, namespace, operation)
+    return [str(right) for right in drop_unserved(missing, read_served(kubernetes) if missing else None)]
 
 
 def list_rights(operation: str) -> list[Right]:
     return [*NEEDED[operation], *HELPFUL[operation]]
 
 
-def judge_rights(answers: Mapping[Right, bool], namespace: str, operation: str) -> list[str]:
+def judge_rights(answers: Mapping[Right, bool], namespace: str, operation: str) -> list[Right]:
     """The helpful rights that are missing. Raises Forbidden when a needed one is."""
     missing = [right for right in NEEDED[operation] if not answers[right]]
     if missing:
@@ -197,7 +202,23 @@ def judge_rights(answers: Mapping[Right, bool], namespace: str, operation: str) 
             remedy=api_errors.RIGHTS,
             missing=[str(right) for right in missing],
         )
-    return [str(right) for right in HELPFUL[operation] if not answers[right]]
+    return [right for right in HELPFUL[operation] if not answers[right]]
+
+
+def drop_unserved(rights: Iterable[Right], served: Container[str] | None) -> list[Right]:
+    """Without those of operators that the cluster does not have. served: its API groups; None: not known."""
+    return [right for right in rights if served is None or not right.group or right.group in served]
+
+
+def read_served(kubernetes: client.Kubernetes) -> Container[str] | None:
+    """The API groups; None where they may not be seen."""
+    # Asked for where a right is missing, alone.
+    from f.flexcore.lib.kubernetes_api import api_groups
+
+    try:
+        return api_groups.read_api_groups(kubernetes)
+    except errors.UserError:
+        return None
 
 
 def list_quotas(kubernetes: client.Kubernetes, namespace: str) -> list[dict[str, Any]] | None:

@@ -10,6 +10,7 @@ A first deployment that fails is removed; an update that fails is put back, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA
 SERVICES, SECRETS, CONFIG_MAPS = cluster_objects.SERVICES, cluster_objects.SECRETS, cluster_objects.CONFIG_MAPS
 AUTOSCALERS, SCALED_OBJECTS = cluster_objects.AUTOSCALERS, cluster_objects.SCALED_OBJECTS
 BUDGETS = cluster_objects.BUDGETS
+# As many as the client keeps connections.
+MAX_CONCURRENT_QUESTIONS = 8
 
 
 @dataclass(slots=True)
@@ -138,10 +141,9 @@ class Deployer(cluster_objects.Namespace):
         competitors.check_kserve(self, serving.name)
         scaler = autoscaler.choose_kind(serving.scaling, self)
         plan = Plan(serving, scaler, False, {})
-        for kind, name in plan.names().items():
-            if item := self._get_visible(kind, name, plan.needs(kind)):
-                self.check_ours(kind, item)
-                plan.before[kind] = item
+        for kind, item in self._read_all(plan).items():
+            self.check_ours(kind, item)
+            plan.before[kind] = item
         competitors.check_rollouts(self, serving.name)
         plan.is_scaled_by_others = competitors.check_autoscalers(self, serving.name, is_ours=scaler is not None)
         if (deployment := plan.before.get(DEPLOYMENTS)) and competitors.is_shifted(self, deployment):
@@ -149,6 +151,13 @@ class Deployer(cluster_objects.Namespace):
         for kind, item in plan.before.items():
             plan.before[kind] = self.adopt_all(kind, item, plan.has_replicas)
         return plan
+
+    def _read_all(self, plan: Plan) -> dict[cluster_objects.Kind, Object]:
+        """What has one of the names, asked for at once: a distant API server takes its time for each."""
+        names = plan.names()
+        with ThreadPoolExecutor(MAX_CONCURRENT_QUESTIONS) as pool:
+            items = pool.map(lambda kind: self._get_visible(kind, names[kind], plan.needs(kind)), names)
+            return {kind: item for kind, item in zip(names, items, strict=True) if item}
 
     def _get_visible(self, kind: cluster_objects.Kind, name: str, is_needed: bool) -> Object | None:
         """None also for what may not be read where it is not needed."""
@@ -162,15 +171,20 @@ class Deployer(cluster_objects.Namespace):
     def rehearse(self, plan: Plan) -> None:
         """Has the server check all that is to be stored, and changes nothing: rights, quota, admission, fields that
         others hold. Raises what storing it would raise."""
-        for kind, body in plan.make_bodies():
-            before = plan.before.get(kind)
-            if before is not None and (owners := before["metadata"].get("ownerReferences")):
-                body["metadata"]["ownerReferences"] = owners
-            try:
-                self.rehearse_one(kind, body, before)
-            except errors.Forbidden:
-                if plan.needs(kind):
-                    raise
+        with ThreadPoolExecutor(MAX_CONCURRENT_QUESTIONS) as pool:
+            # The first that is refused, in this order, is the one that is raised.
+            for _ in pool.map(lambda pair: self._rehearse(plan, *pair), plan.make_bodies()):
+                continue
+
+    def _rehearse(self, plan: Plan, kind: cluster_objects.Kind, body: Object) -> None:
+        before = plan.before.get(kind)
+        if before is not None and (owners := before["metadata"].get("ownerReferences")):
+            body["metadata"]["ownerReferences"] = owners
+        try:
+            self.rehearse_one(kind, body, before)
+        except errors.Forbidden:
+            if plan.needs(kind):
+                raise
 
     def _roll_out(self, stored: Object, until: float) -> Object:
         # A deployment that is refused rolls nothing out.

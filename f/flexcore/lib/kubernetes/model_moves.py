@@ -2,7 +2,7 @@
 """One pass over the placed models (kubernetes/move_models): those whose cluster is lost are served from another one.
 
     record → contact ─lost→ contact again ─lost→ another copy stands: it is used from now on
-                                                 none does: choose, deploy, then use it
+                          └ choose ─────────────→ none does: deploy, then use it
 What was left behind goes when its cluster answers again (placed_objects), and only while the copy in use stands.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from f.flexcore.lib.storage import object_store
 Record = placement_records.PlacementRecord
 # A cluster that is lost for less than this is not left.
 CONFIRM_S = 3.0
+CONTACT_TIMEOUT_S = 5.0
 MAX_PARALLEL_MOVES = 4
 
 
@@ -49,6 +50,14 @@ class MoveRow:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a model goes whose cluster is lost."""
+
+    placed: placed_model.PlacedModel
+    cluster: str
+
+
 @dataclass(slots=True)
 class ModelMoves:
     """clock: seconds since the epoch."""
@@ -66,23 +75,35 @@ class ModelMoves:
         names = list(dict.fromkeys(copy.cluster for item in records for copy in item.copies))
         if not names:
             return []
-        lost = self._find_lost(names, book.store)
+        inquiry = cluster_contact.Inquiry(self.read_resource, self.settings, "", self.clock)
+        known = contact_records.record(book.store, inquiry.ask(names, CONTACT_TIMEOUT_S))
         with ThreadPoolExecutor(MAX_PARALLEL_MOVES) as pool:
-            rows = pool.map(lambda record: self._settle(record, lost), records)
+            silent = list_lost(names, known)
+            # Where they would go is found while it is confirmed that they must.
+            prepared = {
+                item.id: pool.submit(self._prepare, item, silent) for item in records if needs_target(item, silent)
+            }
+            if silent:
+                self.sleep(max(CONFIRM_S - min(self.clock() - (known[name].first_failed or 0) for name in silent), 0))
+                known |= contact_records.record(book.store, inquiry.ask(silent, CONTACT_TIMEOUT_S))
+            rows = pool.map(lambda item: self._settle(item, known, prepared.get(item.id)), records)
             return [row for found in rows for row in found]
 
-    def _find_lost(self, names: Sequence[str], store: object_store.Store) -> dict[str, contact_records.LastContact]:
-        """What is known of each cluster, `first_failed` for those that do not answer twice."""
-        inquiry = cluster_contact.Inquiry(self.read_resource, self.settings, "", self.clock)
-        known = contact_records.record(store, inquiry.ask(names, 5))
-        silent = [name for name, last in known.items() if last.first_failed is not None]
-        young = [self.clock() - (known[name].first_failed or 0) for name in silent]
-        if silent and min(young) < CONFIRM_S:
-            self.sleep(CONFIRM_S - min(young))
-            known |= contact_records.record(store, inquiry.ask(silent, 5))
-        return known
+    def _prepare(self, record: Record, lost: Sequence[str]) -> Target:
+        """Raises why no other cluster can take it."""
+        placed = self._open(record)
+        return Target(placed, placed.choose(placed.ask(lost), record, lost).clusters[0])
 
-    def _settle(self, record: Record, known: Mapping[str, contact_records.LastContact]) -> list[MoveRow]:
+    def _open(self, record: Record) -> placed_model.PlacedModel:
+        placed = placed_model.open_model(
+            record.deployment, record.placement, self.settings, self.read_resource, self._owner(record)
+        )
+        placed.clock, placed.report = self.clock, self.report
+        return placed
+
+    def _settle(
+        self, record: Record, known: Mapping[str, contact_records.LastContact], prepared: Future[Target] | None
+    ) -> list[MoveRow]:
         rows = []
         for copy in record.copies:
             last = known[copy.cluster]
@@ -90,7 +111,7 @@ class ModelMoves:
                 rows.append(self._row(record, copy, last, "stands", copy.cluster, last.problem, copy.url))
                 continue
             try:
-                rows.append(self._move(record, copy, last, known))
+                rows.append(self._move(record, copy, last, known, prepared))
             except errors.FlexcoreError as error:
                 rows.append(self._row(record, copy, last, "wait", copy.cluster, str(error)))
         return rows
@@ -101,26 +122,23 @@ class ModelMoves:
         copy: placement_moves.PlacedCopy,
         last: contact_records.LastContact,
         known: Mapping[str, contact_records.LastContact],
+        prepared: Future[Target] | None,
     ) -> MoveRow:
-        placed = placed_model.open_model(
-            record.deployment, record.placement, self.settings, self.read_resource, self._owner(record)
-        )
-        placed.clock, placed.report = self.clock, self.report
-        lost = [item.cluster for item in record.copies if known[item.cluster].first_failed is not None]
+        lost = list_lost([item.cluster for item in record.copies], known)
         others = [item for item in record.copies if item.cluster not in lost and item.version]
         if others:
             # It is used at once; that another copy is missing is made good afterwards.
-            url, target = others[0].url, others[0].cluster
+            placed, url, target = self._open(record), others[0].url, others[0].cluster
             self._leave(placed, copy.cluster, None)
             if record.placement.get("strategy") != "one":
                 self._make_good(placed, lost)
             return self._row(record, copy, last, "move", target, "its cluster does not answer, another copy does", url)
-        choice = placed.choose(placed.ask(), record, lost)
-        decision = placement_moves.decide_model(is_lost=True, has_other=bool(choice.clusters))
-        result = placed.deploy(choice.clusters[0])
-        self._leave(placed, copy.cluster, choice.clusters[0])
+        found = prepared.result() if prepared else self._prepare(record, lost)
+        result = found.placed.deploy(found.cluster)
+        self._leave(found.placed, copy.cluster, found.cluster)
         url = str((result.get("output") or {}).get("url") or "")
-        return self._row(record, copy, last, "move", choice.clusters[0], decision.reason, url)
+        reason = placement_moves.decide_model(is_lost=True, has_other=True).reason
+        return self._row(record, copy, last, "move", found.cluster, reason, url)
 
     def _leave(self, placed: placed_model.PlacedModel, cluster: str, target: str | None) -> None:
         now = self.clock()
@@ -138,7 +156,7 @@ class ModelMoves:
         try:
             record = placed.book.read("models", placed.id)
             standing = {item.cluster for item in record.copies} if record else set()
-            for cluster in placed.choose(placed.ask(), record, lost).clusters:
+            for cluster in placed.choose(placed.ask(lost), record, lost).clusters:
                 if cluster not in standing:
                     placed.deploy(cluster)
         except errors.FlexcoreError as error:
@@ -172,6 +190,17 @@ class ModelMoves:
         if action != "stands":
             self.report(f"{record.name} on {copy.cluster}: {action} → {now_on} ({reason})")
         return MoveRow(record.name, copy.cluster, action, now_on, reason, url, last.at, lost_s)
+
+
+def list_lost(names: Sequence[str], known: Mapping[str, contact_records.LastContact]) -> list[str]:
+    return [name for name in names if known[name].first_failed is not None]
+
+
+def needs_target(record: Record, silent: Sequence[str]) -> bool:
+    """Whether a copy of it does not answer, and none does that could be used instead."""
+    is_silent = [copy.cluster in silent for copy in record.copies]
+    stands = any(copy.version and copy.cluster not in silent for copy in record.copies)
+    return any(is_silent) and not stands
 
 
 def move_models(settings: Any, read_resource: cluster_contact.ReadResource) -> dict[str, Any]:

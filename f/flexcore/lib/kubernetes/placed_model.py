@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -97,9 +97,10 @@ class PlacedModel:
 
     # --- choose
 
-    def ask(self) -> list[cluster_contact.Contact]:
+    def ask(self, lost: Container[str] = ()) -> list[cluster_contact.Contact]:
+        """lost: those that did not answer just now."""
         inquiry = cluster_contact.Inquiry(self.read_resource, self.settings, self.deployment.namespace, self.clock)
-        return cluster_choice.ask(inquiry, self.request.paths(self.settings), self.request, self.settings)
+        return cluster_choice.ask(inquiry, self.request.paths(self.settings), self.request, self.settings, lost)
 
     def choose(
         self, contacts: Sequence[cluster_contact.Contact], record: Record | None, excluded: Sequence[str] = ()

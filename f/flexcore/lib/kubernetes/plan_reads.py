@@ -107,7 +107,9 @@ class Reader:
             answers = {right: answer.result() for right, answer in rights.items()}
             missing = health.judge_rights(answers, self.namespace, operation)
             read = {name: answer.result() for name, answer in lists.items()}
-            return Snapshot(version, self.namespace, has_namespace, read, groups.result(), missing)
+            apis = groups.result()
+            helpful = [str(right) for right in health.drop_unserved(missing, apis or None)]
+            return Snapshot(version, self.namespace, has_namespace, read, apis, helpful)
 
         return finish
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from f.flexcore.lib.core import errors
@@ -30,6 +30,15 @@ EVENTS_INTERVAL_S = 2.0
 TICK_S = 1.0
 # Whether pods fit at all shows soon; an autoscaler needs minutes.
 QUEUE_TIMEOUT_S = 300
+# The field of a deployment's form that is at fault, and what to do, where the usual words name a field of a Job's.
+IN_FORM = {
+    categories.Category.COMMAND_NOT_FOUND: (
+        "image",
+        "Use an image of a model server: one made from resources/model_server for server flexcore, else MLServer's.",
+    ),
+    categories.Category.SERVICE_ACCOUNT_MISSING: ("name", "Somebody has deleted it; run again, which makes it anew."),
+}
+AS_ROOT = ("run_as_user", "Leave run_as_user empty, which means 1000, or choose another namespace.")
 
 
 @dataclass(slots=True)
@@ -169,15 +178,26 @@ def diagnose_rollout(
     """What keeps the new pods from getting ready; pods of the generation before are not looked at."""
     if refused := job_status.find_condition(deployment, "ReplicaFailure"):
         event = {"reason": refused.get("reason"), "message": refused.get("message")}
-        return admission.diagnose_creation([event]) or categories.Problem(
-            categories.Category.UNKNOWN, str(refused.get("message")), 15.0
+        found = admission.diagnose_creation([event])
+        return (
+            name_field(found)
+            if found
+            else categories.Problem(categories.Category.UNKNOWN, str(refused.get("message")), 15.0)
         )
     if problem := pod_problems.diagnose_pods(newest_pods(deployment, pods), events):
-        return problem
+        return name_field(problem)
     conditions = (deployment.get("status") or {}).get("conditions") or ()
     is_late = any(entry.get("reason") == "ProgressDeadlineExceeded" for entry in conditions)
     slow = diagnose_readiness(newest_pods(deployment, pods), events)
     return diagnose_lateness(deployment, slow) if is_late else slow
+
+
+def name_field(problem: categories.Problem) -> categories.Problem:
+    """The problem in terms of a deployment's form."""
+    subject, remedy = IN_FORM.get(problem.category, ("", ""))
+    if problem.category == categories.Category.ADMISSION_DENIED and "runAsUser=0" in problem.detail:
+        subject, remedy = AS_ROOT
+    return replace(problem, subject=subject, remedy=remedy) if subject else problem
 
 
 def diagnose_readiness(pods: Sequence[Object], events: Sequence[Object]) -> categories.Problem | None:

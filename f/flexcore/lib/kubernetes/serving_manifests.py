@@ -40,6 +40,8 @@ ROLLOUT = "flexcore/rollout"
 GOOD_ROLLOUTS = "flexcore/good-rollouts"
 # How often a pod is asked whether it is ready.
 PROBE_INTERVAL_S = 2
+# While it starts; only then is it asked whether it is ready.
+STARTUP_INTERVAL_S = 1
 DRAIN_S = model_delivery.DRAIN_S
 STOP_GRACE_S = 30
 # The pods before the update, to which a failed one is rolled back.
@@ -209,7 +211,7 @@ def make_server(serving: Serving) -> Object:
         "resources": pod_spec.make_resources(serving.cpu, serving.memory),
         "securityContext": pod_spec.make_security_context(serving.run_as_user, read_only=not serving.writable_root),
         # Loading may take as long as the rollout may; only after that does liveness restart it.
-        "startupProbe": _make_probe(live, failures=math.ceil(serving.timeout_s / PROBE_INTERVAL_S)),
+        "startupProbe": _make_probe(live, math.ceil(serving.timeout_s / STARTUP_INTERVAL_S), period=STARTUP_INTERVAL_S),
         "readinessProbe": _make_probe(ready, failures=2),
         "livenessProbe": _make_probe(live, failures=5, period=10),
         "terminationMessagePolicy": "FallbackToLogsOnError",

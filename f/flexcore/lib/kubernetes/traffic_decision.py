@@ -127,6 +127,19 @@ def _judge_latency(candidate: Sample, reference_s: float | None, limits: Limits,
     return Judgement("inconclusive", f"{text}: too few to be sure that it is slower, too slow to go on")
 
 
+def find_remedy(candidate: Sample, baseline: Sample) -> str:
+    """What to do about checks that were inconclusive, by what is known of both versions."""
+    if candidate.ready is None:
+        return "Let the endpoints be read (list endpointslices, as in resources/kubernetes/rbac.yaml)"
+    if not candidate.ready:
+        return "See why the pods of neither version are ready"
+    if candidate.requests is None or candidate.errors is None:
+        return "Check that what measures them answers (prometheus_url), or use measure probes"
+    if candidate.errors >= MIN_ERRORS and baseline.errors:
+        return "See why the stable version fails, too, or raise max_error_rate"
+    return "Send requests, raise pause_s, or lower min_requests"
+
+
 def lower_bound(errors: int, requests: int) -> float:
     """The share of errors that there is at least, at 95 % confidence: Wilson's score interval (Wilson 1927)."""
     if requests <= 0:

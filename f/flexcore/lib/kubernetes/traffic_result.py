@@ -18,10 +18,6 @@ from f.flexcore.lib.kubernetes import (
 )
 
 Object = dict[str, Any]
-REMEDIES = {
-    "canary_bad": "Correct the candidate, deploy it again, then start a new canary.",
-    "canary_inconclusive": "Send requests, raise pause_s, or lower min_requests; then start a new canary.",
-}
 
 
 def make_step(
@@ -89,6 +85,22 @@ def make_error(
         f"{what}: {last.reason}. {opened.target.what} is back at {traffic_session.describe(last.shares)}",
         subject="candidate",
         category=last.category,
-        remedy=REMEDIES.get(last.category, "Correct what is named, then start a new canary."),
+        remedy=f"{choose_remedy(last.category, steps)}; then start a new canary.",
         traffic=describe_shift(opened, last, steps),
     )
+
+
+def choose_remedy(category: str, steps: Sequence[Object]) -> str:
+    """Without its end: what comes before a new canary."""
+    if category == "canary_bad":
+        return "Correct the candidate and deploy it again"
+    if category == "canary_inconclusive" and steps:
+        candidate, baseline = (read_sample(steps[-1][name]) for name in ("candidate", "baseline"))
+        return traffic_decision.find_remedy(candidate, baseline)
+    return "Correct what is named"
+
+
+def read_sample(stored: Object) -> traffic_decision.Sample:
+    """Of a step as `make_step` has written it."""
+    fields = traffic_decision.Sample.__dataclass_fields__
+    return traffic_decision.Sample(**{name: value for name, value in stored.items() if name in fields})

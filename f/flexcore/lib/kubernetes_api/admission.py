@@ -134,5 +134,7 @@ def _diagnose_denial(message: str) -> categories.Problem:
         )
     if "violates PodSecurity" in message:
         remedy = "Set the securityContext fields that the message names, or choose another namespace."
+        if "runAsUser=0" in message:
+            remedy = f"Leave run_as_user empty; of a manifest: {remedy[0].lower()}{remedy[1:]}"
         return categories.Problem(categories.Category.ADMISSION_DENIED, message, remedy=remedy)
     return categories.Problem(categories.Category.ADMISSION_DENIED, message)

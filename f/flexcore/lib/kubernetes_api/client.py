@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -246,6 +247,7 @@ class Kubernetes:
             headers["Content-Type"] = content_type(method, query)
         values = {key: str(value).lower() if isinstance(value, bool) else value for key, value in query.items()}
         question = f"?{urlencode(values, quote_via=quote)}" if values else ""
+        to_error = partial(api_errors.to_unreachable, server=self.access.server, call=call)
         try:
             response = self._pool.request(
                 method,
@@ -257,7 +259,7 @@ class Kubernetes:
                 # A redirect must not carry the token elsewhere.
                 redirect=False,
             )
-            return transport.Answer(response)
+            return transport.Answer(response, to_error)
         except urllib3.exceptions.LocationParseError:
             raise errors.InvalidInput(
                 f"cluster.server {self.access.server} is not an address",
@@ -265,7 +267,7 @@ class Kubernetes:
                 remedy="Use e.g. https://10.0.0.1:6443.",
             ) from None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise api_errors.to_unreachable(error, self.access.server, call) from None
+            raise to_error(error) from None
 
     def _accept(self, code: int, payload: Any, call: api_errors.Call) -> dict[str, Any]:
         if 200 <= code < 300 and isinstance(payload, dict):

@@ -7,7 +7,7 @@ import os
 import ssl
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from f.flexcore.lib.kubernetes_api import credentials, proxies
 class Answer:
     """An answer, whole or as a stream (`response`)."""
 
-    def __init__(self, response: Any) -> None:
-        self.response = response
+    def __init__(self, response: Any, to_error: Callable[[Exception], errors.FlexcoreError]) -> None:
+        self.response, self._to_error = response, to_error
         self.status = int(response.status)
 
     @property
@@ -32,8 +32,13 @@ class Answer:
         return value
 
     def read(self) -> bytes:
-        """All of it; the connection is free again."""
-        return self.data
+        """All of it; the connection is free again. Raises Unreachable where it breaks off."""
+        import urllib3
+
+        try:
+            return self.data
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._to_error(error) from None
 
 
 def make_pool(access: credentials.Access) -> Any:
