@@ -95,6 +95,11 @@ def measure_daemons(pids: list[int]) -> Values:
     return found
 
 
+def count_head_jobs(temp: Path) -> int:
+    """Jobs that a head has run so far, by the logs that it writes of them and keeps."""
+    return sum(1 for _ in temp.glob("session_2*/logs/job-driver-*.log"))
+
+
 def measure_database(file: Path) -> Values:
     """Rows that the engine keeps, by table, and the size of its files."""
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:

@@ -27,7 +27,7 @@ from tests.live.proxy import Proxy
 START_TIMEOUT_S = 60.0
 # Of the requests that a proxy notes, for tests, the soak needs none.
 MAX_NOTED_REQUESTS = 1000
-MAX_STARTS = 5
+MAX_STARTS = 15
 NAMESPACE = "work"
 Json = dict[str, Any]
 

@@ -64,10 +64,11 @@ class Soak:
             thread.start()
         waiting = self.flows.first_of_each()
         while self._now() < self.length_s:
-            while len(self.ledger.live) < self.width:
+            while len(self.ledger.live) < self.width and not self.faults.is_restarting:
                 self.ledger.start(waiting.pop() if waiting else self.flows.draw())
             waiting += self._look()
-            self.faults.strike(self._now())
+            if not self.faults.is_restarting:
+                self.faults.strike(self._now())
             time.sleep(LOOP_PAUSE_S)
         self.faults.stop()
         self._drain()
@@ -152,7 +153,9 @@ class Soak:
 
     def measure(self) -> None:
         engine, head = self.places.engine, self.places.head
-        daemons = measures.find_daemons(f"{MARK}={head.head._temp}".encode())
+        temp = head.head.temp
+        daemons = measures.find_daemons(f"{MARK}={temp}".encode())
+        self._keep("head_jobs", measures.count_head_jobs(temp) if temp and daemons else None, head.lives)
         for name, value in measures.measure_process("head", daemons).items():
             self._keep(name, value, head.lives)
         for name, value in measures.measure_daemons(daemons).items():
