@@ -68,6 +68,12 @@ class Head:
     def resource(self) -> Json:
         return {"address": self.service.address, "token": self.token}
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that keeps the head's daemons; None while it is away."""
+        process = self.head._process
+        return process.pid if process is not None and process.poll() is None else None
+
     def _start(self) -> None:
         """On a busy machine a node may miss the 30 s that Ray gives it to register: then it is started again."""
         for number in range(MAX_STARTS):

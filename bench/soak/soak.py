@@ -20,7 +20,6 @@ from bench.soak.leaks import find_leaks
 from bench.soak.ledger import Ledger, judge, outcome
 from bench.soak.places import Places
 from bench.soak.slopes import Sample
-from flexcore.ray_head import MARK
 
 SAMPLE_INTERVAL_S = 5.0
 RECONCILE_INTERVAL_S = 12.0
@@ -153,13 +152,12 @@ class Soak:
 
     def measure(self) -> None:
         engine, head = self.places.engine, self.places.head
-        temp = head.head.temp
-        daemons = measures.find_daemons(f"{MARK}={temp}".encode())
-        self._keep("head_jobs", measures.count_head_jobs(temp) if temp and daemons else None, head.lives)
-        for name, value in measures.measure_process("head", daemons).items():
+        temp, daemons = head.head.temp, measures.find_daemons(head.pid) if head.pid else {}
+        for name, value in measures.measure_process("head", list(daemons)).items():
             self._keep(name, value, head.lives)
         for name, value in measures.measure_daemons(daemons).items():
             self._keep(name, value, head.lives)
+        self._keep("head_jobs", measures.count_head_jobs(temp) if temp and daemons else None, head.lives)
         if engine is None:
             return
         for name, value in measures.measure_process("engine", [engine.pid]).items():

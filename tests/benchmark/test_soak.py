@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
+import random
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from bench.soak import measures
+from bench.soak.faults import Faults
 from bench.soak.flows import Execution
-from bench.soak.ledger import judge
+from bench.soak.ledger import Ledger, judge
 from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
+from flexcore.ray_head import RayHeadError
+from tests.live.conftest import Windmill
+from tests.wmlocal.engine.conftest import Writer, raw
+from wmlocal.engine import Engine
+
+if TYPE_CHECKING:
+    from bench.soak.places import Places
 
 INTERVAL_S = 5.0
 CANCELED = {"error": {"name": "Canceled", "message": "Job canceled"}}
@@ -92,6 +104,56 @@ def test_an_execution_must_end_as_it_has_to_and_a_fault_excuses_only_what_it_tak
     found: Execution, wrong: str
 ) -> None:
     assert judge(found).startswith(wrong) and bool(judge(found)) == bool(wrong)
+
+
+def test_an_execution_that_the_server_has_dropped_before_its_end_was_read_has_an_end_and_a_wrong_one(
+    tmp_path: Path,
+) -> None:
+    write = Writer(tmp_path / "bundle")
+    write.flow("f/x/y", [raw("a", "def main():\n    return 1\n")])
+    (tmp_path / "home").mkdir()
+    with Engine(write.root, tmp_path / "home") as engine:
+        server = SimpleNamespace(windmill=Windmill(engine.url, engine.token, "local"))
+        ledger = Ledger(cast("Places", server))
+        kept, dropped = (execution("success", None, None, id=engine.run("f/x/y").id) for _ in range(2))
+        engine.store.prune(time.time() + 1)
+        kept.id = engine.run("f/x/y").id
+        ledger.live = {item.id: item for item in (kept, dropped)}
+        assert ledger.poll() == [kept, dropped] and ledger.live == {}
+    assert judge(kept) == "" and kept.result == 1
+    assert judge(dropped) == "was started, and the server does not know it any more"
+
+
+class RestartingHead:
+    """A head whose start takes as long as the test wants, and may fail."""
+
+    def __init__(self) -> None:
+        self.may_go_on, self.problem = threading.Event(), ""
+
+    def kill(self) -> None:
+        self.may_go_on.wait(10)
+        if self.problem:
+            raise RayHeadError(self.problem)
+
+
+def test_a_killed_head_starts_again_beside_the_executions_and_a_start_that_fails_is_told() -> None:
+    head = RestartingHead()
+    places = cast("Places", SimpleNamespace(head=head, services=(), engine=None))
+    ledger = Ledger(places)
+    ledger.live = {"a": execution("success", None, None, uses=frozenset({"ray"}))}
+    faults = Faults(places, ledger, random.Random(1), lambda text: None, 600)
+    assert not faults.is_restarting
+    assert faults.kill_head() == 1 and ledger.live["a"].touched == {"head killed"}
+    assert faults.is_restarting
+    head.may_go_on.set()
+    faults.stop()
+    assert not faults.is_restarting
+    head.problem = "no ports"
+    faults.kill_head()
+    with pytest.raises(RayHeadError, match="no ports"):
+        faults.stop()
+    with pytest.raises(RayHeadError, match="no ports"):
+        assert faults.is_restarting
 
 
 def test_work_that_was_begun_twice_is_told_unless_its_head_was_killed(tmp_path: Path) -> None:

@@ -258,6 +258,8 @@ def make_ray_settings(token_file: Path) -> dict[str, str]:
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # On a busy machine Ray's own 30 s for a node's first word are too short.
         "RAY_raylet_start_wait_time_s": "120",
+        # Ray's agent keeps the counters of every worker process that there ever was, and nobody reads them here.
+        "RAY_enable_metrics_collection": "0",
         # uv and pip ask an index again by themselves; a package that does not exist took three environments, one after
         # the other.
         "RUNTIME_ENV_RETRY_TIMES": "1",
