@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -187,6 +190,46 @@ def test_the_chart_has_a_plot_for_each_judged_series_that_was_measured() -> None
     root = ElementTree.fromstring(draw(measured, build_report([], [], measured, {})))
     titles = [item.text or "" for item in root.iter("{http://www.w3.org/2000/svg}title")]
     assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(JUDGED[:3])
+
+
+def test_of_a_head_its_own_processes_are_measured_and_not_those_of_its_jobs(tmp_path: Path) -> None:
+    """Agents and the dashboard's modules write a title over their command line, as this does."""
+    titles = {
+        "ray::DashboardAgent": "dashboard_agent",
+        "ray-dashboard-JobHead-0 (python -c x)": "dashboard_modules",
+        "/x/core/src/ray/raylet/raylet --agent_command=/x/dashboard/agent.py": "raylet",
+        "python -u /x/ray/_private/log_monitor.py --logs-dir=/x": "log_monitor",
+    }
+    worker = "python /x/default_worker.py --raylet-name=/x --log=/x/raylet/raylet"
+    others = ("ray::IDLE", worker, "python3 flexcore_job.py")
+    keeper = """
+import subprocess, sys
+for title in sys.argv[1:]:
+    subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 60', title])
+print(flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", keeper, *titles, *others], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as root:
+        assert root.stdout is not None
+        root.stdout.readline()
+        try:
+            assert wait_until(lambda: len(measures.find_descendants(root.pid)) == 8)
+            assert wait_until(lambda: sorted(measures.find_daemons(root.pid).values()) == sorted(titles.values()))
+            found = measures.measure_daemons(measures.find_daemons(root.pid))
+            assert {f"head_{kind}_memory_mb" for kind in titles.values()} == set(found) and all(found.values())
+        finally:
+            for pid in measures.find_descendants(root.pid)[1:]:
+                os.kill(pid, signal.SIGKILL)
+            root.kill()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
 
 
 def test_descriptors_and_memory_of_a_process_are_counted_and_one_that_has_ended_has_none(tmp_path: Path) -> None:
