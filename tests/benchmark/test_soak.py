@@ -185,6 +185,22 @@ def test_a_report_holds_only_when_nothing_is_lost_left_over_or_growing() -> None
     assert describe(bad).endswith("\ndoes not hold")
 
 
+def test_a_heads_memory_is_judged_from_its_twentieth_job_on_and_a_life_of_fewer_jobs_says_nothing() -> None:
+    jobs = series(60, float) + series(60, lambda n: n / 5, 1, 60)
+    # It grows with the first twenty jobs of each life, then stays.
+    level = series(60, lambda n: 100.0 + min(n, 20)) + series(60, lambda n: 100.0 + n, 1, 60)
+    judged = build_report([], [], {"head_memory_mb": level, "head_jobs": jobs}, {"head_memory_mb": 0})
+    assert judged["holds"] and judged["slopes"]["head_memory_mb"]["lives"] == 1
+    assert judged["slopes"]["head_memory_mb"]["per_hour"] == 0 and judged["slopes"]["head_memory_mb"]["samples"] == 40
+    growing = series(60, lambda n: 100.0 + n)
+    found = build_report([], [], {"head_memory_mb": growing, "head_jobs": jobs}, {"head_memory_mb": 0})
+    assert found["problems"] == ["head_memory_mb grows by 720 an hour (720 to 720)"]
+    few = {"head_memory_mb": growing, "head_jobs": series(60, lambda n: 3.0)}
+    short = build_report([execution("success", {}, True)], [], few, {})
+    assert short["holds"] and short["too_short_to_judge"] == ["head_memory_mb"]
+    assert describe(short).endswith("\nholds; too short to judge: head_memory_mb")
+
+
 def test_the_chart_has_a_plot_for_each_judged_series_that_was_measured() -> None:
     measured = {name: series(60, lambda n: 5.0 + n % 3) for name in JUDGED[:3]}
     root = ElementTree.fromstring(draw(measured, build_report([], [], measured, {})))
