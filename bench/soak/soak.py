@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -147,7 +148,8 @@ class Soak:
 
     def _measure(self) -> None:
         while not self._over.wait(SAMPLE_INTERVAL_S):
-            with suppress(OSError):
+            # A busy database is measured again a few seconds later.
+            with suppress(OSError, sqlite3.Error):
                 self.measure()
 
     def measure(self) -> None:
