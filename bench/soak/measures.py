@@ -103,13 +103,15 @@ def find_daemons(root: int) -> dict[int, str]:
     return found
 
 
-def measure_daemons(daemons: dict[int, str]) -> Values:
-    """Memory of a head's processes by what they are."""
-    found: Values = {}
+def measure_head(name: str, root: int | None, temp: Path | None) -> Values:
+    """Memory of a head's own processes, together and by what they are, their descriptors, and the jobs that it has
+    run; root: the `ray start` that keeps them, None while there is none; temp: its folder."""
+    daemons = find_daemons(root) if root else {}
+    found = measure_process(name, list(daemons))
     for pid, kind in daemons.items():
-        key = f"head_{kind}_memory_mb"
+        key = f"{name}_{kind}_memory_mb"
         found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024
-    return found
+    return {**found, f"{name}_jobs": count_head_jobs(temp) if temp and daemons else None}
 
 
 def count_head_jobs(temp: Path) -> int:

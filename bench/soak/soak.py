@@ -59,7 +59,8 @@ class Soak:
 
     def run(self) -> None:
         self._begun = time.monotonic()
-        threads = [threading.Thread(target=work, daemon=True) for work in (self._measure, self._reconcile)]
+        besides = self._measure, self._reconcile, self._keep_control_busy
+        threads = [threading.Thread(target=work, daemon=True) for work in besides]
         for thread in threads:
             thread.start()
         waiting = self.flows.first_of_each()
@@ -146,6 +147,15 @@ class Soak:
                 return
             time.sleep(0.05)
 
+    def _keep_control_busy(self) -> None:
+        """The head without flexcore gets as many jobs as all lives of the other one have had."""
+        while not self._over.wait(SAMPLE_INTERVAL_S):
+            lives: dict[int, float] = {}
+            for sample in list(self.series.get("head_jobs", ())):
+                lives[sample.life] = max(lives.get(sample.life, 0), sample.value or 0)
+            with suppress(httpx.HTTPError, OSError):
+                self.places.control.keep_pace(int(sum(lives.values())))
+
     def _measure(self) -> None:
         while not self._over.wait(SAMPLE_INTERVAL_S):
             # A busy database is measured again a few seconds later.
@@ -153,13 +163,11 @@ class Soak:
                 self.measure()
 
     def measure(self) -> None:
-        engine, head = self.places.engine, self.places.head
-        temp, daemons = head.head.temp, measures.find_daemons(head.pid) if head.pid else {}
-        for name, value in measures.measure_process("head", list(daemons)).items():
+        engine, head, control = self.places.engine, self.places.head, self.places.control
+        for name, value in measures.measure_head("head", head.pid, head.head.temp).items():
             self._keep(name, value, head.lives)
-        for name, value in measures.measure_daemons(daemons).items():
-            self._keep(name, value, head.lives)
-        self._keep("head_jobs", measures.count_head_jobs(temp) if temp and daemons else None, head.lives)
+        for name, value in measures.measure_head("control", control.pid, control.head.temp).items():
+            self._keep(name, value)
         if engine is None:
             return
         for name, value in measures.measure_process("engine", [engine.pid]).items():

@@ -185,27 +185,62 @@ def test_a_report_holds_only_when_nothing_is_lost_left_over_or_growing() -> None
     assert describe(bad).endswith("\ndoes not hold")
 
 
-def test_a_heads_memory_is_judged_from_its_twentieth_job_on_and_a_life_of_fewer_jobs_says_nothing() -> None:
-    jobs = series(60, float) + series(60, lambda n: n / 5, 1, 60)
-    # It grows with the first twenty jobs of each life, then stays.
-    level = series(60, lambda n: 100.0 + min(n, 20)) + series(60, lambda n: 100.0 + n, 1, 60)
-    judged = build_report([], [], {"head_memory_mb": level, "head_jobs": jobs}, {"head_memory_mb": 0})
-    assert judged["holds"] and judged["slopes"]["head_memory_mb"]["lives"] == 1
-    assert judged["slopes"]["head_memory_mb"]["per_hour"] == 0 and judged["slopes"]["head_memory_mb"]["samples"] == 40
-    growing = series(60, lambda n: 100.0 + n)
-    found = build_report([], [], {"head_memory_mb": growing, "head_jobs": jobs}, {"head_memory_mb": 0})
-    assert found["problems"] == ["head_memory_mb grows by 720 an hour (720 to 720)"]
-    few = {"head_memory_mb": growing, "head_jobs": series(60, lambda n: 3.0)}
-    short = build_report([execution("success", {}, True)], [], few, {})
+def heads(ours: Callable[[int], float], control: Callable[[int], float], jobs: int = 80) -> dict[str, list[Sample]]:
+    """Two heads that get a job with each sample."""
+    count = series(jobs, float)
+    return {
+        "head_memory_mb": series(jobs, ours),
+        "head_jobs": list(count),
+        "control_memory_mb": series(jobs, control),
+        "control_jobs": count,
+    }
+
+
+def noisy(per_job: float, seed: int = 4) -> Callable[[int], float]:
+    noise = wander(80, 0.5, seed)
+    return lambda n: 100 + 20 * min(n, 20) + per_job * n + noise[n] / 20
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "problem"),
+    [
+        # What both need for their first twenty jobs is left out.
+        (noisy(0), noisy(0, 5), ""),
+        # Ray itself keeps that with each job.
+        (noisy(0.2), noisy(0.2, 5), ""),
+        (noisy(0.5), noisy(0.2, 5), "head_memory_mb grows by 0.5"),
+        # A control that shrinks excuses nothing that does not grow.
+        (noisy(0), noisy(-0.2, 5), ""),
+        (noisy(0.2), noisy(0, 5), "head_memory_mb grows by 0.2"),
+    ],
+)
+def test_of_a_heads_memory_what_a_job_adds_is_judged_by_that_of_a_head_without_flexcore(
+    ours: Callable[[int], float], control: Callable[[int], float], problem: str
+) -> None:
+    found = build_report([], [], heads(ours, control), {})
+    assert found["holds"] is not bool(problem) and found["too_short_to_judge"] == []
+    assert "".join(found["problems"]).startswith(problem)
+    assert found["head_mb_per_job"]["head"]["samples"] == 60
+
+
+def test_lives_of_a_head_with_fewer_than_twenty_jobs_say_nothing_of_its_memory() -> None:
+    short = build_report([execution("success", {}, True)], [], heads(float, float, 25), {})
     assert short["holds"] and short["too_short_to_judge"] == ["head_memory_mb"]
     assert describe(short).endswith("\nholds; too short to judge: head_memory_mb")
+    both = heads(noisy(0.5), noisy(0))
+    renewed = [Sample(s.at_s + 1000, s.value, 1) for s in series(15, float)]
+    both["head_jobs"] += renewed
+    both["head_memory_mb"] += [Sample(s.at_s, 9000.0 * (s.value or 0), 1) for s in renewed]
+    found = build_report([], [], both, {})["head_mb_per_job"]["head"]
+    assert found["lives"] == 1 and found["per_job"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_chart_has_a_plot_for_each_judged_series_that_was_measured() -> None:
-    measured = {name: series(60, lambda n: 5.0 + n % 3) for name in JUDGED[:3]}
+def test_the_chart_has_a_plot_for_each_judged_series_and_for_the_heads_memory() -> None:
+    names = (*JUDGED[:3], "head_memory_mb", "control_memory_mb")
+    measured = {name: series(60, lambda n: 5.0 + n % 3) for name in (*names, "head_jobs", "control_jobs")}
     root = ElementTree.fromstring(draw(measured, build_report([], [], measured, {})))
     titles = [item.text or "" for item in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(JUDGED[:3])
+    assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(names)
 
 
 def test_of_a_head_its_own_processes_are_measured_and_not_those_of_its_jobs(tmp_path: Path) -> None:
@@ -233,8 +268,17 @@ sys.stdin.read()
         try:
             assert wait_until(lambda: len(measures.find_descendants(root.pid)) == 8)
             assert wait_until(lambda: sorted(measures.find_daemons(root.pid).values()) == sorted(titles.values()))
-            found = measures.measure_daemons(measures.find_daemons(root.pid))
-            assert {f"head_{kind}_memory_mb" for kind in titles.values()} == set(found) and all(found.values())
+            logs = tmp_path / "session_2026/logs"
+            logs.mkdir(parents=True)
+            for name in ("job-driver-a.log", "job-driver-b.log", "raylet.out"):
+                (logs / name).touch()
+            found = measures.measure_head("head", root.pid, tmp_path)
+            kinds = [f"head_{kind}_memory_mb" for kind in titles.values()]
+            assert set(found) == {*kinds, "head_memory_mb", "head_descriptors", "head_jobs"}
+            assert found["head_jobs"] == 2 and all(found.values())
+            assert found["head_memory_mb"] == pytest.approx(sum(found[kind] or 0 for kind in kinds), abs=0.5)
+            away = measures.measure_head("head", None, tmp_path)
+            assert away == {"head_memory_mb": None, "head_descriptors": None, "head_jobs": None}
         finally:
             for pid in measures.find_descendants(root.pid)[1:]:
                 os.kill(pid, signal.SIGKILL)
