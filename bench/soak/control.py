@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import uuid
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -44,10 +45,10 @@ def keeper_pid(head: RayHead) -> int | None:
 
 
 class ControlHead:
-    """started: jobs that it was given so far."""
+    """head: has started; started: jobs that it was given so far."""
 
-    def __init__(self, folder: Path) -> None:
-        self.head = start_head(folder)
+    def __init__(self, head: RayHead) -> None:
+        self.head = head
         self.started = 0
         self._under_way: set[str] = set()
 
@@ -70,7 +71,8 @@ class ControlHead:
     def _submit(self, client: httpx.Client) -> None:
         name, content = pack_program()
         client.put(f"/api/packages/gcs/{name}", content=content).raise_for_status()
-        job = f"control-{self.started}"
+        # A name of its own for each try: one whose answer was lost may have arrived.
+        job = f"control-{uuid.uuid4()}"
         body: Json = {
             "entrypoint": "python3 program.py",
             "submission_id": job,

@@ -15,17 +15,20 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
+import httpx
 import numpy as np
 import pytest
 
 from bench.soak import measures
+from bench.soak.control import ControlHead
 from bench.soak.faults import Faults
 from bench.soak.flows import Execution
 from bench.soak.ledger import Ledger, judge
 from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
-from flexcore.ray_head import RayHeadError
+from flexcore.ray_head import RayHead, RayHeadError
 from tests.live.conftest import Windmill
+from tests.ray.fake_dashboard import FakeDashboard
 from tests.wmlocal.engine.conftest import Writer, raw
 from wmlocal.engine import Engine
 
@@ -221,6 +224,33 @@ def test_of_a_heads_memory_what_a_job_adds_is_judged_by_that_of_a_head_without_f
     assert found["holds"] is not bool(problem) and found["too_short_to_judge"] == []
     assert "".join(found["problems"]).startswith(problem)
     assert found["head_mb_per_job"]["head"]["samples"] == 60
+
+
+def test_a_control_gets_as_many_jobs_as_the_other_head_a_few_at_a_time_and_no_two_packages_alike() -> None:
+    with FakeDashboard() as fake:
+        fake.after_submit = lambda name: None
+        control = ControlHead(cast("RayHead", SimpleNamespace(address=fake.address, headers={})))
+        control.keep_pace(5)
+        assert control.started == len(fake.jobs) == 2
+        control.keep_pace(5)
+        assert control.started == 2
+        for _ in range(3):
+            for name in fake.jobs:
+                fake.finish(name)
+            control.keep_pace(5)
+        assert control.started == len(fake.jobs) == len(fake.packages) == 5
+        assert {job["runtime_env"]["working_dir"].removeprefix("gcs://") for job in fake.jobs.values()} == {
+            *fake.packages
+        }
+        # An answer that was lost: the next try is not taken for the same job.
+        for name in fake.jobs:
+            fake.finish(name)
+        answers = iter(["cut"])
+        fake.script = lambda method, path: next(answers, None) if method == "POST" else None
+        with pytest.raises(httpx.HTTPError):
+            control.keep_pace(6)
+        control.keep_pace(6)
+        assert control.started == 6
 
 
 def test_lives_of_a_head_with_fewer_than_twenty_jobs_say_nothing_of_its_memory() -> None:
