@@ -105,9 +105,15 @@ def find_daemons(root: int) -> dict[int, str]:
 
 def measure_head(name: str, root: int | None, temp: Path | None) -> Values:
     """Memory of a head's own processes, together and by what they are, their descriptors, and the jobs that it has
-    run; root: the `ray start` that keeps them, None while there is none; temp: its folder."""
+    run; root: the `ray start` that keeps them, None while there is none; temp: its folder.
+
+    The log monitor's descriptors are left out: it holds up to 200 logs of workers that have ended open, two for each
+    (RAY_LOG_MONITOR_MAX_OPEN_FILES)."""
     daemons = find_daemons(root) if root else {}
     found = measure_process(name, list(daemons))
+    if daemons:
+        counted = [pid for pid, kind in daemons.items() if kind != "log_monitor"]
+        found[f"{name}_descriptors"] = sum(count_descriptors(pid) for pid in counted)
     for pid, kind in daemons.items():
         key = f"{name}_{kind}_memory_mb"
         found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from statistics import fmean
+from dataclasses import asdict
 from typing import Any
 
+from bench.soak import heads
 from bench.soak.flows import Execution
 from bench.soak.ledger import judge
-from bench.soak.slopes import CONFIDENCE, HOUR_S, Sample, Slope, fit_slope
+from bench.soak.slopes import CONFIDENCE, Sample, Slope, fit_slope
 from f.flexcore.lib.views import plots
 
 # What must not grow. The rest is shown: the store keeps what the executions have made, by design.
@@ -26,14 +25,8 @@ JUDGED = (
     "temporary_entries",
     "remote_objects",
 )
-# Of a Ray head's memory what each job adds is judged, against that of a head that runs nothing of flexcore: what Ray
-# itself keeps with each job is no leak of ours, and grows with the jobs, not with the hours.
-HEAD, CONTROL = "head", "control"
 # An interpreter's memory grows at first: caches fill, arenas are opened.
 WARM_UP_S = 120.0
-# Ray's C++ daemons open an arena for each of their threads as jobs come: a raylet with no-op jobs grew by 4.3 MB with
-# the first ten, by 1.3 with the next ten and by 0.3 with the third.
-HEAD_WARM_UP_JOBS = 20
 SCALE_MINUTES = 60.0
 SHOWN = (*JUDGED, "head_memory_mb", "control_memory_mb")
 Json = dict[str, Any]
@@ -48,8 +41,8 @@ def build_report(
 ) -> Json:
     """Plain data. warm_ups: seconds that are left out of a series, where it is not WARM_UP_S."""
     wrong = {execution.id: reason for execution in executions if (reason := judge(execution))}
-    warm = {name: leave_out_first_jobs(name, series) for name in series}
-    per_job = {head: fit_per_job(head, warm) for head in (HEAD, CONTROL)}
+    warm = {name: heads.leave_out_first_jobs(name, series) for name in series}
+    per_job = {head: heads.fit_per_job(head, warm) for head in (heads.HEAD, heads.CONTROL)}
     slopes = {name: fit_slope(samples, warm_ups.get(name, WARM_UP_S)) for name, samples in warm.items()}
     problems = [
         *(
@@ -59,7 +52,7 @@ def build_report(
         ),
         *(f"left over: {leak}" for leak in leaks),
         *(_describe_growth(name, slopes[name]) for name in JUDGED if name in slopes and slopes[name].is_growing),
-        *_compare_heads(per_job[HEAD], per_job[CONTROL]),
+        *heads.compare(per_job[heads.HEAD], per_job[heads.CONTROL]),
     ]
     short = [name for name in JUDGED if name in slopes and slopes[name].per_hour is None]
     if "head_memory_mb" in series and any(slope.per_hour is None for slope in per_job.values()):
@@ -70,51 +63,11 @@ def build_report(
         "executions": _count(executions, wrong),
         "left_over": list(leaks),
         "too_short_to_judge": short,
-        "head_mb_per_job": {head: _describe_per_job(slope) for head, slope in per_job.items()},
+        "head_mb_per_job": {head: heads.describe_per_job(slope) for head, slope in per_job.items()},
         "slopes": {name: {**asdict(slope), "judged": name in JUDGED} for name, slope in slopes.items()},
         "confidence": CONFIDENCE,
         **more,
     }
-
-
-def leave_out_first_jobs(name: str, series: Mapping[str, Sequence[Sample]]) -> Sequence[Sample]:
-    """A head's samples without the values before its HEAD_WARM_UP_JOBS-th job; other series as they are."""
-    jobs = series.get(f"{name.partition('_')[0]}_jobs")
-    if jobs is None or name.endswith("_jobs"):
-        return series[name]
-    warm_at: dict[int, float] = {}
-    for sample in jobs:
-        if sample.value is not None and sample.value >= HEAD_WARM_UP_JOBS:
-            warm_at.setdefault(sample.life, sample.at_s)
-    return [
-        sample if sample.at_s >= warm_at.get(sample.life, math.inf) else replace(sample, value=None)
-        for sample in series[name]
-    ]
-
-
-def fit_per_job(head: str, series: Mapping[str, Sequence[Sample]]) -> Slope:
-    """How the head's memory grows with the jobs that it has run: MB, in place of an hour for each job."""
-    at_job: dict[tuple[int, float], list[float]] = {}
-    memory, jobs = series.get(f"{head}_memory_mb", ()), series.get(f"{head}_jobs", ())
-    for taken, count in zip(memory, jobs, strict=True):
-        if taken.value is not None and count.value is not None:
-            at_job.setdefault((taken.life, count.value), []).append(taken.value)
-    means = [Sample(count * HOUR_S, fmean(values), life) for (life, count), values in sorted(at_job.items())]
-    return fit_slope(means, 0)
-
-
-def _compare_heads(ours: Slope, control: Slope) -> list[str]:
-    if ours.low is None or control.high is None or ours.low <= max(control.high, 0):
-        return []
-    return [
-        f"head_memory_mb grows by {ours.per_hour:.3g} a job ({ours.low:.3g} to {ours.high:.3g}), that of a head "
-        f"without flexcore by {control.per_hour:.3g} ({control.low:.3g} to {control.high:.3g})"
-    ]
-
-
-def _describe_per_job(slope: Slope) -> Json:
-    found = asdict(slope)
-    return {"per_job": found.pop("per_hour"), **found}
 
 
 def _count(executions: Sequence[Execution], wrong: Mapping[str, str]) -> Json:

@@ -306,6 +306,9 @@ sys.stdin.read()
             kinds = [f"head_{kind}_memory_mb" for kind in titles.values()]
             assert set(found) == {*kinds, "head_memory_mb", "head_descriptors", "head_jobs"}
             assert found["head_jobs"] == 2 and all(found.values())
+            counted = [pid for pid, kind in measures.find_daemons(root.pid).items() if kind != "log_monitor"]
+            assert len(counted) == 3
+            assert found["head_descriptors"] == sum(measures.count_descriptors(pid) for pid in counted)
             assert found["head_memory_mb"] == pytest.approx(sum(found[kind] or 0 for kind in kinds), abs=0.5)
             away = measures.measure_head("head", None, tmp_path)
             assert away == {"head_memory_mb": None, "head_descriptors": None, "head_jobs": None}
