@@ -8,9 +8,10 @@ pipelines, and steps that need none of these; blocking and deferred, with a leas
 the engine and the head are killed, and store, Ray and Kubernetes are away for seconds. The embedded engine keeps
 finished runs for a sixth of the time, so that what is kept is as much at the end as in the middle.
 
-Exit code 1 when an execution has no outcome or another one than it had to, when something is left over, or when the
-interval of a slope that is judged lies above zero. A Windmill must have the bundle, and its workers must run on this
-machine: they reach the head and the store on loopback. Its own memory is not measured.
+Exit code 1 when an execution has no outcome or another one than it had to, when something is left over, when the
+interval of a slope that is judged lies above zero, or when a job adds more to the head's memory than a job that does
+nothing adds to a head without flexcore, which gets as many jobs. A Windmill must have the bundle, and its workers must
+run on this machine: they reach the head and the store on loopback. Its own memory is not measured.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ OUTAGE_S = (1.0, 6.0)
 STEP_KILL_INTERVAL_S, OUTAGE_INTERVAL_S = 25.0, 45.0
 # An engine or head that lives shorter than this says little of its slopes.
 LEAST_LIFE_S = 240.0
+# Parts of the soak. A head's memory is level after some dozen jobs only: it lives longer.
+ENGINE_LIFE, HEAD_LIFE = 0.25, 0.3
 Log = Callable[[str], None]
 
 
@@ -47,13 +50,16 @@ class Faults:
     counts: dict[str, int] = field(default_factory=dict)
     _faults: list[Fault] = field(default_factory=list)
     _outages: list[threading.Timer] = field(default_factory=list)
+    # Its one thread lives as long as the soak: a head ends with the thread that has started it.
+    _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "head"))
+    _restart: Future[None] | None = None
 
     def __post_init__(self) -> None:
-        life = max(LEAST_LIFE_S, self.length_s / 4)
+        life, head_life = (max(LEAST_LIFE_S, self.length_s * part) for part in (ENGINE_LIFE, HEAD_LIFE))
         self._faults = [
             Fault("step killed", 15, STEP_KILL_INTERVAL_S, self.kill_step),
             Fault("outage", 30, OUTAGE_INTERVAL_S, self.begin_outage),
-            Fault("head killed", life * 0.5, life, self.kill_head, is_random=False),
+            Fault("head killed", head_life / 3, head_life, self.kill_head, is_random=False),
         ]
         if self.places.engine:
             self._faults.append(Fault("engine killed", life, life, self.kill_engine, is_random=False))
@@ -68,8 +74,18 @@ class Faults:
             wait = self.chance.expovariate(1 / fault.interval_s) if fault.is_random else fault.interval_s
             fault.due_s = now_s + max(wait, 2.0)
 
+    @property
+    def is_restarting(self) -> bool:
+        """Whether a killed head is not there again yet, which takes minutes on a busy machine. Raises RayHeadError."""
+        if self._restart is None or not self._restart.done():
+            return self._restart is not None
+        self._restart.result()
+        return False
+
     def stop(self) -> None:
         """Ends outages at once."""
+        if self._restart:
+            self._restart.result()
         for timer in self._outages:
             timer.cancel()
         for service in self.places.services:
@@ -106,8 +122,9 @@ class Faults:
         return self.ledger.touch(f"{service.name} away", service.name)
 
     def kill_head(self) -> int:
+        """The next one starts beside: what ends meanwhile is to be looked at before it is dropped."""
         hit = self.ledger.touch("head killed", "ray")
-        self.places.head.kill()
+        self._restart = self._starter.submit(self.places.head.kill)
         return hit
 
     def kill_engine(self) -> int:

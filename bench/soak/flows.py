@@ -53,6 +53,8 @@ class Execution:
     success: bool | None = None
     result: Any = None
     canceled: bool = False
+    # The server has dropped it before its end was read.
+    forgotten: bool = False
     # The execution whose partial results this one goes on from.
     resumes: str = ""
 

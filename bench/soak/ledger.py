@@ -45,9 +45,7 @@ class Ledger:
         done = []
         for execution in list(self.live.values()):
             with suppress(httpx.HTTPError, OSError):
-                answer = self._call("GET", f"jobs_u/completed/get_result_maybe/{execution.id}?get_started=false")
-                if answer["completed"]:
-                    execution.success, execution.result = answer["success"], answer["result"]
+                if self._take_down(execution):
                     execution.ended_at = time.time()
                     del self.live[execution.id]
                     done.append(execution)
@@ -56,6 +54,18 @@ class Ledger:
                     execution.canceled = True
         self.ended += done
         return done
+
+    def _take_down(self, execution: Execution) -> bool:
+        """Whether it has ended. One that the server does not know any more was dropped before it was looked at, or
+        lost: that is an end, too, and a wrong one."""
+        try:
+            answer = self._call("GET", f"jobs_u/completed/get_result_maybe/{execution.id}?get_started=false")
+        except httpx.HTTPStatusError as error:
+            execution.forgotten = error.response.status_code == 404
+            return execution.forgotten
+        if answer["completed"]:
+            execution.success, execution.result = answer["success"], answer["result"]
+        return bool(answer["completed"])
 
     def touch(self, fault: str, service: str = "") -> int:
         """Notes the fault at every live execution, or those that use the service; their number."""
@@ -96,6 +106,8 @@ def judge(execution: Execution) -> str:
     Everything else must end as if no fault had been."""
     if execution.ended_at is None:
         return "has no outcome"
+    if execution.forgotten:
+        return "was started, and the server does not know it any more"
     found = outcome(execution)
     may_fail = "head killed" in execution.touched or ("step killed" in execution.touched and execution.flow)
     if may_fail and found == "failure" and has_reason(execution.result):

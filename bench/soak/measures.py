@@ -13,15 +13,21 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 MB = 2**20
-# Names of a head's own processes, as their command lines have them.
-DAEMONS = (
-    "gcs_server",
-    "raylet/raylet",
-    "dashboard/dashboard.py",
-    "dashboard/agent.py",
-    "runtime_env/agent",
-    "log_monitor",
-)
+# What a head's own processes are, by what their command lines have among their first words. The agents and the
+# dashboard's modules write a title over theirs, and over the environment that they were started with.
+DAEMONS = {
+    "gcs_server": "gcs_server",
+    "raylet/raylet": "raylet",
+    "dashboard/dashboard.py": "dashboard",
+    "ray-dashboard-": "dashboard_modules",
+    "dashboard/agent.py": "dashboard_agent",
+    "ray::DashboardAgent": "dashboard_agent",
+    "runtime_env/agent": "runtime_env_agent",
+    "ray::RuntimeEnvAgent": "runtime_env_agent",
+    "log_monitor.py": "log_monitor",
+    "_private/monitor.py": "autoscaler_monitor",
+    "ray.util.client.server": "client_server",
+}
 TABLES = ("jobs", "logs", "resumes", "states", "deletions")
 Values = dict[str, float | None]
 
@@ -74,25 +80,49 @@ def read_command(pid: int) -> str:
     return ""
 
 
-def find_daemons(mark: bytes) -> list[int]:
-    """A Ray head's own processes. A worker's command line names daemons' files as well, in its options."""
-    found = []
-    for pid in find_processes(mark):
+def find_descendants(root: int) -> list[int]:
+    """The process and all that it, or a process below it, has started and that are still below it."""
+    found, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        waiting += children(pid)
+    return found
+
+
+def find_daemons(root: int) -> dict[int, str]:
+    """A Ray head's own processes and what each is, below the `ray start` that keeps them: not those of its jobs.
+
+    A worker's command line names daemons' files as well, in its options: the first words count."""
+    found = {}
+    for pid in find_descendants(root):
         words = read_command(pid).split()[:3]
-        if any(name in word for word in words for name in DAEMONS):
-            found.append(pid)
+        kind = next((kind for name, kind in DAEMONS.items() if any(name in word for word in words)), None)
+        if kind:
+            found[pid] = kind
     return found
 
 
-def measure_daemons(pids: list[int]) -> Values:
-    """Memory of a head's processes by what they are."""
-    found: Values = {}
-    for pid in pids:
-        command = read_command(pid)
-        name = next((name for name in DAEMONS if name in command), "other")
-        key = f"head_{Path(name).stem}_memory_mb"
+def measure_head(name: str, root: int | None, temp: Path | None) -> Values:
+    """Memory of a head's own processes, together and by what they are, their descriptors, and the jobs that it has
+    run; root: the `ray start` that keeps them, None while there is none; temp: its folder.
+
+    The log monitor's descriptors are left out: it holds up to 200 logs of workers that have ended open, two for each
+    (RAY_LOG_MONITOR_MAX_OPEN_FILES)."""
+    daemons = find_daemons(root) if root else {}
+    found = measure_process(name, list(daemons))
+    if daemons:
+        counted = [pid for pid, kind in daemons.items() if kind != "log_monitor"]
+        found[f"{name}_descriptors"] = sum(count_descriptors(pid) for pid in counted)
+    for pid, kind in daemons.items():
+        key = f"{name}_{kind}_memory_mb"
         found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024
-    return found
+    return {**found, f"{name}_jobs": count_head_jobs(temp) if temp and daemons else None}
+
+
+def count_head_jobs(temp: Path) -> int:
+    """Jobs that a head has run so far, by the logs that it writes of them and keeps."""
+    return sum(1 for _ in temp.glob("session_2*/logs/job-driver-*.log"))
 
 
 def measure_database(file: Path) -> Values:

@@ -10,6 +10,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from bench.soak.control import ControlHead, start_head
 from bench.soak.embedded_engine import EmbeddedEngine
 from bench.soak.services import Bucket, Cluster, Head, Service, Unavailable
 from tests.live.conftest import Windmill
@@ -23,6 +24,7 @@ class Places:
 
     folder: Path
     head: Head
+    control: ControlHead
     cluster: Cluster
     bucket: Bucket
     engine: EmbeddedEngine | None
@@ -79,7 +81,8 @@ def open_places(folder: Path, retention_s: float, server: Windmill | None) -> It
     places = None
     try:
         engine = None if server else keep(EmbeddedEngine(folder, retention_s))
-        places = Places(folder, keep(Head(folder / "ray", url)), keep(Cluster(url)), keep(Bucket(url)), engine, server)
+        heads = keep(Head(folder / "ray", url)), keep(ControlHead(start_head(folder / "control")))
+        places = Places(folder, *heads, keep(Cluster(url)), keep(Bucket(url)), engine, server)
         places.name_resources()
         yield places
     finally:

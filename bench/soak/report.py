@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from bench.soak import heads
 from bench.soak.flows import Execution
 from bench.soak.ledger import judge
 from bench.soak.slopes import CONFIDENCE, Sample, Slope, fit_slope
@@ -17,7 +18,6 @@ JUDGED = (
     "engine_memory_mb",
     "engine_descriptors",
     "engine_threads",
-    "head_memory_mb",
     "head_descriptors",
     "reconcile_memory_mb",
     "rows_kept",
@@ -28,6 +28,7 @@ JUDGED = (
 # An interpreter's memory grows at first: caches fill, arenas are opened.
 WARM_UP_S = 120.0
 SCALE_MINUTES = 60.0
+SHOWN = (*JUDGED, "head_memory_mb", "control_memory_mb")
 Json = dict[str, Any]
 
 
@@ -40,7 +41,9 @@ def build_report(
 ) -> Json:
     """Plain data. warm_ups: seconds that are left out of a series, where it is not WARM_UP_S."""
     wrong = {execution.id: reason for execution in executions if (reason := judge(execution))}
-    slopes = {name: fit_slope(samples, warm_ups.get(name, WARM_UP_S)) for name, samples in series.items()}
+    warm = {name: heads.leave_out_first_jobs(name, series) for name in series}
+    per_job = {head: heads.fit_per_job(head, warm) for head in (heads.HEAD, heads.CONTROL)}
+    slopes = {name: fit_slope(samples, warm_ups.get(name, WARM_UP_S)) for name, samples in warm.items()}
     problems = [
         *(
             f"{execution.kind} {execution.id} {wrong[execution.id]}"
@@ -49,12 +52,18 @@ def build_report(
         ),
         *(f"left over: {leak}" for leak in leaks),
         *(_describe_growth(name, slopes[name]) for name in JUDGED if name in slopes and slopes[name].is_growing),
+        *heads.compare(per_job[heads.HEAD], per_job[heads.CONTROL]),
     ]
+    short = [name for name in JUDGED if name in slopes and slopes[name].per_hour is None]
+    if "head_memory_mb" in series and any(slope.per_hour is None for slope in per_job.values()):
+        short.append("head_memory_mb")
     return {
         "holds": not problems,
         "problems": problems,
         "executions": _count(executions, wrong),
         "left_over": list(leaks),
+        "too_short_to_judge": short,
+        "head_mb_per_job": {head: heads.describe_per_job(slope) for head, slope in per_job.items()},
         "slopes": {name: {**asdict(slope), "judged": name in JUDGED} for name, slope in slopes.items()},
         "confidence": CONFIDENCE,
         **more,
@@ -92,8 +101,13 @@ def describe(report: Json) -> str:
         mark = "" if slope["judged"] else "  (not judged)"
         numbers = "".join(_number(slope[key]) for key in ("per_hour", "low", "high"))
         lines.append(f"{name:24}{numbers}{slope['samples']:>9}{mark}")
+    for head, slope in report["head_mb_per_job"].items():
+        numbers = "".join(_number(slope[key]) for key in ("per_job", "low", "high"))
+        lines.append(f"{f'{head}, MB a job':24}{numbers}{slope['samples']:>9}")
     lines += [f"PROBLEM {problem}" for problem in report["problems"]]
-    return "\n".join([*lines, "holds" if report["holds"] else "does not hold"])
+    short = ", ".join(report["too_short_to_judge"])
+    verdict = "holds" if report["holds"] else "does not hold"
+    return "\n".join([*lines, f"{verdict}; too short to judge: {short}" if short else verdict])
 
 
 def _number(value: float | None) -> str:
@@ -101,8 +115,8 @@ def _number(value: float | None) -> str:
 
 
 def draw(series: Mapping[str, Sequence[Sample]], report: Json) -> str:
-    """One SVG with a plot for each judged series, in lives, and the slope in its title."""
-    plots_of = [_draw_series(name, series[name], report["slopes"][name]) for name in JUDGED if name in series]
+    """One SVG with a plot for each judged series and for both heads' memory, in lives, and the slope in its title."""
+    plots_of = [_draw_series(name, series[name], report["slopes"][name]) for name in SHOWN if name in series]
     plots_of = [plot for plot in plots_of if plot]
     columns = 2
     rows = -(-len(plots_of) // columns)

@@ -19,7 +19,8 @@ from typing import Any
 
 import httpx
 
-from flexcore.ray_head import RayHead, RayHeadError, free_ports
+from bench.soak.control import keeper_pid, start_head
+from flexcore.ray_head import free_ports
 from tests.kubernetes.fake_cluster import Api, FakeCluster
 from tests.kubernetes.stories import ended, pod_of, true
 from tests.live.proxy import Proxy
@@ -27,7 +28,6 @@ from tests.live.proxy import Proxy
 START_TIMEOUT_S = 60.0
 # Of the requests that a proxy notes, for tests, the soak needs none.
 MAX_NOTED_REQUESTS = 1000
-MAX_STARTS = 5
 NAMESPACE = "work"
 Json = dict[str, Any]
 
@@ -68,15 +68,12 @@ class Head:
     def resource(self) -> Json:
         return {"address": self.service.address, "token": self.token}
 
+    @property
+    def pid(self) -> int | None:
+        return keeper_pid(self.head)
+
     def _start(self) -> None:
-        """On a busy machine a node may miss the 30 s that Ray gives it to register: then it is started again."""
-        for number in range(MAX_STARTS):
-            try:
-                self.head = RayHead(self._folder / f"head-{self.lives}-{number}", token=self.token).start()
-                break
-            except RayHeadError:
-                if number == MAX_STARTS - 1:
-                    raise
+        self.head = start_head(self._folder / f"head-{self.lives}", self.token)
         self.lives += 1
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from bench.soak.leaks import find_leaks
 from bench.soak.ledger import Ledger, judge, outcome
 from bench.soak.places import Places
 from bench.soak.slopes import Sample
-from flexcore.ray_head import MARK
 
 SAMPLE_INTERVAL_S = 5.0
 RECONCILE_INTERVAL_S = 12.0
@@ -59,15 +59,17 @@ class Soak:
 
     def run(self) -> None:
         self._begun = time.monotonic()
-        threads = [threading.Thread(target=work, daemon=True) for work in (self._measure, self._reconcile)]
+        besides = self._measure, self._reconcile, self._keep_control_busy
+        threads = [threading.Thread(target=work, daemon=True) for work in besides]
         for thread in threads:
             thread.start()
         waiting = self.flows.first_of_each()
         while self._now() < self.length_s:
-            while len(self.ledger.live) < self.width:
+            while len(self.ledger.live) < self.width and not self.faults.is_restarting:
                 self.ledger.start(waiting.pop() if waiting else self.flows.draw())
             waiting += self._look()
-            self.faults.strike(self._now())
+            if not self.faults.is_restarting:
+                self.faults.strike(self._now())
             time.sleep(LOOP_PAUSE_S)
         self.faults.stop()
         self._drain()
@@ -145,18 +147,27 @@ class Soak:
                 return
             time.sleep(0.05)
 
+    def _keep_control_busy(self) -> None:
+        """The head without flexcore gets as many jobs as all lives of the other one have had."""
+        while not self._over.wait(SAMPLE_INTERVAL_S):
+            lives: dict[int, float] = {}
+            for sample in list(self.series.get("head_jobs", ())):
+                lives[sample.life] = max(lives.get(sample.life, 0), sample.value or 0)
+            with suppress(httpx.HTTPError, OSError):
+                self.places.control.keep_pace(int(sum(lives.values())))
+
     def _measure(self) -> None:
         while not self._over.wait(SAMPLE_INTERVAL_S):
-            with suppress(OSError):
+            # A busy database is measured again a few seconds later.
+            with suppress(OSError, sqlite3.Error):
                 self.measure()
 
     def measure(self) -> None:
-        engine, head = self.places.engine, self.places.head
-        daemons = measures.find_daemons(f"{MARK}={head.head._temp}".encode())
-        for name, value in measures.measure_process("head", daemons).items():
+        engine, head, control = self.places.engine, self.places.head, self.places.control
+        for name, value in measures.measure_head("head", head.pid, head.head.temp).items():
             self._keep(name, value, head.lives)
-        for name, value in measures.measure_daemons(daemons).items():
-            self._keep(name, value, head.lives)
+        for name, value in measures.measure_head("control", control.pid, control.head.temp).items():
+            self._keep(name, value)
         if engine is None:
             return
         for name, value in measures.measure_process("engine", [engine.pid]).items():

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
+import httpx
 import numpy as np
 import pytest
 
 from bench.soak import measures
+from bench.soak.control import ControlHead
+from bench.soak.faults import Faults
 from bench.soak.flows import Execution
-from bench.soak.ledger import judge
+from bench.soak.ledger import Ledger, judge
 from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
+from flexcore.ray_head import RayHead, RayHeadError
+from tests.live.conftest import Windmill
+from tests.ray.fake_dashboard import FakeDashboard
+from tests.wmlocal.engine.conftest import Writer, raw
+from wmlocal.engine import Engine
+
+if TYPE_CHECKING:
+    from bench.soak.places import Places
 
 INTERVAL_S = 5.0
 CANCELED = {"error": {"name": "Canceled", "message": "Job canceled"}}
@@ -94,6 +112,56 @@ def test_an_execution_must_end_as_it_has_to_and_a_fault_excuses_only_what_it_tak
     assert judge(found).startswith(wrong) and bool(judge(found)) == bool(wrong)
 
 
+def test_an_execution_that_the_server_has_dropped_before_its_end_was_read_has_an_end_and_a_wrong_one(
+    tmp_path: Path,
+) -> None:
+    write = Writer(tmp_path / "bundle")
+    write.flow("f/x/y", [raw("a", "def main():\n    return 1\n")])
+    (tmp_path / "home").mkdir()
+    with Engine(write.root, tmp_path / "home") as engine:
+        server = SimpleNamespace(windmill=Windmill(engine.url, engine.token, "local"))
+        ledger = Ledger(cast("Places", server))
+        kept, dropped = (execution("success", None, None, id=engine.run("f/x/y").id) for _ in range(2))
+        engine.store.prune(time.time() + 1)
+        kept.id = engine.run("f/x/y").id
+        ledger.live = {item.id: item for item in (kept, dropped)}
+        assert ledger.poll() == [kept, dropped] and ledger.live == {}
+    assert judge(kept) == "" and kept.result == 1
+    assert judge(dropped) == "was started, and the server does not know it any more"
+
+
+class RestartingHead:
+    """A head whose start takes as long as the test wants, and may fail."""
+
+    def __init__(self) -> None:
+        self.may_go_on, self.problem = threading.Event(), ""
+
+    def kill(self) -> None:
+        self.may_go_on.wait(10)
+        if self.problem:
+            raise RayHeadError(self.problem)
+
+
+def test_a_killed_head_starts_again_beside_the_executions_and_a_start_that_fails_is_told() -> None:
+    head = RestartingHead()
+    places = cast("Places", SimpleNamespace(head=head, services=(), engine=None))
+    ledger = Ledger(places)
+    ledger.live = {"a": execution("success", None, None, uses=frozenset({"ray"}))}
+    faults = Faults(places, ledger, random.Random(1), lambda text: None, 600)
+    assert not faults.is_restarting
+    assert faults.kill_head() == 1 and ledger.live["a"].touched == {"head killed"}
+    assert faults.is_restarting
+    head.may_go_on.set()
+    faults.stop()
+    assert not faults.is_restarting
+    head.problem = "no ports"
+    faults.kill_head()
+    with pytest.raises(RayHeadError, match="no ports"):
+        faults.stop()
+    with pytest.raises(RayHeadError, match="no ports"):
+        assert faults.is_restarting
+
+
 def test_work_that_was_begun_twice_is_told_unless_its_head_was_killed(tmp_path: Path) -> None:
     marker = tmp_path / "starts"
     marker.write_text("one\ntwo\n")
@@ -120,11 +188,141 @@ def test_a_report_holds_only_when_nothing_is_lost_left_over_or_growing() -> None
     assert describe(bad).endswith("\ndoes not hold")
 
 
-def test_the_chart_has_a_plot_for_each_judged_series_that_was_measured() -> None:
-    measured = {name: series(60, lambda n: 5.0 + n % 3) for name in JUDGED[:3]}
+def heads(ours: Callable[[int], float], control: Callable[[int], float], jobs: int = 80) -> dict[str, list[Sample]]:
+    """Two heads that get a job with each sample."""
+    count = series(jobs, float)
+    return {
+        "head_memory_mb": series(jobs, ours),
+        "head_jobs": list(count),
+        "control_memory_mb": series(jobs, control),
+        "control_jobs": count,
+    }
+
+
+def noisy(per_job: float, seed: int = 4) -> Callable[[int], float]:
+    noise = wander(80, 0.5, seed)
+    return lambda n: 100 + 20 * min(n, 20) + per_job * n + noise[n] / 20
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "problem"),
+    [
+        # What both need for their first twenty jobs is left out.
+        (noisy(0), noisy(0, 5), ""),
+        # Ray itself keeps that with each job.
+        (noisy(0.2), noisy(0.2, 5), ""),
+        (noisy(0.5), noisy(0.2, 5), "head_memory_mb grows by 0.5"),
+        # A control that shrinks excuses nothing that does not grow.
+        (noisy(0), noisy(-0.2, 5), ""),
+        (noisy(0.2), noisy(0, 5), "head_memory_mb grows by 0.2"),
+    ],
+)
+def test_of_a_heads_memory_what_a_job_adds_is_judged_by_that_of_a_head_without_flexcore(
+    ours: Callable[[int], float], control: Callable[[int], float], problem: str
+) -> None:
+    found = build_report([], [], heads(ours, control), {})
+    assert found["holds"] is not bool(problem) and found["too_short_to_judge"] == []
+    assert "".join(found["problems"]).startswith(problem)
+    assert found["head_mb_per_job"]["head"]["samples"] == 60
+
+
+def test_a_control_gets_as_many_jobs_as_the_other_head_a_few_at_a_time_and_no_two_packages_alike() -> None:
+    with FakeDashboard() as fake:
+        fake.after_submit = lambda name: None
+        control = ControlHead(cast("RayHead", SimpleNamespace(address=fake.address, headers={})))
+        control.keep_pace(5)
+        assert control.started == len(fake.jobs) == 2
+        control.keep_pace(5)
+        assert control.started == 2
+        for _ in range(3):
+            for name in fake.jobs:
+                fake.finish(name)
+            control.keep_pace(5)
+        assert control.started == len(fake.jobs) == len(fake.packages) == 5
+        assert {job["runtime_env"]["working_dir"].removeprefix("gcs://") for job in fake.jobs.values()} == {
+            *fake.packages
+        }
+        # An answer that was lost: the next try is not taken for the same job.
+        for name in fake.jobs:
+            fake.finish(name)
+        answers = iter(["cut"])
+        fake.script = lambda method, path: next(answers, None) if method == "POST" else None
+        with pytest.raises(httpx.HTTPError):
+            control.keep_pace(6)
+        control.keep_pace(6)
+        assert control.started == 6
+
+
+def test_lives_of_a_head_with_fewer_than_twenty_jobs_say_nothing_of_its_memory() -> None:
+    short = build_report([execution("success", {}, True)], [], heads(float, float, 25), {})
+    assert short["holds"] and short["too_short_to_judge"] == ["head_memory_mb"]
+    assert describe(short).endswith("\nholds; too short to judge: head_memory_mb")
+    both = heads(noisy(0.5), noisy(0))
+    renewed = [Sample(s.at_s + 1000, s.value, 1) for s in series(15, float)]
+    both["head_jobs"] += renewed
+    both["head_memory_mb"] += [Sample(s.at_s, 9000.0 * (s.value or 0), 1) for s in renewed]
+    found = build_report([], [], both, {})["head_mb_per_job"]["head"]
+    assert found["lives"] == 1 and found["per_job"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_chart_has_a_plot_for_each_judged_series_and_for_the_heads_memory() -> None:
+    names = (*JUDGED[:3], "head_memory_mb", "control_memory_mb")
+    measured = {name: series(60, lambda n: 5.0 + n % 3) for name in (*names, "head_jobs", "control_jobs")}
     root = ElementTree.fromstring(draw(measured, build_report([], [], measured, {})))
     titles = [item.text or "" for item in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(JUDGED[:3])
+    assert [title.partition(":")[0].replace(" ", "_") for title in titles] == list(names)
+
+
+def test_of_a_head_its_own_processes_are_measured_and_not_those_of_its_jobs(tmp_path: Path) -> None:
+    """Agents and the dashboard's modules write a title over their command line, as this does."""
+    titles = {
+        "ray::DashboardAgent": "dashboard_agent",
+        "ray-dashboard-JobHead-0 (python -c x)": "dashboard_modules",
+        "/x/core/src/ray/raylet/raylet --agent_command=/x/dashboard/agent.py": "raylet",
+        "python -u /x/ray/_private/log_monitor.py --logs-dir=/x": "log_monitor",
+    }
+    worker = "python /x/default_worker.py --raylet-name=/x --log=/x/raylet/raylet"
+    others = ("ray::IDLE", worker, "python3 flexcore_job.py")
+    keeper = """
+import subprocess, sys
+for title in sys.argv[1:]:
+    subprocess.Popen(["bash", "-c", 'exec -a "$0" sleep 60', title])
+print(flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", keeper, *titles, *others], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as root:
+        assert root.stdout is not None
+        root.stdout.readline()
+        try:
+            assert wait_until(lambda: len(measures.find_descendants(root.pid)) == 8)
+            assert wait_until(lambda: sorted(measures.find_daemons(root.pid).values()) == sorted(titles.values()))
+            logs = tmp_path / "session_2026/logs"
+            logs.mkdir(parents=True)
+            for name in ("job-driver-a.log", "job-driver-b.log", "raylet.out"):
+                (logs / name).touch()
+            found = measures.measure_head("head", root.pid, tmp_path)
+            kinds = [f"head_{kind}_memory_mb" for kind in titles.values()]
+            assert set(found) == {*kinds, "head_memory_mb", "head_descriptors", "head_jobs"}
+            assert found["head_jobs"] == 2 and all(found.values())
+            counted = [pid for pid, kind in measures.find_daemons(root.pid).items() if kind != "log_monitor"]
+            assert len(counted) == 3
+            assert found["head_descriptors"] == sum(measures.count_descriptors(pid) for pid in counted)
+            assert found["head_memory_mb"] == pytest.approx(sum(found[kind] or 0 for kind in kinds), abs=0.5)
+            away = measures.measure_head("head", None, tmp_path)
+            assert away == {"head_memory_mb": None, "head_descriptors": None, "head_jobs": None}
+        finally:
+            for pid in measures.find_descendants(root.pid)[1:]:
+                os.kill(pid, signal.SIGKILL)
+            root.kill()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return true()
 
 
 def test_descriptors_and_memory_of_a_process_are_counted_and_one_that_has_ended_has_none(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def test_a_head_asks_for_its_own_token_and_not_for_one_that_another_ray_has_left
         assert len(arguments) > 3 and not any(head.token.encode() in item for item in arguments)
 
 
+def test_a_head_collects_no_metrics_for_which_it_would_remember_every_worker_that_there_ever_was(head: RayHead) -> None:
+    assert head.temp is not None
+    (exported,) = head.temp.glob("session_latest/metrics_export_port_*")
+    assert exported.read_text() == "-1"
+
+
 def descendants(of: int) -> set[int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):

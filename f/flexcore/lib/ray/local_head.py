@@ -260,6 +260,8 @@ def make_ray_settings(token_file: Path) -> dict[str, str]:
         "RAY_raylet_start_wait_time_s": "120",
         # A head that is told to end would first wait 30 s for another node to take over its work; there is none.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Ray's agent keeps the counters of every worker process that there ever was, and nobody reads them here.
+        "RAY_enable_metrics_collection": "0",
         # uv and pip ask an index again by themselves; a package that does not exist took three environments, one after
         # the other.
         "RUNTIME_ENV_RETRY_TIMES": "1",
