@@ -77,8 +77,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "selection/cost_regression": ("selection/test_forecast.py",),
     "selection/forecast": ("selection/test_forecast.py",),
     "selection/training_data": ("selection/test_forecast.py",),
-    "kubernetes/job_diagnosis": ("kubernetes/test_job_diagnosis.py",),
-    "kubernetes_api/pod_problems": ("kubernetes/test_job_diagnosis.py",),
+    "kubernetes/job_diagnosis": ("kubernetes/test_job_diagnosis.py", "kubernetes/test_diagnosis_texts.py"),
+    "kubernetes_api/pod_problems": ("kubernetes/test_job_diagnosis.py", "kubernetes/test_diagnosis_texts.py"),
     "ray/job_diagnosis": ("ray/test_verdict.py",),
     "meltano/diagnosis": ("meltano/test_run_log.py",),
 }
@@ -185,10 +185,11 @@ def list_mutants(folder: Path, name: str) -> list[str]:
 
 
 def draw(mutants: list[str], sample: int | None, name: str) -> list[str]:
-    """All, or as many as asked for: the same ones as long as the module has the same mutants."""
+    """All, or as many as asked for: the same ones as long as the module has the same mutants, and more for a larger
+    sample."""
     if sample is None or sample >= len(mutants):
         return mutants
-    return random.Random(f"{SEED} {name}").sample(mutants, sample)
+    return random.Random(f"{SEED} {name}").sample(mutants, len(mutants))[:sample]
 
 
 def parse_results(text: str) -> dict[str, str]:
@@ -215,7 +216,7 @@ def read_changes(path: Path, names: Collection[str]) -> dict[str, str]:
     """What each of these mutants changes: the lines of its function that differ from the original's."""
     text = path.read_text()
     functions = {
-        node.name: (ast.get_source_segment(text, node) or "").splitlines()
+        node.name: (ast.get_source_segment(text, node) or "").replace(node.name, "", 1).splitlines()
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name
     }
@@ -223,7 +224,7 @@ def read_changes(path: Path, names: Collection[str]) -> dict[str, str]:
     for name in names:
         mutant = name.rpartition(".")[2]
         original = functions[f"{mutant.partition('__mutmut_')[0]}__mutmut_orig"]
-        lines = list(difflib.unified_diff(original[1:], functions[mutant][1:], n=0, lineterm=""))[2:]
+        lines = list(difflib.unified_diff(original, functions[mutant], n=0, lineterm=""))[2:]
         changes[name] = "\n".join(line for line in lines if not line.startswith("@@"))
     return changes
 
