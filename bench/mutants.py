@@ -23,7 +23,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable
-from itertools import chain, groupby
+from itertools import groupby
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SCORE = 0.85
 SEED = 17
+NO_MUTANT = "none"
 # Of the standard normal distribution, for an interval at 95 %.
 Z = 1.96
 LIB = "f/flexcore/lib"
@@ -65,36 +66,18 @@ TESTS: dict[str, tuple[str, ...]] = {
     "core/contracts": ("core/test_contracts.py", "core/test_manifests.py"),
     "core/tls_errors": ("core/test_tls.py",),
     "core/form_choices": ("core/test_choices.py",),
-    "selection/analysis": (
-        "selection/test_agreed.py",
-        "selection/test_analysis.py",
-    ),
-    "selection/rules": (
-        "selection/test_agreed.py",
-        "selection/test_selector.py",
-    ),
-    "selection/selector": (
-        "selection/test_agreed.py",
-        "selection/test_selector.py",
-    ),
-    "selection/candidate_score": (
-        "selection/test_agreed.py",
-        "selection/test_selector.py",
-    ),
-    "selection/comparison": (
-        "selection/test_agreed.py",
-        "selection/test_comparison.py",
-    ),
+    "selection/analysis": ("selection/test_agreed.py", "selection/test_analysis.py"),
+    "selection/rules": ("selection/test_agreed.py", "selection/test_selector.py"),
+    "selection/selector": ("selection/test_agreed.py", "selection/test_selector.py"),
+    "selection/candidate_score": ("selection/test_agreed.py", "selection/test_selector.py"),
+    "selection/comparison": ("selection/test_agreed.py", "selection/test_comparison.py"),
     "selection/success_model": ("selection/test_agreed.py",),
     "selection/robust_stats": ("selection/test_agreed.py",),
     "selection/log_distribution": ("selection/test_agreed.py",),
     "selection/drift": ("selection/test_agreed.py",),
     "selection/calibration": ("selection/test_agreed.py",),
     "selection/cost_regression": ("selection/test_agreed.py",),
-    "selection/forecast": (
-        "selection/test_agreed.py",
-        "selection/test_forecast.py",
-    ),
+    "selection/forecast": ("selection/test_agreed.py", "selection/test_forecast.py"),
     "selection/training_data": ("selection/test_agreed.py",),
     "kubernetes/job_diagnosis": ("kubernetes/test_job_diagnosis.py", "kubernetes/test_diagnosis_texts.py"),
     "kubernetes_api/pod_problems": ("kubernetes/test_job_diagnosis.py", "kubernetes/test_diagnosis_texts.py"),
@@ -120,7 +103,7 @@ def main() -> int:
     found: Json = {}
     try:
         make_copy(folder)
-        for _, group in groupby(chosen, key=lambda name: name.partition("/")[0]):
+        for _, group in groupby(chosen, key=find_group):
             measured = measure(folder, list(group), options.sample)
             for name, part in measured.items():
                 print(f"{name:28}{describe(part)}", flush=True)
@@ -132,6 +115,12 @@ def main() -> int:
     total = add(found.values())
     print(f"{'all':28}{describe(total)}")
     return int(total["score"] is None or total["score"] < SCORE or any("error" in part for part in found.values()))
+
+
+def find_group(name: str) -> str:
+    """Modules that are changed in one run: starting it costs as much as a hundred mutants."""
+    folder = name.partition("/")[0]
+    return folder if folder in ("core", "selection") else "diagnosis"
 
 
 def make_copy(folder: Path) -> None:
@@ -150,29 +139,41 @@ def make_copy(folder: Path) -> None:
 
 
 def measure(folder: Path, modules: list[str], sample: int | None) -> dict[str, Json]:
-    """Counts of each module, and its mutants that survived. Modules of one folder are changed in one run: starting it
-    costs as much as a hundred mutants."""
+    """Counts of each module, and its mutants that survived."""
     shutil.rmtree(folder / "mutants", ignore_errors=True)
     plain = (folder / "pyproject.plain.toml").read_text()
     (folder / "pyproject.toml").write_text(plain + write_configuration(modules))
-    everything = {name: list_mutants(folder, name) for name in modules}
-    tried = {name: draw(mutants, sample, name) for name, mutants in everything.items()}
-    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    mutmut = [sys.executable, "-m", "mutmut"]
-    given = [*mutmut, "run", "--max-children", "1", *(chain(*tried.values()) if tried != everything else ())]
-    done = subprocess.run(given, cwd=folder, env=env, capture_output=True, text=True)
+    given: list[str] = []
+    if sample is not None:
+        # Makes the mutants and sees which test runs what, and then finds that there is none of this name.
+        prepared = call_mutmut(folder, "run", "--max-children", "1", NO_MUTANT)
+        if "nothing matches" not in prepared.stderr:
+            return dict.fromkeys(modules, describe_failure(prepared))
+        given = [mutant for name in modules for mutant in draw(list_mutants(folder, name), sample, name)]
+    done = call_mutmut(folder, "run", "--max-children", "1", *given)
     if done.returncode:
-        said = (done.stdout + done.stderr).splitlines()
-        error = [line for line in said if line.startswith(("FAILED", "ERROR"))] + said[-1:]
-        return {name: {"error": error, **count({}, len(mutants))} for name, mutants in everything.items()}
-    listed = subprocess.run([*mutmut, "results", "--all", "true"], cwd=folder, capture_output=True, text=True)
-    statuses = parse_results(listed.stdout)
+        return dict.fromkeys(modules, describe_failure(done))
+    statuses = parse_results(call_mutmut(folder, "results", "--all", "true").stdout)
     found = {}
-    for name, mutants in everything.items():
-        counted = count({mutant: statuses[mutant] for mutant in tried[name]}, len(mutants))
+    for name in modules:
+        mutants = list_mutants(folder, name)
+        counted = count({mutant: statuses[mutant] for mutant in draw(mutants, sample, name)}, len(mutants))
         changes = read_changes(folder / "mutants" / LIB / f"{name}.py", counted["survived"])
         found[name] = counted | {"survived": changes}
     return found
+
+
+def call_mutmut(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-m", "mutmut", *arguments]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+
+
+def describe_failure(done: subprocess.CompletedProcess[str]) -> Json:
+    """Of a run whose tests fail before anything is changed, for example."""
+    said = (done.stdout + done.stderr).splitlines()
+    error = [line for line in said if line.startswith(("FAILED", "ERROR"))] + said[-1:]
+    return count({}, 0) | {"error": error}
 
 
 def write_configuration(modules: list[str]) -> str:
@@ -191,17 +192,9 @@ def write_configuration(modules: list[str]) -> str:
 
 
 def list_mutants(folder: Path, name: str) -> list[str]:
-    """The names that `mutmut run` takes. Asked in a process of its own: mutmut reads its settings where it stands."""
-    program = (
-        "import sys; from pathlib import Path; from mutmut.mutation.file_mutation import mutate_file_contents;"
-        "found = mutate_file_contents(sys.argv[1], Path(sys.argv[1]).read_text());"
-        "print(*found.mutant_names, sep='\\n')"
-    )
-    path = f"{LIB}/{name}.py"
-    listed = subprocess.run(
-        [sys.executable, "-c", program, path], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return [f"{path.removesuffix('.py').replace('/', '.')}.{mutant}" for mutant in listed.stdout.split()]
+    """The names of a module's mutants, once mutmut has made them."""
+    kept: Json = json.loads((folder / "mutants" / LIB / f"{name}.py.meta").read_text())
+    return list(kept["exit_code_by_key"])
 
 
 def draw(mutants: list[str], sample: int | None, name: str) -> list[str]:
