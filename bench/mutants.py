@@ -255,10 +255,10 @@ def add(parts: Iterable[Json]) -> Json:
 def variance(part: Json) -> float:
     """Of a module's score, by what was not tried of it (a sample without replacement); as Agresti and Coull have it,
     so that a sample without a survivor is no certainty."""
-    tried, mutants = part["tried"], part["mutants"]
+    tried, mutants = int(part["tried"]), int(part["mutants"])
     if tried >= mutants:
         return 0.0
-    share = (part["noticed"] + 2) / (tried + 4)
+    share: float = (part["noticed"] + 2) / (tried + 4)
     return share * (1 - share) / tried * (mutants - tried) / (mutants - 1)
 
 

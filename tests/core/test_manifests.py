@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,8 @@ def test_a_result_is_read_with_or_without_its_page() -> None:
 
 def test_the_files_of_a_model_and_of_all_streams_are_vouched_for() -> None:
     assert list_files(manifest(ONE, TWO)) == [ONE, TWO]
-    assert list_files(ModelManifest.model_construct(files=[ONE])) == [ONE]
+    files: dict[str, Any] = {"files": [ONE]}
+    assert list_files(ModelManifest.model_construct(**files)) == [ONE]
 
 
 def test_the_order_of_files_and_columns_does_not_matter() -> None:

@@ -86,7 +86,9 @@ def test_a_call_that_collects_works_on_for_the_one_that_submitted(
 
 
 def test_an_operation_whose_request_knows_no_waiting_is_never_deferred() -> None:
-    plain = operation.Operation("toy", "run", resources.Form, Place, operation.check_nothing, plan, execute)
+    plain: operation.Operation[Any, Any] = operation.Operation(
+        "toy", "run", resources.Form, Place, operation.check_nothing, plan, execute
+    )
     assert plain.invoke({}, IN_FLOW).is_deferred is False
     assert plain.invoke({}, IN_FLOW).service == Place()
     assert plain.invoke({}, {}).call == ""

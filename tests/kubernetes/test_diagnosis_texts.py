@@ -53,7 +53,8 @@ def scheduled(said: str) -> Object:
 def test_what_keeps_work_from_running_reads_as_agreed() -> None:
     found: list[Any] = [tell(diagnose_waiting_pod(seen)) for seen, *_ in WAITING]
     found += [tell(diagnose_active_job(job(), [scheduled(said)])) for said, *_ in SCHEDULER]
-    found += [tell(diagnose_active_job(job(), [], [refused(said)])) for said, *_ in [*REFUSALS, *WEBHOOKS]]
+    said_by_the_server = [row[0] for row in REFUSALS] + [row[0] for row in WEBHOOKS]
+    found += [tell(diagnose_active_job(job(), [], [refused(said)])) for said in said_by_the_server]
     for code, policy, spec, failed, _ in HELD:
         held = pod(container("load", ended(code)), container("mesh", runs()), spec={"restartPolicy": policy})
         found.append(tell(diagnose_active_job(job(spec=spec, failed=failed), [held])))
@@ -67,7 +68,7 @@ def test_how_work_failed_reads_as_agreed() -> None:
         for said, *_ in EVICTIONS
     ]
     late = failed_job("DeadlineExceeded", spec={"activeDeadlineSeconds": 60})
-    found += [tell(diagnose_failed_job(late, [], [event(pod(), *said)])) for *said, _ in GONE_LATE]
+    found += [tell(diagnose_failed_job(late, [], [event(pod(), reason, said)])) for reason, said, _ in GONE_LATE]
     check_agreed("kubernetes_failed.json", found)
 
 

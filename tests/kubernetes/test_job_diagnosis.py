@@ -484,7 +484,7 @@ def test_a_success_policy_is_reported() -> None:
 # --- what a Job waits for
 
 
-REFUSALS = [
+REFUSALS: list[tuple[str, str, type[FlexcoreError], str, float | None]] = [
     ("exceeded quota: q, requested: cpu=2, used: cpu=1, limited: cpu=2", "quota_exceeded", Unavailable, "x", None),
     (
         "exceeded quota: q, requested: cpu=2, used: cpu=0, limited: cpu=1500m",
@@ -544,7 +544,7 @@ def test_why_a_job_has_no_pods(
     assert found.name_subject("x") == subject
 
 
-WEBHOOKS = [
+WEBHOOKS: list[tuple[str, str, bool]] = [
     ('Error creating: admission webhook "w" denied the request', "admission_denied", False),
     ('Internal error occurred: failed calling webhook "w": connection refused', "admission_unreachable", True),
     ("Error creating: Internal error occurred", "unknown", True),
@@ -701,7 +701,7 @@ def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_reported_and_ends_
     assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
-HELD = [
+HELD: list[tuple[int, str, Object, int, bool]] = [
     (2, "Never", {"backoffLimit": 0}, 0, True),
     (2, "Never", {"backoffLimit": 1}, 1, True),
     (2, "Never", {}, 6, False),
@@ -770,7 +770,7 @@ def test_work_that_never_began_in_its_time_says_what_it_waited_for() -> None:
     assert late.category == "unschedulable" and "did not end within 60 s" in late.detail
 
 
-GONE_LATE = [
+GONE_LATE: list[tuple[str, str, str]] = [
     ("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu.", "unschedulable"),
     ("Failed", 'Failed to pull image "x:1": not found', "image_not_found"),
     ("FailedMount", 'secret "s" not found', "volume_failed"),

@@ -32,7 +32,7 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
     assert diagnose({"status": "SUCCEEDED"}, outcome(result=1)) is None
 
 
-ENDS = [
+ENDS: list[tuple[dict[str, Any], dict[str, Any] | None, str, str]] = [
     ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
     ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
     ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
@@ -254,7 +254,7 @@ def test_missing_packages_are_told_apart_from_other_failures() -> None:
 
 
 def test_diagnoses_read_as_agreed() -> None:
-    jobs = [(job, told) for job, told, *_ in ENDS]
+    jobs: list[tuple[dict[str, Any], dict[str, Any] | None]] = [(job, told) for job, told, *_ in ENDS]
     setup = {"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}
     jobs += [({**setup, "message": f"Traceback …\n{message}"}, None) for message, *_ in SETUPS]
     jobs += [

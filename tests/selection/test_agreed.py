@@ -260,7 +260,13 @@ def test_measures_of_a_workload_read_as_agreed() -> None:
 
 def test_measures_become_a_workload_whole() -> None:
     measures = [*measure_data(DataSource(), [MEASURED]), *estimate_resources(SAID, DeclaredWork())]
-    given = {"workflow_type": "sales", "runtimes": ["ray"], "step_type": "train", "objective": "time", "pin": "ray"}
+    given: dict[str, Any] = {
+        "workflow_type": "sales",
+        "runtimes": ["ray"],
+        "step_type": "train",
+        "objective": "time",
+        "pin": "ray",
+    }
     found = build_workload([*measures, estimate_complexity(SAID, DeclaredWork())], deadline_s=60, **given)
     assert {name: value for name, value in found.plain().items() if name in given} == given
     assert (found.data_size, found.rows, found.complexity, found.deadline_s) == (100, 10, "ml", 60)
