@@ -228,8 +228,9 @@ def count(statuses: dict[str, str], mutants: int) -> Json:
 def read_changes(path: Path, names: Collection[str]) -> dict[str, str]:
     """What each of these mutants changes: the lines of its function that differ from the original's."""
     text = path.read_text()
+    lines = text.splitlines()
     functions = {
-        node.name: (ast.get_source_segment(text, node) or "").replace(node.name, "", 1).splitlines()
+        node.name: [line.replace(node.name, "") for line in lines[node.lineno - 1 : node.end_lineno]]
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name
     }
@@ -237,8 +238,8 @@ def read_changes(path: Path, names: Collection[str]) -> dict[str, str]:
     for name in names:
         mutant = name.rpartition(".")[2]
         original = functions[f"{mutant.partition('__mutmut_')[0]}__mutmut_orig"]
-        lines = list(difflib.unified_diff(original, functions[mutant], n=0, lineterm=""))[2:]
-        changes[name] = "\n".join(line for line in lines if not line.startswith("@@"))
+        difference = list(difflib.unified_diff(original, functions[mutant], n=0, lineterm=""))[2:]
+        changes[name] = "\n".join(line for line in difference if not line.startswith("@@"))
     return changes
 
 
