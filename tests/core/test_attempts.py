@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from f.flexcore.lib.core.attempts import MAX_ATTEMPTS, Attach, Attempt, Create, Raise, Return, next_action
-from f.flexcore.lib.core.errors import ExecutionFailed
+from f.flexcore.lib.core.attempts import MAX_ATTEMPTS, Attach, Attempt, Create, Raise, Return, next_action, would_repeat
+from f.flexcore.lib.core.errors import EmptyData, ExecutionFailed, FlexcoreError, InvalidInput, Unreachable
 
 NOW, BEFORE = "job-of-this-call", "job-of-an-earlier-call"
 
@@ -68,3 +68,11 @@ def test_attempts_are_bounded(make: Callable[..., Attempt]) -> None:
 def test_an_attempt_that_runs_or_has_succeeded_is_taken_however_many_there_were() -> None:
     assert next_action([running(MAX_ATTEMPTS + 1)], NOW) == Attach(running(MAX_ATTEMPTS + 1))
     assert next_action([succeeded(MAX_ATTEMPTS + 1)], NOW) == Return(succeeded(MAX_ATTEMPTS + 1))
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [(InvalidInput("x"), True), (EmptyData("x"), True), (Unreachable("x"), False), (ExecutionFailed("x"), False)],
+)
+def test_wrong_requests_and_wrong_data_would_fail_again(error: FlexcoreError, again: bool) -> None:
+    assert would_repeat(error) is again

@@ -39,3 +39,9 @@ def test_what_was_typed_narrows_the_list() -> None:
     assert filter_choices([("Tap-Flights", "flights"), ("tap-planes", "planes")], "FLI") == [
         {"label": "Tap-Flights", "value": "flights"}
     ]
+
+
+def test_nothing_typed_keeps_the_whole_list_and_a_note_cannot_be_chosen() -> None:
+    pairs = [("a", "1"), ("b", "2")]
+    assert filter_choices(pairs) == filter_choices(pairs, None) == [{"label": a, "value": b} for a, b in pairs]
+    assert note("No runs") == [{"label": "No runs", "subtitle": "", "value": None, "disabled": True}]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,3 +243,52 @@ def test_a_submission_that_is_refused_says_so_without_secrets(records: StoreReco
     assert str(caught.value) == "No route with ***. Send *** again."
     assert caught.value.remedy == "Send *** again."
     assert SECRET not in str(caught.value.details) and caught.value.__cause__ is None
+
+
+def test_each_attempt_that_is_seen_to_end_is_told_once_with_when_it_was_watched(records: StoreRecords) -> None:
+    told: list[Any] = []
+    error = ExecutionFailed("exit code 1")
+    memory = Memory({1: ends(Verdict(findings={"a": 1})), 2: ends(Verdict(error=error)), 3: ends(Verdict(result(3)))})
+    before = time.time()
+
+    @contextmanager
+    def opening(given: Invocation[Form, Resource]) -> Iterator[MemoryAdapter]:
+        yield MemoryAdapter(memory, records)
+
+    def tell(number: int, remote: Remote, times: tuple[float, float], *end: Any) -> None:
+        assert before <= times[0] <= times[1] <= time.time()
+        told.append((number, remote.name, *end))
+
+    def work(call: str) -> dict[str, Any]:
+        invocation = Invocation("memory", Form(), Resource(), Settings(), KEY, call, on_attempt=tell)
+        return drive(opening, invocation)
+
+    with pytest.raises(ExecutionFailed, match="exit code 1"):
+        work("call-1")
+    assert work("call-2") == work("call-3") == result(3).plain()
+    assert told == [(1, KEY.name(1), None, None), (2, KEY.name(2), None, error), (3, KEY.name(3), result(3), None)]
+    assert [record and record.call for record in map(records.read, (1, 2, 3))] == ["call-1", "call-1", "call-2"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "again"),
+    [
+        (Verdict(error=EmptyData("no rows")), True),
+        (Verdict(error=ExecutionFailed("exit code 1")), False),
+        (Verdict(error=ExecutionFailed("exit code 1"), is_deterministic=True), True),
+        (Verdict(error=EmptyData("no rows"), is_deterministic=False), False),
+        (Verdict(result(1)), False),
+    ],
+)
+def test_whether_an_end_would_repeat_is_said_by_the_runtime_or_by_the_kind_of_the_error(
+    verdict: Verdict, again: bool
+) -> None:
+    assert verdict.would_repeat is again
+
+
+def test_an_attempt_that_ended_is_attached_to_by_its_kind_and_name_without_a_record(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    memory = Memory({1: ends(Verdict(result(1)))}, {1: Remote(kind="kubernetes_job", name="fc-1")})
+    Driver(MemoryAdapter(memory, None), "call-1").run()
+    assert capsys.readouterr().out == "Attaching to kubernetes job fc-1\n"

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from f.flexcore.lib.core.identity import ExecutionKey, execution_key, label_value
+from f.flexcore.lib.core.trace_context import span_of
 
 IN_FLOW = {
     "WM_JOB_ID": "j1",
@@ -18,6 +20,22 @@ IN_FLOW = {
 
 def test_a_retry_with_a_new_job_id_keeps_the_key() -> None:
     assert execution_key(IN_FLOW) == execution_key(IN_FLOW | {"WM_JOB_ID": "j2"})
+
+
+def test_what_a_worker_does_not_say_is_empty_and_a_retry_of_a_root_is_its_own() -> None:
+    key = execution_key({"WM_JOB_ID": "j1", "WM_FLOW_JOB_ID": "f1"})
+    assert (key.owner_job, key.root_job, key.step, key.workspace) == ("f1", "f1", "", "")
+    assert re.fullmatch(r"fc-[0-9a-f]{20}", key.value)
+    assert key.uuid(1) == str(uuid.uuid5(uuid.NAMESPACE_OID, key.name(1))) and key.name(2) == f"{key.value}-2"
+
+
+def test_a_program_joins_the_trace_below_the_span_of_its_own_attempt() -> None:
+    key = execution_key(IN_FLOW)
+    assert key.trace_environment(1) == {}
+    traced = replace(key, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    first, second = (traced.trace_environment(attempt)["TRACEPARENT"] for attempt in (1, 2))
+    assert first == f"00-0af7651916cd43dd8448eb211c80319c-{span_of(key.name(1))}-01"
+    assert first != second
 
 
 @pytest.mark.parametrize("changed", [{"WM_FLOW_JOB_ID": "f2"}, {"WM_FLOW_STEP_ID": "other"}])

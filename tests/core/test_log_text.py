@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from f.flexcore.lib.core.log_text import MAX_LINE_CHARACTERS, LogCleaner, clean_log, shorten
@@ -148,6 +148,7 @@ def test_a_line_without_an_end_is_kept_up_to_a_bound_and_says_so() -> None:
     assert shorten("abcdef", 3) == "abc… (3 characters left out)" and shorten("abc", 3) == "abc"
 
 
+@settings(deadline=None)
 @given(printed, st.data())
 def test_it_does_not_matter_where_a_log_is_cut(content: str, data: st.DataObject) -> None:
     raw = content.encode("utf-8", "surrogatepass")
@@ -156,6 +157,7 @@ def test_it_does_not_matter_where_a_log_is_cut(content: str, data: st.DataObject
     assert lines(*chunks) == lines(raw)
 
 
+@settings(deadline=None)
 @given(printed)
 def test_no_control_character_is_left_whatever_is_printed(content: str) -> None:
     assert not CONTROL.search("".join(lines(content)))

@@ -60,11 +60,38 @@ def test_a_format_says_which_versions_serve_it(form: str, change: dict[str, Any]
         if served[item["package"]] is None or not served_versions.is_compatible(item, served[item["package"]])
     ]
     assert found == ([] if verdict is None else [verdict])
+    for item in model_versions.list_ranges(form, TRAINED):
+        here = served[item["package"]]
+        there = here is not None and served_versions.is_compatible(item, here)
+        assert model_versions.is_compatible(item, here) is there, "a worker and a server judge alike"
 
 
 def test_a_build_of_ones_own_serves_itself_alone() -> None:
     (item,) = model_versions.list_ranges("xgboost-ubj", {"xgboost": "mine"})
     assert served_versions.is_compatible(item, "mine") and not served_versions.is_compatible(item, "3.2.0")
+
+
+def test_ranges_are_told_as_data_for_programs_elsewhere() -> None:
+    found = {item.pop("package"): item for item in model_versions.list_ranges("sklearn-skops", TRAINED)}
+    assert found == {
+        "scikit-learn": range_of("scikit-learn", [1, 9], [1, 10], True),
+        "skops": range_of("skops", [0, 16], None, True),
+        "numpy": range_of("numpy", [2, 0], [3, 0], False),
+        "pandas": range_of("pandas", [3, 0], None, False),
+    }
+    assert model_versions.list_ranges("onnx", TRAINED) == []
+    assert model_versions.list_ranges("sklearn-skops", {"ray": "2.60.0"}) == []
+
+
+def range_of(name: str, low: list[int], high: list[int] | None, refuse: bool) -> dict[str, Any]:
+    return {"names": [name], "trained": TRAINED[name], "low": low, "high": high, "refuse": refuse}
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("3.2.0", (3, 2)), ("3", (3, 0)), ("10.21rc1", (10, 21)), ("mine", None), ("", None)]
+)
+def test_a_version_is_its_first_two_numbers(text: str, version: tuple[int, int] | None) -> None:
+    assert model_versions.parse_version(text) == version
 
 
 def test_an_older_manifest_is_compared_by_its_framework_alone() -> None:

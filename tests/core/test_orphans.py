@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import Any, get_args
 
@@ -38,7 +39,9 @@ def item(
         (item("finished", delete_after=NOW - 1), "running", "leave"),
         (item("finished", delete_after=NOW + 1), "ended", "leave"),
         (item("finished", deferred=True, delete_after=NOW - 1), "suspended", "resume"),
+        (item("finished", delete_after=NOW), "ended", "leave"),
         (item("running", deadline=NOW - 1), "running", "leave"),
+        (item("running", deadline=NOW - OVERDUE_S), "running", "leave"),
         (item("running", deadline=NOW - OVERDUE_S - 1), "suspended", "stop"),
         (item("running", deadline=NOW - OVERDUE_S - 1), "unknown", "stop"),
         (item("finished", deadline=NOW - OVERDUE_S - 1), "ended", "leave"),
@@ -63,6 +66,28 @@ def test_what_becomes_of_an_object_depends_on_its_state_and_its_owner(
     assert decision.reason
 
 
+@pytest.mark.parametrize(
+    ("found", "owner", "reason"),
+    [
+        (item("kept"), "running", "outlives its run on purpose"),
+        (item("leaving"), "running", "is being deleted"),
+        (replace(item("leaving"), held_by="foreground"), "ended", "is being deleted; held by foreground"),
+        (item("superseded"), "running", "another copy is used in its place"),
+        (item("running", deadline=NOW - OVERDUE_S - 1), "running", "its time is over"),
+        (item("running"), "ended", "its owner has ended"),
+        (item("due", deferred=True), "suspended", "its turn has come"),
+        (item("running"), "unknown", "its owner could not be asked about"),
+        (item("running"), "suspended", "its owner lives"),
+        (item("finished", deferred=True), "suspended", "its flow waits for the verdict"),
+        (item("finished", deferred=True), "running", "its flow will wait for the verdict"),
+        (item("finished", delete_after=NOW - 1), "ended", "its time to live is over"),
+        (item("finished", deferred=True), "ended", "has finished"),
+    ],
+)
+def test_a_decision_tells_a_person_its_reason(found: RemoteObject, owner: Owner, reason: str) -> None:
+    assert decide_cleanup(found, owner, NOW).reason == reason
+
+
 @pytest.mark.parametrize(("state", "owner"), list(product(STATES, OWNERS)))
 def test_only_what_has_no_owner_or_is_superseded_is_stopped_before_its_time(state: State, owner: Owner) -> None:
     for deferred, after in product([False, True], [None, NOW - 1, NOW + 1]):
@@ -75,3 +100,8 @@ def test_only_what_has_no_owner_or_is_superseded_is_stopped_before_its_time(stat
 def test_an_object_without_an_owner_has_none() -> None:
     bare: dict[str, Any] = {"runtime": "ray", "place": "", "kind": "job", "name": "x", "uid": "1", "state": "running"}
     assert (RemoteObject(**bare).owner, RemoteObject(**bare).is_deferred) == ("", False)
+
+
+def test_an_object_is_known_by_its_labels() -> None:
+    owned = item("running", deferred=True)
+    assert (owned.owner, owned.is_deferred, item("running").is_deferred) == ("flow", True, False)

@@ -93,6 +93,7 @@ def test_secrets_are_found_below_secret_looking_keys_only() -> None:
     assert set(find_secrets(value)) == {"a1", "b2", "c3"}
 
 
+@settings(deadline=None)
 @given(st.text(min_size=4), st.text(), st.text())
 def test_no_secret_survives_whatever_surrounds_it(secret: str, before: str, after: str) -> None:
     redacted = Redactor([secret]).text(f"{before}\n{secret}\n{after}")
@@ -287,6 +288,7 @@ def test_no_line_takes_long_whatever_is_repeated_in_it(piece: str) -> None:
     assert time.process_time() - began < 3
 
 
+@settings(deadline=None)
 @given(st.text(min_size=4).filter(str.strip), st.text(), st.sampled_from(["plain", "json", "url", "base64"]))
 def test_no_form_of_a_secret_survives(secret: str, around: str, form: str) -> None:
     shown = {

@@ -95,6 +95,22 @@ def test_what_a_library_wraps_is_found() -> None:
         assert tls_kind(error_chain(error)) == "untrusted"
 
 
+def test_a_chain_of_errors_is_told_from_the_outermost_and_ends_when_it_turns_back() -> None:
+    class Wrapped(OSError):
+        def __init__(self, text: str, reason: object) -> None:
+            super().__init__(text)
+            self.reason = reason
+
+    inner, context = ValueError("inner"), KeyError("lost")
+    outer = Wrapped("outer", Wrapped("middle", inner))
+    assert error_chain(outer) == "Wrapped: outer\nWrapped: middle\nValueError: inner"
+    inner.__context__ = context
+    assert error_chain(inner) == "ValueError: inner\nKeyError: 'lost'"
+    context.__cause__ = inner
+    assert error_chain(inner).count("inner") == 1
+    assert error_chain(Wrapped("refused", "a text")) == "Wrapped: refused"
+
+
 def install(url: str, folder: Path) -> None:
     env = {**installer_environment(), "UV_CACHE_DIR": str(folder / "cache"), "UV_HTTP_RETRIES": "0"}
     command = [

@@ -60,6 +60,7 @@ def fetching(state: Object, last: Object | None = None) -> Object:
     return pod(container("server", waits("PodInitializing")), init=[container("fetch-model", state, last)])
 
 
+NOT_FOUND_SECRET = 'MountVolume.SetUp failed: secret "s" not found'
 UNFIT = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes: Insufficient cpu"}
 # From a real kubelet 1.36 with containerd 2.3 on a network without a way out.
 NO_NETWORK = (
@@ -69,37 +70,40 @@ NO_NETWORK = (
 )
 
 
+WAITING = [
+    (main_waits("ErrImagePull", "manifest unknown"), "image_not_found", 0),
+    (main_waits("ErrImagePull", "docker.io/x:1: not found"), "image_not_found", 0),
+    (main_waits("ErrImagePull", "no match for platform in manifest: not found"), "image_not_found", 0),
+    (main_waits("ImagePullBackOff", 'Back-off pulling image "x"'), "image_not_found", PULL_GRACE_S),
+    (main_waits("ErrImageNeverPull", "Container image is not present"), "image_not_found", 0),
+    (main_waits("ErrImagePull", "pull access denied, repository does not exist"), "image_denied", 0),
+    (main_waits("ErrImagePull", "401 Unauthorized"), "image_denied", 0),
+    (main_waits("ImagePullBackOff", NO_NETWORK), "image_unreachable", PULL_GRACE_S),
+    (main_waits("ErrImagePull", "net/http: TLS handshake timeout"), "image_unreachable", PULL_GRACE_S),
+    (main_waits("ErrImagePull", "429 Too Many Requests"), "image_unreachable", PULL_GRACE_S),
+    (
+        main_waits("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"),
+        "image_unreachable",
+        PULL_GRACE_S,
+    ),
+    (main_waits("InvalidImageName"), "image_invalid", 0),
+    (main_waits("CreateContainerConfigError", 'secret "s" not found'), "config_missing", 20),
+    (main_waits("CreateContainerConfigError", "couldn't find key K in ConfigMap work/c"), "config_missing", 20),
+    (main_waits("CreateContainerConfigError", "runAsNonRoot and image will run as root"), "container_refused", 0),
+    (main_waits("CreateContainerError", 'exec: "x": executable file not found in $PATH'), "command_not_found", 20),
+    (pod(phase="Pending", conditions=[UNFIT]), "unschedulable", None),
+    (crash_loop(1), "crash_loop", CRASH_GRACE_S),
+    (crash_loop(137, "OOMKilled"), "out_of_memory", CRASH_GRACE_S),
+    (crash_loop(1, policy="OnFailure"), "crash_loop", NO_LIMIT),
+    (fetching(ended(40, message="other")), "model_mismatch", 0),
+    (fetching({}, ended(43)), "model_unreachable", CRASH_GRACE_S),
+    (pod(phase="Pending", conditions=[{**UNFIT, "reason": "SchedulingGated"}]), "suspended", None),
+]
+
+
 @pytest.mark.parametrize(
     ("found", "category", "grace"),
-    [
-        (main_waits("ErrImagePull", "manifest unknown"), "image_not_found", 0),
-        (main_waits("ErrImagePull", "docker.io/x:1: not found"), "image_not_found", 0),
-        (main_waits("ErrImagePull", "no match for platform in manifest: not found"), "image_not_found", 0),
-        (main_waits("ImagePullBackOff", 'Back-off pulling image "x"'), "image_not_found", PULL_GRACE_S),
-        (main_waits("ErrImageNeverPull", "Container image is not present"), "image_not_found", 0),
-        (main_waits("ErrImagePull", "pull access denied, repository does not exist"), "image_denied", 0),
-        (main_waits("ErrImagePull", "401 Unauthorized"), "image_denied", 0),
-        (main_waits("ImagePullBackOff", NO_NETWORK), "image_unreachable", PULL_GRACE_S),
-        (main_waits("ErrImagePull", "net/http: TLS handshake timeout"), "image_unreachable", PULL_GRACE_S),
-        (main_waits("ErrImagePull", "429 Too Many Requests"), "image_unreachable", PULL_GRACE_S),
-        (
-            main_waits("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"),
-            "image_unreachable",
-            PULL_GRACE_S,
-        ),
-        (main_waits("InvalidImageName"), "image_invalid", 0),
-        (main_waits("CreateContainerConfigError", 'secret "s" not found'), "config_missing", 20),
-        (main_waits("CreateContainerConfigError", "couldn't find key K in ConfigMap work/c"), "config_missing", 20),
-        (main_waits("CreateContainerConfigError", "runAsNonRoot and image will run as root"), "container_refused", 0),
-        (main_waits("CreateContainerError", 'exec: "x": executable file not found in $PATH'), "command_not_found", 20),
-        (pod(phase="Pending", conditions=[UNFIT]), "unschedulable", None),
-        (crash_loop(1), "crash_loop", CRASH_GRACE_S),
-        (crash_loop(137, "OOMKilled"), "out_of_memory", CRASH_GRACE_S),
-        (crash_loop(1, policy="OnFailure"), "crash_loop", NO_LIMIT),
-        (fetching(ended(40, message="other")), "model_mismatch", 0),
-        (fetching({}, ended(43)), "model_unreachable", CRASH_GRACE_S),
-        (pod(phase="Pending", conditions=[{**UNFIT, "reason": "SchedulingGated"}]), "suspended", None),
-    ],
+    WAITING,
 )
 def test_what_keeps_a_pod_from_running(found: Object, category: str, grace: float | None) -> None:
     seen = diagnose_waiting_pod(found)
@@ -227,37 +231,40 @@ DRAINED = true("DisruptionTarget", "EvictionByEvictionAPI", "Eviction API: evict
 LOW_MEMORY = "The node was low on resource: memory. Container train was using 2411Mi, request is 0."
 
 
+FAILED = [
+    (main_ended(3), "exit_code", 3),
+    (main_ended(255), "exit_code", 255),
+    (main_ended(128), "exit_code", 128),
+    (main_ended(137, "OOMKilled"), "out_of_memory", 137),
+    (main_ended(1, "OOMKilled"), "out_of_memory", 1),
+    (main_ended(137), "killed", 137),
+    (main_ended(139), "killed", 139),
+    (main_ended(143), "killed", 143),
+    (main_ended(127), "command_not_found", 127),
+    (main_ended(126), "command_not_found", 126),
+    (main_ended(128, "StartError", 'exec: "x": executable file not found in $PATH'), "command_not_found", 128),
+    (main_ended(128, "StartError", "permission denied"), "container_refused", 128),
+    (main_ended(128, "StartError", "exec /x: exec format error"), "container_refused", 128),
+    (main_ended(137, "ContainerStatusUnknown"), "node_lost", 137),
+    (pod(phase="Failed", reason="Evicted", message=LOW_MEMORY), "evicted", None),
+    (main_ended(143, conditions=[GONE]), "node_lost", None),
+    (main_ended(143, conditions=[TAINTED]), "node_lost", None),
+    (main_ended(143, conditions=[PREEMPTED]), "preempted", None),
+    (main_ended(143, conditions=[DRAINED]), "evicted", None),
+    (main_ended(3, conditions=[{**GONE, "lastTransitionTime": "2026-05-01T10:59:00Z"}]), "exit_code", 3),
+    (pod(phase="Failed", reason="NodeShutdown"), "node_lost", None),
+    (pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource"), "node_lost", None),
+    (
+        pod(phase="Failed", reason="Preempting", message="Preempted in order to admit critical pod"),
+        "preempted",
+        None,
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("seen", "category", "code"),
-    [
-        (main_ended(3), "exit_code", 3),
-        (main_ended(255), "exit_code", 255),
-        (main_ended(128), "exit_code", 128),
-        (main_ended(137, "OOMKilled"), "out_of_memory", 137),
-        (main_ended(1, "OOMKilled"), "out_of_memory", 1),
-        (main_ended(137), "killed", 137),
-        (main_ended(139), "killed", 139),
-        (main_ended(143), "killed", 143),
-        (main_ended(127), "command_not_found", 127),
-        (main_ended(126), "command_not_found", 126),
-        (main_ended(128, "StartError", 'exec: "x": executable file not found in $PATH'), "command_not_found", 128),
-        (main_ended(128, "StartError", "permission denied"), "container_refused", 128),
-        (main_ended(128, "StartError", "exec /x: exec format error"), "container_refused", 128),
-        (main_ended(137, "ContainerStatusUnknown"), "node_lost", 137),
-        (pod(phase="Failed", reason="Evicted", message=LOW_MEMORY), "evicted", None),
-        (main_ended(143, conditions=[GONE]), "node_lost", None),
-        (main_ended(143, conditions=[TAINTED]), "node_lost", None),
-        (main_ended(143, conditions=[PREEMPTED]), "preempted", None),
-        (main_ended(143, conditions=[DRAINED]), "evicted", None),
-        (main_ended(3, conditions=[{**GONE, "lastTransitionTime": "2026-05-01T10:59:00Z"}]), "exit_code", 3),
-        (pod(phase="Failed", reason="NodeShutdown"), "node_lost", None),
-        (pod(phase="Failed", reason="OutOfcpu", message="Node didn't have enough resource"), "node_lost", None),
-        (
-            pod(phase="Failed", reason="Preempting", message="Preempted in order to admit critical pod"),
-            "preempted",
-            None,
-        ),
-    ],
+    FAILED,
 )
 def test_how_a_pod_failed(seen: Object, category: str, code: int | None) -> None:
     found, exit_status = problem_and_code(failed_job(), [seen])
@@ -269,15 +276,18 @@ def test_a_signal_is_named() -> None:
     assert "signal 11 (SIGSEGV)" in problem_and_code(failed_job(), [main_ended(139)])[0].detail
 
 
+EVICTIONS = [
+    (LOW_MEMORY, True, "memory"),
+    ("The node was low on resource: ephemeral-storage. Container main was using 12Gi", True, "ephemeral-storage"),
+    ("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.", False, "ephemeral-storage"),
+    ('Container main exceeded its local ephemeral storage limit "1Gi". ', False, "ephemeral-storage"),
+    ('Usage of EmptyDir volume "tmp" exceeds the limit "500Mi". ', False, "sizeLimit"),
+]
+
+
 @pytest.mark.parametrize(
     ("message", "transient", "word"),
-    [
-        (LOW_MEMORY, True, "memory"),
-        ("The node was low on resource: ephemeral-storage. Container main was using 12Gi", True, "ephemeral-storage"),
-        ("Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.", False, "ephemeral-storage"),
-        ('Container main exceeded its local ephemeral storage limit "1Gi". ', False, "ephemeral-storage"),
-        ('Usage of EmptyDir volume "tmp" exceeds the limit "500Mi". ', False, "sizeLimit"),
-    ],
+    EVICTIONS,
 )
 def test_an_eviction_says_of_what_there_was_too_little_and_whether_a_repeat_may_help(
     message: str, transient: bool, word: str
@@ -474,52 +484,55 @@ def test_a_success_policy_is_reported() -> None:
 # --- what a Job waits for
 
 
+REFUSALS: list[tuple[str, str, type[FlexcoreError], str, float | None]] = [
+    ("exceeded quota: q, requested: cpu=2, used: cpu=1, limited: cpu=2", "quota_exceeded", Unavailable, "x", None),
+    (
+        "exceeded quota: q, requested: cpu=2, used: cpu=0, limited: cpu=1500m",
+        "quota_exceeded",
+        InvalidInput,
+        "cpu",
+        0,
+    ),
+    (
+        "exceeded quota: q, requested: limits.memory=4Gi,pods=1, used: limits.memory=0,pods=0, limited: "
+        "limits.memory=2Gi,pods=9",
+        "quota_exceeded",
+        InvalidInput,
+        "memory",
+        0,
+    ),
+    (
+        "exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: "
+        "requests.nvidia.com/gpu=0",
+        "quota_exceeded",
+        InvalidInput,
+        "gpus",
+        0,
+    ),
+    ("exceeded quota: q, requested: pods=1", "quota_exceeded", Unavailable, "x", None),
+    ("failed quota: q: must specify cpu for: main; memory for: main", "admission_denied", InvalidInput, "cpu", 0),
+    ('violates PodSecurity "restricted:latest": runAsNonRoot != true', "admission_denied", InvalidInput, "x", 0),
+    ("[maximum cpu usage per Container is 1, but limit is 2]", "admission_denied", InvalidInput, "cpu", 0),
+    (
+        "no PriorityClass with name high was found",
+        "admission_denied",
+        InvalidInput,
+        "spec.template.spec.priorityClassName",
+        0,
+    ),
+    (
+        'error looking up service account a/b: serviceaccount "b" not found',
+        "service_account_missing",
+        NotFound,
+        "service_account",
+        8,
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("message", "category", "error", "subject", "grace"),
-    [
-        ("exceeded quota: q, requested: cpu=2, used: cpu=1, limited: cpu=2", "quota_exceeded", Unavailable, "x", None),
-        (
-            "exceeded quota: q, requested: cpu=2, used: cpu=0, limited: cpu=1500m",
-            "quota_exceeded",
-            InvalidInput,
-            "cpu",
-            0,
-        ),
-        (
-            "exceeded quota: q, requested: limits.memory=4Gi,pods=1, used: limits.memory=0,pods=0, limited: "
-            "limits.memory=2Gi,pods=9",
-            "quota_exceeded",
-            InvalidInput,
-            "memory",
-            0,
-        ),
-        (
-            "exceeded quota: q, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: "
-            "requests.nvidia.com/gpu=0",
-            "quota_exceeded",
-            InvalidInput,
-            "gpus",
-            0,
-        ),
-        ("exceeded quota: q, requested: pods=1", "quota_exceeded", Unavailable, "x", None),
-        ("failed quota: q: must specify cpu for: main; memory for: main", "admission_denied", InvalidInput, "cpu", 0),
-        ('violates PodSecurity "restricted:latest": runAsNonRoot != true', "admission_denied", InvalidInput, "x", 0),
-        ("[maximum cpu usage per Container is 1, but limit is 2]", "admission_denied", InvalidInput, "cpu", 0),
-        (
-            "no PriorityClass with name high was found",
-            "admission_denied",
-            InvalidInput,
-            "spec.template.spec.priorityClassName",
-            0,
-        ),
-        (
-            'error looking up service account a/b: serviceaccount "b" not found',
-            "service_account_missing",
-            NotFound,
-            "service_account",
-            8,
-        ),
-    ],
+    REFUSALS,
 )
 def test_why_a_job_has_no_pods(
     message: str, category: str, error: type[FlexcoreError], subject: str, grace: float | None
@@ -531,13 +544,16 @@ def test_why_a_job_has_no_pods(
     assert found.name_subject("x") == subject
 
 
+WEBHOOKS: list[tuple[str, str, bool]] = [
+    ('Error creating: admission webhook "w" denied the request', "admission_denied", False),
+    ('Internal error occurred: failed calling webhook "w": connection refused', "admission_unreachable", True),
+    ("Error creating: Internal error occurred", "unknown", True),
+]
+
+
 @pytest.mark.parametrize(
     ("message", "category", "transient"),
-    [
-        ('Error creating: admission webhook "w" denied the request', "admission_denied", False),
-        ('Internal error occurred: failed calling webhook "w": connection refused', "admission_unreachable", True),
-        ("Error creating: Internal error occurred", "unknown", True),
-    ],
+    WEBHOOKS,
 )
 def test_a_webhook_that_refuses_is_not_one_that_does_not_answer(message: str, category: str, transient: bool) -> None:
     found = diagnose_active_job({}, [], [{"reason": "FailedCreate", "message": message}])
@@ -593,67 +609,70 @@ TAIL = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for sc
 BUSY = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
 
 
+SCHEDULER = [
+    ("3 Insufficient cpu." + BUSY, "cpu", "wait until others", True),
+    ("3 Insufficient cpu." + TAIL, "cpu", "No node is large enough", False),
+    ("3 Insufficient memory." + TAIL, "memory", "less memory", False),
+    ("3 Insufficient nvidia.com/gpu." + TAIL, "gpus", "nvidia.com/gpu", False),
+    (
+        "3 node(s) didn't match Pod's node affinity/selector." + TAIL,
+        "spec.template.spec.nodeSelector",
+        "gpu=a100 (none of 3 nodes has it)",
+        False,
+    ),
+    (
+        "1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector." + BUSY,
+        "spec.template.spec.nodeSelector",
+        "lack cpu",
+        True,
+    ),
+    (
+        "3 node(s) had untolerated taint {dedicated: gpu}." + TAIL,
+        "spec.template.spec.tolerations",
+        "{dedicated: gpu}",
+        False,
+    ),
+    ("3 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }." + TAIL, "cluster", "not fit", True),
+    (
+        "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient cpu." + BUSY,
+        "cpu",
+        "less cpu",
+        True,
+    ),
+    ("3 node(s) were unschedulable." + TAIL, "cluster", "uncordon", True),
+    ("1 Insufficient cpu, 2 node(s) were unschedulable." + BUSY, "cpu", "less cpu", True),
+    ("3 Too many pods." + BUSY, "cluster", "others have ended", True),
+    (
+        "3 node(s) didn't match pod anti-affinity rules." + BUSY,
+        "spec.template.spec.affinity",
+        "anti-affinity",
+        True,
+    ),
+    (
+        "3 node(s) didn't match pod topology spread constraints (missing required label)." + TAIL,
+        "spec.template.spec.topologySpreadConstraints",
+        "topologyKey",
+        True,
+    ),
+    (
+        "pod has unbound immediate PersistentVolumeClaims." + TAIL,
+        "spec.template.spec.volumes",
+        "StorageClass",
+        True,
+    ),
+    (
+        'persistentvolumeclaim "data" not found.' + TAIL,
+        "spec.template.spec.volumes",
+        "PersistentVolumeClaim data",
+        False,
+    ),
+    ("3 node(s) had volume node affinity conflict." + TAIL, "spec.template.spec.volumes", "bound to another", True),
+]
+
+
 @pytest.mark.parametrize(
     ("said", "subject", "word", "transient"),
-    [
-        ("3 Insufficient cpu." + BUSY, "cpu", "wait until others", True),
-        ("3 Insufficient cpu." + TAIL, "cpu", "No node is large enough", False),
-        ("3 Insufficient memory." + TAIL, "memory", "less memory", False),
-        ("3 Insufficient nvidia.com/gpu." + TAIL, "gpus", "nvidia.com/gpu", False),
-        (
-            "3 node(s) didn't match Pod's node affinity/selector." + TAIL,
-            "spec.template.spec.nodeSelector",
-            "gpu=a100 (none of 3 nodes has it)",
-            False,
-        ),
-        (
-            "1 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector." + BUSY,
-            "spec.template.spec.nodeSelector",
-            "lack cpu",
-            True,
-        ),
-        (
-            "3 node(s) had untolerated taint {dedicated: gpu}." + TAIL,
-            "spec.template.spec.tolerations",
-            "{dedicated: gpu}",
-            False,
-        ),
-        ("3 node(s) had untolerated taint {node.kubernetes.io/disk-pressure: }." + TAIL, "cluster", "not fit", True),
-        (
-            "1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, 2 Insufficient cpu." + BUSY,
-            "cpu",
-            "less cpu",
-            True,
-        ),
-        ("3 node(s) were unschedulable." + TAIL, "cluster", "uncordon", True),
-        ("1 Insufficient cpu, 2 node(s) were unschedulable." + BUSY, "cpu", "less cpu", True),
-        ("3 Too many pods." + BUSY, "cluster", "others have ended", True),
-        (
-            "3 node(s) didn't match pod anti-affinity rules." + BUSY,
-            "spec.template.spec.affinity",
-            "anti-affinity",
-            True,
-        ),
-        (
-            "3 node(s) didn't match pod topology spread constraints (missing required label)." + TAIL,
-            "spec.template.spec.topologySpreadConstraints",
-            "topologyKey",
-            True,
-        ),
-        (
-            "pod has unbound immediate PersistentVolumeClaims." + TAIL,
-            "spec.template.spec.volumes",
-            "StorageClass",
-            True,
-        ),
-        (
-            'persistentvolumeclaim "data" not found.' + TAIL,
-            "spec.template.spec.volumes",
-            "PersistentVolumeClaim data",
-            False,
-        ),
-        ("3 node(s) had volume node affinity conflict." + TAIL, "spec.template.spec.volumes", "bound to another", True),
-    ],
+    SCHEDULER,
 )
 def test_the_schedulers_message_lead_to_the_field_that_is_to_change(
     said: str, subject: str, word: str, transient: bool
@@ -682,22 +701,25 @@ def test_a_program_that_is_done_beside_a_proxy_that_is_not_is_reported_and_ends_
     assert "restartPolicy Always" in found.to_diagnosis().remedy
 
 
+HELD: list[tuple[int, str, Object, int, bool]] = [
+    (2, "Never", {"backoffLimit": 0}, 0, True),
+    (2, "Never", {"backoffLimit": 1}, 1, True),
+    (2, "Never", {}, 6, False),
+    (2, "Never", {"completions": 1}, 6, True),
+    (2, "Never", {"backoffLimit": 1}, 0, False),
+    (2, "Never", {"completions": 1}, 0, False),
+    (2, "OnFailure", {"backoffLimit": 0}, 0, False),
+    (0, "Never", {"backoffLimit": 0}, 0, False),
+    # These decide by themselves whether a failed pod counts.
+    (2, "Never", {"backoffLimit": 0, "podFailurePolicy": {"rules": []}}, 0, False),
+    (2, "Never", {"backoffLimit": 0, "successPolicy": {"rules": []}}, 0, False),
+    (2, "Never", {"backoffLimit": 0, "backoffLimitPerIndex": 1}, 0, False),
+]
+
+
 @pytest.mark.parametrize(
     ("code", "policy", "spec", "failed", "is_lost"),
-    [
-        (2, "Never", {"backoffLimit": 0}, 0, True),
-        (2, "Never", {"backoffLimit": 1}, 1, True),
-        (2, "Never", {}, 6, False),
-        (2, "Never", {"completions": 1}, 6, True),
-        (2, "Never", {"backoffLimit": 1}, 0, False),
-        (2, "Never", {"completions": 1}, 0, False),
-        (2, "OnFailure", {"backoffLimit": 0}, 0, False),
-        (0, "Never", {"backoffLimit": 0}, 0, False),
-        # These decide by themselves whether a failed pod counts.
-        (2, "Never", {"backoffLimit": 0, "podFailurePolicy": {"rules": []}}, 0, False),
-        (2, "Never", {"backoffLimit": 0, "successPolicy": {"rules": []}}, 0, False),
-        (2, "Never", {"backoffLimit": 0, "backoffLimitPerIndex": 1}, 0, False),
-    ],
+    HELD,
 )
 def test_a_program_that_failed_beside_a_proxy_ends_the_run_where_its_job_cannot_succeed(
     code: int, policy: str, spec: Object, failed: int, is_lost: bool
@@ -748,14 +770,17 @@ def test_work_that_never_began_in_its_time_says_what_it_waited_for() -> None:
     assert late.category == "unschedulable" and "did not end within 60 s" in late.detail
 
 
+GONE_LATE: list[tuple[str, str, str]] = [
+    ("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu.", "unschedulable"),
+    ("Failed", 'Failed to pull image "x:1": not found', "image_not_found"),
+    ("FailedMount", 'secret "s" not found', "volume_failed"),
+    ("Started", "Started container main", "deadline"),
+]
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "category"),
-    [
-        ("FailedScheduling", "0/3 nodes are available: 3 Insufficient cpu.", "unschedulable"),
-        ("Failed", 'Failed to pull image "x:1": not found', "image_not_found"),
-        ("FailedMount", 'secret "s" not found', "volume_failed"),
-        ("Started", "Started container main", "deadline"),
-    ],
+    GONE_LATE,
 )
 def test_of_pods_that_the_deadline_has_deleted_their_events_show_what_they_waited_for(
     reason: str, message: str, category: str

@@ -13,6 +13,7 @@ from f.flexcore.lib.meltano.diagnosis import run_error
 from f.flexcore.lib.meltano.extraction_run import count_rows, find_differences, find_shared_streams, sum_rows
 from f.flexcore.lib.meltano.process import MAX_BURST_LINES, MAX_LINE_CHARACTERS, LogPrinter, Outcome
 from f.flexcore.lib.meltano.run_log import TAIL_LINES, RunLog
+from tests.agreed import check_agreed
 
 
 def log_of(*events: dict[str, Any]) -> RunLog:
@@ -75,76 +76,79 @@ DISCOVERY = [
 LOCKED = "Another 'dev:a-to-b' pipeline is already running which started at 2026-01-01 10:00:00.1+00:00. Wait until"
 
 
+FAILURES = [
+    (
+        [*TRACEBACK, block(0, extractors=1)],
+        Outcome(1),
+        ExecutionFailed,
+        "extractor_failed",
+        r"tap-a failed with exit code 1: requests.exceptions.HTTPError: 401",
+    ),
+    (
+        [
+            said("tap-a", "BrokenPipeError: pipe"),
+            said("target-x", "ValueError: disk full"),
+            block(0, extractors=1, loaders=1),
+        ],
+        Outcome(1),
+        ExecutionFailed,
+        "loader_failed",
+        r"target-x failed with exit code 1: ValueError: disk full",
+    ),
+    (
+        [block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)],
+        Outcome(1),
+        ExecutionFailed,
+        "extractor_failed",
+        r"tap-b failed with exit code 3: KeyError",
+    ),
+    (
+        [*DISCOVERY, {**block(0), "success": False, "err": NOT_DISCOVERED}],
+        Outcome(1),
+        ExecutionFailed,
+        "extractor_failed",
+        r"The discovery of tap-a failed with exit code 1: sqlalchemy.exc.OperationalError: refused",
+    ),
+    (
+        [{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
+        Outcome(1),
+        ExecutionFailed,
+        "loader_failed",
+        r"target-x cannot start: Executable 'x' could not be found",
+    ),
+    ([block(0, extractors=-9)], Outcome(1), ExecutionFailed, "out_of_memory", r"tap-a was killed"),
+    (
+        [{"event": "Failed to load manifest", "level": "error"}],
+        Outcome(2),
+        ExecutionFailed,
+        "meltano_failed",
+        r"Meltano failed with exit code 2: Failed to load manifest",
+    ),
+    (
+        [
+            {"event": "(sqlite3.OperationalError) database or disk is full", "level": "error"},
+            {"event": "Cannot upgrade the system database. It might be corrupted", "level": "error"},
+        ],
+        Outcome(1),
+        Unavailable,
+        "disk",
+        r"disk cannot hold Meltano's files: database or disk is full",
+    ),
+    ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
+    ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
+    (
+        [{"event": LOCKED, "level": "error"}],
+        Outcome(1),
+        Unavailable,
+        "locked",
+        r"Another run of dev:a-to-b holds its state since 2026-01-01 10:00:00",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("events", "outcome", "error", "category", "message"),
-    [
-        (
-            [*TRACEBACK, block(0, extractors=1)],
-            Outcome(1),
-            ExecutionFailed,
-            "extractor_failed",
-            r"tap-a failed with exit code 1: requests.exceptions.HTTPError: 401",
-        ),
-        (
-            [
-                said("tap-a", "BrokenPipeError: pipe"),
-                said("target-x", "ValueError: disk full"),
-                block(0, extractors=1, loaders=1),
-            ],
-            Outcome(1),
-            ExecutionFailed,
-            "loader_failed",
-            r"target-x failed with exit code 1: ValueError: disk full",
-        ),
-        (
-            [block(0), said("tap-b", "KeyError: 'id'"), block(1, extractors=3)],
-            Outcome(1),
-            ExecutionFailed,
-            "extractor_failed",
-            r"tap-b failed with exit code 3: KeyError",
-        ),
-        (
-            [*DISCOVERY, {**block(0), "success": False, "err": NOT_DISCOVERED}],
-            Outcome(1),
-            ExecutionFailed,
-            "extractor_failed",
-            r"The discovery of tap-a failed with exit code 1: sqlalchemy.exc.OperationalError: refused",
-        ),
-        (
-            [{**block(0), "success": False, "err": "Cannot start plugin target-x: Executable 'x' could not be found."}],
-            Outcome(1),
-            ExecutionFailed,
-            "loader_failed",
-            r"target-x cannot start: Executable 'x' could not be found",
-        ),
-        ([block(0, extractors=-9)], Outcome(1), ExecutionFailed, "out_of_memory", r"tap-a was killed"),
-        (
-            [{"event": "Failed to load manifest", "level": "error"}],
-            Outcome(2),
-            ExecutionFailed,
-            "meltano_failed",
-            r"Meltano failed with exit code 2: Failed to load manifest",
-        ),
-        (
-            [
-                {"event": "(sqlite3.OperationalError) database or disk is full", "level": "error"},
-                {"event": "Cannot upgrade the system database. It might be corrupted", "level": "error"},
-            ],
-            Outcome(1),
-            Unavailable,
-            "disk",
-            r"disk cannot hold Meltano's files: database or disk is full",
-        ),
-        ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
-        ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
-        (
-            [{"event": LOCKED, "level": "error"}],
-            Outcome(1),
-            Unavailable,
-            "locked",
-            r"Another run of dev:a-to-b holds its state since 2026-01-01 10:00:00",
-        ),
-    ],
+    FAILURES,
 )
 def test_a_failed_run_names_the_plugin_its_code_and_its_own_last_error(
     events: list[dict[str, Any]], outcome: Outcome, error: type[Exception], category: str, message: str
@@ -239,85 +243,88 @@ def test_what_passes_to_the_target_counts_more_than_what_a_tap_says() -> None:
     assert log.columns == {"s": {"a": "number"}}
 
 
+MISLEADING = [
+    (
+        [
+            odd("tap-a", "", "an empty line", 1),
+            odd("tap-a", "Fetched"),
+            said("target-x", "ValueError: line 3"),
+            block(0, loaders=1),
+        ],
+        "tap-a",
+        "extractor_failed",
+        r"tap-a printed a line that is not .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
+    ),
+    (
+        [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
+        "map-m",
+        "mapper_failed",
+        r"map-m printed .*'Mapping'; target-x failed",
+    ),
+    (
+        [odd("tap-a", "Login refused"), block(0, extractors=1)],
+        "tap-a",
+        "extractor_failed",
+        r"tap-a failed with exit code 1: Login refused",
+    ),
+    (
+        [odd("tap-a", "Fetched"), said("tap-a", "ValueError: own"), block(0, extractors=1)],
+        "tap-a",
+        "extractor_failed",
+        r"tap-a failed with exit code 1: ValueError: own",
+    ),
+    (
+        [
+            odd("target-x", "Loading", "a line that is not a state"),
+            said("target-x", "ValueError: disk"),
+            block(0, loaders=1),
+        ],
+        "target-x",
+        "loader_failed",
+        r"target-x failed with exit code 1: ValueError: disk",
+    ),
+    (
+        [
+            observed(
+                "refused",
+                tap="tap-a",
+                message="no stream",
+                remedy="Write 'a'.",
+                subject="select",
+                category="invalid_input",
+            )
+        ],
+        "select",
+        "invalid_input",
+        r"no stream\. Write 'a'\.",
+    ),
+    (
+        [
+            observed("discovery", tap="tap-a", printed="Bad login"),
+            {**block(0), "success": False, "err": NOT_DISCOVERED},
+        ],
+        "tap-a",
+        "extractor_failed",
+        r"The discovery of tap-a failed with exit code 1: Bad login",
+    ),
+    (
+        [{**block(0), "success": False, "err": NOT_DISCOVERED}],
+        "tap-a",
+        "extractor_failed",
+        r"The discovery of tap-a failed with exit code 1: it printed nothing",
+    ),
+    (
+        [{**block(0), "success": False, "err": NOT_DISCOVERED.replace("returned 1", "returned -9")}],
+        "tap-a",
+        "out_of_memory",
+        r"The discovery of tap-a was killed \(SIGKILL\)",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("events", "subject", "category", "message"),
-    [
-        (
-            [
-                odd("tap-a", "", "an empty line", 1),
-                odd("tap-a", "Fetched"),
-                said("target-x", "ValueError: line 3"),
-                block(0, loaders=1),
-            ],
-            "tap-a",
-            "extractor_failed",
-            r"tap-a printed a line that is not .*\(line 3\): 'Fetched'; target-x failed: ValueError: line 3",
-        ),
-        (
-            [odd("map-m", "Mapping"), said("target-x", "ValueError: no"), block(0, loaders=1)],
-            "map-m",
-            "mapper_failed",
-            r"map-m printed .*'Mapping'; target-x failed",
-        ),
-        (
-            [odd("tap-a", "Login refused"), block(0, extractors=1)],
-            "tap-a",
-            "extractor_failed",
-            r"tap-a failed with exit code 1: Login refused",
-        ),
-        (
-            [odd("tap-a", "Fetched"), said("tap-a", "ValueError: own"), block(0, extractors=1)],
-            "tap-a",
-            "extractor_failed",
-            r"tap-a failed with exit code 1: ValueError: own",
-        ),
-        (
-            [
-                odd("target-x", "Loading", "a line that is not a state"),
-                said("target-x", "ValueError: disk"),
-                block(0, loaders=1),
-            ],
-            "target-x",
-            "loader_failed",
-            r"target-x failed with exit code 1: ValueError: disk",
-        ),
-        (
-            [
-                observed(
-                    "refused",
-                    tap="tap-a",
-                    message="no stream",
-                    remedy="Write 'a'.",
-                    subject="select",
-                    category="invalid_input",
-                )
-            ],
-            "select",
-            "invalid_input",
-            r"no stream\. Write 'a'\.",
-        ),
-        (
-            [
-                observed("discovery", tap="tap-a", printed="Bad login"),
-                {**block(0), "success": False, "err": NOT_DISCOVERED},
-            ],
-            "tap-a",
-            "extractor_failed",
-            r"The discovery of tap-a failed with exit code 1: Bad login",
-        ),
-        (
-            [{**block(0), "success": False, "err": NOT_DISCOVERED}],
-            "tap-a",
-            "extractor_failed",
-            r"The discovery of tap-a failed with exit code 1: it printed nothing",
-        ),
-        (
-            [{**block(0), "success": False, "err": NOT_DISCOVERED.replace("returned 1", "returned -9")}],
-            "tap-a",
-            "out_of_memory",
-            r"The discovery of tap-a was killed \(SIGKILL\)",
-        ),
-    ],
+    MISLEADING,
 )
 def test_the_plugin_that_printed_an_unreadable_line_is_to_blame(
     events: list[dict[str, Any]], subject: str, category: str, message: str
@@ -340,3 +347,60 @@ def test_a_secret_is_masked_before_a_long_text_is_cut() -> None:
     log.add(json.dumps(block(0, extractors=1)))
     found = run_error(Outcome(1), log, ["tap-a"], "target-x", 5, Redactor([secret]))
     assert "hunter2" not in str(found) + json.dumps(found.details) + "".join(log.tail)
+
+
+def broken(*codes: dict[str, int], err: str = "") -> dict[str, Any]:
+    return {"event": "Block run completed", "set_number": 0, "success": False, "exit_codes": list(codes), "err": err}
+
+
+# Of a run with tap-a and tap-b through map-m into target-x.
+SITUATIONS: dict[str, tuple[list[dict[str, Any]], Outcome]] = {
+    "stopped": ([], Outcome(143, "SIGTERM")),
+    "late, before any tap ended": ([], Outcome(143, "deadline")),
+    "late, when all had ended": ([block(0), block(1)], Outcome(143, "deadline")),
+    "a mapper's code": ([broken({"map-m": 4}), said("map-m", "KeyError: 'x'")], Outcome(1)),
+    "killed": ([block(1, extractors=137)], Outcome(1)),
+    "a tap beyond the list": ([block(7, extractors=2)], Outcome(1)),
+    "a batch": (
+        [odd("tap-a", "{}", "a BATCH message"), said("target-x", "ValueError: no"), block(0, loaders=1)],
+        Outcome(1),
+    ),
+    "an empty line alone": (
+        [odd("tap-a", "", "an empty line"), said("target-x", "ValueError: no"), block(0, loaders=1)],
+        Outcome(1),
+    ),
+    "an empty line of its own": ([odd("tap-a", "", "an empty line"), block(0, extractors=1)], Outcome(1)),
+    "a stream that is a path": (
+        [
+            observed("schema", tap="tap-a", stream="a/b", columns={"id": "integer"}),
+            said("target-x", "FileNotFoundError: out/a/b.csv", "error"),
+            block(0, loaders=1),
+        ],
+        Outcome(1),
+    ),
+    "a file that may not run": (
+        [broken(err="Cannot start plugin tap-a: [Errno 13] Permission denied: 'tap.sh'\nat line 3")],
+        Outcome(1),
+    ),
+    "a start that says nothing we know": (
+        [broken(err="Something else"), {"event": "Boom", "level": "error"}],
+        Outcome(1),
+    ),
+    "a certificate": (
+        [said("tap-a", "SSLError: CERTIFICATE_VERIFY_FAILED", "error"), block(0, extractors=1)],
+        Outcome(1),
+    ),
+    "a long last word": ([said("tap-a", "ValueError: " + "x" * 2000, "error"), block(0, extractors=1)], Outcome(1)),
+}
+
+
+@pytest.mark.parametrize("mappers", [[], ["map-m"]])
+def test_diagnoses_read_as_agreed(mappers: list[str]) -> None:
+    cases = {f"failure {number}": (events, outcome) for number, (events, outcome, *_) in enumerate(FAILURES)}
+    cases |= {f"misleading {number}": (events, Outcome(1)) for number, (events, *_) in enumerate(MISLEADING)}
+    found = {}
+    for name, (events, outcome) in (cases | SITUATIONS).items():
+        error = run_error(outcome, log_of(*events), ["tap-a", "tap-b"], "target-x", 5, Redactor(), mappers)
+        kept = {key: value for key, value in error.details.items() if value}
+        found[name] = {"error": type(error).__name__, "subject": error.subject, "says": str(error), **kept}
+    check_agreed(f"meltano_failures{'_mapped' if mappers else ''}.json", found)

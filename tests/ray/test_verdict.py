@@ -8,13 +8,18 @@ import pytest
 from f.flexcore.lib.core.attempts import would_repeat
 from f.flexcore.lib.core.errors import DeadlineExceeded, EmptyData, ExecutionFailed, InvalidInput, Unreachable
 from f.flexcore.lib.ray.job_diagnosis import (
+    MAX_DETAIL_CHARACTERS,
     RAY_ERRORS,
     TERMINAL,
     diagnose,
+    find_category,
     find_missing_packages,
+    is_overdue,
+    lacks_pip,
     parse_outcome,
     typed_error,
 )
+from tests.agreed import check_agreed
 
 NAME = "fc-0123456789abcdef0123-1"
 
@@ -27,41 +32,44 @@ def test_a_job_succeeded_when_ray_and_the_program_say_so() -> None:
     assert diagnose({"status": "SUCCEEDED"}, outcome(result=1)) is None
 
 
+ENDS: list[tuple[dict[str, Any], dict[str, Any] | None, str, str]] = [
+    ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
+    ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
+    ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
+    (
+        {
+            "status": "FAILED",
+            "message": "failed with exit code 1\nValueError: bad batch 17\n\r 1%|\r\x1b[32m2%\x1b[0m|",
+        },
+        None,
+        "ray_failed",
+        "ValueError: bad batch 17",
+    ),
+    (
+        {"status": "FAILED", "message": "x\n\r1%\r2%", "driver_exit_code": 3},
+        None,
+        "ray_failed",
+        "exited with code 3",
+    ),
+    ({"status": "FAILED", "driver_exit_code": -11}, None, "ray_failed", "ended by SIGSEGV"),
+    ({"status": "FAILED", "driver_exit_code": 137}, None, "killed", "out of memory"),
+    ({"status": "FAILED", "driver_exit_code": -9}, None, "killed", "out of memory"),
+    ({"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}, None, "runtime_env_failed", "no reason"),
+    ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"}, None, "unschedulable", "no reason"),
+    ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}, None, "supervisor_died", "no reason"),
+    (
+        {"status": "FAILED"},
+        outcome({"type": "ExecutionFailed", "message": "KeyError: 'x'"}),
+        "program_failed",
+        "'x'",
+    ),
+    ({"status": "FAILED"}, outcome({"type": "InvalidInput", "message": "no"}), "invalid_input", "no"),
+]
+
+
 @pytest.mark.parametrize(
     ("job", "told", "category", "detail"),
-    [
-        ({"status": "SUCCEEDED"}, None, "outcome_lost", "cannot be read"),
-        ({"status": "STOPPED"}, None, "stopped", "was stopped by someone"),
-        ({"status": "FAILED", "message": "x\nlast words"}, None, "ray_failed", "last words"),
-        (
-            {
-                "status": "FAILED",
-                "message": "failed with exit code 1\nValueError: bad batch 17\n\r 1%|\r\x1b[32m2%\x1b[0m|",
-            },
-            None,
-            "ray_failed",
-            "ValueError: bad batch 17",
-        ),
-        (
-            {"status": "FAILED", "message": "x\n\r1%\r2%", "driver_exit_code": 3},
-            None,
-            "ray_failed",
-            "exited with code 3",
-        ),
-        ({"status": "FAILED", "driver_exit_code": -11}, None, "ray_failed", "ended by SIGSEGV"),
-        ({"status": "FAILED", "driver_exit_code": 137}, None, "killed", "out of memory"),
-        ({"status": "FAILED", "driver_exit_code": -9}, None, "killed", "out of memory"),
-        ({"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}, None, "runtime_env_failed", "no reason"),
-        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"}, None, "unschedulable", "no reason"),
-        ({"status": "FAILED", "error_type": "JOB_SUPERVISOR_ACTOR_DIED"}, None, "supervisor_died", "no reason"),
-        (
-            {"status": "FAILED"},
-            outcome({"type": "ExecutionFailed", "message": "KeyError: 'x'"}),
-            "program_failed",
-            "'x'",
-        ),
-        ({"status": "FAILED"}, outcome({"type": "InvalidInput", "message": "no"}), "invalid_input", "no"),
-    ],
+    ENDS,
 )
 def test_every_other_end_has_a_category_and_a_remedy(
     job: dict[str, Any], told: dict[str, Any] | None, category: str, detail: str
@@ -94,62 +102,65 @@ def test_every_status_of_ray_is_known_as_an_end_or_not() -> None:
     assert all(item.is_terminal() == (item.value in TERMINAL) for item in JobStatus)
 
 
+SETUPS = [
+    (
+        "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
+        "package registry and you require no-such-xyz==1, we can conclude that they are unsatisfiable.",
+        "package_not_found",
+        "The package no-such-xyz does not exist",
+    ),
+    (
+        "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
+        "package\n         registry and you require no-such-xyz==1, we can conclude that",
+        "package_not_found",
+        "The package no-such-xyz does not exist",
+    ),
+    (
+        "  \u00d7 No solution found when resolving dependencies:\n  ╰─▶ Because there are no versions of\n      "
+        "│ numpy==99.0 and you require numpy==99.0, we can conclude",
+        "package_not_found",
+        "There is no numpy==99.0",
+    ),
+    (
+        "error: Request failed after 3 retries in 7.0s\n  cause: Failed to fetch: http://127.0.0.1:9/numpy/",
+        "index_unreachable",
+        "does not reach",
+    ),
+    (
+        "No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
+        "require numpy==99.0, we can conclude that your requirements are unsatisfiable.",
+        "package_not_found",
+        "There is no numpy==99.0",
+    ),
+    (
+        "ERROR: Could not find a version that satisfies the requirement numpy==99.0 (from versions: 1.3.0, 1.4.1)\n"
+        "ERROR: No matching distribution found for numpy==99.0",
+        "package_not_found",
+        "There is no numpy==99.0 for the cluster's Python",
+    ),
+    (
+        "Because the current Python version (3.9.2) does not satisfy Python>=3.11 and pandas==3.0.0 depends on "
+        "Python>=3.11, we can conclude that pandas==3.0.0 cannot be used.",
+        "version_mismatch",
+        "pandas==3.0.0 does not run on the cluster's Python",
+    ),
+    ("ERROR: Package 'foo' requires a different Python: 3.9.2 not in '>=3.11'", "version_mismatch", "foo does not"),
+    (
+        "Because a==1 depends on b<2 and c==1 depends on b>=2, we can conclude that a==1 and c==1 are incompatible."
+        "\nNo solution found when resolving dependencies",
+        "version_mismatch",
+        "contradict each other",
+    ),
+    ("ERROR: for help visit https://pip.pypa.io/#ResolutionImpossible", "version_mismatch", "contradict"),
+    ("error: Failed to fetch: `https://index.example/simple/numpy/`", "index_unreachable", "does not reach"),
+    ("OSError: [Errno 28] No space left on device", "disk_full", "no room left"),
+    ("something else", "runtime_env_failed", "something else"),
+]
+
+
 @pytest.mark.parametrize(
     ("message", "category", "detail"),
-    [
-        (
-            "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
-            "package registry and you require no-such-xyz==1, we can conclude that they are unsatisfiable.",
-            "package_not_found",
-            "The package no-such-xyz does not exist",
-        ),
-        (
-            "error: No solution found when resolving dependencies\n  cause: Because no-such-xyz was not found in the "
-            "package\n         registry and you require no-such-xyz==1, we can conclude that",
-            "package_not_found",
-            "The package no-such-xyz does not exist",
-        ),
-        (
-            "  \u00d7 No solution found when resolving dependencies:\n  ╰─▶ Because there are no versions of\n      "
-            "│ numpy==99.0 and you require numpy==99.0, we can conclude",
-            "package_not_found",
-            "There is no numpy==99.0",
-        ),
-        (
-            "error: Request failed after 3 retries in 7.0s\n  cause: Failed to fetch: http://127.0.0.1:9/numpy/",
-            "index_unreachable",
-            "does not reach",
-        ),
-        (
-            "No solution found when resolving dependencies:\n  ╰─▶ Because there is no version of numpy==99.0 and you "
-            "require numpy==99.0, we can conclude that your requirements are unsatisfiable.",
-            "package_not_found",
-            "There is no numpy==99.0",
-        ),
-        (
-            "ERROR: Could not find a version that satisfies the requirement numpy==99.0 (from versions: 1.3.0, 1.4.1)\n"
-            "ERROR: No matching distribution found for numpy==99.0",
-            "package_not_found",
-            "There is no numpy==99.0 for the cluster's Python",
-        ),
-        (
-            "Because the current Python version (3.9.2) does not satisfy Python>=3.11 and pandas==3.0.0 depends on "
-            "Python>=3.11, we can conclude that pandas==3.0.0 cannot be used.",
-            "version_mismatch",
-            "pandas==3.0.0 does not run on the cluster's Python",
-        ),
-        ("ERROR: Package 'foo' requires a different Python: 3.9.2 not in '>=3.11'", "version_mismatch", "foo does not"),
-        (
-            "Because a==1 depends on b<2 and c==1 depends on b>=2, we can conclude that a==1 and c==1 are incompatible."
-            "\nNo solution found when resolving dependencies",
-            "version_mismatch",
-            "contradict each other",
-        ),
-        ("ERROR: for help visit https://pip.pypa.io/#ResolutionImpossible", "version_mismatch", "contradict"),
-        ("error: Failed to fetch: `https://index.example/simple/numpy/`", "index_unreachable", "does not reach"),
-        ("OSError: [Errno 28] No space left on device", "disk_full", "no room left"),
-        ("something else", "runtime_env_failed", "something else"),
-    ],
+    SETUPS,
 )
 def test_packages_that_cannot_be_installed_are_named_with_what_to_do(message: str, category: str, detail: str) -> None:
     job = {"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": f"Traceback …\n{message}"}
@@ -240,3 +251,71 @@ def test_missing_packages_are_told_apart_from_other_failures() -> None:
     ]
     assert find_missing_packages(outcome(result=1)) == []
     assert find_missing_packages(None) == []
+
+
+def test_diagnoses_read_as_agreed() -> None:
+    jobs: list[tuple[dict[str, Any], dict[str, Any] | None]] = [(job, told) for job, told, *_ in ENDS]
+    setup = {"status": "FAILED", "error_type": "RUNTIME_ENV_SETUP_FAILURE"}
+    jobs += [({**setup, "message": f"Traceback …\n{message}"}, None) for message, *_ in SETUPS]
+    jobs += [
+        ({"status": "STOPPED", "deadline": "1000", "end_time": 1_000_000}, None),
+        ({"status": "FAILED", "message": "", "driver_exit_code": 0}, None),
+        ({"status": "FAILED", "driver_exit_code": 77}, None),
+        ({"status": "FAILED", "message": "a.b.OwnTimeout: x\nSystemExit\n  at the end  \n\n"}, None),
+        ({"status": "FAILED", "message": "x" * (MAX_DETAIL_CHARACTERS + 9)}, None),
+        ({"status": "FAILED", "message": "ssl.SSLError: CERTIFICATE_VERIFY_FAILED"}, None),
+        ({"status": "SUCCEEDED"}, outcome({"type": "EmptyData", "message": "no rows", "remedy": "Load some."})),
+        ({"status": "FAILED"}, outcome({"message": "SSLError: CERTIFICATE_VERIFY_FAILED"})),
+        (
+            {"status": "FAILED"},
+            outcome({"type": "ExecutionFailed", "message": "Failed to merge the Job's runtime env"}),
+        ),
+    ]
+    found = [diagnosis.plain() if (diagnosis := diagnose(*job)) else None for job in jobs]
+    check_agreed("ray_job_diagnoses.json", found)
+
+
+def test_the_error_of_a_job_has_its_diagnosis_and_what_the_program_said() -> None:
+    told = outcome({"type": "EmptyData", "message": "no rows", "details": {"rows": 0}})
+    diagnosis = diagnose({"status": "FAILED"}, told)
+    assert diagnosis is not None
+    typed = typed_error(NAME, diagnosis, told)
+    assert (typed.subject, typed.category, typed.remedy) == (NAME, "empty_data", diagnosis.remedy)
+    assert typed.details == {"rows": 0, "diagnosis": diagnosis.plain()}
+    lost = diagnose({"status": "SUCCEEDED"}, None)
+    assert lost is not None
+    failed = typed_error(NAME, lost, None)
+    assert (type(failed), failed.subject, failed.category) == (ExecutionFailed, NAME, "outcome_lost")
+    assert find_category({}) == find_category({"type": "KeyError"}) == "execution_failed"
+
+
+def test_the_outcome_of_this_job_is_read() -> None:
+    assert parse_outcome(json.dumps(outcome(result=1)).encode(), NAME) == outcome(result=1)
+
+
+@pytest.mark.parametrize(
+    ("job", "lacks"),
+    [
+        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": "/usr/bin/python: No module named pip"}, True),
+        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": "No module named numpy"}, False),
+        ({"error_type": "RUNTIME_ENV_SETUP_FAILURE"}, False),
+        ({"message": "No module named pip"}, False),
+    ],
+)
+def test_a_ray_without_pip_is_told_by_the_setup_of_the_environment_alone(job: dict[str, Any], lacks: bool) -> None:
+    assert lacks_pip(job) is lacks
+
+
+@pytest.mark.parametrize(
+    ("job", "overdue"),
+    [
+        ({"deadline": "1000", "end_time": 999_999}, False),
+        ({"deadline": "1000", "end_time": 1_000_000}, True),
+        ({"deadline": 1000.5, "end_time": 1_000_600}, True),
+        ({"deadline": "1000", "end_time": None}, False),
+        ({"end_time": 1_000_000}, False),
+        ({}, False),
+    ],
+)
+def test_a_job_is_overdue_from_its_deadline_on(job: dict[str, Any], overdue: bool) -> None:
+    assert is_overdue(job) is overdue

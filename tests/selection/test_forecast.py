@@ -179,6 +179,16 @@ def test_a_size_that_is_not_known_comes_from_the_rows_else_widens_the_interval()
     assert "not known" in " ".join(blind.notes)
 
 
+@pytest.mark.parametrize("count", [5, 48])
+def test_runs_whose_size_nobody_knows_forecast_the_next_such_run(count: int) -> None:
+    rows = [run(size=None, seconds=100 * (1 + day % 4 / 10), day=day) for day in range(count)]
+    found = fit_forecasts(rows, NOW).estimate(workload(None), "ray")
+    assert found.duration
+    interval = found.duration.interval()
+    assert interval.p50 == pytest.approx(115, rel=0.1) and interval.p90 < 2 * interval.p10
+    assert "beyond" not in " ".join(found.notes)
+
+
 def test_beyond_the_sizes_seen_the_interval_is_wider() -> None:
     model = fit_forecasts(history(linear), NOW)
     far, near = (model.estimate(workload(size * GB), "ray") for size in (20_000, 20))

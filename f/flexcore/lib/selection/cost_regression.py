@@ -138,13 +138,14 @@ def fit_curve(table: training_data.RunTable, y: robust_stats.Array) -> tuple[for
         return None, 0
     table, y = table.filter(known), y[known]
     x = table.log_size[~np.isnan(table.log_size)]
-    center = float(np.median(x)) if x.size else 0.0
+    # Without any size, all runs lie where a workload of unknown size will.
+    center = float(np.median(x)) if x.size else math.log(forecast.MIN_SIZE_BYTES)
     residuals = _initial_residuals(table, y, center)
     history = _find_history(table, residuals)
     age_weights = _age_weights(len(y), history)
     knee, design = center, DesignMatrix(table, center, center, history)
     posterior = _fit_robustly(design, y, residuals, age_weights)
-    if len(y) >= MIN_KNEE_RUNS and np.ptp(x) > 0:
+    if len(y) >= MIN_KNEE_RUNS and x.size and np.ptp(x) > 0:
         knee = _find_knee(table, y, posterior, center, history)
         design = DesignMatrix(table, knee, center, history)
         posterior = _fit_robustly(design, y, posterior.residuals, age_weights, REWEIGHT_ROUNDS // 2)
