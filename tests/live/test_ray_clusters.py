@@ -240,8 +240,8 @@ def test_a_flow_gets_a_cluster_runs_its_program_and_releases_it_with_its_result_
     assert reconcile(live, {}) == [], "its time is not over"
     time.sleep(KEEP_S + 1)
     assert [row.reason for row in reconcile(live, {})] == ["its time to live is over"]
-    assert live.ray_clusters() == []
-    wait_for(lambda: not pods_of_flow(live), 60)
+    # Its pods go first.
+    wait_for(lambda: not live.ray_clusters() and not pods_of_flow(live), 120)
 
 
 def test_a_flow_that_is_canceled_loses_its_job_and_its_cluster_to_reconcile(
@@ -259,10 +259,12 @@ def test_a_flow_that_is_canceled_loses_its_job_and_its_cluster_to_reconcile(
     wait_for(runs, 400)
     engine.cancel(flow.id, "by the test")
     assert not engine.wait(flow).success
-    assert reconcile(live, {flow.id: "running"}) == [], "nothing ends while its flow is said to live"
-    assert [row.reason for row in reconcile(live, {flow.id: "ended"})] == ["its owner has ended"]
+    assert reconcile(live, {flow.id: "running"}, engine.workspace) == [], "its flow is said to live"
+    assert reconcile(live, {flow.id: "ended"}) == [], "the flow of another workspace"
+    rows = reconcile(live, {flow.id: "ended"}, engine.workspace)
+    assert [row.reason for row in rows] == ["its owner has ended"]
     assert live.ray_clusters() == []
-    wait_for(lambda: not pods_of_flow(live), 60)
+    wait_for(lambda: not pods_of_flow(live), 120)
 
 
 def pods_of_flow(live: Live) -> list[Object]:
@@ -274,7 +276,7 @@ def jobs(form: Object) -> list[Object]:
         return api.jobs()
 
 
-def reconcile(live: Live, owners: dict[str, Any]) -> list[reconciler.ReconcileRow]:
+def reconcile(live: Live, owners: dict[str, Any], workspace: str = "test") -> list[reconciler.ReconcileRow]:
     """What one pass over this namespace's leases acted upon."""
     objects = leased_clusters.KubeRayObjects("f/x/k8s", live.resource)
     ours = [item for item in objects.find() if item.namespace == live.namespace]
@@ -285,15 +287,13 @@ def reconcile(live: Live, owners: dict[str, Any]) -> list[reconciler.ReconcileRo
         def find(self) -> Any:
             return ours
 
-    rows = reconciler.ReconcilePass(Owners(owners), time.time(), 10).run([("f/x/k8s", OfThisNamespace())])
+    rows = reconciler.ReconcilePass(Owners(owners, workspace), time.time(), 10).run([("f/x/k8s", OfThisNamespace())])
     return [row for row in rows if row.action != "leave"]
 
 
 class Owners:
-    workspace = "test"
-
-    def __init__(self, states: dict[str, Any]) -> None:
-        self.states = states
+    def __init__(self, states: dict[str, Any], workspace: str) -> None:
+        self.states, self.workspace = states, workspace
 
     def queued_jobs(self) -> dict[str, dict[str, Any]]:
         return {job: {} for job, state in self.states.items() if state == "running"}
