@@ -328,7 +328,7 @@ DEPLOY = "import json, sys\nfrom f.flexcore.ray import deploy_service\ndeploy_se
 
 
 def trial_options(settings: Json) -> Json:
-    return {"spec": {**SPEC, "image": IMAGE}, "cpus": 0.1, "settings": settings, "timeout_s": 400}
+    return {"spec": {**SPEC, "image": IMAGE}, "cpus": 0.1, "settings": settings, "timeout_s": 900}
 
 
 def find_service(cluster: Json) -> Json | None:
