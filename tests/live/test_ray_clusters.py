@@ -262,9 +262,9 @@ def test_a_flow_that_is_canceled_loses_its_job_and_its_cluster_to_reconcile(
     assert reconcile(live, {flow.id: "running"}, engine.workspace) == [], "its flow is said to live"
     assert reconcile(live, {flow.id: "ended"}) == [], "the flow of another workspace"
     rows = reconcile(live, {flow.id: "ended"}, engine.workspace)
-    assert [row.reason for row in rows] == ["its owner has ended"]
-    assert live.ray_clusters() == []
-    wait_for(lambda: not pods_of_flow(live), 120)
+    assert [(row.reason, row.outcome) for row in rows] == [("its owner has ended", "released, and the cluster deleted")]
+    # Its pods go first.
+    wait_for(lambda: not live.ray_clusters() and not pods_of_flow(live), 120)
 
 
 def pods_of_flow(live: Live) -> list[Object]:
