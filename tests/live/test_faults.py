@@ -134,20 +134,20 @@ def secrets(pushed: Windmill) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def make(
-    kubernetes: Kubernetes, image: str, head: RayHead, bucket: Json, secrets: dict[str, str], tmp_path: Path
-) -> Iterator[Make]:
-    """Work on a runtime; what is left of it is taken away at the end."""
+def make(request: pytest.FixtureRequest, secrets: dict[str, str], tmp_path: Path) -> Iterator[Make]:
+    """Work on a runtime, which is started with the first work on it; what is left of it is taken away at the end."""
     token, password, plugin, access, key = (f"$var:{path}" for path in secrets)
     made: list[Work] = []
 
     def work(runtime: str, seconds: float = 4) -> Work:
+        get = request.getfixturevalue
         if runtime == "kubernetes":
-            made.append(kubernetes_work(kubernetes, NAMESPACE, image, seconds, token, {"PASSWORD": password}))
+            place = (get("kubernetes"), NAMESPACE, get("image"))
+            made.append(kubernetes_work(*place, seconds, token, {"PASSWORD": password}))
         elif runtime == "ray":
-            made.append(ray_work(head, tmp_path, seconds, token, {"PASSWORD": password}))
+            made.append(ray_work(get("head"), tmp_path, seconds, token, {"PASSWORD": password}))
         else:
-            store = bucket | {"storage_access_key": access, "storage_secret_key": key}
+            store = get("bucket") | {"storage_access_key": access, "storage_secret_key": key}
             made.append(meltano_work(store, tmp_path, plugin))
         return made[-1]
 

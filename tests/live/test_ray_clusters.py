@@ -1,4 +1,5 @@
-"""Ray clusters that a real KubeRay operator makes: leased, used through their reference, scaled by Ray itself, gone.
+"""Ray clusters that a real KubeRay operator makes: leased, used through their reference, scaled by Ray itself, gone;
+and the flow that gets one, runs a program on it, and releases it, on the local engine.
 
 KUBECONFIG                a cluster with KubeRay in which the tests may create namespaces
 FLEXCORE_LIVE_RAY_IMAGE   an image with Ray 2.60, bash and wget (default localhost/ray:2.60.0)
@@ -12,12 +13,13 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import contracts, errors, resources
 from f.flexcore.lib.kubernetes_api import api_errors, credentials, http_client
 from f.flexcore.lib.operations import reconciler
 from f.flexcore.lib.ray import connection, dashboard, leased_clusters
@@ -28,9 +30,15 @@ from f.flexcore.ray.run_job import main as run_job
 from f.flexcore.ray.scale_cluster import main as scale_cluster
 from tests.live import rights
 from tests.operations.fake_windmill import FakeWindmill
+from wmlocal.engine import Engine
+from wmlocal.engine.engine import default_home
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 Object = dict[str, Any]
+ROOT = Path(__file__).parent.parent.parent
+FLOW = "f/flexcore/ray/run_on_cluster"
+# Before any test changes what it depends on.
+ENVIRONMENTS = default_home() / "envs"
 CALL = api_errors.Call("test", "objects")
 
 
@@ -175,7 +183,100 @@ def test_a_cluster_that_no_node_has_room_for_is_told_as_unschedulable(live: Live
     assert live.ray_clusters() == []
 
 
-def reconcile(live: Live, owners: dict[str, Any]) -> list[reconciler.ReconcileRow]:
+# --- the flow
+
+
+@pytest.fixture
+def engine(live: Live, tmp_path: Path) -> Iterator[Engine]:
+    """Where flows run; its resources are the limited cluster's."""
+    home = tmp_path / "engine"
+    home.mkdir()
+    ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
+    (home / "envs").symlink_to(ENVIRONMENTS)
+    with Engine(ROOT, home) as running:
+        running.store.set_resource("f/x/k8s", live.limited, "c_kubernetes_cluster", "")
+        yield running
+
+
+@pytest.fixture
+def form(live: Live, tmp_path: Path) -> Object:
+    return {
+        "cluster": {"kubernetes_cluster": "f/x/k8s", "namespace": live.namespace, "name": "flow"},
+        "spec": live.spec(groups=[]),
+        "settings": {"storage_uri": f"file://{tmp_path}/store"},
+        "cluster_timeout_s": 400,
+        "timeout_s": 200,
+    }
+
+
+def leases(form: Object) -> list[Object]:
+    return list(describe_cluster(form["cluster"], form["settings"])["data"]["leases"])
+
+
+KEEP_S = 45
+
+
+def test_a_flow_gets_a_cluster_runs_its_program_and_releases_it_with_its_result_or_error(
+    live: Live, engine: Engine, form: Object
+) -> None:
+    done = engine.run(FLOW, {**form, "program": "result = 6 * 7", "keep_idle_s": KEEP_S})
+    assert done.success, done.result
+    assert done.result["data"]["result"] == 42
+    assert done.result["attempt"] == 1
+    (first,) = live.ray_clusters()
+    assert leases(form) == []
+
+    # The next flow joins what is kept. Its program fails: so does the flow, with that error, and nothing holds the
+    # cluster any more.
+    failing = engine.run(FLOW, {**form, "program": "raise ValueError('no rows of May')"})
+    assert not failing.success
+    failure = contracts.FlowFailure.model_validate(failing.result)
+    assert "no rows of May" in failure.error
+    assert failure.kind == "ExecutionFailed"
+    assert leases(form) == []
+    (kept,) = live.ray_clusters()
+    assert kept["metadata"]["uid"] == first["metadata"]["uid"]
+
+    assert reconcile(live, {}) == [], "its time is not over"
+    time.sleep(KEEP_S + 1)
+    assert [row.reason for row in reconcile(live, {})] == ["its time to live is over"]
+    # Its pods go first.
+    wait_for(lambda: not live.ray_clusters() and not pods_of_flow(live), 120)
+
+
+def test_a_flow_that_is_canceled_loses_its_job_and_its_cluster_to_reconcile(
+    live: Live, engine: Engine, form: Object
+) -> None:
+    flow = engine.start(FLOW, {**form, "program": "import time\ntime.sleep(600)"})
+
+    def runs() -> bool:
+        with suppress(errors.FlexcoreError):
+            held = leases(form)
+            assert all(lease["owner_job"] == flow.id for lease in held)
+            return bool(held) and any(job["status"] == "RUNNING" for job in jobs(form))
+        return False
+
+    wait_for(runs, 400)
+    engine.cancel(flow.id, "by the test")
+    assert not engine.wait(flow).success
+    assert reconcile(live, {flow.id: "running"}, engine.workspace) == [], "its flow is said to live"
+    assert reconcile(live, {flow.id: "ended"}) == [], "the flow of another workspace"
+    rows = reconcile(live, {flow.id: "ended"}, engine.workspace)
+    assert [(row.reason, row.outcome) for row in rows] == [("its owner has ended", "released, and the cluster deleted")]
+    # Its pods go first.
+    wait_for(lambda: not live.ray_clusters() and not pods_of_flow(live), 120)
+
+
+def pods_of_flow(live: Live) -> list[Object]:
+    return [pod for pod in live.listed("pods") if pod["metadata"]["name"].startswith("flow")]
+
+
+def jobs(form: Object) -> list[Object]:
+    with dashboard.RayApi(errors.validate(resources.RayCluster, form["cluster"], "cluster")) as api:
+        return api.jobs()
+
+
+def reconcile(live: Live, owners: dict[str, Any], workspace: str = "test") -> list[reconciler.ReconcileRow]:
     """What one pass over this namespace's leases acted upon."""
     objects = leased_clusters.KubeRayObjects("f/x/k8s", live.resource)
     ours = [item for item in objects.find() if item.namespace == live.namespace]
@@ -186,15 +287,13 @@ def reconcile(live: Live, owners: dict[str, Any]) -> list[reconciler.ReconcileRo
         def find(self) -> Any:
             return ours
 
-    rows = reconciler.ReconcilePass(Owners(owners), time.time(), 10).run([("f/x/k8s", OfThisNamespace())])
+    rows = reconciler.ReconcilePass(Owners(owners, workspace), time.time(), 10).run([("f/x/k8s", OfThisNamespace())])
     return [row for row in rows if row.action != "leave"]
 
 
 class Owners:
-    workspace = "test"
-
-    def __init__(self, states: dict[str, Any]) -> None:
-        self.states = states
+    def __init__(self, states: dict[str, Any], workspace: str) -> None:
+        self.states, self.workspace = states, workspace
 
     def queued_jobs(self) -> dict[str, dict[str, Any]]:
         return {job: {} for job, state in self.states.items() if state == "running"}

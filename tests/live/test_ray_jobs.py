@@ -40,6 +40,8 @@ IMAGE = os.environ.get("FLEXCORE_LIVE_RAY_IMAGE", "localhost/ray:2.60.0")
 SMALL = {"image": IMAGE, "head_cpu": "400m", "head_memory": "1500Mi", "groups": [], "keep_s": 60}
 Object = dict[str, Any]
 KUEUE = "/apis/kueue.x-k8s.io/v1beta1"
+# A cluster starts within 30 s; on a machine whose cores are shared by many, in minutes.
+START_TIMEOUT_S = 400
 
 
 class Live:
@@ -138,6 +140,16 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 120) -> Any:
     raise AssertionError("it did not come true in time")
 
 
+def wait_until_running(live: Live, key: identity.ExecutionKey, step: Background) -> None:
+    """Returns once KubeRay says that the step's job runs; fails at once when the step has ended before."""
+
+    def runs() -> bool:
+        assert step.is_alive(), step.error or step.result
+        return bool((live.ray_job(key) or {}).get("status", {}).get("jobStatus") == "RUNNING")
+
+    wait_for(runs, START_TIMEOUT_S)
+
+
 def is_gone(live: Live, key: identity.ExecutionKey) -> bool:
     return live.ray_job(key) is None and not live.clusters()
 
@@ -165,7 +177,7 @@ class Background(threading.Thread):
         except errors.FlexcoreError as error:
             self.error = error
 
-    def wait(self, timeout_s: float = 240) -> None:
+    def wait(self, timeout_s: float = START_TIMEOUT_S) -> None:
         self.join(timeout_s)
         assert not self.is_alive()
 
@@ -255,7 +267,7 @@ def test_a_spec_that_kuberay_refuses_later_is_told_at_once(
 
 def test_a_rayjob_that_somebody_deletes_is_no_success(live: Live, key: identity.ExecutionKey) -> None:
     step = Background(lambda: run(live, "import time; time.sleep(600)", {"token_auth": False}))
-    wait_for(lambda: (live.ray_job(key) or {}).get("status", {}).get("jobStatus") == "RUNNING")
+    wait_until_running(live, key, step)
     live.delete(f"/apis/ray.io/v1/namespaces/{live.namespace}/rayjobs/{key.name(1)}")
     step.wait()
     assert step.error is not None
@@ -449,7 +461,7 @@ def test_a_job_that_is_preempted_is_submitted_again_in_the_same_attempt(
     step = Background(
         lambda: run(live, "import time; time.sleep(20); result = 'after all'", {"queue": name, "token_auth": False})
     )
-    wait_for(lambda: (live.ray_job(key) or {}).get("status", {}).get("jobStatus") == "RUNNING")
+    wait_until_running(live, key, step)
     jobs = f"/apis/batch/v1/namespaces/{live.namespace}/jobs"
     container = {
         "name": "c",
@@ -465,7 +477,7 @@ def test_a_job_that_is_preempted_is_submitted_again_in_the_same_attempt(
         "spec": {"suspend": True, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
     }
     live.create(jobs, body)
-    step.wait(300)
+    step.wait(2 * START_TIMEOUT_S)
     assert step.error is None, step.error
     assert step.result["data"]["result"] == "after all"
     assert step.result["attempt"] == 1

@@ -1,16 +1,19 @@
-"""A model on a RayService of a real KubeRay: deployed, a second version, a broken third one, and taken down."""
+"""A model on a RayService of a real KubeRay: on trial until it has answered, deployed, a second version, a broken third
+one, and taken down."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ import httpx
 import pandas as pd
 import pytest
 
-from f.flexcore.lib.core import contracts, inference, resources
+from f.flexcore.lib.core import contracts, inference, remote_objects, resources
 from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput
+from f.flexcore.lib.kubernetes import remote_objects as kubernetes_objects
 from f.flexcore.lib.kubernetes_api import credentials, http_client
 from f.flexcore.lib.ray import kubernetes_session, ray_service, service_rollout, service_spec
 from f.flexcore.lib.ray.remote import model_files
@@ -262,6 +266,105 @@ def test_a_model_on_a_ray_cluster_answers_at_its_heads_service(
         assert undeploy_model.main(reference, "daisy", settings=settings)["data"]["deleted"] is True
     finally:
         release_cluster.main(cluster=reference)
+
+
+# --- the trial of one that has never answered
+
+
+def test_a_first_version_that_cannot_be_deployed_is_rolled_back_and_nothing_stays(
+    cluster: Json, settings: Json, tmp_path: Path
+) -> None:
+    broken = store_model(tmp_path / "1", "1", settings, is_broken=True)
+    with pytest.raises(ExecutionFailed, match="could not deploy daisy--1") as caught:
+        deploy_service.main(cluster, broken.plain(), **trial_options(settings))
+    assert caught.value.category == "deploy_failed"
+    assert find_service(cluster) is None
+    wait_until_nothing_stays(cluster)
+
+
+def test_a_trial_whose_step_was_killed_ends_with_its_flow_or_is_promoted_by_the_steps_repeat(
+    cluster: Json, settings: Json, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, options = store_model(tmp_path / "1", "1", settings), trial_options(settings)
+
+    def kill_step(flow: str) -> Json:
+        """The RayService that a step of the flow has made before it was killed."""
+        for name, value in {"WM_FLOW_JOB_ID": flow, "WM_FLOW_STEP_ID": "deploy", "WM_JOB_ID": f"{flow}-1"}.items():
+            monkeypatch.setenv(name, value)
+        step = subprocess.Popen([sys.executable, "-c", DEPLOY], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert step.stdin
+        step.stdin.write(json.dumps({"cluster": cluster, "model": model.plain(), **options}).encode())
+        step.stdin.close()
+        made = wait_for(lambda: find_service(cluster), 60)
+        step.send_signal(signal.SIGKILL)
+        step.wait()
+        return dict(made)
+
+    # Its flow has ended: nothing else would ever take it away.
+    flow = str(uuid.uuid4())
+    made = kill_step(flow)
+    (item,) = find_items(cluster)
+    assert (item.kind, item.uid, item.state, item.owner) == ("RayService", made["metadata"]["uid"], "running", flow)
+    assert decide(item, "running") == "leave"
+    assert decide(item, "unknown") == "leave"
+    assert decide(item, "ended") == "stop"
+    assert reconciled(cluster).stop(item) == "deleted"
+    wait_until_nothing_stays(cluster)
+
+    # Its flow lives: the step is run again, attaches and proves it. From then on it outlives the flow.
+    made = kill_step(str(uuid.uuid4()))
+    monkeypatch.setenv("WM_JOB_ID", "again")
+    deployed = deploy_service.main(cluster, model.plain(), **options)
+    assert deployed["remote"]["uid"] == made["metadata"]["uid"]
+    assert deployed["data"]["smoke"]["model_version"] == "1"
+    (item,) = find_items(cluster)
+    assert item.state == "kept"
+    assert decide(item, "ended") == "leave"
+    assert undeploy_model.main(cluster, "daisy", settings=settings, timeout_s=120)["data"]["deleted"] is True
+    wait_until_nothing_stays(cluster)
+
+
+DEPLOY = "import json, sys\nfrom f.flexcore.ray import deploy_service\ndeploy_service.main(**json.load(sys.stdin))"
+
+
+def trial_options(settings: Json) -> Json:
+    return {"spec": {**SPEC, "image": IMAGE}, "cpus": 0.1, "settings": settings, "timeout_s": 900}
+
+
+def find_service(cluster: Json) -> Json | None:
+    text = kubectl("get", "rayservices", "-n", cluster["namespace"], "-o", "json")
+    return next(iter(json.loads(text)["items"]), None)
+
+
+def reconciled(cluster: Json) -> kubernetes_objects.KubernetesObjects:
+    """What reconcile sees of the Kubernetes cluster. It lists Jobs, too, which the roles of Ray do not grant."""
+    resource = {"kubeconfig": Path(os.environ["KUBECONFIG"]).read_text()}
+    return kubernetes_objects.KubernetesObjects("f/live/kubernetes", resource, cluster["namespace"])
+
+
+def find_items(cluster: Json) -> list[remote_objects.RemoteObject]:
+    return [item for item in reconciled(cluster).find() if item.namespace == cluster["namespace"]]
+
+
+def decide(item: remote_objects.RemoteObject, owner: remote_objects.Owner) -> str:
+    return remote_objects.decide_cleanup(item, owner, time.time()).action
+
+
+def wait_until_nothing_stays(cluster: Json) -> None:
+    """Its clusters, pods and parts go after the RayService that owns them."""
+    kinds = "rayservices,rayclusters,pods,secrets,networkpolicies"
+    wait_for(lambda: not kubectl("get", kinds, "-n", cluster["namespace"], "-o", "name"), 90)
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float) -> Any:
+    until = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < until, "not in time"
+        time.sleep(0.5)
+    return found
+
+
+# --- upgrades in steps
 
 
 def test_another_cluster_takes_over_in_steps_through_a_gateway_without_a_lost_request(

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.ray import kuberay_reasons
+from f.flexcore.lib.kubernetes_api import categories
+from f.flexcore.lib.ray import kuberay_diagnosis, kuberay_reasons
 
 STATUSES = [
     "Initializing",
@@ -215,3 +216,57 @@ def test_no_word_of_this_source_is_unknown(folder: Path | None) -> None:
     assert words["JobFailedReason"] <= set(kuberay_reasons.FAILED_REASONS)
     assert words["conditions"] <= set(kuberay_reasons.CONDITION_REASONS)
     assert words["K8sEventType"] <= KNOWN_EVENTS
+
+
+# As KubeRay 1.5.0 wrote it of a head that did not start within Ray's own 30 s.
+ENDED = (
+    "Deleted head Pod r15/ml-head-647b6; Pod status: Running; Pod restart policy: Never; Ray container terminated "
+    "status: &ContainerStateTerminated{{ExitCode:{code},Signal:0,Reason:{reason},Message:,}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("count", "code", "reason", "said", "remedy", "grace_s"),
+    [
+        (1, 1, "Error", "A pod of the Ray cluster ml has ended (exit code 1, Error)", "head_cpu", categories.NO_LIMIT),
+        (2, 137, "OOMKilled", "has ended (exit code 137, OOMKilled)", "more memory", categories.NO_LIMIT),
+        (3, 1, "Error", "end again and again (3 times; the last one: exit code 1, Error)", "head_cpu", 0.0),
+    ],
+)
+def test_the_first_ends_of_a_head_are_said_and_the_third_ends_the_wait(
+    count: int, code: int, reason: str, said: str, remedy: str, grace_s: float
+) -> None:
+    cluster = {"metadata": {"name": "ml"}, "status": {"state": "x"}}
+    events = [
+        {
+            "reason": "DeletedHeadPod",
+            "message": ENDED.format(code=code, reason=reason),
+            "involvedObject": {"kind": "RayCluster"},
+            "lastTimestamp": f"2026-11-29T15:2{number}:00Z",
+        }
+        for number in range(count)
+    ]
+    finding = kuberay_diagnosis.diagnose(cluster, [], events, 100.0)
+    assert finding is not None
+    assert said in str(finding.error)
+    assert remedy in finding.error.remedy
+    assert finding.grace_s == grace_s
+    waiting = {"name": "ray-head", "image": "i", "state": {"waiting": {"reason": "ErrImagePull", "message": "x"}}}
+    unpulled = {
+        "metadata": {"name": "ml-head", "uid": "u"},
+        "spec": {"containers": [{"name": "ray-head", "image": "i"}]},
+        "status": {"phase": "Pending", "containerStatuses": [waiting]},
+    }
+    pulling = kuberay_diagnosis.diagnose(cluster, [unpulled], events, 100.0)
+    assert pulling is not None
+    assert pulling.category.startswith("image_") == (count < kuberay_diagnosis.MAX_FAILED_PODS), "what is wrong now"
+
+
+def test_no_end_of_a_pod_is_made_up() -> None:
+    cluster = {"metadata": {"name": "ml"}, "status": {"state": "x"}}
+    scaled = {
+        "reason": "DeletedWorkerPod",
+        "message": "Deleted worker Pod r15/ml-worker-1; Pod status: Running",
+        "involvedObject": {"kind": "RayCluster"},
+    }
+    assert kuberay_diagnosis.diagnose(cluster, [], [scaled], 100.0) is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.kubernetes_api import admission, pod_problems
+from f.flexcore.lib.kubernetes_api import admission, categories, pod_problems
 
 Object = Mapping[str, Any]
 # An operator writes a first event or status within a second or two.
@@ -49,11 +49,14 @@ def diagnose(ray_cluster: Object, pods: Sequence[Object], events: Sequence[Objec
     own = [event for event in events if (event.get("involvedObject") or {}).get("kind") == "RayCluster"]
     if finding := _diagnose_own_events(name, own):
         return finding
-    if finding := _diagnose_ended_pods(name, own):
-        return finding
+    ended = _diagnose_ended_pods(name, own)
+    if ended and ended.grace_s == 0:
+        return ended
     if problem := pod_problems.diagnose_pods(pods, events):
         what = f"The Ray cluster {name} does not start: pod {problem.pod}"
         return Finding(problem.to_error(what, "cluster"), problem.grace_s)
+    if ended:
+        return ended
     if not own and not pods and not ray_cluster.get("status") and age_s > OPERATOR_GRACE_S:
         return Finding(_operator_absent(name))
     return None
@@ -88,24 +91,30 @@ def _diagnose_refused_pod(name: str, message: str) -> Finding:
 
 def _diagnose_ended_pods(name: str, events: Sequence[Object]) -> Finding | None:
     """A pod of Ray never ends by itself: one that has, was killed or could not run Ray at all. The operator deletes it
-    at once; its event keeps how the pod ended."""
+    at once; its event keeps how the pod ended. The first ends are only reported, and say why a start took too long."""
     ends = [event for event in sorted(events, key=_moment) if _is_end(event)]
     count = sum(int(event.get("count") or 1) for event in ends)
-    if count < MAX_FAILED_PODS:
+    if not count:
         return None
     exits = [match for event in ends if (match := EXIT.search(str(event.get("message"))))]
     code, reason = exits[-1].groups("") if exits else ("", "")
     is_memory = reason == "OOMKilled"
     how = f"exit code {code}{f', {reason}' if reason else ''}" if code else "the pod failed"
+    remedy = (
+        "Give its pods more memory."
+        if is_memory
+        else "Look at the pods' logs: a head that has not started within Ray's own 30 s ends, and needs more CPU "
+        "(head_cpu) or a less busy node; or the image lacks this version of ray[default], bash or wget."
+    )
     error = errors.ExecutionFailed(
-        f"The pods of the Ray cluster {name} end again and again ({count} times; the last one: {how})",
+        f"The pods of the Ray cluster {name} end again and again ({count} times; the last one: {how})"
+        if count >= MAX_FAILED_PODS
+        else f"A pod of the Ray cluster {name} has ended ({how}), and KubeRay makes another one",
         subject="head_memory" if is_memory else "image",
         category="out_of_memory" if is_memory else "crash_loop",
-        remedy="Give its pods more memory."
-        if is_memory
-        else "Check that the image has this version of ray[default], bash and wget, and look at the pods' logs.",
+        remedy=remedy,
     )
-    return Finding(error)
+    return Finding(error, 0.0 if count >= MAX_FAILED_PODS else categories.NO_LIMIT)
 
 
 def _is_end(event: Object) -> bool:
