@@ -33,6 +33,8 @@ from wmlocal.lint import CannotCheck, Finding, Severity
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
 RAW_APP_FOLDER, RAW_APP_FILE = "__raw_app", "raw_app.yaml"
+# Excludes nothing: the CLI takes an option that is empty for one that is not given.
+NO_FILE = "none"
 MAX_OUTPUT_CHARS = 4000
 
 
@@ -155,8 +157,23 @@ class Deployment:
                 "--workspace",
                 name,
             ]
-            self._last = run(self._cli, [*command, *flags], self.root)
+            self._last = run(self._cli, [*command, *self._all_raw_apps(), *flags], self.root)
         return self._last
+
+
+    def _all_raw_apps(self) -> list[str]:
+        """The options by which the CLI looks at every raw app's own file: wmill.yaml may exclude it, as a plain push
+        would find it edited for ever."""
+        excludes = read_settings(self.root).get("excludes") or []
+        kept = [pattern for pattern in excludes if not str(pattern).endswith(f"/{RAW_APP_FILE}")]
+        return ["--excludes", ",".join(kept) or NO_FILE] if kept != excludes else []
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """What wmill.yaml says; {} without one."""
+    file = root / "wmill.yaml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_part(stated: dict[str, Any], held: dict[str, Any]) -> bool:
@@ -203,9 +220,7 @@ def profile(target: Target, name: str) -> Iterator[Path]:
 
 def workspace_name(root: Path, target: Target) -> str:
     """What wmill.yaml calls this workspace, so that its overrides count; else a name that it does not know."""
-    file = root / "wmill.yaml"
-    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for name, entry in ((document or {}).get("workspaces") or {}).items():
+    for name, entry in (read_settings(root).get("workspaces") or {}).items():
         if not isinstance(entry, dict):
             continue
         same_server = str(entry.get("baseUrl", "")).rstrip("/") == target.url

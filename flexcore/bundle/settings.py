@@ -49,7 +49,9 @@ PLAIN = """\
 defaultTs: bun
 includes:
   - f/**
-excludes: []
+# The CLI would take this file for edited, for ever; `flexcore workflow deploy` knows when it is.
+excludes:
+  - f/flexcore/dashboard__raw_app/raw_app.yaml
 codebases: []
 skipVariables: false
 skipResources: false

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -220,6 +221,26 @@ def test_a_raw_app_that_states_its_policy_is_no_change_once_the_server_has_it_so
     target = Target("http://127.0.0.1:1", "w", "t")
     found = Deployment(write.root, target, cast("Windmill", Holding())).changes()
     assert found == ([Change(APP, "edited")] if is_change else [])
+
+
+@pytest.mark.parametrize(
+    ("excludes", "option"),
+    [
+        ([], None),
+        (["f/x/**"], None),
+        ([APP], "none"),
+        ([APP, "f/x/**", "f/y/*"], "f/x/**,f/y/*"),
+    ],
+)
+def test_a_deployment_looks_at_the_raw_apps_that_a_plain_push_leaves_out(
+    write: Writer, cli: Callable[..., Path], excludes: list[str], option: str | None
+) -> None:
+    folder = cli()
+    write.file("wmill.yaml", json.dumps({"excludes": excludes}))
+    Deployment(write.root, Target("http://127.0.0.1:1", "w", "t"), cast("Windmill", object())).changes()
+    (call,) = calls(folder)
+    given = dict(itertools.pairwise(call["arguments"]))
+    assert given.get("--excludes") == option
 
 
 def test_a_bundle_that_does_not_pass_the_checks_is_not_pushed(
