@@ -255,6 +255,14 @@ def test_a_control_gets_as_many_jobs_as_the_other_head_a_few_at_a_time_and_no_tw
         assert control.started == 6
 
 
+def test_a_control_counts_over_as_many_jobs_as_a_life_of_the_other_head_has_had() -> None:
+    both = heads(noisy(0.3), noisy(0.3, 5), 80)
+    both["control_jobs"] += [Sample(s.at_s + 400, 80.0 + n, 0) for n, s in enumerate(series(80, float))]
+    both["control_memory_mb"] += [Sample(s.at_s + 400, 524.0, 0) for s in series(80, float)]
+    found = build_report([], [], both, {})
+    assert found["holds"] and found["head_mb_per_job"]["control"]["samples"] == 60
+
+
 def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() -> None:
     with FakeDashboard() as fake:
         proxy = Proxy(fake.address)
