@@ -22,8 +22,8 @@ OUTAGE_S = (1.0, 6.0)
 STEP_KILL_INTERVAL_S, OUTAGE_INTERVAL_S = 25.0, 45.0
 # An engine or head that lives shorter than this says little of its slopes.
 LEAST_LIFE_S = 240.0
-# Parts of the soak. A head's memory is level after some dozen jobs only: it lives longer.
-ENGINE_LIFE, HEAD_LIFE = 0.25, 0.3
+# Parts of the soak: an engine's memory is level after some two hundred runs only, a head's after some dozen jobs.
+ENGINE_LIFE, HEAD_LIFE = 0.45, 0.3
 Log = Callable[[str], None]
 
 

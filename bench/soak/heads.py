@@ -36,11 +36,13 @@ def leave_out_first_jobs(name: str, series: Mapping[str, Sequence[Sample]]) -> S
 
 
 def fit_per_job(head: str, series: Mapping[str, Sequence[Sample]]) -> Slope:
-    """How the head's memory grows with the jobs that it has run: MB, in place of an hour for each job."""
+    """How the head's memory grows with the jobs that it has run: MB, in place of an hour for each job. No more jobs
+    than a life of HEAD has had: later ones add less, and the control has one long life."""
+    most = max((item.value for item in series.get(f"{HEAD}_jobs", ()) if item.value is not None), default=0.0)
     at_job: dict[tuple[int, float], list[float]] = {}
     memory, jobs = series.get(f"{head}_memory_mb", ()), series.get(f"{head}_jobs", ())
     for taken, count in zip(memory, jobs, strict=True):
-        if taken.value is not None and count.value is not None:
+        if taken.value is not None and count.value is not None and count.value <= most:
             at_job.setdefault((taken.life, count.value), []).append(taken.value)
     means = [Sample(count * HOUR_S, fmean(values), life) for (life, count), values in sorted(at_job.items())]
     return fit_slope(means, 0)

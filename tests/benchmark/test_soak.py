@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
 from flexcore.ray_head import RayHead, RayHeadError
 from tests.live.conftest import Windmill
+from tests.live.proxy import Proxy
 from tests.ray.fake_dashboard import FakeDashboard
 from tests.wmlocal.engine.conftest import Writer, raw
 from wmlocal.engine import Engine
@@ -251,6 +253,27 @@ def test_a_control_gets_as_many_jobs_as_the_other_head_a_few_at_a_time_and_no_tw
             control.keep_pace(6)
         control.keep_pace(6)
         assert control.started == 6
+
+
+def test_a_control_counts_over_as_many_jobs_as_a_life_of_the_other_head_has_had() -> None:
+    both = heads(noisy(0.3), noisy(0.3, 5), 80)
+    both["control_jobs"] += [Sample(s.at_s + 400, 80.0 + n, 0) for n, s in enumerate(series(80, float))]
+    both["control_memory_mb"] += [Sample(s.at_s + 400, 524.0, 0) for s in series(80, float)]
+    found = build_report([], [], both, {})
+    assert found["holds"] and found["head_mb_per_job"]["control"]["samples"] == 60
+
+
+def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() -> None:
+    with FakeDashboard() as fake:
+        proxy = Proxy(fake.address)
+        whole = httpx.put(f"{proxy.address}/api/packages/gcs/whole.zip", content=b"1234")
+        host, port = proxy.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as half:
+            half.sendall(b"PUT /api/packages/gcs/half.zip HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n12")
+            half.shutdown(socket.SHUT_WR)
+            assert half.recv(100) == b""
+        proxy.close()
+    assert whole.status_code == 200 and fake.packages == {"whole.zip": b"1234"}
 
 
 def test_lives_of_a_head_with_fewer_than_twenty_jobs_say_nothing_of_its_memory() -> None:

@@ -137,7 +137,12 @@ def handler_of(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # The caller was killed amid its request: no server takes half a body for a whole one.
+                self.close_connection = True
+                return
             gate = proxy.note(self.command, self.path)
             proxy.flowing()
             if gate and not gate.answer and not gate.stop_here():

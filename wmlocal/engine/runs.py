@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from wmlocal.engine import memory
 from wmlocal.engine.bundle import Bundle, Flow, Script
 from wmlocal.engine.environments import Environments
 from wmlocal.engine.errors import BadArguments, CannotStart, UnknownPath, WindmillError
@@ -213,6 +214,7 @@ class Runs:
             return
         self._next_prune = time.time() + min(MAX_PRUNE_INTERVAL_S, self._retention_s / 10)
         self.store.prune(time.time() - self._retention_s)
+        memory.return_freed_memory()
 
     def _to_its_end(self, job: Job, value: dict[str, Any] | None, script: Script | None, preprocess: bool) -> Ended:
         if value is not None:

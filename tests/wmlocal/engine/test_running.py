@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -186,6 +188,36 @@ def test_a_running_engine_drops_old_runs_with_all_that_is_kept_of_them(
         for table in ("logs", "states", "resumes", "deletions"):
             kept = database.execute(f"SELECT job FROM {table}").fetchall()  # noqa: S608 (own names)
             assert all(job != old for (job,) in kept), table
+
+
+HELD = """
+import os, threading
+from pathlib import Path
+from wmlocal.engine.memory import return_freed_memory
+
+def memory():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+kept = []
+def work():
+    many = [bytes(1000) for _ in range(16_000)]
+    # One object at the end: the allocator cannot shrink what lies before it by itself.
+    kept.append(many.pop())
+
+for _ in range(4):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+before = memory()
+return_freed_memory()
+print(before - memory())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another allocator")
+def test_what_runs_have_freed_is_given_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 10
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "a week", "inf", "nan"])
