@@ -195,3 +195,25 @@ def test_the_time_for_a_log_grows_with_its_length_only(piece: str) -> None:
 
     seconds(1000)
     assert seconds(80_000) < 0.05 + 20 * min(seconds(20_000) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("printed", "line"),
+    [("ab\x1b[3Cx", "ab   x"), ("ab\x1b[Cx", "ab x"), ("abc\x1b[2Dx", "axc"), ("abcdef\x1b[9Dx", "xbcdef")],
+)
+def test_a_cursor_that_moves_within_its_line_writes_where_it_stands(printed: str, line: str) -> None:
+    assert clean_log(printed) == line
+
+
+def test_a_picture_that_is_left_out_ends_and_what_comes_behind_it_is_read() -> None:
+    cleaner = LogCleaner()
+    picture = "\x1bP" + "q" * 100_000
+    lines = cleaner.feed(f"one\n{picture}") + cleaner.feed("more of it\x1b\\two\n") + cleaner.feed("three\n")
+    assert lines + cleaner.finish() == ["one", "two", "three"]
+    assert cleaner.feed("again\n") + cleaner.finish() == ["again"]
+
+
+def test_a_picture_without_an_end_leaves_nothing_for_what_is_read_after_the_end() -> None:
+    cleaner = LogCleaner()
+    assert cleaner.feed("\x1bP" + "q" * 100_000) + cleaner.finish() == []
+    assert cleaner.feed("again\n") + cleaner.finish() == ["again"]

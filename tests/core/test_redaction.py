@@ -299,3 +299,8 @@ def test_no_form_of_a_secret_survives(secret: str, around: str, form: str) -> No
     }[form]
     redacted = Redactor([secret]).text(f"{around}\n{shown}\n{around}")
     assert shown in around + MASK + "\n" or shown not in redacted.replace(MASK, "")
+
+
+def test_a_secret_that_is_no_valid_text_is_masked_like_any_other() -> None:
+    secret = "pa\ud800ss-word"
+    assert Redactor([secret]).text(f"x {secret} y") == f"x {MASK} y"

@@ -390,6 +390,40 @@ SITUATIONS: dict[str, tuple[list[dict[str, Any]], Outcome]] = {
         [said("tap-a", "SSLError: CERTIFICATE_VERIFY_FAILED", "error"), block(0, extractors=1)],
         Outcome(1),
     ),
+    "a chain that broke without a word": (
+        [{"event": "Intermediate block in sequence failed.", "level": "info"}, broken(err="Intermediate block")],
+        Outcome(1),
+    ),
+    "a chain that its mapper broke": (
+        [
+            said("map-m", "KeyError: 'price'", "error"),
+            said("target-x", "closing", "info"),
+            {"event": "Intermediate block in sequence failed.", "level": "info"},
+            broken({"map-m": 1}, err="Intermediate block in sequence failed."),
+        ],
+        Outcome(1),
+    ),
+    "a chain that its target broke": (
+        [
+            said("target-x", "ValueError: no such table", "error"),
+            {"event": "Intermediate block in sequence failed.", "level": "info"},
+            broken(err="Intermediate block in sequence failed."),
+        ],
+        Outcome(1),
+    ),
+    "a chain whose end is known by its code": (
+        [{"event": "Intermediate block in sequence failed.", "level": "info"}, block(0, loaders=3)],
+        Outcome(1),
+    ),
+    "a line that broke a mapper": (
+        [
+            odd("tap-a", "Fetched"),
+            said("map-m", "JSONDecodeError: line 3", "error"),
+            {"event": "Intermediate block in sequence failed.", "level": "info"},
+            broken(err="Intermediate block in sequence failed."),
+        ],
+        Outcome(1),
+    ),
     "a long last word": ([said("tap-a", "ValueError: " + "x" * 2000, "error"), block(0, extractors=1)], Outcome(1)),
 }
 

@@ -84,6 +84,7 @@ HISTORIES: dict[str, list[Run]] = {
     "no start": [*runs(20), *runs(8, first=30, factor=2, change=lambda day: {"started_at": None})],
     "starts ahead": [*runs(20), *runs(6, first=900, factor=2)],
     "a clock that is behind": runs(12, first=900),
+    "a clock that is behind by more than half of them": [*runs(8), *runs(10, first=900, factor=2)],
     "twice": [*runs(10), *runs(10)[::-1]],
     "two runtimes": [*runs(20), *runs(15, "meltano", factor=2)],
     "many": [*runs(210), *runs(5, first=209, factor=1.1)],
@@ -134,6 +135,17 @@ def with_doubt(count: int, **change: Any) -> list[Run]:
 CHOICES: list[tuple[list[Run] | None, dict[str, Any], dict[str, Any]]] = [
     (None, {}, {}),
     (None, {"data_size": "1TB"}, {"ray": {"enabled": False}, "meltano": {"healthy": None}}),
+    (None, {"data_size": "2GB", "complexity": "simple"}, {}),
+    (None, {"step_type": "dbt_model"}, {}),
+    (
+        None,
+        {
+            "step_type": "serve",
+            "runtimes": ["kubernetes", "meltano"],
+            "resources": {"containerized": True, "scaling": "medium"},
+        },
+        {},
+    ),
     (None, {"pin": "ray"}, {}),
     (None, {"pin": "ray"}, {"ray": {"healthy": False}}),
     (None, {"pin": "spark"}, {}),
