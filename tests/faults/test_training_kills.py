@@ -28,7 +28,8 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core import errors, module_source
+from f.flexcore.lib.core import errors, module_source, resources
+from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.serving.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray.train import main
@@ -256,8 +257,9 @@ def test_a_node_that_is_taken_away_as_told_costs_no_failure_and_little_of_the_tr
 ) -> None:
     running = start_head(tmp_path / "head")
     try:
-        address = re.findall(r"--address='([\d.:]+)'", running.log.read_text())[0]
+        address = find_address(running)
         first, second = (join(address, running) for _ in range(2))
+        wait_for_nodes(running, 3)
         training = hold(running.resource, "slow", cpus_per_worker=NODE_CPUS)
         training.wait(lambda: (training.folder / "rounds").exists())
         process = int((training.folder / "rounds").read_text().split()[0])
@@ -278,6 +280,14 @@ def test_a_node_that_is_taken_away_as_told_costs_no_failure_and_little_of_the_tr
     check_result(result, tmp_path)
 
 
+def find_address(running: RayHead) -> str:
+    """Where further nodes join. A head on loopback does not print it; its own node was started with it."""
+    assert running._temp is not None
+    commands = [command(pid) for pid in ray_head._find_marked(running._temp)]
+    (address,) = {found for line in commands for found in re.findall(rb"--gcs-address=([\d.:]+)", line)}
+    return str(address.decode())
+
+
 def join(address: str, running: RayHead) -> subprocess.Popen[bytes]:
     """A further node of the head's cluster, the only kind on which the workers find room."""
     ray = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--block"]
@@ -291,6 +301,15 @@ def join(address: str, running: RayHead) -> subprocess.Popen[bytes]:
             start_new_session=True,
             preexec_fn=ray_head.die_with_parent(os.getpid()),
         )
+
+
+def wait_for_nodes(running: RayHead, count: int) -> None:
+    """Returns once so many have registered: a training for which there is no room is refused at once."""
+    until = time.monotonic() + PATIENCE_S
+    with dashboard.RayApi(errors.validate(resources.RayCluster, running.resource, "cluster")) as api:
+        while len(api.nodes()) < count:
+            assert time.monotonic() < until, f"not within {PATIENCE_S} s"
+            time.sleep(0.5)
 
 
 def drain(address: str, running: RayHead, taken: subprocess.Popen[bytes]) -> str:
