@@ -160,7 +160,6 @@ class Deployment:
             self._last = run(self._cli, [*command, *self._all_raw_apps(), *flags], self.root)
         return self._last
 
-
     def _all_raw_apps(self) -> list[str]:
         """The options by which the CLI looks at every raw app's own file: wmill.yaml may exclude it, as a plain push
         would find it edited for ever."""

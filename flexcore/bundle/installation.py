@@ -24,8 +24,9 @@ PATTERNS = (
     "dependencies/flexcore_*.requirements.in",
     "locks/flexcore_*.requirements.in.lock",
 )
-# Left behind by Python and by desktops; no part of a bundle.
-IGNORED = ("__pycache__", ".DS_Store")
+# Folders that Python leaves behind, and the wmill CLI, which builds a raw app before it pushes it; no part of a bundle.
+LEFT_BEHIND = frozenset({"__pycache__", "node_modules"})
+IGNORED = LEFT_BEHIND | {".DS_Store"}
 
 
 @dataclass(frozen=True, slots=True)

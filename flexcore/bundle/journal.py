@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from f.flexcore.lib.core.errors import Conflict
+from flexcore.bundle.installation import LEFT_BEHIND
 from flexcore.bundle.manifest import digest, digest_file
 
 STATE, FOLDER, STEPS = ".flexcore", "change", "steps.json"
@@ -128,11 +129,11 @@ def _move(source: Path, target: Path) -> None:
 
 def _remove_empty_folders(root: Path, folder: Path) -> None:
     while folder != Path():
-        left = [entry.name for entry in (root / folder).iterdir()]
-        if left == ["__pycache__"]:
-            shutil.rmtree(root / folder / "__pycache__")
-        elif left:
+        left = {entry.name for entry in (root / folder).iterdir()}
+        if left - LEFT_BEHIND:
             return
+        for name in left:
+            shutil.rmtree(root / folder / name)
         (root / folder).rmdir()
         folder = folder.parent
 

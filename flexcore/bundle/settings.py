@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput
-from flexcore.bundle.installation import FOLDER
+from flexcore.bundle.installation import FOLDER, LEFT_BEHIND
 from flexcore.bundle.manifest import SettingChange
 from wmlocal.lint.globs import selections
 
@@ -263,6 +263,6 @@ def list_own_files(root: Path, is_bundle_file: Callable[[str], bool]) -> list[st
         path.relative_to(root).as_posix()
         for base in ("f", "u", "locks", "dependencies")
         for path in sorted((root / base).rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and LEFT_BEHIND.isdisjoint(path.parts)
     )
     return [path for path in found if not is_bundle_file(path)]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.contracts import (
+    LABELS,
     DataManifest,
     File,
     ModelManifest,
@@ -52,11 +53,11 @@ def step(runtime: str) -> StepResult:
 
 def test_results_carry_the_labels_by_which_they_are_found_again() -> None:
     plain = step("ray").plain()
-    assert (plain["wm_labels"], plain["metrics"]) == (["flexcore", "runtime:ray"], {"loss": None})
+    assert (plain["wm_labels"], plain["metrics"]) == ([*LABELS, "runtime:ray"], {"loss": None})
     began = StepResult.model_validate(plain | {"timings": {"began_at": "2026-01-01T00:00:00Z"}}).plain()
     assert began["timings"]["began_at"] == "2026-01-01T00:00:00Z", "plain is JSON"
     stages = [StageResult(stage="extraction", result=step("meltano")), StageResult(stage="ml", result=step("ray"))]
-    labels = ["flexcore", "workflow:hybrid_pipeline", "runtime:meltano", "runtime:ray"]
+    labels = [*LABELS, "workflow:hybrid_pipeline", "runtime:meltano", "runtime:ray"]
     assert PipelineResult(success=True, stages=stages).plain()["wm_labels"] == labels
     assert PipelineResult(success=False, partial_results=stages).plain()["wm_labels"] == labels
 

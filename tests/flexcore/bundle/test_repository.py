@@ -15,6 +15,7 @@ import yaml
 
 from f.flexcore.lib.core.errors import Conflict, FlexcoreError, InvalidInput, NotFound
 from flexcore.bundle import journal
+from flexcore.bundle.installation import read_installed_bundle
 from flexcore.bundle.manifest import MANIFEST, digest, read_manifest
 from flexcore.bundle.repository import carry_out, plan_init, plan_remove, plan_upgrade
 from tests.flexcore.bundle.conftest import ENTRIES, FILES, Bundles, apply, snapshot
@@ -299,3 +300,14 @@ def test_the_command_itself_killed_while_it_writes_is_ended_by_the_next_one(tmp_
     manifest = read_manifest(root)
     assert manifest and all(digest((root / path).read_bytes()) == value for path, value in manifest.files.items())
     assert not (root / ".flexcore").exists()
+
+
+def test_what_python_and_the_cli_leave_in_a_folder_is_no_part_of_the_bundle_and_goes_with_it(
+    repository: Path, bundle: Bundles
+) -> None:
+    apply(repository, plan_init(repository, bundle()))
+    left = {"f/flexcore/ray/__pycache__/train.pyc": "x", "f/flexcore/ray/node_modules/react/index.js": "x"}
+    write(repository, left)
+    assert {*read_installed_bundle(repository).files} == {*FILES}
+    apply(repository, plan_remove(repository))
+    assert list(repository.iterdir()) == []
