@@ -187,13 +187,13 @@ class Files:
         if folder in ("groups", "users"):
             match = ITEM.fullmatch(name)
             return Yaml(name, match["kind"], match["path"]) if match and f"{match['kind']}s" == folder else None
-        if folder.split("/")[0] not in SPACES or not self.taken(name):
+        if folder.split("/")[0] not in SPACES:
             return None
         for kind, suffixes in FOLDERS.items():
             for suffix in suffixes:
                 if folder.endswith(suffix) and base == f"{kind}.yaml":
-                    return Yaml(name, kind, folder.removesuffix(suffix))
-        if inside_folder(name):
+                    return Yaml(name, kind, folder.removesuffix(suffix)) if self._takes_any_below(folder) else None
+        if inside_folder(name) or not self.taken(name):
             return None
         if base == "folder.meta.yaml":
             return Yaml(name, "folder", folder)
@@ -203,6 +203,11 @@ class Files:
         workspace = match["workspace"] if match["workspace"] in self.workspaces else None
         path = match["path"] if workspace or not match["workspace"] else f"{match['path']}.{match['workspace']}"
         return Yaml(name, match["kind"], path, workspace)
+
+    def _takes_any_below(self, folder: str) -> bool:
+        """Whether a push takes a file of the folder: with any of them it reads the flow's or app's own file, also where
+        wmill.yaml excludes that one."""
+        return any(name.startswith(f"{folder}/") and self.taken(name) for name in self.names)
 
     @cached_property
     def flows(self) -> dict[str, str]:

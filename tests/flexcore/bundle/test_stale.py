@@ -84,6 +84,16 @@ def test_each_kind_is_found_below_the_folder_of_the_bundle_alone(client: Windmil
     assert find_stale(client, root) == STALE
 
 
+def test_an_app_whose_own_file_a_plain_push_leaves_out_is_not_stale(client: Windmill, root: Path) -> None:
+    for name in ("raw_app.yaml", "index.tsx"):
+        (root / "f/flexcore/desk__raw_app").mkdir(exist_ok=True)
+        (root / "f/flexcore/desk__raw_app" / name).write_text("summary: x\n")
+    (root / "wmill.yaml").write_text(f"{FILES['wmill.yaml']}excludes: [f/flexcore/desk__raw_app/raw_app.yaml]\n")
+    assert find_stale(client, root) == [item for item in STALE if item.kind != "app"]
+    (root / "wmill.yaml").write_text(f"{FILES['wmill.yaml']}excludes: [f/flexcore/desk__raw_app/**]\n")
+    assert Stale("app", "f/flexcore/desk") in find_stale(client, root)
+
+
 def test_what_starts_others_is_removed_first_and_scripts_are_archived(client: Windmill, server: Server) -> None:
     assert remove(client, STALE, print) == {}
     assert server.asked == [
