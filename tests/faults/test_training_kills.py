@@ -44,6 +44,8 @@ TRAIN = "f.flexcore.lib.ray.remote.train"
 ALL_KILLS = bool(os.environ.get("FLEXCORE_ALL_KILLS"))
 # More than the head has.
 NODE_CPUS = 6
+# A local head lets no node join otherwise.
+JOINS = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
 POINTS = ("before_first", "during", "between", "before_publish", "published")
 EVERY, TOTAL = 20, 80
 ASKED: Json = {
@@ -297,7 +299,7 @@ def join(address: str, running: RayHead) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=ray_head.head_environment(token_file(running)) | {ray_head.MARK: str(running._temp)},
+            env=ray_head.head_environment(token_file(running)) | JOINS | {ray_head.MARK: str(running._temp)},
             start_new_session=True,
             preexec_fn=ray_head.die_with_parent(os.getpid()),
         )
