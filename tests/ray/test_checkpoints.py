@@ -186,9 +186,15 @@ def test_preemptions_are_counted_apart_from_failures(store: RemoteStore) -> None
     note_failure(first, [Died("a", False), Died("b", False)])
     note_failure(first, [Died("a", False)])
     # Its fellow failed because of it, and the node was announced before it went.
-    note_failure(second, [Died("c", True), Died("d", False)])
-    note_failure(second, [Died("c", True)])
+    taken, other = "c" * 56, "d" * 56
+    note_failure(second, [Died(taken, True), Died(other, False)])
+    note_failure(second, [Died(taken, True)])
     assert (second.count_events("failure-"), second.count_events("preemption-")) == (2, 1)
+    # What Ray says of a node that went before its time was over; and of one of which nothing was told.
+    note_failure(second, [RuntimeError(f"A worker health check failed. node_id='{taken}'"), Died(other, False)])
+    assert (second.count_events("failure-"), second.count_events("preemption-")) == (2, 1)
+    note_failure(second, [RuntimeError(f"A worker health check failed. node_id='{other}'")])
+    assert (second.count_events("failure-"), second.count_events("preemption-")) == (3, 1)
 
 
 def test_a_problem_of_the_request_is_handed_from_the_workers_to_the_job(store: RemoteStore) -> None:

@@ -111,11 +111,16 @@ def make_failure_counter(storage: Json) -> Any:
 
 
 def note_failure(generation: checkpoints.Generation, exceptions: list[Any]) -> None:
-    """One event for workers that ended together: when one of them was preempted, the others failed for it."""
+    """One event for workers that ended together: when one of them was preempted, the others failed for it. None for a
+    node that was told to be taken away and went before its time was over, which Ray takes for a failure: that was noted
+    when it was told."""
     preempted = [error for error in exceptions if getattr(error, "preempted", False)]
     if preempted:
         nodes = sorted({str(getattr(error, "node_id", "")) for error in preempted})
         note_preemption(generation, nodes)
+        return
+    told = {node for event in generation.read_all("events") for node in event.get("nodes") or ()}
+    if any(node in str(error) for node in told for error in exceptions):
         return
     generation.write_event(f"failure-{uuid.uuid4().hex}", {"errors": [str(error)[:500] for error in exceptions]})
 
