@@ -25,10 +25,12 @@ import yaml
 from f.flexcore.lib.core.errors import ExecutionFailed, FlexcoreError, InvalidInput, NotFound
 from flexcore.bundle import cli_version
 from flexcore.bundle.journal import is_half_done
+from flexcore.bundle.settings import read_settings
 from flexcore.client.target import Target
 from flexcore.client.windmill import Windmill
 from flexcore.rules import find_problems
 from wmlocal.lint import CannotCheck, Finding, Severity
+from wmlocal.lint.globs import selections
 
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
@@ -163,16 +165,9 @@ class Deployment:
     def _all_raw_apps(self) -> list[str]:
         """The options by which the CLI looks at every raw app's own file: wmill.yaml may exclude it, as a plain push
         would find it edited for ever."""
-        excludes = read_settings(self.root).get("excludes") or []
-        kept = [pattern for pattern in excludes if not str(pattern).endswith(f"/{RAW_APP_FILE}")]
-        return ["--excludes", ",".join(kept) or NO_FILE] if kept != excludes else []
-
-
-def read_settings(root: Path) -> dict[str, Any]:
-    """What wmill.yaml says; {} without one."""
-    file = root / "wmill.yaml"
-    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return document if isinstance(document, dict) else {}
+        excludes = selections(read_settings(self.root))[0].excludes
+        kept = [pattern for pattern in excludes if not pattern.endswith(f"/{RAW_APP_FILE}")]
+        return ["--excludes", ",".join(kept) or NO_FILE] if len(kept) < len(excludes) else []
 
 
 def _is_part(stated: dict[str, Any], held: dict[str, Any]) -> bool:

@@ -85,6 +85,13 @@ class SettingsPlan:
     notes: tuple[str, ...] = ()
 
 
+def read_settings(root: Path) -> dict[str, Any]:
+    """What wmill.yaml says; {} without one."""
+    file = root / SETTINGS
+    document = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return document if isinstance(document, dict) else {}
+
+
 def plan_settings(text: str | None, own_files: Iterable[str]) -> SettingsPlan:
     """own_files: paths of the repository's files that are not of the bundle. text: None when there is no wmill.yaml.
     Raises InvalidInput with the first thing that people must change themselves."""

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from flexcore.bundle.settings import read_settings
 from flexcore.client.arguments import check_defaults
 from flexcore.configuration.files import FLEXCORE, read_configuration
 from wmlocal.engine.bundle import Bundle
@@ -145,6 +146,4 @@ def _left_to_do(root: Path, path: str) -> list[str]:
 
 
 def _is_pushed(root: Path, path: str) -> bool:
-    file = root / "wmill.yaml"
-    config = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return selections(config)[0].takes(f"{path}__flow/flow.yaml")
+    return selections(read_settings(root))[0].takes(f"{path}__flow/flow.yaml")

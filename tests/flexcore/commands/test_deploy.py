@@ -228,12 +228,14 @@ def test_a_raw_app_that_states_its_policy_is_no_change_once_the_server_has_it_so
     [
         ([], None),
         (["f/x/**"], None),
+        ("f/x/**", None),
         ([APP], "none"),
+        (APP, "none"),
         ([APP, "f/x/**", "f/y/*"], "f/x/**,f/y/*"),
     ],
 )
 def test_a_deployment_looks_at_the_raw_apps_that_a_plain_push_leaves_out(
-    write: Writer, cli: Callable[..., Path], excludes: list[str], option: str | None
+    write: Writer, cli: Callable[..., Path], excludes: list[str] | str, option: str | None
 ) -> None:
     folder = cli()
     write.file("wmill.yaml", json.dumps({"excludes": excludes}))
