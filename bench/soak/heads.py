@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from statistics import fmean
 from typing import Any
 
-from bench.soak.slopes import HOUR_S, Sample, Slope, fit_slope
+from bench.soak.slopes import Sample, Slope, fit_on_count
 
 HEAD, CONTROL = "head", "control"
 # Ray's C++ daemons open an arena for each of their threads as jobs come: a raylet with no-op jobs grew by 4.3 MB with
@@ -39,13 +38,8 @@ def fit_per_job(head: str, series: Mapping[str, Sequence[Sample]]) -> Slope:
     """How the head's memory grows with the jobs that it has run: MB, in place of an hour for each job. No more jobs
     than a life of HEAD has had: later ones add less, and the control has one long life."""
     most = max((item.value for item in series.get(f"{HEAD}_jobs", ()) if item.value is not None), default=0.0)
-    at_job: dict[tuple[int, float], list[float]] = {}
     memory, jobs = series.get(f"{head}_memory_mb", ()), series.get(f"{head}_jobs", ())
-    for taken, count in zip(memory, jobs, strict=True):
-        if taken.value is not None and count.value is not None and count.value <= most:
-            at_job.setdefault((taken.life, count.value), []).append(taken.value)
-    means = [Sample(count * HOUR_S, fmean(values), life) for (life, count), values in sorted(at_job.items())]
-    return fit_slope(means, 0)
+    return fit_on_count(memory, [job if (job.value or 0) <= most else replace(job, value=None) for job in jobs])
 
 
 def compare(ours: Slope, control: Slope) -> list[str]:

@@ -117,12 +117,12 @@ def measure_head(name: str, root: int | None, temp: Path | None) -> Values:
     for pid, kind in daemons.items():
         key = f"{name}_{kind}_memory_mb"
         found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024
-    return {**found, f"{name}_jobs": count_head_jobs(temp) if temp and daemons else None}
+    return {**found, f"{name}_jobs": count_head_jobs(temp) if daemons else None}
 
 
-def count_head_jobs(temp: Path) -> int:
-    """Jobs that a head has run so far, by the logs that it writes of them and keeps."""
-    return sum(1 for _ in temp.glob("session_2*/logs/job-driver-*.log"))
+def count_head_jobs(temp: Path | None) -> int | None:
+    """Jobs that a head has run so far, by the logs that it writes of them and keeps; None while it has no folder."""
+    return None if temp is None else sum(1 for _ in temp.glob("session_2*/logs/job-driver-*.log"))
 
 
 def measure_database(file: Path) -> Values:

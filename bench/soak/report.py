@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.soak import heads
+from bench.soak import heads, passes
 from bench.soak.flows import Execution
 from bench.soak.ledger import judge
 from bench.soak.slopes import CONFIDENCE, Sample, Slope, fit_slope
@@ -19,7 +19,7 @@ JUDGED = (
     "engine_descriptors",
     "engine_threads",
     "head_descriptors",
-    "reconcile_memory_mb",
+    passes.BEYOND_LIST,
     "rows_kept",
     "database_mb",
     "temporary_entries",
@@ -39,10 +39,12 @@ def build_report(
     warm_ups: Mapping[str, float],
     **more: Any,
 ) -> Json:
-    """Plain data. warm_ups: seconds that are left out of a series, where it is not WARM_UP_S."""
+    """Plain data. series: with what `passes` makes of it. warm_ups: seconds that are left out of a series, where it is
+    not WARM_UP_S."""
     wrong = {execution.id: reason for execution in executions if (reason := judge(execution))}
     warm = {name: heads.leave_out_first_jobs(name, series) for name in series}
     per_job = {head: heads.fit_per_job(head, warm) for head in (heads.HEAD, heads.CONTROL)}
+    per_listed_job = passes.fit_per_job(warm)
     slopes = {name: fit_slope(samples, warm_ups.get(name, WARM_UP_S)) for name, samples in warm.items()}
     problems = [
         *(
@@ -53,6 +55,7 @@ def build_report(
         *(f"left over: {leak}" for leak in leaks),
         *(_describe_growth(name, slopes[name]) for name in JUDGED if name in slopes and slopes[name].is_growing),
         *heads.compare(per_job[heads.HEAD], per_job[heads.CONTROL]),
+        *passes.judge(per_listed_job),
     ]
     short = [name for name in JUDGED if name in slopes and slopes[name].per_hour is None]
     if "head_memory_mb" in series and any(slope.per_hour is None for slope in per_job.values()):
@@ -64,6 +67,7 @@ def build_report(
         "left_over": list(leaks),
         "too_short_to_judge": short,
         "head_mb_per_job": {head: heads.describe_per_job(slope) for head, slope in per_job.items()},
+        "reconcile_mb_per_listed_job": heads.describe_per_job(per_listed_job),
         "slopes": {name: {**asdict(slope), "judged": name in JUDGED} for name, slope in slopes.items()},
         "confidence": CONFIDENCE,
         **more,
@@ -101,9 +105,9 @@ def describe(report: Json) -> str:
         mark = "" if slope["judged"] else "  (not judged)"
         numbers = "".join(_number(slope[key]) for key in ("per_hour", "low", "high"))
         lines.append(f"{name:24}{numbers}{slope['samples']:>9}{mark}")
-    for head, slope in report["head_mb_per_job"].items():
+    for name, slope in {**report["head_mb_per_job"], "reconcile": report["reconcile_mb_per_listed_job"]}.items():
         numbers = "".join(_number(slope[key]) for key in ("per_job", "low", "high"))
-        lines.append(f"{f'{head}, MB a job':24}{numbers}{slope['samples']:>9}")
+        lines.append(f"{f'{name}, MB a job':24}{numbers}{slope['samples']:>9}")
     lines += [f"PROBLEM {problem}" for problem in report["problems"]]
     short = ", ".join(report["too_short_to_judge"])
     verdict = "holds" if report["holds"] else "does not hold"

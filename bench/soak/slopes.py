@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,16 @@ def fit_slope(samples: Sequence[Sample], warm_up_s: float, seed: int = 0) -> Slo
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(slopes, [tail, 1 - tail])
     return Slope(slope * HOUR_S, float(low) * HOUR_S, float(high) * HOUR_S, count, len(lives), rho)
+
+
+def fit_on_count(values: Sequence[Sample], counts: Sequence[Sample]) -> Slope:
+    """How values grow with a count that was taken with each, within lives: for one more, in place of an hour."""
+    at_count: dict[tuple[int, float], list[float]] = {}
+    for value, count in zip(values, counts, strict=True):
+        if value.value is not None and count.value is not None:
+            at_count.setdefault((value.life, count.value), []).append(value.value)
+    means = [Sample(count * HOUR_S, fmean(found), life) for (life, count), found in sorted(at_count.items())]
+    return fit_slope(means, 0)
 
 
 def split_lives(samples: Sequence[Sample], warm_up_s: float) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from bench.soak import measures
+from bench.soak import measures, passes
 from bench.soak.faults import Faults
 from bench.soak.flows import Execution, Flows
 from bench.soak.leaks import find_leaks
@@ -141,7 +141,9 @@ class Soak:
                 self.passes += 1
                 if answer["success"]:
                     self.rows_of_reconcile += len(answer["result"]["table-row-object"])
-                    self._keep("reconcile_memory_mb", peak / 1024 if peak else None)
+                    head = self.places.head
+                    self._keep(passes.MEMORY, peak / 1024 if peak else None, head.lives)
+                    self._keep(passes.JOBS, measures.count_head_jobs(head.head.temp), head.lives)
                 else:
                     self._say(f"a pass of reconcile failed: {str(answer['result'])[:200]}")
                 return

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bench.soak import measures
+from bench.soak import measures, passes
 from bench.soak.control import ControlHead
 from bench.soak.faults import Faults
 from bench.soak.flows import Execution
@@ -274,6 +274,40 @@ def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() ->
             assert half.recv(100) == b""
         proxy.close()
     assert whole.status_code == 200 and fake.packages == {"whole.zip": b"1234"}
+
+
+def passes_over_three_heads(per_job: float, per_pass: float) -> dict[str, list[Sample]]:
+    """A head gets a job with each pass of reconcile and is killed after sixty."""
+    noise = wander(180, 0.5, 6)
+    memory = [60 + per_job * (n % 60) + per_pass * n + noise[n] / 20 for n in range(180)]
+    found = {
+        passes.MEMORY: [Sample(n * 12.0, memory[n], n // 60) for n in range(180)],
+        passes.JOBS: [Sample(n * 12.0, float(n % 60), n // 60) for n in range(180)],
+    }
+    return found | {passes.BEYOND_LIST: passes.leave_out_lists(found)}
+
+
+@pytest.mark.parametrize(
+    ("per_job", "per_pass", "problem"),
+    [
+        (0.0, 0.0, ""),
+        (0.01, 0.0, ""),
+        (0.05, 0.0, "a pass of reconcile needs 0.0495 MB for each job of the head"),
+        # What grows whatever a head lists does not hide behind the jobs, which grow as well while a head lives.
+        (0.01, 0.008, "reconcile_beyond_list_mb grows by 2"),
+    ],
+)
+def test_what_a_pass_of_reconcile_needs_for_a_listed_job_has_a_bound_and_the_rest_stays_as_it_is(
+    per_job: float, per_pass: float, problem: str
+) -> None:
+    found = build_report([], [], passes_over_three_heads(per_job, per_pass), {})
+    assert found["holds"] is not bool(problem), found["problems"]
+    assert "".join(found["problems"]).startswith(problem)
+
+
+def test_without_enough_jobs_to_tell_all_memory_of_a_pass_counts() -> None:
+    few = {passes.MEMORY: series(30, lambda n: 60.0 + n), passes.JOBS: series(30, lambda n: 3.0)}
+    assert [sample.value for sample in passes.leave_out_lists(few)] == [60.0 + n for n in range(30)]
 
 
 def test_lives_of_a_head_with_fewer_than_twenty_jobs_say_nothing_of_its_memory() -> None:

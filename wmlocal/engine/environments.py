@@ -23,9 +23,12 @@ from pathlib import Path
 
 from wmlocal.engine.errors import EnvironmentFailed
 from wmlocal.engine.jobs import Cancel
+from wmlocal.engine.own_environment import copy_environment
 from wmlocal.engine.watchdog import Watchdog
 
 MARKER = ".complete"
+# Of the caller's Python: uv would use it in place of what it makes.
+NOT_PASSED_ON = ("VIRTUAL_ENV", "PYTHONPATH")
 # A wheel of a data stack can take minutes on a slow line; an hour means that something hangs.
 BUILD_TIMEOUT_S = 3600
 MAX_KEPT_LINES = 15
@@ -116,7 +119,7 @@ class Environments:
         It is a child like any step: it dies with a cancel and with the engine.
         """
         program = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
+        environment = {key: value for key, value in copy_environment().items() if key not in NOT_PASSED_ON}
         try:
             process = subprocess.Popen(
                 [program, *arguments],

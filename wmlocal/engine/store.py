@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS variables (path TEXT PRIMARY KEY, value TEXT, is_secr
 CREATE TABLE IF NOT EXISTS deletions (job TEXT PRIMARY KEY, due REAL);
 CREATE TABLE IF NOT EXISTS states (job TEXT, key TEXT, value TEXT, PRIMARY KEY (job, key));
 """
+# About what the write-ahead log comes to by itself (1,000 pages); after a large write its file is cut to this again.
+MAX_KEPT_LOG_BYTES = 4 << 20
 LIVE = ("queued", "running", "suspended")
 # Who a job is and how far it has come, without what it was given and what came of it.
 STATUS_COLUMNS = (
@@ -93,7 +95,10 @@ class Store:
         file.touch(mode=0o600)
         self._db = sqlite3.connect(file, check_same_thread=False, isolation_level=None, timeout=30)
         self._db.row_factory = sqlite3.Row
+        # Of a new file only: what pruned runs have taken can be given back. Before the mode, which writes the file.
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute(f"PRAGMA journal_size_limit = {MAX_KEPT_LOG_BYTES}")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(SCHEMA)
 
@@ -210,12 +215,16 @@ class Store:
             self._write("DELETE FROM deletions WHERE job = ?", [job])
 
     def prune(self, before: float) -> None:
-        """Drops finished runs that are older, and all that is kept of them; whole trees: no run loses a step."""
+        """Drops finished runs that are older, and all that is kept of them; whole trees: no run loses a step.
+
+        The file gives back what they have taken."""
         old = "SELECT id FROM jobs WHERE root IN (SELECT id FROM jobs WHERE parent IS NULL AND finished < ?)"
         with self._lock:
             for table in ("logs", "resumes", "states", "deletions"):
                 self._write(f"DELETE FROM {table} WHERE job IN ({old})", [before])  # noqa: S608 (own text)
             self._write(f"DELETE FROM jobs WHERE id IN ({old})", [before])  # noqa: S608 (own text)
+            # As a script: `execute` takes one step of it, which is one page.
+            self._db.executescript("PRAGMA incremental_vacuum")
 
     # Logs
 

@@ -29,6 +29,7 @@ from typing import IO, Any
 from wmlocal.engine.environments import Environments
 from wmlocal.engine.errors import BadBundle, EnvironmentFailed, Rejected
 from wmlocal.engine.jobs import Job
+from wmlocal.engine.own_environment import copy_environment
 from wmlocal.engine.signature import Unparsable, read_signature
 from wmlocal.engine.watchdog import Watchdog
 from wmlocal.engine.wrapper import write_job_files
@@ -302,7 +303,7 @@ def _execution_error(job: Job, message: str) -> dict[str, Any]:
 
 
 def build_environment(task: Task, around: Surroundings) -> dict[str, str]:
-    own = os.environ
+    own = copy_environment()
     allowed = [name.strip() for name in own.get("WHITELIST_ENVS", "").split(",") if name.strip()]
     passed = {
         name: value
