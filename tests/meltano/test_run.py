@@ -348,6 +348,26 @@ def test_two_copies_of_a_step_make_one_run(project: dict[str, Any], start: Calla
 
 
 @pytest.mark.fault(4, "I7", real=True)
+@pytest.mark.parametrize("spoiled", [False, True], ids=["no database yet", "left by a killed one"])
+def test_first_runs_of_a_project_at_once_all_end_well(
+    project: dict[str, Any], home: Path, tmp_path: Path, start: Callable[..., Step], spoiled: bool
+) -> None:
+    """They share a system database when the target keeps the state by itself, or the store is a bucket."""
+    place = {**project, "env": {"TARGET_TOY_FILE": str(tmp_path / "rows")}}
+    if spoiled:
+        run(place, target="target-toy")
+        (database,) = (home / "meltano/state").rglob("meltano.db")
+        with open_database(database) as changed:
+            changed.execute("DELETE FROM alembic_version")
+    request = {"project": place, "target": "target-toy", "timeout_s": TIMEOUT_S}
+    flows = [
+        start({**request, "taps": [tap]}, WM_JOB_ID=f"job-{tap}", WM_FLOW_JOB_ID=f"flow-{tap}")
+        for tap in ("tap-toy", "tap-other")
+    ]
+    assert [flow.result()["data"]["exit_code"] for flow in flows] == [0, 0]
+
+
+@pytest.mark.fault(4, "I7", real=True)
 def test_another_execution_of_the_same_state_is_refused_with_its_owner(
     project: dict[str, Any], tmp_path: Path, start: Callable[..., Step], worker: Callable[[str], None]
 ) -> None:

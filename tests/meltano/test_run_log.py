@@ -134,6 +134,16 @@ FAILURES = [
         "disk",
         r"disk cannot hold Meltano's files: database or disk is full",
     ),
+    (
+        [
+            {"event": '(psycopg.errors.DuplicateTable) relation "job" already exists', "level": "error"},
+            {"event": "Cannot upgrade the system database. It might be corrupted", "level": "error"},
+        ],
+        Outcome(1),
+        Unavailable,
+        "database",
+        r"could not make the tables of its system database",
+    ),
     ([], Outcome(139), ExecutionFailed, "meltano_failed", r"exit code 139: its log gives no reason"),
     ([block(0)], Outcome(143, "deadline"), DeadlineExceeded, "deadline", r"tap-b into target-x did not end within"),
     (

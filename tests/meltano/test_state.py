@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from f.flexcore.lib.meltano.state_store import (
     open_database,
     write_back,
 )
+from f.flexcore.lib.meltano.system_database import has_tables, make_database
 from f.flexcore.lib.storage.object_store import Store
 
 KEY = "dev:tap-x-to-target-y"
@@ -87,6 +89,41 @@ def test_writing_back_twice_is_once_and_never_undoes_a_later_run(place: StatePla
     write_back(place, changes)
     assert store.read(KEY) == newer
     write_back(place, None)
+
+
+def spoil_as_a_killed_first_run(path: Path) -> None:
+    """Meltano's first migration without its end: tables, and no version."""
+    with open_database(path) as database:
+        database.execute("DELETE FROM alembic_version")
+        database.execute("DROP TABLE state")
+
+
+@pytest.mark.usefixtures("home")
+def test_of_first_runs_at_once_all_find_a_whole_database(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "meltano.db"
+    with ThreadPoolExecutor(8) as at_once:
+        list(at_once.map(make_database, [path] * 8))
+    assert has_tables(path) and sorted(item.name for item in path.parent.iterdir()) == ["meltano.db", "meltano.lock"]
+    store = StateStore(StatePlace(SYSTEM_DATABASE, f"sqlite:///{path}", private=True))
+    assert store.read(KEY) is None
+    store.write(KEY, STATE)
+    store.make_database()
+    assert store.read(KEY) == STATE
+
+
+@pytest.mark.usefixtures("home")
+def test_what_a_killed_first_run_has_left_is_no_database_and_what_is_none_at_all_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "meltano.db"
+    assert not has_tables(path)
+    make_database(path)
+    spoil_as_a_killed_first_run(path)
+    assert not has_tables(path)
+    make_database(path)
+    assert has_tables(path)
+    path.write_text("this is no database" * 100)
+    with pytest.raises(Unreachable, match="file is not a database"):
+        StateStore(StatePlace("file:///x", f"sqlite:///{path}", private=True)).make_database()
+    assert path.read_text().startswith("this is no database")
 
 
 @pytest.mark.usefixtures("home")

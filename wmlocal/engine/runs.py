@@ -79,6 +79,7 @@ class Runs:
         take_up: bool = False,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
+        memory.share_one_arena()
         self._retention_s = _read_retention() * 24 * 3600
         self.bundle = Bundle(Path(root), on_problem)
         self.home = Path(home) if home else default_home()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.wmlocal.engine.conftest import Command, Writer, eventually, is_alive,
 from wmlocal.engine import Engine
 
 # A step with a child of its own: both write down who they are, and ignore every signal that can be ignored.
+ROOT = Path(__file__).parents[3]
 FAMILY = """
     import json, os, signal, subprocess, time
     def main(file):
@@ -172,3 +175,28 @@ def test_parallel_steps_run_at_the_same_time_up_to_the_limit(engine: Engine, wri
     write.flow("f/x/all", [loop(3)])
     assert most(engine.run("f/x/one").result) == 1
     assert most(engine.run("f/x/all").result) == 3
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
+def test_the_threads_of_an_engine_take_memory_from_one_arena(write: Writer, home: Path) -> None:
+    """malloc_info lists the arenas, each as a heap."""
+    write.flow("f/x/y", [raw("a", "def main():\n    return 1\n")])
+    code = """
+import ctypes, sys, tempfile, threading
+from wmlocal.engine import Engine
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+libc.fclose.argtypes = [ctypes.c_void_p]
+with Engine(sys.argv[1], sys.argv[2]) as engine:
+    jobs = [engine.start("f/x/y") for _ in range(6)]
+    for job in jobs:
+        assert engine.wait(job).success
+    file = libc.fopen(sys.argv[3].encode(), b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+"""
+    found = home / "malloc.xml"
+    command = [sys.executable, "-c", code, str(write.root), str(home), str(found)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
+    assert found.read_text().count("<heap nr=") == 1

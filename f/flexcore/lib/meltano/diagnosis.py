@@ -26,6 +26,7 @@ from f.flexcore.lib.meltano import (
 BATCH_REMEDY = "Leave batch_config out of the settings of {}, or use a target that takes batches."
 KILLED_CODES = (-9, 137)
 # SQLite and the system say so in a line before the one that Meltano ends with.
+NOT_UPGRADED = "Cannot upgrade the system database"
 DISK_FULL = re.compile(r"database or disk is full|disk I/O error|No space left on device")
 NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
 DISCOVERY_ENDED = re.compile(r"Catalog discovery failed: command .*? returned (-?\d+)", re.DOTALL)
@@ -53,6 +54,7 @@ def run_error(
         "deadline": errors.DeadlineExceeded,
         "locked": errors.Unavailable,
         "disk": errors.Unavailable,
+        "database": errors.Unavailable,
         "invalid_input": errors.InvalidInput,
     }
     kind = kinds.get(diagnosis.category, errors.ExecutionFailed)
@@ -104,6 +106,7 @@ def diagnose(
         or diagnose_broken_chain(log, target, mappers)
         or diagnose_plugin(log, taps, target)
         or diagnose_disk(log)
+        or diagnose_database(log)
         or contracts.Diagnosis(
             category="meltano_failed",
             detail=f"Meltano failed with exit code {outcome.exit_code}: {last_words(log.meltano)}",
@@ -216,6 +219,18 @@ def diagnose_disk(log: run_log.RunLog) -> contracts.Diagnosis | None:
         category="disk",
         detail=f"The worker's disk cannot hold Meltano's files: {reason}",
         remedy="Free space on the worker, or set FLEXCORE_HOME to a larger volume.",
+    )
+
+
+def diagnose_database(log: run_log.RunLog) -> contracts.Diagnosis | None:
+    """A project's own system database whose tables another first run made meanwhile, or that no Meltano can upgrade."""
+    if not log.meltano.cause.startswith(NOT_UPGRADED):
+        return None
+    return contracts.Diagnosis(
+        category="database",
+        detail="Meltano could not make the tables of its system database",
+        remedy="Run it again: another run may have made them meanwhile. If it fails alike, log_tail says what is wrong "
+        "with the project's database_uri.",
     )
 
 

@@ -84,6 +84,7 @@ class ExtractionRun:
         )
         catalogs.restore()
         before = state_store.read_states(prepared.place, self.prepared.state_ids)
+        state_store.StateStore(prepared.place).make_database()
         place = self._choose_state_place(before)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
@@ -103,7 +104,6 @@ class ExtractionRun:
         catalogs.save()
         output = self._publish() if prepared.files else None
         self._check_not_empty(output)
-        state_store.keep_database(prepared.place, place)
         changes = state_store.compare_states(before, state_store.read_states(place, self.prepared.state_ids))
         result = self._build_result(outcome, output, changes, ran_at)
         return result, changes if place is not prepared.place else None

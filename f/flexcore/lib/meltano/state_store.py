@@ -27,6 +27,7 @@ from f.flexcore.lib.core import errors, redaction, tls_errors
 from f.flexcore.lib.meltano import (
     installation,
     resolved_project,
+    system_database,
 )
 from f.flexcore.lib.storage import object_store
 
@@ -185,6 +186,15 @@ class StateStore:
         """The file of an SQLite system database."""
         return Path(self.place.database.removeprefix("sqlite:///").split("?")[0])
 
+    def make_database(self) -> None:
+        """flexcore's own system database, unless it is there. Raises Unreachable when it cannot be written."""
+        if not self.place.private:
+            return
+        try:
+            system_database.make_database(self.database)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unreachable(error) from None
+
     def _read_row(self, key: str) -> State | None:
         path = self.database
         if not path.exists():
@@ -215,12 +225,6 @@ class StateStore:
                 )
         except sqlite3.Error as error:
             raise self._unreachable(error) from None
-
-    def clear(self) -> None:
-        """Removes all states and runs from a system database; the tables stay."""
-        with open_database(self.database) as database:
-            database.execute("DELETE FROM state")
-            database.execute("DELETE FROM runs")
 
     def _unreachable(self, error: Exception) -> errors.Unreachable:
         first = redaction.Redactor(self.place.options.values()).text(str(error)).splitlines()[:1]
@@ -289,9 +293,8 @@ def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -
     work.mkdir(parents=True, exist_ok=True)
     if place.uri == SYSTEM_DATABASE and place.private:
         source, target = StateStore(place).database, work / "meltano.db"
-        if source.exists():
-            with installation.hold_lock(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
-                copy_database(source, target)
+        with installation.hold_lock(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
+            copy_database(source, target)
         return replace(place, database=f"sqlite:///{target}")
     backend = f"file://{work / 'state'}"
     copy = replace(place, uri=backend, env=backend_environment(backend, {}), options={})
@@ -299,19 +302,6 @@ def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -
         if state:
             StateStore(copy).write(key, state)
     return copy
-
-
-def keep_database(place: StatePlace, run_place: StatePlace) -> None:
-    """The first run of a project makes its database: Meltano created the tables in the run's copy."""
-    target = StateStore(place).database
-    if place.uri != SYSTEM_DATABASE or not place.private or run_place is place or target.exists():
-        return
-    with installation.hold_lock(target.with_suffix(".lock"), LOCK_TIMEOUT_S):
-        if not target.exists():
-            part = target.with_suffix(".part")
-            copy_database(StateStore(run_place).database, part)
-            StateStore(replace(place, database=f"sqlite:///{part}")).clear()
-            part.replace(target)
 
 
 def write_back(place: StatePlace, changes: Changes) -> None:
