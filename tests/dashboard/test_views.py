@@ -256,6 +256,18 @@ def test_a_result_of_another_version_says_which(show: Show) -> None:
     page.get_by_text("This result is of flexcore 0.9.1, the workspace has 0.17.0 now").wait_for()
 
 
+@pytest.mark.parametrize("url", ["https://jaeger.example.com/trace/5b8a", None, "javascript:alert(1)"])
+def test_a_traced_execution_says_its_trace_and_leads_to_its_page(show: Show, url: str | None) -> None:
+    workspace = ws.busy_workspace()
+    workspace.details[ws.FAILED]["trace"] = {"id": "5b8a", "url": url}  # type: ignore[index]
+    page = show(workspace, ONE)
+    page.get_by_role("button", name="Copy trace id").wait_for()
+    link = page.get_by_role("link", name="5b8a")
+    assert link.count() == bool(url and url.startswith("https"))
+    if link.count():
+        assert link.get_attribute("href") == url
+
+
 def test_a_run_that_windmill_has_forgotten_is_said_to_be(show: Show) -> None:
     notice = {
         "code": "forgotten",

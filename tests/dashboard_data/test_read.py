@@ -120,6 +120,24 @@ def test_a_step_says_its_parts_remote_and_manifest_and_the_last_good_request_is_
     assert not shown["can"]["restart"]["allowed"] and "succeeded" in shown["can"]["restart"]["reason"]
 
 
+@pytest.mark.parametrize("page", ["https://jaeger.example.com/trace/{trace_id}", ""])
+def test_an_execution_says_its_trace_where_the_workspace_traces(engine: Engine, read: Read, page: str) -> None:
+    done = run_flow(engine, "toy", note="n")
+    settings = {"otlp_endpoint": "http://collector:4318", "trace_url": page}
+    engine.store.set_resource("f/flexcore/settings", settings, "c_flexcore_settings", "")
+    try:
+        shown = read("execution", execution=done.id)["execution"]
+        settings["trace_sample_ratio"] = 0  # type: ignore[assignment]
+        engine.store.set_resource("f/flexcore/settings", settings, "c_flexcore_settings", "")
+        dropped = read("execution", execution=done.id)["execution"]
+    finally:
+        engine.store.delete_resource("f/flexcore/settings")
+    trace = done.id.replace("-", "")
+    assert shown["trace"] == {"id": trace, "url": page.replace("{trace_id}", trace) or None}
+    assert dropped["trace"] is None, "its trace is not kept"
+    assert read("execution", execution=done.id)["execution"]["trace"] is None, "nothing is traced"
+
+
 def test_results_of_another_version_are_shown_as_far_as_they_are_known(engine: Engine, read: Read) -> None:
     done = run_flow(engine, "toy_strange")
     answer = read("execution", execution=done.id)

@@ -72,6 +72,7 @@ export type Detail = {
   result: unknown
   cut: boolean
   version: string | null
+  trace?: { id: string; url: string | null } | null
   can: { cancel: Can; restart: Can; debug_bundle: Can }
 }
 

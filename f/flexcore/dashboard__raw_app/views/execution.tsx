@@ -43,6 +43,14 @@ function Facts({ detail, now }: { detail: Detail; now: number }) {
       <Field label="Execution">
         <span className="mono">{row.id}</span> <Copy text={row.id} label="execution id" />
       </Field>
+      {detail.trace && (
+        <Field label="Trace">
+          <SafeLink url={detail.trace.url}>
+            <span className="mono">{detail.trace.id}</span>
+          </SafeLink>{' '}
+          <Copy text={detail.trace.id} label="trace id" />
+        </Field>
+      )}
     </dl>
   )
 }

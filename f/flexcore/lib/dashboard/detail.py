@@ -10,7 +10,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, monitoring, redaction
 from f.flexcore.lib.dashboard import listing, notices, rights, shapes, steps
-from f.flexcore.lib.windmill import client, execution_models, job_tree
+from f.flexcore.lib.windmill import client, execution_models, job_tree, trace_links
 
 MAX_RESULT_CHARS = 64 * 1024
 # Of an error: a page shows it whole, and some repeat a log of thousands of lines.
@@ -22,13 +22,15 @@ VERSION_LABEL = "flexcore:"
 
 @dataclass(slots=True)
 class DetailReader:
-    """refusal: why an ended run cannot be started again, None when it can. notes: what could not be read."""
+    """refusal: why an ended run cannot be started again, None when it can. links: None where nothing is traced. notes:
+    what could not be read."""
 
     windmill: client.Client
     user: rights.User
     base_url: str
     view: monitoring.View
     refusal: Callable[[execution_models.Job], str | None]
+    links: trace_links.TraceLinks | None = None
     secrets: list[str] = field(default_factory=list)
     notes: list[shapes.Notice] = field(default_factory=list)
 
@@ -63,8 +65,14 @@ class DetailReader:
             result=result,
             cut=cut,
             version=_version(job),
+            trace=self._trace(root),
             can=self._abilities(job),
         )
+
+    def _trace(self, root: monitoring.Node) -> shapes.Trace | None:
+        id = str((root.job or {}).get("id"))
+        found = self.links.find(id, job_tree.list_results(root)) if self.links else None
+        return shapes.Trace(id=found.trace_id, url=found.page or None) if found else None
 
     def _definitions(self, root: monitoring.Node) -> dict[str, Mapping[str, Any]]:
         """The flows of the tree as they are deployed now, by path; without those that cannot be read."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, monitoring, operation, resources
 from f.flexcore.lib.dashboard import detail, listing, notices, shapes
-from f.flexcore.lib.windmill import client, execution_models
+from f.flexcore.lib.windmill import client, execution_models, trace_links
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
@@ -173,7 +173,10 @@ def open_reader(reading: Reading) -> detail.DetailReader:
     view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
     secrets = list(reading.settings.secrets()) if reading.settings else []
     refusal = operation.resolve(REFUSAL)
-    return detail.DetailReader(reading.windmill, reading.user, reading.base_url, view, refusal, secrets, reading.notes)
+    links = trace_links.links_of(reading.settings) if reading.settings else None
+    return detail.DetailReader(
+        reading.windmill, reading.user, reading.base_url, view, refusal, links, secrets, reading.notes
+    )
 
 
 def _read_runtimes(reading: Reading, _: str) -> list[shapes.Runtime]:

@@ -138,8 +138,16 @@ class Abilities(contracts.Contract):
     debug_bundle: Can
 
 
+class Trace(contracts.Contract):
+    """url: of its page, where the settings say where traces are shown."""
+
+    id: str
+    url: str | None = None
+
+
 class Detail(contracts.Contract):
-    """cut: whether `result` was too large and is its beginning as text. version: of the flexcore that made it."""
+    """cut: whether `result` was too large and is its beginning as text. version: of the flexcore that made it. trace:
+    where the workspace traces, and this execution's is kept."""
 
     row: Row
     url: str | None = None
@@ -150,6 +158,7 @@ class Detail(contracts.Contract):
     result: Any = None
     cut: bool = False
     version: str | None = None
+    trace: Trace | None = None
     can: Abilities
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import errors, trace_context
+from f.flexcore.lib.core import errors, resources, trace_context
 from f.flexcore.lib.windmill import client
 
 
@@ -36,6 +36,11 @@ class TraceLinks:
         trace_id = str(told["trace_id"]) if told else trace_context.trace_of_job(root_job)
         is_kept = told["is_sampled"] if told else trace_context.is_kept(trace_id, self.sample_ratio)
         return TraceLink(trace_id, self.url.replace("{trace_id}", trace_id)) if is_kept else None
+
+
+def links_of(settings: resources.Settings) -> TraceLinks | None:
+    """None where the settings name no collector."""
+    return TraceLinks(settings.trace_sample_ratio, settings.trace_url) if settings.otlp_endpoint else None
 
 
 def read_trace_links(windmill: client.Client) -> TraceLinks | None:
