@@ -31,7 +31,7 @@ class EmbeddedEngine:
         self.temp.mkdir(parents=True)
         (self.home / "meltano").mkdir(parents=True)
         (self.home / "envs").symlink_to(_made(default_home() / "envs"))
-        for name in (f"tool-{MELTANO_VERSION}", "plugins"):
+        for name in (f"tool-{MELTANO_VERSION}", "plugins", "databases"):
             (self.home / "meltano" / name).symlink_to(_made(MELTANO_HOME / name))
         self._port = free_ports(1)[0]
         self._environment = {

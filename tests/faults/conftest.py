@@ -24,7 +24,7 @@ def home(tmp_path: Path) -> Path:
     (base / "meltano").mkdir(parents=True)
     ENVIRONMENTS.mkdir(parents=True, exist_ok=True)
     (base / "envs").symlink_to(ENVIRONMENTS)
-    for name in (f"tool-{MELTANO_VERSION}", "plugins"):
+    for name in (f"tool-{MELTANO_VERSION}", "plugins", "databases"):
         (SHARED / name).mkdir(parents=True, exist_ok=True)
         (base / "meltano" / name).symlink_to(SHARED / name)
     return base

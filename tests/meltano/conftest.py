@@ -82,7 +82,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A worker's home of its own, with the installed things shared."""
     base = tmp_path / "home" / "meltano"
     base.mkdir(parents=True)
-    for name in (f"tool-{MELTANO_VERSION}", "plugins"):
+    for name in (f"tool-{MELTANO_VERSION}", "plugins", "databases"):
         (SHARED / name).mkdir(parents=True, exist_ok=True)
         (base / name).symlink_to(SHARED / name)
     monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "home"))

@@ -3,7 +3,8 @@
 
 Below home()/meltano: tool-<version>/ the tool, plugins/<hash>/ environments of plugins, modules/<hash>/ modules of ours
 that run in the tool's Python, state/<project>/ state, catalogs/<project>/ discovered catalogs, answers/ what Meltano
-says of projects, encrypted, git/ and inline/ projects, work/<attempt>/ while it runs, locks/<key>.
+says of projects, encrypted, databases/ empty system databases, git/ and inline/ projects, work/<attempt>/ while it
+runs, locks/<key>.
 """
 
 from __future__ import annotations

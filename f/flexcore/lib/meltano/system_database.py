@@ -55,15 +55,17 @@ def has_tables(path: Path) -> bool:
 
 
 def find_template() -> Path:
-    """An empty database with the tables of the installed Meltano, made first if need be (2 s, once per worker)."""
-    tool = installation.meltano_command().parent.parent
-    template = tool / "meltano.db"
+    """An empty database with the tables of the installed Meltano, made first if need be (1 s, once per worker). Not in
+    the tool's folder, which may come with the worker's image and be read-only."""
+    folder = installation.folder("databases")
+    template = folder / f"{installation.MELTANO_VERSION}.db"
     if not template.exists():
-        with installation.hold_lock(tool / "lock", MAKE_TIMEOUT_S):
+        python = installation.meltano_python()
+        with installation.hold_lock(folder / "lock", MAKE_TIMEOUT_S):
             if not template.exists():
-                part = tool / "meltano.part"
+                part = template.with_suffix(".part")
                 part.unlink(missing_ok=True)
-                _let_meltano_make(part, installation.tool_python(tool))
+                _let_meltano_make(part, python)
                 part.replace(template)
     return template
 
@@ -82,6 +84,6 @@ def _let_meltano_make(path: Path, python: Path) -> None:
         raise errors.ExecutionFailed(
             f"Meltano cannot make a system database: {last[:300]}",
             subject="meltano",
-            remedy=f"Remove {path.parent} on the worker: the next run installs Meltano anew.",
+            remedy=f"Remove {python.parents[3]} on the worker: the next run installs Meltano anew.",
             log_tail=done.stderr[-2000:],
         )
