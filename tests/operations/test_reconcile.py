@@ -11,7 +11,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import DEFERRED, ON_TRIAL, execution_key
-from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS
+from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS, MAX_ROWS_LEFT
 from f.flexcore.lib.ray import cluster_spec, service_spec
 from f.flexcore.operations import reconcile
 from tests.kubernetes.fake_cluster import FakeCluster
@@ -259,8 +259,25 @@ def test_finished_ray_jobs_are_deleted_after_their_time_to_live(
     now = int(time.time())
     ray_job(dashboard, "old", "unheard-of", "FAILED", **{"flexcore/delete-after": str(now - 10)})
     ray_job(dashboard, "young", "unheard-of", "FAILED", **{"flexcore/delete-after": str(now + 1000)})
-    assert actions(run()) == {"old": "delete", "young": "leave"}
+    assert actions(run()) == {"old": "delete"}
     assert list(dashboard.jobs) == ["young"]
+
+
+def test_among_thousands_of_finished_jobs_what_runs_without_an_owner_is_stopped_at_once_and_the_table_stays_small(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head keeps finished jobs for a week, and Windmill keeps the table of every pass."""
+    later = {"flexcore/delete-after": str(int(time.time()) + 100_000)}
+    for number in range(3000):
+        windmill.completed.add(f"owner-{number}")
+        ray_job(dashboard, f"r{number}", f"owner-{number}", "SUCCEEDED", **later)
+    windmill.completed.add("dead")
+    ray_job(dashboard, "orphan", "dead")
+    (line,) = run({"ray_clusters": ["f/x/ray"]})
+    assert (line["object"], line["action"]) == ("job orphan", "stop")
+    assert "3001 objects seen, 1 acted upon" in capsys.readouterr().out
+    # The resource, the lease and the queue, and the one owner that decides something.
+    assert len(windmill.requests) == 3 + 1
 
 
 def test_deployed_models_are_left(run: Run, windmill: FakeWindmill, cluster: FakeCluster) -> None:
@@ -332,7 +349,7 @@ def test_five_hundred_objects_cost_a_bounded_number_of_calls(
         windmill.completed.add(f"owner-{number}")
         ray_job(dashboard, f"r{number}", f"owner-{number}")
     lines = run({"ray_clusters": ["f/x/ray"]}, most=20)
-    assert len(lines) == 500
+    assert len(lines) == 20 + MAX_ROWS_LEFT
     assert sum(line["action"] == "stop" for line in lines) == 20
     # The resource, the lease and the queue, and some owners; the list, and for each job that is stopped a look
     # and a stop.

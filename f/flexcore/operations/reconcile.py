@@ -29,7 +29,7 @@ def main(settings: c_flexcore_settings, most: int = 50, dry_run: bool = False) -
     worker = os.environ.get("WM_WORKER_GROUP") or "this worker"
     clusters = configured_runtimes.open_objects(chosen, windmill.resource, this_pass.report_failure, worker)
     rows = this_pass.run(clusters)
-    print(reconciler.describe_rows(rows))
+    print(reconciler.describe_rows(rows, this_pass.seen))
     if chosen.otlp_endpoint and not dry_run:
         # Only who traces pays for it.
         from f.flexcore.lib.operations import trace_delivery

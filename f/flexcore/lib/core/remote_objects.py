@@ -62,6 +62,13 @@ class RemoteObject:
         return self.labels.get(identity.DEFERRED) == "true"
 
 
+def depends_on_owner(item: RemoteObject, now: float) -> bool:
+    """Whether what is done about `item` depends on an owner that is in no queue of Windmill any more."""
+    if item.state == "finished":
+        return item.delete_after is not None and now > item.delete_after
+    return item.state == "running" or item.delete_after is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     action: Action

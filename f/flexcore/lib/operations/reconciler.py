@@ -29,6 +29,7 @@ from f.flexcore.lib.windmill import client
 MAX_PARALLEL_REQUESTS = 8
 # Windmill answers some hundred such requests in a second.
 MAX_OWNER_LOOKUPS = 100
+MAX_ROWS_LEFT = 50
 # Of waiting work: the step that has left it there.
 CALL = "flexcore/call"
 # Of passes that have stopped something.
@@ -166,12 +167,17 @@ class _Case:
     owner: remote_objects.Owner
     decision: remote_objects.Decision
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it only waits for its time to live: nobody asks about it."""
+        return self.item.state == "finished" and self.owner in ("ended", "unknown")
+
 
 @dataclass(slots=True)
 class ReconcilePass:
     """max_actions: how many objects may be acted upon; dry_run: none is, and the table says what would be done.
     deferrals: resumes flows whose work is lost; without it they are left. orphans: objects that were stopped, their
-    owner having ended."""
+    owner having ended. seen: objects that were listed."""
 
     owners: Owners
     now: float
@@ -180,11 +186,14 @@ class ReconcilePass:
     deferrals: Deferrals | None = None
     rows: list[ReconcileRow] = field(default_factory=list)
     orphans: list[remote_objects.RemoteObject] = field(default_factory=list)
+    seen: int = 0
     _suspended: list[str] = field(default_factory=list)
     _is_complete: bool = True
 
     def run(self, clusters: Sequence[tuple[str, runtimes.RemoteObjects]]) -> list[ReconcileRow]:
-        """The table of the pass. A cluster that cannot be listed is a row of its own.
+        """The table of the pass. A cluster that cannot be listed is a row of its own. Of what is left, at most
+        MAX_ROWS_LEFT are in it, and none that has finished and waits for its time to live: a head keeps thousands of
+        those, and Windmill keeps the table of every pass.
 
         Raises Forbidden, Unavailable or Unreachable when Windmill does not say which jobs are alive."""
         with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
@@ -194,7 +203,9 @@ class ReconcilePass:
                 self._reconcile(cluster, items, states, pool)
             if self.deferrals and self._is_complete and clusters:
                 self._resume_lost({item.owner for items in listed for item in items}, self.deferrals)
-        return sorted(self.rows, key=lambda row: (row.action == "leave", row.place, row.object))
+        # A cluster that could not be listed comes first.
+        rows = sorted(self.rows, key=lambda row: (row.action == "leave", bool(row.object), row.place, row.object))
+        return rows[: MAX_ROWS_LEFT + sum(row.action != "leave" for row in rows)]
 
     def report_failure(self, place: str, runtime: str, error: errors.FlexcoreError) -> None:
         """A cluster that cannot be listed is a row of its own; nothing in it counts as gone."""
@@ -217,10 +228,9 @@ class ReconcilePass:
         states: dict[str, remote_objects.Owner] = {
             job: "suspended" if queue[job].get("suspend") else "running" for job in ours if job in queue
         }
+        gone = ours - states.keys()
         deciding = [
-            item.owner
-            for item in items
-            if item.owner in ours - states.keys() and (item.state == "running" or item.delete_after is not None)
+            item.owner for item in items if item.owner in gone and remote_objects.depends_on_owner(item, self.now)
         ]
         unknown = list(dict.fromkeys(deciding))
         return states | self.owners.look_up(random.sample(unknown, min(len(unknown), MAX_OWNER_LOOKUPS)))
@@ -239,8 +249,9 @@ class ReconcilePass:
         for item in items:
             owner = states.get(item.owner, "unknown") if self._is_ours(item) else "unknown"
             cases.append(_Case(item, owner, remote_objects.decide_cleanup(item, owner, self.now)))
+        self.seen += len(cases)
         for case in cases:
-            if case.decision.action == "leave":
+            if case.decision.action == "leave" and not case.is_over:
                 self._add_row(case, "left")
         to_do = [case for case in cases if case.decision.action != "leave"]
         limit = max(0, self.max_actions - sum(row.action != "leave" for row in self.rows))
@@ -302,11 +313,11 @@ class ReconcilePass:
         )
 
 
-def describe_rows(rows: Sequence[ReconcileRow]) -> str:
+def describe_rows(rows: Sequence[ReconcileRow], seen: int) -> str:
     """The lines of a pass's log: what was acted upon, and how many objects were seen."""
     acted = [row for row in rows if row.action != "leave"]
     lines = [f"{row.place}: {row.action} {row.object}: {row.outcome} ({row.reason})" for row in acted]
-    return "\n".join([*lines, f"{len(rows)} objects seen, {len(acted)} acted upon"])
+    return "\n".join([*lines, f"{seen} objects seen, {len(acted)} acted upon"])
 
 
 def build_result(rows: list[dict[str, Any]]) -> dict[str, Any]:
