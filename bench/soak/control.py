@@ -1,7 +1,7 @@
 """A Ray head that runs nothing of flexcore: plain jobs by Ray's own API, as many as the soak's head gets.
 
 What a head keeps with each job is Ray's. It is told apart from what flexcore makes a head keep by this one, which lives
-on the same machine in the same hour, with the same settings of Ray.
+on the same machine in the same hour, with the same settings of Ray, and is asked as often for the list of its jobs.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class ControlHead:
                     self._under_way.discard(name)
             while self.started < jobs and len(self._under_way) < MAX_UNDER_WAY:
                 self._submit(client)
+
+    def list_jobs(self) -> None:
+        """As reconcile asks the other head at each pass, and Ray's own page all the time. Raises httpx.HTTPError."""
+        with httpx.Client(headers=self.head.headers, timeout=REQUEST_TIMEOUT_S) as client:
+            client.get(f"{self.head.address}/api/jobs/").raise_for_status()
 
     def close(self) -> None:
         self.head.stop()

@@ -123,6 +123,7 @@ class Soak:
             with suppress(httpx.HTTPError, OSError):
                 body = {"settings": self.places.reconcile_settings}
                 job = self.places.windmill.call("POST", f"jobs/run/p/{RECONCILE}", body)
+                self.places.control.list_jobs()
                 self._follow_pass(job)
 
     def _follow_pass(self, job: str) -> None:

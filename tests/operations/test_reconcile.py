@@ -11,6 +11,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import FlexcoreError
 from f.flexcore.lib.core.identity import DEFERRED, ON_TRIAL, execution_key
+from f.flexcore.lib.operations import reconciler
 from f.flexcore.lib.operations.reconciler import MAX_OWNER_LOOKUPS, MAX_ROWS_LEFT
 from f.flexcore.lib.ray import cluster_spec, service_spec
 from f.flexcore.operations import reconcile
@@ -263,19 +264,34 @@ def test_finished_ray_jobs_are_deleted_after_their_time_to_live(
     assert list(dashboard.jobs) == ["young"]
 
 
-def test_among_thousands_of_finished_jobs_what_runs_without_an_owner_is_stopped_at_once_and_the_table_stays_small(
+def test_of_finished_ray_jobs_the_newest_are_kept_and_none_that_a_flow_or_another_workspace_waits_for(
+    run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "MAX_KEPT_JOBS", 2)
+    later = {"flexcore/delete-after": str(int(time.time()) + 100_000)}
+    for number in range(5):
+        ray_job(dashboard, f"r{number}", f"owner-{number}", "SUCCEEDED", **later)
+        dashboard.jobs[f"r{number}"]["start_time"] = 1000 + number
+    windmill.runs("owner-0")
+    dashboard.jobs["elsewhere"] = {**dashboard.jobs["r1"], "submission_id": "elsewhere"}
+    dashboard.jobs["elsewhere"]["metadata"] = labels("owner-1", "another", **later)
+    assert actions(run()) == {"r0": "leave", "r1": "delete", "r2": "delete"}
+    assert sorted(dashboard.jobs) == ["elsewhere", "r0", "r3", "r4"]
+
+
+def test_among_hundreds_of_finished_jobs_what_runs_without_an_owner_is_stopped_at_once_and_the_table_stays_small(
     run: Run, windmill: FakeWindmill, dashboard: FakeDashboard, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A head keeps finished jobs for a week, and Windmill keeps the table of every pass."""
     later = {"flexcore/delete-after": str(int(time.time()) + 100_000)}
-    for number in range(3000):
+    for number in range(400):
         windmill.completed.add(f"owner-{number}")
         ray_job(dashboard, f"r{number}", f"owner-{number}", "SUCCEEDED", **later)
     windmill.completed.add("dead")
     ray_job(dashboard, "orphan", "dead")
     (line,) = run({"ray_clusters": ["f/x/ray"]})
     assert (line["object"], line["action"]) == ("job orphan", "stop")
-    assert "3001 objects seen, 1 acted upon" in capsys.readouterr().out
+    assert "401 objects seen, 1 acted upon" in capsys.readouterr().out
     # The resource, the lease and the queue, and the one owner that decides something.
     assert len(windmill.requests) == 3 + 1
 

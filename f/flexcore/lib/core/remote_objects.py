@@ -19,8 +19,8 @@ ended": a Windmill that does not know a job may be another one that shares the c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from f.flexcore.lib.core import identity
@@ -58,6 +58,10 @@ class RemoteObject:
         return self.labels.get("flexcore/owner-job", "")
 
     @property
+    def is_head_job(self) -> bool:
+        return (self.runtime, self.kind) == ("ray", "job")
+
+    @property
     def is_deferred(self) -> bool:
         return self.labels.get(identity.DEFERRED) == "true"
 
@@ -67,6 +71,14 @@ def depends_on_owner(item: RemoteObject, now: float) -> bool:
     if item.state == "finished":
         return item.delete_after is not None and now > item.delete_after
     return item.state == "running" or item.delete_after is not None
+
+
+def end_surplus(items: Sequence[RemoteObject], kept: int) -> list[RemoteObject]:
+    """`items`, the time to live over for the finished jobs of Ray heads before the newest `kept`."""
+    finished = [item for item in items if item.is_head_job and item.state == "finished"]
+    finished.sort(key=lambda item: item.created_at or 0, reverse=True)
+    surplus = {id(item) for item in finished[kept:]}
+    return [replace(item, delete_after=0.0) if id(item) in surplus else item for item in items]
 
 
 @dataclass(frozen=True, slots=True)

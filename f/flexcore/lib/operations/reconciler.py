@@ -30,6 +30,8 @@ MAX_PARALLEL_REQUESTS = 8
 # Windmill answers some hundred such requests in a second.
 MAX_OWNER_LOOKUPS = 100
 MAX_ROWS_LEFT = 50
+# Finished jobs of a Ray head, for people to look at: the head needs some 70 kB for each when it lists them.
+MAX_KEPT_JOBS = 500
 # Of waiting work: the step that has left it there.
 CALL = "flexcore/call"
 # Of passes that have stopped something.
@@ -214,10 +216,13 @@ class ReconcilePass:
 
     def _list_objects(self, place: str, cluster: runtimes.RemoteObjects) -> list[remote_objects.RemoteObject]:
         try:
-            return cluster.find()
+            items = cluster.find()
         except errors.FlexcoreError as error:
             self.report_failure(place, "", error)
             return []
+        # What another workspace shares the cluster for is not ours to shorten.
+        ours = remote_objects.end_surplus([item for item in items if self._is_ours(item)], MAX_KEPT_JOBS)
+        return [*ours, *(item for item in items if not self._is_ours(item))]
 
     def _owner_states(self, items: Sequence[remote_objects.RemoteObject]) -> dict[str, remote_objects.Owner]:
         """By owner job. Those that decide nothing are not looked up; of very many, some at each pass: those that
