@@ -1,8 +1,8 @@
 """What a pass of reconcile holds in memory, and what of it is the list of a head's jobs. Pure.
 
-Each pass is a process of its own. It lists the jobs that a head keeps, seven days of them, so it needs more with each
-job and less again when a head is new. What a listed job needs is fitted within the lives of heads and has a bound; what
-is left has to stay as it is over all lives.
+Each pass is a process of its own. It lists the jobs that a head keeps (reconciler.MAX_KEPT_JOBS), so it needs more with
+each job and less again when a head is new. What a listed job needs is fitted within the lives of heads and has a bound;
+what is left has to stay as it is over all lives.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bench.soak.slopes import Sample, Slope, fit_on_count
 
-# A head with 10,000 jobs then takes a pass to some 200 MB more, which a worker has.
+# With all the jobs that a head keeps a pass then needs some 10 MB more.
 MAX_MB_PER_JOB = 0.02
 MEMORY, JOBS, BEYOND_LIST = "reconcile_memory_mb", "reconcile_listed", "reconcile_beyond_list_mb"
 Series = Mapping[str, Sequence[Sample]]

@@ -182,7 +182,7 @@ def test_the_threads_of_an_engine_take_memory_from_one_arena(write: Writer, home
     """malloc_info lists the arenas, each as a heap."""
     write.flow("f/x/y", [raw("a", "def main():\n    return 1\n")])
     code = """
-import ctypes, sys, tempfile, threading
+import ctypes, sys
 from wmlocal.engine import Engine
 libc = ctypes.CDLL(None)
 libc.fopen.restype = ctypes.c_void_p

@@ -25,8 +25,8 @@ from f.flexcore.lib.meltano import (
 
 BATCH_REMEDY = "Leave batch_config out of the settings of {}, or use a target that takes batches."
 KILLED_CODES = (-9, 137)
-# SQLite and the system say so in a line before the one that Meltano ends with.
 NOT_UPGRADED = "Cannot upgrade the system database"
+# SQLite and the system say so in a line before the one that Meltano ends with.
 DISK_FULL = re.compile(r"database or disk is full|disk I/O error|No space left on device")
 NOT_STARTED = re.compile(r"Cannot start plugin ([^\s:]+): (.+)", re.DOTALL)
 DISCOVERY_ENDED = re.compile(r"Catalog discovery failed: command .*? returned (-?\d+)", re.DOTALL)

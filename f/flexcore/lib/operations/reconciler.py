@@ -194,7 +194,7 @@ class ReconcilePass:
 
     def run(self, clusters: Sequence[tuple[str, runtimes.RemoteObjects]]) -> list[ReconcileRow]:
         """The table of the pass. A cluster that cannot be listed is a row of its own. Of what is left, at most
-        MAX_ROWS_LEFT are in it, and none that has finished and waits for its time to live: a head keeps thousands of
+        MAX_ROWS_LEFT are in it, and none that has finished and waits for its time to live: a head keeps hundreds of
         those, and Windmill keeps the table of every pass.
 
         Raises Forbidden, Unavailable or Unreachable when Windmill does not say which jobs are alive."""
