@@ -27,7 +27,7 @@ from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.meltano import (
     process,
 )
-from f.flexcore.lib.meltano.state_store import open_database
+from f.flexcore.lib.meltano.system_database import open_database
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
 from f.flexcore.meltano.run import main

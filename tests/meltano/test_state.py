@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,9 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from f.flexcore.lib.core.errors import Unreachable
+from f.flexcore.lib.core.errors import ExecutionFailed, Unreachable
 from f.flexcore.lib.core.resources import Settings
+from f.flexcore.lib.meltano import installation, system_database
 from f.flexcore.lib.meltano.installation import inspection_folder
 from f.flexcore.lib.meltano.resolved_project import Project, Value
 from f.flexcore.lib.meltano.state_store import (
@@ -22,10 +24,9 @@ from f.flexcore.lib.meltano.state_store import (
     StateStore,
     choose_state_place,
     compare_states,
-    open_database,
     write_back,
 )
-from f.flexcore.lib.meltano.system_database import has_tables, make_database
+from f.flexcore.lib.meltano.system_database import has_tables, make_database, open_database
 from f.flexcore.lib.storage.object_store import Store
 
 KEY = "dev:tap-x-to-target-y"
@@ -124,6 +125,29 @@ def test_what_a_killed_first_run_has_left_is_no_database_and_what_is_none_at_all
     with pytest.raises(Unreachable, match="file is not a database"):
         StateStore(StatePlace("file:///x", f"sqlite:///{path}", private=True)).make_database()
     assert path.read_text().startswith("this is no database")
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("echo 'Traceback' >&2; echo 'ImportError: no alembic' >&2; exit 1", "ImportError: no alembic"),
+        ("exit 3", "it printed nothing"),
+        ("exec sleep 60", "it did not end within 0.5 s"),
+    ],
+)
+def test_a_meltano_that_makes_no_database_is_named_with_its_reason_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    python = tmp_path / "tool" / "tools" / "meltano" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(installation, "meltano_python", lambda: python)
+    monkeypatch.setattr(system_database, "MAKE_TIMEOUT_S", 0.5)
+    with pytest.raises(ExecutionFailed, match=re.escape(f"cannot make a system database: {reason}")) as failed:
+        make_database(tmp_path / "meltano.db")
+    assert str(tmp_path / "tool") in failed.value.remedy and not [*tmp_path.rglob("*.db")]
 
 
 @pytest.mark.usefixtures("home")

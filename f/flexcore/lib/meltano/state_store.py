@@ -13,13 +13,13 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 
@@ -202,7 +202,7 @@ class StateStore:
                 raise self._unreachable(PermissionError(13, "Permission denied"))
             return None
         try:
-            with open_database(path) as database:
+            with system_database.open_database(path) as database:
                 row = database.execute(
                     "SELECT completed_state, partial_state FROM state WHERE state_id = ?", (key,)
                 ).fetchone()
@@ -216,7 +216,7 @@ class StateStore:
         now = datetime.now(UTC).replace(tzinfo=None).isoformat(" ")
         values = (json.dumps(state["completed"]), json.dumps(state["partial"]), now)
         try:
-            with open_database(self.database) as database:
+            with system_database.open_database(self.database) as database:
                 database.execute(
                     "INSERT INTO state (completed_state, partial_state, updated_at, state_id) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (state_id) DO UPDATE SET completed_state = excluded.completed_state, "
@@ -237,25 +237,6 @@ class StateStore:
             remedy=tls_errors.tls_remedy(tls_errors.error_chain(error))
             or "Check address, keys and rights of the store in the settings, or of the project's own backend.",
         )
-
-
-@contextmanager
-def open_database(path: Path) -> Iterator[sqlite3.Connection]:
-    """An SQLite database that exists; changes are committed at the end. It may be in WAL mode, which knows no read-only
-    access, so it is opened for writing."""
-    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=CONNECT_TIMEOUT_S)
-    try:
-        with database:
-            yield database
-    finally:
-        database.close()
-
-
-def copy_database(source: Path, target: Path) -> None:
-    """A consistent copy, also of a database that is in use."""
-    target.touch()
-    with open_database(source) as old, open_database(target) as new:
-        old.backup(new)
 
 
 def normalize_state(state: Mapping[str, Any]) -> State:
@@ -294,7 +275,7 @@ def copy_state(place: StatePlace, states: dict[str, State | None], work: Path) -
     if place.uri == SYSTEM_DATABASE and place.private:
         source, target = StateStore(place).database, work / "meltano.db"
         with installation.hold_lock(source.with_suffix(".lock"), LOCK_TIMEOUT_S):
-            copy_database(source, target)
+            system_database.copy_database(source, target)
         return replace(place, database=f"sqlite:///{target}")
     backend = f"file://{work / 'state'}"
     copy = replace(place, uri=backend, env=backend_environment(backend, {}), options={})

@@ -12,14 +12,18 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.meltano import installation
 
 # An empty database is copied under the lock.
 LOCK_TIMEOUT_S = 30
+# How long a statement waits for another run's.
+BUSY_TIMEOUT_S = 5.0
 # Meltano's imports and a dozen small migrations.
 MAKE_TIMEOUT_S = 120
 MAKE = (
@@ -41,17 +45,36 @@ def make_database(path: Path) -> None:
             part.replace(path)
 
 
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """An SQLite database that exists; changes are committed at the end. It may be in WAL mode, which knows no read-only
+    access, so it is opened for writing."""
+    database = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        with database:
+            yield database
+    finally:
+        database.close()
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy, also of a database that is in use."""
+    target.touch()
+    with open_database(source) as old, open_database(target) as new:
+        old.backup(new)
+
+
 def has_tables(path: Path) -> bool:
     """False also for what a first run that was killed has left: tables, but no word of their version, and no data."""
     if not path.exists():
         return False
-    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as database:
-        try:
+    try:
+        with open_database(path) as database:
             return database.execute("SELECT version_num FROM alembic_version").fetchone() is not None
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return False
-            raise
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return False
+        raise
 
 
 def find_template() -> Path:
@@ -71,19 +94,20 @@ def find_template() -> Path:
 
 
 def _let_meltano_make(path: Path, python: Path) -> None:
-    done = subprocess.run(
-        [str(python), "-I", "-c", MAKE, str(path)],
-        env=installation.base_environment(),
-        capture_output=True,
-        text=True,
-        timeout=MAKE_TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+    command = [str(python), "-I", "-c", MAKE, str(path)]
+    environment = installation.base_environment()
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=MAKE_TIMEOUT_S, check=False
+        )
+        code, output = done.returncode, done.stderr
+    except subprocess.TimeoutExpired:
+        code, output = 124, f"it did not end within {MAKE_TIMEOUT_S} s"
+    if code:
+        last = (output.strip().splitlines() or ["it printed nothing"])[-1]
         raise errors.ExecutionFailed(
             f"Meltano cannot make a system database: {last[:300]}",
             subject="meltano",
             remedy=f"Remove {python.parents[3]} on the worker: the next run installs Meltano anew.",
-            log_tail=done.stderr[-2000:],
+            log_tail=output[-2000:],
         )
