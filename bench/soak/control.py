@@ -1,7 +1,8 @@
 """A Ray head that runs nothing of flexcore: plain jobs by Ray's own API, as many as the soak's head gets.
 
 What a head keeps with each job is Ray's. It is told apart from what flexcore makes a head keep by this one, which lives
-on the same machine in the same hour, with the same settings of Ray, and is asked as often for the list of its jobs.
+on the same machine in the same hour, with the same settings of Ray, and is asked the same: for the list of its jobs and
+what Serve serves as often, and for the log of each job.
 """
 
 from __future__ import annotations
@@ -57,18 +58,24 @@ class ControlHead:
         return keeper_pid(self.head)
 
     def keep_pace(self, jobs: int) -> None:
-        """Gives it the jobs that it lacks to have had as many, a few at a time. Raises httpx.HTTPError."""
+        """Gives it the jobs that it lacks to have had as many, a few at a time, and reads the log of each that has
+        ended, as everybody does who runs one. Raises httpx.HTTPError."""
         with httpx.Client(base_url=self.head.address, headers=self.head.headers, timeout=REQUEST_TIMEOUT_S) as client:
             for name in list(self._under_way):
-                if client.get(f"/api/jobs/{name}").raise_for_status().json()["status"] in ENDED:
+                job = client.get(f"/api/jobs/{name}").raise_for_status().json()
+                if job["status"] in ENDED:
+                    log = {"node_id": job["driver_node_id"], "filename": f"job-driver-{name}.log", "lines": -1}
+                    client.get("/api/v0/logs/file", params=log)
                     self._under_way.discard(name)
             while self.started < jobs and len(self._under_way) < MAX_UNDER_WAY:
                 self._submit(client)
 
-    def list_jobs(self) -> None:
-        """As reconcile asks the other head at each pass, and Ray's own page all the time. Raises httpx.HTTPError."""
-        with httpx.Client(headers=self.head.headers, timeout=REQUEST_TIMEOUT_S) as client:
-            client.get(f"{self.head.address}/api/jobs/").raise_for_status()
+    def look_after(self) -> None:
+        """Asks what reconcile asks the other head at each pass, and Ray's own page all the time: its jobs and what
+        Serve serves. Raises httpx.HTTPError."""
+        with httpx.Client(base_url=self.head.address, headers=self.head.headers, timeout=REQUEST_TIMEOUT_S) as client:
+            client.get("/api/jobs/").raise_for_status()
+            client.get("/api/serve/applications/").raise_for_status()
 
     def close(self) -> None:
         self.head.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ DAEMONS = {
     "_private/monitor.py": "autoscaler_monitor",
     "ray.util.client.server": "client_server",
 }
+DASHBOARD = ("dashboard", "dashboard_modules")
 TABLES = ("jobs", "logs", "resumes", "states", "deletions")
 Values = dict[str, float | None]
 
@@ -49,10 +50,20 @@ def read_status(pid: int, field: str) -> int:
     return 0
 
 
-def count_descriptors(pid: int) -> int:
+def count_descriptors(pid: int, left_out: Container[str] = ()) -> int:
+    """left_out: what /proc shows of descriptors that do not count, `socket:[INODE]`."""
+    count = 0
     with suppress(OSError):
-        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-    return 0
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                count += str(entry.readlink()) not in left_out
+    return count
+
+
+def find_unix_sockets() -> set[str]:
+    """All of this machine, as count_descriptors leaves them out."""
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return {f"socket:[{line.split()[6]}]" for line in lines}
 
 
 def children(pid: int) -> list[int]:
@@ -68,10 +79,14 @@ def children(pid: int) -> list[int]:
 def find_processes(mark: bytes) -> Iterator[int]:
     """Processes whose environment has this entry."""
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    yield int(entry.name)
+        if entry.name.isdigit() and has_entry(int(entry.name), mark):
+            yield int(entry.name)
+
+
+def has_entry(pid: int, mark: bytes) -> bool:
+    with suppress(OSError):
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return False
 
 
 def read_command(pid: int) -> str:
@@ -107,13 +122,18 @@ def measure_head(name: str, root: int | None, temp: Path | None) -> Values:
     """Memory of a head's own processes, together and by what they are, their descriptors, and the jobs that it has
     run; root: the `ray start` that keeps them, None while there is none; temp: its folder.
 
-    The log monitor's descriptors are left out: it holds up to 200 logs of workers that have ended open, two for each
-    (RAY_LOG_MONITOR_MAX_OPEN_FILES)."""
+    Left out are descriptors that have a bound which a soak does not reach: the log monitor's, which holds up to 200
+    logs of workers that have ended open, two for each (RAY_LOG_MONITOR_MAX_OPEN_FILES), and the connections between the
+    dashboard and its modules, as many as requests were ever under way at once: it takes them in turn, so that none is
+    idle for long enough to be closed (get_http_session_to_module in ray.dashboard.subprocesses.utils, 2.60)."""
     daemons = find_daemons(root) if root else {}
     found = measure_process(name, list(daemons))
     if daemons:
         counted = [pid for pid, kind in daemons.items() if kind != "log_monitor"]
-        found[f"{name}_descriptors"] = sum(count_descriptors(pid) for pid in counted)
+        connections = find_unix_sockets()
+        found[f"{name}_descriptors"] = sum(
+            count_descriptors(pid, connections if daemons[pid] in DASHBOARD else ()) for pid in counted
+        )
     for pid, kind in daemons.items():
         key = f"{name}_{kind}_memory_mb"
         found[key] = (found.get(key) or 0) + read_status(pid, "RssAnon") / 1024

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +29,8 @@ DRAIN_TIMEOUT_S = 240.0
 # A finished container is deleted by Kubernetes, a finished Ray job by reconcile, some time after its end.
 SETTLE_TIMEOUT_S = 90.0
 RECONCILE = "f/flexcore/operations/reconcile"
+PASS_TIMEOUT_S = 120.0
+PEAK_INTERVAL_S = 0.005
 Json = dict[str, Any]
 
 
@@ -123,21 +124,14 @@ class Soak:
             with suppress(httpx.HTTPError, OSError):
                 body = {"settings": self.places.reconcile_settings}
                 job = self.places.windmill.call("POST", f"jobs/run/p/{RECONCILE}", body)
-                self.places.control.list_jobs()
+                self.places.control.look_after()
                 self._follow_pass(job)
 
     def _follow_pass(self, job: str) -> None:
-        """The peak of its memory is read while it runs: nobody knows it afterwards."""
-        peak, engine = 0, self.places.engine
-        mark = f"WM_JOB_ID={job}".encode()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PASS_TIMEOUT_S
+        peak = self._watch_pass(job, deadline) if self.places.engine else 0
         while time.monotonic() < deadline:
-            if engine:
-                for pid in measures.children(engine.pid):
-                    with suppress(OSError):
-                        if mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                            peak = max(peak, measures.read_status(pid, "VmHWM"))
-            answer = self.places.windmill.call("GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false")
+            answer = self._ask(job)
             if answer["completed"]:
                 self.passes += 1
                 if answer["success"]:
@@ -149,6 +143,29 @@ class Soak:
                     self._say(f"a pass of reconcile failed: {str(answer['result'])[:200]}")
                 return
             time.sleep(0.05)
+
+    def _watch_pass(self, job: str, deadline: float) -> int:
+        """The peak of its memory, kB; 0 when it was over before it was seen. It is read as long as the process lives,
+        since nobody knows it afterwards, and often: a pass needs most at its very end."""
+        mark, engine = f"WM_JOB_ID={job}".encode(), self.places.engine
+        found: list[int] = []
+        while engine and not found and time.monotonic() < deadline and not self._ask(job)["completed"]:
+            found = [pid for pid in measures.children(engine.pid) if measures.has_entry(pid, mark)]
+            time.sleep(0.02)
+        peak = 0
+        while found and time.monotonic() < deadline:
+            held = max(measures.read_status(pid, "VmHWM") for pid in found)
+            if not held:
+                break
+            peak = max(peak, held)
+            time.sleep(PEAK_INTERVAL_S)
+        return peak
+
+    def _ask(self, job: str) -> dict[str, Any]:
+        answer: dict[str, Any] = self.places.windmill.call(
+            "GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false"
+        )
+        return answer
 
     def _keep_control_busy(self) -> None:
         """The head without flexcore gets as many jobs as all lives of the other one have had."""

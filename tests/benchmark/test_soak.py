@@ -253,6 +253,9 @@ def test_a_control_gets_as_many_jobs_as_the_other_head_a_few_at_a_time_and_no_tw
             control.keep_pace(6)
         control.keep_pace(6)
         assert control.started == 6
+        assert sum("/api/v0/logs/file" in asked for asked in fake.requests) == 5
+        control.look_after()
+        assert fake.requests[-2:] == ["GET /api/jobs/", "GET /api/serve/applications/"]
 
 
 def test_a_control_counts_over_as_many_jobs_as_a_life_of_the_other_head_has_had() -> None:
@@ -373,6 +376,30 @@ sys.stdin.read()
             for pid in measures.find_descendants(root.pid)[1:]:
                 os.kill(pid, signal.SIGKILL)
             root.kill()
+
+
+def test_connections_between_a_dashboard_and_its_modules_are_left_out_and_all_others_count(tmp_path: Path) -> None:
+    program = """
+import socket, sys
+pairs = [socket.socketpair() for _ in range(5)]
+listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(int(sys.argv[2]))]
+print(flush=True)
+sys.stdin.read()
+"""
+
+    def measure(title: str, listening: int) -> float:
+        command = ["bash", "-c", 'exec -a "$0" "$1" -c "$2" "$0" "$3"', title, sys.executable, program, str(listening)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as head:
+            assert head.stdout is not None
+            head.stdout.readline()
+            found = measures.measure_head("head", head.pid, tmp_path)["head_descriptors"]
+            head.kill()
+        assert found is not None
+        return found
+
+    base = measure("ray-dashboard-JobHead-0", 0)
+    assert measure("ray-dashboard-JobHead-0", 3) == base + 3
+    assert measure("/x/core/src/ray/raylet/raylet", 0) == base + 10
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 10) -> bool:
