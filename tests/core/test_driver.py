@@ -134,6 +134,27 @@ def test_a_failure_that_would_repeat_is_raised_again_to_every_call(records: Stor
     assert [number for number, _ in memory.created] == [1]
 
 
+def test_an_error_says_its_attempt_and_remote_object_also_when_contact_was_lost(records: StoreRecords) -> None:
+    memory = Memory({1: ends(Verdict(error=ExecutionFailed("exit code 1"))), 2: raises(Unreachable("No route"))})
+    with pytest.raises(ExecutionFailed) as failed:
+        driver(memory, records, "call-1").run()
+    with pytest.raises(Unreachable) as lost:
+        driver(memory, records, "call-2").run()
+    with pytest.raises(ExecutionFailed) as repeated:
+        driver(Memory(), records, "call-1").run()
+    for number, raised in ((1, failed), (2, lost), (1, repeated)):
+        remote = Remote(kind="thing", name=KEY.name(number)).plain()
+        assert raised.value.details == {"attempt": number, "remote": remote}
+
+
+def test_an_error_keeps_what_it_says_itself_of_its_remote_object(records: StoreRecords) -> None:
+    own = {"kind": "thing", "name": KEY.name(1), "uid": "u1"}
+    memory = Memory({1: ends(Verdict(error=ExecutionFailed("exit code 1", remote=own)))})
+    with pytest.raises(ExecutionFailed) as raised:
+        driver(memory, records).run()
+    assert raised.value.details == {"attempt": 1, "remote": own}
+
+
 def test_findings_of_one_attempt_reach_the_next_also_after_a_kill(records: StoreRecords) -> None:
     memory = Memory({1: ends(Verdict(findings={"packages": ["lightgbm"]})), 2: raises(Unreachable("killed here"))})
     with pytest.raises(Unreachable):

@@ -125,7 +125,13 @@ class Driver:
 
     def _observe(self, number: int, remote: contracts.Remote) -> Verdict:
         began = time.time()
-        verdict = self.adapter.observe(number, remote)
+        try:
+            verdict = self.adapter.observe(number, remote)
+        except errors.FlexcoreError as error:
+            add_attempt(error, number, remote)
+            raise
+        if verdict.error:
+            add_attempt(verdict.error, number, remote)
         if self.adapter.records:
             self.adapter.records.write(number, redact_verdict(verdict, self.adapter.redactor), self.call)
         if self.on_attempt:
@@ -162,6 +168,12 @@ def drive(open_adapter: Open, invocation: operation.Invocation[Any, Any]) -> dic
             return driver.run().plain()
         except errors.FlexcoreError as error:
             raise redact_error(error, adapter.redactor) from None
+
+
+def add_attempt(error: errors.FlexcoreError, number: int, remote: contracts.Remote) -> None:
+    """Notes in the error which attempt and object it is about, by which people find them; what it says itself stays."""
+    error.details.setdefault("attempt", number)
+    error.details.setdefault("remote", remote.plain())
 
 
 def redact_verdict(verdict: Verdict, redactor: redaction.Redactor) -> Verdict:
