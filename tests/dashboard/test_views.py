@@ -24,7 +24,7 @@ ONE = f"#/executions/{ws.FAILED}"
 VIEWS = {
     "executions": ("#/executions", "OutOfMemory: worker 3 of 4 was killed"),
     "execution": (ONE, "Step train failed"),
-    "step": (f"{ONE}?step=train", "flexcore-train-7f3a90"),
+    "step": (f"{ONE}?step=train", "5a1d7c1e-98b2-4a0e"),
     "logs": (f"{ONE}?tab=logs", "train: epoch 299"),
     "request": (f"{ONE}?tab=request", "2 differences from the last good run"),
     "result": (f"{ONE}?tab=result", "s3://lake/orders/2026-11-28"),
@@ -77,11 +77,46 @@ def test_a_step_shows_its_parts_and_the_id_of_its_remote_object(show: Show) -> N
     page.get_by_role("row", name="train", exact=False).nth(0).click()
     step = page.get_by_role("complementary", name="Step train")
     text = step.inner_text()
-    for expected in ("queued\n12 s", "starting\n41 s", "running\n5 min 22 s", "finishing\n8.5 s", "5a1d7c1e-98b2-4a0e"):
+    parts = ("queued\n12 s", "starting\n41 s", "running\n5 min 22 s", "finishing\n8.5 s")
+    for expected in (*parts, "attempt\n2", ws.TRAIN_JOB, "5a1d7c1e-98b2-4a0e"):
         assert expected in text, text
+    assert step.get_by_role("link", name=ws.TRAIN_JOB).get_attribute("href") == "http://ray:8265/"
     assert page.url.endswith("?step=train"), "a link to the step can be sent"
     step.get_by_role("button", name="Close the step").click()
     step.wait_for(state="detached")
+
+
+def test_a_step_that_still_runs_says_when_its_remote_object_is_known(show: Show) -> None:
+    page = show(ws.busy_workspace(), f"#/executions/{ws.RUNNING}?step=train")
+    step = page.get_by_role("complementary", name="Step train")
+    step.wait_for()
+    for expected in ("attempt\nknown once the step ends", "remote object\nknown once the step ends"):
+        assert expected in step.inner_text(), step.inner_text()
+
+
+def test_the_events_are_in_their_order_with_their_causes(show: Show) -> None:
+    page = show(ws.busy_workspace(), f"{ONE}?tab=events")
+    events = page.get_by_role("list", name="Events").get_by_role("listitem")
+    events.first.wait_for()
+    told = [" ".join(text.split()[1:4]) for text in events.all_inner_texts()]
+    assert told[:2] == ["validate queued Waits", "validate started Began"]
+    assert told[-1] == "train failed Failed"
+    retried = page.get_by_role("listitem").filter(has_text="Attempt 1 failed and is followed by another")
+    assert "because The history of the runtimes cannot be read" in retried.inner_text()
+
+
+def test_a_step_that_cannot_be_shown_leaves_the_execution_and_is_shown_with_the_next_read(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    train = next(step for step in workspace.details[ws.FAILED]["steps"] if step["id"] == "train")  # type: ignore[index]
+    good, train["diagnosis"] = train["diagnosis"], {"category": "oom"}
+    page = show(workspace, f"{ONE}?step=train")
+    page.get_by_text("Step train cannot be shown").wait_for()
+    assert page.get_by_role("alert", name="Step train failed").is_visible()
+    assert page.get_by_role("row").filter(has_text="extract").is_visible()
+    train["diagnosis"] = good
+    page.get_by_role("button", name="Read again").click()
+    page.get_by_text("Step train cannot be shown").wait_for(state="detached")
+    assert "5a1d7c1e-98b2-4a0e" in page.get_by_role("complementary", name="Step train").inner_text()
 
 
 def test_a_filter_is_in_the_link_and_asked_of_the_workspace(show: Show) -> None:
@@ -249,6 +284,17 @@ def test_a_view_that_cannot_show_its_data_leaves_the_others(show: Show) -> None:
     page.get_by_text("flexcore-extract-1").wait_for()
 
 
+def test_a_view_that_could_not_be_shown_is_shown_with_the_next_read(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    workspace.parts["deployments"] = [{"name": "churn"}]
+    page = show(workspace, "#/deployments")
+    page.get_by_text("Deployments cannot be shown").wait_for()
+    workspace.parts["deployments"] = ws.deployments()
+    page.get_by_role("button", name="Read again").click()
+    page.get_by_text("Deployments cannot be shown").wait_for(state="detached")
+    page.get_by_text("demand").first.wait_for()
+
+
 def test_a_result_of_another_version_says_which(show: Show) -> None:
     workspace = ws.busy_workspace()
     workspace.details[ws.FAILED]["version"] = "0.9.1"  # type: ignore[index]
@@ -308,11 +354,7 @@ def test_markup_in_names_stays_text(show: Show) -> None:
     failed = ws.row(
         ws.FAILED, "failure", 60, workflow=evil, runtime=evil, created_by=evil, failed_step=evil, error=evil
     )
-    steps = [
-        ws.step(
-            evil, "failure", 0, (1, 1, 1, 1), summary=evil, events=[ws.event(9, evil, evil, evil)], output={evil: evil}
-        )
-    ]
+    steps = ws.failed_steps(evil)
     problem = ws.problem() | {"message": evil, "remedy": evil, "step": evil, "category": evil}
     workspace = ws.Workspace(
         rows=[failed],

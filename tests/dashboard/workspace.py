@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from f.flexcore.lib.core import contracts, errors, monitoring
+from tests.dashboard import jobs
+
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 FAILED = "019375a0-0000-7000-8000-00000000fa11"
 RUNNING = "019375a0-0000-7000-8000-000000000123"
@@ -70,91 +73,59 @@ def many_rows(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def step(id: str, status: str, start_s: float, parts: tuple[float | None, ...], **fields: Any) -> dict[str, Any]:
-    """A step that was created `start_s` after the execution; parts: queued, starting, running, finishing."""
-    created = 1200 - start_s
-    total = sum(part or 0 for part in parts)
-    ended = status in ("success", "failure")
-    return {
-        "id": id,
-        "summary": "",
-        "status": status,
-        "runtime": None,
-        "job": f"019375a0-2222-7000-8000-{abs(hash(id)) % 10**12:012d}",
-        "attempt": 1,
-        "created_at": at(created),
-        "started_at": at(created - (parts[0] or 0)),
-        "ended_at": at(created - total) if ended else None,
-        "parts": dict(zip(("queued", "starting", "running", "finishing"), parts, strict=True)),
-        "remote": None,
-        "diagnosis": None,
-        "output": None,
-        "events": [],
-        "reused": False,
-        "parent": None,
-    } | fields
+TRAIN_JOB = f"{jobs.KEY}-2"
 
 
-def event(seconds_ago: float, kind: str, message: str, cause: str | None = None) -> dict[str, Any]:
-    return {"at": at(seconds_ago), "kind": kind, "message": message, "cause": cause}
-
-
-def steps() -> list[dict[str, Any]]:
-    manifest = {"uri": "s3://lake/orders/2026-11-28", "format": "parquet", "bytes": 91_224_110, "rows": 1_204_332}
-    remote = {"kind": "RayJob", "name": "flexcore-train-7f3a90", "uid": "5a1d7c1e-98b2-4a0e", "url": "http://ray:8265/"}
-    diagnosis = {
-        "category": "OutOfMemory",
-        "detail": "Worker 3 of 4 used 7.9 GiB of 8 GiB and was killed by the kernel (exit code 137)",
-        "remedy": "Raise workers.memory to 12Gi, or lower train.batch_size below 4096.",
-    }
-    waits = event(880, "Pending", "the pod waits for room", "node1 has 0.4 CPU free, 2 are asked for")
-    return [
-        step("validate", "success", 0, (0.2, None, 0.6, 0.1), summary="Check the request"),
-        step(
-            "extract", "success", 1, (0.4, 6.1, 95.3, 2.0), summary="tap-postgres", runtime="meltano", output=manifest
-        ),
-        step(
+def steps(live: bool = False) -> list[dict[str, Any]]:
+    """Of an execution whose training has failed, or still runs."""
+    streams = [contracts.Stream(name="orders", rows=1_204_332, bytes=91_224_110)]
+    manifest = contracts.DataManifest(
+        uri="s3://lake/orders/2026-11-28", format="parquet", bytes=91_224_110, rows=1_204_332, streams=streams
+    )
+    remote = contracts.Remote(kind="meltano run", name=f"{jobs.KEY}-1", uid="0c2f1a5e-7b1d-5c3a-9d52-2f6e5d0c9a11")
+    measured = jobs.timings(1.5, 0.4, 6.1, 95.3, 2.0)
+    extraction = jobs.step_result("meltano", timings=measured, output=manifest, remote=remote)
+    away = errors.Unreachable("The history of the runtimes cannot be read")
+    train = jobs.job(108, 109, None if live else 494, train_error(), script_path="f/flexcore/ray/train")
+    nodes = [
+        jobs.node("validate", jobs.job(0, 0.2, 0.8, {"stage": "extraction"})),
+        jobs.node("extract", jobs.job(1, 1.4, 105.4, extraction, script_path="f/flexcore/meltano/extract")),
+        jobs.node(
             "select",
-            "success",
-            105,
-            (0.1, None, 1.8, 0.1),
-            summary="Choose the runtime",
-        ),
-        step(
-            "train",
-            "failure",
-            108,
-            (12.4, 41.0, 322.0, 8.5),
-            summary="XGBoost on Ray",
-            runtime="ray",
-            attempt=2,
-            remote=remote,
-            diagnosis=diagnosis,
-            events=[
-                waits,
-                event(860, "Started", "4 workers joined"),
-                event(520, "Failed", "worker 3 was killed", "it used 7.9 GiB of 8 GiB"),
+            children=[
+                monitoring.Node("[0]", jobs.job(105.5, 105.6, 106, away)),
+                monitoring.Node("[1]", jobs.job(106.1, 106.2, 107.8, {"runtime": "ray"})),
             ],
+            failed_retries=["019375a0-2222-7000-8000-0000000fa11d"],
         ),
-        step(
-            "train[0].fold",
-            "failure",
-            160,
-            (None, None, None, None),
-            summary="Fold 1",
-            parent="train",
-            ended_at=at(700),
-        ),
-        step(
-            "deploy",
-            "waiting",
-            0,
-            (None, None, None, None),
-            created_at=None,
-            started_at=None,
-            summary="Deploy the model",
-        ),
+        jobs.node("train", train, type="InProgress" if live else "Failure"),
+        jobs.node("deploy", type="WaitingForPriorSteps"),
     ]
+    summaries = {
+        "validate": "Check the request",
+        "extract": "tap-postgres",
+        "select": "Choose the runtime",
+        "train": "XGBoost on Ray",
+        "deploy": "Deploy the model",
+    }
+    return jobs.read_steps(nodes, summaries, live)
+
+
+def train_error() -> Exception:
+    diagnosis = contracts.Diagnosis(
+        category="OutOfMemory",
+        detail="Worker 3 of 4 used 7.9 GiB of 8 GiB and was killed by the kernel (exit code 137)",
+        remedy="Raise workers.memory to 12Gi, or lower train.batch_size below 4096.",
+    )
+    remote = contracts.Remote(kind="ray_job", name=TRAIN_JOB, uid="5a1d7c1e-98b2-4a0e", url="http://ray:8265/")
+    return jobs.ray_error(diagnosis, remote, jobs.timings(109.5, 12.4, 41.0, 322.0, 8.5))
+
+
+def failed_steps(text: str) -> list[dict[str, Any]]:
+    """One step that has failed, all of whose text is `text`."""
+    diagnosis = contracts.Diagnosis(category=text, detail=text, remedy=text)
+    error = jobs.ray_error(diagnosis, contracts.Remote(kind=text, name=text, uid=text), jobs.timings(1, 1, 1, 1, 1))
+    return jobs.read_steps([jobs.node(text, jobs.job(0, 1, 5, error), type="Failure")], {text: text})
 
 
 def request(**fields: Any) -> dict[str, Any]:
@@ -172,7 +143,7 @@ def problem() -> dict[str, Any]:
         "message": "train failed on ray: worker 3 of 4 was killed\nexit code 137\nlast line: xgboost.core.Booster",
         "step": "train",
         "category": "OutOfMemory",
-        "subject": "flexcore-train-7f3a90",
+        "subject": TRAIN_JOB,
         "remedy": "Raise workers.memory to 12Gi, or lower train.batch_size below 4096.",
         "retryable": False,
     }
@@ -185,7 +156,7 @@ def detail(of: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "url": f"http://localhost:8000/run/{of['id']}?workspace=dev",
         "request": request(train={"algorithm": "xgboost", "batch_size": 8192}, deadline_s=3600),
         "last_good": {"id": GOOD, "request": request()},
-        "steps": steps(),
+        "steps": steps(live=of["ended_at"] is None),
         "error": problem() if failed else None,
         "result": {"success": not failed, "failed_stage": "train" if failed else None},
         "cut": False,

@@ -38,9 +38,21 @@ def main(note):
     step = {"success": True, "runtime": "ray", "execution_key": "fc-1", "attempt": 2, "data": {},
             "output": {"kind": "data", "uri": "file:///x", "format": "jsonl", "rows": 7,
                        "streams": [{"name": "a", "rows": 7, "bytes": 9}]},
-            "timings": {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5},
+            "timings": {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5,
+                        "began_at": "2026-11-29T11:40:00Z"},
             "resource_usage": {}, "remote": {"kind": "ray_job", "name": "fc-1-2", "uid": "u1", "url": None}}
     return step | {"wm_labels": ["flexcore", "flexcore:0.0.9", "workflow:toy", "runtime:ray"]}
+"""
+STRANGE = """
+def main():
+    return {"success": True, "execution_key": "fc-1", "runtime": "ray", "attempt": 1, "remote": "fc-1-1",
+            "resource_usage": {"cpu_seconds": 2, "watts": 9}, "diagnosis": {"category": "oom"}}
+"""
+FAILS_STRANGELY = """
+def main():
+    e = ValueError("it broke")
+    e.category, e.remedy, e.details = 7, ["look"], {"remote": "fc-1-2", "diagnosis": {"category": 3}, "timings": "soon"}
+    raise e
 """
 NAP = "import time\ndef main():\n    print('zzz', flush=True)\n    time.sleep(60)\n"
 TOYS: dict[str, list[dict[str, Any]]] = {
@@ -54,6 +66,7 @@ TOYS: dict[str, list[dict[str, Any]]] = {
         )
     ],
 }
+TOYS["toy_strange_fails"] = [raw("odd", STRANGE), raw("bad", FAILS_STRANGELY)]
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",

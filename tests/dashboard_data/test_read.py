@@ -113,7 +113,8 @@ def test_a_step_says_its_parts_remote_and_manifest_and_the_last_good_request_is_
     shown = read("execution", execution=done.id)["execution"]
     (step,) = shown["steps"]
     assert step["summary"] == "Do the work" and step["attempt"] == 2 and step["runtime"] == "ray"
-    assert step["parts"] == {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5}
+    began = "2026-11-29T11:40:00Z"
+    assert step["parts"] == {"queued": 1.5, "starting": None, "running": 2.0, "finishing": 0.5, "began_at": began}
     assert step["remote"]["name"] == "fc-1-2" and step["output"]["rows"] == 7
     assert shown["last_good"] == {"id": earlier.id, "request": {"note": "before"}}
     assert shown["version"] == "0.0.9", "of the flexcore that made it"
@@ -146,6 +147,17 @@ def test_results_of_another_version_are_shown_as_far_as_they_are_known(engine: E
     assert answer["execution"]["result"]["tomorrow"] == 1
     (note,) = [item for item in answer["notices"] if item["code"] == "other_version"]
     assert "odd (tomorrow)" in note["message"] and note["remedy"]
+
+
+def test_a_failure_beside_results_of_another_version_is_shown_as_far_as_it_is_known(engine: Engine, read: Read) -> None:
+    failed = run_flow(engine, "toy_strange_fails")
+    answer = read("execution", execution=failed.id)
+    assert not [item for item in answer["notices"] if item["severity"] == "error"]
+    odd, bad = answer["execution"]["steps"]
+    assert (odd["remote"]["name"], odd["diagnosis"]["category"]) == ("fc-1-1", "oom")
+    assert (bad["remote"]["name"], bad["diagnosis"]["category"], bad["status"]) == ("fc-1-2", "3", "failure")
+    error = answer["execution"]["error"]
+    assert (error["step"], error["message"], error["category"]) == ("bad", "it broke", "7")
 
 
 @pytest.mark.parametrize("id", ["00000000-0000-4000-8000-000000000000"])

@@ -39,7 +39,8 @@ export type Problem = {
   retryable: boolean | null
 }
 
-export type Parts = { queued: number | null; starting: number | null; running: number | null; finishing: number | null }
+/** began_at: when the first of them that is known began. */
+export type Parts = { queued: number | null; starting: number | null; running: number | null; finishing: number | null; began_at: string | null }
 
 export type StepEvent = { at: string | null; kind: string; message: string; cause: string | null }
 

@@ -1,18 +1,21 @@
 # requirements: flexcore_base
 """An execution as one record, from Windmill's jobs: what each step does or did, where, for how long. Pure.
 
+A job's result is read with tolerance: a user's script or another version of flexcore may have made it.
+
 queued → running ⇄ suspended → success | failed | cancelled | skipped; a step without a job is waiting, or was not run
 when its flow has ended without it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts
+from f.flexcore.lib.core import contracts, trace_context
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
@@ -109,7 +112,7 @@ class View:
         return folder if folder in self.runtimes else None
 
     def links(self, job: Job) -> Links:
-        remote = (step_result(job).get("remote") or {}).get("url")
+        remote = trace_context.dig(step_result(job) or error_details(job), "remote", "url")
         return Links(
             run=f"{self.base_url}/run/{job['id']}?workspace={self.workspace}",
             logs=f"{self.base_url}/api/w/{self.workspace}/jobs_u/get_logs/{job['id']}",
@@ -177,10 +180,8 @@ def _steps(node: Node, prefix: str, depth: int, live: bool, view: View) -> Itera
 def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
     job = node.job
     if job is None:
-        return Step(step=name, depth=depth, status=_module_status(node.state, live))
+        return Step(step=name, depth=depth, status=module_status(node.state, live))
     status = job_status(job)
-    if node.state.get("type") == "WaitingForEvents" and status == "success":
-        status = "suspended"
     if node.state.get("skipped") and status == "success":
         status = "skipped"
     result = {} if node.children else step_result(job)
@@ -189,11 +190,11 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
         depth=depth,
         status=status,
         path=job.get("script_path"),
-        runtime=result.get("runtime") or view.runtime_of(job.get("script_path")),
+        runtime=_text(result.get("runtime")) or view.runtime_of(job.get("script_path")),
         job=str(job["id"]),
         started_at=job.get("started_at"),
         duration_s=job_duration_s(job, view.now),
-        resource_usage=contracts.ResourceUsage.model_validate(result.get("resource_usage") or {}),
+        resource_usage=_read_usage(result.get("resource_usage")),
         error=failure_from_job(job),
         links=view.links(job),
     )
@@ -214,11 +215,14 @@ def job_status(job: Job) -> Status:
 MODULE_STATUSES: dict[str, Status] = {"Success": "success", "Failure": "failed", "InProgress": "running"}
 
 
-def _module_status(state: Mapping[str, Any], live: bool) -> Status:
-    """Of a loop, which has no job of its own, or of a step whose turn has not come."""
+def module_status(state: Mapping[str, Any], live: bool) -> Status:
+    """Of a loop, which has no job of its own, or of a step whose turn has not come; suspended where the flow waits to be
+    resumed before it."""
     if state.get("type") in MODULE_STATUSES:
         return MODULE_STATUSES[state["type"]]
-    return "waiting" if live else "not run"
+    if not live:
+        return "not run"
+    return "suspended" if state.get("type") == "WaitingForEvents" else "waiting"
 
 
 def job_duration_s(job: Job, now: datetime) -> float | None:
@@ -236,6 +240,12 @@ def step_result(job: Job) -> Mapping[str, Any]:
     return result if isinstance(result, dict) and "resource_usage" in result and "runtime" in result else {}
 
 
+def error_details(job: Job) -> Mapping[str, Any]:
+    """What the typed error that a step ended with knows besides its message, such as its remote object."""
+    details = trace_context.dig(job.get("result"), "error", "extra", "details")
+    return details if isinstance(details, dict) else {}
+
+
 def failure_from_job(job: Job) -> Failure | None:
     """From Windmill's own error, or from what a failure module made of it."""
     if job.get("type") != "CompletedJob" or job.get("success"):
@@ -247,13 +257,30 @@ def failure_from_job(job: Job) -> Failure | None:
     if not isinstance(error, dict):
         reason = job.get("canceled_reason") or ("cancelled" if job.get("canceled") else NO_REASON)
         return Failure(name="Canceled" if job.get("canceled") else "Failed", message=str(reason))
-    extra = error.get("extra") or {}
+    extra = error["extra"] if isinstance(error.get("extra"), dict) else {}
     return Failure(
         name=str(error.get("name") or "Failed"),
         message=str(error.get("message") or error.get("name")),
-        category=extra.get("category"),
-        remedy=extra.get("remedy") or None,
+        category=_text(extra.get("category")),
+        remedy=_text(extra.get("remedy")),
     )
+
+
+def _read_usage(value: Any) -> contracts.ResourceUsage:
+    """The figures that this version knows."""
+    given = value if isinstance(value, Mapping) else {}
+    cpu, memory, gpu = (_number(given.get(name)) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
+    whole = None if memory is None else int(memory)
+    return contracts.ResourceUsage(cpu_seconds=cpu, peak_memory_bytes=whole, gpu_seconds=gpu)
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def total_usage(usages: Iterable[contracts.ResourceUsage]) -> contracts.ResourceUsage:

@@ -91,6 +91,8 @@ class Can(contracts.Contract):
 
 
 class Event(contracts.Contract):
+    """at: null when it lies between the events beside it."""
+
     at: datetime | None = None
     kind: str
     message: str
@@ -98,12 +100,14 @@ class Event(contracts.Contract):
 
 
 class Parts(contracts.Contract):
-    """Seconds of a step: waited for its runtime, got ready there, worked, handed on."""
+    """Seconds of a step: waited for its runtime, got ready there, worked, handed on. began_at: when the first of them
+    that is known began."""
 
     queued: float | None = None
     starting: float | None = None
     running: float | None = None
     finishing: float | None = None
+    began_at: datetime | None = None
 
 
 class Step(contracts.Contract):
@@ -119,8 +123,8 @@ class Step(contracts.Contract):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     parts: Parts = Parts()
-    remote: dict[str, Any] | None = None
-    diagnosis: dict[str, Any] | None = None
+    remote: contracts.Remote | None = None
+    diagnosis: contracts.Diagnosis | None = None
     output: dict[str, Any] | None = None
     events: list[Event] = []
     reused: bool = False

@@ -12,8 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from f.flexcore.lib.core import contracts, monitoring, redaction
-from f.flexcore.lib.dashboard import shapes
-from f.flexcore.lib.windmill import execution_models
+from f.flexcore.lib.dashboard import shapes, step_events
 
 STATUSES: dict[str, str] = {
     "failed": "failure",
@@ -21,9 +20,10 @@ STATUSES: dict[str, str] = {
     # Its flow has ended without it.
     "not run": "skipped",
 }
-MAX_EVENTS = 50
-MAX_TEXT_CHARS = 2000
+MEASURED_PARTS = ("queued", "starting", "running", "finishing")
 Summaries = Mapping[tuple[str, str], str]
+# When a step was created, started, and ended.
+Times = tuple[datetime | None, datetime | None, datetime | None]
 
 
 @dataclass(slots=True)
@@ -40,37 +40,41 @@ class StepReader:
         return list(self._children(root, "", path, live))
 
     def _children(self, node: monitoring.Node, prefix: str, flow: str, live: bool) -> Iterator[shapes.Step]:
-        for child in node.children:
+        befores, followings = [None, *node.children], [*node.children[1:], None]
+        for before, child, following in zip(befores, node.children, followings, strict=False):
             id = join_id(prefix, child.name)
-            yield self._step(child, id, prefix, flow, live)
+            step = self._step(child, _times(child, before), id, flow, live)
+            resumed_at = step_events.first_created(following) if following else None
+            events = step_events.list_events(child, step, resumed_at, self.redactor)
+            yield step.model_copy(update={"parent": prefix or None, "events": events})
             inner = str((child.job or {}).get("script_path") or "")
             # A loop's iterations and a branch are flows of their own without a path that is deployed.
             deeper = inner if (inner, "") in self.summaries else flow
             yield from self._children(child, id, deeper, live)
 
-    def _step(self, node: monitoring.Node, id: str, parent: str, flow: str, live: bool) -> shapes.Step:
+    def _step(self, node: monitoring.Node, times: Times, id: str, flow: str, live: bool) -> shapes.Step:
+        """Without its parent and events."""
         job = node.job or {}
-        status = _status(node, live)
         result = {} if node.children else self._result(job, id)
-        created, started = instant(job, "created_at"), instant(job, "started_at")
-        ended = _ended_at(job)
+        details = monitoring.error_details(job)
+        # What is known of the attempt: a flow that failed only repeats the error of one of its steps.
+        known = result or ({} if node.children else details)
+        created, started, ended = times
         return shapes.Step(
             id=id,
             summary=self.summaries.get((flow, node.name)) or node.name,
-            status=status,
+            status=_status(node, live),
             runtime=_text(result.get("runtime")) or self.runtime_of(job.get("script_path")),
             job=str(job["id"]) if job else None,
-            attempt=_whole(result.get("attempt")),
+            attempt=_whole(known.get("attempt")),
             created_at=created,
             started_at=started,
             ended_at=ended,
-            parts=_parts(result, created, started, ended),
-            remote=self._mapping(result.get("remote")),
-            diagnosis=self._mapping(result.get("diagnosis") or _error_details(job).get("diagnosis")),
+            parts=_parts(known.get("timings"), created, started, ended),
+            remote=self._remote(known.get("remote")),
+            diagnosis=self._diagnosis(result.get("diagnosis") or details.get("diagnosis")),
             output=self._mapping(result.get("output")),
-            events=self._events(node, created, started, ended),
             reused=_is_reused(job),
-            parent=parent or None,
         )
 
     def _result(self, job: monitoring.Job, id: str) -> dict[str, Any]:
@@ -85,37 +89,23 @@ class StepReader:
     def _mapping(self, value: Any) -> dict[str, Any] | None:
         return dict(self.redactor.data(value)) if isinstance(value, Mapping) else None
 
-    def _events(
-        self, node: monitoring.Node, created: datetime | None, started: datetime | None, ended: datetime | None
-    ) -> list[shapes.Event]:
-        """What happened to the step, in its order, each with its cause where one is known."""
-        job, events = node.job or {}, []
-        if created:
-            events.append(shapes.Event(at=created, kind="queued", message="Waits for a worker"))
-        if started:
-            worker = _text(job.get("worker"))
-            events.append(shapes.Event(at=started, kind="started", message=f"Began{f' on {worker}' if worker else ''}"))
-        if node.state.get("failed_retries"):
-            count = len(node.state["failed_retries"])
-            events.append(shapes.Event(kind="retried", message=f"Tried again after {count} failed attempts"))
-        for approver in node.state.get("approvers") or ():
-            who = approver.get("approver") if isinstance(approver, Mapping) else approver
-            events.append(shapes.Event(kind="resumed", message="The flow went on", cause=f"resumed by {who}"))
-        if ended:
-            events.append(self._end(job, ended))
-        return events[:MAX_EVENTS]
+    def _remote(self, value: Any) -> contracts.Remote | None:
+        """None for one without a name."""
+        fields = self._texts(value, contracts.Remote, "name")
+        return contracts.Remote.model_validate({"kind": "object", **fields}) if "name" in fields else None
 
-    def _end(self, job: monitoring.Job, ended: datetime) -> shapes.Event:
-        if job.get("canceled"):
-            cause = f"{job.get('canceled_by') or 'someone'}: {job.get('canceled_reason') or 'no reason given'}"
-            return shapes.Event(at=ended, kind="canceled", message="Was canceled", cause=self._short(cause))
-        failure = monitoring.failure_from_job(job)
-        if failure:
-            return shapes.Event(at=ended, kind="failed", message="Failed", cause=self._short(failure.message))
-        return shapes.Event(at=ended, kind="succeeded", message="Ended well")
+    def _diagnosis(self, value: Any) -> contracts.Diagnosis | None:
+        fields = self._texts(value, contracts.Diagnosis, "detail")
+        missing = {"category": "", "detail": "No detail was recorded", "remedy": ""}
+        return contracts.Diagnosis.model_validate(missing | fields) if fields else None
 
-    def _short(self, text: str) -> str:
-        return self.redactor.text(text)[:MAX_TEXT_CHARS]
+    def _texts(self, value: Any, model: type[contracts.Contract], main: str) -> dict[str, str]:
+        """Those of the model's fields that the value has, as text; a value that is text alone is the field `main`."""
+        plain = self.redactor.data({main: value} if isinstance(value, str) else value)
+        if not isinstance(plain, Mapping):
+            return {}
+        given = {name: plain.get(name) for name in model.model_fields}
+        return {name: str(text)[: step_events.MAX_TEXT_CHARS] for name, text in given.items() if text not in (None, "")}
 
 
 def join_id(prefix: str, name: str) -> str:
@@ -125,25 +115,29 @@ def join_id(prefix: str, name: str) -> str:
 
 def _status(node: monitoring.Node, live: bool) -> shapes.StepStatus:
     if node.job is None:
-        known = monitoring.MODULE_STATUSES.get(str(node.state.get("type")))
-        status = known or ("waiting" if live else "not run")
+        status = monitoring.module_status(node.state, live)
     else:
         status = monitoring.job_status(node.job)
-        if node.state.get("type") == "WaitingForEvents" and status == "success":
-            status = "suspended"
         if node.state.get("skipped") and status == "success":
             status = "skipped"
     return cast(shapes.StepStatus, STATUSES.get(status, status))
 
 
-def _parts(
-    result: Mapping[str, Any], created: datetime | None, started: datetime | None, ended: datetime | None
-) -> shapes.Parts:
+def _times(node: monitoring.Node, before: monitoring.Node | None) -> Times:
+    """A step before which its flow is suspended waits since the step before it has ended."""
+    if node.state.get("type") == "WaitingForEvents":
+        return _ended_at((before and before.job) or {}), None, None
+    job = node.job or {}
+    return step_events.instant(job, "created_at"), step_events.instant(job, "started_at"), _ended_at(job)
+
+
+def _parts(timings: Any, created: datetime | None, started: datetime | None, ended: datetime | None) -> shapes.Parts:
     """As the step measured them at its runtime, else by Windmill's clock: what it waited for a worker, and ran."""
-    timings = result.get("timings")
-    if isinstance(timings, Mapping) and any(timings.get(name) is not None for name in shapes.Parts.model_fields):
-        return shapes.Parts(**{name: _number(timings.get(name)) for name in shapes.Parts.model_fields})
-    return shapes.Parts(queued=_between(created, started), running=_between(started, ended))
+    measured = {name: _number(timings.get(name)) for name in MEASURED_PARTS} if isinstance(timings, Mapping) else {}
+    if isinstance(timings, Mapping) and any(seconds is not None for seconds in measured.values()):
+        return shapes.Parts(**measured, began_at=_moment(timings.get("began_at")))
+    queued, running = _between(created, started), _between(started, ended)
+    return shapes.Parts(queued=queued, running=running, began_at=created or started)
 
 
 def _between(begin: datetime | None, end: datetime | None) -> float | None:
@@ -154,26 +148,23 @@ def _between(begin: datetime | None, end: datetime | None) -> float | None:
 def _ended_at(job: monitoring.Job) -> datetime | None:
     if job.get("type") != "CompletedJob":
         return None
-    if completed := instant(job, "completed_at"):
+    if completed := step_events.instant(job, "completed_at"):
         return completed
-    begin = instant(job, "started_at") or instant(job, "created_at")
+    begin = step_events.instant(job, "started_at") or step_events.instant(job, "created_at")
     return begin and begin + timedelta(milliseconds=job.get("duration_ms") or 0)
-
-
-def _error_details(job: monitoring.Job) -> Mapping[str, Any]:
-    """What a typed error knows besides its message."""
-    value: Any = job.get("result")
-    for name in ("error", "extra", "details"):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
 
 
 def _is_reused(job: monitoring.Job) -> bool:
     return str(job.get("script_path") or "").endswith("/reuse_stage")
 
 
-def instant(job: monitoring.Job, name: str) -> datetime | None:
-    return execution_models.parse_instant(job.get(name))
+def _moment(value: Any) -> datetime | None:
+    """None for what is no time, or one without its zone."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return found if found and found.tzinfo else None
 
 
 def _text(value: Any) -> str | None:

@@ -50,6 +50,9 @@ def _modules(node: monitoring.Node) -> Modules:
 
 
 def _module_jobs(module: Mapping[str, Any]) -> list[str]:
+    if module.get("type") == "WaitingForEvents":
+        # The flow is suspended before it: the job that Windmill names is that of the step before.
+        return []
     several = module.get("flow_jobs")
     jobs = several if several is not None else [module.get("job")]
     return [str(job) for job in [*(module.get("failed_retries") or []), *jobs] if job and job != NO_JOB]
