@@ -25,7 +25,7 @@ const SHOWN: Record<View, () => React.ReactNode> = {
 }
 
 function Page() {
-  const { route } = usePage()
+  const { route, state } = usePage()
   const Shown = route.view === 'executions' && route.id ? ExecutionView : SHOWN[route.view]
   const name = VIEWS.find(([view]) => view === route.view)![1]
   return (
@@ -37,7 +37,7 @@ function Page() {
       <Navigation />
       <main id="main" tabIndex={-1}>
         <Notices />
-        <Boundary key={`${route.view}/${route.id}`} name={name}>
+        <Boundary key={`${route.view}/${route.id}`} name={name} read={state.data}>
           <Shown />
         </Boundary>
       </main>

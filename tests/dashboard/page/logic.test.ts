@@ -5,12 +5,13 @@ import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from '../../../f/flexcore/dash
 import { problemOfResult, withTimeout } from '../../../f/flexcore/dashboard__raw_app/logic/calls'
 import { axisMarks, daysBetween, durationMarks, linePath } from '../../../f/flexcore/dashboard__raw_app/logic/chart'
 import { compareRequests } from '../../../f/flexcore/dashboard__raw_app/logic/diff'
+import { orderEvents } from '../../../f/flexcore/dashboard__raw_app/logic/events'
 import * as format from '../../../f/flexcore/dashboard__raw_app/logic/format'
 import { formatRoute, parseRoute } from '../../../f/flexcore/dashboard__raw_app/logic/route'
 import { matches, mergeRows, moveCounts, takeRead } from '../../../f/flexcore/dashboard__raw_app/logic/rows'
 import { sinceTime } from '../../../f/flexcore/dashboard__raw_app/logic/store'
 import { layOut, nameInParent, ticks } from '../../../f/flexcore/dashboard__raw_app/logic/timeline'
-import type { Row, Step } from '../../../f/flexcore/dashboard__raw_app/logic/types'
+import type { Parts, Row, Step } from '../../../f/flexcore/dashboard__raw_app/logic/types'
 
 const row = (id: string, created_at: string, more: Partial<Row> = {}): Row => ({
   id,
@@ -168,6 +169,18 @@ test('requests are compared field by field', () => {
   assert.ok(compareRequests(null, { a: 1 }).every((each) => each.change === 'same'))
 })
 
+const start = Date.parse('2026-01-01T00:00:00Z')
+/** A time, in seconds after the start. */
+const at = (seconds: number) => new Date(start + seconds * 1000).toISOString()
+const parts = (begins: number | null, queued: number | null, starting: number | null, running: number | null, finishing: number | null): Parts => ({
+  queued,
+  starting,
+  running,
+  finishing,
+  began_at: begins === null ? null : at(begins),
+})
+/** The bars of the steps' lanes: part, from, to, in seconds after the start. */
+const bars = (steps: Step[], now = 0) => layOut(steps, start + now * 1000).lanes.map((lane) => lane.bars.map((bar) => [bar.part, (bar.from - start) / 1000, (bar.to - start) / 1000]))
 const step = (id: string, more: Partial<Step> = {}): Step => ({
   id,
   summary: '',
@@ -178,7 +191,7 @@ const step = (id: string, more: Partial<Step> = {}): Step => ({
   created_at: '2026-01-01T00:00:00Z',
   started_at: null,
   ended_at: '2026-01-01T00:00:10Z',
-  parts: { queued: 1, starting: 2, running: 6, finishing: 1 },
+  parts: parts(0, 1, 2, 6, 1),
   remote: null,
   diagnosis: null,
   output: null,
@@ -187,29 +200,85 @@ const step = (id: string, more: Partial<Step> = {}): Step => ({
   parent: null,
   ...more,
 })
-const start = Date.parse('2026-01-01T00:00:00Z')
-
-test('the parts of a step lie one after another', () => {
-  const { lanes, start: from, end } = layOut([step('a')], 0)
-  assert.deepEqual(lanes[0]!.bars.map((bar) => [bar.part, bar.from - start, bar.to - start]), [
-    ['queued', 0, 1000],
-    ['starting', 1000, 3000],
-    ['running', 3000, 9000],
-    ['finishing', 9000, 10000],
-  ])
+test('the parts of a step lie one after another from where they began', () => {
+  const expected = [
+    ['queued', 0, 1],
+    ['starting', 1, 3],
+    ['running', 3, 9],
+    ['finishing', 9, 10],
+  ]
+  assert.deepEqual(bars([step('a')]), [expected])
+  const { start: from, end } = layOut([step('a')], 0)
   assert.deepEqual([from, end], [start, start + 10_000])
 })
 
+test('work that an earlier step submitted lies where it ran, and the axis ends with the execution', () => {
+  const submit = step('submit', { parts: parts(0, 1, null, 4, null), started_at: at(1), ended_at: at(5) })
+  const collect = step('collect', { created_at: at(3610), started_at: at(3612), ended_at: at(3616), parts: parts(5, 2, 3, 3600, 1) })
+  const [, collected] = bars([submit, collect])
+  assert.deepEqual(collected, [
+    ['queued', 5, 7],
+    ['starting', 7, 10],
+    ['running', 10, 3610],
+    ['finishing', 3610, 3611],
+    ['queued', 3611, 3612],
+    ['whole', 3612, 3616],
+  ])
+  assert.equal(layOut([submit, collect], 0).end, start + 3_616_000)
+})
+
+test('a wait for a worker is queue, before what the runtime measured', () => {
+  const waited = step('a', { started_at: at(1200), ended_at: at(1265), parts: parts(1202, null, 1, 60, 2) })
+  assert.deepEqual(bars([waited]), [
+    [
+      ['queued', 0, 1200],
+      ['whole', 1200, 1202],
+      ['starting', 1202, 1203],
+      ['running', 1203, 1263],
+      ['finishing', 1263, 1265],
+    ],
+  ])
+  const still = step('b', { status: 'queued', ended_at: null, parts: parts(0, null, null, null, null) })
+  assert.deepEqual(bars([still], 60), [[['queued', 0, 60]]])
+})
+
+test('no bar leaves the execution: not by another clock, nor for a result that was taken over', () => {
+  const ahead = step('a', { parts: parts(4, 1, 2, 600, 1) })
+  assert.deepEqual(bars([ahead]), [[['whole', 0, 4], ['queued', 4, 5], ['starting', 5, 7], ['running', 7, 10]]])
+  const reused = step('b', { parts: parts(-90_000, 1, 2, 600, 1) })
+  assert.deepEqual(bars([reused]), [[['whole', 0, 10]]])
+})
+
+test('parts behind one that is not known, or without a time, are not placed', () => {
+  assert.deepEqual(bars([step('a', { parts: parts(0, 1, null, 6, 1) })]), [[['queued', 0, 1], ['whole', 1, 10]]])
+  assert.deepEqual(bars([step('a', { parts: parts(null, 1, 2, 6, 1), started_at: at(2) })]), [[['queued', 0, 2], ['whole', 2, 10]]])
+})
+
 test('a step whose parts were not measured is one bar, one that has not begun none', () => {
-  const none = { queued: null, starting: null, running: null, finishing: null }
+  const none = parts(0, null, null, null, null)
   const { lanes } = layOut([step('a', { parts: none }), step('b', { parts: none, created_at: null, ended_at: null, status: 'waiting' })], 0)
   assert.deepEqual(lanes.map((lane) => lane.bars.map((bar) => bar.part)), [['whole'], []])
 })
 
 test('a running step ends at the clock of the server, never before its beginning', () => {
-  const running = step('a', { status: 'running', ended_at: null, parts: { queued: 1, starting: null, running: null, finishing: null } })
+  const running = step('a', { status: 'running', ended_at: null, parts: parts(0, 1, null, null, null) })
   assert.equal(layOut([running], start + 60_000).lanes[0]!.to, start + 60_000)
   assert.equal(layOut([running], start - 60_000).lanes[0]!.to, start)
+})
+
+const event = (kind: string, seconds: number | null) => ({ at: seconds === null ? null : at(seconds), kind, message: '', cause: null })
+
+test('events are in the order of time over all steps; one without a time stays behind the one before it', () => {
+  const first = step('a', { events: [event('queued', 0), event('noted', null), event('failed', 3), event('retried', null)] })
+  const second = step('b', { created_at: at(2), events: [event('noted', null), event('queued', 2.5), event('started', 4)] })
+  const third = step('c', { created_at: null, events: [event('noted', null)] })
+  const told = orderEvents([first, second, third]).map(({ step, kind }) => `${step} ${kind}`)
+  assert.deepEqual(told, ['a queued', 'a noted', 'c noted', 'b noted', 'b queued', 'a failed', 'a retried', 'b started'])
+})
+
+test('events are ordered by time however their fractions are written', () => {
+  const told = orderEvents([step('a', { events: [{ ...event('later', 0), at: '2026-01-01T00:00:00.500000Z' }] }), step('b', { events: [{ ...event('first', 0), at: '2026-01-01T00:00:00Z' }] })])
+  assert.deepEqual(told.map(({ kind }) => kind), ['first', 'later'])
 })
 
 test('steps that are their own parents do not hang the page', () => {

@@ -5,6 +5,8 @@ export const PARTS = ['queued', 'starting', 'running', 'finishing'] as const
 export type PartName = (typeof PARTS)[number]
 export type Bar = { part: PartName | 'whole'; from: number; to: number }
 export type Lane = { step: Step; depth: number; bars: Bar[]; from: number | null; to: number | null }
+// What no part accounts for is shown from this length on.
+const MIN_REST_MS = 500
 export type Timeline = { start: number; end: number; lanes: Lane[] }
 
 /** The name of a step within what it is in: `ray.run` of `attempts[0].attempt` for `attempts[0].attempt.ray.run`. */
@@ -18,22 +20,51 @@ const time = (at: string | null): number | null => {
   return Number.isFinite(parsed) ? parsed : null
 }
 
-function barsOf(step: Step, from: number | null, to: number | null): Bar[] {
-  if (from === null) return []
-  const parts = step.parts ?? { queued: null, starting: null, running: null, finishing: null }
-  const measured = PARTS.filter((part) => (parts[part] ?? 0) > 0)
-  if (!measured.length) return to !== null && to > from ? [{ part: 'whole', from, to }] : []
+/** Whether the step has not ended yet. */
+export function isOpen(step: Step): boolean {
+  return step.status === 'running' || step.status === 'queued' || step.status === 'suspended'
+}
+
+/** The measured parts one after another, up to the first that is not known: those behind it could be anywhere. */
+function placeParts({ parts }: Step): Bar[] {
   const bars: Bar[] = []
-  let at = from
-  for (const part of measured) {
-    const end = at + parts[part]! * 1000
-    bars.push({ part, from: at, to: end })
-    at = end
+  let at = time(parts?.began_at ?? null)
+  if (at === null) return bars
+  for (const part of PARTS) {
+    const seconds = parts[part]
+    if (seconds === null && bars.length) break
+    if (seconds === null) continue
+    bars.push({ part, from: at, to: at + seconds * 1000 })
+    at += seconds * 1000
   }
-  // What no part accounts for (a step that still runs, or one that ended later) is shown as such.
-  if (to !== null && to - at > 500) bars.push({ part: 'whole', from: at, to })
   return bars
 }
+
+/** From `from` to `to` without parts: until the step was started it waited for a worker. */
+function fillGap(step: Step, from: number, to: number): Bar[] {
+  const started = time(step.started_at) ?? (step.status === 'queued' ? to : from)
+  const until = Math.min(Math.max(started, from), to)
+  return [
+    { part: 'queued', from, to: until },
+    { part: 'whole', from: until, to },
+  ]
+}
+
+/** The parts where they were, which is before `from` for work that was submitted by an earlier step; never outside of
+ * the execution, nor behind the step's end. */
+function barsOf(step: Step, from: number | null, to: number | null, start: number): Bar[] {
+  if (from === null || to === null) return []
+  const clip = (bar: Bar): Bar => ({ ...bar, from: Math.max(bar.from, start), to: Math.min(bar.to, to) })
+  const placed = placeParts(step).map(clip).filter(hasLength)
+  if (!placed.length) return fillGap(step, from, to).filter(hasLength)
+  const first = placed[0]!.from
+  const last = placed[placed.length - 1]!.to
+  const gaps = [...fillGap(step, from, Math.max(first, from)), ...fillGap(step, Math.max(last, from), to)]
+  const shown = gaps.filter((bar) => hasLength(bar) && (bar.part === 'queued' || bar.to - bar.from > MIN_REST_MS))
+  return [...placed, ...shown].sort((a, b) => a.from - b.from)
+}
+
+const hasLength = (bar: Bar) => bar.to > bar.from
 
 function depthOf(step: Step, byId: Map<string, Step>): number {
   let depth = 0
@@ -50,18 +81,15 @@ function depthOf(step: Step, byId: Map<string, Step>): number {
 /** Lanes in the order of the flow; a step that has no time yet has no bar. `now` ends what still runs. */
 export function layOut(steps: Step[], now: number): Timeline {
   const byId = new Map(steps.map((step) => [step.id, step]))
-  const lanes = steps.map((step): Lane => {
-    const from = time(step.created_at) ?? time(step.started_at)
-    const open = step.status === 'running' || step.status === 'queued' || step.status === 'suspended'
-    const to = time(step.ended_at) ?? (open && from !== null ? Math.max(now, from) : null)
-    const bars = barsOf(step, from, to)
-    return { step, depth: depthOf(step, byId), bars, from, to: to ?? bars[bars.length - 1]?.to ?? from }
+  const begins = steps.map((step) => time(step.created_at) ?? time(step.started_at))
+  const start = begins.reduce<number>((least, at) => Math.min(least, at ?? Infinity), Infinity)
+  const lanes = steps.map((step, index): Lane => {
+    const from = begins[index]!
+    const to = time(step.ended_at) ?? (isOpen(step) && from !== null ? Math.max(now, from) : null)
+    return { step, depth: depthOf(step, byId), bars: barsOf(step, from, to, start), from, to: to ?? from }
   })
-  const starts = lanes.flatMap((lane) => (lane.from === null ? [] : [lane.from]))
-  const ends = lanes.flatMap((lane) => [...(lane.to === null ? [] : [lane.to]), ...lane.bars.map((bar) => bar.to)])
-  const start = starts.reduce((a, b) => Math.min(a, b), Infinity)
-  const end = ends.reduce((a, b) => Math.max(a, b), -Infinity)
   if (!Number.isFinite(start)) return { start: 0, end: 1, lanes }
+  const end = lanes.reduce((most, lane) => Math.max(most, lane.to ?? -Infinity), -Infinity)
   return { start, end: Math.max(end, start + 1), lanes }
 }
 

@@ -152,9 +152,14 @@ export function SafeLink({ url, children }: { url: string | null | undefined; ch
   )
 }
 
-/** A view that cannot show what it was given says so; the rest of the page stays. */
-export class Boundary extends Component<{ children: React.ReactNode; name: string }, { error: Error | null }> {
+type BoundaryProps = { children: React.ReactNode; name: string; read: unknown }
+
+/** A view that cannot show what it was given says so; the rest of the page stays. It is tried again with each new `read`. */
+export class Boundary extends Component<BoundaryProps, { error: Error | null }> {
   state = { error: null as Error | null }
+  componentDidUpdate(before: BoundaryProps) {
+    if (this.state.error && before.read !== this.props.read) this.setState({ error: null })
+  }
   static getDerivedStateFromError(error: Error) {
     return { error }
   }

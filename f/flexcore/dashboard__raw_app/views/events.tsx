@@ -1,22 +1,16 @@
-// What was reported along the way, newest last, each with its cause.
+// What happened along the way, newest last, each with its cause.
 import React from 'react'
-import type { Step, StepEvent } from '../logic/types'
+import type { Step } from '../logic/types'
+import { orderEvents } from '../logic/events'
 import { formatClock, formatTime } from '../logic/format'
 import { Empty } from '../parts/basics'
 import { Icon } from '../parts/icon'
 
 const MAX_EVENTS = 500
 
-type Told = StepEvent & { step: string }
-
-export function eventsOf(steps: Step[]): Told[] {
-  const all = steps.flatMap((step) => (step.events ?? []).map((event) => ({ ...event, step: step.id })))
-  return all.sort((a, b) => (a.at ?? '').localeCompare(b.at ?? ''))
-}
-
 export function EventFeed({ steps }: { steps: Step[] }) {
-  const events = eventsOf(steps)
-  if (!events.length) return <Empty title="No events were reported">Runtimes report what they see: a pod that waits for room, a restart, a moved deadline.</Empty>
+  const events = orderEvents(steps)
+  if (!events.length) return <Empty title="Nothing has happened yet">Here you see when each step was queued, began, was tried again, resumed and ended, and what its runtime noted.</Empty>
   return (
     <>
       {events.length > MAX_EVENTS && <p className="muted">The last {MAX_EVENTS} of {events.length.toLocaleString('en-US')} events.</p>}
@@ -24,7 +18,7 @@ export function EventFeed({ steps }: { steps: Step[] }) {
         {events.slice(-MAX_EVENTS).map((event, index) => (
           <li key={index} className={/fail|error|warn/i.test(event.kind) ? 'feed-bad' : undefined}>
             <time dateTime={event.at ?? undefined} title={formatTime(event.at, true)}>
-              {formatClock(event.at)}
+              {event.at ? formatClock(event.at) : '–'}
             </time>
             <div>
               <p>

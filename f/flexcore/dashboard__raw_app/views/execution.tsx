@@ -1,6 +1,6 @@
 // One execution: what failed and what to do first, then its steps, log, request, result and events.
 import React from 'react'
-import { Copy, Empty, Field, Loading, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
+import { Boundary, Copy, Empty, Field, Loading, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
 import { lastList, navigate, setParams, useNow, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { LogView } from '../parts/logs'
@@ -164,7 +164,15 @@ export function ExecutionView() {
           (steps.length ? (
             <div className={chosen ? 'split' : undefined}>
               <StepTimeline steps={steps} now={live ? now : 0} selected={chosen?.id ?? null} onSelect={(step) => setParams(route, { step: step.id })} />
-              {chosen && <StepPanel step={chosen} onClose={() => navigate('executions', route.id, { ...route.params, step: undefined })} />}
+              {chosen && (
+                <Boundary key={chosen.id} name={`Step ${chosen.id}`} read={detail}>
+                  <StepPanel
+                    step={chosen}
+                    isLeaf={steps.every((step) => step.parent !== chosen.id)}
+                    onClose={() => navigate('executions', route.id, { ...route.params, step: undefined })}
+                  />
+                </Boundary>
+              )}
             </div>
           ) : (
             <Empty title="No steps are known">{detail.row.source === 'index' ? 'Windmill has forgotten this execution; the run index keeps its summary only.' : null}</Empty>

@@ -4,11 +4,13 @@ import { Copy, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basic
 import { useMedia, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { Fields } from '../parts/json'
-import { formatDuration, formatTime } from '../logic/format'
+import { formatDuration, formatTime, NOT_MEASURED } from '../logic/format'
 import { formatRoute } from '../logic/route'
-import { PARTS } from '../logic/timeline'
+import { isOpen, PARTS } from '../logic/timeline'
 import type { Step } from '../logic/types'
 import { EventFeed } from './events'
+
+const KNOWN_AT_END = 'known once the step ends'
 
 function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
   return (
@@ -28,10 +30,13 @@ function Remote({ remote }: { remote: NonNullable<Step['remote']> }) {
   )
 }
 
-export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
+/** isLeaf: whether the step does work itself, and is no flow of further steps. */
+export function StepPanel({ step, isLeaf, onClose }: { step: Step; isLeaf: boolean; onClose: () => void }) {
   const { route } = usePage()
   const box = useRef<HTMLElement>(null)
   const narrow = useMedia('(max-width: 720px)')
+  // A step tells of its remote object and attempt when it ends.
+  const isUntold = isOpen(step) && isLeaf && step.runtime !== null
   useEffect(() => {
     if (narrow) box.current?.scrollIntoView({ block: 'nearest' })
   }, [step.id, narrow])
@@ -55,10 +60,12 @@ export function StepPanel({ step, onClose }: { step: Step; onClose: () => void }
         ))}
         <Field label="runtime">{step.runtime ?? 'Windmill worker'}</Field>
         <Field label="attempt">
-          <Value>{step.attempt === null ? 'not measured' : String(step.attempt)}</Value>
+          <Value>{step.attempt !== null ? String(step.attempt) : isUntold ? KNOWN_AT_END : NOT_MEASURED}</Value>
         </Field>
         {step.remote && <Remote remote={step.remote} />}
+        {!step.remote && isUntold && <Field label="remote object">{KNOWN_AT_END}</Field>}
         <Field label="created">{formatTime(step.created_at, true)}</Field>
+        {step.started_at && <Field label="started">{formatTime(step.started_at, true)}</Field>}
         {step.ended_at && <Field label="ended">{formatTime(step.ended_at, true)}</Field>}
         {step.job && (
           <Field label="job">
