@@ -31,7 +31,7 @@ function placeParts({ parts }: Step): Bar[] {
   let at = time(parts?.began_at ?? null)
   if (at === null) return bars
   for (const part of PARTS) {
-    const seconds = parts[part]
+    const seconds = parts[part] ?? null
     if (seconds === null && bars.length) break
     if (seconds === null) continue
     bars.push({ part, from: at, to: at + seconds * 1000 })
