@@ -28,7 +28,7 @@ VIEWS = {
     "logs": (f"{ONE}?tab=logs", "train: epoch 299"),
     "request": (f"{ONE}?tab=request", "2 differences from the last good run"),
     "result": (f"{ONE}?tab=result", "s3://lake/orders/2026-11-28"),
-    "events": (f"{ONE}?tab=events", "because node1 has 0.4 CPU free"),
+    "events": (f"{ONE}?tab=events", "because The history of the runtimes cannot be read"),
     "runtimes": ("#/runtimes", "connection refused"),
     "comparison": ("#/comparison", "28 % shorter at the same success"),
     "selection": ("#/selection", "has no workers for 4 tables"),
