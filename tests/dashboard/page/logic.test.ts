@@ -238,8 +238,15 @@ test('a wait for a worker is queue, before what the runtime measured', () => {
       ['finishing', 1263, 1265],
     ],
   ])
-  const still = step('b', { status: 'queued', ended_at: null, parts: parts(0, null, null, null, null) })
+  const still = step('b', { status: 'queued', ended_at: null, parts: parts(null, null, null, null, null) })
   assert.deepEqual(bars([still], 60), [[['queued', 0, 60]]])
+})
+
+test('a step that no runtime measured waits until it is started, and then runs', () => {
+  const script = step('a', { started_at: at(0.1), ended_at: at(0.4), parts: parts(null, 0.1, null, 0.3, null) })
+  assert.deepEqual(bars([script]), [[['queued', 0, 0.1], ['running', 0.1, 0.4]]])
+  const live = step('b', { status: 'running', started_at: at(2), ended_at: null, parts: parts(null, 2, null, null, null) })
+  assert.deepEqual(bars([live], 60), [[['queued', 0, 2], ['whole', 2, 60]]])
 })
 
 test('no bar leaves the execution: not by another clock, nor for a result that was taken over', () => {
@@ -255,13 +262,13 @@ test('parts behind one that is not known, or without a time, are not placed', ()
 })
 
 test('a step whose parts were not measured is one bar, one that has not begun none', () => {
-  const none = parts(0, null, null, null, null)
+  const none = parts(null, null, null, null, null)
   const { lanes } = layOut([step('a', { parts: none }), step('b', { parts: none, created_at: null, ended_at: null, status: 'waiting' })], 0)
   assert.deepEqual(lanes.map((lane) => lane.bars.map((bar) => bar.part)), [['whole'], []])
 })
 
 test('a running step ends at the clock of the server, never before its beginning', () => {
-  const running = step('a', { status: 'running', ended_at: null, parts: parts(0, 1, null, null, null) })
+  const running = step('a', { status: 'running', ended_at: null, parts: parts(null, 1, null, null, null) })
   assert.equal(layOut([running], start + 60_000).lanes[0]!.to, start + 60_000)
   assert.equal(layOut([running], start - 60_000).lanes[0]!.to, start)
 })

@@ -40,13 +40,16 @@ function placeParts({ parts }: Step): Bar[] {
   return bars
 }
 
-/** From `from` to `to` without parts: until the step was started it waited for a worker. */
+/** Whether Windmill's clock has measured it, which knows when a step was started and nothing of its runtime. */
+const isOfWindmill = ({ parts }: Step) => !!parts && !parts.began_at && parts.running !== null && parts.starting === null && parts.finishing === null
+
+/** From `from` to `to` without parts of a runtime: until the step was started it waited for a worker. */
 function fillGap(step: Step, from: number, to: number): Bar[] {
   const started = time(step.started_at) ?? (step.status === 'queued' ? to : from)
   const until = Math.min(Math.max(started, from), to)
   return [
     { part: 'queued', from, to: until },
-    { part: 'whole', from: until, to },
+    { part: isOfWindmill(step) ? 'running' : 'whole', from: until, to },
   ]
 }
 
@@ -60,7 +63,7 @@ function barsOf(step: Step, from: number | null, to: number | null, start: numbe
   const first = placed[0]!.from
   const last = placed[placed.length - 1]!.to
   const gaps = [...fillGap(step, from, Math.max(first, from)), ...fillGap(step, Math.max(last, from), to)]
-  const shown = gaps.filter((bar) => hasLength(bar) && (bar.part === 'queued' || bar.to - bar.from > MIN_REST_MS))
+  const shown = gaps.filter((bar) => bar.to - bar.from > (bar.part === 'whole' ? MIN_REST_MS : 0))
   return [...placed, ...shown].sort((a, b) => a.from - b.from)
 }
 

@@ -39,7 +39,7 @@ export type Problem = {
   retryable: boolean | null
 }
 
-/** began_at: when the first of them that is known began. */
+/** began_at: when the first of them that is known began; null where Windmill's clock measured them. */
 export type Parts = { queued: number | null; starting: number | null; running: number | null; finishing: number | null; began_at: string | null }
 
 export type StepEvent = { at: string | null; kind: string; message: string; cause: string | null }

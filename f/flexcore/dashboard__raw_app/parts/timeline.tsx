@@ -94,7 +94,7 @@ export function StepTimeline({ steps, now, selected, onSelect }: Props) {
       cell: (lane) => (
         <span className="step-name" style={{ paddingInlineStart: lane.depth * 14 }} title={stepName(lane.step)}>
           {nameInParent(lane.step)}
-          {lane.step.summary && !compact && <span className="muted"> {lane.step.summary}</span>}
+          {lane.step.summary && lane.step.summary !== nameInParent(lane.step) && !compact && <span className="muted"> {lane.step.summary}</span>}
         </span>
       ),
     },

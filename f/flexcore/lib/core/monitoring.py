@@ -216,8 +216,8 @@ MODULE_STATUSES: dict[str, Status] = {"Success": "success", "Failure": "failed",
 
 
 def module_status(state: Mapping[str, Any], live: bool) -> Status:
-    """Of a loop, which has no job of its own, or of a step whose turn has not come; suspended where the flow waits to be
-    resumed before it."""
+    """Of a loop, which has no job of its own, or of a step whose turn has not come; suspended where its flow waits to
+    be resumed before it."""
     if state.get("type") in MODULE_STATUSES:
         return MODULE_STATUSES[state["type"]]
     if not live:

@@ -101,7 +101,7 @@ class Event(contracts.Contract):
 
 class Parts(contracts.Contract):
     """Seconds of a step: waited for its runtime, got ready there, worked, handed on. began_at: when the first of them
-    that is known began."""
+    that is known began, by the runtime's clock; null where Windmill's measured them."""
 
     queued: float | None = None
     starting: float | None = None

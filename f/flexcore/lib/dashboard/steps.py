@@ -136,8 +136,7 @@ def _parts(timings: Any, created: datetime | None, started: datetime | None, end
     measured = {name: _number(timings.get(name)) for name in MEASURED_PARTS} if isinstance(timings, Mapping) else {}
     if isinstance(timings, Mapping) and any(seconds is not None for seconds in measured.values()):
         return shapes.Parts(**measured, began_at=_moment(timings.get("began_at")))
-    queued, running = _between(created, started), _between(started, ended)
-    return shapes.Parts(queued=queued, running=running, began_at=created or started)
+    return shapes.Parts(queued=_between(created, started), running=_between(started, ended))
 
 
 def _between(begin: datetime | None, end: datetime | None) -> float | None:
