@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.dashboard import app_page
@@ -20,8 +21,9 @@ def run(*command: str, folder: Path = app_page.ROOT) -> str:
     return done.stdout
 
 
-def test_the_logic_of_the_page_holds(tmp_path: Path) -> None:
-    bundled = app_page.bundle(HERE / "page/logic.test.ts", tmp_path / "logic.test.mjs", "node")
+@pytest.mark.parametrize("name", ["logic", "store"])
+def test_the_logic_of_the_page_holds(tmp_path: Path, name: str) -> None:
+    bundled = app_page.bundle(HERE / f"page/{name}.test.ts", tmp_path / "logic.test.mjs", "node")
     node = shutil.which("node")
     assert node
     report = run(node, "--test", "--test-reporter=tap", str(bundled))

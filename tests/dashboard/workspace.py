@@ -6,20 +6,24 @@ Every job that the page starts is in `calls`; `refuse` makes one fail as a typed
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, monitoring
+from f.flexcore.lib.dashboard import notices
+from f.flexcore.lib.dashboard import read as steps_read
 from tests.dashboard import jobs
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 FAILED = "019375a0-0000-7000-8000-00000000fa11"
 RUNNING = "019375a0-0000-7000-8000-000000000123"
 GOOD = "019375a0-0000-7000-8000-000000000900"
-HYBRID = "f/flexcore/hybrid_pipeline"
-COPY = "f/flexcore/data_pipeline"
+# As rows name workflows: the path below the bundle's folder.
+HYBRID = "hybrid_pipeline"
+COPY = "data_pipeline"
 ALLOWED = {"allowed": True, "reason": None}
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><b>orders</b>"
 
@@ -58,7 +62,7 @@ def many_rows(count: int) -> list[dict[str, Any]]:
     """Executions of every status, a minute apart, newest first."""
     statuses = ["success"] * 7 + ["failure", "canceled", "skipped"]
     runtimes = ["ray", "kubernetes", "meltano"]
-    workflows = [COPY, HYBRID, "f/flexcore/templates/nightly_copy"]
+    workflows = [COPY, HYBRID, "templates/nightly_copy"]
     return [
         row(
             f"019375a0-1111-7000-8000-{index:012d}",
@@ -328,11 +332,16 @@ def stops() -> list[dict[str, Any]]:
 
 @dataclass
 class Workspace:
-    """rows: all executions, newest first. page_size: rows of a first page and of a page of older ones."""
+    """rows: all executions that Windmill has, newest first; index: those that only the run index has. page_size: rows
+    of a first page. workflows: those that are deployed. failing: parts
+    that cannot be read now."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    index: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 500
     notices: list[dict[str, Any]] = field(default_factory=list)
+    workflows: list[str] = field(default_factory=lambda: [COPY, HYBRID])
+    failing: set[str] = field(default_factory=set)
     parts: dict[str, Any] = field(default_factory=dict)
     details: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
@@ -350,9 +359,12 @@ class Workspace:
         self.calls.append((script, args))
         if script in self.refused:
             return json.dumps({"error": self.refused[script]})
-        if script in self.answers:
-            return json.dumps({"result": self.answers[script](args)})
-        return json.dumps({"result": getattr(self, f"_{script}")(args)})
+        answer = self.answers.get(script) or getattr(self, f"_{script}")
+        try:
+            return json.dumps({"result": answer(args)})
+        except errors.FlexcoreError as error:
+            extra = {"remedy": error.remedy, "category": error.category}
+            return json.dumps({"error": {"name": type(error).__name__, "message": str(error), "extra": extra}})
 
     def called(self, script: str) -> list[dict[str, Any]]:
         return [args for name, args in self.calls if name == script]
@@ -368,38 +380,59 @@ class Workspace:
                 "user": "ann",
                 "engine": "windmill",
             },
-            "notices": self.notices,
+            "notices": [*self.notices],
             "cursor": f"cursor-{len(self.calls)}",
             "full": "cursor" not in args,
         }
         for part in args["want"]:
-            if part == "executions":
-                found = self._filtered(args.get("filter") or {})
-                page = {"rows": found[: self.page_size], "removed": [], "older": self._after(found, self.page_size)}
-                counts = {status: sum(each["status"] == status for each in self.rows) for status in _statuses()}
-                read["executions"] = page | {"counts": counts}
+            if self._is_failing(part):
+                error = errors.Unavailable("Windmill answered with 503", remedy="Try again.")
+                title = steps_read.TITLES.get(part, "The list of executions")
+                read["notices"].append(notices.unread(title, error).plain())
+            elif part == "executions":
+                read["executions"] = self._page(args.get("filter") or {}, read["full"])
             elif part == "execution":
                 read["execution"] = self.details.get(args["execution"])
+                if read["execution"] is None:
+                    read["notices"].append(notices.forgotten(args["execution"]).plain())
             else:
                 read[part] = self.parts.get(part)
         return read
 
-    def _filtered(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
+    def _is_failing(self, part: str) -> bool:
+        known = part in ("executions", "execution") or self.parts.get(part) is not None
+        return part in self.failing or not known
+
+    def _page(self, filter: dict[str, Any], full: bool) -> dict[str, Any]:
+        found = self._filtered(self.rows, filter)
+        page = found[: self.page_size]
+        older = self._after(found, self.page_size, filter) if full else None
+        counts = None if older or not full else dict(Counter(each["status"] for each in page))
+        workflows = self.workflows if full else []
+        return {"rows": page, "workflows": workflows, "removed": [], "older": older, "counts": counts}
+
+    def _filtered(self, rows: list[dict[str, Any]], filter: dict[str, Any]) -> list[dict[str, Any]]:
         def fits(each: dict[str, Any]) -> bool:
             named = all(each[key] == filter[key] for key in ("workflow", "runtime", "status") if filter.get(key))
             return named and each["created_at"] >= (filter.get("since") or "")
 
-        return [each for each in self.rows if fits(each)]
+        return [each for each in rows if fits(each)]
 
-    def _after(self, found: list[dict[str, Any]], count: int) -> str | None:
-        return str(count) if len(found) > count else None
+    def _after(self, found: list[dict[str, Any]], count: int, filter: dict[str, Any]) -> str | None:
+        """The position of what is below the first `count`: in Windmill, or in the run index."""
+        below = len(found) > count or self._filtered(self.index, filter)
+        return str(min(count, len(found))) if below else None
 
     def _read_executions(self, args: dict[str, Any]) -> dict[str, Any]:
-        found, start = self._filtered(args.get("filter") or {}), int(args["older"])
+        filter = args.get("filter") or {}
+        found, start = self._filtered([*self.rows, *self.index], filter), int(args["older"])
         end = start + 4 * self.page_size
-        return {"rows": found[start:end], "older": self._after(found, end)}
+        return {"rows": found[start:end], "older": str(end) if len(found) > end else None}
 
     def _read_logs(self, args: dict[str, Any]) -> dict[str, Any]:
+        shown = self.details.get(args["execution"]) or {"steps": []}
+        if any(each["id"] == args.get("step") and each["job"] is None for each in shown["steps"]):
+            raise errors.NotFound(f"The step {args['step']} has no log", remedy="Choose a step that has begun.")
         offset = args.get("offset") or 0
         start = max(0, len(self.log) + offset) if offset < 0 else offset
         lines = self.log[start : start + 2000]
@@ -428,10 +461,6 @@ class Workspace:
 
     def _make_debug_bundle(self, args: dict[str, Any]) -> dict[str, Any]:
         return {"uri": None, "file_name": "debug-bundle.tar.gz", "base64": "aGVsbG8="}
-
-
-def _statuses() -> tuple[str, ...]:
-    return ("queued", "running", "suspended", "success", "failure", "canceled", "skipped")
 
 
 def busy_workspace() -> Workspace:

@@ -115,11 +115,30 @@ def test_a_user_without_rights_gets_a_page_that_says_so(server: Server, ask: Ask
     assert all(note.remedy for note in answer.notices)
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"), [(503, "unread"), (500, "unread"), (403, "forgotten"), (404, "forgotten")]
+)
+def test_an_execution_counts_as_forgotten_only_when_windmill_says_so(
+    server: Server, ask: Ask, status: int, expected: str
+) -> None:
+    server.answers[f"get/{JOB['id']}"] = status
+    answer = ask("execution", execution=JOB["id"])
+    assert answer.execution is None
+    assert codes(answer) & {"unread", "forgotten"} == {expected}, "the page keeps what it has unless it is forgotten"
+
+
 def test_settings_that_are_wrong_are_told_and_the_executions_are_shown(server: Server, ask: Ask) -> None:
     server.answers["f/flexcore/settings"] = {"storage_uri": "ftp://x"}
     answer = ask("executions")
     assert answer.executions and "unread" in codes(answer)
     assert "f/flexcore/settings.storage_uri" in answer.notices[0].message
+
+
+def test_a_run_index_that_cannot_be_read_is_told_and_not_taken_for_empty(server: Server, ask: Ask) -> None:
+    server.answers["f/flexcore/settings"] = {"storage_uri": "file:///dev/null/store"}
+    answer = ask("executions")
+    assert answer.executions and answer.executions.older is None
+    assert [note.message for note in answer.notices if "The run index cannot be read" in note.message]
 
 
 def test_a_cluster_whose_resource_may_not_be_read_is_unknown_and_not_down(server: Server, ask: Ask) -> None:

@@ -28,6 +28,7 @@ def test_the_first_page_has_rows_with_what_failed_and_figures(engine: Engine, re
     assert found[bad.id]["status"] == "failure" and found[bad.id]["failed_step"] == "second"
     assert found[bad.id]["error"] == "the table <b>t</b> is missing", "markup is data"
     assert "no_settings" in {note["code"] for note in answer["notices"]}
+    assert {"data_pipeline", "templates/toy"} <= set(answer["executions"]["workflows"]), "deployed, run or not"
     assert answer["executions"]["counts"]["failure"] >= 1 and answer["executions"]["older"] is None
 
 

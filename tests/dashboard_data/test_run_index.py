@@ -184,6 +184,35 @@ def test_what_windmill_has_forgotten_is_read_below_its_list(
         engine.store.delete_resource("f/flexcore/settings")
 
 
+FORGOTTEN = "templates/toy_fails"
+
+
+def test_where_windmill_has_nothing_of_a_filter_the_index_is_asked(
+    engine: Engine, read: Callable[..., Any], tmp_path: Path
+) -> None:
+    forget = ("DELETE FROM jobs WHERE path = ?", [f"f/flexcore/{FORGOTTEN}"])
+    engine.store._write(*forget)
+    run = run_flow(engine, "toy_fails", note="n")
+    settings = {"storage_uri": f"file://{tmp_path}/kept"}
+    engine.store.set_resource("f/flexcore/settings", settings, "c_flexcore_settings", "")
+    try:
+        assert call(engine, "maintain", settings=settings).success
+        engine.store._write(*forget)
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+        for more in ({}, {"status": "failure"}, {"until": tomorrow}):
+            filter = {"workflow": FORGOTTEN, **more}
+            first = read("executions", filter=filter)["executions"]
+            assert first["rows"] == [] and first["older"] and first["counts"] is None, "not all was read"
+            older = call(engine, "read_executions", older=first["older"], filter=filter).result
+            assert [(item["id"], item["source"]) for item in older["rows"]] == [(run.id, "index")]
+            assert older["older"] is None
+        for more in ({"status": "running"}, {"since": tomorrow}, {"until": "2001-01-01T00:00:00Z"}):
+            nothing = read("executions", filter={"workflow": FORGOTTEN, **more})["executions"]
+            assert nothing["older"] is None, f"the index has nothing of {more}"
+    finally:
+        engine.store.delete_resource("f/flexcore/settings")
+
+
 def test_a_position_of_another_form_is_refused(engine: Engine) -> None:
     assert call(engine, "read_executions", older="yesterday").result["error"]["name"] == "InvalidInput"
 

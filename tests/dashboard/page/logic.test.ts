@@ -1,7 +1,7 @@
 // The logic of the page that needs no page; tests/dashboard/test_logic.py bundles and runs it with Node's own runner.
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from '../../../f/flexcore/dashboard__raw_app/logic/budget'
+import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from '../../../f/flexcore/dashboard__raw_app/logic/budget'
 import { problemOfResult, withTimeout } from '../../../f/flexcore/dashboard__raw_app/logic/calls'
 import { axisMarks, daysBetween, durationMarks, linePath } from '../../../f/flexcore/dashboard__raw_app/logic/chart'
 import { compareRequests } from '../../../f/flexcore/dashboard__raw_app/logic/diff'
@@ -75,7 +75,7 @@ for (const [name, running, clicks] of [
   })
 }
 
-test('a page at rest reads every 40 seconds, one with a running execution every 10', () => {
+test('a page at rest reads every 40 seconds, one with a running execution or after an action every 10', () => {
   assert.equal(nextRefresh(new Budget(() => 0), 1000, false), 40)
   assert.equal(nextRefresh(new Budget(() => 0), 1000, true), 10)
   assert.equal(nextRefresh(new Budget(() => 0), 30, false), 10)
@@ -84,11 +84,11 @@ test('a page at rest reads every 40 seconds, one with a running execution every 
 test('refreshes leave room for a click', () => {
   let now = 0
   const budget = new Budget(() => now)
-  while (budget.wait(8) === 0) budget.take()
+  while (budget.wait(RESERVE) === 0) budget.take()
   assert.equal(budget.wait(), 0)
   assert.ok(nextRefresh(budget, 0, true) > 10)
   now += 3600
-  assert.equal(budget.wait(8), 0)
+  assert.equal(budget.wait(RESERVE), 0)
 })
 
 test('a reload does not fill the bucket, a clock that is set back does not stop it', () => {

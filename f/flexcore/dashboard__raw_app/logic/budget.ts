@@ -4,11 +4,13 @@
 export const MAX_JOBS_PER_HOUR = 120
 const CAPACITY = 40
 const PER_HOUR = MAX_JOBS_PER_HOUR - CAPACITY
-/** What refreshes leave for clicks. */
-export const RESERVE = 8
+/** What reads that nobody clicked for leave for clicks. */
+export const RESERVE = 20
+/** Once clicks have used that up, too, the page still reads by itself, but slower than the bucket fills. */
+const MAX_PAUSE_S = 120
 export const REST_INTERVAL_S = 40
 export const BUSY_INTERVAL_S = 10
-export const BUSY_AFTER_CLICK_S = 60
+export const BUSY_AFTER_ACTION_S = 60
 const HOUR_S = 3600
 const STORED_AS = 'flexcore.budget'
 
@@ -50,6 +52,11 @@ export class Budget {
     return missing <= 1e-9 ? 0 : (missing * HOUR_S) / PER_HOUR
   }
 
+  /** Seconds until the page may start a job that nobody clicked for. */
+  pause(): number {
+    return Math.max(this.wait(), Math.min(this.wait(RESERVE), MAX_PAUSE_S))
+  }
+
   /** Take a token. What the viewer does (a cancel) is never refused: it is taken from what flows in later. */
   take(): void {
     this.level = { tokens: this.tokens() - 1, at: this.clock() }
@@ -61,8 +68,9 @@ export class Budget {
   }
 }
 
-/** Seconds until the next read by itself, given how long ago the last click was and whether an execution in front runs. */
-export function nextRefresh(budget: Budget, sinceClick: number, running: boolean): number {
-  const busy = running || sinceClick < BUSY_AFTER_CLICK_S
-  return Math.max(busy ? BUSY_INTERVAL_S : REST_INTERVAL_S, budget.wait(RESERVE))
+/** Seconds until the next read by itself. sinceAction: seconds since the viewer changed something, whose effect is awaited;
+ * running: whether the execution in front runs. A click alone speeds nothing up: it brings a read of its own. */
+export function nextRefresh(budget: Budget, sinceAction: number, running: boolean): number {
+  const busy = running || sinceAction < BUSY_AFTER_ACTION_S
+  return Math.max(busy ? BUSY_INTERVAL_S : REST_INTERVAL_S, budget.pause())
 }

@@ -16,13 +16,14 @@ export function mergeRows(held: Row[], brought: Row[], removed: string[] = []): 
   return [...byId.values()].sort(newestFirst).slice(0, MAX_ROWS)
 }
 
-/** A first page replaces its span and keeps what was loaded below it; a change is merged. */
+/** A first page replaces its span and keeps what was loaded below it; a change is merged. Below a page without rows are
+ * those of the run index. */
 export function takeRead(held: Row[], read: Executions, full: boolean): Row[] {
   const brought = Array.isArray(read.rows) ? read.rows : []
   if (!full) return mergeRows(held, brought, read.removed ?? [])
   const last = brought[brought.length - 1]
-  const below = last && read.older ? held.filter((row) => newestFirst(row, last) > 0) : []
-  return mergeRows(below, brought)
+  const isBelow = (row: Row) => (last ? newestFirst(row, last) > 0 : row.source === 'index')
+  return mergeRows(read.older ? held.filter(isBelow) : [], brought)
 }
 
 /** Counts after a read of changes, which brings none of its own: rows that moved from one status to another. */

@@ -1,15 +1,22 @@
-// What the page knows and when it asks again. One read at a time; nothing is asked while the page is hidden.
-import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from './budget'
+// What the page knows and when it asks again. A view waits for no other view's read; nothing is asked while the page is hidden.
+import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from './budget'
 import { ACTION_TIMEOUT_S, call, CallError, type CallProblem } from './calls'
 import { mergeRows, moveCounts, takeRead } from './rows'
-import type { Route } from './route'
+import type { Route, View } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
 
-/** The last of each part; null: it was asked for and could not be read. */
-export type Known = { [Part in keyof Dashboard]: Dashboard[Part] | (undefined extends Dashboard[Part] ? null : never) }
+/** A part of the answer that a view asks for. */
+export type Part = View | 'execution'
+/** at: the server's clock when the part was read last; failed: the read after that one did not bring it. */
+export type PartRead = { at: string | null; failed: boolean }
 
+/** data: each part as it was read last; null for an execution that is not to be found. listed: the routeKey that rows,
+ * older and counts are of. workflows: every name that was seen, or is deployed. */
 export type State = {
-  data: Partial<Known>
+  data: Partial<Dashboard>
+  reads: Partial<Record<Part, PartRead>>
+  workflows: string[]
+  listed: string | null
   rows: Row[] | null
   older: string | null
   counts: Record<Status, number> | null
@@ -25,6 +32,9 @@ export type State = {
 
 const EMPTY: State = {
   data: {},
+  reads: {},
+  workflows: [],
+  listed: null,
   rows: null,
   older: null,
   counts: null,
@@ -37,6 +47,9 @@ const EMPTY: State = {
   hidden: false,
   left: 0,
 }
+
+/** The name of the problem of a read that has to wait, as the jobs of this hour are used up. */
+export const BUDGET = 'Budget'
 
 const seconds = () => Date.now() / 1000
 const UNREADABLE: CallProblem = {
@@ -62,14 +75,16 @@ export function sinceTime(since: string | undefined, now: number): string | unde
 }
 
 export class Store {
-  state: State = EMPTY
+  state: State
   private listeners = new Set<() => void>()
   private timer: ReturnType<typeof setTimeout> | undefined
   private route: Route
-  private readRoute = ''
   private cursor: string | null = null
-  private clickedAt = -Infinity
-  private again = false
+  private actedAt = -Infinity
+  private triedAt: number | null = null
+  /** Of the last read that was wanted: the answer of an earlier one is dropped. */
+  private number = 0
+  private asked: string | null = null
   private received = 0
 
   constructor(
@@ -77,6 +92,7 @@ export class Store {
     readonly budget: Budget = new Budget(seconds, safeStorage()),
   ) {
     this.route = route
+    this.state = { ...EMPTY, executionId: executionOf(route) }
   }
 
   subscribe = (listener: () => void) => {
@@ -117,14 +133,14 @@ export class Store {
     clearTimeout(this.timer)
     this.set({ hidden, nextAt: null })
     if (hidden) return
-    const rest = this.state.readAt === null ? 0 : this.interval() - (seconds() - this.state.readAt)
+    const rest = this.triedAt === null ? 0 : this.interval() - (seconds() - this.triedAt)
     this.schedule(Math.max(0, rest))
   }
 
   private interval(): number {
-    const open = this.route.view === 'executions' && this.route.id ? this.state.data.execution?.row : undefined
+    const open = executionOf(this.route) ? this.state.data.execution?.row : undefined
     const running = !!open && (open.status === 'running' || open.status === 'queued')
-    return nextRefresh(this.budget, seconds() - this.clickedAt, running)
+    return nextRefresh(this.budget, seconds() - this.actedAt, running)
   }
 
   private schedule(inSeconds: number) {
@@ -135,111 +151,117 @@ export class Store {
   }
 
   go(route: Route) {
-    const before = key(this.route)
+    const before = routeKey(this.route)
     this.route = route
-    if (key(route) === before) return
-    this.clicked()
-    const id = route.view === 'executions' ? route.id : null
+    if (routeKey(route) === before) return
+    const id = executionOf(route)
     if (id && this.state.executionId !== id) {
-      this.set({ executionId: id, data: { ...this.state.data, execution: undefined } })
+      const { data, reads } = this.state
+      this.set({ executionId: id, data: { ...data, execution: undefined }, reads: { ...reads, execution: undefined } })
     }
     void this.refresh()
   }
 
-  clicked() {
-    this.clickedAt = seconds()
+  /** Read what the view in front needs. A read for another view that is under way is not waited for. */
+  async refresh(): Promise<void> {
+    const route = this.route
+    if (this.asked === routeKey(route)) return
+    const number = ++this.number
+    clearTimeout(this.timer)
+    const wait = this.budget.wait()
+    this.asked = wait > 0 ? null : routeKey(route)
+    this.set({ reading: wait === 0, nextAt: null })
+    if (wait > 0) return this.schedule(wait)
+    this.budget.take()
+    try {
+      const read = await call<Dashboard>('read_dashboard', this.wanted(route))
+      if (number === this.number) this.take(route, read)
+    } catch (error) {
+      if (number === this.number) this.set({ problem: asProblem(error) })
+    }
+    if (number === this.number) this.rest()
   }
 
-  /** Read what the view in front needs; a read that is wanted during another one follows it. */
-  async refresh(): Promise<void> {
-    if (this.state.reading) {
-      this.again = true
-      return
-    }
-    const wait = this.budget.wait()
-    if (wait > 0) return this.schedule(wait)
-    const route = this.route
-    this.again = false
-    this.budget.take()
-    this.set({ reading: true, nextAt: null })
-    try {
-      this.take(route, await call<Dashboard>('read_dashboard', this.wanted(route)))
-    } catch (error) {
-      this.set({ problem: asProblem(error), readAt: seconds() })
-    }
+  private rest() {
+    this.asked = null
+    this.triedAt = seconds()
     this.set({ reading: false })
-    if (this.again && key(this.route) !== key(route)) return this.refresh()
     this.schedule(this.interval())
   }
 
   private wanted(route: Route): Record<string, unknown> {
-    if (route.view === 'executions' && route.id) return { want: ['execution'], execution: route.id }
-    if (route.view !== 'executions') return { want: [route.view] }
-    const cursor = this.readRoute === key(route) ? this.cursor : null
-    return { want: ['executions'], filter: filterOf(route, this.now()), ...(cursor ? { cursor } : {}) }
+    const part = partOf(route)
+    if (part === 'execution') return { want: [part], execution: route.id }
+    if (part !== 'executions') return { want: [part] }
+    const cursor = this.state.listed === routeKey(route) ? this.cursor : null
+    return { want: [part], filter: filterOf(route, this.now()), ...(cursor ? { cursor } : {}) }
   }
 
   private take(route: Route, read: Dashboard) {
     if (!read || typeof read !== 'object' || typeof read.now !== 'string' || !read.server) throw new CallError(UNREADABLE)
     this.received = performance.now()
-    const { executions, execution } = read
     const { now, version, server, cursor, full } = read
-    const data: Partial<Known> = { ...this.state.data, now, version, server, cursor, full, notices: read.notices ?? [] }
-    // A part that was not asked for comes as null; one that was and is null could not be read.
-    if (route.view !== 'executions') Object.assign(data, { [route.view]: read[route.view] ?? null })
-    const change: Partial<State> = { problem: null, readAt: seconds() }
-    if (route.view === 'executions' && route.id) {
-      if (route.id === this.state.executionId || this.state.executionId === null) {
-        data.execution = execution ?? null
-        change.executionId = route.id
-      }
-    } else if (executions) {
-      Object.assign(change, this.takeExecutions(route, executions, read.full))
-      this.cursor = read.cursor ?? null
-    }
-    this.set({ ...change, data })
+    const part = partOf(route)
+    const notices = read.notices ?? []
+    const data: Partial<Dashboard> = { ...this.state.data, now, version, server, cursor, full, notices }
+    const change: Partial<State> = { problem: null, workflows: addNames(this.state.workflows, namesIn(read)) }
+    const brought = read[part] ?? null
+    const held = part === 'executions' ? this.state.rows : this.state.data[part]
+    // What was read once stays: a read that failed, or a run that Windmill has forgotten meanwhile, takes nothing away.
+    const isGone = part === 'execution' && !brought && !held && notices.some((notice) => notice.code === 'forgotten')
+    const failed = !brought && !isGone
+    if (read.executions && part === 'executions') Object.assign(change, this.takeExecutions(route, read.executions, read))
+    else if (!failed) Object.assign(data, { [part]: brought })
+    const at = failed ? (this.state.reads[part]?.at ?? null) : now
+    if (!failed) change.readAt = seconds()
+    this.set({ ...change, data, reads: { ...this.state.reads, [part]: { at, failed } } })
   }
 
-  private takeExecutions(route: Route, read: Executions, full: boolean): Partial<State> {
-    const same = this.readRoute === key(route)
-    this.readRoute = key(route)
+  private takeExecutions(route: Route, read: Executions, { full, cursor }: Dashboard): Partial<State> {
+    const same = this.state.listed === routeKey(route)
     const held = same ? (this.state.rows ?? []) : []
     const rows = takeRead(held, read, full || !same)
     const last = read.rows?.[read.rows.length - 1]
-    const keepsOlder = same && rows.length > 0 && !!last && rows[rows.length - 1]!.id !== last.id
+    const keepsOlder = same && (!full || rows[rows.length - 1]?.id !== last?.id)
+    this.cursor = cursor ?? null
     return {
+      listed: routeKey(route),
       rows,
-      older: !full && same ? this.state.older : keepsOlder ? this.state.older : (read.older ?? null),
+      older: keepsOlder ? this.state.older : (read.older ?? null),
       counts: read.counts ?? (same && !full ? moveCounts(this.state.counts, held, rows) : null),
+      loadingOlder: same && this.state.loadingOlder,
     }
   }
 
-  /** Read the rows below those that are held. */
+  /** Read the rows below those that are held; not before the list is the one in front and `wait` is 0. */
   async loadOlder(): Promise<void> {
-    const { older, loadingOlder } = this.state
-    if (!older || loadingOlder || this.budget.wait() > 0) return
+    const { older, loadingOlder, listed } = this.state
     const route = this.route
-    this.clicked()
+    if (!older || loadingOlder || listed !== routeKey(route) || this.wait() > 0) return
     this.budget.take()
     this.set({ loadingOlder: true })
+    const change: Partial<State> = { loadingOlder: false }
     try {
       const read = await call<Executions>('read_executions', { older, filter: filterOf(route, this.now()) })
-      if (this.readRoute === key(route)) {
-        this.set({ rows: mergeRows(this.state.rows ?? [], read.rows ?? []), older: read.older ?? null })
-      }
+      const brought = read.rows ?? []
+      const workflows = addNames(this.state.workflows, namesOf(brought))
+      Object.assign(change, { rows: mergeRows(this.state.rows ?? [], brought), older: read.older ?? null, workflows })
     } catch (error) {
-      this.set({ problem: asProblem(error) })
+      change.problem = asProblem(error)
     }
-    this.set({ loadingOlder: false })
+    if (this.state.listed === listed) this.set(change)
   }
 
   /** Run what the viewer does. It is counted, and never refused for the budget: a cancel does not wait. */
   async act<T>(id: string, args: Record<string, unknown>): Promise<T> {
-    return this.run<T>(id, args, ACTION_TIMEOUT_S)
+    try {
+      return await this.run<T>(id, args, ACTION_TIMEOUT_S)
+    } finally {
+      this.actedAt = seconds()
+    }
   }
 
   private async run<T>(id: string, args: Record<string, unknown>, timeoutS?: number): Promise<T> {
-    this.clicked()
     this.budget.take()
     const result = await call<T>(id, args, timeoutS)
     this.set({})
@@ -248,17 +270,22 @@ export class Store {
 
   /** Another read that the viewer asked for. Raises CallError when the budget is used up. */
   async read<T>(id: string, args: Record<string, unknown>): Promise<T> {
-    const wait = this.budget.wait()
+    const wait = this.wait()
     if (wait > 0) {
       const remedy = `Try again in ${Math.ceil(wait)} s.`
-      throw new CallError({ name: 'Budget', message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
+      throw new CallError({ name: BUDGET, message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
     }
     return this.run<T>(id, args)
   }
 
+  /** Seconds until a click may start a job; 0: now. */
+  wait(): number {
+    return this.budget.wait()
+  }
+
   /** Seconds until a read by itself may follow, at least `interval`. */
   follow(interval: number): number {
-    return Math.max(interval, this.budget.wait(RESERVE))
+    return Math.max(interval, this.budget.pause())
   }
 }
 
@@ -270,9 +297,25 @@ export function asProblem(error: unknown): CallProblem {
 }
 
 /** What of a route a read depends on: tabs and marks within a view ask nothing. */
-function key(route: Route): string {
+export function routeKey(route: Route): string {
   if (route.view !== 'executions') return route.view
   return route.id ? `executions/${route.id}` : `executions?${JSON.stringify([route.params.workflow, route.params.runtime, route.params.status, route.params.since, route.params.until])}`
+}
+
+const executionOf = (route: Route): string | null => (route.view === 'executions' ? route.id : null)
+
+const partOf = (route: Route): Part => (executionOf(route) ? 'execution' : route.view)
+
+const namesOf = (items: { workflow: string }[]) => items.map((each) => each.workflow)
+
+function namesIn({ executions, execution, stops }: Dashboard): string[] {
+  const open = execution ? [execution.row] : []
+  return [...(executions?.workflows ?? []), ...namesOf([...(executions?.rows ?? []), ...open, ...(stops ?? [])])]
+}
+
+function addNames(known: string[], found: string[]): string[] {
+  const names = new Set([...known, ...found])
+  return names.size === known.length ? known : [...names].sort()
 }
 
 function safeStorage(): Storage | null {

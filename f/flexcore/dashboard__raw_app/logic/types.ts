@@ -169,6 +169,7 @@ export type Stop = {
 
 export type Executions = {
   rows: Row[]
+  workflows?: string[] // those that are deployed, with a whole first page
   removed: string[]
   older: string | null
   counts: Record<Status, number> | null

@@ -62,25 +62,26 @@ function Freshness() {
   }, [])
   const now = Date.now() / 1000
   const budget = `at most ${MAX_JOBS_PER_HOUR} jobs an hour, ${state.left} of them at once`
-  const next = state.nextAt === null ? '' : `, again in ${formatDuration(Math.max(0, Math.round(state.nextAt - now)))}`
+  const next = state.nextAt === null ? '' : `again in ${formatDuration(Math.max(0, Math.round(state.nextAt - now)))}`
+  const hint = next ? `${budget}, ${next}` : budget
   const text = state.reading
     ? 'Reading…'
     : state.hidden
       ? 'Paused'
       : state.readAt === null
         ? ''
-        : `Read ${formatAge(new Date(state.readAt * 1000).toISOString(), now * 1000)}`
+        : `Read ${formatAge(new Date(state.readAt * 1000).toISOString(), now * 1000)}${next && store.wait() > 0 ? `, ${next}` : ''}`
   return (
     <>
-      <span className="freshness" title={budget + next}>
+      <span className="freshness" title={hint}>
         {text}
       </span>
       <button
         type="button"
         className="quiet"
-        onClick={() => (store.clicked(), void store.refresh())}
+        onClick={() => void store.refresh()}
         aria-label={state.reading ? 'Reading' : 'Read again'}
-        title={`Read again (${budget}${next})`}
+        title={`Read again (${hint})`}
         aria-busy={state.reading}
       >
         <Icon name="again" className={state.reading ? 'spinner' : undefined} />

@@ -2,11 +2,12 @@
 import { useVirtualizer } from '@tanstack/react-virtual'
 import React, { useCallback, useEffect, useRef, useState } from 'react'
 import type { CallProblem } from '../logic/calls'
-import { asProblem } from '../logic/store'
+import { asProblem, BUDGET } from '../logic/store'
 import type { Logs, Step } from '../logic/types'
 import { formatCount } from '../logic/format'
-import { Empty, ProblemBox } from './basics'
+import { Empty, Loading, ProblemBox } from './basics'
 import { usePage } from './context'
+import { NextRead } from './reading'
 import { stepName } from './timeline'
 
 const LINE_HEIGHT = 20
@@ -33,7 +34,14 @@ function join(where: Where, held: Read | null, answer: Logs): Read {
   return { ...held, total: answer.total, offset: answer.offset, lines: [...above, ...held.lines] }
 }
 
-export function LogView({ execution, steps, step, onStep }: { execution: string; steps: Step[]; step: string | null; onStep: (step: string) => void }) {
+function NoJob({ begins, waits }: { begins: boolean; waits: boolean }) {
+  if (!waits) return <Empty title="This step has no log of its own">Choose a step within it, or the whole execution.</Empty>
+  return begins ? <Empty title="This step has not begun">Its log is shown here when it does.</Empty> : <Empty title="This step did not begin" />
+}
+
+type Props = { execution: string; steps: Step[]; step: string | null; live: boolean; onStep: (step: string) => void }
+
+export function LogView({ execution, steps, step, live, onStep }: Props) {
   const { store, state } = usePage()
   const [read, setRead] = useState<Read | null>(null)
   const [problem, setProblem] = useState<CallProblem | null>(null)
@@ -41,11 +49,14 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
   const [find, setFind] = useState('')
   const box = useRef<HTMLDivElement>(null)
   const asked = useRef('')
-  const subject = `${execution}/${step ?? ''}`
+  const chosen = steps.find((each) => each.id === step)
+  const job = chosen?.job
+  // Without a job there is no log, and none is asked for.
+  const hasNoJob = job === null
+  const subject = `${execution}/${step ?? ''}/${job ?? ''}`
 
   const load = useCallback(
     async (where: Where, held: Read | null) => {
-      asked.current = subject
       setReading(true)
       setProblem(null)
       try {
@@ -55,19 +66,27 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
       } catch (error) {
         if (asked.current === subject) setProblem(asProblem(error))
       }
-      setReading(false)
+      if (asked.current === subject) setReading(false)
     },
     [store, subject, execution, step],
   )
   useEffect(() => {
+    asked.current = subject
     setRead(null)
-    void load('end', null)
-  }, [load])
+    setProblem(null)
+    setReading(false)
+    if (!hasNoJob) void load('end', null)
+  }, [load, subject, hasNoJob])
+
+  const goOn = () => void load(read ? 'further' : 'end', read)
+  const budgetIsUsedUp = problem?.name === BUDGET
+  const follows = read ? read.live : problem !== null && (live || budgetIsUsedUp)
   useEffect(() => {
-    if (!read || !read.live || reading || state.hidden) return
-    const timer = setTimeout(() => void load('further', read), store.follow(FOLLOW_INTERVAL_S) * 1000)
+    if (!follows || reading || state.hidden) return
+    const pause = budgetIsUsedUp && !read ? store.wait() : store.follow(FOLLOW_INTERVAL_S)
+    const timer = setTimeout(goOn, pause * 1000)
     return () => clearTimeout(timer)
-  }, [read, reading, load, state.hidden, store])
+  }, [follows, problem, read, reading, load, state.hidden, store])
 
   const wanted = find.trim().toLowerCase()
   const lines = (read?.lines ?? []).map((text, index) => ({ text, index: index + (read?.offset ?? 0) }))
@@ -116,12 +135,16 @@ export function LogView({ execution, steps, step, onStep }: { execution: string;
           </p>
         )}
       </div>
-      {problem && <ProblemBox title="The log cannot be read" problem={problem} />}
-      {!read && !problem && (
-        <div className="empty" role="status">
-          <p>Reading the log…</p>
-        </div>
+      {problem && !budgetIsUsedUp && (
+        <ProblemBox title="The log cannot be read" problem={problem}>
+          <button type="button" onClick={goOn} disabled={reading}>
+            Try again
+          </button>
+        </ProblemBox>
       )}
+      {budgetIsUsedUp && <NextRead />}
+      {reading && !read && <Loading what="the log" />}
+      {hasNoJob && <NoJob begins={live} waits={chosen?.status === 'waiting'} />}
       {read && !lines.length && !problem && <Empty title={read.live ? 'Nothing has been logged yet' : 'No log was kept'} />}
       {shown.length > 0 && (
         <div ref={box} className="log" tabIndex={0} role="region" aria-label="Log">

@@ -1,7 +1,7 @@
 // What the page has to say of itself: the server's notices, a read that failed, a clock that is off.
 import React, { useState } from 'react'
 import type { Notice } from '../logic/types'
-import { formatDuration } from '../logic/format'
+import { formatDuration, withoutRemedy } from '../logic/format'
 import { usePage } from './context'
 import { LongText } from './basics'
 import { Icon } from './icon'
@@ -37,7 +37,7 @@ export function Notices() {
         <div key={`${notice.code}-${index}`} className={`notice notice-${notice.severity}`} role={notice.severity === 'error' ? 'alert' : 'status'}>
           <strong className="notice-severity">{notice.severity}</strong>
           <div>
-            <LongText text={notice.message} label={notice.code} />
+            <LongText text={withoutRemedy(notice.message, notice.remedy)} label={notice.code} />
             {notice.remedy && <p className="remedy">{notice.remedy}</p>}
           </div>
           {notice.severity === 'info' && (
@@ -46,7 +46,7 @@ export function Notices() {
             </button>
           )}
           {notice === failed && (
-            <button type="button" onClick={() => (store.clicked(), void store.refresh())} disabled={state.reading}>
+            <button type="button" onClick={() => void store.refresh()} disabled={state.reading}>
               Try again
             </button>
           )}

@@ -1,9 +1,10 @@
 // One execution: what failed and what to do first, then its steps, log, request, result and events.
 import React from 'react'
-import { Boundary, Copy, Empty, Field, Loading, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
+import { Boundary, Copy, Empty, Field, ProblemBox, SafeLink, Status, Value } from '../parts/basics'
 import { lastList, navigate, setParams, useNow, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
 import { LogView } from '../parts/logs'
+import { Stale, Waiting } from '../parts/reading'
 import { StepTimeline } from '../parts/timeline'
 import { formatDuration, formatMoney, formatNumber, formatTime } from '../logic/format'
 import { formatRoute } from '../logic/route'
@@ -113,7 +114,7 @@ export function ExecutionView() {
     return (
       <div className="view">
         {back}
-        {state.problem ? null : <Loading what="the execution" />}
+        <Waiting part="execution" what="the execution" />
       </div>
     )
   }
@@ -134,6 +135,7 @@ export function ExecutionView() {
   return (
     <div className="view">
       {back}
+      <Stale part="execution" />
       <div className="view-head">
         <h2 className="execution-name">
           <SafeLink url={detail.url}>{detail.row.workflow}</SafeLink>
@@ -177,7 +179,7 @@ export function ExecutionView() {
           ) : (
             <Empty title="No steps are known">{detail.row.source === 'index' ? 'Windmill has forgotten this execution; the run index keeps its summary only.' : null}</Empty>
           ))}
-        {tab === 'logs' && <LogView execution={detail.row.id} steps={steps} step={chosen?.id ?? null} onStep={(step) => setParams(route, { step: step || undefined })} />}
+        {tab === 'logs' && <LogView execution={detail.row.id} steps={steps} step={chosen?.id ?? null} live={live} onStep={(step) => setParams(route, { step: step || undefined })} />}
         {tab === 'request' && <RequestDiff detail={detail} />}
         {tab === 'result' && <ResultPanel detail={detail} />}
         {tab === 'events' && <EventFeed steps={steps} />}

@@ -1,12 +1,13 @@
 // The list of executions: live, filtered, as long as it is.
-import React, { useCallback, useMemo } from 'react'
-import { Empty, Loading, Status } from '../parts/basics'
+import React, { useCallback, useEffect, useMemo, useState } from 'react'
+import { Empty, Status } from '../parts/basics'
 import { lastList, navigate, setParams, useMedia, useNow, usePage } from '../parts/context'
 import { Grid, type Column } from '../parts/grid'
+import { NextRead, Stale, Waiting } from '../parts/reading'
 import { formatAge, formatCount, formatDuration, formatMoney, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
 import { matches } from '../logic/rows'
 import { formatRoute } from '../logic/route'
-import { filterOf } from '../logic/store'
+import { filterOf, routeKey } from '../logic/store'
 import { STATUSES, type Row } from '../logic/types'
 
 const SPANS = [
@@ -110,20 +111,54 @@ function Choice({ name, label, value, options }: { name: string; label: string; 
   )
 }
 
+/** Any workflow can be named, those that were seen are offered. A name counts once it is whole: after Enter, when the field
+ * is left, or when it is one of the offered. */
+function WorkflowField({ value }: { value: string }) {
+  const { state, route } = usePage()
+  const [draft, setDraft] = useState(value)
+  useEffect(() => setDraft(value), [value])
+  const choose = (text: string) => {
+    const workflow = shortName(text.trim())
+    if (workflow !== value) setParams(route, { workflow: workflow || undefined })
+  }
+  const onChange = (text: string) => {
+    setDraft(text)
+    if (state.workflows.includes(text)) choose(text)
+  }
+  return (
+    <label>
+      <span>Workflow</span>
+      <input
+        type="search"
+        list="seen-workflows"
+        value={draft}
+        placeholder="all workflows"
+        maxLength={255}
+        onChange={(event) => onChange(event.target.value)}
+        onKeyDown={(event) => event.key === 'Enter' && choose(draft)}
+        onBlur={() => choose(draft)}
+      />
+      <datalist id="seen-workflows">
+        {state.workflows.map((name) => (
+          <option key={name} value={name} />
+        ))}
+      </datalist>
+    </label>
+  )
+}
+
 function Filters() {
   const { state, route } = usePage()
   const { params } = route
-  const rows = state.rows ?? []
-  const named = (values: (string | null)[], all: string): [string, string][] => [
-    ['', all],
-    ...[...new Set(values.filter((value): value is string => !!value))].sort().map((value): [string, string] => [value, shortName(value)]),
-  ]
-  const workflows = useMemo(() => named(rows.map((row) => row.workflow), 'all workflows'), [rows])
-  const runtimes = useMemo(() => named([...rows.map((row) => row.runtime), 'meltano', 'ray', 'kubernetes', 'worker'], 'all runtimes'), [rows])
+  const runtimes = useMemo(() => {
+    const names = new Set([...(state.rows ?? []).map((row) => row.runtime), 'meltano', 'ray', 'kubernetes', 'worker'])
+    const named = [...names].filter((name): name is string => !!name).sort()
+    return [['', 'all runtimes'], ...named.map((name) => [name, name])] as [string, string][]
+  }, [state.rows])
   const filtered = Object.keys(params).length > 0
   return (
     <form className="filters" aria-label="Filter" onSubmit={(event) => event.preventDefault()}>
-      <Choice name="workflow" label="Workflow" value={params.workflow ?? ''} options={workflows} />
+      <WorkflowField value={params.workflow ?? ''} />
       <Choice name="runtime" label="Runtime" value={params.runtime ?? ''} options={runtimes} />
       <Choice name="since" label="Created" value={params.since ?? ''} options={SPANS} />
       <div className="chips" role="group" aria-label="Status">
@@ -161,17 +196,15 @@ export function ExecutionsView() {
   const nearEnd = useCallback(() => void store.loadOlder(), [store])
   const open = useCallback((row: Row) => navigate('executions', row.id), [])
   const filtered = Object.keys(route.params).length > 0
-  const foot = state.loadingOlder ? (
-    <p className="foot">Reading older executions…</p>
-  ) : state.older ? (
-    <p className="foot">
-      <button type="button" className="link" onClick={nearEnd}>
-        Load older executions
-      </button>
-    </p>
-  ) : rows.length ? (
-    <p className="foot">That is all that Windmill and the run index know.</p>
-  ) : null
+  const listed = state.listed === routeKey(route)
+  const older = (
+    <>
+      <button type="button" className="link" onClick={nearEnd} disabled={state.loadingOlder || store.wait() > 0}>
+        {state.loadingOlder ? 'Reading older executions…' : rows.length ? 'Load older executions' : 'Look further back'}
+      </button>{' '}
+      <NextRead />
+    </>
+  )
   return (
     <div className="view view-list">
       <div className="view-head">
@@ -179,14 +212,13 @@ export function ExecutionsView() {
         {state.rows && (
           <p className="summary" role="status">
             {formatCount(rows.length, 'execution')}
-            {state.older ? ' so far' : ''}
+            {listed && state.older ? ' so far' : ''}
           </p>
         )}
       </div>
       <Filters />
-      {state.rows === null ? (
-        state.problem ? null : <Loading what="executions" />
-      ) : rows.length ? (
+      <Stale part="executions" />
+      {rows.length ? (
         <Grid
           label="Executions"
           rows={rows}
@@ -197,16 +229,14 @@ export function ExecutionsView() {
           onOpen={open}
           nearEnd={nearEnd}
           place={lastList}
-          foot={foot}
+          foot={<p className="foot">{!listed ? <NextRead /> : state.older ? older : 'That is all that Windmill and the run index know.'}</p>}
         />
+      ) : !listed ? (
+        <Waiting part="executions" what="executions" />
+      ) : state.older ? (
+        <Empty title={filtered ? 'No execution that Windmill still has matches the filter' : 'Windmill has no executions any more'}>{older}</Empty>
       ) : filtered ? (
-        <Empty title={state.reading ? 'Reading…' : 'No execution matches the filter'}>
-          {state.older && (
-            <button type="button" className="link" onClick={nearEnd}>
-              Look further back
-            </button>
-          )}
-        </Empty>
+        <Empty title="No execution matches the filter" />
       ) : (
         <Empty title="Nothing has run yet">Start a flow of the bundle, for example f/flexcore/data_pipeline; it appears here within a minute.</Empty>
       )}

@@ -78,7 +78,6 @@ export function StopsView() {
   const now = useNow(5)
   const [stopping, setStopping] = useState<string | null>(null)
   const [undoing, setUndoing] = useState<Stop | null>(null)
-  const known = [...new Set([...(state.rows ?? []).map((row) => row.workflow), ...(state.data.stops ?? []).map((stop) => stop.workflow)])].sort()
   return (
     <>
       <View
@@ -86,7 +85,7 @@ export function StopsView() {
         intro="Stop all of a workflow when it runs away, and undo the stop when the cause is gone. Who did it, when and why is kept."
         what="the stops"
         items={state.data.stops}
-        tools={<NewStop known={known} onStop={setStopping} />}
+        tools={<NewStop known={state.workflows} onStop={setStopping} />}
         empty={['No workflow is stopped', 'A stop cancels everything of one workflow and keeps new executions from starting.']}
       >
         {(stops) => (

@@ -1,7 +1,8 @@
 // The frame of a view that is one list: its title, what it is for, and its loading and empty states.
 import React from 'react'
-import { Empty, Loading } from '../parts/basics'
+import { Empty } from '../parts/basics'
 import { usePage } from '../parts/context'
+import { Stale, Waiting } from '../parts/reading'
 
 type Props<T> = {
   title: string
@@ -14,7 +15,7 @@ type Props<T> = {
 }
 
 export function View<T>({ title, intro, what, items, empty, tools, children }: Props<T>) {
-  const { state } = usePage()
+  const { route } = usePage()
   return (
     <div className="view">
       <div className="view-head">
@@ -22,12 +23,9 @@ export function View<T>({ title, intro, what, items, empty, tools, children }: P
         {tools}
       </div>
       <p className="view-intro">{intro}</p>
-      {items === undefined ? (
-        state.problem ? null : (
-          <Loading what={what} />
-        )
-      ) : items === null ? (
-        <Empty title={`The workspace could not read ${what}`}>The notices above say why.</Empty>
+      <Stale part={route.view} />
+      {!items ? (
+        <Waiting part={route.view} what={what} />
       ) : items.length ? (
         children(items)
       ) : (

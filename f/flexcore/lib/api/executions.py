@@ -15,7 +15,6 @@ from f.flexcore.lib.api import http, request_arguments
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.windmill import client, execution_models, executions, stops
 
-MAX_FLOWS = 1000
 MAX_KEY_LENGTH = 255
 MAX_REASON_LENGTH = 500
 STARTABLE_WORKFLOW = re.compile(r"(hybrid_pipeline|data_pipeline|templates/[a-z_][a-z0-9_]*)")
@@ -24,10 +23,7 @@ KEY_NAMESPACE = uuid.UUID("b1c2a6d4-52a5-4f0e-9a0e-5c3f6f1d7e90")
 
 def list_workflows(windmill: client.Client) -> list[dict[str, Any]]:
     """Those that are deployed and that the caller may see: name, summary, description, schema."""
-    folder = execution_models.BUNDLE_FOLDER
-    flows = windmill.get("flows/list", path_start=folder, per_page=MAX_FLOWS)
-    paths = (str(flow["path"]) for flow in flows)
-    names = sorted(path.removeprefix(folder) for path in paths if path.startswith(folder))
+    names = executions.list_workflows(windmill)
     return [_workflow(windmill, name) for name in names if STARTABLE_WORKFLOW.fullmatch(name)]
 
 

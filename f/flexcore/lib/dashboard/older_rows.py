@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import resources
 from f.flexcore.lib.dashboard import listing, run_index, shapes
 from f.flexcore.lib.storage import object_store
-from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill import client, executions
 
 # Days of the index that one answer reads, if the filter leaves little of each.
 MAX_DAYS_READ = 60
@@ -49,15 +49,12 @@ def read_index(
     return rows[:limit], run_index.position_of(rows[:limit][-1])
 
 
-def has_older(settings: resources.Settings | None, below: str) -> bool:
-    """Whether the index may have rows below the position; False also where it cannot be read."""
-    if settings is None:
+def has_older(settings: resources.Settings | None, below: str, chosen: shapes.Filter) -> bool:
+    """Whether the index, which keeps what has ended, may have rows of the filter's time below the position. Raises the
+    errors of the store."""
+    if settings is None or chosen.status in executions.LIVE_STATUSES:
         return False
-    try:
-        days = run_index.RunIndex(object_store.Store(settings)).days()
-    except errors.FlexcoreError:
-        return False
-    return any(day <= _day_of(below) for day in days)
+    return any(_days_below(run_index.RunIndex(object_store.Store(settings)), below, chosen))
 
 
 def _days_below(index: run_index.RunIndex, below: str, chosen: shapes.Filter) -> Iterator[date]:

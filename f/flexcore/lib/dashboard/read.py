@@ -18,7 +18,7 @@ from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, monitoring, operation, resources
 from f.flexcore.lib.dashboard import detail, listing, notices, shapes
-from f.flexcore.lib.windmill import client, execution_models, trace_links
+from f.flexcore.lib.windmill import client, execution_models, executions, trace_links
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
@@ -65,7 +65,7 @@ def read_dashboard(
         found = _read_server(reading, server, user, settings)
         parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
         page = _result(reading, "The list of executions", listed)
-        _lead_to_index(reading, page)
+        _lead_to_index(reading, page, chosen)
         _warn_of_tags(reading, page)
         read = {name: _result(reading, TITLES[name], part) for name, part in parts.items()}
     return shapes.Dashboard(
@@ -81,17 +81,35 @@ def read_dashboard(
 
 
 def _read_page(reading: Reading, chosen: shapes.Filter, cursor: str) -> listing.Page:
-    return listing.read_page(reading.windmill, chosen, cursor, reading.now)
+    page = listing.read_page(reading.windmill, chosen, cursor, reading.now)
+    if page.full:
+        page.executions.workflows = _list_workflows(reading.windmill)
+    return page
 
 
-def _lead_to_index(reading: Reading, page: listing.Page | None) -> None:
-    """Below Windmill's last execution the index may go on."""
+def _list_workflows(windmill: client.Client) -> list[str]:
+    """[] where they cannot be listed: they are only offered as a filter, beside those of the rows."""
+    try:
+        return executions.list_workflows(windmill)
+    except errors.FlexcoreError:
+        return []
+
+
+def _lead_to_index(reading: Reading, page: listing.Page | None, chosen: shapes.Filter) -> None:
+    """Below Windmill's last execution the index may go on; where Windmill has none, from the end of the time that is
+    asked for."""
     from f.flexcore.lib.dashboard import older_rows, run_index
 
-    if page is None or not page.full or page.executions.older or not page.executions.rows:
+    if page is None or not page.full or page.executions.older:
         return
-    below = run_index.position_of(page.executions.rows[-1])
-    if older_rows.has_older(reading.settings, below):
+    rows = page.executions.rows
+    below = run_index.position_of(rows[-1]) if rows else run_index.end_of(chosen.until or reading.now)
+    try:
+        goes_on = older_rows.has_older(reading.settings, below, chosen)
+    except errors.FlexcoreError as error:
+        reading.notes.append(notices.unread("The run index", error))
+        return
+    if goes_on:
         page.executions.older, page.executions.counts = below, None
 
 

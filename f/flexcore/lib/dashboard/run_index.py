@@ -32,6 +32,7 @@ MAX_DAYS = 400
 MAX_PARALLEL_READS = 8
 # A file that was compacted away between listing and reading is in another one by then.
 MAX_LISTINGS = 4
+LAST_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 FORMAT = 1
 
 
@@ -51,8 +52,17 @@ class IndexRow(shapes.Row):
 
 
 def position_of(row: shapes.Row) -> str:
-    microseconds = (row.created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return f"{microseconds:017d}_{row.id}"
+    return _position(row.created_at, row.id)
+
+
+def end_of(moment: datetime) -> str:
+    """The position above which there is no row that was created by then."""
+    return _position(moment.astimezone(UTC), LAST_ID)
+
+
+def _position(created_at: datetime, id: str) -> str:
+    microseconds = (created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return f"{microseconds:017d}_{id}"
 
 
 Rows = dict[str, IndexRow]

@@ -75,9 +75,10 @@ class Row(contracts.Contract):
 
 class Executions(contracts.Contract):
     """rows: newest first. removed: ids that are gone since the cursor. older: for read_executions. counts: null where
-    not all were read."""
+    not all were read. workflows: those that are deployed, with a whole first page."""
 
     rows: list[Row]
+    workflows: list[str] = []
     removed: list[str] = []
     older: str | None = None
     counts: dict[str, int] | None = None

@@ -17,10 +17,19 @@ PAGE_SIZE = 200
 MAX_JOBS_READ = 2000
 # Flows that wait or run at the same time; the queue is read to this depth.
 MAX_LIVE_JOBS = 1000
+MAX_WORKFLOWS = 1000
 # Windmill has `created_before` inclusive, the local engine exclusive; what comes twice is dropped by the cursor.
 CURSOR_MARGIN = timedelta(milliseconds=1)
 LIVE_STATUSES = ("queued", "running", "suspended")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def list_workflows(windmill: client.Client) -> list[str]:
+    """Names of the bundle's flows that are deployed and that the caller may see, in their order."""
+    folder = execution_models.BUNDLE_FOLDER
+    flows = windmill.get("flows/list", path_start=folder, per_page=MAX_WORKFLOWS)
+    paths = (str(flow["path"]) for flow in flows)
+    return sorted(path.removeprefix(folder) for path in paths if path.startswith(folder))
 
 
 def read_execution(windmill: client.Client, id: str) -> execution_models.Job:
