@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -135,7 +135,67 @@ def test_a_model_is_rolled_back_to_the_version_that_is_named(show: Show) -> None
     question.get_by_role("button", name="Roll back").click()
     question.get_by_text("Traffic of churn went back").wait_for()
     called = {"resource": "u/admin/cluster", "runtime": "kubernetes", "name": "churn", "namespace": "models"}
+    seen = {"revision": 11, "from_revision": 12}
+    assert workspace.called("roll_back_model") == [called | seen], "what was shown is what is done"
+
+
+def test_a_roll_back_on_ray_names_the_shares_that_were_shown(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, "#/deployments")
+    page.get_by_role("article", name="price").get_by_role("button", name="Roll back…").click()
+    question = page.get_by_role("dialog", name="Roll back price")
+    assert "from version v3 to the version that answered before, v2" in question.inner_text()
+    workspace.refuse(
+        "roll_back_model", "Conflict", "The shares of price were changed since revision 4", "Look at them."
+    )
+    question.get_by_role("button", name="Roll back").click()
+    question.get_by_role("alert").get_by_text("were changed since revision 4").wait_for()
+    called = {"resource": "u/admin/ray", "runtime": "ray", "name": "price", "from_revision": 4}
     assert workspace.called("roll_back_model") == [called]
+
+
+def test_a_question_stays_open_when_a_read_brings_nothing_meanwhile(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    page = show(workspace, "#/deployments")
+    page.get_by_role("article", name="churn").get_by_role("button", name="Roll back…").click()
+    question = page.get_by_role("dialog", name="Roll back churn")
+    nothing: list[Any] = [[], None]
+    for found in nothing:
+        workspace.parts["deployments"] = found
+        reads = len(workspace.called("read_dashboard"))
+        page.clock.run_for(45_000)
+        page.wait_for_timeout(100)
+        assert len(workspace.called("read_dashboard")) > reads
+        assert question.get_by_role("button", name="Roll back").is_visible(), found
+    question.get_by_role("button", name="Roll back").click()
+    question.get_by_text("Traffic of churn went back").wait_for()
+
+
+LOST = {
+    "restart_execution": (FAILED, "Restart", "Restart", f"Started as {ws.RUNNING}"),
+    "roll_back_model": ("#/deployments", "Roll back…", "Roll back", "Traffic of churn went back"),
+}
+
+
+@pytest.mark.parametrize("script", LOST)
+def test_an_answer_that_is_lost_is_asked_for_and_nothing_is_started_twice(show: Show, script: str) -> None:
+    workspace = ws.busy_workspace()
+    hash, button, confirm, done = LOST[script]
+    page = show(workspace, hash, script=f"window.lost = ['{script}']")
+    page.get_by_role("button", name=button).first.click()
+    question = page.get_by_role("dialog")
+    question.get_by_role("button", name=confirm, exact=True).click()
+    alert = question.get_by_role("alert")
+    alert.get_by_text(f"What became of {script} is not known: Failed to fetch").wait_for()
+    assert "Nothing is started a second time" in alert.inner_text()
+    assert question.get_by_role("button", name=confirm, exact=True).count() == 0
+    assert serious_findings(page) == []
+    question.get_by_role("button", name="Ask again").click()
+    alert.wait_for()
+    page.evaluate("window.lost = []")
+    question.get_by_role("button", name="Ask again").click()
+    question.get_by_text(done).wait_for()
+    assert len(workspace.called(script)) == 1
 
 
 @pytest.mark.parametrize("in_store", [False, True])

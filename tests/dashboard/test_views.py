@@ -30,7 +30,10 @@ VIEWS = {
     "result": (f"{ONE}?tab=result", "s3://lake/orders/2026-11-28"),
     "events": (f"{ONE}?tab=events", "because The history of the runtimes cannot be read"),
     "runtimes": ("#/runtimes", "connection refused"),
-    "comparison": ("#/comparison", "28 % shorter at the same success"),
+    "comparison": (
+        "#/comparison",
+        "ray has the least median cost per success, failures counted: $0.0316, against kubernetes",
+    ),
     "selection": ("#/selection", "has no workers for 4 tables"),
     "deployments": ("#/deployments", "not ready"),
     "orphans": ("#/orphans", "flexcore-extract-1"),
@@ -228,6 +231,66 @@ def test_a_part_that_could_not_be_read_is_told_and_not_taken_for_empty(show: Sho
     page = show(ws.Workspace(notices=[told]), f"#/{view}")
     page.get_by_text("The workspace could not read").wait_for()
     assert page.get_by_role("region", name="Notices").inner_text().count("Ask an admin.") == 1
+
+
+@pytest.mark.parametrize("view", ["deployments", "orphans"])
+def test_a_view_with_places_that_could_not_be_read_gives_no_all_clear(show: Show, view: str) -> None:
+    workspace = ws.Workspace(parts={part: [] for part in PARTS}, unread={view: ["f/x/k8s", "f/x/ray"]})
+    page = show(workspace, f"#/{view}")
+    page.get_by_text("Nothing was found in the places that could be read").wait_for()
+    warning = page.get_by_role("status").filter(has_text="Not read: f/x/k8s, f/x/ray.")
+    warning.wait_for()
+    assert page.get_by_text(EMPTY[f"#/{view}"]).count() == 0
+    assert serious_findings(page) == []
+    # Another view is read in between: what is held of this one is still not whole.
+    page.get_by_role("link", name="Stops").click()
+    page.get_by_text("No workflow is stopped").wait_for()
+    assert warning.count() == 0
+    page.evaluate("window.unanswered = ['read_dashboard']")
+    page.get_by_role("link", name=view.capitalize()).click()
+    warning.wait_for()
+
+
+def test_a_notice_that_was_hidden_is_shown_where_it_is_a_warning(show: Show) -> None:
+    text = "There is no resource f/flexcore/settings that you may read"
+    workspace = ws.Workspace(notices=[ws.notice("no_settings", "info", text)], parts={"orphans": None})
+    page = show(workspace, "#/executions")
+    page.get_by_role("button", name="Hide notice no_settings").click()
+    page.get_by_text(text).wait_for(state="detached")
+    workspace.notices = [ws.notice("no_settings", "warning", text)]
+    page.get_by_role("link", name="Orphans").click()
+    page.get_by_text("The workspace could not read the orphans").wait_for()
+    page.get_by_text(text).wait_for()
+
+
+def test_leases_that_are_not_known_are_not_none(show: Show) -> None:
+    page = show(ws.busy_workspace(), "#/runtimes")
+    cards = {name: page.get_by_role("article", name=name).inner_text() for name in ("ray", "kubernetes", "meltano")}
+    assert f"lease-orders held by {ws.RUNNING}" in cards["ray"]
+    assert "leases\nnot measured" in cards["kubernetes"] and "leases\nnone" in cards["meltano"]
+
+
+def test_each_figure_of_the_comparison_says_how_many_runs_it_stands_on(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    workspace.parts["comparison"][2]["newest"] = 60
+    page = show(workspace, "#/comparison")
+    copied = page.get_by_role("article", name=ws.COPY, exact=True)
+    cells = [
+        cell.inner_text().split("\n")
+        for cell in copied.get_by_role("row").filter(has_text="ray").get_by_role("cell").all()
+    ]
+    assert [cell[-1] for cell in cells] == ["171 runs", *["168 runs"] * 4]
+    few = copied.get_by_role("row").filter(has_text="meltano").get_by_role("cell").all()
+    assert [cell.inner_text().split("\n")[0] for cell in few[3:]] == ["not measured", "not measured"]
+    hybrid = page.get_by_role("article", name=ws.HYBRID, exact=True)
+    texts = [cell.inner_text() for cell in hybrid.get_by_role("row").nth(1).get_by_role("cell").all()]
+    assert "20 runs" in texts[0] and "few" not in texts[0], "the success stands on all of them"
+    assert all("few" in text and "1 run" in text for text in texts[1:]), texts
+    assert "only 1 of its runs succeeded: too few to rely on" in hybrid.inner_text()
+    nightly = page.get_by_role("article", name=ws.NIGHTLY, exact=True).inner_text()
+    assert "No recommendation: Every run failed; look at the errors first." in nightly
+    assert "Of 7 runs, begun " in nightly and "only the newest 60 of all workflows were read" in nightly
+    assert "only the newest" not in copied.inner_text()
 
 
 def test_a_read_that_is_refused_says_why_and_can_be_tried_again(show: Show) -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, monitoring
-from f.flexcore.lib.dashboard import notices
+from f.flexcore.lib.core import contracts, deployed_models, errors, monitoring, workloads
+from f.flexcore.lib.dashboard import figures, notices, parts
 from f.flexcore.lib.dashboard import read as steps_read
 from tests.dashboard import jobs
 
@@ -24,6 +24,7 @@ GOOD = "019375a0-0000-7000-8000-000000000900"
 # As rows name workflows: the path below the bundle's folder.
 HYBRID = "hybrid_pipeline"
 COPY = "data_pipeline"
+NIGHTLY = "templates/nightly_copy"
 ALLOWED = {"allowed": True, "reason": None}
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><b>orders</b>"
 
@@ -62,7 +63,7 @@ def many_rows(count: int) -> list[dict[str, Any]]:
     """Executions of every status, a minute apart, newest first."""
     statuses = ["success"] * 7 + ["failure", "canceled", "skipped"]
     runtimes = ["ray", "kubernetes", "meltano"]
-    workflows = [COPY, HYBRID, "templates/nightly_copy"]
+    workflows = [COPY, HYBRID, NIGHTLY]
     return [
         row(
             f"019375a0-1111-7000-8000-{index:012d}",
@@ -197,7 +198,7 @@ def runtimes() -> list[dict[str, Any]]:
             "capabilities": {},
             "free": {"cpu": None, "memory_bytes": None},
             "queue": None,
-            "leases": [],
+            "leases": None,
         }
         | checked,
         {
@@ -216,29 +217,30 @@ def runtimes() -> list[dict[str, Any]]:
 
 
 def comparison() -> list[dict[str, Any]]:
-    def figures(runtime: str, runs: int, p50_s: float, p95_s: float, **fields: Any) -> dict[str, Any]:
-        measured = {"success_rate": 0.98, "rows_per_s": 12_400.0, "cost": 0.031, "currency": "EUR"}
-        return {"runtime": runtime, "runs": runs, "p50_s": p50_s, "p95_s": p95_s} | measured | fields
+    """As the step makes them of a history: two runtimes that many runs tell apart, one with few, one whose runs failed
+    but one, and a workflow of which every run failed."""
 
-    def day(index: int, runtime: str, p50_s: float) -> dict[str, Any]:
-        date = (NOW - timedelta(days=30 - index)).date().isoformat()
-        return {"day": date, "runtime": runtime, "runs": 6, "p50_s": p50_s, "p95_s": p50_s * 1.6}
+    def runs(workflow: str, runtime: str, count: int, seconds: float, failed: int = 0, **fields: Any) -> list[Any]:
+        measured = {"rows": 750_000, "cost_usd": 0.031, "success": True, "workflow_type": workflow, "runtime": runtime}
+        return [
+            workloads.Run(
+                started_at=NOW - timedelta(hours=4 * number),
+                duration_s=seconds + number % 7,
+                **(measured | fields | ({"success": False} if number < failed else {})),
+            )
+            for number in range(count)
+        ]
 
-    days = [day(index, "ray", 60 + index % 7) for index in range(30) if index % 9]
-    days += [day(index, "kubernetes", 92 + index % 5 + index) for index in range(30)]
-    return [
-        {
-            "workflow": COPY,
-            "recommendation": {"runtime": "ray", "reason": "28 % shorter at the same success, over 214 runs"},
-            "runtimes": [
-                figures("ray", 171, 63.2, 101.4),
-                figures("kubernetes", 43, 88.0, 150.2, success_rate=1.0, cost=0.044),
-                figures("meltano", 2, 240.0, 251.0, rows_per_s=None, cost=None, currency=None),
-            ],
-            "days": days,
-        },
-        {"workflow": HYBRID, "recommendation": None, "runtimes": [figures("ray", 3, 700.0, 720.0)], "days": []},
-    ]
+    known = {
+        COPY: [
+            *runs(COPY, "ray", 171, 60, failed=3),
+            *runs(COPY, "kubernetes", 43, 88, cost_usd=0.044),
+            *runs(COPY, "meltano", 2, 240, rows=None, cost_usd=None),
+        ],
+        HYBRID: runs(HYBRID, "ray", 20, 700, failed=19),
+        NIGHTLY: runs(NIGHTLY, "meltano", 7, 30, failed=7),
+    }
+    return [figures.compare(workflow, found).model_dump(mode="json") for workflow, found in known.items()]
 
 
 def selections() -> list[dict[str, Any]]:
@@ -271,31 +273,18 @@ def selections() -> list[dict[str, Any]]:
 
 
 def deployments() -> list[dict[str, Any]]:
-    def version(name: str, weight: int, age_s: float, ready: bool = True) -> dict[str, Any]:
-        return {"version": name, "weight": weight, "ready": ready, "created_at": at(age_s), "run": GOOD}
+    def version(name: str, weight: int | None, age_s: float, ready: bool = True) -> deployed_models.DeployedVersion:
+        return deployed_models.DeployedVersion(name, weight, ready, at(age_s), GOOD)
 
-    return [
-        {
-            "name": "churn",
-            "namespace": "models",
-            "runtime": "kubernetes",
-            "resource": "u/admin/cluster",
-            "url": "http://churn.models.svc:8080/v2/models/churn",
-            "versions": [version("v7", 90, 3600), version("v6", 10, 86_400)],
-            "former": "v6",
-            "can_roll_back": ALLOWED,
-        },
-        {
-            "name": "demand",
-            "namespace": None,
-            "runtime": "ray",
-            "resource": "u/admin/ray",
-            "url": None,
-            "versions": [version("v1", 100, 7200, ready=False)],
-            "former": None,
-            "can_roll_back": {"allowed": False, "reason": "There is no earlier version"},
-        },
-    ]
+    url = "http://churn.models.svc:8080/v2/models/churn"
+    versions = [version("v7", 90, 3600), version("v6", 0, 86_400)]
+    churn = deployed_models.DeployedModel("churn", "models", versions, url, "v6", revision=12, former_revision=11)
+    shared = [version("v3", 75, 3600), version("v2", 25, 7200)]
+    price = deployed_models.DeployedModel("price", "", shared, None, "v2", revision=4)
+    why = "It has nothing to go back to: its weights were never changed"
+    demand = deployed_models.DeployedModel("demand", "", [version("v1", 100, 7200, ready=False)], no_way_back=why)
+    found = [(churn, "kubernetes", "u/admin/cluster"), (price, "ray", "u/admin/ray"), (demand, "ray", "u/admin/ray")]
+    return [parts.describe_deployment(*one).model_dump(mode="json") for one in found]
 
 
 def orphans() -> list[dict[str, Any]]:
@@ -343,6 +332,7 @@ class Workspace:
     workflows: list[str] = field(default_factory=lambda: [COPY, HYBRID])
     failing: set[str] = field(default_factory=set)
     parts: dict[str, Any] = field(default_factory=dict)
+    unread: dict[str, list[str]] = field(default_factory=dict)
     details: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -381,6 +371,7 @@ class Workspace:
                 "engine": "windmill",
             },
             "notices": [*self.notices],
+            "unread": {part: self.unread[part] for part in args["want"] if part in self.unread},
             "cursor": f"cursor-{len(self.calls)}",
             "full": "cursor" not in args,
         }

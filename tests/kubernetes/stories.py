@@ -10,6 +10,7 @@ from tests.kubernetes.fake_cluster import Api, now
 
 Object = dict[str, Any]
 Story = Callable[[Api, str, Object], Awaitable[None]]
+REVISION = "deployment.kubernetes.io/revision"
 
 
 def true(kind: str, reason: str = "", message: str = "") -> Object:
@@ -79,6 +80,17 @@ def fails(code: int, reason: str = "", message: str = "") -> Story:
     return job_story(runs, ends(code, reason, message), conditions=[failed])
 
 
+def find_next_revision(replica_sets: list[Object], uid: str, digest: str) -> int:
+    """As the Deployment controller numbers them: another template is a new revision, also one that comes back."""
+    known = {
+        item["metadata"]["labels"]["flexcore/rollout"]: int(item["metadata"]["annotations"][REVISION])
+        for item in replica_sets
+        if item["metadata"]["ownerReferences"][0]["uid"] == uid
+    }
+    newest = max(known.values(), default=0)
+    return newest if newest and known.get(digest) == newest else newest + 1
+
+
 def deployment_story(container: Object | None = None, available: bool = True, init: Object | None = None) -> Story:
     """Rolls each new generation of a Deployment out: one pod in the state `container`, or every replica available."""
 
@@ -89,7 +101,7 @@ def deployment_story(container: Object | None = None, available: bool = True, in
         template = spec["template"]
         digest = template["metadata"]["labels"]["flexcore/rollout"]
         owner = [{"uid": metadata["uid"]}]
-        revision = {"deployment.kubernetes.io/revision": str(metadata["generation"])}
+        revision = {REVISION: str(find_next_revision(api.all("apps/v1/replicasets"), metadata["uid"], digest))}
         labels = template["metadata"]["labels"]
         replica_set = {
             "metadata": {
@@ -120,6 +132,7 @@ def deployment_story(container: Object | None = None, available: bool = True, in
         wanted = spec["replicas"] if available else 0
         counts = {"updatedReplicas": wanted, "replicas": wanted, "availableReplicas": wanted}
         item["status"] = {"observedGeneration": metadata["generation"], **counts}
+        metadata.setdefault("annotations", {}).update(revision)
         await api.keep("apps/v1/deployments", item)
 
     return play

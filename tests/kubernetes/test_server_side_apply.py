@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.dashboard.roll_back_model import main as roll_back_from_dashboard
 from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.kubernetes.roll_back_model import main as roll_back
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
@@ -19,6 +20,7 @@ from tests.kubernetes import fake_apply
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.kubernetes.stories import Object, deployment_story, kserve_story
 from tests.kubernetes.test_deploy_model import SETTINGS, answers, deploy, model, one, stores
+from tests.operations.fake_windmill import FakeWindmill
 
 SECOND = model(version="2", uri="s3://store/fc-2/1/model")
 DEPLOYMENTS, SERVICES = "apps/v1/deployments", "v1/services"
@@ -417,7 +419,33 @@ def test_the_deployed_models_name_their_versions_and_where_a_roll_back_leads(ser
     assert (model_now.name, model_now.namespace, model_now.url) == ("delay", "work", None)
     assert model_now.versions[0].version == "3" and {item.weight for item in model_now.versions[1:]} == {0}
     assert (model_now.former, model_now.no_way_back) == ("1", "")
-    assert roll_back(served.resource, "delay")["data"]["to"]["model_version"] == model_now.former
+    seen: Object = {"revision": model_now.former_revision, "from_revision": model_now.revision}
+    assert roll_back(served.resource, "delay", **seen)["data"]["to"]["model_version"] == model_now.former
+
+
+def test_a_roll_back_that_was_done_already_is_not_undone_by_a_second_one(
+    served: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of the first was lost, or two people saw the same: the version that was left answered last. By the
+    step of the dashboard."""
+    deploy(served)
+    deploy(served, model=SECOND)
+    (shown,) = deployed_versions.list_deployed(served.resource, "work")
+    seen: Object = {"revision": shown.former_revision, "from_revision": shown.revision}
+    words = r"no longer at revision 2: it is at revision 3 \(model version 1\). Nothing was changed"
+    with FakeWindmill() as windmill:
+        windmill.resources = {"f/x/k8s": served.resource}
+        for name, value in {"BASE_INTERNAL_URL": windmill.address, "WM_TOKEN": "t", "WM_WORKSPACE": "w"}.items():
+            monkeypatch.setenv(name, value)
+        done = roll_back_from_dashboard("f/x/k8s", "delay", "work", **seen)
+        assert (done["data"]["from"]["model_version"], done["data"]["to"]["model_version"]) == ("2", "1")
+        before = one(served, DEPLOYMENTS)
+        with pytest.raises(Conflict, match=words) as caught:
+            roll_back_from_dashboard("f/x/k8s", "delay", "work", **seen)
+    assert caught.value.subject == "from_revision"
+    assert one(served, DEPLOYMENTS) == before
+    (now,) = deployed_versions.list_deployed(served.resource, "work")
+    assert (now.versions[0].version, now.revision, now.former) == ("1", 3, "2")
 
 
 def http_route(*weights: dict[str, int]) -> Object:

@@ -14,6 +14,7 @@ import pytest
 
 from f.flexcore.lib.core import resources
 from f.flexcore.lib.core.errors import (
+    Conflict,
     DeadlineExceeded,
     ExecutionFailed,
     FlexcoreError,
@@ -119,6 +120,16 @@ def test_a_version_with_requests_is_not_taken_down_and_one_without_is(session: A
     assert list(service_spec.read_state(stored)["versions"]) == ["1"]
     with pytest.raises(InvalidInput, match="daisy has no version '2'"):
         set_traffic.main(CLUSTER, "daisy", {"2": 1})
+
+
+def test_shares_that_were_changed_since_they_were_seen_are_left_as_they_are(session: Any, cluster: FakeCluster) -> None:
+    service = make(session, "1", "2")
+    seen = service_spec.read_state(service.read_ours())["token"]
+    service.apply(lambda state: {**state, "before": state["weights"], "weights": {"2": 100.0}}, LABELS, None)
+    (before,) = cluster.api.all(SERVICES)
+    with pytest.raises(Conflict, match=f"daisy were changed since revision {seen}: they are 2 100 %"):
+        set_traffic.main(CLUSTER, "daisy", rollback=True, from_revision=seen)
+    assert cluster.api.all(SERVICES) == [before]
 
 
 def test_a_version_that_cannot_be_deployed_is_told_with_its_exception_and_taken_back(

@@ -39,7 +39,7 @@ def body(spec: cluster_spec.ClusterSpec | None = None, gateway: str = "") -> dic
 def test_the_first_version_gets_all_requests_and_a_second_none_until_it_is_weighed() -> None:
     assert state("1")["weights"] == {"1": 100.0}
     assert state("1", "2")["weights"] == {"1": 100.0, "2": 0.0}
-    weighed = service_spec.add_version(state("1", "2"), "2", ENTRY, 30)
+    weighed = service_spec.add_version(state("1", "2"), "2", ENTRY, 30) | {"token": 5}
     assert weighed["weights"] == {"1": 70.0, "2": 30.0}
     assert weighed["before"] == {"1": 100.0, "2": 0.0}
     assert service_spec.add_quietly(weighed, "2", ENTRY)["weights"] == weighed["weights"], "a repeat takes nothing away"
@@ -189,7 +189,7 @@ def test_what_a_ray_service_cannot_be_is_refused_beforehand(
 
 
 def test_a_rayservice_is_told_with_its_versions_and_where_a_roll_back_leads() -> None:
-    weighed = service_spec.add_version(state("1", "2"), "2", ENTRY, 30)
+    weighed = service_spec.add_version(state("1", "2"), "2", ENTRY, 30) | {"token": 5}
     service = service_spec.service_body(
         "daisy", "ml", cluster_spec.ClusterSpec(), weighed, LABELS, "", has_auth_options=True
     )
@@ -198,7 +198,7 @@ def test_a_rayservice_is_told_with_its_versions_and_where_a_roll_back_leads() ->
     told = deployed_models.describe_service(service, RayCluster(kubernetes_cluster="f/k", namespace="ml"))
     assert [(item.version, item.weight, item.ready) for item in told.versions] == [("1", 70, True), ("2", 30, False)]
     assert (told.name, told.namespace, told.url) == ("daisy", "ml", "http://daisy-serve-svc.ml.svc:8000/daisy")
-    assert (told.former, told.no_way_back) == ("1", "")
+    assert (told.former, told.no_way_back, told.revision) == ("1", "", 5)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.lib.core.errors import Conflict, InvalidInput
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.ray import serve_job, serve_release
+from f.flexcore.lib.ray import serve_job, serve_release, service_spec
 from f.flexcore.lib.ray.remote import serve_apps, serve_traffic, traffic
 from f.flexcore.lib.ray.remote.shared_storage import Problem
 
 OURS = {"deployments": {"model": {"deployment_config": {"user_config": {"flexcore/key": "fc-1"}}}}}
 THEIRS: dict[str, Any] = {"deployments": {"web": {"deployment_config": {"user_config": None}}}}
 STATE = {"weights": {"1": 100.0}, "applications": {"1": "m--1"}, "model": "m", "before": {}, "changed_by": "fc-0"}
+ROLL_BACK: dict[str, Any] = {"rollback": True, "app": "m", "weights": {}, "from_revision": 0}
 
 
 def test_requests_are_shared_by_weight_and_none_go_to_a_version_without() -> None:
@@ -81,13 +82,27 @@ def test_a_version_that_is_not_deployed_is_refused_by_name() -> None:
 )
 def test_a_rollback_to_what_is_not_there_is_refused(before: dict[str, float], words: str) -> None:
     with pytest.raises(Problem, match=words) as caught:
-        serve_traffic.choose_weights({"rollback": True, "app": "m", "weights": {}}, {**STATE, "before": before})
+        serve_traffic.choose_weights(ROLL_BACK, {**STATE, "before": before})
     assert caught.value.flexcore["subject"] == "rollback"
 
 
 def test_a_rollback_gives_the_shares_before_the_last_change() -> None:
     known = {**STATE, "applications": {"1": "m--1", "2": "m--2"}, "before": {"1": 90.0, "2": 10.0}}
-    assert serve_traffic.choose_weights({"rollback": True, "app": "m", "weights": {}}, known) == {"1": 90.0, "2": 10.0}
+    assert serve_traffic.choose_weights(ROLL_BACK, known) == {"1": 90.0, "2": 10.0}
+
+
+def test_shares_that_were_changed_since_they_were_shown_are_not_taken_back_again() -> None:
+    """What a roll back has left is the state before, so a second one would bring it back."""
+    shown = {**STATE, "applications": {"1": "m--1", "2": "m--2"}, "weights": {"2": 100.0}, "before": {"1": 100.0}}
+    seen = {**ROLL_BACK, "from_revision": 7}
+    assert serve_traffic.choose_weights(seen, {**shown, "token": 7}) == {"1": 100.0, "2": 0.0}
+    rolled_back = {**shown, "weights": {"1": 100.0, "2": 0.0}, "before": {"2": 100.0}, "token": 8}
+    with pytest.raises(Problem, match=r"The shares of m were changed since revision 7: they are 1 100 %$") as caught:
+        serve_traffic.choose_weights(seen, rolled_back)
+    assert (caught.value.flexcore["type"], caught.value.flexcore["subject"]) == ("Conflict", "from_revision")
+    with pytest.raises(Conflict, match="Nothing was changed"):
+        service_spec.choose_weights("m", rolled_back, {}, True, 7)
+    assert serve_traffic.choose_weights(ROLL_BACK, rolled_back) == {"1": 0.0, "2": 100.0}, "who names none, takes any"
 
 
 def test_an_application_of_anothers_by_the_name_of_a_version_is_left_alone() -> None:

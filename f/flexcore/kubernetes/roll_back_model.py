@@ -16,5 +16,7 @@ def main(
     revision: int = 0,
     timeout_s: int = 600,
     settings: c_flexcore_settings | None = None,
+    from_revision: int = 0,
 ) -> dict[str, Any]:
-    return rollback.roll_back_model(cluster, name, namespace, revision or 0, timeout_s or 600, settings)
+    wanted, present = revision or 0, from_revision or 0
+    return rollback.roll_back_model(cluster, name, namespace, wanted, timeout_s or 600, settings, present)

@@ -16,5 +16,6 @@ def main(
     rollback: bool = False,
     timeout_s: int = 300,
     settings: c_flexcore_settings | None = None,
+    from_revision: int = 0,
 ) -> dict[str, Any]:
     return serve_release.SET_TRAFFIC.run(locals())

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Budget, MAX_JOBS_PER_HOUR, nextRefresh, RESERVE } from '../../../f/flexcore/dashboard__raw_app/logic/budget'
-import { problemOfResult, withTimeout } from '../../../f/flexcore/dashboard__raw_app/logic/calls'
+import { call, callOnce, CallError, problemOfResult, withTimeout } from '../../../f/flexcore/dashboard__raw_app/logic/calls'
 import { axisMarks, daysBetween, durationMarks, linePath } from '../../../f/flexcore/dashboard__raw_app/logic/chart'
 import { compareRequests } from '../../../f/flexcore/dashboard__raw_app/logic/diff'
 import { orderEvents } from '../../../f/flexcore/dashboard__raw_app/logic/events'
@@ -354,6 +354,71 @@ test('a failed job becomes its typed error; one without a type its first line', 
   const stored = { error: { name: 'Forbidden', message: 'no right', extra: { remedy: 'ask ann', category: 'rights' } } }
   assert.deepEqual(problemOfResult(stored, 'x'), { name: 'Forbidden', message: 'no right', category: 'rights', remedy: 'ask ann' })
   assert.deepEqual(problemOfResult('garbage', 'x'), { name: 'Error', message: 'x', category: null, remedy: null })
+})
+
+/** A workspace without a page: each started job succeeds with `{ number }`, unless `fails` is set. */
+function workspace() {
+  const started: string[] = []
+  const page = {
+    started,
+    fails: false,
+    lost: [] as string[],
+    cut: [] as string[],
+    unended: [] as string[],
+    answer: async (script: string) => {
+      started.push(script)
+      return JSON.stringify(page.fails ? { error: { name: 'Conflict', message: 'no longer at revision 2' } } : { result: { number: started.length } })
+    },
+  }
+  ;(globalThis as any).window = page
+  return page
+}
+const openProblem = (error: unknown) => error instanceof CallError && error.name === 'NotKnown' && !!error.job
+
+for (const state of ['lost', 'unended'] as const) {
+  test(`what is done once is not started again while its end is not known (${state})`, async () => {
+    const page = workspace()
+    page[state] = ['roll_back_model']
+    const act = () => callOnce<{ number: number }>('roll_back_model', { name: `m-${state}` }, 5)
+    await assert.rejects(act(), openProblem)
+    await assert.rejects(act(), openProblem)
+    page[state] = []
+    assert.deepEqual(await act(), { number: 1 }, 'the answer of the first')
+    assert.deepEqual(page.started, ['roll_back_model'])
+    assert.deepEqual(await act(), { number: 2 }, 'what has ended can be done anew')
+  })
+}
+
+test('what was started late is followed and not started again', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const page = workspace()
+  let answerStart = () => {}
+  Object.assign(page, { unanswered: ['restart_execution'], late: new Promise<void>((resolve) => (answerStart = resolve)) })
+  const act = () => callOnce<{ number: number }>('restart_execution', { execution: 'late' }, 5)
+  const first = assert.rejects(act(), (error: unknown) => error instanceof CallError && error.name === 'NotStarted')
+  t.mock.timers.tick(31_000)
+  await first
+  answerStart()
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(await act(), { number: 1 })
+  assert.deepEqual(page.started, ['restart_execution'])
+})
+
+test('a failure that is known does not stand in the way of another try', async () => {
+  const page = workspace()
+  page.fails = true
+  const act = () => callOnce<{ number: number }>('roll_back_model', { name: 'f' }, 5)
+  await assert.rejects(act(), (error: unknown) => error instanceof CallError && error.name === 'Conflict' && error.job === null)
+  page.fails = false
+  assert.deepEqual(await act(), { number: 2 })
+})
+
+test('a wait that breaks off after the job has succeeded gives its result', async () => {
+  const page = workspace()
+  page.cut = ['read_logs']
+  assert.deepEqual(await call('read_logs', {}), { number: 1 })
+  page.fails = true
+  await assert.rejects(call('read_logs', {}), (error: unknown) => error instanceof CallError && error.message === 'no longer at revision 2')
 })
 
 test('a call that is never answered ends with its problem', async () => {

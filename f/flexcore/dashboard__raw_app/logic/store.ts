@@ -1,6 +1,6 @@
 // What the page knows and when it asks again. A view waits for no other view's read; nothing is asked while the page is hidden.
 import { Budget, MAX_JOBS_PER_HOUR, nextRefresh } from './budget'
-import { ACTION_TIMEOUT_S, call, CallError, type CallProblem } from './calls'
+import { ACTION_TIMEOUT_S, call, callOnce, CallError, type CallProblem } from './calls'
 import { mergeRows, moveCounts, takeRead } from './rows'
 import type { Route, View } from './route'
 import type { Dashboard, Executions, Filter, Row, Status } from './types'
@@ -212,6 +212,8 @@ export class Store {
     const failed = !brought && !isGone
     if (read.executions && part === 'executions') Object.assign(change, this.takeExecutions(route, read.executions, read))
     else if (!failed) Object.assign(data, { [part]: brought })
+    // Of a read that brought nothing, what is held is as whole as it was.
+    if (!failed || read.unread?.[part]) data.unread = { ...this.state.data.unread, [part]: read.unread?.[part] ?? [] }
     const at = failed ? (this.state.reads[part]?.at ?? null) : now
     if (!failed) change.readAt = seconds()
     this.set({ ...change, data, reads: { ...this.state.reads, [part]: { at, failed } } })
@@ -252,18 +254,19 @@ export class Store {
     if (this.state.listed === listed) this.set(change)
   }
 
-  /** Run what the viewer does. It is counted, and never refused for the budget: a cancel does not wait. */
+  /** Run what the viewer does, once: while the end of the same is not known, that is asked for. It is counted, and
+   * never refused for the budget: a cancel does not wait. */
   async act<T>(id: string, args: Record<string, unknown>): Promise<T> {
     try {
-      return await this.run<T>(id, args, ACTION_TIMEOUT_S)
+      return await this.run(callOnce<T>(id, args, ACTION_TIMEOUT_S))
     } finally {
       this.actedAt = seconds()
     }
   }
 
-  private async run<T>(id: string, args: Record<string, unknown>, timeoutS?: number): Promise<T> {
+  private async run<T>(called: Promise<T>): Promise<T> {
     this.budget.take()
-    const result = await call<T>(id, args, timeoutS)
+    const result = await called
     this.set({})
     return result
   }
@@ -275,7 +278,7 @@ export class Store {
       const remedy = `Try again in ${Math.ceil(wait)} s.`
       throw new CallError({ name: BUDGET, message: `This page has used up its ${MAX_JOBS_PER_HOUR} jobs an hour`, category: null, remedy })
     }
-    return this.run<T>(id, args)
+    return this.run(call<T>(id, args))
   }
 
   /** Seconds until a click may start a job; 0: now. */
@@ -291,7 +294,7 @@ export class Store {
 
 export function asProblem(error: unknown): CallProblem {
   if (error instanceof CallError) {
-    return { name: error.name, message: error.message, category: error.category, remedy: error.remedy }
+    return { name: error.name, message: error.message, category: error.category, remedy: error.remedy, job: error.job }
   }
   return { name: 'Error', message: error instanceof Error ? error.message : String(error), category: null, remedy: null }
 }

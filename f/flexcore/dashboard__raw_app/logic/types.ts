@@ -86,13 +86,17 @@ export type Runtime = {
   capabilities: Record<string, unknown>
   free: Record<string, number | null>
   queue: number | null
-  leases: { name: string; owner: string; until: string }[]
+  leases: { name: string; owner: string; until: string }[] | null // null: not known
   checked_at: string | null
 }
 
 export type RuntimeSummary = {
   runtime: string
   runs: number
+  samples: number // runs that succeeded, which the durations stand on
+  rows_samples: number
+  cost_samples: number
+  note: string | null
   success_rate: number | null
   p50_s: number | null
   p95_s: number | null
@@ -103,7 +107,12 @@ export type RuntimeSummary = {
 export type Day = { day: string; runtime: string; runs: number; p50_s: number | null; p95_s: number | null }
 export type Comparison = {
   workflow: string
+  runs: number
+  since: string | null
+  until: string | null
+  newest: number | null // so many executions that the run index does not have were read, and there are more
   recommendation: { runtime: string; reason: string } | null
+  no_choice: string | null // why nothing is recommended
   runtimes: RuntimeSummary[]
   days: Day[]
 }
@@ -143,7 +152,9 @@ export type Deployment = {
     created_at: string | null
     run: string | null
   }[]
+  revision: number | null // rises with each change of what answers
   former: string | null // the version that a roll back leads to
+  former_revision: number | null
   can_roll_back: Can
 }
 
@@ -188,6 +199,7 @@ export type Dashboard = {
   version: string
   server: Server
   notices: Notice[]
+  unread?: Record<string, string[]> // by part, the places that could not be read
   cursor: string
   full: boolean
   executions?: Executions | null

@@ -24,6 +24,7 @@ export function Dialog({ title, confirm, danger, reason: reasonLabel, children, 
     box.current?.showModal()
     return () => before?.focus?.()
   }, [])
+  const isOpen = !!problem?.job
   const missing = reasonLabel !== undefined && !reason.trim()
   const submit = async (event: React.FormEvent) => {
     event.preventDefault()
@@ -58,6 +59,7 @@ export function Dialog({ title, confirm, danger, reason: reasonLabel, children, 
           <div className="dialog-problem" role="alert">
             <p>{problem.message}</p>
             {problem.remedy && <p className="remedy">{problem.remedy}</p>}
+            {isOpen && <p>Nothing is started a second time: the same job is asked what became of it.</p>}
           </div>
         )}
         <div className="dialog-buttons">
@@ -65,8 +67,8 @@ export function Dialog({ title, confirm, danger, reason: reasonLabel, children, 
             {done === null ? 'Leave it' : 'Close'}
           </button>
           {done === null && (
-            <button type="submit" className={danger ? 'danger' : 'primary'} disabled={acting || missing}>
-              {acting ? 'Working…' : confirm}
+            <button type="submit" className={danger && !isOpen ? 'danger' : 'primary'} disabled={acting || missing}>
+              {acting ? 'Working…' : isOpen ? 'Ask again' : confirm}
             </button>
           )}
         </div>

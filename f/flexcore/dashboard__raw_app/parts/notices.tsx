@@ -29,7 +29,7 @@ export function Notices() {
     message: state.readAt && state.data.now ? `${problem.message} (what is shown is of the last read)` : problem.message,
     remedy: problem.remedy,
   }
-  const shown = [failed, ...(state.data.notices ?? []), clock].filter((notice): notice is Notice => notice !== null && !hidden.includes(notice.message))
+  const shown = [failed, ...(state.data.notices ?? []), clock].filter((notice): notice is Notice => notice !== null && !(notice.severity === 'info' && hidden.includes(notice.message)))
   if (!shown.length) return null
   return (
     <section aria-label="Notices" className="notices">

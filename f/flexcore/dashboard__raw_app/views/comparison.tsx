@@ -4,18 +4,21 @@ import { Empty, Value } from '../parts/basics'
 import { LineChart, type Series } from '../parts/chart'
 import { setParams, usePage } from '../parts/context'
 import { daysBetween, durationMarks } from '../logic/chart'
-import { formatCount, formatDuration, formatMoney, formatNumber, formatPercent, shortDuration } from '../logic/format'
+import { formatCount, formatDuration, formatMoney, formatNumber, formatPercent, formatTime, NOT_MEASURED, shortDuration } from '../logic/format'
 import type { Comparison, RuntimeSummary } from '../logic/types'
 import { View } from './view'
 
-/** Below this many runs a quantile says little; the page says so. */
+/** Below this many runs a figure says little; the page says so. */
 const FEW_RUNS = 5
 
 function Summaries({ comparison }: { comparison: Comparison }) {
   const best = comparison.recommendation?.runtime
-  const cell = (text: string) => (
+  // With how many runs the figure stands on.
+  const cell = (text: string, samples: number) => (
     <td className="end">
       <Value>{text}</Value>
+      {samples < FEW_RUNS && text !== NOT_MEASURED && <span className="tag tag-warn">few</span>}
+      <div className="muted">{formatCount(samples, 'run')}</div>
     </td>
   )
   const line = (one: RuntimeSummary) => (
@@ -23,16 +26,13 @@ function Summaries({ comparison }: { comparison: Comparison }) {
       <th scope="row">
         {one.runtime}
         {one.runtime === best && <span className="tag tag-good">recommended</span>}
+        {one.note && <div className="muted">{one.note}</div>}
       </th>
-      <td className="end">
-        {one.runs.toLocaleString('en-US')}
-        {one.runs < FEW_RUNS && <span className="tag tag-warn">few</span>}
-      </td>
-      {cell(formatPercent(one.success_rate))}
-      {cell(formatDuration(one.p50_s))}
-      {cell(formatDuration(one.p95_s))}
-      {cell(formatNumber(one.rows_per_s))}
-      {cell(formatMoney(one.cost, one.currency))}
+      {cell(formatPercent(one.success_rate), one.runs)}
+      {cell(formatDuration(one.p50_s), one.samples)}
+      {cell(formatDuration(one.p95_s), one.samples)}
+      {cell(formatNumber(one.rows_per_s), one.rows_samples)}
+      {cell(formatMoney(one.cost, one.currency), one.cost_samples)}
     </tr>
   )
   return (
@@ -41,7 +41,7 @@ function Summaries({ comparison }: { comparison: Comparison }) {
         <thead>
           <tr>
             <th scope="col">Runtime</th>
-            {['Runs', 'Success', 'p50', 'p95', 'Rows/s', 'Cost per run'].map((name) => (
+            {['Success', 'p50', 'p95', 'Rows/s', 'Cost per run'].map((name) => (
               <th scope="col" key={name} className="end">
                 {name}
               </th>
@@ -51,6 +51,19 @@ function Summaries({ comparison }: { comparison: Comparison }) {
         <tbody>{comparison.runtimes.map(line)}</tbody>
       </table>
     </div>
+  )
+}
+
+/** Which runs the figures are of. */
+function Span({ comparison }: { comparison: Comparison }) {
+  const { runs, since, until, newest } = comparison
+  return (
+    <p className="muted">
+      Of {formatCount(runs, 'run')}
+      {since && until && `, begun ${formatTime(since)} to ${formatTime(until)}`}.
+      {newest !== null &&
+        ` Of the executions that the run index does not have, only the newest ${newest} of all workflows were read; the schedule f/flexcore/dashboard/maintain keeps the index.`}
+    </p>
   )
 }
 
@@ -114,8 +127,9 @@ export function ComparisonView() {
                     Use <b>{one.recommendation.runtime}</b>: {one.recommendation.reason}
                   </p>
                 ) : (
-                  <p className="muted">No recommendation: {formatCount((one.runtimes ?? []).reduce((sum, each) => sum + each.runs, 0), 'run')} do not tell the runtimes apart.</p>
+                  <p className="muted">No recommendation{one.no_choice ? `: ${one.no_choice}` : ''}.</p>
                 )}
+                <Span comparison={one} />
                 {(one.runtimes ?? []).length ? <Summaries comparison={one} /> : <Empty title="No runs were measured" />}
                 <Days comparison={one} />
               </article>

@@ -78,50 +78,62 @@ function DeploymentCard({ deployment, onRollBack }: { deployment: Deployment; on
   )
 }
 
-export function DeploymentsView() {
-  const { state, store } = usePage()
-  const [rolling, setRolling] = useState<Deployment | null>(null)
-  const current = findCurrent(rolling?.versions ?? [])
+function RollBackDialog({ deployment, onClose }: { deployment: Deployment; onClose: () => void }) {
+  const { store } = usePage()
+  const { name, namespace, resource, runtime, revision, former, former_revision } = deployment
+  const current = findCurrent(deployment.versions ?? [])
+  // What is shown here is what is done: what answers by then is compared with it before anything is changed.
+  const seen = { ...(former_revision ? { revision: former_revision } : {}), ...(revision ? { from_revision: revision } : {}) }
   return (
-    <View
-      title="Deployments"
-      intro="Models that serve, their versions and how the traffic is shared among them."
-      what="the deployments"
-      items={state.data.deployments}
-      empty={['No model is deployed', 'A pipeline with a deployment stage, or kubernetes/deploy_model and ray/deploy_model, put one here.']}
+    <Dialog
+      title={`Roll back ${name}`}
+      confirm="Roll back"
+      danger
+      onClose={onClose}
+      act={async () => {
+        await store.act('roll_back_model', { resource, runtime, name, ...(namespace ? { namespace } : {}), ...seen })
+        void store.refresh()
+        return <p>Traffic of {name} went back. The shares of the versions change with the next read.</p>
+      }}
     >
-      {(deployments) => (
-        <>
+      <p>
+        Traffic of <b>{name}</b> goes back from version <b className="mono">{current?.version ?? 'unknown'}</b> to the version that answered before
+        {former && (
+          <>
+            , <b className="mono">{former}</b>
+          </>
+        )}
+        . Requests that are being answered end where they began.
+      </p>
+    </Dialog>
+  )
+}
+
+export function DeploymentsView() {
+  const { state } = usePage()
+  const [rolling, setRolling] = useState<Deployment | null>(null)
+  return (
+    <>
+      <View
+        title="Deployments"
+        intro="Models that serve, their versions and how the traffic is shared among them."
+        what="the deployments"
+        items={state.data.deployments}
+        empty={[
+          'No model is deployed on the clusters of f/flexcore/settings',
+          'A pipeline with a deployment stage, or kubernetes/deploy_model and ray/deploy_model, put one here.',
+        ]}
+      >
+        {(deployments) => (
           <div className="cards cards-wide">
             {deployments.map((deployment) => (
-              <DeploymentCard key={`${deployment.runtime}/${deployment.resource}/${deployment.name}`} deployment={deployment} onRollBack={() => setRolling(deployment)} />
+              <DeploymentCard key={`${deployment.runtime}/${deployment.resource}/${deployment.namespace}/${deployment.name}`} deployment={deployment} onRollBack={() => setRolling(deployment)} />
             ))}
           </div>
-          {rolling && (
-            <Dialog
-              title={`Roll back ${rolling.name}`}
-              confirm="Roll back"
-              danger
-              onClose={() => setRolling(null)}
-              act={async () => {
-                await store.act('roll_back_model', { resource: rolling.resource, runtime: rolling.runtime, name: rolling.name, ...(rolling.namespace ? { namespace: rolling.namespace } : {}) })
-                void store.refresh()
-                return <p>Traffic of {rolling.name} went back. The shares of the versions change with the next read.</p>
-              }}
-            >
-              <p>
-                Traffic of <b>{rolling.name}</b> goes back from version <b className="mono">{current?.version ?? 'unknown'}</b> to the version that answered before
-                {rolling.former && (
-                  <>
-                    , <b className="mono">{rolling.former}</b>
-                  </>
-                )}
-                . Requests that are being answered end where they began.
-              </p>
-            </Dialog>
-          )}
-        </>
-      )}
-    </View>
+        )}
+      </View>
+      {/* Outside of the view: a read without the model must not close a question that is being answered. */}
+      {rolling && <RollBackDialog deployment={rolling} onClose={() => setRolling(null)} />}
+    </>
   )
 }

@@ -15,7 +15,7 @@ export function OrphansView() {
       intro="Remote objects whose execution has ended or is gone. The schedule of f/flexcore/operations/reconcile removes them; one that is long overdue shows that it does not run or lacks rights."
       what="the orphans"
       items={state.data.orphans}
-      empty={['There are no orphans', 'Every remote object has an execution that is alive.']}
+      empty={['There are no orphans', 'On the clusters of f/flexcore/settings there is nothing that the schedule would stop.']}
     >
       {(orphans) => (
         <div className="scroll-x" tabIndex={0} role="region" aria-label="Orphans">
@@ -26,7 +26,7 @@ export function OrphansView() {
                 <th scope="col">Kind</th>
                 <th scope="col">Name</th>
                 <th scope="col">Owner</th>
-                <th scope="col">Since</th>
+                <th scope="col">Created</th>
                 <th scope="col" className="end">
                   Overdue
                 </th>

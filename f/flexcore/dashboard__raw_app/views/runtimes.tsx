@@ -3,7 +3,7 @@ import React from 'react'
 import { LongText, Value } from '../parts/basics'
 import { useNow, usePage } from '../parts/context'
 import { Icon } from '../parts/icon'
-import { formatAge, formatNumber, formatTime } from '../logic/format'
+import { formatAge, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
 import { formatRoute } from '../logic/route'
 import type { Runtime } from '../logic/types'
 import { View } from './view'
@@ -21,7 +21,7 @@ function Health({ healthy }: { healthy: boolean | null }) {
 function capability(value: unknown): string {
   if (value === true) return 'yes'
   if (value === false) return 'no'
-  if (value === null || value === undefined) return 'not measured'
+  if (value === null || value === undefined) return NOT_MEASURED
   if (Array.isArray(value)) return value.length ? value.map(String).join(', ') : 'none'
   return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
@@ -36,7 +36,7 @@ const words = (name: string) => name.replace(/_(bytes|s)$/, '').replaceAll('_', 
 function RuntimeCard({ runtime, now }: { runtime: Runtime; now: number }) {
   const room = Object.entries(runtime.free ?? {})
   const abilities = Object.entries(runtime.capabilities ?? {})
-  const leases = runtime.leases ?? []
+  const leases = runtime.leases ?? null
   return (
     <article className="card" aria-label={runtime.name}>
       <div className="card-head">
@@ -72,7 +72,9 @@ function RuntimeCard({ runtime, now }: { runtime: Runtime; now: number }) {
         <div className="field">
           <dt>leases</dt>
           <dd>
-            {leases.length ? (
+            {leases === null ? (
+              <Value>{NOT_MEASURED}</Value>
+            ) : leases.length ? (
               <ul>
                 {leases.map((lease) => (
                   <li key={lease.name}>

@@ -15,7 +15,8 @@ type Props<T> = {
 }
 
 export function View<T>({ title, intro, what, items, empty, tools, children }: Props<T>) {
-  const { route } = usePage()
+  const { state, route } = usePage()
+  const unread = state.data.unread?.[route.view] ?? []
   return (
     <div className="view">
       <div className="view-head">
@@ -23,11 +24,21 @@ export function View<T>({ title, intro, what, items, empty, tools, children }: P
         {tools}
       </div>
       <p className="view-intro">{intro}</p>
+      {items && unread.length > 0 && (
+        <div className="notice notice-warning" role="status">
+          <strong className="notice-severity">not whole</strong>
+          <p>
+            Not read: <span className="mono">{unread.join(', ')}</span>. What is there is not shown; the notices above say why.
+          </p>
+        </div>
+      )}
       <Stale part={route.view} />
       {!items ? (
         <Waiting part={route.view} what={what} />
       ) : items.length ? (
         children(items)
+      ) : unread.length ? (
+        <Empty title="Nothing was found in the places that could be read" />
       ) : (
         <Empty title={empty[0]}>{empty[1]}</Empty>
       )}

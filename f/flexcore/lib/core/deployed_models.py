@@ -21,7 +21,8 @@ class DeployedVersion:
 @dataclass(frozen=True, slots=True)
 class DeployedModel:
     """versions: the present one first. url: null where nothing says it. former: the version that it would go back to;
-    no_way_back: why it cannot, "" when it can."""
+    no_way_back: why it cannot, "" when it can. revision: rises with each change of what answers, null where nothing
+    says it; former_revision: that of `former`, where the runtime keeps it."""
 
     name: str
     namespace: str
@@ -29,3 +30,5 @@ class DeployedModel:
     url: str | None = None
     former: str | None = None
     no_way_back: str = ""
+    revision: int | None = None
+    former_revision: int | None = None

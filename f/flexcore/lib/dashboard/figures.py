@@ -32,28 +32,41 @@ def read_comparison(
     windmill: client.Client, settings: resources.Settings | None, now: datetime
 ) -> list[shapes.Comparison]:
     """One for each type of workflow, the most used first. Raises as client and store do."""
-    runs = {row.id: row.run for row in _index_rows(settings, now) if row.run}
+    indexed = _index_rows(settings, now)
+    runs = {row.id: row.run for row in indexed if row.run}
     read_run = operation.resolve(READ_RUN)
-    for job in _recent_jobs(windmill, set(runs)):
+    jobs, newest = _recent_jobs(windmill, {row.id for row in indexed})
+    for job in jobs:
         if run := read_run(job, index_update.workflow_type(job)):
             runs[str(job["id"])] = run
     by_type: dict[str, list[workloads.Run]] = {}
     for run in runs.values():
         by_type.setdefault(run.workflow_type, []).append(run)
     ordered = sorted(by_type.items(), key=lambda item: (-len(item[1]), item[0]))[:MAX_WORKFLOWS]
-    return [compare(workflow, found) for workflow, found in ordered]
+    return [compare(workflow, found, newest) for workflow, found in ordered]
 
 
-def compare(workflow: str, runs: list[workloads.Run]) -> shapes.Comparison:
+def compare(workflow: str, runs: list[workloads.Run], newest: int | None = None) -> shapes.Comparison:
+    """newest: how many of the newest executions they come from, where there are more that were not read."""
+    starts = [run.started_at for run in runs if run.started_at]
     found = comparison.compare_runs(runs, workflow)
     best = found.recommendation
     return shapes.Comparison(
         workflow=workflow,
+        runs=found.runs,
+        since=min(starts, default=None),
+        until=max(starts, default=None),
+        newest=newest,
         recommendation=shapes.Recommendation(runtime=best.runtime, reason=best.reason) if best.runtime else None,
+        no_choice=None if best.runtime else best.reason,
         runtimes=[
             shapes.RuntimeFigures(
                 runtime=item.runtime,
                 runs=item.runs,
+                samples=item.samples,
+                rows_samples=item.rows_samples,
+                cost_samples=item.cost_samples,
+                note=item.note or None,
                 success_rate=item.success_rate,
                 p50_s=item.duration_p50_s,
                 p95_s=item.duration_p95_s,
@@ -93,7 +106,8 @@ def _index_rows(settings: resources.Settings | None, now: datetime) -> list[run_
     return list(index.read(day for day in index.days() if day >= first).values())
 
 
-def _recent_jobs(windmill: client.Client, known: set[str]) -> list[client.Job]:
+def _recent_jobs(windmill: client.Client, known: set[str]) -> tuple[list[client.Job], int | None]:
+    """(executions that the index does not have, newest first; how many that are, where there may be more)."""
     listed = windmill.finished_jobs(
         200,
         job_kinds="flow",
@@ -102,7 +116,7 @@ def _recent_jobs(windmill: client.Client, known: set[str]) -> list[client.Job]:
         script_path_start=execution_models.BUNDLE_FOLDER,
     )
     ids = [str(job["id"]) for job in listed if execution_models.is_execution(job) and str(job["id"]) not in known]
-    return list(windmill.jobs(ids[:MAX_RECENT]).values())
+    return list(windmill.jobs(ids[:MAX_RECENT]).values()), MAX_RECENT if len(ids) > MAX_RECENT else None
 
 
 def read_selections(windmill: client.Client, execution: str) -> list[shapes.Selection]:

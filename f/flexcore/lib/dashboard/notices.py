@@ -67,10 +67,11 @@ def defect(part: str, error: Exception) -> shapes.Notice:
     )
 
 
-def no_settings() -> shapes.Notice:
+def no_settings(is_needed: bool) -> shapes.Notice:
+    """is_needed: whether a part that was asked for is not whole without them."""
     return shapes.Notice(
         code="no_settings",
-        severity="info",
+        severity="warning" if is_needed else "info",
         message="There is no resource f/flexcore/settings that you may read: clusters and the run index are not shown",
         remedy="Create it as c_flexcore_settings, or ask for the right to read it.",
     )

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from f.flexcore.lib.core import contracts, errors, monitoring, operation, resources
@@ -28,11 +29,14 @@ CLOCK_RESOLUTION = timedelta(seconds=2)
 # A worker that is free takes a job within a second.
 LONG_WAIT = timedelta(seconds=20)
 MAX_WORKFLOWS_ASKED = 2
+# Parts that are not whole without the settings.
+OF_SETTINGS = ("runtimes", "comparison", "deployments", "orphans")
 
 
 @dataclass(slots=True)
 class Reading:
-    """What all parts share. user, settings: empty when they could not be read."""
+    """What all parts share. user, settings: empty when they could not be read. unread: by part, the places that could
+    not be read."""
 
     windmill: client.Client
     now: datetime
@@ -41,6 +45,21 @@ class Reading:
     base_url: str = ""
     worker: str = "this worker"
     notes: list[shapes.Notice] = field(default_factory=list)
+    unread: dict[str, list[str]] = field(default_factory=dict)
+
+    def miss(self, part: str, place: str, error: errors.FlexcoreError) -> None:
+        """Says of a part that a place could not be read, and why."""
+        self.notes.append(notices.unread(f"{TITLES[part]} at {place}", error))
+        self._name_unread(part, place)
+
+    def miss_settings(self, part: str) -> None:
+        """Says of a part that the settings could not be read; their notice says why."""
+        self._name_unread(part, client.SETTINGS)
+
+    def _name_unread(self, part: str, place: str) -> None:
+        named = self.unread.setdefault(part, [])
+        if place not in named:
+            named.append(place)
 
 
 def read_dashboard(
@@ -62,7 +81,8 @@ def read_dashboard(
         user = pool.submit(reading.windmill.user)
         settings = pool.submit(read_settings, reading.windmill)
         listed = pool.submit(_read_page, reading, chosen, cursor) if "executions" in wanted else None
-        found = _read_server(reading, server, user, settings)
+        is_needed = not wanted.keys().isdisjoint(OF_SETTINGS)
+        found = _read_server(reading, server, user, settings, is_needed)
         parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
         page = _result(reading, "The list of executions", listed)
         _lead_to_index(reading, page, chosen)
@@ -73,6 +93,7 @@ def read_dashboard(
         version=contracts.VERSION,
         server=found,
         notices=list({note.message: note for note in reading.notes}.values()),
+        unread=reading.unread,
         cursor=page.cursor if page else "",
         full=page.full if page else True,
         executions=page.executions if page else None,
@@ -135,14 +156,18 @@ def read_settings(windmill: client.Client) -> resources.Settings | None:
 
 
 def _read_server(
-    reading: Reading, server: Future[tuple[str, str]], user: Future[dict[str, Any]], settings: Future[Any]
+    reading: Reading,
+    server: Future[tuple[str, str]],
+    user: Future[dict[str, Any]],
+    settings: Future[Any],
+    needs_settings: bool,
 ) -> shapes.Server:
     """Also what the parts need to know first: who asks, the settings, what time it is."""
     said = _result(reading, "The server's version", server)
     reading.user = _result(reading, "Your user", user) or {}
     reading.settings = _result(reading, "The settings", settings)
     if reading.settings is None and settings.exception() is None:
-        reading.notes.append(notices.no_settings())
+        reading.notes.append(notices.no_settings(needs_settings))
     name, date = said or ("", "")
     if said:
         reading.notes += notices.check_server(name)
@@ -200,19 +225,23 @@ def open_reader(reading: Reading) -> detail.DetailReader:
 def _read_runtimes(reading: Reading, _: str) -> list[shapes.Runtime]:
     from f.flexcore.lib.dashboard import parts
 
+    if reading.settings is None:
+        reading.miss_settings("runtimes")
     return parts.read_runtimes(reading.windmill, reading.settings, reading.worker, reading.now)
 
 
-def _read_deployments(reading: Reading, _: str) -> list[shapes.Deployment]:
+def _read_deployments(reading: Reading, _: str) -> list[shapes.Deployment] | None:
     from f.flexcore.lib.dashboard import parts
 
-    return parts.read_deployments(reading.windmill, reading.settings, reading.notes)
+    miss = partial(reading.miss, "deployments")
+    return parts.read_deployments(reading.windmill, reading.settings, miss)
 
 
-def _read_orphans(reading: Reading, _: str) -> list[shapes.Orphan]:
+def _read_orphans(reading: Reading, _: str) -> list[shapes.Orphan] | None:
     from f.flexcore.lib.dashboard import parts
 
-    return parts.read_orphans(reading.windmill, reading.settings, reading.worker, reading.now, reading.notes)
+    miss = partial(reading.miss, "orphans")
+    return parts.read_orphans(reading.windmill, reading.settings, reading.worker, reading.now, miss)
 
 
 def _read_comparison(reading: Reading, _: str) -> list[shapes.Comparison]:

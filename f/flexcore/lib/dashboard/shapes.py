@@ -174,6 +174,8 @@ class Lease(contracts.Contract):
 
 
 class Runtime(contracts.Contract):
+    """leases: null where they cannot be told."""
+
     name: str
     resource: str | None = None
     healthy: bool | None = None
@@ -182,7 +184,7 @@ class Runtime(contracts.Contract):
     capabilities: dict[str, Any] = {}
     free: dict[str, float | None] = {}
     queue: int | None = None
-    leases: list[Lease] = []
+    leases: list[Lease] | None = None
     checked_at: datetime | None = None
 
 
@@ -192,8 +194,15 @@ class Recommendation(contracts.Contract):
 
 
 class RuntimeFigures(contracts.Contract):
+    """runs: all of them; samples: those that succeeded, which the durations stand on; rows_samples, cost_samples: those
+    of them whose rows or cost are known. note: why they are not to be relied on."""
+
     runtime: str
     runs: int
+    samples: int
+    rows_samples: int
+    cost_samples: int
+    note: str | None = None
     success_rate: float | None = None
     p50_s: float | None = None
     p95_s: float | None = None
@@ -211,10 +220,17 @@ class DayFigures(contracts.Contract):
 
 
 class Comparison(contracts.Contract):
-    """days: of the run index, so further back than Windmill keeps jobs."""
+    """runs: those that the figures stand on; since, until: when the first and the last of them began. newest: of the
+    executions of all workflows that the run index does not have only so many, the newest, were read; null when all
+    were. no_choice: why no runtime is recommended. days: of the run index, so further back than Windmill keeps jobs."""
 
     workflow: str
+    runs: int
+    since: datetime | None = None
+    until: datetime | None = None
+    newest: int | None = None
     recommendation: Recommendation | None = None
+    no_choice: str | None = None
     runtimes: list[RuntimeFigures] = []
     days: list[DayFigures] = []
 
@@ -253,17 +269,24 @@ class DeployedVersion(contracts.Contract):
 
 
 class Deployment(contracts.Contract):
+    """revision: rises with each change of what answers; former_revision: that of `former`. A roll back that names them
+    is refused once something else answers."""
+
     name: str
     namespace: str | None = None
     runtime: str
     resource: str | None = None
     url: str | None = None
     versions: list[DeployedVersion] = []
+    revision: int | None = None
     former: str | None = None
+    former_revision: int | None = None
     can_roll_back: Can
 
 
 class Orphan(contracts.Contract):
+    """since: when the object was created."""
+
     runtime: str
     kind: str
     name: str
@@ -293,13 +316,15 @@ class Stop(contracts.Contract):
 
 
 class Dashboard(contracts.Contract):
-    """The answer of read_dashboard; a part that was not asked for is null. cursor: gives only what changed since.
+    """The answer of read_dashboard; a part that was not asked for is null, as is one that could not be read. unread: by
+    part, the places that could not be read; what is there is not in the part. cursor: gives only what changed since.
     full: whether the rows are the whole first page."""
 
     now: datetime
     version: str
     server: Server
     notices: list[Notice] = []
+    unread: dict[str, list[str]] = {}
     cursor: str = ""
     full: bool = True
     executions: Executions | None = None

@@ -42,11 +42,15 @@ def describe_model(
         and any(owner.get("uid") == uid for owner in item["metadata"].get("ownerReferences") or ())
     ][:1]
     versions = [*(_version(item, weight) for item in present), *(_version(item, 0) for item in former)]
+    now = revisions.find_revision(deployment) or None
     try:
-        target = _name_version(rollback.choose_revision(deployment, replica_sets, 0))
+        target = rollback.choose_revision(deployment, replica_sets, 0)
     except errors.NotFound:
-        return deployed_models.DeployedModel(name, namespace, versions, url, no_way_back=NO_FORMER)
-    return deployed_models.DeployedModel(name, namespace, versions, url, target)
+        return deployed_models.DeployedModel(name, namespace, versions, url, no_way_back=NO_FORMER, revision=now)
+    then = revisions.find_revision(target) or None
+    return deployed_models.DeployedModel(
+        name, namespace, versions, url, _name_version(target), revision=now, former_revision=then
+    )
 
 
 def _version(item: Object, weight: int | None) -> deployed_models.DeployedVersion:

@@ -29,12 +29,14 @@ class Rollback:
     name: str
     log_tail: str = ""
 
-    def run(self, revision: int, timeout_s: float) -> contracts.StepResult:
-        """revision: of the Deployment; 0 means the one that answered before the present one. Raises NotFound with the
-        revisions that there are, Conflict when another tool or field manager holds it, or whatever keeps the former
+    def run(self, revision: int, timeout_s: float, from_revision: int = 0) -> contracts.StepResult:
+        """revision: of the Deployment; 0 means the one that answered before the present one. from_revision: the present
+        one as whoever asks has seen it; 0 means any. Raises NotFound with the revisions that there are, Conflict when
+        the Deployment has left `from_revision` or another tool or field manager holds it, or whatever keeps the former
         version from getting ready."""
         place, started = self.place, self.place.clock()
         deployment = self._find_deployment()
+        check_present(deployment, from_revision)
         former = choose_revision(deployment, place.list_objects(REPLICA_SETS), revision)
         template = revisions.read_template(former)
         self._check_maps(template, revisions.find_revision(former))
@@ -114,6 +116,18 @@ class Rollback:
             self.log_tail = observer.log_tail
 
 
+def check_present(deployment: Object, from_revision: int) -> None:
+    """Raises Conflict when the Deployment is not at `from_revision` any more. To go back twice would be to go forward:
+    a version that was left is itself the one that answered last."""
+    if from_revision and revisions.find_revision(deployment) != from_revision:
+        raise errors.Conflict(
+            f"Deployment {deployment['metadata']['name']} is no longer at revision {from_revision}: it is at "
+            f"{describe(deployment)}",
+            subject="from_revision",
+            remedy="Nothing was changed. Look at its versions as they are now, and roll back again if it still has to.",
+        )
+
+
 def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision: int) -> Mapping[str, Any]:
     """The ReplicaSet to go back to. Raises NotFound that lists those that have answered before."""
     former, good = revisions.list_former(deployment, replica_sets), serving_manifests.read_good(deployment)
@@ -131,8 +145,9 @@ def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision
     )
 
 
-def describe(replica_set: Mapping[str, Any]) -> str:
-    return f"revision {revisions.find_revision(replica_set)} (model version {read_version(replica_set) or 'unknown'})"
+def describe(item: Mapping[str, Any]) -> str:
+    """A Deployment or one of its ReplicaSets."""
+    return f"revision {revisions.find_revision(item)} (model version {read_version(item) or 'unknown'})"
 
 
 def read_version(item: Mapping[str, Any]) -> str | None:
@@ -142,9 +157,9 @@ def read_version(item: Mapping[str, Any]) -> str | None:
 
 
 def roll_back_model(
-    cluster: Any, name: str, namespace: str, revision: int, timeout_s: float, settings: Any
+    cluster: Any, name: str, namespace: str, revision: int, timeout_s: float, settings: Any, from_revision: int = 0
 ) -> dict[str, Any]:
     """The plain result of a deployed model that answers in a former version."""
     session = connection.connect(cluster, namespace, settings)
     place = cluster_objects.Namespace(session.kubernetes, session.namespace)
-    return Rollback(place, name).run(revision, timeout_s).plain()
+    return Rollback(place, name).run(revision, timeout_s, from_revision).plain()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -56,6 +56,15 @@ def run_check(check: HealthCheck) -> operation.Health:
         return operation.Health(check.runtime, check.place, "down", detail=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Our objects of one kind at a place: the path of a cluster, or the worker. open: raises FlexcoreError."""
+
+    runtime: str
+    place: str
+    open: Callable[[], Iterator[runtimes.RemoteObjects]]
+
+
 def open_objects(
     settings: resources.Settings,
     read_resource: ReadResource,
@@ -66,27 +75,42 @@ def open_objects(
 
     report_failure: gets (path, runtime, error) of what cannot be opened."""
     opened: list[tuple[str, runtimes.RemoteObjects]] = []
-
-    def open_one(runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str = "") -> None:
+    for opening in list_openings(settings, read_resource, worker):
         try:
-            resource = read()
-            opened.append((place, runtimes.open_objects(runtime, place, resource, settings.namespace, objects)))
-            if runtime.queue and not objects:
-                opened.append((place, runtimes.open_queue(runtime, place, resource, settings)))
+            for objects in opening.open():
+                opened.append((opening.place, objects))
         except errors.FlexcoreError as error:
-            report_failure(place, runtime.name, error)
+            report_failure(opening.place, opening.runtime, error)
+    return opened
 
+
+def list_openings(settings: resources.Settings, read_resource: ReadResource, worker: str) -> list[Opening]:
+    """What `open_objects` opens, nothing of it opened yet."""
+
+    def make(runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str = "") -> Opening:
+        return Opening(runtime.name, place, partial(_open, runtime, place, read, objects, settings))
+
+    found: list[Opening] = []
     for runtime in runtimes.RUNTIMES.values():
         if runtime.objects and runtime.clusters_field is None:
-            open_one(runtime, worker, lambda: None)
+            found.append(make(runtime, worker, lambda: None))
         for path in runtimes.list_clusters(runtime, settings) if runtime.objects else ():
-            open_one(runtime, path, partial(read_resource, path))
+            found.append(make(runtime, path, partial(read_resource, path)))
         for field, objects in runtime.objects_in.items():
             if not field:
-                open_one(runtime, worker, lambda: settings, objects)
+                found.append(make(runtime, worker, lambda: settings, objects))
             for path in settings.clusters(field) if field else ():
-                open_one(runtime, path, partial(read_resource, path), objects)
-    return opened
+                found.append(make(runtime, path, partial(read_resource, path), objects))
+    return found
+
+
+def _open(
+    runtime: operation.Runtime, place: str, read: Callable[[], Any], objects: str, settings: resources.Settings
+) -> Iterator[runtimes.RemoteObjects]:
+    resource = read()
+    yield runtimes.open_objects(runtime, place, resource, settings.namespace, objects)
+    if runtime.queue and not objects:
+        yield runtimes.open_queue(runtime, place, resource, settings)
 
 
 def _check_cluster(

@@ -48,7 +48,7 @@ def describe(
     traffic: Object,
     url: str | None,
 ) -> deployed_models.DeployedModel:
-    """traffic: {weights, before, applications}."""
+    """traffic: {weights, before, applications, token}."""
     problem = serve_apps.find_no_way_back(dict(traffic))
     before = traffic.get("before") or {}
     return deployed_models.DeployedModel(
@@ -58,6 +58,7 @@ def describe(
         url,
         None if problem else max(before, key=before.__getitem__),
         problem and f"It has nothing to go back to: {problem}",
+        revision=serve_apps.read_revision(dict(traffic)),
     )
 
 

@@ -52,10 +52,13 @@ class KubeRayObjects:
 
     def find(self) -> list[Item]:
         found: list[Item] = self.ray_jobs.find()
-        for stored in self._list():
-            if kuberay_ownership.is_ours(stored):
-                found += self._describe(stored)
+        for stored in self.list_clusters():
+            found += self._describe(stored)
         return found
+
+    def list_clusters(self) -> list[Object]:
+        """Our RayClusters, as they are stored."""
+        return [stored for stored in self._list() if kuberay_ownership.is_ours(stored)]
 
     def stop(self, item: Item) -> str:
         """Releases a lease as it was seen, or deletes a RayJob; what became of it."""

@@ -25,6 +25,9 @@ class TrafficRequest(resources.Form):
     )
     rollback: bool = Field(default=False, description="Go back to the shares before the last change.")
     timeout_s: int = Field(default=300, ge=1, description="Longest time, in seconds.")
+    from_revision: int = Field(
+        default=0, ge=0, description="Change the shares only while they are of this revision; 0 means any."
+    )
 
     @property
     def needs(self) -> cluster.Needs:
@@ -68,7 +71,7 @@ def _prepare_traffic(
 ) -> job_adapter.Work:
     request = invocation.request
     serve_job.check_name(request.name, context.api.serve_details())
-    parameters = request.model_dump(include={"weights", "rollback", "timeout_s"})
+    parameters = request.model_dump(include={"weights", "rollback", "timeout_s", "from_revision"})
     change = job.Job(
         kind="traffic",
         files=job.program_files(serve_job.CHANGING, SET_TRAFFIC_PROGRAM),
@@ -107,8 +110,15 @@ def execute_traffic(invocation: operation.Invocation[TrafficRequest, resources.R
 
         where = (place, invocation.settings)
         if service_release.is_service(*where, request.name):
-            shares = (request.weights, request.rollback)
-            return service_release.set_traffic(*where, invocation.key, request.name, *shares, request.timeout_s)
+            return service_release.set_traffic(
+                *where,
+                invocation.key,
+                request.name,
+                request.weights,
+                request.rollback,
+                request.from_revision,
+                request.timeout_s,
+            )
     return job_adapter.execute_with(_prepare_traffic, check_traffic)(invocation)
 
 

@@ -28,6 +28,7 @@ def set_traffic(
     name: str,
     weights: Mapping[str, float],
     rollback: bool,
+    from_revision: int,
     timeout_s: float,
 ) -> Object:
     """The plain result of new shares, which the ingress has. The shares before stand in the RayService from the same
@@ -42,7 +43,7 @@ def set_traffic(
             return {
                 **state,
                 "before": dict(state["weights"]),
-                "weights": service_spec.choose_weights(name, state, weights, rollback),
+                "weights": service_spec.choose_weights(name, state, weights, rollback, from_revision),
             }
 
         stored = service.apply(change, key.labels(1), None)

@@ -278,13 +278,16 @@ def _deployment_messages(application: Object) -> list[str]:
     return [str(item.get("message") or "") for item in (application.get("serveDeploymentStatuses") or {}).values()]
 
 
-def choose_weights(name: str, state: Object, weights: Mapping[str, float], rollback: bool) -> dict[str, float]:
-    """Percent by version. Raises InvalidInput."""
+def choose_weights(
+    name: str, state: Object, weights: Mapping[str, float], rollback: bool, from_revision: int
+) -> dict[str, float]:
+    """Percent by version. Raises InvalidInput, and Conflict when the shares are not of `from_revision` any more."""
     from f.flexcore.lib.ray.remote import serve_traffic
 
-    parameters = {"app": name, "weights": dict(weights), "rollback": rollback}
+    parameters = {"app": name, "weights": dict(weights), "rollback": rollback, "from_revision": from_revision}
     try:
         return serve_traffic.choose_weights(parameters, state)
     except shared_storage.Problem as problem:
         told = problem.flexcore
-        raise errors.InvalidInput(told["message"], subject=told["subject"], remedy=told["remedy"]) from None
+        kind = errors.Conflict if told["type"] == "Conflict" else errors.InvalidInput
+        raise kind(told["message"], subject=told["subject"], remedy=told["remedy"]) from None

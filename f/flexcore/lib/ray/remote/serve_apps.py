@@ -90,6 +90,24 @@ def merge_version(traffic: Json, version: str, app_name: str, weight: float) -> 
     }
 
 
+def read_revision(traffic: Json) -> int | None:
+    """What rises with every change of the shares: the token of the lease under which they were changed."""
+    return int(traffic["token"]) if traffic.get("token") else None
+
+
+def check_revision(app: str, traffic: Json, revision: int) -> None:
+    """Raises Conflict when the shares are not of `revision` any more; 0 means any. To go back twice would be to go
+    forward: what was left is itself the state before."""
+    if revision and read_revision(traffic) != revision:
+        shares = ", ".join(f"{name} {share:g} %" for name, share in sorted(traffic["weights"].items()) if share)
+        raise shared_storage.Problem(
+            "Conflict",
+            f"The shares of {app} were changed since revision {revision}: they are {shares}",
+            "from_revision",
+            "Nothing was changed. Look at them as they are now, and change them again if they still have to.",
+        )
+
+
 def find_no_way_back(traffic: Json) -> str:
     """Why the shares cannot be again what they were before their last change; "" when they can."""
     before = traffic.get("before") or {}

@@ -88,6 +88,8 @@ def set_traffic(parameters: Json, storage: Json) -> Json:
 
 
 def choose_weights(parameters: Json, known: Json) -> dict[str, float]:
+    """Percent by version. Raises InvalidInput, and Conflict when the shares are not of `from_revision` any more."""
+    serve_apps.check_revision(parameters["app"], known, parameters["from_revision"])
     versions = sorted(known["applications"])
     if not parameters["rollback"]:
         return serve_apps.check_weights(parameters["weights"], versions, parameters["app"])
