@@ -139,6 +139,7 @@ def test_lists_are_by_workflow_runtime_and_status_page_by_page(client: Client, e
         ({"staus": "failure"}, "staus"),
         ({"status": "done"}, "status"),
         ({"runtime": "spark"}, "runtime"),
+        ({"runtime": ""}, "runtime"),
         ({"cursor": "yesterday"}, "cursor"),
     ],
 )

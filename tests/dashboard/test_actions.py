@@ -25,13 +25,29 @@ def test_a_failed_run_is_started_again_in_three_clicks_from_the_list(show: Show)
     page.get_by_role("row").filter(has_text="worker 3 of 4").first.click()
     page.get_by_role("button", name="Restart").click()
     question = page.get_by_role("dialog", name="Restart from partial results")
-    assert "Steps that succeeded are not run again; it goes on at train" in question.inner_text()
+    assert "Kept and not run again: extraction, as long as what was stored still verifies" in question.inner_text()
     assert serious_findings(page) == []
     question.get_by_role("button", name="Restart").click()
     question.get_by_role("link", name=ws.RUNNING).click()
     assert workspace.called("restart_execution") == [{"execution": ws.FAILED}]
     page.get_by_role("heading", name=ws.COPY).wait_for()
     page.get_by_role("dialog").wait_for(state="detached")
+
+
+def test_a_run_that_goes_on_from_nothing_says_that_all_of_it_runs_again(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    whole = ws.detail(ws.row(ws.FAILED, "failure", 1200, failed_step="attempts"))
+    workspace.details[ws.FAILED] = whole
+    page = show(workspace, FAILED)
+    page.get_by_role("button", name="Restart").click()
+    question = page.get_by_role("dialog", name="Restart from the beginning")
+    assert "All of its steps run again, also those that succeeded" in question.inner_text()
+    question.get_by_role("button", name="Leave it").click()
+    whole["can"]["restart"] |= {"resumes": True, "kept": []}
+    page = show(workspace, FAILED)
+    page.get_by_role("button", name="Restart").click()
+    question = page.get_by_role("dialog", name="Restart from partial results")
+    assert "Nothing was finished, so all of it runs." in question.inner_text()
 
 
 def test_a_cancel_asks_for_a_reason_and_names_what_ends(show: Show) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from f.flexcore.lib.core import contracts, deployed_models, errors, monitoring, workloads
 from f.flexcore.lib.dashboard import figures, notices, parts
 from f.flexcore.lib.dashboard import read as steps_read
+from f.flexcore.lib.pipeline import resume
+from f.flexcore.lib.windmill import execution_models
 from tests.dashboard import jobs
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -36,10 +38,12 @@ def at(seconds_ago: float) -> str:
 def row(id: str, status: str, age_s: float, **fields: Any) -> dict[str, Any]:
     ended = status in ("success", "failure", "canceled", "skipped")
     duration = fields.get("duration_s", 184.2 if ended else None)
+    runtime = fields.get("runtime", "ray")
     return {
         "id": id,
         "workflow": COPY,
         "runtime": "ray",
+        "runtimes": [runtime] if runtime else [],
         "status": status,
         "created_at": at(age_s),
         "started_at": None if status == "queued" else at(age_s - 1),
@@ -70,7 +74,7 @@ def many_rows(count: int) -> list[dict[str, Any]]:
             statuses[index % 10],
             3600 + 60 * index,
             workflow=workflows[index % 3],
-            runtime=runtimes[index % 3],
+            **({"runtime": None, "runtimes": runtimes} if index % 3 == 1 else {"runtime": runtimes[index % 3]}),
             duration_s=20 + index % 700,
             **({"failed_step": "train", "error": "OutOfMemory: worker 3 was killed"} if index % 10 == 7 else {}),
         )
@@ -154,6 +158,12 @@ def problem() -> dict[str, Any]:
     }
 
 
+def restart(of: dict[str, Any]) -> dict[str, Any]:
+    """As the bundle offers it: only some workflows go on from what was finished."""
+    resumes = bool(resume.PIPELINES.get(execution_models.BUNDLE_FOLDER + of["workflow"]))
+    return ALLOWED | {"resumes": resumes, "kept": ["extraction"] if resumes else []}
+
+
 def detail(of: dict[str, Any], **fields: Any) -> dict[str, Any]:
     failed = of["status"] == "failure"
     return {
@@ -168,7 +178,7 @@ def detail(of: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "version": "0.17.0",
         "can": {
             "cancel": ALLOWED if of["ended_at"] is None else {"allowed": False, "reason": "The execution has ended"},
-            "restart": ALLOWED,
+            "restart": restart(of),
             "debug_bundle": ALLOWED,
         },
     } | fields

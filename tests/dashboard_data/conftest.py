@@ -59,6 +59,7 @@ TOYS: dict[str, list[dict[str, Any]]] = {
     "toy": [raw("work", ENDS, {"note": "flow_input.note"}, summary="Do the work")],
     "toy_fails": [raw("first", "def main():\n    return 1\n"), raw("second", FAILS, {"note": "flow_input.note"})],
     "toy_sleeps": [raw("nap", NAP)],
+    "toy_labeled": [raw("nap", NAP)],
     "toy_stops": [step("first", "script", "f/flexcore/toys/first"), raw("nap", NAP)],
     "toy_strange": [
         raw(
@@ -67,6 +68,8 @@ TOYS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 TOYS["toy_strange_fails"] = [raw("odd", STRANGE), raw("bad", FAILS_STRANGELY)]
+# Of the flow itself, so its jobs have them from their start.
+FLOW_LABELS = {"toy_labeled": ["runtime:kubernetes"]}
 SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
@@ -90,7 +93,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, modules in TOYS.items():
         file = root / f"f/flexcore/templates/{name}__flow/flow.yaml"
         file.parent.mkdir(parents=True)
-        file.write_text(yaml.safe_dump({"summary": name, "schema": SCHEMA, "value": {"modules": modules}}))
+        flow = {"summary": name, "schema": SCHEMA, "value": {"modules": modules}}
+        file.write_text(yaml.safe_dump(flow | {"labels": FLOW_LABELS.get(name, [])}))
     return root
 
 

@@ -78,9 +78,51 @@ def test_a_filter_leaves_what_it_names(engine: Engine, read: Read, filter: dict[
     assert {row["workflow"] for row in read("executions", filter=filter)["executions"]["rows"]} == expected
 
 
+def test_a_runtime_has_its_live_executions_and_those_that_were_canceled_or_failed(engine: Engine, read: Read) -> None:
+    chosen = {"filter": {"runtime": "kubernetes"}}
+    job = engine.start("f/flexcore/templates/toy_labeled", {})
+    until(lambda: engine.store.job_status(job.id)["status"] == "running")  # type: ignore[index]
+    first = read("executions", filter={"runtime": "kubernetes", "status": "running"})
+    assert rows(first)[job.id]["runtimes"] == ["kubernetes"]
+    listed = read("executions", **chosen)
+    engine.cancel(job.id, "enough")
+    engine.wait(job)
+    changed = rows(read("executions", cursor=listed["cursor"], **chosen))[job.id]
+    assert (changed["status"], changed["runtime"]) == ("canceled", "kubernetes")
+    refused = engine.run("f/flexcore/templates/dbt_transformation", {"project": 1})
+    assert refused.result["wm_labels"][0] == "flexcore" and not refused.success
+    failed = rows(read("executions", filter={"runtime": "meltano", "status": "failure"}))
+    assert failed[refused.id]["runtimes"] == ["meltano"]
+
+
+def test_a_hybrid_pipeline_that_fails_is_under_every_runtime_that_it_uses(engine: Engine, read: Read) -> None:
+    done = engine.run(
+        "f/flexcore/hybrid_pipeline", {"extraction": {}, "ml": {}, "deployment": {"target": "kubernetes"}}
+    )
+    assert not done.success and done.result["failed_stage"] == "extraction"
+    for runtime, there in (("meltano", True), ("ray", True), ("kubernetes", False)):
+        assert (done.id in rows(read("executions", filter={"runtime": runtime}))) == there, runtime
+    shown = read("execution", execution=done.id)["execution"]
+    assert (shown["row"]["runtime"], shown["row"]["runtimes"]) == (None, ["meltano", "ray"])
+    assert shown["can"]["restart"] == {"allowed": True, "reason": None, "resumes": True, "kept": []}
+
+
 def test_a_filter_that_is_none_is_refused_with_the_field(engine: Engine) -> None:
     done = call(engine, "read_dashboard", want=["executions"], filter={"statsu": "failure"})
     assert not done.success and "filter.statsu is not a known field" in done.result["error"]["message"]
+    done = call(engine, "read_executions", older="x", filter={"until": "9999-12-31T23:59:59-12:00"})
+    assert done.result["error"]["name"] == "InvalidInput" and "filter.until" in done.result["error"]["message"]
+
+
+def test_a_time_of_a_filter_without_a_zone_is_in_utc(engine: Engine, read: Read) -> None:
+    chosen = {"since": "2001-01-01", "until": "2999-01-01T00:00"}
+    first = read("executions", filter=chosen)
+    done = run_flow(engine, "toy", note="n")
+    changed = read("executions", filter=chosen, cursor=first["cursor"])
+    assert done.id in rows(changed) and not changed["full"]
+    older = f"{4 * 10**16:017d}_{done.id}"
+    found = call(engine, "read_executions", older=older, filter=chosen)
+    assert found.success and done.id in {row["id"] for row in found.result["rows"]}, found.result
 
 
 def test_one_execution_has_steps_request_error_and_what_can_be_done(engine: Engine, read: Read) -> None:
@@ -102,7 +144,8 @@ def test_one_execution_has_steps_request_error_and_what_can_be_done(engine: Engi
         "Create t.",
     )
     assert error["message"] == "the table <b>t</b> is missing" and error["retryable"] is False
-    assert shown["can"]["restart"]["allowed"] and not shown["can"]["cancel"]["allowed"]
+    assert shown["can"]["restart"] == {"allowed": True, "reason": None, "resumes": False, "kept": []}
+    assert not shown["can"]["cancel"]["allowed"]
     assert "ended already" in shown["can"]["cancel"]["reason"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.dashboard import rights, shapes, stopping
+from f.flexcore.lib.dashboard import cancel, rights, shapes, stopping
 from f.flexcore.lib.windmill import client, stops
 from tests.dashboard_data.conftest import call, until
 from wmlocal.engine import Engine
@@ -44,6 +44,8 @@ def test_a_stop_cancels_what_runs_and_refuses_what_begins_until_it_is_undone(
     refused = engine.run(PATH, {})
     assert not refused.success and "is stopped since" in str(refused.result) and "a runaway" in str(refused.result)
     assert [item["id"] for item in read("stops")["stops"]] == [stop["id"]]
+    restarted = call(engine, "restart_execution", execution=jobs[0].id)
+    assert restarted.result["error"]["name"] == "Conflict" and "a runaway" in restarted.result["error"]["message"]
     undone = call(engine, "resume_workflow", stop=stop["id"])
     assert undone.success and undone.result["undone"]["by"] == "local"
     job = engine.start(PATH, {})
@@ -91,6 +93,73 @@ def test_of_two_undos_at_once_one_counts_and_a_new_stop_holds_after_it(engine: E
     assert held and held["id"] == second.id, "the undo of an earlier stop leaves a later one"
 
 
+class Interrupted(client.Client):
+    """Calls `before` once, ahead of the first request that begins with `path` and whose body holds `text`."""
+
+    def __init__(self, path: str, text: str, before: Callable[[], Any]) -> None:
+        super().__init__()
+        self.at, self.before = (path, text), [before]
+
+    def post(self, path: str, body: Any, **query: Any) -> str:
+        if self.before and path.startswith(self.at[0]) and self.at[1] in str(body):
+            self.before.pop()()
+        return super().post(path, body, **query)
+
+
+def test_an_undo_that_comes_late_leaves_the_stop_that_was_made_meanwhile(engine: Engine, as_caller: None) -> None:
+    windmill = client.Client()
+    first = stopping.stop_workflow(windmill, WORKFLOW, "one", NOW)
+
+    def be_faster() -> None:
+        stopping.resume_workflow(windmill, first.id, NOW)
+        stopping.stop_workflow(windmill, WORKFLOW, "two", NOW)
+
+    late = Interrupted("resources/create", stops.HISTORY, be_faster)
+    undone = stopping.resume_workflow(late, first.id, NOW)
+    assert undone.id == first.id and undone.undone
+    held = stops.find_stop(windmill, WORKFLOW)
+    assert held and held["reason"] == "two"
+
+
+def test_what_was_canceled_stays_on_record_when_the_stop_breaks_off(engine: Engine, as_caller: None) -> None:
+    jobs = [engine.start("f/flexcore/templates/toy_sleeps", {}) for _ in range(2)]
+    until(lambda: all(engine.store.job_status(job.id)["status"] == "running" for job in jobs))  # type: ignore[index]
+
+    class Breaking(client.Client):
+        cancels = 0
+
+        def post(self, path: str, body: Any, **query: Any) -> str:
+            is_cancel = path.startswith("jobs_u/queue/cancel")
+            self.cancels += is_cancel
+            if is_cancel and self.cancels == 2:
+                raise errors.Unreachable("Windmill does not answer", subject="windmill", remedy="Try again.")
+            return super().post(path, body, **query)
+
+    with pytest.raises(errors.Unreachable):
+        stopping.stop_workflow(Breaking(), "templates/toy_sleeps", "a runaway", NOW)
+    stop = stopping.stop_workflow(client.Client(), "templates/toy_sleeps", "a runaway", NOW)
+    assert set(stop.canceled) == {job.id for job in jobs}
+
+
+def test_an_undo_while_a_stop_cancels_makes_a_new_stop_that_knows_what_was_canceled(
+    engine: Engine, as_caller: None
+) -> None:
+    job = engine.start("f/flexcore/templates/toy_sleeps", {})
+    until(lambda: engine.store.job_status(job.id)["status"] == "running")  # type: ignore[index]
+    windmill = client.Client()
+
+    def undo() -> None:
+        (stop,) = stopping.list_stops(windmill)
+        stopping.resume_workflow(windmill, stop.id, NOW)
+
+    stop = stopping.stop_workflow(
+        Interrupted("jobs_u/queue/cancel", "", undo), "templates/toy_sleeps", "a runaway", NOW
+    )
+    held = stops.find_stop(windmill, "templates/toy_sleeps")
+    assert held and held["id"] == stop.id and held["canceled"] == [job.id]
+    assert sorted(item.undone is None for item in stopping.list_stops(windmill)) == [False, True]
+
+
 def test_an_undo_that_died_half_way_is_ended_by_the_next_one(engine: Engine, as_caller: None) -> None:
     windmill = client.Client()
     stop = stopping.stop_workflow(windmill, WORKFLOW, "one", NOW)
@@ -111,6 +180,8 @@ def test_what_slipped_through_is_canceled_by_the_pass(engine: Engine, as_caller:
     done = call(engine, "maintain", settings={"storage_uri": f"file://{tmp_path}/s"})
     assert done.success and done.result["canceled"] == [job.id]
     assert not engine.wait(job).success
+    (stop,) = stopping.list_stops(client.Client())
+    assert stop.canceled == [job.id], "it is on record, as what the stop itself has canceled"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +191,7 @@ def test_what_slipped_through_is_canceled_by_the_pass(engine: Engine, as_caller:
         ("../x", "why", "InvalidInput"),
         ("", "why", "InvalidInput"),
         (WORKFLOW, " ", "InvalidInput"),
+        (WORKFLOW, "\x00\x1b", "InvalidInput"),
         (WORKFLOW, "x" * 501, "InvalidInput"),
     ],
 )
@@ -128,6 +200,11 @@ def test_a_stop_of_what_is_none_or_without_a_reason_is_refused(
 ) -> None:
     done = call(engine, "stop_workflow", workflow=workflow, reason=reason)
     assert not done.success and done.result["error"]["name"] == kind
+
+
+@pytest.mark.parametrize("reason", ["a  runaway", "a\x00runaway\n", "a\ud800\trunaway\x1b", "a runaway"])
+def test_a_reason_is_one_line_that_a_database_can_hold(reason: str) -> None:
+    assert cancel.check_reason(reason) == "a runaway"
 
 
 def test_an_undo_of_what_never_was_is_refused(engine: Engine) -> None:

@@ -116,6 +116,15 @@ def test_a_failed_run_holds_what_was_finished_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("done", "labeled"), [({"extraction": EXTRACTION}, False), ({"extraction": EXTRACTION, "ml": ML}, True)]
+)
+def test_a_deployment_that_failed_counts_for_the_runtime_that_it_was_for(done: dict[Any, Any], labeled: bool) -> None:
+    failure = build_failure({"message": "boom"}, collect_stages(done, set()), "kubernetes").plain()
+    assert ("runtime:kubernetes" in failure["wm_labels"]) == labeled
+    assert len(set(failure["wm_labels"])) == len(failure["wm_labels"])
+
+
+@pytest.mark.parametrize(
     ("message", "error"),
     [
         ("boom", "Extraction failed: boom"),

@@ -36,6 +36,10 @@ class Script:
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return _labels(self.meta)
+
+    @property
     def hash(self) -> str:
         """Sixteen hex digits, as WM_RUNNABLE_ID has them: a cache key for "this very text"."""
         return hashlib.sha256(self.content.encode()).hexdigest()[:16]
@@ -62,12 +66,22 @@ class Flow:
     findings: tuple[Finding, ...] = ()
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return _labels(self.meta)
+
+    @property
     def has_preprocessor(self) -> bool:
         return bool(self.value.get("preprocessor_module"))
 
     @property
     def without_preprocessor(self) -> dict[str, Any]:
         return {key: item for key, item in self.value.items() if key != "preprocessor_module"}
+
+
+def _labels(meta: dict[str, Any]) -> tuple[str, ...]:
+    """Those that every job of it begins with."""
+    given = meta.get("labels")
+    return tuple(label for label in given if isinstance(label, str)) if isinstance(given, list) else ()
 
 
 def is_bundle(root: Path) -> bool:

@@ -96,6 +96,8 @@ class Job:
     started: float | None = None
     scheduled: float | None = None
     depth: int = 0
+    # Of what the job runs, as its file has them; a step of a flow has none, as on a server.
+    labels: tuple[str, ...] = ()
     cancel: Cancel = field(default_factory=Cancel)
     # For the thread that waits for an outermost job.
     done: threading.Event = field(default_factory=threading.Event)

@@ -134,7 +134,8 @@ class Runs:
         """A preview is a flow that is in no file: `Flow(path or "", value, {})`. preprocess: the flow's preprocessor,
         if it has one, makes the arguments of `args`. Raises Rejected when a job has that id."""
         check_flow(self.bundle, flow)
-        job = Job("flowpreview" if preview else "flow", flow.path, _arguments(args), id=id)
+        kind = "flowpreview" if preview else "flow"
+        job = Job(kind, flow.path, _arguments(args), id=id, labels=flow.labels)
         return self._begin(job, flow.value if preprocess else flow.without_preprocessor)
 
     def start_script(
@@ -148,7 +149,8 @@ class Runs:
     ) -> Job:
         """preprocess: the script's own `preprocessor` makes the arguments of `args`."""
         check_script(script)
-        job = Job("preview" if preview else "script", script.path or None, _arguments(args), id=id)
+        kind = "preview" if preview else "script"
+        job = Job(kind, script.path or None, _arguments(args), id=id, labels=script.labels)
         job.timeout = script.timeout
         return self._begin(job, None, script, preprocess)
 

@@ -77,6 +77,7 @@ class Runtime:
             created=job.created,
             scheduled=job.scheduled,
             engine=self.engine_id,
+            labels=list(job.labels) or None,
             definition=self._mask(definition),
         )
         self.live[job.id] = job

@@ -134,10 +134,16 @@ class Store:
         )
 
     def finish_job(self, job: str, status: str, result_text: str, labels: list[str] | None = None) -> None:
+        """labels: of the result, beside those that the job began with."""
+        text = json.dumps(list(dict.fromkeys([*self._labels_of(job), *labels]))) if labels else None
         self._write(
-            "UPDATE jobs SET status = ?, result = ?, finished = ?, labels = ? WHERE id = ?",
-            [status, result_text, time.time(), json.dumps(labels) if labels else None, job],
+            "UPDATE jobs SET status = ?, result = ?, finished = ?, labels = COALESCE(?, labels) WHERE id = ?",
+            [status, result_text, time.time(), text, job],
         )
+
+    def _labels_of(self, job: str) -> list[str]:
+        rows = self._read("SELECT labels FROM jobs WHERE id = ?", [job])
+        return next((_decode(row)["labels"] for row in rows), None) or []
 
     def fail_live(self, job: str, result_text: str) -> None:
         """Ends the job as failed unless it has ended."""

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Starts a failed or canceled execution again: from what it has finished where its workflow can do that."""
+"""Starts a failed or canceled execution again: from what it has finished where its workflow can do that, else whole."""
 
 from typing import Any
 
@@ -10,5 +10,5 @@ from f.flexcore.lib.windmill import client
 
 def main(execution: str) -> dict[str, Any]:
     started = restart.restart_execution(client.Client(), execution)
-    print(f"{execution} goes on as {started}")
+    print(f"{execution} is started again as {started}")
     return {"execution": started, "wm_labels": [shapes.LABEL]}

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Starts a failed or canceled pipeline again with the same arguments, from what it has finished."""
+"""Starts a failed or canceled pipeline again with the same arguments, from what it has finished where it can."""
 
 import os
 from typing import Any

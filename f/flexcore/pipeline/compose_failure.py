@@ -19,6 +19,7 @@ def main(
     reused: list[str] | None = None,
     partial_results: list[dict] | None = None,
     requests: dict | None = None,
+    target: str | None = None,
     notify: c_flexcore_notifications | None = None,
     settings: c_flexcore_settings | None = None,
 ) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def main(
     )
     error = error if isinstance(error, dict) else {"message": str(error)}
     # A request that was refused has run nothing, and loses nothing of what came with it.
-    result = stage_results.build_failure(error, stages or stage_results.return_earlier(error, partial_results))
+    finished = stages or stage_results.return_earlier(error, partial_results)
+    result = stage_results.build_failure(error, finished, target if isinstance(target, str) else "")
     whole = result.detail or result.error
     print(whole)
     failure = failure_message.parse_failure({**error, "message": whole}, os.environ)

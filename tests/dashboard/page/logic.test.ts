@@ -138,6 +138,8 @@ test('counts follow the rows that moved from one status to another', () => {
 test('a filter is asked of workflow, runtime, status and time', () => {
   const one = row('a', '2026-01-02T00:00:00Z')
   for (const filter of [{}, { workflow: 'f/a' }, { runtime: 'ray' }, { status: 'success' }, { since: '2026-01-01T00:00:00Z' }] as const) assert.ok(matches(one, filter))
+  const shared = row('b', '2026-01-02T00:00:00Z', { runtime: null, runtimes: ['meltano', 'ray'] })
+  for (const [runtime, fits] of [['ray', true], ['meltano', true], ['kubernetes', false]] as const) assert.equal(matches(shared, { runtime }), fits)
   for (const filter of [{ workflow: 'f' }, { runtime: 'k' }, { status: 'failure' }, { since: '2026-01-03T00:00:00Z' }, { until: '2026-01-01T00:00:00Z' }] as const) assert.ok(!matches(one, filter))
 })
 

@@ -38,8 +38,16 @@ class Writer:
             meta["lock"] = f"!inline {path}.script.lock"
         self.file(f"{path}.script.yaml", yaml.safe_dump({"summary": "", "kind": "script", **meta}))
 
-    def flow(self, path: str, modules: list[dict[str, Any]], suffix: str = "__flow", **value: Any) -> None:
-        self.file(f"{path}{suffix}/flow.yaml", yaml.safe_dump({"summary": "", "value": {"modules": modules, **value}}))
+    def flow(
+        self,
+        path: str,
+        modules: list[dict[str, Any]],
+        suffix: str = "__flow",
+        meta: dict[str, Any] | None = None,
+        **value: Any,
+    ) -> None:
+        content = {"summary": "", **(meta or {}), "value": {"modules": modules, **value}}
+        self.file(f"{path}{suffix}/flow.yaml", yaml.safe_dump(content))
 
     def item(self, path: str, kind: str, **content: Any) -> None:
         self.file(f"{path}.{kind}.yaml", yaml.safe_dump(content))

@@ -158,6 +158,25 @@ def test_labels_of_a_result_are_the_jobs_labels(engine: Engine, write: Writer) -
     assert row and row["labels"] == ["runtime:ray"] and row["status"] == "success"
 
 
+def test_a_job_has_the_labels_of_its_flow_from_its_start_beside_those_of_its_result(
+    engine: Engine, write: Writer
+) -> None:
+    code = "import pathlib, time\ndef main(go):\n    while not pathlib.Path(go).exists():\n        time.sleep(0.05)\n"
+    step = raw("a", code + "    return {'wm_labels': ['from:result', 'runtime:ray']}\n", {"go": "flow_input.go"})
+    write.flow("f/x/inner", [step], meta={"labels": ["inner"]})
+    write.flow("f/x/y", [call("b", "flow", "f/x/inner", go="flow_input.go")], meta={"labels": ["runtime:ray", "mine"]})
+    go = engine.home / "go"
+    job = engine.start("f/x/y", {"go": str(go)})
+    started = engine.store.job(job.id)
+    go.touch()
+    assert engine.wait(job).success
+    ended = engine.store.job(job.id)
+    assert started and ended and started["labels"] == ["runtime:ray", "mine"]
+    assert ended["labels"] == ["runtime:ray", "mine", "from:result"]
+    inner = next(row for row in engine.store.jobs("parent = ?", [job.id]))
+    assert inner["labels"] == ["from:result", "runtime:ray"], "a step does not get the labels of the flow that it runs"
+
+
 def test_what_is_to_be_deleted_is_emptied_when_the_run_has_ended(engine: Engine, write: Writer) -> None:
     step = raw("a", "def main(k):\n    print('seen')\n    return k\n", {"k": "flow_input.k"})
     write.flow("f/x/y", [step | {"delete_after_use": True}, step | {"id": "b", "delete_after_secs": 3600}])

@@ -42,10 +42,15 @@ export function moveCounts(counts: Record<Status, number> | null, before: Row[],
   return moved
 }
 
+/** All that share the work; a row of an older index has at most one. */
+export function runtimesOf(row: Row): string[] {
+  return row.runtimes?.length ? row.runtimes : row.runtime ? [row.runtime] : []
+}
+
 /** Whether a row is one of a filter: also asked of rows that are held already, so a filter shows at once. */
 export function matches(row: Row, filter: Filter): boolean {
   if (filter.workflow && row.workflow !== filter.workflow) return false
-  if (filter.runtime && row.runtime !== filter.runtime) return false
+  if (filter.runtime && !runtimesOf(row).includes(filter.runtime)) return false
   if (filter.status && row.status !== filter.status) return false
   const created = Date.parse(row.created_at)
   if (filter.since && created < Date.parse(filter.since)) return false

@@ -12,7 +12,8 @@ export type Notice = { code: string; severity: 'info' | 'warning' | 'error'; mes
 export type Row = {
   id: string
   workflow: string
-  runtime: string | null
+  runtime: string | null // the one, null when they are several or none
+  runtimes?: string[] // all that share the work
   status: Status
   created_at: string
   started_at: string | null
@@ -28,6 +29,9 @@ export type Row = {
 }
 
 export type Can = { allowed: boolean; reason: string | null }
+
+// kept: stages or containers that a restart does not run again, where it resumes; else all of the workflow runs again
+export type Restart = Can & { resumes?: boolean; kept?: string[] }
 
 export type Problem = {
   name: string
@@ -74,7 +78,7 @@ export type Detail = {
   cut: boolean
   version: string | null
   trace?: { id: string; url: string | null } | null
-  can: { cancel: Can; restart: Can; debug_bundle: Can }
+  can: { cancel: Can; restart: Restart; debug_bundle: Can }
 }
 
 export type Runtime = {

@@ -3,7 +3,7 @@ import React, { useState } from 'react'
 import { Dialog } from '../parts/dialog'
 import { usePage } from '../parts/context'
 import { formatRoute } from '../logic/route'
-import type { Bundle, Can, Detail, Stop } from '../logic/types'
+import type { Bundle, Can, Detail, Restart, Stop } from '../logic/types'
 import { formatCount } from '../logic/format'
 
 type Open = 'cancel' | 'restart' | 'bundle' | 'stop' | null
@@ -68,6 +68,17 @@ export function StopDialog({ workflow, onClose }: { workflow: string; onClose: (
   )
 }
 
+function RestartScope({ restart }: { restart: Restart }) {
+  const kept = restart.kept ?? []
+  if (!restart.resumes) return <>All of its steps run again, also those that succeeded: what they load, write or deploy is done once more.</>
+  if (!kept.length) return <>Nothing was finished, so all of it runs.</>
+  return (
+    <>
+      Kept and not run again: <b>{kept.join(', ')}</b>, as long as what was stored still verifies. The rest runs.
+    </>
+  )
+}
+
 export function Actions({ detail }: { detail: Detail }) {
   const { store } = usePage()
   const [open, setOpen] = useState<Open>(null)
@@ -111,7 +122,7 @@ export function Actions({ detail }: { detail: Detail }) {
       )}
       {open === 'restart' && (
         <Dialog
-          title="Restart from partial results"
+          title={can.restart.resumes ? 'Restart from partial results' : 'Restart from the beginning'}
           confirm="Restart"
           onClose={close}
           act={async () => {
@@ -124,7 +135,7 @@ export function Actions({ detail }: { detail: Detail }) {
           }}
         >
           <p>
-            A new execution of <b>{row.workflow}</b> starts with the same request. Steps that succeeded are not run again; it goes on at <b>{row.failed_step ?? 'the step that did not succeed'}</b>.
+            A new execution of <b>{row.workflow}</b> starts with the same request. <RestartScope restart={can.restart} />
           </p>
         </Dialog>
       )}

@@ -7,6 +7,7 @@ import { LogView } from '../parts/logs'
 import { Stale, Waiting } from '../parts/reading'
 import { StepTimeline } from '../parts/timeline'
 import { formatDuration, formatMoney, formatNumber, formatTime } from '../logic/format'
+import { runtimesOf } from '../logic/rows'
 import { formatRoute } from '../logic/route'
 import type { Detail } from '../logic/types'
 import { Actions } from './actions'
@@ -34,7 +35,7 @@ function Facts({ detail, now }: { detail: Detail; now: number }) {
       <Field label="Created">
         <span title={formatTime(row.created_at, true)}>{formatTime(row.created_at)}</span> by {row.created_by}
       </Field>
-      <Field label="Runtime">{row.runtime ?? '–'}</Field>
+      <Field label={runtimesOf(row).length > 1 ? 'Runtimes' : 'Runtime'}>{runtimesOf(row).join(', ') || '–'}</Field>
       <Field label="Rows">
         <Value>{formatNumber(row.rows)}</Value>
       </Field>

@@ -5,7 +5,7 @@ import { lastList, navigate, setParams, useMedia, useNow, usePage } from '../par
 import { Grid, type Column } from '../parts/grid'
 import { NextRead, Stale, Waiting } from '../parts/reading'
 import { formatAge, formatCount, formatDuration, formatMoney, formatNumber, formatTime, NOT_MEASURED } from '../logic/format'
-import { matches } from '../logic/rows'
+import { matches, runtimesOf } from '../logic/rows'
 import { formatRoute } from '../logic/route'
 import { filterOf, routeKey } from '../logic/store'
 import { STATUSES, type Row } from '../logic/types'
@@ -75,12 +75,17 @@ function columnsOf(now: number, narrow: boolean, medium: boolean): Column<Row>[]
   return [
     status,
     name,
-    { key: 'runtime', name: 'Runtime', width: '5.75rem', cell: (row) => row.runtime ?? <Dash words="none" /> },
+    { key: 'runtime', name: 'Runtime', width: '5.75rem', cell: runtimeCell },
     when,
     duration,
     ...(medium ? [] : figures),
     trouble,
   ]
+}
+
+function runtimeCell(row: Row) {
+  const names = runtimesOf(row).join(', ')
+  return names ? <span title={names}>{names}</span> : <Dash words="none" />
 }
 
 /** In a dense table "not measured" is a dash with its words behind it. */
@@ -151,9 +156,8 @@ function Filters() {
   const { state, route } = usePage()
   const { params } = route
   const runtimes = useMemo(() => {
-    const names = new Set([...(state.rows ?? []).map((row) => row.runtime), 'meltano', 'ray', 'kubernetes', 'worker'])
-    const named = [...names].filter((name): name is string => !!name).sort()
-    return [['', 'all runtimes'], ...named.map((name) => [name, name])] as [string, string][]
+    const names = new Set([...(state.rows ?? []).flatMap(runtimesOf), 'meltano', 'ray', 'kubernetes'])
+    return [['', 'all runtimes'], ...[...names].sort().map((name) => [name, name])] as [string, string][]
   }, [state.rows])
   const filtered = Object.keys(params).length > 0
   return (

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from f.flexcore.lib.api import executions, http
 from f.flexcore.lib.core import errors, redaction
-from f.flexcore.lib.windmill import client, execution_models, worker_tags
+from f.flexcore.lib.windmill import client, execution_models, live_runtimes, worker_tags
 from f.flexcore.lib.windmill import executions as windmill_executions
 
 # (settings, function that reads the resource at a path, name of the worker) → the health of each runtime.
@@ -33,7 +33,7 @@ def handle_post(request: http.Request) -> http.Response:
 def list_executions(request: http.Request) -> http.Response:
     http.check_names(request.query, execution_models.ListQuery.model_fields, "Query parameter")
     query = errors.validate(execution_models.ListQuery, request.query, "")
-    if query.runtime:
+    if query.runtime is not None:
         from f.flexcore.lib import runtimes
 
         runtimes.get_runtime(query.runtime)
@@ -49,7 +49,7 @@ def get_execution(request: http.Request) -> http.Response:
     windmill = client.Client(request.token)
     job = windmill_executions.read_execution(windmill, request.params.get("id", ""))
     failed = windmill_executions.read_failed_step_job(windmill, job)
-    detail = execution_models.detail_from_job(job, failed)
+    detail = execution_models.detail_from_job(live_runtimes.complete_job(windmill, job), failed)
     links = trace_links.read_trace_links(windmill)
     if links and (trace := links.find(detail.id, (job.get("result"), (failed or {}).get("result")))):
         detail = detail.model_copy(update={"trace_id": trace.trace_id, "trace_url": trace.page or None})

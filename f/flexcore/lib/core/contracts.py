@@ -245,7 +245,8 @@ class StageResult(Contract):
 
 class FlowFailure(ShownContract):
     """The result of a failed template. `failed_step` is the step's id; `details` what its error knows: a diagnosis, the
-    remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted."""
+    remote object, the tail of a log; `run` the page of the run; `notified` None when no notification was wanted;
+    `wm_labels` by which Windmill finds the run again, its flow's own say on which runtime it ran."""
 
     success: Literal[False] = False
     error: str
@@ -258,13 +259,17 @@ class FlowFailure(ShownContract):
     details: dict[str, Any] = {}
     run: str = ""
     notified: bool | None = None
+    wm_labels: list[str] = []
+
+    def plain(self) -> dict[str, Any]:
+        return super().plain() | {"wm_labels": [*LABELS]}
 
 
 class PipelineResult(ShownContract):
     """A hybrid pipeline. A success has its stages, a failure the finished ones as partial_results for the next run.
 
     error: what failed, short enough to be seen at once; detail: the whole message, where it says more. wm_labels: as
-    those of a StepResult, with the runtime of every stage that finished.
+    those of a StepResult, with the runtime of every stage that finished, and that of a deployment that failed.
     """
 
     success: bool
@@ -278,8 +283,9 @@ class PipelineResult(ShownContract):
 
     def plain(self) -> dict[str, Any]:
         finished = self.stages or self.partial_results
-        runtimes = dict.fromkeys(f"runtime:{item.result.runtime}" for item in finished)
-        return super().plain() | {"wm_labels": [*LABELS, "workflow:hybrid_pipeline", *runtimes]}
+        runtimes = [f"runtime:{item.result.runtime}" for item in finished]
+        labels = dict.fromkeys([*LABELS, "workflow:hybrid_pipeline", *runtimes, *self.wm_labels])
+        return super().plain() | {"wm_labels": list(labels)}
 
 
 def schema_hash(columns: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ def cancel_execution(windmill: client.Client, execution: str, reason: str) -> st
 
 def check_reason(reason: str, field: str = "reason") -> str:
     """One line of at most MAX_REASON_LENGTH characters. Raises InvalidInput."""
-    line = " ".join(errors.check_value(str, reason, field).split()) or NO_REASON
+    line = executions.clean_reason(str(errors.check_value(str, reason, field))) or NO_REASON
     if len(line) > MAX_REASON_LENGTH:
         raise errors.InvalidInput(
             f"{field}: is longer than {MAX_REASON_LENGTH} characters", subject=field, remedy="Shorten it."

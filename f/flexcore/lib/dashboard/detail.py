@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import errors, monitoring, redaction
 from f.flexcore.lib.dashboard import listing, notices, rights, shapes, steps
-from f.flexcore.lib.windmill import client, execution_models, job_tree, trace_links
+from f.flexcore.lib.windmill import client, execution_models, job_tree, live_runtimes, trace_links
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.pipeline import restart
 
 MAX_RESULT_CHARS = 64 * 1024
 # Of an error: a page shows it whole, and some repeat a log of thousands of lines.
@@ -22,14 +25,13 @@ VERSION_LABEL = "flexcore:"
 
 @dataclass(slots=True)
 class DetailReader:
-    """refusal: why an ended run cannot be started again, None when it can. links: None where nothing is traced. notes:
-    what could not be read."""
+    """find_offer: what a restart would be. links: None where nothing is traced. notes: what could not be read."""
 
     windmill: client.Client
     user: rights.User
     base_url: str
     view: monitoring.View
-    refusal: Callable[[execution_models.Job], str | None]
+    find_offer: Callable[[client.Client, execution_models.Job], restart.Offer]
     links: trace_links.TraceLinks | None = None
     secrets: list[str] = field(default_factory=list)
     notes: list[shapes.Notice] = field(default_factory=list)
@@ -56,7 +58,7 @@ class DetailReader:
             self.notes.append(notices.other_version(reader.strange))
         result, cut = cut_result(redactor.data(job.get("result")))
         return shapes.Detail(
-            row=listing.row_from_job(job),
+            row=listing.row_from_job(live_runtimes.complete_job(self.windmill, job)),
             url=f"{self.base_url}/run/{job['id']}?workspace={self.windmill.workspace}" if self.base_url else None,
             request=mask_request(request, schema, redactor),
             last_good=self._last_good(job, schema),
@@ -122,10 +124,12 @@ class DetailReader:
         return found.model_copy(update={"message": cut})
 
     def _abilities(self, job: execution_models.Job) -> shapes.Abilities:
-        reason = self.refusal(job)
+        offer = self.find_offer(self.windmill, job)
         return shapes.Abilities(
             cancel=rights.can_cancel(self.user, job),
-            restart=shapes.Can(allowed=reason is None, reason=reason),
+            restart=shapes.Restart(
+                allowed=offer.refusal is None, reason=offer.refusal, resumes=offer.resumes, kept=list(offer.kept)
+            ),
             debug_bundle=rights.YES,
         )
 

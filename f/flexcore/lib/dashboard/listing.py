@@ -18,7 +18,7 @@ from typing import Any
 
 from f.flexcore.lib.core import errors, redaction
 from f.flexcore.lib.dashboard import shapes
-from f.flexcore.lib.windmill import client, execution_models, executions, result_figures
+from f.flexcore.lib.windmill import client, execution_models, executions, live_runtimes, result_figures
 
 PAGE_ROWS = 500
 OLDER_ROWS = 2000
@@ -112,7 +112,8 @@ def _read_changed(
         filters["script_path_exact"] = execution_models.BUNDLE_FOLDER + chosen.workflow
     else:
         filters["script_path_start"] = execution_models.BUNDLE_FOLDER
-    live = windmill.get("jobs/queue/list", per_page=executions.MAX_LIVE_JOBS, **filters)
+    queued = windmill.get("jobs/queue/list", per_page=executions.MAX_LIVE_JOBS, **filters)
+    live = live_runtimes.complete_jobs(windmill, queued)
     ended_after = (last.at - CURSOR_MARGIN).isoformat()
     pages = windmill.pages("jobs/completed/list", executions.PAGE_SIZE, completed_after=ended_after, **filters)
     ended = []
@@ -135,7 +136,7 @@ def _matches(job: execution_models.Job, chosen: shapes.Filter) -> bool:
     created = execution_models.parse_instant(job["created_at"])
     return (
         chosen.status in (None, execution_models.job_status(job))
-        and chosen.runtime in (None, execution_models.job_runtime(job))
+        and chosen.runtime in (None, *execution_models.job_runtimes(job))
         and not (chosen.since and created and created < chosen.since)
         and not (chosen.until and created and created >= chosen.until)
     )

@@ -72,7 +72,7 @@ def _day_of(position: str) -> date:
 def _matches(row: shapes.Row, chosen: shapes.Filter) -> bool:
     return (
         chosen.workflow in (None, row.workflow)
-        and chosen.runtime in (None, row.runtime)
+        and chosen.runtime in (None, row.runtime, *row.runtimes)
         and chosen.status in (None, row.status)
         and not (chosen.since and row.created_at < chosen.since)
         and not (chosen.until and row.created_at >= chosen.until)

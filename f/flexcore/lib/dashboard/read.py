@@ -23,7 +23,7 @@ from f.flexcore.lib.windmill import client, execution_models, executions, trace_
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
-REFUSAL = "f.flexcore.lib.pipeline.restart:refusal"
+RESTART_OFFER = "f.flexcore.lib.pipeline.restart:find_offer"
 # HTTP's header Date has whole seconds, and the answer took its time.
 CLOCK_RESOLUTION = timedelta(seconds=2)
 # A worker that is free takes a job within a second.
@@ -215,10 +215,10 @@ def open_reader(reading: Reading) -> detail.DetailReader:
 
     view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
     secrets = list(reading.settings.secrets()) if reading.settings else []
-    refusal = operation.resolve(REFUSAL)
+    find_offer = operation.resolve(RESTART_OFFER)
     links = trace_links.links_of(reading.settings) if reading.settings else None
     return detail.DetailReader(
-        reading.windmill, reading.user, reading.base_url, view, refusal, links, secrets, reading.notes
+        reading.windmill, reading.user, reading.base_url, view, find_offer, links, secrets, reading.notes
     )
 
 

@@ -7,7 +7,7 @@ markup.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -34,6 +34,17 @@ class Filter(contracts.Contract):
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
 
+    @field_validator("since", "until")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        """A time that names no zone is in UTC."""
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("is no time of the calendar in UTC") from None
+
 
 class Server(contracts.Contract):
     version: str | None = None
@@ -53,12 +64,14 @@ class Notice(contracts.Contract):
 
 
 class Row(contracts.Contract):
-    """One execution. failed_step, error, rows, cost: null also where the result was not read for the list.
+    """One execution. runtimes: all that share the work, empty in rows of an older index; runtime: the one, null when
+    they are several or none. failed_step, error, rows, cost: null also where the result was not read for the list.
     source: index when Windmill has forgotten the job and the row is of our own index."""
 
     id: str
     workflow: str
     runtime: str | None = None
+    runtimes: list[str] = []
     status: execution_models.Status
     created_at: datetime
     started_at: datetime | None = None
@@ -89,6 +102,14 @@ class Can(contracts.Contract):
 
     allowed: bool
     reason: str | None = None
+
+
+class Restart(Can):
+    """resumes: whether it keeps what was finished, by name in `kept` (stages, containers), as far as that still holds;
+    else all of the workflow runs again."""
+
+    resumes: bool = False
+    kept: list[str] = []
 
 
 class Event(contracts.Contract):
@@ -139,7 +160,7 @@ class LastGood(contracts.Contract):
 
 class Abilities(contracts.Contract):
     cancel: Can
-    restart: Can
+    restart: Restart
     debug_bundle: Can
 
 

@@ -32,13 +32,16 @@ def stop_workflow(windmill: client.Client, workflow: str, reason: str, now: date
     name, why = _check_workflow(windmill, workflow), _check_reason(reason)
     user = windmill.user()
     rights.check(rights.can_stop(user, name), f"stop {name}", "workflow")
+    canceled: set[str] = set()
     for _ in range(MAX_TRIES):
         stop = _create(windmill, name, str(user.get("username") or ""), why, now)
-        stop["canceled"] = sorted({*stop["canceled"], *_cancel_all(windmill, stop, now)})
-        # Undone by another meanwhile: then what was asked for here still holds.
-        if (held := stops.find_stop(windmill, name)) and held.get("id") == stop["id"]:
-            _note_canceled(windmill, name, stop)
-            return shapes.Stop.model_validate(stop)
+        try:
+            _cancel_all(windmill, stop, now, canceled)
+        finally:
+            held = _note_canceled(windmill, name, str(stop["id"]), canceled)
+        # None: undone by another meanwhile; then what was asked for here still holds.
+        if held:
+            return shapes.Stop.model_validate(held)
     raise errors.Unavailable(
         f"{name} is stopped and released by others all the time", subject="workflow", remedy="Try again."
     )
@@ -55,7 +58,7 @@ def resume_workflow(windmill: client.Client, stop: str, now: datetime) -> shapes
     if held and held.get("id") == stop:
         undone = {"at": now.isoformat(), "by": str(user.get("username") or "")}
         _add(windmill, stops.HISTORY + stop, {**held, "undone": undone})
-        _remove(windmill, name)
+        _remove(windmill, name, stop)
     value = _read(windmill, stops.HISTORY + stop)
     if value is None:
         raise errors.NotFound(f"There is no stop {stop}", subject="stop", remedy="Choose one of the list.")
@@ -77,10 +80,20 @@ def cancel_stopped(windmill: client.Client, now: datetime) -> list[str]:
     """Cancels executions of stopped workflows that began all the same; their ids. For a pass on a schedule."""
     canceled: list[str] = []
     for path in stops.list_stops(windmill, stops.ACTIVE):
-        stop = stops.find_stop(windmill, path.removeprefix(stops.ACTIVE))
+        stop = _read(windmill, path)
         if stop and _read(windmill, stops.HISTORY + str(stop["id"])) is None:
-            canceled += _cancel_all(windmill, stop, now)
+            canceled += _cancel_late(windmill, stop, now)
     return canceled
+
+
+def _cancel_late(windmill: client.Client, stop: dict[str, Any], now: datetime) -> list[str]:
+    found: set[str] = set()
+    _cancel_all(windmill, stop, now, found)
+    try:
+        _note_canceled(windmill, str(stop["workflow"]), str(stop["id"]), found)
+    except errors.Forbidden:
+        print(f"The stop {stop['id']} may not be changed, so what was canceled is not noted in it", flush=True)
+    return sorted(found)
 
 
 def _create(windmill: client.Client, name: str, by: str, reason: str, now: datetime) -> dict[str, Any]:
@@ -91,15 +104,15 @@ def _create(windmill: client.Client, name: str, by: str, reason: str, now: datet
             return stop
         held = stops.find_stop(windmill, name)
         if held and _read(windmill, stops.HISTORY + str(held["id"])) is None:
-            return {**held, "canceled": list(held.get("canceled") or ())}
+            return held
         # Its undo was begun, and the process that did it is gone.
-        _remove(windmill, name)
+        if held:
+            _remove(windmill, name, str(held["id"]))
     raise errors.Unavailable(f"{name} cannot be stopped now", subject="workflow", remedy="Try again.")
 
 
-def _cancel_all(windmill: client.Client, stop: dict[str, Any], now: datetime) -> list[str]:
-    """The executions that were canceled. One that has ended meanwhile is none of them."""
-    canceled: list[str] = []
+def _cancel_all(windmill: client.Client, stop: dict[str, Any], now: datetime, canceled: set[str]) -> None:
+    """Adds each execution to `canceled` as soon as it is. One that has ended meanwhile is none of them."""
     for _ in range(MAX_ROUNDS):
         live = [id for id in _live(windmill, str(stop["workflow"]), now) if id not in canceled]
         if not live:
@@ -107,10 +120,9 @@ def _cancel_all(windmill: client.Client, stop: dict[str, Any], now: datetime) ->
         for id in live:
             try:
                 windmill.post(f"jobs_u/queue/cancel/{id}", {"reason": f"{stop['reason']} (stop {stop['id']})"})
-                canceled.append(id)
+                canceled.add(id)
             except (errors.NotFound, errors.InvalidInput):
                 continue
-    return canceled
 
 
 def _live(windmill: client.Client, workflow: str, now: datetime) -> Iterator[str]:
@@ -156,12 +168,22 @@ def _add(windmill: client.Client, path: str, value: dict[str, Any]) -> bool:
     return True
 
 
-def _note_canceled(windmill: client.Client, name: str, stop: dict[str, Any]) -> None:
-    try:
-        windmill.post(f"resources/update_value/{stops.ACTIVE}{name}", {"value": stop})
-    except (errors.NotFound, errors.InvalidInput):
-        # Undone at this moment, by someone who saw the stop.
-        return
+def _note_canceled(windmill: client.Client, name: str, id: str, canceled: set[str]) -> dict[str, Any] | None:
+    """The stop with these among its canceled; None when it was undone. Read again after each write: two who stop at
+    once both note theirs."""
+    for _ in range(MAX_TRIES):
+        held = stops.find_stop(windmill, name)
+        if held is None or held.get("id") != id:
+            return None
+        known = set(map(str, held.get("canceled") or ()))
+        if canceled <= known:
+            break
+        held["canceled"] = sorted(known | canceled)
+        try:
+            windmill.post(f"resources/update_value/{stops.ACTIVE}{name}", {"value": held})
+        except (errors.NotFound, errors.InvalidInput):
+            return None
+    return held
 
 
 def _read(windmill: client.Client, path: str) -> dict[str, Any] | None:
@@ -172,8 +194,11 @@ def _read(windmill: client.Client, path: str) -> dict[str, Any] | None:
     return dict(value) if isinstance(value, dict) and "id" in value else None
 
 
-def _remove(windmill: client.Client, name: str) -> None:
-    """Harmless when it is gone."""
+def _remove(windmill: client.Client, name: str, id: str) -> None:
+    """Harmless when it is gone, and when another stop has taken its place."""
+    held = stops.find_stop(windmill, name)
+    if held is None or held.get("id") != id:
+        return
     try:
         windmill.delete(f"resources/delete/{stops.ACTIVE}{name}")
     except errors.NotFound:

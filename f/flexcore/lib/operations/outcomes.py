@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from f.flexcore.lib.core import identity
+from f.flexcore.lib.windmill import execution_models
 
-BUNDLE_FOLDER = "f/flexcore/"
+BUNDLE_FOLDER = execution_models.BUNDLE_FOLDER
 # What looks after the bundle, and what shows it, is no work of anybody.
 UPKEEP_FOLDERS = ("operations/", "dashboard/", "api/")
 UPKEEP_LABEL = "dashboard"
@@ -59,7 +60,7 @@ def is_work(job: Job) -> bool:
 
 def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Outcome:
     """result: as the job left it; is_read: whether it was asked for."""
-    path, labels = str(job.get("script_path") or ""), [str(label) for label in job.get("labels") or ()]
+    path = str(job.get("script_path") or "")
     plain = result if isinstance(result, Mapping) else {}
     duration_ms = job.get("duration_ms")
     status = _status(job)
@@ -70,7 +71,7 @@ def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Out
         workflow=path.removeprefix(BUNDLE_FOLDER),
         team=_team(path, job),
         status=status,
-        runtime=_runtime(labels, path),
+        runtime=execution_models.job_runtime(job),
         started_at=_time(job.get("started_at") or job.get("created_at")),
         duration_s=None if duration_ms is None else duration_ms / 1000,
         is_read=is_read,
@@ -91,15 +92,6 @@ def _status(job: Job) -> str:
     if job.get("is_skipped"):
         return "skipped"
     return "success" if job.get("success") else "failure"
-
-
-def _runtime(labels: list[str], path: str) -> str | None:
-    """By its label `runtime:NAME`, else by the flow: NAME/execute is one runtime's own. None when several are."""
-    named = {label.partition(":")[2] for label in labels if label.startswith("runtime:")}
-    if named:
-        return named.pop() if len(named) == 1 else None
-    folder, _, flow = path.removeprefix(BUNDLE_FOLDER).partition("/")
-    return folder if flow == "execute" else None
 
 
 def _team(path: str, job: Job) -> str:

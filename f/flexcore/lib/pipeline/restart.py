@@ -1,25 +1,34 @@
 # requirements: flexcore_base
-"""A run started again: from what it has finished where its workflow can, else with the same arguments."""
+"""A run started again: from what it has finished where its workflow can, else whole, with the same arguments."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.pipeline import resume
-from f.flexcore.lib.windmill import client, execution_models, executions
-
-# It takes the run whose finished nodes it keeps.
-RESUMED_BY_ID = {"f/flexcore/templates/container_workflow": "resume_from"}
+from f.flexcore.lib.windmill import client, execution_models, executions, stops
 
 
-def refusal(job: execution_models.Job) -> str | None:
-    """Why it cannot be started again; None when it can."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """refusal: why it cannot be started again, None when it can. resumes: whether it keeps what was finished, by name
+    in `kept`, as far as that still holds then; else all of the workflow runs again."""
+
+    refusal: str | None = None
+    resumes: bool = False
+    kept: tuple[str, ...] = ()
+
+
+def find_offer(windmill: client.Client, job: execution_models.Job) -> Offer:
+    """What a restart of the run would be. job: whole."""
     try:
         check_restartable(job)
     except errors.FlexcoreError as error:
-        return str(error)
-    return None
+        return Offer(str(error))
+    if not resume.PIPELINES.get(str(job.get("script_path"))):
+        return Offer()
+    return Offer(resumes=True, kept=tuple(resume.list_names(resume.completed_stages(windmill, dict(job)))))
 
 
 def check_restartable(job: execution_models.Job) -> None:
@@ -57,13 +66,13 @@ def check_arguments_known(job: execution_models.Job) -> None:
 
 
 def restart_execution(windmill: client.Client, execution: str) -> str:
-    """The id of the new run. Raises as check_restartable does, and NotFound for what is no execution."""
+    """The id of the new run. Raises as check_restartable does, NotFound for what is no execution, and Conflict for one
+    of a workflow that is stopped."""
     job = executions.read_execution(windmill, execution)
     check_restartable(job)
     path = str(job["script_path"])
+    if stop := stops.find_stop(windmill, execution_models.job_workflow(job)):
+        raise stops.refusal(stop)
     if path in resume.PIPELINES:
         return resume.start(windmill, path, resume.arguments(job, resume.completed_stages(windmill, dict(job))))
-    arguments: dict[str, Any] = dict(job["args"])
-    if field := RESUMED_BY_ID.get(path):
-        arguments[field] = str(job["id"])
-    return resume.start(windmill, path, arguments)
+    return resume.start(windmill, path, dict(job["args"]))

@@ -100,8 +100,11 @@ def build_success(stages: list[contracts.StageResult]) -> contracts.PipelineResu
     return contracts.PipelineResult(success=True, stages=stages, final_endpoint=url)
 
 
-def build_failure(error: dict[str, Any], stages: list[contracts.StageResult]) -> contracts.PipelineResult:
-    """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}.
+def build_failure(
+    error: dict[str, Any], stages: list[contracts.StageResult], target: str = ""
+) -> contracts.PipelineResult:
+    """The result of a failed pipeline. `error` is Windmill's {name, message, stack, step_id, extra}; target: the
+    deployment's runtime, "" while it is not known.
 
     What was finished stands in partial_results alone, which the next run is given as it is.
     """
@@ -110,8 +113,9 @@ def build_failure(error: dict[str, Any], stages: list[contracts.StageResult]) ->
     text = f"{FAILURE_TITLES[stage]}: {message}" if stage else f"Request refused: {message}"
     short = shorten(text)
     detail = None if short == text else text
+    labels = [f"runtime:{target}"] if stage == STAGES[-1] and target else []
     return contracts.PipelineResult(
-        success=False, error=short, detail=detail, failed_stage=stage, partial_results=stages
+        success=False, error=short, detail=detail, failed_stage=stage, partial_results=stages, wm_labels=labels
     )
 
 

@@ -6,7 +6,8 @@ An execution is an outermost run of a flow of this bundle; its workflow is the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -16,6 +17,10 @@ from f.flexcore.lib.core import contracts, redaction
 
 BUNDLE_FOLDER = "f/flexcore/"
 CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
+RUNTIME_LABEL = "runtime:"
+RUNTIME_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+# By workflow: the arguments that name a runtime. The other workflows have theirs as labels of the flow.
+RUNTIME_ARGUMENTS = {"data_pipeline": (("pin",),), "hybrid_pipeline": (("deployment", "target"),)}
 Job = Mapping[str, Any]
 Status = Literal["queued", "running", "suspended", "success", "failure", "canceled", "skipped"]
 STEP_STATUSES = {
@@ -45,11 +50,13 @@ class LogQuery(contracts.Contract):
 
 
 class Execution(contracts.Contract):
-    """runtime: null while it is not known, or when several share the work. Times are RFC 3339, durations seconds."""
+    """runtimes: all that share the work, as far as they are known yet; runtime: the one, null when they are several or
+    none. Times are RFC 3339, durations seconds."""
 
     id: str
     workflow: str
     runtime: str | None
+    runtimes: list[str]
     status: Status
     created_at: datetime
     started_at: datetime | None
@@ -114,12 +121,32 @@ def job_status(job: Job) -> Status:
 
 
 def job_runtime(job: Job) -> str | None:
-    """By its label `runtime:NAME`, else by the flow: `NAME/execute` is one runtime's own. None when several are."""
-    labeled = {label.partition(":")[2] for label in job.get("labels") or () if label.startswith("runtime:")}
-    if labeled:
-        return labeled.pop() if len(labeled) == 1 else None
+    """The one that does the work; None when several do, or when none is known."""
+    found = job_runtimes(job)
+    return found[0] if len(found) == 1 else None
+
+
+def job_runtimes(job: Job) -> list[str]:
+    """By its labels `runtime:NAME`, those of its flow from its start and those of its result; by the flow, as
+    `NAME/execute` is one runtime's own; of a live one also by its arguments, and by what `live_runtimes` found."""
+    labels = map(str, job.get("labels") or ())
+    found = {label.removeprefix(RUNTIME_LABEL) for label in labels if label.startswith(RUNTIME_LABEL)}
     folder, _, flow = job_workflow(job).partition("/")
-    return folder if flow == "execute" else None
+    if flow == "execute":
+        found.add(folder)
+    if job.get("type") != "CompletedJob":
+        found.update(_runtimes_in_arguments(job), job.get("chosen_runtimes") or ())
+    return sorted(found)
+
+
+def _runtimes_in_arguments(job: Job) -> Iterator[str]:
+    """Those that the arguments name, where the job was read with them; a form's own default is not among them."""
+    for path in RUNTIME_ARGUMENTS.get(job_workflow(job), ()):
+        value = job.get("args")
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, str) and RUNTIME_NAME.fullmatch(value):
+            yield value
 
 
 def job_workflow(job: Job) -> str:
@@ -137,6 +164,7 @@ def _fields(job: Job) -> dict[str, Any]:
         "id": str(job["id"]),
         "workflow": job_workflow(job),
         "runtime": job_runtime(job),
+        "runtimes": job_runtimes(job),
         "status": job_status(job),
         "created_at": job["created_at"],
         "started_at": started,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from f.flexcore.lib.core import errors
-from f.flexcore.lib.windmill import client, execution_models
+from f.flexcore.lib.windmill import client, execution_models, live_runtimes
 
 # Finished jobs that one call reads; Windmill answers a page of this size within some tens of milliseconds.
 PAGE_SIZE = 200
@@ -81,7 +81,7 @@ def _matches(job: execution_models.Job, query: execution_models.ListQuery) -> bo
     return (
         execution_models.is_execution(job)
         and query.status in (None, execution_models.job_status(job))
-        and (query.runtime is None or query.runtime == execution_models.job_runtime(job))
+        and (query.runtime is None or query.runtime in execution_models.job_runtimes(job))
     )
 
 
@@ -95,7 +95,7 @@ def _newest_first(
     else:
         filters["script_path_start"] = execution_models.BUNDLE_FOLDER
     filters |= _created_between(query.cursor, since, until)
-    live = windmill.get("jobs/queue/list", per_page=MAX_LIVE_JOBS, **filters)
+    live = live_runtimes.complete_jobs(windmill, windmill.get("jobs/queue/list", per_page=MAX_LIVE_JOBS, **filters))
     waiting = sorted((job for job in live if _is_after(job, query.cursor)), key=_position, reverse=True)
     live_ids = {job["id"] for job in waiting}
     for job in _finished(windmill, filters, query.status):
@@ -148,12 +148,17 @@ def cancel_execution(windmill: client.Client, id: str, reason: str) -> execution
         return job
     _check_live(job)
     try:
-        windmill.post(f"jobs_u/queue/cancel/{job['id']}", {"reason": reason})
+        windmill.post(f"jobs_u/queue/cancel/{job['id']}", {"reason": clean_reason(reason)})
     except (errors.NotFound, errors.InvalidInput):
         # It ended in between.
         _check_live(read_execution(windmill, id))
         raise
     return read_execution(windmill, id)
+
+
+def clean_reason(reason: str) -> str:
+    """One line without control characters and halves of surrogates, which Windmill's database cannot hold."""
+    return " ".join("".join(char if char.isprintable() else " " for char in reason).split())
 
 
 def _check_live(job: execution_models.Job) -> None:
