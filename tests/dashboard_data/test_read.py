@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core import errors
+from f.flexcore.lib.dashboard.read import read_dashboard
+from f.flexcore.lib.windmill import client
 from tests.dashboard_data.conftest import call, run_flow, until
 from wmlocal.engine import Engine
 
@@ -163,6 +166,26 @@ def test_a_step_says_its_parts_remote_and_manifest_and_the_last_good_request_is_
     assert shown["last_good"] == {"id": earlier.id, "request": {"note": "before"}}
     assert shown["version"] == "0.0.9", "of the flexcore that made it"
     assert not shown["can"]["restart"]["allowed"] and "succeeded" in shown["can"]["restart"]["reason"]
+
+
+@pytest.mark.usefixtures("as_caller")
+def test_a_last_good_request_that_cannot_be_read_is_told_and_the_rest_is_shown(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_flow(engine, "toy", note="before")
+    done = run_flow(engine, "toy", note="now")
+    windmill = client.Client()
+    answer = windmill.get
+
+    def refuse_history(path: str, **query: Any) -> Any:
+        if path == "jobs/completed/list":
+            raise errors.Unavailable("Windmill answers 503", remedy="Try again.")
+        return answer(path, **query)
+
+    monkeypatch.setattr(windmill, "get", refuse_history)
+    shown = read_dashboard(["execution"], execution=done.id, windmill=windmill)
+    assert shown.execution and shown.execution.last_good is None and shown.execution.request == {"note": "now"}
+    assert any(note.message.startswith("The last good run cannot be read: Windmill ans") for note in shown.notices)
 
 
 @pytest.mark.parametrize("page", ["https://jaeger.example.com/trace/{trace_id}", ""])

@@ -24,7 +24,7 @@ export function RequestDiff({ detail }: { detail: Detail }) {
               {differing.length ? formatCount(differing.length, 'difference') : 'No difference'} from the last good run <a href={formatRoute('executions', good.id)}>{good.id}</a>
             </>
           ) : (
-            'There is no good run of this workflow to compare with.'
+            'No good run of this workflow is known to compare with.'
           )}
         </p>
         {good && differing.length > 0 && (

@@ -87,7 +87,8 @@ class DetailReader:
         return found
 
     def _last_good(self, job: execution_models.Job, schema: Mapping[str, Any]) -> shapes.LastGood | None:
-        """The last run of the same workflow that succeeded before this one was made."""
+        """The last run of the same workflow that succeeded before this one was made; None with a notice where it cannot
+        be read."""
         query = {"job_kinds": "flow", "has_null_parent": "true", "success": "true", "order_desc": "true"}
         try:
             found = self.windmill.get(
@@ -99,7 +100,8 @@ class DetailReader:
             )
             ids = [str(item["id"]) for item in found if item["id"] != job["id"] and not item.get("is_skipped")]
             whole = self.windmill.job(ids[0]) if ids else None
-        except errors.FlexcoreError:
+        except errors.FlexcoreError as error:
+            self.notes.append(notices.unread("The last good run", error))
             return None
         if not whole or not isinstance(whole.get("args"), Mapping):
             return None
