@@ -1,8 +1,8 @@
 """A Ray head that runs nothing of flexcore: plain jobs by Ray's own API, as many as the soak's head gets.
 
 What a head keeps with each job is Ray's. It is told apart from what flexcore makes a head keep by this one, which lives
-on the same machine in the same hour, with the same settings of Ray, and is asked the same: for the list of its jobs and
-what Serve serves as often, and for the log of each job.
+on the same machine in the same hour, with the same settings of Ray, and is asked the same things as often: for
+the list of its jobs, for what Serve serves, and for the log of each job.
 """
 
 from __future__ import annotations

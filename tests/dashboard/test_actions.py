@@ -34,6 +34,18 @@ def test_a_failed_run_is_started_again_in_three_clicks_from_the_list(show: Show)
     page.get_by_role("dialog").wait_for(state="detached")
 
 
+def test_where_it_is_not_said_what_a_restart_keeps_the_question_promises_nothing(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    shown = ws.detail(ws.row(ws.FAILED, "failure", 1200, failed_step="attempts"))
+    shown["can"]["restart"] = {"allowed": True, "reason": None}
+    workspace.details[ws.FAILED] = shown
+    page = show(workspace, FAILED)
+    page.get_by_role("button", name="Restart").click()
+    question = page.get_by_role("dialog", name="Restart", exact=True)
+    assert "Where the workflow can go on from what was finished, it does" in question.inner_text()
+    assert "All of its steps" not in question.inner_text()
+
+
 def test_a_run_that_goes_on_from_nothing_says_that_all_of_it_runs_again(show: Show) -> None:
     workspace = ws.busy_workspace()
     whole = ws.detail(ws.row(ws.FAILED, "failure", 1200, failed_step="attempts"))

@@ -142,6 +142,18 @@ def test_the_log_of_a_step_is_read_when_the_step_begins(show: Show) -> None:
     assert workspace.called("read_logs") == [{"execution": ws.RUNNING, "offset": -2000, "step": "deploy"}]
 
 
+@pytest.mark.parametrize(
+    ("status", "told"), [("skipped", "This step did not begin"), ("suspended", "This step has not begun")]
+)
+def test_a_step_without_a_job_and_without_steps_says_that_it_did_not_run(show: Show, status: str, told: str) -> None:
+    workspace = ws.busy_workspace()
+    step = next(each for each in workspace.details[ws.RUNNING]["steps"] if each["id"] == "deploy")  # type: ignore[index]
+    step |= {"status": status}
+    page = show(workspace, f"{RUNNING}?tab=logs&step=deploy")
+    page.get_by_text(told).wait_for()
+    assert page.get_by_text("no log of its own").count() == 0
+
+
 def test_where_windmill_has_nothing_the_list_goes_on_in_the_run_index(show: Show) -> None:
     workspace = ws.busy_workspace()
     workspace.index = [
@@ -173,7 +185,6 @@ def test_any_workflow_can_be_filtered_for_and_the_others_stay_on_offer(show: Sho
     page.get_by_text("No execution matches the filter").wait_for()
     assert workspace.called("read_dashboard")[-1]["filter"]["workflow"] == "templates/monthly"
     field.fill("")
-    page.get_by_role("heading", name="Executions").click()
     page.get_by_text("46 executions").wait_for()
     assert len(workspace.called("read_dashboard")) == 4, "one read for each name, not for each letter"
 

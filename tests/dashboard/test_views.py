@@ -293,6 +293,22 @@ def test_each_figure_of_the_comparison_says_how_many_runs_it_stands_on(show: Sho
     assert "only the newest" not in copied.inner_text()
 
 
+def test_a_comparison_of_an_earlier_version_is_shown_without_what_that_one_did_not_say(show: Show) -> None:
+    workspace = ws.busy_workspace()
+    for one in workspace.parts["comparison"]:
+        for name in ("runs", "since", "until", "newest", "no_choice"):
+            del one[name]
+        for summary in one["runtimes"]:
+            for name in ("samples", "rows_samples", "cost_samples", "note"):
+                del summary[name]
+    page = show(workspace, "#/comparison")
+    copied = page.get_by_role("article", name=ws.COPY, exact=True)
+    copied.wait_for()
+    assert copied.get_by_role("row").filter(has_text="ray").count() == 1
+    told = copied.inner_text()
+    assert "undefined" not in told and told.count("few") == 1, "of the runs alone, which it did say"
+
+
 def test_a_read_that_is_refused_says_why_and_can_be_tried_again(show: Show) -> None:
     workspace = ws.busy_workspace()
     workspace.refuse(

@@ -46,6 +46,14 @@ def test_a_row_comes_back_as_it_was_written(index: run_index.RunIndex) -> None:
     assert given.shown().source == "index" and "run" not in given.shown().model_dump()
 
 
+def test_a_row_of_one_runtime_is_written_as_an_earlier_version_reads_it(index: run_index.RunIndex) -> None:
+    index.add([row(1, runtime="ray", runtimes=["ray"]), row(2, runtime=None, runtimes=["meltano", "ray"])])
+    (name,) = index.days()[NOW.date()]
+    one, several = sorted(index.store.read_json(f"{index.folder}/{name}")["rows"], key=lambda plain: str(plain["id"]))
+    assert (one["runtime"], one.get("runtimes")) == ("ray", None)
+    assert several["runtimes"] == ["meltano", "ray"]
+
+
 def test_two_writers_and_two_compactors_at_once_lose_no_row(index: run_index.RunIndex) -> None:
     stop = threading.Event()
 

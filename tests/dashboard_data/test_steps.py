@@ -111,6 +111,18 @@ def test_a_flow_that_failed_does_not_repeat_the_parts_of_its_step() -> None:
     assert step["remote"]["name"] == "fc-1-2" and step["parts"]["finishing"] == 3.0
 
 
+def test_the_last_step_of_a_pipeline_that_repeats_the_runtimes_error_shows_its_own_times_and_no_remote_object() -> None:
+    measured, told = jobs.timings(1, 0, 1, 3600, 3), contracts.Remote(kind="ray_job", name="fc-1-2")
+    error: Any = jobs.ray_error(contracts.Diagnosis(category="lost", detail="gone", remedy="run again"), told, measured)
+    error.details["notes"] = ["a worker was lost"]
+    path = "f/flexcore/pipeline/compose_data_result"
+    (step,) = jobs.read_steps([jobs.node("result", jobs.job(0, 1, 2, error, script_path=path), type="Failure")])
+    assert (step["remote"], step["attempt"], step["runtime"]) == (None, None, None)
+    assert (step["parts"]["running"], step["parts"]["began_at"]) == (1.0, None)
+    assert "noted" not in [event["kind"] for event in step["events"]]
+    assert step["diagnosis"]["detail"] == "gone"
+
+
 def test_parts_that_were_not_measured_are_those_of_windmills_clock() -> None:
     parts = read_one({"answer": 1})["parts"]
     assert parts == {"queued": 1200.0, "starting": None, "running": 65.0, "finishing": None, "began_at": None}
@@ -261,3 +273,20 @@ def test_a_failed_step_leads_to_its_remote_object() -> None:
     remote = contracts.Remote(kind="ray_job", name="fc-1-2", url="http://ray:8265/#/jobs/2")
     failed = jobs.job(0, 1, 2, jobs.ray_error(diagnosis, remote, contracts.Timings()))
     assert monitoring.View("", "dev", jobs.at(60), jobs.RUNTIMES).links(failed).remote == remote.url
+
+
+@pytest.mark.parametrize(
+    ("labels", "runtime"),
+    [
+        (["runtime:meltano", "runtime:ray"], None),
+        (["runtime:ray", "flexcore", "runtime:ray"], "ray"),
+        ([], "meltano"),
+    ],
+)
+def test_an_execution_on_several_runtimes_is_on_none_alone(labels: list[str], runtime: str | None) -> None:
+    done = jobs.job(0, 1, 2, jobs.step_result("meltano"), script_path="f/flexcore/meltano/run")
+    root = jobs.node(
+        "", jobs.job(0, 0, None, job_kind="flow", script_path=jobs.FLOW, labels=labels), [jobs.node("extract", done)]
+    )
+    record = monitoring.build_execution(root, monitoring.View("", "dev", jobs.at(60), jobs.RUNTIMES))
+    assert (record.runtime, record.runtimes) == (runtime, ["meltano"])

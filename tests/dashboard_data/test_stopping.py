@@ -106,6 +106,19 @@ class Interrupted(client.Client):
         return super().post(path, body, **query)
 
 
+class Breaking(client.Client):
+    """Does not answer to the second cancel."""
+
+    cancels = 0
+
+    def post(self, path: str, body: Any, **query: Any) -> str:
+        is_cancel = path.startswith("jobs_u/queue/cancel")
+        self.cancels += is_cancel
+        if is_cancel and self.cancels == 2:
+            raise errors.Unreachable("Windmill does not answer", subject="windmill", remedy="Try again.")
+        return super().post(path, body, **query)
+
+
 def test_an_undo_that_comes_late_leaves_the_stop_that_was_made_meanwhile(engine: Engine, as_caller: None) -> None:
     windmill = client.Client()
     first = stopping.stop_workflow(windmill, WORKFLOW, "one", NOW)
@@ -125,20 +138,23 @@ def test_what_was_canceled_stays_on_record_when_the_stop_breaks_off(engine: Engi
     jobs = [engine.start("f/flexcore/templates/toy_sleeps", {}) for _ in range(2)]
     until(lambda: all(engine.store.job_status(job.id)["status"] == "running" for job in jobs))  # type: ignore[index]
 
-    class Breaking(client.Client):
-        cancels = 0
-
-        def post(self, path: str, body: Any, **query: Any) -> str:
-            is_cancel = path.startswith("jobs_u/queue/cancel")
-            self.cancels += is_cancel
-            if is_cancel and self.cancels == 2:
-                raise errors.Unreachable("Windmill does not answer", subject="windmill", remedy="Try again.")
-            return super().post(path, body, **query)
-
     with pytest.raises(errors.Unreachable):
         stopping.stop_workflow(Breaking(), "templates/toy_sleeps", "a runaway", NOW)
     stop = stopping.stop_workflow(client.Client(), "templates/toy_sleeps", "a runaway", NOW)
     assert set(stop.canceled) == {job.id for job in jobs}
+
+
+def test_what_a_pass_canceled_stays_on_record_when_it_breaks_off(engine: Engine, as_caller: None) -> None:
+    stop = stopping.stop_workflow(client.Client(), "templates/toy_sleeps", "a runaway", NOW)
+    jobs = [engine.start("f/flexcore/templates/toy_sleeps", {}) for _ in range(2)]
+    until(lambda: all(engine.store.job_status(job.id)["status"] == "running" for job in jobs))  # type: ignore[index]
+    with pytest.raises(errors.Unreachable):
+        stopping.cancel_stopped(Breaking(), NOW)
+    held = stops.find_stop(client.Client(), "templates/toy_sleeps")
+    assert held and held["id"] == stop.id and len(held["canceled"]) == 1
+    stopping.cancel_stopped(client.Client(), NOW)
+    held = stops.find_stop(client.Client(), "templates/toy_sleeps")
+    assert held and set(held["canceled"]) == {job.id for job in jobs}
 
 
 def test_an_undo_while_a_stop_cancels_makes_a_new_stop_that_knows_what_was_canceled(

@@ -97,10 +97,11 @@ export type Runtime = {
 export type RuntimeSummary = {
   runtime: string
   runs: number
-  samples: number // runs that succeeded, which the durations stand on
-  rows_samples: number
-  cost_samples: number
-  note: string | null
+  // Below: what an older read_dashboard does not say.
+  samples?: number // runs that succeeded, which the durations stand on
+  rows_samples?: number
+  cost_samples?: number
+  note?: string | null
   success_rate: number | null
   p50_s: number | null
   p95_s: number | null
@@ -111,12 +112,13 @@ export type RuntimeSummary = {
 export type Day = { day: string; runtime: string; runs: number; p50_s: number | null; p95_s: number | null }
 export type Comparison = {
   workflow: string
-  runs: number
-  since: string | null
-  until: string | null
-  newest: number | null // so many executions that the run index does not have were read, and there are more
+  // Down to newest, and no_choice: what an older read_dashboard does not say.
+  runs?: number
+  since?: string | null
+  until?: string | null
+  newest?: number | null // so many executions that the run index does not have were read, and there are more
   recommendation: { runtime: string; reason: string } | null
-  no_choice: string | null // why nothing is recommended
+  no_choice?: string | null // why nothing is recommended
   runtimes: RuntimeSummary[]
   days: Day[]
 }

@@ -34,8 +34,8 @@ function join(where: Where, held: Read | null, answer: Logs): Read {
   return { ...held, total: answer.total, offset: answer.offset, lines: [...above, ...held.lines] }
 }
 
-function NoJob({ begins, waits }: { begins: boolean; waits: boolean }) {
-  if (!waits) return <Empty title="This step has no log of its own">Choose a step within it, or the whole execution.</Empty>
+function NoJob({ begins, hasSteps }: { begins: boolean; hasSteps: boolean }) {
+  if (hasSteps) return <Empty title="This step has no log of its own">Choose a step within it, or the whole execution.</Empty>
   return begins ? <Empty title="This step has not begun">Its log is shown here when it does.</Empty> : <Empty title="This step did not begin" />
 }
 
@@ -144,7 +144,7 @@ export function LogView({ execution, steps, step, live, onStep }: Props) {
       )}
       {budgetIsUsedUp && <NextRead />}
       {reading && !read && <Loading what="the log" />}
-      {hasNoJob && <NoJob begins={live} waits={chosen?.status === 'waiting'} />}
+      {hasNoJob && <NoJob begins={live && chosen?.status !== 'skipped'} hasSteps={steps.some((each) => each.parent === step)} />}
       {read && !lines.length && !problem && <Empty title={read.live ? 'Nothing has been logged yet' : 'No log was kept'} />}
       {shown.length > 0 && (
         <div ref={box} className="log" tabIndex={0} role="region" aria-label="Log">

@@ -68,8 +68,12 @@ export function StopDialog({ workflow, onClose }: { workflow: string; onClose: (
   )
 }
 
+const RESTARTS: Record<string, string> = { true: 'Restart from partial results', false: 'Restart from the beginning' }
+
 function RestartScope({ restart }: { restart: Restart }) {
   const kept = restart.kept ?? []
+  // An older read_dashboard does not say it.
+  if (restart.resumes === undefined) return <>Where the workflow can go on from what was finished, it does.</>
   if (!restart.resumes) return <>All of its steps run again, also those that succeeded: what they load, write or deploy is done once more.</>
   if (!kept.length) return <>Nothing was finished, so all of it runs.</>
   return (
@@ -122,7 +126,7 @@ export function Actions({ detail }: { detail: Detail }) {
       )}
       {open === 'restart' && (
         <Dialog
-          title={can.restart.resumes ? 'Restart from partial results' : 'Restart from the beginning'}
+          title={RESTARTS[String(can.restart.resumes)] ?? 'Restart'}
           confirm="Restart"
           onClose={close}
           act={async () => {

@@ -14,11 +14,11 @@ const FEW_RUNS = 5
 function Summaries({ comparison }: { comparison: Comparison }) {
   const best = comparison.recommendation?.runtime
   // With how many runs the figure stands on.
-  const cell = (text: string, samples: number) => (
+  const cell = (text: string, samples: number | undefined) => (
     <td className="end">
       <Value>{text}</Value>
-      {samples < FEW_RUNS && text !== NOT_MEASURED && <span className="tag tag-warn">few</span>}
-      <div className="muted">{formatCount(samples, 'run')}</div>
+      {samples !== undefined && samples < FEW_RUNS && text !== NOT_MEASURED && <span className="tag tag-warn">few</span>}
+      {samples !== undefined && <div className="muted">{formatCount(samples, 'run')}</div>}
     </td>
   )
   const line = (one: RuntimeSummary) => (
@@ -57,11 +57,12 @@ function Summaries({ comparison }: { comparison: Comparison }) {
 /** Which runs the figures are of. */
 function Span({ comparison }: { comparison: Comparison }) {
   const { runs, since, until, newest } = comparison
+  if (runs === undefined) return null
   return (
     <p className="muted">
       Of {formatCount(runs, 'run')}
       {since && until && `, begun ${formatTime(since)} to ${formatTime(until)}`}.
-      {newest !== null &&
+      {newest != null &&
         ` Of the executions that the run index does not have, only the newest ${newest} of all workflows were read; the schedule f/flexcore/dashboard/maintain keeps the index.`}
     </p>
   )

@@ -117,7 +117,7 @@ function Choice({ name, label, value, options }: { name: string; label: string; 
 }
 
 /** Any workflow can be named, those that were seen are offered. A name counts once it is whole: after Enter, when the field
- * is left, or when it is one of the offered. */
+ * is left, or when it is one of the offered or none. */
 function WorkflowField({ value }: { value: string }) {
   const { state, route } = usePage()
   const [draft, setDraft] = useState(value)
@@ -128,7 +128,7 @@ function WorkflowField({ value }: { value: string }) {
   }
   const onChange = (text: string) => {
     setDraft(text)
-    if (state.workflows.includes(text)) choose(text)
+    if (!text || state.workflows.includes(text)) choose(text)
   }
   return (
     <label>

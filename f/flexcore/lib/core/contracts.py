@@ -29,6 +29,7 @@ from f.flexcore.lib.core import errors
 VERSION = "0.1.0"
 # By which Windmill finds the runs of flexcore, and who reads one knows which version made it.
 LABELS = ("flexcore", f"flexcore:{VERSION}")
+WORKFLOW_LABEL, RUNTIME_LABEL = "workflow:", "runtime:"
 CHECKSUM = r"^sha256:[0-9a-f]{64}$"
 Stage = Literal["extraction", "ml", "deployment"]
 

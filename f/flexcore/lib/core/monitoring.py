@@ -19,7 +19,6 @@ from f.flexcore.lib.core import contracts, trace_context
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
-WORKFLOW_LABEL, RUNTIME_LABEL = "workflow:", "runtime:"
 NO_REASON = "it failed and left no reason"
 Job = Mapping[str, Any]
 
@@ -127,13 +126,15 @@ def build_execution(root: Node, view: View, complete: bool = True) -> Execution:
     steps = list(_steps(root, "", 0, status in LIVE, view))
     leaves = [step for step in steps if step.runtime] if root.children else [_step(root, "", 0, True, view)]
     runtimes = list(dict.fromkeys(step.runtime for step in leaves if step.runtime))
+    # A flow that runs on several has a label of each from its start.
+    labeled = list(dict.fromkeys(_labels(job, contracts.RUNTIME_LABEL))) or runtimes
     return Execution(
         id=str(job.get("id")),
         path=job.get("script_path"),
         status=status,
-        runtime=_label(job, RUNTIME_LABEL) or (runtimes[0] if len(runtimes) == 1 else None),
+        runtime=labeled[0] if len(labeled) == 1 else None,
         runtimes=runtimes,
-        workflow_type=_label(job, WORKFLOW_LABEL),
+        workflow_type=next(_labels(job, contracts.WORKFLOW_LABEL), None),
         created_at=job.get("created_at"),
         started_at=job.get("started_at"),
         completed_at=job.get("completed_at"),
@@ -146,10 +147,10 @@ def build_execution(root: Node, view: View, complete: bool = True) -> Execution:
     )
 
 
-def _label(job: Job, prefix: str) -> str | None:
-    """The rest of the first of the job's labels that begins so."""
+def _labels(job: Job, prefix: str) -> Iterator[str]:
+    """The rest of each of the job's labels that begins so."""
     labels = map(str, job.get("labels") or [])
-    return next((label.removeprefix(prefix) for label in labels if label.startswith(prefix)), None)
+    return (label.removeprefix(prefix) for label in labels if label.startswith(prefix))
 
 
 def _execution_error(job: Job, steps: list[Step]) -> Failure | None:
@@ -190,7 +191,7 @@ def _step(node: Node, name: str, depth: int, live: bool, view: View) -> Step:
         depth=depth,
         status=status,
         path=job.get("script_path"),
-        runtime=_text(result.get("runtime")) or view.runtime_of(job.get("script_path")),
+        runtime=read_text(result.get("runtime")) or view.runtime_of(job.get("script_path")),
         job=str(job["id"]),
         started_at=job.get("started_at"),
         duration_s=job_duration_s(job, view.now),
@@ -261,25 +262,25 @@ def failure_from_job(job: Job) -> Failure | None:
     return Failure(
         name=str(error.get("name") or "Failed"),
         message=str(error.get("message") or error.get("name")),
-        category=_text(extra.get("category")),
-        remedy=_text(extra.get("remedy")),
+        category=read_text(extra.get("category")),
+        remedy=read_text(extra.get("remedy")),
     )
 
 
 def _read_usage(value: Any) -> contracts.ResourceUsage:
     """The figures that this version knows."""
     given = value if isinstance(value, Mapping) else {}
-    cpu, memory, gpu = (_number(given.get(name)) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
+    cpu, memory, gpu = (read_number(given.get(name)) for name in ("cpu_seconds", "peak_memory_bytes", "gpu_seconds"))
     whole = None if memory is None else int(memory)
     return contracts.ResourceUsage(cpu_seconds=cpu, peak_memory_bytes=whole, gpu_seconds=gpu)
 
 
-def _number(value: Any) -> float | None:
+def read_number(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if is_number else None
 
 
-def _text(value: Any) -> str | None:
+def read_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 

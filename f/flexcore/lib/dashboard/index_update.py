@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from f.flexcore.lib.core import errors, workloads
+from f.flexcore.lib.core import contracts, errors, workloads
 from f.flexcore.lib.dashboard import listing, run_index
 from f.flexcore.lib.windmill import client, execution_models
 
@@ -23,7 +23,6 @@ OVERLAP = timedelta(hours=1)
 FIRST_LOOK = timedelta(days=60)
 KNOWN_DAYS = 8
 FLOWS = {"job_kinds": "flow", "has_null_parent": "true", "script_path_start": execution_models.BUNDLE_FOLDER}
-WORKFLOW_LABEL = "workflow:"
 # (job, type of workflow) → the row of history.
 ReadRun = Callable[[client.Job, str], workloads.Run | None]
 
@@ -93,8 +92,8 @@ def make_row(job: client.Job, read_run: ReadRun) -> run_index.IndexRow | None:
 def workflow_type(job: client.Job) -> str:
     """By the label `workflow:TYPE`, else the path below the bundle's folder."""
     labels = map(str, job.get("labels") or ())
-    found = next((label for label in labels if label.startswith(WORKFLOW_LABEL)), "")
-    return found.removeprefix(WORKFLOW_LABEL) or execution_models.job_workflow(job)
+    found = next((label for label in labels if label.startswith(contracts.WORKFLOW_LABEL)), "")
+    return found.removeprefix(contracts.WORKFLOW_LABEL) or execution_models.job_workflow(job)
 
 
 def _compact(index: run_index.RunIndex) -> int:

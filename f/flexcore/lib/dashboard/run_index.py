@@ -126,8 +126,8 @@ class RunIndex:
         return len(old)
 
     def _write(self, day: date, rows: list[IndexRow]) -> None:
-        plain = [row.model_dump(mode="json", exclude_none=True, exclude={"source"}) for row in rows]
-        self.store.write_json(f"{self.folder}/{day.isoformat()}.{uuid4().hex}.json", {"format": FORMAT, "rows": plain})
+        content = {"format": FORMAT, "rows": list(map(_describe, rows))}
+        self.store.write_json(f"{self.folder}/{day.isoformat()}.{uuid4().hex}.json", content)
 
     def _read_files(self, names: list[str]) -> tuple[Rows, bool]:
         """The rows by id, and whether every file was still there. Of a row that is in several the one that ended last
@@ -148,6 +148,13 @@ class RunIndex:
         except errors.DataError:
             # Damaged: what is in it is made again from Windmill, as far as that still has it.
             return {}
+
+
+def _describe(row: IndexRow) -> dict[str, Any]:
+    """The row as plain data. Where `runtime` says it all, without `runtimes`: an earlier version of flexcore, such as
+    one that a workspace goes back to, knows no such field and drops rows that have it."""
+    left_out = {"source"} if len(row.runtimes) > 1 else {"source", "runtimes"}
+    return row.model_dump(mode="json", exclude_none=True, exclude=left_out)
 
 
 def _parse_rows(content: Any) -> list[IndexRow]:

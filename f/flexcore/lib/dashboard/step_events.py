@@ -22,7 +22,13 @@ def list_events(
     node: monitoring.Node, step: shapes.Step, resumed_at: datetime | None, redactor: redaction.Redactor
 ) -> list[shapes.Event]:
     """resumed_at: when the flow went on behind this step."""
-    events = [*_waits(node, step), *_retries(node), *_notes(node), *_ends(node, step), *_resumes(node, resumed_at)]
+    events = [
+        *_waits(node, step),
+        *_retries(node),
+        *_notes(node, step),
+        *_ends(node, step),
+        *_resumes(node, resumed_at),
+    ]
     return [_mask(event, redactor) for event in events[:MAX_EVENTS]]
 
 
@@ -61,9 +67,10 @@ def _retries(node: monitoring.Node) -> Iterator[shapes.Event]:
         )
 
 
-def _notes(node: monitoring.Node) -> Iterator[shapes.Event]:
-    """What the runtime noted: in the data of a step's result, or in the details of its error."""
-    job = {} if node.children else node.job or {}
+def _notes(node: monitoring.Node, step: shapes.Step) -> Iterator[shapes.Event]:
+    """What the runtime noted: in the data of a step's result, or in the details of its error. A flow, and the last step
+    of a pipeline, repeat the error of another step."""
+    job = node.job or {} if step.runtime and not node.children else {}
     found = trace_context.dig(job.get("result"), "data", "notes") or monitoring.error_details(job).get("notes")
     for note in found[:MAX_NOTES] if isinstance(found, list) else ():
         yield shapes.Event(kind="noted", message=str(note))

@@ -56,15 +56,17 @@ class StepReader:
         """Without its parent and events."""
         job = node.job or {}
         result = {} if node.children else self._result(job, id)
+        runtime = monitoring.read_text(result.get("runtime")) or self.runtime_of(job.get("script_path"))
         details = monitoring.error_details(job)
-        # What is known of the attempt: a flow that failed only repeats the error of one of its steps.
-        known = result or ({} if node.children else details)
+        # What is known of the attempt. Only a step of a runtime tells of its own: a flow that failed, and the last step
+        # of a pipeline, repeat the error of another step.
+        known = result or (details if runtime and not node.children else {})
         created, started, ended = times
         return shapes.Step(
             id=id,
             summary=self.summaries.get((flow, node.name)) or node.name,
             status=_status(node, live),
-            runtime=_text(result.get("runtime")) or self.runtime_of(job.get("script_path")),
+            runtime=runtime,
             job=str(job["id"]) if job else None,
             attempt=_whole(known.get("attempt")),
             created_at=created,
@@ -133,9 +135,10 @@ def _times(node: monitoring.Node, before: monitoring.Node | None) -> Times:
 
 def _parts(timings: Any, created: datetime | None, started: datetime | None, ended: datetime | None) -> shapes.Parts:
     """As the step measured them at its runtime, else by Windmill's clock: what it waited for a worker, and ran."""
-    measured = {name: _number(timings.get(name)) for name in MEASURED_PARTS} if isinstance(timings, Mapping) else {}
-    if isinstance(timings, Mapping) and any(seconds is not None for seconds in measured.values()):
-        return shapes.Parts(**measured, began_at=_moment(timings.get("began_at")))
+    told = timings if isinstance(timings, Mapping) else {}
+    measured = {name: monitoring.read_number(told.get(name)) for name in MEASURED_PARTS}
+    if any(seconds is not None for seconds in measured.values()):
+        return shapes.Parts(**measured, began_at=_moment(told.get("began_at")))
     return shapes.Parts(queued=_between(created, started), running=_between(started, ended))
 
 
@@ -166,16 +169,8 @@ def _moment(value: Any) -> datetime | None:
     return found if found and found.tzinfo else None
 
 
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
 def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def read_summaries(flow_path: str, value: Any) -> dict[tuple[str, str], str]:

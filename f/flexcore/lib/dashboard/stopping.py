@@ -88,12 +88,18 @@ def cancel_stopped(windmill: client.Client, now: datetime) -> list[str]:
 
 def _cancel_late(windmill: client.Client, stop: dict[str, Any], now: datetime) -> list[str]:
     found: set[str] = set()
-    _cancel_all(windmill, stop, now, found)
     try:
-        _note_canceled(windmill, str(stop["workflow"]), str(stop["id"]), found)
+        _cancel_all(windmill, stop, now, found)
+    finally:
+        _note_late(windmill, stop, found)
+    return sorted(found)
+
+
+def _note_late(windmill: client.Client, stop: dict[str, Any], canceled: set[str]) -> None:
+    try:
+        _note_canceled(windmill, str(stop["workflow"]), str(stop["id"]), canceled)
     except errors.Forbidden:
         print(f"The stop {stop['id']} may not be changed, so what was canceled is not noted in it", flush=True)
-    return sorted(found)
 
 
 def _create(windmill: client.Client, name: str, by: str, reason: str, now: datetime) -> dict[str, Any]:

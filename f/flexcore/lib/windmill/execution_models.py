@@ -17,7 +17,6 @@ from f.flexcore.lib.core import contracts, redaction
 
 BUNDLE_FOLDER = "f/flexcore/"
 CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
-RUNTIME_LABEL = "runtime:"
 RUNTIME_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 # By workflow: the arguments that name a runtime. The other workflows have theirs as labels of the flow.
 RUNTIME_ARGUMENTS = {"data_pipeline": (("pin",),), "hybrid_pipeline": (("deployment", "target"),)}
@@ -130,7 +129,8 @@ def job_runtimes(job: Job) -> list[str]:
     """By its labels `runtime:NAME`, those of its flow from its start and those of its result; by the flow, as
     `NAME/execute` is one runtime's own; of a live one also by its arguments, and by what `live_runtimes` found."""
     labels = map(str, job.get("labels") or ())
-    found = {label.removeprefix(RUNTIME_LABEL) for label in labels if label.startswith(RUNTIME_LABEL)}
+    prefix = contracts.RUNTIME_LABEL
+    found = {label.removeprefix(prefix) for label in labels if label.startswith(prefix)}
     folder, _, flow = job_workflow(job).partition("/")
     if flow == "execute":
         found.add(folder)

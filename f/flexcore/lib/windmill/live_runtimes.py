@@ -8,6 +8,7 @@ hybrid_pipeline   the argument `deployment.target`, beside the labels of its flo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from f.flexcore.lib.core import errors
@@ -22,8 +23,12 @@ def complete_jobs(windmill: client.Client, jobs: Iterable[execution_models.Job])
     """The jobs, with the live ones that this is about whole, and with their `chosen_runtimes`."""
     listed = list(jobs)
     asked = [str(job["id"]) for job in listed if _is_asked(job) and not _is_scheduled(job)][:MAX_READ]
-    whole = windmill.jobs(asked) if asked else {}
-    return [complete_job(windmill, whole.get(str(job["id"]), job)) for job in listed]
+    if not asked:
+        return listed
+    whole = windmill.jobs(asked)
+    with ThreadPoolExecutor(client.MAX_PARALLEL_REQUESTS) as pool:
+        completed = dict(zip(whole, pool.map(lambda job: complete_job(windmill, job), whole.values()), strict=True))
+    return [completed.get(str(job["id"]), job) for job in listed]
 
 
 def complete_job(windmill: client.Client, job: execution_models.Job) -> execution_models.Job:
