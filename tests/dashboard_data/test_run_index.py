@@ -49,7 +49,8 @@ def test_a_row_comes_back_as_it_was_written(index: run_index.RunIndex) -> None:
 def test_a_row_of_one_runtime_is_written_as_an_earlier_version_reads_it(index: run_index.RunIndex) -> None:
     index.add([row(1, runtime="ray", runtimes=["ray"]), row(2, runtime=None, runtimes=["meltano", "ray"])])
     (name,) = index.days()[NOW.date()]
-    one, several = sorted(index.store.read_json(f"{index.folder}/{name}")["rows"], key=lambda plain: str(plain["id"]))
+    content: Any = index.store.read_json(f"{index.folder}/{name}")
+    one, several = sorted(content["rows"], key=lambda plain: str(plain["id"]))
     assert (one["runtime"], one.get("runtimes")) == ("ray", None)
     assert several["runtimes"] == ["meltano", "ray"]
 
