@@ -9,6 +9,7 @@ import pytest
 from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.pipeline import restart
 from f.flexcore.lib.windmill import client
+from f.flexcore.lib.windmill.execution_models import RestartOffer
 
 STEP = contracts.StepResult(success=True, runtime="meltano", execution_key="fc-1", attempt=1).plain()
 ARGS: dict[str, Any] = {"extraction": {}, "ml": {}}
@@ -27,7 +28,7 @@ class Windmill:
         return self.results[step]
 
 
-def offer(workflow: str, windmill: Windmill | None = None, **job: Any) -> restart.Offer:
+def offer(workflow: str, windmill: Windmill | None = None, **job: Any) -> RestartOffer:
     run = {"id": "r", "type": "CompletedJob", "job_kind": "flow", "success": False, "args": ARGS, **job}
     path = f"f/flexcore/{workflow}"
     return restart.find_offer(cast(client.Client, windmill or Windmill()), {**run, "script_path": path})
@@ -49,7 +50,7 @@ def stages(*names: str) -> dict[str, Any]:
 )
 def test_most_workflows_run_whole_again_whatever_their_steps_have_finished(workflow: str) -> None:
     finished = Windmill(prepare=STEP, extraction=STEP, attempts=[STEP])
-    assert offer(workflow, finished, result=stages("extraction")) == restart.Offer(resumes=False, kept=())
+    assert offer(workflow, finished, result=stages("extraction")) == RestartOffer(resumes=False, kept=())
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,15 @@ def test_most_workflows_run_whole_again_whatever_their_steps_have_finished(workf
 def test_a_hybrid_pipeline_and_a_workflow_of_containers_keep_what_their_failure_says(
     workflow: str, result: dict[str, Any], kept: tuple[str, ...]
 ) -> None:
-    assert offer(workflow, result=result) == restart.Offer(resumes=True, kept=kept)
+    assert offer(workflow, result=result) == RestartOffer(resumes=True, kept=kept)
 
 
 def test_of_a_canceled_pipeline_what_its_steps_have_left_is_kept() -> None:
     error = {"error": {"name": "Canceled", "message": "enough"}}
     left = Windmill(prepare={"reused": [], "requests": {}}, extraction=STEP)
-    assert offer(HYBRID, left, canceled=True, result=error) == restart.Offer(resumes=True, kept=("extraction",))
+    assert offer(HYBRID, left, canceled=True, result=error) == RestartOffer(resumes=True, kept=("extraction",))
     left = Windmill(level_state={"finished": [{"node": "clean", "result": STEP}]})
-    assert offer(WORKFLOW, left, canceled=True, result=error) == restart.Offer(resumes=True, kept=("clean",))
+    assert offer(WORKFLOW, left, canceled=True, result=error) == RestartOffer(resumes=True, kept=("clean",))
 
 
 @pytest.mark.parametrize("workflow", [HYBRID, "data_pipeline", "templates/table_copy"])

@@ -6,14 +6,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from f.flexcore.lib.core import errors, monitoring, redaction
 from f.flexcore.lib.dashboard import listing, notices, rights, shapes, steps
 from f.flexcore.lib.windmill import client, execution_models, job_tree, live_runtimes, trace_links
-
-if TYPE_CHECKING:
-    from f.flexcore.lib.pipeline import restart
 
 MAX_RESULT_CHARS = 64 * 1024
 # Of an error: a page shows it whole, and some repeat a log of thousands of lines.
@@ -31,7 +28,7 @@ class DetailReader:
     user: rights.User
     base_url: str
     view: monitoring.View
-    find_offer: Callable[[client.Client, execution_models.Job], restart.Offer]
+    find_offer: Callable[[client.Client, execution_models.Job], execution_models.RestartOffer]
     links: trace_links.TraceLinks | None = None
     secrets: list[str] = field(default_factory=list)
     notes: list[shapes.Notice] = field(default_factory=list)

@@ -13,6 +13,7 @@ from f.flexcore.lib.core import monitoring, redaction, trace_context
 from f.flexcore.lib.dashboard import shapes
 from f.flexcore.lib.windmill import execution_models
 
+PIPELINE_STEPS = f"{execution_models.BUNDLE_FOLDER}pipeline/"
 MAX_EVENTS = 50
 MAX_NOTES = 20
 MAX_TEXT_CHARS = 2000
@@ -25,7 +26,7 @@ def list_events(
     events = [
         *_waits(node, step),
         *_retries(node),
-        *_notes(node, step),
+        *_notes(node),
         *_ends(node, step),
         *_resumes(node, resumed_at),
     ]
@@ -67,10 +68,14 @@ def _retries(node: monitoring.Node) -> Iterator[shapes.Event]:
         )
 
 
-def _notes(node: monitoring.Node, step: shapes.Step) -> Iterator[shapes.Event]:
-    """What the runtime noted: in the data of a step's result, or in the details of its error. A flow, and the last step
-    of a pipeline, repeat the error of another step."""
-    job = node.job or {} if step.runtime and not node.children else {}
+def repeats_another(node: monitoring.Node) -> bool:
+    """Whether the error of a step is that of another one: a flow, and the last step of a pipeline, hand it on."""
+    return bool(node.children) or str((node.job or {}).get("script_path") or "").startswith(PIPELINE_STEPS)
+
+
+def _notes(node: monitoring.Node) -> Iterator[shapes.Event]:
+    """What the runtime noted: in the data of a step's result, or in the details of its error."""
+    job = {} if repeats_another(node) else node.job or {}
     found = trace_context.dig(job.get("result"), "data", "notes") or monitoring.error_details(job).get("notes")
     for note in found[:MAX_NOTES] if isinstance(found, list) else ():
         yield shapes.Event(kind="noted", message=str(note))

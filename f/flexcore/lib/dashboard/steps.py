@@ -58,9 +58,8 @@ class StepReader:
         result = {} if node.children else self._result(job, id)
         runtime = monitoring.read_text(result.get("runtime")) or self.runtime_of(job.get("script_path"))
         details = monitoring.error_details(job)
-        # What is known of the attempt. Only a step of a runtime tells of its own: a flow that failed, and the last step
-        # of a pipeline, repeat the error of another step.
-        known = result or (details if runtime and not node.children else {})
+        # What is known of the attempt.
+        known = result or ({} if step_events.repeats_another(node) else details)
         created, started, ended = times
         return shapes.Step(
             id=id,

@@ -3,32 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from f.flexcore.lib.core import errors
 from f.flexcore.lib.pipeline import resume
 from f.flexcore.lib.windmill import client, execution_models, executions, stops
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """refusal: why it cannot be started again, None when it can. resumes: whether it keeps what was finished, by name
-    in `kept`, as far as that still holds then; else all of the workflow runs again."""
-
-    refusal: str | None = None
-    resumes: bool = False
-    kept: tuple[str, ...] = ()
-
-
-def find_offer(windmill: client.Client, job: execution_models.Job) -> Offer:
+def find_offer(windmill: client.Client, job: execution_models.Job) -> execution_models.RestartOffer:
     """What a restart of the run would be. job: whole."""
     try:
         check_restartable(job)
     except errors.FlexcoreError as error:
-        return Offer(str(error))
+        return execution_models.RestartOffer(str(error))
     if not resume.PIPELINES.get(str(job.get("script_path"))):
-        return Offer()
-    return Offer(resumes=True, kept=tuple(resume.list_names(resume.completed_stages(windmill, dict(job)))))
+        return execution_models.RestartOffer()
+    return execution_models.RestartOffer(
+        resumes=True, kept=tuple(resume.list_names(resume.completed_stages(windmill, dict(job))))
+    )
 
 
 def check_restartable(job: execution_models.Job) -> None:

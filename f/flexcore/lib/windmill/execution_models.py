@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -100,6 +101,16 @@ class ExecutionDetail(Execution):
     error: ExecutionError | None
     trace_id: str | None = None
     trace_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestartOffer:
+    """What a restart would be. refusal: why it cannot be started again, None when it can. resumes: whether it keeps
+    what was finished, by name in `kept`, as far as that still holds then; else all of the workflow runs again."""
+
+    refusal: str | None = None
+    resumes: bool = False
+    kept: tuple[str, ...] = ()
 
 
 def is_execution(job: Job) -> bool:
