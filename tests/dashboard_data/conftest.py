@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.ray.fake_dashboard import FakeDashboard
 from tests.wmlocal.engine.conftest import call as step
 from tests.wmlocal.engine.conftest import raw
 from wmlocal.engine import Engine
@@ -133,6 +134,13 @@ def until(check: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < end, "it never came"
         time.sleep(0.1)
     return said
+
+
+@pytest.fixture
+def ray_head() -> Iterator[FakeDashboard]:
+    """The API of a Ray head on loopback."""
+    with FakeDashboard() as running:
+        yield running
 
 
 @pytest.fixture

@@ -28,28 +28,15 @@ RAY_CLUSTERS = "ray.io/v1/rayclusters"
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
-
-
-@pytest.fixture
-def ray() -> Iterator[FakeDashboard]:
-    with FakeDashboard() as running:
-        yield running
-
-
-@pytest.fixture
 def windmill(
-    cluster: FakeCluster, ray: FakeDashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: FakeCluster, ray_head: FakeDashboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FakeWindmill]:
     """A workspace with two clusters that its settings name."""
     with FakeWindmill() as running:
         settings = {"kubernetes_clusters": ["f/x/k8s"], "ray_clusters": ["f/x/ray"], "namespace": "work"}
         settings["storage_uri"] = f"file://{tmp_path}/store"
         running.resources = {
-            "f/x/ray": {"address": ray.address},
+            "f/x/ray": {"address": ray_head.address},
             "f/x/k8s": cluster.resource,
             SETTINGS: settings,
         }
@@ -95,8 +82,8 @@ def test_where_every_cluster_answers_an_empty_list_says_that_there_is_nothing(as
     assert (answer.orphans, answer.deployments, answer.unread) == ([], [], {})
 
 
-def test_a_cluster_that_does_not_answer_is_named_beside_what_the_others_say(ray: FakeDashboard, ask: Ask) -> None:
-    ray.script = lambda method, path: (503, "starting")
+def test_a_cluster_that_does_not_answer_is_named_beside_what_the_others_say(ray_head: FakeDashboard, ask: Ask) -> None:
+    ray_head.script = lambda method, path: (503, "starting")
     answer = ask("orphans", "deployments")
     assert answer.unread == {"orphans": ["f/x/ray"], "deployments": ["f/x/ray"]}
     assert answer.orphans == [] and answer.deployments == []
@@ -104,9 +91,9 @@ def test_a_cluster_that_does_not_answer_is_named_beside_what_the_others_say(ray:
 
 
 def test_where_no_cluster_answers_it_is_not_known_what_is_deployed(
-    windmill: FakeWindmill, ray: FakeDashboard, ask: Ask
+    windmill: FakeWindmill, ray_head: FakeDashboard, ask: Ask
 ) -> None:
-    ray.script = lambda method, path: (503, "starting")
+    ray_head.script = lambda method, path: (503, "starting")
     del windmill.resources["f/x/k8s"]
     answer = ask("deployments", "orphans")
     assert answer.deployments is None
@@ -155,12 +142,12 @@ def test_the_page_waits_longer_than_the_places_are_waited_for() -> None:
 
 @pytest.mark.parametrize("part", ["runtimes", "orphans", "deployments"])
 def test_two_clusters_that_hang_are_waited_for_at_once(
-    windmill: FakeWindmill, ray: FakeDashboard, ask: Ask, monkeypatch: pytest.MonkeyPatch, part: str
+    windmill: FakeWindmill, ray_head: FakeDashboard, ask: Ask, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     monkeypatch.setattr(places.ask_all, "__defaults__", (1.0,))
     release = threading.Event()
-    ray.script = lambda method, path: (503, str(release.wait(20)))
-    windmill.resources["f/x/ray2"] = {"address": ray.address}
+    ray_head.script = lambda method, path: (503, str(release.wait(20)))
+    windmill.resources["f/x/ray2"] = {"address": ray_head.address}
     windmill.resources[SETTINGS]["ray_clusters"] = ["f/x/ray", "f/x/ray2"]
     began = time.monotonic()
     answer = ask(part)
@@ -218,9 +205,9 @@ def leases(answer: shapes.Dashboard) -> dict[str | None, list[str] | None]:
 
 
 def test_each_cluster_has_the_leases_that_are_about_it_wherever_they_are_kept(
-    windmill: FakeWindmill, cluster: FakeCluster, ray: FakeDashboard, ask: Ask
+    windmill: FakeWindmill, cluster: FakeCluster, ray_head: FakeDashboard, ask: Ask
 ) -> None:
-    windmill.resources["f/x/ray2"] = {"address": ray.address.replace("127.0.0.1", "localhost")}
+    windmill.resources["f/x/ray2"] = {"address": ray_head.address.replace("127.0.0.1", "localhost")}
     windmill.resources["f/x/ray3"] = windmill.resources["f/x/ray2"]
     windmill.resources["f/x/kuberay"] = {"kubernetes_cluster": "f/x/k8s", "namespace": "work", "name": "ml"}
     clusters = ["f/x/ray", "f/x/ray2", "f/x/ray3", "f/x/kuberay"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ from tests.ray.fake_dashboard import FakeDashboard
 from tests.ray.test_job_faults import FIRST, JOB, KEY, work_of
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-def ray_head() -> Iterator[FakeDashboard]:
-    with FakeDashboard() as running:
-        yield running
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from f.flexcore.lib.meltano.installation import MELTANO_VERSION
-from tests.kubernetes.fake_cluster import FakeCluster
 from tests.live.works import bucket_settings
 from tests.meltano.conftest import SHARED
 from wmlocal.engine.engine import default_home
@@ -28,13 +27,6 @@ def home(tmp_path: Path) -> Path:
         (SHARED / name).mkdir(parents=True, exist_ok=True)
         (base / "meltano" / name).symlink_to(SHARED / name)
     return base
-
-
-@pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    fake = FakeCluster()
-    yield fake
-    fake.close()
 
 
 @pytest.fixture(scope="session")
