@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import daemon_threads, errors
 
 Answer = TypeVar("Answer")
 # The page gives a read up after 120 s (logic/calls.ts), in which a worker is found and Windmill answers, too.
@@ -26,13 +25,7 @@ def ask_all(questions: Sequence[Callable[[], Answer]], limit_s: float = LIMIT_S)
         except Exception as error:
             answers[number] = error
 
-    # Not a pool: its threads would be waited for at the end of the process.
-    threads = [threading.Thread(target=ask, args=(number,), daemon=True) for number in range(len(questions))]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + limit_s
-    for thread in threads:
-        thread.join(max(until - time.monotonic(), 0))
+    daemon_threads.run_for([partial(ask, number) for number in range(len(questions))], limit_s)
     late = errors.Unreachable(
         f"There was no answer within {limit_s:g} s",
         remedy="Check that it runs, and that the workers of the dashboard reach it.",

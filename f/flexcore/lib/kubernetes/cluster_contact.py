@@ -7,14 +7,14 @@ What may not be seen is not measured. A cluster that answers and refuses is no c
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from f.flexcore.lib.core import dimensions, errors, resources
+from f.flexcore.lib.core import daemon_threads, dimensions, errors, resources
 from f.flexcore.lib.kubernetes import connection, placement, placement_request
 
 if TYPE_CHECKING:
@@ -92,13 +92,7 @@ class Inquiry:
         def ask_one(name: str) -> None:
             found[name] = self._describe_lost(name) if name in lost else self._ask_one(name, opened)
 
-        # Not a pool: its threads would be waited for at the end of the process.
-        threads = [threading.Thread(target=ask_one, args=(name,), daemon=True) for name in names]
-        for thread in threads:
-            thread.start()
-        until = time.monotonic() + timeout_s
-        for thread in threads:
-            thread.join(max(until - time.monotonic(), 0))
+        daemon_threads.run_for([partial(ask_one, name) for name in names], timeout_s)
         return [found.get(name) or self._late(name, opened.get(name), timeout_s) for name in names]
 
     def _describe_lost(self, name: str) -> Contact:
