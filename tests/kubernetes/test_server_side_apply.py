@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,8 +14,9 @@ from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.kubernetes.roll_back_model import main as roll_back
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
 from f.flexcore.lib.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
-from f.flexcore.lib.kubernetes import deployed_versions, traffic_route
+from f.flexcore.lib.kubernetes import deployed_versions, rollback, traffic_route
 from f.flexcore.lib.kubernetes_api import field_owners
+from tests.faults.world import Killed
 from tests.kubernetes import fake_apply
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.kubernetes.stories import Object, deployment_story, kserve_story
@@ -380,7 +381,9 @@ def test_an_object_of_that_name_that_is_made_in_between_is_not_merged_into(serve
 # --- back
 
 
-def test_a_model_goes_back_to_the_version_that_answered_before_in_one_call(served: FakeCluster) -> None:
+def test_a_model_goes_back_to_the_version_that_answered_before_in_one_call(
+    served: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deploy(served)
     first = one(served, DEPLOYMENTS)
     deploy(served, model=SECOND, replicas=3)
@@ -389,7 +392,56 @@ def test_a_model_goes_back_to_the_version_that_answered_before_in_one_call(serve
     now = one(served, DEPLOYMENTS)
     assert now["spec"]["template"] == first["spec"]["template"] and now["spec"]["replicas"] == 3
     assert (result["data"]["from"]["model_version"], result["data"]["to"]["model_version"]) == ("2", "1")
+    assert roll_back(served.resource, "delay")["data"] == result["data"], "a repeat does not go forward again"
+    monkeypatch.setenv("WM_FLOW_JOB_ID", "flow-2")
     assert roll_back(served.resource, "delay")["data"]["to"]["model_version"] == "2"
+
+
+def die(*_: object) -> NoReturn:
+    raise Killed
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_roll_back_that_was_killed_goes_on_where_it_is_repeated(
+    served: FakeCluster, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """And knows what it has left, which it goes back to where the former version does not get ready."""
+    deploy(served)
+    first = one(served, DEPLOYMENTS)
+    deploy(served, model=SECOND)
+    second = one(served, DEPLOYMENTS)
+    with monkeypatch.context() as patched:
+        patched.setattr(rollback.Rollback, "_follow", die)
+        with pytest.raises(Killed):
+            roll_back(served.resource, "delay", from_revision=2)
+    if answered:
+        result = roll_back(served.resource, "delay", from_revision=2)
+        versions = [result["data"][way] for way in ("from", "to")]
+        assert versions == [{"revision": 2, "model_version": "2"}, {"revision": 1, "model_version": "1"}]
+        assert one(served, DEPLOYMENTS)["spec"] == first["spec"]
+        (now,) = deployed_versions.list_deployed(served.resource, "work")
+        assert (now.versions[0].version, now.former) == ("1", "2"), "and the former one counts as good again"
+        return
+    served.api.story = deployment_story(BROKEN, available=False)
+    with pytest.raises(NotFound, match="Deployment delay is as it was before"):
+        roll_back(served.resource, "delay", from_revision=2)
+    after = one(served, DEPLOYMENTS)
+    assert after["spec"] == second["spec"]
+    assert rollback.MOVE not in after["metadata"]["annotations"]
+
+
+def test_a_roll_back_is_not_taken_up_once_another_model_was_deployed(
+    served: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(served)
+    deploy(served, model=SECOND)
+    with monkeypatch.context() as patched:
+        patched.setattr(rollback.Rollback, "_follow", die)
+        with pytest.raises(Killed):
+            roll_back(served.resource, "delay", from_revision=2)
+    deploy(served, model=model(version="3"))
+    with pytest.raises(Conflict, match=r"it is at revision \d+ \(model version 3\). Nothing was changed"):
+        roll_back(served.resource, "delay", from_revision=2)
 
 
 def test_a_version_that_never_answered_is_not_gone_back_to(served: FakeCluster) -> None:
@@ -440,6 +492,7 @@ def test_a_roll_back_that_was_done_already_is_not_undone_by_a_second_one(
         done = roll_back_from_dashboard("f/x/k8s", "delay", "work", **seen)
         assert (done["data"]["from"]["model_version"], done["data"]["to"]["model_version"]) == ("2", "1")
         before = one(served, DEPLOYMENTS)
+        monkeypatch.setenv("WM_FLOW_JOB_ID", "flow-2")
         with pytest.raises(Conflict, match=words) as caught:
             roll_back_from_dashboard("f/x/k8s", "delay", "work", **seen)
     assert caught.value.subject == "from_revision"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from f.flexcore.lib.core.contracts import StepResult
-from f.flexcore.lib.core.errors import InvalidInput, NotFound, Unavailable
+from f.flexcore.lib.core.errors import InvalidInput, NotFound, Unavailable, Unreachable
 from f.flexcore.lib.pipeline.resume import (
     arguments,
     check_resumable,
@@ -19,7 +20,9 @@ from f.flexcore.lib.pipeline.resume import (
     list_names,
     reported_stages,
     stages_left_by_steps,
+    start,
 )
+from f.flexcore.lib.windmill import client
 from tests.operations.fake_windmill import FakeWindmill
 from wmlocal.engine import Engine
 from wmlocal.engine.engine import JobResult
@@ -74,6 +77,44 @@ def test_a_failed_pipeline_starts_again_with_its_arguments_and_what_it_has_finis
     while job_of(engine, done.result["started"])["type"] != "CompletedJob":
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_a_step_that_is_repeated_after_a_kill_starts_no_second_run(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windmill = client.Client(engine.token, workspace=engine.workspace, url=engine.url)
+    asked, _ = refused(engine)
+    monkeypatch.setenv("WM_JOB_ID", "job-1")
+    first = start(windmill, HYBRID, asked)
+    assert start(windmill, HYBRID, asked) == first
+    monkeypatch.setenv("WM_JOB_ID", "job-2")
+    assert start(windmill, HYBRID, asked) != first, "another step is another wish"
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_start_whose_answer_is_lost_is_looked_for(arrived: bool) -> None:
+    def lose(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if "/jobs/run/f/" in path:
+            asked.extend(query["job_id"])
+            return 502, "bad gateway"
+        return (200, {"id": path.rsplit("/", 1)[-1]}) if arrived else (404, "not found")
+
+    asked: list[str] = []
+    with FakeWindmill() as windmill:
+        windmill.route = lose
+        if arrived:
+            assert start(windmill.client(), HYBRID, {}) == asked[0]
+            return
+        with pytest.raises(Unavailable, match="HTTP 502"):
+            start(windmill.client(), HYBRID, {})
+
+
+def test_a_start_that_no_server_answers_names_the_run_to_look_for() -> None:
+    with FakeWindmill() as windmill:
+        away = windmill.client()
+    with pytest.raises(Unreachable, match="did not answer the start") as caught:
+        start(away, HYBRID, {})
+    assert re.fullmatch(r"Look for run [0-9a-f-]{36} before you try again.", str(caught.value.remedy))
 
 
 def test_a_dry_run_starts_nothing(engine: Engine) -> None:

@@ -2,11 +2,14 @@
 """The operation behind kubernetes/roll_back_model: a deployed model back at a version that has answered before.
 
 The versions are those that the Deployment keeps (its ReplicaSets), less those that never answered. Pods of the present
-version keep answering until those of the former one are ready; when they do not get ready, nothing has changed.
+version keep answering until those of the former one are ready; when they do not get ready, nothing has changed. Which
+execution has begun it stands in the Deployment from the same write on: repeated after a kill or an outage, it goes on,
+where it would else go forward again, to the version that was left.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from f.flexcore.lib.kubernetes_api import field_owners
 Object = dict[str, Any]
 DEPLOYMENTS, REPLICA_SETS = cluster_objects.DEPLOYMENTS, cluster_objects.REPLICA_SETS
 MODEL_VERSION = "flexcore/model-version"
+# The roll back that has led to the present version: {key, from, to}.
+MOVE = "flexcore/roll-back"
 
 
 @dataclass(slots=True)
@@ -35,38 +40,39 @@ class Rollback:
         the Deployment has left `from_revision` or another tool or field manager holds it, or whatever keeps the former
         version from getting ready."""
         place, started = self.place, self.place.clock()
+        key = identity.execution_key(os.environ).value
         deployment = self._find_deployment()
-        check_present(deployment, from_revision)
-        former = choose_revision(deployment, place.list_objects(REPLICA_SETS), revision)
-        template = revisions.read_template(former)
-        self._check_maps(template, revisions.find_revision(former))
+        replica_sets = place.list_objects(REPLICA_SETS)
+        template = left = None
+        if move := read_move(deployment, key):
+            left = find_left(deployment, replica_sets, move)
+        else:
+            check_present(deployment, from_revision)
+            former = choose_revision(deployment, replica_sets, revision)
+            template = revisions.read_template(former)
+            self._check_maps(template, revisions.find_revision(former))
+            move = {"from": name_version(deployment), "to": name_version(former)}
         before = place.adopt_all(DEPLOYMENTS, deployment)
-        marks = serving_manifests.mark_good(before, revisions.read_digest(template))
-        body = field_owners.extract_applied(before)
-        body["spec"]["template"] = template
-        place.report(f"Deployment {self.name} goes back to {describe(former)}")
+        place.report(f"Deployment {self.name} goes back to {describe_version(move['to'])}")
+        body = make_body(before, template, {MOVE: json.dumps({"key": key, **move})})
+        marks = serving_manifests.mark_good(before, revisions.read_digest(body["spec"]["template"]))
         stored = place.store(DEPLOYMENTS, body)
         try:
             done = self._follow(stored, started + timeout_s)
         except errors.FlexcoreError as error:
             if not error.retryable or error.details.get("diagnosis"):
-                place.store(DEPLOYMENTS, field_owners.extract_applied(before))
+                place.store(DEPLOYMENTS, make_body(before, left, {}))
                 error.details["undone"] = "as it was before"
                 error.args = (f"{error} Deployment {self.name} is as it was before.",)
             raise
-        body["metadata"].setdefault("annotations", {}).update(marks)
+        body["metadata"]["annotations"] |= marks
         place.store(DEPLOYMENTS, body)
         return contracts.StepResult(
             success=True,
             runtime="kubernetes",
-            execution_key=identity.execution_key(os.environ).value,
+            execution_key=key,
             attempt=1,
-            data={
-                "namespace": place.namespace,
-                "name": self.name,
-                "from": {"revision": revisions.find_revision(deployment), "model_version": read_version(deployment)},
-                "to": {"revision": revisions.find_revision(former), "model_version": read_version(former)},
-            },
+            data={"namespace": place.namespace, "name": self.name, **move},
             timings=contracts.Timings(starting=round(place.clock() - started, 3)),
             remote=contracts.Remote(kind="Deployment", name=self.name, uid=done["metadata"]["uid"]),
             log_tail=self.log_tail,
@@ -145,9 +151,42 @@ def choose_revision(deployment: Object, replica_sets: Sequence[Object], revision
     )
 
 
+def read_move(deployment: Object, key: str) -> Object | None:
+    """{from, to} of the roll back that this execution has begun; None when it has not, or others came after it."""
+    text = (deployment["metadata"].get("annotations") or {}).get(MOVE)
+    known: Object = json.loads(text) if text else {}
+    return known if known.pop("key", None) == key else None
+
+
+def find_left(deployment: Object, replica_sets: Sequence[Object], move: Object) -> Object | None:
+    """The template that a roll back has begun to leave; None when the Deployment does not keep it."""
+    former = revisions.list_former(deployment, replica_sets)
+    left = [item for item in former if revisions.find_revision(item) == move["from"]["revision"]]
+    return revisions.read_template(left[0]) if left else None
+
+
+def make_body(deployment: Object, template: Object | None, notes: Mapping[str, str]) -> Object:
+    """What we hold of the Deployment, to be applied. template: that takes the place of its own; None keeps it."""
+    body = field_owners.extract_applied(deployment)
+    kept = {name: value for name, value in (body["metadata"].get("annotations") or {}).items() if name != MOVE}
+    body["metadata"]["annotations"] = {**kept, **notes}
+    if template:
+        body["spec"]["template"] = template
+    return body
+
+
+def name_version(item: Mapping[str, Any]) -> Object:
+    """{revision, model_version} of a Deployment or one of its ReplicaSets."""
+    return {"revision": revisions.find_revision(item), "model_version": read_version(item)}
+
+
 def describe(item: Mapping[str, Any]) -> str:
     """A Deployment or one of its ReplicaSets."""
-    return f"revision {revisions.find_revision(item)} (model version {read_version(item) or 'unknown'})"
+    return describe_version(name_version(item))
+
+
+def describe_version(version: Mapping[str, Any]) -> str:
+    return f"revision {version['revision']} (model version {version['model_version'] or 'unknown'})"
 
 
 def read_version(item: Mapping[str, Any]) -> str | None:

@@ -7,10 +7,11 @@ and result.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, identity
 from f.flexcore.lib.pipeline import stage_results
 from f.flexcore.lib.windmill import client
 
@@ -120,15 +121,26 @@ def stages_left_by_steps(windmill: client.Client, flow_job: str) -> list[dict[st
 
 
 def start(windmill: client.Client, path: str, arguments: dict[str, Any]) -> str:
-    """The id of a new run of the pipeline. Raises Forbidden, InvalidInput, Unavailable or Unreachable."""
+    """The id of a new run of the pipeline, one for each execution of this step: its key makes the id, and Windmill's
+    rule that an id exists once keeps a step that is repeated after a kill from starting a second one. Raises Forbidden,
+    InvalidInput, Unavailable or Unreachable."""
+    id = identity.execution_key(os.environ).uuid(1)
     try:
-        return windmill.run_flow(path, arguments)
-    except errors.Forbidden:
-        raise errors.Forbidden(f"You may not run {path}", subject=path, remedy="Ask for the right to run it.") from None
-    except (errors.NotFound, errors.InvalidInput):
+        return windmill.run_flow(path, arguments, id)
+    except errors.FlexcoreError as error:
+        # The step was repeated, or the answer was lost.
+        if windmill.jobs([id]):
+            return id
+        raise _explain(path, id, error) from None
+
+
+def _explain(path: str, id: str, error: errors.FlexcoreError) -> errors.FlexcoreError:
+    if isinstance(error, errors.Forbidden):
+        return errors.Forbidden(f"You may not run {path}", subject=path, remedy="Ask for the right to run it.")
+    if isinstance(error, errors.NotFound | errors.InvalidInput):
         remedy = "Check that the pipeline is deployed."
-        raise errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy) from None
-    except errors.Unreachable:
-        # It may have been started all the same.
-        problem, remedy = f"Windmill did not answer the start of {path}", "Look at the runs before you try again."
-        raise errors.Unreachable(problem, subject="windmill", remedy=remedy) from None
+        return errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy)
+    if isinstance(error, errors.Unreachable):
+        problem, remedy = f"Windmill did not answer the start of {path}", f"Look for run {id} before you try again."
+        return errors.Unreachable(problem, subject="windmill", remedy=remedy)
+    return error
