@@ -71,7 +71,7 @@ $(BUILT)/dashboard/node_modules: $(APP)/package.json $(APP)/package-lock.json | 
 $(BUILT)/panel/node_modules: $(PANEL)/package.json $(PANEL)/package-lock.json | python
 $(BUILT)/dashboard/node_modules $(BUILT)/panel/node_modules:
 	mkdir -p $(@D) && cp $(filter %.json,$^) $(@D)
-	cd $(@D) && uv run --project $(CURDIR) npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(@D) && uv run --project "$(CURDIR)" npm ci --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 BROWSER := tests/dashboard/browser

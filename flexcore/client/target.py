@@ -106,15 +106,16 @@ def _by_url(url: str, workspace: str) -> Target:
 
 def _token_of_engine(url: str) -> str:
     """The token of a `flexcore serve` of this user; "" when the URL is none of them."""
-    from wmlocal.engine.engine import default_home
+    from wmlocal.engine.runs import default_home, list_engines
     from wmlocal.engine.store import Store
 
-    if not url.startswith("http://127.0.0.1:"):
-        return ""
+    url = url.replace("://localhost:", "://127.0.0.1:")
     home = default_home()
-    if not (home / "token").is_file() or all(item["url"] != url for item in Store(home).engines()):
+    if not url.startswith("http://127.0.0.1:") or not (home / "token").is_file():
         return ""
-    return (home / "token").read_text(encoding="utf-8")
+    with contextlib.closing(Store(home)) as store:
+        is_ours = any(engine["url"] == url for engine in list_engines(store))
+    return (home / "token").read_text(encoding="utf-8") if is_ours else ""
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ PORT = 8080
 PANEL_PORT = 8081
 # An engine on this machine answers at once, or has much to do.
 JOIN_TIMEOUT_S = 5.0
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="On loopback; 0 for any.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on loopback; 0 picks a free one.")]
 
 
 def serve(root: Root = Path(), port: Port = PORT, as_json: AsJson = False) -> None:
@@ -40,7 +42,7 @@ def dashboard(
     """Print the dashboard's address: of the engine that serves this bundle, or of one that starts here."""
     if server:
         given = PANEL_PORT if port is None else port
-        run_guarded(lambda: _serve_before(server, workspace, root, listen, given, host_name or []))
+        run_guarded(lambda: _serve_before(server, workspace, root, listen, given, host_name or [], as_json))
     else:
         run_guarded(lambda: _join_or_serve(root, PORT if port is None else port, as_json))
 
@@ -109,15 +111,13 @@ def find_serving_engine(home: Path, bundle: Path) -> Row | None:
     """The engine of this user that serves the bundle's dashboard; None when there is none."""
     import httpx
 
+    from wmlocal.engine.runs import list_engines
     from wmlocal.engine.store import Store
 
     if not (home / "token").is_file():
         return None
-    store = Store(home)
-    try:
-        engines = [engine for engine in store.engines() if engine["root"] == str(bundle.resolve())]
-    finally:
-        store.close()
+    with closing(Store(home)) as store:
+        engines = [engine for engine in list_engines(store) if engine["root"] == str(bundle.resolve())]
     for engine in engines:
         try:
             answer = httpx.get(f"{engine['url']}/healthz", timeout=JOIN_TIMEOUT_S, trust_env=False)
@@ -128,8 +128,10 @@ def find_serving_engine(home: Path, bundle: Path) -> Row | None:
     return None
 
 
-def _serve_before(url: str, workspace: str, root: Path, listen: str, port: int, host_names: list[str]) -> int:
-    """The page before a Windmill; without a token of its own."""
+def _serve_before(
+    url: str, workspace: str, root: Path, listen: str, port: int, host_names: list[str], as_json: bool
+) -> int:
+    """The page in front of a Windmill server; without a token of its own."""
     import uvicorn
 
     from f.flexcore.lib.core.errors import InvalidInput
@@ -140,15 +142,27 @@ def _serve_before(url: str, workspace: str, root: Path, listen: str, port: int, 
 
     if not url.startswith(("http://", "https://")):
         raise InvalidInput(f"--server: {url!r} is not a URL", remedy="Give the address of a Windmill server.")
+    workspace = workspace or os.environ.get("WM_WORKSPACE", "")
     if not workspace:
         raise InvalidInput(f"{url} has several workspaces", subject="--workspace", remedy="Name one with --workspace.")
     bundle = INSTALLED_ROOT if root == Path() and not is_bundle(root) else root
     site = make_site(url.rstrip("/"), workspace, read_runnables(bundle), host_names)
     with listen_at(listen, port) as listener:
-        say(f"dashboard of {url}, workspace {workspace}: http://{listen}:{listener.getsockname()[1]}/")
+        address = f"http://{name_host(listen)}:{listener.getsockname()[1]}/"
+        say(f"dashboard of {url}, workspace {workspace}: {address}")
+        if as_json:
+            print_json({"url": address.rstrip("/"), "dashboard": address, "workspace": workspace, "server": url})
+            sys.stdout.flush()
         server = uvicorn.Server(uvicorn.Config(site, log_level="warning", lifespan="off", access_log=False))
         server.run(sockets=[listener])
     return 0
+
+
+def name_host(listen: str) -> str:
+    """How a browser here names the address; the panel refuses those that stand for all of a machine's."""
+    if listen in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{listen}]" if ":" in listen else listen
 
 
 def listen_at(address: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flexcore.commands.dashboard import PORT, Port
+from flexcore.commands.dashboard import PORT
 from flexcore.console import AsJson, Root, examples, print_json, run_guarded, say
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ POLL_INTERVAL_S = 0.1
 
 def up(
     root: Root = Path(),
-    port: Port = PORT,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port on loopback: 8080; 0 picks a free one.")
+    ] = None,
     without_ray: Annotated[bool, typer.Option("--without-ray", help="No Ray head, for a small machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -47,20 +49,23 @@ def register(app: typer.Typer, panel: str) -> None:
     app.command(rich_help_panel=panel, epilog=examples("flexcore down"))(down)
 
 
-def _up(root: Path, port: int, with_ray: bool, as_json: bool) -> int:
+def _up(root: Path, port: int | None, with_ray: bool, as_json: bool) -> int:
     from f.flexcore.lib.core.errors import InvalidInput
     from flexcore import INSTALLED_ROOT
     from flexcore.panel.stack_state import StateFile
     from wmlocal.engine.bundle import Bundle, is_bundle
     from wmlocal.engine.runs import default_home
+    from wmlocal.engine.store import make_private
 
     bundle = Bundle(INSTALLED_ROOT if root == Path() and not is_bundle(root) else root).root
     home = default_home()
     file = StateFile(home)
-    file.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(home)
+    make_private(file.folder)
     before = file.read()
     if before is None or not before.is_alive():
-        _spawn(file, bundle, port, with_ray)
+        say(f"starting; the log is {file.log}")
+        _spawn(file, home, bundle, PORT if port is None else port, with_ray)
     state = _wait_ready(file)
     if state.root != str(bundle):
         raise InvalidInput(
@@ -68,11 +73,23 @@ def _up(root: Path, port: int, with_ray: bool, as_json: bool) -> int:
             subject="--root",
             remedy="End it with `flexcore down`, or set FLEXCORE_HOME to a folder for this one.",
         )
+    if difference := find_difference(state, port, with_ray):
+        say(f"`flexcore up` was running before, {difference}; to change that: flexcore down, then this command again")
     _show(state, home, as_json)
     return 0
 
 
-def _spawn(file: StateFile, bundle: Path, port: int, with_ray: bool) -> None:
+def find_difference(state: StackState, port: int | None, with_ray: bool) -> str:
+    """What runs otherwise than asked; "" for nothing."""
+    running = state.url.rpartition(":")[2]
+    if port and running != str(port):
+        return f"on port {running}"
+    if with_ray != bool(state.ray):
+        return "with a Ray head" if state.ray else "without a Ray head"
+    return ""
+
+
+def _spawn(file: StateFile, home: Path, bundle: Path, port: int, with_ray: bool) -> None:
     """Starts the process that keeps everything, and returns when it or another one is there. Raises CannotStart."""
     from flexcore.panel.stack_state import TAKEN
     from wmlocal.engine.errors import CannotStart
@@ -86,6 +103,7 @@ def _spawn(file: StateFile, bundle: Path, port: int, with_ray: bool) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
+            env={**os.environ, "FLEXCORE_HOME": str(home)},
             start_new_session=True,
         )
     until = time.monotonic() + START_TIMEOUT_S
@@ -172,7 +190,10 @@ def _down(as_json: bool) -> int:
     was_up = state is not None and state.is_alive()
     if state is not None:
         if not state.process.end(STOP_TIMEOUT_S):
-            say(f"Process {state.process.pid} did not end within {STOP_TIMEOUT_S:.0f} s and was killed.")
+            say(
+                f"Process {state.process.pid} did not end within {STOP_TIMEOUT_S:.0f} s and was killed before it could"
+                " cancel what ran: the next `flexcore up` goes on with it."
+            )
         if state.ray_temp:
             from flexcore.ray_head import end_leftovers
 

@@ -28,7 +28,7 @@ from wmlocal.engine.bundle import Flow, Script
 from wmlocal.engine.errors import CannotStart, EngineError, Rejected, UnknownPath
 from wmlocal.engine.http_triggers import METHODS, HttpTriggers, body_and_headers
 from wmlocal.engine.jobs import Job
-from wmlocal.engine.runs import EMAIL, USER, Runs
+from wmlocal.engine.runs import EMAIL, JOB_TOKEN, USER, Runs
 from wmlocal.engine.store import LIVE, STATUS_COLUMNS, Row
 
 VERSION = "flexcore engine, API of v1.743.0"
@@ -172,7 +172,7 @@ class Api:
         token = token if kind.lower() == "bearer" else request.query_params.get("token", "")
         job, _, signature = token.partition(".")
         return hmac.compare_digest(token.encode(), self.engine.token.encode()) or (
-            bool(signature) and hmac.compare_digest(signature.encode(), self.engine.sign(job).encode())
+            bool(signature) and hmac.compare_digest(signature.encode(), self.engine.sign(JOB_TOKEN, job).encode())
         )
 
     def whoami(self, _: Request) -> Row:
@@ -366,17 +366,20 @@ class Api:
         reason = (request.state.body or {}).get("reason") or "no reason given"
         if row["status"] not in LIVE:
             return PlainTextResponse(f"job {row['id']} is already completed", 404)
-        if not self.engine.cancel(row["id"], reason):
-            self._forward(row, request)
+        if self.engine.cancel(row["id"], reason):
+            return PlainTextResponse(row["id"])
+        if row["engine"] == self.engine.id:
+            return PlainTextResponse(f"job {row['id']} has just ended", 404)
+        if owner := self.engine.find_engine(row["engine"]):
+            self._forward(owner, request)
+        else:
+            self.engine.cancel_left(row["root"], reason)
         return PlainTextResponse(row["id"])
 
-    def _forward(self, row: Row, request: Request) -> None:
+    def _forward(self, owner: Row, request: Request) -> None:
         """A job of another engine is canceled by that engine."""
         import httpx
 
-        owner = next((engine for engine in self.store.engines() if engine["id"] == row["engine"]), None)
-        if owner is None or owner["id"] == self.engine.id:
-            raise Rejected(f"job {row['id']} belongs to an engine that has ended", 404)
         httpx.post(
             owner["url"] + request.url.path,
             json=request.state.body or {},
@@ -406,7 +409,7 @@ class Api:
         }
 
     def _signature(self, job: str, number: int, approver: str) -> str:
-        return self.engine.sign(f"resume {job} {number} {approver}")
+        return self.engine.sign("resume", f"{job} {number} {approver}")
 
     def resume_signed(self, request: Request) -> Response:
         return self._resume_by_signature(request, approved=True)

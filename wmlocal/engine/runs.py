@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,10 +27,10 @@ from wmlocal.engine.bundle import Bundle, Flow, Script
 from wmlocal.engine.environments import Environments
 from wmlocal.engine.errors import BadArguments, CannotStart, UnknownPath, WindmillError
 from wmlocal.engine.flow import FlowRun
-from wmlocal.engine.jobs import Ended, Job
+from wmlocal.engine.jobs import Cancel, Ended, Job
 from wmlocal.engine.recovery import DIED, death_result
 from wmlocal.engine.runtime import EventSink, Runtime
-from wmlocal.engine.store import Row, Store
+from wmlocal.engine.store import LIVE, Row, Store
 from wmlocal.engine.unsupported import check_flow, check_script
 from wmlocal.engine.variables import MASK, Variables
 from wmlocal.engine.watchdog import Watchdog
@@ -42,6 +42,11 @@ DEFAULT_PROCESSES = max(8, 2 * (os.cpu_count() or 1))
 DEFAULT_RETENTION_DAYS = 30.0
 # An engine that runs for long drops old runs as well, at most this often.
 MAX_PRUNE_INTERVAL_S = 3600.0
+# What a token is good for: the API, as the job that it is of.
+JOB_TOKEN = "job"
+# In the lock of an engine whose runs are not lost with it.
+TAKEN_UP_LATER = "its runs are taken up again"
+TOKEN_BYTES = 32
 USER, EMAIL = "local", "local@flexcore.local"
 RECOVERY_HINT = "`flexcore recover` takes the run up again where it was"
 
@@ -57,13 +62,14 @@ class JobResult:
 
 
 def default_home() -> Path:
-    return Path(os.environ.get("FLEXCORE_HOME") or Path.home() / ".flexcore")
+    return Path(os.environ.get("FLEXCORE_HOME") or Path.home() / ".flexcore").absolute()
 
 
 class Runs:
     """`on_event` gets an `Event` for each start, end, suspension, retry and piece of log, from any thread.
 
-    take_up: runs of this bundle whose engine died go on here at once; else they are marked as failed.
+    take_up: runs of this bundle whose engine died go on here at once, and those of this engine in the next such one.
+    Other engines mark them as failed, unless they are to be taken up.
     on_problem: gets a sentence for each file of the bundle that cannot be read and is passed over.
     """
 
@@ -87,7 +93,7 @@ class Runs:
         self.store = Store(self.home)
         self.id = secrets.token_hex(8)
         self.token = _read_token(self.home)
-        self._lock_file = _engine_lock(self.home, self.id)
+        self._lock_file = _engine_lock(self.home, self.id, take_up)
         self._socket = _listen(port)
         self._watchdog = Watchdog()
         self._threads: set[threading.Thread] = set()
@@ -155,8 +161,11 @@ class Runs:
         return self._begin(job, None, script, preprocess)
 
     def recover(self, job: str) -> Job:
-        """Takes a run up again that failed because its engine died. Raises UnknownPath for any other."""
+        """Takes a run up again whose engine died. Raises UnknownPath for any other."""
         row = self.store.job(job)
+        if row is not None and row["status"] in LIVE and not self.find_engine(row["engine"]):
+            self._end_left(job, "failure", death_result("the engine ended before this job"))
+            row = self.store.job(job)
         if row is None or row["parent"] or not _has_died(row):
             raise UnknownPath(f"{job} is not a run whose engine died; only such a run can be taken up again")
         begin = self._way_to_take_up(row)
@@ -243,6 +252,27 @@ class Runs:
             live.cancel.request(by, reason)
         return live is not None
 
+    def cancel_left(self, root: str, reason: str, by: str = USER) -> None:
+        """Ends a run whose engine is dead, with all below it."""
+        cancel = Cancel()
+        cancel.request(by, reason)
+        self._end_left(root, "canceled", {"error": cancel.as_error()}, canceled_by=by, canceled_reason=reason)
+
+    def _end_left(self, root: str, status: str, result: dict[str, Any], **more: str) -> None:
+        for row in self.store.jobs("root = ?", [root], limit=1_000_000, columns=["id", "status"]):
+            if row["status"] in LIVE:
+                self._remove_folder(row["id"])
+                ended = {"status": status, "finished": time.time(), "result": result, "engine": self.id}
+                self.store.update_job(row["id"], **ended, **more)
+
+    def _remove_folder(self, job: str) -> None:
+        """What a step of a dead engine has left."""
+        shutil.rmtree(self.home / "jobs" / job, ignore_errors=True)
+
+    def find_engine(self, id: str) -> Row | None:
+        """A live engine of this home; None when it has ended."""
+        return next((engine for engine in list_engines(self.store) if engine["id"] == id), None)
+
     def cancel_all(self, reason: str) -> None:
         for job in list(self.runtime.live.values()):
             if job.parent is None:
@@ -274,10 +304,10 @@ class Runs:
 
     def token_for(self, job: Job) -> str:
         """A token of its own for each job, which the API can check without a list."""
-        return f"{job.id}.{self.sign(job.id)}"
+        return f"{job.id}.{self.sign(JOB_TOKEN, job.id)}"
 
-    def sign(self, text: str) -> str:
-        return sign(self.token, text)
+    def sign(self, purpose: str, text: str = "") -> str:
+        return sign(self.token, purpose, text)
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -303,13 +333,15 @@ class Runs:
     def _settle_orphans(self, take_up: bool) -> None:
         """Jobs of an engine that died without a word are taken up again, or told so."""
         for engine in self.store.engines():
-            if not _is_dead(self.home, engine["id"]):
+            lock = _lock_path(self.home, engine["id"])
+            ours = take_up and engine["root"] == str(self.bundle.root)
+            if not _is_free(lock) or (not ours and _is_taken_up_later(lock)):
                 continue
+            lock.unlink(missing_ok=True)
             left = self.store.move_jobs(engine["id"], self.id)
             self.store.remove_engine(engine["id"])
             for job in left:
-                shutil.rmtree(self.home / "jobs" / job["id"], ignore_errors=True)
-            ours = take_up and engine["root"] == str(self.bundle.root)
+                self._remove_folder(job["id"])
             next_actions = {job["root"]: RECOVERY_HINT for job in left}
             for root in [job["id"] for job in left if ours and job["parent"] is None]:
                 try:
@@ -325,9 +357,14 @@ class Runs:
         self._prune_when_due()
 
 
-def sign(token: str, text: str) -> str:
-    """A signature that only the engines of this token's folder can make."""
-    return hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest()
+def list_engines(store: Store) -> list[Row]:
+    """Those that live; the port of a dead one may be anyone's by now."""
+    return [engine for engine in store.engines() if not _is_free(_lock_path(store.home, engine["id"]))]
+
+
+def sign(token: str, purpose: str, text: str = "") -> str:
+    """A signature that only the engines of this token's folder can make. One for a purpose is good for no other."""
+    return hmac.new(token.encode(), f"{purpose}\n{text}".encode(), hashlib.sha256).hexdigest()
 
 
 def _has_died(row: Row) -> bool:
@@ -358,12 +395,33 @@ def _arguments(args: Any) -> dict[str, Any]:
 
 
 def _read_token(home: Path) -> str:
+    """The token of the engines of this folder, made whole or not at all: with an empty one, anyone could enter."""
     file = home / "token"
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.write(handle, secrets.token_urlsafe(32).encode())
-        os.close(handle)
+    with _hold_folder(home):
+        if not _is_token(file):
+            draft = home / "token.new"
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
+                handle.write(secrets.token_urlsafe(TOKEN_BYTES))
+                handle.flush()
+                os.fsync(handle.fileno())
+            draft.replace(file)
     return file.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _hold_folder(folder: Path) -> Iterator[None]:
+    """Of several processes, one at a time."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_token(file: Path) -> bool:
+    """Whether there is a whole one: a full disk has left an empty file."""
+    return file.is_file() and len(file.read_text(encoding="utf-8")) >= TOKEN_BYTES
 
 
 def _listen(port: int) -> socket.socket:
@@ -383,23 +441,36 @@ def check_port(port: int) -> None:
     _listen(port).close()
 
 
-def _engine_lock(home: Path, engine: str) -> IO[str]:
+def _lock_path(home: Path, engine: str) -> Path:
+    return home / "engines" / f"{engine}.lock"
+
+
+def _engine_lock(home: Path, engine: str, take_up: bool) -> IO[str]:
     """Held for as long as the process lives, however it ends."""
-    folder = home / "engines"
-    folder.mkdir(exist_ok=True)
-    handle = (folder / f"{engine}.lock").open("w")
+    file = _lock_path(home, engine)
+    file.parent.mkdir(exist_ok=True)
+    handle = file.open("w")
     fcntl.flock(handle, fcntl.LOCK_EX)
+    if take_up:
+        handle.write(TAKEN_UP_LATER)
+        handle.flush()
     return handle
 
 
-def _is_dead(home: Path, engine: str) -> bool:
-    file = home / "engines" / f"{engine}.lock"
-    if not file.exists():
-        return True
-    with file.open() as handle:
-        try:
+def _is_free(lock: Path) -> bool:
+    """Whether the engine of this lock is dead."""
+    try:
+        with lock.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        file.unlink(missing_ok=True)
+    except FileNotFoundError:
         return True
+    except OSError:
+        return False
+    return True
+
+
+def _is_taken_up_later(lock: Path) -> bool:
+    """Whether a dead engine's runs go on once its bundle is served again."""
+    with contextlib.suppress(FileNotFoundError):
+        return lock.read_text(encoding="utf-8") == TAKEN_UP_LATER
+    return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterable
@@ -86,9 +87,18 @@ JSON_COLUMNS = ("args", "result", "labels", "flow_status", "leaf_jobs", "definit
 Row = dict[str, Any]
 
 
+def make_private(folder: Path) -> None:
+    """Makes the folder for this user alone. One that was there, made with its parents' mode, is closed to others unless
+    it is theirs, or all users' like /tmp."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_mode & 0o77 and found.st_uid == os.getuid() and not found.st_mode & stat.S_ISVTX:
+        folder.chmod(0o700)
+
+
 class Store:
     def __init__(self, home: Path) -> None:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(home)
         self.home = home
         self._lock = threading.RLock()
         file = home / "engine.db"

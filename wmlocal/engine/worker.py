@@ -310,6 +310,9 @@ def build_environment(task: Task, around: Surroundings) -> dict[str, str]:
         for name, value in own.items()
         if name in (*PASSED_ON, *PROXIES, *allowed) or name.startswith(PASSED_ON_PREFIXES)
     }
+    if home := passed.get("FLEXCORE_HOME"):
+        # A step runs in a folder of its own.
+        passed["FLEXCORE_HOME"] = str(Path(home).absolute())
     url = around.base_url()
     return {
         **task.envs,

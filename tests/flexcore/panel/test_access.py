@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -116,6 +117,21 @@ def test_the_pages_key_starts_the_pages_scripts_and_reads_their_jobs(engine: Pan
 )
 def test_the_pages_key_opens_nothing_else(engine: PanelEngine, method: str, path: str) -> None:
     assert ask(engine, method, path, engine.key).status_code == 403
+
+
+@pytest.mark.parametrize("job", ["", "dashboard", "job", "dashboard\n", "00000000-0000-0000-0000-000000000000"])
+def test_the_pages_key_is_no_token_of_a_job(engine: PanelEngine, job: str) -> None:
+    path = f"/api/w/local/resources/list?token={quote(f'{job}.{engine.key}')}"
+    assert httpx.get(engine.url + path, timeout=20).status_code == 401
+
+
+def test_an_approval_link_opens_nothing_but_its_approval(engine: PanelEngine) -> None:
+    job = ask(engine, "POST", "/api/w/local/jobs/run/p/f/sales/erase", engine.token).text
+    links = ask(engine, "GET", f"/api/w/local/jobs/resume_urls/{job}/0", engine.token).json()
+    signature = links["resume"].rpartition("/")[2]
+    for text in (job, f"resume {job} 0 ", f"{job} 0 ", f"resume\n{job} 0 "):
+        path = f"/api/w/local/resources/list?token={quote(f'{text}.{signature}')}"
+        assert httpx.get(engine.url + path, timeout=20).status_code == 401
 
 
 def test_jobs_of_others_are_not_shown_to_the_page(engine: PanelEngine) -> None:

@@ -91,17 +91,75 @@ def test_down_cancels_what_runs_says_so_and_leaves_the_data(
     assert (again["canceled"], again["canceled_reason"]) == (True, "the engine stops")
 
 
-def test_what_was_running_when_the_stack_was_killed_goes_on(up: Callable[[], Shown], tmp_path: Path) -> None:
+def test_what_was_running_when_the_stack_was_killed_goes_on(
+    up: Callable[[], Shown],
+    flexcore: Command,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     first = up()
     job = start_waiting(first, tmp_path)
     (tmp_path / "begun").unlink()
     kill(first["pid"])
+    # A look meanwhile has an engine of its own, which must not take the run for lost.
+    listed = json.loads(flexcore("workflow", "status", job, "--json").stdout)
+    assert listed["status"] == "running", listed
     second = up()
     assert second["pid"] != first["pid"]
     eventually((tmp_path / "begun").exists)
     (tmp_path / "go").write_text("")
     result = eventually(lambda: api(second, "GET", f"jobs_u/completed/get_result_maybe/{job}").json()["result"])
     assert result == "done"
+
+
+def test_what_a_killed_stack_has_left_can_be_canceled_or_taken_up_by_hand(
+    up: Callable[[], Shown],
+    flexcore: Command,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    first = up()
+    jobs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        jobs.append(start_waiting(first, tmp_path / name))
+    kill(first["pid"])
+    assert flexcore("workflow", "cancel", jobs[0]).returncode == 0
+    assert json.loads(flexcore("workflow", "status", jobs[0], "--json").stdout)["status"] == "canceled"
+    (tmp_path / "two" / "go").write_text("")
+    done = flexcore("recover", jobs[1], "--json")
+    assert json.loads(done.stdout)["result"] == "done", done.stderr
+
+
+def test_up_says_what_runs_otherwise_than_asked(up: Callable[[], Shown], flexcore: Command) -> None:  # noqa: F811
+    shown = up()
+    again = flexcore("up", "--port", "9", "--json")
+    assert json.loads(again.stdout) == shown
+    assert f"on port {shown['url'].rpartition(':')[2]}; to change that: flexcore down" in again.stderr
+    assert "without a Ray head; to change that" in flexcore("up").stderr
+    assert "to change that" not in flexcore(*UP).stderr
+
+
+def test_the_home_is_closed_to_other_users_also_one_that_was_open(up: Callable[[], Shown], home: Path) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o755)
+    up()
+    assert home.stat().st_mode & 0o77 == 0
+
+
+def test_a_relative_home_is_the_same_for_the_stack_and_its_steps(write: Writer, home: Path) -> None:
+    script = "import os\n\ndef main():\n    return os.environ['FLEXCORE_HOME']\n"
+    write.script("f/x/home", script)
+    environment = os.environ | surroundings(home) | {"FLEXCORE_HOME": os.path.relpath(home, write.root)}
+    begin = [sys.executable, "-m", "flexcore"]
+    options: Any = {"cwd": write.root, "env": environment, "text": True, "capture_output": True, "timeout": 90}
+    try:
+        started = subprocess.run([*begin, *UP], check=False, **options)
+        assert started.returncode == 0, started.stderr
+        shown = json.loads(started.stdout)
+        job = api(shown, "POST", "jobs/run/p/f/x/home", {}).text
+        found = eventually(lambda: api(shown, "GET", f"jobs_u/completed/get_result_maybe/{job}").json()["result"])
+        assert Path(found).is_absolute() and Path(found).resolve() == home.resolve()
+    finally:
+        subprocess.run([*begin, "down"], check=False, **options)
 
 
 def test_two_at_once_end_with_one_stack(up: Callable[[], Shown], write: Writer, home: Path) -> None:

@@ -14,7 +14,8 @@ import httpx
 import pytest
 import uvicorn
 
-from flexcore.commands.dashboard import find_serving_engine, listen_at
+from flexcore.client import target
+from flexcore.commands.dashboard import find_serving_engine, listen_at, name_host
 from flexcore.panel.engine import PanelEngine
 from flexcore.panel.windmill import Handover, make_site
 from tests.flexcore.commands.conftest import flexcore  # noqa: F401
@@ -156,3 +157,23 @@ def test_the_dashboard_of_an_engine_that_serves_the_bundle_is_joined(
     shown: dict[str, Any] = json.loads(flexcore("dashboard", "--json").stdout)
     assert shown == {"url": engine.url, "dashboard": engine.page_url}
     assert find_serving_engine(engine.home, tmp_path) is None
+
+
+def test_whoever_has_a_dead_engines_port_gets_neither_key_nor_token(
+    engine: PanelEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLEXCORE_HOME", str(engine.home))
+    with LocalServer(Echo) as another:
+        engine.store.add_engine("0" * 16, another.address, str(tmp_path))
+        assert find_serving_engine(engine.home, tmp_path) is None
+        assert target._token_of_engine(another.address) == ""
+    for url in (engine.url, engine.url.replace("127.0.0.1", "localhost")):
+        assert target._token_of_engine(url) == engine.token
+
+
+@pytest.mark.parametrize(
+    ("listen", "name"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("10.0.0.1", "10.0.0.1")],
+)
+def test_the_address_that_is_printed_is_one_that_the_panel_answers(listen: str, name: str) -> None:
+    assert name_host(listen) == name

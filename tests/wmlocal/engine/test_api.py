@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -204,3 +207,29 @@ def test_what_is_not_there_is_said_in_plain_text(client: wmill.Windmill, method:
 def test_a_body_that_is_no_json_is_refused(client: wmill.Windmill) -> None:
     answer = client.client.post(path(client, "jobs/run/p/f/x/s"), content=b"{")
     assert answer.status_code == 400 and "JSON" in answer.text
+
+
+@pytest.mark.parametrize("left", ["", "half"])
+def test_a_token_file_that_a_full_disk_left_broken_lets_nobody_in(write: Writer, home: Path, left: str) -> None:
+    (home / "token").write_text(left)
+    with Engine(write.root, home) as engine:
+        url = f"{engine.url}/api/w/{engine.workspace}/users/whoami"
+        assert httpx.get(url, timeout=20).status_code == 401
+        assert httpx.get(f"{url}?token={left}", timeout=20).status_code == 401
+        assert (home / "token").read_text() == engine.token
+        assert (home / "token").stat().st_mode & 0o77 == 0
+        with Engine(write.root, home) as other:
+            assert other.token == engine.token
+
+
+def test_a_token_that_cannot_be_written_whole_is_not_left_behind(
+    write: Writer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            Engine(write.root, home)
+    assert not (home / "token").exists()

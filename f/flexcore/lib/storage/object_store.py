@@ -24,7 +24,7 @@ AnyManifest = TypeVar("AnyManifest", contracts.DataManifest, contracts.ModelMani
 
 def home(env: Mapping[str, str] = os.environ) -> Path:
     """Where a worker keeps what outlives a step: caches, and the default store."""
-    return Path(env.get("FLEXCORE_HOME") or Path.home() / ".flexcore")
+    return Path(env.get("FLEXCORE_HOME") or Path.home() / ".flexcore").absolute()
 
 
 class Store:
