@@ -51,6 +51,7 @@ class Soak:
     passes: int = 0
     rows_of_reconcile: int = 0
     _begun: float = 0.0
+    _broken: list[Exception] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -59,13 +60,14 @@ class Soak:
         self.faults = Faults(self.places, self.ledger, random.Random(self.seed + 1), self._say, self.length_s)
 
     def run(self) -> None:
+        """Raises what has ended a measurement: a soak that looks no more says nothing."""
         self._begun = time.monotonic()
         besides = self._measure, self._reconcile, self._keep_control_busy
-        threads = [threading.Thread(target=work, daemon=True) for work in besides]
+        threads = [threading.Thread(target=self._keep_up, args=(work,), daemon=True) for work in besides]
         for thread in threads:
             thread.start()
         waiting = self.flows.first_of_each()
-        while self._now() < self.length_s:
+        while self._now() < self.length_s and not self._broken:
             while len(self.ledger.live) < self.width and not self.faults.is_restarting:
                 self.ledger.start(waiting.pop() if waiting else self.flows.draw())
             waiting += self._look()
@@ -78,6 +80,14 @@ class Soak:
         self._over.set()
         for thread in threads:
             thread.join()
+        if self._broken:
+            raise self._broken[0]
+
+    def _keep_up(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self._broken.append(error)
 
     def _now(self) -> float:
         return time.monotonic() - self._begun

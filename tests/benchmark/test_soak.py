@@ -23,10 +23,11 @@ import pytest
 from bench.soak import measures, passes
 from bench.soak.control import ControlHead
 from bench.soak.faults import Faults
-from bench.soak.flows import Execution
+from bench.soak.flows import Execution, Flows
 from bench.soak.ledger import Ledger, judge
 from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
+from bench.soak.soak import Soak
 from flexcore.ray_head import RayHead, RayHeadError
 from tests.live.conftest import Windmill
 from tests.live.proxy import Proxy
@@ -264,6 +265,25 @@ def test_a_control_counts_over_as_many_jobs_as_a_life_of_the_other_head_has_had(
     both["control_memory_mb"] += [Sample(s.at_s + 400, 524.0, 0) for s in series(80, float)]
     found = build_report([], [], both, {})
     assert found["holds"] and found["head_mb_per_job"]["control"]["samples"] == 60
+
+
+def test_a_soak_whose_measuring_ends_in_an_error_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on for the hour, and judge what it has of the first minutes."""
+
+    def fail(_: Soak) -> None:
+        raise KeyError("pods")
+
+    nothing = SimpleNamespace(folder=tmp_path, cluster=SimpleNamespace(collect_garbage=list), engine=None)
+    soak = Soak(cast("Places", nothing), HOUR_S, width=0, seed=1, log=list().append)
+    monkeypatch.setattr(Soak, "_measure", fail)
+    for name in ("_reconcile", "_keep_control_busy", "_settle", "_drain"):
+        monkeypatch.setattr(Soak, name, lambda _: None)
+    for kind, name in ((Flows, "first_of_each"), (Ledger, "poll")):
+        monkeypatch.setattr(kind, name, lambda _: [])
+    for name in ("strike", "stop"):
+        monkeypatch.setattr(Faults, name, lambda *_: None)
+    with pytest.raises(KeyError, match="pods"):
+        soak.run()
 
 
 def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() -> None:

@@ -148,9 +148,9 @@ class Api(kmock.KubernetesEmulator):
 
     def all(self, resource: str) -> list[Object]:
         key = kmock.resource(resource)
-        return [
-            copy.deepcopy(item.raw) for (kind, _, _), item in self._objects.items() if kind == key and not item.deleted
-        ]
+        # At one moment: a test asks in its own thread, and the server's goes on meanwhile.
+        kept = self._objects._objects.copy()
+        return [copy.deepcopy(item.raw) for (kind, _, _), item in kept.items() if kind == key and not item.deleted]
 
     # --- requests
 
