@@ -274,7 +274,7 @@ def test_a_soak_whose_measuring_ends_in_an_error_ends_with_it(tmp_path: Path, mo
         raise KeyError("pods")
 
     nothing = SimpleNamespace(folder=tmp_path, cluster=SimpleNamespace(collect_garbage=list), engine=None)
-    soak = Soak(cast("Places", nothing), HOUR_S, width=0, seed=1, log=list().append)
+    soak = Soak(cast("Places", nothing), HOUR_S, width=0, seed=1, log=lambda text: None)
     monkeypatch.setattr(Soak, "_measure", fail)
     for name in ("_reconcile", "_keep_control_busy", "_settle", "_drain"):
         monkeypatch.setattr(Soak, name, lambda _: None)
