@@ -147,7 +147,7 @@ class RayHead:
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
                 self.stop()
-                raise RayHeadError(f"The Ray head did not start; its log is {self.log}:\n{tail}")
+                raise RayHeadError(f"The Ray head did not start; see its log {self.log}, and try again:\n{tail}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -178,7 +178,7 @@ class RayHead:
             return False
 
 
-class RayHeadError(RuntimeError):
+class RayHeadError(errors.Unavailable):
     """The local Ray head did not come up."""
 
 
