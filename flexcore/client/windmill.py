@@ -16,6 +16,7 @@ import httpx
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
 from f.flexcore.lib.core.result_page import drop_page
 from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
+from flexcore.loopback import is_loopback
 
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30
@@ -51,7 +52,9 @@ class Windmill:
             base_url=f"{self.url}/api/",
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_S,
-            verify=verify_tls,
+            # SSL_CERT_FILE counts everywhere; a proxy must not see what stays on this machine, nor the token.
+            verify=httpx.create_ssl_context(verify_tls),
+            trust_env=not is_loopback(url),
             transport=transport,
         )
 

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flexcore.loopback import is_loopback
 from flexcore.panel.site import Page, Site
 
 SIGN_IN = "Give a token of yours: in Windmill, Account settings, Tokens. It stays in this browser."
@@ -36,7 +37,7 @@ def make_site(url: str, workspace: str, runnables: Mapping[str, str], host_names
 def find_reasons(url: str) -> list[str]:
     """Why the server cannot be used now; none when it answers."""
     try:
-        answer = httpx.get(f"{url}/api/version", timeout=READY_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(f"{url}/api/version", timeout=READY_TIMEOUT_S, trust_env=not is_loopback(url))
     except httpx.HTTPError as error:
         return [f"Windmill at {url} does not answer ({type(error).__name__})"]
     return [] if answer.is_success else [f"Windmill at {url} answers {answer.status_code}"]
@@ -47,7 +48,9 @@ class Handover:
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
+        # The environment's proxy and certificates are for what is outside of this machine, as for other commands.
+        is_outside = not is_loopback(url)
+        self._client = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=is_outside, transport=transport)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
