@@ -7,7 +7,7 @@ and Unavailable for what may work later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -105,14 +105,16 @@ class Windmill:
         )
 
     def list_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
-        """Every item of a list, page by page."""
-        found: list[dict[str, Any]] = []
-        for page in range(1, MAX_PAGES + 1):
-            items = self.get(path, per_page=PAGE, page=page, **query)
-            found += items
-            if len(items) < PAGE:
-                break
-        return found
+        """Every item of a list."""
+        return list(self.pages(path, PAGE, MAX_PAGES, **query))
+
+    def pages(self, path: str, per_page: int, max_pages: int, **query: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, read page by page as they are asked for."""
+        for page in range(1, max_pages + 1):
+            items = self.get(path, per_page=per_page, page=page, **query)
+            yield from items
+            if len(items) < per_page:
+                return
 
     # Jobs
 
