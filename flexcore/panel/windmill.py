@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 
 import httpx
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -53,16 +53,21 @@ class Handover:
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=is_outside, transport=transport)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request, headers = Request(scope, receive), Headers(scope=scope)
+        # The body goes on as it comes: many at once would not fit into memory.
+        length = [("content-length", headers["content-length"])] if "content-length" in headers else []
+        has_body = length or "transfer-encoding" in headers
         path = scope.get("raw_path", scope["path"].encode()).split(b"?")[0]
         asked = self._client.build_request(
             request.method,
             httpx.URL(self._client.base_url, raw_path=path + (b"?" + scope["query_string"]).rstrip(b"?")),
-            headers=_hand_on(Headers(scope=scope)),
-            content=await request.body(),
+            headers=[*_hand_on(headers), *length],
+            content=request.stream() if has_body else None,
         )
         try:
             answer = await self._client.send(asked, stream=True)
+        except ClientDisconnect:
+            return
         except httpx.HTTPError as error:
             reason = PlainTextResponse(f"Bad gateway: Windmill does not answer ({type(error).__name__})", 502)
             await reason(scope, receive, send)
