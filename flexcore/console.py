@@ -52,6 +52,8 @@ Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its step
 
 def run_guarded(action: Callable[[], int]) -> None:
     """Ends the command with the action's exit code; errors made for people are printed, not raised."""
+    import sqlite3
+
     from f.flexcore.lib.core.errors import FlexcoreError
     from wmlocal.engine.errors import EngineError
 
@@ -71,6 +73,16 @@ def run_guarded(action: Callable[[], int]) -> None:
         # A folder that may not be written, a full disk, a name that is too long.
         name = str(error.filename or "a file")[-MAX_NAME_CHARS:]
         print(f"flexcore: {name}: {error.strerror or error}", file=sys.stderr)
+        code = exit_codes.CANNOT_START
+    except sqlite3.Error as error:
+        # SQLite's own words for a full disk, a folder that may not be written, a file that is locked or broken.
+        from wmlocal.engine.engine import default_home
+
+        print(
+            f"flexcore: {default_home() / 'engine.db'}: {error}; make room on its disk, or set FLEXCORE_HOME to another"
+            " folder",
+            file=sys.stderr,
+        )
         code = exit_codes.CANNOT_START
     raise typer.Exit(code)
 

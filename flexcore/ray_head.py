@@ -147,7 +147,7 @@ class RayHead:
             if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self.log.read_text(errors="replace")[-2000:] if self.log.exists() else ""
                 self.stop()
-                raise RayHeadError(f"The Ray head did not start; its log is {self.log}:\n{tail}")
+                raise RayHeadError(f"The Ray head did not start; see its log {self.log}, and try again:\n{tail}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -171,14 +171,16 @@ class RayHead:
 
     def _answers(self, url: str) -> bool:
         request = urllib.request.Request(url, headers=self.headers)
+        # It is on loopback: a proxy of the environment would not reach it, and would see its token.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
+            with opener.open(request, timeout=5) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
 
-class RayHeadError(RuntimeError):
+class RayHeadError(errors.Unavailable):
     """The local Ray head did not come up."""
 
 

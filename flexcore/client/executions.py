@@ -3,39 +3,51 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
 from typing import Any
 
 from f.flexcore.lib.core.errors import InvalidInput, NotFound
+from f.flexcore.lib.windmill.client import DASHBOARD_LABEL
 from flexcore.client.watch import Node, find_error
 from flexcore.client.windmill import Windmill
 
 WHOLE_ID = 36
 BEGINNING = re.compile(r"^[0-9a-fA-F][0-9a-fA-F-]{0,35}$")
 WHERE = "`flexcore workflow list --executions` shows the latest."
-# Its reads are jobs, a hundred in an hour for each open page, and nobody's runs.
-DASHBOARD = "f/flexcore/dashboard/"
-# Runs among which a shortened id is looked for.
-RECENT = 200
-# Pages of the list of jobs; a server lists other people's runs too.
-MAX_PAGES = 10
+# Their jobs are nobody's runs: an open page of the dashboard starts a hundred in an hour, reconcile twice as many.
+HOUSEKEEPING = ("f/flexcore/dashboard/", "f/flexcore/operations/")
+# Of each list, the queue's and that of what has ended.
+PAGE, MAX_PAGES = 500, 40
+# Ids begin with the time: those that begin alike are neighbors, and after so many others there is none to come.
+MAX_STRANGERS = 100
 
 
 def latest(client: Windmill, limit: int, workflows: set[str] | None) -> list[dict[str, Any]]:
     """The newest runs, at most `limit`; workflows: of these paths only."""
-    found: list[dict[str, Any]] = []
-    for page in range(1, MAX_PAGES + 1):
-        query = {
-            "per_page": RECENT,
-            "page": page,
-            "has_null_parent": "true",
-            "job_kinds": "flow,script,flowpreview,preview",
-        }
-        listed = client.get("jobs/list", **query)
-        shown = (job for job in listed if not str(job.get("script_path") or "").startswith(DASHBOARD))
-        found += [as_run(job) for job in shown if workflows is None or job.get("script_path") in workflows]
-        if len(found) >= limit or len(listed) < RECENT:
-            break
-    return found[:limit]
+    jobs = _newest_first(client, job_kinds="flow,script,flowpreview,preview")
+    wanted = (job for job in jobs if workflows is None or job.get("script_path") in workflows)
+    return [as_run(job) for job in islice((job for job in wanted if not is_housekeeping(job)), limit)]
+
+
+def _newest_first(client: Windmill, **query: Any) -> Iterator[dict[str, Any]]:
+    """What is no step of another job. Of two lists: that of all jobs has one page only, whatever page is asked for."""
+    lists = (
+        client.pages(f"jobs/{kind}/list", PAGE, MAX_PAGES, has_null_parent="true", **query)
+        for kind in ("queue", "completed")
+    )
+    seen = set()
+    for job in merge(*lists, key=lambda job: str(job["created_at"]), reverse=True):
+        # One that ended between the two lists is in both, and a page moves on with each that ends.
+        if job["id"] not in seen:
+            seen.add(job["id"])
+            yield job
+
+
+def is_housekeeping(job: dict[str, Any]) -> bool:
+    is_ours = str(job.get("script_path") or "").startswith(HOUSEKEEPING)
+    return is_ours or DASHBOARD_LABEL in (job.get("labels") or ())
 
 
 def as_run(job: dict[str, Any]) -> dict[str, Any]:
@@ -61,20 +73,34 @@ def status(job: dict[str, Any]) -> str:
 
 
 def complete_id(client: Windmill, given: str) -> str:
-    """Raises NotFound, or InvalidInput when it is not an id, or the beginning of several."""
+    """Jobs of the dashboard and of operations count where no other run is meant. Raises NotFound, or InvalidInput when
+    it is not an id, or the beginning of several."""
     if not BEGINNING.match(given):
         raise InvalidInput(f"{given[:60]} is not an id of a run", subject="ID", remedy=WHERE)
     if len(given) == WHOLE_ID:
         return given.lower()
-    listed = client.get("jobs/list", per_page=RECENT, has_null_parent="true")
-    found = [job["id"] for job in listed if job["id"].startswith(given.lower())]
+    found = _find_beginning(client, given.lower())
     if len(found) > 1:
         raise InvalidInput(
             f"{len(found)} runs have an id that begins with {given}", subject="ID", remedy="Give more of it."
         )
     if not found:
         raise NotFound(f"None of the latest runs has an id that begins with {given}", subject="ID", remedy=WHERE)
-    return str(found[0])
+    return found[0]
+
+
+def _find_beginning(client: Windmill, given: str) -> list[str]:
+    """The ids that begin so: of runs that somebody wanted, else of all."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    strangers = 0
+    for job in _newest_first(client):
+        if job["id"].startswith(given):
+            found[is_housekeeping(job)].append(str(job["id"]))
+        elif any(found.values()):
+            strangers += 1
+            if strangers == MAX_STRANGERS:
+                break
+    return found[False] or found[True]
 
 
 def cancel(client: Windmill, given: str, reason: str) -> str:

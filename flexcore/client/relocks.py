@@ -64,9 +64,9 @@ def wait_for_relocks(
 
 
 def _list_ended(client: Windmill, since: str) -> list[dict[str, Any]]:
-    """The newest first."""
+    """The newest first. From the list of what has ended: that of all jobs has one page only."""
     query = {"created_after": since} if since else {}
-    jobs = client.list_all("jobs/list", job_kinds=KINDS, **query)
+    jobs = client.list_all("jobs/completed/list", job_kinds=KINDS, **query)
     return [job for job in jobs if job.get("type") == "CompletedJob" and str(job.get("created_at")) > since]
 
 

@@ -119,12 +119,14 @@ def _token_of_engine(url: str) -> str:
 
 
 @contextlib.contextmanager
-def open_client(server: str, workspace: str, root: Path) -> Iterator[tuple[Windmill, Target | None]]:
+def open_client(
+    server: str, workspace: str, root: Path, *, starts_runs: bool = True
+) -> Iterator[tuple[Windmill, Target | None]]:
     """A client whose token and workspace are good; what it speaks to is said on stderr first. An embedded engine lives
     as long as the block does, and what runs in it ends with it."""
     target = choose(server, workspace, root)
     if target is None:
-        with open_embedded(root) as (client, _):
+        with open_embedded(root, starts_runs=starts_runs) as (client, _):
             yield client, None
         return
     say(f"server {target}")
@@ -134,7 +136,8 @@ def open_client(server: str, workspace: str, root: Path) -> Iterator[tuple[Windm
 
 
 @contextlib.contextmanager
-def open_embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
+def open_embedded(root: Path, *, starts_runs: bool = True) -> Iterator[tuple[Windmill, Engine]]:
+    """starts_runs: Ctrl-C cancels them; without any it ends the command, as in any other program."""
     from wmlocal.engine.bundle import is_bundle
     from wmlocal.engine.engine import Engine
 
@@ -142,7 +145,10 @@ def open_embedded(root: Path) -> Iterator[tuple[Windmill, Engine]]:
     with Engine(bundle, on_problem=lambda problem: say(f"warning: {problem}")) as engine:
         say(f"embedded engine, bundle {engine.bundle.root}")
         engine.serve()
-        with engine.handling_signals(), Windmill(engine.url, engine.workspace, engine.token) as client:
+        with (
+            engine.handling_signals() if starts_runs else contextlib.nullcontext(),
+            Windmill(engine.url, engine.workspace, engine.token) as client,
+        ):
             yield client, engine
 
 

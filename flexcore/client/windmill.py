@@ -7,7 +7,7 @@ and Unavailable for what may work later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +16,7 @@ import httpx
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
 from f.flexcore.lib.core.result_page import drop_page
 from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
+from flexcore.loopback import is_loopback
 
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30
@@ -51,7 +52,9 @@ class Windmill:
             base_url=f"{self.url}/api/",
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_S,
-            verify=verify_tls,
+            # SSL_CERT_FILE counts everywhere; a proxy must not see what stays on this machine, nor the token.
+            verify=httpx.create_ssl_context(verify_tls),
+            trust_env=not is_loopback(url),
             transport=transport,
         )
 
@@ -102,14 +105,16 @@ class Windmill:
         )
 
     def list_all(self, path: str, **query: Any) -> list[dict[str, Any]]:
-        """Every item of a list, page by page."""
-        found: list[dict[str, Any]] = []
-        for page in range(1, MAX_PAGES + 1):
-            items = self.get(path, per_page=PAGE, page=page, **query)
-            found += items
-            if len(items) < PAGE:
-                break
-        return found
+        """Every item of a list."""
+        return list(self.pages(path, PAGE, MAX_PAGES, **query))
+
+    def pages(self, path: str, per_page: int, max_pages: int, **query: Any) -> Iterator[dict[str, Any]]:
+        """The items of a list, read page by page as they are asked for."""
+        for page in range(1, max_pages + 1):
+            items = self.get(path, per_page=per_page, page=page, **query)
+            yield from items
+            if len(items) < per_page:
+                return
 
     # Jobs
 

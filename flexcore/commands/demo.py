@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ import typer
 
 from flexcore import INSTALLED_ROOT, IS_INSTALLED
 from flexcore.commands.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
+from flexcore.console import run_guarded
+from flexcore.loopback import is_loopback
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
@@ -46,15 +49,33 @@ def demo(
 ) -> None:
     """Extract flights, train a model of their delay, deploy it, and ask it for flights that it never saw."""
     args = {"target": target, "algorithm": algorithm, "kubeconfig": _kubeconfig(target, kubeconfig)}
-    try:
-        code = _run(rows, args, ray, _json(settings), keep)
-    except KeyboardInterrupt:
-        print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
-        code = INTERRUPTED
-    raise typer.Exit(code)
+    fields = _json(settings)
+    run_guarded(lambda: _run(rows, args, ray, fields, keep))
 
 
 def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], keep: bool) -> int:
+    try:
+        with _interruptible():
+            return _run_pipeline(rows, args, ray, settings, keep)
+    except KeyboardInterrupt:
+        print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C, termination and hang-up end what waits here, and what was started is stopped."""
+    from wmlocal.engine.engine import SIGNALS
+
+    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_pipeline(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], keep: bool) -> int:
     from wmlocal.engine.engine import Engine, default_home
     from wmlocal.engine.progress import progress
 
@@ -67,7 +88,6 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
         engine_events = progress()
         stack.callback(engine_events.close)
         engine = stack.enter_context(Engine(INSTALLED_ROOT, home, on_event=engine_events))
-        stack.enter_context(engine.handling_signals())
         if head:
             head.wait_ready()
             _say(f"Ray head: {head.address} (log: {head.log})")
@@ -78,7 +98,9 @@ def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], ke
             settings,
         )
         started = time.monotonic()
-        done = engine.run(FLOW, request)
+        # Only while something runs that a signal can cancel; before and after, Ctrl-C ends the waiting.
+        with engine.handling_signals():
+            done = engine.run(FLOW, request)
         engine_events.close()
         if _was_interrupted(done.result):
             raise KeyboardInterrupt
@@ -149,11 +171,20 @@ def ask(result: dict[str, Any], rows: list[dict[str, Any]], truth: list[float]) 
     import httpx
 
     from f.flexcore.lib.core.contracts import ModelManifest
+    from f.flexcore.lib.core.errors import Unreachable
     from f.flexcore.lib.core.inference import build_infer_request, parse_predictions
 
     model = ModelManifest.model_validate(result["stages"][1]["result"]["output"])
     url = f"{result['final_endpoint']}/v2/models/{model.name}/infer"
-    answer = httpx.post(url, json=build_infer_request(rows, model.signature), timeout=60).raise_for_status().json()
+    body = build_infer_request(rows, model.signature)
+    try:
+        asked = httpx.post(url, json=body, timeout=60, trust_env=not is_loopback(url))
+        answer = asked.raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise Unreachable(
+            f"The endpoint {url} does not answer as a model does ({type(error).__name__})",
+            remedy="Look at its log on the runtime, and try again.",
+        ) from None
     return list(zip((float(value) for value in parse_predictions(answer)), truth, strict=True))
 
 

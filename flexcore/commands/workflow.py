@@ -418,7 +418,7 @@ def _list(runtime: str, executions: bool, limit: int, server: str, workspace: st
     from flexcore.client.workflows import every, known_runtime
 
     wanted = "" if runtime == "all" else known_runtime(runtime)
-    with open_client(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root, starts_runs=False) as (client, _):
         workflows = [item for item in every(client) if not wanted or wanted in item.runtimes]
         if executions:
             from flexcore.client.executions import latest
@@ -460,7 +460,7 @@ def _status(given: str, server: str, workspace: str, root: Path, as_json: bool) 
     from flexcore.client.target import open_client
     from flexcore.client.watch import Watch, error_text
 
-    with open_client(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root, starts_runs=False) as (client, _):
         watch = Watch(client, complete_id(client, given))
         watch.poll()
     if as_json:
@@ -519,7 +519,7 @@ def _logs(given: str, follow: bool, verbose: bool, server: str, workspace: str, 
             print_json(piece) if as_json else sys.stdout.write(event.message)
             sys.stdout.flush()
 
-    with open_client(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root, starts_runs=False) as (client, _):
         job = complete_id(client, given)
         watch = Watch(client, job, logs=True, verbose=verbose)
         if follow:
@@ -548,7 +548,7 @@ def _cancel(given: str, reason: str, server: str, workspace: str, root: Path, as
     from flexcore.client.executions import cancel as cancel_run
     from flexcore.client.target import open_client
 
-    with open_client(server, workspace, root) as (client, _):
+    with open_client(server, workspace, root, starts_runs=False) as (client, _):
         job = cancel_run(client, given, reason)
     if as_json:
         print_json({"id": job, "canceled": True})

@@ -9,13 +9,14 @@ Keys travel in a header, never in a cookie: another page of the same browser has
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flexcore.loopback import is_loopback, read_host
 
 OPEN_PATHS = ("/healthz", "/readyz")
 SAFE_METHODS = ("GET", "HEAD")
@@ -75,16 +76,7 @@ class Guard:
         return None
 
     def is_own_name(self, host: str) -> bool:
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
-        if name == "localhost" or name in self._host_names:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(f"//{host}") or read_host(f"//{host}") in self._host_names
 
 
 def is_foreign(headers: Headers, host: str) -> bool:

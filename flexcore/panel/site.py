@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flexcore.panel.body_limit import BodyLimit
 from flexcore.panel.guard import Guard
 
 BUILT = Path(__file__).parent / "static"
@@ -84,7 +85,7 @@ class Site:
                 Route("/readyz", self.answer_readiness),
             ]
         )
-        self._guarded = Guard(self._dispatch, host_names)
+        self._guarded = Guard(BodyLimit(self._dispatch), host_names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._guarded(scope, receive, send)

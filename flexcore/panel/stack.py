@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import signal
+import sqlite3
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -37,6 +38,8 @@ WATCH_INTERVAL_S = 0.5
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
 # A head that lived so long did start; the next pause is short again.
 STEADY_S = 120.0
+# What keeps the stack or its head from starting: each says so itself.
+TROUBLE = (EngineError, FlexcoreError, RuntimeError, OSError, sqlite3.Error)
 
 
 class Stack:
@@ -47,6 +50,7 @@ class Stack:
         self.problem = ""
         self._started, self._pause = 0.0, FIRST_PAUSE_S
         self._engine: PanelEngine | None = None
+        self._scheduler: Scheduler | None = None
         self.state = StackState(Process.current(), str(root))
 
     def run(self) -> None:
@@ -68,9 +72,9 @@ class Stack:
             self._engine = stack.enter_context(engine)
             stack.callback(self._note_end)
             engine.serve()
-            scheduler = Scheduler(engine, lambda text: print(text, flush=True))
-            scheduler.start()
-            stack.callback(scheduler.stop)
+            self._scheduler = Scheduler(engine, lambda text: print(text, flush=True))
+            self._scheduler.start()
+            stack.callback(self._scheduler.stop)
             self.state = self.file.write(self.state, phase=READY, url=engine.url)
             while True:
                 time.sleep(WATCH_INTERVAL_S)
@@ -78,27 +82,34 @@ class Stack:
                     self._restart_head(self.head)
 
     def start_head(self, head: RayHead) -> None:
-        """Raises RayHeadError."""
+        """Raises RayHeadError or OSError."""
         self._started = time.monotonic()
         head.start(wait=False)
         self.state = self.file.write(self.state, ray=head.address, ray_temp=str(head.temp))
         head.wait_ready()
-        self.problem = ""
 
     def _restart_head(self, head: RayHead) -> None:
-        self.problem = f"The Ray head has ended and is started again; its log is {head.log}"
-        print(self.problem, flush=True)
+        """Until it runs and its resource says where. What stands in the way, such as a full disk, ends no run: the next
+        round tries again."""
+        self._tell(f"The Ray head has ended and is started again; its log is {head.log}")
         head.stop()
         self._pause = FIRST_PAUSE_S if time.monotonic() - self._started > STEADY_S else self._pause
         time.sleep(self._pause)
         self._pause = min(2 * self._pause, MAX_PAUSE_S)
         try:
             self.start_head(head)
-        except RuntimeError as error:
-            self.problem = str(error).partition("\n")[0]
-            print(error, flush=True)
-        else:
             self._publish()
+            self.problem = ""
+        except TROUBLE as error:
+            # Not one that runs where nobody is told of it.
+            head.stop()
+            self._tell(f"No Ray head: {error}")
+
+    def _tell(self, problem: str) -> None:
+        self.problem = problem.partition("\n")[0]
+        # The log is on the disk that may be full.
+        with suppress(OSError):
+            print(problem, flush=True)
 
     def _publish(self) -> None:
         """Writes the resources: before the engine opens, since runs that it takes up name them."""
@@ -111,7 +122,8 @@ class Stack:
             store.close()
 
     def find_reasons(self) -> list[str]:
-        return [self.problem] if self.problem else []
+        """Why /readyz says no."""
+        return [item for item in (self.problem, self._scheduler.problem if self._scheduler else "") if item]
 
     def _note_end(self) -> None:
         """The runs that end with the engine."""
@@ -160,7 +172,7 @@ def main() -> int:
     stack = Stack(given.root, given.port, not given.without_ray, home)
     try:
         stack.run()
-    except (EngineError, FlexcoreError, RuntimeError, OSError) as error:
+    except TROUBLE as error:
         stack.file.write(stack.state, phase=FAILED, error=str(error))
         return NOT_STARTED
     except SystemExit:

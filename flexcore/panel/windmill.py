@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Collection, Mapping
 
 import httpx
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flexcore.loopback import is_loopback
 from flexcore.panel.site import Page, Site
 
 SIGN_IN = "Give a token of yours: in Windmill, Account settings, Tokens. It stays in this browser."
@@ -36,7 +37,7 @@ def make_site(url: str, workspace: str, runnables: Mapping[str, str], host_names
 def find_reasons(url: str) -> list[str]:
     """Why the server cannot be used now; none when it answers."""
     try:
-        answer = httpx.get(f"{url}/api/version", timeout=READY_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(f"{url}/api/version", timeout=READY_TIMEOUT_S, trust_env=not is_loopback(url))
     except httpx.HTTPError as error:
         return [f"Windmill at {url} does not answer ({type(error).__name__})"]
     return [] if answer.is_success else [f"Windmill at {url} answers {answer.status_code}"]
@@ -47,19 +48,26 @@ class Handover:
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        self._client = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, transport=transport)
+        # The environment's proxy and certificates are for what is outside of this machine, as for other commands.
+        is_outside = not is_loopback(url)
+        self._client = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=is_outside, transport=transport)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+        request, headers = Request(scope, receive), Headers(scope=scope)
+        # The body goes on as it comes: many at once would not fit into memory.
+        length = [("content-length", headers["content-length"])] if "content-length" in headers else []
+        has_body = length or "transfer-encoding" in headers
         path = scope.get("raw_path", scope["path"].encode()).split(b"?")[0]
         asked = self._client.build_request(
             request.method,
             httpx.URL(self._client.base_url, raw_path=path + (b"?" + scope["query_string"]).rstrip(b"?")),
-            headers=_hand_on(Headers(scope=scope)),
-            content=await request.body(),
+            headers=[*_hand_on(headers), *length],
+            content=request.stream() if has_body else None,
         )
         try:
             answer = await self._client.send(asked, stream=True)
+        except ClientDisconnect:
+            return
         except httpx.HTTPError as error:
             reason = PlainTextResponse(f"Bad gateway: Windmill does not answer ({type(error).__name__})", 502)
             await reason(scope, receive, send)

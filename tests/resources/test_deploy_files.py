@@ -24,6 +24,7 @@ from flexcore.configuration.files import Configuration
 from flexcore.configuration.models import TAGS, FlexcoreFile, WindmillFile
 from flexcore.configuration.plan import DEPLOY as ENVIRONMENT
 from flexcore.configuration.plan import plan
+from flexcore.panel.guard import Guard
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "resources/deploy"
@@ -117,6 +118,10 @@ def test_the_image_warms_what_windmill_looks_for_by_the_python_of_the_locks() ->
 # The panel
 
 
+async def nothing(*_: object) -> None:
+    raise AssertionError("not asked")
+
+
 def test_both_deployments_publish_the_panel_without_a_token_of_its_own() -> None:
     deployment, service = VALUES["extraDeploy"]
     for item in (deployment, service):
@@ -127,7 +132,12 @@ def test_both_deployments_publish_the_panel_without_a_token_of_its_own() -> None
     assert service["spec"]["ports"][0]["port"] == container["ports"][0]["containerPort"] == 8081
     assert container["image"].rpartition("/")[2] == composed["image"]
     assert "env" not in container and "environment" not in composed and "secrets" not in composed
-    assert [argument for argument in container["args"] if argument.startswith("--")] == ["--server", "--workspace"]
+    options = list(zip(container["args"][::2], container["args"][1::2], strict=True))
+    assert [name for name, _ in options] == ["--server", "--workspace", "--host-name", "--host-name"]
+    # As the cluster asks for it, from the same namespace and from another one.
+    name = service["metadata"]["name"]
+    guard = Guard(nothing, [value for option, value in options if option == "--host-name"])
+    assert guard.is_own_name(f"{name}:8081") and guard.is_own_name(f"{name}.windmill:8081")
     assert deployment["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,29 @@ def test_a_canceled_run_is_exit_five_and_a_second_cancel_is_refused(
     assert waiting.wait(20) == 5
     again = flexcore("workflow", "cancel", job, "--server", server)
     assert again.returncode == 2 and "has ended already (canceled)" in again.stderr
+
+
+def test_ctrl_c_ends_the_following_of_a_run_of_another_engine_and_leaves_the_run(
+    flexcore: Command, server: str, begin: Callable[..., Popen[str]]
+) -> None:
+    job = flexcore("workflow", "execute", "waits", "--detach", "--server", server).stdout.strip()
+    following = begin("workflow", "logs", job, "--follow", "--server", "embedded")
+    assert following.stdout is not None and following.stdout.readline() == "begun\n"
+    following.send_signal(signal.SIGINT)
+    _, said = following.communicate(timeout=20)
+    assert following.returncode == 130 and f"Run {job} goes on." in said and "Traceback" not in said
+    assert json.loads(flexcore("workflow", "status", job, "--json", "--server", server).stdout)["status"] == "running"
+    flexcore("workflow", "cancel", job, "--server", server)
+
+
+@pytest.mark.parametrize("verb", [("list",), ("execute", "counting"), ("status", "01a20e75")])
+def test_a_database_that_cannot_be_used_is_named_with_what_to_do(
+    flexcore: Command, home: Path, verb: tuple[str, ...]
+) -> None:
+    (home / "engine.db").write_text("no database, however long this text is; SQLite looks at its first sixteen bytes")
+    done = flexcore("workflow", *verb)
+    assert done.returncode == 2 and not done.stdout
+    assert f"{home / 'engine.db'}: file is not a database; make room on its disk, or set FLEXCORE_HOME" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -152,3 +152,65 @@ def test_a_schedule_that_cannot_be_followed_is_told_once(following: Following, w
         following.pass_seconds(3)
     assert len(following.said) == 3
     assert any("f/x/broken" in said for said in following.said) and any("f/x/no" in said for said in following.said)
+
+
+def let_write(following: Following, allowed: bool) -> None:
+    """What a full disk does to the store, by SQLite itself."""
+    following.engine.store._db.execute(f"PRAGMA query_only = {'OFF' if allowed else 'ON'}")
+
+
+def follow(following: Following, seconds: float) -> None:
+    following.clock.now += seconds
+    following.scheduler.follow()
+
+
+def test_a_store_that_cannot_be_written_is_told_once_and_what_was_due_starts_when_it_can(
+    following: Following,
+    write: Writer,  # noqa: F811
+) -> None:
+    file = schedule(write)
+    write.file("f/x/second.schedule.yaml", file.read_text())
+    let_write(following, False)
+    for _ in range(4):
+        follow(following, 1)
+    assert "readonly" in following.scheduler.problem
+    assert following.runs() == 0 and len(following.said) == 1 and "Schedules are not followed" in following.said[0]
+    let_write(following, True)
+    follow(following, 1)
+    assert following.runs() == 2 and following.scheduler.problem == ""
+
+
+def test_what_cannot_be_started_for_long_is_left_out_and_said(following: Following, write: Writer) -> None:  # noqa: F811
+    schedule(write)
+    let_write(following, False)
+    follow(following, 3)
+    let_write(following, True)
+    follow(following, 3600)
+    assert following.runs() == 0 and "this run is left out" in following.said[-1]
+    assert following.scheduler.problem == ""
+
+
+def test_a_log_that_cannot_be_written_starts_no_run_twice(engine: Engine, write: Writer) -> None:  # noqa: F811
+    def refuse(_: str) -> None:
+        raise OSError("No space left on device")
+
+    write.script("f/x/s", "def main(n: int):\n    return n\n")
+    following = Following(engine)
+    following.scheduler.report = refuse
+    schedule(write)
+    for _ in range(4):
+        follow(following, 1)
+    assert following.runs() == 1
+
+
+def test_the_thread_goes_on_after_a_failure(following: Following, write: Writer) -> None:  # noqa: F811
+    schedule(write, schedule="* * * * * *")
+    scheduler = Scheduler(following.engine, following.said.append)
+    let_write(following, False)
+    scheduler.start()
+    try:
+        eventually(lambda: scheduler.problem)
+        let_write(following, True)
+        eventually(lambda: following.runs() and not scheduler.problem)
+    finally:
+        scheduler.stop()

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ import pytest
 
 from flexcore.panel.local_resources import SHARED_SETTINGS, WRITTEN_BY, write_resources
 from flexcore.panel.processes import Process, read_start
+from flexcore.panel.scheduler import Scheduler
+from flexcore.panel.stack import Stack
 from flexcore.panel.stack_state import READY, StackState, StateFile
 from tests.flexcore.commands.conftest import flexcore  # noqa: F401
 from tests.wmlocal.engine.conftest import Command, Writer, eventually, is_alive, surroundings
+from wmlocal.engine import Engine
 from wmlocal.engine.store import Store
 
 WAITS = """
@@ -33,6 +37,7 @@ def main(folder: str):
     return "done"
 """
 UP = ("up", "--without-ray", "--port", "0", "--json")
+RAY = {"address": "http://127.0.0.1:1", "token": "secret-token"}
 Shown = dict[str, Any]
 
 
@@ -244,15 +249,82 @@ def test_a_state_that_cannot_be_read_is_no_stack(home: Path, text: str) -> None:
     assert file.read() is None
 
 
-def test_settings_that_somebody_has_put_where_operations_look_are_kept(home: Path, tmp_path: Path) -> None:
-    store = Store(home)
-    write_resources(store, tmp_path, home, {"address": "http://127.0.0.1:1", "token": "secret-token"})
+@pytest.fixture
+def store(home: Path) -> Iterator[Store]:
+    opened = Store(home)
+    yield opened
+    opened.close()
+
+
+def test_settings_that_somebody_has_put_where_operations_look_are_kept(store: Store, write: Writer, home: Path) -> None:
+    write_resources(store, write.root, home, RAY)
     shared, own = store.resource(SHARED_SETTINGS), store.resource("u/admin/local_settings")
     assert shared is not None and own is not None and shared == own | {"path": SHARED_SETTINGS}
     assert "secret-token" not in (home / "engine.db").read_bytes().decode(errors="replace")
     store.set_resource(SHARED_SETTINGS, {"storage_uri": "s3://mine"}, "c_flexcore_settings", "Ours")
-    write_resources(store, tmp_path, home, None)
+    write_resources(store, write.root, home, None)
     kept = store.resource(SHARED_SETTINGS)
     assert kept is not None and kept["value"] == {"storage_uri": "s3://mine"} and kept["description"] != WRITTEN_BY
     assert store.resource("u/admin/local_ray") is None
-    store.close()
+
+
+def shared_value(store: Store) -> Any:
+    return (store.resource(SHARED_SETTINGS) or {}).get("value")
+
+
+def test_a_value_that_a_program_has_changed_is_kept_though_its_description_still_names_up(
+    store: Store, write: Writer, home: Path
+) -> None:
+    write_resources(store, write.root, home, RAY)
+    # As wmill.set_resource does.
+    store.set_resource(SHARED_SETTINGS, {"storage_uri": "s3://mine"}, "c_flexcore_settings", WRITTEN_BY)
+    for head in (None, RAY):
+        write_resources(store, write.root, home, head)
+        assert shared_value(store) == {"storage_uri": "s3://mine"}
+
+
+def test_settings_that_up_has_written_follow_the_next_up(store: Store, write: Writer, home: Path) -> None:
+    for head in (RAY, None, RAY):
+        write_resources(store, write.root, home, head)
+        assert ("ray_clusters" in shared_value(store)) is (head is not None)
+
+
+@pytest.mark.parametrize("name", ["settings", "settings.local"])
+def test_settings_in_a_file_of_the_bundle_are_not_hidden(store: Store, write: Writer, home: Path, name: str) -> None:
+    # An earlier up, before the file was there.
+    write_resources(store, write.root, home, RAY)
+    write.file(f"f/flexcore/{name}.resource.yaml", "value: {storage_uri: s3://x}\n")
+    write_resources(store, write.root, home, None)
+    assert store.resource(SHARED_SETTINGS) is None
+
+
+def test_a_file_of_settings_that_is_broken_is_not_replaced_in_silence(store: Store, write: Writer, home: Path) -> None:
+    write.file("f/flexcore/settings.resource.yaml", "value: [")
+    write_resources(store, write.root, home, RAY)
+    assert store.resource(SHARED_SETTINGS) is None
+
+
+def test_a_head_that_cannot_be_started_again_ends_nothing_and_readiness_says_why(write: Writer, home: Path) -> None:
+    (home / "up").mkdir()
+    stack = Stack(write.root, 0, True, home)
+    stack._pause, stack._started = 0.0, time.monotonic()
+    assert stack.head is not None
+    # Where the head's folder would be.
+    (home / "up/ray").write_text("")
+    stack._restart_head(stack.head)
+    assert stack.find_reasons() == [stack.problem] and "No Ray head: " in stack.problem and "ray" in stack.problem
+    assert not stack.head.is_running()
+
+
+def test_readiness_says_when_schedules_are_not_followed(write: Writer, home: Path) -> None:
+    stack = Stack(write.root, 0, False, home)
+    with Engine(write.root, home) as engine:
+        stack._scheduler = Scheduler(engine, lambda text: None)
+        assert stack.find_reasons() == []
+        write.script("f/x/s", "def main():\n    return 1\n")
+        write.file("f/x/s.schedule.yaml", "enabled: true\nschedule: '* * * * * *'\nscript_path: f/x/s\n")
+        engine.store._db.execute("PRAGMA query_only = ON")
+        stack._scheduler._last = int(time.time()) - 2
+        stack._scheduler.follow()
+        assert ["Schedules are not followed" in reason for reason in stack.find_reasons()] == [True]
+        engine.store._db.execute("PRAGMA query_only = OFF")

@@ -16,6 +16,7 @@ import uvicorn
 
 from flexcore.client import target
 from flexcore.commands.dashboard import find_serving_engine, listen_at, name_host
+from flexcore.panel import body_limit
 from flexcore.panel.engine import PanelEngine
 from flexcore.panel.windmill import Handover, make_site
 from tests.flexcore.commands.conftest import flexcore  # noqa: F401
@@ -111,6 +112,46 @@ def test_it_is_ready_only_while_the_server_answers(panel: str) -> None:
         assert answer.status_code == 503 and "does not answer" in answer.json()["reasons"][0]
         assert httpx.get(f"{url}/healthz").status_code == 200
         assert httpx.get(f"{url}/api/version").status_code == 502
+
+
+class Reader(BaseHTTPRequestHandler):
+    """A server that says when it has the first bytes of a body of ten."""
+
+    has_begun = threading.Event()
+
+    def do_POST(self) -> None:
+        first = self.rfile.read(5)
+        self.has_begun.set()
+        body = first + self.rfile.read(5)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_body_goes_on_as_it_comes() -> None:
+    def parts() -> Iterator[bytes]:
+        yield b"first"
+        assert Reader.has_begun.wait(20), "the panel keeps what it is sent"
+        yield b"after"
+
+    with LocalServer(Reader) as windmill, serving(windmill.address) as url:
+        answer = httpx.post(f"{url}/api/x", content=parts(), headers={"Content-Length": "10"}, timeout=30)
+    assert answer.content == b"firstafter"
+
+
+def test_a_body_that_is_too_large_is_refused_before_anybody_has_it_whole(
+    panel: str, engine: PanelEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limit, "MAX_BODY_BYTES", 1000)
+    for url in (f"{panel}/api/x", f"{engine.url}/api/r/any/route"):
+        for body in (b"x" * 1001, iter([b"x" * 600, b"x" * 600])):
+            answer = httpx.post(url, content=body)
+            assert answer.status_code == 413 and answer.text.startswith("Payload too large"), (url, answer)
+    assert httpx.post(f"{panel}/api/x", content=b"x" * 1000).json()["body"] == "x" * 1000
 
 
 def test_a_request_cannot_lead_the_panel_to_another_server() -> None:
