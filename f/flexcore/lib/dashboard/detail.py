@@ -118,9 +118,9 @@ class DetailReader:
         found = execution_models.error_from_results(job.get("result"), (inner or {}).get("result"), step)
         if found.message == "It failed without a message" and record.error:
             found = found.model_copy(update={"name": record.error.name, "message": record.error.message})
-        message = redactor.text(found.message)
+        message, remedy = redactor.text(found.message), found.remedy and redactor.text(found.remedy)
         cut = f"{message[:MAX_MESSAGE_CHARS]}\n… cut" if len(message) > MAX_MESSAGE_CHARS else message
-        return found.model_copy(update={"message": cut})
+        return found.model_copy(update={"message": cut, "remedy": remedy})
 
     def _abilities(self, job: execution_models.Job) -> shapes.Abilities:
         offer = self.find_offer(self.windmill, job)

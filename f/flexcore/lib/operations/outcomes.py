@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from f.flexcore.lib.core import identity
+from f.flexcore.lib.core import identity, redaction
 from f.flexcore.lib.windmill import execution_models
 
 BUNDLE_FOLDER = execution_models.BUNDLE_FOLDER
@@ -100,12 +100,14 @@ def _team(path: str, job: Job) -> str:
 
 
 def _failure(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    """(category, reason, remedy) of Windmill's own error, or of what a failure module made of it."""
+    """(category, reason, remedy) of Windmill's own error, or of what a failure module made of it. Masked: a report is
+    read by more people than the run, and the error of a user's own step has passed no redactor."""
     error = result.get("error")
     given = error if isinstance(error, Mapping) else {"message": error, "extra": result}
     extra = _mapping(given, "extra")
-    category, remedy = str(extra.get("category") or ""), str(extra.get("remedy") or "")
-    text = str(given.get("message") or given.get("name") or "no reason was left")
+    redactor = redaction.Redactor()
+    category, remedy = str(extra.get("category") or ""), redactor.text(str(extra.get("remedy") or ""))
+    text = redactor.text(str(given.get("message") or given.get("name") or "no reason was left"))
     return category or str(given.get("name") or ""), shorten_reason(text), remedy
 
 

@@ -233,16 +233,19 @@ def error_from_results(result: Any, step_result: Any, step: str | None) -> Execu
         if isinstance(error, dict):
             return _typed_error(error, step)
     text = result.get("error") if isinstance(result, dict) else None
-    return ExecutionError(name="Failed", message=str(text or "It failed without a message"), step=step)
+    message = redaction.Redactor().text(str(text or "It failed without a message"))
+    return ExecutionError(name="Failed", message=message, step=step)
 
 
 def _typed_error(error: Job, step: str | None) -> ExecutionError:
     extra = error.get("extra") if isinstance(error.get("extra"), dict) else {}
-    words = {name: str(extra[name]) for name in ("category", "subject", "remedy") if extra.get(name)} if extra else {}
+    redactor = redaction.Redactor()
+    told = [name for name in ("category", "subject", "remedy") if extra.get(name)] if extra else []
+    words = {name: redactor.text(str(extra[name])) for name in told}
     retryable = extra.get("retryable") if extra else None
     return ExecutionError(
         name=str(error.get("name") or "Error"),
-        message=redaction.Redactor().text(str(error.get("message") or "")),
+        message=redactor.text(str(error.get("message") or "")),
         step=step,
         retryable=retryable if isinstance(retryable, bool) else None,
         **words,
