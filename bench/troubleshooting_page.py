@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from f.flexcore.lib.core import errors, tls_errors
+from f.flexcore.lib.core import contracts, errors, tls_errors
 from f.flexcore.lib.kubernetes_api import categories
 from f.flexcore.lib.meltano import diagnosis as meltano_diagnosis
 from f.flexcore.lib.ray import job_diagnosis
@@ -76,7 +76,10 @@ TLS_SAMPLES = {
     "handshake": "SSL routines: handshake failure",
 }
 # A name in the place of a category: what it may hold.
-NAMED_CATEGORIES = {"kind": ("extractor_failed", "loader_failed", "mapper_failed")}
+NAMED_CATEGORIES = {
+    "kind": ("extractor_failed", "loader_failed", "mapper_failed"),
+    "WORKFLOW_STOPPED": (contracts.WORKFLOW_STOPPED,),
+}
 HEAD = """\
 # Troubleshooting
 
@@ -197,7 +200,7 @@ def _categories(node: ast.expr) -> Sequence[str]:
             return [category] if category not in ("", "tls") else []
         case ast.IfExp(body=first, orelse=other):
             return [*_categories(first), *_categories(other)]
-        case ast.Name(id=name):
+        case ast.Name(id=name) | ast.Attribute(attr=name):
             return NAMED_CATEGORIES.get(name, ())
     return ()
 
