@@ -76,10 +76,7 @@ TLS_SAMPLES = {
     "handshake": "SSL routines: handshake failure",
 }
 # A name in the place of a category: what it may hold.
-NAMED_CATEGORIES = {
-    "kind": ("extractor_failed", "loader_failed", "mapper_failed"),
-    "WORKFLOW_STOPPED": (contracts.WORKFLOW_STOPPED,),
-}
+NAMED_CATEGORIES = {"kind": ("extractor_failed", "loader_failed", "mapper_failed")}
 HEAD = """\
 # Troubleshooting
 
@@ -200,8 +197,10 @@ def _categories(node: ast.expr) -> Sequence[str]:
             return [category] if category not in ("", "tls") else []
         case ast.IfExp(body=first, orelse=other):
             return [*_categories(first), *_categories(other)]
-        case ast.Name(id=name) | ast.Attribute(attr=name):
+        case ast.Name(id=name):
             return NAMED_CATEGORIES.get(name, ())
+        case ast.Attribute(value=ast.Name(id="contracts"), attr=name):
+            return [getattr(contracts, name)]
     return ()
 
 
