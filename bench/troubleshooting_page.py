@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from f.flexcore.lib.core import errors, tls_errors
+from f.flexcore.lib.core import contracts, errors, tls_errors
 from f.flexcore.lib.kubernetes_api import categories
 from f.flexcore.lib.meltano import diagnosis as meltano_diagnosis
 from f.flexcore.lib.ray import job_diagnosis
@@ -199,6 +199,8 @@ def _categories(node: ast.expr) -> Sequence[str]:
             return [*_categories(first), *_categories(other)]
         case ast.Name(id=name):
             return NAMED_CATEGORIES.get(name, ())
+        case ast.Attribute(value=ast.Name(id="contracts"), attr=name):
+            return [getattr(contracts, name)]
     return ()
 
 

@@ -9,15 +9,20 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from f.flexcore.lib.api.metrics import Snapshot, count_orphans, exposition_text, openmetrics_text
+from f.flexcore.lib.api.metrics import Snapshot, count_orphans, exposition_text, openmetrics_text, read_snapshot
 from f.flexcore.lib.windmill.execution_models import Execution, execution_from_job
 from f.flexcore.lib.windmill.result_figures import ResultFigures, read_figures
+from tests.operations.fake_windmill import FakeWindmill
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 def ran(id: str, seconds: float, **more: Any) -> Execution:
-    job = {
+    return execution_from_job(job(id, seconds, **more))
+
+
+def job(id: str, seconds: float, **more: Any) -> dict[str, Any]:
+    return {
         "id": id,
         "type": "CompletedJob",
         "script_path": "f/flexcore/data_pipeline",
@@ -30,7 +35,6 @@ def ran(id: str, seconds: float, **more: Any) -> Execution:
         "created_by": "u",
         **more,
     }
-    return execution_from_job(job)
 
 
 def samples(snapshot: Snapshot) -> dict[tuple[str, ...], float]:
@@ -88,6 +92,26 @@ def test_rows_cost_and_forecast_error_are_told_as_far_as_they_are_known() -> Non
     assert told["flexcore_forecast_error_ratio_sum", "ray", "data_pipeline"] == 0.25
     assert told["flexcore_forecast_error_ratio_count", "ray", "data_pipeline"] == 1
     assert told["flexcore_executions_unread",] == 1
+
+
+def test_a_plan_is_not_counted_and_a_start_that_was_refused_is_canceled() -> None:
+    conflict = {"error": {"name": "Conflict", "message": "x", "extra": {"category": "workflow_stopped"}}}
+    results = {"a": {"success": True}, "b": conflict, "c": {"error": "x is stopped"}, "d": {"error": {"name": "E"}}}
+    labels = {"c": ["workflow_stopped"], "p": ["plan"]}
+
+    def answer(path: str, query: dict[str, list[str]]) -> tuple[int, Any]:
+        if "/get_result/" in path:
+            return 200, results[path.rsplit("/", 1)[-1]]
+        if path.endswith("/jobs/completed/list") and "script_path_start" in query:
+            return 200, [job(id, 2, success=id in "ap", labels=labels.get(id, [])) for id in "abcdp"]
+        return (200, []) if "/list" in path else (404, "")
+
+    with FakeWindmill() as windmill:
+        windmill.route = answer
+        told = samples(read_snapshot(windmill.client(), NOON))
+    counted = {key[2]: count for key, count in told.items() if key[0] == "flexcore_executions_total"}
+    assert counted == {"success": 1, "canceled": 2, "failure": 1}
+    assert told["flexcore_execution_duration_seconds_count", "", "data_pipeline"] == 2
 
 
 def test_orphans_are_those_of_the_last_pass_and_absent_without_one() -> None:

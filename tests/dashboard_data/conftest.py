@@ -25,6 +25,11 @@ def main():
     stops.refuse_stopped()
     return 1
 """
+HOLDS = """# requirements: flexcore_base
+def main(cluster):
+    print(cluster["headers"]["Cookie"], flush=True)
+"""
+HOLDS_SCHEMA = {"type": "object", "properties": {"cluster": {"type": "object", "format": "resource-c_ray_cluster"}}}
 FAILS = """
 class Bad(Exception):
     pass
@@ -62,6 +67,9 @@ TOYS: dict[str, list[dict[str, Any]]] = {
     "toy_sleeps": [raw("nap", NAP)],
     "toy_labeled": [raw("nap", NAP)],
     "toy_stops": [step("first", "script", "f/flexcore/toys/first"), raw("nap", NAP)],
+    "toy_holds": [
+        step("held", "script", "f/flexcore/toys/holds", cluster='({"headers": {"Cookie": "ck-2dEf5gHi"}, "name": "c"})')
+    ],
     "toy_strange": [
         raw(
             "odd", "def main():\n    return {'execution_key': 'fc-1', 'runtime': 7, 'timings': 'soon', 'tomorrow': 1}\n"
@@ -76,7 +84,15 @@ SCHEMA = {
     "type": "object",
     "order": ["note", "pin"],
     "required": [],
-    "properties": {"note": {"type": "string"}, "pin": {"type": "string", "password": True}},
+    "properties": {
+        "note": {"type": "string"},
+        "pin": {"type": "string", "password": True},
+        "notify": {"type": "object", "format": "resource-c_flexcore_notifications"},
+        "form": {
+            "type": "object",
+            "properties": {"project": {"type": "object", "format": "resource-c_meltano_project"}},
+        },
+    },
 }
 
 
@@ -86,11 +102,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "f", root / "f", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     for folder in ("locks", "dependencies"):
         shutil.copytree(ROOT / folder, root / folder)
-    script = root / "f/flexcore/toys/first.py"
-    script.parent.mkdir()
-    script.write_text(STOPPABLE)
-    meta = {"summary": "", "kind": "script", "lock": "!inline locks/flexcore_base.requirements.in.lock"}
-    script.with_suffix(".script.yaml").write_text(yaml.safe_dump(meta))
+    toys = root / "f/flexcore/toys"
+    toys.mkdir()
+    for name, code, schema in (("first", STOPPABLE, {}), ("holds", HOLDS, HOLDS_SCHEMA)):
+        (toys / f"{name}.py").write_text(code)
+        meta = {"summary": "", "kind": "script", "lock": "!inline locks/flexcore_base.requirements.in.lock"}
+        (toys / f"{name}.script.yaml").write_text(yaml.safe_dump(meta | ({"schema": schema} if schema else {})))
     for name, modules in TOYS.items():
         file = root / f"f/flexcore/templates/{name}__flow/flow.yaml"
         file.parent.mkdir(parents=True)

@@ -125,11 +125,13 @@ def test_older_rows_are_read_in_their_order_page_by_page(index: run_index.RunInd
 
 
 def test_months_of_figures_come_from_the_index(index: run_index.RunIndex, settings: resources.Settings) -> None:
-    index.add([row(number, days_ago) for days_ago in (0, 100) for number in range(6)])
+    index.add([row(number, days_ago) for days_ago, runs in ((0, 20), (100, 6)) for number in range(runs)])
     runs = [item.run for item in figures._index_rows(settings, NOW) if item.run]
     found = figures.compare("x", runs)
     assert [day.day for day in found.days] == [(NOW - timedelta(days=100)).date().isoformat(), NOW.date().isoformat()]
-    assert found.days[0].runs == 6 and found.days[0].p50_s == 3.5 and found.days[0].p95_s == pytest.approx(5.75)
+    assert found.days[0].runs == 6 and found.days[0].p50_s == 3.5
+    assert found.days[0].p95_s is None, "a p95 of few runs is the longest of them"
+    assert found.days[1].p95_s == pytest.approx(19.05)
     assert found.recommendation and found.recommendation.runtime == "ray"
 
 

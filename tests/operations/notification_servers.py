@@ -44,6 +44,7 @@ class MailServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Mail)
         self.letters: list[str] = []
         self.refuses_login = False
+        self.refused: list[str] = []
 
     @property
     def port(self) -> int:
@@ -61,6 +62,8 @@ class _Mail(socketserver.StreamRequestHandler):
                 self.say("250-here\r\n250 AUTH PLAIN")
             elif verb == b"AUTH":
                 self.say("535 no" if self.server.refuses_login else "235 yes")
+            elif verb == b"RCPT":
+                self.say("550 unknown" if any(name in line.decode() for name in self.server.refused) else "250 ok")
             elif verb == b"DATA":
                 self.say("354 go on")
                 self.server.letters.append(self.letter())

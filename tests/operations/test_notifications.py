@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from f.flexcore.lib.core.errors import Unreachable
+from f.flexcore.lib.core.resources import Notifications
 from f.flexcore.lib.operations.failure_message import Message, compose_message, flow_path, parse_failure
-from f.flexcore.lib.operations.notifications import notify
+from f.flexcore.lib.operations.notifications import deliver, notify
+from f.flexcore.lib.windmill import stops
 from f.flexcore.pipeline.compose_data_failure import main as data_failure
 from f.flexcore.pipeline.compose_failure import main as hybrid_failure
 from f.flexcore.pipeline.report_failure import main as report
@@ -137,6 +139,32 @@ def test_a_mail_goes_to_all_recipients(post_office: MailServer, env: dict[str, s
     assert "To: a@example.com, b@example.com" in letter
     assert "Subject: [flexcore] f/flexcore/templates/x failed at run" in letter
     assert "Run: https://windmill.example.com/run/r1?workspace=dev" in letter
+
+
+def test_recipients_that_are_refused_are_counted_and_the_others_get_it(
+    post_office: MailServer, env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    post_office.refused = ["b@example.com"]
+    assert deliver(Notifications.model_validate(mailbox(post_office)), message(), lambda _: None) == 1
+    assert notify(mailbox(post_office), message(), env) is True
+    assert len(post_office.letters) == 2
+    assert "the mail server refuses 1 of the recipients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", [report, hybrid_failure, data_failure])
+def test_nobody_is_told_that_a_stopped_workflow_did_not_begin_and_its_run_is_labeled(
+    module: Any, hook: Webhook, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in env.items():
+        monkeypatch.setenv(name, text)
+    raised = stops.refusal({"workflow": "hybrid_pipeline", "at": "noon", "by": "ann", "reason": "it is wrong"})
+    given = {"name": "Conflict", "message": str(raised), "step_id": "prepare", "extra": raised.__dict__, "stack": "…"}
+    result = module(given, notify=webhook(hook))
+    assert hook.calls == [] and result["wm_labels"][-1] == "workflow_stopped"
+    assert "is stopped since noon by ann: it is wrong" in result["error"]
+    # What ran until it came upon a stopped part of itself has failed.
+    result = module({**given, "name": "ExecutionFailed", "step_id": "run"}, notify=webhook(hook))
+    assert len(hook.calls) == 1 and "workflow_stopped" not in result["wm_labels"]
 
 
 def test_a_refused_login_stands_in_the_log_without_the_password(

@@ -42,6 +42,16 @@ def test_a_week_is_reported_from_the_engines_jobs_and_sent_once(engine: Engine, 
         assert len(hook.calls) == 1 and hook.calls[0]["text"].startswith("*Week ")
 
 
+def test_a_report_that_cannot_be_made_is_told_to_its_channel(engine: Engine, tmp_path: Path) -> None:
+    with serving(Webhook()) as hook:
+        notify = {"channel": "webhook", "webhook_url": hook.url}
+        failed = engine.run(
+            WEEKLY, {"week": "last", "notify": notify, "settings": {"storage_uri": f"file://{tmp_path}/store"}}
+        )
+    assert failed.result["notified"] is True
+    assert "weekly_report failed at summarize" in hook.calls[0]["text"]
+
+
 def test_a_week_that_is_none_fails_with_what_to_write(engine: Engine) -> None:
     failed = engine.run(WEEKLY, {"week": "last"})
     assert not failed.success

@@ -36,7 +36,6 @@ def outcome(number: int = 0, status: str = "success", **more: Any) -> outcomes.O
         "team": "ann",
         "status": status,
         "runtime": "ray",
-        "started_at": MONDAY,
         "duration_s": 10.0 + number % 3,
         "is_read": True,
         **more,
@@ -125,8 +124,8 @@ def test_the_most_frequent_failure_comes_first_with_what_to_do_and_ids_do_not_sp
 def test_a_forecast_is_measured_against_what_came() -> None:
     bounds: dict[str, Any] = {"forecast_low_s": 8.0, "forecast_high_s": 13.0}
     rows = [
-        outcome(1, duration_s=12.0, forecast_s=10.0, **bounds),
-        outcome(2, duration_s=20.0, forecast_s=10.0, **bounds),
+        outcome(1, actual_s=12.0, forecast_s=10.0, **bounds),
+        outcome(2, actual_s=20.0, forecast_s=10.0, **bounds),
     ]
     forecast = report(rows)["forecast"]
     assert forecast == {"runs": 2, "median": pytest.approx(0.6), "within": 0.5}
@@ -249,18 +248,24 @@ class Jobs:
             found = [item for item in self.jobs if item["id"] == path.rsplit("/", 1)[-1]]
             return (200, found[0]) if found else (404, "")
         asked = {name: values[0] for name, values in query.items()}
-        rows = [item for item in self.jobs if self._matches(item, asked)]
+        kind = "QueuedJob" if path.endswith("/jobs/queue/list") else "CompletedJob"
+        rows = [item for item in self.jobs if item["type"] == kind and self._matches(item, asked)]
         size, page = int(asked["per_page"]), int(asked["page"])
         keep = [{name: value for name, value in item.items() if name != "result"} for item in rows]
         return 200, keep[(page - 1) * size : page * size]
 
     def _matches(self, item: dict[str, Any], asked: dict[str, str]) -> bool:
-        path = item["script_path"]
+        """Windmill's bounds are inclusive, and what has not begun is outside of each that is about its start."""
+        path, started = item["script_path"], item["started_at"]
+        ended = datetime.fromisoformat(started or item["created_at"]) + timedelta(milliseconds=item["duration_ms"])
+        begins = {"started_after", "started_before"} & asked.keys()
         return (
-            asked.get("started_after", "") <= item["started_at"] < asked.get("started_before", "9")
+            (not begins or bool(started))
+            and asked.get("started_after", "") <= (started or "") <= asked.get("started_before", "9")
+            and asked.get("completed_after", "") <= ended.isoformat() <= asked.get("completed_before", "9")
             and path.startswith(asked.get("script_path_start", ""))
             and asked.get("script_path_exact", path) == path
-            and (asked.get("label") is None or asked["label"] in item["labels"])
+            and (asked.get("label") is None or asked["label"] in (item["labels"] or ()))
         )
 
 
@@ -283,7 +288,7 @@ def test_a_week_is_read_from_windmills_jobs_each_run_once_and_upkeep_not_at_all(
             job(3, "f/flexcore/operations/weekly_report"),
             job(4, "f/flexcore/hybrid_pipeline", parent_job="x"),
             job(5, labels=["flexcore", "dashboard"]),
-            job(6, started_at=(MONDAY - timedelta(seconds=1)).isoformat()),
+            job(6, started_at=(MONDAY - timedelta(seconds=13)).isoformat()),
             job(7, success=False, result={"error": {"name": "E", "message": "gone 7", "extra": {"remedy": "Do it."}}}),
             job(
                 8, success=False, result={"success": False, "error": "Extraction failed: no rows", "failed_stage": "ml"}

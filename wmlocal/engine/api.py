@@ -14,7 +14,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -356,7 +356,12 @@ class Api:
         limit = min(int(query.get("per_page", 30)), 1000)
         page = max(int(query.get("page", 1)), 1)
         ascending = query.get("order_desc", "true").lower() == "false"
-        rows = self.store.jobs(" AND ".join(clauses), values, limit, (page - 1) * limit, ascending, LIST_COLUMNS)
+        # As Windmill does: a list of what ended in a time is in the order in which it ended.
+        by: Literal["created", "finished"] = "created"
+        if "completed_after" in query or "completed_before" in query:
+            by = "finished"
+        where = " AND ".join(clauses)
+        rows = self.store.jobs(where, values, limit, (page - 1) * limit, ascending, LIST_COLUMNS, by)
         return [job_json(row) for row in rows]
 
     # Changing
@@ -620,7 +625,8 @@ FILTERS: list[tuple[str, str, Callable[[str], Any]]] = [
     ("started_before", "started < ?", _instant),
     ("created_or_started_after", "COALESCE(started, created) > ?", _instant),
     ("created_or_started_before", "COALESCE(started, created) < ?", _instant),
-    ("completed_after", "finished > ?", _instant),
+    ("completed_after", "finished >= ?", _instant),
+    ("completed_before", "finished <= ?", _instant),
     ("id", "id = ?", str),
 ]
 # Parameters that hold several values, with a comma between them.

@@ -44,9 +44,12 @@ class Engine(Runs):
 
     @contextlib.contextmanager
     def handling_signals(self) -> Iterator[None]:
-        """Ctrl-C, termination and hang-up cancel all that runs; the caller still gets the (failed) results."""
+        """Ctrl-C, termination and hang-up cancel all that runs, and the caller still gets the (failed) results; where
+        nothing runs, they raise KeyboardInterrupt."""
 
         def stop(number: int, frame: FrameType | None) -> None:
+            if all(job.parent for job in list(self.runtime.live.values())):
+                raise KeyboardInterrupt
             self.cancel_all(f"signal {signal.Signals(number).name}")
 
         before = {number: signal.signal(number, stop) for number in SIGNALS}

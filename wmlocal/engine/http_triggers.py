@@ -42,6 +42,10 @@ class Match:
     params: dict[str, str]
 
 
+def _called(request: Request) -> str:
+    return str(request.path_params["route"]).strip("/")
+
+
 class HttpTriggers:
     def __init__(self, engine: Runs, may_enter: Callable[[Request], bool]) -> None:
         self._engine, self._may_enter = engine, may_enter
@@ -49,9 +53,11 @@ class HttpTriggers:
     async def answer(self, request: Request) -> Response:
         if request.method in ("HEAD", "OPTIONS"):
             return PlainTextResponse("")
-        body = await request.body()
         try:
-            return await run_in_threadpool(self._answer, request, body)
+            # Nobody without a token sends anything that is kept.
+            found = await run_in_threadpool(self._enter, request)
+            body = await request.body()
+            return await run_in_threadpool(self._answer, request, found, body)
         except Rejected as error:
             return PlainTextResponse(str(error), error.status)
         except CannotStart as error:
@@ -59,16 +65,18 @@ class HttpTriggers:
         except EngineError as error:
             return PlainTextResponse(str(error), 500)
 
-    def _answer(self, request: Request, body: bytes) -> Response:
-        called = request.path_params["route"].strip("/")
-        found = self._match(request.method.lower(), called)
+    def _enter(self, request: Request) -> Match:
+        found = self._match(request.method.lower(), _called(request))
         kind = found.trigger.get("authentication_method", "windmill")
         if kind not in KNOWN_AUTHENTICATION:
             raise Rejected(f"this engine does not know the authentication method {kind} of {found.path}", 501)
         if kind == "windmill" and not self._may_enter(request):
             raise Rejected("Not authorized: Requires authentication", 401)
+        return found
+
+    def _answer(self, request: Request, found: Match, body: bytes) -> Response:
         value, raw = parse_body(request.headers.get("content-type"), body, bool(found.trigger.get("raw_string")))
-        return self._run(found, _event(request, found, called, value, raw), value, raw)
+        return self._run(found, _event(request, found, _called(request), value, raw), value, raw)
 
     def _match(self, method: str, called: str) -> Match:
         for path, trigger in self._engine.bundle.http_triggers(self._engine.workspace):

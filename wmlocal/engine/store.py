@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from wmlocal.engine.errors import Rejected
 
@@ -195,11 +195,12 @@ class Store:
         offset: int = 0,
         ascending: bool = False,
         columns: Iterable[str] = JOB_COLUMNS,
+        by: Literal["created", "finished"] = "created",
     ) -> list[Row]:
         order = "ASC" if ascending else "DESC"
         rows = self._read(
             f"SELECT {', '.join(columns)} FROM jobs WHERE {where}"  # noqa: S608 (callers pass fixed text)
-            f" ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?",
+            f" ORDER BY {by} {order}, rowid {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
         return [_decode(row) for row in rows]

@@ -8,6 +8,9 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -63,6 +66,25 @@ def test_jobs_are_listed_by_what_they_are(client: wmill.Windmill) -> None:
     assert listed(success="false") == [failed] and listed(running="true") == []
     assert listed(per_page=1) == [failed] and listed(per_page=1, page=2) == [ran]
     assert listed(created_after="2020-01-01T00:00:00Z", created_before="2021-01-01T00:00:00Z") == []
+
+
+def test_jobs_that_ended_in_a_time_are_listed_in_the_order_in_which_they_ended(client: wmill.Windmill) -> None:
+    slow = client.run_script_by_path_async("f/x/slow")
+    eventually(lambda: client.get_job_status(slow) == "RUNNING")
+    quick = client.run_script_by_path_async("f/x/s")
+    client.wait_job(quick)
+    client.cancel_job(slow, "enough")
+    eventually(lambda: client.get_job_status(slow) == "COMPLETED")
+    between = datetime.fromisoformat(client.get_job(quick)["completed_at"]) + timedelta(milliseconds=1)
+
+    def listed(**query: Any) -> list[str]:
+        return [job["id"] for job in client.get(path(client, "jobs/completed/list"), params=query).json()]
+
+    assert listed() == [quick, slow]
+    assert listed(completed_after="2020-01-01T00:00:00Z") == [slow, quick]
+    assert listed(completed_before="2031-01-01T00:00:00Z", order_desc="false") == [quick, slow]
+    assert listed(completed_before=between.isoformat()) == [quick]
+    assert listed(completed_after=between.isoformat()) == [slow]
 
 
 def test_a_running_job_is_followed_and_canceled(client: wmill.Windmill) -> None:

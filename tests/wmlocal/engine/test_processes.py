@@ -200,3 +200,9 @@ with Engine(sys.argv[1], sys.argv[2]) as engine:
     command = [sys.executable, "-c", code, str(write.root), str(home), str(found)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
     assert found.read_text().count("<heap nr=") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_a_command_for_which_nothing_runs(engine: Engine, number: signal.Signals) -> None:
+    with engine.handling_signals(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)

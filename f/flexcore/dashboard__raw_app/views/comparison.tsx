@@ -74,10 +74,12 @@ function Days({ comparison }: { comparison: Comparison }) {
   const labels = daysBetween(days.map((day) => day.day))
   const at = new Map(days.map((day) => [`${day.runtime} ${day.day}`, day]))
   const runtimes = [...new Set(days.map((day) => day.runtime))].sort()
-  const series: Series[] = runtimes.flatMap((runtime) => [
+  const both: Series[] = runtimes.flatMap((runtime) => [
     { name: `${runtime} p50`, of: runtime, values: labels.map((day) => at.get(`${runtime} ${day}`)?.p50_s ?? null) },
     { name: `${runtime} p95`, of: runtime, faint: true, values: labels.map((day) => at.get(`${runtime} ${day}`)?.p95_s ?? null) },
   ])
+  // A p95 that no day has runs enough for is no line.
+  const series = both.filter((one) => !one.faint || one.values.some((value) => value !== null))
   return (
     <LineChart
       title={`Duration by day, ${labels[0]} to ${labels[labels.length - 1]} (UTC)`}

@@ -1,7 +1,8 @@
 # requirements: flexcore_api
 """Metrics of our executions for Prometheus, read from Windmill in a bounded number of requests.
 
-flexcore_executions_total              counter    ended, by workflow, runtime, status
+flexcore_executions_total              counter    ended, by workflow, runtime, status; without plans, and one that a
+                                                  stopped workflow refused is canceled
 flexcore_executions_live               gauge      not ended, by workflow, runtime, status
 flexcore_execution_duration_seconds    histogram  of those that ended by themselves
 flexcore_rows_total                    counter    rows moved, as far as they were measured
@@ -31,7 +32,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from f.flexcore.lib.core import errors, trace_context
+from f.flexcore.lib.core import contracts, errors, trace_context
 from f.flexcore.lib.windmill import client, execution_models, result_figures, trace_links
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -73,14 +74,17 @@ def read_snapshot(windmill: client.Client, now: datetime) -> Snapshot:
     live = _executions_from(windmill.get("jobs/queue/list", per_page=PAGE_SIZE, **FLOWS))
     # Oldest first, so that a bound cuts off the newest and no counter falls.
     query = {**FLOWS, "completed_after": midnight, "order_desc": "false"}
-    ended = _executions_from(windmill.pages("jobs/completed/list", PAGE_SIZE, MAX_PAGES, **query))
+    listed = _executions_from(windmill.pages("jobs/completed/list", PAGE_SIZE, MAX_PAGES, **query))
+    # A plan does no work.
+    ended = [item for item in listed if contracts.PLAN_LABEL not in item.labels]
     read = ended[:MAX_RESULTS]
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
         results = dict(pool.map(lambda item: (item.id, _read_result(windmill, item)), read))
-    figures = {id: item for id, (item, _) in results.items()}
+    figures = {id: told.figures for id, told in results.items()}
+    ended = [_count_as(item, results.get(item.id)) for item in ended]
     orphans, reconciled_at = _read_last_pass(windmill)
     links = trace_links.read_trace_links(windmill)
-    found = {id: links.link(id, told) for id, (_, told) in results.items()} if links else {}
+    found = {id: links.link(id, told.trace) for id, told in results.items()} if links else {}
     traces = {id: link.trace_id for id, link in found.items() if link}
     return Snapshot(ended, live, figures, len(ended) - len(read), orphans, reconciled_at, traces)
 
@@ -89,17 +93,30 @@ def _executions_from(jobs: Iterable[execution_models.Job]) -> list[execution_mod
     return [execution_models.execution_from_job(job) for job in jobs if execution_models.is_execution(job)]
 
 
-def _read_result(
-    windmill: client.Client, item: execution_models.Execution
-) -> tuple[result_figures.ResultFigures, trace_context.Told | None]:
-    """What a result tells of its figures and of its trace; nothing when it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a result tells."""
+
+    figures: result_figures.ResultFigures = field(default_factory=result_figures.ResultFigures)
+    trace: trace_context.Told | None = None
+    was_refused: bool = False
+
+
+def _read_result(windmill: client.Client, item: execution_models.Execution) -> _Told:
+    """Nothing when it cannot be read."""
     if item.status not in ("success", "failure"):
-        return result_figures.ResultFigures(), None
+        return _Told()
     try:
         result = windmill.get(f"jobs_u/completed/get_result/{item.id}")
     except errors.FlexcoreError:
-        return result_figures.ResultFigures(), None
-    return result_figures.read_figures(result), trace_context.read_told(result)
+        return _Told()
+    refused = execution_models.was_refused(item.labels, result)
+    return _Told(result_figures.read_figures(result), trace_context.read_told(result), refused)
+
+
+def _count_as(item: execution_models.Execution, told: _Told | None) -> execution_models.Execution:
+    refused = told.was_refused if told else execution_models.was_refused(item.labels, None)
+    return item.model_copy(update={"status": "canceled"}) if refused else item
 
 
 def _read_last_pass(windmill: client.Client) -> tuple[Counter[Labels] | None, float | None]:

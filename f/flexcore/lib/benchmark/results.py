@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from f.flexcore.lib.benchmark import legs, tables
-from f.flexcore.lib.core import contracts, errors, workloads
+from f.flexcore.lib.core import contracts, errors, redaction, workloads
 
 MAX_ERROR_LENGTH = 300
 
@@ -78,7 +78,8 @@ def read_step_result(result: Any) -> tuple[contracts.StepResult | None, str]:
     """(what a run's step has returned, why there is none)"""
     failure = result.get("error") if isinstance(result, Mapping) else None
     if isinstance(failure, Mapping):
-        return None, " ".join(str(failure.get("message") or failure.get("name") or "failed").split())[:MAX_ERROR_LENGTH]
+        masked = redaction.Redactor().text(str(failure.get("message") or failure.get("name") or "failed"))
+        return None, " ".join(masked.split())[:MAX_ERROR_LENGTH]
     try:
         return contracts.StepResult.model_validate(result), ""
     except ValidationError:

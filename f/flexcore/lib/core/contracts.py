@@ -30,6 +30,9 @@ VERSION = "0.1.0"
 # By which Windmill finds the runs of flexcore, and who reads one knows which version made it.
 LABELS = ("flexcore", f"flexcore:{VERSION}")
 WORKFLOW_LABEL, RUNTIME_LABEL = "workflow:", "runtime:"
+PLAN_LABEL = "plan"
+# The category of a start that a stopped workflow refuses, and the label of its run.
+WORKFLOW_STOPPED = "workflow_stopped"
 CHECKSUM = r"^sha256:[0-9a-f]{64}$"
 Stage = Literal["extraction", "ml", "deployment"]
 
@@ -263,7 +266,7 @@ class FlowFailure(ShownContract):
     wm_labels: list[str] = []
 
     def plain(self) -> dict[str, Any]:
-        return super().plain() | {"wm_labels": [*LABELS]}
+        return super().plain() | {"wm_labels": [*LABELS, *label_refusal(self.kind, self.category)]}
 
 
 class PipelineResult(ShownContract):
@@ -287,6 +290,12 @@ class PipelineResult(ShownContract):
         runtimes = [f"runtime:{item.result.runtime}" for item in finished]
         labels = dict.fromkeys([*LABELS, "workflow:hybrid_pipeline", *runtimes, *self.wm_labels])
         return super().plain() | {"wm_labels": list(labels)}
+
+
+def label_refusal(kind: str, category: str) -> list[str]:
+    """The label of a run that did not begin, as its workflow is stopped; [] of any other, such as one that went on
+    until a part of it was found stopped. kind, category: of the error that it ended with."""
+    return [WORKFLOW_STOPPED] if (kind, category) == ("Conflict", WORKFLOW_STOPPED) else []
 
 
 def schema_hash(columns: Mapping[str, str]) -> str:

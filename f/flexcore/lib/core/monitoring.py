@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from f.flexcore.lib.core import contracts, trace_context
+from f.flexcore.lib.core import contracts, redaction, trace_context
 
 Status = Literal["waiting", "queued", "running", "suspended", "success", "failed", "cancelled", "skipped", "not run"]
 LIVE = ("waiting", "queued", "running", "suspended")
@@ -248,22 +248,26 @@ def error_details(job: Job) -> Mapping[str, Any]:
 
 
 def failure_from_job(job: Job) -> Failure | None:
-    """From Windmill's own error, or from what a failure module made of it."""
+    """From Windmill's own error, or from what a failure module made of it. Masked, as the error of a user's own step
+    has passed no redactor."""
     if job.get("type") != "CompletedJob" or job.get("success"):
         return None
     result = job.get("result")
     error = result.get("error") if isinstance(result, dict) else None
     if isinstance(error, str):
-        return Failure(name="Failed", message=error)
+        return Failure(name="Failed", message=redaction.Redactor().text(error))
     if not isinstance(error, dict):
         reason = job.get("canceled_reason") or ("cancelled" if job.get("canceled") else NO_REASON)
-        return Failure(name="Canceled" if job.get("canceled") else "Failed", message=str(reason))
+        message = redaction.Redactor().text(str(reason))
+        return Failure(name="Canceled" if job.get("canceled") else "Failed", message=message)
     extra = error["extra"] if isinstance(error.get("extra"), dict) else {}
+    redactor = redaction.Redactor()
+    remedy = read_text(extra.get("remedy"))
     return Failure(
         name=str(error.get("name") or "Failed"),
-        message=str(error.get("message") or error.get("name")),
+        message=redactor.text(str(error.get("message") or error.get("name"))),
         category=read_text(extra.get("category")),
-        remedy=read_text(extra.get("remedy")),
+        remedy=remedy and redactor.text(remedy),
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -27,6 +28,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     SecretStr,
     TypeAdapter,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -358,6 +360,36 @@ class Settings(Resource):
         """The paths in one of the lists of clusters."""
         paths: list[str] = getattr(self, field)
         return paths
+
+
+# --- a resource as Windmill stores it, whatever it holds
+
+RESOURCE_TYPES: dict[str, type[Resource]] = {
+    "c_meltano_project": MeltanoProject,
+    "c_ray_cluster": RayCluster,
+    "c_kubernetes_cluster": KubernetesCluster,
+    "c_flexcore_notifications": Notifications,
+    "c_flexcore_settings": Settings,
+    "postgresql": Postgresql,
+}
+REFERENCES = ("$res:", "$var:")
+# Fields of a resource of any type that say where something is and no secret; masked, they would blot out a log.
+PLACES = ("host", "hostname", "port", "user", "username", "database", "dbname", "schema", "sslmode", "region", "bucket")
+
+
+def find_secrets(resource_type: str, value: Any) -> Iterator[str]:
+    """The secrets in the value of a resource: what the marks of its type say, and every text in a field that the type
+    does not have; of a type that is not one of ours every text but those of PLACES."""
+    fields: Mapping[str, Any] = value if isinstance(value, Mapping) else {"": value}
+    model = RESOURCE_TYPES.get(resource_type)
+    marks = marked_fields(model) if model else {}
+    public = set(model.model_fields) - set(marks) if model else set(PLACES)
+    found = [text for name, item in fields.items() if name not in public for text in _texts(item)]
+    if model:
+        # Where it is not filled in as it should be, its marked fields are among those found.
+        with suppress(ValidationError):
+            found += model.model_validate(value).secrets()
+    yield from (text for text in found if not text.startswith(REFERENCES))
 
 
 # --- the secret environment of a remote program, as {NAME: value}; a value never appears in an error

@@ -1,5 +1,5 @@
 # requirements: flexcore_base
-"""Amounts of data as people write them: "10GB", "1.5 TiB", 1024. They become bytes; text is never compared."""
+"""Amounts as people write and read them: "10GB", "1.5 TiB", 1024 become bytes; text is never compared."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def format_size(size: float) -> str:
     """Return bytes as people read them: 12000000000 → "12 GB"."""
     power = min(int(math.log10(size) // 3), 6) if size >= 1 else 0
     return f"{size / 1000**power:.4g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB', 'EB')[power]}"
+
+
+def format_money(amount: float) -> str:
+    """Return cents where they say something, else the first figures: 1234.5 → "1,234.50", 0.01234 → "0.0123"."""
+    return f"{amount:,.2f}" if amount >= 0.1 else f"{amount:.3g}"

@@ -36,6 +36,8 @@ MAX_TOTAL_CHARS = 40_000_000
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 REFERENCE = re.compile(r"^\$(res|var):(.+)$")
 MAX_REFERENCES = 50
+# Scripts whose form is read, for the secrets of resources that their arguments hold themselves.
+MAX_SCRIPTS_READ = 50
 # The code of a step is in the repository; a log is a file of its own.
 LEFT_OUT = ("raw_code", "raw_lock", "raw_flow", "logs")
 FORMAT = 1
@@ -124,6 +126,20 @@ class DebugBundle:
                 self.notes.append(notices.unread(f"The flow {path}", error))
         return found
 
+    def _schemas(
+        self, jobs: list[tuple[str, monitoring.Job]], definitions: Mapping[str, Any]
+    ) -> dict[str, Mapping[str, Any]]:
+        """The forms of the flows and scripts whose arguments hold more than plain values, by path."""
+        forms = {path: flow.get("schema") or {} for path, flow in definitions.items()}
+        scripts = (job for _, job in jobs if job.get("job_kind") == "script" and job.get("script_path"))
+        holding = (job for job in scripts if _holds_more(job.get("args") or {}))
+        for path in list(dict.fromkeys(str(job["script_path"]) for job in holding))[:MAX_SCRIPTS_READ]:
+            try:
+                forms[path] = self.windmill.get(f"scripts/get/p/{path}").get("schema") or {}
+            except errors.FlexcoreError as error:
+                self.notes.append(notices.unread(f"The form of {path}", error))
+        return forms
+
     def _versions(self) -> dict[str, Any]:
         try:
             server, date = self.windmill.server_version()
@@ -151,20 +167,22 @@ class DebugBundle:
         """What the arguments hold as secrets, or name by reference, as far as the caller may read it."""
         yield from self.settings.secrets() if self.settings else ()
         references: dict[str, None] = {}
+        schemas = self._schemas(jobs, definitions)
         for _, job in jobs:
             arguments = job.get("args") or {}
-            schema = (definitions.get(str(job.get("script_path"))) or {}).get("schema") or {}
             yield from redaction.find_secrets(arguments)
-            yield from detail.find_marked(arguments, schema)
+            yield from detail.find_marked(arguments, schemas.get(str(job.get("script_path"))))
             references |= dict.fromkeys(_references(arguments))
         for reference in list(references)[:MAX_REFERENCES]:
             try:
                 if reference.startswith("$var:"):
                     yield self.windmill.variable(reference)
                 else:
-                    yield from redaction.find_secrets(self.windmill.resource(reference))
-            except errors.FlexcoreError:
-                # Who may not read it here had it in no log either, but for the patterns.
+                    value, type = self.windmill.resource(reference), self.windmill.resource_type(reference)
+                    yield from (*redaction.find_secrets(value), *resources.find_secrets(type, value))
+            except errors.UserError:
+                # Who may not read it here had it in no log either, but for the patterns. Without an answer there is no
+                # bundle: it would hold what could not be asked for.
                 continue
 
 
@@ -174,6 +192,10 @@ def list_jobs(node: monitoring.Node, prefix: str = "") -> Iterator[tuple[str, mo
         yield prefix, node.job
     for child in node.children:
         yield from list_jobs(child, steps.join_id(prefix, child.name))
+
+
+def _holds_more(arguments: Mapping[str, Any]) -> bool:
+    return any(isinstance(item, dict | list) for item in arguments.values())
 
 
 def _references(value: Any) -> Iterator[str]:

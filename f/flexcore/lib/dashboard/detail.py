@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from f.flexcore.lib.core import errors, monitoring, redaction
+from f.flexcore.lib.core import errors, monitoring, redaction, resources
 from f.flexcore.lib.dashboard import listing, notices, rights, shapes, steps
 from f.flexcore.lib.windmill import client, execution_models, job_tree, live_runtimes, trace_links
 
@@ -18,6 +18,9 @@ MAX_MESSAGE_CHARS = 20_000
 # Flows whose definition is read for the summaries of their steps.
 MAX_FLOWS_READ = 8
 VERSION_LABEL = "flexcore:"
+RESOURCE_FORMAT = "resource-"
+# The secret environment of a container or a program, as {NAME: value}.
+SECRET_ENV = "secrets"
 
 
 @dataclass(slots=True)
@@ -102,7 +105,8 @@ class DetailReader:
             return None
         if not whole or not isinstance(whole.get("args"), Mapping):
             return None
-        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(whole["args"])])
+        marked = find_marked(whole["args"], schema)
+        redactor = redaction.Redactor([*self.secrets, *redaction.find_secrets(whole["args"]), *marked])
         masked = mask_request(whole["args"], schema, redactor)
         return shapes.LastGood(id=str(whole["id"]), request=masked or {})
 
@@ -118,9 +122,9 @@ class DetailReader:
         found = execution_models.error_from_results(job.get("result"), (inner or {}).get("result"), step)
         if found.message == "It failed without a message" and record.error:
             found = found.model_copy(update={"name": record.error.name, "message": record.error.message})
-        message = redactor.text(found.message)
+        message, remedy = redactor.text(found.message), found.remedy and redactor.text(found.remedy)
         cut = f"{message[:MAX_MESSAGE_CHARS]}\n… cut" if len(message) > MAX_MESSAGE_CHARS else message
-        return found.model_copy(update={"message": cut})
+        return found.model_copy(update={"message": cut, "remedy": remedy})
 
     def _abilities(self, job: execution_models.Job) -> shapes.Abilities:
         offer = self.find_offer(self.windmill, job)
@@ -160,14 +164,19 @@ def _mask_marked(value: Any, schema: Any) -> Any:
 
 
 def find_marked(value: Any, schema: Any) -> Iterator[str]:
-    """The values of fields that the form marks as secret."""
+    """The values of fields that the form marks as secret, and the secrets of a resource that was filled in there."""
     if not isinstance(schema, Mapping):
         return
     if schema.get("password"):
         yield from [value] if isinstance(value, str) else ()
+    format = str(schema.get("format") or "")
+    if format.startswith(RESOURCE_FORMAT) and isinstance(value, Mapping):
+        yield from resources.find_secrets(format.removeprefix(RESOURCE_FORMAT), value)
     fields, items = schema.get("properties"), schema.get("items")
     if isinstance(value, Mapping) and isinstance(fields, Mapping):
         for name, item in value.items():
+            if name == SECRET_ENV and isinstance(item, Mapping):
+                yield from resources.find_secrets("", item)
             yield from find_marked(item, fields.get(name))
     elif isinstance(value, list):
         for item in value:

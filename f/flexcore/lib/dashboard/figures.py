@@ -81,7 +81,8 @@ def compare(workflow: str, runs: list[workloads.Run], newest: int | None = None)
 
 
 def figures_by_day(runs: Iterable[workloads.Run]) -> list[shapes.DayFigures]:
-    """Durations of the runs that succeeded, by UTC day and runtime; runs counts the failed ones, too."""
+    """Durations of the runs that succeeded, by UTC day and runtime; runs counts the failed ones, too. A day with few
+    runs has no p95."""
     groups: dict[tuple[str, str], list[workloads.Run]] = {}
     for run in runs:
         if run.started_at:
@@ -90,11 +91,8 @@ def figures_by_day(runs: Iterable[workloads.Run]) -> list[shapes.DayFigures]:
     for (day, runtime), group in sorted(groups.items()):
         durations = sorted(run.duration_s for run in group if run.success and run.duration_s is not None)
         p50 = statistics.median(durations) if durations else None
-        found.append(
-            shapes.DayFigures(
-                day=day, runtime=runtime, runs=len(group), p50_s=p50, p95_s=comparison.quantile(durations, 0.95)
-            )
-        )
+        p95 = comparison.quantile(durations, 0.95) if len(durations) >= comparison.MIN_P95_RUNS else None
+        found.append(shapes.DayFigures(day=day, runtime=runtime, runs=len(group), p50_s=p50, p95_s=p95))
     return found
 
 

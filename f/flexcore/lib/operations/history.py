@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,8 +25,14 @@ PATH_PREFIXES = ("f/", "u/", "g/")
 LIST_PAGE_SIZE = 1000
 # Of one report: a list costs some ten milliseconds for a hundred jobs, each result some milliseconds.
 MAX_OUTCOMES, MAX_RESULTS = 20_000, 2_000
+MAX_PAGES = MAX_OUTCOMES // LIST_PAGE_SIZE
+OUTERMOST_FLOWS = {"job_kinds": FLOWS, "has_null_parent": "true"}
+# The bundle's flows, and flows of others with our label.
+SCOPES = ({"script_path_start": outcomes.BUNDLE_FOLDER}, {"label": "flexcore"})
 RECONCILE, ORPHANS_LABEL = "f/flexcore/operations/reconcile", "orphans"
 MAX_PASSES = 1000
+# Windmill's bounds are inclusive, and its times have microseconds: what ends at midnight is of one week alone.
+SMALLEST_TIME = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +82,46 @@ def read_pipeline_runs(windmill: client.Client, limit: int = MAX_RUNS) -> list[w
 
 
 def read_outcomes(windmill: client.Client, since: datetime, until: datetime) -> Outcomes:
-    """How every execution ended that began in the time: the bundle's flows, and flows of others with our label. Raises
-    as the client does. Costs, forecasts and reasons are of the newest MAX_RESULTS."""
-    bounds = {"started_after": since.isoformat(), "started_before": until.isoformat()}
-    query: dict[str, Any] = {"job_kinds": FLOWS, "has_null_parent": "true", **bounds}
+    """How every execution ended that ended in the time, whenever it began, and whether it did: the bundle's flows, and
+    flows of others with our label. Raises as the client does. Costs, forecasts and reasons are of the newest
+    MAX_RESULTS."""
+    bounds = {"completed_after": since.isoformat(), "completed_before": (until - SMALLEST_TIME).isoformat()}
+    query: dict[str, Any] = {**OUTERMOST_FLOWS, **bounds}
     found: dict[str, client.Job] = {}
     complete = True
-    for scope in ({"script_path_start": outcomes.BUNDLE_FOLDER}, {"label": "flexcore"}):
-        pages = windmill.pages("jobs/completed/list", LIST_PAGE_SIZE, MAX_OUTCOMES // LIST_PAGE_SIZE, **query, **scope)
-        jobs = list(pages)
+    for scope in SCOPES:
+        jobs = list(windmill.pages("jobs/completed/list", LIST_PAGE_SIZE, MAX_PAGES, **query, **scope))
         complete = complete and len(jobs) < MAX_OUTCOMES
         found |= {str(job["id"]): job for job in jobs if outcomes.is_work(job)}
-    jobs = sorted(found.values(), key=lambda job: str(job.get("started_at") or ""), reverse=True)
+    jobs = sorted(found.values(), key=outcomes.end_of_job, reverse=True)
     whole = windmill.jobs(str(job["id"]) for job in jobs[:MAX_RESULTS])
+    # Only a whole job has the arguments, which say of a plan that failed that it was one.
+    plans = {id for id, job in whole.items() if outcomes.is_plan(job)}
     rows = [
         outcomes.outcome_from_job(job, whole[job["id"]].get("result"), True)
         if job["id"] in whole
         else outcomes.outcome_from_job(job)
         for job in jobs
+        if job["id"] not in plans
     ]
-    return Outcomes(rows, complete, len(whole))
+    return Outcomes(rows, complete, len(whole) - len(plans))
+
+
+def count_unfinished(windmill: client.Client, until: datetime) -> int:
+    """How many executions ran at that time and had not ended: those that have ended since, and those that still run."""
+    query: dict[str, Any] = {**OUTERMOST_FLOWS, "started_before": until.isoformat()}
+    # Windmill's list of the queue knows no labels.
+    live = [job for job in windmill.queued_jobs(running="true", **query).values() if _is_ours(job)]
+    query["completed_after"] = until.isoformat()
+    for scope in SCOPES:
+        live += windmill.pages("jobs/completed/list", LIST_PAGE_SIZE, MAX_PAGES, **query, **scope)
+    return len({str(job["id"]) for job in live if outcomes.is_work(job)})
+
+
+def _is_ours(job: client.Job) -> bool:
+    """Whether one of SCOPES holds it."""
+    is_bundles = str(job.get("script_path") or "").startswith(outcomes.BUNDLE_FOLDER)
+    return is_bundles or "flexcore" in (job.get("labels") or ())
 
 
 def read_week(windmill: client.Client, since: datetime, until: datetime) -> weekly_report.Week:
@@ -106,7 +132,8 @@ def read_week(windmill: client.Client, since: datetime, until: datetime) -> week
         notes.append(f"runs beyond the newest {MAX_OUTCOMES:,}")
     if found.read < len(found.rows):
         notes.append(f"cost, forecast and reason of {len(found.rows) - found.read:,} runs, whose results were not read")
-    return weekly_report.Week(found.rows, notes, count_orphans(windmill, since, until))
+    orphans, unfinished = count_orphans(windmill, since, until), count_unfinished(windmill, until)
+    return weekly_report.Week(found.rows, notes, orphans, unfinished)
 
 
 def count_orphans(windmill: client.Client, since: datetime, until: datetime) -> int | None:

@@ -2,7 +2,8 @@
 """Sends a message to its channel: a webhook or a mail.
 
 notify    of a failed flow; raises nothing, as what fails here must not hide that failure
-deliver   raises NotDelivered, which says whether the message may have arrived all the same
+deliver   how many of a mail's recipients the server has refused; raises NotDelivered, which says whether the message
+          may have arrived all the same
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class NotDelivered(Exception):
 
 
 def notify_of_failure(resource: Any, failure: contracts.FlowFailure, settings: Any = None) -> bool | None:
-    """Whether the failure of the flow that this job belongs to was delivered; None when no channel is set."""
+    """Whether the failure of the flow that this job belongs to was delivered; None when no channel is set, or when it
+    did not begin, as its workflow is stopped: who stopped it knows, and a schedule would tell of it each time."""
+    if contracts.label_refusal(failure.kind, failure.category):
+        return None
     message = failure_message.compose_message(failure, failure_message.flow_path(os.environ))
     return notify(resource, message, os.environ, settings)
 
@@ -103,21 +107,20 @@ def deliver(
     message: failure_message.Message,
     sleep: Callable[[float], None],
     at_most_once: bool = False,
-) -> None:
-    """at_most_once: what may have arrived is not sent again."""
+) -> int:
+    """How many of the recipients were refused. at_most_once: what may have arrived is not sent again."""
     send = post_to_webhook if chosen.channel == "webhook" else send_mail
-    for interval in (*RETRY_INTERVALS_S, None):
+    for interval in RETRY_INTERVALS_S:
         try:
-            send(chosen, message)
+            return send(chosen, message)
         except NotDelivered as problem:
-            if interval is None or not problem.retryable or (at_most_once and problem.uncertain):
+            if not problem.retryable or (at_most_once and problem.uncertain):
                 raise
             sleep(interval)
-        else:
-            return
+    return send(chosen, message)
 
 
-def post_to_webhook(chosen: resources.Notifications, message: failure_message.Message) -> None:
+def post_to_webhook(chosen: resources.Notifications, message: failure_message.Message) -> int:
     """Slack's form, which Mattermost, Rocket.Chat, Zulip and Discord (…/slack) take too: {"text": …}."""
     # Most runs notify nobody; they need not pay for the import.
     import httpx
@@ -134,6 +137,7 @@ def post_to_webhook(chosen: resources.Notifications, message: failure_message.Me
         # A gateway that gave up says nothing of what stands behind it.
         reason, gave_up = f"the webhook answered HTTP {code}; check webhook_url", code in (502, 504)
         raise NotDelivered(reason, retryable=code in BUSY_STATUSES, uncertain=gave_up)
+    return 0
 
 
 def escape(text: str) -> str:
@@ -141,14 +145,14 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def send_mail(chosen: resources.Notifications, message: failure_message.Message) -> None:
+def send_mail(chosen: resources.Notifications, message: failure_message.Message) -> int:
     letter = EmailMessage()
     letter["From"], letter["To"] = chosen.sender, ", ".join(chosen.recipients)
     letter["Subject"] = f"[flexcore] {message.title}"
     letter.set_content(message.plain())
     if message.html:
         letter.add_alternative(message.html, subtype="html")
-    context, phase = ssl.create_default_context(), "connect"
+    context, phase, refused = ssl.create_default_context(), "connect", 0
     try:
         with open_smtp(chosen, context) as server:
             if chosen.smtp_security == "starttls":
@@ -156,14 +160,15 @@ def send_mail(chosen: resources.Notifications, message: failure_message.Message)
             if chosen.smtp_user:
                 server.login(chosen.smtp_user, chosen.smtp_password)
             phase = "send"
-            refused = server.send_message(letter)
+            refused = len(server.send_message(letter))
             phase = "taken"
             if refused:
-                print(f"Warning: the mail server refuses {len(refused)} of the recipients", flush=True)
+                print(f"Warning: the mail server refuses {refused} of the recipients", flush=True)
     except (OSError, smtplib.SMTPException) as error:
         # What it has taken stays taken, however it says goodbye.
         if phase != "taken":
             raise _explain_mail_problem(error, phase == "send") from None
+    return refused
 
 
 def _explain_mail_problem(error: Exception, is_sending: bool) -> NotDelivered:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f.flexcore.lib.core import identity
-from f.flexcore.lib.windmill import execution_models
+from f.flexcore.lib.core import contracts, identity, redaction
+from f.flexcore.lib.windmill import execution_models, result_figures
 
 BUNDLE_FOLDER = execution_models.BUNDLE_FOLDER
 # What looks after the bundle, and what shows it, is no work of anybody.
@@ -27,20 +27,21 @@ Job = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """status: success, failure, canceled or skipped. team: the folder or user that the flow lies in; of the bundle's
-    own flows who ran them. is_read: whether its result was looked at. forecast_s, low and high: what was forecast, and
-    its p10 and p90. category, reason, remedy: of a failure."""
+    """status: success, failure, canceled or skipped; canceled is also what did not begin, as its workflow is stopped.
+    team: the folder or user that the flow lies in; of the bundle's own flows who ran them. duration_s: of the whole
+    flow. is_read: whether its result was looked at. actual_s: of the work itself, which forecast_s, low and high, its
+    p10 and p90, are a forecast of. category, reason, remedy: of a failure."""
 
     id: str
     workflow: str
     team: str
     status: str
     runtime: str | None = None
-    started_at: datetime | None = None
     duration_s: float | None = None
     is_read: bool = False
     rows: float | None = None
     cost_usd: float | None = None
+    actual_s: float | None = None
     forecast_s: float | None = None
     forecast_low_s: float | None = None
     forecast_high_s: float | None = None
@@ -50,12 +51,26 @@ class Outcome:
 
 
 def is_work(job: Job) -> bool:
-    """Whether the job is an outermost flow of people's work, and not of our own upkeep."""
+    """Whether the job is an outermost flow of people's work: no upkeep of ours, and no plan, which does no work."""
     path = str(job.get("script_path") or "")
     name = path.removeprefix(BUNDLE_FOLDER)
     upkeep = name != path and name.startswith(UPKEEP_FOLDERS)
     labels = job.get("labels") or ()
-    return job.get("job_kind") == "flow" and not job.get("parent_job") and not upkeep and UPKEEP_LABEL not in labels
+    is_ours = upkeep or UPKEEP_LABEL in labels
+    return job.get("job_kind") == "flow" and not job.get("parent_job") and not is_ours and not is_plan(job)
+
+
+def is_plan(job: Job) -> bool:
+    """By its label; of a whole job also by its arguments, as a plan that failed has no label."""
+    arguments = job.get("args")
+    asked = isinstance(arguments, Mapping) and arguments.get("explain_only") is True
+    return asked or contracts.PLAN_LABEL in (job.get("labels") or ())
+
+
+def end_of_job(job: Job) -> datetime:
+    """By start and duration: Windmill's list has no better. One that was canceled before it began has its creation."""
+    began = _time(job.get("started_at") or job.get("created_at")) or datetime.min.replace(tzinfo=UTC)
+    return began + timedelta(milliseconds=job.get("duration_ms") or 0)
 
 
 def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Outcome:
@@ -63,8 +78,8 @@ def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Out
     path = str(job.get("script_path") or "")
     plain = result if isinstance(result, Mapping) else {}
     duration_ms = job.get("duration_ms")
-    status = _status(job)
-    actual, forecast = _mapping(plain, "actual"), _mapping(_mapping(plain, "forecast"), "duration_s")
+    status = _status(job, result)
+    figures = result_figures.read_figures(result)
     category, reason, remedy = _failure(plain) if status == "failure" and is_read else ("", "", "")
     return Outcome(
         id=str(job.get("id")),
@@ -72,22 +87,22 @@ def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Out
         team=_team(path, job),
         status=status,
         runtime=execution_models.job_runtime(job),
-        started_at=_time(job.get("started_at") or job.get("created_at")),
         duration_s=None if duration_ms is None else duration_ms / 1000,
         is_read=is_read,
-        rows=_number(actual.get("rows")),
-        cost_usd=_number(actual.get("cost_usd")),
-        forecast_s=_number(forecast.get("p50")),
-        forecast_low_s=_number(forecast.get("p10")),
-        forecast_high_s=_number(forecast.get("p90")),
+        rows=figures.rows,
+        cost_usd=figures.cost_usd,
+        actual_s=figures.actual_s,
+        forecast_s=figures.forecast_s,
+        forecast_low_s=figures.forecast_low_s,
+        forecast_high_s=figures.forecast_high_s,
         category=category,
         reason=reason,
         remedy=remedy,
     )
 
 
-def _status(job: Job) -> str:
-    if job.get("canceled"):
+def _status(job: Job, result: Any) -> str:
+    if job.get("canceled") or execution_models.was_refused(job.get("labels") or (), result):
         return "canceled"
     if job.get("is_skipped"):
         return "skipped"
@@ -100,12 +115,14 @@ def _team(path: str, job: Job) -> str:
 
 
 def _failure(result: Mapping[str, Any]) -> tuple[str, str, str]:
-    """(category, reason, remedy) of Windmill's own error, or of what a failure module made of it."""
+    """(category, reason, remedy) of Windmill's own error, or of what a failure module made of it. Masked: a report is
+    read by more people than the run, and the error of a user's own step has passed no redactor."""
     error = result.get("error")
     given = error if isinstance(error, Mapping) else {"message": error, "extra": result}
     extra = _mapping(given, "extra")
-    category, remedy = str(extra.get("category") or ""), str(extra.get("remedy") or "")
-    text = str(given.get("message") or given.get("name") or "no reason was left")
+    redactor = redaction.Redactor()
+    category, remedy = str(extra.get("category") or ""), redactor.text(str(extra.get("remedy") or ""))
+    text = redactor.text(str(given.get("message") or given.get("name") or "no reason was left"))
     return category or str(given.get("name") or ""), shorten_reason(text), remedy
 
 
@@ -119,10 +136,6 @@ def shorten_reason(text: str) -> str:
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:
     found = value.get(name) if isinstance(value, Mapping) else None
     return found if isinstance(found, Mapping) else {}
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _time(text: Any) -> datetime | None:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from f.flexcore.lib.operations import outcomes
+from f.flexcore.lib.selection import comparison
 
 # Two-sided, 95 %.
 Z = statistics.NormalDist().inv_cdf(0.975)
-# A p95 of fewer runs is the longest of them.
-MIN_P95_RUNS = 20
 MIN_MEDIAN_RUNS = 6
 Outcome = outcomes.Outcome
 
@@ -31,7 +30,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Of the runs that succeeded, seconds. p95 is None below MIN_P95_RUNS."""
+    """Of the runs that succeeded, seconds. p95 is None below comparison.MIN_P95_RUNS."""
 
     runs: int
     p50: float | None
@@ -52,7 +51,7 @@ def compute_rate(rows: Iterable[Outcome]) -> Rate:
 
 def compute_durations(rows: Iterable[Outcome]) -> Durations:
     times = list_times(rows)
-    p95 = compute_quantile(times, 0.95) if len(times) >= MIN_P95_RUNS else None
+    p95 = compute_quantile(times, 0.95) if len(times) >= comparison.MIN_P95_RUNS else None
     return Durations(len(times), compute_quantile(times, 0.5), p95)
 
 

@@ -1,8 +1,9 @@
 # requirements: flexcore_base
 """A week of executions beside the week before: reliability, time, cost, failures, forecasts, and what changed. Pure.
 
-A week runs from Monday to Monday in UTC and is named as in ISO 8601 (2026-W48). A number that was not measured is None;
-one that rests on few runs says on how many. A change counts only where chance alone would seldom make one so large.
+A week runs from Monday to Monday in UTC and is named as in ISO 8601 (2026-W48); a run belongs to the one in which it
+ended, so that each is in one report, however long it took. A number that was not measured is None; one that rests on
+few runs says on how many. A change counts only where chance alone would seldom make one so large.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import errors, units
 from f.flexcore.lib.operations import outcomes, week_statistics
 
 CURRENCY = "USD"
@@ -42,13 +43,29 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """total: of the runs that were priced; None when none was."""
+    """total: of the runs that were priced; None when none was. before: the same of the week before."""
 
     name: str
     total: float | None
     priced: int
     runs: int
     before: float | None
+    priced_before: int
+    runs_before: int
+
+    def compare(self) -> str:
+        """A sentence; "" when it has not changed enough to be told. Totals are compared where each run was priced, else
+        the cost of a run, since the rest may be what makes the difference."""
+        if self.total is None or not self.before:
+            return ""
+        now, before, of, told = self.total, self.before, "", ""
+        if self.priced < self.runs or self.priced_before < self.runs_before:
+            now, before, of = now / self.priced, before / self.priced_before, " of a run"
+            told = f" (of {self.priced:,} of {self.runs:,} runs; before of {self.priced_before:,} of "
+            told += f"{self.runs_before:,})"
+        if abs(now / before - 1) < MIN_COST_CHANGE:
+            return ""
+        return f"The cost{of} went from {units.format_money(before)} to {units.format_money(now)} {CURRENCY}{told}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +80,8 @@ class FailureCause:
 
 @dataclass(frozen=True, slots=True)
 class ForecastError:
-    """median: of |actual - forecast| / forecast of the duration; within: the share between p10 and p90, which is 80 %
-    for forecasts that are right."""
+    """median: of |actual - forecast| / forecast of how long the work took; within: the share between p10 and p90, which
+    is 80 % for forecasts that are right."""
 
     runs: int
     median: float | None
@@ -99,11 +116,13 @@ class WeeklyReport:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """rows: of the week; notes: what could not be read of it; orphans: None where no pass ran."""
+    """rows: of the week; notes: what could not be read of it; orphans: None where no pass ran; unfinished: how many
+    runs went on when it ended."""
 
     rows: Sequence[Outcome]
     notes: Sequence[str] = ()
     orphans: int | None = None
+    unfinished: int = 0
 
 
 def find_week(text: str, now: datetime) -> tuple[str, datetime, datetime]:
@@ -169,7 +188,7 @@ def build_report(name: str, begin: datetime, end: datetime, workspace: str, now:
         changes=list_changes(groups, cost, now.rows, before.rows)[:MAX_CHANGES],
         not_measured=[
             *([] if end - begin >= WHOLE_WEEK else [f"the rest of the week: it goes on, and this is {name} so far"]),
-            *_list_gaps(now, before, cost, len(groups)),
+            *_list_gaps(now, before, len(groups)),
         ],
     )
 
@@ -180,11 +199,11 @@ def build_report(name: str, begin: datetime, end: datetime, workspace: str, now:
 def measure_forecast(rows: Iterable[Outcome]) -> ForecastError:
     shares, within = [], []
     for row in rows:
-        if row.status != "success" or not row.forecast_s or row.duration_s is None:
+        if row.status != "success" or not row.forecast_s or row.actual_s is None:
             continue
-        shares.append(abs(row.duration_s - row.forecast_s) / row.forecast_s)
+        shares.append(abs(row.actual_s - row.forecast_s) / row.forecast_s)
         if row.forecast_low_s is not None and row.forecast_high_s is not None:
-            within.append(row.forecast_low_s <= row.duration_s <= row.forecast_high_s)
+            within.append(row.forecast_low_s <= row.actual_s <= row.forecast_high_s)
     return ForecastError(
         len(shares), statistics.median(shares) if shares else None, sum(within) / len(within) if within else None
     )
@@ -223,7 +242,7 @@ def _sum(rows: Iterable[Outcome]) -> tuple[float | None, int]:
 
 def _sum_costs(name: str, rows: Sequence[Outcome], before: Sequence[Outcome]) -> Cost:
     total, priced = _sum(rows)
-    return Cost(name, total, priced, len(rows), _sum(before)[0])
+    return Cost(name, total, priced, len(rows), *_sum(before), len(before))
 
 
 def _split_costs(rows: Sequence[Outcome], before: Sequence[Outcome], key: Callable[[Outcome], str]) -> list[Cost]:
@@ -276,19 +295,29 @@ def list_changes(groups: Sequence[Group], cost: Cost, rows: Sequence[Outcome], b
     known = {(cause.category, cause.reason) for cause in find_causes(before)}
     fresh = [cause for cause in find_causes(rows) if (cause.category, cause.reason) not in known] if before else []
     changes += [f"New failure, {cause.count} times: {cause.reason}" for cause in fresh[:5]]
-    if cost.total is not None and cost.before and abs(cost.total / cost.before - 1) >= MIN_COST_CHANGE:
-        changes.append(f"The cost went from {cost.before:.2f} to {cost.total:.2f} {CURRENCY}")
-    return changes
+    return [*changes, change] if (change := cost.compare()) else changes
 
 
-def _list_gaps(now: Week, before: Week, cost: Cost, groups: int) -> list[str]:
+def _list_cost_gaps(rows: Sequence[Outcome]) -> list[str]:
+    """Why runs have no cost. Those whose results were not read are a note of the week already."""
+    missing = [row for row in rows if row.is_read and row.cost_usd is None]
+    canceled = sum(row.status in ("canceled", "skipped") for row in missing)
+    reasons = {
+        "they were canceled or skipped, and what they took until then is not measured": canceled,
+        "the settings have no price for what they took or their workflow does not measure it (data_pipeline does)": (
+            len(missing) - canceled
+        ),
+    }
+    return [f"the cost of {count:,} of {len(rows):,} runs: {reason}" for reason, count in reasons.items() if count]
+
+
+def _list_gaps(now: Week, before: Week, groups: int) -> list[str]:
     """What the report does not say, and why."""
     gaps = [*now.notes, *(f"the week before: {note}" for note in before.notes)]
-    if now.rows and cost.priced < cost.runs:
-        gaps.append(
-            f"the cost of {cost.runs - cost.priced} of {cost.runs} runs: the settings have no price for what they took "
-            "or their workflow does not measure it (data_pipeline does)"
-        )
+    if now.unfinished:
+        runs = "1 run" if now.unfinished == 1 else f"{now.unfinished:,} runs"
+        gaps.append(f"{runs} that went on when the week ended: each counts in the week in which it ends")
+    gaps += _list_cost_gaps(now.rows)
     if now.orphans is None:
         gaps.append("orphans: operations/reconcile did not run; switch its schedule on")
     if groups > MAX_GROUPS:

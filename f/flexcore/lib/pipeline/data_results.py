@@ -81,7 +81,7 @@ def build_plan(choice: Any) -> pipeline_result.DataPipelineResult:
         selection=selection,
         forecast=_forecast(selection, runtime),
         checks=checks,
-        wm_labels=[*contracts.LABELS, "plan", f"workflow:{workload.workflow_type}"],
+        wm_labels=[*contracts.LABELS, contracts.PLAN_LABEL, f"workflow:{workload.workflow_type}"],
     )
 
 
@@ -97,6 +97,7 @@ def build_failure(choice: Any, attempts: Attempts, error: Mapping[str, Any]) -> 
     found = plain or (error.get("extra") or {}).get("details") or {}
     workload = workloads.Workload.model_validate(found["workload"]) if found.get("workload") else None
     labels = build_labels(workload.workflow_type, None) if workload else [*contracts.LABELS]
+    labels += contracts.label_refusal(str(error.get("name")), str((error.get("extra") or {}).get("category")))
     return pipeline_result.DataPipelineResult(
         success=False, error=message, workload=workload, selection=found.get("selection"), wm_labels=labels
     )

@@ -114,6 +114,7 @@ def build_failure(
     short = shorten(text)
     detail = None if short == text else text
     labels = [f"runtime:{target}"] if stage == STAGES[-1] and target else []
+    labels += contracts.label_refusal(str(error.get("name")), str((error.get("extra") or {}).get("category")))
     return contracts.PipelineResult(
         success=False, error=short, detail=detail, failed_stage=stage, partial_results=stages, wm_labels=labels
     )

@@ -132,6 +132,10 @@ def _summarize_runs(runtime: str, runs: list[workloads.Run]) -> Performance:
     )
 
 
+# A p95 of fewer runs is the longest of them.
+MIN_P95_RUNS = 20
+
+
 def quantile(ordered: list[float], probability: float) -> float | None:
     """Linear between order statistics (Hyndman and Fan's type 7, as numpy's default)."""
     if not ordered:

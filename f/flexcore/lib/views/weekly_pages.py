@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from f.flexcore.lib.core import units
 from f.flexcore.lib.views import html, plots, result_pages
 
 Plain = Mapping[str, Any]
 GROUP_HEAD = ("Workflow", "Runtime", "Runs", "Success (95 % interval)", "Before", "p50", "Before", "p95", "Before")
 COST_HEAD = ("Cost by", "Name", "Cost", "Week before", "Runs with a price")
 FAILURE_HEAD = ("Times", "Category", "Reason", "What to do", "Workflows", "Example")
+COUNTED = "Each run counts in the week in which it ended, in UTC. Plans are not counted."
 NOTHING_CHANGED = "Nothing that chance would not explain."
 NOTHING_BEFORE = "Nothing ran in the week before, so there is nothing to compare with."
 MAX_CHART_BARS = 20
@@ -37,7 +39,7 @@ def describe(report: Plain) -> str:
     if not report["runs"]:
         return "no run"
     runs = "1 run" if report["runs"] == 1 else f"{report['runs']:,} runs"
-    return f"{runs}, {format_rate(report['rate'])}, {format_cost(report['cost']['total'], report['currency'])}"
+    return f"{runs}, {format_rate(report['rate'])}, {format_cost(report['cost'], report['currency'])}"
 
 
 def list_changes(report: Plain) -> list[str]:
@@ -52,10 +54,12 @@ def format_rate(rate: Plain) -> str:
     return f"{rate['rate']:.1%} successful ({rate['low']:.0%} to {rate['high']:.0%}, n={rate['runs']})"
 
 
-def format_cost(amount: float | None, currency: str) -> str:
-    if amount is None:
+def format_cost(cost: Plain, currency: str) -> str:
+    """Of how many runs it is, where that is not all of them."""
+    if cost["total"] is None:
         return f"cost {html.NOT_MEASURED}"
-    return f"{amount:,.2f} {currency}" if amount >= 0.1 else f"{amount:.3g} {currency}"
+    part = f" for {cost['priced']:,} of {cost['runs']:,} runs" if cost["priced"] < cost["runs"] else ""
+    return f"{units.format_money(cost['total'])} {currency}{part}"
 
 
 def _amount(amount: float | None, currency: str) -> str:
@@ -69,6 +73,7 @@ def render_report(report: Plain, links: result_pages.Links, note: str = "", has_
         html.build_line(escape(note)) if note else "",
         _build_list("What changed", list_changes(report)),
         html.build_heading("Reliability and time") + _build_groups(report["groups"], bool(report["runs_before"])),
+        html.build_line(COUNTED),
         draw_medians(report["groups"]) if has_chart else "",
         html.build_heading("Cost") + _build_costs(report),
         html.build_heading("Most frequent failures") + _build_failures(report, links),

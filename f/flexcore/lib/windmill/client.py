@@ -156,6 +156,10 @@ class Client:
                 remedy="Correct its path, or ask its owner for the right to read it.",
             ) from None
 
+    def resource_type(self, path: str) -> str:
+        """The name of the type of a resource. path: with or without `$res:`."""
+        return str(self.get(f"resources/get/{path.removeprefix('$res:')}").get("resource_type") or "")
+
     def find_resource(self, path: str) -> Any | None:
         """The value of a resource; None when there is none."""
         try:

@@ -7,14 +7,14 @@ An execution is an outermost run of a flow of this bundle; its workflow is the f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, redaction
+from f.flexcore.lib.core import contracts, redaction, trace_context
 
 BUNDLE_FOLDER = "f/flexcore/"
 CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
@@ -215,6 +215,13 @@ def is_failure(status: str) -> bool:
     return status in ("failure", "canceled")
 
 
+def was_refused(labels: Collection[str], result: Any) -> bool:
+    """Whether it did not begin, as its workflow is stopped: no failure of the work. By the label that our failure
+    modules leave; of a flow without one by the error, where its result was read."""
+    kind, category = (trace_context.dig(result, "error", *names) for names in (("name",), ("extra", "category")))
+    return contracts.WORKFLOW_STOPPED in (*contracts.label_refusal(kind, category), *labels)
+
+
 def failed_step_id(job: Job) -> str | None:
     module = _failed_module(job)
     return str(module["id"]) if module else None
@@ -233,16 +240,18 @@ def error_from_results(result: Any, step_result: Any, step: str | None) -> Execu
         if isinstance(error, dict):
             return _typed_error(error, step)
     text = result.get("error") if isinstance(result, dict) else None
-    return ExecutionError(name="Failed", message=str(text or "It failed without a message"), step=step)
+    message = redaction.Redactor().text(str(text or "It failed without a message"))
+    return ExecutionError(name="Failed", message=message, step=step)
 
 
 def _typed_error(error: Job, step: str | None) -> ExecutionError:
     extra = error.get("extra") if isinstance(error.get("extra"), dict) else {}
-    words = {name: str(extra[name]) for name in ("category", "subject", "remedy") if extra.get(name)} if extra else {}
+    redactor, names = redaction.Redactor(), ("category", "subject", "remedy")
+    words = {name: redactor.text(str(extra[name])) for name in names if extra.get(name)} if extra else {}
     retryable = extra.get("retryable") if extra else None
     return ExecutionError(
         name=str(error.get("name") or "Error"),
-        message=redaction.Redactor().text(str(error.get("message") or "")),
+        message=redactor.text(str(error.get("message") or "")),
         step=step,
         retryable=retryable if isinstance(retryable, bool) else None,
         **words,

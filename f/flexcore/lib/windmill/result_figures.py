@@ -9,12 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ResultFigures:
-    """The figures in an execution's result; None is not known."""
+    """The figures in an execution's result; None is not known. actual_s: how long the work took, which forecast_s, low
+    and high, its p10 and p90, are a forecast of; the whole flow takes longer."""
 
     rows: float | None = None
     cost_usd: float | None = None
     forecast_s: float | None = None
     actual_s: float | None = None
+    forecast_low_s: float | None = None
+    forecast_high_s: float | None = None
 
 
 def read_figures(result: Any) -> ResultFigures:
@@ -22,10 +25,9 @@ def read_figures(result: Any) -> ResultFigures:
     if not isinstance(result, dict):
         return ResultFigures()
     if isinstance(actual := result.get("actual"), dict):
-        p50 = _number_at(result, "forecast", "duration_s", "p50")
-        return ResultFigures(
-            _number(actual.get("rows")), _number(actual.get("cost_usd")), p50, _number(actual.get("duration_s"))
-        )
+        low, p50, high = (_number_at(result, "forecast", "duration_s", name) for name in ("p10", "p50", "p90"))
+        rows, cost, duration = (_number(actual.get(name)) for name in ("rows", "cost_usd", "duration_s"))
+        return ResultFigures(rows, cost, p50, duration, low, high)
     stages = result.get("stages") or result.get("partial_results")
     for stage in stages if isinstance(stages, list) else ():
         if isinstance(stage, dict) and stage.get("stage") == "extraction":

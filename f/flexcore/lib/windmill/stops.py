@@ -14,7 +14,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import errors
+from f.flexcore.lib.core import contracts, errors
 from f.flexcore.lib.windmill import client
 
 FOLDER = "f/flexcore/"
@@ -48,7 +48,7 @@ def refusal(stop: Stop) -> errors.Conflict:
         f"The workflow {stop.get('workflow')} is stopped since {stop.get('at')} by {stop.get('by')}: "
         f"{stop.get('reason')}",
         subject="workflow",
-        category="stopped",
+        category=contracts.WORKFLOW_STOPPED,
         remedy="Undo the stop in the dashboard, or ask who stopped it.",
     )
 
