@@ -7,10 +7,8 @@ import functools
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
-
-
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
