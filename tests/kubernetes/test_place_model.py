@@ -277,3 +277,15 @@ def test_records_of_ended_work_are_deleted_after_their_time(clusters: Clusters) 
     late = time.time() + placement_records.KEEP_S
     assert decide_cleanup(item, "ended", late).action == "delete" and objects.delete(item) == "deleted"
     assert list(clusters.book.list()) == []
+
+
+@pytest.mark.parametrize("content", ["{", '{"value": {"kind": "jobs", "invented_later": 1}}'])
+def test_a_record_that_cannot_be_read_costs_no_other_record(
+    clusters: Clusters, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    ended = PlacementRecord(kind="jobs", id="fc-2", name="fc-2-1", ended_at=time.time() - 10)
+    clusters.book.change("jobs", "fc-2", lambda _: ended)
+    clusters.book.store.write_bytes(clusters.book.store.uri("placements/jobs/fc-1/000000000001.json"), content.encode())
+    (item,) = PlacedObjects("worker", clusters.settings, read_resource=clusters.read).find()
+    assert item.name == "fc-2-1"
+    assert "The placement jobs/fc-1 cannot be read" in capsys.readouterr().out

@@ -272,7 +272,15 @@ def test_a_record_is_read_as_it_was_written_and_by_versions_before() -> None:
     assert traffic_record.read_record(item_with(later)) == written
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '"x"', '{"key": "fc-1"}'])
+def damage(**changes: Any) -> str:
+    """A whole record but for these fields; None: without it."""
+    whole = json.loads(traffic_record.mark(record(deadline=7.5))["annotations"][traffic_record.SHIFT]) | changes
+    return json.dumps({name: value for name, value in whole.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '"x"', '{"key": "fc-1"}', damage(stable=None), damage(owner_job=None), damage(deadline="soon")]
+)
 def test_a_damaged_record_is_told_with_the_way_out(text: str) -> None:
     with pytest.raises(DataError, match=r"flexcore/shift of demo is damaged.*kubectl annotate"):
         traffic_record.read_record(item_with(text))

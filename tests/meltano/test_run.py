@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from f.flexcore.lib.core.attempts import Attempt
 from f.flexcore.lib.core.contracts import DataManifest, StepResult
 from f.flexcore.lib.core.errors import (
     DeadlineExceeded,
@@ -21,12 +22,14 @@ from f.flexcore.lib.core.errors import (
     MissingSetting,
     NotFound,
     Unavailable,
+    Unreachable,
 )
 from f.flexcore.lib.core.identity import execution_key
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.meltano import (
     process,
 )
+from f.flexcore.lib.meltano.extraction_adapter import may_have_loaded
 from f.flexcore.lib.meltano.system_database import open_database
 from f.flexcore.lib.storage.attempt_records import StoreRecords
 from f.flexcore.lib.storage.object_store import Store
@@ -160,6 +163,10 @@ class Killed(BaseException):
     """What nothing catches, as SIGKILL."""
 
 
+def die(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
 @pytest.mark.fault(1, "I7", real=True)
 @pytest.mark.parametrize(
     ("moment", "attempt"),
@@ -179,9 +186,6 @@ def test_a_step_that_is_killed_at_any_moment_loses_no_row_and_counts_none_twice(
     moment: str,
     attempt: int,
 ) -> None:
-    def die(*_: Any, **__: Any) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(moment, die)
         run(project)
@@ -189,6 +193,52 @@ def test_a_step_that_is_killed_at_any_moment_loses_no_row_and_counts_none_twice(
     assert again.attempt == attempt and ids(again) == [1, 2, 3]
     worker("flow-2")
     assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
+
+
+@pytest.mark.fault(1, "I7", real=True)
+@pytest.mark.parametrize(
+    ("moment", "attempt"),
+    [
+        ("f.flexcore.lib.meltano.extraction_run.ExtractionRun._publish", 2),
+        ("f.flexcore.lib.storage.attempt_records.StoreRecords.write", 2),
+        ("f.flexcore.lib.meltano.backend_states.write_back", 1),
+    ],
+)
+def test_where_only_meltano_can_read_the_state_a_step_that_is_killed_loses_no_row_either(
+    project: dict[str, Any],
+    folder: Path,
+    tmp_path: Path,
+    worker: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    attempt: int,
+) -> None:
+    # As a database elsewhere: it is read by SQLAlchemy alone.
+    (folder / "meltano.yml").write_text(PROJECT + f"\ndatabase_uri: sqlite+pysqlite:///{tmp_path}/own.db\n")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(moment, die)
+        run(project)
+    again = repeat(project)
+    assert again.attempt == attempt and ids(again) == [1, 2, 3]
+    assert again.data["state_advanced"] is True
+    worker("flow-2")
+    assert ids(run(project, config=["tap-toy.rows=4"])) == [4]
+    worker("flow-3")
+    with pytest.raises(EmptyData):
+        run(project, config=["tap-toy.rows=4"])
+
+
+@pytest.mark.fault(32, "I7", real=True)
+def test_a_state_that_meltano_itself_cannot_read_is_unreachable_before_a_row_is_extracted(
+    project: dict[str, Any], folder: Path, tmp_path: Path
+) -> None:
+    (folder / "meltano.yml").write_text(
+        PROJECT + f"\ndatabase_uri: sqlite+pysqlite:///{tmp_path}/none/own.db\ndatabase_max_retries: 0\n"
+    )
+    marker = tmp_path / "marker"
+    with pytest.raises(Unreachable, match=r"none/own.db cannot be used: .*unable to open database file"):
+        run(project, config=[f"tap-toy.marker={marker}"])
+    assert not marker.exists()
 
 
 @pytest.mark.fault(27, "I2", "I7", real=True)
@@ -286,6 +336,38 @@ def test_a_target_that_writes_no_files_keeps_its_state_and_hands_on_nothing(
     assert second.data["streams"] == {"orders": 1}
     rows = [json.loads(line)["id"] for line in (tmp_path / "rows").read_text().splitlines()]
     assert rows == [1, 2, 3, 4]
+
+
+@pytest.mark.fault(1, "I2", "I7", real=True)
+def test_a_load_whose_step_was_killed_before_it_was_recorded_is_no_failure_when_it_is_repeated(
+    project: dict[str, Any], tmp_path: Path, worker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {**project, "env": {"TARGET_TOY_FILE": str(tmp_path / "rows")}}
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("f.flexcore.lib.storage.attempt_records.StoreRecords.write", die)
+        run(place, target="target-toy")
+    again = repeat(place, target="target-toy")
+    assert again.attempt == 2 and again.metrics["rows"] == 0
+    assert any("an earlier attempt of this step ended half-way" in text for text in again.data["warnings"])
+    assert [json.loads(line)["id"] for line in (tmp_path / "rows").read_text().splitlines()] == [1, 2, 3]
+    worker("flow-2")
+    with pytest.raises(EmptyData):
+        run(place, target="target-toy")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [
+        (Attempt(1, "abandoned"), True),
+        (Attempt(1, "failed", error=ExecutionFailed("x", streams={"tap-toy": {"orders": 3}})), True),
+        (Attempt(1, "failed", error=ExecutionFailed("x", streams={"tap-toy": {"orders": 0}, "tap-b": {}})), False),
+        (Attempt(1, "failed", error=ExecutionFailed("x")), False),
+    ],
+)
+def test_an_attempt_that_was_killed_or_failed_with_rows_under_way_may_have_loaded_them(
+    attempt: Attempt, expected: bool
+) -> None:
+    assert may_have_loaded(attempt) is expected
 
 
 @pytest.mark.fault(3, "I2", "I4", "I7", real=True)

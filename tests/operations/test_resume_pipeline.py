@@ -105,8 +105,10 @@ def test_a_start_whose_answer_is_lost_is_looked_for(arrived: bool) -> None:
         if arrived:
             assert start(windmill.client(), HYBRID, {}) == asked[0]
             return
-        with pytest.raises(Unavailable, match="HTTP 502"):
+        with pytest.raises(Unavailable, match="HTTP 502") as caught:
             start(windmill.client(), HYBRID, {})
+    assert caught.value.remedy == f"Look for run {asked[0]} before you try again."
+    assert str(caught.value).endswith(f"(HTTP 502). {caught.value.remedy}")
 
 
 def test_a_start_that_no_server_answers_names_the_run_to_look_for() -> None:

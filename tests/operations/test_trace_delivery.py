@@ -208,12 +208,21 @@ def test_traces_that_are_not_kept_are_written_by_nobody(
     assert of_run(collected, done.id) == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"until": "garbage"}',
+        '{"until": 1, "due": {"id": "yesterday"}}',
+        '{"until": 1, "orphans": [7]}',
+        '{"until": 1, "orphans": [{"labels": {}}], "delivered": []}',
+    ],
+)
 def test_a_state_that_cannot_be_read_is_begun_anew(
-    engine: Engine, collected: Collected, settings: dict[str, Any], tmp_path: Path
+    engine: Engine, collected: Collected, settings: dict[str, Any], tmp_path: Path, content: str
 ) -> None:
     done = engine.run("f/data/part", {"settings": settings})
     (tmp_path / "traces").mkdir()
-    (tmp_path / "traces/delivery.json").write_text('{"until": "garbage"}')
+    (tmp_path / "traces/delivery.json").write_text(content)
     assert delivery(engine, settings).run() >= 1
     assert "f/data/part" in names(of_run(collected, done.id))
 

@@ -7,6 +7,7 @@ import email.policy
 import socketserver
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, Unavailable
+from f.flexcore.lib.core.errors import ExecutionFailed, InvalidInput, Unavailable, Unreachable
 from f.flexcore.lib.operations import history, outcomes, report_delivery, week_statistics, weekly_report
 from f.flexcore.lib.operations.failure_message import Message
+from f.flexcore.lib.storage.versioned_record import VersionedRecord
 from f.flexcore.lib.views import result_pages, weekly_pages
 from f.flexcore.operations import send_report, summarize_week
 from tests.operations.fake_windmill import FakeWindmill
@@ -423,6 +425,43 @@ def test_a_worker_that_dies_while_it_sends_has_it_sent_no_second_time(
     assert send_report.main(report([]), hook(webhook))["delivery"] == "unknown"
     assert webhook.calls == []
     assert send_report.main(report([]), hook(webhook), send_again=True)["delivery"] == "sent"
+
+
+def step_of(monkeypatch: pytest.MonkeyPatch, flow: str, job: str) -> None:
+    """The environment of the step of a flow, in one of its jobs: a retry has the same flow and another job."""
+    for name, value in {"WM_FLOW_JOB_ID": flow, "WM_FLOW_STEP_ID": "send", "WM_JOB_ID": job}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("moment", ["delivered", "recorded"])
+def test_a_step_that_was_told_to_send_again_does_so_once_however_often_it_is_repeated(
+    webhook: Webhook, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    step_of(monkeypatch, "flow-1", "job-1")
+    assert send_report.main(report([]), hook(webhook))["delivery"] == "sent"
+    step_of(monkeypatch, "flow-2", "job-2")
+    write, written = VersionedRecord.write, []
+
+    def lose_the_end(record: VersionedRecord, version: int, value: dict[str, Any]) -> bool:
+        if value["state"] == "sent" and moment == "delivered":
+            raise Unreachable("The store does not answer")
+        written.append(value["state"])
+        return write(record, version, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VersionedRecord, "write", lose_the_end)
+        with suppress(Unreachable):
+            send_report.main(report([]), hook(webhook), send_again=True)
+    assert len(webhook.calls) == 2
+    assert written == {"delivered": ["sending"], "recorded": ["sending", "sent"]}[moment]
+    expected = {"delivered": "unknown", "recorded": "sent"}[moment]
+    for job in ("job-2", "job-3"):
+        step_of(monkeypatch, "flow-2", job)
+        assert send_report.main(report([]), hook(webhook), send_again=True)["delivery"] == expected
+    assert len(webhook.calls) == 2
+    step_of(monkeypatch, "flow-3", "job-4")
+    assert send_report.main(report([]), hook(webhook), send_again=True)["delivery"] == "sent"
+    assert len(webhook.calls) == 3
 
 
 def test_a_channel_that_refuses_fails_the_step_and_a_repeat_sends(

@@ -249,3 +249,20 @@ def test_no_change_of_many_holders_at_once_is_lost(tmp_path: Path) -> None:
         thread.join(60)
     book = stored_leases.StoredLeases(store, {"address": "http://ray:8265"}).read()
     assert (len(seen), len(set(seen)), book.last_token, book.leases) == (30, 30, 30, ())
+
+
+@pytest.mark.parametrize("content", ["{", '{"value": {"cluster": {"address": "http://ray:1"}, "leases": 2}}'])
+def test_leases_that_cannot_be_read_cost_no_other_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    monkeypatch.setenv("FLEXCORE_HOME", str(tmp_path / "home"))
+    settings = resources.Settings(storage_uri=f"file://{tmp_path}/s")
+    store = object_store.Store(settings)
+    owner = lease.Owner("fc-1", "1", "1", "a", "test")
+    whole = stored_leases.StoredLeases(store, {"address": "http://ray:8265"})
+    whole.change(lambda book: lease.acquire(book, owner, time.time()))
+    damaged = stored_leases.StoredLeases(store, {"address": "http://ray:1"})
+    store.write_bytes(store.uri("leases", damaged.digest, "000000000001.json"), content.encode())
+    (item,) = leased_clusters.StoredLeaseObjects("worker", settings).find()
+    assert item.name.startswith("http://ray:8265@")
+    assert damaged.digest in (said := capsys.readouterr().out) or "http://ray:1: The leases" in said

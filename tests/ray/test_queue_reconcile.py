@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import time as real_time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from f.flexcore.lib import runtimes
 from f.flexcore.lib.core import remote_objects
 from f.flexcore.lib.core.errors import NotFound
 from f.flexcore.lib.core.resources import Settings
 from f.flexcore.lib.operations.reconciler import ReconcilePass, ReconcileRow
 from f.flexcore.lib.ray import admission
-from f.flexcore.lib.ray.queue_objects import QueueObjects
-from f.flexcore.ray import run_job
+from f.flexcore.lib.ray.job_adapter import PROBE
+from f.flexcore.lib.ray.queue_objects import OPERATIONS, QueueObjects
+from f.flexcore.ray import copy_table, run_job, run_training_loop
 from tests.ray.fake_dashboard import FakeDashboard
 
 FLOW, STEP_JOB = "018f0000-0000-7000-8000-0000000000aa", "018f0000-0000-7000-8000-0000000000bb"
@@ -57,7 +60,14 @@ def dashboard() -> Iterator[FakeDashboard]:
 class World:
     """A full head with one slot, and a flow whose deferred step waits for it."""
 
-    def __init__(self, dashboard: FakeDashboard, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        dashboard: FakeDashboard,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        submit: Callable[..., dict[str, Any]] = run_job.main,
+        **work: Any,
+    ) -> None:
         self.dashboard, self.owners = dashboard, Owners()
         self.cluster = {"address": dashboard.address, "max_jobs": 1}
         self.settings = {"storage_uri": f"file://{folder}/store"}
@@ -69,11 +79,11 @@ class World:
         monkeypatch.setenv("WM_FLOW_STEP_ID", "a")
         arguments: dict[str, Any] = {
             "cluster": self.cluster,
-            "program": "result = 1",
             "wait": "defer",
             "settings": self.settings,
+            **(work or {"program": "result = 1"}),
         }
-        submitted = run_job.main(**arguments)
+        submitted = submit(**arguments)
         self.deferred = submitted["data"]["deferred"]
         self.owners.steps[STEP_JOB] = arguments
         self.owners.flows[FLOW] = "suspended"
@@ -84,6 +94,11 @@ class World:
 
     def files(self) -> list[str]:
         return sorted(path.name[0] for path in self.folder.rglob("*") if path.is_file())
+
+    def rewrite(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        """The entry in the queue as another version might have written it."""
+        (path,) = self.folder.rglob("w.*")
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
 
     def submissions(self) -> list[dict[str, Any]]:
         return [job for name, job in self.dashboard.jobs.items() if name.startswith(self.deferred["execution_key"])]
@@ -108,6 +123,68 @@ def test_a_deferred_job_is_submitted_by_reconcile_when_its_turn_has_come_and_onl
     assert world.files() == ["a"]
     assert world.reconcile() == []
     assert len(world.submissions()) == 1 and world.owners.resumed == []
+
+
+def test_reconcile_can_submit_every_operation_that_can_wait_without_a_worker() -> None:
+    ray = runtimes.get_runtime("ray")
+    can_wait = {name for name in ray.operations if "wait" in ray.operation(name).request.model_fields}
+    assert {"program", "copy_table", "training_loop"} <= can_wait
+    assert {name: ray.operations[name] for name in can_wait}.items() <= OPERATIONS.items()
+
+
+TABLE = {"database": {"host": "127.0.0.1", "dbname": "shop", "user": "ann"}, "table": "public.orders"}
+LOOP = {"program": "def train_loop(config, loop):\n    pass"}
+
+
+@pytest.mark.parametrize(
+    ("submit", "work"), [(copy_table.main, TABLE), (run_training_loop.main, LOOP)], ids=["copy_table", "loop"]
+)
+def test_a_deferred_copy_or_training_loop_is_submitted_when_its_turn_has_come(
+    dashboard: FakeDashboard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    submit: Callable[..., dict[str, Any]],
+    work: dict[str, Any],
+) -> None:
+    world = World(dashboard, tmp_path, monkeypatch, submit, **work)
+    dashboard.after_submit = lambda name: dashboard.finish(name) if name.endswith(PROBE) else None
+    dashboard.jobs["other"]["status"] = "SUCCEEDED"
+    (row,) = world.reconcile()
+    assert (row.state, row.action, row.outcome) == ("due", "submit", "submitted")
+    assert len(world.submissions()) == 1 and world.owners.resumed == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda entry: entry | {"operation": "teleport"}, "this version knows no operation 'teleport'"),
+        (
+            lambda entry: entry | {"key": {"owner_job": FLOW, "workspace": "dev"}},
+            "its key has no value, root_job",
+        ),
+    ],
+)
+def test_an_entry_of_another_version_costs_its_own_row_and_is_left_to_its_flow(
+    world: World, change: Callable[[dict[str, Any]], Any], problem: str
+) -> None:
+    world.rewrite(change)
+    world.dashboard.jobs["other"]["status"] = "SUCCEEDED"
+    (row,) = world.reconcile()
+    assert row.action == "submit" and row.outcome.startswith("resumed, since it was refused: The queued job")
+    assert problem in row.outcome
+    assert world.owners.resumed == [FLOW]
+
+
+@pytest.mark.parametrize("change", [lambda entry: [], lambda entry: entry | {"key": "fc-1"}])
+def test_an_entry_that_says_nothing_of_its_owner_stays_until_its_time_is_over(
+    world: World, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    world.rewrite(change)
+    world.dashboard.jobs["other"]["status"] = "SUCCEEDED"
+    assert [(row.state, row.action) for row in world.reconcile()] == [("due", "leave")]
+    world.dashboard.clock = lambda: real_time.time() + 7200
+    assert [(row.state, row.action) for row in world.reconcile(real_time.time() + 7200)] == [("finished", "delete")]
+    assert world.files() == []
 
 
 def test_a_resumed_flow_submits_by_itself_and_attaches_to_what_reconcile_has_submitted(world: World) -> None:

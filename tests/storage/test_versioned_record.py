@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from moto.server import ThreadedMotoServer
 from f.flexcore.lib.core import resources
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.storage.versioned_record import KEEP_S, KEPT_VERSIONS, VersionedRecord, list_records
+from tests.local_server import LocalServer
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -42,6 +45,62 @@ def test_of_two_changes_of_the_same_version_one_is_made(store: object_store.Stor
     assert record.write(0, {"n": 1}) is True
     assert record.write(0, {"n": 2}) is False
     assert record.read() == (1, {"n": 1})
+
+
+class LosesAnswers(LocalServer):
+    """Between a client and an S3 server: what a client may create it hands on, and closes the connection instead of
+    the first answer."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.lost: list[str] = []
+        proxy, host = self, endpoint.removeprefix("http://")
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def respond(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                server = HTTPConnection(host, timeout=30)
+                server.request(self.command, self.path, body, dict(self.headers))
+                answer = server.getresponse()
+                content = answer.read()
+                server.close()
+                if "If-None-Match" in self.headers and not proxy.lost:
+                    proxy.lost.append(f"{self.command} {answer.status}")
+                    self.close_connection = True
+                    return
+                self.send_response(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = respond
+
+            def log_message(self, *_: object) -> None:
+                return None
+
+        super().__init__(Handler)
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+def test_a_change_whose_answer_is_lost_is_known_as_ones_own_and_that_of_another_is_not(
+    store: object_store.Store,
+) -> None:
+    with LosesAnswers(store.options["endpoint_url"]) as proxy:
+        settings = resources.Settings(
+            storage_uri=store.root,
+            storage_endpoint_url=proxy.address,
+            storage_access_key="key",
+            storage_secret_key="secret-key",
+        )
+        record = VersionedRecord(object_store.Store(settings), store.uri("leases", "x"))
+        assert record.write(0, {"n": 1}) is True
+        assert proxy.lost == ["PUT 200"]
+        assert record.write(0, {"n": 1}) is False
+        assert record.read() == (1, {"n": 1})
 
 
 def test_no_change_of_many_threads_is_lost(store: object_store.Store) -> None:

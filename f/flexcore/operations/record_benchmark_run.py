@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from f.flexcore.lib.benchmark import legs, recording
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import errors, identity, resources
 from f.flexcore.lib.storage import object_store
 from f.flexcore.lib.windmill import client
 
@@ -18,5 +18,5 @@ def main(
 ) -> dict[str, Any]:
     checked = errors.validate(legs.Leg, leg, "leg")
     store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
-    flow_job = os.environ.get("WM_FLOW_JOB_ID", "")
-    return recording.record(checked, result, source, database, store, client.Client(), flow_job)
+    flow_job, key = os.environ.get("WM_FLOW_JOB_ID", ""), identity.execution_key(os.environ)
+    return recording.record(checked, result, source, database, store, client.Client(), flow_job, key)

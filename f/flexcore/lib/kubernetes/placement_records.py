@@ -82,7 +82,7 @@ class PlacementBook:
                 id = folder.rstrip("/").rpartition("/")[2]
                 try:
                     found = self.read(kind, id)
-                except errors.UserError as error:
+                except (errors.UserError, errors.DataError) as error:
                     print(f"The placement {kind}/{id} cannot be read: {error}", flush=True)
                     continue
                 if found:

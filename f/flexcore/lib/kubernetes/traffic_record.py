@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from f.flexcore.lib.core import errors, identity
@@ -98,10 +98,12 @@ def _parse(text: str, item: Mapping[str, Any], name: str) -> dict[str, Any]:
     return _check_fields(value, where, ShiftRecord if name == SHIFT else LastShift)
 
 
-def _check_fields(value: Any, where: str, kind: type) -> dict[str, Any]:
-    known = set(kind.__dataclass_fields__)  # type: ignore[attr-defined]
-    required = {"key", "attempt"} | ({"before", "current", "token"} if kind is ShiftRecord else {"outcome"})
-    if not isinstance(value, dict) or not required <= value.keys():
+def _check_fields(value: Any, where: str, kind: type[ShiftRecord | LastShift]) -> dict[str, Any]:
+    known = {item.name: item for item in fields(kind)}
+    required = {name for name, item in known.items() if item.default is item.default_factory is MISSING}
+    numbers = {name for name, item in known.items() if item.type in ("int", "float")}
+    has_all = isinstance(value, dict) and required <= value.keys()
+    if not has_all or not all(isinstance(value[name], int | float) for name in numbers & value.keys()):
         raise errors.DataError(
             f"The annotation {where} is damaged",
             subject=where,

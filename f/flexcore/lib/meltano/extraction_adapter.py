@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from f.flexcore.lib.core import attempts, contracts, driver, errors, operation, resources
 from f.flexcore.lib.meltano import (
+    backend_states,
     extraction_run,
     installation,
     local_attempts,
@@ -35,8 +36,10 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
     asked_at: float
     held: ExitStack
     locks: list[int] = field(default_factory=list)
+    may_be_loaded: bool = False
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
+        self.may_be_loaded = any(map(may_have_loaded, earlier))
         self.locks = [self.lock, *(self._hold_state(name) for name in self.prepared.state_ids)]
         taps = [tap.name for tap in self.prepared.taps]
         what = {"taps": taps, "target": self.prepared.target.name, "run_id": self.key.uuid(number)}
@@ -45,7 +48,14 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         run = extraction_run.ExtractionRun(
-            self.prepared, self.request, self.key, number, self.asked_at, time.monotonic(), self.locks
+            self.prepared,
+            self.request,
+            self.key,
+            number,
+            self.asked_at,
+            time.monotonic(),
+            self.locks,
+            self.may_be_loaded,
         )
         try:
             result, changes = run.run()
@@ -61,7 +71,7 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
         """Writes the state back, and puts what was handed on into the store's catalog, where forms and later runs find
         it by the taps' names."""
         changes = self.store.read_json(self.records.uri(result.attempt, "state.json"))
-        state_store.write_back(self.prepared.place, {name: (old, new) for name, (old, new) in (changes or {}).items()})
+        self._write_back({name: (old, new) for name, (old, new) in (changes or {}).items()})
         if isinstance(result.output, contracts.DataManifest):
             # A target that loads elsewhere hands on no files.
             from f.flexcore.lib.storage import catalog
@@ -69,6 +79,12 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
             name = "-".join(tap.name.removeprefix("tap-") for tap in self.prepared.taps)
             catalog.add(self.store, "data", name, f"{result.execution_key}-{result.attempt}", result.output)
         return result
+
+    def _write_back(self, changes: state_store.Changes) -> None:
+        if state_store.StateStore(self.prepared.place).is_readable:
+            state_store.write_back(self.prepared.place, changes)
+        else:
+            backend_states.write_back(self.prepared, changes)
 
     def _hold_state(self, name: str) -> int:
         """The descriptor of a state's lock. Raises Unavailable that names the owner when another run of this machine
@@ -91,6 +107,14 @@ class ExtractionAdapter(local_attempts.LocalAttempts):
         content = {"job": self.key.owner_job, "key": self.key.value, "since": time.time()}
         os.pwrite(descriptor, json.dumps(content).encode(), 0)
         return descriptor
+
+
+def may_have_loaded(attempt: attempts.Attempt) -> bool:
+    """Whether the target may hold rows of an attempt without a result: it was killed, or failed with rows under way."""
+    if attempt.error is None:
+        return attempt.state == "abandoned"
+    streams = attempt.error.details.get("streams") or {}
+    return any(any(rows.values()) for rows in streams.values() if isinstance(rows, dict))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from f.flexcore.lib.core import contracts, errors, identity
 from f.flexcore.lib.meltano import (
+    backend_states,
     installation,
     plugin_environments,
     preparation,
@@ -28,10 +29,15 @@ from f.flexcore.lib.meltano import (
 )
 from f.flexcore.lib.storage import object_store
 
+LOADED_BEFORE = (
+    "{} extracted no rows: an earlier attempt of this step ended half-way, and {} may have loaded them from it"
+)
+
 
 @dataclass
 class ExtractionRun:
-    """Seconds are time.monotonic(). locks: descriptors to hold until all is dead."""
+    """Seconds are time.monotonic(). locks: descriptors to hold until all is dead; may_be_loaded: whether an earlier
+    attempt may have loaded what this one no longer finds."""
 
     prepared: preparation.Prepared
     request: request_models.ExtractionRequest
@@ -40,6 +46,7 @@ class ExtractionRun:
     asked_at: float
     began_at: float
     locks: Sequence[int] = ()
+    may_be_loaded: bool = False
     log: run_log.RunLog = field(default_factory=run_log.RunLog)
     started_at: float | None = None
 
@@ -85,7 +92,10 @@ class ExtractionRun:
         catalogs.restore()
         before = state_store.read_states(prepared.place, self.prepared.state_ids)
         state_store.StateStore(prepared.place).make_database()
-        place = self._choose_state_place(before)
+        place = prepared.place
+        if prepared.files:
+            before = backend_states.read_states(prepared) if before is None else before
+            place = state_store.copy_state(prepared.place, before, self.work)
         outcome = self._run_meltano(place)
         if outcome.exit_code or outcome.stopped:
             # Only what failed is explained.
@@ -107,12 +117,6 @@ class ExtractionRun:
         changes = state_store.compare_states(before, state_store.read_states(place, self.prepared.state_ids))
         result = self._build_result(outcome, output, changes, ran_at)
         return result, changes if place is not prepared.place else None
-
-    def _choose_state_place(self, before: state_store.States) -> state_store.StatePlace:
-        """A copy in the attempt's folder for a file target, else the state's own place."""
-        if before is None or self.prepared.files is None:
-            return self.prepared.place
-        return state_store.copy_state(self.prepared.place, before, self.work)
 
     def _run_meltano(self, place: state_store.StatePlace) -> process.Outcome:
         prepared, printer = self.prepared, process.LogPrinter(self.prepared.redactor)
@@ -176,15 +180,20 @@ class ExtractionRun:
 
     def _check_not_empty(self, output: contracts.DataManifest | None) -> None:
         streams = count_rows(self.log.rows, output)
-        if sum_rows(streams, bool(self.prepared.files), output) == 0 and not self.request.allow_empty:
-            raise errors.EmptyData(
-                ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
-                subject="taps",
-                remedy="Check source and selection, or extract everything again with full_refresh; where a form has "
-                "allow_empty, it lets a run pass that finds nothing new.",
-                streams=streams,
-                log_tail=self.log_tail,
-            )
+        if sum_rows(streams, bool(self.prepared.files), output) != 0 or self.request.allow_empty:
+            return
+        if self.may_be_loaded and not self.prepared.files:
+            # The target has confirmed them, and the state says so.
+            self.log.warnings.append(LOADED_BEFORE.format(", ".join(self.taps), self.prepared.target.name))
+            return
+        raise errors.EmptyData(
+            ": ".join([f"{', '.join(self.taps)} extracted no rows", *self.log.warnings[:1]]),
+            subject="taps",
+            remedy="Check source and selection, or extract everything again with full_refresh; where a form has "
+            "allow_empty, it lets a run pass that finds nothing new.",
+            streams=streams,
+            log_tail=self.log_tail,
+        )
 
     @property
     def log_tail(self) -> str:

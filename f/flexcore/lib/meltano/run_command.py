@@ -57,23 +57,30 @@ def build_environment(
         data_folder.mkdir(parents=True, exist_ok=True)
         files = request_settings.folder_environment(prepared.target, prepared.files, str(data_folder))
     return {
+        **project_environment(prepared, place, work / SYSTEM),
+        **files,
+        # Meltano writes its run logs there; the step has them already.
+        "XDG_STATE_HOME": str(work / "logs"),
+        # A logging.yaml of the project would replace the JSON lines that this step reads.
+        "MELTANO_CLI_LOG_CONFIG": str(work / "none.yaml"),
+        "MELTANO_JOB_TRIGGER": "flexcore",
+    }
+
+
+def project_environment(prepared: preparation.Prepared, place: state_store.StatePlace, system: Path) -> dict[str, str]:
+    """The environment in which Meltano finds project, database and state. system: its folder for this work."""
+    return {
         **installation.base_environment(),
         **prepared.env,
         **place.env,
-        **files,
         **({"MELTANO_DATABASE_URI": place.database} if place.private else {}),
         # A project without an id would get one written into its meltano.yml.
         **({} if prepared.project.setting("project_id") else {"MELTANO_PROJECT_ID": prepared.source.identity}),
         "MELTANO_PROJECT_ROOT": str(prepared.source.root),
-        "MELTANO_SYS_DIR_ROOT": str(work / SYSTEM),
-        # Meltano writes its run logs there; the step has them already.
-        "XDG_STATE_HOME": str(work / "logs"),
+        "MELTANO_SYS_DIR_ROOT": str(system),
         "MELTANO_PROJECT_READONLY": "true",
-        # A logging.yaml of the project would replace the JSON lines that this step reads.
-        "MELTANO_CLI_LOG_CONFIG": str(work / "none.yaml"),
         "MELTANO_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MELTANO_CLI_DISABLE_VERSION_CHECK": "true",
-        "MELTANO_JOB_TRIGGER": "flexcore",
         "NO_COLOR": "1",
     }
 

@@ -68,7 +68,7 @@ class Opening:
 def open_objects(
     settings: resources.Settings,
     read_resource: ReadResource,
-    report_failure: Callable[[str, str, errors.FlexcoreError], None],
+    report_failure: Callable[[str, str, Exception], None],
     worker: str = "this worker",
 ) -> list[tuple[str, runtimes.RemoteObjects]]:
     """(path, our objects there) of each cluster, and of the worker for a runtime that keeps objects without a cluster.
@@ -79,7 +79,7 @@ def open_objects(
         try:
             for objects in opening.open():
                 opened.append((opening.place, objects))
-        except errors.FlexcoreError as error:
+        except Exception as error:
             report_failure(opening.place, opening.runtime, error)
     return opened
 

@@ -15,6 +15,7 @@ does the work again.
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from datetime import datetime
 from typing import Any, Protocol, cast
 
 from f.flexcore.lib import runtimes
-from f.flexcore.lib.core import errors, remote_objects
+from f.flexcore.lib.core import errors, redaction, remote_objects
 from f.flexcore.lib.windmill import client
 
 # Clusters are listed side by side, so that one that does not answer delays none.
@@ -209,15 +210,17 @@ class ReconcilePass:
         rows = sorted(self.rows, key=lambda row: (row.action == "leave", bool(row.object), row.place, row.object))
         return rows[: MAX_ROWS_LEFT + sum(row.action != "leave" for row in rows)]
 
-    def report_failure(self, place: str, runtime: str, error: errors.FlexcoreError) -> None:
+    def report_failure(self, place: str, runtime: str, error: Exception) -> None:
         """A cluster that cannot be listed is a row of its own; nothing in it counts as gone."""
         self._is_complete = False
-        self.rows.append(ReconcileRow(place, runtime, "", "", "", "leave", "could not be listed", str(error)))
+        self.rows.append(
+            ReconcileRow(place, runtime, "", "", "", "leave", "could not be listed", _describe_error(error))
+        )
 
     def _list_objects(self, place: str, cluster: runtimes.RemoteObjects) -> list[remote_objects.RemoteObject]:
         try:
             items = cluster.find()
-        except errors.FlexcoreError as error:
+        except Exception as error:
             self.report_failure(place, "", error)
             return []
         # What another workspace shares the cluster for is not ours to shorten.
@@ -295,8 +298,8 @@ class ReconcilePass:
         }
         try:
             outcome = actions[case.decision.action]()
-        except errors.FlexcoreError as error:
-            return f"failed: {error}"
+        except Exception as error:
+            return f"failed: {_describe_error(error)}"
         if case.decision.action == "stop" and case.owner == "ended":
             self.orphans.append(item)
         return outcome
@@ -306,8 +309,11 @@ class ReconcilePass:
         flow: resumed, it tries by itself and says why it cannot."""
         try:
             return cast(runtimes.WaitingWork, cluster).submit(item, self.owners.arguments(item.labels[CALL]))
-        except (errors.UserError, errors.DataError) as error:
-            return f"{self.owners.resume(item.owner, {'name': item.name})}, since it was refused: {error}"
+        except Exception as error:
+            if isinstance(error, errors.FlexcoreError) and not isinstance(error, errors.UserError | errors.DataError):
+                raise
+            outcome = self.owners.resume(item.owner, {"name": item.name})
+            return f"{outcome}, since it was refused: {_describe_error(error)}"
 
     def _add_row(self, case: _Case, outcome: str) -> None:
         item, decision = case.item, case.decision
@@ -316,6 +322,15 @@ class ReconcilePass:
         self.rows.append(
             ReconcileRow(item.place, item.runtime, name, item.state, owner, decision.action, outcome, decision.reason)
         )
+
+
+def _describe_error(error: Exception) -> str:
+    """What a row says of an error. One that no code expects, such as of data that another version wrote, costs a row as
+    well and never the pass; the log has all of it."""
+    if isinstance(error, errors.FlexcoreError):
+        return str(error)
+    print(redaction.Redactor().text("".join(traceback.format_exception(error))), flush=True)
+    return f"{type(error).__name__}: a fault of flexcore, or of what another version wrote; see the log of this pass"
 
 
 def describe_rows(rows: Sequence[ReconcileRow], seen: int) -> str:

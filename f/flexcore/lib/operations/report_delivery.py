@@ -3,8 +3,9 @@
 
     none ──claim──→ sending ──delivered──→ sent
                        └──refused──→ none again: a repeat may send
-A claim that was never settled stays: the report may have arrived, so it is not sent again unless somebody says so.
-The claim is a record of the store that two processes cannot both take.
+A claim that was never settled stays: the report may have arrived, so it is not sent again unless another run says so.
+The claim is a record of the store that two processes cannot both take; it says whose it is, so that a repeat of a step
+that was told to send again does so once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from f.flexcore.lib.core import errors, resources
+from f.flexcore.lib.core import errors, identity, resources
 from f.flexcore.lib.operations import failure_message, notifications
 from f.flexcore.lib.storage import object_store, versioned_record
 from f.flexcore.lib.views import result_pages, weekly_pages
@@ -67,21 +68,23 @@ def send_once(
     folder = store.uri(FOLDER, env.get("WM_WORKSPACE") or "workspace", week, name_channel(chosen))
     record = versioned_record.VersionedRecord(store, folder, clock)
     version, known = record.read()
-    state = str((known or {}).get("state") or "none")
-    if state == "sent" and not send_again:
-        return "sent before"
-    if state == "sending" and not send_again:
+    key = identity.execution_key(env).value
+    claim = {"key": key, "job": env.get("WM_JOB_ID", "")}
+    state, is_own = str((known or {}).get("state") or "none"), (known or {}).get("key") == key
+    if state == "sent" and (is_own or not send_again):
+        return "sent" if is_own else "sent before"
+    if state == "sending" and (is_own or not send_again):
         return "unknown"
-    if not record.write(version, {"state": "sending", "at": clock()}):
+    if not record.write(version, {**claim, "state": "sending", "at": clock()}):
         # Somebody else has claimed it at the same time.
         return "unknown"
     try:
         notifications.deliver(chosen, message, time.sleep, at_most_once=True)
     except notifications.NotDelivered as problem:
         if not problem.uncertain:
-            record.write(version + 1, {"state": "none", "at": clock()})
+            record.write(version + 1, {**claim, "state": "none", "at": clock()})
         raise _make_error(problem) from None
-    record.write(version + 1, {"state": "sent", "at": clock()})
+    record.write(version + 1, {**claim, "state": "sent", "at": clock()})
     return "sent"
 
 

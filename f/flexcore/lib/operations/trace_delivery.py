@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +49,7 @@ MAX_AGE_S = 7 * 24 * 3600.0
 MAX_DUE = 1000
 # Stopped objects whose spans a collector that is away has not taken.
 MAX_ORPHANS = 200
+ORPHAN_FIELDS = {"runtime", "kind", "name", "uid", "labels", "created_at", "stopped_at"}
 # Reconcile is in no hurry.
 EXPORT_TIMEOUT_S = 10.0
 
@@ -98,8 +100,12 @@ class Delivery:
             stored = self.store.read_json(self._uri)
             state = State(**stored) if stored else None
             if state:
-                state.until, state.due, state.delivered = float(state.until), dict(state.due), dict(state.delivered)
-        except (errors.DataError, KeyError, TypeError, ValueError):
+                state.until = float(state.until)
+                state.due, state.delivered = (
+                    {id: float(at) for id, at in times.items()} for times in (state.due, state.delivered)
+                )
+                state.orphans = [item for item in state.orphans if item.keys() >= ORPHAN_FIELDS]
+        except (errors.DataError, AttributeError, KeyError, TypeError, ValueError):
             state = None
         return state or State(self.now - FIRST_LOOK_S)
 
@@ -216,6 +222,11 @@ def deliver_traces(
         count = Delivery(windmill, settings, object_store.Store(settings), orphans=orphans).run()
     except errors.FlexcoreError as error:
         print(f"Traces were not delivered: {redaction.Redactor(settings.secrets()).text(str(error))}", flush=True)
+        return
+    except Exception as error:
+        # The pass has done its work; what another version wrote into a job's result must not make it fail.
+        text = "".join(traceback.format_exception(error))
+        print(f"Traces were not delivered: {redaction.Redactor(settings.secrets()).text(text)}", flush=True)
         return
     if count:
         print(f"{count} traces delivered", flush=True)

@@ -140,7 +140,10 @@ def _explain(path: str, id: str, error: errors.FlexcoreError) -> errors.Flexcore
     if isinstance(error, errors.NotFound | errors.InvalidInput):
         remedy = "Check that the pipeline is deployed."
         return errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy)
+    # A proxy may say that it cannot now when Windmill has taken the request.
+    remedy = f"Look for run {id} before you try again."
     if isinstance(error, errors.Unreachable):
-        problem, remedy = f"Windmill did not answer the start of {path}", f"Look for run {id} before you try again."
-        return errors.Unreachable(problem, subject="windmill", remedy=remedy)
+        return errors.Unreachable(f"Windmill did not answer the start of {path}", subject="windmill", remedy=remedy)
+    if isinstance(error, errors.Unavailable):
+        return errors.Unavailable(str(error).removesuffix(error.remedy), subject="windmill", remedy=remedy)
     return error

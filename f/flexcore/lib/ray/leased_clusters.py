@@ -150,8 +150,13 @@ class StoredLeaseObjects:
         found = []
         for leases in self._list():
             common = {"runtime": "ray", "place": self.place, "namespace": ""}
-            book = lease.LeaseBook() if leases.is_ended() else leases.read()
             name = describe_cluster(leases.cluster)
+            try:
+                book = lease.LeaseBook() if leases.is_ended() else leases.read()
+            except errors.DataError as error:
+                # A damaged book says nothing; its leases are kept until a person has looked.
+                print(f"{name}: {error}", flush=True)
+                continue
             found += [_lease_object(held, name, f"{leases.digest}/{held.reference}", common) for held in book.leases]
         return found
 

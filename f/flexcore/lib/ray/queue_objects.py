@@ -20,12 +20,16 @@ from f.flexcore.lib.storage import object_store
 
 # Only a repeat of its own step can still use it, and makes a new one.
 KEEP_S = 3600.0
+# By the kind of their job: all that may wait for its turn without a worker are among them.
 OPERATIONS = {
     "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
     "train": "f.flexcore.lib.ray.train_job:TRAIN",
     "predict": "f.flexcore.lib.ray.predict_job:PREDICT",
     "search": "f.flexcore.lib.ray.search_job:SEARCH",
+    "training_loop": "f.flexcore.lib.ray.loop_job:TRAINING_LOOP",
+    "copy_table": "f.flexcore.lib.ray.copy_job:COPY_TABLE",
 }
+KEY_FIELDS = ("value", "owner_job", "root_job", "step", "workspace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,12 @@ class QueueObjects:
         return "deleted"
 
     def submit(self, item: remote_objects.RemoteObject, arguments: dict[str, Any]) -> str:
-        """Submits the job by the operation's own code, as the step would have done."""
-        chosen: operation.Operation[Any, Any] = operation.resolve(OPERATIONS[item.labels["flexcore/kind"]])
+        """Submits the job by the operation's own code, as the step would have done. Raises DataError for an entry that
+        another version has written so that this one cannot read it."""
+        chosen, key = find_operation(item), parse_key(item)
         request, service = chosen.parse(arguments), chosen.parse_service(arguments)
         settings = errors.validate(resources.Settings, arguments.get("settings") or {}, "settings")
         chosen.check(request, service, settings)
-        fields = ("value", "owner_job", "root_job", "step", "workspace")
-        key = identity.ExecutionKey(**{name: item.labels[f"flexcore/key-{name}"] for name in fields})
         call = item.labels["flexcore/call"]
         chosen.execute(operation.Invocation("ray", request, service, settings, key, call, is_deferred=True))
         with dashboard.RayApi(service) as api:
@@ -93,7 +96,7 @@ class QueueObjects:
         self, queue: job_queue.JobQueue, entry: admission.Waiting, is_due: bool, waiting: set[str], ahead: float
     ) -> remote_objects.RemoteObject:
         content = queue.read_entry(entry)
-        key = content.get("key") or {}
+        key = content["key"] if isinstance(content.get("key"), dict) else {}
         state: remote_objects.State = "due" if is_due else "waiting" if entry.job in waiting else "finished"
         # Of a job that is on the head its own label says so; for an entry that is too old its flow is resumed, which
         # then says that its turn did not come in time.
@@ -132,3 +135,26 @@ class QueueObjects:
     def _remove(self, item: remote_objects.RemoteObject) -> None:
         with dashboard.RayApi(errors.validate(resources.RayCluster, self.resource, self.place)) as api:
             self._open(api).remove(item.uid)
+
+
+def find_operation(item: remote_objects.RemoteObject) -> operation.Operation[Any, Any]:
+    kind = item.labels["flexcore/kind"]
+    if kind not in OPERATIONS:
+        raise _unreadable(item, f"this version knows no operation {kind!r}")
+    found: operation.Operation[Any, Any] = operation.resolve(OPERATIONS[kind])
+    return found
+
+
+def parse_key(item: remote_objects.RemoteObject) -> identity.ExecutionKey:
+    found = {name: item.labels.get(f"flexcore/key-{name}") for name in KEY_FIELDS}
+    if missing := [name for name, value in found.items() if value is None]:
+        raise _unreadable(item, f"its key has no {', '.join(missing)}")
+    return identity.ExecutionKey(**{name: str(value) for name, value in found.items()})
+
+
+def _unreadable(item: remote_objects.RemoteObject, problem: str) -> errors.DataError:
+    return errors.DataError(
+        f"The queued job {item.name} was written by another version of flexcore: {problem}",
+        subject=item.name,
+        remedy="Its flow submits it by itself.",
+    )

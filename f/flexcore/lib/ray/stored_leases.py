@@ -83,15 +83,19 @@ def _parse(value: Any) -> lease.LeaseBook:
     """The book in a record; of an ended cluster only its last token counts on."""
     if value is None:
         return lease.LeaseBook()
-    book = lease.parse(value["book"])
+    book = lease.parse(value.get("book") if isinstance(value, dict) else None)
     return lease.LeaseBook(last_token=book.last_token) if value.get("ended") else book
 
 
 def list_stored(store: object_store.Store) -> list[StoredLeases]:
-    """The leases of every cluster that has a record."""
+    """The leases of every cluster that has a record; one that cannot be read is left out, and said."""
     found = []
     for folder in versioned_record.list_records(store, store.uri(FOLDER)):
-        _, value = versioned_record.VersionedRecord(store, folder).read()
+        try:
+            _, value = versioned_record.VersionedRecord(store, folder).read()
+        except errors.DataError as error:
+            print(error, flush=True)
+            continue
         if isinstance(value, dict) and isinstance(value.get("cluster"), dict):
             found.append(StoredLeases(store, value["cluster"]))
     return found

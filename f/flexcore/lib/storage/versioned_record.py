@@ -50,7 +50,8 @@ class VersionedRecord:
 
     def write(self, version: int, value: Any) -> bool:
         """Whether `value` is the version after `version` now; False when somebody else's is."""
-        content = json.dumps({"written": self.clock(), "value": value}).encode()
+        # By its writer each content is told from every other.
+        content = json.dumps({"written": self.clock(), "writer": uuid4().hex, "value": value}).encode()
         if not self._create(self._uri(version + 1), content):
             return False
         if version % KEPT_VERSIONS == 0:
@@ -76,8 +77,15 @@ class VersionedRecord:
             try:
                 fs.pipe_file(uri, content, mode="create")
             except FileExistsError:
-                return False
+                # A request whose answer was lost is sent again, and then refused for what it has written itself.
+                return self._holds(fs, uri, content)
         return True
+
+    @staticmethod
+    def _holds(fs: Any, uri: str, content: bytes) -> bool:
+        with suppress(FileNotFoundError):
+            return bool(fs.cat_file(uri) == content)
+        return False
 
     def _create_file(self, uri: str, content: bytes) -> bool:
         """The whole file or none: a name that is linked to a finished file."""
