@@ -552,5 +552,5 @@ def _cancel(given: str, reason: str, server: str, workspace: str, root: Path, as
         job = cancel_run(client, given, reason)
     if as_json:
         print_json({"id": job, "canceled": True})
-    say(f"canceled {job}; what it started on a runtime is stopped by f/flexcore/operations/reconcile")
+    say(f"canceled {job}; what it started on a runtime is stopped by the next pass of reconcile")
     return exit_codes.DONE

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from f.flexcore.lib.core.errors import FlexcoreError
 from flexcore.panel.engine import PanelEngine
+from flexcore.panel.local_reconcile import LocalReconcile
 from flexcore.panel.local_resources import write_resources
 from flexcore.panel.processes import Process
 from flexcore.panel.scheduler import Scheduler
@@ -76,10 +77,19 @@ class Stack:
             self._scheduler.start()
             stack.callback(self._scheduler.stop)
             self.state = self.file.write(self.state, phase=READY, url=engine.url)
+            reconcile = LocalReconcile(engine)
             while True:
                 time.sleep(WATCH_INTERVAL_S)
-                if self.head and not self.head.is_running():
-                    self._restart_head(self.head)
+                if self.head:
+                    self._look_after(self.head, reconcile)
+
+    def _look_after(self, head: RayHead, reconcile: LocalReconcile) -> None:
+        if not head.is_running():
+            self._restart_head(head)
+            return
+        # A full disk ends no run: the next round tries again.
+        with suppress(*TROUBLE):
+            reconcile.tick()
 
     def start_head(self, head: RayHead) -> None:
         """Raises RayHeadError or OSError."""
