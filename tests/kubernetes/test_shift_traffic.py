@@ -338,12 +338,6 @@ def test_a_write_whose_answer_is_lost_is_ours_and_done(world: World, line: str, 
     assert world.weights() == {"one": 0, "two": 100} and world.mark() is None and world.cluster.api.faults == []
 
 
-def test_a_hold_whose_answer_is_lost_holds(world: World) -> None:
-    world.lose_answer("50 %: good")
-    assert world.shift(weights=[25, 50])["data"]["outcome"] == "held"
-    assert world.weights() == {"one": 50, "two": 50} and world.mark()
-
-
 @pytest.mark.parametrize("retry_s", [client.RETRY_S, 0])
 @pytest.mark.parametrize("line", ["50 %: bad", "goes back to"])
 def test_a_canary_that_goes_back_says_why_though_an_answer_was_lost(
