@@ -229,6 +229,9 @@ class Api(kmock.KubernetesEmulator):
             return aiohttp.web.json_response({"kind": "PodMetricsList", "metadata": {}, "items": items})
         if str(request.subresource) == "resize":
             return await self._resize(request)
+        if str(request.subresource) == "scale":
+            async with self.writing:
+                return await self._scale(request)
         if str(request.subresource).startswith("proxy"):
             return self._proxy(request)
         if request.subresource or not plural:
@@ -340,6 +343,15 @@ class Api(kmock.KubernetesEmulator):
         after["metadata"]["generation"] = before["metadata"].get("generation", 1) + 1
         (self.kubelet or take_resources)(after)
         return aiohttp.web.json_response(await self.keep("v1/pods", after))
+
+    async def _scale(self, request: Any) -> aiohttp.web.StreamResponse:
+        """Another number of replicas; the story is told of the object."""
+        address = (request.resource, request.namespace, request.name)
+        if address not in self._objects or self._objects[address].deleted:
+            return aiohttp.web.json_response(status(404, "NotFound", "not found"), status=404)
+        after = merge(copy.deepcopy(self._objects[address].raw), request.data)
+        after["metadata"]["generation"] = after["metadata"].get("generation", 1) + 1
+        return await self._stored(request, after, 200)
 
     async def _apply(self, request: Any) -> aiohttp.web.StreamResponse:
         """A server-side apply, never forced; a uid or resourceVersion that it names must be the object's."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -20,6 +21,8 @@ from f.flexcore.lib.core.errors import (
     Unavailable,
 )
 from f.flexcore.lib.core.identity import ON_TRIAL
+from f.flexcore.lib.kubernetes import undeployment
+from tests.faults.world import Killed
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
 
@@ -338,6 +341,31 @@ def test_taking_down_what_is_not_there_names_what_is(served: FakeCluster) -> Non
     deploy(served)
     with pytest.raises(NotFound, match="Deployed models there: delay"):
         undeploy(served.resource, "dealy")
+
+
+def die(*_: object) -> NoReturn:
+    raise Killed
+
+
+def test_a_repeat_of_a_taking_down_that_was_cut_short_tells_the_same(
+    served: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A namesake that was deployed since stays, and a name that was never there is wrong still."""
+    settings = {"storage_uri": f"file://{tmp_path}"}
+    deploy(served)
+    with monkeypatch.context() as patched:
+        patched.setattr(undeployment.Undeployment, "_is_gone", die)
+        with pytest.raises(Killed):
+            undeploy(served.resource, "delay", settings=settings)
+    assert served.api.all("apps/v1/deployments") == []
+    result = undeploy(served.resource, "delay", settings=settings)
+    assert sorted(item["kind"] for item in result["data"]["objects"])[:2] == ["ConfigMap", "Deployment"]
+    assert result["metrics"]["objects"] == 6
+    deploy(served)
+    assert undeploy(served.resource, "delay", settings=settings) == result
+    assert one(served, "apps/v1/deployments")
+    with pytest.raises(NotFound, match="Deployed models there: delay"):
+        undeploy(served.resource, "dealy", settings=settings)
 
 
 def test_taking_down_what_is_not_ours_is_refused(cluster: FakeCluster) -> None:

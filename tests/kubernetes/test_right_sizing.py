@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from f.flexcore.kubernetes.resize_model import main as resize_model
 from f.flexcore.kubernetes.suggest_resources import main as suggest_resources
 from f.flexcore.lib.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable
-from f.flexcore.lib.kubernetes import right_sizing, right_sizing_autoscalers, right_sizing_pods, right_sizing_usage
+from f.flexcore.lib.kubernetes import (
+    right_sizing,
+    right_sizing_autoscalers,
+    right_sizing_pods,
+    right_sizing_usage,
+    rollout,
+)
 from f.flexcore.lib.kubernetes.right_sizing import Usage
+from tests.faults.world import Killed
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status, take_resources
 from tests.kubernetes.stories import deployment_story
 from tests.kubernetes.test_deploy_model import answers, deploy, one
@@ -476,6 +484,63 @@ def test_a_rollout_of_new_requests_that_fails_goes_back(cluster: FakeCluster) ->
     assert caught.value.details["undone"] == "back at the requests before"  # type: ignore[attr-defined]
     (stored,) = cluster.api.all("apps/v1/deployments")
     assert stored["spec"]["template"]["spec"]["containers"][0]["resources"] == GUARANTEED
+
+
+def kill_rollout(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step dies while it follows the rollout of its new requests."""
+
+    def die(*_: object) -> NoReturn:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rollout.RolloutObserver, "run", die)
+        with pytest.raises(Killed):
+            resize_model(cluster.resource, "churn", cpu="200m", apply="template")
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_killed_rollout_of_new_requests_goes_back_where_its_repeat_fails(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    before = keep_deployment(cluster)
+    kill_rollout(cluster, monkeypatch)
+    if is_lost:
+        cluster.api.faults.append(Fault(method="PATCH", path="/deployments/churn", status=502, after=True))
+    with pytest.raises(Exception, match="Deployment churn is back at the requests before"):
+        resize_model(cluster.resource, "churn", cpu="200m", apply="template", timeout_s=2)
+    (stored,) = cluster.api.all("apps/v1/deployments")
+    assert stored["spec"] == before["spec"] and not stored["metadata"]["annotations"] and cluster.api.faults == []
+
+
+def test_a_killed_rollout_of_new_requests_is_followed_by_its_repeat(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def roll_out(api: Any, resource: str, item: Object) -> None:
+        await asyncio.sleep(1)
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
+        item["status"] = {**counts, "observedGeneration": item["metadata"]["generation"]}
+        await api.keep(resource, item)
+
+    keep_deployment(cluster)
+    cluster.api.story = roll_out
+    kill_rollout(cluster, monkeypatch)
+    result = resize_model(cluster.resource, "churn", cpu="200m", apply="template")
+    assert result["data"]["template"] == {"state": "rolled out"}
+    (stored,) = cluster.api.all("apps/v1/deployments")
+    assert stored["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] == "200m"
+
+
+def test_new_requests_in_the_template_whose_answer_is_lost_are_followed(cluster: FakeCluster) -> None:
+    async def roll_out(api: Any, resource: str, item: Object) -> None:
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 2)
+        item["status"] = {**counts, "observedGeneration": item["metadata"]["generation"]}
+        await api.keep(resource, item)
+
+    keep_deployment(cluster)
+    cluster.api.story = roll_out
+    cluster.api.faults = [Fault(method="PATCH", path="/deployments/churn", status=502, after=True)]
+    result = resize_model(cluster.resource, "churn", cpu="200m", apply="template")
+    assert result["data"]["template"] == {"state": "rolled out"}
 
 
 def test_a_restart_that_the_resize_policy_asks_for_is_known() -> None:

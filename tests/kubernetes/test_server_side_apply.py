@@ -14,7 +14,7 @@ from f.flexcore.kubernetes.plan_work import main as plan_work
 from f.flexcore.kubernetes.roll_back_model import main as roll_back
 from f.flexcore.kubernetes.undeploy_model import main as undeploy
 from f.flexcore.lib.core.errors import Conflict, DeadlineExceeded, Forbidden, InvalidInput, NotFound
-from f.flexcore.lib.kubernetes import deployed_versions, rollback, traffic_route
+from f.flexcore.lib.kubernetes import deployed_versions, kserve_deployer, rollback, traffic_route
 from f.flexcore.lib.kubernetes_api import field_owners
 from tests.faults.world import Killed
 from tests.kubernetes import fake_apply
@@ -669,6 +669,26 @@ def test_a_first_model_that_kserve_cannot_start_is_removed_and_an_update_is_put_
     with pytest.raises(NotFound, match="rolled back to the version before"):
         deploy(kserve, mode="kserve", image="registry/new:2")
     assert one(kserve, INFERENCE_SERVICES)["spec"] == good["spec"]
+
+
+def test_a_killed_update_of_kserves_goes_back_to_what_answered_where_its_repeat_fails(
+    kserve: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(kserve, mode="kserve")
+    good, (files,) = one(kserve, INFERENCE_SERVICES), kserve.api.all("v1/configmaps")
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(kserve_deployer.KServeDeployer, "_follow", die)
+            with pytest.raises(Killed):
+                deploy(kserve, mode="kserve", model=SECOND)
+    kserve.api.story = kserve_story(BROKEN, available=False)
+    with pytest.raises(NotFound, match="rolled back to the version before"):
+        deploy(kserve, mode="kserve", model=SECOND)
+    assert one(kserve, INFERENCE_SERVICES)["spec"] == good["spec"]
+    assert kserve.api.all("v1/configmaps") == [files], "what its pods mount is there, and nothing else"
+    kserve.api.story = kserve_story()
+    deploy(kserve, mode="kserve", model=SECOND)
+    assert one(kserve, "v1/configmaps") != files, "nothing is kept of what was replaced"
 
 
 def test_a_controller_that_does_nothing_is_told_in_the_words_of_its_conditions(kserve: FakeCluster) -> None:

@@ -15,16 +15,26 @@ import kmock
 import pytest
 
 from f.flexcore.lib.core import driver, remote_objects
-from f.flexcore.lib.core.errors import Conflict, ExecutionFailed, InvalidInput, MissingSetting, NotFound, UserError
+from f.flexcore.lib.core.errors import (
+    Conflict,
+    ExecutionFailed,
+    InvalidInput,
+    MissingSetting,
+    NotFound,
+    Unavailable,
+    UserError,
+)
 from f.flexcore.lib.kubernetes import traffic_measure, traffic_objects, traffic_record, traffic_shift
 from f.flexcore.lib.kubernetes.traffic_operation import SHIFT_TRAFFIC
+from f.flexcore.lib.kubernetes_api import client
 from f.flexcore.lib.kubernetes_api.api_errors import Call
-from tests.kubernetes.fake_cluster import Api, FakeCluster
+from tests.kubernetes.fake_cluster import Api, FakeCluster, Fault
 
 Object = dict[str, Any]
 ROUTES = "gateway.networking.k8s.io/v1/httproutes"
 GRANTS = "gateway.networking.k8s.io/v1beta1/referencegrants"
 SLICES = "discovery.k8s.io/v1/endpointslices"
+DEPLOYMENTS = "apps/v1/deployments"
 # Of each step; with DATA_PLANE_LAG_S, the second begins before AT_STEP_2.
 PAUSE_S, AT_STEP_1, AT_STEP_2 = 6, 5, 14
 CUSTOM = {"requests": "requests $name", "errors": "errors $name", "latency_s": "latency_s $name"}
@@ -40,6 +50,15 @@ class World:
     now: float = 1000.0
     plans: list[tuple[float, Callable[[], Any]]] = field(default_factory=list)
     report: list[str] = field(default_factory=list)
+    # The next write of the route after such a line is applied, and nobody hears of it.
+    lost: list[tuple[str, Fault]] = field(default_factory=list)
+
+    def note(self, line: str) -> None:
+        self.report.append(line)
+        self.cluster.api.faults += [fault for text, fault in self.lost if text in line]
+
+    def lose_answer(self, line: str, code: int = 502) -> None:
+        self.lost.append((line, Fault(method="PATCH", path="/demo", status=code, after=True)))
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -64,7 +83,7 @@ class World:
         given |= {"weights": [25, 50, 100], "pause_s": PAUSE_S, "settings": {"storage_uri": f"file://{self.store}"}}
         given |= {"cluster": {**self.cluster.resource, "prometheus_url": "http://prometheus.invalid"}, **arguments}
         with traffic_shift.open_shift(SHIFT_TRAFFIC.invoke(given)) as adapter:
-            adapter.clock, adapter.sleep, adapter.report = (lambda: self.now), self.sleep, self.report.append
+            adapter.clock, adapter.sleep, adapter.report = (lambda: self.now), self.sleep, self.note
             if isinstance(adapter.opened.source, traffic_measure.PrometheusSource):
                 adapter.opened.source.get = self.ask
             return adapter
@@ -310,6 +329,52 @@ def test_a_repeat_of_a_driver_that_died_goes_on_at_its_step(world: World) -> Non
     assert world.shift() == result and world.written_weights()[3:] == []
 
 
+@pytest.mark.parametrize("code", [502, 0])
+@pytest.mark.parametrize("line", ["(step 1)", "100 %: good"])
+def test_a_write_whose_answer_is_lost_is_ours_and_done(world: World, line: str, code: int) -> None:
+    world.lose_answer(line, code)
+    result = world.shift()
+    assert result["data"]["outcome"] == "promoted" and len(result["data"]["steps"]) == 3
+    assert world.weights() == {"one": 0, "two": 100} and world.mark() is None and world.cluster.api.faults == []
+
+
+@pytest.mark.parametrize("retry_s", [client.RETRY_S, 0])
+@pytest.mark.parametrize("line", ["50 %: bad", "goes back to"])
+def test_a_canary_that_goes_back_says_why_though_an_answer_was_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, line: str, retry_s: float
+) -> None:
+    """Whether the client asks again within its own time, or the shift does."""
+    monkeypatch.setattr(client, "RETRY_S", retry_s)
+    world.lose_answer(line)
+    world.after(AT_STEP_2, lambda: world.counts.update({"errors two": 300.0}))
+    with pytest.raises(ExecutionFailed, match="two is worse than one: 300 of 900 requests to it failed"):
+        world.shift()
+    assert world.weights() == {"one": 100, "two": 0} and world.mark() is None and world.cluster.api.faults == []
+
+
+def test_a_repeat_of_a_shift_that_had_ended_tells_of_all_its_steps(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RETRY_S", 0)
+    world.lose_answer("100 %: good")
+    with pytest.raises(Unavailable, match="HTTP 502"):
+        world.shift()
+    result = world.shift()
+    assert result["data"]["outcome"] == "promoted" and len(result["data"]["steps"]) == 3
+
+
+def test_a_shift_that_is_cut_short_within_its_claim_is_claimed_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "RETRY_S", 0)
+        world.cluster.api.faults.append(Fault(method="PATCH", path="/httproutes/demo", status=503))
+        with pytest.raises(Unavailable):
+            world.shift()
+    assert list(world.store.glob("fc-*/1/traffic.json")) and "annotations" not in world.route()["metadata"]
+    assert world.shift()["data"]["outcome"] == "promoted"
+
+
 @pytest.mark.fault(1, "I4")
 def test_the_weights_of_a_driver_that_died_are_moved_back_by_reconcile(world: World) -> None:
     interrupt(world, AT_STEP_2)
@@ -403,6 +468,55 @@ def test_a_held_shift_is_taken_up_by_the_next_step_of_its_flow_alone(
     with pytest.raises(ExecutionFailed, match="is back at one 100, two 0"):
         world.shift(weights=[100])
     assert world.weights() == {"one": 100, "two": 0} and world.mark() is None
+
+
+# --- shares by replicas
+
+
+@pytest.fixture
+def replicas(world: World) -> World:
+    """Two versions with a Deployment each, whose pods are ready at once."""
+
+    async def scale(api: Api, resource: str, item: Object) -> None:
+        if resource == DEPLOYMENTS:
+            item["status"] = dict.fromkeys(("replicas", "readyReplicas"), item["spec"]["replicas"])
+            await api.keep(resource, item)
+
+    world.cluster.api.story = scale
+    for name, count in (("one", 2), ("two", 0)):
+        metadata = {"name": name, "namespace": "work"}
+        template = {"metadata": {"labels": {"app": "shop", "flexcore/model-version": name}}, "spec": {}}
+        spec = {"replicas": count, "template": template}
+        item = {"metadata": metadata, "spec": spec, "status": {"replicas": count, "readyReplicas": count}}
+        world.cluster.do(world.cluster.api.keep(DEPLOYMENTS, item))
+    return world
+
+
+def counts(world: World) -> dict[str, int]:
+    return {item["metadata"]["name"]: item["spec"]["replicas"] for item in world.cluster.api.all(DEPLOYMENTS)}
+
+
+def test_replicas_behind_one_service_are_moved_step_by_step(replicas: World) -> None:
+    result = replicas.shift(mode="replicas", weights=[50, 100])
+    assert result["data"]["mode"] == "replicas" and result["data"]["shares"] == {"one": 0, "two": 2}
+    assert counts(replicas) == {"one": 0, "two": 2}
+
+
+def test_replicas_that_a_repeat_finds_missing_are_asked_for(replicas: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "RETRY_S", 0)
+        replicas.cluster.api.faults.append(Fault(method="PATCH", path="two/scale", status=503))
+        with pytest.raises(Unavailable):
+            replicas.shift(mode="replicas", weights=[50, 100])
+    assert counts(replicas) == {"one": 2, "two": 0}
+    assert replicas.shift(mode="replicas", weights=[50, 100])["data"]["outcome"] == "promoted"
+    assert counts(replicas) == {"one": 0, "two": 2}
+
+
+def test_an_end_by_replicas_whose_answer_is_lost_is_done(replicas: World) -> None:
+    replicas.lose_answer("100 %: good")
+    assert replicas.shift(mode="replicas", weights=[50, 100])["data"]["outcome"] == "promoted"
+    assert replicas.cluster.api.faults == []
 
 
 # --- what is refused before anything is moved

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from f.flexcore.lib.core import resources
+from f.flexcore.lib.core import contracts, identity, operation, resources
 from f.flexcore.lib.core.errors import (
     Conflict,
     DeadlineExceeded,
@@ -20,16 +20,20 @@ from f.flexcore.lib.core.errors import (
     FlexcoreError,
     InvalidInput,
     NotFound,
+    Unavailable,
     Unreachable,
 )
+from f.flexcore.lib.kubernetes_api import client
 from f.flexcore.lib.ray import (
     cluster_spec,
     kubernetes_session,
     ray_service,
+    service_deployment,
     service_gateway,
     service_rollout,
     service_spec,
 )
+from f.flexcore.lib.storage import object_store
 from f.flexcore.ray import set_traffic, undeploy_model
 from tests.kubernetes.fake_cluster import FakeCluster, Fault, status
 from tests.operations.fake_windmill import FakeWindmill
@@ -38,6 +42,17 @@ from tests.ray.test_service_spec import ENTRY, LABELS
 CLUSTER = {"kubernetes_cluster": "f/x/k8s", "namespace": "work"}
 SERVICES = "ray.io/v1/rayservices"
 Object = dict[str, Any]
+TRAINED: Object = {
+    "format": "xgboost-ubj",
+    "name": "daisy",
+    "version": "1",
+    "algorithm": "xgboost",
+    "target": "y",
+    "framework": {"name": "xgboost", "version": "3.1.0"},
+    "signature": {"inputs": [{"name": "x", "datatype": "FP64"}], "outputs": [{"name": "predict", "datatype": "FP64"}]},
+    "metrics": {},
+    "example": [{"x": 1.0}],
+}
 
 
 @pytest.fixture
@@ -322,6 +337,33 @@ def test_its_pods_get_a_network_policy_that_follows_the_form(session: Any, clust
     assert policy["spec"]["ingress"][1]["from"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}]
     head = stored["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["metadata"]["labels"]
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= head.items()
+
+
+@pytest.mark.parametrize("was_made_by_form", [False, True])
+def test_a_first_deployment_that_is_cut_short_gets_its_network_policy_where_it_is_repeated(
+    session: Any, cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_made_by_form: bool
+) -> None:
+    """But none that its form did not ask for."""
+    (tmp_path / "model.ubj").write_bytes(b"model")
+    files = [object_store.file_entry(tmp_path / "model.ubj", "model.ubj")]
+    model = {**TRAINED, "uri": f"file://{tmp_path}", "files": [files[0].plain()]}
+    model["checksum"] = contracts.compute_checksum(files)
+    spec = {"token_auth": False, "network_policy": False} if was_made_by_form else None
+    request = service_deployment.DEPLOY_SERVICE.parse({"model": model, "spec": spec, "timeout_s": 1})
+    settings = resources.Settings(storage_uri=f"file://{tmp_path}")
+    service = resources.RayCluster.model_validate(CLUSTER)
+    key = identity.execution_key({"WM_JOB_ID": "job-1"})
+    invocation = operation.Invocation("ray", request, service, settings, key)
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "RETRY_S", 0)
+        cluster.api.faults.append(Fault(method="POST", path="/configmaps", status=503))
+        with pytest.raises(Unavailable):
+            service_rollout.execute(invocation)
+    assert cluster.api.all(SERVICES) and not cluster.asked("POST", "/networkpolicies")
+    request.spec = None
+    with pytest.raises(DeadlineExceeded):
+        service_rollout.execute(invocation)
+    assert len(cluster.asked("POST", "/networkpolicies")) == (0 if was_made_by_form else 1)
 
 
 def test_a_dashboard_without_a_token_is_told_with_those_who_reach_it(

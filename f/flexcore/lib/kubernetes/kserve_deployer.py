@@ -2,12 +2,17 @@
 """A model that KServe serves, on one cluster: its InferenceService stored, followed until it answers, and undone when
 that fails.
 
-look → rehearse → InferenceService → Secret, ConfigMap, disruption budget → the Deployment that KServe makes of it is
-followed as our own is → Ready → verification
+look → rehearse → keep what answers → InferenceService → Secret, ConfigMap, disruption budget → the Deployment that
+KServe makes of it is followed as our own is → Ready → verification
+
+KServe keeps no earlier version, and a step that is repeated finds the new one there: so what has answered last is kept
+in a ConfigMap, named by its rollout, until the new one answers or is undone. (An annotation would reach every pod:
+KServe hands them down.)
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +28,8 @@ SERVICES, DEPLOYMENTS = cluster_objects.INFERENCE_SERVICES, cluster_objects.DEPL
 POLL_INTERVAL_S = 0.5
 # A controller that has not begun after so long does not run, or waits for something that its conditions say.
 START_NOTICE_S = 5.0
+# The key of what was applied, in the ConfigMap of what has answered last.
+APPLIED = "applied"
 
 
 @dataclass(slots=True)
@@ -99,6 +106,8 @@ class KServeDeployer(cluster_objects.Namespace):
         self.rehearse_one(SERVICES, self._make(serving, self._trial_marks(before)), before)
 
     def _store_all(self, serving: serving_manifests.Serving, before: Object | None) -> Object:
+        if before:
+            self._keep_good(serving, before)
         stored = self.store(SERVICES, self._make(serving, self._trial_marks(before)))
         self.report(f"Stored InferenceService {serving.name} in namespace {self.namespace}")
         for kind, companion in isolation.make_companions(serving, stored):
@@ -111,6 +120,16 @@ class KServeDeployer(cluster_objects.Namespace):
         elif budget and cluster_objects.is_ours(budget):
             self.remove(cluster_objects.BUDGETS, budget)
         return stored
+
+    def _keep_good(self, serving: serving_manifests.Serving, before: Object) -> None:
+        """What is there, for as long as what takes its place has not answered; unless that never answered itself."""
+        if identity.ON_TRIAL in (before["metadata"].get("annotations") or {}) or find_former(before):
+            return
+        name = name_map(before, inference_service.read_digest(before))
+        metadata = serving_manifests.make_metadata(serving, name, before)
+        body: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True}
+        body["data"] = {APPLIED: json.dumps(field_owners.extract_applied(before))}
+        self.store_map(body, before["metadata"]["uid"])
 
     # --- follow
 
@@ -184,7 +203,10 @@ class KServeDeployer(cluster_objects.Namespace):
         notes = (before["metadata"].get("annotations") or {}) if before else {}
         if before is None or identity.ON_TRIAL in notes:
             return "removed: nothing was served before" if self.remove(SERVICES, item) else "marked for removal"
-        self._prune(self.store(SERVICES, field_owners.extract_applied(before)))
+        former = find_former(before)
+        kept = self.get(cluster_objects.CONFIG_MAPS, name_map(before, former)) if former else None
+        applied = json.loads(kept["data"][APPLIED]) if kept else field_owners.extract_applied(before)
+        self._prune(self.store(SERVICES, applied))
         return "rolled back to the version before"
 
     def _prune(self, stored: Object) -> None:
@@ -196,6 +218,17 @@ class KServeDeployer(cluster_objects.Namespace):
             self.remove_maps(f"{serving_manifests.INSTANCE}={name}", kept)
         except errors.FlexcoreError as error:
             self.report(f"Something of an earlier deployment stays: {error}")
+
+
+def find_former(service: Object) -> str:
+    """The rollout that has answered last, where the InferenceService is at another by now; "" where it is at that."""
+    good = serving_manifests.read_good(service)
+    return good[0] if good and good[0] != inference_service.read_digest(service) else ""
+
+
+def name_map(service: Object, rollout: str | None) -> str:
+    """The ConfigMap that keeps one of its rollouts."""
+    return f"{service['metadata']['name']}-former-{rollout}"
 
 
 def _is_true(condition: Object | None) -> bool:

@@ -134,7 +134,9 @@ def resize(invocation: right_sizing_forms.Resize) -> dict[str, Any]:
     if request.apply == "template":
         from f.flexcore.lib.kubernetes import right_sizing_template
 
-        template = right_sizing_template.TemplateResizer(kubernetes, namespace, request.name, container["name"])
+        template = right_sizing_template.TemplateResizer(
+            kubernetes, namespace, request.name, container["name"], invocation.key.value
+        )
         data["template"] = template.resize(deployment, request.cpu, request.memory, until)
     else:
         data |= _resize_pods(kubernetes, namespace, deployment, container, request, until)

@@ -1,5 +1,9 @@
 # requirements: flexcore_kubernetes
-"""New requests in a Deployment's pod template: its own rollout replaces the pods, and a failed one goes back."""
+"""New requests in a Deployment's pod template: its own rollout replaces the pods, and a failed one goes back.
+
+Which execution has begun the rollout, and from which requests, stands in the Deployment from the same write on:
+repeated after a kill or an outage, it follows the rollout to its end, and can still take it back.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +20,38 @@ from f.flexcore.lib.kubernetes_api import api_errors, client, progress
 
 Object = dict[str, Any]
 MAX_CONFLICTS = 5
+# The resize that has made the present template: {key, resources, rollout}, the latter two of the template before.
+RESIZE = "flexcore/resize"
 
 
 @dataclass(slots=True)
 class TemplateResizer:
-    """One container in the template of one Deployment."""
+    """One container in the template of one Deployment. key: of the execution."""
 
     kubernetes: client.Kubernetes
     namespace: str
     name: str
     container: str
+    key: str
     report: Callable[[str], None] = progress.report_now
     clock: Callable[[], float] = time.monotonic
 
     def resize(self, deployment: Object, cpu: str, memory: str, until: float) -> dict[str, Any]:
         """What became of the template, once its rollout is complete. Raises the typed error of whatever prevents that;
         error.details.undone says which template the Deployment then has."""
-        before = deployment["spec"]["template"]
-        after = make_template(before, self.container, cpu, memory)
-        if after == before:
-            return {"state": "was so already"}
-        stored = self._write(deployment, after)
-        self.report(f"Deployment {self.name}: new requests in its template, its pods are replaced")
         from f.flexcore.lib.kubernetes import rollout
 
+        before = deployment["spec"]["template"]
+        after = make_template(before, self.container, cpu, memory)
+        begun = read_resize(deployment, self.key)
+        if after != before:
+            stored = self._write(deployment, after, self._describe_resize(before))
+            self.report(f"Deployment {self.name}: new requests in its template, its pods are replaced")
+        elif begun and not rollout.is_complete(deployment):
+            stored, before = deployment, make_template_before(after, self.container, begun)
+            self.report(f"Deployment {self.name}: goes on with the rollout of its new requests")
+        else:
+            return {"state": "was so already"}
         try:
             rollout.RolloutObserver(self.kubernetes, self.namespace, self.report, self.clock).run(stored, until)
         except errors.FlexcoreError as error:
@@ -49,17 +61,26 @@ class TemplateResizer:
             raise
         return {"state": "rolled out"}
 
-    def _write(self, deployment: Object, template: Mapping[str, Any]) -> Object:
+    def _describe_resize(self, before: Mapping[str, Any]) -> str:
+        container = next(item for item in before["spec"]["containers"] if item["name"] == self.container)
+        resources = container.get("resources") or {}
+        return json.dumps({"key": self.key, "resources": resources, "rollout": rollout_mark(before)})
+
+    def _write(self, deployment: Object, template: Mapping[str, Any], note: str | None) -> Object:
+        """note: of the resize that it belongs to; None for none."""
         path = f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}"
         call = api_errors.Call("patch", "deployments.apps", self.namespace, self.name)
         uid, was = deployment["metadata"]["uid"], deployment["spec"]["template"]
         changes = make_changes(template)
         for _ in range(MAX_CONFLICTS):
-            version = deployment["metadata"]["resourceVersion"]
-            stored = self.kubernetes.patch(path, {**changes, "metadata": {"resourceVersion": version}}, call)
+            metadata = {"resourceVersion": deployment["metadata"]["resourceVersion"], "annotations": {RESIZE: note}}
+            stored = self.kubernetes.patch(path, {**changes, "metadata": metadata}, call)
             if stored is not None:
                 return stored
             found = self.kubernetes.get(path, api_errors.Call("get", "deployments.apps", self.namespace, self.name))
+            if found and is_written(found, template, note):
+                # The answer was lost, and the client has sent it again.
+                return found
             if found is None or found["metadata"]["uid"] != uid or found["spec"]["template"] != was:
                 break
             deployment = found
@@ -75,7 +96,7 @@ class TemplateResizer:
             if found is None or rollout_mark(found["spec"]["template"]) != rollout_mark(after):
                 undone = "left: another client has changed it"
             else:
-                self._write(found, before)
+                self._write(found, before, None)
                 undone = "back at the requests before"
         except errors.FlexcoreError as second:
             undone = f"not put back: {second}"
@@ -107,6 +128,29 @@ def make_changes(template: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "spec": {"template": {"metadata": {"labels": labels}, "spec": {"containers": template["spec"]["containers"]}}}
     }
+
+
+def read_resize(deployment: Object, key: str) -> Object | None:
+    """What this execution has begun; None when it has not, or others came after it."""
+    text = (deployment["metadata"].get("annotations") or {}).get(RESIZE)
+    known: Object = json.loads(text) if text else {}
+    return known if known.get("key") == key else None
+
+
+def make_template_before(template: Mapping[str, Any], container: str, resize: Mapping[str, Any]) -> Object:
+    """The pod template as it was before a resize."""
+    spec, metadata = template["spec"], template["metadata"]
+    containers = [
+        {**item, "resources": resize["resources"]} if item["name"] == container else item for item in spec["containers"]
+    ]
+    labels = {**(metadata.get("labels") or {}), serving_manifests.ROLLOUT: resize["rollout"]}
+    return {**template, "metadata": {**metadata, "labels": labels}, "spec": {**spec, "containers": containers}}
+
+
+def is_written(deployment: Object, template: Mapping[str, Any], note: str | None) -> bool:
+    """Whether it has what was sent."""
+    notes = deployment["metadata"].get("annotations") or {}
+    return notes.get(RESIZE) == note and rollout_mark(deployment["spec"]["template"]) == rollout_mark(template)
 
 
 def rollout_mark(template: Mapping[str, Any]) -> str | None:

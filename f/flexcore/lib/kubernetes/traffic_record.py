@@ -127,6 +127,12 @@ def unmark(last: LastShift | None = None) -> dict[str, Any]:
     return {"labels": {SHIFT: None}, "annotations": annotations}
 
 
+def is_marked(item: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether the object has what `mark` or `unmark` says already."""
+    notes = item["metadata"].get("annotations") or {}
+    return all(notes.get(name) == text for name, text in metadata["annotations"].items())
+
+
 def check_claim(record: ShiftRecord | None, key: identity.ExecutionKey, what: str) -> None:
     """Raises Conflict, naming the execution, unless `key` may move these weights."""
     if record is None or record.key == key.value:

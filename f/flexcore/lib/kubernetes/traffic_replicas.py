@@ -93,17 +93,15 @@ class ReplicaTarget:
         path, call = self._path("services", self.name), self._call("patch", "services", self.name)
         stored = self.kubernetes.patch(path, changes, call)
         if stored is not None and shares is not None:
-            # More pods first: fewer of the other version while these are not ready would lose requests.
-            now = self.read_shares(stored)
-            for name, count in shares.items():
-                if count > now[name]:
-                    self._scale(name, count)
+            self._scale_up(self.read_shares(stored), shares)
         return stored
 
     def settle(self, item: Object, shares: Mapping[str, int], *, is_urgent: bool = False) -> traffic_route.Settlement:
         """Enough pods of both are ready; only then the surplus of the other version goes. With urgency one ready pod
-        is enough: few right answers are better than many wrong ones."""
+        is enough: few right answers are better than many wrong ones. A driver may have been cut short between its
+        record and the replicas: those that are missing still are asked for."""
         deployments = {backend.name: self._deployment(backend) for backend in (self.stable, self.candidate)}
+        self._scale_up({name: _count(item["spec"], 1) for name, item in deployments.items()}, shares)
         waiting = ""
         for name, count in shares.items():
             ready = int((deployments[name].get("status") or {}).get("readyReplicas") or 0)
@@ -123,6 +121,12 @@ class ReplicaTarget:
             if writer := traffic_record.name_writer(self._deployment(backend), "replicas"):
                 return writer
         return ""
+
+    def _scale_up(self, now: Mapping[str, int], shares: Mapping[str, int]) -> None:
+        """More pods first: fewer of the other version while these are not ready would lose requests."""
+        for name, count in shares.items():
+            if count > now[name]:
+                self._scale(name, count)
 
     def _scale(self, name: str, count: int) -> None:
         path, call = self._path("deployments", f"{name}/scale"), self._call("patch", "deployments.apps/scale", name)

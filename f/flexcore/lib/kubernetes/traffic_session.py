@@ -5,6 +5,8 @@ claim     the record of before is on the object, and nothing else has changed ye
 check     still ours, and nobody has moved the weights
 change    other shares and the next record in one write, on top of what was read
 end       how it ended; the mark is gone
+
+The answer of a write may be lost after it was applied: what we have sent and then find there is ours, and done.
 """
 
 from __future__ import annotations
@@ -27,17 +29,23 @@ MAX_PAUSE_S = 0.2
 
 @dataclass(slots=True)
 class ShiftSession:
-    """record: as this driver has written it."""
+    """record: as this driver has written it; sent: as it has last tried to."""
 
     target: traffic_target.Target
     record: traffic_record.ShiftRecord
     sleep: Callable[[float], None] = field(default=time.sleep)
+    sent: traffic_record.ShiftRecord | None = field(default=None, init=False)
 
     def check(self) -> Object:
         """The object as it is now. Raises Conflict when the weights are no longer ours to move, NotFound when it is
         gone."""
-        item = read_existing(self.target)
-        traffic_record.check_fence(traffic_record.read_record(item), self.record, self.target.what)
+        return self._check(read_existing(self.target))
+
+    def _check(self, item: Object) -> Object:
+        found = traffic_record.read_record(item)
+        if found is not None and found == self.sent:
+            self.record = found
+        traffic_record.check_fence(found, self.record, self.target.what)
         shares = self.target.read_shares(item)
         if not self.target.is_as_written(shares, self.record):
             writer = self.target.name_writer(item)
@@ -58,7 +66,7 @@ class ShiftSession:
         current = dict(shares) if shares is not None else self.record.current
         # Of a target that is written in parts, some may still be as they are found now.
         earlier = self.target.read_shares(self.check()) if shares is not None else self.record.earlier
-        record = replace(self.record, current=current, earlier=earlier, **changes)
+        record = self.sent = replace(self.record, current=current, earlier=earlier, **changes)
         item = self._write(traffic_record.mark(record), shares)
         self.record = record
         return item
@@ -78,8 +86,10 @@ class ShiftSession:
 
     def _write(self, metadata: Mapping[str, Any], shares: Mapping[str, int] | None) -> Object:
         for _ in range(MAX_CONFLICTS):
-            item = self.check()
-            if (stored := self.target.write(item, metadata, shares)) is not None:
+            item = read_existing(self.target)
+            if traffic_record.is_marked(item, metadata):
+                return item
+            if (stored := self.target.write(self._check(item), metadata, shares)) is not None:
                 return stored
             self.sleep(random.uniform(0, MAX_PAUSE_S))
         raise busy(self.target)

@@ -70,9 +70,19 @@ class ShiftAdapter:
             if item and known and (known.key, known.attempt) == (key, number):
                 return attempts.Attempt(number, "running", self._remote(item))
         # The mark was taken off by somebody else: what the store has says so.
-        if item and self.records.store.read_json(self.records.uri(number, RECORD)):
+        if item and self._has_begun(number, item):
             return attempts.Attempt(number, "running", self._remote(item))
         return None
+
+    def _has_begun(self, number: int, item: Object) -> bool:
+        """Whether the store knows of this shift. One that was cut short within its claim has moved nothing, and is
+        claimed anew."""
+        stored = self._read_stored(number)
+        if not stored:
+            return False
+        record = traffic_record.parse_record(stored.get("record") or {})
+        shares = self.opened.target.read_shares(item)
+        return record.step > 0 or not self.opened.target.is_as_written(shares, record)
 
     def create(self, number: int, earlier: Sequence[attempts.Attempt]) -> contracts.Remote:
         self._check_ready()
@@ -83,14 +93,13 @@ class ShiftAdapter:
 
     def observe(self, number: int, remote: contracts.Remote) -> driver.Verdict:
         item = traffic_session.read_existing(self.opened.target)
+        self.steps = list(self._read_stored(number).get("steps") or [])
         last = traffic_record.read_last(item)
         if last and (last.key, last.attempt) == (self.invocation.key.value, number):
             return self._conclude(number, remote, last)
         if traffic_record.read_record(item) is None:
             return self._report_lost_mark(number, item)
         session = self._claim(number)
-        stored = self.records.store.read_json(self.records.uri(number, RECORD)) or {}
-        self.steps = list(stored.get("steps") or [])
         started = self.clock()
         try:
             last = self._shift(number, session)
@@ -136,13 +145,17 @@ class ShiftAdapter:
         )
 
         def store(record: traffic_record.ShiftRecord) -> None:
-            stored = self.records.store.read_json(self.records.uri(number, RECORD)) or {}
-            self._store(number, record, list(stored.get("steps") or []))
+            self._store(number, record, list(self._read_stored(number).get("steps") or []))
 
         names = opened.names
         return traffic_session.claim(
             opened.target, self.invocation.key, number, names, now + needed, now, store, self.sleep
         )
+
+    def _read_stored(self, number: int) -> Object:
+        """What `_store` has kept last; {} when nothing."""
+        stored: Object = self.records.store.read_json(self.records.uri(number, RECORD)) or {}
+        return stored
 
     def _store(self, number: int, record: traffic_record.ShiftRecord, steps: list[Object]) -> None:
         value = {"route": self.opened.target.what, "record": asdict(record), "steps": steps}
@@ -269,15 +282,17 @@ class ShiftAdapter:
     def _report_lost_mark(self, number: int, item: Object) -> driver.Verdict:
         """Without the record on the route somebody has taken over; the weights are moved back when they still are
         those that we have written."""
-        stored = self.records.store.read_json(self.records.uri(number, RECORD)) or {}
-        record = traffic_record.parse_record(stored.get("record") or {})
+        record = traffic_record.parse_record(self._read_stored(number).get("record") or {})
         shares = self.opened.target.read_shares(item)
         text = f"The record of this shift was removed from {self.opened.target.what}"
         # The store has them before the route does.
         known = (record, replace(record, current=record.earlier))
         if any(self.opened.target.is_as_written(shares, version) for version in known):
             last = traffic_record.LastShift(record.key, number, "back", record.before, text, "shift_lost")
-            if self.opened.target.write(item, traffic_record.unmark(last), record.before) is not None:
+            end = traffic_record.unmark(last)
+            stored = self.opened.target.write(item, end, record.before)
+            # None, too, when its answer was lost and the client has sent it again.
+            if traffic_record.is_marked(stored or traffic_session.read_existing(self.opened.target), end):
                 text = f"{text}; its weights are back at {traffic_session.describe(record.before)}"
         error = errors.Conflict(
             text, subject="route", category="shift_lost", remedy="See who writes it, then run again."

@@ -2,7 +2,9 @@
 """The operation behind kubernetes/undeploy_model: what deploy_model made under a name, counted and seen to be gone.
 
 All of it belongs to one object, the Deployment or KServe's InferenceService, and goes with it, pods first. What hangs
-is named with the finalizer that holds it: only its controller, or a person, may take that away.
+is named with the finalizer that holds it: only its controller, or a person, may take that away. What is taken down is
+noted in the store before: a step that is repeated when it is gone knows that it was there, and a wrong name stays an
+error.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from f.flexcore.lib.core import contracts, errors, identity
+from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.kubernetes import cluster_objects, connection, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, categories, deletion, finalizers
+from f.flexcore.lib.storage import attempt_records, object_store
 
 Object = dict[str, Any]
 
@@ -28,32 +31,38 @@ NAMED = (
     cluster_objects.BUDGETS,
     cluster_objects.SCALED_OBJECTS,
 )
+NOTE = "undeployment.json"
 
 
 @dataclass(slots=True)
 class Undeployment:
-    """One deployed model that is taken down."""
+    """One deployed model that is taken down. store: where a repeat finds what was begun; None where there is none."""
 
     place: cluster_objects.Namespace
     name: str
+    store: object_store.Store | None = None
 
     def run(self, timeout_s: float) -> contracts.StepResult:
         """Raises NotFound with the names that there are, Conflict when another tool would make it again, or
         DeadlineExceeded that names what hangs."""
-        place = self.place
-        kind, owner = self._find_owner()
-        parts = self._find_parts(owner)
-        uid, until = owner["metadata"]["uid"], place.clock() + timeout_s
+        place, until = self.place, self.place.clock() + timeout_s
+        begun = self._read_note() or self._begin()
+        # By uid: what was deployed under these names since then stays.
+        items = [
+            (cluster_objects.KINDS[each["kind"]], {"metadata": {"name": each["name"], "uid": each["uid"]}})
+            for each in begun["objects"]
+        ]
+        kind, uid = items[0][0], begun["objects"][0]["uid"]
         place.kubernetes.delete(
             place.path(kind, self.name), uid, place.call("delete", kind, self.name), deletion.RETRY_S
         )
-        left = [(each, item) for each, item in [(kind, owner), *parts] if not self._is_gone(each, item, until)]
+        left = [(each, item) for each, item in items if not self._is_gone(each, item, until)]
         if left:
             raise self._explain(left, timeout_s)
-        objects = [{"kind": each.kind, "name": item["metadata"]["name"]} for each, item in [(kind, owner), *parts]]
+        objects = [{"kind": item["kind"], "name": item["name"]} for item in begun["objects"]]
         names = ", ".join(f"{item['kind']} {item['name']}" for item in objects)
         place.report(f"{len(objects)} objects are gone: {names}")
-        claims = finalizers.list_claims(_pod_spec(owner))
+        claims = begun["claims"]
         if claims:
             place.report(
                 f"What its claims hold stays: {', '.join(claims)}. To delete that, too: "
@@ -68,6 +77,32 @@ class Undeployment:
             metrics={"objects": len(objects)},
             remote=contracts.Remote(kind=kind.kind, name=self.name, uid=uid),
         )
+
+    def _begin(self) -> Object:
+        """{namespace, name, objects, claims} of what is there: its owner first; noted before any of it goes."""
+        kind, owner = self._find_owner()
+        items = [(kind, owner), *self._find_parts(owner)]
+        begun: Object = {
+            "namespace": self.place.namespace,
+            "name": self.name,
+            "objects": [
+                {"kind": each.kind, "name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
+                for each, item in items
+            ],
+            "claims": finalizers.list_claims(_pod_spec(owner)),
+        }
+        if self.store:
+            self.store.write_json(self._note_uri(self.store), begun)
+        return begun
+
+    def _read_note(self) -> Object | None:
+        """What this execution has begun to take down."""
+        begun: Object | None = self.store.read_json(self._note_uri(self.store)) if self.store else None
+        is_same = begun and (begun["namespace"], begun["name"]) == (self.place.namespace, self.name)
+        return begun if is_same else None
+
+    def _note_uri(self, store: object_store.Store) -> str:
+        return attempt_records.StoreRecords(store, identity.execution_key(os.environ)).uri(1, NOTE)
 
     def _find_owner(self) -> tuple[cluster_objects.Kind, Object]:
         """What all the rest belongs to. One that is being deleted already is waited for."""
@@ -174,4 +209,6 @@ def undeploy_model(cluster: Any, name: str, namespace: str, timeout_s: float, se
     """The plain result of a deployed model that was taken down."""
     session = connection.connect(cluster, namespace, settings)
     place = cluster_objects.Namespace(session.kubernetes, session.namespace)
-    return Undeployment(place, name).run(timeout_s).plain()
+    chosen = errors.validate(resources.Settings, settings or {}, "settings")
+    store = object_store.Store(chosen) if chosen.storage_uri else None
+    return Undeployment(place, name, store).run(timeout_s).plain()

@@ -69,7 +69,7 @@ def execute(invocation: Invocation) -> Object:
         if before and request.gateway_class and not service_spec.is_stepwise(before):
             print(f"The RayService {service.name} keeps its way of upgrades: gateway_class counts when it is made")
         stored = service.apply(lambda state: with_version(state, service.name, model, entry), labels, spec, gateway)
-        service.complete(stored, labels, storage, spec)
+        service.complete(stored, labels, storage, spec or find_default_spec(service.name, before))
         try:
             proof = prove(service, model, entry, request, labels, until)
         except errors.FlexcoreError as error:
@@ -87,6 +87,16 @@ def execute(invocation: Invocation) -> Object:
         output=contracts.EndpointManifest(uri=url, url=url, model_name=model.name, model_version=model.version),
         remote=remote,
     ).plain()
+
+
+def find_default_spec(name: str, service: Object | None) -> cluster_spec.ClusterSpec | None:
+    """The default spec where a RayService on trial was made from it: who made it may have been cut short before its
+    NetworkPolicy. None keeps what there is."""
+    default = cluster_spec.ClusterSpec()
+    if service is None or not service_spec.is_on_trial(service):
+        return None
+    notes = service["metadata"]["annotations"]
+    return default if notes.get(service_spec.SPEC_HASH) == service_spec.hash_spec(name, default) else None
 
 
 @dataclass(frozen=True, slots=True)
