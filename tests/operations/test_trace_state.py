@@ -156,6 +156,8 @@ def test_executions_for_which_there_is_no_room_are_found_when_there_is(
 ) -> None:
     monkeypatch.setattr(trace_delivery, "MAX_DUE", 2)
     ids = [windmill.add(ended(number, 3000 - 500 * number)) for number in range(5)]
+    # What is not traced has ended later than those for which there is no room.
+    windmill.add(ended(9, 5, script_path="f/flexcore/operations/reconcile", job_kind="script"))
     passes.collected.answer = Answer(503)
     passes.run()
     assert list(passes.state["due"]) == [ids[1], ids[0]]
