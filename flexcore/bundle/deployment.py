@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,10 @@ from wmlocal.lint.globs import selections
 CLI = "windmill-cli@1.819.0"
 PROFILE = "flexcore"
 RAW_APP_FOLDER, RAW_APP_FILE = "__raw_app", "raw_app.yaml"
+# A push looks at what is not in these folders, such as resource types, without regard to wmill.yaml's `includes`.
+FOLDERS = ("f/", "u/")
+# What people make in a workspace: the bundle has none of its own.
+WORKSPACES_OWN = re.compile(r"\.(resource|variable)\.|\.fileset/")
 # Excludes nothing: the CLI takes an option that is empty for one that is not given.
 NO_FILE = "none"
 MAX_OUTPUT_CHARS = 4000
@@ -106,7 +111,16 @@ class Deployment:
 
     def changes(self) -> list[Change]:
         """What a push would change now. Raises ExecutionFailed."""
-        report = _report(self._push("--dry-run"))
+        return self._compare("--keep-deleted")
+
+    def drift(self) -> list[Change]:
+        """The same, and what only the server has in the folders that wmill.yaml includes, resources and variables
+        apart. Raises ExecutionFailed."""
+        return [item for item in self._compare() if item.type != "deleted" or _is_of_files(item.path)]
+
+    def _compare(self, *flags: str) -> list[Change]:
+        """A dry run, whatever the flags: nothing else may be without --keep-deleted."""
+        report = _report(self._sync("--dry-run", *flags))
         if report is None:
             raise ExecutionFailed(
                 f"`wmill sync push --dry-run` failed:\n{_tail(self._last)}",
@@ -131,7 +145,7 @@ class Deployment:
         return _is_part(policy, held_policy) and _is_part(stated, held)
 
     def push(self, wanted: list[Change]) -> Outcome:
-        done = self._push("--yes")
+        done = self._sync("--yes", "--keep-deleted")
         report = _report(done) or {}
         errors = {item["path"]: str(item.get("error") or "refused") for item in report.get("failed") or ()}
         locks = [item["path"] for item in (report.get("lock_jobs") or {}).get("failed") or ()]
@@ -146,13 +160,12 @@ class Deployment:
         landed, again = [item for item in wanted if item not in missing], [item for item in left if item not in missing]
         return Outcome(landed, missing, errors, locks, again=again)
 
-    def _push(self, *flags: str) -> subprocess.CompletedProcess[str]:
+    def _sync(self, *flags: str) -> subprocess.CompletedProcess[str]:
         name = workspace_name(self.root, self.target)
         with profile(self.target, name) as config:
             command = [
                 "sync",
                 "push",
-                "--keep-deleted",
                 "--json-output",
                 "--config-dir",
                 str(config),
@@ -168,6 +181,11 @@ class Deployment:
         excludes = selections(read_settings(self.root))[0].excludes
         kept = [pattern for pattern in excludes if not pattern.endswith(f"/{RAW_APP_FILE}")]
         return ["--excludes", ",".join(kept) or NO_FILE] if len(kept) < len(excludes) else []
+
+
+def _is_of_files(path: str) -> bool:
+    """Whether a file that is not there would be one of the repository's: the CLI leaves out what is not included."""
+    return path.startswith(FOLDERS) and not WORKSPACES_OWN.search(path)
 
 
 def _is_part(stated: dict[str, Any], held: dict[str, Any]) -> bool:

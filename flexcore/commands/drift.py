@@ -49,7 +49,7 @@ def check_drift(client: Windmill, target: Target, root: Path, as_json: bool) -> 
     """Changes nothing. FAILED when files and workspace differ. Raises as a comparison does."""
     deployment = Deployment(root, target, client)
     say("comparing with the server …")
-    found = find_differences(client, deployment.changes(), stale.find_stale(client, deployment.root))
+    found = find_differences(client, deployment.drift(), stale.find_stale(client, deployment.root))
     if as_json:
         print_json({"success": not found, "differences": [asdict(item) for item in found]})
     elif found:
@@ -60,14 +60,19 @@ def check_drift(client: Windmill, target: Target, root: Path, as_json: bool) -> 
         say(f"No drift: {server} has what the files say.")
         return exit_codes.DONE
     said = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-    say(f"{said} between the files and {server}. `flexcore workflow deploy` makes the server as the files are;")
-    say("`wmill sync pull` brings what was changed on the server into the files.")
+    say(f"{said} between the files and {server}. `flexcore workflow deploy` brings what the files have to the server;")
+    say("`wmill sync pull` brings what was changed on the server, or is only there, into the files.")
     return exit_codes.FAILED
 
 
 def find_differences(client: Windmill, changes: list[Change], left_over: list[stale.Stale]) -> list[Difference]:
-    found = [Difference(item.path, kind_of(item.path), DIFFERENCES.get(item.type, item.type)) for item in changes]
-    found += [Difference(item.path, item.kind, DIFFERENCES["deleted"]) for item in left_over]
+    there = [item for item in changes if item.type != "deleted"]
+    found = [Difference(item.path, kind_of(item.path), DIFFERENCES.get(item.type, item.type)) for item in there]
+    # What is on the server alone is named once, whatever files a pull would make of it.
+    here = {_item_path(item.path) for item in there}
+    items = {(item.kind, item.path) for item in left_over}
+    items |= {(kind_of(item.path), _name_deleted(item.path, here)) for item in changes if item.type == "deleted"}
+    found += [Difference(path, kind, DIFFERENCES["deleted"]) for kind, path in items]
     with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
         asked = list(pool.map(lambda item: _with_writer(client, item), found[:MAX_ASKED]))
     return sorted([*asked, *found[MAX_ASKED:]], key=lambda item: (item.path, item.difference))
@@ -91,6 +96,12 @@ def _item_path(file: str) -> str:
             return file.partition(f"{ending}/")[0]
     folder, _, name = file.rpartition("/")
     return f"{folder}/{name.partition('.')[0]}"
+
+
+def _name_deleted(file: str, here: set[str]) -> str:
+    """The item; the file where the item itself is in the repository, or is a folder."""
+    item = _item_path(file)
+    return file if item in here or kind_of(file) == "folder" else item
 
 
 def _describe_writer(item: Difference) -> str:

@@ -44,7 +44,7 @@ def test_figures_of_the_newest_executions_alone_say_so(
     """Without a run index, and with one that has not followed."""
     settings = resources.Settings(storage_uri=f"file://{tmp_path}")
     jobs = [_job(number) for number in range(ended)]
-    index = run_index.RunIndex(object_store.Store(settings))
+    index = run_index.RunIndex(object_store.Store(settings), "test")
     index.add([_row(job) for job in jobs[ended - indexed :]])
     with FakeWindmill() as windmill:
         windmill.ended = {job["id"]: job for job in jobs}

@@ -24,7 +24,7 @@ STEPS = sorted((ROOT / "f/flexcore/dashboard").glob("*.py"))
 
 def count_everything(engine: Engine, store: Path) -> dict[str, Any]:
     windmill, now = client.Client(), datetime.now(UTC)
-    index = run_index.RunIndex(object_store.Store(resources.Settings(storage_uri=f"file://{store}")))
+    index = run_index.RunIndex(object_store.Store(resources.Settings(storage_uri=f"file://{store}")), "local")
     index_update.update_index(windmill, index, history.run_from_job, now)
     snapshot = metrics.read_snapshot(windmill, now)
     with Windmill(engine.url, engine.workspace, engine.token) as command_line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -28,7 +29,7 @@ def settings(tmp_path: Path) -> resources.Settings:
 
 @pytest.fixture
 def index(settings: resources.Settings) -> run_index.RunIndex:
-    return run_index.RunIndex(object_store.Store(settings))
+    return run_index.RunIndex(object_store.Store(settings), "ours")
 
 
 def row(number: int, days_ago: int = 0, **more: Any) -> run_index.IndexRow:
@@ -100,9 +101,45 @@ def test_damaged_files_and_rows_of_another_form_are_passed_over(index: run_index
     assert set(index.read([NOW.date()])) == {row(1).id}
 
 
+LATER: dict[str, Any] = {"format": 1, "rows": [{"id": "x", "workflow": "w", "status": "success", "tomorrow": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "stays"),
+    [('{"rows": [{"id"', True), ('{"format": 9, "rows": []}', True), ("[]", True), (json.dumps(LATER), False)],
+    ids=["damaged", "another format", "no index", "rows of a later version"],
+)
+def test_what_this_version_cannot_read_survives_when_a_day_is_made_one_file(
+    index: run_index.RunIndex, text: str, stays: bool
+) -> None:
+    index.add([row(1)])
+    index.add([row(2)])
+    file = object_store.local_path(index.folder) / f"{NOW.date()}.{'0' * 32}.json"
+    file.write_text(text)
+    for _ in range(2):
+        index.add([row(3)])
+        assert index.compact(NOW.date(), index.days()[NOW.date()])
+    assert file.exists() is stays
+    names = index.days()[NOW.date()]
+    assert len(names) == 1 + stays and set(index.read([NOW.date()])) == {row(number).id for number in (1, 2, 3)}
+    if stays:
+        assert file.read_text() == text and not index.compact(NOW.date(), names), "nothing is left to be made one"
+    else:
+        content: Any = index.store.read_json(f"{index.folder}/{names[0]}")
+        assert content["rows"][-1] == LATER["rows"][0] and len(content["rows"]) == 4, "once"
+
+
+def test_two_workspaces_with_one_store_have_an_index_each(index: run_index.RunIndex) -> None:
+    other = run_index.RunIndex(index.store, "theirs")
+    index.add([row(1)])
+    other.add([row(2)])
+    assert set(index.read(index.days())) == {row(1).id} and set(other.read(other.days())) == {row(2).id}
+
+
 def test_a_day_is_bounded_and_old_days_go(index: run_index.RunIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_index, "MAX_ROWS_PER_DAY", 3)
-    index.add([row(number) for number in range(5)])
+    index.add([row(number) for number in range(4)])
+    index.add([row(4)])
     index.add([row(9, days_ago=run_index.MAX_DAYS + 1)])
     index.compact(NOW.date(), index.days()[NOW.date()])
     assert set(index.read([NOW.date()])) == {row(number).id for number in range(3)}, "the newest stay"
@@ -126,7 +163,7 @@ def test_older_rows_are_read_in_their_order_page_by_page(index: run_index.RunInd
 
 def test_months_of_figures_come_from_the_index(index: run_index.RunIndex, settings: resources.Settings) -> None:
     index.add([row(number, days_ago) for days_ago, runs in ((0, 20), (100, 6)) for number in range(runs)])
-    runs = [item.run for item in figures._index_rows(settings, NOW) if item.run]
+    runs = [item.run for item in figures._index_rows(settings, "ours", NOW) if item.run]
     found = figures.compare("x", runs)
     assert [day.day for day in found.days] == [(NOW - timedelta(days=100)).date().isoformat(), NOW.date().isoformat()]
     assert found.days[0].runs == 6 and found.days[0].p50_s == 3.5

@@ -165,7 +165,7 @@ def test_a_foreign_steps_error_is_masked(engine: Engine, collected: Collected, s
     assert "hunter2hunter2" not in "".join(str(request.content) for request in collected.requests)
 
 
-@pytest.mark.parametrize("answer", [Answer(503), Answer(400)])
+@pytest.mark.parametrize("answer", [Answer(503), Answer(404)])
 def test_what_a_collector_does_not_take_is_delivered_by_a_later_pass_whole(
     engine: Engine, collected: Collected, settings: dict[str, Any], answer: Answer
 ) -> None:
@@ -221,8 +221,9 @@ def test_a_state_that_cannot_be_read_is_begun_anew(
     engine: Engine, collected: Collected, settings: dict[str, Any], tmp_path: Path, content: str
 ) -> None:
     done = engine.run("f/data/part", {"settings": settings})
-    (tmp_path / "traces").mkdir()
-    (tmp_path / "traces/delivery.json").write_text(content)
+    file = tmp_path / f"traces/{engine.workspace}/delivery.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
     assert delivery(engine, settings).run() >= 1
     assert "f/data/part" in names(of_run(collected, done.id))
 

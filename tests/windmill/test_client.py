@@ -117,6 +117,13 @@ def test_of_several_jobs_those_that_cannot_be_read_are_left_out(windmill: FakeWi
     assert len(windmill.requests) == 3
 
 
+def test_a_job_that_windmill_cannot_answer_for_is_not_taken_for_one_that_it_has_not(windmill: FakeWindmill) -> None:
+    answers = {"a": 200, "b": 404, "c": 403, "d": 500}
+    windmill.route = lambda path, query: (answers[name := path.rsplit("/", 1)[-1]], {"id": name})
+    jobs, absent = windmill.client().known_jobs(answers)
+    assert list(jobs) == ["a"] and absent == {"b", "c"}
+
+
 def test_the_id_of_a_run_is_brought_to_its_usual_form() -> None:
     assert parse_job_id(" 0D1F4B9E-8A52-4A56-9B1C-6C1F2E7D3A40 ", "id") == "0d1f4b9e-8a52-4a56-9b1c-6c1f2e7d3a40"
     for text in ("", "last", None, 7):

@@ -18,8 +18,9 @@ c_flexcore_settings = dict
 
 
 def main(settings: c_flexcore_settings, rebuild: bool = False) -> dict[str, Any]:
-    index = run_index.RunIndex(object_store.Store(errors.validate(resources.Settings, settings or {}, "settings")))
+    store = object_store.Store(errors.validate(resources.Settings, settings or {}, "settings"))
     windmill, now = client.Client(), datetime.now(UTC)
+    index = run_index.RunIndex(store, windmill.workspace)
     canceled = stopping.cancel_stopped(windmill, now)
     done = index_update.update_index(windmill, index, history.run_from_job, now, rebuild)
     print(f"{done.added} executions added to the run index, {done.left} left for the next pass")

@@ -19,8 +19,12 @@ config = Path(arguments[arguments.index("--config-dir") + 1]) / "windmill/remote
 wanted = json.loads((here / "wanted.json").read_text())
 landed = json.loads((here / "landed.json").read_text())
 behaviour = (here / "behaviour").read_text()
+is_dry, keeps = "--dry-run" in arguments, "--keep-deleted" in arguments
+assert is_dry or keeps, "it would delete what other people have in the workspace"
 left = [item for item in wanted if behaviour == "denormal" or item["path"] not in landed]
-if "--dry-run" in arguments:
+if not keeps and (here / "only_there.json").exists():
+    left += [{"type": "deleted", "path": path} for path in json.loads((here / "only_there.json").read_text())]
+if is_dry:
     print("Computing the files to update")
     print(json.dumps({"success": True, "changes": left, "total": len(left)}, indent=2))
     sys.exit(0)

@@ -151,6 +151,43 @@ def test_a_check_tells_the_drift_and_changes_nothing(flexcore: Command, server: 
     assert [call["arguments"][0] for call in calls(folder)] == ["sync"] and "--dry-run" in calls(folder)[0]["arguments"]
 
 
+def test_a_check_tells_what_only_the_server_has_in_the_folders_of_the_files_and_deletes_nothing(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli(landed=tuple(item["path"] for item in CHANGES))
+    others = ["c_sales.resource-type.yaml", "dependencies/sales.requirements.in", "f/x/settings.resource.yaml"]
+    only_there = ["f/x/new.py", "f/x/new.script.yaml", "f/x/way__flow/flow.yaml", "f/x/way__flow/a.py", *others]
+    (folder / "only_there.json").write_text(json.dumps(only_there))
+    done = flexcore("workflow", "deploy", "--check", "--server", server, "--json")
+    assert done.returncode == 1, done.stderr
+    found = [(item["kind"], item["path"], item["difference"]) for item in json.loads(done.stdout)["differences"]]
+    assert found == [("script", "f/x/new", "only on the server"), ("flow", "f/x/way", "only on the server")]
+    (call,) = calls(folder)
+    assert "--dry-run" in call["arguments"] and "--yes" not in call["arguments"]
+
+
+def test_a_deployment_lists_and_takes_away_nothing_that_only_the_server_has(
+    flexcore: Command, server: str, cli: Callable[..., Path]
+) -> None:
+    folder = cli()
+    (folder / "only_there.json").write_text('["f/x/new.py"]')
+    done = flexcore("workflow", "deploy", "--server", server, "--yes", "--json")
+    assert done.returncode == 0 and "f/x/new" not in done.stdout + done.stderr
+    syncs = [call["arguments"] for call in calls(folder) if call["arguments"][0] == "sync"]
+    assert len(syncs) == 3 and all("--keep-deleted" in arguments for arguments in syncs)
+
+
+def test_a_file_that_only_the_servers_version_of_a_flow_has_is_named_itself() -> None:
+    flow = "f/x/y__flow"
+    changes = [Change(f"{flow}/flow.yaml", "edited"), Change(f"{flow}/old.py", "deleted")]
+    found = find_differences(cast("Windmill", Answering()), [*changes, Change("f/z/folder.meta.yaml", "deleted")], [])
+    assert [(item.path, item.difference) for item in found] == [
+        (f"{flow}/flow.yaml", "differs"),
+        (f"{flow}/old.py", "only on the server"),
+        ("f/z/folder.meta.yaml", "only on the server"),
+    ]
+
+
 def test_a_check_of_a_workspace_that_has_what_the_files_say_ends_well(
     flexcore: Command, server: str, cli: Callable[..., Path]
 ) -> None:

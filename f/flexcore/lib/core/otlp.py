@@ -27,6 +27,8 @@ MAX_ATTRIBUTES = 64
 MAX_ANSWER_BYTES = 65536
 SHORTEST_S = 1e-6
 PATH = "/v1/traces"
+# Refusals that are not of the spans: of who sends, of the address, or of the moment. Any other 4xx comes again.
+NOT_OF_THE_SPANS = (401, 403, 404, 408, 429)
 SCOPE = "flexcore"
 Value = str | bool | int | float | Sequence[str]
 Kind = Literal["internal", "client"]
@@ -60,6 +62,17 @@ class Span:
     links: Sequence[tuple[str, str]] = ()
     error: str | None = None
     succeeded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a collector did not take spans. is_final: the same ones must not be sent again, or would be in vain."""
+
+    text: str
+    is_final: bool = False
+
+    def __str__(self) -> str:
+        return self.text
 
 
 # --- protobuf: a field is its number and wire type, then a varint (0), eight bytes (1), length and bytes (2), four (5)
@@ -189,10 +202,10 @@ def export(
     spans: Sequence[Span],
     resource: Mapping[str, Value],
     timeout_s: float = EXPORT_TIMEOUT_S,
-) -> str:
-    """Why the collector did not take the spans; "" when it took all. Never raises, and never takes longer than
+) -> Problem | None:
+    """Why the collector did not take the spans; None when it took all. Never raises, and never takes longer than
     `timeout_s`, whatever the collector does."""
-    outcome: list[str] = []
+    outcome: list[Problem | None] = []
     body = encode_request(spans, resource)
     # A look-up of a name, and a collector that sends a byte a second, know no time-out of their own.
     thread = threading.Thread(target=lambda: outcome.append(_post(endpoint, headers, body, timeout_s)), daemon=True)
@@ -201,11 +214,11 @@ def export(
     return outcome[0] if outcome else describe_timeout(timeout_s)
 
 
-def describe_timeout(timeout_s: float) -> str:
-    return f"it did not answer within {timeout_s:g} s"
+def describe_timeout(timeout_s: float) -> Problem:
+    return Problem(f"it did not answer within {timeout_s:g} s")
 
 
-def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> str:
+def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Problem | None:
     from http.client import HTTPException
 
     try:
@@ -225,7 +238,7 @@ def _post(endpoint: str, headers: Mapping[str, str], body: bytes, timeout_s: flo
         return describe_timeout(timeout_s)
     except (OSError, HTTPException, ValueError) as error:
         # Its text may quote the address, in which some put a key.
-        return type(error).__name__
+        return Problem(type(error).__name__)
 
 
 def _connect(url: SplitResult, path: str, timeout_s: float) -> tuple[HTTPConnection, str]:
@@ -253,11 +266,12 @@ def _find_proxy(scheme: str, host: str) -> SplitResult | None:
     return urlsplit(address if "://" in address else f"http://{address}") if address else None
 
 
-def _judge(status: int, answer: bytes) -> str:
+def _judge(status: int, answer: bytes) -> Problem | None:
     if not 200 <= status < 300:
-        return f"HTTP {status}"
+        return Problem(f"HTTP {status}", is_final=400 <= status < 500 and status not in NOT_OF_THE_SPANS)
+    # OTLP: what was taken in part must not be sent again.
     rejected = count_rejected(answer)
-    return f"it refused {rejected} of the spans" if rejected else ""
+    return Problem(f"it refused {rejected} of the spans", is_final=True) if rejected else None
 
 
 def count_rejected(answer: bytes) -> int:

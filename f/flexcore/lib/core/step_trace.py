@@ -145,9 +145,9 @@ class StepTrace:
             spans = [self._make_step_span(result or {}, error), *self.spans]
             resource = describe_resource(self.env)
             problem = otlp.export(settings.otlp_endpoint, settings.trace_headers(), spans, resource)
-            told.is_exported = not problem
+            told.is_exported = problem is None
             if problem:
-                print(describe_problem(settings.otlp_endpoint, problem), flush=True)
+                print(describe_problem(settings.otlp_endpoint, problem.text), flush=True)
         return told.model_dump(mode="json")
 
     def _make_step_span(self, result: Mapping[str, Any], error: errors.FlexcoreError | None) -> otlp.Span:

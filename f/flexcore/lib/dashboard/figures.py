@@ -32,7 +32,7 @@ def read_comparison(
     windmill: client.Client, settings: resources.Settings | None, now: datetime
 ) -> list[shapes.Comparison]:
     """One for each type of workflow, the most used first. Raises as client and store do."""
-    indexed = _index_rows(settings, now)
+    indexed = _index_rows(settings, windmill.workspace, now)
     runs = {row.id: row.run for row in indexed if row.run}
     read_run = operation.resolve(READ_RUN)
     jobs, newest = _recent_jobs(windmill, {row.id for row in indexed})
@@ -96,12 +96,12 @@ def figures_by_day(runs: Iterable[workloads.Run]) -> list[shapes.DayFigures]:
     return found
 
 
-def _index_rows(settings: resources.Settings | None, now: datetime) -> list[run_index.IndexRow]:
+def _index_rows(settings: resources.Settings | None, workspace: str, now: datetime) -> list[run_index.IndexRow]:
     if settings is None:
         return []
-    index = run_index.RunIndex(object_store.Store(settings))
-    first = (now - timedelta(days=MAX_DAYS)).date()
-    return list(index.read(day for day in index.days() if day >= first).values())
+    index = run_index.RunIndex(object_store.Store(settings), workspace)
+    first, listed = (now - timedelta(days=MAX_DAYS)).date(), index.days()
+    return list(index.read((day for day in listed if day >= first), listed).values())
 
 
 def _recent_jobs(windmill: client.Client, known: set[str]) -> tuple[list[client.Job], int | None]:

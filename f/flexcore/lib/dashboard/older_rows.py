@@ -26,7 +26,8 @@ def read_older(
         return rows, position
     room = listing.OLDER_ROWS - len(rows)
     below = run_index.position_of(rows[-1]) if rows else older
-    found, rest = read_index(run_index.RunIndex(object_store.Store(settings)), chosen, below, room)
+    index = run_index.RunIndex(object_store.Store(settings), windmill.workspace)
+    found, rest = read_index(index, chosen, below, room)
     return [*rows, *found], rest
 
 
@@ -38,10 +39,11 @@ def read_index(
         return [], below
     rows: list[shapes.Row] = []
     last_day: date | None = None
-    for day in _days_below(index, below, chosen):
+    listed = index.days()
+    for day in _days_below(listed, below, chosen):
         if len(rows) >= limit or (last_day and (last_day - day).days >= MAX_DAYS_READ and rows):
             break
-        found = [row for row in index.read([day]).values() if row.position < below and _matches(row, chosen)]
+        found = [row for row in index.read([day], listed).values() if row.position < below and _matches(row, chosen)]
         rows += [row.shown() for row in sorted(found, key=lambda row: row.position, reverse=True)]
         last_day = last_day or day
     else:
@@ -49,17 +51,18 @@ def read_index(
     return rows[:limit], run_index.position_of(rows[:limit][-1])
 
 
-def has_older(settings: resources.Settings | None, below: str, chosen: shapes.Filter) -> bool:
+def has_older(settings: resources.Settings | None, workspace: str, below: str, chosen: shapes.Filter) -> bool:
     """Whether the index, which keeps what has ended, may have rows of the filter's time below the position. Raises the
     errors of the store."""
     if settings is None or chosen.status in executions.LIVE_STATUSES:
         return False
-    return any(_days_below(run_index.RunIndex(object_store.Store(settings)), below, chosen))
+    index = run_index.RunIndex(object_store.Store(settings), workspace)
+    return any(_days_below(index.days(), below, chosen))
 
 
-def _days_below(index: run_index.RunIndex, below: str, chosen: shapes.Filter) -> Iterator[date]:
+def _days_below(listed: run_index.Days, below: str, chosen: shapes.Filter) -> Iterator[date]:
     first, last = (at and at.astimezone(UTC).date() for at in (chosen.since, chosen.until))
-    for day in index.days():
+    for day in listed:
         if day <= _day_of(below) and (first is None or day >= first) and (last is None or day <= last):
             yield day
 

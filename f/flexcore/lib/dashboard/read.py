@@ -126,7 +126,7 @@ def _lead_to_index(reading: Reading, page: listing.Page | None, chosen: shapes.F
     rows = page.executions.rows
     below = run_index.position_of(rows[-1]) if rows else run_index.end_of(chosen.until or reading.now)
     try:
-        goes_on = older_rows.has_older(reading.settings, below, chosen)
+        goes_on = older_rows.has_older(reading.settings, reading.windmill.workspace, below, chosen)
     except errors.FlexcoreError as error:
         reading.notes.append(notices.unread("The run index", error))
         return

@@ -1,15 +1,17 @@
 # requirements: flexcore_base
 """A small index of executions in our own store, so that months of them outlive Windmill's retention.
 
-run_index/2026-11-29.<random>.json   rows of executions that were created on that day (UTC), and have ended
+run_index/WORKSPACE/2026-11-29.<random>.json   rows of executions that were created on that day (UTC), and have ended
 
 It is an index, not a second truth: a row is made of the job alone, so it can be made again from what is still there.
 A file is written once and never changed, so two writers lose nothing; a day's files are one after `compact`, which
-writes the union before it removes what it has read. A row that is in several files counts once.
+writes the union before it removes what it has read. A row that is in several files counts once. What this version
+cannot read, since a later one wrote it or it is damaged, is passed over and stays.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,12 @@ class IndexRow(shapes.Row):
     run: workloads.Run | None = None
 
     @property
+    def is_bare(self) -> bool:
+        """Whether it says no more of an execution than Windmill's list of jobs: perhaps its result was not read."""
+        told = (self.run, self.rows, self.cost, self.error)
+        return self.status in ("success", "failure") and told == (None,) * len(told)
+
+    @property
     def position(self) -> str:
         """As the list of executions sorts: newest last."""
         return position_of(self)
@@ -66,34 +74,37 @@ def _position(created_at: datetime, id: str) -> str:
 
 
 Rows = dict[str, IndexRow]
+Days = dict[date, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class RunIndex:
-    """Raises the errors of the store."""
+    """Of one workspace: several may keep their data in one store. Raises the errors of the store."""
 
     store: object_store.Store
+    workspace: str
 
     @property
     def folder(self) -> str:
-        return self.store.uri(FOLDER)
+        return self.store.uri(FOLDER, self.workspace)
 
-    def days(self) -> dict[date, list[str]]:
+    def days(self) -> Days:
         """The files of each day that has some, newest day first."""
-        found: dict[date, list[str]] = {}
+        found: Days = {}
         for name in self.store.names(self.folder):
-            if (match := NAME.fullmatch(name)) and (day := _parse_day(match[1])):
+            if day := day_of(name):
                 found.setdefault(day, []).append(name)
         return dict(sorted(found.items(), reverse=True))
 
-    def read(self, days: Iterable[date]) -> Rows:
-        """The rows of these days, by id."""
+    def read(self, days: Iterable[date], listed: Days | None = None) -> Rows:
+        """The rows of these days, by id. listed: what `days` has said before, so that it is not listed for each."""
         wanted = set(days)
         rows: Rows = {}
         for _ in range(MAX_LISTINGS):
-            names = [name for day, files in self.days().items() if day in wanted for name in files]
-            rows, complete = self._read_files(names)
-            if complete:
+            files = self.days() if listed is None else listed
+            contents = self._read_contents([name for day in files if day in wanted for name in files[day]])
+            rows, listed = join_rows(contents), None
+            if None not in contents:
                 return rows
         return rows
 
@@ -103,19 +114,24 @@ class RunIndex:
         for row in rows:
             by_day.setdefault(row.created_at.astimezone(UTC).date(), []).append(row)
         for day, found in by_day.items():
-            self._write(day, found)
+            self._write(day, list(map(_describe, found)))
         return sum(map(len, by_day.values()))
 
-    def compact(self, day: date, names: list[str]) -> None:
-        """Makes one file of a day's. Who does the same at the same time leaves two that say the same."""
-        rows, complete = self._read_files(names)
-        if not complete:
-            return
+    def compact(self, day: date, names: list[str]) -> bool:
+        """Makes one file of a day's; whether there were several that it can read. Who does the same at the same time
+        leaves two that say the same."""
+        contents = dict(zip(names, self._read_contents(names), strict=True))
+        if None in contents.values():
+            return False
+        readable = {name: content for name, content in contents.items() if _is_readable(content)}
+        if len(readable) < 2:
+            return False
+        rows = join_rows(readable.values())
         newest = sorted(rows.values(), key=lambda row: row.position)[-MAX_ROWS_PER_DAY:]
-        if newest:
-            self._write(day, newest)
-        for name in names:
+        self._write(day, [*map(_describe, newest), *_list_unknown(readable.values())])
+        for name in readable:
             self.store.remove(f"{self.folder}/{name}")
+        return True
 
     def prune(self, today: date) -> int:
         """Removes the days that are past MAX_DAYS; how many."""
@@ -125,28 +141,20 @@ class RunIndex:
                 self.store.remove(f"{self.folder}/{name}")
         return len(old)
 
-    def _write(self, day: date, rows: list[IndexRow]) -> None:
-        content = {"format": FORMAT, "rows": list(map(_describe, rows))}
+    def _write(self, day: date, rows: list[dict[str, Any]]) -> None:
+        content = {"format": FORMAT, "rows": rows}
         self.store.write_json(f"{self.folder}/{day.isoformat()}.{uuid4().hex}.json", content)
 
-    def _read_files(self, names: list[str]) -> tuple[Rows, bool]:
-        """The rows by id, and whether every file was still there. Of a row that is in several the one that ended last
-        counts: they differ where a run was looked at too early."""
+    def _read_contents(self, names: list[str]) -> list[Any | None]:
+        """What the files hold; None for one that is gone, {} for a damaged one."""
         with ThreadPoolExecutor(MAX_PARALLEL_READS) as pool:
-            contents = list(pool.map(self._read_file, names))
-        rows: Rows = {}
-        for content in contents:
-            for row in _parse_rows(content):
-                known = rows.get(row.id)
-                if known is None or _ended(row) >= _ended(known):
-                    rows[row.id] = row
-        return rows, None not in contents
+            return list(pool.map(self._read_file, names))
 
     def _read_file(self, name: str) -> Any | None:
         try:
             return self.store.read_json(f"{self.folder}/{name}")
         except errors.DataError:
-            # Damaged: what is in it is made again from Windmill, as far as that still has it.
+            # What is in it is made again from Windmill, as far as that still has it.
             return {}
 
 
@@ -157,23 +165,51 @@ def _describe(row: IndexRow) -> dict[str, Any]:
     return row.model_dump(mode="json", exclude_none=True, exclude=left_out)
 
 
-def _parse_rows(content: Any) -> list[IndexRow]:
-    """Without rows of a form that this version does not know."""
-    rows = []
-    for plain in content.get("rows") or () if isinstance(content, Mapping) else ():
-        try:
-            rows.append(IndexRow.model_validate(plain))
-        except ValidationError:
-            continue
+def join_rows(contents: Iterable[Any]) -> Rows:
+    """By id. Of a row that is in several files the one that ended last counts, they differ where a run was looked at
+    too early; of such the one that says most, since one of them may be of a result that could not be read."""
+    rows: Rows = {}
+    for content in contents:
+        for plain in _list_plain(content):
+            row = _parse_row(plain)
+            known = row and rows.get(row.id)
+            if row and (known is None or _weigh(row) >= _weigh(known)):
+                rows[row.id] = row
     return rows
 
 
-def _ended(row: IndexRow) -> datetime:
-    return row.ended_at or row.created_at
+def _list_unknown(contents: Iterable[Any]) -> list[Any]:
+    """Rows of a form that this version does not know, each once."""
+    plain = [item for content in contents for item in _list_plain(content) if _parse_row(item) is None]
+    return list({json.dumps(item, sort_keys=True): item for item in plain}.values())
 
 
-def _parse_day(text: str) -> date | None:
+def _list_plain(content: Any) -> list[Any]:
+    rows = content.get("rows") if isinstance(content, Mapping) else None
+    return rows if isinstance(rows, list) else []
+
+
+def _parse_row(plain: Any) -> IndexRow | None:
+    """None for one of a form that this version does not know."""
     try:
-        return date.fromisoformat(text)
+        return IndexRow.model_validate(plain)
+    except ValidationError:
+        return None
+
+
+def _is_readable(content: Any) -> bool:
+    """Whether the file is whole and of this format: else nothing but its rows is known of it, or not even those."""
+    return isinstance(content, Mapping) and content.get("format") == FORMAT and isinstance(content.get("rows"), list)
+
+
+def _weigh(row: IndexRow) -> tuple[datetime, bool]:
+    return row.ended_at or row.created_at, not row.is_bare
+
+
+def day_of(name: str) -> date | None:
+    """None for what is no file of an index."""
+    match = NAME.fullmatch(name)
+    try:
+        return date.fromisoformat(match[1]) if match else None
     except ValueError:
         return None

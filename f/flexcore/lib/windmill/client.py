@@ -115,9 +115,16 @@ class Client:
 
     def jobs(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that can be read, by id."""
+        return self.known_jobs(ids)[0]
+
+    def known_jobs(self, ids: Iterable[str]) -> tuple[dict[str, Job], set[str]]:
+        """Those of the jobs that can be read, by id, and the ids of those that Windmill has not, or does not show. One
+        that it cannot answer for now is in neither."""
         with ThreadPoolExecutor(MAX_PARALLEL_REQUESTS) as pool:
-            found = pool.map(self._job_or_none, dict.fromkeys(ids))
-        return {str(job["id"]): job for job in found if job}
+            found = list(pool.map(self._job_or_error, wanted := list(dict.fromkeys(ids))))
+        jobs = {str(job["id"]): job for job in found if not isinstance(job, errors.FlexcoreError)}
+        absent = (errors.NotFound, errors.Forbidden)
+        return jobs, {id for id, job in zip(wanted, found, strict=True) if isinstance(job, absent)}
 
     def finished_jobs(self, limit: int, **query: Any) -> Iterator[Job]:
         """The newest `limit` finished jobs that match the query, without their results.
@@ -195,11 +202,11 @@ class Client:
             return self.resource(value)
         return self.variable(value) if value.startswith("$var:") else value
 
-    def _job_or_none(self, id: str) -> Job | None:
+    def _job_or_error(self, id: str) -> Job | errors.FlexcoreError:
         try:
             return self.job(id)
-        except errors.FlexcoreError:
-            return None
+        except errors.FlexcoreError as error:
+            return error
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: bytes | None = None) -> str:
         return self._send(method, f"{self._base}/{quote(path)}", path, query, body)

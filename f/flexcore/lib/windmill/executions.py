@@ -13,6 +13,7 @@ from f.flexcore.lib.windmill import client, execution_models, live_runtimes
 
 # Finished jobs that one call reads; Windmill answers a page of this size within some tens of milliseconds.
 PAGE_SIZE = 200
+ENDED_PAGE_SIZE = 1000
 # Jobs that one list reads before it returns what it has, with a cursor to go on from.
 MAX_JOBS_READ = 2000
 # Flows that wait or run at the same time; the queue is read to this depth.
@@ -83,6 +84,15 @@ def _matches(job: execution_models.Job, query: execution_models.ListQuery) -> bo
         and query.status in (None, execution_models.job_status(job))
         and (query.runtime is None or query.runtime in execution_models.job_runtimes(job))
     )
+
+
+def ended_since(windmill: client.Client, since: datetime) -> Iterator[client.Job]:
+    """All that have ended since, without their results, read page by page; Windmill sorts them by their end, the local
+    engine by their beginning."""
+    query: dict[str, Any] = {"job_kinds": "flow", "has_null_parent": "true", "order_desc": "false"}
+    query |= {"script_path_start": execution_models.BUNDLE_FOLDER, "completed_after": since.isoformat()}
+    listed = windmill.pages("jobs/completed/list", ENDED_PAGE_SIZE, **query)
+    return (job for job in listed if execution_models.is_execution(job))
 
 
 def _newest_first(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from f.flexcore.lib.core import monitoring
+from f.flexcore.lib.core import errors, monitoring
 from f.flexcore.lib.windmill import client
 
 # Of flows within flows within loops; what is deeper or more is left out, and the record says so.
@@ -18,20 +18,33 @@ NO_JOB = "00000000-0000-0000-0000-000000000000"
 Modules = list[tuple[str, Mapping[str, Any], list[str]]]
 
 
-def read_job_tree(windmill: client.Client, root: str, max_jobs: int = MAX_JOBS) -> tuple[monitoring.Node, bool]:
-    """The job with all below it, and whether that is all. Raises NotFound, Forbidden, Unavailable or Unreachable."""
+def read_job_tree(
+    windmill: client.Client, root: str, max_jobs: int = MAX_JOBS, must_answer: bool = False
+) -> tuple[monitoring.Node, bool]:
+    """The job with all below it, and whether that is all. must_answer: a job for which Windmill cannot answer now is
+    Unavailable; else it is left out. Raises NotFound, Forbidden, Unavailable or Unreachable."""
     top = monitoring.Node("", windmill.job(root))
     level, seen, complete = [top], 1, True
     for _ in range(MAX_LEVELS):
         modules_by_node = {id(node): _modules(node) for node in level}
         ids = [job for modules in modules_by_node.values() for _, _, jobs in modules for job in jobs]
         complete = complete and seen + len(ids) <= max_jobs
-        jobs = windmill.jobs(ids[: max_jobs - seen])
+        jobs = _read_jobs(windmill, ids[: max_jobs - seen], must_answer)
         seen += len(jobs)
         level = [child for node in level for child in _attach_children(node, modules_by_node[id(node)], jobs)]
         if not level:
             return top, complete
     return top, False
+
+
+def _read_jobs(windmill: client.Client, ids: list[str], must_answer: bool) -> dict[str, client.Job]:
+    if not must_answer:
+        return windmill.jobs(ids)
+    jobs, absent = windmill.known_jobs(ids)
+    if unanswered := set(ids) - jobs.keys() - absent:
+        count = f"{len(unanswered)} of {len(ids)} jobs"
+        raise errors.Unavailable(f"Windmill cannot answer for {count} now", subject="windmill", remedy="Try again.")
+    return jobs
 
 
 def list_results(node: monitoring.Node) -> list[Any]:
