@@ -1,5 +1,5 @@
-"""Passes of reconcile by `flexcore up`: what a canceled run has left on its Ray head is stopped, and what waits there for
-a job goes on.
+"""Passes of reconcile by `flexcore up`: what a canceled run has left on its Ray head is stopped, and a run that waits
+for a job there goes on.
 
 For the stack's own head alone. Clusters that others use as well belong to the schedule of reconcile on their server.
 """
