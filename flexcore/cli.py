@@ -42,7 +42,7 @@ app.add_typer(kubernetes.app, name="kubernetes", cls=SectionedGroup)
 app.add_typer(config.app, name="config", cls=SectionedGroup)
 
 
-LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "The choice of a runtime"
+LOCAL, BUNDLE, CHOICE = "On this machine", "The bundle's files", "Choosing a runtime"
 up.register(app, LOCAL)
 dashboard.register(app, LOCAL)
 bundle.register(app, BUNDLE)
@@ -65,7 +65,7 @@ def _options(
 
 @app.command(rich_help_panel=LOCAL, epilog=examples("flexcore recover 01a20e75"))
 def recover(job: Job, root: Root = Path(), as_json: AsJson = False) -> None:
-    """Take a run of the embedded engine up again where it was when its engine died, to its end."""
+    """Resume a run whose embedded engine died, and follow it to its end."""
     run_guarded(lambda: _recover(job, root, as_json))
 
 
@@ -127,7 +127,7 @@ def check(
     as_json: AsJson = False,
     fail_on_warn: Annotated[bool, typer.Option("--fail-on-warn", help="Warnings count as findings.")] = False,
 ) -> None:
-    """Find the defects of a bundle that `wmill lint` lets pass (exit code 1: findings, 2: could not run)."""
+    """Find defects in a bundle that `wmill lint` misses (exit code 1: findings, 2: could not run)."""
     from flexcore.rules import find_problems
     from wmlocal.lint.command import run as check_and_print
 

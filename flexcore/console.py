@@ -16,7 +16,7 @@ import typer
 from flexcore import exit_codes
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 too late, 5 canceled,"
+    "Exit codes: 0 done, 1 failed, 2 change the request or the settings, 3 try again later, 4 timed out, 5 canceled,"
     " 130 interrupted."
 )
 MAX_NAME_CHARS = 200
@@ -47,7 +47,7 @@ Server = Annotated[
     typer.Option("--server", help="URL, wmill profile or `embedded`; else flexcore.yaml's, else the active profile."),
 ]
 Workspace = Annotated[str, typer.Option("--workspace", help="Workspace of the server, when it is not the profile's.")]
-Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique beginning of a run's id.")]
+Job = Annotated[str, typer.Argument(metavar="ID", help="A run or one of its steps; a unique prefix of a run's id.")]
 
 
 def run_guarded(action: Callable[[], int]) -> None:

@@ -47,7 +47,7 @@ def upgrade(
 
 
 def remove(root: Repository = Path(), yes: Yes = False, as_json: AsJson = False) -> None:
-    """Take out of a repository what init and upgrade wrote, and nothing else; changed files stay and are named."""
+    """Remove from a repository only what init and upgrade wrote; changed files are kept and listed."""
     run_guarded(lambda: _change("remove", root, yes, as_json))
 
 

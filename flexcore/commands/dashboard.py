@@ -33,10 +33,12 @@ def serve(root: Root = Path(), port: Port = PORT, as_json: AsJson = False) -> No
 def dashboard(
     root: Root = Path(),
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="8080, or 8081 with --server.")] = None,
-    server: Annotated[str, typer.Option("--server", help="URL of a Windmill to put the page before.")] = "",
+    server: Annotated[str, typer.Option("--server", help="URL of the Windmill server to serve the page for.")] = "",
     workspace: Workspace = "",
-    listen: Annotated[str, typer.Option("--listen", help="Address to listen at; with --server only.")] = "127.0.0.1",
-    host_name: Annotated[list[str] | None, typer.Option("--host-name", help="Name it is reached by.")] = None,
+    listen: Annotated[str, typer.Option("--listen", help="Address to listen on; with --server only.")] = "127.0.0.1",
+    host_name: Annotated[
+        list[str] | None, typer.Option("--host-name", help="Host name that clients use; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the dashboard's address: of the engine that serves this bundle, or of one that starts here."""

@@ -33,7 +33,7 @@ def up(
     without_ray: Annotated[bool, typer.Option("--without-ray", help="No Ray head, for a small machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start engine, dashboard, HTTP API and a Ray head here, in the background; what was running goes on.
+    """Start engine, dashboard, HTTP API and a Ray head here, in the background; interrupted runs are resumed.
 
     Requests name them as $res:u/admin/local_ray, local_settings and local_project. Safe to repeat."""
     run_guarded(lambda: _up(root, port, not without_ray, as_json))
@@ -69,9 +69,9 @@ def _up(root: Path, port: int | None, with_ray: bool, as_json: bool) -> int:
     state = _wait_ready(file)
     if state.root != str(bundle):
         raise InvalidInput(
-            f"`flexcore up` runs already, for the bundle {state.root}",
+            f"`flexcore up` is already running, for the bundle {state.root}",
             subject="--root",
-            remedy="End it with `flexcore down`, or set FLEXCORE_HOME to a folder for this one.",
+            remedy="Stop it with `flexcore down`, or set FLEXCORE_HOME to a folder for this one.",
         )
     if difference := find_difference(state, port, with_ray):
         say(f"`flexcore up` was running before, {difference}; to change that: flexcore down, then this command again")
@@ -113,9 +113,9 @@ def _spawn(file: StateFile, home: Path, bundle: Path, port: int, with_ray: bool)
             return
         if code is not None and code != TAKEN:
             reason = state.error if state and state.process.pid == process.pid else ""
-            raise CannotStart(reason or f"it ended at once; its log is {file.log}")
+            raise CannotStart(reason or f"`flexcore up` exited during startup; see its log {file.log}")
         time.sleep(POLL_INTERVAL_S)
-    raise CannotStart(f"it did not start within {START_TIMEOUT_S:.0f} s; its log is {file.log}")
+    raise CannotStart(f"`flexcore up` did not start within {START_TIMEOUT_S:.0f} s; see its log {file.log}")
 
 
 def _wait_ready(file: StateFile) -> StackState:
@@ -128,18 +128,19 @@ def _wait_ready(file: StateFile) -> StackState:
     while time.monotonic() < until:
         state = file.read()
         if state is None or not state.is_alive():
-            raise CannotStart((state and state.error) or f"it ended while it started; its log is {file.log}")
+            raise CannotStart((state and state.error) or f"`flexcore up` exited while starting; see its log {file.log}")
         if state.phase == READY:
             if not _is_healthy(state.url):
                 raise Unavailable(
-                    f"Process {state.process.pid} of an earlier `flexcore up` lives, but {state.url} does not answer",
-                    remedy=f"Try again, or end it with `flexcore down`; its log is {file.log}.",
+                    f"Process {state.process.pid} of an earlier `flexcore up` is still running, but {state.url} does"
+                    " not answer",
+                    remedy=f"Try again, or stop it with `flexcore down`; its log is {file.log}.",
                 )
             return state
         time.sleep(POLL_INTERVAL_S)
     raise Unavailable(
-        f"`flexcore up` still starts after {START_TIMEOUT_S:.0f} s",
-        remedy=f"See {file.log}, or end it with `flexcore down`.",
+        f"`flexcore up` is still starting after {START_TIMEOUT_S:.0f} s",
+        remedy=f"See {file.log}, or stop it with `flexcore down`.",
     )
 
 

@@ -70,7 +70,7 @@ def _runtimes_or_all(incomplete: str) -> list[str]:
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="A path (f/…), a file, or a name that only one has.", autocompletion=_names),
+    typer.Argument(metavar="NAME", help="A path (f/…), a file, or a name that is unique.", autocompletion=_names),
 ]
 Logs = Annotated[bool, typer.Option("--logs", "--follow", "-f", help="Show the steps' logs while they run.")]
 Verbose = Annotated[
@@ -230,7 +230,7 @@ def _test(
     given = json_object(parameters, "--parameters")
     workflow = local_workflow(root, name)
     args = complete_arguments(workflow.schema, given)
-    say(f"{workflow.path}: files and parameters are good")
+    say(f"{workflow.path}: files and parameters are valid")
     if workflow.has_preprocessor:
         say("A preview does not run the preprocessor, on a server either: the parameters go to the steps as they are.")
     if check:
@@ -333,7 +333,7 @@ def _show_schedules(found: list[Scheduled], as_json: bool) -> int:
     else:
         rows = [(item.file, "on" if item.enabled else "off", item.schedule, item.timezone) for item in found]
         print_table(("SCHEDULE", "STATE", "WHEN", "TIME ZONE"), rows, STYLES)
-    say("The server is told by `flexcore workflow deploy`.")
+    say("`flexcore workflow deploy` brings this to the server; `flexcore up` follows it at once.")
     return exit_codes.DONE
 
 
@@ -451,7 +451,7 @@ def _print_executions(found: list[dict[str, Any]], as_json: bool) -> int:
 def status(
     job: Job, server: Server = "", workspace: Workspace = "", root: Root = Path(), as_json: AsJson = False
 ) -> None:
-    """Show how a run is, step by step."""
+    """Show the status of a run, step by step."""
     run_guarded(lambda: _status(job, server, workspace, root, as_json))
 
 

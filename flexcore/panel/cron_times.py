@@ -76,7 +76,7 @@ def _number(word: str, name: str, names: dict[str, int]) -> int:
     if word.lower()[:3] in names and word.isalpha() and len(word) >= 3:
         return names[word.lower()[:3]]
     raise InvalidInput(
-        f"schedule: the {name} {word!r} is known to Windmill, and not to `flexcore up`",
+        f"schedule: the {name} {word!r} works on Windmill, but not with `flexcore up`",
         subject="schedule",
         remedy="Deploy it to a Windmill, or write it with numbers.",
     )

@@ -24,7 +24,7 @@ from flexcore.panel.site import BUILT, Page, Site, read_runnables
 from wmlocal.engine.engine import Engine
 from wmlocal.engine.runs import USER, Runs
 
-SIGN_IN = "Open the address that `flexcore dashboard` prints, or give the key at its end (behind #key=)."
+SIGN_IN = "Open the address that `flexcore dashboard` prints, or enter the key at its end (after #key=)."
 KEY_PURPOSE = "dashboard"
 JOB = re.compile(r"/api/w/[^/]+/jobs_u/(?:get|completed/get_result_maybe)/([0-9a-f-]{36})")
 

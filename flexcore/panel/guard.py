@@ -67,12 +67,14 @@ class Guard:
         host = headers.get("host", "")
         if path not in OPEN_PATHS and not self.is_own_name(host):
             return PlainTextResponse(
-                f"Misdirected: {host[:200]!r} is no name of this panel; open it as localhost,"
+                f"Misdirected: {host[:200]!r} is not a name of this panel; open it as localhost,"
                 " or start it with --host-name",
                 421,
             )
         if method not in SAFE_METHODS and is_foreign(headers, host):
-            return PlainTextResponse("Forbidden: a page of another origin asked; open the dashboard's own page", 403)
+            return PlainTextResponse(
+                "Forbidden: the request came from another origin; open the dashboard's own page", 403
+            )
         return None
 
     def is_own_name(self, host: str) -> bool:

@@ -116,7 +116,7 @@ class Scheduler:
     def _begin(self, schedule: Schedule) -> None:
         live = [job.path for job in list(self.engine.runtime.live.values()) if job.parent is None]
         if schedule.no_overlap and schedule.path in live:
-            self._say(f"{schedule.file}: the former run of {schedule.path} lives; this one is left out")
+            self._say(f"{schedule.file}: the previous run of {schedule.path} is still running; this one is skipped")
             return
         try:
             job = self.engine.start(schedule.path, schedule.args)

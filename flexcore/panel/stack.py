@@ -101,7 +101,7 @@ class Stack:
     def _restart_head(self, head: RayHead) -> None:
         """Until it runs and its resource says where. What stands in the way, such as a full disk, ends no run: the next
         round tries again."""
-        self._tell(f"The Ray head has ended and is started again; its log is {head.log}")
+        self._tell(f"The Ray head exited and is being restarted; see {head.log}")
         head.stop()
         self._pause = FIRST_PAUSE_S if time.monotonic() - self._started > STEADY_S else self._pause
         time.sleep(self._pause)

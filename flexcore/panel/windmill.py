@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from flexcore.loopback import is_loopback
 from flexcore.panel.site import Page, Site
 
-SIGN_IN = "Give a token of yours: in Windmill, Account settings, Tokens. It stays in this browser."
+SIGN_IN = "Enter one of your Windmill tokens (Account settings, Tokens). It stays in this browser."
 # Of a connection that carries a result or a stream; starting to answer is another matter.
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S, READY_TIMEOUT_S = 5.0, 300.0, 3.0
 # What belongs to one connection, and what would bring a browser's session with it.

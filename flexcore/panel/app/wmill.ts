@@ -64,7 +64,7 @@ async function call(path: string, body?: object): Promise<Response> {
 		if (answer.ok) return answer
 		if (answer.status !== 401) throw new Error((await answer.text()) || `${answer.status} ${answer.statusText}`)
 		// Another tab may have signed in meanwhile.
-		if (localStorage.getItem(KEY) === key) await askForKey('This key is not known to the server.')
+		if (localStorage.getItem(KEY) === key) await askForKey('The server does not accept this key.')
 	}
 }
 

@@ -46,7 +46,7 @@ def test_a_wrong_key_is_asked_for_again(browser: Browser, engine: PanelEngine) -
     page = context.new_page()  # noqa: F811
     page.on("console", lambda said: complaints.append(said.text))
     page.goto(f"{engine.url}/#key=wrong")
-    page.get_by_text("This key is not known to the server.").wait_for()
+    page.get_by_text("The server does not accept this key.").wait_for()
     page.get_by_label("Key").fill(engine.key)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_text(SEEN).wait_for()
