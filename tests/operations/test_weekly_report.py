@@ -389,6 +389,15 @@ def test_a_mail_has_the_report_as_text_and_as_html(post_office: MailServer, env:
     assert "https://windmill.example.com/run/r1?workspace=dev" in text.get_content()
 
 
+def test_recipients_that_the_mail_server_refuses_are_told_on_the_reports_page(
+    post_office: MailServer, env: dict[str, str]
+) -> None:
+    given = mailbox(post_office.port)
+    post_office.refused = ["b@example.com"]
+    result = send_report.main(report([outcome()]), {**given, "recipients": ["a@example.com", "b@example.com"]})
+    assert result["delivery"] == "sent to some" and "refused some of its recipients" in result["html"]
+
+
 def test_a_report_is_sent_once_for_each_week_and_channel(webhook: Webhook, env: dict[str, str]) -> None:
     plain = report([outcome()])
     states = [send_report.main(plain, hook(webhook))["delivery"] for _ in range(3)]

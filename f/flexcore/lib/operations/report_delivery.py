@@ -21,11 +21,12 @@ from f.flexcore.lib.storage import object_store, versioned_record
 from f.flexcore.lib.views import result_pages, weekly_pages
 
 FOLDER = "weekly_reports"
-State = Literal["sent", "sent before", "unknown", "no channel", "not over"]
+State = Literal["sent", "sent to some", "sent before", "unknown", "no channel", "not over"]
 
 
 NOTES: dict[State, str] = {
     "sent": "The report was sent.",
+    "sent to some": "The report was sent, and the mail server refused some of its recipients: correct them in notify.",
     "sent before": "This week's report was sent to this channel before; it is not sent again.",
     "unknown": "Another run is sending this week's report, or was ended while it did. It may have arrived, so it is "
     "not sent again; send_again sends it.",
@@ -79,13 +80,13 @@ def send_once(
         # Somebody else has claimed it at the same time.
         return "unknown"
     try:
-        notifications.deliver(chosen, message, time.sleep, at_most_once=True)
+        refused = notifications.deliver(chosen, message, time.sleep, at_most_once=True)
     except notifications.NotDelivered as problem:
         if not problem.uncertain:
             record.write(version + 1, {**claim, "state": "none", "at": clock()})
         raise _make_error(problem) from None
     record.write(version + 1, {**claim, "state": "sent", "at": clock()})
-    return "sent"
+    return "sent to some" if refused else "sent"
 
 
 def name_channel(chosen: resources.Notifications) -> str:
