@@ -80,6 +80,7 @@ CALLS: dict[str, Callable[[], Any] | None] = {
     # Other amounts in a template that is there.
     "right_sizing_template.make_changes": None,
     "right_sizing_template.make_template": None,
+    "right_sizing_template.make_template_before": None,
     "serving_manifests.make_config_map": lambda: serving_manifests.make_config_map(make_serving(), OWNER),
     "serving_manifests.make_deployment": lambda: make_plan().make_deployment({}),
     "serving_manifests.make_fetcher": None,

@@ -147,9 +147,10 @@ def test_a_body_that_is_too_large_is_refused_before_anybody_has_it_whole(
     panel: str, engine: PanelEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_limit, "MAX_BODY_BYTES", 1000)
-    for url in (f"{panel}/api/x", f"{engine.url}/api/r/any/route"):
+    token = {"Authorization": f"Bearer {engine.token}"}
+    for url in (f"{panel}/api/x", f"{engine.url}/api/w/local/jobs/run/preview"):
         for body in (b"x" * 1001, iter([b"x" * 600, b"x" * 600])):
-            answer = httpx.post(url, content=body)
+            answer = httpx.post(url, content=body, headers=token)
             assert answer.status_code == 413 and answer.text.startswith("Payload too large"), (url, answer)
     assert httpx.post(f"{panel}/api/x", content=b"x" * 1000).json()["body"] == "x" * 1000
 
