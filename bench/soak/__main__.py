@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.soak import passes, report
+from bench.soak import kept, passes, report
 from bench.soak.places import open_places
 from bench.soak.soak import Soak
 from tests.live.conftest import Windmill
@@ -48,9 +48,19 @@ def main() -> int:
             started = time.time()
             soak.run()
             soak.series[passes.BEYOND_LIST] = passes.leave_out_lists(soak.series)
+            soak.series[kept.PER_EXECUTION] = kept.count_rows_per_execution(soak.series, retention_s)
+            soak.series[kept.BEYOND_ROWS] = kept.leave_out_rows(soak.series)
             # Rows and what the history brings with it are level from the first time that runs are dropped.
             level = retention_s * 1.3 + report.WARM_UP_S
-            warm_ups = {name: level for name in ("rows_kept", "database_mb", "database_used_mb", "remote_objects")}
+            names = (
+                kept.ROWS,
+                kept.DATABASE,
+                "database_used_mb",
+                "remote_objects",
+                kept.PER_EXECUTION,
+                kept.BEYOND_ROWS,
+            )
+            warm_ups = dict.fromkeys(names, level)
             warm_ups["engine_memory_mb"] = ENGINE_WARM_UP_S
             found = report.build_report(
                 soak.executions,

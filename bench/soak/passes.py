@@ -1,8 +1,9 @@
-"""What a pass of reconcile holds in memory, and what of it is the list of a head's jobs. Pure.
+"""What a pass of reconcile holds in memory, and what of it is its lists. Pure.
 
-Each pass is a process of its own. It lists the jobs that a head keeps (reconciler.MAX_KEPT_JOBS), so it needs more with
-each job and less again when a head is new. What a listed job needs is fitted within the lives of heads and has a bound;
-what is left has to stay as it is over all lives.
+Each pass is a process of its own. It lists the jobs that a head keeps (reconciler.MAX_KEPT_JOBS) and the Kubernetes
+objects of executions that are live or have just ended, so it needs more with each, and less again when a head is new or
+fewer executions end. What a listed job needs is fitted within the lives of heads and has a bound; what is left without
+both lists has to stay as it is over all lives.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.soak.slopes import Sample, Slope, fit_on_count
+from bench.soak.slopes import Sample, Slope, fit_on_count, leave_out
 
 # With all the jobs that a head keeps a pass then needs some 10 MB more.
 MAX_MB_PER_JOB = 0.02
-MEMORY, JOBS, BEYOND_LIST = "reconcile_memory_mb", "reconcile_listed", "reconcile_beyond_list_mb"
+MEMORY, JOBS, OBJECTS = "reconcile_memory_mb", "reconcile_listed", "reconcile_listed_objects"
+BEYOND_LIST = "reconcile_beyond_list_mb"
 Series = Mapping[str, Sequence[Sample]]
 
 
@@ -24,16 +26,9 @@ def fit_per_job(series: Series) -> Slope:
 
 
 def leave_out_lists(series: Series) -> list[Sample]:
-    """Memory of the passes without what the listed jobs need, as one life."""
-    per_job = fit_per_job(series).per_hour or 0.0
-    return [
-        replace(sample, value=_without_list(sample.value, jobs.value, per_job), life=0)
-        for sample, jobs in zip(series.get(MEMORY, ()), series.get(JOBS, ()), strict=True)
-    ]
-
-
-def _without_list(memory: float | None, jobs: float | None, per_job: float) -> float | None:
-    return None if memory is None or jobs is None else memory - per_job * jobs
+    """Memory of the passes without what the listed jobs and Kubernetes objects need, as one life."""
+    left = leave_out(*(series.get(name, ()) for name in (MEMORY, JOBS, OBJECTS)))
+    return [replace(sample, life=0) for sample in left]
 
 
 def judge(per_job: Slope) -> list[str]:

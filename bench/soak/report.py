@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.soak import heads, passes
+from bench.soak import heads, kept, passes
 from bench.soak.flows import Execution
 from bench.soak.ledger import judge
 from bench.soak.slopes import CONFIDENCE, Sample, Slope, fit_slope
@@ -20,8 +20,8 @@ JUDGED = (
     "engine_threads",
     "head_descriptors",
     passes.BEYOND_LIST,
-    "rows_kept",
-    "database_mb",
+    kept.PER_EXECUTION,
+    kept.BEYOND_ROWS,
     "temporary_entries",
     "remote_objects",
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -92,6 +92,28 @@ def fit_on_count(values: Sequence[Sample], counts: Sequence[Sample]) -> Slope:
             at_count.setdefault((value.life, count.value), []).append(value.value)
     means = [Sample(count * HOUR_S, fmean(found), life) for (life, count), found in sorted(at_count.items())]
     return fit_slope(means, 0)
+
+
+def leave_out(values: Sequence[Sample], *counts: Sequence[Sample]) -> list[Sample]:
+    """The values without what they need for each of the counts that were taken with each: fitted together by least
+    squares, within lives, so that what differs between lives is not taken for theirs."""
+    rows = [
+        (place, value, *(count.value for count in taken))
+        for place, (value, *taken) in enumerate(zip(values, *counts, strict=True))
+        if value.value is not None and all(count.value is not None for count in taken)
+    ]
+    lives: dict[int, list[int]] = {}
+    for number, (_, value, *_) in enumerate(rows):
+        lives.setdefault(value.life, []).append(number)
+    taken = np.array([row[2:] for row in rows], dtype=float).reshape(len(rows), len(counts))
+    found = np.array([row[1].value for row in rows], dtype=float)
+    deviations, left = taken.copy(), found.copy()
+    for numbers in lives.values():
+        deviations[numbers] -= taken[numbers].mean(axis=0)
+        left[numbers] -= found[numbers].mean()
+    each = np.linalg.lstsq(deviations, left, rcond=None)[0] if rows else np.zeros(len(counts))
+    without = {row[0]: float(value) for row, value in zip(rows, found - taken @ each, strict=True)}
+    return [replace(value, value=without.get(place)) for place, value in enumerate(values)]
 
 
 def split_lives(samples: Sequence[Sample], warm_up_s: float) -> list[Array]:

@@ -149,6 +149,7 @@ class Soak:
                     head = self.places.head
                     self._keep(passes.MEMORY, peak / 1024 if peak else None, head.lives)
                     self._keep(passes.JOBS, measures.count_head_jobs(head.head.temp), head.lives)
+                    self._keep(passes.OBJECTS, self._count_objects(), head.lives)
                 else:
                     self._say(f"a pass of reconcile failed: {str(answer['result'])[:200]}")
                 return
@@ -211,9 +212,12 @@ class Soak:
         files, size = measures.measure_tree(self.places.folder / "store")
         self._keep("store_files", files)
         self._keep("store_mb", size)
-        self._keep("remote_objects", len(self.places.cluster.jobs()) + len(self.places.cluster.pods()))
+        self._keep("remote_objects", self._count_objects())
         self._keep("executions_live", len(self.ledger.live))
         self._keep("executions_ended", len(self.ledger.ended))
+
+    def _count_objects(self) -> int:
+        return len(self.places.cluster.jobs()) + len(self.places.cluster.pods())
 
     def _keep(self, name: str, value: float | None, life: int = 0) -> None:
         self.series.setdefault(name, []).append(Sample(self._now(), value, life))

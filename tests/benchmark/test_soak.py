@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bench.soak import measures, passes
+from bench.soak import kept, measures, passes
 from bench.soak.control import ControlHead
 from bench.soak.faults import Faults
 from bench.soak.flows import Execution, Flows
@@ -181,12 +181,15 @@ def test_a_report_holds_only_when_nothing_is_lost_left_over_or_growing() -> None
     assert good["slopes"]["store_files"]["judged"] is False
     assert describe(good).endswith("\nholds")
     bad = build_report(
-        [execution("success", None, None)], ["process 7: sleep"], {"rows_kept": series(60, float)}, {"rows_kept": 10}
+        [execution("success", None, None)],
+        ["process 7: sleep"],
+        {kept.BEYOND_ROWS: series(60, float)},
+        {kept.BEYOND_ROWS: 10},
     )
     assert not bad["holds"]
     lost, left, grows = bad["problems"]
     assert lost.endswith("has no outcome") and left == "left over: process 7: sleep"
-    assert grows.startswith("rows_kept grows by 720 an hour")
+    assert grows.startswith("database_beyond_rows_mb grows by 720 an hour")
     assert bad["executions"]["total"] == {"started": 1, "ended": 0, "touched_by_faults": 0, "wrong": 1}
     assert describe(bad).endswith("\ndoes not hold")
 
@@ -300,12 +303,15 @@ def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() ->
 
 
 def passes_over_three_heads(per_job: float, per_pass: float) -> dict[str, list[Sample]]:
-    """A head gets a job with each pass of reconcile and is killed after sixty."""
+    """A head gets a job with each pass of reconcile and is killed after sixty; the machine gets faster, so that more
+    and more executions have just ended."""
     noise = wander(180, 0.5, 6)
-    memory = [60 + per_job * (n % 60) + per_pass * n + noise[n] / 20 for n in range(180)]
+    objects = [float(20 + 15 * (n // 60) + n * 7 % 11) for n in range(180)]
+    memory = [60 + per_job * (n % 60) + per_pass * n + 0.01 * objects[n] + noise[n] / 20 for n in range(180)]
     found = {
         passes.MEMORY: [Sample(n * 12.0, memory[n], n // 60) for n in range(180)],
         passes.JOBS: [Sample(n * 12.0, float(n % 60), n // 60) for n in range(180)],
+        passes.OBJECTS: [Sample(n * 12.0, objects[n], n // 60) for n in range(180)],
     }
     return found | {passes.BEYOND_LIST: passes.leave_out_lists(found)}
 
@@ -315,7 +321,7 @@ def passes_over_three_heads(per_job: float, per_pass: float) -> dict[str, list[S
     [
         (0.0, 0.0, ""),
         (0.01, 0.0, ""),
-        (0.05, 0.0, "a pass of reconcile needs 0.0495 MB for each job of the head"),
+        (0.05, 0.0, "a pass of reconcile needs 0.0497 MB for each job of the head"),
         # What grows whatever a head lists does not hide behind the jobs, which grow as well while a head lives.
         (0.01, 0.008, "reconcile_beyond_list_mb grows by 2"),
     ],
@@ -328,8 +334,32 @@ def test_what_a_pass_of_reconcile_needs_for_a_listed_job_has_a_bound_and_the_res
     assert "".join(found["problems"]).startswith(problem)
 
 
+@pytest.mark.parametrize("more_rows_for_each", [0.0, 0.02])
+@pytest.mark.parametrize("more_beyond", [0.0, 0.01])
+def test_a_machine_that_gets_faster_keeps_more_rows_and_grows_only_by_what_each_execution_has_more(
+    more_rows_for_each: float, more_beyond: float
+) -> None:
+    ended = [n * 0.5 + n * n / 1000 for n in range(600)]
+    in_time = [ended[n] - ended[max(n - 120, 0)] for n in range(600)]
+    rows = [in_time[n] * (9 + more_rows_for_each * n) for n in range(600)]
+    noise = wander(600, 0.5, 7)
+    found = {
+        kept.ENDED: series(600, lambda n: ended[n]),
+        kept.ROWS: series(600, lambda n: rows[n] + noise[n]),
+        kept.DATABASE: series(600, lambda n: 3 + rows[n] / 250 + more_beyond * n + noise[n] / 50),
+    }
+    found[kept.PER_EXECUTION] = kept.count_rows_per_execution(found, 120 * INTERVAL_S)
+    found[kept.BEYOND_ROWS] = kept.leave_out_rows(found)
+    level = dict.fromkeys(found, 160 * INTERVAL_S)
+    problems = "".join(build_report([], [], found, level)["problems"])
+    assert ("rows_per_execution grows" in problems) is bool(more_rows_for_each), problems
+    if not more_rows_for_each:
+        assert ("database_beyond_rows_mb grows" in problems) is bool(more_beyond), problems
+
+
 def test_without_enough_jobs_to_tell_all_memory_of_a_pass_counts() -> None:
-    few = {passes.MEMORY: series(30, lambda n: 60.0 + n), passes.JOBS: series(30, lambda n: 3.0)}
+    same = series(30, lambda n: 3.0)
+    few = {passes.MEMORY: series(30, lambda n: 60.0 + n), passes.JOBS: same, passes.OBJECTS: same}
     assert [sample.value for sample in passes.leave_out_lists(few)] == [60.0 + n for n in range(30)]
 
 
