@@ -275,10 +275,10 @@ def test_each_figure_of_the_comparison_says_how_many_runs_it_stands_on(show: Sho
     workspace.parts["comparison"][2]["newest"] = 60
     page = show(workspace, "#/comparison")
     copied = page.get_by_role("article", name=ws.COPY, exact=True)
-    cells = [
-        cell.inner_text().split("\n")
-        for cell in copied.get_by_role("row").filter(has_text="ray").get_by_role("cell").all()
-    ]
+    on_ray = copied.get_by_role("row").filter(has_text="ray").get_by_role("cell")
+    # `all` takes what is there, also while the page is being read.
+    on_ray.last.wait_for()
+    cells = [cell.inner_text().split("\n") for cell in on_ray.all()]
     assert [cell[-1] for cell in cells] == ["171 runs", *["168 runs"] * 4]
     few = copied.get_by_role("row").filter(has_text="meltano").get_by_role("cell").all()
     assert [cell.inner_text().split("\n")[0] for cell in few[3:]] == ["not measured", "not measured"]

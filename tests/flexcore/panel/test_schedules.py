@@ -139,7 +139,7 @@ def test_a_run_that_lives_is_not_overlapped_where_that_is_asked(following: Follo
     schedule(write, schedule="* * * * * *", no_flow_overlap=True)
     following.pass_seconds(2)
     following.pass_seconds(2)
-    assert following.runs() == 1 and "left out" in following.said[-1]
+    assert following.runs() == 1 and "this one is skipped" in following.said[-1]
 
 
 def test_a_schedule_that_cannot_be_followed_is_told_once(following: Following, write: Writer) -> None:  # noqa: F811

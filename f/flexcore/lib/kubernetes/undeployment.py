@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from f.flexcore.lib.core import contracts, errors, identity, resources
 from f.flexcore.lib.kubernetes import cluster_objects, connection, serving_manifests
 from f.flexcore.lib.kubernetes_api import api_errors, categories, deletion, finalizers
-from f.flexcore.lib.storage import attempt_records, object_store
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.storage import object_store
 
 Object = dict[str, Any]
 
@@ -102,6 +104,9 @@ class Undeployment:
         return begun if is_same else None
 
     def _note_uri(self, store: object_store.Store) -> str:
+        # Where there is no store nobody waits for its import.
+        from f.flexcore.lib.storage import attempt_records
+
         return attempt_records.StoreRecords(store, identity.execution_key(os.environ)).uri(1, NOTE)
 
     def _find_owner(self) -> tuple[cluster_objects.Kind, Object]:
@@ -210,5 +215,9 @@ def undeploy_model(cluster: Any, name: str, namespace: str, timeout_s: float, se
     session = connection.connect(cluster, namespace, settings)
     place = cluster_objects.Namespace(session.kubernetes, session.namespace)
     chosen = errors.validate(resources.Settings, settings or {}, "settings")
-    store = object_store.Store(chosen) if chosen.storage_uri else None
+    store = None
+    if chosen.storage_uri:
+        from f.flexcore.lib.storage import object_store
+
+        store = object_store.Store(chosen)
     return Undeployment(place, name, store).run(timeout_s).plain()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from f.flexcore.lib.core import contracts, identity, redaction
-from f.flexcore.lib.windmill import execution_models, result_figures
+from f.flexcore.lib.core import contracts, identity
+from f.flexcore.lib.windmill import execution_models
 
 BUNDLE_FOLDER = execution_models.BUNDLE_FOLDER
 # What looks after the bundle, and what shows it, is no work of anybody.
@@ -79,6 +79,9 @@ def outcome_from_job(job: Job, result: Any = None, is_read: bool = False) -> Out
     plain = result if isinstance(result, Mapping) else {}
     duration_ms = job.get("duration_ms")
     status = _status(job, result)
+    # Who only counts runs needs no figures and no texts.
+    from f.flexcore.lib.windmill import result_figures
+
     figures = result_figures.read_figures(result)
     category, reason, remedy = _failure(plain) if status == "failure" and is_read else ("", "", "")
     return Outcome(
@@ -120,6 +123,8 @@ def _failure(result: Mapping[str, Any]) -> tuple[str, str, str]:
     error = result.get("error")
     given = error if isinstance(error, Mapping) else {"message": error, "extra": result}
     extra = _mapping(given, "extra")
+    from f.flexcore.lib.core import redaction
+
     redactor = redaction.Redactor()
     category, remedy = str(extra.get("category") or ""), redactor.text(str(extra.get("remedy") or ""))
     text = redactor.text(str(given.get("message") or given.get("name") or "no reason was left"))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, redaction, trace_context
+from f.flexcore.lib.core import contracts, redaction
 
 BUNDLE_FOLDER = "f/flexcore/"
 CURSOR_PATTERN = "^[0-9]{17}_[0-9a-f-]{36}$"
@@ -218,6 +218,9 @@ def is_failure(status: str) -> bool:
 def was_refused(labels: Collection[str], result: Any) -> bool:
     """Whether it did not begin, as its workflow is stopped: no failure of the work. By the label that our failure
     modules leave; of a flow without one by the error, where its result was read."""
+    # Asked of what was read whole, alone.
+    from f.flexcore.lib.core import trace_context
+
     kind, category = (trace_context.dig(result, "error", *names) for names in (("name",), ("extra", "category")))
     return contracts.WORKFLOW_STOPPED in (*contracts.label_refusal(kind, category), *labels)
 
