@@ -54,25 +54,15 @@ def demo(
 
 
 def _run(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], keep: bool) -> int:
+    from wmlocal.engine.engine import answering_signals
+
     try:
-        with _interruptible():
+        # What waits here ends, and what was started is stopped.
+        with answering_signals(signal.default_int_handler):
             return _run_pipeline(rows, args, ray, settings, keep)
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started is stopped.", file=sys.stderr)
         return INTERRUPTED
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C, termination and hang-up end what waits here, and what was started is stopped."""
-    from wmlocal.engine.engine import SIGNALS
-
-    before = {number: signal.signal(number, signal.default_int_handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _run_pipeline(rows: int, args: dict[str, Any], ray: str, settings: dict[str, Any], keep: bool) -> int:

@@ -8,12 +8,12 @@ any of them, its process dead  killed; whoever comes next cleans up
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flexcore.panel.processes import Process
+from wmlocal.engine.store import write_private
 
 # Exit codes of the process: another one is there, or the reason is in the state.
 TAKEN, NOT_STARTED = 3, 2
@@ -55,9 +55,5 @@ class StateFile:
     def write(self, state: StackState, **changes: Any) -> StackState:
         """Whole or not at all. Returns what was written."""
         state = replace(state, **changes)
-        draft = self._file.with_suffix(".new")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as stream:
-            json.dump(asdict(state), stream)
-        draft.replace(self._file)
+        write_private(self._file, json.dumps(asdict(state)))
         return state

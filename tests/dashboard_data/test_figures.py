@@ -12,6 +12,7 @@ from f.flexcore.lib.core import resources, workloads
 from f.flexcore.lib.dashboard import figures, index_update, run_index
 from f.flexcore.lib.storage import object_store
 from tests.operations.fake_windmill import FakeWindmill
+from tests.operations.listing_windmill import make_job
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 
@@ -43,7 +44,7 @@ def test_figures_of_the_newest_executions_alone_say_so(
 ) -> None:
     """Without a run index, and with one that has not followed."""
     settings = resources.Settings(storage_uri=f"file://{tmp_path}")
-    jobs = [_job(number) for number in range(ended)]
+    jobs = [make_job(number, NOW - timedelta(minutes=number)) for number in range(ended)]
     index = run_index.RunIndex(object_store.Store(settings), "test")
     index.add([_row(job) for job in jobs[ended - indexed :]])
     with FakeWindmill() as windmill:
@@ -59,23 +60,6 @@ def test_figures_of_the_newest_executions_alone_say_so(
         windmill.answer = answer  # type: ignore[method-assign]
         (found,) = figures.read_comparison(windmill.client(), settings, NOW)
     assert (found.newest, found.runs) == (newest, min(ended - indexed, 60) + indexed)
-
-
-def _job(number: int) -> dict[str, Any]:
-    began = NOW - timedelta(minutes=number)
-    step = {"success": True, "runtime": "ray", "execution_key": "fc-1", "attempt": 1, "data": {}}
-    return {
-        "id": f"019375a0-0000-7000-8000-{number:012d}",
-        "type": "CompletedJob",
-        "job_kind": "flow",
-        "script_path": "f/flexcore/templates/toy",
-        "created_at": began.isoformat(),
-        "started_at": began.isoformat(),
-        "duration_ms": 1000,
-        "success": True,
-        "created_by": "bob",
-        "result": step,
-    }
 
 
 def _row(job: dict[str, Any]) -> run_index.IndexRow:

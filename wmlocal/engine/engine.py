@@ -14,7 +14,7 @@ import contextlib
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["SIGNALS", "Engine", "JobResult", "default_home"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def answering_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Has Ctrl-C, termination and hang-up handled so, until the end of the block."""
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 class Engine(Runs):
@@ -52,12 +63,8 @@ class Engine(Runs):
                 raise KeyboardInterrupt
             self.cancel_all(f"signal {signal.Signals(number).name}")
 
-        before = {number: signal.signal(number, stop) for number in SIGNALS}
-        try:
+        with answering_signals(stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def serve(self) -> None:
         """Starts the REST API now; otherwise it starts at the first connection."""

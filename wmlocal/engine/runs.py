@@ -30,7 +30,7 @@ from wmlocal.engine.flow import FlowRun
 from wmlocal.engine.jobs import Cancel, Ended, Job
 from wmlocal.engine.recovery import DIED, death_result
 from wmlocal.engine.runtime import EventSink, Runtime
-from wmlocal.engine.store import LIVE, Row, Store
+from wmlocal.engine.store import LIVE, Row, Store, write_private
 from wmlocal.engine.unsupported import check_flow, check_script
 from wmlocal.engine.variables import MASK, Variables
 from wmlocal.engine.watchdog import Watchdog
@@ -399,12 +399,7 @@ def _read_token(home: Path) -> str:
     file = home / "token"
     with _hold_folder(home):
         if not _is_token(file):
-            draft = home / "token.new"
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
-                handle.write(secrets.token_urlsafe(TOKEN_BYTES))
-                handle.flush()
-                os.fsync(handle.fileno())
-            draft.replace(file)
+            write_private(file, secrets.token_urlsafe(TOKEN_BYTES))
     return file.read_text(encoding="utf-8")
 
 

@@ -96,6 +96,16 @@ def make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def write_private(file: Path, text: str) -> None:
+    """Writes the file for this user alone, whole or not at all."""
+    draft = file.with_name(f"{file.name}.new")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+
+
 class Store:
     def __init__(self, home: Path) -> None:
         make_private(home)
@@ -349,12 +359,9 @@ class Store:
         return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
     def _keep_secrets(self, secrets: dict[str, str]) -> None:
-        if not secrets and not (self.home / "secrets.json").exists():
-            return
-        draft = self.home / "secrets.json.new"
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(secrets), encoding="utf-8")
-        draft.replace(self.home / "secrets.json")
+        file = self.home / "secrets.json"
+        if secrets or file.exists():
+            write_private(file, json.dumps(secrets))
 
     # Flow user states
 

@@ -218,7 +218,7 @@ def is_failure(status: str) -> bool:
 def was_refused(labels: Collection[str], result: Any) -> bool:
     """Whether it did not begin, as its workflow is stopped: no failure of the work. By the label that our failure
     modules leave; of a flow without one by the error, where its result was read."""
-    # Asked of what was read whole, alone.
+    # Steps that only start, stop or cancel executions never ask.
     from f.flexcore.lib.core import trace_context
 
     kind, category = (trace_context.dig(result, "error", *names) for names in (("name",), ("extra", "category")))
