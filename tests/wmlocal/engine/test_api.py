@@ -154,6 +154,8 @@ def test_a_step_that_runs_is_told_from_one_that_waits_for_a_worker(client: wmill
         "f/x/slow", [raw("a", "import time\ndef main():\n    time.sleep(30)\n"), raw("b", "def main():\n    pass\n")]
     )
     job = client.run_flow_async("f/x/slow")
+    # At first it has not begun, and has none.
+    eventually(lambda: client.get_job(job)["flow_status"])
     eventually(lambda: client.get_job(job)["flow_status"]["modules"][0]["type"] == "InProgress")
     modules = client.get(path(client, f"jobs_u/getupdate/{job}")).json()["flow_status"]["modules"]
     assert [module["type"] for module in modules] == ["InProgress", "WaitingForPriorSteps"]
