@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 
 from f.flexcore.lib.core.errors import FlexcoreError, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from f.flexcore.lib.core.loopback import is_loopback
 from f.flexcore.lib.core.result_page import drop_page
 from f.flexcore.lib.core.tls_errors import error_chain, tls_remedy
-from flexcore.loopback import is_loopback
 
 # A server under load answers within seconds; a run is never waited for in one request.
 TIMEOUT_S = 30

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from f.flexcore.lib.core.loopback import is_loopback
 from flexcore import INSTALLED_ROOT, IS_INSTALLED
 from flexcore.commands.demo_data import FEATURES, FLIGHTS, TABLES, TARGET, UNSEEN, write_demo_data
 from flexcore.console import run_guarded
-from flexcore.loopback import is_loopback
 
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead

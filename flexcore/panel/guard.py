@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flexcore.loopback import is_loopback, read_host
+from f.flexcore.lib.core.loopback import is_loopback, read_host
 
 OPEN_PATHS = ("/healthz", "/readyz")
 SAFE_METHODS = ("GET", "HEAD")

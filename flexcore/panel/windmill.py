@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from flexcore.loopback import is_loopback
+from f.flexcore.lib.core.loopback import is_loopback
 from flexcore.panel.site import Page, Site
 
 SIGN_IN = "Enter one of your Windmill tokens (Account settings, Tokens). It stays in this browser."

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from f.flexcore.lib.core.errors import Unavailable, Unreachable
+from f.flexcore.lib.core.loopback import is_loopback, means_caller
 from flexcore.client.windmill import Windmill
 from flexcore.commands.demo import ask
-from flexcore.loopback import is_loopback
 from flexcore.ray_head import RayHead
 from tests.flexcore.commands.conftest import bundle, flexcore, server, wmill  # noqa: F401
 from tests.flexcore.panel.test_windmill import Echo, serving
@@ -74,6 +74,23 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 )
 def test_an_address_is_loopbacks_by_its_host_alone(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://0.0.0.0:9000", True),
+        ("http://[::]:9000", True),
+        ("http://127.0.0.2:9000", True),
+        ("http://LOCALHOST:9000", True),
+        ("http://127.example.com", False),
+        ("http://localhost.example.com", False),
+        ("http://10.0.0.9:9000", False),
+        ("", False),
+    ],
+)
+def test_who_asks_the_address_of_no_machine_asks_itself(url: str, expected: bool) -> None:
+    assert means_caller(url) is expected
 
 
 @pytest.mark.parametrize("where", ["embedded", "a server on this machine"])

@@ -132,6 +132,10 @@ def test_what_a_failed_pod_wrote_is_not_handed_on(cluster: FakeCluster) -> None:
             {"options": {"store_keys": True}, "settings": {**S3, "storage_endpoint_url": "http://localhost:9000"}},
             "settings.storage_endpoint_url",
         ),
+        (
+            {"options": {"store_keys": True}, "settings": {**S3, "storage_endpoint_url": "http://[::]:9000"}},
+            "settings.storage_endpoint_url",
+        ),
     ],
 )
 def test_what_cannot_be_handed_over_is_named_before_the_cluster_is_asked(

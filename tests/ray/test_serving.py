@@ -6,7 +6,7 @@ import pytest
 
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.lib.core.resources import RayCluster
-from f.flexcore.lib.ray.serve_job import DEPLOY_MODEL, candidate_ports, check_name, endpoint_url
+from f.flexcore.lib.ray.serve_job import DEPLOY_MODEL, candidate_ports, check_name, endpoint_url, listening_host
 
 OURS = {
     "route_prefix": "/delay",
@@ -46,6 +46,23 @@ def test_another_port_is_taken_on_ones_own_machine_alone(cluster: dict[str, Any]
     ports = candidate_ports(RayCluster(**cluster))
     assert ports[0] == first
     assert (len(ports) > 1) is many
+
+
+@pytest.mark.parametrize(
+    ("cluster", "host"),
+    [
+        ({"address": "http://127.0.0.1:8265"}, "127.0.0.1"),
+        ({"address": "http://localhost:8265"}, "127.0.0.1"),
+        ({"address": "http://127.0.0.2:8265"}, "127.0.0.2"),
+        ({"address": "http://[::1]:8265"}, "::1"),
+        ({"address": "http://10.0.0.9:8265"}, "0.0.0.0"),
+        (RAY_CLUSTER, "0.0.0.0"),
+    ],
+)
+def test_serve_listens_where_callers_are_sent_and_beyond_ones_own_machine_everywhere(
+    cluster: dict[str, Any], host: str
+) -> None:
+    assert listening_host(RayCluster(**cluster)) == host
 
 
 def test_an_application_of_ours_is_updated_and_a_free_name_taken() -> None:

@@ -28,7 +28,6 @@ MAX_INPUT_BYTES = 1_000_000
 # The kubelet keeps this much of what a container wrote, less where several containers wrote.
 MAX_MESSAGE_BYTES = 4096
 NAME = re.compile(r"[a-zA-Z]([-\w]{0,61}[a-zA-Z0-9])?")
-LOCAL = ("localhost", "127.", "0.0.0.0", "[::1]")
 
 
 def check(request: job_manifest.JobRequest, settings: resources.Settings) -> None:
@@ -51,16 +50,11 @@ def check(request: job_manifest.JobRequest, settings: resources.Settings) -> Non
 
 
 def _check_store(settings: resources.Settings) -> None:
-    subject = "settings.storage_uri"
     if not settings.storage_uri.startswith("s3://"):
         problem = "options.store_keys asks for the keys of a store that pods reach, and the settings have none"
-        raise errors.InvalidInput(problem, subject=subject, remedy="Use an s3:// storage_uri in the settings.")
-    host = settings.storage_endpoint_url.partition("://")[2]
-    if host.startswith(LOCAL):
-        endpoint = settings.storage_endpoint_url
-        problem = f"settings.storage_endpoint_url {endpoint} means the pod itself when a pod asks it"
-        remedy = "Use an address of the store that pods and workers both reach."
-        raise errors.InvalidInput(problem, subject="settings.storage_endpoint_url", remedy=remedy)
+        remedy = "Use an s3:// storage_uri in the settings."
+        raise errors.InvalidInput(problem, subject="settings.storage_uri", remedy=remedy)
+    pod_spec.check_endpoint(settings.storage_endpoint_url)
 
 
 # --- in

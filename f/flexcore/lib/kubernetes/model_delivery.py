@@ -16,7 +16,6 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from f.flexcore.lib.core import contracts, errors, model_versions, module_source, resources
 from f.flexcore.lib.kubernetes import pod_spec
@@ -52,7 +51,6 @@ PORT = 8080
 # A pod that leaves keeps answering while proxies still send to it.
 DRAIN_S = 3
 FETCHER = "fetch-model"
-LOCAL = ("localhost", "127.", "0.0.0.0", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +128,7 @@ def check_source(source: Source, uri: str, settings: resources.Settings) -> None
             subject="settings.storage_uri",
             remedy="Use an s3:// storage_uri in the settings, or set model_source to pvc://CLAIM/FOLDER or image.",
         )
-    endpoint = settings.storage_endpoint_url
-    if (urlsplit(endpoint).hostname or "").startswith(LOCAL):
-        raise errors.InvalidInput(
-            f"settings.storage_endpoint_url {endpoint} means the pod itself when a pod asks it",
-            subject="settings.storage_endpoint_url",
-            remedy="Use an address of the store that pods and workers both reach.",
-        )
+    pod_spec.check_endpoint(settings.storage_endpoint_url)
 
 
 def make_delivery(

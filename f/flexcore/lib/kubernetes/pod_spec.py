@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from f.flexcore.lib.core import dimensions, errors
+from f.flexcore.lib.core import dimensions, errors, loopback
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 SECRET_KEY = re.compile(r"([a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)/([-A-Za-z0-9._]+)")
@@ -129,6 +129,14 @@ def check_name(name: Any, subject: str) -> None:
         raise _wrong(
             subject, f"{name!r} is not a Kubernetes name", "Use lower-case letters, digits and dashes, at most 63."
         )
+
+
+def check_endpoint(endpoint: str) -> None:
+    """Refuses an endpoint of the store under which a pod asks itself."""
+    if loopback.means_caller(endpoint):
+        problem = f"{endpoint} means the pod itself when a pod asks it"
+        remedy = "Use an address of the store that pods and workers both reach."
+        raise _wrong("settings.storage_endpoint_url", problem, remedy)
 
 
 def _parse_assignment(line: str, subject: str, form: str) -> tuple[str, str]:

@@ -13,6 +13,8 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from f.flexcore.lib.core import loopback
+
 SCHEMES = ("http", "https", "socks5", "socks5h")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -34,18 +36,15 @@ def choose_proxy(server: str, given: str, env: Mapping[str, str]) -> str:
 
 def is_excluded(target: SplitResult, rules: str) -> bool:
     """Whether an address is reached without the environment's proxy. rules: NO_PROXY."""
-    host = (target.hostname or "").rstrip(".")
-    address = _parse_address(host)
-    if host == "localhost" or (address is not None and address.is_loopback):
+    if loopback.is_loopback(target.geturl()):
         return True
+    host = loopback.read_host(target.geturl())
+    address = loopback.parse_address(host)
     port = target.port or DEFAULT_PORTS.get(target.scheme, 443)
     return any(_matches(rule.strip().lower(), host, address, port) for rule in rules.split(","))
 
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def _matches(rule: str, host: str, address: Address | None, port: int) -> bool:
+def _matches(rule: str, host: str, address: loopback.Address | None, port: int) -> bool:
     if rule in ("", "*"):
         return rule == "*"
     if "/" in rule:
@@ -56,7 +55,7 @@ def _matches(rule: str, host: str, address: Address | None, port: int) -> bool:
     name, chosen = _split_port(rule)
     if chosen and chosen != str(port):
         return False
-    if (meant := _parse_address(name)) is not None:
+    if (meant := loopback.parse_address(name)) is not None:
         return address == meant
     name = name.removeprefix("*")
     # .example.com: the names below it alone; example.com: itself, too.
@@ -69,13 +68,6 @@ def _split_port(rule: str) -> tuple[str, str]:
         return name, rest.removeprefix(":")
     name, colon, port = rule.rpartition(":")
     return (name, port) if colon and ":" not in name and port.isdigit() else (rule, "")
-
-
-def _parse_address(text: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
 
 
 def make_headers(proxy: str) -> dict[str, str]:

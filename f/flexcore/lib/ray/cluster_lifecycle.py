@@ -21,7 +21,6 @@ from f.flexcore.lib.ray import (
     cluster_requests,
     cluster_spec,
     dashboard,
-    group_scaling,
     lease,
 )
 
@@ -163,6 +162,8 @@ def scale(invocation: Scaling) -> contracts.StepResult:
     with cluster_kinds.open_cluster(invocation.service, invocation.settings) as kind:
         if not isinstance(kind, cluster_kinds.OnKubernetes):
             raise _not_scalable(kind)
+        from f.flexcore.lib.ray import group_scaling
+
         request = invocation.request
         kind.stored = kind.managed.change_groups(
             lambda groups: group_scaling.change_group(groups, request), invocation.service.lease

@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import errors, lean_httpx, redaction, resources
+from f.flexcore.lib.core import errors, lean_httpx, loopback, redaction, resources
 from f.flexcore.lib.ray import connection
 
 httpx = lean_httpx.httpx
@@ -61,7 +60,7 @@ class RayApi:
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=transport,
             # Requests to a cluster's head do not belong on an internet proxy when the address is a local one.
-            trust_env=not is_loopback(self.address),
+            trust_env=not loopback.is_loopback(self.address),
         )
 
     def __enter__(self) -> RayApi:
@@ -301,10 +300,6 @@ def tls_verification(cluster: resources.RayCluster) -> bool | ssl.SSLContext:
             subject="cluster.ca_certificate",
             remedy="Paste the text from BEGIN CERTIFICATE to END CERTIFICATE.",
         ) from None
-
-
-def is_loopback(address: str) -> bool:
-    return urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def lost_job_error(submission_id: str) -> errors.ExecutionFailed:

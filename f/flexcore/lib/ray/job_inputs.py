@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
-from f.flexcore.lib.core import contracts, errors, identity, resources
+from f.flexcore.lib.core import contracts, errors, identity, loopback, resources
 from f.flexcore.lib.ray import dashboard
 from f.flexcore.lib.storage import object_store
 
@@ -130,7 +130,7 @@ def check_reach(
     field: str, address: str, service: resources.RayCluster | None, what: str, shown: str | None = None
 ) -> None:
     """Raises InvalidInput for a URL of this machine alone and a cluster elsewhere. shown: the address in its field."""
-    if service is None or not dashboard.is_loopback(address) or not is_elsewhere(service):
+    if service is None or not loopback.means_caller(address) or not is_elsewhere(service):
         return
     pods = f"the pods of {service.name or 'a Ray cluster'}"
     where = pods if service.is_on_kubernetes else f"the Ray cluster at {service.address}"
@@ -152,7 +152,7 @@ def is_elsewhere(service: resources.RayCluster) -> bool:
 def is_this_machine(address: str) -> bool:
     """Whether an address is surely one of this machine; no name is looked up for it."""
     host = urlsplit(address).hostname or ""
-    if dashboard.is_loopback(address) or host == socket.gethostname().lower():
+    if loopback.is_loopback(address) or host == socket.gethostname().lower():
         return True
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from f.flexcore.lib.core import contracts, errors, operation, resources, units
+from f.flexcore.lib.core import contracts, errors, loopback, operation, resources, units
 from f.flexcore.lib.ray import cluster, cluster_spec, dashboard, job, job_adapter, job_inputs
-from f.flexcore.lib.ray.remote import serve_apps, shared_storage
+from f.flexcore.lib.serving import problems
 
 DEPLOY = "from f.flexcore.lib.ray.remote.serve import deploy\n\nresult = deploy(parameters, storage)\n"
 SERVING = (*job.SHARED, "shared_storage", "inference_app")
@@ -123,7 +123,7 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
         "model": {**job_inputs.model_parameters(model, invocation.settings), "example": model.example},
         "requirements": job_inputs.read_requirements(model, context.store),
         "http": {
-            "host": "127.0.0.1" if is_local(ray) else "0.0.0.0",
+            "host": listening_host(ray),
             "ports": candidate_ports(ray),
         },
         "timeout_s": request.timeout_s,
@@ -150,7 +150,14 @@ def deployment_job(invocation: Deployment, model: contracts.ModelManifest, conte
 
 def is_local(ray: resources.RayCluster) -> bool:
     """Whether the head is one of this machine alone. A reference's own address says nothing."""
-    return dashboard.is_loopback(ray.address) and not ray.is_on_kubernetes
+    return loopback.is_loopback(ray.address) and not ray.is_on_kubernetes
+
+
+def listening_host(ray: resources.RayCluster) -> str:
+    """Where a Serve that has to be started listens: on a head of this machine alone at the head's own address."""
+    if not is_local(ray):
+        return "0.0.0.0"
+    return str(loopback.parse_address(loopback.read_host(ray.address)) or "127.0.0.1")
 
 
 def candidate_ports(ray: resources.RayCluster) -> list[int]:
@@ -193,9 +200,12 @@ def owner_labels(context: job_adapter.Context) -> dict[str, str]:
 
 def check_name(app: str, details: dashboard.Json | None) -> bool:
     """Whether the application is there already; InvalidInput when the name or the route is another one's."""
+    # Of a RayService there is nothing to ask.
+    from f.flexcore.lib.ray.remote import serve_apps
+
     try:
         return serve_apps.check_name(app, (details or {}).get("applications") or {})
-    except shared_storage.Problem as problem:
+    except problems.Problem as problem:
         told = problem.flexcore
         raise errors.InvalidInput(told["message"], subject=told["subject"], remedy=told["remedy"]) from None
 

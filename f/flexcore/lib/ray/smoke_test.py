@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from f.flexcore.lib.core import contracts, errors, inference
+from f.flexcore.lib.core import contracts, errors, inference, loopback
 from f.flexcore.lib.ray import dashboard
 
 # Serve's proxies learn of a new route, and of a replaced replica, within a few seconds.
@@ -33,7 +33,7 @@ def open_client(api: dashboard.RayApi) -> httpx.Client:
     if urlsplit(url).hostname == urlsplit(cluster.address).hostname:
         headers = dict(cluster.headers) | ({"Authorization": f"Bearer {cluster.token}"} if cluster.token else {})
     trust = dashboard.tls_verification(cluster.model_copy(update={"address": url}))
-    return httpx.Client(headers=headers, verify=trust, trust_env=not dashboard.is_loopback(url))
+    return httpx.Client(headers=headers, verify=trust, trust_env=not loopback.is_loopback(url))
 
 
 def caller_url(api: dashboard.RayApi, port: int, app: str) -> str:

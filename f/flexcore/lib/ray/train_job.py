@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from f.flexcore.lib.core import contracts, errors, identity, operation, resources
 from f.flexcore.lib.ray import cluster, dashboard, job, job_adapter, job_inputs, labels, own_cluster_field
-from f.flexcore.lib.ray.remote import shared_storage, stream_profile
+from f.flexcore.lib.serving import problems
 
 PROGRAM = "from f.flexcore.lib.ray.remote.train import run\n\nresult = run(parameters, storage)\n"
 CHECK = 'from f.flexcore.lib.ray.remote.training_data import check_packages\n\ncheck_packages(parameters["requires"])\n'
@@ -216,7 +216,7 @@ def check_ranking(request: LearningRequest) -> None:
         ranking_request.check_request(
             request.model_dump(include={"task", "group_column", "algorithm", "target_column"})
         )
-    except shared_storage.Problem as problem:
+    except problems.Problem as problem:
         reason = problem.flexcore
         raise errors.InvalidInput(reason["message"], subject=reason["subject"], remedy=reason["remedy"]) from None
 
@@ -247,11 +247,13 @@ def required_modules(algorithm: str) -> list[str]:
 
 def check_columns(request: LearningRequest, columns: dict[str, str]) -> None:
     """Raises InvalidInput for a column that the manifest does not have; a manifest may know of no columns at all."""
+    from f.flexcore.lib.ray.remote import stream_profile
+
     chosen = [("target_column", request.target_column), *(("features", name) for name in request.features)]
     for argument, name in chosen if columns else []:
         try:
             stream_profile.check_known(name, list(columns), argument)
-        except shared_storage.Problem as problem:
+        except problems.Problem as problem:
             reason = problem.flexcore
             raise errors.InvalidInput(reason["message"], subject=argument, remedy=reason["remedy"]) from None
 

@@ -142,7 +142,7 @@ def start_serve(http: Json) -> tuple[int, str]:
 
 def find_free_port(host: str, ports: list[int]) -> int:
     for port in ports:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             # Without it a port whose last user has just gone counts as taken for a minute; Serve sets it too.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
