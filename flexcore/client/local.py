@@ -40,6 +40,6 @@ def preview(client: Windmill, root: Path, workflow: Workflow, args: dict[str, An
     bundle = Bundle(root)
     found: Any = bundle.flow(workflow.path) or bundle.script(workflow.path)
     if isinstance(found, Flow):
-        return str(client.post("jobs/run/preview_flow", {"path": found.path, "value": found.value, "args": args}))
+        return client.start_by("jobs/run/preview_flow", {"path": found.path, "value": found.value, "args": args})
     body = {"path": found.path, "content": found.content, "language": found.language, "lock": found.lock, "args": args}
-    return str(client.post("jobs/run/preview", body))
+    return client.start_by("jobs/run/preview", body)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -120,7 +121,25 @@ class Windmill:
 
     def start(self, kind: str, path: str, args: dict[str, Any]) -> str:
         """kind: flow or script. Returns the job's id."""
-        return str(self.post(f"jobs/run/{'f' if kind == 'flow' else 'p'}/{path}", args))
+        return self.start_by(f"jobs/run/{'f' if kind == 'flow' else 'p'}/{path}", args)
+
+    def start_by(self, route: str, body: dict[str, Any]) -> str:
+        """The id of the job that a route starts. It is chosen here: one whose start was taken and the answer lost is
+        found by it, and not started twice."""
+        job = str(uuid4())
+        try:
+            self.post(route, body, job_id=job)
+        except (Unavailable, Unreachable) as error:
+            if not self._knows(job):
+                remedy = f"Look for run {job} before you start another: `flexcore workflow status {job}`."
+                raise type(error)(str(error).removesuffix(error.remedy), subject=error.subject, remedy=remedy) from None
+        return job
+
+    def _knows(self, job: str) -> bool:
+        try:
+            return bool(self.job(job))
+        except FlexcoreError:
+            return False
 
     def job(self, job: str) -> dict[str, Any]:
         """The job, its result without the page that people see. Raises NotFound when the workspace has no such job."""

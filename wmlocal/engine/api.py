@@ -235,7 +235,7 @@ class Api:
         body = _mapping(request)
         language = body.get("language", "python3")
         script = Script(body.get("path") or "", body.get("content") or "", language, body.get("lock"), {})
-        return self.engine.start_script(script, body.get("args") or {}, preview=True)
+        return self.engine.start_script(script, body.get("args") or {}, preview=True, id=_job_id(request))
 
     def _start_preview_flow(self, request: Request) -> Job:
         body = _mapping(request)

@@ -40,16 +40,16 @@ def start_execution(windmill: client.Client, request: http.Request) -> tuple[exe
     schema = _read_schema(windmill, path)
     request_arguments.check_arguments(arguments, schema)
     arguments = request_arguments.with_defaults(arguments, schema)
-    id = _job_id(windmill, request.key) if request.key else ""
-    if id and (job := _find_job(windmill, id)):
+    id = _job_id(windmill, request.key) if request.key else str(uuid.uuid4())
+    if request.key and (job := _find_job(windmill, id)):
         return _check_repeat(windmill, job, path, arguments), True
     if stop := stops.find_stop(windmill, workflow):
         raise stops.refusal(stop)
     try:
-        id = windmill.run_flow(path, arguments, id)
+        windmill.run_flow(path, arguments, id)
     except errors.InvalidInput:
         # A repeat that came at the same time was first.
-        if not (id and (job := _find_job(windmill, id))):
+        if not (request.key and (job := _find_job(windmill, id))):
             raise
         return _check_repeat(windmill, job, path, arguments), True
     return windmill.job(id), False

@@ -126,24 +126,16 @@ def start(windmill: client.Client, path: str, arguments: dict[str, Any]) -> str:
     InvalidInput, Unavailable or Unreachable."""
     id = identity.execution_key(os.environ).uuid(1)
     try:
-        return windmill.run_flow(path, arguments, id)
-    except errors.FlexcoreError as error:
-        # The step was repeated, or the answer was lost.
-        if windmill.jobs([id]):
-            return id
-        raise _explain(path, id, error) from None
+        windmill.run_flow(path, arguments, id)
+    except errors.UserError as error:
+        # The step was repeated.
+        if not windmill.jobs([id]):
+            raise _explain(path, error) from None
+    return id
 
 
-def _explain(path: str, id: str, error: errors.FlexcoreError) -> errors.FlexcoreError:
+def _explain(path: str, error: errors.UserError) -> errors.UserError:
     if isinstance(error, errors.Forbidden):
         return errors.Forbidden(f"You may not run {path}", subject=path, remedy="Ask for the right to run it.")
-    if isinstance(error, errors.NotFound | errors.InvalidInput):
-        remedy = "Check that the pipeline is deployed."
-        return errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy)
-    # A proxy may say that it cannot now when Windmill has taken the request.
-    remedy = f"Look for run {id} before you try again."
-    if isinstance(error, errors.Unreachable):
-        return errors.Unreachable(f"Windmill did not answer the start of {path}", subject="windmill", remedy=remedy)
-    if isinstance(error, errors.Unavailable):
-        return errors.Unavailable(str(error).removesuffix(error.remedy), subject="windmill", remedy=remedy)
-    return error
+    remedy = "Check that the pipeline is deployed."
+    return errors.InvalidInput(f"Windmill does not start {path}", subject=path, remedy=remedy)

@@ -142,10 +142,15 @@ class Client:
         """The result of one step of a run of a flow, without its page."""
         return _drop_page(self.get(f"jobs/result_by_id/{flow_job}/{step}"))
 
-    def run_flow(self, path: str, arguments: dict[str, Any], job_id: str = "") -> str:
-        """The id of a new run, which the end of this job does not touch. job_id: the id that it is to have."""
-        answer = self.post(f"jobs/run/f/{path}", arguments, **({"job_id": job_id} if job_id else {}))
-        return answer.strip().strip('"')
+    def run_flow(self, path: str, arguments: dict[str, Any], job_id: str) -> None:
+        """Starts a run, which the end of this job does not touch. job_id: the id that it is to have, by which a run is
+        found whose start was taken and the answer lost."""
+        try:
+            self.post(f"jobs/run/f/{path}", arguments, job_id=job_id)
+        except (errors.Unavailable, errors.Unreachable) as error:
+            # A proxy may say that it cannot now when Windmill has taken the request.
+            if not self.jobs([job_id]):
+                raise _lost_start(path, job_id, error) from None
 
     def resume_flow(self, flow_job: str, payload: dict[str, Any]) -> None:
         """Resumes a suspended run; Windmill refuses what comes too early or twice."""
@@ -262,6 +267,13 @@ def _unreachable(error: Exception) -> errors.Unreachable:
 
     remedy = tls_errors.tls_remedy(tls_errors.error_chain(error)) or "Try again."
     return errors.Unreachable(f"Windmill does not answer: {type(error).__name__}", subject="windmill", remedy=remedy)
+
+
+def _lost_start(path: str, job_id: str, error: errors.TransientError) -> errors.TransientError:
+    remedy = f"Look for run {job_id} before you try again."
+    if isinstance(error, errors.Unreachable):
+        return errors.Unreachable(f"Windmill did not answer the start of {path}", subject="windmill", remedy=remedy)
+    return errors.Unavailable(str(error).removesuffix(error.remedy), subject="windmill", remedy=remedy)
 
 
 def _refusal(path: str, status: int) -> errors.FlexcoreError:
