@@ -148,6 +148,7 @@ def test_a_plan_asks_it_and_starts_nothing(engine: Engine, settings: dict[str, A
         {"command": {"command": ["no-such-program"]}, "settings": settings, "explain_only": True},
     )
     assert not done.success and "no-such-program" in json.dumps(done.result)
+    assert "plan" in done.result["wm_labels"]
     done = engine.run(
         "f/flexcore/data_pipeline",
         {"command": {"command": ["echo"]}, "settings": settings, "explain_only": True, "pin": "command"},

@@ -227,3 +227,14 @@ def test_the_pipelines_failure_modules_tell_in_their_own_words_and_a_flow_around
     assert len(hook.calls) == 1
     assert data_failure(error(), notify=webhook(hook))["success"] is False
     assert len(hook.calls) == 2 and "The head" in hook.calls[1]["text"]
+
+
+@pytest.mark.parametrize("is_plan", [True, False])
+def test_a_plan_that_fails_is_labeled_as_one_and_wakes_nobody(
+    hook: Webhook, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, is_plan: bool
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    result = data_failure(error(), notify=webhook(hook), explain_only=is_plan)
+    assert ("plan" in result["wm_labels"]) is is_plan
+    assert len(hook.calls) == (0 if is_plan else 1)

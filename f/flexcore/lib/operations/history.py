@@ -95,7 +95,7 @@ def read_outcomes(windmill: client.Client, since: datetime, until: datetime) -> 
         found |= {str(job["id"]): job for job in jobs if outcomes.is_work(job)}
     jobs = sorted(found.values(), key=outcomes.end_of_job, reverse=True)
     whole = windmill.jobs(str(job["id"]) for job in jobs[:MAX_RESULTS])
-    # Only a whole job has the arguments, which say of a plan that failed that it was one.
+    # Only a whole job has the arguments, which say of a plan that was canceled that it was one.
     plans = {id for id, job in whole.items() if outcomes.is_plan(job)}
     rows = [
         outcomes.outcome_from_job(job, whole[job["id"]].get("result"), True)

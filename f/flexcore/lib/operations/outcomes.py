@@ -61,7 +61,7 @@ def is_work(job: Job) -> bool:
 
 
 def is_plan(job: Job) -> bool:
-    """By its label; of a whole job also by its arguments, as a plan that failed has no label."""
+    """By its label; of a whole job also by its arguments: a plan that was canceled has no label."""
     arguments = job.get("args")
     asked = isinstance(arguments, Mapping) and arguments.get("explain_only") is True
     return asked or contracts.PLAN_LABEL in (job.get("labels") or ())

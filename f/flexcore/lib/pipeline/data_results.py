@@ -85,8 +85,11 @@ def build_plan(choice: Any) -> pipeline_result.DataPipelineResult:
     )
 
 
-def build_failure(choice: Any, attempts: Attempts, error: Mapping[str, Any]) -> pipeline_result.DataPipelineResult:
-    """The result of a failed run: as `build_result` when a runtime was tried, else why none was."""
+def build_failure(
+    choice: Any, attempts: Attempts, error: Mapping[str, Any], is_plan: bool = False
+) -> pipeline_result.DataPipelineResult:
+    """The result of a failed run: as `build_result` when a runtime was tried, else why none was. is_plan: nothing was
+    to be run, so nothing counts it as a failure."""
     message = str(error.get("message") or error.get("name") or "unknown error")
     plain = choice if isinstance(choice, Mapping) and "workload" in choice else {}
     if attempts and plain:
@@ -97,6 +100,7 @@ def build_failure(choice: Any, attempts: Attempts, error: Mapping[str, Any]) -> 
     found = plain or (error.get("extra") or {}).get("details") or {}
     workload = workloads.Workload.model_validate(found["workload"]) if found.get("workload") else None
     labels = build_labels(workload.workflow_type, None) if workload else [*contracts.LABELS]
+    labels += [contracts.PLAN_LABEL] if is_plan else []
     labels += contracts.label_refusal(str(error.get("name")), str((error.get("extra") or {}).get("category")))
     return pipeline_result.DataPipelineResult(
         success=False, error=message, workload=workload, selection=found.get("selection"), wm_labels=labels
