@@ -5,8 +5,8 @@ export PATH := $(PATH):$(UV_HOME)/bin
 export UV_PYTHON := 3.11
 # Python compiles a module once and not in each of the tests' many processes, whatever this shell says.
 unexport PYTHONDONTWRITEBYTECODE
-# Ray and Meltano wait as much as they work: three processes keep two cores busy.
-WORKERS := 3
+# `make test` runs the tests in two processes: Ray and Meltano keep two cores busy.
+WORKERS := 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup dashboard python demo test lint soak mutants locks pages clean

@@ -18,7 +18,7 @@ pytest_plugins = ["tests.faults.matrix"]
 # Its assertions are those of two tests: when one fails, it shall say with what.
 pytest.register_assert_rewrite("tests.hybrid_cases")
 # What pytest-xdist hands out first, the longest of all, so that its processes end together.
-LONGEST = ("ray", "beside_ray", "ray_learning", "pipelines")
+LONGEST = ("ray", "beside_ray", "pipelines")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,7 +53,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
-    """One real Ray head for all tests that want one: one for each of the xdist groups `ray` and `ray_learning`."""
+    """One real Ray head for all tests that want one; they belong to the xdist group `ray`, so that it stays one."""
     from flexcore.ray_head import RayHead
 
     with RayHead(tmp_path_factory.mktemp("ray")) as running:

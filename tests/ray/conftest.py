@@ -17,23 +17,16 @@ from tests.pipeline.postgres_server import PostgresServer
 from tests.ray.tables import Tables
 
 HERE = Path(__file__).parent
-# With the others of a head they would take longer than all other tests together.
-LEARNING = ("test_real_loops.py", "test_real_models.py", "test_real_training.py")
 Rows = list[dict[str, Any]]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Two processes run what uses a session's head, each its own; a third one what needs none, or makes one itself.
+    # One worker process runs all that use the session's head; the other one what needs none, or a head of its own.
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group(choose_group(item)))
-
-
-def choose_group(item: pytest.Item) -> str:
-    if "head" not in getattr(item, "fixturenames", ()):
-        return "beside_ray"
-    return "ray_learning" if item.path.name in LEARNING else "ray"
+            uses_head = "head" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("ray" if uses_head else "beside_ray"))
 
 
 @pytest.fixture
