@@ -35,9 +35,9 @@ class Losing:
         return (200, {"schema": {}}) if "/flows/get/" in path else (404, "not found")
 
 
-def start_by_route(losing: Losing, key: str = "") -> str:
+def start_by_route(losing: Losing) -> str:
     body = json.dumps({"workflow": "hybrid_pipeline", "arguments": {}})
-    request = http.Request(route="executions", params={}, query={}, key=key, accept="", body=body, token="t")
+    request = http.Request(route="executions", params={}, query={}, key="", accept="", body=body, token="t")
     with FakeWindmill() as windmill:
         windmill.route = losing
         return str(executions.start_execution(windmill.client(), request)[0]["id"])
