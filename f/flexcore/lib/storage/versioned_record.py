@@ -62,11 +62,7 @@ class VersionedRecord:
         return f"{self.folder}/{version:0{DIGITS}d}.json"
 
     def _versions(self) -> list[int]:
-        with self.store.reaching(self.folder) as fs:
-            # fsspec keeps listings; others write, too.
-            fs.invalidate_cache()
-        names = [uri.rpartition("/")[2] for uri, _ in self.store.listing(self.folder, most=100_000)]
-        numbers = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        numbers = [name.removesuffix(".json") for name in self.store.names(self.folder) if name.endswith(".json")]
         return sorted(int(number) for number in numbers if number.isdigit())
 
     def _create(self, uri: str, content: bytes) -> bool:
