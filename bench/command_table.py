@@ -5,6 +5,7 @@ uv run python -m bench.pages writes it between the two comments of the page.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 BEGIN, END = "<!-- commands: written by make pages -->", "<!-- end of commands -->"
@@ -12,6 +13,7 @@ BEGIN, END = "<!-- commands: written by make pages -->", "<!-- end of commands -
 COMMON = {"--help", "-h", "--root", "--json", "--server", "--workspace"}
 
 
+@cache
 def list_commands() -> dict[tuple[str, ...], Any]:
     """(group, verb) or (verb,) → the click command, with all its parameters."""
     import typer
