@@ -22,6 +22,7 @@ from f.flexcore.lib.core.errors import (
 )
 from f.flexcore.lib.core.identity import ON_TRIAL
 from f.flexcore.lib.kubernetes import undeployment
+from f.flexcore.lib.kubernetes_api import admission, pod_problems
 from tests.faults.world import Killed
 from tests.kubernetes.fake_cluster import FakeCluster, status
 from tests.kubernetes.stories import Object, deployment_story, ended
@@ -214,7 +215,7 @@ def test_a_first_deployment_that_fails_is_reported_and_removed(
     ],
 )
 def test_a_failure_names_the_field_of_the_deployments_own_form(
-    cluster: FakeCluster, failure: Object, subject: str, remedy: str
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, failure: Object, subject: str, remedy: str
 ) -> None:
     story = deployment_story(available=False, init=failure.get("init"))
 
@@ -226,6 +227,8 @@ def test_a_failure_names_the_field_of_the_deployments_own_form(
                 await api.keep(resource, {**item, "status": {**item["status"], "conditions": [condition]}})
 
     cluster.api.story = play
+    for module, grace in ((pod_problems, "CONFIG_GRACE_S"), (admission, "SERVICE_ACCOUNT_GRACE_S")):
+        monkeypatch.setattr(module, grace, 0.5)
     with pytest.raises(FlexcoreError) as caught:
         deploy(cluster)
     assert caught.value.subject == subject and remedy in str(caught.value.remedy)

@@ -15,12 +15,13 @@ import pytest
 from f.flexcore.lib.core.errors import FlexcoreError, InvalidInput, NotFound, Unreachable
 from f.flexcore.lib.core.remote_objects import decide_cleanup
 from f.flexcore.lib.core.resources import Settings
-from f.flexcore.lib.kubernetes import model_moves, placement_records
+from f.flexcore.lib.kubernetes import model_moves, placed_objects, placement_records
 from f.flexcore.lib.kubernetes.model_withdrawal import withdraw_model
 from f.flexcore.lib.kubernetes.placed_model import place_model
 from f.flexcore.lib.kubernetes.placed_objects import PlacedObjects
 from f.flexcore.lib.kubernetes.placement_moves import PlacedCopy
 from f.flexcore.lib.kubernetes.placement_records import PlacementBook, PlacementRecord, make_model_id
+from f.flexcore.lib.storage import versioned_record
 from f.flexcore.lib.storage.object_store import Store
 from tests.kubernetes.fake_cluster import FakeCluster, Fault
 from tests.kubernetes.stories import deployment_story
@@ -277,6 +278,30 @@ def test_records_of_ended_work_are_deleted_after_their_time(clusters: Clusters) 
     late = time.time() + placement_records.KEEP_S
     assert decide_cleanup(item, "ended", late).action == "delete" and objects.delete(item) == "deleted"
     assert list(clusters.book.list()) == []
+
+
+def test_of_very_many_records_a_pass_reads_some_and_others_the_next_time(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a week of jobs would make a pass slower by each of them."""
+    monkeypatch.setattr(placed_objects, "MAX_RECORDS", 5)
+    for number in range(12):
+        ended = PlacementRecord(kind="jobs", id=f"fc-{number}", name=f"fc-{number}-1", ended_at=time.time() - 10)
+        clusters.book.change("jobs", ended.id, lambda _, ended=ended: ended)  # type: ignore[misc]
+    seen: set[str] = set()
+    for _ in range(200):
+        found = PlacedObjects("worker", clusters.settings, read_resource=clusters.read).find()
+        assert len(found) == 5
+        seen |= {item.name for item in found}
+    assert len(seen) == len(list(clusters.book.list())) == 12
+
+
+def test_a_record_that_is_deleted_leaves_nothing_that_is_looked_at_again(clusters: Clusters) -> None:
+    ended = PlacementRecord(kind="jobs", id="fc-1", name="fc-1-1", ended_at=time.time() - 10)
+    clusters.book.change("jobs", "fc-1", lambda _: ended)
+    clusters.book.remove("jobs", "fc-1")
+    store = clusters.book.store
+    assert versioned_record.list_records(store, store.uri("placements", "jobs")) == []
 
 
 @pytest.mark.parametrize("content", ["{", '{"value": {"kind": "jobs", "invented_later": 1}}'])

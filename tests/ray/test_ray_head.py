@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from f.flexcore.lib.core.errors import InvalidInput
+from f.flexcore.ray import deploy_model
 from flexcore.ray_head import RayHead, RayHeadError
+from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
 HOLD = """
@@ -37,21 +41,43 @@ def test_all_tests_of_the_sessions_head_run_in_one_process(head: RayHead, reques
     assert groups - {"live"} == {"ray"}
 
 
+@pytest.fixture(scope="module")
+def own_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RayHead, set[int]]]:
+    """A head on which Serve has never run, started where another Ray has left its token; what ran here before it."""
+    folder, before = tmp_path_factory.mktemp("own"), descendants(os.getpid())
+    (folder / ".ray").mkdir()
+    (folder / ".ray/auth_token").write_text("0" * 64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        head = RayHead(folder / "ray").start()
+    yield head, before
+    head.stop()
+
+
 def test_a_head_asks_for_its_own_token_and_not_for_one_that_another_ray_has_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_head: tuple[RayHead, set[int]],
 ) -> None:
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray/auth_token").write_text("0" * 64)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    before = {pid for pid in descendants(os.getpid())}
-    with RayHead(tmp_path / "ray") as head:
-        url = f"{head.address}/api/jobs/"
-        assert httpx.get(url).status_code == 401
-        assert httpx.get(url, headers={"Authorization": f"Bearer {'0' * 64}"}).status_code == 403
-        assert httpx.get(url, headers=head.headers).status_code == 200
-        assert (tmp_path / "ray/auth_token").stat().st_mode & 0o777 == 0o600
-        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in alive(descendants(os.getpid()) - before)]
-        assert len(arguments) > 3 and not any(head.token.encode() in item for item in arguments)
+    head, before = own_head
+    url = f"{head.address}/api/jobs/"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"Authorization": f"Bearer {'0' * 64}"}).status_code == 403
+    assert httpx.get(url, headers=head.headers).status_code == 200
+    assert (head.folder / "auth_token").stat().st_mode & 0o777 == 0o600
+    arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in alive(descendants(os.getpid()) - before)]
+    assert len(arguments) > 3 and not any(head.token.encode() in item for item in arguments)
+
+
+def test_a_taken_port_is_told_before_serve_is_started(own_head: tuple[RayHead, set[int]], tmp_path: Path) -> None:
+    """On the session's head Serve may run already, on a port that is long its own."""
+    model = stored_model(tmp_path / "m", "first", "1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        cluster = {**own_head[0].resource, "serve_url": f"http://127.0.0.1:{port}"}
+        with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
+            deploy_model.main(cluster, model.plain(), cpus=0.1)
+    assert caught.value.subject == "cluster.serve_url"
 
 
 def test_a_head_collects_no_metrics_for_which_it_would_remember_every_worker_that_there_ever_was(head: RayHead) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections import Counter
@@ -21,7 +20,6 @@ from f.flexcore.lib.ray import deployed_models
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import set_traffic, undeploy_model
 from f.flexcore.ray.deploy_model import main
-from flexcore.ray_head import RayHead
 from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
@@ -34,18 +32,6 @@ def ask(url: str, model: ModelManifest) -> list[float]:
     answer = httpx.post(infer_url(url, model.name), json=build_smoke_request(model), timeout=30)
     assert answer.status_code == 200, answer.text
     return parse_predictions(answer.json(), len(model.example))
-
-
-def test_a_taken_port_is_told_before_serve_is_started(tmp_path: Path) -> None:
-    model = stored_model(tmp_path / "m", "first", "1")
-    # A head of its own: on the shared one Serve may run already, on a port that is long its own.
-    with RayHead(tmp_path / "head") as head, socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
-            main({**head.resource, "serve_url": f"http://127.0.0.1:{port}"}, model.plain(), **SMALL)
-    assert caught.value.subject == "cluster.serve_url"
 
 
 def test_models_live_side_by_side_are_updated_without_a_failed_request_and_released(

@@ -28,6 +28,8 @@ KINDS = {
 }
 RECORD = "placement"
 CONTACT_TIMEOUT_S = 5.0
+# Those of ended work stay for a week; each costs a pass two requests to the store.
+MAX_RECORDS = 300
 Contacts = Mapping[str, cluster_contact.Contact]
 
 
@@ -46,23 +48,33 @@ class PlacedObjects:
         self.settings = errors.validate(resources.Settings, resource or {}, "settings")
         self.book = placement_records.PlacementBook(object_store.Store(self.settings), clock)
         self._read_resource = read_resource or _read_from_windmill
+        # By what a pass has found: the record that it is of.
+        self._found: dict[tuple[str, str, str], tuple[str, str]] = {}
 
     def find(self) -> list[remote_objects.RemoteObject]:
-        records = list(self.book.list())
+        """Of more than MAX_RECORDS records some, others in the next pass."""
+        described = self._describe(list(self.book.list(MAX_RECORDS)))
+        self._found = {_name(item): (record.kind, record.id) for record, item in described}
+        return [item for _, item in described]
+
+    def _describe(
+        self, records: list[placement_records.PlacementRecord]
+    ) -> list[tuple[placement_records.PlacementRecord, remote_objects.RemoteObject]]:
         names = {copy.cluster for record in records if record.left for copy in [*record.left, *record.copies[:1]]}
         inquiry = cluster_contact.Inquiry(self._read_resource, self.settings, "", self.clock)
         contacts = {item.name: item for item in inquiry.ask(sorted(names), CONTACT_TIMEOUT_S)} if names else {}
         found = []
         for record in records:
-            found += [item for copy in record.left if (item := self._find_left(record, copy, contacts))]
+            found += [(record, item) for copy in record.left if (item := self._find_left(record, copy, contacts))]
             if record.ended_at is not None and not record.left:
-                found.append(self._describe_record(record))
+                found.append((record, self._describe_record(record)))
         return found
 
     def stop(self, item: remote_objects.RemoteObject) -> str:
         """What became of it. Looked at again first: it goes only while the copy in use stands."""
-        for now in self.find():
-            if (now.kind, now.place, now.uid) == (item.kind, item.place, item.uid):
+        record = self.book.read(*self._found[_name(item)]) if _name(item) in self._found else None
+        for _, now in self._describe([record] if record else []):
+            if _name(now) == _name(item):
                 if now.state != "superseded":
                     return f"is {now.state}"
                 session = self._open(item.place, item.namespace)
@@ -134,6 +146,10 @@ class PlacedObjects:
         from f.flexcore.lib.kubernetes import connection
 
         return connection.connect(self._read_resource(cluster), namespace, self.settings)
+
+
+def _name(item: remote_objects.RemoteObject) -> tuple[str, str, str]:
+    return item.kind, item.place, item.uid
 
 
 def read_copy(copy: placement_moves.PlacedCopy, contacts: Contacts) -> Object | None:

@@ -58,6 +58,15 @@ class VersionedRecord:
             self._prune(version)
         return True
 
+    def remove(self) -> None:
+        """Removes every version, and from a folder of the worker what held them, which would be listed for ever."""
+        for name in self.store.names(self.folder):
+            self.store.remove(f"{self.folder}/{name}")
+        if self.store.local:
+            # Somebody may have begun it anew meanwhile.
+            with suppress(OSError):
+                object_store.local_path(self.folder).rmdir()
+
     def _uri(self, version: int) -> str:
         return f"{self.folder}/{version:0{DIGITS}d}.json"
 
