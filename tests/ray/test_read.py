@@ -125,7 +125,11 @@ def test_lines_are_counted_over_blocks(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_first_error_is_told_and_no_value_of_the_data(tmp_path: Path) -> None:
     good = '{"a": 1}\n'
-    bad = [good + '{"a": "secret-one"', good + good + '{"a": "secret-two"', b'{"a": "secret-three \xfc"}']
+    bad: list[str | bytes] = [
+        good + '{"a": "secret-one"',
+        good + good + '{"a": "secret-two"',
+        b'{"a": "secret-three \xfc"}',
+    ]
     for first, second, name in ((good, bad[0], "part-1"), (bad[1], bad[0], "part-0"), (good, bad[2], "part-1")):
         with pytest.raises(Problem, match=rf"{name}\.jsonl line") as caught:
             stream_of("jsonl", written(tmp_path, first, second))
