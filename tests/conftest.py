@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.shared_heads import end_head_of, share_head
+
 if TYPE_CHECKING:
     from flexcore.ray_head import RayHead
     from tests.kubernetes.fake_cluster import FakeCluster
@@ -43,6 +45,11 @@ def find_place(item: pytest.Item) -> int:
     return next((place for place, group in enumerate(LONGEST) if group in groups), len(LONGEST))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    end_head_of(item, nextitem)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
     """Tests interrupt what they start; `make test &` and nohup hand down a SIGINT that is ignored."""
@@ -54,9 +61,7 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
     """One real Ray head for all tests that want one; they belong to the xdist group `ray`, so that it stays one."""
-    from flexcore.ray_head import RayHead
-
-    with RayHead(tmp_path_factory.mktemp("ray")) as running:
+    with share_head("ray", tmp_path_factory.mktemp("ray")) as running:
         yield running
 
 

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from f.flexcore.lib.core.errors import InvalidInput
 from f.flexcore.ray import deploy_model
 from flexcore.ray_head import RayHead, RayHeadError
+from tests import shared_heads
 from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
@@ -78,6 +81,29 @@ def test_a_taken_port_is_told_before_serve_is_started(own_head: tuple[RayHead, s
         with pytest.raises(InvalidInput, match=f"port {port} is taken") as caught:
             deploy_model.main(cluster, model.plain(), cpus=0.1)
     assert caught.value.subject == "cluster.serve_url"
+
+
+def test_a_shared_head_ends_with_its_group_and_with_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Head:
+        stopped = 0
+
+        def stop(self) -> None:
+            self.stopped += 1
+
+    def item(nodeid: str) -> pytest.Item:
+        return cast("pytest.Item", SimpleNamespace(nodeid=nodeid))
+
+    head = Head()
+    monkeypatch.setattr(shared_heads, "HEADS", {"ray": head})
+    first, second, other = item("a::b@ray"), item("c::d[x@y]@ray"), item("e::f@beside_ray")
+    # One process for all: no test has a group.
+    shared_heads.end_head_of(item("a::b"), None)
+    shared_heads.end_head_of(first, second)
+    shared_heads.end_head_of(other, None)
+    assert head.stopped == 0
+    shared_heads.end_head_of(second, other)
+    shared_heads.end_head_of(other, None)
+    assert head.stopped == 1
 
 
 def test_a_head_collects_no_metrics_for_which_it_would_remember_every_worker_that_there_ever_was(head: RayHead) -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,20 @@ from f.flexcore.lib.ray import deployed_models
 from f.flexcore.lib.storage.object_store import local_path
 from f.flexcore.ray import set_traffic, undeploy_model
 from f.flexcore.ray.deploy_model import main
+from flexcore.ray_head import RayHead
 from tests.ray.models import stored_model
 
 pytestmark = pytest.mark.slow
 SMALL: dict[str, Any] = {"cpus": 0.1}
 # Between requests of a caller: one that never pauses takes the cores that the new version needs to start.
 PAUSE_S = 0.02
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_serve(head: RayHead) -> Iterator[None]:
+    """What is left served would take a sixth of a core from the tests that come after."""
+    yield
+    httpx.delete(f"{head.address}/api/serve/applications/", headers=head.headers, timeout=60).raise_for_status()
 
 
 def ask(url: str, model: ModelManifest) -> list[float]:
