@@ -2,6 +2,7 @@
 // answered by the test (window.answer). As on Windmill, a failed job rejects with its stack alone, and one that could
 // not be started is never answered, or when `window.late` says. Of the scripts in `window.lost` the page learns nothing,
 // as when the network is gone; of those in `window.cut` the wait breaks off; those in `window.unended` still run then.
+// The wait for those in `window.seldom` looks for the first time after so many milliseconds.
 type Answer = { result?: unknown; error?: { name: string; message: string; extra?: object } }
 declare global {
   interface Window {
@@ -11,6 +12,7 @@ declare global {
     lost?: string[]
     cut?: string[]
     unended?: string[]
+    seldom?: Record<string, number>
   }
 }
 
@@ -38,6 +40,8 @@ async function read(id: string): Promise<Answer> {
 export async function waitJob(id: string): Promise<unknown> {
   const answer = await read(id)
   const { script } = jobs.get(id)!
+  const pause = window.seldom?.[script]
+  if (pause) await new Promise((resolve) => setTimeout(resolve, pause))
   if (window.cut?.includes(script) || window.unended?.includes(script)) throw new TypeError('Failed to fetch')
   if (answer.error) throw new Error(`Traceback (most recent call last):\n  main()\n${answer.error.name}`)
   return answer.result

@@ -415,6 +415,15 @@ test('a failure that is known does not stand in the way of another try', async (
   assert.deepEqual(await act(), { number: 2 })
 })
 
+test('a result is there when its job has ended, though the wait looks seldom; a failure is left to the wait', async () => {
+  const page = Object.assign(workspace(), { seldom: { read_dashboard: 4000, read_logs: 1000 } })
+  const began = Date.now()
+  assert.deepEqual(await call('read_dashboard', {}), { number: 1 })
+  assert.ok(Date.now() - began < 3000)
+  page.fails = true
+  await assert.rejects(call('read_logs', {}), (error: unknown) => error instanceof CallError && error.name === 'Conflict')
+})
+
 test('a wait that breaks off after the job has succeeded gives its result', async () => {
   const page = workspace()
   page.cut = ['read_logs']

@@ -6,6 +6,9 @@ import { backendAsync, getJob, waitJob } from '../wmill'
 
 const START_TIMEOUT_S = 30
 const READ_TIMEOUT_S = 120
+const FIRST_LOOK_MS = 600
+const LOOK_INTERVAL_MS = 80
+const LOOKS = 12
 /** Actions wait for what they start: a roll back until the version before answers. */
 export const ACTION_TIMEOUT_S = 660
 
@@ -79,9 +82,23 @@ async function start(id: string, args: Record<string, unknown>, onStart?: (job: 
   }
 }
 
+/** What the job ends with, where it succeeds within the next second: Windmill's own wait looks each 50 ms at first, and
+ * from 0.6 s on each 500, which is when a read ends. Everything else is left to that wait: this then never settles. */
+async function lookBetween<T>(job: string, isOver: () => boolean): Promise<T> {
+  for (let look = 0; look < LOOKS && !isOver(); look++) {
+    await new Promise((resolve) => setTimeout(resolve, look ? LOOK_INTERVAL_MS : FIRST_LOOK_MS))
+    if (isOver()) break
+    const found = await getJob(job).catch(() => null)
+    if (found?.type === 'CompletedJob' && found.success) return found.result as T
+  }
+  return new Promise(() => undefined)
+}
+
 async function follow<T>(id: string, job: string, timeoutS: number): Promise<T> {
+  let isOver = false
+  const end = Promise.race([waitJob(job) as Promise<T>, lookBetween<T>(job, () => isOver)])
   try {
-    return (await withTimeout(waitJob(job), timeoutS, notFinished(id, job, timeoutS))) as T
+    return await withTimeout(end.finally(() => (isOver = true)), timeoutS, notFinished(id, job, timeoutS))
   } catch (error) {
     if (error instanceof CallError) throw error
     return endOf(id, job, error)
