@@ -34,6 +34,7 @@ def test_a_regression_beats_the_naive_guess_and_takes_raw_rows(
     metrics = manifest.metrics
     assert metrics["rmse"] is not None and metrics["baseline_rmse"] is not None
     assert metrics["rmse"] < metrics["baseline_rmse"] / 2
+    assert metrics["r2"] is not None and metrics["r2"] > 0.8
     assert [(item.name, item.datatype) for item in manifest.signature.inputs] == [
         ("rooms", "FP64"),
         ("city", "BYTES"),
