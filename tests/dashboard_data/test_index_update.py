@@ -89,7 +89,7 @@ def test_a_windmill_that_answers_for_no_job_is_not_asked_for_each(server: Server
 def test_a_rebuild_looks_past_what_it_has_already_to_the_end_of_what_windmill_remembers(
     server: Server, index: run_index.RunIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executions, "ENDED_PAGE_SIZE", 2)
+    monkeypatch.setattr(executions, "MAX_PAGE_SIZE", 2)
     monkeypatch.setattr(index_update, "MAX_RESULTS", 2)
     old = [server.begin(number, timedelta(days=300 - number)) for number in range(50)]
     assert update(server, index).added == 0, "a first pass looks back for sixty days"

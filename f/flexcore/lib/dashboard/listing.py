@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -94,13 +95,23 @@ def read_older(windmill: client.Client, chosen: shapes.Filter, older: str) -> tu
 
 def _read_first(windmill: client.Client, chosen: shapes.Filter, now: datetime) -> Page:
     query = errors.validate(PageQuery, _conditions(chosen), "")
-    jobs, older = executions.list_executions(windmill, query, chosen.since, chosen.until)
-    jobs = [job for job in jobs if not is_for_later(job, now)]
-    rows = _fill(windmill, jobs)
+    with ThreadPoolExecutor(1) as beside:
+        workflows = beside.submit(_list_workflows, windmill)
+        jobs, older = executions.list_executions(windmill, query, chosen.since, chosen.until)
+        jobs = [job for job in jobs if not is_for_later(job, now)]
+        rows = _fill(windmill, jobs)
     counts = None if older else dict(Counter(row.status for row in rows))
     live = [row.id for row in rows if row.status in executions.LIVE_STATUSES]
-    found = shapes.Executions(rows=rows, older=older, counts=counts)
+    found = shapes.Executions(rows=rows, older=older, counts=counts, workflows=workflows.result())
     return Page(found, _cursor_text(now, chosen, live), True)
+
+
+def _list_workflows(windmill: client.Client) -> list[str]:
+    """[] where they cannot be listed: they are only offered as a filter, beside those of the rows."""
+    try:
+        return executions.list_workflows(windmill)
+    except errors.FlexcoreError:
+        return []
 
 
 def _read_changed(

@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from f.flexcore.lib.core import contracts, errors, monitoring, operation, resources
-from f.flexcore.lib.dashboard import detail, listing, notices, shapes
-from f.flexcore.lib.windmill import client, execution_models, executions, trace_links
+from f.flexcore.lib.core import contracts, errors
+from f.flexcore.lib.dashboard import listing, notices, shapes
+from f.flexcore.lib.windmill import client, execution_models
+
+if TYPE_CHECKING:
+    from f.flexcore.lib.core import resources
+    from f.flexcore.lib.dashboard import detail
 
 MAX_PARALLEL_PARTS = 8
 # By address: what only some views need is imported for them.
@@ -76,11 +80,12 @@ def read_dashboard(
     reading.worker = env.get("WM_WORKER_GROUP") or reading.worker
     wanted = dict.fromkeys(map(str, want))
     reading.notes += [notices.unknown_part(name) for name in wanted if name not in shapes.PARTS]
+    lists = "executions" in wanted
     with ThreadPoolExecutor(MAX_PARALLEL_PARTS) as pool:
         server = pool.submit(reading.windmill.server_version)
         user = pool.submit(reading.windmill.user)
         settings = pool.submit(read_settings, reading.windmill)
-        listed = pool.submit(_read_page, reading, chosen, cursor) if "executions" in wanted else None
+        listed = pool.submit(listing.read_page, reading.windmill, chosen, cursor, reading.now) if lists else None
         is_needed = not wanted.keys().isdisjoint(OF_SETTINGS)
         found = _read_server(reading, server, user, settings, is_needed)
         parts = {name: pool.submit(PARTS[name], reading, execution) for name in wanted if name in PARTS}
@@ -101,28 +106,13 @@ def read_dashboard(
     )
 
 
-def _read_page(reading: Reading, chosen: shapes.Filter, cursor: str) -> listing.Page:
-    page = listing.read_page(reading.windmill, chosen, cursor, reading.now)
-    if page.full:
-        page.executions.workflows = _list_workflows(reading.windmill)
-    return page
-
-
-def _list_workflows(windmill: client.Client) -> list[str]:
-    """[] where they cannot be listed: they are only offered as a filter, beside those of the rows."""
-    try:
-        return executions.list_workflows(windmill)
-    except errors.FlexcoreError:
-        return []
-
-
 def _lead_to_index(reading: Reading, page: listing.Page | None, chosen: shapes.Filter) -> None:
     """Below Windmill's last execution the index may go on; where Windmill has none, from the end of the time that is
     asked for."""
-    from f.flexcore.lib.dashboard import older_rows, run_index
-
     if page is None or not page.full or page.executions.older:
         return
+    from f.flexcore.lib.dashboard import older_rows, run_index
+
     rows = page.executions.rows
     below = run_index.position_of(rows[-1]) if rows else run_index.end_of(chosen.until or reading.now)
     try:
@@ -152,7 +142,11 @@ def _warn_of_tags(reading: Reading, page: listing.Page | None) -> None:
 def read_settings(windmill: client.Client) -> resources.Settings | None:
     """None when there are none that the caller may read. Raises InvalidInput, and as the client does."""
     stored = windmill.find_resource(client.SETTINGS)
-    return None if stored is None else errors.validate(resources.Settings, stored, client.SETTINGS)
+    if stored is None:
+        return None
+    from f.flexcore.lib.core import resources
+
+    return errors.validate(resources.Settings, stored, client.SETTINGS)
 
 
 def _read_server(
@@ -212,6 +206,9 @@ def _read_detail(reading: Reading, execution: str) -> shapes.Detail | None:
 
 def open_reader(reading: Reading) -> detail.DetailReader:
     from f.flexcore.lib import runtimes
+    from f.flexcore.lib.core import monitoring, operation
+    from f.flexcore.lib.dashboard import detail
+    from f.flexcore.lib.windmill import trace_links
 
     view = monitoring.View(reading.base_url, reading.windmill.workspace, reading.now, runtimes.RUNTIMES)
     secrets = list(reading.settings.secrets()) if reading.settings else []

@@ -13,7 +13,8 @@ from f.flexcore.lib.windmill import client, execution_models, live_runtimes
 
 # Finished jobs that one call reads; Windmill answers a page of this size within some tens of milliseconds.
 PAGE_SIZE = 200
-ENDED_PAGE_SIZE = 1000
+# The most that one call reads.
+MAX_PAGE_SIZE = 1000
 # Jobs that one list reads before it returns what it has, with a cursor to go on from.
 MAX_JOBS_READ = 2000
 # Flows that wait or run at the same time; the queue is read to this depth.
@@ -91,7 +92,7 @@ def ended_since(windmill: client.Client, since: datetime) -> Iterator[client.Job
     engine by their beginning."""
     query: dict[str, Any] = {"job_kinds": "flow", "has_null_parent": "true", "order_desc": "false"}
     query |= {"script_path_start": execution_models.BUNDLE_FOLDER, "completed_after": since.isoformat()}
-    listed = windmill.pages("jobs/completed/list", ENDED_PAGE_SIZE, **query)
+    listed = windmill.pages("jobs/completed/list", MAX_PAGE_SIZE, **query)
     return (job for job in listed if execution_models.is_execution(job))
 
 
@@ -108,7 +109,9 @@ def _newest_first(
     live = live_runtimes.complete_jobs(windmill, windmill.get("jobs/queue/list", per_page=MAX_LIVE_JOBS, **filters))
     waiting = sorted((job for job in live if _is_after(job, query.cursor)), key=_position, reverse=True)
     live_ids = {job["id"] for job in waiting}
-    for job in _finished(windmill, filters, query.status):
+    # One more than is asked for says whether there are more.
+    page_size = min(max(PAGE_SIZE, query.limit + 1), MAX_PAGE_SIZE)
+    for job in _finished(windmill, filters, query.status, page_size):
         # One that ended between the two lists is in both.
         if not _is_after(job, query.cursor) or job["id"] in live_ids:
             continue
@@ -130,7 +133,7 @@ def _is_after(job: execution_models.Job, cursor: str) -> bool:
 
 
 def _finished(
-    windmill: client.Client, filters: Mapping[str, Any], status: execution_models.Status | None
+    windmill: client.Client, filters: Mapping[str, Any], status: execution_models.Status | None, page_size: int
 ) -> Iterator[execution_models.Job]:
     """None for a status that no finished one has; of another, Windmill leaves out what it can."""
     if status in LIVE_STATUSES:
@@ -138,7 +141,7 @@ def _finished(
     query = dict(filters)
     if status is not None:
         query["success"] = str(status in ("success", "skipped")).lower()
-    return windmill.pages("jobs/completed/list", PAGE_SIZE, **query)
+    return windmill.pages("jobs/completed/list", page_size, **query)
 
 
 def _created_between(cursor: str, since: datetime | None, until: datetime | None) -> dict[str, str]:
