@@ -145,9 +145,8 @@ def deliver(windmill: Windmill, given: dict[str, Any], orphans: Sequence[RemoteO
     """All that has ended, others' too: a pass takes the oldest, and only so many."""
     chosen = resources.Settings.model_validate(given)
     client, store = Client(windmill.token, workspace=windmill.workspace, url=windmill.url), object_store.Store(chosen)
-    if trace_delivery.Delivery(client, chosen, store, env={}, orphans=orphans).run():
-        while trace_delivery.Delivery(client, chosen, store, env={}).run():
-            pass
+    while trace_delivery.Delivery(client, chosen, store, env={}, orphans=orphans).run():
+        orphans = ()
 
 
 def check_tree(collected: Collected | None, root: str, attempts: int) -> None:

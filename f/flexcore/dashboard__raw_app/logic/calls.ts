@@ -85,7 +85,7 @@ async function start(id: string, args: Record<string, unknown>, onStart?: (job: 
 /** What the job ends with, where it succeeds within the next second: Windmill's own wait looks each 50 ms at first, and
  * from 0.6 s on each 500, which is when a read ends. Everything else is left to that wait: this then never settles. */
 async function lookBetween<T>(job: string, isOver: () => boolean): Promise<T> {
-  for (let look = 0; look < LOOKS && !isOver(); look++) {
+  for (let look = 0; look < LOOKS; look++) {
     await new Promise((resolve) => setTimeout(resolve, look ? LOOK_INTERVAL_MS : FIRST_LOOK_MS))
     if (isOver()) break
     const found = await getJob(job).catch(() => null)
